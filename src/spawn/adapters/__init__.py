@@ -1,0 +1,1 @@
+"""The world as it is: engines, networks and clocks behind the ports."""

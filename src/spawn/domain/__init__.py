@@ -1,0 +1,1 @@
+"""The pure core: project finance without I/O, clock or framework."""

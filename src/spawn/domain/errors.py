@@ -1,0 +1,193 @@
+"""Every refusal the core and its ports can utter, as one tree with stable codes.
+
+SpawnError
+├── InvalidInput            invalid_input            the request breaks a rule; names each field
+├── NotFound                not_found                no such aggregate, version or page
+├── Conflict                conflict                 the state of the aggregate forbids the command
+│   ├── Duplicate           duplicate                the id, name or external reference is taken
+│   ├── Stale               stale_version            someone else changed it first
+│   └── IllegalTransition   illegal_transition       the status machine has no such step
+├── IdempotencyMismatch     idempotency_key_reused   the key was used for another request
+├── CursorInvalid           cursor_invalid           a page or feed cursor this service did not issue
+├── CursorExpired           cursor_expired           the cursor belongs to an earlier epoch
+├── Forbidden               forbidden                the principal lacks the scope
+├── Unavailable             unavailable              cannot now, may later; `retry_after_s` says when
+│   ├── Overloaded          overloaded               a bounded queue is full
+│   ├── DeadlineExceeded    deadline_exceeded        the work outlived its deadline
+│   └── StorageFull         storage_full             the disk or its reserve is exhausted
+├── StorageDamaged          storage_damaged          the file, its journal or its mark disagree
+├── StorageBusy             storage_busy             another process holds the file
+└── RegistryError           registry_error           the registry is absent, slow or senseless
+
+`SpawnError` derives from `Exception`, not `ValueError`: msgspec turns a `ValueError` raised while
+decoding into an error of its own and the code would be lost.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One offence in one field.
+
+    `pointer` is an RFC 6901 JSON Pointer into the request document ("" is the whole document),
+    `code` a stable snake_case word, `detail` one English sentence for a person.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class SpawnError(Exception):
+    """The root of the tree; `code` is stable and `title` is the same for each occurrence."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidInput(SpawnError):
+    """The input breaks one or more rules; `errors` names each offending field."""
+
+    code = "invalid_input"
+    title = "The request breaks a rule"
+
+    def __init__(self, errors: tuple[FieldError, ...] | list[FieldError], detail: str = "") -> None:
+        self.errors = tuple(errors)
+        super().__init__(
+            detail or "; ".join(f"{e.pointer or '/'}: {e.detail}" for e in self.errors)
+        )
+
+    @classmethod
+    def at(cls, pointer: str, code: str, detail: str) -> "InvalidInput":
+        """One offence, at `pointer`."""
+        return cls((FieldError(pointer, code, detail),))
+
+
+class NotFound(SpawnError):
+    """There is no such thing."""
+
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(SpawnError):
+    """The state of the aggregate forbids the command."""
+
+    code = "conflict"
+    title = "The command conflicts with the current state"
+
+
+class Duplicate(Conflict):
+    """An id, name or external reference is already taken."""
+
+    code = "duplicate"
+    title = "Already exists"
+
+
+class Stale(Conflict):
+    """Someone else changed the aggregate first; `current` is its version now, if known."""
+
+    code = "stale_version"
+    title = "The version is stale"
+
+    def __init__(self, detail: str, *, current: int | None = None) -> None:
+        super().__init__(detail)
+        self.current = current
+
+
+class IllegalTransition(Conflict):
+    """The status machine has no such step from here."""
+
+    code = "illegal_transition"
+    title = "The status does not allow this step"
+
+
+class IdempotencyMismatch(SpawnError):
+    """The idempotency key was used before, for another request."""
+
+    code = "idempotency_key_reused"
+    title = "The idempotency key belongs to another request"
+
+
+class CursorInvalid(SpawnError):
+    """A cursor that this service did not issue, or not for this query."""
+
+    code = "cursor_invalid"
+    title = "The cursor is not valid here"
+
+
+class CursorExpired(SpawnError):
+    """A cursor of an earlier epoch or below the retention floor; `oldest` is the first valid."""
+
+    code = "cursor_expired"
+    title = "The cursor is too old"
+
+    def __init__(self, detail: str, *, oldest: str) -> None:
+        super().__init__(detail)
+        self.oldest = oldest
+
+
+class Forbidden(SpawnError):
+    """The principal lacks the scope that the use case needs."""
+
+    code = "forbidden"
+    title = "Not allowed"
+
+
+class Unavailable(SpawnError):
+    """The service cannot do this now and may later, after about `retry_after_s` seconds."""
+
+    code = "unavailable"
+    title = "Temporarily unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Unavailable):
+    """A bounded queue is full; nothing was queued and nothing was written."""
+
+    code = "overloaded"
+    title = "Too much work in hand"
+
+
+class DeadlineExceeded(Unavailable):
+    """The work outlived its deadline and was stopped."""
+
+    code = "deadline_exceeded"
+    title = "The deadline has passed"
+
+
+class StorageFull(Unavailable):
+    """The disk, or the reserve kept on it, is exhausted; nothing was written."""
+
+    code = "storage_full"
+    title = "No space left to write"
+
+
+class StorageDamaged(SpawnError):
+    """The file, its journal or its high-water mark disagree; the detail names the remedy."""
+
+    code = "storage_damaged"
+    title = "The store is damaged"
+
+
+class StorageBusy(SpawnError):
+    """Another process holds the file; the detail names the remedy."""
+
+    code = "storage_busy"
+    title = "The store is in use"
+
+
+class RegistryError(SpawnError):
+    """The schema registry is absent, slow, or answered something senseless."""
+
+    code = "registry_error"
+    title = "The schema registry failed"

@@ -1,0 +1,1 @@
+"""The finance engine: pure functions over dated cash flows."""

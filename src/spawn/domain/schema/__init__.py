@@ -1,0 +1,1 @@
+"""Governed schemas: their value, their check and their older dialects."""

@@ -1,0 +1,1 @@
+"""The doors: settings, composition root, HTTP, command line."""
