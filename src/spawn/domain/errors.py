@@ -2,16 +2,17 @@
 
 SpawnError
 ├── InvalidInput            invalid_input            the request breaks a rule; names each field
+├── MalformedBody           malformed_body           the bytes are not one well-formed document
 ├── NotFound                not_found                no such aggregate, version or page
 ├── Conflict                conflict                 the state of the aggregate forbids the command
 │   ├── Duplicate           duplicate                the id, name or external reference is taken
 │   ├── Stale               stale_version            someone else changed it first
 │   └── IllegalTransition   illegal_transition       the status machine has no such step
 ├── IdempotencyMismatch     idempotency_key_reused   the key was used for another request
-├── CursorInvalid           cursor_invalid           a page or feed cursor this service did not issue
+├── CursorInvalid           cursor_invalid           a cursor this service did not issue
 ├── CursorExpired           cursor_expired           the cursor belongs to an earlier epoch
 ├── Forbidden               forbidden                the principal lacks the scope
-├── Unavailable             unavailable              cannot now, may later; `retry_after_s` says when
+├── Unavailable             unavailable              cannot now, may later: `retry_after_s`
 │   ├── Overloaded          overloaded               a bounded queue is full
 │   ├── DeadlineExceeded    deadline_exceeded        the work outlived its deadline
 │   └── StorageFull         storage_full             the disk or its reserve is exhausted
@@ -67,6 +68,13 @@ class InvalidInput(SpawnError):
     def at(cls, pointer: str, code: str, detail: str) -> "InvalidInput":
         """One offence, at `pointer`."""
         return cls((FieldError(pointer, code, detail),))
+
+
+class MalformedBody(SpawnError):
+    """The bytes are not one well-formed document: encoding, syntax, nesting or duplicate keys."""
+
+    code = "malformed_body"
+    title = "The body cannot be read"
 
 
 class NotFound(SpawnError):

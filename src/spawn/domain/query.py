@@ -1,0 +1,67 @@
+"""Typed queries: what a page of aggregates is asked for, free of any engine's language."""
+
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from spawn.domain.schema.value import Value
+
+T = TypeVar("T")
+
+MAX_LIMIT = 500
+"""The cap on a page, items."""
+
+
+class Operator(StrEnum):
+    """Filter operators; `like` is a case-insensitive substring match of text."""
+
+    EQ = "eq"
+    NE = "ne"
+    LT = "lt"
+    LTE = "lte"
+    GT = "gt"
+    GTE = "gte"
+    IN = "in"
+    LIKE = "like"
+    EXISTS = "exists"
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """`field operator values`: one value, several for `in`, one boolean for `exists`.
+
+    Values have the field's type. An absent value matches only `exists=false`, and `ne`.
+    """
+
+    field: str
+    operator: Operator
+    values: tuple[Value, ...]
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """Order by one field; absent values come last in either direction."""
+
+    field: str
+    descending: bool = False
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of aggregates of one kind.
+
+    `filters` are all to hold. `sort` is completed by the creation order, ascending, so that the
+    order is total; empty means creation order (the order of `created_at`, then of id). `after` is
+    the `next` of the page before, for the same filters and sort: the sort keys of its last item.
+    """
+
+    kind: str = "project"
+    filters: tuple[Filter, ...] = ()
+    sort: tuple[Sort, ...] = ()
+    limit: int = 50
+    after: tuple[Value | None, ...] | None = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Items, and the keys to continue after, or None at the end."""
+
+    items: tuple[T, ...]
+    next: tuple[Value | None, ...] | None = None
