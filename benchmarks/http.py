@@ -72,7 +72,7 @@ def ndjson(rows: int, seed: int = 7) -> Iterator[bytes]:
 
 def show(name: str, sample: Sample, ratio: float | None = None) -> None:
     """One line of the table."""
-    shown = f"{ratio:6.2f}" if ratio is not None else "     –"
+    shown = f"{ratio:6.2f}" if ratio is not None else "     -"
     print(
         f"{name:<34} ratio {shown}  {sample.per_s:9.0f}/s  p50 {sample.p50_ms:7.2f}  "
         f"p99 {sample.p99_ms:7.2f}  max {sample.max_ms:8.2f} ms  {sample.cpu_us:6.0f} µs CPU"

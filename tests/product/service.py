@@ -1,0 +1,73 @@
+"""`spawn serve` as a real process on a real file."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import tenacity
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """One `spawn serve` process on a loopback port."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"service-{self.port}.log"
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
+        self._environment = {
+            **clean,
+            "SPAWN_PORT": str(self.port),
+            "SPAWN_STORAGE_URL": f"duckdb:///{folder}/spawn.duckdb",
+            "SPAWN_ONTOLOGY_URL": "bundled://",
+            "SPAWN_RATE_LIMIT": "1000000",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it says that it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "spawn.entrypoints.cli", "serve"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(httpx.TransportError),
+            wait=tenacity.wait_fixed(0.05),
+            stop=tenacity.stop_after_delay(30),
+            reraise=True,
+        ):
+            with attempt:
+                if self._process.poll() is not None:
+                    raise AssertionError(f"the service ended:\n{self.log.read_text()}")
+                httpx.get(f"{self.url}/monitoring/ready", timeout=10).raise_for_status()
+
+    def kill(self) -> None:
+        """Kill -9: no farewell of any kind."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(how)
+        code = self._process.wait(60)
+        self._process = None
+        return code
