@@ -1,0 +1,128 @@
+"""The feed of events, and the relay that hands it to publishers."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from spawn.application.services import Services, require
+from spawn.domain.change import FeedPage
+from spawn.domain.errors import SpawnError
+from spawn.domain.principal import Principal
+from spawn.ports.events import EventPublisher
+from spawn.ports.storage import ReadStore
+
+FEED_LIMIT = 500
+"""The cap on one page of the feed, entries."""
+
+
+async def read_feed(
+    services: Services,
+    principal: Principal,
+    *,
+    after: str | None,
+    limit: int,
+    types: frozenset[str] | None = None,
+    subject: tuple[str, str] | None = None,
+) -> FeedPage:
+    """Entries that carry an event, after a position.
+
+    Raises:
+        CursorInvalid: the position was never issued.
+        CursorExpired: it belongs to an earlier epoch or fell below the retention floor.
+    """
+    require(principal, "read")
+    return await services.reads.feed(after=after, limit=limit, types=types, subject=subject)
+
+
+class Relay:
+    """Hands journal entries to each publisher, in order, at least once.
+
+    One slow or failing publisher delays only itself: each has its own position. Positions are held
+    in memory and start at the newest one, so this serves publishers whose state dies with the
+    process (metrics, logs).
+    """
+
+    def __init__(
+        self,
+        reads: ReadStore,
+        publishers: Sequence[EventPublisher],
+        *,
+        interval_s: float = 0.2,
+        max_backoff_s: float = 30.0,
+    ) -> None:
+        self._lines = [_Line(reads, publisher) for publisher in publishers]
+        self._reads = reads
+        self._interval_s = interval_s
+        self._max_backoff_s = max_backoff_s
+
+    async def start(self) -> None:
+        """Note where the journal stands now; entries from here on are relayed."""
+        position = await self._reads.position()
+        for line in self._lines:
+            line.position = position
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        await asyncio.gather(*(self._serve(line) for line in self._lines))
+
+    async def drain(self) -> None:
+        """Hand over what is there now, once; a failure is left as it is."""
+        for line in self._lines:
+            try:
+                await line.advance()
+            except SpawnError as failure:
+                line.error = failure.detail
+
+    def lag_s(self) -> float:
+        """Seconds since the slowest publisher was last level with the journal; 0 when all are."""
+        return max((line.lag_s() for line in self._lines), default=0.0)
+
+    def last_error(self) -> str | None:
+        """Why a publisher is behind, if one is."""
+        return next((line.error for line in self._lines if line.error), None)
+
+    async def _serve(self, line: "_Line") -> None:
+        backoff_s = self._interval_s
+        while True:
+            try:
+                await line.advance()
+                backoff_s = self._interval_s
+            except SpawnError as failure:
+                # The publisher or the journal answers later: say it, and try again.
+                line.error = failure.detail
+                backoff_s = min(backoff_s * 2, self._max_backoff_s)
+            await asyncio.sleep(backoff_s)
+
+    async def close(self) -> None:
+        """Close every publisher."""
+        for line in self._lines:
+            await line.publisher.close()
+
+
+class _Line:
+    """One publisher with where it stands."""
+
+    def __init__(self, reads: ReadStore, publisher: EventPublisher) -> None:
+        self.publisher = publisher
+        self.position: str | None = None
+        self.error: str | None = None
+        self._reads = reads
+        self._behind_since: float | None = None
+
+    def lag_s(self) -> float:
+        """Seconds since this publisher was last level with the journal."""
+        return 0.0 if self._behind_since is None else time.monotonic() - self._behind_since
+
+    async def advance(self) -> None:
+        """Publish page after page until level with the journal."""
+        while self.position != await self._reads.position():
+            if self._behind_since is None:
+                self._behind_since = time.monotonic()
+            page = await self._reads.feed(after=self.position, limit=FEED_LIMIT)
+            if page.entries:
+                await self.publisher.publish(page.entries)
+            if page.next == self.position:
+                break
+            self.position = page.next
+        self._behind_since = None
+        self.error = None
