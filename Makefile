@@ -1,0 +1,87 @@
+# Spawn's tasks. `make` alone lists them. Python 3.11 or newer and make are all that is presumed.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --require-hashes -r
+
+# A command of that name may be a shim that refuses to run, so each candidate is asked.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$python; break; fi; done)
+# Extra arguments for pytest, for example: make test ARGS="-k money"
+ARGS ?=
+IMAGE ?= spawn:dev
+
+.PHONY: help run test test-core lint types contracts bench docs schemathesis lock image clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Spawn needs Python 3.11 or newer on the PATH." >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv module is missing (Debian and Ubuntu: python3-venv)." >&2; exit 1; }
+
+# A stamp is newer than its locks when the environment holds what they name. The package itself
+# is built by the locked setuptools already there: nothing unlocked enters, even to build.
+define install
+	@echo "Installing $(1), locked with hashes"
+	@$(INSTALL) requirements/build.txt
+	@$(INSTALL) requirements/$(1).txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(call install,runtime)
+
+$(VENV)/dev.stamp: requirements/dev.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(call install,dev)
+	@touch $(VENV)/runtime.stamp
+
+run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
+	@exec $(BIN)/spawn demo
+
+test: $(VENV)/dev.stamp ## Run every test
+	@$(BIN)/pytest $(ARGS)
+
+test-core: $(VENV)/dev.stamp ## Run the domain's tests alone, without I/O, in seconds
+	@$(BIN)/pytest -m core tests/domain $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp ## Check types, strictly
+	@$(BIN)/mypy
+
+contracts: $(VENV)/dev.stamp ## Check that dependencies point inwards
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp ## Measure, as docs/performance.md describes
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check its links
+	@$(BIN)/python docs/build.py
+
+schemathesis: $(VENV)/dev.stamp ## Attack the running service from its own OpenAPI document
+	@PATH="$(BIN):$$PATH" tests/conformance/schemathesis.sh
+
+lock: $(VENV)/dev.stamp ## Resolve the locks again (PIP_COMPILE_ARGS=--upgrade for newer ones)
+	@requirements/lock
+
+image: ## Build the container image with buildah, podman or docker
+	@for tool in buildah podman docker; do \
+		if command -v $$tool >/dev/null; then \
+			exec $$tool build --file Containerfile --tag $(IMAGE) $(BUILD_ARGS) .; fi; done; \
+	echo "No buildah, podman or docker is on the PATH." >&2; exit 1
+
+clean: ## Remove what building and testing left, the environment too
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+		.import_linter_cache .schemathesis src/*.egg-info
+	find src tests infra docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
