@@ -1,0 +1,80 @@
+"""What every embedded journal has in common: feed cursors, recorded time, entries of a change."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from spawn.domain.change import Change, Entry
+from spawn.domain.errors import CursorExpired, CursorInvalid
+from spawn.domain.events import DomainEvent
+
+RECEIPT_LIFE = timedelta(hours=24)
+"""How long a receipt answers a repeated request."""
+
+_CURSOR = re.compile(r"(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,17})", re.ASCII)
+_TICK = timedelta(microseconds=1)
+
+
+def cursor(epoch: int, number: int) -> str:
+    """The feed position of journal row `number`; 0 is before the first."""
+    return f"{epoch}.{number}"
+
+
+def read_cursor(text: str | None, epoch: int, last: int) -> int:
+    """The row number that `text` continues after; None is the beginning.
+
+    Raises:
+        CursorInvalid: never issued by a journal of this epoch that ends at `last`.
+        CursorExpired: issued in an earlier epoch.
+    """
+    if text is None:
+        return 0
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise CursorInvalid("The feed position is not of the form epoch.number.")
+    issued, number = int(found[1]), int(found[2])
+    if issued < epoch:
+        raise CursorExpired(
+            "The feed position is of an earlier epoch; start again from the oldest one.",
+            oldest=cursor(epoch, 0),
+        )
+    if issued > epoch or number > last:
+        raise CursorInvalid("The feed position was never issued by this store.")
+    return number
+
+
+def next_instant(last: datetime | None, now: datetime) -> datetime:
+    """The recorded time after `last`: the clock's, unless it stands still or went back."""
+    now = now.astimezone(UTC)
+    return now if last is None or now > last else last + _TICK
+
+
+def check_change(change: Change) -> None:
+    """Refuse what no caller may build: two writes of one aggregate, two events of one, none.
+
+    Raises:
+        ValueError: a programming error, not an input error.
+    """
+    keys = {(write.kind, write.id) for write in change.writes}
+    if len(keys) != len(change.writes):
+        raise ValueError("a change writes an aggregate at most once")
+    subjects = {(event.kind, event.id) for event in change.events}
+    if len(subjects) != len(change.events) or not subjects <= keys:
+        raise ValueError("a change has at most one event per aggregate that it writes")
+    if not change.writes and change.receipt is None:
+        raise ValueError("a change writes something or carries a receipt")
+
+
+def events_by_key(change: Change) -> dict[tuple[str, str], DomainEvent]:
+    """The change's events by the aggregate they are about."""
+    return {(event.kind, event.id): event for event in change.events}
+
+
+def entry_shown(
+    entry: Entry, types: frozenset[str] | None, subject: tuple[str, str] | None
+) -> bool:
+    """Whether the feed shows the entry: it carries an event, of these types, of this subject."""
+    return (
+        bool(entry.type)
+        and (types is None or entry.type in types)
+        and (subject is None or subject == (entry.kind, entry.id))
+    )

@@ -1,0 +1,107 @@
+"""From a URL to an adapter: the scheme chooses, and third parties may add schemes.
+
+A package adds a storage scheme with an entry point of the group `spawn.storage`, named like the
+scheme, that is an `async def (url, *, clock, options) -> Store`.
+"""
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.ports.governance import SchemaStore
+from spawn.ports.runtime import Clock
+from spawn.ports.storage import CommandStore, ReadStore, StoreControl
+
+
+class Store(CommandStore, ReadStore, SchemaStore, StoreControl, Protocol):
+    """Everything a storage adapter is."""
+
+
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of an embedded store; each adapter uses those that concern it.
+
+    `queue_limit` changes may wait; at most `group_cap` are committed together. `readers` threads
+    answer queries, each within `query_timeout_s`. `memory_limit` is the engine's, in its own
+    spelling. `reserve_bytes` of the disk stay free: below them commands are refused.
+    `cached_entities` and `cached_pages` are kept decoded, `cached_heads` versions known by heart.
+    `checkpoint_bytes` of log make the store fold it into the file when idle.
+    """
+
+    queue_limit: int = 1024
+    group_cap: int = 128
+    readers: int = 2
+    query_timeout_s: float = 5.0
+    memory_limit: str = "1GiB"
+    reserve_bytes: int = 64 * 1024 * 1024
+    cached_entities: int = 20_000
+    cached_heads: int = 200_000
+    cached_pages: int = 256
+    cached_receipts: int = 200_000
+    checkpoint_bytes: int = 16 * 1024 * 1024
+
+
+Opener = Callable[..., Awaitable[Store]]
+
+
+async def open_store(url: str, *, clock: Clock, options: StoreOptions | None = None) -> Store:
+    """Open the store that the URL names, ready to serve.
+
+    `memory://` is a new empty store. `duckdb:///relative/path` is a file below the working
+    directory and `duckdb:////absolute/path` anywhere; it is created if absent.
+
+    Raises:
+        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+        StorageBusy: another process holds the file.
+        StorageDamaged: the file must not be served; the detail names the remedy.
+    """
+    scheme = urlsplit(url).scheme
+    opener = _OPENERS.get(scheme) or _third_party(scheme)
+    return await opener(url, clock=clock, options=options or StoreOptions())
+
+
+def _third_party(scheme: str) -> Opener:
+    for found in entry_points(group="spawn.storage", name=scheme):
+        return cast("Opener", found.load())
+    raise InvalidInput.at(
+        "", "unknown_scheme", f"No storage adapter knows the scheme {scheme or '(none)'!r}."
+    )
+
+
+async def _open_memory(url: str, *, clock: Clock, options: StoreOptions) -> Store:
+    from spawn.adapters.memory import MemoryStore
+
+    del options  # a dictionary has none of these bounds
+    if url != "memory://":
+        raise InvalidInput.at("", "url_malformed", "The URL of a store in memory is memory://")
+    return MemoryStore(clock)
+
+
+async def _open_duckdb(url: str, *, clock: Clock, options: StoreOptions) -> Store:
+    from spawn.adapters.duckdb.store import open_duckdb
+
+    return await open_duckdb(duckdb_path(url), clock=clock, options=options)
+
+
+def duckdb_path(url: str) -> Path:
+    """The file of a `duckdb:///…` URL: relative after three slashes, absolute after four.
+
+    Raises:
+        InvalidInput: a host, query or fragment, or no path at all.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.scheme != "duckdb" or parts.netloc or parts.query or parts.fragment or not path:
+        raise InvalidInput.at(
+            "",
+            "url_malformed",
+            "A DuckDB store is duckdb:///relative/path or duckdb:////absolute/path.",
+        )
+    return Path(path)
+
+
+_OPENERS: dict[str, Opener] = {"memory": _open_memory, "duckdb": _open_duckdb}
