@@ -16,6 +16,7 @@ from spawn.domain.errors import NotFound, StorageFull
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _PARTIAL = ".part"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -100,11 +101,14 @@ class DirectorySpool:
 
     async def _write(self, partial: Path, chunks: AsyncIterator[bytes]) -> int:
         size = 0
-        with open(partial, "wb", 0, opener=_private) as file:  # noqa: PTH123 -- Path.open takes no opener
+        descriptor = await asyncio.to_thread(os.open, partial, _CREATE, 0o600)
+        try:
             async for chunk in chunks:
-                await asyncio.to_thread(self._append, file.fileno(), chunk)
+                await asyncio.to_thread(self._append, descriptor, chunk)
                 size += len(chunk)
-            await asyncio.to_thread(os.fsync, file.fileno())
+            await asyncio.to_thread(os.fsync, descriptor)
+        finally:
+            os.close(descriptor)
         return size
 
     def _append(self, descriptor: int, chunk: bytes) -> None:
@@ -138,10 +142,6 @@ class DirectorySpool:
     async def discard(self, name: str) -> None:
         """Remove the upload; absent is fine."""
         await asyncio.to_thread(self._file(name).unlink, missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def sync_directory(path: Path) -> None:
