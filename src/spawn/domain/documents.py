@@ -2,11 +2,197 @@
 
 One place knows which kinds exist and how each is written and read. A project's document is the
 wire shape of its fields without version and times; other kinds are their struct's JSON.
+
+Decimals keep their digits: amounts and shares are strings, ratios and governed decimals are JSON
+numbers with exactly the digits they have. What is decoded equals what was encoded.
 """
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
 
-from spawn.domain.project import Project
+from spawn.domain.errors import StorageDamaged
+from spawn.domain.project import FIELDS, Project, Reservation
+from spawn.domain.schema.value import Schema, TypeName, Value
 
-KINDS: dict[str, type[msgspec.Struct]] = {"project": Project}
+KINDS: dict[str, type[msgspec.Struct]] = {"project": Project, "external_ref": Reservation}
 """Kind of aggregate → type of its state."""
+
+_TYPES: dict[TypeName, Any] = {
+    TypeName.STRING: str,
+    TypeName.INTEGER: int,
+    TypeName.BIGINT: int,
+    TypeName.DECIMAL: Decimal,
+    TypeName.DOUBLE: float,
+    TypeName.BOOLEAN: bool,
+    TypeName.DATE: date,
+    TypeName.TIMESTAMP: Annotated[datetime, msgspec.Meta(tz=True)],
+}
+_MAX_CODECS = 64
+
+
+def encode(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
+    """The document of a state under a schema.
+
+    Raises:
+        TypeError: the state is not of the kind's type.
+    """
+    if isinstance(state, Project):
+        return _ENCODER.encode(render(state, schema))
+    if not isinstance(state, KINDS[kind]):
+        raise TypeError(f"a state of kind {kind} is not a {type(state).__name__}")
+    return _ENCODER.encode(state)
+
+
+def decode(kind: str, document: bytes, schema: Schema) -> msgspec.Struct:
+    """The state that `encode` wrote under this schema.
+
+    A member that the schema does not know (its column may have gone since) is kept as the text,
+    boolean, integer or decimal that its JSON states.
+
+    Raises:
+        StorageDamaged: the document is not one that `encode` writes.
+        KeyError: the kind is not one of `KINDS`.
+    """
+    try:
+        if kind == "project":
+            return _codec(schema).decode(document)
+        state: msgspec.Struct = _decoder(kind).decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StorageDamaged(f"a stored {kind} cannot be read: {error}") from error
+    return state
+
+
+def render(project: Project, schema: Schema | None = None) -> dict[str, Any]:
+    """The project's wire fields by name in document order, for a msgspec JSON encoder.
+
+    Absent core fields are None; so are, if a schema is given, its absent governed columns.
+    """
+    ratio, dscr = project.expected_irr, project.dscr
+    fields: dict[str, Any] = {
+        "project_id": project.project_id,
+        "project_name": project.project_name,
+        # Already at its currency's scale, at which str() never resorts to an exponent.
+        "total_amount": str(project.total_amount),
+        "currency_code": project.currency_code,
+        "status": project.status,
+        "status_reason": project.status_reason,
+        "status_effective_on": project.status_effective_on,
+        "suspended_from": project.suspended_from,
+        "description": project.description,
+        "sector": project.sector,
+        "country_code": project.country_code,
+        "maturity_years": project.maturity_years,
+        "expected_irr": None if ratio is None else number(ratio),
+        "dscr": None if dscr is None else number(dscr),
+        "financial_close_date": project.financial_close_date,
+        "cod_date": project.cod_date,
+        "end_date": project.end_date,
+        "spv": project.spv,
+        "sponsors": project.sponsors,
+        "milestones": project.milestones,
+        "external_ref": project.external_ref,
+    }
+    if schema is not None:
+        fields |= _codec(schema).absent
+    for name, value in project.attributes.items():
+        fields[name] = _plain(value)
+    if project.extensions:
+        fields.update(project.extensions)
+    return fields
+
+
+class _Codec:
+    """What is worked out once for a schema: its governed columns, and how they are read."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.governed = tuple(column.name for column in schema.governed)
+        self.absent: dict[str, Any] = dict.fromkeys(self.governed)
+        # Governed names are data and may be no identifiers: the struct knows them by number.
+        places = {f"governed_{index}": name for index, name in enumerate(self.governed)}
+        fields: list[Any] = [
+            (field.name, field.type, None if field.default is msgspec.NODEFAULT else field.default)
+            for field in msgspec.structs.fields(Project)
+            if field.name in FIELDS
+        ]
+        fields += [
+            (place, _TYPES[column.type.name] | None, None)
+            for place, column in zip(places, schema.governed, strict=True)
+        ]
+        shape = msgspec.defstruct(
+            "ProjectDocument", fields, rename=places, forbid_unknown_fields=True, gc=False
+        )
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
+
+    def decode(self, document: bytes) -> Project:
+        if b'"x_' in document:
+            return self._decode_open(document)
+        try:
+            return self._build(document, {}, {})
+        except msgspec.ValidationError:
+            # A member of a column that has gone, or damage: the other way tells which.
+            return self._decode_open(document)
+
+    def _decode_open(self, document: bytes) -> Project:
+        members = _MEMBERS.decode(document)
+        extensions: dict[str, msgspec.Raw] = {}
+        unknown: dict[str, Any] = {}
+        for name in members.keys() - _CORE - self.absent.keys():
+            raw = members.pop(name)
+            if name.startswith("x_"):
+                # A copy, lest eight bytes keep the whole document in memory.
+                extensions[name] = raw.copy()
+            elif (value := _NATURAL.decode(raw)) is not None:
+                unknown[name] = value
+        return self._build(_ENCODER.encode(members), unknown, extensions)
+
+    def _build(
+        self, document: bytes, unknown: dict[str, Any], extensions: dict[str, msgspec.Raw]
+    ) -> Project:
+        values = msgspec.structs.astuple(self._decoder.decode(document))
+        core = dict(zip(FIELDS, values, strict=False))
+        governed = zip(self.governed, values[len(FIELDS) :], strict=True)
+        attributes = {name: value for name, value in governed if value is not None}
+        return Project(attributes=attributes | unknown, extensions=extensions, **core)
+
+
+def _codec(schema: Schema) -> _Codec:
+    # By identity: a schema is frozen and few are alive, while hashing one would cost more than
+    # the document. The codec holds its schema, so that no other can take over the id.
+    codec = _codecs.get(id(schema))
+    if codec is None:
+        if len(_codecs) >= _MAX_CODECS:
+            _codecs.clear()
+        codec = _codecs[id(schema)] = _Codec(schema)
+    return codec
+
+
+def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(KINDS[kind])
+    return decoder
+
+
+def number(value: Decimal) -> msgspec.Raw:
+    """A finite decimal as a JSON number with exactly its digits."""
+    return msgspec.Raw(f"{value:f}".encode())
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, Decimal):
+        return number(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return value
+
+
+_CORE = frozenset(FIELDS)
+_ENCODER = msgspec.json.Encoder()
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NATURAL = msgspec.json.Decoder(float_hook=Decimal)
+_codecs: dict[int, _Codec] = {}
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {}

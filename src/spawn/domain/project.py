@@ -1,68 +1,70 @@
 """The Project aggregate: a financed real asset from proposal to completion.
 
-Everything that must always hold for a project holds from its construction on.
+Everything that must always hold for a project holds from its construction on: the constructor
+collects every broken rule and raises one `InvalidInput` that points to each. `propose`, `amend` and
+`transition` are the only ways in which a project comes about or changes; all are pure.
 """
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
+from math import isfinite
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
+from spawn.domain.countries import ALPHA_3
+from spawn.domain.errors import Conflict, FieldError, IllegalTransition, InvalidInput
+from spawn.domain.extensions import check_extensions
+from spawn.domain.lifecycle import SUSPENDABLE, Status, status_of, steps_from
+from spawn.domain.milestones import (
+    Milestone,
+    MilestoneKind,
+    check_milestones,
+    is_open,
+    open_conditions,
+)
+from spawn.domain.money import CONTEXT, fit
+from spawn.domain.parties import Sponsor, Spv, check_country, check_sponsors, check_spv
 from spawn.domain.schema.value import Value
+from spawn.domain.text import check_line, check_prose, pointer_token, trimmed
 
+__all__ = [
+    "FIELDS",
+    "ExternalRef",
+    "Milestone",
+    "MilestoneKind",
+    "Project",
+    "Reservation",
+    "Sponsor",
+    "Spv",
+    "Status",
+    "amend",
+    "changed_fields",
+    "draw_stops",
+    "is_open",
+    "open_conditions",
+    "propose",
+    "reference_id",
+    "status_of",
+    "steps_from",
+    "transition",
+]
 
-class Status(StrEnum):
-    """Where a project stands in its life."""
-
-    PROPOSED = "PROPOSED"
-    MANDATED = "MANDATED"
-    FINANCIAL_CLOSE = "FINANCIAL_CLOSE"
-    CONSTRUCTION = "CONSTRUCTION"
-    OPERATION = "OPERATION"
-    SUSPENDED = "SUSPENDED"
-    DEFAULTED = "DEFAULTED"
-    COMPLETED = "COMPLETED"
-    CANCELLED = "CANCELLED"
-
-
-class Sponsor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An equity sponsor; `share` is a percentage of the SPV, > 0 and ≤ 100."""
-
-    name: str
-    share: Decimal
-
-
-class Spv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The special-purpose vehicle that borrows."""
-
-    name: str
-    registration_number: str | None = None
-    country_code: str | None = None
-
-
-class MilestoneKind(StrEnum):
-    """What a milestone stands for."""
-
-    MILESTONE = "MILESTONE"
-    CONDITION_PRECEDENT = "CONDITION_PRECEDENT"
-
-
-class Milestone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A milestone or condition precedent; open while neither met nor waived.
-
-    `draw_stop` says that no drawdown may happen while it is open.
-    """
-
-    milestone_id: str
-    title: str
-    kind: MilestoneKind = MilestoneKind.MILESTONE
-    due_date: date | None = None
-    met_on: date | None = None
-    waived_on: date | None = None
-    draw_stop: bool = False
-    evidence: str | None = None
+MAX_NAME, MAX_KEY, MAX_SECTOR = 200, 64, 100
+"""Characters of a name or title, of a key, and of a sector."""
+MAX_REASON, MAX_DESCRIPTION = 1_000, 10_000
+"""Characters of prose."""
+MAX_ATTRIBUTE_TEXT = 65_536
+"""Characters of a governed text, whatever its schema allows."""
+MAX_REF_ID = 200
+"""Characters of an id in another system."""
+MAX_ATTRIBUTES = 500
+"""Governed attributes of one project."""
+MAX_MATURITY_YEARS = 99
+INITIAL_STATUS_REASON = "initial status on creation"
+"""The recorded reason of a first status other than PROPOSED, if none is given."""
 
 
 class ExternalRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,3 +107,351 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     external_ref: ExternalRef | None = None
     attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
     extensions: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check every invariant and raise one `InvalidInput` naming all that are broken."""
+        faults: list[FieldError] = []
+        check_line(self.project_id, "/project_id", MAX_KEY, faults)
+        check_line(self.project_name, "/project_name", MAX_NAME, faults)
+        _check_amount(self, faults)
+        _check_texts(self, faults)
+        _check_measures(self, faults)
+        _check_dates(self, faults)
+        _check_status(self, faults)
+        if self.spv is not None:
+            check_spv(self.spv, faults)
+        if self.sponsors:
+            check_sponsors(self.sponsors, faults)
+        if self.milestones:
+            check_milestones(self.milestones, faults)
+        if self.external_ref is not None:
+            check_line(self.external_ref.source, "/external_ref/source", MAX_KEY, faults)
+            check_line(self.external_ref.id, "/external_ref/id", MAX_REF_ID, faults)
+        if self.attributes:
+            _check_attributes(self.attributes, faults)
+        if self.extensions:
+            check_extensions(self.extensions, faults)
+        if faults:
+            raise InvalidInput(faults)
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which project holds an external reference; None once it was released.
+
+    An aggregate of kind `external_ref` whose id is the `reference_id`: writing it in the change
+    that sets the reference is what keeps references unique.
+    """
+
+    project_id: str | None
+
+
+def reference_id(ref: ExternalRef) -> str:
+    """The id of the reservation of a reference: no two references share one."""
+    return f"{quote(ref.source, safe='')}:{ref.id}"
+
+
+FIELDS: tuple[str, ...] = tuple(
+    name for name in Project.__struct_fields__ if name not in {"attributes", "extensions"}
+)
+"""The core fields of a project, in document order."""
+
+_SET_BY_TRANSITION = frozenset({"status_reason", "status_effective_on", "suspended_from"})
+_AMENDABLE = frozenset(FIELDS) - _SET_BY_TRANSITION - {"project_id", "status"}
+_CREATABLE = frozenset(FIELDS) - {"project_id", "suspended_from"}
+_REQUIRED = ("project_name", "total_amount", "currency_code")
+_RESERVED = frozenset(Project.__struct_fields__) | {"version", "created_at", "updated_at"}
+
+
+def propose(
+    *,
+    project_id: str,
+    fields: Mapping[str, object],
+    attributes: Mapping[str, Value | None],
+    extensions: Mapping[str, msgspec.Raw | None],
+) -> Project:
+    """A new project from its typed core fields by name; a None is the same as absence.
+
+    Names are trimmed and alpha-2 countries become alpha-3. The status is PROPOSED by default; any
+    other first status is recorded with a reason.
+
+    Raises:
+        InvalidInput: unknown or missing fields, or else every broken invariant at once.
+    """
+    values: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    faults = [_unknown(name) for name in values if name not in _CREATABLE]
+    faults += [_required(name) for name in _REQUIRED[:2] if name not in values]
+    if faults:
+        raise InvalidInput(faults)
+    _tidy(values)
+    if "status" in values:
+        values["status"] = status_of(values["status"])
+        if values["status"] is not Status.PROPOSED:
+            values.setdefault("status_reason", INITIAL_STATUS_REASON)
+    return Project(
+        project_id=project_id,
+        attributes=_merged({}, attributes),
+        extensions=_merged({}, extensions),
+        **values,
+    )
+
+
+def amend(
+    project: Project,
+    fields: Mapping[str, object],
+    attributes: Mapping[str, Value | None],
+    extensions: Mapping[str, msgspec.Raw | None],
+) -> Project:
+    """The project after a merge patch: a value replaces, None removes, absence keeps.
+
+    Lists and objects are replaced whole. A status equal to the present one is no change.
+
+    Raises:
+        InvalidInput: `use_transition` for the status and what goes with it, `required` for the
+            removal of a required field, `unknown_field`, or every broken invariant at once.
+    """
+    faults = [fault for item in fields.items() if (fault := _amend_fault(project, *item))]
+    if faults:
+        raise InvalidInput(faults)
+    values = {name: value for name, value in fields.items() if name != "status"}
+    for name in ("sponsors", "milestones"):
+        if name in values and values[name] is None:
+            values[name] = ()
+    _tidy(values)
+    return msgspec.structs.replace(
+        project,
+        attributes=_merged(project.attributes, attributes),
+        extensions=_merged(project.extensions, extensions),
+        **values,
+    )
+
+
+def transition(
+    project: Project,
+    to: Status,
+    *,
+    reason: str,
+    effective_on: date | None = None,
+    debt_outstanding: Decimal = Decimal(0),
+) -> Project:
+    """The project after a step of the status machine, with its reason and business date.
+
+    `debt_outstanding` is what remains of all its debt, in any one currency.
+
+    Raises:
+        InvalidInput: the reason is empty or unfit to keep, at `/reason`.
+        IllegalTransition: there is no such step from the present status.
+        Conflict: financial close with an open condition precedent, completion with debt.
+    """
+    _check_reason(reason)
+    steps = steps_from(project.status, project.suspended_from)
+    if to not in steps:
+        choice = ", ".join(status for status in Status if status in steps) or "nowhere: it ended"
+        raise IllegalTransition(f"{project.status} cannot become {to}; it may go to {choice}")
+    if to is Status.FINANCIAL_CLOSE and (still_open := open_conditions(project.milestones)):
+        names = ", ".join(milestone.milestone_id for milestone in still_open[:10])
+        raise Conflict(f"{len(still_open)} conditions precedent are still open: {names}")
+    if to is Status.COMPLETED and debt_outstanding != 0:
+        raise Conflict(f"a project completes without debt; {debt_outstanding} is outstanding")
+    return msgspec.structs.replace(
+        project,
+        status=to,
+        status_reason=trimmed(reason),
+        status_effective_on=effective_on,
+        suspended_from=project.status if to is Status.SUSPENDED else None,
+    )
+
+
+def draw_stops(project: Project) -> tuple[Milestone, ...]:
+    """What forbids a drawdown: every open milestone or condition marked `draw_stop`."""
+    return tuple(m for m in project.milestones if m.draw_stop and is_open(m))
+
+
+def changed_fields(before: Project | None, after: Project) -> tuple[str, ...]:
+    """Names of the fields that differ, in document order; of a new project, those it has."""
+    if before is None:
+        core = [name for name in FIELDS[1:] if getattr(after, name) not in (None, ())]
+        return (*core, *after.attributes, *after.extensions)
+    core = [name for name in FIELDS if getattr(after, name) != getattr(before, name)]
+    return (
+        *core,
+        *_differing(before.attributes, after.attributes),
+        *_differing(before.extensions, after.extensions),
+    )
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys((*after, *before))
+    return [name for name in names if before.get(name) != after.get(name)]
+
+
+def _merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    if not patch:
+        return dict(before)
+    return {name: value for name, value in {**before, **patch}.items() if value is not None}
+
+
+def _amend_fault(project: Project, name: str, value: object) -> FieldError | None:
+    if name == "status" and value == project.status:
+        return None
+    if name == "status" or name in _SET_BY_TRANSITION:
+        return FieldError(f"/{name}", "use_transition", "changes by a transition only")
+    if name not in _AMENDABLE:
+        return _unknown(name)
+    if value is None and name in _REQUIRED:
+        return _required(name)
+    return None
+
+
+def _unknown(name: str) -> FieldError:
+    return FieldError(f"/{pointer_token(name)}", "unknown_field", "is not a field that can be set")
+
+
+def _required(name: str) -> FieldError:
+    return FieldError(f"/{name}", "required", "is required")
+
+
+def _tidy(values: dict[str, Any]) -> None:
+    """Trim names and bring countries to alpha-3; what cannot be read stays, to be refused."""
+    if values.get("project_name") is not None:
+        values["project_name"] = trimmed(values["project_name"])
+    if values.get("country_code") is not None:
+        values["country_code"] = ALPHA_3.get(values["country_code"], values["country_code"])
+    if spv := values.get("spv"):
+        code = ALPHA_3.get(spv.country_code, spv.country_code)
+        values["spv"] = msgspec.structs.replace(spv, name=trimmed(spv.name), country_code=code)
+    if sponsors := values.get("sponsors"):
+        values["sponsors"] = tuple(
+            msgspec.structs.replace(sponsor, name=trimmed(sponsor.name)) for sponsor in sponsors
+        )
+    if milestones := values.get("milestones"):
+        values["milestones"] = tuple(
+            msgspec.structs.replace(m, title=trimmed(m.title)) for m in milestones
+        )
+
+
+def _check_reason(reason: str) -> None:
+    faults: list[FieldError] = []
+    check_prose(reason, "/reason", MAX_REASON, faults)
+    if not reason.strip():
+        faults.append(FieldError("/reason", "empty", "a transition needs a reason"))
+    if faults:
+        raise InvalidInput(faults)
+
+
+def _check_amount(project: Project, faults: list[FieldError]) -> None:
+    try:
+        amount = fit(
+            project.total_amount,
+            project.currency_code,
+            pointer="/total_amount",
+            currency_pointer="/currency_code",
+        )
+    except InvalidInput as error:
+        faults.extend(error.errors)
+        return
+    if amount < 0:
+        faults.append(FieldError("/total_amount", "out_of_range", "must not be negative"))
+    # Held at the currency's scale, so that equal projects have equal documents.
+    msgspec.structs.force_setattr(project, "total_amount", amount)
+
+
+def _check_texts(project: Project, faults: list[FieldError]) -> None:
+    if project.description is not None:
+        check_prose(project.description, "/description", MAX_DESCRIPTION, faults)
+    if project.sector is not None:
+        check_prose(project.sector, "/sector", MAX_SECTOR, faults)
+    if project.status_reason is not None:
+        check_prose(project.status_reason, "/status_reason", MAX_REASON, faults)
+    if project.country_code is not None:
+        check_country(project.country_code, "/country_code", faults)
+
+
+_IRR_QUANTUM, _IRR_LIMIT = Decimal("1E-10"), Decimal("1E+8")
+_DSCR_QUANTUM, _DSCR_LIMIT = Decimal("1E-8"), Decimal("1E+10")
+
+
+def _check_measures(project: Project, faults: list[FieldError]) -> None:
+    years = project.maturity_years
+    if years is not None and not 1 <= years <= MAX_MATURITY_YEARS:
+        faults.append(
+            FieldError("/maturity_years", "out_of_range", f"must be 1 to {MAX_MATURITY_YEARS}")
+        )
+    if project.expected_irr is not None:
+        low = Decimal(-1)
+        _check_ratio(project.expected_irr, "/expected_irr", low, _IRR_LIMIT, _IRR_QUANTUM, faults)
+    if project.dscr is not None:
+        _check_ratio(project.dscr, "/dscr", -_DSCR_LIMIT, _DSCR_LIMIT, _DSCR_QUANTUM, faults)
+
+
+def _check_ratio(
+    value: Decimal,
+    pointer: str,
+    low: Decimal,
+    limit: Decimal,
+    quantum: Decimal,
+    faults: list[FieldError],
+) -> None:
+    if not value.is_finite():
+        faults.append(FieldError(pointer, "not_finite", "must be a finite number"))
+    elif not low <= value < limit:
+        faults.append(FieldError(pointer, "out_of_range", f"must be from {low:f} to {limit:f}"))
+    elif value.quantize(quantum, None, CONTEXT) != value:
+        places = -quantum.adjusted()
+        faults.append(FieldError(pointer, "too_precise", f"must have at most {places} decimals"))
+
+
+def _check_dates(project: Project, faults: list[FieldError]) -> None:
+    earlier, earlier_name = project.financial_close_date, "financial_close_date"
+    for name, day in (("cod_date", project.cod_date), ("end_date", project.end_date)):
+        if day is None:
+            continue
+        if earlier is not None and day < earlier:
+            detail = f"must not be before {earlier_name}"
+            faults.append(FieldError(f"/{name}", "date_order", detail))
+        earlier, earlier_name = day, name
+
+
+def _check_status(project: Project, faults: list[FieldError]) -> None:
+    if project.status is Status.FINANCIAL_CLOSE and open_conditions(project.milestones):
+        detail = "financial close allows no open condition precedent"
+        faults.append(FieldError("/milestones", "open_condition", detail))
+    origin = project.suspended_from
+    if origin is None:
+        return
+    if project.status is not Status.SUSPENDED or origin not in SUSPENDABLE:
+        detail = "goes with SUSPENDED and is CONSTRUCTION or OPERATION"
+        faults.append(FieldError("/suspended_from", "out_of_range", detail))
+
+
+_INT_LIMIT = 2**63
+_MAX_DIGITS = 38
+
+
+def _check_attributes(attributes: Mapping[str, Value], faults: list[FieldError]) -> None:
+    """What holds for governed values under every schema: storable, finite, bounded."""
+    if len(attributes) > MAX_ATTRIBUTES:
+        faults.append(FieldError("", "too_many", f"at most {MAX_ATTRIBUTES} governed attributes"))
+        return
+    for name, value in attributes.items():
+        if name in _RESERVED or name[:2] == "x_":
+            faults.append(_unknown(name))
+        elif isinstance(value, str):
+            check_prose(value, f"/{pointer_token(name)}", MAX_ATTRIBUTE_TEXT, faults)
+        elif (fault := _value_fault(value)) is not None:
+            faults.append(FieldError(f"/{pointer_token(name)}", *fault))
+
+
+def _value_fault(value: Value) -> tuple[str, str] | None:
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return "not_finite", "must be a finite number"
+        if abs(value.adjusted()) > _MAX_DIGITS or len(str(value)) > _MAX_DIGITS + 8:
+            return "out_of_range", f"must have at most {_MAX_DIGITS} digits"
+    elif isinstance(value, float):
+        return None if isfinite(value) else ("not_finite", "must be a finite number")
+    elif isinstance(value, int):
+        if not -_INT_LIMIT <= value < _INT_LIMIT:
+            return "out_of_range", "must fit into 64 bits"
+    elif isinstance(value, datetime):
+        return None if value.tzinfo is not None else ("naive_time", "must have an offset")
+    return None
