@@ -1,0 +1,398 @@
+"""Conformance: one compiled object that reads a body, or a text, under one schema.
+
+Core attributes, governed attributes and extensions arrive as one flat object. Each field is read
+by its column's own reader, every offence is collected and named, and the result is ready for
+`project.propose` and `project.amend`.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.extensions import check_extensions
+from spawn.domain.lifecycle import Status
+from spawn.domain.money import CONTEXT, Rounding, exponent_of, fit
+from spawn.domain.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
+from spawn.domain.schema.core import (
+    AMOUNT,
+    CORE_BY_NAME,
+    CORE_COLUMNS,
+    EXTENSION_PREFIX,
+    READ_ONLY_COLUMNS,
+    SYSTEM_COLUMNS,
+)
+from spawn.domain.schema.json_schema import project_json_schema
+from spawn.domain.schema.structure import (
+    read_country,
+    read_external_ref,
+    read_line,
+    read_milestones,
+    read_prose,
+    read_sponsors,
+    read_spv,
+)
+from spawn.domain.schema.tokens import Token, write_token
+from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schema.values import (
+    MAX_ROUNDED_DECIMALS,
+    Reader,
+    constrained,
+    decimal_reader,
+    reader_for,
+    token_of,
+    type_reader,
+    wrong_type,
+)
+from spawn.domain.text import pointer_token
+
+MAX_ERRORS: Final = 100
+"""Offences that one refusal names; a body with more is refused with the first ones."""
+
+STATUS_ALIASES: Final[Mapping[str, Status]] = MappingProxyType({"ACTIVE": Status.OPERATION})
+"""Statuses of the first generation, understood on input."""
+
+PERCENT_ALIAS: Final = "expected_tri"
+"""The first generation's name of `expected_irr`, which it states as a percentage."""
+
+_STATUS: Final[Mapping[str, Status]] = {**{s.value: s for s in Status}, **STATUS_ALIASES}
+_ROUNDED_AMOUNT: Final = ColumnType(
+    TypeName.DECIMAL, precision=18 + MAX_ROUNDED_DECIMALS, scale=MAX_ROUNDED_DECIMALS
+)
+_CACHED_SCHEMAS: Final = 64
+
+FieldReader = Callable[[Token, str], object]
+
+
+class Attributes(msgspec.Struct, frozen=True):
+    """What a body says of a project, typed.
+
+    `core` holds core and structural fields by their canonical names, `governed` governed values,
+    `extensions` the JSON of `x_…` fields. None stands for an explicit null, which only a partial
+    body keeps (remove it). `warnings` are remarks that refuse nothing.
+    """
+
+    core: dict[str, object]
+    governed: dict[str, Value | None]
+    extensions: dict[str, msgspec.Raw | None]
+    warnings: tuple[FieldError, ...] = ()
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    """What to do with one input name."""
+
+    name: str  # canonical
+    pointer: str  # of the input name
+    read: FieldReader
+    core: bool
+    nullable: bool
+    deprecated: bool = False
+    read_only: bool = False
+
+
+class Conformance:
+    """A schema, compiled. Immutable to its users and safe to share."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        described = {c.name: c for c in schema.columns if c.name in CORE_BY_NAME}
+        self._core = tuple(described.get(column.name, column) for column in CORE_COLUMNS)
+        columns = (*SYSTEM_COLUMNS, *self._core, *schema.governed)
+        self.fields: Mapping[str, Column] = MappingProxyType({c.name: c for c in columns})
+        self._aliases = _aliases(columns)
+        self._slots: dict[Rounding | None, dict[str, _Slot]] = {}
+        self._lookups: dict[str, Reader] = {}
+        self._exact = self._slots_for(None)
+        self._required = tuple(c.name for c in self._core if c.required)
+        self._absent = tuple(c for c in schema.governed if c.required or c.default is not None)
+
+    def read(
+        self,
+        tokens: Mapping[str, Token],
+        *,
+        partial: bool = False,
+        rounding: Rounding | None = None,
+    ) -> Attributes:
+        """The typed attributes of a body, whole or (`partial`) a merge patch.
+
+        With `rounding` named, decimals may carry up to 30 decimals and are rounded once: amounts to
+        the scale of the body's currency (USD if it names none), others to their column's.
+
+        Raises:
+            InvalidInput: naming each offending field, at most 100.
+        """
+        slots = self._exact if rounding is None else self._slots_for(rounding)
+        core: dict[str, object] = {}
+        governed: dict[str, Value | None] = {}
+        extensions: dict[str, msgspec.Raw | None] = {}
+        notes: list[FieldError] = []
+        errors: list[FieldError] = []
+        for name, token in tokens.items():
+            slot = slots.get(name)
+            if slot is None:
+                _read_other(name, token, extensions, errors, partial=partial)
+                continue
+            target: dict[str, Any] = core if slot.core else governed
+            if slot.name in target:
+                errors.append(_twice(slot))
+            elif token is None and not slot.read_only:
+                # A null in a whole body is as good as nothing; in a patch it removes.
+                if partial and not slot.nullable:
+                    errors.append(FieldError(slot.pointer, "not_nullable", "cannot be removed"))
+                elif partial:
+                    target[slot.name] = None
+            else:
+                try:
+                    target[slot.name] = slot.read(token, slot.pointer)
+                except InvalidInput as error:
+                    errors.extend(error.errors)
+                    target[slot.name] = None
+            if slot.deprecated:
+                notes.append(_deprecated(slot))
+        if not partial:
+            self._complete(core, governed, errors)
+        if extensions:
+            check_extensions({n: raw for n, raw in extensions.items() if raw is not None}, errors)
+        if rounding is not None and not errors:
+            _round_amount(core, rounding, errors, partial=partial)
+        if errors:
+            raise InvalidInput(errors[:MAX_ERRORS])
+        return Attributes(core, governed, extensions, tuple(notes))
+
+    def read_value(self, name: str, text: str) -> Value:
+        """A plain text (a query parameter) as a value of a column's type.
+
+        Only the type, an enum and the codes of currencies and countries are checked: a bound or a
+        pattern says nothing about what one may look for.
+
+        Raises:
+            InvalidInput: at `/name`: not of the type, or `unknown_field`.
+        """
+        canonical = self.alias(name)
+        if canonical is None:
+            raise InvalidInput.at(f"/{pointer_token(name)}", "unknown_field", "is not a field")
+        read = self._lookups.get(canonical)
+        if read is None:
+            read = self._lookups[canonical] = _lookup_reader(self.fields[canonical])
+        value = read(token_of(self.fields[canonical].type, text), f"/{name}")
+        if name == PERCENT_ALIAS and isinstance(value, Decimal):
+            return value.scaleb(-2, CONTEXT)
+        return value
+
+    def token(self, name: str, text: str) -> Token:
+        """The JSON token that a text (a CSV cell) stands for under this column, for `read`."""
+        canonical = self.alias(name)
+        return text if canonical is None else token_of(self.fields[canonical].type, text)
+
+    def alias(self, name: str) -> str | None:
+        """The canonical name of a column or of one of its aliases; None if it is neither."""
+        return name if name in self.fields else self._aliases.get(name)
+
+    def json_schema(self, *, for_input: bool) -> dict[str, Any]:
+        """JSON Schema 2020-12 of a project under this schema, as served or as accepted."""
+        return project_json_schema(
+            self._core, self.schema.governed, self._aliases, for_input=for_input
+        )
+
+    def _complete(
+        self, core: dict[str, object], governed: dict[str, Value | None], errors: list[FieldError]
+    ) -> None:
+        for name in self._required:
+            if name not in core:
+                errors.append(FieldError(f"/{name}", "missing", "is required"))
+        for column in self._absent:
+            if column.name in governed:
+                continue
+            if column.default is not None:
+                governed[column.name] = column.default
+            else:
+                errors.append(FieldError(f"/{column.name}", "missing", "is required"))
+
+    def _slots_for(self, rounding: Rounding | None) -> dict[str, _Slot]:
+        found = self._slots.get(rounding)
+        if found is None:
+            found = self._slots[rounding] = self._compile(rounding)
+        return found
+
+    def _compile(self, rounding: Rounding | None) -> dict[str, _Slot]:
+        slots: dict[str, _Slot] = {}
+        for column in self._core:
+            slots[column.name] = _core_slot(column, _core_reader(column, rounding))
+        for column in self.schema.governed:
+            slots[column.name] = _slot(column, reader_for(column, rounding=rounding), core=False)
+        for name, read in _STRUCTURE.items():
+            slots[name] = _Slot(name, f"/{name}", read, core=True, nullable=True)
+        for column in SYSTEM_COLUMNS:
+            slots[column.name] = _read_only(column.name)
+        for alias, name in self._aliases.items():
+            slots[alias] = msgspec.structs.replace(slots[name], pointer=f"/{alias}")
+        irr = slots["expected_irr"]
+        slots[PERCENT_ALIAS] = msgspec.structs.replace(
+            irr, pointer=f"/{PERCENT_ALIAS}", read=_percent_reader(self.fields[irr.name], rounding)
+        )
+        return slots
+
+
+_compiled: dict[tuple[str, int, str], Conformance] = {}
+
+
+def compile_schema(schema: Schema) -> Conformance:
+    """The schema, compiled; the same fingerprint gives the same object.
+
+    A schema without a fingerprint (built by hand) is compiled anew each time.
+    """
+    if not schema.fingerprint:
+        return Conformance(schema)
+    key = (schema.id, schema.version, schema.fingerprint)
+    found = _compiled.get(key)
+    if found is None:
+        while len(_compiled) >= _CACHED_SCHEMAS:
+            _compiled.pop(next(iter(_compiled)))
+        found = _compiled[key] = Conformance(schema)
+    return found
+
+
+def _aliases(columns: tuple[Column, ...]) -> Mapping[str, str]:
+    aliases = {alias: column.name for column in columns for alias in column.aliases}
+    return MappingProxyType({PERCENT_ALIAS: "expected_irr", **aliases})
+
+
+def _slot(column: Column, read: FieldReader, *, core: bool) -> _Slot:
+    return _Slot(
+        column.name,
+        f"/{column.name}",
+        read,
+        core=core,
+        nullable=not column.required,
+        deprecated=column.deprecated,
+    )
+
+
+def _core_slot(column: Column, read: FieldReader) -> _Slot:
+    if column.name in READ_ONLY_COLUMNS:
+        return _read_only(column.name)
+    slot = _slot(column, read, core=True)
+    # Null cannot remove what always has a value, even where a new project may leave it out.
+    return slot if column.default is None else msgspec.structs.replace(slot, nullable=False)
+
+
+def _read_only(name: str) -> _Slot:
+    def refuse(token: Token, pointer: str) -> object:
+        raise InvalidInput.at(pointer, "read_only", "is set by the service, not by a request")
+
+    return _Slot(name, f"/{name}", refuse, core=True, nullable=False, read_only=True)
+
+
+def _core_reader(column: Column, rounding: Rounding | None) -> FieldReader:
+    """The domain's own reading of a core attribute, then what the schema tightens."""
+    if column.name == "total_amount":
+        # Rounded once, when the currency is known: not here.
+        type_ = AMOUNT if rounding is None else _ROUNDED_AMOUNT
+        return constrained(decimal_reader(type_, text_too=True), column)
+    special = _SPECIAL.get(column.name)
+    if special is None:
+        return reader_for(column, rounding=rounding)
+    return special if column is CORE_BY_NAME[column.name] else constrained(special, column)
+
+
+def _percent_reader(column: Column, rounding: Rounding | None) -> Reader:
+    """A percentage as the fraction it is, exactly: two decimals fewer are allowed."""
+    scale, precision = column.type.scale or 0, column.type.precision or 0
+    percent = decimal_reader(
+        ColumnType(TypeName.DECIMAL, precision=precision, scale=scale - 2), rounding=rounding
+    )
+
+    def read(token: Token, pointer: str) -> Value:
+        value = percent(token, pointer)
+        return CONTEXT.scaleb(value, -2) if isinstance(value, Decimal) else value
+
+    return constrained(read, column)
+
+
+def _read_currency(token: Token, pointer: str) -> Value:
+    if type(token) is not str:
+        raise wrong_type(pointer, "a currency code", token)
+    exponent_of(token, pointer=pointer)
+    return token
+
+
+def _read_status(token: Token, pointer: str) -> Value:
+    if type(token) is not str:
+        raise wrong_type(pointer, "a string", token)
+    status = _STATUS.get(token)
+    if status is None:
+        raise InvalidInput.at(pointer, "not_in_enum", f"must be one of: {', '.join(Status)}")
+    return status
+
+
+_SPECIAL: Final[Mapping[str, Reader]] = {
+    "project_name": read_line(MAX_NAME),
+    "currency_code": _read_currency,
+    "status": _read_status,
+    "description": read_prose(MAX_DESCRIPTION),
+    "sector": read_line(MAX_SECTOR),
+    "country_code": read_country,
+}
+_STRUCTURE: Final[Mapping[str, FieldReader]] = {
+    "spv": read_spv,
+    "sponsors": read_sponsors,
+    "milestones": read_milestones,
+    "external_ref": read_external_ref,
+}
+_CODES: Final = frozenset({"currency_code", "status", "country_code"})
+
+
+def _lookup_reader(column: Column) -> Reader:
+    """The reader of what one may look for in a column."""
+    if column.name in _CODES:
+        return _SPECIAL[column.name]
+    only_members = Column(name=column.name, type=column.type, enum=column.enum)
+    return constrained(type_reader(column.type), only_members)
+
+
+def _read_other(
+    name: str,
+    token: Token,
+    extensions: dict[str, msgspec.Raw | None],
+    errors: list[FieldError],
+    *,
+    partial: bool,
+) -> None:
+    if not name.startswith(EXTENSION_PREFIX):
+        detail = "is not a field of this schema; fields of your own begin with x_"
+        errors.append(FieldError(f"/{pointer_token(name)}", "unknown_field", detail))
+    elif token is not None:
+        extensions[name] = msgspec.Raw(write_token(token).encode())
+    elif partial:
+        extensions[name] = None
+
+
+def _twice(slot: _Slot) -> FieldError:
+    detail = f"{slot.name} is given twice, by its name and by an alias"
+    return FieldError(slot.pointer, "given_twice", detail)
+
+
+def _deprecated(slot: _Slot) -> FieldError:
+    return FieldError(slot.pointer, "deprecated", "is deprecated and may go")
+
+
+def _round_amount(
+    core: dict[str, object], rounding: Rounding, errors: list[FieldError], *, partial: bool
+) -> None:
+    amount, code = core.get("total_amount"), core.get("currency_code")
+    if not isinstance(amount, Decimal):
+        return
+    if partial and code is None:
+        detail = "is needed to round an amount"
+        errors.append(FieldError("/currency_code", "missing", detail))
+        return
+    default = CORE_BY_NAME["currency_code"].default
+    try:
+        core["total_amount"] = fit(
+            amount, str(code or default), rounding=rounding, pointer="/total_amount"
+        )
+    except InvalidInput as error:
+        errors.extend(error.errors)
