@@ -29,7 +29,9 @@ LIMIT = Decimal(10) ** 18
 MAX_WEIGHTS = 10_000
 """The most parts that one allocation makes."""
 
+_LOWER = -LIMIT
 _QUANTA = tuple(Decimal(1).scaleb(-exponent) for exponent in range(5))
+_ZEROS = tuple(Decimal(0).scaleb(-exponent) for exponent in range(5))
 _WIRE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,30})?")
 _NUMERAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(?:s?nan[0-9]*|inf|infinity)", re.IGNORECASE)
@@ -71,6 +73,8 @@ CURRENCIES: MappingProxyType[str, Currency] = MappingProxyType(
     _read_table(ACTIVE) | _read_table(WITHDRAWN)
 )
 """Code → currency: ISO 4217 with minor units."""
+
+_EXPONENTS = {code: found.exponent for code, found in CURRENCIES.items()}
 
 
 def currency(code: str, *, pointer: str = "") -> Currency:
@@ -121,18 +125,21 @@ def fit(
         raise InvalidInput.at(pointer, "not_decimal", "an amount is a decimal, never a float")
     if not amount.is_finite():
         raise InvalidInput.at(pointer, "not_finite", "an amount is a finite number")
-    if not -LIMIT < amount < LIMIT:
+    if not _LOWER < amount < LIMIT:
         raise _too_large(pointer)
-    place = pointer if currency_pointer is None else currency_pointer
-    exponent = exponent_of(currency_code, pointer=place)
+    exponent = _EXPONENTS.get(currency_code)
+    if exponent is None:
+        place = pointer if currency_pointer is None else currency_pointer
+        exponent = exponent_of(currency_code, pointer=place)
     mode = decimal.ROUND_HALF_EVEN if rounding is None else _MODES[rounding]
     scaled = amount.quantize(_QUANTA[exponent], mode, CONTEXT)
     if scaled != amount:
         if rounding is None:
             raise _too_precise(pointer, currency_code, exponent)
-        if not -LIMIT < scaled < LIMIT:
+        if not _LOWER < scaled < LIMIT:
             raise _too_large(pointer)
-    return scaled or _QUANTA[exponent] * 0
+    # A zero is falsy, a negative one too.
+    return scaled or _ZEROS[exponent]
 
 
 def parse_amount(

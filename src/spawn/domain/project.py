@@ -5,7 +5,7 @@ collects every broken rule and raises one `InvalidInput` that points to each. `p
 `transition` are the only ways in which a project comes about or changes; all are pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from math import isfinite
@@ -177,7 +177,7 @@ def propose(
     Raises:
         InvalidInput: unknown or missing fields, or else every broken invariant at once.
     """
-    values: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    values = _present(fields)
     faults = [_unknown(name) for name in values if name not in _CREATABLE]
     faults += [_required(name) for name in _REQUIRED[:2] if name not in values]
     if faults:
@@ -189,8 +189,8 @@ def propose(
             values.setdefault("status_reason", INITIAL_STATUS_REASON)
     return Project(
         project_id=project_id,
-        attributes=_merged({}, attributes),
-        extensions=_merged({}, extensions),
+        attributes=_present(attributes),
+        extensions=_present(extensions),
         **values,
     )
 
@@ -285,9 +285,11 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
 
 
 def _merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    if not patch:
-        return dict(before)
-    return {name: value for name, value in {**before, **patch}.items() if value is not None}
+    return _present({**before, **patch})
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _amend_fault(project: Project, name: str, value: object) -> FieldError | None:
@@ -366,8 +368,10 @@ def _check_texts(project: Project, faults: list[FieldError]) -> None:
         check_country(project.country_code, "/country_code", faults)
 
 
-_IRR_QUANTUM, _IRR_LIMIT = Decimal("1E-10"), Decimal("1E+8")
-_DSCR_QUANTUM, _DSCR_LIMIT = Decimal("1E-8"), Decimal("1E+10")
+_Bounds = tuple[Decimal, Decimal, Decimal]
+"""From, below, and the finest step."""
+_IRR_BOUNDS: _Bounds = (Decimal(-1), Decimal("1E+8"), Decimal("1E-10"))
+_DSCR_BOUNDS: _Bounds = (Decimal("-1E+10"), Decimal("1E+10"), Decimal("1E-8"))
 
 
 def _check_measures(project: Project, faults: list[FieldError]) -> None:
@@ -377,24 +381,19 @@ def _check_measures(project: Project, faults: list[FieldError]) -> None:
             FieldError("/maturity_years", "out_of_range", f"must be 1 to {MAX_MATURITY_YEARS}")
         )
     if project.expected_irr is not None:
-        low = Decimal(-1)
-        _check_ratio(project.expected_irr, "/expected_irr", low, _IRR_LIMIT, _IRR_QUANTUM, faults)
+        _check_ratio(project.expected_irr, "/expected_irr", _IRR_BOUNDS, faults)
     if project.dscr is not None:
-        _check_ratio(project.dscr, "/dscr", -_DSCR_LIMIT, _DSCR_LIMIT, _DSCR_QUANTUM, faults)
+        _check_ratio(project.dscr, "/dscr", _DSCR_BOUNDS, faults)
 
 
-def _check_ratio(
-    value: Decimal,
-    pointer: str,
-    low: Decimal,
-    limit: Decimal,
-    quantum: Decimal,
-    faults: list[FieldError],
-) -> None:
+def _check_ratio(value: Decimal, pointer: str, bounds: _Bounds, faults: list[FieldError]) -> None:
+    low, limit, quantum = bounds
     if not value.is_finite():
         faults.append(FieldError(pointer, "not_finite", "must be a finite number"))
     elif not low <= value < limit:
-        faults.append(FieldError(pointer, "out_of_range", f"must be from {low:f} to {limit:f}"))
+        faults.append(
+            FieldError(pointer, "out_of_range", f"must be from {low:f} to below {limit:f}")
+        )
     elif value.quantize(quantum, None, CONTEXT) != value:
         places = -quantum.adjusted()
         faults.append(FieldError(pointer, "too_precise", f"must have at most {places} decimals"))
@@ -435,23 +434,57 @@ def _check_attributes(attributes: Mapping[str, Value], faults: list[FieldError])
     for name, value in attributes.items():
         if name in _RESERVED or name[:2] == "x_":
             faults.append(_unknown(name))
-        elif isinstance(value, str):
+        elif value.__class__ is not str or len(value) > MAX_ATTRIBUTE_TEXT:
+            fault = _VALUE_FAULTS.get(value.__class__, _unsupported)(value)
+            if fault is not None:
+                faults.append(FieldError(f"/{pointer_token(name)}", *fault))
+        elif not value.isprintable():
             check_prose(value, f"/{pointer_token(name)}", MAX_ATTRIBUTE_TEXT, faults)
-        elif (fault := _value_fault(value)) is not None:
-            faults.append(FieldError(f"/{pointer_token(name)}", *fault))
 
 
-def _value_fault(value: Value) -> tuple[str, str] | None:
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            return "not_finite", "must be a finite number"
-        if abs(value.adjusted()) > _MAX_DIGITS or len(str(value)) > _MAX_DIGITS + 8:
-            return "out_of_range", f"must have at most {_MAX_DIGITS} digits"
-    elif isinstance(value, float):
-        return None if isfinite(value) else ("not_finite", "must be a finite number")
-    elif isinstance(value, int):
-        if not -_INT_LIMIT <= value < _INT_LIMIT:
-            return "out_of_range", "must fit into 64 bits"
-    elif isinstance(value, datetime):
-        return None if value.tzinfo is not None else ("naive_time", "must have an offset")
+_Fault = tuple[str, str] | None
+
+
+def _decimal_fault(value: Decimal) -> _Fault:
+    if not value.is_finite():
+        return "not_finite", "must be a finite number"
+    # Eight more characters than digits: a sign, a point and an exponent such as E-38.
+    if abs(value.adjusted()) > _MAX_DIGITS or len(str(value)) > _MAX_DIGITS + 8:
+        return "out_of_range", f"must have at most {_MAX_DIGITS} digits"
     return None
+
+
+def _float_fault(value: float) -> _Fault:
+    return None if isfinite(value) else ("not_finite", "must be a finite number")
+
+
+def _integer_fault(value: int) -> _Fault:
+    within = -_INT_LIMIT <= value < _INT_LIMIT
+    return None if within else ("out_of_range", "must fit into 64 bits")
+
+
+def _instant_fault(value: datetime) -> _Fault:
+    return None if value.tzinfo is not None else ("naive_time", "must have an offset")
+
+
+def _text_fault(value: str) -> _Fault:
+    return "too_long", f"must have at most {MAX_ATTRIBUTE_TEXT} characters; it has {len(value)}"
+
+
+def _no_fault(_: Value) -> _Fault:
+    return None
+
+
+def _unsupported(value: object) -> _Fault:
+    return "unsupported", f"a {type(value).__name__} is no value of an attribute"
+
+
+_VALUE_FAULTS: dict[type, Callable[[Any], _Fault]] = {
+    bool: _no_fault,
+    date: _no_fault,
+    datetime: _instant_fault,
+    Decimal: _decimal_fault,
+    float: _float_fault,
+    int: _integer_fault,
+    str: _text_fault,
+}
