@@ -1,0 +1,235 @@
+"""The cash waterfall: who is paid, in which order, from each period's cash.
+
+Order: senior interest and principal; DSRA draw on a shortfall; DSRA top-up, or release above its
+target; mezzanine cash interest, its shortfall capitalised (PIK); a sweep of a share of what is
+left while the senior DSCR is below its level; then a distribution, unless the DSCR is below the
+lock-up level or a senior amount is unpaid, in which case the cash is trapped until both are cured.
+Without senior debt service the DSCR is not tested: a lock-up neither begins nor ends.
+"""
+
+import msgspec
+
+from spawn.domain.finance.bounds import (
+    MAX_AMOUNT,
+    MAX_PERIODS,
+    MAX_RATE,
+    MAX_RATIO,
+    Checker,
+    check_per_period,
+    per_period,
+)
+
+
+class WaterfallCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The cash and the claims, one amount a period.
+
+    `dsra_target` is the reserve required after each payment. `mezz_rate` is per period. A level
+    of 0 switches its test off. `carry_arrears` makes an unpaid senior amount due again in the
+    next period, before anything junior; without it each period stands alone. `senior_open`, when
+    given, is the senior balance, which a sweep cannot exceed.
+    """
+
+    cfads: tuple[float, ...]
+    senior_interest: tuple[float, ...]
+    senior_principal: tuple[float, ...]
+    dsra_target: float | tuple[float, ...] = 0.0
+    dsra_open: float = 0.0
+    mezz_open: float = 0.0
+    mezz_rate: float | tuple[float, ...] = 0.0
+    sweep_share: float = 0.0
+    sweep_if_dscr_below: float = 0.0
+    lockup_below: float = 0.0
+    trapped_open: float = 0.0
+    carry_arrears: bool = True
+    senior_open: float | None = None
+
+
+class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One period, in which cash in (CFADS, DSRA draw and release, trapped cash) equals cash out.
+
+    `senior_due` is scheduled, `arrears` what was carried in; `senior_paid` includes the DSRA draw.
+    """
+
+    period: int
+    cfads: float
+    senior_due: float
+    arrears: float
+    dscr: float | None
+    senior_paid: float
+    dsra_draw: float
+    senior_unpaid: float
+    dsra_topup: float
+    dsra_release: float
+    dsra_close: float
+    mezz_interest_due: float
+    mezz_paid: float
+    mezz_pik: float
+    mezz_close: float
+    sweep: float
+    locked_up: bool
+    distribution: float
+    trapped_close: float
+
+
+class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows and their sums."""
+
+    rows: tuple[WaterfallRow, ...]
+    total_distributions: float
+    total_sweep: float
+    total_unpaid: float
+    min_dscr: float | None
+    conventions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class _Accounts(msgspec.Struct):
+    """Balances that run from period to period."""
+
+    dsra: float
+    mezz: float
+    trapped: float
+    arrears: float
+    senior: float | None
+    locked: bool
+
+
+def run_waterfall(case: WaterfallCase) -> Waterfall:
+    """Pay each period's cash down the order.
+
+    Raises:
+        InvalidInput: lengths that do not fit, negative or non-finite amounts, shares beyond 1.
+    """
+    periods = _check(case)
+    accounts = _Accounts(
+        dsra=case.dsra_open,
+        mezz=case.mezz_open,
+        trapped=case.trapped_open,
+        arrears=0.0,
+        senior=case.senior_open,
+        locked=False,
+    )
+    targets = per_period(case.dsra_target, periods)
+    mezz_rates = per_period(case.mezz_rate, periods)
+    rows = tuple(_pay(case, accounts, t, targets[t], mezz_rates[t]) for t in range(periods))
+    return Waterfall(
+        rows=rows,
+        total_distributions=sum(row.distribution for row in rows),
+        total_sweep=sum(row.sweep for row in rows),
+        total_unpaid=rows[-1].senior_unpaid
+        if case.carry_arrears
+        else sum(row.senior_unpaid for row in rows),
+        min_dscr=min((row.dscr for row in rows if row.dscr is not None), default=None),
+        conventions={
+            "order": "senior, DSRA, mezzanine interest, sweep, distribution",
+            "dscr": "CFADS / scheduled senior debt service, not rounded",
+            "arrears": "carried to the next period" if case.carry_arrears else "not carried",
+            "sweep": "recorded as prepayment; scheduled senior amounts are not re-cut",
+        },
+        warnings=_warnings(case, rows),
+    )
+
+
+def _check(case: WaterfallCase) -> int:
+    check = Checker()
+    periods = len(case.cfads)
+    if check.size("/cfads", periods, MAX_PERIODS):
+        check.each("/cfads", case.cfads, 0.0, MAX_AMOUNT)
+        series = (
+            ("/senior_interest", case.senior_interest),
+            ("/senior_principal", case.senior_principal),
+        )
+        for pointer, values in series:
+            if check.length(pointer, values, periods):
+                check.each(pointer, values, 0.0, MAX_AMOUNT)
+        check_per_period(check, "/dsra_target", case.dsra_target, periods, (0.0, MAX_AMOUNT))
+        check_per_period(check, "/mezz_rate", case.mezz_rate, periods, (0.0, MAX_RATE))
+    check.amount("/dsra_open", case.dsra_open, low=0.0)
+    check.amount("/mezz_open", case.mezz_open, low=0.0)
+    check.amount("/trapped_open", case.trapped_open, low=0.0)
+    check.number("/sweep_share", case.sweep_share, 0.0, 1.0)
+    check.number("/sweep_if_dscr_below", case.sweep_if_dscr_below, 0.0, MAX_RATIO)
+    check.number("/lockup_below", case.lockup_below, 0.0, MAX_RATIO)
+    if case.senior_open is not None:
+        check.amount("/senior_open", case.senior_open, low=0.0)
+    check.done()
+    return periods
+
+
+def _pay(
+    case: WaterfallCase, accounts: _Accounts, t: int, dsra_target: float, mezz_rate: float
+) -> WaterfallRow:
+    """One period down the order; `accounts` is moved on."""
+    cash, scheduled, arrears = (
+        case.cfads[t],
+        case.senior_interest[t] + case.senior_principal[t],
+        accounts.arrears,
+    )
+    dscr = cash / scheduled if scheduled > 0.0 else None
+    due = scheduled + arrears
+    from_cash = min(cash, due)
+    cash -= from_cash
+    draw = min(due - from_cash, accounts.dsra)
+    unpaid = due - from_cash - draw
+    reserve = accounts.dsra - draw
+    topup = min(cash, max(dsra_target - reserve, 0.0))
+    release = 0.0 if unpaid > 0.0 else max(reserve - dsra_target, 0.0)
+    cash += release - topup
+    mezz_due = accounts.mezz * mezz_rate
+    mezz_paid = min(cash, mezz_due)
+    cash -= mezz_paid
+    sweep = _sweep(case, accounts, dscr, cash, case.senior_principal[t])
+    cash -= sweep
+    if dscr is not None:
+        accounts.locked = dscr < case.lockup_below
+    locked = accounts.locked or unpaid > 0.0
+    distribution = 0.0 if locked else cash + accounts.trapped
+    accounts.trapped = accounts.trapped + cash if locked else 0.0
+    accounts.dsra = reserve + topup - release
+    accounts.mezz += mezz_due - mezz_paid
+    accounts.arrears = unpaid if case.carry_arrears else 0.0
+    return WaterfallRow(
+        period=t + 1,
+        cfads=case.cfads[t],
+        senior_due=scheduled,
+        arrears=arrears,
+        dscr=dscr,
+        senior_paid=from_cash + draw,
+        dsra_draw=draw,
+        senior_unpaid=unpaid,
+        dsra_topup=topup,
+        dsra_release=release,
+        dsra_close=accounts.dsra,
+        mezz_interest_due=mezz_due,
+        mezz_paid=mezz_paid,
+        mezz_pik=mezz_due - mezz_paid,
+        mezz_close=accounts.mezz,
+        sweep=sweep,
+        locked_up=locked,
+        distribution=distribution,
+        trapped_close=accounts.trapped,
+    )
+
+
+def _sweep(
+    case: WaterfallCase, accounts: _Accounts, dscr: float | None, cash: float, repaid: float
+) -> float:
+    """A share of the cash left while the DSCR is below its level; nothing when not tested."""
+    tested_low = dscr is not None and dscr < case.sweep_if_dscr_below
+    sweep = case.sweep_share * cash if tested_low else 0.0
+    if accounts.senior is not None:
+        accounts.senior = max(accounts.senior - repaid, 0.0)
+        sweep = min(sweep, accounts.senior)
+        accounts.senior -= sweep
+    return sweep
+
+
+def _warnings(case: WaterfallCase, rows: tuple[WaterfallRow, ...]) -> tuple[str, ...]:
+    found: list[str] = []
+    unpaid = [row.period for row in rows if row.senior_unpaid > 0.0]
+    if unpaid:
+        found.append(f"senior debt service is not paid in full in period {unpaid[0]}")
+    swept = sum(row.sweep for row in rows)
+    if case.senior_open is None and swept > 0.0 and rows[-1].sweep > 0.0:
+        found.append("the last period sweeps although no senior principal is scheduled after it")
+    return tuple(found)

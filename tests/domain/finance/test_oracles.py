@@ -1,0 +1,353 @@
+"""Every oracle case, reproduced from its inputs inside its stated tolerance.
+
+`oracles/README.md` and each file's `provenance` say which independent engine gave the figures.
+"""
+
+import json
+import math
+import re
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from spawn.domain.finance.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt
+from spawn.domain.finance.construction import ConstructionCase, fund_construction
+from spawn.domain.finance.covenant import CovenantTerms, run_covenant
+from spawn.domain.finance.daycount import AccrualPeriod, count_days, is_month_end
+from spawn.domain.finance.loan import LoanTerms, loan_schedule
+from spawn.domain.finance.returns import RateOutcome, irr, mirr, npv, xirr, xnpv
+from spawn.domain.finance.schedule import (
+    BusinessCalendar,
+    BusinessDayRule,
+    Frequency,
+    ScheduleTerms,
+    payment_schedule,
+)
+from spawn.domain.finance.sizing import size_debt
+from spawn.domain.finance.sizing_case import SizingCase, Uses
+from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
+
+pytestmark = pytest.mark.core
+
+Case = dict[str, Any]
+_FOLDER = Path(__file__).parent / "oracles"
+_CASES: list[Case] = [json.loads(path.read_text()) for path in sorted(_FOLDER.glob("*.json"))]
+
+
+def of_kind(*kinds: str) -> pytest.MarkDecorator:
+    cases = [case for case in _CASES if case["kind"] in kinds]
+    assert cases, kinds
+    return pytest.mark.parametrize("case", cases, ids=[case["case_id"] for case in cases])
+
+
+def day(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def test_every_oracle_file_is_run() -> None:
+    kinds = {
+        "cash_waterfall",
+        "constant_payment_debt",
+        "construction_funding_circularity",
+        "covenant",
+        "day_count",
+        "irr_periodic",
+        "loan_schedule",
+        "payment_schedule",
+        "published_examples",
+        "sculpted_debt",
+        "sculpted_debt_dated",
+        "straight_line_debt",
+        "xirr",
+    }
+    assert {case["kind"] for case in _CASES} == kinds
+    assert len(_CASES) == 52
+
+
+def assert_rates(outcome: RateOutcome, case: Case) -> None:
+    expected = case["expected"]["all_real_roots_above_minus_1"]
+    tolerance = case["tolerance"]
+    assert (outcome.status == "unique") == case["expected"]["unique_root"]
+    assert len(outcome.rates) == len(expected)
+    for rate, wanted in zip(outcome.rates, expected, strict=True):
+        absolute = abs(rate - wanted) <= tolerance["rate_abs"]
+        assert absolute or abs(rate - wanted) <= tolerance.get("rate_rel", 0.0) * abs(wanted)
+
+
+@of_kind("xirr")
+def test_xirr_lists_every_root(case: Case) -> None:
+    flows = case["inputs"]["flows"]
+    assert_rates(xirr([day(on) for on, _ in flows], [amount for _, amount in flows]), case)
+
+
+@of_kind("irr_periodic")
+def test_irr_lists_every_root_with_effective_rates(case: Case) -> None:
+    outcome = irr(case["inputs"]["cash_flows"], case["inputs"]["periods_per_year"])
+    assert_rates(outcome, case)
+    assert outcome.effective_pa == pytest.approx(case["expected"]["effective_annual"], abs=1e-9)
+
+
+@of_kind("day_count")
+def test_day_counts(case: Case) -> None:
+    convention = case["inputs"]["convention"]
+    frequency = 2 if "semi-annual" in case["description"] else None
+    for (start, end), row in zip(case["inputs"]["periods"], case["expected"], strict=True):
+        period = AccrualPeriod(
+            start=day(start),
+            end=day(end),
+            reference_start=day(row["ref_start"]) if "ref_start" in row else None,
+            reference_end=day(row["ref_end"]) if "ref_end" in row else None,
+            frequency=frequency,
+        )
+        counted = count_days(convention, period)
+        assert abs(counted.year_fraction - row["year_fraction"]) <= case["tolerance"]["abs"]
+        assert counted.days == row.get("days", counted.days)
+
+
+def described_schedule(case: Case) -> ScheduleTerms:
+    """The words of the description as terms."""
+    text = case["description"].lower()
+    words = {
+        "monthly": Frequency.MONTHLY,
+        "quarterly": Frequency.QUARTERLY,
+        "semi-annual": Frequency.SEMI_ANNUAL,
+        "annual": Frequency.ANNUAL,
+    }
+    rules = {
+        "modified following": BusinessDayRule.MODIFIED_FOLLOWING,
+        "modified preceding": BusinessDayRule.MODIFIED_PRECEDING,
+        "following": BusinessDayRule.FOLLOWING,
+        "preceding": BusinessDayRule.PRECEDING,
+        "unadjusted": BusinessDayRule.UNADJUSTED,
+    }
+    return ScheduleTerms(
+        start=day(case["inputs"]["start"]),
+        end=day(case["inputs"]["end"]),
+        frequency=next(value for word, value in words.items() if word in text),
+        rule=next(value for word, value in rules.items() if word in text),
+        end_of_month="end-of-month" in text,
+        calendar=BusinessCalendar(base="target" if "target" in text else "none"),
+    )
+
+
+@of_kind("payment_schedule")
+def test_payment_schedules(case: Case) -> None:
+    dates = payment_schedule(described_schedule(case)).dates
+    assert list(dates) == [day(text) for text in case["expected"]["dates"]]
+
+
+def loan_terms(case: Case) -> LoanTerms:
+    """Inputs as loan terms.
+
+    Where a case names no dates, its rows do: the start is one rolled period before the first.
+    """
+    inputs, rows = case["inputs"], case["expected"]["rows"]
+    ends = [day(row["date"]) for row in rows]
+    if "start" in inputs:
+        start = day(inputs["start"])
+    else:
+        back = ends[0].replace(day=1) - timedelta(days=5 * 31)
+        start = back.replace(day=min(ends[0].day, 28))
+        while not is_month_end(start):
+            start += timedelta(days=1)
+    text = case["case_id"] + case["description"].lower()
+    if "annuity" in text or "level" in text:
+        profile = "annuity"
+    else:
+        profile = "bullet" if "bullet" in text else "straight_line"
+    rates = inputs.get("rates_by_period")
+    return LoanTerms(
+        principal=inputs["principal"],
+        annual_rates=tuple(rates) if rates else inputs["nominal_rate"],
+        profile=profile,  # type: ignore[arg-type]  # one of the literals by construction
+        dates=(start, *ends),
+        day_count=inputs["day_count"],
+        balloon_share=inputs.get("balloon_pct", 0.0),
+    )
+
+
+@of_kind("loan_schedule")
+def test_loan_schedules(case: Case) -> None:
+    schedule = loan_schedule(loan_terms(case))
+    expected = case["expected"]
+    money = case["tolerance"]["money_abs_per_100m"] * case["inputs"]["principal"] / 1e8
+    for row, wanted in zip(schedule.rows, expected["rows"], strict=True):
+        assert row.date == day(wanted["date"])
+        assert abs(row.accrual_fraction - wanted["accrual_fraction"]) <= 1e-15
+        assert abs(row.interest - wanted["interest"]) <= money
+        assert abs(row.principal - wanted["principal"]) <= money
+        assert abs(row.opening_balance - wanted["opening_balance"]) <= money
+    assert abs(schedule.total_interest - expected["total_interest"]) <= money
+    assert abs(schedule.total_principal - expected.get("total_principal", 0)) <= money
+    assert schedule.rows[-1].closing_balance == 0.0
+    if "level_payment_numpy_financial" in expected:
+        assert schedule.level_payment is not None
+        assert abs(schedule.level_payment - expected["level_payment_numpy_financial"]) <= money
+
+
+@of_kind("sculpted_debt_dated")
+def test_dated_sculpting(case: Case) -> None:
+    inputs, expected = case["inputs"], case["expected"]
+    sizing = size_debt(
+        SizingCase(
+            cfads=tuple(inputs["cfads"]),
+            annual_rates=tuple(inputs["annual_rate_by_period"]),
+            target_dscr=tuple(inputs["target_dscr_by_period"]),
+            dates=tuple(day(text) for text in inputs["dates"]),
+            day_count=inputs["day_count"],
+            balloon=inputs["balloon_at_maturity"],
+            months_per_period=6,
+        )
+    )
+    money = case["tolerance"]["money_abs_per_100m"] * expected["debt_size"] / 1e8
+    assert abs(sizing.debt - expected["debt_size"]) <= money
+    for row, wanted in zip(sizing.rows, expected["rows"], strict=True):
+        assert row.date == day(wanted["date"])
+        assert abs(row.accrual_fraction - wanted["accrual_fraction"]) <= 1e-15
+        for name in ("interest", "principal", "opening_balance"):
+            assert abs(getattr(row, name) - wanted[name]) <= money, name
+    for row, due in zip(sizing.rows, expected["debt_service"], strict=True):
+        assert abs(row.debt_service - due) <= money
+    assert abs(sizing.total_interest - expected["total_interest"]) <= money
+    assert sizing.llcr == pytest.approx(expected["llcr_t0"], abs=1e-12)
+    assert sizing.wal_years == pytest.approx(expected["wal_years_act365"], abs=1e-12)
+
+
+def annual_case(case: Case) -> SizingCase:
+    inputs = case["inputs"]
+    profile = {"equal_principal": "straight_line"}.get(inputs["repayment"], inputs["repayment"])
+    return SizingCase(
+        cfads=tuple(inputs["cfads"]),
+        annual_rates=inputs["debt_rate"],
+        repayment=profile,
+        target_dscr=inputs["target_dscr"],
+        share_of_cost=inputs["debt_percent_of_total_cost"],
+        tenor_periods=inputs["debt_tenor_years"],
+        grace_periods=inputs["grace_years_principal"],
+        uses=Uses(
+            capex=inputs["capex_before_financing"],
+            closing_cost=inputs["closing_cost"],
+            other_financing_cost=inputs["other_financing_cost"],
+            construction_financing_cost=inputs["idc_or_construction_financing_cost"],
+            upfront_fee_share=inputs["upfront_fee_pct_of_debt"],
+            dsra_months=inputs["dsra_months_of_next_debt_service"],
+        ),
+        max_gearing=inputs["max_gearing"],
+        cap_basis="pre_estimate",
+        reserve_interest_rate=inputs["reserve_interest_rate"],
+        allow_negative_amortisation=True,
+        project_cash_flow=tuple(inputs["project_cash_flow_pre_debt"]),
+        tax_cash_flow=tuple(inputs["tax_cash_flow"]),
+    )
+
+
+@of_kind("sculpted_debt", "constant_payment_debt", "straight_line_debt")
+def test_annual_debt_sizing(case: Case) -> None:
+    sizing, expected = size_debt(annual_case(case)), case["expected"]
+    money = case["tolerance"]["money_rel"] * expected["total_cost_funded"]
+    ratio, rate = case["tolerance"]["ratio_abs"], case["tolerance"]["irr_abs"]
+    series = {
+        "closing_balance": [row.closing_balance for row in sizing.rows],
+        "interest": [row.interest for row in sizing.rows],
+        "principal": [row.principal for row in sizing.rows],
+        "debt_service": [row.debt_service for row in sizing.rows],
+        "dsra_balance_t0_onward": list(sizing.dsra_balance),
+        "equity_cash_flow_pretax": list(sizing.equity_cash_flow),
+        "equity_cash_flow_aftertax": list(sizing.equity_cash_flow_after_tax),
+        "debt_size": [sizing.debt],
+        "total_cost_funded": [sizing.total_uses],
+        "equity": [sizing.equity],
+        "upfront_fee": [sizing.upfront_fee],
+        "opening_balance_t0": [sizing.rows[0].opening_balance],
+    }
+    for name, values in series.items():
+        wanted = expected[name] if isinstance(expected[name], list) else [expected[name]]
+        assert values == pytest.approx(wanted, rel=0, abs=money), name
+    ratios = {
+        "gearing": sizing.gearing,
+        "min_dscr": sizing.min_dscr,
+        "avg_dscr": sizing.avg_dscr,
+        "llcr_t0": sizing.llcr,
+        "plcr_t0": sizing.plcr,
+        "wal_years": sizing.wal_years,
+    }
+    for name, value in ratios.items():
+        assert value == pytest.approx(expected[name], rel=0, abs=ratio), name
+    assert [row.dscr for row in sizing.rows] == pytest.approx(expected["dscr"], rel=0, abs=ratio)
+    for outcome, name in (
+        (sizing.equity_irr, "equity_irr_pretax"),
+        (sizing.equity_irr_after_tax, "equity_irr_aftertax"),
+    ):
+        assert outcome is not None
+        assert outcome.rate == pytest.approx(expected[name], rel=0, abs=rate), name
+
+
+@of_kind("construction_funding_circularity")
+def test_construction_funding(case: Case) -> None:
+    expected = case["expected"]
+    funded = fund_construction(msgspec.convert(case["inputs"], ConstructionCase))
+    money = case["tolerance"]["money_rel"] * expected["total_uses"]
+    for name in ("debt_commitment", "total_uses", "equity", "idc_total", "fees_total"):
+        assert abs(getattr(funded, name) - expected[name]) <= money, name
+    for row, wanted in zip(funded.rows, expected["rows"], strict=True):
+        for name, value in wanted.items():
+            assert abs(getattr(row, name) - value) <= money, name
+
+
+@of_kind("cash_waterfall")
+def test_waterfalls(case: Case) -> None:
+    rows = run_waterfall(msgspec.convert(case["inputs"], WaterfallCase)).rows
+    for row, wanted in zip(rows, case["expected"]["rows"], strict=True):
+        for name, value in wanted.items():
+            assert abs(getattr(row, name) - value) <= case["tolerance"]["amount_abs"], name
+
+
+@of_kind("covenant")
+def test_covenants(case: Case) -> None:
+    inputs = case["inputs"]
+    terms = CovenantTerms(
+        lockup_below=Decimal(inputs["lockup_below"]),
+        lockup_release_at_or_above=Decimal(inputs["lockup_release_at_or_above"]),
+        default_below=Decimal(inputs["default_below"]),
+    )
+    result = run_covenant(terms, tuple(Decimal(text) for text in inputs["dscr"]))
+    assert [test.state for test in result.tests] == case["expected"]["state"]
+
+
+def published_value(function: str, args: str) -> float:
+    """Evaluate one line of the spreadsheet's documentation."""
+    lines: dict[str, list[float]] = {}
+    numbers = [
+        float(text) / (12.0 if slash else 1.0)
+        for text, slash in re.findall(r"(-?\d+(?:\.\d+)?)(/12)?(?=[,\]\.]|$)", args)
+    ]
+    lines[function] = numbers
+    if function == "PMT":
+        return pmt(numbers[0], int(numbers[1]), numbers[2])
+    if function in {"IPMT", "PPMT"}:
+        part = ipmt if function == "IPMT" else ppmt
+        return part(numbers[0], int(numbers[1]), int(numbers[2]), numbers[3])
+    if function in {"CUMIPMT", "CUMPRINC"}:
+        total = cumipmt if function == "CUMIPMT" else cumprinc
+        return total(0.09 / 12, 360, 125_000.0, 13, 24)
+    if function.startswith("NPV"):
+        return npv(numbers[0], numbers[1:], first_discounted=True)
+    if function == "XNPV":
+        flows = next(case for case in _CASES if case["case_id"] == "xirr_01_excel_doc")
+        rows = flows["inputs"]["flows"]
+        return xnpv(0.09, [day(on) for on, _ in rows], [amount for _, amount in rows])
+    return mirr(numbers[:6], numbers[6], numbers[7])
+
+
+@of_kind("published_examples")
+def test_published_spreadsheet_examples(case: Case) -> None:
+    for row in case["expected"]:
+        value = published_value(row["function"], row["args"])
+        relative = case["tolerance"]["computed_independently_rel"]
+        assert math.isclose(value, row["computed_independently"], rel_tol=relative), row
+        decimals = len(str(row["published"]).partition(".")[2])
+        assert abs(value - row["published"]) <= 0.5000001 * 10.0**-decimals, row
