@@ -109,7 +109,7 @@ class SpawnService(pulumi.ComponentResource):
             "SPAWN_ENVIRONMENT=development",
             f"SPAWN_PORT={PORT_INSIDE}",
             f"SPAWN_ONTOLOGY_URL={self._config.ontology_url}",
-            "SPAWN_STORAGE_URL=duckdb:///data/spawn.duckdb",
+            "SPAWN_STORAGE_URL=duckdb:////data/spawn.duckdb",
         ]
 
     def _health(self) -> docker.ContainerHealthcheckArgs:

@@ -35,7 +35,7 @@ def check_hardening(container: Registration) -> None:
     assert inputs["readOnly"] is True
     assert inputs["capabilities"] == {"drops": ["ALL"]}
     assert inputs["securityOpts"] == ["no-new-privileges:true"]
-    assert inputs["memory"] == inputs["memorySwap"] == 512
+    assert inputs["memory"] == inputs["memorySwap"] == 1536
     assert inputs["restart"] == "unless-stopped"
     assert set(inputs["tmpfs"]) == {"/tmp"}  # noqa: S108  # a mount inside the container
     assert "noexec" in inputs["tmpfs"]["/tmp"]  # noqa: S108  # as above
