@@ -7,358 +7,38 @@ is read again up to the checkpoint, without writing, so that what the rows befor
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from spawn.application.import_rows import (
+    NOTHING,
+    Chunk,
+    ChunkSource,
+    Decided,
+    Decider,
+    Earlier,
+    Existing,
+)
 from spawn.application.imports import KIND, MAPPING_KIND, QUARANTINE_KIND, quarantined
 from spawn.application.jobs import KIND as JOB_KIND
 from spawn.application.jobs import SERVICE
-from spawn.application.records import Record, csv_records, decoder, json_records, physical_lines
 from spawn.application.services import Services
 from spawn.domain import job as jobs
 from spawn.domain.change import Change, Stored, Write
-from spawn.domain.errors import (
-    Conflict,
-    Duplicate,
-    InvalidInput,
-    MalformedBody,
-    NotFound,
-    Stale,
-    Unavailable,
-)
+from spawn.domain.errors import Conflict, Duplicate, NotFound, Stale, Unavailable
 from spawn.domain.events import DomainEvent
-from spawn.domain.imports import (
-    FileFormat,
-    Import,
-    KeySet,
-    Note,
-    Quarantine,
-    Reason,
-    Upload,
-    add,
-    chunk_id,
-    upload_id,
-)
+from spawn.domain.imports import Import, Quarantine, Upload, add, chunk_id, upload_id
 from spawn.domain.job import Job
-from spawn.domain.mapping import Duplicates, ImportMapping, OnExisting
-from spawn.domain.project import (
-    Project,
-    Reservation,
-    amend,
-    changed_fields,
-    reference_id,
-)
-from spawn.domain.rows import Draft, RowReader
-from spawn.domain.schema.tokens import Token, read_object
-from spawn.ports.runtime import Ids
-
-CHUNK_ROWS = 1_000
-CHUNK_BYTES = 1024 * 1024
-"""A chunk ends at whichever comes first: it is one change, and one document of notes."""
+from spawn.domain.mapping import ImportMapping
+from spawn.domain.project import reference_id
+from spawn.domain.rows import RowReader
 
 MAX_ATTEMPTS = 5
 MAX_PAUSE_S = 30.0
 UPLOAD_KIND = "upload"
-
-_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
-"""What a quarantined row is served in: posted back as it is, with its fields corrected."""
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A record with what it made."""
-
-    record: Record
-    draft: Draft
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """Rows to commit together; `end` is the byte offset after them."""
-
-    rows: list[Row]
-    end: int
-
-
-class Decided(msgspec.Struct):
-    """What a chunk comes to, before the checkpoint is added."""
-
-    writes: list[Write] = msgspec.field(default_factory=list)
-    events: list[DomainEvent] = msgspec.field(default_factory=list)
-    accepted: int = 0
-    unchanged: int = 0
-    keyless: bool = False
-    quarantined: list[Note] = msgspec.field(default_factory=list)
-    warnings: list[Note] = msgspec.field(default_factory=list)
-
-
-class Existing(msgspec.Struct, frozen=True):
-    """What the store holds under the references of a chunk."""
-
-    reservations: Mapping[str, Stored[Reservation]]
-    projects: Mapping[str, Stored[Project]]
-
-
-NOTHING = Existing({}, {})
-
-
-class ChunkSource:
-    """Rows of one file in chunks; to be used by one thread at a time, off the event loop."""
-
-    def __init__(self, path: Path, order: Import, mapping: ImportMapping | None, ids: Ids) -> None:
-        self._path = path
-        self._order = order
-        self._mapping = mapping
-        self._ids = ids
-        self._decode = decoder(mapping.encoding if mapping else ("utf-8",))
-        self._file = path.open("rb")
-        self._records = self._open_records()
-        self._seen = KeySet()
-        self._repeated: KeySet | None = None
-        self.columns: tuple[str, ...] = ()
-
-    def close(self) -> None:
-        """Let go of the file; idempotent."""
-        self._file.close()
-
-    def open(self, reader: RowReader, offset: int) -> None:
-        """Read the header, look ahead if the mapping's policy asks for it, go to a checkpoint.
-
-        Raises:
-            InvalidInput: the header cannot be read, or lacks columns.
-        """
-        if self._order.format is FileFormat.CSV:
-            self.columns = self._read_header(reader)
-        if self._mapping and self._mapping.duplicates is Duplicates.QUARANTINE:
-            self._repeated = self._find_repeated(reader)
-
-        end = 0
-        while end < offset:
-            # The rows before the checkpoint are read again for the keys that they claim.
-            chunk = self.next(reader)
-            end = chunk.end if chunk else offset
-
-    def next(self, reader: RowReader) -> Chunk | None:
-        """The next chunk, or None at the end."""
-        rows: list[Row] = []
-        size = end = 0
-        for record in self._records:
-            rows.append(Row(record, self._claimed(self._draft(record, reader))))
-            end = record.end
-            size += len(record.raw)
-            if len(rows) >= CHUNK_ROWS or size >= CHUNK_BYTES:
-                break
-        return Chunk(rows, end) if rows else None
-
-    def _open_records(self) -> Iterator[Record]:
-        self._file.seek(0)
-        lines = physical_lines(self._file)
-        if self._order.format is FileFormat.NDJSON:
-            return json_records(lines)
-        delimiter = self._mapping.delimiter if self._mapping else ","
-        return csv_records(lines, self._decode, delimiter)
-
-    def _read_header(self, reader: RowReader) -> tuple[str, ...]:
-        header = next(self._records, None)
-        if header is None or header.fault is not None:
-            detail = "the file is empty" if header is None else header.fault.detail  # type: ignore[union-attr] # one of the two
-            raise InvalidInput.at("", "no_header", f"The header cannot be read: {detail}")
-        first, *others = header.cells
-        columns = tuple(name.strip() for name in (first.lstrip("\ufeff"), *others))
-        missing = sorted(reader.columns.difference(columns))
-        twice = sorted(name for name in reader.columns if columns.count(name) > 1)
-        if missing or twice:
-            told = [f"lacks {', '.join(missing)}"] if missing else []
-            told += [f"has more than one {', '.join(twice)}"] if twice else []
-            raise InvalidInput.at("", "header_mismatch", f"The header {' and '.join(told)}")
-        return columns
-
-    def _find_repeated(self, reader: RowReader) -> KeySet:
-        once, repeated = KeySet(), KeySet()
-        for record in self._records:
-            source = self._source(record)
-            key = None if isinstance(source, Reason) else reader.key(source)
-            if key is not None:
-                (repeated if key in once else once).add(key)
-        self._records = self._open_records()
-        if self._order.format is FileFormat.CSV:
-            next(self._records)
-        return repeated
-
-    def _draft(self, record: Record, reader: RowReader) -> Draft:
-        source = self._source(record)
-        if isinstance(source, Reason):
-            return Draft(None, reasons=(source,))
-        return reader.read(source, self._ids.new())
-
-    def _source(self, record: Record) -> Mapping[str, Token] | Reason:
-        """The row as column → token, or why it cannot be read."""
-        if record.fault is not None:
-            return record.fault
-        if self._order.format is FileFormat.CSV:
-            if len(record.cells) != len(self.columns):
-                detail = f"{len(record.cells)} cells, where the header has {len(self.columns)}"
-                return Reason("", "wrong_cell_count", detail)
-            return dict(zip(self.columns, record.cells, strict=True))
-        text = record.raw
-        if self._mapping is not None and self._mapping.encoding != ("utf-8",):
-            text = (self._decode(record.raw) or "").encode()
-        try:
-            tokens = read_object(text)
-        except MalformedBody as error:
-            return Reason("", "malformed_line", error.detail)
-        except InvalidInput as error:
-            return Reason("", "malformed_line", error.errors[0].detail)
-        inner = tokens.get("fields")
-        return inner if isinstance(inner, dict) and tokens.keys() == _ENVELOPE else tokens
-
-    def _claimed(self, draft: Draft) -> Draft:
-        """The draft, refused if its key belongs to another row by the mapping's policy."""
-        key = draft.key
-        if key is None:
-            return draft
-        taken = key in (self._seen if self._repeated is None else self._repeated)
-        first_wins = self._mapping and self._mapping.duplicates is Duplicates.FIRST_WINS
-        if draft.project is not None or first_wins:
-            self._seen.add(key)
-        if not taken:
-            return draft
-        ident = key.partition("\n")[2]
-        reason = Reason(self._key_field(), "duplicate_in_file", f"{ident[:60]!r} occurs repeatedly")
-        return Draft(key, reasons=(*draft.reasons, reason), warnings=draft.warnings)
-
-    def _key_field(self) -> str:
-        key = self._mapping.key if self._mapping else None
-        return key.column if key else "external_ref"
-
-
-class Decider:
-    """Turns a chunk into writes: pure, given what the store holds."""
-
-    def __init__(
-        self,
-        mapping: ImportMapping | None,
-        earlier: "Earlier | None",
-    ) -> None:
-        self._policy = mapping.on_existing if mapping else OnExisting.SKIP_IF_IDENTICAL
-        self._key_field = mapping.key.column if mapping and mapping.key else "external_ref"
-        self._earlier = earlier
-        self._decode = decoder(mapping.encoding if mapping else ("utf-8",))
-
-    def decide(self, chunk: Chunk, reader: RowReader, existing: Existing) -> Decided:
-        """The writes, counts and notes that a chunk comes to."""
-        decided = Decided()
-        for row in chunk.rows:
-            draft = row.draft
-            if draft.project is None:
-                self._set_aside(decided, row, draft.reasons)
-                continue
-            before = decided.accepted + decided.unchanged
-            self._take_in(decided, row, draft.project, reader, existing)
-            if draft.warnings and decided.accepted + decided.unchanged > before:
-                self._warn(decided, row)
-        return decided
-
-    def _take_in(
-        self,
-        decided: Decided,
-        row: Row,
-        project: Project,
-        reader: RowReader,
-        existing: Existing,
-    ) -> None:
-        reference = project.external_ref
-        if reference is None:
-            decided.keyless = True
-            if self._earlier is not None and self._earlier.took_in(row.record):
-                decided.unchanged += 1
-            else:
-                _create(decided, project)
-            return
-        key = reference_id(reference)
-        held = existing.reservations.get(key)
-        if held is None or held.state.project_id is None:
-            _create(decided, project)
-            version = held.version if held else 0
-            reserved = Reservation(project_id=project.project_id)
-            decided.writes.append(Write("external_ref", key, version, reserved))
-        else:
-            self._meet(decided, row, existing.projects[held.state.project_id], reader)
-
-    def _meet(self, decided: Decided, row: Row, held: Stored[Project], reader: RowReader) -> None:
-        """A row whose key belongs to a project already."""
-        if self._policy is OnExisting.QUARANTINE:
-            detail = f"project {held.id} has this key"
-            self._set_aside(decided, row, (Reason(self._key_field, "already_exists", detail),))
-            return
-        try:
-            said = reader.amendment(row.draft)
-            after = amend(held.state, said.core, said.governed, said.extensions)
-        except InvalidInput as refused:
-            reasons = tuple(reader.reason(error) for error in refused.errors)
-            self._set_aside(decided, row, reasons)
-            return
-        changed = changed_fields(held.state, after)
-        if not changed:
-            decided.unchanged += 1
-        elif self._policy is OnExisting.UPDATE:
-            decided.writes.append(Write("project", held.id, held.version, after))
-            decided.events.append(
-                DomainEvent(type="project.amended", kind="project", id=held.id, changed=changed)
-            )
-            decided.accepted += 1
-        else:
-            detail = f"project {held.id} has other values of {', '.join(changed)}"
-            reason = Reason(self._key_field, "differs_from_existing", detail[:500])
-            self._set_aside(decided, row, (reason,))
-
-    def _set_aside(self, decided: Decided, row: Row, reasons: tuple[Reason, ...]) -> None:
-        decided.quarantined.append(
-            Note(line=row.record.line, reasons=reasons, raw_line=self._text(row.record.raw))
-        )
-
-    def _warn(self, decided: Decided, row: Row) -> None:
-        project = row.draft.project
-        decided.warnings.append(
-            Note(
-                line=row.record.line,
-                reasons=row.draft.warnings,
-                project_id=project.project_id if project else None,
-            )
-        )
-
-    def _text(self, raw: bytes) -> str:
-        text = self._decode(raw)
-        if text is None:
-            text = raw.decode("utf-8", "backslashreplace")
-        return text.replace("\0", "\u2400").rstrip("\r\n")
-
-
-def _create(decided: Decided, project: Project) -> None:
-    decided.writes.append(Write("project", project.project_id, 0, project))
-    decided.events.append(
-        DomainEvent(
-            type="project.created",
-            kind="project",
-            id=project.project_id,
-            changed=changed_fields(None, project),
-            reason=project.status_reason,
-        )
-    )
-    decided.accepted += 1
-
-
-class Earlier(msgspec.Struct, frozen=True):
-    """What an earlier import made of the same bytes, for rows that have no key of their own."""
-
-    offset: int
-    set_aside: frozenset[int]
-
-    def took_in(self, record: Record) -> bool:
-        """Whether that import made a project of this record."""
-        return record.end <= self.offset and record.line not in self.set_aside
 
 
 class Prepared(msgspec.Struct, frozen=True):

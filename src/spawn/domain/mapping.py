@@ -94,8 +94,8 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `sum_of` columns is to equal the column `equals`.
 
-    It fails if the two differ, by `tolerance` times |equals| or more. It is skipped where every addend
-    is absent, and where `equals` is.
+    It fails if the two differ, by `tolerance` times |equals| or more. It is skipped where every
+    addend is absent, and where `equals` is.
     """
 
     sum_of: tuple[str, ...]
