@@ -14,7 +14,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.extensions import check_extensions
-from spawn.domain.lifecycle import Status
+from spawn.domain.lifecycle import status_of
 from spawn.domain.money import CONTEXT, Rounding, exponent_of, fit
 from spawn.domain.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
 from spawn.domain.schema.core import (
@@ -52,13 +52,9 @@ from spawn.domain.text import pointer_token
 MAX_ERRORS: Final = 100
 """Offences that one refusal names; a body with more is refused with the first ones."""
 
-STATUS_ALIASES: Final[Mapping[str, Status]] = MappingProxyType({"ACTIVE": Status.OPERATION})
-"""Statuses of the first generation, understood on input."""
-
 PERCENT_ALIAS: Final = "expected_tri"
 """The first generation's name of `expected_irr`, which it states as a percentage."""
 
-_STATUS: Final[Mapping[str, Status]] = {**{s.value: s for s in Status}, **STATUS_ALIASES}
 _ROUNDED_AMOUNT: Final = ColumnType(
     TypeName.DECIMAL, precision=18 + MAX_ROUNDED_DECIMALS, scale=MAX_ROUNDED_DECIMALS
 )
@@ -89,8 +85,67 @@ class _Slot(msgspec.Struct, frozen=True):
     read: FieldReader
     core: bool
     nullable: bool
-    deprecated: bool = False
     read_only: bool = False
+
+
+class _Found:
+    """What one reading has found so far."""
+
+    __slots__ = ("core", "errors", "extensions", "governed", "partial")
+
+    def __init__(self, *, partial: bool) -> None:
+        self.partial = partial
+        self.core: dict[str, object] = {}
+        self.governed: dict[str, Any] = {}
+        self.extensions: dict[str, msgspec.Raw | None] = {}
+        self.errors: list[FieldError] = []
+
+    def take(self, slot: _Slot, token: Token) -> None:
+        target = self.core if slot.core else self.governed
+        if slot.name in target:
+            detail = f"{slot.name} is given twice, by its name and by an alias"
+            self.errors.append(FieldError(slot.pointer, "given_twice", detail))
+            return
+        try:
+            target[slot.name] = slot.read(token, slot.pointer)
+        except InvalidInput as error:
+            self.errors.extend(error.errors)
+            # It was given, if badly: it must not be reported as missing too.
+            target[slot.name] = None
+
+    def take_null(self, slot: _Slot) -> None:
+        """A null in a whole body is as good as nothing; in a patch it removes."""
+        if not self.partial:
+            return
+        if not slot.nullable:
+            self.errors.append(FieldError(slot.pointer, "not_nullable", "cannot be removed"))
+        target = self.core if slot.core else self.governed
+        target[slot.name] = None
+
+    def take_other(self, name: str, token: Token) -> None:
+        if not name.startswith(EXTENSION_PREFIX):
+            detail = "is not a field of this schema; fields of your own begin with x_"
+            self.errors.append(FieldError(f"/{pointer_token(name)}", "unknown_field", detail))
+        elif token is not None:
+            self.extensions[name] = msgspec.Raw(write_token(token).encode())
+        elif self.partial:
+            self.extensions[name] = None
+
+    def round_amount(self, rounding: Rounding) -> None:
+        """Round the amount once, to the scale of the currency that stands beside it."""
+        amount, code = self.core.get("total_amount"), self.core.get("currency_code")
+        if not isinstance(amount, Decimal):
+            return
+        if self.partial and code is None:
+            detail = "is needed to round an amount"
+            self.errors.append(FieldError("/currency_code", "missing", detail))
+            return
+        code = code or CORE_BY_NAME["currency_code"].default
+        try:
+            fitted = fit(amount, str(code), rounding=rounding, pointer="/total_amount")
+            self.core["total_amount"] = fitted
+        except InvalidInput as error:
+            self.errors.extend(error.errors)
 
 
 class Conformance:
@@ -104,6 +159,7 @@ class Conformance:
         self.fields: Mapping[str, Column] = MappingProxyType({c.name: c for c in columns})
         self._aliases = _aliases(columns)
         self._slots: dict[Rounding | None, dict[str, _Slot]] = {}
+        self._deprecated = frozenset(c.name for c in columns if c.deprecated)
         self._lookups: dict[str, Reader] = {}
         self._exact = self._slots_for(None)
         self._required = tuple(c.name for c in self._core if c.required)
@@ -125,42 +181,26 @@ class Conformance:
             InvalidInput: naming each offending field, at most 100.
         """
         slots = self._exact if rounding is None else self._slots_for(rounding)
-        core: dict[str, object] = {}
-        governed: dict[str, Value | None] = {}
-        extensions: dict[str, msgspec.Raw | None] = {}
-        notes: list[FieldError] = []
-        errors: list[FieldError] = []
+        found = _Found(partial=partial)
         for name, token in tokens.items():
             slot = slots.get(name)
             if slot is None:
-                _read_other(name, token, extensions, errors, partial=partial)
-                continue
-            target: dict[str, Any] = core if slot.core else governed
-            if slot.name in target:
-                errors.append(_twice(slot))
+                found.take_other(name, token)
             elif token is None and not slot.read_only:
-                # A null in a whole body is as good as nothing; in a patch it removes.
-                if partial and not slot.nullable:
-                    errors.append(FieldError(slot.pointer, "not_nullable", "cannot be removed"))
-                elif partial:
-                    target[slot.name] = None
+                found.take_null(slot)
             else:
-                try:
-                    target[slot.name] = slot.read(token, slot.pointer)
-                except InvalidInput as error:
-                    errors.extend(error.errors)
-                    target[slot.name] = None
-            if slot.deprecated:
-                notes.append(_deprecated(slot))
+                found.take(slot, token)
         if not partial:
-            self._complete(core, governed, errors)
-        if extensions:
-            check_extensions({n: raw for n, raw in extensions.items() if raw is not None}, errors)
-        if rounding is not None and not errors:
-            _round_amount(core, rounding, errors, partial=partial)
-        if errors:
-            raise InvalidInput(errors[:MAX_ERRORS])
-        return Attributes(core, governed, extensions, tuple(notes))
+            self._complete(found)
+        if found.extensions:
+            given = {n: raw for n, raw in found.extensions.items() if raw is not None}
+            check_extensions(given, found.errors)
+        if rounding is not None and not found.errors:
+            found.round_amount(rounding)
+        if found.errors:
+            raise InvalidInput(found.errors[:MAX_ERRORS])
+        notes = self._notes(tokens) if self._deprecated else ()
+        return Attributes(found.core, found.governed, found.extensions, notes)
 
     def read_value(self, name: str, text: str) -> Value:
         """A plain text (a query parameter) as a value of a column's type.
@@ -197,19 +237,22 @@ class Conformance:
             self._core, self.schema.governed, self._aliases, for_input=for_input
         )
 
-    def _complete(
-        self, core: dict[str, object], governed: dict[str, Value | None], errors: list[FieldError]
-    ) -> None:
-        for name in self._required:
-            if name not in core:
-                errors.append(FieldError(f"/{name}", "missing", "is required"))
+    def _complete(self, found: "_Found") -> None:
+        """Fill in defaults, and name what a whole body must have and has not."""
+        missing = [name for name in self._required if name not in found.core]
         for column in self._absent:
-            if column.name in governed:
+            if column.name in found.governed:
                 continue
-            if column.default is not None:
-                governed[column.name] = column.default
+            if column.default is None:
+                missing.append(column.name)
             else:
-                errors.append(FieldError(f"/{column.name}", "missing", "is required"))
+                found.governed[column.name] = column.default
+        found.errors.extend(FieldError(f"/{name}", "missing", "is required") for name in missing)
+
+    def _notes(self, tokens: Mapping[str, Token]) -> tuple[FieldError, ...]:
+        given = [name for name in tokens if self.alias(name) in self._deprecated]
+        detail = "is deprecated and may go"
+        return tuple(FieldError(f"/{name}", "deprecated", detail) for name in given)
 
     def _slots_for(self, rounding: Rounding | None) -> dict[str, _Slot]:
         found = self._slots.get(rounding)
@@ -267,7 +310,6 @@ def _slot(column: Column, read: FieldReader, *, core: bool) -> _Slot:
         read,
         core=core,
         nullable=not column.required,
-        deprecated=column.deprecated,
     )
 
 
@@ -280,7 +322,7 @@ def _core_slot(column: Column, read: FieldReader) -> _Slot:
 
 
 def _read_only(name: str) -> _Slot:
-    def refuse(token: Token, pointer: str) -> object:
+    def refuse(_token: Token, pointer: str) -> object:
         raise InvalidInput.at(pointer, "read_only", "is set by the service, not by a request")
 
     return _Slot(name, f"/{name}", refuse, core=True, nullable=False, read_only=True)
@@ -322,10 +364,7 @@ def _read_currency(token: Token, pointer: str) -> Value:
 def _read_status(token: Token, pointer: str) -> Value:
     if type(token) is not str:
         raise wrong_type(pointer, "a string", token)
-    status = _STATUS.get(token)
-    if status is None:
-        raise InvalidInput.at(pointer, "not_in_enum", f"must be one of: {', '.join(Status)}")
-    return status
+    return status_of(token, pointer=pointer)
 
 
 _SPECIAL: Final[Mapping[str, Reader]] = {
@@ -351,48 +390,3 @@ def _lookup_reader(column: Column) -> Reader:
         return _SPECIAL[column.name]
     only_members = Column(name=column.name, type=column.type, enum=column.enum)
     return constrained(type_reader(column.type), only_members)
-
-
-def _read_other(
-    name: str,
-    token: Token,
-    extensions: dict[str, msgspec.Raw | None],
-    errors: list[FieldError],
-    *,
-    partial: bool,
-) -> None:
-    if not name.startswith(EXTENSION_PREFIX):
-        detail = "is not a field of this schema; fields of your own begin with x_"
-        errors.append(FieldError(f"/{pointer_token(name)}", "unknown_field", detail))
-    elif token is not None:
-        extensions[name] = msgspec.Raw(write_token(token).encode())
-    elif partial:
-        extensions[name] = None
-
-
-def _twice(slot: _Slot) -> FieldError:
-    detail = f"{slot.name} is given twice, by its name and by an alias"
-    return FieldError(slot.pointer, "given_twice", detail)
-
-
-def _deprecated(slot: _Slot) -> FieldError:
-    return FieldError(slot.pointer, "deprecated", "is deprecated and may go")
-
-
-def _round_amount(
-    core: dict[str, object], rounding: Rounding, errors: list[FieldError], *, partial: bool
-) -> None:
-    amount, code = core.get("total_amount"), core.get("currency_code")
-    if not isinstance(amount, Decimal):
-        return
-    if partial and code is None:
-        detail = "is needed to round an amount"
-        errors.append(FieldError("/currency_code", "missing", detail))
-        return
-    default = CORE_BY_NAME["currency_code"].default
-    try:
-        core["total_amount"] = fit(
-            amount, str(code or default), rounding=rounding, pointer="/total_amount"
-        )
-    except InvalidInput as error:
-        errors.extend(error.errors)

@@ -1,11 +1,11 @@
-"""Patterns of schema columns: a safe subset of regular expressions, matched in linear time.
+r"""Patterns of schema columns: a safe subset of regular expressions, matched in linear time.
 
 A pattern comes from elsewhere and runs on every write, so it must not be able to stall the
 service. Backtracking engines are stalled by `^(a+)+$`, and by `a*a*a*a*b` without any nesting, so
 the subset is parsed here and matched by a lazily built deterministic automaton, whose time is
 proportional to the text whatever the pattern.
 
-The subset: literals, `.`, classes, `\\d \\w \\s` and their complements (ASCII), groups, `|`, and
+The subset: literals, `.`, classes, `\d \w \s` and their complements (ASCII), groups, `|`, and
 `* + ? {m} {m,} {m,n}`. A group that holds a variable repetition may be optional but not repeated.
 No lookaround, backreferences, flags, lazy or possessive forms; anchors only at the two ends, where
 they are redundant: a pattern always matches the whole value.

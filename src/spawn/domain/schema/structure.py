@@ -40,7 +40,11 @@ def read_line(maximum: int) -> Callable[[Token, str], str]:
     def read(token: Token, pointer: str) -> str:
         if type(token) is not str:
             raise wrong_type(pointer, "a string", token)
-        text, faults = trimmed(token), list[FieldError]()
+        # What is printable and neither begins nor ends blank is a line already: the usual case.
+        if 0 < len(token) <= maximum and token.isprintable() and token[0] != " " != token[-1]:
+            return token
+        text = trimmed(token)
+        faults: list[FieldError] = []
         check_line(text, pointer, maximum, faults)
         if faults:
             raise InvalidInput(faults)
@@ -80,7 +84,7 @@ def _read_flag(token: Token, pointer: str) -> bool:
 def _read_milestone_kind(token: Token, pointer: str) -> MilestoneKind:
     if type(token) is not str:
         raise wrong_type(pointer, "a string", token)
-    if token not in MilestoneKind:
+    if token not in MilestoneKind.__members__:
         listed = ", ".join(MilestoneKind)
         raise InvalidInput.at(pointer, "not_in_enum", f"must be one of: {listed}")
     return MilestoneKind(token)

@@ -26,6 +26,7 @@ INTEGER_RANGE: dict[TypeName, tuple[int, int]] = {
     TypeName.BIGINT: (-(2**63), 2**63 - 1),
 }
 
+_LISTED = 20
 _ZERO = Decimal(0)
 _PLAIN_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.([0-9]+))?").fullmatch
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
@@ -272,7 +273,9 @@ def _length(column: Column) -> _Check:
 
 def _membership(enum: tuple[Value, ...]) -> _Check:
     members = frozenset(enum)
-    listed = ", ".join(str(member) for member in enum[:20]) + (", …" if len(enum) > 20 else "")
+    listed = ", ".join(str(member) for member in enum[:_LISTED]) + (
+        ", …" if len(enum) > _LISTED else ""
+    )
 
     def check(value: Value, pointer: str) -> None:
         if value not in members:
