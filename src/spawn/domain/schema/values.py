@@ -35,10 +35,17 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})").fullmatch
 
 def reader_for(column: Column, *, rounding: Rounding | None = None) -> Reader:
     """The reader of a column's values: its type first, then enum, bounds, length and pattern."""
-    read = type_reader(column.type, rounding=rounding)
-    if column.type.name is TypeName.STRING and column.enum is None:
-        return _checked(read, [_length(column), *_constraints(column)])
-    return constrained(read, column)
+    return _checked(type_reader(column.type, rounding=rounding), _all_checks(column))
+
+
+def check_value(column: Column, value: Value, pointer: str) -> None:
+    """Refuse a typed value that breaks a constraint of its column.
+
+    Raises:
+        InvalidInput: at `pointer`, the first constraint it breaks.
+    """
+    for check in _all_checks(column):
+        check(value, pointer)
 
 
 def constrained(read: Reader, column: Column) -> Reader:
@@ -242,6 +249,13 @@ def _checked(read: Reader, checks: list[_Check]) -> Reader:
         return value
 
     return read_all_checked
+
+
+def _all_checks(column: Column) -> list[_Check]:
+    constraints = _constraints(column)
+    if column.type.name is TypeName.STRING and column.enum is None:
+        return [_length(column), *constraints]
+    return constraints
 
 
 def _constraints(column: Column) -> list[_Check]:
