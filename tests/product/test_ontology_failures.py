@@ -1,0 +1,156 @@
+"""Whatever the ontology server does, the service starts, serves, and says how it stands."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+from tests.product.service import Service, free_port
+
+pytestmark = pytest.mark.real
+
+GOOD = {
+    "id": "project_schema",
+    "version": 4,
+    "name": "Projects",
+    "columns": [{"name": "turbine_count", "type": "integer", "minimum": 0}],
+}
+HOSTILE = {
+    "id": "project_schema",
+    "version": 4,
+    "name": 'x"; drop table journal; --',
+    "columns": [{"name": 'a" varchar); drop table journal; --', "type": "string"}],
+}
+Reply = Callable[[BaseHTTPRequestHandler], None]
+
+
+def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@contextmanager
+def ontology(reply: Reply) -> Iterator[str]:
+    """A server that answers every GET as told."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            reply(self)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: requests are the test's, not the log's."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def serve_and_write(service: Service) -> dict[str, object]:
+    """Start, create and read a project; what health says of the schema."""
+    service.start()
+    made = httpx.post(
+        f"{service.url}/v1/ops/projects",
+        json={"project_name": "Unmoved", "total_amount": "12.50"},
+    )
+    assert made.status_code == 201, made.text
+    read = httpx.get(service.url + made.headers["Location"])
+    assert read.json()["total_amount"] == "12.50"
+    assert httpx.get(f"{service.url}/monitoring/ready").status_code == 200
+    health = httpx.get(f"{service.url}/monitoring/health")
+    assert health.json()["status"] == "degraded"
+    schema: dict[str, object] = health.json()["checks"]["schema"]
+    assert schema["status"] == "degraded"
+    assert schema["detail"]
+    return schema
+
+
+def test_an_absent_server_leaves_the_bundled_schema(service_in: Callable[..., Service]) -> None:
+    schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=f"http://127.0.0.1:{free_port()}"))
+    assert schema["version"] == 0
+    assert schema["provenance"] == "bundled"
+
+
+def test_a_server_that_hangs_does_not_hang_the_service(
+    service_in: Callable[..., Service],
+) -> None:
+    released = threading.Event()
+
+    def hang(_: BaseHTTPRequestHandler) -> None:
+        released.wait(60)
+
+    with ontology(hang) as url:
+        schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url, SPAWN_ONTOLOGY_TIMEOUT_S="0.5"))
+        released.set()
+    assert schema["provenance"] == "bundled"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>welcome</html>", b"\xff\xfe\x00", b"[" * 100_000, b"{}", b'{"columns": 7}'],
+    ids=["html", "binary", "deep", "empty", "wrong"],
+)
+def test_garbage_is_not_adopted(service_in: Callable[..., Service], body: bytes) -> None:
+    with ontology(lambda handler: answer(handler, 200, body)) as url:
+        schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url))
+    assert schema["provenance"] == "bundled"
+
+
+def test_server_errors_are_not_adopted(service_in: Callable[..., Service]) -> None:
+    with ontology(lambda handler: answer(handler, 500, b'{"detail": "boom"}')) as url:
+        schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url))
+    assert schema["provenance"] == "bundled"
+
+
+def test_a_hostile_schema_is_refused_and_touches_nothing(
+    service_in: Callable[..., Service],
+) -> None:
+    hostile = json.dumps(HOSTILE).encode()
+    with ontology(lambda handler: answer(handler, 200, hostile)) as url:
+        service = service_in(SPAWN_ONTOLOGY_URL=url)
+        schema = serve_and_write(service)
+        tables = httpx.get(f"{service.url}/v1/admin/tables").json()
+    assert schema["version"] == 0
+    assert "journal" in {table["name"] for table in tables["items"]}
+
+
+def test_a_good_server_is_adopted_and_its_columns_are_governed(
+    service_in: Callable[..., Service],
+) -> None:
+    good = json.dumps(GOOD).encode()
+    with ontology(lambda handler: answer(handler, 200, good)) as url:
+        service = service_in(SPAWN_ONTOLOGY_URL=url)
+        service.start()
+        made = httpx.post(
+            f"{service.url}/v1/ops/projects",
+            json={"project_name": "Windy", "total_amount": "1", "turbine_count": 12},
+        )
+        assert made.status_code == 201, made.text
+        assert made.json()["turbine_count"] == 12
+        refused = httpx.post(
+            f"{service.url}/v1/ops/projects",
+            json={"project_name": "Windy", "total_amount": "1", "turbine_count": -1},
+        )
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == "/turbine_count"
+        found = httpx.get(f"{service.url}/v1/ops/projects?turbine_count[gte]=12").json()
+        assert [item["project_name"] for item in found["items"]] == ["Windy"]
+        health = httpx.get(f"{service.url}/monitoring/health").json()
+        assert health["checks"]["schema"]["version"] == 4
+        # A filled store keeps what it adopted, also when the server has gone.
+        service.stop()
+    service.start()
+    health = httpx.get(f"{service.url}/monitoring/health").json()
+    assert health["checks"]["schema"]["version"] == 4
