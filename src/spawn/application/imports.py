@@ -10,7 +10,7 @@ from spawn.domain.change import Answer, Change, Committed, Receipt, Stored, Writ
 from spawn.domain.errors import Duplicate, InvalidInput, NotFound, SpawnError, Stale
 from spawn.domain.imports import FileFormat, Import, Note, Quarantine, chunk_id
 from spawn.domain.job import Job, Progress
-from spawn.domain.mapping import ImportMapping
+from spawn.domain.mapping import ImportMapping, is_mapping_name
 from spawn.domain.principal import Principal
 from spawn.domain.query import Page, Query
 from spawn.domain.rows import RowReader
@@ -89,7 +89,10 @@ async def get_mapping(services: Services, principal: Principal, name: str) -> St
         NotFound: there is none.
     """
     require(principal, "read")
-    return await services.reads.get(MAPPING_KIND, name)
+    stored = await _find_mapping(services, name)
+    if stored is None:
+        raise NotFound("There is no mapping of this name.")
+    return stored
 
 
 async def list_mappings(
@@ -179,6 +182,8 @@ async def _chunks(
 
 
 async def _find_mapping(services: Services, name: str) -> Stored[ImportMapping] | None:
+    if not is_mapping_name(name):
+        return None
     try:
         return await services.reads.get(MAPPING_KIND, name)
     except NotFound:

@@ -37,7 +37,7 @@ DELIMITERS = frozenset(",;|\t")
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:/-]{0,98}[A-Za-z0-9])?")
+_SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:/-]{0,62}[A-Za-z0-9])?")
 _DIRECTIVES = re.compile(r"%(.)", re.DOTALL)
 
 
@@ -129,6 +129,11 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     on_existing: OnExisting = OnExisting.SKIP_IF_IDENTICAL
 
 
+def is_mapping_name(name: str) -> bool:
+    """Whether a mapping can have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
     """The mapping that a request's body describes, under `name`.
 
@@ -136,9 +141,7 @@ def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
         InvalidInput: every offence that can be seen without a schema, each with its pointer.
     """
     reading = _Reading()
-    reading.require(
-        _NAME.fullmatch(name) is not None, "/name", "1-64 of a-z, 0-9, '.', '_', '-', unpadded"
-    )
+    reading.require(is_mapping_name(name), "/name", "1-64 of a-z, 0-9, '.', '_', '-', unpadded")
     plain = {key: _plain(value) for key, value in tokens.items()}
     if plain.pop("name", name) != name:
         reading.fault("/name", "mismatch", f"the mapping is addressed as {name!r}")
@@ -329,7 +332,7 @@ def _inspect_check(check: Check, pointer: str, reading: _Reading) -> None:
 
 def _inspect_key(key: Key, reading: _Reading) -> None:
     fits = _SOURCE.fullmatch(key.source) is not None
-    reading.require(fits, "/key/source", "1-100 letters, digits and ' ._:/-'")
+    reading.require(fits, "/key/source", "1-64 letters, digits and ' ._:/-'")
     _inspect_name(key.column, "/key/column", reading)
 
 
