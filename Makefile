@@ -64,21 +64,22 @@ contracts: $(VENV)/dev.stamp ## Check that dependencies point inwards
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp ## Measure, as docs/performance.md describes
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks.http $(ARGS)
 
 docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check its links
 	@$(BIN)/python docs/build.py
 
-schemathesis: $(VENV)/dev.stamp ## Attack the running service from its own OpenAPI document
-	@PATH="$(BIN):$$PATH" tests/conformance/schemathesis.sh
+schemathesis: $(VENV)/dev.stamp ## Attack the service from its own OpenAPI document, with five seeds
+	@$(BIN)/python -m tests.product.fuzz $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Resolve the locks again (PIP_COMPILE_ARGS=--upgrade for newer ones)
 	@requirements/lock
 
 image: ## Build the container image with buildah, podman or docker
-	@for tool in buildah podman docker; do \
-		if command -v $$tool >/dev/null; then \
-			exec $$tool build --file Containerfile --tag $(IMAGE) $(BUILD_ARGS) .; fi; done; \
+	@# The OCI format has no health check, so the tools that could write it are told not to.
+	@for tool in "buildah build --format docker" "podman build --format docker" "docker build"; do \
+		if command -v $${tool%% *} >/dev/null; then \
+			exec $$tool --file Containerfile --tag $(IMAGE) $(BUILD_ARGS) .; fi; done; \
 	echo "No buildah, podman or docker is on the PATH." >&2; exit 1
 
 clean: ## Remove what building and testing left, the environment too

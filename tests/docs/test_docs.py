@@ -1,0 +1,140 @@
+"""The documentation says what the code says."""
+
+import ast
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spawn.domain.errors import SpawnError
+from spawn.entrypoints.http.problems import PROBLEMS
+from spawn.entrypoints.settings import SETTINGS, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BUILD = runpy.run_path(str(DOCS / "build.py"))
+PAGES: list[Path] = BUILD["pages"]()
+REFUSING = {"FieldError", "at", "refuse", "_refuse"}
+
+
+def rows(page: str, heading: str = "") -> Iterator[list[str]]:
+    """The body rows of the tables below a heading, or of the whole page, cell by cell."""
+    text = (DOCS / page).read_text()
+    if heading:
+        text = text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            yield [cell.strip().strip("`") for cell in line.strip("|").split(" | ")]
+
+
+def errors_of_the_core(root: type[SpawnError] = SpawnError) -> Iterator[type[SpawnError]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == SpawnError.__module__:
+            yield from errors_of_the_core(child)
+
+
+def field_codes() -> set[str]:
+    """The codes that the source gives to fields, where it spells them out."""
+    codes = set()
+    for module in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and len(node.args) > 1 and _name(node.func) in REFUSING:
+                code = node.args[1]
+                if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                    codes.add(code.value)
+    return codes
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def test_every_problem_is_documented_with_its_status_and_title() -> None:
+    documented = {
+        code: (int(status), title) for code, status, title, _ in rows("errors.md", "## Problems")
+    }
+    assert documented == {code: (kind.status, kind.title) for code, kind in PROBLEMS.items()}
+
+
+def test_every_error_of_the_core_is_a_documented_problem_under_the_same_title() -> None:
+    for error in errors_of_the_core():
+        assert PROBLEMS[error.code].title == error.title
+
+
+def test_every_field_code_in_the_source_is_documented() -> None:
+    documented = {row[0] for row in rows("errors.md", "## Field codes")}
+    assert len(field_codes()) > 50
+    assert field_codes() - documented == set()
+
+
+def test_no_field_code_is_documented_twice() -> None:
+    documented = [row[0] for row in rows("errors.md", "## Field codes")]
+    assert len(documented) == len(set(documented))
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    documented = {row[0] for row in rows("configuration.md")}
+    assert documented == {*SETTINGS, "SPAWN_URL"}
+
+
+def test_the_documented_defaults_are_the_defaults() -> None:
+    defaults = Settings()
+    for variable, default, _ in rows("configuration.md"):
+        if variable in {"SPAWN_URL", "SPAWN_PUBLIC_URL"}:
+            continue
+        value = getattr(defaults, variable.removeprefix("SPAWN_").lower())
+        if isinstance(value, float):
+            assert float(default) == value
+        else:
+            assert default == (str(value) if value not in (None, (), "") else "none")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_leads_nowhere(page: Path) -> None:
+    assert BUILD["broken_links"](page) == []
+
+
+def test_every_decision_is_in_the_index_with_its_title() -> None:
+    index = (DOCS / "adr" / "index.md").read_text()
+    records = sorted((DOCS / "adr").glob("0*.md"))
+    assert len(records) >= 7
+    for record in records:
+        number, title = record.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
+        assert f"[{number}]({record.name}) | {title} |" in index
+
+
+@pytest.mark.parametrize("section", ["Context", "Decision", "Consequences"])
+def test_every_decision_has_the_section(section: str) -> None:
+    for record in (DOCS / "adr").glob("0*.md"):
+        assert f"\n## {section}\n" in record.read_text(), record.name
+
+
+def test_every_make_target_that_the_documentation_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"`make ([a-z-]+)", page.read_text()))
+        assert named <= targets, page
+
+
+@pytest.mark.parametrize("lock", ["build", "dev", "infra", "otlp", "runtime"])
+def test_a_lock_pins_with_hashes_and_names_no_address(lock: str) -> None:
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    pinned = re.findall(r"^[a-z0-9._-]+==\S+( \\)?$", text, re.MULTILINE)
+    assert pinned
+    assert all(pinned)
+    assert "://" not in text
+    assert "--index" not in text
+
+
+def test_one_package_has_one_version_in_every_lock() -> None:
+    pins: dict[str, set[str]] = {}
+    for lock in ("dev", "infra", "otlp", "runtime"):
+        text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+        for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE):
+            pins.setdefault(name, set()).add(version)
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
