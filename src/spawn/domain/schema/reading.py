@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.domain.errors import FieldError, InvalidInput, MalformedBody
+from spawn.domain.errors import FieldError, InvalidInput, MalformedBody, RegistryError
 from spawn.domain.schema.canonical import canonical_json, fingerprint, write_canonical
 from spawn.domain.schema.columns import (
     IDENTIFIER,
@@ -27,7 +27,7 @@ from spawn.domain.schema.tokens import Token, read_object, write_token
 from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
 from spawn.domain.schema.values import type_reader, wrong_type
 
-__all__ = ["canonical_json", "fingerprint", "is_schema_id", "read_schema"]
+__all__ = ["DocumentRefused", "canonical_json", "fingerprint", "is_schema_id", "read_schema"]
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 500
@@ -54,6 +54,15 @@ _COMPATIBLE_AT_FIRST: Final[dict[TypeName, frozenset[TypeName]]] = {
     TypeName.INTEGER: _NUMERIC,
     TypeName.DATE: frozenset({TypeName.DATE, TypeName.TIMESTAMP, TypeName.STRING}),
 }
+
+
+class DocumentRefused(RegistryError):
+    """A registry served a document that is no acceptable schema; `errors` says where and why."""
+
+    def __init__(self, document: bytes, refusal: InvalidInput) -> None:
+        super().__init__(f"the registry's document is refused: {refusal.detail[:500]}")
+        self.document = document
+        self.errors = refusal.errors
 
 
 def is_schema_id(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""Schema registries: the ontology server over HTTP with its ladder, and the bundled schema."""
