@@ -1,0 +1,11 @@
+"""What every test shares: how hypothesis searches."""
+
+import os
+
+from hypothesis import settings
+
+# No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
+# each run, so that a red run can be repeated; on a person's machine each run looks elsewhere.
+settings.register_profile("person", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "person")
