@@ -63,6 +63,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     `events` name at most one event per written aggregate; a write without an event is recorded in
     the journal but not shown on the feed. At most one write per (kind, id). `schema_version` is
     that of the active schema the decision was made under.
+
+    Raises:
+        ValueError: on construction, if the writes or events break these rules: a programmer's
+            mistake, which no client can cause.
     """
 
     writes: tuple[Write, ...]
@@ -72,6 +76,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     schema_version: int
     traceparent: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no store could write as one change."""
+        written = {(write.kind, write.id) for write in self.writes}
+        if len(written) != len(self.writes):
+            raise ValueError("a change writes an aggregate at most once")
+        told = {(event.kind, event.id) for event in self.events}
+        if len(told) != len(self.events) or not told <= written:
+            raise ValueError("a change has at most one event for an aggregate, one that it writes")
 
 
 class Committed(msgspec.Struct, frozen=True):

@@ -125,7 +125,9 @@ class _Codec:
         # Governed names are data and may be no identifiers: the struct knows them by number.
         places = {f"governed_{index}": name for index, name in enumerate(self.governed)}
         fields: list[Any] = [
-            (field.name, field.type, None if field.default is msgspec.NODEFAULT else field.default)
+            (field.name, field.type, field.default)
+            if field.default is not msgspec.NODEFAULT
+            else (field.name, field.type)
             for field in msgspec.structs.fields(Project)
             if field.name in FIELDS
         ]
@@ -134,7 +136,7 @@ class _Codec:
             for place, column in zip(places, schema.governed, strict=True)
         ]
         shape = msgspec.defstruct(
-            "ProjectDocument", fields, rename=places, forbid_unknown_fields=True, gc=False
+            "ProjectDocument", fields, rename=places, forbid_unknown_fields=True, kw_only=True
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
 
@@ -149,7 +151,7 @@ class _Codec:
         members = _MEMBERS.decode(document)
         extensions: dict[str, msgspec.Raw] = {}
         unknown: dict[str, Any] = {}
-        for name in members.keys() - _CORE - self.absent.keys():
+        for name in [name for name in members if name not in _CORE and name not in self.absent]:
             raw = members.pop(name)
             if name.startswith("x_"):
                 # A copy, lest eight bytes keep the whole document in memory.
