@@ -1,0 +1,41 @@
+"""The core stands alone: no package beyond msgspec, none but NumPy for the batch engine."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.core
+
+_PROBE = """
+import importlib, json, pkgutil, sys
+# What the interpreter loads at its own start (path hooks of editable installs) is not ours.
+before = set(sys.modules)
+import spawn.domain
+names = [m.name for m in pkgutil.walk_packages(spawn.domain.__path__, "spawn.domain.")]
+for name in names:
+    if name != "spawn.domain.finance.batch":
+        importlib.import_module(name)
+alone = set(sys.modules) - before
+if "spawn.domain.finance.batch" in names:
+    importlib.import_module("spawn.domain.finance.batch")
+with_batch = set(sys.modules) - before - alone
+def packages(modules):
+    roots = {module.partition(".")[0] for module in modules}
+    return sorted(root for root in roots if root not in sys.stdlib_module_names)
+def sorts(modules):
+    return sorted(m for m in modules if m.split(".")[:1] == ["spawn"] and m.count(".") == 1)
+print(json.dumps([packages(alone), packages(with_batch), sorts(alone), len(names)]))
+"""
+
+
+def test_the_core_imports_nothing_but_msgspec() -> None:
+    command = [sys.executable, "-W", "error", "-c", _PROBE]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    alone, with_batch, layers, count = json.loads(run.stdout)
+    # msgspec itself takes typing_extensions where it is installed.
+    assert set(alone) - {"typing_extensions"} == {"msgspec", "spawn"}
+    assert set(with_batch) <= {"numpy", "spawn"}
+    assert layers == ["spawn.domain"]
+    assert count >= 20
