@@ -213,7 +213,7 @@ def seed_id(number: int) -> str:
 
 
 def _life(draw: random.Random, sector: Sector) -> _Life:
-    close = date(2010, 1, 1) + timedelta(days=draw.randrange(int(18 * _DAYS_PER_YEAR)))
+    close = date(2008, 1, 1) + timedelta(days=draw.randrange(int(20 * _DAYS_PER_YEAR)))
     build_days = sector.build_years * _DAYS_PER_YEAR * draw.uniform(0.8, 1.2)
     planned = close + timedelta(days=round(build_days))
     late = draw.random() < 0.5  # noqa: PLR2004 - half of all projects are late at all

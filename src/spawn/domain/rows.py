@@ -125,7 +125,10 @@ class RowReader:
     def reason(self, error: FieldError) -> Reason:
         """A refusal of an attribute, told about the column that it came from."""
         head, slash, tail = error.pointer.removeprefix("/").partition("/")
-        return Reason(self._fields.get(head, head) + slash + tail, error.code, error.detail)
+        field = self._fields.get(head)
+        if field is None:
+            field = head + slash + tail
+        return Reason(field, error.code, error.detail)
 
     def _convert(self, source: Mapping[str, Token], reasons: list[Reason]) -> dict[str, Token]:
         """The attributes' tokens; one that cannot be converted is left out, with its reason."""

@@ -1,10 +1,10 @@
-"""Routes of imports, their mappings and jobs. `app.state.jobs` holds the `JobRunner`."""
+"""Routes of imports and their mappings. `app.state.jobs` holds the `JobRunner`."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
-from litestar import delete, get, post, put
+from litestar import get, post, put
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
@@ -20,7 +20,7 @@ from spawn.application.imports import (
     start_import,
     warned,
 )
-from spawn.application.jobs import JobRunner, cancel_job, get_job
+from spawn.application.jobs import JobRunner
 from spawn.domain.change import Stored
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, Stale
 from spawn.domain.imports import FileFormat, Import, Note
@@ -29,6 +29,7 @@ from spawn.domain.mapping import ImportMapping, read_mapping
 from spawn.domain.query import Query
 from spawn.entrypoints.http import import_operations as operations
 from spawn.entrypoints.http.commands import answer_of, reply_of
+from spawn.entrypoints.http.jobs import JOBS
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.problems import Refusal
 from spawn.entrypoints.http.queries import read_cursor, read_limit, write_cursor
@@ -38,7 +39,6 @@ from spawn.entrypoints.http.wire import entity_tag, epoch_of, matches, none_matc
 
 IMPORTS: Final = "/v1/ops/imports"
 MAPPINGS: Final = "/v1/ops/import-mappings"
-JOBS: Final = "/v1/jobs"
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
 FORMATS: Final = {CSV: FileFormat.CSV, NDJSON: FileFormat.NDJSON}
@@ -160,29 +160,6 @@ async def read_warnings(request: StrictRequest) -> ASGIResponse:
             yield encode(shown) + b"\n"
 
     return Lines(lines(), NDJSON)
-
-
-@get(JOBS + "/{job_id:str}", opt=described(operations.GET_JOB))
-async def read_job(request: StrictRequest) -> Reply:
-    """How far a job is."""
-    request.query()
-    request.accepts("application/json")
-    with request.surface.span("get_job"):
-        stored = await get_job(request.services, request.principal, request.path_id("job_id"))
-    headers: list[Header] = [_NEVER_STORED]
-    if not stored.state.is_final:
-        headers.append((b"retry-after", b"1"))
-    return json_reply(stored.state, headers=headers)
-
-
-@delete(JOBS + "/{job_id:str}", status_code=200, opt=described(operations.CANCEL_JOB))
-async def end_job(request: StrictRequest) -> Reply:
-    """Cancel a job."""
-    request.query()
-    request.accepts("application/json")
-    with request.surface.span("cancel_job"):
-        stored = await cancel_job(request.services, request.principal, request.path_id("job_id"))
-    return json_reply(stored.state, headers=(_NEVER_STORED,))
 
 
 def import_fields(stored: Stored[Import]) -> dict[str, Any]:
@@ -344,6 +321,4 @@ route_handlers: Final = [
     read_import,
     read_quarantine,
     read_warnings,
-    read_job,
-    end_job,
 ]
