@@ -27,7 +27,14 @@ from spawn.domain.schema.tokens import Token, read_object, write_token
 from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
 from spawn.domain.schema.values import type_reader, wrong_type
 
-__all__ = ["DocumentRefused", "canonical_json", "fingerprint", "is_schema_id", "read_schema"]
+__all__ = [
+    "DocumentRefused",
+    "canonical_json",
+    "fingerprint",
+    "is_schema_id",
+    "read_schema",
+    "recall_schema",
+]
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 500
@@ -93,6 +100,22 @@ def read_schema(
     if members.errors:
         raise InvalidInput(members.errors[:100])
     return msgspec.structs.replace(schema, fingerprint=hashlib.sha256(canonical).hexdigest())
+
+
+def recall_schema(document: bytes, *, schema_id: str, version: int) -> Schema:
+    """The schema of a recorded document, under the version it was recorded by.
+
+    A document that was refused has only a name, a version and a fingerprint: no columns.
+
+    Raises:
+        MalformedBody, InvalidInput: not even one JSON document of finite numbers.
+    """
+    try:
+        schema = read_schema(document, ordinal=version, schema_id=schema_id)
+    except InvalidInput:
+        mark = fingerprint(document)
+        return Schema(id=schema_id, version=version, name=schema_id, fingerprint=mark)
+    return msgspec.structs.replace(schema, version=version)
 
 
 def _read_members(
