@@ -108,6 +108,16 @@ def test_the_image_is_built_from_the_containerfile_at_the_root() -> None:
     assert all(f"ARG {name}=" in containerfile for name in build["args"])
 
 
+def test_the_stack_and_the_image_agree_on_user_port_and_data() -> None:
+    containerfile = (INFRA / "../Containerfile").read_text()
+    inputs = deploy("dev").resources[CONTAINER].inputs
+    assert f"\nUSER {inputs['user']}\n" in containerfile
+    assert f"\nEXPOSE {inputs['ports'][0]['internal']:.0f}\n" in containerfile
+    assert f"\nVOLUME {inputs['volumes'][0]['containerPath']}\n" in containerfile
+    storage = next(env for env in inputs["envs"] if env.startswith("SPAWN_STORAGE_URL="))
+    assert f"{storage} " in containerfile
+
+
 @pytest.mark.parametrize(
     "changes",
     [
