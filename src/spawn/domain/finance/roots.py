@@ -19,7 +19,7 @@ in x. Everything else is isolated by bisection with the third fact, within a bou
 import math
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
-from operator import mul
+from operator import is_not, mul
 from typing import NamedTuple
 
 _MAX_NEWTON = 60
@@ -34,6 +34,10 @@ _SAME_ROOT = 1e-8
 _EDGE = 1e-5
 _SETTLED = 1e-13
 _ROUGH = 1e-9
+_LAST_STEP = 3e-6
+_LEAST_BEND = 0.5
+_MOST_BEND = 2.0
+_TINY = 1e-200
 
 
 class WorkBound(Exception):
@@ -54,9 +58,14 @@ def find_roots(times: list[float], amounts: list[float]) -> Found:
     Raises:
         WorkBound: the bound on work was reached before all roots were isolated.
     """
-    changes = count_sign_changes(amounts)
+    positive = [amount > 0.0 for amount in amounts]
+    changes = sum(map(is_not, positive, positive[1:]))
     if changes == 0:
         return Found((), 0)
+    if changes == 1:
+        split = positive.index(not positive[0])
+        if (root := _one_change(times, amounts, split)) is not None:
+            return Found((root,), 1)
     largest = max(map(abs, amounts))
     origin = times[0]
     series = _Series([t - origin for t in times], [a / largest for a in amounts])
@@ -66,6 +75,47 @@ def find_roots(times: list[float], amounts: list[float]) -> Found:
         low, high = series.outer_bounds()
         return Found((series.refine(low, high),), changes)
     return series.isolate(changes)
+
+
+def _one_change(times: list[float], amounts: list[float], split: int) -> float | None:
+    """The only root when the sign changes once, at `split`; None when float64 might overflow.
+
+    With E and L the discounted sums of the early and the late flows, ln(L/E) falls strictly in x,
+    at the distance between their mean times, and is so nearly a line that Halley's iteration
+    needs two or three steps. It ends when the cube of a step could not be seen.
+    """
+    early, late = amounts[:split], amounts[split:]
+    early_times, late_times = times[:split], times[split:]
+    limit = _SAFE_EXPONENT / times[-1]
+    early_now, late_now = early, late
+    x = 0.0
+    for _ in range(_MAX_NEWTON):
+        early_sum, early_mean, early_spread = _moments(early_now, early_times)
+        late_sum, late_mean, late_spread = _moments(late_now, late_times)
+        ratio = -late_sum / early_sum
+        if not _TINY < ratio < 1.0 / _TINY:
+            return None
+        distance, level = late_mean - early_mean, math.log(ratio)
+        bend = 1.0 - 0.5 * level * (late_spread - early_spread) / (distance * distance)
+        # Far from the root Halley may overshoot or turn back: there a plain Newton step is safe.
+        step = level / distance / (bend if _LEAST_BEND < bend < _MOST_BEND else 1.0)
+        x += step
+        if abs(x) > limit:
+            return None
+        if abs(step) * times[-1] <= _LAST_STEP:
+            return x
+        shrink = (-x).__mul__
+        early_now = list(map(mul, early, map(math.exp, map(shrink, early_times))))
+        late_now = list(map(mul, late, map(math.exp, map(shrink, late_times))))
+    return None
+
+
+def _moments(weights: list[float], times: list[float]) -> tuple[float, float, float]:
+    """Sum, mean time and variance of time of weights of one sign."""
+    total = sum(weights)
+    firsts = list(map(mul, weights, times))
+    mean = sum(firsts) / total
+    return total, mean, sum(map(mul, firsts, times)) / total - mean * mean
 
 
 def count_sign_changes(values: list[float]) -> int:
