@@ -37,6 +37,7 @@ from spawn.domain.project import reference_id
 from spawn.domain.rows import RowReader
 
 MAX_ATTEMPTS = 5
+FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 30.0
 UPLOAD_KIND = "upload"
 
@@ -69,7 +70,7 @@ async def run_import(services: Services, job_id: str, executor: Executor) -> Non
     try:
         await _Run(services, executor, source, order, mapping).finish()
     finally:
-        await asyncio.get_running_loop().run_in_executor(executor, source.close)
+        source.close()
 
 
 class _Run:
@@ -151,7 +152,7 @@ class _Run:
     async def _persist(self, prepared: Prepared | None) -> bool:
         """Commit a chunk, or (None) the end; False if the job has ended or gone to another."""
         lost = 0
-        pause_s = 0.25
+        pause_s = FIRST_PAUSE_S
         while True:
             job: Stored[Job] = await self._services.reads.get(JOB_KIND, self._order.id)
             if job.state.is_final:

@@ -87,13 +87,16 @@ class JobRunner:
         self._queue: asyncio.Queue[str] = asyncio.Queue(queue_limit)
         self._on_error = on_error or (lambda _job_id, _error: None)
         self._tasks: list[asyncio.Task[None]] = []
+        self._resuming: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="spawn-job")
 
     async def start(self) -> None:
         """Take up the work, what a crash left unfinished first."""
-        unfinished = await self._unfinished()
+        # What arrives from now on has its job soon, and must not be taken for a leftover.
+        uploads = await asyncio.to_thread(lambda: set(self._services.spool.names()))
         self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._concurrency)]
-        self._tasks.append(asyncio.create_task(self._resume(unfinished)))
+        self._resuming = asyncio.create_task(self._resume(uploads))
+        self._tasks.append(self._resuming)
 
     async def close(self) -> None:
         """Stop after the step under way; what is unfinished goes on at the next start."""
@@ -102,6 +105,12 @@ class JobRunner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+
+    async def drain(self) -> None:
+        """Wait until every job submitted or resumed so far has ended and is cleared away."""
+        if self._resuming is not None:
+            await asyncio.wait({self._resuming})
+        await self._queue.join()
 
     def check_room(self) -> None:
         """Let new work in if the queue has room for it.
@@ -116,9 +125,10 @@ class JobRunner:
         """Queue a job that is recorded as queued; waits for room if others came first."""
         await self._queue.put(job_id)
 
-    async def _resume(self, unfinished: list[str]) -> None:
-        for job_id in unfinished:
+    async def _resume(self, uploads: set[str]) -> None:
+        for job_id in await self._unfinished(uploads):
             await self._queue.put(job_id)
+        await self._fail_abandoned(uploads)
 
     async def _serve(self) -> None:
         while True:
@@ -130,6 +140,8 @@ class JobRunner:
                 task.cancel()
                 await asyncio.wait({task})
                 raise
+            finally:
+                self._queue.task_done()
             error = task.exception()
             if error is not None:
                 self._on_error(job_id, error)
@@ -164,9 +176,8 @@ class JobRunner:
         except Conflict:
             return  # It has ended meanwhile, for instance by being cancelled.
 
-    async def _unfinished(self) -> list[str]:
-        """Jobs to resume, oldest first; uploads and jobs that belong to nothing are cleared."""
-        uploads = await asyncio.to_thread(lambda: set(self._services.spool.names()))
+    async def _unfinished(self, uploads: set[str]) -> list[str]:
+        """The jobs of uploads that are to be resumed, oldest first; other uploads are cleared."""
         found: list[str] = []
         for name in sorted(uploads):
             try:
@@ -178,10 +189,10 @@ class JobRunner:
                 await self._services.spool.discard(name)
             else:
                 found.append(name)
-        await self._fail_abandoned(uploads)
         return found
 
     async def _fail_abandoned(self, uploads: set[str]) -> None:
+        """End unfinished jobs whose upload is gone, so that nobody waits for them for ever."""
         limit = self._services.clock.now() - ABANDONED_AFTER
         lost = NotFound("the uploaded file is gone; post it again")
         query: Query | None = Query(kind=KIND, limit=MAX_LIMIT)

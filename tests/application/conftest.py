@@ -1,0 +1,39 @@
+"""Services over a store in memory, a real spool and the bundled schema."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from spawn.adapters.memory import MemoryStore
+from spawn.adapters.ontology.bundled import BundledRegistry
+from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.application.services import Services
+from spawn.ports.governance import SchemaRecord, SchemaState
+
+
+@pytest.fixture
+async def services(tmp_path: Path) -> AsyncIterator[Services]:
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    registry = BundledRegistry()
+    fetched = await registry.fetch("project_schema")
+    record = SchemaRecord(
+        schema=fetched.schema,
+        document=fetched.document,
+        state=SchemaState.ACTIVE,
+        provenance=fetched.provenance,
+        recorded_at=clock.now(),
+    )
+    await store.adopt(record)
+    yield Services(
+        commands=store,
+        reads=store,
+        control=store,
+        schemas=store,
+        registry=registry,
+        spool=DirectorySpool(tmp_path / "spool", reserve_bytes=0),
+        clock=clock,
+        ids=Uuid7Ids(),
+    )
+    await store.close()

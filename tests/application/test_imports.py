@@ -1,0 +1,564 @@
+"""Imports: every row accounted for, nothing twice, resumed where a crash left off."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from spawn.application import import_rows
+from spawn.application.exports import QuarantineLines
+from spawn.application.import_run import run_import
+from spawn.application.imports import (
+    JOB_KIND,
+    get_import,
+    put_mapping,
+    quarantined,
+    start_import,
+    warned,
+)
+from spawn.application.jobs import JobRunner, cancel_job, get_job
+from spawn.application.projects import amend_project
+from spawn.application.services import Services
+from spawn.domain.change import Change, Committed, Stored
+from spawn.domain.errors import (
+    Conflict,
+    Duplicate,
+    InvalidInput,
+    Overloaded,
+    Stale,
+)
+from spawn.domain.imports import FileFormat, Import, Note
+from spawn.domain.job import JobStatus
+from spawn.domain.mapping import ImportMapping, read_mapping
+from spawn.domain.principal import Principal
+from spawn.domain.project import Project
+from spawn.domain.query import Query
+from spawn.domain.schema.conformance import Attributes
+from spawn.domain.schema.tokens import read_object
+from spawn.ports.storage import CommandStore
+
+ANALYST = Principal(id="analyst")
+HEADER = "id,name,cost,country,a1,a2\n"
+MAPPING: dict[str, Any] = {
+    "encoding": ["utf-8", "cp1252"],
+    "null": ["", "NA"],
+    "columns": [
+        {"attribute": "project_name", "column": "name", "whitespace": "collapse"},
+        {"attribute": "total_amount", "column": "cost", "rounding": "half_even"},
+        {"attribute": "country_code", "column": "country"},
+    ],
+    "checks": [
+        {
+            "sum_of": ["a1", "a2"],
+            "equals": "cost",
+            "tolerance": "0.01",
+            "on_failure": "warn",
+        }
+    ],
+    "key": {"source": "desk", "column": "id"},
+    "duplicates": "first_valid_wins",
+}
+
+
+def mapping_of(**changes: Any) -> ImportMapping:
+    return read_mapping("desk", read_object(json.dumps({**MAPPING, **changes}).encode()))
+
+
+async def sent(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def order_of(
+    services: Services, data: str | bytes, name: str | None = "desk", file_format: str = "csv"
+) -> str:
+    """Order an import; its id."""
+    raw = data.encode() if isinstance(data, str) else data
+    ordered = await start_import(
+        services, ANALYST, sent(raw), file_format=FileFormat(file_format), mapping_name=name
+    )
+    assert ordered.job is not None
+    return ordered.job.job_id
+
+
+async def run(services: Services, import_id: str) -> Import:
+    """Run an ordered import to its end, as the runner would."""
+    with ThreadPoolExecutor(1) as executor:
+        await run_import(services, import_id, executor)
+    return await result(services, import_id)
+
+
+async def result(services: Services, import_id: str) -> Import:
+    stored: Stored[Import] = await get_import(services, ANALYST, import_id)
+    return stored.state
+
+
+async def imported(services: Services, data: str | bytes, **changes: Any) -> Import:
+    """Put the mapping and import a CSV file through it."""
+    await put_mapping(services, ANALYST, mapping_of(**changes))
+    return await run(services, await order_of(services, data))
+
+
+async def imported_json(services: Services, *rows: object) -> Import:
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    return await run(services, await order_of(services, lines, None, "ndjson"))
+
+
+async def notes(services: Services, order: Import) -> list[Note]:
+    return [note async for note in quarantined(services, ANALYST, order)]
+
+
+async def all_projects(services: Services) -> list[Project]:
+    found: list[Project] = []
+    query: Query | None = Query(limit=500)
+    while query:
+        page = await services.reads.page(query)
+        found += [stored.state for stored in page.items]
+        query = Query(limit=500, after=page.next) if page.next else None
+    return found
+
+
+def told(order: Import) -> tuple[int, int, int, int]:
+    counts = order.counts
+    assert counts.rows == counts.accepted + counts.unchanged + counts.quarantined
+    return counts.rows, counts.accepted, counts.unchanged, counts.quarantined
+
+
+def numbered(count: int, start: int = 0) -> str:
+    return "".join(f"P{i},Project {i},{i}.50,ESP,,\n" for i in range(start, start + count))
+
+
+async def test_every_row_is_accepted_or_set_aside_with_its_reasons(services: Services) -> None:
+    order = await imported(
+        services,
+        HEADER
+        + "P1,Rio Verde,104.125,ESP,100,4.125\n"
+        + "P2,No Cost,NA,ESP,,\n"
+        + "P1,Again,5,ESP,,\n"
+        + "P3,,abc,XXX,,\n"
+        + "too,few\n",
+    )
+    assert told(order) == (5, 1, 0, 4)
+    assert order.counts.by_reason["duplicate_in_file"] == 1
+    assert order.counts.by_reason["wrong_cell_count"] == 1
+    found = {
+        note.line: {(r.field, r.code) for r in note.reasons}
+        for note in await notes(services, order)
+    }
+    assert found[3] == {("cost", "missing")}
+    assert found[4] == {("id", "duplicate_in_file")}
+    assert {field for field, _ in found[5]} == {"name", "cost", "country"}
+    assert found[6] == {("", "wrong_cell_count")}
+    (project,) = await all_projects(services)
+    assert (project.project_name, str(project.total_amount)) == ("Rio Verde", "104.12")
+
+
+async def test_the_same_file_again_changes_nothing(services: Services) -> None:
+    data = HEADER + numbered(30) + "P1,Twice,1,ESP,,\n"
+    assert told(await imported(services, data)) == (31, 30, 0, 1)
+    position = (await services.reads.feed(after=None, limit=500)).next
+    again = await run(services, await order_of(services, data))
+    assert told(again) == (31, 0, 30, 1)
+    assert (await services.reads.feed(after=position, limit=500)).entries == ()
+    assert len(await all_projects(services)) == 30
+
+
+async def test_rows_without_a_key_are_known_by_the_file_they_are_in(services: Services) -> None:
+    rows = [{"project_name": "Twin", "total_amount": "1.00"}] * 3 + [{"project_name": "x"}]
+    assert told(await imported_json(services, *rows)) == (4, 3, 0, 1)
+    assert told(await imported_json(services, *rows)) == (4, 0, 3, 1)
+    assert told(await imported_json(services, *rows)) == (4, 0, 3, 1)
+    # Another file is another matter.
+    assert told(await imported_json(services, rows[0])) == (1, 1, 0, 0)
+    assert len(await all_projects(services)) == 4
+
+
+async def test_json_rows_are_taken_as_a_post_would_take_them(services: Services) -> None:
+    order = await imported_json(
+        services,
+        {"project_name": "First", "total_amount": 100, "expected_tri": 9.5, "status": "ACTIVE"},
+        {"project_name": "Second", "total_amount": "1e5"},
+        {"project_name": "Third", "total_amount": "1.00", "version": 3},
+        [1],
+    )
+    assert told(order) == (4, 1, 0, 3)
+    (project,) = await all_projects(services)
+    assert (project.status, str(project.expected_irr)) == ("OPERATION", "0.095")
+
+
+async def test_malformed_lines_are_set_aside_and_blank_ones_are_no_rows(
+    services: Services,
+) -> None:
+    good = b'{"project_name": "A", "total_amount": "1.00"}'
+    lines = b"\n".join([good, b"", b"{", b'{"a": 1, "a": 2}', b"\xff\xfe", b"NaN", good, b"  "])
+    order = await run(services, await order_of(services, lines, None, "ndjson"))
+    assert told(order) == (6, 2, 0, 4)
+    assert order.counts.by_reason == {"malformed_line": 4}
+    assert [note.line for note in await notes(services, order)] == [3, 4, 5, 6]
+
+
+async def test_quoted_line_breaks_and_encodings_line_by_line(services: Services) -> None:
+    data = (
+        b"\xef\xbb\xbf"
+        + HEADER.encode()
+        + b'P1,"Caf\xe9 \r\r\nbar",1,ESP,,\r\n'
+        + 'P2,"Señora ""La"" Añil",2,ESP,,\n'.encode()
+        + b'P3,"one\xe9\ntwo\xc3\xa9",3,ESP,,\n'
+        + b'P4,5" pipe,4,ESP,,'
+    )
+    order = await imported(services, data)
+    assert told(order) == (4, 4, 0, 0)
+    assert [p.project_name for p in await all_projects(services)] == [
+        "Café bar",
+        'Señora "La" Añil',
+        "oneé twoé",
+        '5" pipe',
+    ]
+
+
+async def test_a_line_that_no_encoding_fits_is_set_aside(services: Services) -> None:
+    order = await imported(services, HEADER.encode() + b"P1,\xff,1,ESP,,\n", encoding="utf-8")
+    assert order.counts.by_reason == {"undecodable": 1}
+    assert (await notes(services, order))[0].raw_line == "P1,\\xff,1,ESP,,"
+
+
+async def test_a_quote_that_nothing_closes_spoils_its_own_line_alone(services: Services) -> None:
+    data = HEADER + 'P1,"open,1,ESP,,\n' + numbered(20, start=2)
+    order = await imported(services, data)
+    assert told(order) == (21, 20, 0, 1)
+    assert order.counts.by_reason == {"malformed_line": 1}
+
+
+async def test_an_endless_line_is_set_aside_and_the_next_one_read(services: Services) -> None:
+    long = b'{"project_name": "' + b"x" * 3_000_000 + b'"}\n'
+    good = b'{"project_name": "A", "total_amount": "1.00"}\n'
+    order = await run(services, await order_of(services, long + good, None, "ndjson"))
+    assert told(order) == (2, 1, 0, 1)
+    (note,) = await notes(services, order)
+    assert [reason.code for reason in note.reasons] == ["line_too_long"]
+    assert len(note.raw_line or "") == 4096
+
+
+async def test_warnings_are_kept_with_the_project_they_concern(services: Services) -> None:
+    order = await imported(
+        services, HEADER + "P1,Off,100,ESP,90,\nP2,Right,100,ESP,60,40\nP3,None,100,ESP,,\n"
+    )
+    assert told(order) == (3, 3, 0, 0)
+    assert order.counts.warnings == 1
+    (note,) = [note async for note in warned(services, ANALYST, order)]
+    assert note.project_id is not None
+    project = (await services.reads.get("project", note.project_id)).state
+    assert project.project_name == "Off"
+    assert note.reasons[0].code == "sum_differs"
+
+
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [
+        ("first_wins", {"other"}),
+        ("first_valid_wins", {"other", "second"}),
+        ("quarantine", {"other"}),
+    ],
+)
+async def test_rows_of_one_key_are_told_apart_by_policy(
+    services: Services, policy: str, names: set[str]
+) -> None:
+    data = HEADER + "P1,first,NA,ESP,,\nP1,second,1,ESP,,\nP2,other,1,ESP,,\nP1,third,1,ESP,,\n"
+    order = await imported(services, data, duplicates=policy)
+    assert {p.project_name for p in await all_projects(services)} == names
+    assert order.counts.by_reason["duplicate_in_file"] == {"quarantine": 3}.get(
+        policy, 2 if policy == "first_wins" else 1
+    )
+
+
+async def test_an_existing_project_with_other_values_is_not_overwritten_by_default(
+    services: Services,
+) -> None:
+    await imported(services, HEADER + "P1,Dam,100,ESP,,\n")
+    order = await run(services, await order_of(services, HEADER + "P1,Dam,200,PRT,,\n"))
+    assert order.counts.by_reason == {"differs_from_existing": 1}
+    (note,) = await notes(services, order)
+    assert "total_amount, country_code" in note.reasons[0].detail
+    assert [str(p.total_amount) for p in await all_projects(services)] == ["100.00"]
+
+
+async def test_an_existing_project_takes_new_values_where_the_mapping_says_update(
+    services: Services,
+) -> None:
+    await imported(services, HEADER + "P1,Dam,100,ESP,,\nP2,Road,5,ESP,,\n", on_existing="update")
+    order = await run(
+        services, await order_of(services, HEADER + "P1,Dam,200,NA,,\nP2,Road,5,ESP,,\n")
+    )
+    assert told(order) == (2, 1, 1, 0)
+    dam, _ = await all_projects(services)
+    assert (str(dam.total_amount), dam.country_code) == ("200.00", None)
+    history = await services.reads.history("project", dam.project_id, after_version=0, limit=9)
+    assert [(entry.type, entry.actor) for entry in history] == [
+        ("project.created", "analyst"),
+        ("project.amended", "analyst"),
+    ]
+
+
+async def test_existing_projects_may_be_refused_altogether(services: Services) -> None:
+    data = HEADER + "P1,Dam,100,ESP,,\n"
+    await imported(services, data, on_existing="quarantine")
+    order = await run(services, await order_of(services, data))
+    assert order.counts.by_reason == {"already_exists": 1}
+
+
+async def test_what_a_row_does_not_say_is_no_difference(services: Services) -> None:
+    await imported(services, HEADER + "P1,Dam,100,ESP,,\n")
+    (project,) = await all_projects(services)
+    added = Attributes({"dscr": None, "sector": "Hydro"}, {}, {})
+    await amend_project(services, ANALYST, project.project_id, attributes=added)
+    order = await run(services, await order_of(services, HEADER + "P1,Dam,100.00,ESP,,\n"))
+    assert told(order) == (1, 0, 1, 0)
+
+
+async def test_set_aside_rows_can_be_corrected_and_posted_back_as_json(
+    services: Services,
+) -> None:
+    order = await imported(services, HEADER + 'P1,"=1+1, a",NA,ESP,,\nP2,Road,1,ESP,,\n')
+    form = QuarantineLines(order, mapping_of())
+    (row,) = [json.loads(form.ndjson(note)) for note in await notes(services, order)]
+    assert row["line"] == 2
+    assert row["fields"]["name"] == "=1+1, a"
+    assert row["raw_line"] == 'P1,"=1+1, a",NA,ESP,,'
+    assert row["reasons"][0]["code"] == "missing"
+    row["fields"]["cost"] = "7"
+    again = await run(services, await order_of(services, json.dumps(row), "desk", "ndjson"))
+    assert told(again) == (1, 1, 0, 0)
+    assert {p.project_name for p in await all_projects(services)} == {"=1+1, a", "Road"}
+
+
+async def test_set_aside_rows_can_be_corrected_and_posted_back_as_csv(
+    services: Services,
+) -> None:
+    order = await imported(services, HEADER + "P1,=cmd(),NA,ESP,,\nP2,Road,-1,ESP,,\n")
+    form = QuarantineLines(order, mapping_of())
+    lines = [form.csv_header(), *[form.csv(note) for note in await notes(services, order)]]
+    text = b"".join(lines).decode()
+    assert text.startswith("line,reasons,raw_line,id,name,cost,country,a1,a2\r\n")
+    assert ",'=cmd(),NA," in text
+    assert ",Road,-1," in text  # a number is no formula
+    again = await run(services, await order_of(services, text.replace(",NA,", ",8,")))
+    assert told(again) == (2, 1, 0, 1)
+
+
+class _DyingStore:
+    """The real store, until it has committed enough: then the process is gone."""
+
+    def __init__(self, inner: CommandStore, commits: int) -> None:
+        self._inner = inner
+        self._left = commits
+
+    async def commit(self, change: Change) -> Committed:
+        if not self._left:
+            raise ConnectionAbortedError
+        self._left -= 1
+        return await self._inner.commit(change)
+
+    async def receipt(self, scope: str, key: str, fingerprint: str) -> Any:
+        return await self._inner.receipt(scope, key, fingerprint)
+
+
+@pytest.mark.parametrize("commits", range(6))
+async def test_a_crash_between_chunks_is_resumed_without_loss_or_repetition(
+    services: Services, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    await put_mapping(services, ANALYST, mapping_of())
+    data = HEADER + numbered(25) + "P3,Twice,1,ESP,,\nP90,Bad,NA,ESP,,\n" + numbered(8, start=40)
+    import_id = await order_of(services, data)
+    dying = msgspec.structs.replace(services, commands=_DyingStore(services.commands, commits))
+    if commits < 5:
+        with pytest.raises(ConnectionAbortedError):
+            await run(dying, import_id)
+        order = await run(services, import_id)
+    else:
+        order = await run(dying, import_id)
+    assert told(order) == (35, 33, 0, 2)
+    assert order.counts.by_reason == {"duplicate_in_file": 1, "missing": 1}
+    assert [note.line for note in await notes(services, order)] == [27, 28]
+    names = sorted(p.project_name for p in await all_projects(services))
+    assert len(names) == len(set(names)) == 33
+    job = await get_job(services, ANALYST, import_id)
+    assert job.state.status is JobStatus.SUCCEEDED
+    assert job.state.progress.done == job.state.progress.total == len(data.encode())
+
+
+async def test_a_key_taken_by_others_meanwhile_is_seen_at_commit(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    await put_mapping(services, ANALYST, mapping_of())
+    first = await order_of(services, HEADER + numbered(30))
+    second = await order_of(services, HEADER + numbered(30, start=15))
+    one, two = await asyncio.gather(run(services, first), run(services, second))
+    assert one.counts.accepted + two.counts.accepted == 45
+    assert one.counts.unchanged + two.counts.unchanged == 15
+    assert len(await all_projects(services)) == 45
+
+
+async def test_a_cancelled_job_commits_no_further_chunk(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    await put_mapping(services, ANALYST, mapping_of())
+    import_id = await order_of(services, HEADER + numbered(30))
+    inner = services.commands
+
+    class CancellingStore(_DyingStore):
+        async def commit(self, change: Change) -> Committed:
+            done = await inner.commit(change)
+            await cancel_job(services, ANALYST, import_id)
+            return done
+
+    cancelling = msgspec.structs.replace(services, commands=CancellingStore(inner, 0))
+    order = await run(cancelling, import_id)
+    assert told(order) == (10, 10, 0, 0)
+    job = await get_job(services, ANALYST, import_id)
+    assert job.state.status is JobStatus.CANCELLED
+    assert len(await all_projects(services)) == 10
+    with pytest.raises(Conflict):
+        await cancel_job(services, ANALYST, import_id)
+
+
+class _FullStore(_DyingStore):
+    async def commit(self, change: Change) -> Committed:
+        if self._left:
+            self._left -= 1
+            raise Overloaded("the queue is full", retry_after_s=0.0)
+        return await self._inner.commit(change)
+
+
+async def test_a_full_queue_only_delays_an_import(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spawn.application.import_run.FIRST_PAUSE_S", 0.0)
+    await put_mapping(services, ANALYST, mapping_of())
+    import_id = await order_of(services, HEADER + numbered(3))
+    full = msgspec.structs.replace(services, commands=_FullStore(services.commands, 4))
+    assert told(await run(full, import_id)) == (3, 3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("", "the file is empty"),
+        ("id,name\nP1,a\n", "lacks a1, a2, cost, country"),
+        ("id,name,cost,country,a1,a2,cost\n", "has more than one cost"),
+    ],
+)
+async def test_a_file_that_does_not_fit_its_mapping_fails_with_a_reason(
+    services: Services, data: str, said: str
+) -> None:
+    await put_mapping(services, ANALYST, mapping_of())
+    import_id = await order_of(services, data)
+    with pytest.raises(InvalidInput, match=said):
+        await run(services, import_id)
+
+
+async def test_csv_needs_a_mapping_that_exists(services: Services) -> None:
+    with pytest.raises(InvalidInput, match="CSV needs a mapping"):
+        await order_of(services, HEADER, None)
+    with pytest.raises(InvalidInput, match="no mapping 'absent'"):
+        await order_of(services, HEADER, "absent")
+    assert list(services.spool.names()) == []
+
+
+async def test_a_mapping_is_replaced_only_by_who_has_seen_it(services: Services) -> None:
+    saved = await put_mapping(services, ANALYST, mapping_of())
+    assert saved.created
+    assert not (await put_mapping(services, ANALYST, mapping_of())).created
+    other = mapping_of(on_existing="update")
+    with pytest.raises(Duplicate):
+        await put_mapping(services, ANALYST, other)
+    with pytest.raises(Stale):
+        await put_mapping(services, ANALYST, other, expected_version=0)
+    replaced = await put_mapping(services, ANALYST, other, expected_version=1)
+    assert (replaced.created, replaced.stored.version) == (False, 2)
+
+
+async def test_an_import_keeps_to_the_mapping_it_was_ordered_with(services: Services) -> None:
+    await put_mapping(services, ANALYST, mapping_of())
+    import_id = await order_of(services, HEADER + "P1,a,1,ESP,,\n")
+    await put_mapping(services, ANALYST, mapping_of(null=["", "P1"]), expected_version=1)
+    assert told(await run(services, import_id)) == (1, 1, 0, 0)
+
+
+async def test_the_runner_does_jobs_in_turn_and_clears_their_uploads(services: Services) -> None:
+    await put_mapping(services, ANALYST, mapping_of())
+    runner = JobRunner(services, {JOB_KIND: run_import})
+    await runner.start()
+    ids = [await order_of(services, HEADER + numbered(5, start=5 * i)) for i in range(4)]
+    for job_id in ids:
+        await runner.submit(job_id)
+    await runner.drain()
+    await runner.close()
+    assert len(await all_projects(services)) == 20
+    assert list(services.spool.names()) == []
+
+
+async def test_the_runner_says_why_a_job_failed(services: Services) -> None:
+    await put_mapping(services, ANALYST, mapping_of())
+    errors: list[BaseException] = []
+    runner = JobRunner(
+        services, {JOB_KIND: run_import}, on_error=lambda _, error: errors.append(error)
+    )
+    await runner.start()
+    bad = await order_of(services, "nothing\n")
+    good = await order_of(services, HEADER + numbered(1))
+    await runner.submit(bad)
+    await runner.submit(good)
+    await runner.drain()
+    await runner.close()
+    job = (await get_job(services, ANALYST, bad)).state
+    assert (job.status, "lacks" in (job.error or "")) == (JobStatus.FAILED, True)
+    assert (await get_job(services, ANALYST, good)).state.status is JobStatus.SUCCEEDED
+    assert [type(error) for error in errors] == [InvalidInput]
+
+
+async def test_the_runner_resumes_what_a_crash_left_and_clears_what_belongs_to_nobody(
+    services: Services,
+) -> None:
+    await put_mapping(services, ANALYST, mapping_of())
+    left = await order_of(services, HEADER + numbered(5))
+    await services.spool.receive("orphan", sent(b"x"))
+    runner = JobRunner(services, {JOB_KIND: run_import})
+    await runner.start()
+    await runner.drain()
+    await runner.close()
+    assert (await get_job(services, ANALYST, left)).state.status is JobStatus.SUCCEEDED
+    assert list(services.spool.names()) == []
+
+
+async def test_the_runner_takes_no_more_than_it_can_queue(services: Services) -> None:
+    await put_mapping(services, ANALYST, mapping_of())
+    runner = JobRunner(services, {JOB_KIND: run_import}, queue_limit=1)
+    runner.check_room()
+    await runner.submit(await order_of(services, HEADER))
+    with pytest.raises(Overloaded):
+        runner.check_room()
+    await runner.close()
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(services: Services) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"{}"
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await start_import(services, ANALYST, broken(), file_format=FileFormat.NDJSON)
+    assert list(services.spool.names()) == []
+
+
+def test_the_shipped_example_mapping_reads_rows_of_its_kind() -> None:
+    path = Path(__file__).parents[2] / "examples" / "washinvestments.mapping.json"
+    mapping = read_mapping("washinvestments", read_object(path.read_bytes()))
+    assert mapping.encoding == ("utf-8", "cp1252")
+    assert mapping.duplicates == "first_valid_wins"
