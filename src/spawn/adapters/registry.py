@@ -1,7 +1,8 @@
 """From a URL to an adapter: the scheme chooses, and third parties may add schemes.
 
 A package adds a storage scheme with an entry point of the group `spawn.storage`, named like the
-scheme, that is an `async def (url, *, clock, options) -> Store`.
+scheme, that is an `async def (url, *, clock, options) -> Store`; a schema registry with one of the
+group `spawn.registry`, an `async def (url, *, clock, timeout_s, cache_dir) -> SchemaRegistry`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.ports.governance import SchemaStore
+from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock
 from spawn.ports.storage import CommandStore, ReadStore, StoreControl
 
@@ -105,3 +106,59 @@ def duckdb_path(url: str) -> Path:
 
 
 _OPENERS: dict[str, Opener] = {"memory": _open_memory, "duckdb": _open_duckdb}
+
+
+RegistryOpener = Callable[..., Awaitable[SchemaRegistry]]
+
+
+async def open_registry(
+    url: str, *, clock: Clock, timeout_s: float, cache_dir: Path | None
+) -> SchemaRegistry:
+    """Open the schema registry that the URL names; nothing is asked of it yet.
+
+    `http(s)://…` is an ontology server, `bundled://` the schema shipped with the service.
+    `timeout_s` bounds one question, retries included; `cache_dir` keeps the last known good.
+
+    Raises:
+        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+    """
+    scheme = urlsplit(url).scheme
+    opener = _REGISTRIES.get(scheme) or _third_party_registry(scheme)
+    return await opener(url, clock=clock, timeout_s=timeout_s, cache_dir=cache_dir)
+
+
+def _third_party_registry(scheme: str) -> RegistryOpener:
+    for found in entry_points(group="spawn.registry", name=scheme):
+        return cast("RegistryOpener", found.load())
+    raise InvalidInput.at(
+        "", "unknown_scheme", f"No registry adapter knows the scheme {scheme or '(none)'!r}."
+    )
+
+
+async def _open_bundled(
+    url: str, *, clock: Clock, timeout_s: float, cache_dir: Path | None
+) -> SchemaRegistry:
+    from spawn.adapters.ontology.bundled import BundledRegistry
+
+    del clock, timeout_s, cache_dir  # it is at hand
+    if url != "bundled://":
+        raise InvalidInput.at("", "url_malformed", "The URL of the bundled schema is bundled://")
+    return BundledRegistry()
+
+
+async def _open_http(
+    url: str, *, clock: Clock, timeout_s: float, cache_dir: Path | None
+) -> SchemaRegistry:
+    from spawn.adapters.ontology.bundled import BundledRegistry
+    from spawn.adapters.ontology.ladder import open_http_registry
+
+    return await open_http_registry(
+        url, timeout_s=timeout_s, cache_dir=cache_dir, clock=clock, bundled=BundledRegistry()
+    )
+
+
+_REGISTRIES: dict[str, RegistryOpener] = {
+    "bundled": _open_bundled,
+    "http": _open_http,
+    "https": _open_http,
+}

@@ -7,23 +7,23 @@ decision rests on, a newer version is its defeat instead.
 
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime
-from urllib.parse import quote
 
 import msgspec
 
 from spawn.application.services import Services, require
 from spawn.domain.change import Answer, Change, Committed, Entry, Receipt, Stored, Write
-from spawn.domain.documents import Reservation
 from spawn.domain.errors import Conflict, Duplicate, NotFound, Stale
 from spawn.domain.events import DomainEvent
+from spawn.domain.lifecycle import Status
 from spawn.domain.principal import Principal
 from spawn.domain.project import (
     ExternalRef,
     Project,
-    Status,
+    Reservation,
     amend,
     changed_fields,
     propose,
+    reference_id,
     transition,
 )
 from spawn.domain.query import Page, Query
@@ -168,11 +168,6 @@ async def project_history(
     return await services.reads.history(KIND, project_id, after_version=after_version, limit=limit)
 
 
-def reference_key(reference: ExternalRef) -> str:
-    """The id of the aggregate that reserves an external reference."""
-    return f"{quote(reference.source, safe='')}:{reference.id}"
-
-
 async def reservations(
     services: Services, before: Project | None, after: Project
 ) -> tuple[Write, ...]:
@@ -187,7 +182,7 @@ async def reservations(
         return ()
     writes = []
     if old is not None:
-        held = await services.reads.get("external_ref", reference_key(old))
+        held = await services.reads.get("external_ref", reference_id(old))
         writes.append(Write("external_ref", held.id, held.version, Reservation(project_id=None)))
     if new is not None:
         writes.append(await _reserve(services, new, after.project_id))
@@ -196,7 +191,7 @@ async def reservations(
 
 async def _reserve(services: Services, reference: ExternalRef, project_id: str) -> Write:
     """The write that takes a reference nobody holds."""
-    key = reference_key(reference)
+    key = reference_id(reference)
     version = 0
     try:
         held = await services.reads.get("external_ref", key)

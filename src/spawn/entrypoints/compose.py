@@ -1,0 +1,177 @@
+"""The composition root: which adapter stands behind which port, and in what order all ends."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from loguru import logger
+
+from spawn.adapters.publishers import LogPublisher, MetricsPublisher
+from spawn.adapters.registry import open_registry, open_store
+from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.application.feed import Relay
+from spawn.application.import_run import run_import
+from spawn.application.imports import JOB_KIND
+from spawn.application.jobs import JobRunner
+from spawn.application.schema import Refreshed, Verdict, refresh_forever, settle_schema
+from spawn.application.services import Services
+from spawn.entrypoints.http.access_log import AccessLog
+from spawn.entrypoints.http.app import create_app
+from spawn.entrypoints.http.health import Health
+from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.request_metrics import RequestMetrics
+from spawn.entrypoints.http.service_metrics import Metrics
+from spawn.entrypoints.http.surface import Surface
+from spawn.entrypoints.http.wrapper import Rules, Wrapper
+from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
+from spawn.ports.governance import SchemaRegistry, SchemaStore
+from spawn.ports.runtime import Clock, Ids, Spool
+from spawn.ports.storage import CommandStore, ReadStore, StoreControl
+
+STDOUT: Final = 1
+_TROUBLE: Final = frozenset({Verdict.FAILED, Verdict.QUARANTINED})
+
+
+class Composition(msgspec.Struct, frozen=True):
+    """A running service without its server: the application and what stands behind it."""
+
+    app: Wrapper
+    services: Services
+    health: Health
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The ports with their adapters, the schema settled; closed in the reverse order.
+
+    Raises:
+        InvalidInput: a URL names no adapter, or is not of its form.
+        StorageBusy, StorageDamaged: the store cannot be served; the detail names the remedy.
+    """
+    async with AsyncExitStack() as stack:
+        clock: Clock = SystemClock()
+        ids: Ids = Uuid7Ids()
+        data_path = settings.data_path
+        if data_path is not None:
+            await asyncio.to_thread(data_path.mkdir, parents=True, exist_ok=True)
+        store = await open_store(settings.storage_url, clock=clock)
+        stack.push_async_callback(store.close)
+        commands: CommandStore = store
+        reads: ReadStore = store
+        schemas: SchemaStore = store
+        control: StoreControl = store
+        registry: SchemaRegistry = await open_registry(
+            settings.ontology_url,
+            clock=clock,
+            timeout_s=settings.ontology_timeout_s,
+            cache_dir=None if data_path is None else data_path / "schemas",
+        )
+        stack.push_async_callback(registry.close)
+        scratch = data_path or Path(stack.enter_context(tempfile.TemporaryDirectory("spawn")))
+        spool: Spool = await asyncio.to_thread(DirectorySpool, scratch / "spool")
+        services = Services(
+            commands=commands,
+            reads=reads,
+            control=control,
+            schemas=schemas,
+            registry=registry,
+            spool=spool,
+            clock=clock,
+            ids=ids,
+        )
+        await settle_schema(services, settings.schema_id, settings.schema_pin)
+        yield services
+
+
+@asynccontextmanager
+async def compose(
+    settings: Settings, *, limits: Limits | None = None
+) -> AsyncIterator[Composition]:
+    """The whole service but its server.
+
+    At the end, in this order: jobs stop at their next step, the refresh and the relay stop, the
+    registry and the store finish and close, the logs and spans that are left go out.
+    """
+    async with AsyncExitStack() as stack:
+        tracing = configure_tracing(settings)
+        stack.push_async_callback(asyncio.to_thread, flush_tracing)
+        log = AccessLog(STDOUT)
+        stack.push_async_callback(log.close)
+        requests = RequestMetrics()
+        metrics = Metrics(requests, log)
+        stack.callback(metrics.close)
+        services = await stack.enter_async_context(open_services(settings))
+        relay = Relay(services.reads, (MetricsPublisher(metrics.meter), LogPublisher()))
+        await relay.start()
+        metrics.watch(services, relay)
+        stack.push_async_callback(relay.close)
+        await stack.enter_async_context(_background(relay.run(), "relay", relay.drain))
+        await stack.enter_async_context(_background(_refresh(services, settings), "schema refresh"))
+        jobs = JobRunner(services, {JOB_KIND: run_import}, on_error=_job_failed)
+        stack.push_async_callback(jobs.close)
+        await jobs.start()
+        health = Health(services, relay)
+        surface = Surface(
+            public_url=settings.base_url, health=health, metrics=metrics, tracing=tracing
+        )
+        rules = Rules(
+            hosts=settings.hosts,
+            origins=frozenset(settings.cors_origins),
+            rate=settings.rate_limit or None,
+        )
+        app = create_app(
+            services,
+            surface,
+            jobs,
+            rules=rules,
+            metrics=requests,
+            log=log,
+            limits=limits,
+        )
+        yield Composition(app, services, health)
+
+
+async def _refresh(services: Services, settings: Settings) -> None:
+    """Ask the registry again and again; what changes is told, what stays the same is not."""
+    last: Refreshed | None = None
+
+    def report(outcome: Refreshed) -> None:
+        nonlocal last
+        if last is None or (outcome.verdict, outcome.detail) != (last.verdict, last.detail):
+            say = logger.warning if outcome.verdict in _TROUBLE else logger.info
+            say("schema refresh: {}: {}", outcome.verdict.value, outcome.detail)
+        last = outcome
+
+    await refresh_forever(services, settings.schema_id, settings.schema_pin, report=report)
+
+
+@asynccontextmanager
+async def _background(
+    work: Coroutine[Any, Any, None], name: str, last: Any = None
+) -> AsyncIterator[None]:
+    """Run something beside the requests until they end; then `last`, once."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_background_ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        if last is not None:
+            await last()
+
+
+def _background_ended(task: asyncio.Task[None]) -> None:
+    """Say so if background work died: it should only ever be cancelled."""
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        logger.opt(exception=failure).error("{} ended by a fault", task.get_name())
+
+
+def _job_failed(job_id: str, failure: BaseException) -> None:
+    logger.opt(exception=failure).error("a job failed", job_id=job_id)

@@ -1,0 +1,1 @@
+"""The HTTP surface: Litestar routes inside one pure-ASGI wrapper."""

@@ -1,0 +1,75 @@
+"""The application: routes of every group, Litestar to dispatch them, the wrapper around both."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.datastructures.state import State
+
+from spawn.application.jobs import JobRunner
+from spawn.application.services import Services
+from spawn.entrypoints.http import (
+    admin,
+    events,
+    governance,
+    imports,
+    monitoring,
+    pages,
+    projects,
+)
+from spawn.entrypoints.http.access_log import AccessLog
+from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.problems import on_exception
+from spawn.entrypoints.http.request import StrictRequest
+from spawn.entrypoints.http.request_metrics import RequestMetrics
+from spawn.entrypoints.http.routing import RouteTable
+from spawn.entrypoints.http.surface import Surface
+from spawn.entrypoints.http.wrapper import Rules, Wrapper
+
+HANDLERS: Final[Sequence[Any]] = (
+    *projects.ROUTES,
+    *imports.route_handlers,
+    *events.ROUTES,
+    *governance.ROUTES,
+    *admin.ROUTES,
+    *monitoring.ROUTES,
+    *pages.ROUTES,
+)
+
+
+def create_app(
+    services: Services,
+    surface: Surface,
+    jobs: JobRunner,
+    *,
+    rules: Rules,
+    metrics: RequestMetrics,
+    log: AccessLog,
+    limits: Limits | None = None,
+) -> Wrapper:
+    """The ASGI application over some services."""
+    limits = limits or Limits()
+    state = State({"services": services, "surface": surface, "jobs": jobs})
+    app = Litestar(
+        list(HANDLERS),
+        state=state,
+        request_class=StrictRequest,
+        request_max_body_size=limits.body_bytes,
+        exception_handlers={Exception: on_exception},  # type: ignore[dict-item]  # a Reply is one
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    routes = RouteTable.of(app)
+    app.state.allowed = routes.allowed
+    wrapper = Wrapper(
+        app,
+        routes=routes,
+        rules=rules,
+        limits=limits,
+        metrics=metrics,
+        log=log,
+        tracing=surface.tracing,
+    )
+    metrics.in_flight = lambda: wrapper.in_flight
+    return wrapper

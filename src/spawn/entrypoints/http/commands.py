@@ -1,0 +1,94 @@
+"""What every command over HTTP shares: idempotency keys, preconditions, stored answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spawn.application.projects import Call, Idempotency
+from spawn.domain.change import Answer, Head, Stored
+from spawn.domain.errors import Stale
+from spawn.domain.project import Project
+from spawn.entrypoints.http.problems import Refusal
+from spawn.entrypoints.http.reply import Reply
+from spawn.entrypoints.http.request import StrictRequest, fingerprint
+from spawn.entrypoints.http.wire import matches
+
+Render = Callable[[Stored[Project]], Reply]
+
+
+async def replayed(
+    request: StrictRequest, path: str, body: bytes, render: Render
+) -> tuple[Reply | None, Idempotency | None]:
+    """The stored answer of a repeated request, or else what to keep of this one.
+
+    `path` is the canonical path: with principal and method it is the scope of the key.
+
+    Raises:
+        IdempotencyMismatch: the key was used for another request.
+    """
+    key = request.idempotency_key()
+    if key is None:
+        return None, None
+    scope = f"{request.principal.id} {request.method} {path}"
+    mark = fingerprint(body, request.field(b"content-type") or "")
+    answer = await request.services.commands.receipt(scope, key, mark)
+    if answer is not None:
+        return reply_of(answer), None
+    return None, Idempotency(
+        scope=scope, key=key, fingerprint=mark, answer=lambda stored: answer_of(render(stored))
+    )
+
+
+def answer_of(reply: Reply) -> Answer:
+    """A reply as it is kept with its receipt."""
+    headers = tuple((n.decode(), v.decode("latin-1")) for n, v in reply.start["headers"])
+    return Answer(reply.status, headers, reply.payload)
+
+
+def reply_of(answer: Answer) -> Reply:
+    """The very reply that was kept."""
+    reply = Reply(answer.status, answer.body)
+    reply.start["headers"] = [(n.encode(), v.encode("latin-1")) for n, v in answer.headers]
+    return reply
+
+
+def required_match(request: StrictRequest) -> str:
+    """The If-Match header.
+
+    Raises:
+        Refusal: 428, it is absent.
+    """
+    header = request.field(b"if-match")
+    if not header:
+        raise Refusal("precondition_required", "Send the ETag you decided on in If-Match.")
+    return header
+
+
+async def expected_version(request: StrictRequest, kind: str, key: str) -> int | None:
+    """The version that If-Match expects, None if any existing one will do (`*`).
+
+    Raises:
+        Refusal: 428, there is no If-Match.
+        NotFound: no such aggregate.
+        Stale: If-Match names other versions than the present one.
+    """
+    header = required_match(request)
+    head: Head = await request.services.reads.head(kind, key)
+    if header == "*":
+        return None
+    if not matches(header, head.version, head.epoch):
+        raise Stale(f"The current version is {head.version}.", current=head.version)
+    return head.version
+
+
+def call_of(
+    request: StrictRequest, idempotency: Idempotency | None, version: int | None = None
+) -> Call:
+    """The circumstances of a command."""
+    return Call(
+        expected_version=version,
+        idempotency=idempotency,
+        traceparent=request.context.traceparent,
+    )
+
+
+Json = dict[str, Any]

@@ -1,0 +1,36 @@
+"""What is known of the request in hand, for its routes and for the log lines it causes."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, Final, cast
+
+
+class Context:
+    """What the wrapper found out about a request before it was routed.
+
+    `headers` are by lower-case name; `trace_id` is 32 hex digits, the caller's if it sent one.
+    """
+
+    __slots__ = ("headers", "request_id", "span_id", "trace_id", "traceparent")
+
+    def __init__(
+        self,
+        headers: dict[bytes, bytes],
+        request_id: str,
+        trace_id: str,
+        traceparent: str | None,
+    ) -> None:
+        self.headers = headers
+        self.request_id = request_id
+        self.trace_id = trace_id
+        self.traceparent = traceparent
+        self.span_id: str | None = None
+
+
+current: Final[ContextVar[Context | None]] = ContextVar("spawn_request", default=None)
+"""The request in whose task this code runs."""
+
+
+def context_of(scope: Mapping[str, Any] | Any) -> Context:
+    """The context that the wrapper put into the ASGI scope."""
+    return cast("Context", scope["spawn"])

@@ -1,0 +1,203 @@
+"""Schema discovery: the active schema, every known version, candidates, refresh."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+from litestar import get, post
+
+from spawn.application.schema import refresh_schema
+from spawn.application.services import Services
+from spawn.domain.errors import NotFound
+from spawn.entrypoints.http.operation import Operation, Success, described
+from spawn.entrypoints.http.reply import Header, Reply, encode, json_reply
+from spawn.entrypoints.http.request import StrictRequest
+from spawn.entrypoints.http.wire import content_tag, none_match
+from spawn.ports.governance import SchemaRecord, SchemaState
+
+PATH: Final = "/v1/governance/schemas"
+_NUMBER: Final = re.compile(r"0|[1-9]\d{0,8}")
+
+
+def _operation(name: str, summary: str, schema: str, *problems: str) -> Operation:
+    return Operation(
+        id=name,
+        tag="governance",
+        summary=summary,
+        parameters=() if name == "refreshSchema" else ("IfNoneMatch",),
+        answers=_answers(schema, cached=name != "refreshSchema"),
+        problems=problems,
+    )
+
+
+def _answers(schema: str, *, cached: bool) -> dict[int, Success]:
+    found = {200: Success(description="Found.", schema=schema, headers=("ETag",) if cached else ())}
+    if cached:
+        found[304] = Success(description="Unchanged since that ETag.", headers=("ETag",))
+    return found
+
+
+def summary_of(record: SchemaRecord) -> dict[str, Any]:
+    """A schema version without its document."""
+    schema = record.schema
+    return {
+        "schema_id": schema.id,
+        "version": schema.version,
+        "name": schema.name,
+        "state": record.state,
+        "provenance": record.provenance,
+        "recorded_at": record.recorded_at,
+        "fingerprint": schema.fingerprint,
+        "reason": record.reason or None,
+        "url": f"{PATH}/{schema.id}/versions/{schema.version}",
+    }
+
+
+def full(record: SchemaRecord) -> dict[str, Any]:
+    """A schema version with its columns, and the registry's document as received."""
+    columns = [
+        {
+            "name": column.name,
+            "type": str(column.type),
+            "description": column.description,
+            "required": column.required,
+            "governed": column in record.schema.governed,
+            "semantic": column.semantic,
+            "unit": column.unit,
+            "aliases": column.aliases,
+            "deprecated": column.deprecated,
+        }
+        for column in record.schema.columns
+    ]
+    return {
+        **summary_of(record),
+        "description": record.schema.description,
+        "columns": columns,
+        "document": msgspec.Raw(record.document),
+    }
+
+
+def _tagged(request: StrictRequest, value: object, *headers: Header) -> Reply:
+    """An answer with a tag of its content; 304 if the client has it."""
+    body = encode(value)
+    tag = content_tag(body)
+    fields = [(b"etag", tag.encode()), (b"cache-control", b"no-cache"), *headers]
+    if none_match(request.field(b"if-none-match"), tag):
+        return Reply(304, headers=fields)
+    return Reply(200, body, headers=fields)
+
+
+async def _records(services: Services, schema_id: str) -> list[SchemaRecord]:
+    """Every known version of a schema, oldest first."""
+    found = [r for r in await services.schemas.records() if r.schema.id == schema_id]
+    if not found:
+        raise NotFound("There is no such schema.")
+    return found
+
+
+@get(PATH, opt=described(_operation("listSchemas", "List schemas", "SchemaList")))
+async def list_all(request: StrictRequest) -> Reply:
+    """The schemas this service knows, each by its ruling version."""
+    request.query()
+    request.accepts("application/json")
+    ruling: dict[str, SchemaRecord] = {}
+    for record in await request.services.schemas.records():
+        known = ruling.get(record.schema.id)
+        if known is None or record.state is SchemaState.ACTIVE:
+            ruling[record.schema.id] = record
+    items = [summary_of(record) for record in ruling.values()]
+    return _tagged(request, {"items": items, "next": None})
+
+
+@get(
+    PATH + "/{schema_id:str}",
+    opt=described(_operation("getSchema", "Read the active schema", "Schema", "not_found")),
+)
+async def read(request: StrictRequest) -> Reply:
+    """The active version."""
+    request.query()
+    request.accepts("application/json")
+    record = await request.services.active()
+    if record.schema.id != request.scope["path_params"]["schema_id"]:
+        raise NotFound("There is no such schema.")
+    versions = f"<{PATH}/{record.schema.id}/versions>"
+    return _tagged(request, full(record), (b"link", f'{versions}; rel="version-history"'.encode()))
+
+
+@get(
+    PATH + "/{schema_id:str}/versions",
+    opt=described(
+        _operation("listSchemaVersions", "List versions of a schema", "SchemaList", "not_found")
+    ),
+)
+async def versions(request: StrictRequest) -> Reply:
+    """Every version this service has met."""
+    request.query()
+    request.accepts("application/json")
+    found = await _records(request.services, request.scope["path_params"]["schema_id"])
+    return _tagged(request, {"items": [summary_of(record) for record in found], "next": None})
+
+
+@get(
+    PATH + "/{schema_id:str}/versions/{number:str}",
+    opt=described(
+        _operation("getSchemaVersion", "Read a version of a schema", "Schema", "not_found")
+    ),
+)
+async def version(request: StrictRequest) -> Reply:
+    """One version."""
+    request.query()
+    request.accepts("application/json")
+    parameters = request.scope["path_params"]
+    number = parameters["number"]
+    for record in await _records(request.services, parameters["schema_id"]):
+        if _NUMBER.fullmatch(number) and record.schema.version == int(number):
+            return _tagged(request, full(record))
+    raise NotFound("There is no such version.")
+
+
+@get(
+    PATH + "/{schema_id:str}/candidates",
+    opt=described(
+        _operation("listSchemaCandidates", "List versions not adopted", "SchemaList", "not_found")
+    ),
+)
+async def candidates(request: StrictRequest) -> Reply:
+    """Versions that wait or were refused, with the reason."""
+    request.query()
+    request.accepts("application/json")
+    found = await _records(request.services, request.scope["path_params"]["schema_id"])
+    waiting = {SchemaState.CANDIDATE, SchemaState.QUARANTINED}
+    items = [summary_of(record) for record in found if record.state in waiting]
+    return _tagged(request, {"items": items, "next": None})
+
+
+@post(
+    PATH + "/{schema_id:str}/refresh",
+    status_code=200,
+    opt=described(
+        _operation(
+            "refreshSchema",
+            "Ask the ontology server again",
+            "SchemaList",
+            "not_found",
+            "registry_error",
+            "unavailable",
+        )
+    ),
+)
+async def refresh(request: StrictRequest) -> Reply:
+    """Ask the registry itself; what is new becomes a candidate."""
+    request.query()
+    request.accepts("application/json")
+    schema_id = request.scope["path_params"]["schema_id"]
+    await _records(request.services, schema_id)
+    with request.surface.span("refresh_schema"):
+        await refresh_schema(request.services, schema_id)
+    waiting = {SchemaState.CANDIDATE, SchemaState.QUARANTINED}
+    found = await _records(request.services, schema_id)
+    items = [summary_of(record) for record in found if record.state in waiting]
+    return json_reply({"items": items, "next": None})
+
+
+ROUTES: Final = [list_all, read, versions, version, candidates, refresh]

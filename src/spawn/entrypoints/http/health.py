@@ -1,0 +1,155 @@
+"""Health that tests the real things: the write path, the disk, the feed, the schema's source."""
+
+import asyncio
+from enum import StrEnum
+from time import monotonic
+from typing import Any, Final
+
+from spawn.application.feed import Relay
+from spawn.application.services import Services
+from spawn.domain.errors import SpawnError
+
+PROBE_EVERY_S: Final = 1.0
+PROBE_DEADLINE_S: Final = 2.0
+FEED_LAG_DEGRADED_S: Final = 30.0
+PROJECTION_LAG_DEGRADED_S: Final = 15.0
+QUEUE_DEGRADED: Final = 0.8
+
+
+class Grade(StrEnum):
+    """How well something does, best first."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
+
+
+Check = dict[str, Any]
+_ORDER: Final = (Grade.OK, Grade.DEGRADED, Grade.UNAVAILABLE)
+
+
+def _check(grade: Grade, detail: str, **facts: Any) -> Check:
+    return {"status": grade, "detail": detail, **facts}
+
+
+class Health:
+    """Knows how the service does. Probes are shared, bounded in time and at most one a second."""
+
+    def __init__(self, services: Services, relay: Relay) -> None:
+        self._services = services
+        self._relay = relay
+        self._probed: Check | None = None
+        self._probed_at = 0.0
+        self._probing: asyncio.Task[Check] | None = None
+        self.draining = False
+
+    async def report(self) -> tuple[Grade, dict[str, Check]]:
+        """Every check, and the worst of them."""
+        checks = {
+            "storage": await self._storage(),
+            "disk": self._disk(),
+            "feed": self._feed(),
+            "projection": self._projection(),
+            "schema": await self._schema(),
+            "breaker": self._breaker(),
+        }
+        if self.draining:
+            checks["process"] = _check(Grade.UNAVAILABLE, "The service is stopping.")
+        worst = max((Grade(check["status"]) for check in checks.values()), key=_ORDER.index)
+        return worst, checks
+
+    async def readiness(self) -> tuple[Grade, dict[str, Check]]:
+        """Whether requests can be served: what only degrades does not keep them away."""
+        return await self.report()
+
+    async def _storage(self) -> Check:
+        """The write path, really gone through; one probe serves everyone who asks meanwhile."""
+        if self._probed is not None and monotonic() - self._probed_at < PROBE_EVERY_S:
+            return self._probed
+        if self._probing is None:
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self) -> Check:
+        status = self._services.control.status()
+        facts = {
+            "engine": status.engine,
+            "position": status.position,
+            "queued": status.queued,
+            "queue_limit": status.queue_limit,
+        }
+        try:
+            async with asyncio.timeout(PROBE_DEADLINE_S):
+                seconds = await self._services.control.probe()
+        except TimeoutError:
+            detail = f"The write path did not answer within {PROBE_DEADLINE_S:g} s."
+            check = _check(Grade.UNAVAILABLE, detail, **facts)
+        except SpawnError as failure:
+            check = _check(Grade.UNAVAILABLE, failure.detail, **facts)
+        else:
+            busy = status.queued > status.queue_limit * QUEUE_DEGRADED
+            check = _check(
+                Grade.DEGRADED if busy else Grade.OK,
+                "The write queue is nearly full." if busy else "A write went through durably.",
+                probe_ms=round(seconds * 1000, 3),
+                **facts,
+            )
+        self._probed, self._probed_at, self._probing = check, monotonic(), None
+        return check
+
+    def _disk(self) -> Check:
+        status = self._services.control.status()
+        free, reserve = status.free_bytes, status.reserve_bytes or 0
+        if free is None:
+            return _check(Grade.OK, "The store keeps nothing on disk.")
+        facts = {
+            "free_bytes": free,
+            "reserve_bytes": reserve,
+            "file_bytes": status.file_bytes,
+            "wal_bytes": status.wal_bytes,
+        }
+        if free <= reserve:
+            return _check(Grade.UNAVAILABLE, "The disk is full: commands are refused.", **facts)
+        if free <= 2 * reserve:
+            return _check(Grade.DEGRADED, "The disk is nearly full.", **facts)
+        return _check(Grade.OK, "There is space.", **facts)
+
+    def _feed(self) -> Check:
+        lag_s = round(self._relay.lag_s(), 3)
+        error = self._relay.last_error()
+        if error is not None or lag_s > FEED_LAG_DEGRADED_S:
+            detail = error or "Publishers are behind the journal."
+            return _check(Grade.DEGRADED, detail, lag_s=lag_s)
+        return _check(Grade.OK, "Publishers are level with the journal.", lag_s=lag_s)
+
+    def _projection(self) -> Check:
+        status = self._services.control.status()
+        facts = {"lag_rows": status.lag_rows, "lag_s": round(status.lag_s, 3)}
+        if status.lag_s > PROJECTION_LAG_DEGRADED_S:
+            return _check(Grade.DEGRADED, "State tables are behind the journal.", **facts)
+        return _check(Grade.OK, "State tables follow the journal.", **facts)
+
+    async def _schema(self) -> Check:
+        active = await self._services.schemas.active()
+        source = self._services.registry.status()
+        if active is None:
+            return _check(Grade.UNAVAILABLE, "No schema is active.")
+        facts = {
+            "schema_id": active.schema.id,
+            "version": active.schema.version,
+            "provenance": active.provenance,
+            "source": source.url,
+            "source_provenance": source.provenance,
+            "age_s": None if source.age_s is None else round(source.age_s, 3),
+        }
+        if source.last_error is not None and source.consecutive_failures:
+            detail = f"The registry does not answer: {source.last_error}"
+            return _check(Grade.DEGRADED, detail, **facts)
+        return _check(Grade.OK, "The schema is governed by its registry.", **facts)
+
+    def _breaker(self) -> Check:
+        source = self._services.registry.status()
+        facts = {"state": source.breaker, "consecutive_failures": source.consecutive_failures}
+        if source.breaker in {"open", "half_open"}:
+            return _check(Grade.DEGRADED, "Calls to the registry are held back.", **facts)
+        return _check(Grade.OK, "Calls to the registry go through.", **facts)

@@ -1,0 +1,272 @@
+"""The OpenAPI document: built from what each route says of itself and from the active schema."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+
+from spawn import __version__
+from spawn.domain.query import Operator
+from spawn.domain.schema.conformance import Conformance
+from spawn.domain.schema.value import Column, TypeName
+from spawn.entrypoints.http.openapi_components import (
+    HEADERS,
+    PARAMETERS,
+    SCHEMAS,
+    TAGS,
+    parameter_of_path,
+)
+from spawn.entrypoints.http.operation import Body, Operation, Success
+from spawn.entrypoints.http.problems import PROBLEMS
+from spawn.entrypoints.http.reply import encode
+from spawn.entrypoints.http.routing import plain_template
+
+COMMON_PROBLEMS: Final = (
+    "malformed_request",
+    "invalid_input",
+    "not_acceptable",
+    "uri_too_long",
+    "misdirected_request",
+    "rate_limited",
+    "headers_too_large",
+    "internal",
+    "unavailable",
+)
+"""What any operation can answer with."""
+
+Json = dict[str, Any]
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+
+class Description:
+    """The document of an application, rendered anew for each generation of the schema."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._operations = list(_operations(app))
+        self._rendered: tuple[str, bytes] | None = None
+
+    def render(self, conformance: Conformance) -> bytes:
+        """The document under a schema, as JSON."""
+        fingerprint = f"{conformance.schema.version}:{conformance.schema.fingerprint}"
+        if self._rendered is None or self._rendered[0] != fingerprint:
+            self._rendered = (fingerprint, encode(self.build(conformance)))
+        return self._rendered[1]
+
+    def build(self, conformance: Conformance) -> Json:
+        """The document under a schema."""
+        paths: dict[str, Json] = {}
+        for path, method, operation in self._operations:
+            paths.setdefault(path, {})[method] = _operation(path, operation)
+        return {
+            "openapi": "3.1.0",
+            "info": _info(conformance),
+            "servers": [{"url": "/"}],
+            "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+            "paths": dict(sorted(paths.items())),
+            "components": _components(conformance),
+        }
+
+
+def _operations(app: Litestar) -> Iterator[tuple[str, str, Operation]]:
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for handler in route.route_handlers:
+            operation = handler.opt.get("operation")
+            if isinstance(operation, Operation):
+                for method in handler.http_methods:
+                    yield plain_template(route.path), str(method).lower(), operation
+
+
+def _info(conformance: Conformance) -> Json:
+    schema = conformance.schema
+    return {
+        "title": "Spawn",
+        "version": __version__,
+        "summary": "A project-finance data product in a box.",
+        "description": (
+            "Projects under a governed schema. Errors are RFC 9457 problems; changes need If-Match "
+            "and may carry an Idempotency-Key; amounts are decimal strings. The project schemas "
+            f"below are those of `{schema.id}` version {schema.version}."
+        ),
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    }
+
+
+def _operation(path: str, operation: Operation) -> Json:
+    described: Json = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if operation.description:
+        described["description"] = operation.description
+    parameters: list[Json] = [parameter_of_path(name) for name in _PATH_PARAMETER.findall(path)]
+    parameters += [
+        {"$ref": f"#/components/parameters/{one}"} if isinstance(one, str) else one
+        for one in operation.parameters
+    ]
+    if parameters:
+        described["parameters"] = parameters
+    if operation.body is not None:
+        described["requestBody"] = _body(operation.body)
+    responses = {str(status): _success(answer) for status, answer in operation.answers.items()}
+    for status, answer in _problem_responses((*COMMON_PROBLEMS, *operation.problems)):
+        if status in responses:
+            # Health answers 503 in its own shape; a full queue or disk does so as a problem.
+            responses[status]["content"] |= answer["content"]
+        else:
+            responses[status] = answer
+    described["responses"] = dict(sorted(responses.items()))
+    return described
+
+
+def _schema_ref(schema: str | Json) -> Json:
+    return {"$ref": f"#/components/schemas/{schema}"} if isinstance(schema, str) else schema
+
+
+def _body(body: Body) -> Json:
+    media: Json = {"schema": _schema_ref(body.schema)}
+    if body.example is not None:
+        media["examples"] = {"typical": {"value": body.example}}
+    return {"required": body.required, "content": dict.fromkeys(body.media_types, media)}
+
+
+def _success(answer: Success) -> Json:
+    response: Json = {
+        "description": answer.description,
+        "headers": {
+            name: {"$ref": f"#/components/headers/{name}"}
+            for name in (*answer.headers, "X-Request-ID")
+        },
+    }
+    if answer.schema is not None:
+        media: Json = {"schema": _schema_ref(answer.schema)}
+        if answer.example is not None:
+            media["examples"] = {"typical": {"value": answer.example}}
+        response["content"] = dict.fromkeys(answer.media_types, media)
+    return response
+
+
+def _problem_responses(codes: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    """One response per status, with an example for each code that has it."""
+    by_status: dict[int, list[str]] = {}
+    for code in dict.fromkeys(codes):
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    for status, found in by_status.items():
+        names = ["X-Request-ID"]
+        if status in {429, 503}:
+            names.append("Retry-After")
+        yield (
+            str(status),
+            {
+                "description": "; ".join(PROBLEMS[code].title for code in found) + ".",
+                "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+                "content": {
+                    "application/problem+json": {
+                        "schema": {"$ref": "#/components/schemas/Problem"},
+                        "examples": {code: {"value": _problem_example(code)} for code in found},
+                    }
+                },
+            },
+        )
+
+
+def _problem_example(code: str) -> Json:
+    problem = PROBLEMS[code]
+    return {
+        "type": f"/problems/{code.replace('_', '-')}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.explanation,
+        "instance": "/v1/ops/projects",
+        "code": code,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    }
+
+
+def _components(conformance: Conformance) -> Json:
+    given = conformance.json_schema(for_input=True)
+    patch = _merge_patch(given)
+    return {
+        "schemas": {
+            **SCHEMAS,
+            "Project": _shown(conformance.json_schema(for_input=False)),
+            "ProjectInput": given,
+            "ProjectPatch": patch,
+        },
+        "parameters": {**PARAMETERS, "ProjectFilters": _filters(conformance)},
+        "headers": HEADERS,
+    }
+
+
+def _shown(served: Json) -> Json:
+    """A project as served; with `fields=` anything but id and version may be left out."""
+    return {**served, "required": ["project_id", "version"]}
+
+
+def _merge_patch(given: Json) -> Json:
+    """The input schema as a merge patch: nothing required, no defaults, the status left out."""
+    properties = {
+        name: {key: value for key, value in shape.items() if key != "default"}
+        for name, shape in given["properties"].items()
+        if name != "status"
+    }
+    return {**given, "properties": properties, "required": []}
+
+
+_ORDERED: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
+
+
+def _filters(conformance: Conformance) -> Json:
+    """Every filter there is, as one exploded object parameter."""
+    properties: Json = {}
+    for column in conformance.fields.values():
+        shape = _filter_shape(column)
+        properties[column.name] = shape
+        properties[f"{column.name}[exists]"] = {"type": "string", "enum": ["true", "false"]}
+        if column.type.name is TypeName.STRING:
+            properties[f"{column.name}[like]"] = _BY_TYPE[TypeName.STRING]
+        for operator in (*_operators(column), Operator.IN):
+            properties[f"{column.name}[{operator}]"] = shape
+    return {
+        "name": "filters",
+        "in": "query",
+        "description": "Filters by field: `field=value` or `field[operator]=value`.",
+        "style": "form",
+        "explode": True,
+        "schema": {"type": "object", "properties": properties, "additionalProperties": False},
+        "examples": {
+            "operating": {"value": {"status": "OPERATION"}},
+            "large": {"value": {"total_amount[gte]": "1000000"}},
+        },
+    }
+
+
+def _operators(column: Column) -> tuple[Operator, ...]:
+    """The operators of a column that take one value of its type, beside equality."""
+    return (Operator.NE,) if column.type.name is TypeName.BOOLEAN else (Operator.NE, *_ORDERED)
+
+
+def _filter_shape(column: Column) -> Json:
+    """What the text of a filter looks like, by the column's type."""
+    if column.enum is not None:
+        return {"type": "string", "enum": [str(value) for value in column.enum]}
+    if column.name in {"currency_code", "country_code"}:
+        return {"$ref": f"#/components/schemas/{_CODES[column.name]}"}
+    return _BY_TYPE[column.type.name]
+
+
+_CODES: Final = {"currency_code": "CurrencyCode", "country_code": "CountryCode"}
+_BY_TYPE: Final[dict[TypeName, Json]] = {
+    TypeName.STRING: {"type": "string", "minLength": 1, "maxLength": 100},
+    TypeName.INTEGER: {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+    TypeName.BIGINT: {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    TypeName.DECIMAL: {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,4})?$"},
+    TypeName.DOUBLE: {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,4})?$"},
+    TypeName.BOOLEAN: {"type": "string", "enum": ["true", "false"]},
+    TypeName.DATE: {"type": "string", "format": "date"},
+    TypeName.TIMESTAMP: {"type": "string", "format": "date-time"},
+}

@@ -1,0 +1,364 @@
+"""Routes of projects: thin readings of a request around one use case each."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from litestar import get, patch, post
+
+from spawn.application.projects import (
+    Outcome,
+    amend_project,
+    create_project,
+    get_project,
+    list_projects,
+    project_history,
+    transition_project,
+)
+from spawn.domain.calendar import parse_date, parse_instant
+from spawn.domain.change import Entry, Stored
+from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
+from spawn.domain.lifecycle import Status, status_of
+from spawn.domain.project import Project
+from spawn.domain.schema.tokens import Token, read_object
+from spawn.domain.schema.value import Schema
+from spawn.entrypoints.http import project_operations as operations
+from spawn.entrypoints.http.commands import call_of, expected_version, replayed, reply_of
+from spawn.entrypoints.http.operation import described
+from spawn.entrypoints.http.queries import (
+    Listing,
+    read_cursor,
+    read_fields,
+    read_limit,
+    read_listing,
+    write_cursor,
+)
+from spawn.entrypoints.http.reply import JSON, Header, Reply, encode
+from spawn.entrypoints.http.request import StrictRequest, canonical_id
+from spawn.entrypoints.http.wire import (
+    Document,
+    build_document,
+    content_tag,
+    described_by,
+    epoch_of,
+    none_match,
+    view_digest,
+)
+
+T = TypeVar("T")
+KIND: Final = "project"
+PATH: Final = "/v1/ops/projects"
+PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
+_TRANSITION: Final = frozenset({"to", "reason", "effective_on"})
+
+
+@post(PATH, opt=described(operations.CREATE))
+async def create(request: StrictRequest) -> Reply:
+    """Create a project under a new id."""
+    request.query()
+    request.accepts("application/json")
+    body = await request.bytes_of()
+    services = request.services
+    schema = (await services.active()).schema
+    epoch = epoch_of(await services.reads.position())
+
+    def render(stored: Stored[Project]) -> Reply:
+        return _created(build_document(stored, schema, epoch))
+
+    known, idempotency = await replayed(request, PATH, body, render)
+    if known is not None:
+        return known
+    attributes = (await services.conformance()).read(read_object(body))
+    with request.surface.span("create_project"):
+        outcome = await create_project(
+            services, request.principal, attributes=attributes, call=call_of(request, idempotency)
+        )
+    if outcome.replayed is not None:
+        return reply_of(outcome.replayed)
+    return _created(_kept(request, outcome, schema, epoch))
+
+
+@patch(PATH + "/{project_id:str}", opt=described(operations.AMEND))
+async def amend(request: StrictRequest) -> Reply:
+    """Merge a patch into a project."""
+    request.query()
+    request.accepts("application/json")
+    project_id = request.path_id()
+    body = await request.bytes_of(PATCH_TYPES)
+    services = request.services
+    schema = (await services.active()).schema
+    epoch = epoch_of(await services.reads.position())
+
+    def render(stored: Stored[Project]) -> Reply:
+        return build_document(stored, schema, epoch).reply
+
+    known, idempotency = await replayed(request, f"{PATH}/{project_id}", body, render)
+    if known is not None:
+        return known
+    version = await expected_version(request, KIND, project_id)
+    attributes = (await services.conformance()).read(read_object(body), partial=True)
+    with request.surface.span("amend_project"):
+        outcome = await amend_project(
+            services,
+            request.principal,
+            project_id,
+            attributes=attributes,
+            call=call_of(request, idempotency, version),
+        )
+    if outcome.replayed is not None:
+        return reply_of(outcome.replayed)
+    return _kept(request, outcome, schema, epoch).reply
+
+
+@post(PATH + "/{project_id:str}/transitions", status_code=200, opt=described(operations.TRANSITION))
+async def transition(request: StrictRequest) -> Reply:
+    """Take a step of the status machine."""
+    request.query()
+    request.accepts("application/json")
+    project_id = request.path_id()
+    body = await request.bytes_of()
+    services = request.services
+    schema = (await services.active()).schema
+    epoch = epoch_of(await services.reads.position())
+
+    def render(stored: Stored[Project]) -> Reply:
+        return build_document(stored, schema, epoch).reply
+
+    path = f"{PATH}/{project_id}/transitions"
+    known, idempotency = await replayed(request, path, body, render)
+    if known is not None:
+        return known
+    version = await expected_version(request, KIND, project_id)
+    to, reason, effective_on = _read_transition(read_object(body))
+    with request.surface.span("transition_project"):
+        outcome = await transition_project(
+            services,
+            request.principal,
+            project_id,
+            to=to,
+            reason=reason,
+            effective_on=effective_on,
+            call=call_of(request, idempotency, version),
+        )
+    if outcome.replayed is not None:
+        return reply_of(outcome.replayed)
+    return _kept(request, outcome, schema, epoch).reply
+
+
+@get(PATH + "/{project_id:str}", opt=described(operations.READ))
+async def read(request: StrictRequest) -> Reply:
+    """One project. The common case costs a head, two look-ups and a comparison of tags."""
+    scope = request.scope
+    project_id = canonical_id(scope["path_params"]["project_id"])
+    headers = request.context.headers
+    if headers.get(b"accept") not in {None, b"*/*"}:
+        request.accepts("application/json")
+    if scope["query_string"]:
+        document = await _read_view(request, project_id)
+    else:
+        services = request.services
+        schema = (await services.active()).schema
+        head = await services.reads.head(KIND, project_id)
+        known = request.surface.documents.get(
+            (project_id, head.version, head.epoch, schema.version, ())
+        )
+        document = known or await _load(request, project_id, schema, head.epoch)
+    seen = headers.get(b"if-none-match")
+    if seen is not None and none_match(seen.decode("latin-1"), document.tag):
+        return document.unchanged
+    return document.reply
+
+
+async def _load(request: StrictRequest, project_id: str, schema: Schema, epoch: int) -> Document:
+    stored = await get_project(request.services, request.principal, project_id)
+    return _document(request, stored, schema, epoch)
+
+
+async def _read_view(request: StrictRequest, project_id: str) -> Document:
+    """A project at an instant, or some of its fields."""
+    given = request.query("as_of", "fields")
+    services = request.services
+    conformance = await services.conformance()
+    names = read_fields(given.get("fields"), conformance)
+    as_of = parse_instant(given["as_of"], pointer="/as_of") if "as_of" in given else None
+    with request.surface.span("get_project"):
+        stored = await get_project(services, request.principal, project_id, as_of=as_of)
+    epoch = (await services.reads.head(KIND, project_id)).epoch
+    return _document(request, stored, conformance.schema, epoch, names)
+
+
+def _document(
+    request: StrictRequest,
+    stored: Stored[Project],
+    schema: Schema,
+    epoch: int,
+    names: tuple[str, ...] = (),
+) -> Document:
+    """The encoded project, from the cache or into it; entries never change."""
+    cache = request.surface.documents
+    key = (stored.id, stored.version, epoch, schema.version, names)
+    return cache.get(key) or cache.put(key, build_document(stored, schema, epoch, names))
+
+
+def _kept(request: StrictRequest, outcome: Outcome, schema: Schema, epoch: int) -> Document:
+    """The project a command left behind, encoded and kept for the reads that follow."""
+    stored = outcome.stored
+    if stored is None:
+        raise RuntimeError("a command that was not replayed leaves a project behind")
+    return _document(request, stored, schema, epoch)
+
+
+def _created(document: Document) -> Reply:
+    """201 with the address of what was created."""
+    project_id = document.project_id
+    headers: list[Header] = [(b"location", f"{PATH}/{project_id}".encode())]
+    headers += [
+        field
+        for field in document.reply.start["headers"]
+        if field[0] not in {b"content-type", b"content-length", b"cache-control"}
+    ]
+    return Reply(201, document.body, headers=headers)
+
+
+def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None]:
+    """The step that a body asks for."""
+    errors = [
+        FieldError(f"/{name}", "unknown_field", "There is no such field.")
+        for name in tokens
+        if name not in _TRANSITION
+    ]
+    to, reason, on = (tokens.get(name) for name in ("to", "reason", "effective_on"))
+    status = _text(to, "/to", status_of, errors)
+    effective_on = None if on is None else _text(on, "/effective_on", parse_date, errors)
+    said = _text(reason, "/reason", _as_it_is, errors)
+    if errors or status is None or said is None:
+        raise InvalidInput(errors)
+    return status, said, effective_on
+
+
+def _text(token: Token, pointer: str, read: Callable[..., T], errors: list[FieldError]) -> T | None:
+    """A required text, read; or None with the offence added."""
+    if type(token) is not str:
+        errors.append(FieldError(pointer, _missing(token), "A text is required here."))
+        return None
+    try:
+        return read(token, pointer=pointer)
+    except InvalidInput as failure:
+        errors.extend(failure.errors)
+        return None
+
+
+def _as_it_is(text: str, *, pointer: str) -> str:  # noqa: ARG001 - the shape of a reader
+    return text
+
+
+def _missing(token: Token) -> str:
+    return "missing" if token is None else "wrong_type"
+
+
+@get(PATH, opt=described(operations.LIST))
+async def list_all(request: StrictRequest) -> Reply:
+    """One page of projects, cached by what was asked and the position it was answered at."""
+    request.accepts("application/json")
+    services = request.services
+    schema = (await services.active()).schema
+    position = await services.reads.position()
+    raw = request.scope["query_string"]
+    key = (request.principal.row_scope, raw, position, schema.version)
+    pages = request.surface.pages
+    reply = pages.get(key)
+    if reply is None:
+        listing = read_listing(request.any_query(), await services.conformance())
+        with request.surface.span("list_projects"):
+            page = await list_projects(services, request.principal, listing.query)
+        epoch = epoch_of(position)
+        reply = pages.put(key, _page(request, listing, page.items, page.next, schema, epoch))
+    seen = request.field(b"if-none-match")
+    tag = dict(reply.start["headers"])[b"etag"]
+    if seen is not None and none_match(seen, tag.decode()):
+        return Reply(304, headers=((b"etag", tag), described_by(schema)))
+    return reply
+
+
+def _page(
+    request: StrictRequest,
+    listing: Listing,
+    items: tuple[Stored[Project], ...],
+    after: Any,
+    schema: Schema,
+    epoch: int,
+) -> Reply:
+    """The page, out of documents that are encoded once."""
+    shown = [_document(request, item, schema, epoch, listing.fields).body for item in items]
+    cursor = None if after is None else write_cursor(after, listing.binding)
+    body = b'{"items":[%b],"next":%b}' % (b",".join(shown), encode(cursor))
+    headers: list[Header] = [
+        (b"etag", content_tag(body).encode()),
+        (b"cache-control", b"no-cache"),
+        described_by(schema),
+    ]
+    if cursor is not None:
+        headers.append(next_link(request, cursor))
+    return Reply(200, body, media_type=JSON, headers=headers)
+
+
+def next_link(request: StrictRequest, cursor: str) -> Header:
+    """The Link to the page after: the same request with the cursor."""
+    given = {**request.any_query(), "after": cursor}
+    query = "&".join(f"{quote(k, safe='[]')}={quote(v, safe=',')}" for k, v in given.items())
+    return (b"link", f'<{request.scope["path"]}?{query}>; rel="next"'.encode())
+
+
+@get(PATH + "/{project_id:str}/history", opt=described(operations.HISTORY))
+async def history(request: StrictRequest) -> Reply:
+    """The versions of a project, oldest first."""
+    request.accepts("application/json")
+    project_id = request.path_id()
+    given = request.query("limit", "after")
+    limit = read_limit(given.get("limit"))
+    binding = bytes.fromhex(view_digest((KIND, project_id)))
+    after = _after_version(given["after"], binding) if "after" in given else 0
+    schema = (await request.services.active()).schema
+    with request.surface.span("project_history"):
+        entries = await project_history(
+            request.services,
+            request.principal,
+            project_id,
+            after_version=after,
+            limit=limit,
+        )
+    cursor = write_cursor((entries[-1].version,), binding) if len(entries) == limit else None
+    items = b",".join(encode(_history_item(entry)) for entry in entries)
+    body = b'{"items":[%b],"next":%b}' % (items, encode(cursor))
+    headers = [described_by(schema)]
+    if cursor is not None:
+        headers.append(next_link(request, cursor))
+    return Reply(200, body, headers=headers)
+
+
+def _after_version(text: str, binding: bytes) -> int:
+    keys = read_cursor(text, binding)
+    if len(keys) != 1 or not isinstance(keys[0], int):
+        raise CursorInvalid("The cursor is not one of this history.")
+    return keys[0]
+
+
+def _history_item(entry: Entry) -> dict[str, Any]:
+    """One version, with the document as it was encoded at commit."""
+    item: dict[str, Any] = {
+        "version": entry.version,
+        "type": entry.type,
+        "actor": entry.actor,
+        "recorded_at": entry.recorded_at,
+        "schema_version": entry.schema_version,
+        "changed": entry.changed,
+        "document": msgspec.Raw(entry.document),
+    }
+    if entry.reason is not None:
+        item["reason"] = entry.reason
+    return item
+
+
+ROUTES: Final = [create, list_all, read, amend, transition, history]

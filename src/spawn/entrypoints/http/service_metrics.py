@@ -1,0 +1,148 @@
+"""Metrics of the service itself, gathered when scraped, in the Prometheus text format."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from spawn import __version__
+from spawn.application.feed import Relay
+from spawn.application.services import Services
+from spawn.entrypoints.http.access_log import AccessLog
+from spawn.entrypoints.http.request_metrics import RequestMetrics
+from spawn.ports.governance import SchemaRecord, SchemaState
+
+MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
+BREAKER_STATES: Final = ("none", "closed", "half_open", "open")
+
+
+class Schemas(msgspec.Struct, frozen=True):
+    """What a scrape wants to know of schemas."""
+
+    active: SchemaRecord | None
+    quarantined: int
+
+
+class Metrics:
+    """The registry behind `/monitoring/metrics`, private to this service."""
+
+    def __init__(self, requests: RequestMetrics, log: AccessLog) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._provider = MeterProvider(
+            metric_readers=[
+                PrometheusMetricReader(
+                    disable_target_info=True, scope_info_enabled=False, registry=self._registry
+                )
+            ],
+            shutdown_on_exit=False,
+        )
+        self._registry.register(requests)
+        self._log = log
+        self._service: _ServiceCollector | None = None
+
+    @property
+    def meter(self) -> Meter:
+        """Where business metrics are recorded."""
+        return self._provider.get_meter("spawn", __version__)
+
+    def watch(self, services: Services, relay: Relay) -> None:
+        """Add what the services know of themselves to every scrape."""
+        self._service = _ServiceCollector(services, relay, self._log)
+        self._registry.register(self._service)
+
+    async def render(self) -> bytes:
+        """The metrics now, as text."""
+        if self._service is not None:
+            await self._service.gather()
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Let the readers go."""
+        self._provider.shutdown()
+
+
+class _ServiceCollector(Collector):
+    """Store, feed, schema and registry as gauges."""
+
+    def __init__(self, services: Services, relay: Relay, log: AccessLog) -> None:
+        self._services = services
+        self._relay = relay
+        self._log = log
+        self._schemas = Schemas(None, 0)
+
+    async def gather(self) -> None:
+        """Ask what can only be awaited, before the scrape reads it."""
+        records = await self._services.schemas.records()
+        quarantined = sum(1 for record in records if record.state is SchemaState.QUARANTINED)
+        self._schemas = Schemas(await self._services.schemas.active(), quarantined)
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape sees."""
+        yield from self._storage()
+        yield from self._schema()
+        yield GaugeMetricFamily(
+            "spawn_feed_lag_seconds",
+            "Seconds since the slowest publisher was level with the journal.",
+            value=self._relay.lag_s(),
+        )
+        yield CounterMetricFamily(
+            "spawn_access_lines_dropped",
+            "Access lines dropped because the log's reader stalled.",
+            value=self._log.dropped,
+        )
+
+    def _storage(self) -> Iterator[Metric]:
+        status = self._services.control.status()
+        gauges = (
+            ("spawn_storage_writable", "1 if the store takes writes.", int(status.writable)),
+            ("spawn_storage_queue_changes", "Changes waiting for the writer.", status.queued),
+            ("spawn_storage_queue_limit_changes", "Most that may wait.", status.queue_limit),
+            ("spawn_projection_lag_rows", "Rows not projected yet.", status.lag_rows),
+            ("spawn_projection_lag_seconds", "Age of the oldest such row.", status.lag_s),
+            ("spawn_storage_file_bytes", "Size of the store's file.", status.file_bytes),
+            ("spawn_storage_wal_bytes", "Size of its log.", status.wal_bytes),
+            ("spawn_disk_free_bytes", "Free space on the store's disk.", status.free_bytes),
+            ("spawn_disk_reserve_bytes", "Space kept free.", status.reserve_bytes),
+        )
+        for name, text, value in gauges:
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=value)
+
+    def _schema(self) -> Iterator[Metric]:
+        source = self._services.registry.status()
+        active = self._schemas.active
+        info = GaugeMetricFamily(
+            "spawn_schema_active_info",
+            "The active schema; always 1.",
+            labels=("schema_id", "version", "fingerprint", "provenance"),
+        )
+        if active is not None:
+            schema = active.schema
+            labels = (schema.id, str(schema.version), schema.fingerprint, active.provenance.value)
+            info.add_metric(labels, 1)
+        yield info
+        if source.age_s is not None:
+            yield GaugeMetricFamily(
+                "spawn_schema_age_seconds",
+                "Seconds since the registry last vouched for the schema.",
+                value=source.age_s,
+            )
+        yield CounterMetricFamily(
+            "spawn_schema_quarantined",
+            "Schema versions refused and kept aside.",
+            value=self._schemas.quarantined,
+        )
+        breaker = GaugeMetricFamily(
+            "spawn_registry_breaker_state",
+            "1 for the state the registry's circuit breaker is in.",
+            labels=("state",),
+        )
+        for state in BREAKER_STATES:
+            breaker.add_metric((state,), int(source.breaker == state))
+        yield breaker

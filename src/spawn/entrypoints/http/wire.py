@@ -1,0 +1,138 @@
+"""Entity → wire: the one mapping of projects to what clients see, with tags and caches."""
+
+import base64
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from spawn.domain import documents
+from spawn.domain.change import Stored
+from spawn.domain.project import Project
+from spawn.domain.schema.value import Schema
+from spawn.entrypoints.http.compression import SUFFIX
+from spawn.entrypoints.http.reply import Header, Reply, encode
+
+ALWAYS_SHOWN: Final = ("project_id", "version")
+_TAG: Final = re.compile(r'(W/)?"([^"]*)"')
+_VERSION_EPOCH: Final = re.compile(r"(\d{1,18})-(\d{1,18})-\d{1,18}(?:-[A-Za-z0-9_-]+)?")
+V = TypeVar("V")
+
+
+class Bounded(Generic[V]):
+    """A mapping that forgets its oldest entries; entries are immutable and never invalidated."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[Any, V] = OrderedDict()
+
+    def get(self, key: Any) -> V | None:
+        """The entry, if it is still here."""
+        return self._entries.get(key)
+
+    def put(self, key: Any, value: V) -> V:
+        """Keep an entry."""
+        entries = self._entries
+        if key not in entries and len(entries) >= self._capacity:
+            entries.popitem(last=False)
+        entries[key] = value
+        return value
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A project as sent: its JSON, its tag, and the two answers it can be."""
+
+    project_id: str
+    body: bytes
+    tag: str
+    reply: Reply
+    unchanged: Reply
+
+
+def project_fields(stored: Stored[Project], schema: Schema) -> dict[str, Any]:
+    """The wire fields of a stored project in document order."""
+    fields = documents.render(stored.state, schema)
+    shown: dict[str, Any] = {"project_id": fields.pop("project_id"), "version": stored.version}
+    shown.update(fields)
+    shown["created_at"] = stored.created_at
+    shown["updated_at"] = stored.updated_at
+    return shown
+
+
+def selected(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The named fields, with id and version; `x_` fields that a project lacks are left out."""
+    if not names:
+        return fields
+    wanted = {*ALWAYS_SHOWN, *names}
+    return {name: value for name, value in fields.items() if name in wanted}
+
+
+def described_by(schema: Schema) -> Header:
+    """The Link to the schema version that data is under."""
+    path = f"/v1/governance/schemas/{schema.id}/versions/{schema.version}"
+    return (b"link", f'<{path}>; rel="describedby"'.encode())
+
+
+def build_document(
+    stored: Stored[Project], schema: Schema, epoch: int, names: tuple[str, ...] = ()
+) -> Document:
+    """The project as sent, under a schema, in an epoch, with some fields or (empty) all."""
+    body = encode(selected(project_fields(stored, schema), names))
+    tag = entity_tag(stored.version, epoch, schema.version, names)
+    headers: list[Header] = [
+        (b"etag", tag.encode()),
+        (b"cache-control", b"no-cache"),
+        described_by(schema),
+    ]
+    whole, unchanged = Reply(200, body, headers=headers), Reply(304, headers=headers)
+    return Document(stored.id, body, tag, whole, unchanged)
+
+
+def entity_tag(version: int, epoch: int, generation: int, names: tuple[str, ...] = ()) -> str:
+    """The strong tag of a project's representation: version, epoch, schema generation, view."""
+    view = f"-{view_digest(names)}" if names else ""
+    return f'"{version}-{epoch}-{generation}{view}"'
+
+
+def view_digest(names: Iterable[str]) -> str:
+    """A short name of a selection of fields."""
+    return hashlib.blake2b(",".join(names).encode(), digest_size=6).hexdigest()
+
+
+def content_tag(body: bytes) -> str:
+    """A strong tag from the bytes, for what has no version."""
+    digest = hashlib.blake2b(body, digest_size=12).digest()
+    return f'"{base64.urlsafe_b64encode(digest).decode()}"'
+
+
+def none_match(header: str | None, tag: str) -> bool:
+    """Whether If-None-Match names this representation, so that 304 is the answer."""
+    if header is None:
+        return False
+    if header == tag or header.strip() == "*":
+        return True
+    plain = tag.strip('"')
+    return any(found[2].removesuffix(SUFFIX) == plain for found in _TAG.finditer(header))
+
+
+def matches(header: str, version: int, epoch: int) -> bool:
+    """Whether If-Match names this version and epoch, in whatever view or coding."""
+    for weak, text in _TAG.findall(header):
+        found = _VERSION_EPOCH.fullmatch(text)
+        if not weak and found and (int(found[1]), int(found[2])) == (version, epoch):
+            return True
+    return False
+
+
+def instant(moment: datetime) -> str:
+    """An instant as the wire writes it (RFC 3339, UTC, `Z`)."""
+    return encode(moment).decode().strip('"')
+
+
+def epoch_of(position: str) -> int:
+    """The epoch part of a feed position `{epoch}.{n}`."""
+    return int(position.partition(".")[0])

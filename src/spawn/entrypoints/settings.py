@@ -1,0 +1,233 @@
+"""Settings: the environment, read once, strictly.
+
+A misspelt or malformed variable stops the start with one line that names it.
+"""
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+PREFIX: Final = "SPAWN_"
+_SCHEMA_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_PIN: Final = re.compile(r"([a-z][a-z0-9_-]{0,63})@(\d{1,9})")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
+_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_ENVIRONMENTS: Final = ("production", "development")
+_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message is one line that names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a service.
+
+    `rate_limit` is requests per second and client, 0 for none. `schema_pin` is (id, version).
+    `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
+    """
+
+    storage_url: str = "duckdb:///var/spawn.duckdb"
+    ontology_url: str = "bundled://"
+    ontology_timeout_s: float = 5.0
+    schema_id: str = "project_schema"
+    schema_pin: tuple[str, int] | None = None
+    public_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    rate_limit: float = 2000.0
+    log_level: str = "INFO"
+    otlp_endpoint: str = ""
+    environment: str = "production"
+
+    @property
+    def base_url(self) -> str:
+        """How clients reach the service: the public URL, or else the address it is bound to."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The host names that requests may be addressed to, lower case, without ports."""
+        named = {host.strip("[]").lower() for host in self.allowed_hosts}
+        public = urlsplit(self.base_url).hostname or ""
+        bound = set() if self.host in {"0.0.0.0", "::"} else {self.host.lower()}  # noqa: S104 - compared, not bound
+        return frozenset(named | {public} | bound | _LOCAL_NAMES)
+
+    @property
+    def data_path(self) -> Path | None:
+        """The directory beside the store's file, for what must survive; None without a file."""
+        parts = urlsplit(self.storage_url)
+        if parts.scheme != "duckdb":
+            return None
+        from spawn.adapters.registry import duckdb_path
+
+        return duckdb_path(self.storage_url).parent
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that an environment states; the rest are defaults.
+
+    Raises:
+        SettingsError: a variable is unknown or malformed, or they do not fit together.
+    """
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or name in _OF_THE_CLI:
+            continue
+        reader = _READERS.get(name.removeprefix(PREFIX))
+        if reader is None:
+            raise SettingsError(f"{name} is not a setting{_suggestion(name)}")
+        try:
+            values[name.removeprefix(PREFIX).lower()] = reader(text.strip())
+        except ValueError as failure:
+            raise SettingsError(f"{name} is malformed: {failure}") from failure
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """What no single variable can say."""
+    if not _is_loopback(settings.host) and settings.environment != "development":
+        raise SettingsError(
+            f"SPAWN_HOST is {settings.host}: without access control the service binds loopback "
+            "only, unless SPAWN_ENVIRONMENT=development"
+        )
+    pin = settings.schema_pin
+    if pin is not None and pin[0] != settings.schema_id:
+        raise SettingsError(
+            f"SPAWN_SCHEMA_PIN names {pin[0]}, but SPAWN_SCHEMA_ID is {settings.schema_id}"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _suggestion(name: str) -> str:
+    known = [PREFIX + key for key in _READERS]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        parts = urlsplit(text)
+        if not parts.scheme or "://" not in text:
+            raise ValueError("a URL is expected, such as " + (f"{schemes[0]}://…"))
+        if parts.scheme in {"http", "https"} and not parts.hostname:
+            raise ValueError("the URL names no host")
+        return text
+
+    return read
+
+
+def _web_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("an http or https URL is expected")
+    if parts.query or parts.fragment:
+        raise ValueError("the URL may have no query or fragment")
+    return text.rstrip("/")
+
+
+def _number(minimum: float, maximum: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not minimum <= float(text) <= maximum:
+            raise ValueError(f"a number {minimum:g} to {maximum:g} is expected")
+        return float(text)
+
+    return read
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text) or not 0 <= int(text) <= 65535:  # noqa: PLR2004 - the last port
+        raise ValueError("a port 0 to 65535 is expected")
+    return int(text)
+
+
+def _schema_id(text: str) -> str:
+    if not _SCHEMA_ID.fullmatch(text):
+        raise ValueError("a schema id is lower-case letters, digits, - and _")
+    return text
+
+
+def _pin(text: str) -> tuple[str, int]:
+    match = _PIN.fullmatch(text)
+    if match is None:
+        raise ValueError("a pin is id@version, such as project_schema@3")
+    return match[1], int(match[2])
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text) or text == "*":
+        raise ValueError("a host name or address is expected")
+    return text.strip("[]")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = _listed(text)
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host!r} is no host name (no scheme, no port)")
+    return hosts
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = _listed(text)
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in {"http", "https"} or parts.path or parts.query):
+            raise ValueError(f"{origin!r} is no origin, such as https://desk.example")
+    return origins
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _one_of(*choices: str, fold: Callable[[str], str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if fold(text) not in choices:
+            raise ValueError(f"one of {', '.join(choices)} is expected")
+        return fold(text)
+
+    return read
+
+
+_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "STORAGE_URL": _url("duckdb", "memory"),
+    "ONTOLOGY_URL": _url("http", "https", "bundled"),
+    "ONTOLOGY_TIMEOUT_S": _number(0.1, 60),
+    "SCHEMA_ID": _schema_id,
+    "SCHEMA_PIN": _pin,
+    "PUBLIC_URL": _web_url,
+    "HOST": _host,
+    "PORT": _port,
+    "ALLOWED_HOSTS": _hosts,
+    "CORS_ORIGINS": _origins,
+    "RATE_LIMIT": _number(0, 10_000_000),
+    "LOG_LEVEL": _one_of(*_LEVELS, fold=str.upper),
+    "OTLP_ENDPOINT": _web_url,
+    "ENVIRONMENT": _one_of(*_ENVIRONMENTS, fold=str.lower),
+}
+
+_OF_THE_CLI: Final = frozenset({"SPAWN_URL"})
+"""Read by the command line itself: where a running service is."""
+
+SETTINGS: Final = tuple(PREFIX + name for name in _READERS)
+"""Every variable the service reads."""
