@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final, cast
 
 import uvicorn
 from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from spawn.entrypoints.compose import compose
+from spawn.entrypoints.compose import Composition, compose
 from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.wrapper import Wrapper
 from spawn.entrypoints.settings import Settings
@@ -140,9 +140,19 @@ def build_server(app: Wrapper, settings: Settings, *, limits: Limits | None = No
     return Server(config)
 
 
-async def serve_async(settings: Settings, ready: Callable[[Server], None] | None = None) -> None:
-    """Compose, listen, serve until told to stop, drain, close."""
+Prepare = Callable[[Composition], Awaitable[None]]
+"""What is to happen once everything is composed and before the server listens."""
+
+
+async def serve_async(
+    settings: Settings,
+    ready: Callable[[Server], None] | None = None,
+    prepare: Prepare | None = None,
+) -> None:
+    """Compose, prepare, listen, serve until told to stop, drain, close."""
     async with compose(settings) as composition:
+        if prepare is not None:
+            await prepare(composition)
         server = build_server(composition.app, settings)
         # What start-up built stays: the collector need not walk it again (p99 45 -> 15 ms).
         gc.collect()
@@ -155,10 +165,10 @@ async def serve_async(settings: Settings, ready: Callable[[Server], None] | None
     logger.info("stopped")
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, prepare: Prepare | None = None) -> None:
     """Run the service in this process until SIGTERM or SIGINT."""
     import uvloop
 
     configure_logging(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(settings))
+        runner.run(serve_async(settings, prepare=prepare))
