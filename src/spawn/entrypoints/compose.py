@@ -117,7 +117,11 @@ async def compose(
         await jobs.start()
         health = Health(services, relay)
         surface = Surface(
-            public_url=settings.base_url, health=health, metrics=metrics, tracing=tracing
+            public_url=settings.base_url,
+            health=health,
+            metrics=metrics,
+            limits=limits,
+            tracing=tracing,
         )
         rules = Rules(
             hosts=settings.hosts,
@@ -131,7 +135,6 @@ async def compose(
             rules=rules,
             metrics=requests,
             log=log,
-            limits=limits,
         )
         yield Composition(app, services, health)
 

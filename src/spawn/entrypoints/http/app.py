@@ -18,7 +18,6 @@ from spawn.entrypoints.http import (
     projects,
 )
 from spawn.entrypoints.http.access_log import AccessLog
-from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.problems import on_exception
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.request_metrics import RequestMetrics
@@ -45,10 +44,9 @@ def create_app(
     rules: Rules,
     metrics: RequestMetrics,
     log: AccessLog,
-    limits: Limits | None = None,
 ) -> Wrapper:
     """The ASGI application over some services."""
-    limits = limits or Limits()
+    limits = surface.limits
     state = State({"services": services, "surface": surface, "jobs": jobs})
     app = Litestar(
         list(HANDLERS),

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
 )
@@ -274,6 +275,7 @@ def _describe_router(request: Request[Any, Any, Any], failure: HTTPException) ->
         return "not_found", "There is nothing at this address.", (), ()
     if failure.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return "body_too_large", "The body exceeds the limit of this resource.", (), ()
-    if failure.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return "malformed_request", "The request cannot be read.", (), ()
-    return "internal", "Something failed inside the service.", (), ()
+    if isinstance(failure, InternalServerException):
+        # Litestar's word for a body that broke off: nobody is there to read the answer.
+        return "request_timeout", "The client went away.", (), ()
+    return "malformed_request", "The request cannot be read.", (), ()

@@ -92,7 +92,7 @@ async def amend(request: StrictRequest) -> Reply:
     epoch = epoch_of(await services.reads.position())
 
     def render(stored: Stored[Project]) -> Reply:
-        return build_document(stored, schema, epoch).reply
+        return build_document(stored, schema, epoch).reply()
 
     known, idempotency = await replayed(request, f"{PATH}/{project_id}", body, render)
     if known is not None:
@@ -109,7 +109,7 @@ async def amend(request: StrictRequest) -> Reply:
         )
     if outcome.replayed is not None:
         return reply_of(outcome.replayed)
-    return _kept(request, outcome, schema, epoch).reply
+    return _kept(request, outcome, schema, epoch).reply()
 
 
 @post(PATH + "/{project_id:str}/transitions", status_code=200, opt=described(operations.TRANSITION))
@@ -124,7 +124,7 @@ async def transition(request: StrictRequest) -> Reply:
     epoch = epoch_of(await services.reads.position())
 
     def render(stored: Stored[Project]) -> Reply:
-        return build_document(stored, schema, epoch).reply
+        return build_document(stored, schema, epoch).reply()
 
     path = f"{PATH}/{project_id}/transitions"
     known, idempotency = await replayed(request, path, body, render)
@@ -144,7 +144,7 @@ async def transition(request: StrictRequest) -> Reply:
         )
     if outcome.replayed is not None:
         return reply_of(outcome.replayed)
-    return _kept(request, outcome, schema, epoch).reply
+    return _kept(request, outcome, schema, epoch).reply()
 
 
 @get(PATH + "/{project_id:str}", opt=described(operations.READ))
@@ -167,8 +167,8 @@ async def read(request: StrictRequest) -> Reply:
         document = known or await _load(request, project_id, schema, head.epoch)
     seen = headers.get(b"if-none-match")
     if seen is not None and none_match(seen.decode("latin-1"), document.tag):
-        return document.unchanged
-    return document.reply
+        return document.unchanged()
+    return document.reply()
 
 
 async def _load(request: StrictRequest, project_id: str, schema: Schema, epoch: int) -> Document:
@@ -212,14 +212,7 @@ def _kept(request: StrictRequest, outcome: Outcome, schema: Schema, epoch: int) 
 
 def _created(document: Document) -> Reply:
     """201 with the address of what was created."""
-    project_id = document.project_id
-    headers: list[Header] = [(b"location", f"{PATH}/{project_id}".encode())]
-    headers += [
-        field
-        for field in document.reply.start["headers"]
-        if field[0] not in {b"content-type", b"content-length", b"cache-control"}
-    ]
-    return Reply(201, document.body, headers=headers)
+    return document.created(f"{PATH}/{document.project_id}")
 
 
 def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None]:

@@ -121,7 +121,31 @@ class StrictRequest(Request[Any, Any, State]):
             Refusal: 415, another content type or none.
         """
         self.content_media_type(media_types)
-        return await self.body()
+        return await self._whole_body()
+
+    async def _whole_body(self) -> bytes:
+        """The body, bounded while it arrives; Litestar's own way there costs as much as a route.
+
+        Raises:
+            Refusal: 413, it is larger than the service takes in one piece.
+        """
+        limit = self.surface.limits.body_bytes
+        announced = self.context.headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > limit:
+            raise _too_large(limit)
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message: Any = await self.receive()
+            if message["type"] != "http.request":
+                raise Refusal("request_timeout", "The client went away.")
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def content_media_type(self, media_types: Collection[str]) -> str:
         """The media type of the body, one of those.
@@ -166,6 +190,14 @@ class StrictRequest(Request[Any, Any, State]):
                 "/Idempotency-Key", "invalid_key", "A key is 1 to 255 visible ASCII characters."
             )
         return key
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(
+        "body_too_large",
+        f"A body has at most {limit} bytes here.",
+        headers=((b"connection", b"close"),),
+    )
 
 
 def parse_query(raw: bytes) -> dict[str, str]:

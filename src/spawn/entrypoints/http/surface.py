@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from spawn.entrypoints.http.health import Health
+from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.openapi import Description
 from spawn.entrypoints.http.reply import Reply
 from spawn.entrypoints.http.service_metrics import Metrics
@@ -26,11 +27,13 @@ class Surface:
         public_url: str,
         health: Health,
         metrics: Metrics,
+        limits: Limits | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self.public_url = public_url.rstrip("/")
         self.health = health
         self.metrics = metrics
+        self.limits = limits or Limits()
         self.tracing = tracing
         self.documents: Bounded[Document] = Bounded(DOCUMENTS)
         self.pages: Bounded[Reply] = Bounded(PAGES)

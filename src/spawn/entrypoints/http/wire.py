@@ -17,6 +17,7 @@ from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http.compression import SUFFIX
 from spawn.entrypoints.http.reply import Header, Reply, encode
 
+_NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 ALWAYS_SHOWN: Final = ("project_id", "version")
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 _VERSION_EPOCH: Final = re.compile(r"(\d{1,18})-(\d{1,18})-\d{1,18}(?:-[A-Za-z0-9_-]+)?")
@@ -43,14 +44,35 @@ class Bounded(Generic[V]):
         return value
 
 
-class Document(msgspec.Struct, frozen=True):
-    """A project as sent: its JSON, its tag, and the two answers it can be."""
+class Document(msgspec.Struct, frozen=True, gc=False):
+    """A project as sent: its JSON and its tag.
+
+    Bytes and texts only, so that tens of thousands of them cost the garbage collector nothing; the
+    answers are put together when sent.
+    """
 
     project_id: str
     body: bytes
     tag: str
-    reply: Reply
-    unchanged: Reply
+    link: bytes
+
+    @property
+    def headers(self) -> list[Header]:
+        """Tag, caching and the schema it is under."""
+        return [(b"etag", self.tag.encode()), _NO_CACHE, (b"link", self.link)]
+
+    def reply(self) -> Reply:
+        """The whole project."""
+        return Reply(200, self.body, headers=self.headers)
+
+    def unchanged(self) -> Reply:
+        """304."""
+        return Reply(304, headers=self.headers)
+
+    def created(self, location: str) -> Reply:
+        """201 with the address of what was created."""
+        where = (b"location", location.encode())
+        return Reply(201, self.body, headers=[where, *self.headers])
 
 
 def project_fields(stored: Stored[Project], schema: Schema) -> dict[str, Any]:
@@ -83,13 +105,7 @@ def build_document(
     """The project as sent, under a schema, in an epoch, with some fields or (empty) all."""
     body = encode(selected(project_fields(stored, schema), names))
     tag = entity_tag(stored.version, epoch, schema.version, names)
-    headers: list[Header] = [
-        (b"etag", tag.encode()),
-        (b"cache-control", b"no-cache"),
-        described_by(schema),
-    ]
-    whole, unchanged = Reply(200, body, headers=headers), Reply(304, headers=headers)
-    return Document(stored.id, body, tag, whole, unchanged)
+    return Document(stored.id, body, tag, described_by(schema)[1])
 
 
 def entity_tag(version: int, epoch: int, generation: int, names: tuple[str, ...] = ()) -> str:
