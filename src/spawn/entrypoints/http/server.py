@@ -150,6 +150,8 @@ async def serve_async(
     settings: Settings,
     ready: Callable[[Server], None] | None = None,
     prepare: Prepare | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> None:
     """Compose, prepare, listen, serve until told to stop, drain, close."""
     async with compose(settings, limits=limits) as composition:
