@@ -13,7 +13,8 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.bounds import MAX_AMOUNT, MAX_FLOWS, Checker
-from spawn.domain.finance.roots import WorkBound, find_roots
+from spawn.domain.finance.isolation import WorkBound
+from spawn.domain.finance.roots import find_roots
 
 _YEAR_DAYS = 365.0
 _LOG_RATE_TOP = 700.0
@@ -91,7 +92,7 @@ def xnpv(
     """
     check = Checker()
     _check_discount_rate(check, rate)
-    _check_amounts(check, amounts)
+    _check_amounts(check, amounts, "/amounts")
     check.length("/dates", dates, len(amounts))
     check.done()
     origin = min(dates) if base is None else base
@@ -142,7 +143,7 @@ def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
             different number.
     """
     check = Checker()
-    _check_amounts(check, amounts)
+    _check_amounts(check, amounts, "/amounts")
     check.length("/dates", dates, len(amounts))
     check.done()
     conventions = {
@@ -212,16 +213,16 @@ def _check_discount_rate(check: Checker, rate: float, pointer: str = "/rate") ->
         check.refuse(pointer, "out_of_range", "must be a finite rate above -1")
 
 
-def _check_amounts(check: Checker, amounts: Sequence[float]) -> None:
+def _check_amounts(check: Checker, amounts: Sequence[float], pointer: str = "/cash_flows") -> None:
     """Three passes in C for the good case; the fields are named only when something is wrong.
 
     A NaN can hide from `min` and `max` but not from the sum.
     """
-    if not check.size("/cash_flows", len(amounts), MAX_FLOWS):
+    if not check.size(pointer, len(amounts), MAX_FLOWS):
         return
     bounded = min(amounts) >= -MAX_AMOUNT and max(amounts) <= MAX_AMOUNT
     if not (bounded and math.isfinite(sum(amounts))):
-        check.each("/cash_flows", amounts, -MAX_AMOUNT, MAX_AMOUNT)
+        check.each(pointer, amounts, -MAX_AMOUNT, MAX_AMOUNT)
 
 
 def _in_order(days: list[int], amounts: Sequence[float]) -> tuple[list[float], list[float]]:
