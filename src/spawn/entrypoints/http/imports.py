@@ -30,6 +30,7 @@ from spawn.domain.query import Query
 from spawn.entrypoints.http import import_operations as operations
 from spawn.entrypoints.http.commands import answer_of, reply_of
 from spawn.entrypoints.http.jobs import JOBS
+from spawn.entrypoints.http.jobs import ROUTES as JOB_ROUTES
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.problems import Refusal
 from spawn.entrypoints.http.queries import read_cursor, read_limit, write_cursor
@@ -313,7 +314,7 @@ def _mapping_body(mapping: ImportMapping) -> bytes:
     return encode({name: value for name, value in shown.items() if value is not None})
 
 
-route_handlers: Final = [
+route_handlers: Final = [  # those of the jobs that imports start included
     save_mapping,
     read_one_mapping,
     read_mappings,
@@ -321,4 +322,5 @@ route_handlers: Final = [
     read_import,
     read_quarantine,
     read_warnings,
+    *JOB_ROUTES,
 ]

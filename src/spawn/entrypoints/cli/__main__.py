@@ -1,0 +1,7 @@
+"""`python -m spawn.entrypoints.cli`."""
+
+import sys
+
+from spawn.entrypoints.cli.commands import main
+
+sys.exit(main())

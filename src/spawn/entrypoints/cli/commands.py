@@ -1,0 +1,237 @@
+"""What the commands are called, what they take, and how they end.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 3 the service cannot be reached
+or the file is in use; 130 interrupted. Every failure is one line on stderr.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from spawn import __version__
+from spawn.domain.errors import SpawnError, StorageBusy
+from spawn.entrypoints.settings import Settings, SettingsError, read_settings
+
+DONE: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+UNREACHABLE: Final = 3
+INTERRUPTED: Final = 130
+
+_EPILOG: Final = """\
+settings are environment variables that begin with SPAWN_, for instance
+  SPAWN_STORAGE_URL=duckdb:///var/spawn.duckdb   where the data is
+  SPAWN_ONTOLOGY_URL=http://127.0.0.1:8100       where schemas come from
+  SPAWN_URL=http://127.0.0.1:8000                a running service for the commands to talk to
+
+exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 unreachable or in use
+"""
+
+
+class CommandError(Exception):
+    """A command cannot go on: one sentence, and the exit code that goes with it."""
+
+    def __init__(self, detail: str, code: int = FAILED) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        settings = read_settings(os.environ)
+        run: Callable[[Settings, argparse.Namespace], int] = parsed.run
+        return run(settings, parsed)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (SettingsError, CommandError, SpawnError, OSError, KeyboardInterrupt) as failure:
+        return _end(*_told(failure))
+
+
+def _told(failure: BaseException) -> tuple[str, int]:
+    """A failure as one sentence, and the exit code that goes with it."""
+    match failure:
+        case SettingsError():
+            return str(failure), MISUSED
+        case CommandError():
+            return str(failure), failure.code
+        case StorageBusy():
+            return failure.detail, UNREACHABLE
+        case SpawnError():
+            return failure.detail, FAILED
+        case OSError():
+            name = f"{failure.filename}: " if failure.filename else ""
+            return f"{name}{failure.strerror or failure}", FAILED
+    return "interrupted", INTERRUPTED
+
+
+def _end(sentence: str, code: int) -> int:
+    sys.stderr.write(f"spawn: {' '.join(sentence.split())}\n")
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="spawn",
+        description="A project-finance data product in a box.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"spawn {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serving(commands)
+    _add_data(commands)
+    _add_looking(commands)
+    return parser
+
+
+def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="run the service", description="Run the service.")
+    serve.add_argument(
+        "--check-config", action="store_true", help="only check the settings, then end"
+    )
+    serve.set_defaults(run=_serve)
+    demo = commands.add_parser(
+        "demo",
+        help="run the service with a synthetic sample portfolio",
+        description="Run the service with a seeded synthetic portfolio. Nothing is written twice: "
+        "a second demo on the same store finds its projects there.",
+    )
+    demo.add_argument(
+        "--projects", type=_count, default=500, metavar="N", help="how many (default 500)"
+    )
+    demo.add_argument("--seed", type=_count, default=1, help="another seed, another portfolio")
+    demo.set_defaults(run=_demo)
+    ontology = commands.add_parser(
+        "ontology-server",
+        help="run a local ontology server",
+        description="Run a local ontology server that speaks the registry's protocol.",
+    )
+    ontology.add_argument("--host", default="127.0.0.1", help="(default 127.0.0.1)")
+    ontology.add_argument("--port", type=_count, default=8100, help="(default 8100)")
+    ontology.add_argument(
+        "--directory", type=Path, help="keep published schemas here (default: forget them)"
+    )
+    ontology.set_defaults(run=_ontology_server)
+
+
+def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    importing = commands.add_parser(
+        "import",
+        help="import projects from a CSV or NDJSON file",
+        description="Import projects from a file. Rows that make no project are set aside with "
+        "their reasons; the same file again changes nothing.",
+    )
+    importing.add_argument("file", type=Path, metavar="FILE")
+    importing.add_argument(
+        "--mapping",
+        metavar="NAME|FILE",
+        help="the mapping to read the rows through: the name of a stored one, or a JSON file, "
+        "which is stored under its name first (CSV needs a mapping)",
+    )
+    importing.add_argument(
+        "--format", choices=("csv", "ndjson"), help="(default: by the file's name)"
+    )
+    importing.add_argument(
+        "--quarantine",
+        type=Path,
+        metavar="FILE",
+        help="write the rows that were set aside here, as CSV or NDJSON by its name",
+    )
+    importing.add_argument("--json", action="store_true", help="print the result as JSON")
+    importing.set_defaults(run=_import)
+    exporting = commands.add_parser(
+        "export", help="export all projects", description="Export all projects, oldest first."
+    )
+    exporting.add_argument("--format", choices=("ndjson", "csv"), default="ndjson")
+    exporting.add_argument(
+        "--output", type=Path, metavar="FILE", help="write here (default: standard output)"
+    )
+    exporting.set_defaults(run=_export)
+
+
+def _add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    schema = commands.add_parser("schema", help="look at the schema that rules")
+    actions = schema.add_subparsers(metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="print the active schema as JSON")
+    show.set_defaults(run=_show_schema)
+    doctor = commands.add_parser(
+        "doctor",
+        help="check settings, file, disk and ontology, and say what to do",
+        description="Check settings, file, disk, address and ontology; for each that is not well, "
+        "say what to do.",
+    )
+    doctor.set_defaults(run=_doctor)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
+    return int(text)
+
+
+def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli import serving
+
+    if parsed.check_config:
+        sys.stdout.write("The settings are sound.\n")
+        return DONE
+    serving.serve(settings)
+    return DONE
+
+
+def _demo(settings: Settings, parsed: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli import serving
+
+    serving.demo(settings, projects=parsed.projects, seed=parsed.seed)
+    return DONE
+
+
+def _ontology_server(_: Settings, parsed: argparse.Namespace) -> int:
+    from spawn.entrypoints import ontology_server
+
+    sys.stderr.write(f"ontology server on http://{parsed.host}:{parsed.port}\n")
+    ontology_server.serve(parsed.host, parsed.port, parsed.directory)
+    return DONE
+
+
+def _import(settings: Settings, parsed: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.transfer import Order, import_file
+
+    order = Order(
+        path=parsed.file,
+        file_format=parsed.format,
+        mapping=parsed.mapping,
+        quarantine=parsed.quarantine,
+        as_json=parsed.json,
+    )
+    asyncio.run(import_file(settings, order))
+    return DONE
+
+
+def _export(settings: Settings, parsed: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.transfer import export_projects
+
+    asyncio.run(export_projects(settings, parsed.format, parsed.output))
+    return DONE
+
+
+def _show_schema(settings: Settings, _: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.transfer import show_schema
+
+    asyncio.run(show_schema(settings))
+    return DONE
+
+
+def _doctor(settings: Settings, _: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.doctor import examine
+
+    return DONE if asyncio.run(examine(settings)) else FAILED

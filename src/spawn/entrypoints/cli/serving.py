@@ -1,0 +1,130 @@
+"""Commands that serve: they leave word beside the file of where it is served."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from spawn.application.portfolio import SOURCE, seed_id, seed_portfolio
+from spawn.domain.errors import NotFound
+from spawn.domain.principal import Principal
+from spawn.domain.project import ExternalRef, reference_id
+from spawn.entrypoints.compose import Composition
+from spawn.entrypoints.http import server
+from spawn.entrypoints.settings import Settings
+
+SEEDER: Final = Principal(id="demo")
+_SUFFIX: Final = ".serving"
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """Where a file is served; left behind by a crash, it is merely out of date."""
+
+    url: str
+
+
+def serving_path(settings: Settings) -> Path | None:
+    """The file that says where the store's file is served; None where there is no file."""
+    if settings.data_path is None:
+        return None
+    from spawn.adapters.registry import duckdb_path
+
+    database = duckdb_path(settings.storage_url)
+    return database.with_name(database.name + _SUFFIX)
+
+
+def known_address(settings: Settings) -> str | None:
+    """The address that whoever has the file open says it serves it at."""
+    path = serving_path(settings)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Serving).url
+    except msgspec.DecodeError:
+        return None
+
+
+class _Word:
+    """The word left beside the file; taken back only by who left it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = serving_path(settings)
+        self._url = _reachable_url(settings)
+        self._left = False
+
+    def leave(self) -> None:
+        """Say where the file is served; only who has it open comes here."""
+        if self._path is not None:
+            self._path.write_bytes(msgspec.json.encode(Serving(self._url)))
+            self._left = True
+
+    def take_back(self) -> None:
+        """It is served no longer."""
+        if self._path is not None and self._left:
+            self._path.unlink(missing_ok=True)
+
+
+def _reachable_url(settings: Settings) -> str:
+    """Where a command on this machine reaches the service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to stop."""
+
+    async def nothing_more(_: Composition) -> None:
+        return
+
+    _run(settings, nothing_more)
+
+
+def demo(settings: Settings, *, projects: int, seed: int) -> None:
+    """Run the service with a sample portfolio, and say where to look."""
+
+    async def seed_and_tell(composition: Composition) -> None:
+        added = await _seed(composition, projects, seed)
+        sys.stdout.write(_where_to_look(settings, added, projects))
+        sys.stdout.flush()
+
+    _run(settings, seed_and_tell)
+
+
+def _run(settings: Settings, then: server.Prepare) -> None:
+    word = _Word(settings)
+
+    async def prepare(composition: Composition) -> None:
+        word.leave()
+        await then(composition)
+
+    try:
+        server.serve(settings, prepare)
+    finally:
+        word.take_back()
+
+
+async def _seed(composition: Composition, projects: int, seed: int) -> int:
+    """Write what is missing of the sample; looking for its last project is quick."""
+    if not projects:
+        return 0
+    last = reference_id(ExternalRef(source=SOURCE, id=seed_id(projects)))
+    try:
+        await composition.services.reads.get("external_ref", last)
+    except NotFound:
+        return await seed_portfolio(composition.services, SEEDER, projects=projects, seed=seed)
+    return 0
+
+
+def _where_to_look(settings: Settings, added: int, projects: int) -> str:
+    url = settings.base_url
+    sample = f"{added} sample projects were added" if added else f"{projects} sample projects"
+    return (
+        f"Spawn is at {url} ({sample}, {settings.storage_url}).\n"
+        f"  {url}/                        what there is\n"
+        f"  {url}/docs                    the API, to try\n"
+        f"  {url}/v1/ops/projects?status=OPERATION&sort=-total_amount&limit=5\n"
+        f"  {url}/v1/events               what happened\n"
+        f"  {url}/monitoring/health       how it is\n"
+        f"Ctrl-C ends it; the data {'stays' if settings.data_path else 'goes with it'}.\n"
+    )
