@@ -20,7 +20,7 @@ from spawn.domain.errors import (
     MalformedBody,
     NotFound,
     RegistryError,
-    Unavailable,
+    SpawnError,
 )
 from spawn.domain.query import Query
 from spawn.domain.schema.reading import (
@@ -193,7 +193,8 @@ async def _refresh_once(services: Services, schema_id: str, pin: Pin | None) -> 
     try:
         outcome = await refresh_schema(services, schema_id, pin)
         adopted = await adopt_if_empty(services, schema_id, pin)
-    except (NotFound, RegistryError, Unavailable, Conflict) as error:
+    except SpawnError as error:
+        # Whatever refuses now, the next round asks again.
         return Refreshed(Verdict.FAILED, error.detail)
     if adopted is None:
         return outcome
