@@ -1,0 +1,206 @@
+"""The command line: what it answers, how it ends, and that failures are one line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.product.service import Service, free_port
+
+from spawn.entrypoints.cli import main
+
+ROWS = "id,name,cost\nP1,Rio Verde,104.125\nP2,Dam,NA\n"
+MAPPING = {
+    "null": ["NA"],
+    "columns": [
+        {"attribute": "project_name", "column": "name"},
+        {"attribute": "total_amount", "column": "cost", "rounding": "half_even"},
+    ],
+    "key": {"source": "desk", "column": "id"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("URL", "STORAGE_URL", "ONTOLOGY_URL", "HOST", "PORT"):
+        monkeypatch.delenv(f"SPAWN_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "rows.csv").write_text(ROWS)
+    (tmp_path / "desk.mapping.json").write_text(json.dumps(MAPPING))
+    return tmp_path
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    running = Service(tmp_path, SPAWN_STORAGE_URL="memory://")
+    running.start()
+    monkeypatch.setenv("SPAWN_URL", running.url)
+    yield running
+    running.stop()
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for command in ("serve", "demo", "import", "export", "schema", "ontology-server", "doctor"):
+        assert command in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["sreve"], ["import"], ["export", "--format", "xml"], ["demo", "--seed", "x"]]
+)
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_sound_settings_can_be_checked_without_serving(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["serve", "--check-config"]) == 0
+    assert capsys.readouterr().out == "The settings are sound.\n"
+
+
+def test_a_misspelt_setting_ends_with_one_line_that_names_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_ULR", "memory://")
+    assert main(["serve", "--check-config"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("spawn: SPAWN_STORAGE_ULR")
+    assert said.count("\n") == 1
+
+
+def test_a_service_that_is_not_there_ends_with_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_URL", f"http://127.0.0.1:{free_port()}")
+    assert main(["export"]) == 3
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_a_store_in_memory_holds_nothing_to_open(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
+    assert main(["export"]) == 1
+    assert "set SPAWN_URL" in capsys.readouterr().err
+
+
+def test_files_that_are_missing_or_of_no_known_kind_are_named(
+    capsys: pytest.CaptureFixture[str], files: Path
+) -> None:
+    assert main(["import", "absent.csv"]) == 1
+    assert capsys.readouterr().err == "spawn: absent.csv: No such file or directory\n"
+    (files / "rows.txt").write_text(ROWS)
+    assert main(["import", "rows.txt"]) == 2
+    assert "--format" in capsys.readouterr().err
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("service")
+def test_a_file_is_imported_into_a_running_service_and_exported_again(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["import", "rows.csv", "--mapping", "desk.mapping.json"]
+    assert main([*arguments, "--quarantine", "aside.csv"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "2 rows: 1 accepted, 0 unchanged, 1 quarantined (missing 1); 0 with warnings\n"
+    )
+    assert (files / "aside.csv").read_text().splitlines()[1].startswith("3,cost: is required")
+    # By its stored name, and by its file again: neither changes anything.
+    for mapping in ("desk", "desk.mapping.json"):
+        assert main(["import", "rows.csv", "--mapping", mapping, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["unchanged"] == 1
+    assert main(["export"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["total_amount"] == "104.12"
+    assert main(["export", "--format", "csv", "--output", "all.csv"]) == 0
+    header, row = (files / "all.csv").read_text().splitlines()
+    assert header.startswith("project_id,version,project_name,total_amount,")
+    assert ",Rio Verde,104.12,USD,PROPOSED," in row
+    assert not (files / "all.csv.part").exists()
+    assert main(["schema", "show"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema_id"] == "project_schema"
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("service")
+def test_what_the_service_refuses_is_told_in_one_line(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", "rows.csv", "--mapping", "absent"]) == 1
+    assert "no mapping 'absent'" in capsys.readouterr().err
+    (files / "bad.json").write_text('{"columns": []}')
+    assert main(["import", "rows.csv", "--mapping", "bad.json"]) == 1
+    assert "/columns" in capsys.readouterr().err
+    (files / "other.csv").write_text("a,b\n1,2\n")
+    assert main(["import", "other.csv", "--mapping", "desk.mapping.json"]) == 1
+    said = capsys.readouterr().err
+    assert "the import has failed: " in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("service")
+def test_an_output_that_is_closed_early_is_no_fault(tmp_path: Path) -> None:
+    rows = tmp_path / "many.ndjson"
+    row = json.dumps({"project_name": "A", "total_amount": "1.00", "description": "d" * 500})
+    rows.write_text((row + "\n") * 600)
+    assert main(["import", "many.ndjson"]) == 0
+    command = [sys.executable, "-m", "spawn.entrypoints.cli", "export"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as exporting:
+        assert exporting.stdout is not None
+        assert exporting.stderr is not None
+        assert json.loads(exporting.stdout.readline())["project_name"] == "A"
+        exporting.stdout.close()
+        assert exporting.stderr.read() == b""
+
+
+def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
+    monkeypatch.setenv("SPAWN_PORT", str(free_port()))
+    monkeypatch.setenv("SPAWN_ONTOLOGY_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("SPAWN_ONTOLOGY_TIMEOUT_S", "1")
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in said if not line.startswith(" ")] == [
+        ["ok", "settings"],
+        ["ok", "disk"],
+        ["warn", "store"],
+        ["ok", "address"],
+        ["warn", "ontology"],
+    ]
+    assert any("SPAWN_ONTOLOGY_URL" in line for line in said if line.startswith(" "))
+
+
+def test_the_doctor_fails_where_the_service_could_not_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/file/spawn.duckdb")
+    monkeypatch.setenv("SPAWN_PORT", str(free_port()))
+    assert main(["doctor"]) == 1
+    assert "FAIL  disk" in capsys.readouterr().out
+
+
+@pytest.mark.real
+def test_the_doctor_finds_the_service_that_runs(
+    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
+    monkeypatch.setenv("SPAWN_PORT", str(service.port))
+    assert main(["doctor"]) == 0
+    assert f"Spawn runs at http://127.0.0.1:{service.port}" in capsys.readouterr().out
