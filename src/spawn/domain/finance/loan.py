@@ -33,6 +33,7 @@ Profile = Literal["annuity", "straight_line", "bullet", "balloon", "custom", "sc
 Grace = Literal["interest_only", "capitalised"]
 _MAX_MINOR_UNITS = 6
 _DECIMAL_DIGITS = 60
+_LOWEST_RATE = -0.9
 
 
 class LoanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +118,21 @@ def accrual_fractions(
     )
 
 
+def period_rates(annual: Sequence[float], accruals: Sequence[float]) -> tuple[float, ...]:
+    """Rates for whole periods, annual rate times accrual fraction.
+
+    Raises:
+        InvalidInput: a rate so negative that a period would destroy the balance.
+    """
+    rates = tuple(rate * tau for rate, tau in zip(annual, accruals, strict=True))
+    check = Checker()
+    for index, rate in enumerate(rates):
+        if rate < _LOWEST_RATE:
+            check.refuse(f"/annual_rates/{index}", "out_of_range", "is too negative for its period")
+    check.done()
+    return rates
+
+
 def loan_schedule(terms: LoanTerms) -> LoanSchedule:
     """The schedule of a loan.
 
@@ -132,7 +148,7 @@ def loan_schedule(terms: LoanTerms) -> LoanSchedule:
     periods = len(accruals)
     _check_terms(terms, periods)
     annual = per_period(terms.annual_rates, periods)
-    rates = [rate * tau for rate, tau in zip(annual, accruals, strict=True)]
+    rates = period_rates(annual, accruals)
     balloon = terms.balloon + terms.balloon_share * terms.principal
     owed = _after_grace(terms, rates)
     principal = _principal(terms, rates, owed, balloon)
@@ -208,16 +224,20 @@ def _check_shares(check: Checker, shares: tuple[float, ...] | None, periods: int
         check.refuse("/custom_shares", "wrong_sum", "must sum to 1")
 
 
-def _after_grace(terms: LoanTerms, rates: list[float]) -> float:
+def _after_grace(terms: LoanTerms, rates: tuple[float, ...]) -> float:
     """The balance when repayment begins."""
     owed = terms.principal
     if terms.grace == "capitalised":
         for rate in rates[: terms.grace_periods]:
             owed *= 1.0 + rate
+    if not owed <= MAX_AMOUNT:
+        raise InvalidInput.at("/grace_periods", "overflow", "capitalises beyond the bound")
     return owed
 
 
-def _principal(terms: LoanTerms, rates: list[float], owed: float, balloon: float) -> list[float]:
+def _principal(
+    terms: LoanTerms, rates: tuple[float, ...], owed: float, balloon: float
+) -> list[float]:
     """Scheduled principal of each period; the last one also carries the balloon."""
     grace = terms.grace_periods
     live = rates[grace:]
@@ -243,7 +263,9 @@ def _custom(shares: tuple[float, ...], grace: int, amount: float) -> list[float]
     return [share * amount for share in shares[grace:]]
 
 
-def _shaped(shape: list[float], rates: list[float], owed: float, balloon: float) -> list[float]:
+def _shaped(
+    shape: list[float], rates: tuple[float, ...], owed: float, balloon: float
+) -> list[float]:
     """Principal such that each payment, balloon aside, is proportional to `shape`."""
     discount, worth = 1.0, 0.0
     for part, rate in zip(shape, rates, strict=True):
@@ -252,11 +274,13 @@ def _shaped(shape: list[float], rates: list[float], owed: float, balloon: float)
     if worth <= 0.0:
         raise InvalidInput.at("/cfads", "no_cash", "has no cash after the grace")
     factor = (owed - balloon * discount) / worth
-    paid, balance = [], owed
-    for part, rate in zip(shape, rates, strict=True):
-        paid.append(factor * part - balance * rate)
-        balance -= paid[-1]
-    return paid
+    # Backwards, each step divides an error by 1 + rate; forwards it would multiply it.
+    balances = [balloon]
+    for part, rate in zip(reversed(shape), reversed(rates), strict=True):
+        balances.append((balances[-1] + factor * part) / (1.0 + rate))
+    balances[0], balances[-1] = 0.0, owed
+    balances.reverse()
+    return [before - after for before, after in pairwise(balances)]
 
 
 def _rows(

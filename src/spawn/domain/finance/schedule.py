@@ -187,6 +187,8 @@ def payment_schedule(terms: ScheduleTerms) -> PaymentSchedule:
             adjusted.append(moved)
         else:
             merged.append(f"the period that ends on {day} has no business day and was merged")
+            if len(kept) > 1:  # the earlier date gives way, so that the term keeps its end
+                kept[-1] = day
     if len(adjusted) == 1:
         raise InvalidInput.at("/end", "empty", "no period remains after business-day adjustment")
     return PaymentSchedule(

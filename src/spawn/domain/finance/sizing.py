@@ -12,7 +12,7 @@ when the debt is a share of cost.
 """
 
 from datetime import date
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -137,13 +137,16 @@ def _principal(frame: Frame, debt: float, capacity: float | None) -> list[float]
     grace, tenor = frame.case.grace_periods, frame.tenor
     if frame.case.repayment == "straight_line":
         paid = [(debt - frame.case.balloon) / (tenor - grace)] * (tenor - grace)
-    else:
-        plan, paid, balance = _plan(frame, capacity), [], debt
-        for t, unit in enumerate(plan.unit, start=grace):
-            paid.append(unit * (debt - plan.base) - balance * frame.rates[t])
-            balance -= paid[-1]
-    paid[-1] = debt - sum(paid[:-1])
-    return [0.0] * grace + paid
+        paid[-1] = debt - sum(paid[:-1])
+        return [0.0] * grace + paid
+    plan = _plan(frame, capacity)
+    # Backwards, each step divides an error by 1 + rate; forwards it would multiply it.
+    balances = [frame.case.balloon]
+    for unit, rate in zip(reversed(plan.unit), reversed(frame.rates), strict=False):
+        balances.append((balances[-1] + unit * (debt - plan.base)) / (1.0 + rate))
+    balances[0], balances[-1] = 0.0, debt
+    balances.reverse()
+    return [0.0] * grace + [before - after for before, after in pairwise(balances)]
 
 
 def _service(frame: Frame, debt: float, capacity: float | None) -> list[float]:

@@ -17,7 +17,7 @@ from spawn.domain.finance.bounds import (
     per_period,
 )
 from spawn.domain.finance.daycount import DayCount, parse_day_count
-from spawn.domain.finance.loan import accrual_fractions
+from spawn.domain.finance.loan import accrual_fractions, period_rates
 
 CapBasis = Literal["fixed_point", "pre_estimate"]
 Repayment = Literal["sculpted", "annuity", "straight_line"]
@@ -95,7 +95,7 @@ def resolve(case: SizingCase) -> Frame:
     accruals, rule = _timing(case, tenor)
     _check_figures(case, tenor)
     annual = per_period(case.annual_rates, tenor)
-    rates = tuple(rate * tau for rate, tau in zip(annual, accruals, strict=True))
+    rates = period_rates(annual, accruals)
     factors = tuple(accumulate((1.0 / (1.0 + rate) for rate in rates), mul))
     targets = per_period(case.target_dscr if case.target_dscr is not None else 1.0, tenor)
     project = case.project_cash_flow if case.project_cash_flow is not None else case.cfads

@@ -1,0 +1,64 @@
+"""The spreadsheet's level-payment functions."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.domain.finance.refusals import refused
+
+from spawn.domain.finance.annuity import Due, cumipmt, cumprinc, ipmt, pmt, ppmt
+
+pytestmark = pytest.mark.core
+
+rates = st.floats(-0.02, 0.3).filter(lambda rate: rate == 0.0 or abs(rate) > 1e-6)
+
+
+ends: Due = 0
+begins: Due = 1
+
+
+@given(rates, st.integers(1, 60), st.floats(1.0, 1e9), st.sampled_from([ends, begins]))
+def test_payments_repay_the_loan_and_split_into_interest_and_principal(
+    rate: float, periods: int, loan: float, due: Due
+) -> None:
+    payment = pmt(rate, periods, loan, 0.0, due)
+    parts = [ppmt(rate, k, periods, loan, 0.0, due) for k in range(1, periods + 1)]
+    interest = [ipmt(rate, k, periods, loan, 0.0, due) for k in range(1, periods + 1)]
+    assert math.fsum(parts) == pytest.approx(-loan, rel=1e-8)
+    assert [i + p for i, p in zip(interest, parts, strict=True)] == pytest.approx(
+        [payment] * periods, rel=1e-12
+    )
+    assert cumipmt(rate, periods, loan, 1, periods, due) == pytest.approx(
+        math.fsum(interest), rel=1e-9, abs=1e-9 * loan
+    )
+    assert cumprinc(rate, periods, loan, 1, periods, due) == pytest.approx(-loan, rel=1e-8)
+
+
+def test_a_rate_of_zero_divides_the_loan_evenly() -> None:
+    assert pmt(0.0, 10, 1000.0) == -100.0
+    assert pmt(1e-12, 10, 1000.0) == pytest.approx(-100.0, rel=1e-10)
+    assert ipmt(0.0, 3, 10, 1000.0) == 0.0
+
+
+def test_a_balloon_is_a_future_value() -> None:
+    payment = pmt(0.05, 4, 1000.0, -400.0)
+    balance = 1000.0
+    for _ in range(4):
+        balance = balance * 1.05 + payment
+    assert balance == pytest.approx(400.0, rel=1e-12)
+
+
+def test_a_very_long_loan_pays_little_more_than_interest_and_does_not_overflow() -> None:
+    assert pmt(0.2, 2400, 1000.0) == pytest.approx(-200.0, rel=1e-12)
+
+
+def test_what_cannot_be_computed_is_refused() -> None:
+    assert refused(lambda: pmt(-1.0, 0, math.nan)) == {
+        "/rate_per_period": "out_of_range",
+        "/periods": "out_of_range",
+        "/pv": "out_of_range",
+    }
+    assert refused(lambda: ipmt(0.1, 11, 10, 1.0)) == {"/period": "out_of_range"}
+    assert refused(lambda: cumipmt(0.1, 10, 1.0, 5, 4)) == {"/last": "out_of_range"}
+    assert refused(lambda: pmt(9.0, 2400, 1.0)) == {"/rate_per_period": "overflow"}

@@ -1,0 +1,124 @@
+"""Day counts beyond the oracle cases."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.domain.finance.refusals import refused
+
+from spawn.domain.finance.daycount import (
+    AccrualPeriod,
+    DayCount,
+    add_months,
+    count_days,
+    parse_day_count,
+    year_fraction,
+)
+
+pytestmark = pytest.mark.core
+
+days = st.dates(date(1990, 1, 1), date(2090, 12, 31))
+
+
+def period(start: date, end: date) -> AccrualPeriod:
+    return AccrualPeriod(start=start, end=end)
+
+
+def test_30e_360_isda_keeps_the_last_of_february_at_maturity_alone() -> None:
+    start, end = date(2023, 8, 31), date(2024, 2, 29)
+    inner = AccrualPeriod(start=start, end=end, maturity=date(2030, 2, 28))
+    last = AccrualPeriod(start=start, end=end, maturity=end)
+    assert count_days("30E/360 ISDA", inner).days == 180
+    assert count_days("30E/360 ISDA", last).days == 179
+
+
+def test_icma_splits_a_long_period_over_its_notional_periods() -> None:
+    # Rule 251, a long first period: one whole half-year, and a part of the half-year before.
+    first = AccrualPeriod(
+        start=date(2002, 8, 15),
+        end=date(2003, 7, 15),
+        reference_start=date(2003, 1, 15),
+        reference_end=date(2003, 7, 15),
+        frequency=2,
+    )
+    assert count_days("ACT/ACT ICMA", first).year_fraction == pytest.approx(
+        0.5 + 153 / (2 * 184), abs=1e-15
+    )
+
+
+def test_icma_reads_the_frequency_off_its_reference_period() -> None:
+    stub = AccrualPeriod(
+        start=date(1999, 2, 1),
+        end=date(1999, 7, 1),
+        reference_start=date(1998, 7, 1),
+        reference_end=date(1999, 7, 1),
+    )
+    assert count_days("ACT/ACT ICMA", stub).year_fraction == pytest.approx(150 / 365, abs=1e-15)
+
+
+@given(days, days, st.sampled_from(sorted(set(DayCount) - {DayCount.ACT_ACT_ICMA})))
+def test_fractions_are_near_the_calendar_and_never_negative(
+    one: date, other: date, convention: DayCount
+) -> None:
+    start, end = min(one, other), max(one, other)
+    fraction = year_fraction(convention, start, end)
+    calendar = (end - start).days / 365.25
+    assert fraction >= 0.0 or (start, end) == (end, start) or (end - start).days < 3
+    assert fraction == pytest.approx(calendar, rel=0.016, abs=0.01)
+
+
+@given(days, st.integers(1, 4000), st.integers(1, 4000))
+def test_actual_day_counts_add_up_over_a_split_period(start: date, one: int, more: int) -> None:
+    middle, end = start + timedelta(one), start + timedelta(one + more)
+    for convention in (DayCount.ACT_360, DayCount.ACT_365F, DayCount.ACT_ACT_ISDA):
+        parts = year_fraction(convention, start, middle) + year_fraction(convention, middle, end)
+        assert parts == pytest.approx(year_fraction(convention, start, end), abs=1e-12)
+
+
+@given(days, st.integers(-1200, 1200))
+def test_adding_months_keeps_the_day_or_the_end_of_the_month(day: date, months: int) -> None:
+    moved = add_months(day, months)
+    assert (moved.year * 12 + moved.month) - (day.year * 12 + day.month) == months
+    assert moved.day == day.day or (moved + timedelta(1)).day == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "convention"),
+    [
+        ("act/360", DayCount.ACT_360),
+        ("ACT/365 (Fixed)", DayCount.ACT_365F),
+        ("30/360 Bond Basis", DayCount.THIRTY_360),
+        ("30e/360", DayCount.THIRTY_E_360),
+        ("30u_360", DayCount.THIRTY_U_360),
+        ("Actual/Actual ICMA", DayCount.ACT_ACT_ICMA),
+        *[(convention.value, convention) for convention in DayCount],
+    ],
+)
+def test_conventions_go_by_their_usual_names(text: str, convention: DayCount) -> None:
+    assert parse_day_count(text) is convention
+
+
+def test_what_cannot_be_counted_is_refused() -> None:
+    one, two = date(2026, 1, 1), date(2026, 7, 1)
+    assert refused(lambda: parse_day_count("ACT/364")) == {"/day_count": "unknown_day_count"}
+    assert refused(lambda: count_days("ACT/360", period(two, one))) == {"/end": "before_start"}
+    assert refused(lambda: count_days("ACT/ACT ICMA", period(one, two))) == {
+        "/frequency": "required"
+    }
+    half = AccrualPeriod(start=one, end=two, reference_start=one, frequency=2)
+    assert refused(lambda: count_days("ACT/ACT ICMA", half)) == {"/reference_end": "incomplete"}
+    odd = AccrualPeriod(start=one, end=two, frequency=5)
+    assert refused(lambda: count_days("ACT/ACT ICMA", odd)) == {"/frequency": "out_of_range"}
+    empty = AccrualPeriod(start=one, end=two, reference_start=one, reference_end=one, frequency=1)
+    assert refused(lambda: count_days("ACT/ACT ICMA", empty)) == {
+        "/reference_end": "not_increasing"
+    }
+    long = AccrualPeriod(
+        start=date(1500, 1, 1),
+        end=date(4000, 1, 1),
+        reference_start=one,
+        reference_end=two,
+        frequency=12,
+    )
+    assert refused(lambda: count_days("ACT/ACT ICMA", long)) == {"/end": "out_of_range"}

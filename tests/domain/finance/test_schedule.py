@@ -1,0 +1,202 @@
+"""Payment schedules: stubs, month ends and business days."""
+
+from datetime import date
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.domain.finance.refusals import refused
+
+from spawn.domain.finance.daycount import is_month_end
+from spawn.domain.finance.schedule import (
+    BusinessCalendar,
+    BusinessDayRule,
+    Frequency,
+    ScheduleTerms,
+    Stub,
+    adjust,
+    easter_sunday,
+    payment_schedule,
+    period_days,
+)
+
+pytestmark = pytest.mark.core
+
+TARGET = BusinessCalendar(base="target")
+
+
+def schedule(start: date, end: date, stub: Stub = "short_back") -> list[date]:
+    terms = ScheduleTerms(start=start, end=end, frequency=Frequency.QUARTERLY, stub=stub)
+    return list(payment_schedule(terms).dates)
+
+
+@pytest.mark.parametrize(
+    ("stub", "inner"),
+    [
+        ("short_back", [date(2026, 4, 15), date(2026, 7, 15), date(2026, 10, 15)]),
+        ("long_back", [date(2026, 4, 15), date(2026, 7, 15)]),
+        ("short_front", [date(2026, 2, 20), date(2026, 5, 20), date(2026, 8, 20)]),
+        ("long_front", [date(2026, 5, 20), date(2026, 8, 20)]),
+    ],
+)
+def test_the_odd_period_stands_where_the_terms_put_it(stub: Stub, inner: list[date]) -> None:
+    start, end = date(2026, 1, 15), date(2026, 11, 20)
+    assert schedule(start, end, stub) == [start, *inner, end]
+    terms = ScheduleTerms(start=start, end=end, frequency=Frequency.QUARTERLY, stub=stub)
+    odd = len(inner) + 1 if stub.endswith("back") else 1
+    assert payment_schedule(terms).stubs == (odd,)
+
+
+def test_a_period_shorter_than_one_interval_is_a_single_stub() -> None:
+    for stub in ("short_back", "long_back", "short_front", "long_front"):
+        assert len(schedule(date(2026, 1, 15), date(2026, 2, 1), stub)) == 2
+
+
+def test_a_regular_schedule_has_no_stub_and_returns_to_the_thirty_first() -> None:
+    dates = schedule(date(2025, 8, 31), date(2027, 8, 31))
+    assert dates[2] == date(2026, 2, 28)
+    assert dates[4] == date(2026, 8, 31)
+    terms = ScheduleTerms(
+        start=dates[0], end=dates[-1], frequency=Frequency.QUARTERLY, stub="long_front"
+    )
+    assert payment_schedule(terms).stubs == ()
+
+
+def test_month_ends_stay_month_ends_when_the_terms_keep_them() -> None:
+    terms = ScheduleTerms(
+        start=date(2025, 2, 28),
+        end=date(2028, 2, 29),
+        frequency=Frequency.MONTHLY,
+        end_of_month=True,
+    )
+    assert all(is_month_end(day) for day in payment_schedule(terms).dates)
+
+
+@pytest.mark.parametrize(
+    ("rule", "moved"),
+    [
+        (BusinessDayRule.UNADJUSTED, date(2027, 1, 31)),
+        (BusinessDayRule.FOLLOWING, date(2027, 2, 1)),
+        (BusinessDayRule.MODIFIED_FOLLOWING, date(2027, 1, 29)),
+        (BusinessDayRule.PRECEDING, date(2027, 1, 29)),
+        (BusinessDayRule.MODIFIED_PRECEDING, date(2027, 1, 29)),
+    ],
+)
+def test_a_sunday_at_the_end_of_january(rule: BusinessDayRule, moved: date) -> None:
+    assert adjust(date(2027, 1, 31), rule, TARGET) == moved
+
+
+def test_modified_preceding_does_not_leave_the_month_backwards() -> None:
+    first = date(2026, 8, 1)  # a Saturday
+    assert adjust(first, BusinessDayRule.PRECEDING, TARGET) == date(2026, 7, 31)
+    assert adjust(first, BusinessDayRule.MODIFIED_PRECEDING, TARGET) == date(2026, 8, 3)
+
+
+def test_target_closes_on_its_holidays() -> None:
+    closed = [
+        date(2026, 1, 1),
+        date(2026, 4, 3),
+        date(2026, 4, 6),
+        date(2026, 5, 1),
+        date(2026, 12, 25),
+        date(2025, 12, 26),
+        date(1999, 12, 31),
+        date(2001, 12, 31),
+    ]
+    assert not any(TARGET.is_business_day(day) for day in closed)
+    assert all(
+        TARGET.is_business_day(day)
+        for day in (date(1999, 4, 2), date(2026, 5, 14), date(2027, 12, 31), date(2026, 10, 26))
+    )
+
+
+def test_easter_falls_where_the_tables_have_it() -> None:
+    tables = {1818: (3, 22), 1943: (4, 25), 2000: (4, 23), 2024: (3, 31), 2038: (4, 25)}
+    assert {year: easter_sunday(year) for year in tables} == {
+        year: date(year, *day) for year, day in tables.items()
+    }
+
+
+def test_a_user_calendar_has_its_own_weekend_and_holidays() -> None:
+    gulf = BusinessCalendar(base="weekends", weekend=(4, 5), holidays=frozenset({date(2026, 7, 5)}))
+    assert adjust(date(2026, 7, 3), BusinessDayRule.FOLLOWING, gulf) == date(2026, 7, 6)
+
+
+def test_periods_that_fall_on_one_business_day_merge_with_a_warning() -> None:
+    terms = ScheduleTerms(
+        start=date(2026, 1, 30),
+        end=date(2026, 5, 31),
+        frequency=Frequency.MONTHLY,
+        stub="short_back",
+        rule=BusinessDayRule.PRECEDING,
+        calendar=BusinessCalendar(
+            base="weekends", holidays=frozenset(date(2026, 5, day) for day in range(1, 32))
+        ),
+    )
+    found = payment_schedule(terms)
+    assert found.dates[-2:] == (date(2026, 3, 30), date(2026, 4, 30))
+    assert found.unadjusted[-1] == date(2026, 5, 31)
+    assert len(found.warnings) == 2
+
+
+@given(
+    st.dates(date(1999, 1, 1), date(2040, 1, 1)),
+    st.integers(1, 12_000),
+    st.sampled_from(Frequency),
+    st.sampled_from(["short_back", "long_back", "short_front", "long_front"]),
+    st.sampled_from(BusinessDayRule),
+    st.booleans(),
+)
+@settings(max_examples=100)
+def test_dates_increase_are_business_days_and_cover_the_term(
+    start: date,
+    length: int,
+    frequency: Frequency,
+    stub: Stub,
+    rule: BusinessDayRule,
+    end_of_month: bool,  # noqa: FBT001 - hypothesis passes by position
+) -> None:
+    end = date.fromordinal(start.toordinal() + length + 10)
+    found = payment_schedule(
+        ScheduleTerms(
+            start=start,
+            end=end,
+            frequency=frequency,
+            stub=stub,
+            end_of_month=end_of_month,
+            rule=rule,
+            calendar=TARGET,
+        )
+    )
+    assert all(before < after for before, after in pairwise(found.dates))
+    assert (found.unadjusted[0], found.unadjusted[-1]) == (start, end)
+    if rule is not BusinessDayRule.UNADJUSTED:
+        assert all(map(TARGET.is_business_day, found.dates))
+    longest = 2 if stub.startswith("long") else 1
+    assert max(period_days(found.unadjusted)) <= 31 * frequency.months * longest + 3
+
+
+def test_what_cannot_be_scheduled_is_refused() -> None:
+    one, two = date(2026, 1, 1), date(2026, 7, 1)
+    assert refused(lambda: schedule(two, one)) == {"/end": "not_increasing"}
+    assert refused(lambda: schedule(one, one)) == {"/end": "not_increasing"}
+    assert refused(lambda: schedule(one, date(2700, 1, 1))) == {"/end": "too_many_periods"}
+    assert refused(lambda: schedule(date(900, 1, 1), date(905, 1, 1))) == {
+        "/start": "out_of_range",
+        "/end": "out_of_range",
+    }
+    closed = BusinessCalendar(base="weekends", weekend=(0, 1, 2, 3, 4, 5, 6))
+    terms = ScheduleTerms(start=one, end=two, frequency=Frequency.ANNUAL, calendar=closed)
+    assert refused(lambda: payment_schedule(terms)) == {"/calendar/weekend": "out_of_range"}
+    shut = BusinessCalendar(
+        holidays=frozenset(date.fromordinal(one.toordinal() + k) for k in range(400))
+    )
+    terms = ScheduleTerms(
+        start=one,
+        end=two,
+        frequency=Frequency.ANNUAL,
+        calendar=shut,
+        rule=BusinessDayRule.FOLLOWING,
+    )
+    assert refused(lambda: payment_schedule(terms)) == {"/calendar": "no_business_day"}
