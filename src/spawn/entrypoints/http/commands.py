@@ -10,7 +10,7 @@ from spawn.domain.project import Project
 from spawn.entrypoints.http.problems import Refusal
 from spawn.entrypoints.http.reply import Reply
 from spawn.entrypoints.http.request import StrictRequest, fingerprint
-from spawn.entrypoints.http.wire import matches
+from spawn.entrypoints.http.wire import check_tags, matches
 
 Render = Callable[[Stored[Project]], Reply]
 
@@ -60,6 +60,7 @@ def required_match(request: StrictRequest) -> str:
     header = request.field(b"if-match")
     if not header:
         raise Refusal("precondition_required", "Send the ETag you decided on in If-Match.")
+    check_tags("If-Match", header)
     return header
 
 

@@ -10,11 +10,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     A body must be whole within `body_timeout_s`, imports excepted: they may take long, but no
     pause between chunks may exceed `idle_timeout_s`. `concurrency` requests are served at once.
+    Header fields beyond `header_bytes` are answered 431; beyond `head_bytes` the client is cut off.
     """
 
     body_bytes: int = 1024 * 1024
     header_bytes: int = 16 * 1024
     header_count: int = 64
+    head_bytes: int = 128 * 1024
     path_bytes: int = 2048
     body_timeout_s: float = 20.0
     idle_timeout_s: float = 10.0

@@ -36,6 +36,9 @@ COMMON_PROBLEMS: Final = (
 )
 """What any operation can answer with."""
 
+_WITHOUT_EXAMPLES: Final = frozenset({"application/x-ndjson"})
+"""Tools take an example for one JSON value, which lines of JSON are not."""
+
 Json = dict[str, Any]
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
@@ -128,10 +131,12 @@ def _schema_ref(schema: str | Json) -> Json:
 
 
 def _body(body: Body) -> Json:
-    media: Json = {"schema": _schema_ref(body.schema)}
-    if body.example is not None:
-        media["examples"] = {"typical": {"value": body.example}}
-    return {"required": body.required, "content": dict.fromkeys(body.media_types, media)}
+    content: Json = {}
+    for media_type in body.media_types:
+        content[media_type] = {"schema": _schema_ref(body.schema)}
+        if body.example is not None and media_type not in _WITHOUT_EXAMPLES:
+            content[media_type]["examples"] = {"typical": {"value": body.example}}
+    return {"required": body.required, "content": content}
 
 
 def _success(answer: Success) -> Json:

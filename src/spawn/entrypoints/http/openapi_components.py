@@ -215,7 +215,7 @@ SCHEMAS: Final[dict[str, Json]] = {
     ),
 }
 
-_TAG_PATTERN: Final = r'^(\*|"[0-9]{1,9}-[0-9]{1,15}-[0-9]{1,9}")$'
+_TAG_PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
 
 
 def _query(name: str, description: str, schema: Json, **more: Any) -> Json:
@@ -264,12 +264,14 @@ PARAMETERS: Final[dict[str, Json]] = {
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
     "After": _query(
-        "after", "The next of the page before.", {"type": "string", "maxLength": MAX_CURSOR}
+        "after",
+        "The next of the page before.",
+        {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_CURSOR}}}$"},
     ),
     "FeedAfter": _query(
         "after",
         "The next of the page before; absent for the beginning.",
-        {"type": "string", "maxLength": 64},
+        {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
     ),
     "EventTypes": _query(
         "type",

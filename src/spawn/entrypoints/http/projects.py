@@ -97,8 +97,9 @@ async def amend(request: StrictRequest) -> Reply:
     known, idempotency = await replayed(request, f"{PATH}/{project_id}", body, render)
     if known is not None:
         return known
-    version = await expected_version(request, KIND, project_id)
     attributes = (await services.conformance()).read(read_object(body), partial=True)
+    # RFC 9110, 13.2.1: what is wrong with the request itself comes before its preconditions.
+    version = await expected_version(request, KIND, project_id)
     with request.surface.span("amend_project"):
         outcome = await amend_project(
             services,
@@ -130,8 +131,8 @@ async def transition(request: StrictRequest) -> Reply:
     known, idempotency = await replayed(request, path, body, render)
     if known is not None:
         return known
-    version = await expected_version(request, KIND, project_id)
     to, reason, effective_on = _read_transition(read_object(body))
+    version = await expected_version(request, KIND, project_id)
     with request.surface.span("transition_project"):
         outcome = await transition_project(
             services,

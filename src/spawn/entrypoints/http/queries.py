@@ -24,12 +24,12 @@ MAX_SORTS: Final = 8
 MAX_FILTERS: Final = 32
 MAX_OPERANDS: Final = 500
 MAX_FIELDS: Final = 200
-MAX_CURSOR: Final = 4096
+MAX_CURSOR: Final = 2048
 _FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?:\[([a-z]+)\])?")
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
 _UNORDERED: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
-_BASE64: Final = re.compile(r"[A-Za-z0-9_-]{1,4096}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,10 +212,12 @@ def _tagged(value: Value | None) -> tuple[str, str]:
     """A value as type letter and text, so that it comes back as what it was."""
     if value is None:
         return ("n", "")
-    letter, write = _TAG[type(value)]
+    # Enumerations of texts (the status) go as texts.
+    letter, write = _TAG.get(type(value), _TEXT)
     return (letter, write(value))
 
 
+_TEXT: Final = ("s", str)
 _TAG: Final[Mapping[type, tuple[str, Callable[[Any], str]]]] = {
     bool: ("b", lambda value: "1" if value else ""),
     datetime: ("t", datetime.isoformat),
@@ -223,7 +225,6 @@ _TAG: Final[Mapping[type, tuple[str, Callable[[Any], str]]]] = {
     Decimal: ("d", str),
     int: ("i", str),
     float: ("f", float.hex),
-    str: ("s", str),
 }
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from spawn.entrypoints.http.surface import Surface
 
 JSON_TYPES: Final = frozenset({"application/json"})
-MAX_QUERY_BYTES: Final = 8192
+MAX_QUERY_BYTES: Final = 32 * 1024
+"""Room for 500 ids in one bulk get."""
+
 MAX_QUERY_PARAMETERS: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")

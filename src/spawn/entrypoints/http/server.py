@@ -57,7 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().data_received(data)
             if self._in_head:
                 self._head_bytes += len(data)
-                if self._head_bytes > 4 * self.limits.header_bytes:
+                if self._head_bytes > self.limits.head_bytes:
                     self._refuse(_TOO_LARGE)
         else:
             super().data_received(data)

@@ -15,11 +15,14 @@ from spawn.domain.change import Stored
 from spawn.domain.project import Project
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http.compression import SUFFIX
+from spawn.entrypoints.http.problems import Refusal
 from spawn.entrypoints.http.reply import Header, Reply, encode
 
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 ALWAYS_SHOWN: Final = ("project_id", "version")
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
+_ONE_TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_TAGS: Final = re.compile(rf"\*|{_ONE_TAG}(?:[ \t]*,[ \t]*{_ONE_TAG})*")
 _VERSION_EPOCH: Final = re.compile(r"(\d{1,18})-(\d{1,18})-\d{1,18}(?:-[A-Za-z0-9_-]+)?")
 V = TypeVar("V")
 
@@ -125,12 +128,27 @@ def content_tag(body: bytes) -> str:
     return f'"{base64.urlsafe_b64encode(digest).decode()}"'
 
 
+def check_tags(name: str, header: str) -> None:
+    """Let a list of entity tags, or `*`, pass.
+
+    Raises:
+        Refusal: 400, it is neither.
+    """
+    if _TAGS.fullmatch(header) is None:
+        raise Refusal("malformed_request", f'{name} is "*" or a list of quoted entity tags.')
+
+
 def none_match(header: str | None, tag: str) -> bool:
-    """Whether If-None-Match names this representation, so that 304 is the answer."""
+    """Whether If-None-Match names this representation, so that 304 is the answer.
+
+    Raises:
+        Refusal: 400, it is no list of entity tags.
+    """
     if header is None:
         return False
-    if header == tag or header.strip() == "*":
+    if header in {tag, "*"}:
         return True
+    check_tags("If-None-Match", header)
     plain = tag.strip('"')
     return any(found[2].removesuffix(SUFFIX) == plain for found in _TAG.finditer(header))
 

@@ -126,10 +126,12 @@ class Wrapper:
     ) -> None:
         """Refuse, answer for the application, or hand over to it."""
         headers = context.headers
+        method: str = scope["method"]
+        if method == "HEAD":
+            respond = _without_body(respond)
         accept_encoding = headers.get(b"accept-encoding")
         if accept_encoding is not None and takes_gzip(accept_encoding):
             respond = compressing(respond, self._limits.gzip_bytes)
-        method: str = scope["method"]
         reply = self._refusal(scope, headers)
         if reply is None and method == "OPTIONS":
             reply = self._options(scope, headers)
@@ -139,7 +141,7 @@ class Wrapper:
             await self._run(scope, receive, respond)
         elif method == "HEAD":
             as_get = cast("HTTPScope", {**scope, "method": "GET"})
-            await self._run(as_get, receive, _without_body(respond))
+            await self._run(as_get, receive, respond)
             scope["path_template"] = as_get.get("path_template", "")
         else:
             await self._run(scope, self._timed(scope["path"], receive), respond)

@@ -1,0 +1,320 @@
+"""What is malformed, hostile or too much is refused by name, and never breaks the service."""
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from spawn.entrypoints.http.limits import Limits
+from tests.http.conftest import WIND, Service, Start
+
+PROJECTS = "/v1/ops/projects"
+JSON = {"content-type": "application/json"}
+
+
+def body_with(member: bytes) -> bytes:
+    return b'{"project_name":"x","total_amount":"1",' + member + b"}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"project_name":"\xff\xfe","total_amount":"1"}',
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"x_a":' * 100_000 + b"1" + b"}" * 100_000,
+        body_with(b'"dscr":NaN'),
+        body_with(b'"dscr":Infinity'),
+        body_with(b'"project_name":"again"'),
+        body_with(b'"x_deep":{"a":1,"a":2}'),
+        body_with(b'"description":"a\\u0000b"'),
+        body_with(b'"description":"\\ud800"'),
+        body_with(b'"dscr":01'),
+        b"{} {}",
+        b"",
+        b"nothing",
+    ],
+)
+def test_malformed_body_is_400(client: httpx.Client, body: bytes) -> None:
+    answer = client.post(PROJECTS, content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body")
+
+
+@pytest.mark.parametrize(
+    ("member", "pointer"),
+    [
+        (b'"maturity_years":"5"', "/maturity_years"),
+        (b'"maturity_years":5.5', "/maturity_years"),
+        (b'"dscr":1e400', "/dscr"),
+        (b'"dscr":true', "/dscr"),
+        (b'"green_bond_eligible":"true"', "/green_bond_eligible"),
+        (b'"cod_date":"2026-02-30"', "/cod_date"),
+        (b'"currency_code":"XXX"', "/currency_code"),
+        (b'"version":7', "/version"),
+        (b'"created_at":"2026-01-01T00:00:00Z"', "/created_at"),
+        (b'"sponsors":[{"name":"a","share":"60"}]', "/sponsors"),
+        (b'"unknown":1', "/unknown"),
+        (b'"x_' + b"y" * 200 + b'":1', "/x_"),
+    ],
+)
+def test_wrong_value_is_422_at_its_pointer(
+    client: httpx.Client, member: bytes, pointer: str
+) -> None:
+    answer = client.post(PROJECTS, content=body_with(member), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert any(e["pointer"].startswith(pointer) for e in answer.json()["errors"]), answer.text
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "1E+400000", "-1", "1.005", "1e3", "", " 1"])
+def test_amount_outside_its_grammar_is_refused(client: httpx.Client, amount: str) -> None:
+    answer = client.post(PROJECTS, json={**WIND, "total_amount": amount})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/total_amount"
+
+
+def test_array_for_an_object_is_refused_at_the_root(client: httpx.Client) -> None:
+    answer = client.post(PROJECTS, content=b"[]", headers=JSON)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == ""
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/json; charset=latin-1", "application/xml", None],
+)
+def test_other_content_type_is_415(client: httpx.Client, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = client.post(PROJECTS, content=json.dumps(WIND).encode(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_compressed_body_is_415(client: httpx.Client) -> None:
+    headers = {**JSON, "content-encoding": "gzip"}
+    answer = client.post(PROJECTS, content=b"x", headers=headers)
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/json;q=0", "image/*"])
+def test_accept_that_excludes_json_is_406(client: httpx.Client, accept: str) -> None:
+    answer = client.get(PROJECTS, headers={"accept": accept})
+    assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "text/html, */*;q=0.1"])
+def test_accept_that_includes_json_is_served(client: httpx.Client, accept: str) -> None:
+    assert client.get(PROJECTS, headers={"accept": accept}).status_code == 200
+
+
+def test_unknown_path_and_method_are_problems(client: httpx.Client) -> None:
+    nowhere = client.get("/v1/nowhere")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+    wrong = client.delete(PROJECTS)
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+@pytest.mark.parametrize("header", ["{}", "1-0-0", '"a" "b"', ""])
+def test_condition_that_is_no_list_of_tags_is_refused(
+    client: httpx.Client, created: httpx.Response, header: str
+) -> None:
+    where = created.headers["location"]
+    read = client.get(where, headers={"if-none-match": header})
+    assert (read.status_code, read.json()["code"]) == (400, "malformed_request")
+    patched = client.patch(where, json={"dscr": 2}, headers={"if-match": header})
+    assert patched.status_code in {400, 428}
+
+
+def test_weak_tag_never_matches_a_change(client: httpx.Client, created: httpx.Response) -> None:
+    weak = f"W/{created.headers['etag']}"
+    answer = client.patch(created.headers["location"], json={"dscr": 2}, headers={"if-match": weak})
+    assert answer.status_code == 412
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\u00e9"])
+def test_idempotency_key_outside_its_grammar_is_refused(client: httpx.Client, key: str) -> None:
+    headers = {"idempotency-key": key.encode("latin-1")}
+    answer = client.post(PROJECTS, json=WIND, headers=headers)
+    assert answer.status_code == 422
+
+
+def test_query_string_that_is_not_utf8_is_400(client: httpx.Client) -> None:
+    for query in ("project_name=%ff", "project_name=%00", "project_name"):
+        answer = client.get(f"{PROJECTS}?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
+
+def test_body_over_a_mebibyte_is_413(client: httpx.Client) -> None:
+    body = {**WIND, "description": "x" * (1024 * 1024)}
+    answer = client.post(PROJECTS, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_chunked_body_over_a_mebibyte_is_413(client: httpx.Client) -> None:
+    def pieces() -> Any:
+        for _ in range(40):
+            yield b" " * 32_768
+
+    answer = client.post(PROJECTS, content=pieces(), headers=JSON)
+    assert answer.status_code == 413
+
+
+def request_head(service: Service, *fields: str, path: str = "/monitoring/live") -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode()
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_70_kb_header_is_431(service: Service) -> None:
+    fields = ("Host: localhost", "Connection: close", f"X-Large: {'x' * 70_000}")
+    answer = service.raw(request_head(service, *fields))
+    assert status_of(answer) == 431
+
+
+def test_17_kb_header_is_a_431_problem(client: httpx.Client) -> None:
+    answer = client.get("/monitoring/live", headers={"x-large": "x" * 17_000})
+    assert (answer.status_code, answer.json()["code"]) == (431, "headers_too_large")
+
+
+def test_too_many_headers_are_431(client: httpx.Client) -> None:
+    answer = client.get("/monitoring/live", headers={f"x-{n}": "1" for n in range(100)})
+    assert answer.status_code == 431
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (["Host: localhost"], 200),
+        (["Host: LOCALHOST:1234"], 200),
+        (["Host: [::1]:80"], 200),
+        ([], 400),
+        (["Host: localhost", "Host: localhost"], 400),
+        (["Host: localhost", "Host: evil.example"], 400),
+        (["Host: evil.example"], 421),
+        (["Host: localhost.evil.example"], 421),
+        (["Host: localhost:80x"], 421),
+    ],
+)
+def test_host_must_be_one_of_ours(service: Service, fields: list[str], status: int) -> None:
+    answer = service.raw(request_head(service, "Connection: close", *fields))
+    assert status_of(answer) == status
+
+
+def test_repeated_content_type_is_refused(service: Service) -> None:
+    head = b"\r\n".join(
+        [
+            b"POST /v1/ops/projects HTTP/1.1",
+            b"Host: localhost",
+            b"Content-Type: application/json",
+            b"Content-Type: text/plain",
+            b"Content-Length: 2",
+            b"Connection: close",
+            b"",
+            b"{}",
+        ]
+    )
+    assert status_of(service.raw(head)) == 400
+
+
+def test_slow_body_is_408(start: Start) -> None:
+    service = start(Limits(idle_timeout_s=0.05))
+    head = (
+        b"POST /v1/ops/projects HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    answer = service.raw(head, shut=False)
+    assert status_of(answer) == 408
+    assert b"request_timeout" in answer
+
+
+def test_body_that_dribbles_for_ever_is_408(start: Start) -> None:
+    service = start(Limits(idle_timeout_s=5.0, body_timeout_s=0.1))
+    head = (
+        b"POST /v1/ops/projects HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    assert status_of(service.raw(head, shut=False)) == 408
+
+
+def test_half_sent_head_is_closed(start: Start) -> None:
+    service = start(Limits(header_timeout_s=0.05))
+    answer = service.raw(b"GET /monitoring/live HTTP/1.1\r\nHost: loc", shut=False)
+    assert status_of(answer) == 408
+
+
+def test_silent_connection_is_closed(start: Start) -> None:
+    service = start(Limits(header_timeout_s=0.05))
+    assert service.raw(b"", shut=False) == b""
+
+
+def test_endless_head_is_cut_off(start: Start) -> None:
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
+        try:
+            for _ in range(64):
+                connection.sendall(b"a" * 4096)
+            answer = connection.recv(4096)
+        except (ConnectionResetError, BrokenPipeError):
+            answer = b"HTTP/1.1 431 "
+        assert status_of(answer) == 431
+
+
+def test_rate_limit_is_429_with_retry_after_but_monitoring_goes_on(start: Start) -> None:
+    service = start(rate_limit=1.0)
+    with service.client() as client:
+        statuses = [client.get("/v1/ops/projects").status_code for _ in range(4)]
+        refused = client.get("/v1/ops/projects")
+        assert statuses[:2] == [200, 200]
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get("/monitoring/live").status_code == 200
+
+
+def test_more_requests_than_fit_are_503_with_retry_after(start: Start) -> None:
+    service = start(Limits(concurrency=1, idle_timeout_s=5.0))
+
+    async def crowd() -> tuple[httpx.Response, httpx.Response]:
+        hold, release = asyncio.Event(), asyncio.Event()
+
+        async def slow_body() -> Any:
+            yield b"{"
+            hold.set()
+            await release.wait()
+            yield b"}"
+
+        async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+            held = asyncio.create_task(client.post(PROJECTS, content=slow_body(), headers=JSON))
+            await hold.wait()
+            # The first request is in the service once its body is being read: ask until then.
+            refused = await client.get(PROJECTS)
+            while refused.status_code == 200:
+                refused = await client.get(PROJECTS)
+            alive = await client.get("/monitoring/live")
+            release.set()
+            await held
+            return refused, alive
+
+    refused, alive = asyncio.run(crowd())
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert refused.headers["retry-after"] == "1"
+    assert alive.status_code == 200
+
+
+def test_fault_of_our_own_is_500_without_leaks(
+    service: Service, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise RuntimeError("select secret from /etc/passwd")
+
+    monkeypatch.setattr("spawn.entrypoints.http.projects.read_listing", broken)
+    answer = client.get(f"{PROJECTS}?limit=77")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert "RuntimeError" not in answer.text
+    assert answer.json()["code"] == "internal"

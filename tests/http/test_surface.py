@@ -1,0 +1,92 @@
+"""HEAD, OPTIONS, CORS, compression, ids of requests: what the wrapper adds to every route."""
+
+import httpx
+import pytest
+
+from tests.http.conftest import Start
+
+PROJECTS = "/v1/ops/projects"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", PROJECTS, "/monitoring/live", "/openapi.json", "/v1/events", "/docs"]
+)
+def test_head_gives_the_headers_of_get_without_the_body(client: httpx.Client, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert head.status_code == got.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-length"] == got.headers["content-length"]
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+def test_options_lists_every_method_of_a_shared_path(
+    client: httpx.Client, created: httpx.Response
+) -> None:
+    answer = client.options(PROJECTS)
+    assert answer.status_code == 204
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+    one = client.options(created.headers["location"])
+    assert one.headers["allow"] == "GET, HEAD, OPTIONS, PATCH"
+    assert client.options("/v1/nowhere").status_code == 404
+
+
+def test_request_id_is_the_callers_if_sound_else_new(client: httpx.Client) -> None:
+    given = client.get("/monitoring/live", headers={"x-request-id": "abc-1.2_3"})
+    assert given.headers["x-request-id"] == "abc-1.2_3"
+    for odd in ("a b", "x" * 65, '"><script>'):
+        answer = client.get("/monitoring/live", headers={"x-request-id": odd})
+        assert answer.headers["x-request-id"] != odd
+    first, second = (client.get("/monitoring/live").headers["x-request-id"] for _ in range(2))
+    assert first != second
+
+
+def test_problem_names_the_callers_trace(client: httpx.Client) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    answer = client.get("/v1/nowhere", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert answer.json()["trace_id"] == trace
+
+
+def test_traceparent_of_a_command_is_on_its_event(client: httpx.Client) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-01"
+    body = {"project_name": "traced", "total_amount": "1"}
+    made = client.post(PROJECTS, json=body, headers={"traceparent": parent})
+    subject = f"projects/{made.json()['project_id']}"
+    events = client.get("/v1/events", params={"subject": subject}).json()["events"]
+    assert events[0]["traceparent"] == parent
+
+
+def test_gzip_is_given_to_those_who_take_it(client: httpx.Client) -> None:
+    for accepted, coded in (
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("identity", False),
+    ):
+        answer = client.get("/openapi.json", headers={"accept-encoding": accepted})
+        assert (answer.headers.get("content-encoding") == "gzip") is coded, accepted
+        assert "accept-encoding" in answer.headers["vary"]
+        assert answer.json()["openapi"] == "3.1.0"
+
+
+def test_cors_answers_configured_origins_only(start: Start) -> None:
+    service = start(cors_origins=("https://desk.example",))
+    with service.client() as client:
+        allowed = client.get(PROJECTS, headers={"origin": "https://desk.example"})
+        assert allowed.headers["access-control-allow-origin"] == "https://desk.example"
+        assert "etag" in allowed.headers["access-control-expose-headers"]
+        other = client.get(PROJECTS, headers={"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+        asking = {"origin": "https://desk.example", "access-control-request-method": "POST"}
+        preflight = client.options(PROJECTS, headers=asking)
+        assert preflight.status_code == 204
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+
+
+def test_public_host_is_allowed_and_others_are_not(start: Start) -> None:
+    service = start(public_url="https://spawn.example", allowed_hosts=("other.example",))
+    with service.client() as client:
+        for host, status in (("spawn.example", 200), ("other.example:8", 200), ("evil", 421)):
+            answer = client.get("/monitoring/live", headers={"host": host})
+            assert answer.status_code == status
