@@ -124,7 +124,7 @@ async def refresh_schema(services: Services, schema_id: str, pin: Pin | None = N
             fetched = await services.registry.fetch(*pin)
     except DocumentRefused as refusal:
         return await _quarantine_refused(services, schema_id, refusal)
-    return await _judge(services, fetched)
+    return await _judge(services, fetched, pin)
 
 
 async def adopt_if_empty(
@@ -247,23 +247,25 @@ async def _holds_projects(services: Services) -> bool:
     return bool((await services.reads.page(Query(limit=1))).items)
 
 
-async def _judge(services: Services, fetched: Fetched) -> Refreshed:
+async def _judge(services: Services, fetched: Fetched, pin: Pin | None) -> Refreshed:
     """Compare what the registry serves with what the store knows, and record what is new."""
     records = await services.schemas.records()
     schema = _numbered(fetched, records)
     known = _find(records, schema.fingerprint)
     if known is not None and known.schema.version == schema.version:
         return Refreshed(Verdict.UNCHANGED, f"version {schema.version} is {known.state} here")
-    reason = _objection(schema, records)
+    reason = _objection(schema, records, pin)
     state = SchemaState.QUARANTINED if reason else SchemaState.CANDIDATE
     record = _record(services, schema, fetched, state, reason)
     return await _remember(services, record, records)
 
 
-def _objection(schema: Schema, records: list[SchemaRecord]) -> str:
+def _objection(schema: Schema, records: list[SchemaRecord], pin: Pin | None) -> str:
     """Why this version cannot even be a candidate, or an empty text."""
     if _clashes(schema, records):
         return f"version {schema.version} is known with another content"
+    if pin is not None and schema.version == pin[1]:
+        return ""
     newest = max((r.schema.version for r in records if r.state not in _WAITING), default=-1)
     if schema.version < newest:
         return f"version {schema.version} is older than version {newest}, which was adopted"

@@ -18,6 +18,7 @@ import uvicorn
 from litestar import Litestar, Request, Response, delete, get, post, put, route
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.params import FromPath
 
 from spawn.adapters.ontology.shelf import Shelf
 from spawn.domain.errors import (
@@ -183,24 +184,26 @@ async def _registry(request: AnyRequest) -> Response[bytes]:
 
 
 @route("/schemas/{schema_id:str}", http_method=["GET", "HEAD"])
-async def _latest(request: AnyRequest, schema_id: str) -> Response[bytes]:
+async def _latest(request: AnyRequest, schema_id: FromPath[str]) -> Response[bytes]:
     return _tagged(request, _server(request).shelf.document(schema_id))
 
 
 @route("/schemas/{schema_id:str}/versions", http_method=["GET", "HEAD"])
-async def _versions(request: AnyRequest, schema_id: str) -> Response[bytes]:
+async def _versions(request: AnyRequest, schema_id: FromPath[str]) -> Response[bytes]:
     numbers = _server(request).shelf.versions(schema_id)
     entries = [{"version": n, "url": f"/schemas/{schema_id}/versions/{n}"} for n in numbers]
     return _tagged(request, msgspec.json.encode({"id": schema_id, "versions": entries}))
 
 
 @route("/schemas/{schema_id:str}/versions/{version:str}", http_method=["GET", "HEAD"])
-async def _version(request: AnyRequest, schema_id: str, version: str) -> Response[bytes]:
+async def _version(
+    request: AnyRequest, schema_id: FromPath[str], version: FromPath[str]
+) -> Response[bytes]:
     return _tagged(request, _server(request).shelf.document(schema_id, _number(version)))
 
 
 @post("/schemas/{schema_id:str}/versions")
-async def _publish(request: AnyRequest, schema_id: str) -> Response[bytes]:
+async def _publish(request: AnyRequest, schema_id: FromPath[str]) -> Response[bytes]:
     """Publish under the version the document states, or the next one if it states none."""
     document = await _body(request)
     claimed = read_object(document).get("version")
@@ -211,12 +214,14 @@ async def _publish(request: AnyRequest, schema_id: str) -> Response[bytes]:
 
 
 @put("/schemas/{schema_id:str}/versions/{version:str}")
-async def _publish_version(request: AnyRequest, schema_id: str, version: str) -> Response[bytes]:
+async def _publish_version(
+    request: AnyRequest, schema_id: FromPath[str], version: FromPath[str]
+) -> Response[bytes]:
     return _published(request, schema_id, _number(version), await _body(request))
 
 
 @delete("/schemas/{schema_id:str}/versions/{version:str}", status_code=204)
-async def _withdraw(request: AnyRequest, schema_id: str, version: str) -> None:
+async def _withdraw(request: AnyRequest, schema_id: FromPath[str], version: FromPath[str]) -> None:
     _server(request).shelf.delete(schema_id, _number(version))
 
 

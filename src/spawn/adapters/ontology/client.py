@@ -67,6 +67,7 @@ class RegistryClient:
         self.breaker = Breaker(limits or BreakerLimits(), monotonic=monotonic)
         self._base = str(base)
         self._timeout_s = timeout_s
+        self._too_slow = f"the registry did not answer within {timeout_s:g} s"
         self._monotonic = monotonic
         self._sleep = sleep
         # The environment's proxies are for the outside world; the registry is named by its URL.
@@ -98,15 +99,16 @@ class RegistryClient:
         await self._http.aclose()
 
     async def _attempt(self, path: str, etag: str | None, deadline: float) -> Reply:
+        # The time left is this attempt's own timeout, so that slowness counts as a failure.
+        remaining_s = deadline - self._monotonic()
+        if remaining_s <= 0:
+            raise RegistryError(self._too_slow)
         with self.breaker.guard(Transient):
-            # The time left is this attempt's own timeout, so that slowness counts as a failure.
-            remaining_s = max(deadline - self._monotonic(), 0.0)
             try:
                 async with asyncio.timeout(remaining_s):
                     return await self._ask(f"{self._base}{path}", etag)
             except TimeoutError:
-                detail = f"the registry did not answer within {self._timeout_s:g} s"
-                raise Transient(detail) from None
+                raise Transient(self._too_slow) from None
             except httpx.TransportError as error:
                 raise Transient(f"the registry cannot be reached: {_reason(error)}") from None
             except httpx.InvalidURL:
