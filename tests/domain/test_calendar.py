@@ -105,6 +105,7 @@ def test_an_empty_or_reversed_period_is_refused(end: date) -> None:
 def test_periods_overlap_only_if_they_share_a_day() -> None:
     first = Period(date(2030, 1, 1), date(2030, 4, 1))
     assert not first.overlaps(Period(date(2030, 4, 1), date(2030, 7, 1)))
+    assert not first.overlaps(Period(date(2029, 10, 1), date(2030, 1, 1)))
     assert first.overlaps(Period(date(2030, 3, 31), date(2030, 7, 1)))
     assert first.overlaps(first)
 

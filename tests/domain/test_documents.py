@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spawn.domain.documents import KINDS, decode, encode, render
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.core
 
 
 @given(st.data())
-@settings(max_examples=60)
+# Projects are large to draw; on a busy machine that is no finding.
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_decoded_equals_what_was_encoded(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     project = data.draw(projects(schema))

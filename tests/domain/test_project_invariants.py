@@ -46,6 +46,7 @@ def test_a_project_needs_only_a_name_and_an_amount() -> None:
         ({"project_name": " \u00a0"}, "/project_name", "empty"),
         ({"project_name": "n" * 201}, "/project_name", "too_long"),
         ({"project_name": " Solar"}, "/project_name", "not_trimmed"),
+        ({"project_name": "Solar "}, "/project_name", "not_trimmed"),
         ({"project_name": "Solar\u2003"}, "/project_name", "not_trimmed"),
         ({"project_name": "So\nlar"}, "/project_name", "control_character"),
         ({"project_name": "Solar\x00"}, "/project_name", "control_character"),
