@@ -22,7 +22,7 @@ from spawn.application.import_rows import (
     Earlier,
     Existing,
 )
-from spawn.application.imports import KIND, MAPPING_KIND, QUARANTINE_KIND, quarantined
+from spawn.application.imports import KIND, QUARANTINE_KIND, pinned_mapping, quarantined
 from spawn.application.jobs import KIND as JOB_KIND
 from spawn.application.jobs import SERVICE
 from spawn.application.services import Services
@@ -59,12 +59,7 @@ async def run_import(services: Services, job_id: str, executor: Executor) -> Non
         Conflict: others kept changing the same projects.
     """
     order: Stored[Import] = await services.reads.get(KIND, job_id)
-    mapping = None
-    if order.state.mapping is not None:
-        pinned: Stored[ImportMapping] = await services.reads.get(
-            MAPPING_KIND, order.state.mapping, version=order.state.mapping_version
-        )
-        mapping = pinned.state
+    mapping = await pinned_mapping(services, order.state)
     path = await asyncio.to_thread(services.spool.path, job_id)
     source = await asyncio.to_thread(ChunkSource, path, order.state, mapping, services.ids)
     try:

@@ -153,6 +153,16 @@ async def get_import(services: Services, principal: Principal, import_id: str) -
     return await services.reads.get(KIND, import_id)
 
 
+async def pinned_mapping(services: Services, order: Import) -> ImportMapping | None:
+    """The mapping of an import as it was when the import was asked for; None: it has none."""
+    if order.mapping is None:
+        return None
+    stored: Stored[ImportMapping] = await services.reads.get(
+        MAPPING_KIND, order.mapping, version=order.mapping_version
+    )
+    return stored.state
+
+
 async def quarantined(
     services: Services, principal: Principal, order: Import
 ) -> AsyncIterator[Note]:

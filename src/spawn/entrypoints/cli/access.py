@@ -21,6 +21,7 @@ from spawn.application.imports import (
     JOB_KIND,
     get_import,
     get_mapping,
+    pinned_mapping,
     put_mapping,
     quarantined,
     start_import,
@@ -30,7 +31,7 @@ from spawn.application.services import Services
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports import FileFormat
 from spawn.domain.job import Job, JobStatus
-from spawn.domain.mapping import ImportMapping, read_mapping
+from spawn.domain.mapping import read_mapping
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT
 from spawn.domain.schema.tokens import read_object
@@ -177,10 +178,7 @@ class Direct:
     async def quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
         """The rows that an import set aside, as lines."""
         order = (await get_import(self._services, OPERATOR, import_id)).state
-        mapping: ImportMapping | None = None
-        if order.mapping is not None:
-            mapping = (await get_mapping(self._services, OPERATOR, order.mapping)).state
-        form = QuarantineLines(order, mapping)
+        form = QuarantineLines(order, await pinned_mapping(self._services, order))
         if file_format is FileFormat.CSV:
             yield form.csv_header()
         async for note in quarantined(self._services, OPERATOR, order):

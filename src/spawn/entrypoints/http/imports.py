@@ -15,6 +15,7 @@ from spawn.application.imports import (
     get_import,
     get_mapping,
     list_mappings,
+    pinned_mapping,
     put_mapping,
     quarantined,
     start_import,
@@ -221,13 +222,7 @@ async def _lines_of(
     media_type = request.accepts(NDJSON, CSV)
     services, principal = request.services, request.principal
     order = (await get_import(services, principal, request.path_id("import_id"))).state
-    mapping: ImportMapping | None = None
-    if order.mapping is not None:
-        pinned = await services.reads.get(
-            MAPPING_KIND, order.mapping, version=order.mapping_version
-        )
-        mapping = pinned.state
-    form = QuarantineLines(order, mapping)
+    form = QuarantineLines(order, await pinned_mapping(services, order))
 
     async def lines() -> AsyncIterator[bytes]:
         if media_type == CSV:
