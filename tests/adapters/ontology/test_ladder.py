@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -150,9 +151,10 @@ async def test_a_fallback_is_never_cached_as_a_success(
 def damage_file(directory: Path, damage: str) -> None:
     (path,) = directory.iterdir()
     sound = json.loads(path.read_bytes())
+    another = b64encode(document(9)).decode()
     damages = {
         "cut": path.read_bytes()[:-40],
-        "edited": json.dumps({**sound, "document": sound["document"][::-1]}).encode(),
+        "edited": json.dumps({**sound, "document": another}).encode(),
         "nonsense": b"\x00" * 100,
         "renamed": json.dumps({**sound, "more": 1}).encode(),
     }

@@ -47,6 +47,8 @@ def test_a_pattern_matches_as_in_the_standard_engine(pattern: str, texts: list[s
         (r"\d+(\.\d+)?", "10.25", "10."),
         ("(solar|wind)( farm)?", "wind farm", "windfarm"),
         ("[a-z][a-z0-9]*(_[0-9]{3})*", "a1_001_002", "a1_01"),
+        (r"\D\W\S", "a-x", "1-x"),
+        (r"[^\d]\s\w", "a _", "a  "),
         ("é+", "éé", "e"),
         ("", "", "x"),
     ],
