@@ -71,7 +71,7 @@ def decode(kind: str, document: bytes, schema: Schema) -> msgspec.Struct:
         if kind == "project":
             return _codec(schema).decode(document)
         state: msgspec.Struct = _decoder(kind).decode(document)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageDamaged(f"a stored {kind} cannot be read: {error}") from error
     return state
 

@@ -43,7 +43,7 @@ def _fault_in(name: str, document: bytes) -> tuple[str, str] | None:
         return "too_deep", f"an extension nests at most {MAX_DEPTH} levels"
     try:
         value = msgspec.json.decode(document)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return "malformed", "an extension is one JSON value in UTF-8"
     if b"\\u" in document and _has_unstorable(value):
         return "control_character", "an extension must not hold U+0000 or lone surrogates"
