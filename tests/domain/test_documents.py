@@ -21,7 +21,7 @@ pytestmark = pytest.mark.core
 
 @given(st.data())
 # Projects are large to draw; on a busy machine that is no finding.
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_decoded_equals_what_was_encoded(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     project = data.draw(projects(schema))

@@ -186,7 +186,7 @@ def test_all_that_a_new_project_has_is_a_change() -> None:
 
 @given(st.data())
 # Projects are large to draw; on a busy machine that is no finding.
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 def test_a_patch_with_all_that_differs_turns_one_project_into_the_other(
     data: st.DataObject,
 ) -> None:
