@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
@@ -19,6 +19,7 @@ begins: Due = 1
 
 
 @given(rates, st.integers(1, 60), st.floats(1.0, 1e9), st.sampled_from([ends, begins]))
+@settings(max_examples=25)
 def test_payments_repay_the_loan_and_split_into_interest_and_principal(
     rate: float, periods: int, loan: float, due: Due
 ) -> None:

@@ -51,7 +51,7 @@ def assert_closes(schedule: LoanSchedule) -> None:
     st.sampled_from(["interest_only", "capitalised"]),
     st.data(),
 )
-@settings(max_examples=100)
+@settings(max_examples=25)
 def test_principal_repays_what_was_lent_and_capitalised(
     profile: str, periods: int, rate: float, balloon: float, grace: str, data: st.DataObject
 ) -> None:
@@ -113,7 +113,7 @@ def test_payments_that_do_not_cover_interest_are_reported() -> None:
 
 
 @given(st.integers(2, 60), st.floats(0.0, 0.2), st.floats(1_000.0, 1e12), st.integers(0, 3))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_settled_amounts_are_whole_units_and_close_at_zero(
     periods: int, rate: float, principal: float, minor_units: int
 ) -> None:

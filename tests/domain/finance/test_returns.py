@@ -43,7 +43,7 @@ def pointers(refused: pytest.ExceptionInfo[InvalidInput]) -> dict[str, str]:
 
 
 @given(st.lists(st.integers(-60, 120), min_size=2, max_size=4, unique=True))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_every_root_of_a_constructed_series_is_listed(percents: list[int]) -> None:
     wanted = sorted(percent / 100.0 for percent in percents)
     outcome = irr(polynomial(*wanted))
@@ -120,7 +120,7 @@ def test_a_rate_that_float_cannot_hold_is_typed_not_infinite(back: float, reason
     st.floats(1e-6, 1e6),
     st.integers(-3000, 3000),
 )
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_xirr_does_not_depend_on_unit_date_or_order(
     rows: list[tuple[int, float]], scale: float, shift: int
 ) -> None:
@@ -149,7 +149,7 @@ def exact_npv(rate: Decimal, rows: list[tuple[int, float]]) -> Decimal:
     st.lists(st.tuples(st.integers(0, 4000), st.floats(1.0, 1e6)), min_size=1, max_size=5),
     st.lists(st.tuples(st.integers(0, 4000), st.floats(1.0, 1e6)), min_size=1, max_size=5),
 )
-@settings(max_examples=30)
+@settings(max_examples=25)
 def test_each_root_brackets_a_change_of_sign_in_sixty_digits(
     spent: list[tuple[int, float]], earned: list[tuple[int, float]]
 ) -> None:
@@ -167,7 +167,7 @@ def test_each_root_brackets_a_change_of_sign_in_sixty_digits(
 
 
 @given(st.lists(amounts, min_size=1, max_size=40))
-@settings(max_examples=100)
+@settings(max_examples=25)
 def test_no_series_yields_a_number_that_is_not_finite(flows: list[float]) -> None:
     outcome = irr(flows)
     numbers = outcome.rates + outcome.effective_pa + outcome.nominal_pa
@@ -175,6 +175,7 @@ def test_no_series_yields_a_number_that_is_not_finite(flows: list[float]) -> Non
     assert (outcome.status == "unique") == (len(outcome.rates) == 1 and not outcome.reason)
 
 
+@pytest.mark.slow
 def test_a_series_at_the_bound_ends_in_bounded_work() -> None:
     jagged = [(-1.0) ** t * (1.0 + math.sin(3.0 * t)) for t in range(MAX_FLOWS)]
     outcome = irr(jagged)

@@ -148,7 +148,7 @@ def test_periods_that_fall_on_one_business_day_merge_with_a_warning() -> None:
     st.sampled_from(BusinessDayRule),
     st.booleans(),
 )
-@settings(max_examples=100)
+@settings(max_examples=25)
 def test_dates_increase_are_business_days_and_cover_the_term(
     start: date,
     length: int,

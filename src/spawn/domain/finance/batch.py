@@ -41,6 +41,7 @@ _DEGREE = 11
 _BLAS_ONE_THREAD = 262_144
 _POLISH_STEPS = 6
 _NEWTON_STEPS = 30
+_LOG_TOP = 600.0
 _CENTRE_STEPS = 12
 _CENTRE_NEAR = 0.05
 _CENTRE_REACH = 300.0
@@ -126,19 +127,20 @@ def value_deal(deal: Deal, factors: Floats, scratch: Floats | None = None) -> Va
     periods, scenarios = factors.shape
     rates, status = np.zeros(scenarios), np.zeros(scenarios, dtype=np.int8)
     npv, cover = np.empty(scenarios), np.zeros(scenarios)
-    weights = _discount_weights(deal.discount_rate, periods)
+    weights = _discount_weights(deal.discount_rate, periods, "/discount_rate")
     if scratch is None or scratch.shape[1] < periods or scratch.shape[2] < min(scenarios, _BLOCK):
         scratch = workspace(periods, scenarios)
-    for start in range(0, scenarios, _BLOCK):
-        part = slice(start, min(start + _BLOCK, scenarios))
-        cash = scratch[0][:periods, : part.stop - part.start]
-        np.multiply(factors[:, part], deal.cfads[:, None], cash)
-        cover[part] = _min_cover(cash, deal.debt_service, scratch[1])
-        np.add(cash, deal.fixed[:, None], cash)
-        npv[part] = np.einsum("t,ts->s", weights, cash)
-        if not np.isfinite(npv[part]).all():
-            raise InvalidInput.at("/factors", "out_of_range", "a path is not finite")
-        rates[part], status[part] = _block_irr(cash, scratch[1])
+    with np.errstate(over="ignore", invalid="ignore"):  # the check of the NPV refuses them
+        for start in range(0, scenarios, _BLOCK):
+            part = slice(start, min(start + _BLOCK, scenarios))
+            cash = scratch[0][:periods, : part.stop - part.start]
+            np.multiply(factors[:, part], deal.cfads[:, None], cash)
+            cover[part] = _min_cover(cash, deal.debt_service, scratch[1])
+            np.add(cash, deal.fixed[:, None], cash)
+            npv[part] = np.einsum("t,ts->s", weights, cash)
+            if not np.isfinite(npv[part]).all():
+                raise InvalidInput.at("/factors", "out_of_range", "a path is not finite")
+            rates[part], status[part] = _block_irr(cash, scratch[1])
     return Valuation(rates, status, npv, cover, bool(deal.debt_service.any()))
 
 
@@ -201,7 +203,7 @@ def batch_npv(flows: Floats, rate: float) -> Floats:
     _check_shape(flows, "/flows")
     _check_rate(rate, "/rate")
     _check_paths(flows)
-    return np.asarray(np.einsum("t,ts->s", _discount_weights(rate, flows.shape[0]), flows))
+    return np.asarray(np.einsum("t,ts->s", _discount_weights(rate, flows.shape[0], "/rate"), flows))
 
 
 def percentiles(values: Floats, levels: Sequence[float]) -> tuple[float, ...]:
@@ -254,11 +256,10 @@ def _check_paths(flows: Floats) -> None:
         raise InvalidInput.at("/flows", "out_of_range", f"must be finite, at most {MAX_AMOUNT:g}")
 
 
-def _discount_weights(rate: float, periods: int) -> Floats:
-    weights: Floats = np.exp(-np.log1p(rate) * np.arange(periods))
-    if not np.isfinite(weights).all():
-        raise InvalidInput.at("/discount_rate", "overflow", "discounts beyond float64")
-    return weights
+def _discount_weights(rate: float, periods: int, pointer: str) -> Floats:
+    if -math.log1p(rate) * periods > _LOG_TOP:
+        raise InvalidInput.at(pointer, "overflow", "discounts beyond float64")
+    return np.asarray(np.exp(-np.log1p(rate) * np.arange(periods)))
 
 
 def _product(matrix: Floats, flows: Floats) -> Floats:

@@ -129,7 +129,7 @@ def _check(case: ConstructionCase) -> None:
     check.amount("/dsra_funding_at_end", case.dsra_funding_at_end, low=0.0)
     check.number("/dsra_share_of_debt", case.dsra_share_of_debt, 0.0, 1.0)
     check.amount("/cost_at_close", case.cost_at_close, low=0.0)
-    if case.cost_at_close == 0.0 and not any(case.construction_cost):
+    if periods and case.cost_at_close == 0.0 and not any(case.construction_cost):
         check.refuse("/construction_cost", "all_zero", "there is nothing to fund")
     check.done()
 

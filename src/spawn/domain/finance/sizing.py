@@ -208,6 +208,8 @@ def _at_share(frame: Frame, uses: Uses, share: float, capacity: float | None) ->
         + uses.construction_financing_cost
     )
     fee = uses.upfront_fee_share
+    if frame.case.pre_estimated_cost is not None:
+        return share * frame.case.pre_estimated_cost
     if frame.case.cap_basis == "pre_estimate" and capacity is not None:
         return share * (fixed + fee * uses.capex)
     # The reserve is a line in the debt: two points on it give intercept and slope.

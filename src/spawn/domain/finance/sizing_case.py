@@ -43,7 +43,8 @@ class SizingCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     says where the debt ends. Time is annual unless `dates` (start, then each period end) with a
     `day_count`, or `accruals`, are given; `months_per_period` serves the DSRA. Sculpted debt needs
     `target_dscr` (one, or one a period); annuity and straight line need `share_of_cost`, the debt
-    over funded cost. `max_gearing` caps either. `project_cash_flow` (to the end of the project,
+    over funded cost. `max_gearing` caps either. `pre_estimated_cost` is what a cap on the basis
+    `pre_estimate` is tested on; without it the estimate is made from the uses. `project_cash_flow` (to the end of the project,
     by default the CFADS) and `tax_cash_flow` (from date 0) serve PLCR and equity returns.
     """
 
@@ -63,6 +64,7 @@ class SizingCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     uses: Uses | None = None
     max_gearing: float | None = None
     cap_basis: CapBasis = "fixed_point"
+    pre_estimated_cost: float | None = None
     allow_negative_amortisation: bool = False
     reserve_interest_rate: float = 0.0
     project_cash_flow: tuple[float, ...] | None = None
@@ -158,6 +160,10 @@ def _check_figures(case: SizingCase, tenor: int) -> None:
         _check_uses(check, case.uses)
     elif case.max_gearing is not None or case.repayment != "sculpted":
         check.refuse("/uses", "required", "a share of cost needs the uses")
+    if case.pre_estimated_cost is not None:
+        check.positive("/pre_estimated_cost", case.pre_estimated_cost)
+        if case.cap_basis != "pre_estimate":
+            check.refuse("/pre_estimated_cost", "not_applicable", "only for that cap basis")
     if case.tax_cash_flow is not None:
         life = len(case.project_cash_flow or case.cfads)
         if check.length("/tax_cash_flow", case.tax_cash_flow, life + 1):
