@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ class Service:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve_async(self._settings, ready, limits=self._limits))
-        except BaseException as failure:  # handed to whoever waits for the service
+        except BaseException as failure:  # noqa: BLE001  # handed to whoever waits for it
             self._failure = failure
 
     def client(self) -> httpx.Client:
@@ -99,6 +100,16 @@ class Service:
 Start = Callable[..., Service]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> Iterator[None]:
+    """Access lines of services in this process go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spawn.entrypoints.compose.STDOUT", nowhere)
+        yield
+    os.close(nowhere)
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start services with settings and limits of the test's own."""
@@ -114,7 +125,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+def service(quiet: None) -> Iterator[Service]:  # noqa: ARG001  # it must come first
     """One service for the tests that need nothing special."""
     running = Service().start()
     yield running

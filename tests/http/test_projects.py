@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-
 from tests.http.conftest import WIND, Service
 
 PROJECTS = "/v1/ops/projects"

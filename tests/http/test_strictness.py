@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.http.conftest import WIND, Service, Start
 
 from spawn.entrypoints.http.limits import Limits
-from tests.http.conftest import WIND, Service, Start
 
 PROJECTS = "/v1/ops/projects"
 JSON = {"content-type": "application/json"}
@@ -135,7 +135,7 @@ def test_weak_tag_never_matches_a_change(client: httpx.Client, created: httpx.Re
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\u00e9"])
 def test_idempotency_key_outside_its_grammar_is_refused(client: httpx.Client, key: str) -> None:
-    headers = {"idempotency-key": key.encode("latin-1")}
+    headers = {b"idempotency-key": key.encode("latin-1")}
     answer = client.post(PROJECTS, json=WIND, headers=headers)
     assert answer.status_code == 422
 
@@ -161,8 +161,8 @@ def test_chunked_body_over_a_mebibyte_is_413(client: httpx.Client) -> None:
     assert answer.status_code == 413
 
 
-def request_head(service: Service, *fields: str, path: str = "/monitoring/live") -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode()
+def request_head(*fields: str) -> bytes:
+    return "\r\n".join(["GET /monitoring/live HTTP/1.1", *fields, "", ""]).encode()
 
 
 def status_of(answer: bytes) -> int:
@@ -171,7 +171,7 @@ def status_of(answer: bytes) -> int:
 
 def test_70_kb_header_is_431(service: Service) -> None:
     fields = ("Host: localhost", "Connection: close", f"X-Large: {'x' * 70_000}")
-    answer = service.raw(request_head(service, *fields))
+    answer = service.raw(request_head(*fields))
     assert status_of(answer) == 431
 
 
@@ -200,7 +200,7 @@ def test_too_many_headers_are_431(client: httpx.Client) -> None:
     ],
 )
 def test_host_must_be_one_of_ours(service: Service, fields: list[str], status: int) -> None:
-    answer = service.raw(request_head(service, "Connection: close", *fields))
+    answer = service.raw(request_head("Connection: close", *fields))
     assert status_of(answer) == status
 
 
@@ -306,7 +306,7 @@ def test_more_requests_than_fit_are_503_with_retry_after(start: Start) -> None:
 
 
 def test_fault_of_our_own_is_500_without_leaks(
-    service: Service, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_args: object) -> None:
         raise RuntimeError("select secret from /etc/passwd")

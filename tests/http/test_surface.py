@@ -2,7 +2,6 @@
 
 import httpx
 import pytest
-
 from tests.http.conftest import Start
 
 PROJECTS = "/v1/ops/projects"

@@ -68,7 +68,19 @@ class Description:
             "servers": [{"url": "/"}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
-            "components": _components(conformance),
+            "components": {
+                **_components(conformance),
+                "responses": self._responses(),
+                "examples": {code: {"value": _problem_example(code)} for code in PROBLEMS},
+            },
+        }
+
+    def _responses(self) -> Json:
+        """Every response of problems that some operation has."""
+        return {
+            _response_name(status, codes): _problem_response(status, codes)
+            for _, _, operation in self._operations
+            for status, codes in _by_status((*COMMON_PROBLEMS, *operation.problems))
         }
 
 
@@ -116,12 +128,12 @@ def _operation(path: str, operation: Operation) -> Json:
     if operation.body is not None:
         described["requestBody"] = _body(operation.body)
     responses = {str(status): _success(answer) for status, answer in operation.answers.items()}
-    for status, answer in _problem_responses((*COMMON_PROBLEMS, *operation.problems)):
+    for status, codes in _by_status((*COMMON_PROBLEMS, *operation.problems)):
         if status in responses:
             # Health answers 503 in its own shape; a full queue or disk does so as a problem.
-            responses[status]["content"] |= answer["content"]
+            responses[status]["content"] |= _problem_response(status, codes)["content"]
         else:
-            responses[status] = answer
+            responses[status] = {"$ref": f"#/components/responses/{_response_name(status, codes)}"}
     described["responses"] = dict(sorted(responses.items()))
     return described
 
@@ -155,28 +167,34 @@ def _success(answer: Success) -> Json:
     return response
 
 
-def _problem_responses(codes: Iterable[str]) -> Iterator[tuple[str, Json]]:
-    """One response per status, with an example for each code that has it."""
-    by_status: dict[int, list[str]] = {}
+def _by_status(codes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Statuses as texts, with the codes of problems that have them."""
+    found: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
-        by_status.setdefault(PROBLEMS[code].status, []).append(code)
-    for status, found in by_status.items():
-        names = ["X-Request-ID"]
-        if status in {429, 503}:
-            names.append("Retry-After")
-        yield (
-            str(status),
-            {
-                "description": "; ".join(PROBLEMS[code].title for code in found) + ".",
-                "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
-                "content": {
-                    "application/problem+json": {
-                        "schema": {"$ref": "#/components/schemas/Problem"},
-                        "examples": {code: {"value": _problem_example(code)} for code in found},
-                    }
-                },
-            },
-        )
+        found.setdefault(PROBLEMS[code].status, []).append(code)
+    for status, names in found.items():
+        yield str(status), tuple(names)
+
+
+def _response_name(status: str, codes: tuple[str, ...]) -> str:
+    return "-".join((status, *codes))
+
+
+def _problem_response(status: str, codes: tuple[str, ...]) -> Json:
+    """The response of some problems of one status, each with an example."""
+    names = ["X-Request-ID"]
+    if status in {"429", "503"}:
+        names.append("Retry-After")
+    return {
+        "description": "; ".join(PROBLEMS[code].title for code in codes) + ".",
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        "content": {
+            "application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+            }
+        },
+    }
 
 
 def _problem_example(code: str) -> Json:

@@ -24,7 +24,7 @@
   };
   const content = (media) => Object.entries(media || {}).flatMap(([type, body]) => [
     make("p", type), schemaLink(body.schema),
-    ...Object.entries(body.examples || {}).map(([name, one]) => fold(`Example: ${name}`, json(one.value))),
+    ...Object.entries(body.examples || {}).map(([name, one]) => fold(`Example: ${name}`, json(resolve(one).value))),
   ]);
   const parameters = (list) => {
     const table = make("table", "", make("tr", "", make("th", "parameter"), make("th", "in"), make("th", "meaning")));
@@ -41,7 +41,8 @@
     if (one.description) box.append(make("p", one.description));
     if (one.parameters) box.append(parameters(one.parameters));
     if (one.requestBody) box.append(fold("Body", ...content(one.requestBody.content)));
-    for (const [status, response] of Object.entries(one.responses)) {
+    for (const [status, given] of Object.entries(one.responses)) {
+      const response = resolve(given);
       box.append(fold(`${status} ${response.description}`, ...content(response.content)));
     }
     return box;

@@ -1,0 +1,118 @@
+"""Settings: read once, strictly, with one line that names what is wrong."""
+
+import pytest
+
+from spawn.entrypoints.settings import Settings, SettingsError, read_settings
+
+
+def test_empty_environment_gives_the_defaults() -> None:
+    assert read_settings({"PATH": "/bin"}) == Settings()
+
+
+def test_every_setting_is_read() -> None:
+    settings = read_settings(
+        {
+            "SPAWN_STORAGE_URL": "memory://",
+            "SPAWN_ONTOLOGY_URL": "https://ontology.example/api",
+            "SPAWN_ONTOLOGY_TIMEOUT_S": "2.5",
+            "SPAWN_SCHEMA_ID": "asset_schema",
+            "SPAWN_SCHEMA_PIN": "asset_schema@3",
+            "SPAWN_PUBLIC_URL": "https://spawn.example/",
+            "SPAWN_HOST": "::1",
+            "SPAWN_PORT": "9000",
+            "SPAWN_ALLOWED_HOSTS": "a.example, b.example",
+            "SPAWN_CORS_ORIGINS": "https://desk.example",
+            "SPAWN_RATE_LIMIT": "50",
+            "SPAWN_LOG_LEVEL": "debug",
+            "SPAWN_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+            "SPAWN_ENVIRONMENT": "development",
+        }
+    )
+    assert settings == Settings(
+        storage_url="memory://",
+        ontology_url="https://ontology.example/api",
+        ontology_timeout_s=2.5,
+        schema_id="asset_schema",
+        schema_pin=("asset_schema", 3),
+        public_url="https://spawn.example",
+        host="::1",
+        port=9000,
+        allowed_hosts=("a.example", "b.example"),
+        cors_origins=("https://desk.example",),
+        rate_limit=50.0,
+        log_level="DEBUG",
+        otlp_endpoint="http://127.0.0.1:4318",
+        environment="development",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SPAWN_STORAGE_URL", "spawn.duckdb"),
+        ("SPAWN_ONTOLOGY_URL", "http://"),
+        ("SPAWN_ONTOLOGY_TIMEOUT_S", "0"),
+        ("SPAWN_ONTOLOGY_TIMEOUT_S", "NaN"),
+        ("SPAWN_SCHEMA_ID", "Project Schema"),
+        ("SPAWN_SCHEMA_PIN", "project_schema"),
+        ("SPAWN_PUBLIC_URL", "ftp://spawn.example"),
+        ("SPAWN_PUBLIC_URL", "https://spawn.example/?a=1"),
+        ("SPAWN_HOST", "no host"),
+        ("SPAWN_PORT", "65536"),
+        ("SPAWN_PORT", "eighty"),
+        ("SPAWN_ALLOWED_HOSTS", "https://spawn.example"),
+        ("SPAWN_CORS_ORIGINS", "spawn.example"),
+        ("SPAWN_CORS_ORIGINS", "https://spawn.example/path"),
+        ("SPAWN_RATE_LIMIT", "-1"),
+        ("SPAWN_RATE_LIMIT", "1e9"),
+        ("SPAWN_LOG_LEVEL", "LOUD"),
+        ("SPAWN_OTLP_ENDPOINT", "localhost:4318"),
+        ("SPAWN_ENVIRONMENT", "prod"),
+    ],
+)
+def test_malformed_setting_stops_the_start_with_one_line_that_names_it(
+    name: str, text: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        read_settings({name: text})
+    assert str(refusal.value).startswith(f"{name} is malformed: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_misspelt_setting_is_named_with_the_likely_one() -> None:
+    with pytest.raises(SettingsError, match=r"SPAWN_STORAGE_URI .*SPAWN_STORAGE_URL\?"):
+        read_settings({"SPAWN_STORAGE_URI": "memory://"})
+
+
+def test_setting_of_the_command_line_alone_is_left_alone() -> None:
+    assert read_settings({"SPAWN_URL": "http://127.0.0.1:8000"}) == Settings()
+
+
+EVERYWHERE = ["0.0.0.0", "::"]  # noqa: S104  # named to be refused
+
+
+@pytest.mark.parametrize("host", [*EVERYWHERE, "192.0.2.1", "spawn.example"])
+def test_bind_beyond_loopback_is_refused_outside_development(host: str) -> None:
+    with pytest.raises(SettingsError, match="SPAWN_HOST"):
+        read_settings({"SPAWN_HOST": host})
+    environment = {"SPAWN_HOST": host, "SPAWN_ENVIRONMENT": "development"}
+    assert read_settings(environment).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "[::1]"])
+def test_loopback_is_bound_anywhere(host: str) -> None:
+    assert read_settings({"SPAWN_HOST": host}).host == host.strip("[]")
+
+
+def test_pin_of_another_schema_is_refused() -> None:
+    with pytest.raises(SettingsError, match="SPAWN_SCHEMA_PIN"):
+        read_settings({"SPAWN_SCHEMA_PIN": "other@1"})
+
+
+def test_public_url_and_bound_host_are_allowed_beside_the_named_ones() -> None:
+    settings = Settings(public_url="https://Spawn.Example:8443", allowed_hosts=("b.example",))
+    assert {"spawn.example", "b.example", "127.0.0.1", "localhost", "::1"} == settings.hosts
+
+
+def test_address_of_a_service_without_public_url_is_where_it_is_bound() -> None:
+    assert Settings(host="::1", port=81).base_url == "http://[::1]:81"
