@@ -213,22 +213,7 @@ class MemoryStore:
             for (kind, _), aggregate in self._aggregates.items()
             if kind == query.kind
         ]
-        chosen = [pair for pair in held if selection.matches(pair[0], query.filters)]
-        for by in reversed(query.sort):
-            chosen = selection.ordered(chosen, by)
-        if query.after is not None:
-            after, sort = query.after, query.sort
-            chosen = [
-                pair
-                for pair in chosen
-                if selection.comes_after(selection.keys_of(*pair, sort), after, sort)
-            ]
-        items = chosen[: query.limit]
-        more = len(chosen) > query.limit
-        return Page(
-            tuple(stored for stored, _ in items),
-            selection.keys_of(*items[-1], query.sort) if more else None,
-        )
+        return selection.page_of(held, query)
 
     async def history(self, kind: str, key: str, *, after_version: int, limit: int) -> list[Entry]:
         """Entries of one aggregate; see `ReadStore.history`."""

@@ -32,6 +32,10 @@ class SchemaBook:
         written = (SchemaState.ACTIVE, SchemaState.RETIRED)
         return {r.schema.version: r.schema for r in self.records if r.state in written}
 
+    def written_under(self, version: int) -> Schema:
+        """The schema of a document of this schema version; the ruling one if it is not known."""
+        return self.by_version.get(version, self.ruling)
+
     def adopting(self, record: SchemaRecord) -> "SchemaBook":
         """The book with `record` in force and the one before it retired.
 

@@ -13,7 +13,7 @@ from typing import Any
 from spawn.domain.change import Stored
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
 from spawn.domain.project import Project
-from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
+from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schema.value import Column, TypeName, Value
 
 Keys = tuple[Value | None, ...]
@@ -178,3 +178,16 @@ def check_ids(ids: Sequence[str]) -> None:
     """
     if len(ids) > MAX_IDS:
         raise InvalidInput.at("/ids", "too_many", f"At most {MAX_IDS} ids at once.")
+
+
+def page_of(items: list[tuple[Stored[Any], int]], query: Query) -> Page[Stored[Any]]:
+    """The page that the query asks of these items, given in creation order with its positions."""
+    chosen = [item for item in items if matches(item[0], query.filters)]
+    for by in reversed(query.sort):
+        chosen = ordered(chosen, by)
+    after, sort = query.after, query.sort
+    if after is not None:
+        chosen = [item for item in chosen if comes_after(keys_of(*item, sort), after, sort)]
+    shown = chosen[: query.limit]
+    more = len(chosen) > query.limit
+    return Page(tuple(stored for stored, _ in shown), keys_of(*shown[-1], sort) if more else None)

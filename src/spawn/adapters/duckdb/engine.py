@@ -1,0 +1,195 @@
+"""The DuckDB engine behind one file: opening it, reading beside the writer, what failures mean."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from spawn.domain.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    SpawnError,
+    StorageBusy,
+    StorageDamaged,
+    StorageFull,
+    Unavailable,
+)
+
+T = TypeVar("T")
+Cursor = duckdb.DuckDBPyConnection
+
+_NO_SPACE = ("No space left", "Disk quota exceeded", "File too large", "Out of disk", "ENOSPC")
+_DAMAGE = ("orrupt", "checksum", "not a valid DuckDB database", "Failed to load metadata")
+_MAX_WAITING = 256
+
+
+def translate(error: duckdb.Error, file: str) -> SpawnError:
+    """What a failure of the engine means to the callers of a port; its text stays here."""
+    text = str(error)
+    if isinstance(error, duckdb.InterruptException):
+        return DeadlineExceeded("The query took too long and was stopped.")
+    if any(sign in text for sign in _NO_SPACE):
+        return StorageFull("The disk is full; nothing was written. Free space and try again.")
+    if any(sign in text for sign in _DAMAGE):
+        return damaged(file)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Unavailable("The storage engine is out of memory for this request.")
+    return Unavailable("The storage engine could not do this.")
+
+
+def damaged(file: str) -> StorageDamaged:
+    """The one sentence about a file that must not be served."""
+    return StorageDamaged(
+        f"The database {file} is damaged: move it and its .wal and .mark files away together and"
+        " restore all three from the last backup."
+    )
+
+
+class Engine:
+    """One open database. Every thread uses a cursor of its own."""
+
+    def __init__(self, path: Path, memory_limit: str, log_limit_bytes: int) -> None:
+        self.path = path
+        self._memory_limit = memory_limit
+        self._log_limit_bytes = log_limit_bytes
+        self._lock = threading.Lock()
+        self._cursors: list[Cursor] = []
+        self.generation = 0
+        self._connection = self._connect()
+
+    def _connect(self) -> Cursor:
+        try:
+            connection = duckdb.connect(
+                str(self.path),
+                config={
+                    "threads": 1,
+                    "memory_limit": self._memory_limit,
+                    "temp_directory": f"{self.path}.tmp",
+                    "checkpoint_threshold": f"{self._log_limit_bytes}B",
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "python_enable_replacements": False,
+                    "late_materialization_max_rows": 1000,
+                },
+            )
+            connection.execute("set lock_configuration = true")
+        except duckdb.Error as error:
+            if "lock" in str(error):
+                raise StorageBusy(
+                    f"Another process has {self.path.name} open: stop it, or talk to it over HTTP"
+                    " (set SPAWN_URL)."
+                ) from error
+            raise damaged(self.path.name) from error
+        return connection
+
+    def cursor(self) -> Cursor:
+        """A cursor for the calling thread, closed with the engine."""
+        with self._lock:
+            cursor = self._connection.cursor()
+            self._cursors.append(cursor)
+            return cursor
+
+    def reopen(self) -> None:
+        """Close whatever is open and open the file anew, after a failure the engine cannot heal.
+
+        Raises:
+            StorageDamaged, StorageBusy: as at the start.
+        """
+        with self._lock:
+            self._close()
+            self._connection = self._connect()
+            self.generation += 1
+
+    def close(self) -> None:
+        """Close every cursor and the database; idempotent."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        self._cursors.clear()
+        self._connection.close()
+
+
+class _Job:
+    """One query under way: it may be stopped from outside, but only while it runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: Cursor | None = None
+        self._expired = False
+
+    def begin(self, cursor: Cursor) -> None:
+        with self._lock:
+            if self._expired:
+                raise DeadlineExceeded("The query waited too long for its turn.")
+            self._cursor = cursor
+
+    def end(self) -> None:
+        with self._lock:
+            self._cursor = None
+
+    def expire(self) -> None:
+        with self._lock:
+            self._expired = True
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+
+class Readers:
+    """A few threads that answer queries off the event loop, each within the deadline."""
+
+    def __init__(self, engine: Engine, count: int, timeout_s: float) -> None:
+        self._engine = engine
+        self._timeout_s = timeout_s
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="spawn-reader")
+        self._local = threading.local()
+        self._waiting = 0
+
+    async def run(self, query: Callable[[Cursor], T]) -> T:
+        """What the query returns.
+
+        Raises:
+            Overloaded: too many queries wait already.
+            DeadlineExceeded: it did not finish in time; it was stopped.
+            SpawnError: what the engine's failure means.
+        """
+        if self._waiting >= _MAX_WAITING:
+            raise Overloaded("Too many queries wait for the storage engine.")
+        loop, job = asyncio.get_running_loop(), _Job()
+        self._waiting += 1
+        timer = loop.call_later(self._timeout_s, job.expire)
+        try:
+            return await loop.run_in_executor(self._pool, self._execute, job, query)
+        except asyncio.CancelledError:
+            job.expire()
+            raise
+        finally:
+            timer.cancel()
+            self._waiting -= 1
+
+    def _execute(self, job: _Job, query: Callable[[Cursor], T]) -> T:
+        try:
+            job.begin(cursor := self._cursor())
+            try:
+                return query(cursor)
+            finally:
+                job.end()
+        except duckdb.Error as error:
+            raise translate(error, self._engine.path.name) from error
+
+    def _cursor(self) -> Cursor:
+        if getattr(self._local, "generation", None) != self._engine.generation:
+            self._local.generation = self._engine.generation
+            self._local.cursor = self._engine.cursor()
+        cursor: Cursor = self._local.cursor
+        return cursor
+
+    def close(self) -> None:
+        """Wait for what runs and stop the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,115 @@
+"""The tables of the file: their format version, its migrations, and typed columns of a schema."""
+
+import re
+from collections.abc import Mapping
+
+from spawn.adapters.duckdb.engine import Cursor
+from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.schema.value import Column, ColumnType, TypeName
+
+_JOURNAL = """
+create table journal (
+    position bigint not null, kind varchar not null, id varchar not null, version integer not null,
+    type varchar not null, actor varchar not null, recorded_at timestamp not null,
+    schema_version integer not null, changed varchar[], reason varchar, traceparent varchar,
+    document varchar, receipt_scope varchar, receipt_key varchar, receipt_fingerprint varchar,
+    receipt_status integer, receipt_headers varchar, receipt_body blob, hash blob not null)
+"""
+_AGGREGATES = """
+create table aggregates (
+    key varchar primary key, kind varchar not null, version integer not null,
+    created bigint not null, position bigint not null, created_at timestamp not null)
+"""
+_SCHEMAS = """
+create table schemas (
+    ordinal integer not null, schema_id varchar not null, version integer not null,
+    fingerprint varchar not null, state varchar not null, provenance varchar not null,
+    recorded_at timestamp not null, reason varchar not null, document blob not null)
+"""
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        _JOURNAL,
+        _AGGREGATES,
+        _SCHEMAS,
+        "create table store (epoch bigint not null, probed bigint not null)",
+        "insert into store values (1, 0)",
+        "create table formats (version integer not null, applied_at timestamp not null)",
+    ),
+)
+"""Statements that lead from format n to format n + 1; what was released is never edited."""
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
+_SQL_TYPES = {
+    TypeName.STRING: "VARCHAR",
+    TypeName.INTEGER: "INTEGER",
+    TypeName.BIGINT: "BIGINT",
+    TypeName.DOUBLE: "DOUBLE",
+    TypeName.BOOLEAN: "BOOLEAN",
+    TypeName.DATE: "DATE",
+    TypeName.TIMESTAMP: "TIMESTAMP",
+}
+
+
+def migrate(cursor: Cursor, now: object) -> None:
+    """Bring the file to the newest format, one transaction a step.
+
+    Raises:
+        StorageDamaged: the file is of a newer format, or another program's database.
+    """
+    version = _format_version(cursor)
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        cursor.execute("begin")
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute("insert into formats values (?, ?)", [number, now])
+        cursor.execute("commit")
+
+
+def _format_version(cursor: Cursor) -> int:
+    names = {row[0] for row in cursor.execute("select table_name from duckdb_tables()").fetchall()}
+    if "formats" not in names:
+        if names:
+            raise StorageDamaged(
+                "The database belongs to another program: choose another path for the store."
+            )
+        return 0
+    found = cursor.execute("select max(version) from formats").fetchone()
+    version = int(found[0]) if found and found[0] is not None else 0
+    if version > len(MIGRATIONS):
+        raise StorageDamaged(
+            f"The database has format {version} and this release knows {len(MIGRATIONS)}:"
+            " run the newer release that wrote it."
+        )
+    return version
+
+
+def quoted(name: str) -> str:
+    """A column name of a schema as a quoted identifier.
+
+    Raises:
+        InvalidInput: it is not a whitelisted identifier; nothing else ever reaches a statement.
+    """
+    if _IDENTIFIER.fullmatch(name) is None:
+        raise InvalidInput.at("/columns", "bad_name", f"{name!r} cannot name a column.")
+    return f'"{name}"'
+
+
+def sql_type(of: ColumnType) -> str:
+    """The engine's type for a column type."""
+    if of.name is TypeName.DECIMAL:
+        precision, scale = int(of.precision or 18), int(of.scale or 0)
+        return f"DECIMAL({precision},{scale})"
+    return _SQL_TYPES[of.name]
+
+
+def create_projects(cursor: Cursor, fields: Mapping[str, Column]) -> None:
+    """(Re)create the typed table of projects for the fields of a schema.
+
+    It has no key and no index: the writer knows which rows are there, updates are a delete and an
+    insert, and an index would stand in the way of both that and of later migrations.
+    """
+    columns = ", ".join(f"{quoted(name)} {sql_type(c.type)}" for name, c in fields.items())
+    cursor.execute("drop table if exists projects")
+    cursor.execute(
+        f"create table projects (_created bigint not null, _position bigint not null, {columns})"
+    )

@@ -1,0 +1,237 @@
+# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
+"""What readers ask of the engine: each function runs on a reader's thread with its own cursor."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from spawn.adapters import journal
+from spawn.adapters.duckdb.engine import Cursor
+from spawn.adapters.duckdb.pages import Statement
+from spawn.adapters.duckdb.rows import (
+    SELECT_ROW,
+    Held,
+    Place,
+    entry_from,
+    instant,
+    key_of,
+    micros,
+    row_from,
+)
+from spawn.adapters.schemas import SchemaBook
+from spawn.domain import documents
+from spawn.domain.change import Entry, FeedPage, Stored
+from spawn.domain.errors import NotFound
+from spawn.domain.query import Query
+from spawn.domain.schema.conformance import compile_schema
+from spawn.ports.storage import Table, TableColumn
+
+_POINT_LOOKUPS = 100
+_POINT_ROWS = 3
+_DENSE_ROWS = 2_048
+_FIRST_WINDOW = 2_048
+_MAX_LOOKED_AT = 262_144
+_STATE = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
+
+
+def places_on_disk(cursor: Cursor, keys: list[str]) -> dict[str, Place]:
+    """The places of those of the aggregates that the state tables know."""
+    select = "select key, version, created, position, epoch_us(created_at) from aggregates where "
+    found: list[Any] = []
+    if len(keys) <= _POINT_LOOKUPS:
+        # One look into the key's index each; a list of keys would not use the index.
+        for key in keys:
+            found += cursor.execute(select + "key = ?", [key]).fetchall()
+    else:
+        wanted = msgspec.json.encode(keys).decode()
+        found = cursor.execute(
+            select + "key in (select unnest(from_json(?, '[\"VARCHAR\"]')))", [wanted]
+        ).fetchall()
+    return {key: Place(*place) for key, *place in found}
+
+
+def _states(cursor: Cursor, positions: list[int]) -> list[Any]:
+    """The states written at these positions, in any order, and perhaps some neighbours."""
+    first, last = min(positions), max(positions)
+    select = f"select {_STATE} from journal where "
+    if len(positions) <= _POINT_ROWS:
+        rows: list[Any] = []
+        for position in positions:
+            rows += cursor.execute(select + "position = ?", [position]).fetchall()
+        return rows
+    if last - first < max(4 * len(positions), _DENSE_ROWS // 8):
+        return cursor.execute(select + "position between ? and ?", [first, last]).fetchall()
+    # Spread wide: find the rows by the narrow column, then fetch the documents of those alone.
+    wanted = msgspec.json.encode(positions).decode()
+    return cursor.execute(
+        select + "rowid in (select rowid from journal where position in"
+        " (select unnest(from_json(?, '[\"BIGINT\"]'))))",
+        [wanted],
+    ).fetchall()
+
+
+def _stored(state: Any, created_at: int, book: SchemaBook) -> Stored[Any]:
+    _, kind, name, version, recorded_at, schema_version, document = state
+    return Stored(
+        kind=kind,
+        id=name,
+        version=version,
+        state=documents.decode(kind, document.encode(), book.written_under(schema_version)),
+        created_at=instant(created_at),
+        updated_at=instant(recorded_at),
+        schema_version=schema_version,
+    )
+
+
+def held_at(cursor: Cursor, places: Mapping[int, Place], book: SchemaBook) -> dict[int, Held]:
+    """The aggregates whose newest versions were written at these positions."""
+    if not places:
+        return {}
+    found = ((row[0], row) for row in _states(cursor, list(places)) if row[0] in places)
+    return {
+        position: Held(_stored(row, places[position].created_at, book), places[position])
+        for position, row in found
+    }
+
+
+def many(cursor: Cursor, wanted: Mapping[str, Place | None], book: SchemaBook) -> dict[str, Held]:
+    """The aggregates of these keys that exist; a place that is known already may be given."""
+    places = {key: place for key, place in wanted.items() if place is not None}
+    places |= places_on_disk(cursor, [key for key, place in wanted.items() if place is None])
+    by_position = {place.position: place for place in places.values()}
+    held = held_at(cursor, by_position, book).values()
+    return {key_of(h.stored.kind, h.stored.id): h for h in held}
+
+
+def one_before(
+    cursor: Cursor,
+    kind: str,
+    name: str,
+    place: Place,
+    book: SchemaBook,
+    version: int | None,
+    as_of: datetime | None,
+) -> Stored[Any]:
+    """The newest state at most that of `version` exactly, or of the instant.
+
+    Raises:
+        NotFound: there is none.
+    """
+    condition, parameters = "", [place.created, place.position, kind, name]
+    if version is not None:
+        condition += " and version = ?"
+        parameters.append(version)
+    if as_of is not None:
+        condition += " and recorded_at <= make_timestamp(?)"
+        parameters.append(micros(as_of))
+    row = cursor.execute(
+        f"select {_STATE} from journal where position between ? and ? and kind = ? and id = ?"
+        f"{condition} order by position desc limit 1",
+        parameters,
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"The {kind} {name} has no such version or was not there yet.")
+    return _stored(row, place.created_at, book)
+
+
+def history(
+    cursor: Cursor, kind: str, name: str, place: Place, after: int, limit: int, epoch: int
+) -> list[Entry]:
+    """The journal of one aggregate after a version, oldest first."""
+    if after >= place.version:
+        return []
+    rows = cursor.execute(
+        f"select {SELECT_ROW} from journal where position between ? and ? and kind = ? and id = ?"
+        " and version > ? order by position limit ?",
+        [place.created, place.position, kind, name, max(after, 0), limit],
+    ).fetchall()
+    return [entry_from(row_from(values), epoch) for values in rows]
+
+
+def page(
+    cursor: Cursor, query: Query, book: SchemaBook, recent: Callable[[str], Held | None]
+) -> tuple[list[Held], bool]:
+    """The aggregates of a page in their order, and whether there are more."""
+    if query.kind == "project":
+        statement = Statement(compile_schema(book.ruling).fields)
+        rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
+    else:
+        rows = cursor.execute(
+            "select substr(key, length(kind) + 2), version, created, position,"
+            " epoch_us(created_at) from aggregates where kind = ? and created > ?"
+            " order by created limit ?",
+            [query.kind, query.after[-1] if query.after else 0, query.limit + 1],
+        ).fetchall()
+    more = len(rows) > query.limit
+    places = {place.position: place for _, place in _named(rows[: query.limit])}
+    held: dict[int, Held] = {}
+    for name, place in _named(rows[: query.limit]):
+        known = recent(key_of(query.kind, name))
+        if known is not None and known.place.position == place.position:
+            held[place.position] = known
+    missing = {position: place for position, place in places.items() if position not in held}
+    held |= held_at(cursor, missing, book)
+    return [held[position] for position in places], more
+
+
+def _named(rows: list[Any]) -> list[tuple[str, Place]]:
+    return [(row[0], Place(*row[1:])) for row in rows]
+
+
+def feed(
+    cursor: Cursor,
+    at: int,
+    last: int,
+    limit: int,
+    types: frozenset[str] | None,
+    subject: tuple[str, str] | None,
+    epoch: int,
+) -> FeedPage:
+    """Entries that carry an event, after row `at` and through `last`.
+
+    The journal is looked at in windows that grow, each found by its positions alone, and at most
+    so many rows a call: an empty page with a later position is an answer.
+    """
+    condition, parameters = _shown(types, subject)
+    shown: list[Entry] = []
+    window, end = max(2 * limit, _FIRST_WINDOW), min(last, at + _MAX_LOOKED_AT)
+    while at < end and len(shown) < limit:
+        through = min(at + window, end)
+        rows = cursor.execute(
+            f"select {SELECT_ROW} from journal where position > ? and position <= ? and {condition}"
+            " order by position limit ?",
+            [at, through, *parameters, limit - len(shown)],
+        ).fetchall()
+        shown += [entry_from(row_from(values), epoch) for values in rows]
+        at = rows[-1][0] if len(shown) == limit else through
+        window *= 4
+    return FeedPage(tuple(shown), journal.cursor(epoch, at))
+
+
+def _shown(types: frozenset[str] | None, subject: tuple[str, str] | None) -> tuple[str, list[Any]]:
+    condition, parameters = "type <> ''", list[Any]()
+    if types is not None:
+        condition += f" and type in ({', '.join('?' * len(types))})" if types else " and false"
+        parameters += sorted(types)
+    if subject is not None:
+        condition += " and kind = ? and id = ?"
+        parameters += subject
+    return condition, parameters
+
+
+def tables(cursor: Cursor) -> list[Table]:
+    """The tables of the file with their columns; rows are the engine's estimate."""
+    columns: dict[str, list[TableColumn]] = {}
+    for table, name, kind, nullable in cursor.execute(
+        "select table_name, column_name, data_type, is_nullable from duckdb_columns()"
+        " where database_name = current_database() and not internal"
+        " order by table_name, column_index"
+    ).fetchall():
+        columns.setdefault(table, []).append(TableColumn(name, kind, bool(nullable)))
+    rows = cursor.execute(
+        "select table_name, estimated_size from duckdb_tables()"
+        " where database_name = current_database()"
+    ).fetchall()
+    return [Table(name, tuple(columns[name]), int(count)) for name, count in sorted(rows)]

@@ -1,0 +1,331 @@
+"""The ports over one DuckDB file: answers from memory when it knows, from the engine when not."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+from spawn.adapters import journal, selection
+from spawn.adapters.duckdb import reading
+from spawn.adapters.duckdb.caches import Heads, Recent
+from spawn.adapters.duckdb.engine import Cursor, Engine, Readers
+from spawn.adapters.duckdb.ledger import Ledger, Memory, Prepared, free_bytes, wal_bytes
+from spawn.adapters.duckdb.mark import Mark
+from spawn.adapters.duckdb.pages import PageCache
+from spawn.adapters.duckdb.receipts import Receipts
+from spawn.adapters.duckdb.rows import Held, Place, key_of
+from spawn.adapters.duckdb.writer import BULK_WRITES, Writer
+from spawn.adapters.registry import StoreOptions
+from spawn.adapters.schemas import SchemaBook
+from spawn.domain import documents
+from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
+from spawn.domain.errors import NotFound
+from spawn.domain.query import Operator, Page, Query
+from spawn.domain.schema.conformance import compile_schema
+from spawn.ports.governance import SchemaRecord
+from spawn.ports.runtime import Clock
+from spawn.ports.storage import StoreStatus, Table
+
+T = TypeVar("T")
+_LOG_LIMIT_BYTES = 1024**3
+
+
+async def open_duckdb(path: Path, *, clock: Clock, options: StoreOptions) -> "DuckDbStore":
+    """Open the file, or make it; see `registry.open_store`."""
+    return await asyncio.to_thread(DuckDbStore, path, clock, options)
+
+
+class DuckDbStore:
+    """Commands, reads, schemas and control over one file. Made by `open_duckdb`."""
+
+    def __init__(self, path: Path, clock: Clock, options: StoreOptions) -> None:
+        self._clock = clock
+        self._options = options
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark = Mark(path)
+        try:
+            self._engine = Engine(path, options.memory_limit, _LOG_LIMIT_BYTES)
+            try:
+                self._ledger = self._open_ledger(mark)
+            except BaseException:
+                self._engine.close()
+                raise
+        except BaseException:
+            mark.close()
+            raise
+        self._readers = Readers(self._engine, options.readers, options.query_timeout_s)
+        self._writer = Writer(
+            self._ledger, queue_limit=options.queue_limit, group_cap=options.group_cap
+        )
+        self._flights: dict[tuple[Query, int], asyncio.Task[Page[Stored[Any]]]] = {}
+        self._closed: asyncio.Task[None] | None = None
+
+    def _open_ledger(self, mark: Mark) -> Ledger:
+        options = self._options
+        return Ledger(
+            self._engine,
+            mark,
+            self._clock,
+            Memory(
+                Heads(options.cached_heads),
+                Recent[Held](options.cached_entities),
+                PageCache(options.cached_pages),
+                Receipts(options.cached_receipts),
+            ),
+            reserve_bytes=options.reserve_bytes,
+            tidy_bytes=options.checkpoint_bytes,
+        )
+
+    @property
+    def _book(self) -> SchemaBook:
+        return self._ledger.shelf.book
+
+    # -- commands ---------------------------------------------------------------------------
+
+    async def commit(self, change: Change) -> Committed:
+        """Write the change; see `CommandStore.commit`."""
+        journal.check_change(change)
+        if len(change.writes) > BULK_WRITES:
+            prepared = await asyncio.to_thread(self._prepare, change)
+        else:
+            prepared = self._prepare(change)
+        return await self._writer.commit(prepared)
+
+    def _prepare(self, change: Change) -> Prepared:
+        schema = self._book.ruling
+        return Prepared(change, [documents.encode(w.kind, w.state, schema) for w in change.writes])
+
+    async def receipt(self, scope: str, key: str, fingerprint: str) -> Answer | None:
+        """The recorded answer; see `CommandStore.receipt`."""
+        now = self._clock.now()
+        receipts = self._ledger.receipts
+        kept = receipts.by_heart(scope, key, fingerprint, now)
+        if kept is None and receipts.may_be_elsewhere(now):
+            kept = await self._readers.run(lambda c: receipts.find(c, scope, key, fingerprint, now))
+        if kept is None:
+            return None
+        position = kept.position
+        return await self._readers.run(lambda c: self._ledger.answer(c, position))
+
+    # -- single aggregates ------------------------------------------------------------------
+
+    async def get(
+        self, kind: str, key: str, *, version: int | None = None, as_of: datetime | None = None
+    ) -> Stored[Any]:
+        """The aggregate now, at a version or at an instant; see `ReadStore.get`."""
+        if version is None and as_of is None:
+            held = self._held(key_of(kind, key)) or await self._read_one(kind, key)
+            return held.stored
+        place = await self._place(kind, key)
+        return await self._read(
+            lambda c: reading.one_before(c, kind, key, place, self._book, version, as_of)
+        )
+
+    def _held(self, key: str) -> Held | None:
+        """The aggregate by heart: recently used, or not projected yet."""
+        held = self._ledger.entities.get(key)
+        if held is None:
+            pending = self._ledger.projection.get(key)
+            held = pending.held if pending else None
+        return held
+
+    async def _read_one(self, kind: str, key: str) -> Held:
+        full, turns = key_of(kind, key), self._ledger.entities.turns
+        place = await self._place(kind, key)
+        found = await self._read(lambda c: reading.held_at(c, {place.position: place}, self._book))
+        held = next(iter(found.values()), None)
+        if held is None:
+            raise NotFound(f"There is no {kind} {key}.")
+        self._ledger.entities.offer(full, held, turns)
+        return held
+
+    async def _place(self, kind: str, key: str) -> Place:
+        """Where the aggregate stands.
+
+        Raises:
+            NotFound: nowhere.
+        """
+        full, turns = key_of(kind, key), self._ledger.heads.turns
+        place, sure = self._ledger.known(kind, key, full)
+        if place is None and not sure:
+            found = await self._read(lambda c: reading.places_on_disk(c, [full]))
+            place = found.get(full)
+            if place is not None:
+                self._ledger.heads.offer(full, place, turns)
+        if place is None:
+            raise NotFound(f"There is no {kind} {key}.")
+        return place
+
+    async def _read(self, query: Callable[[Cursor], T]) -> T:
+        return await self._readers.run(query)
+
+    async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, Stored[Any]]:
+        """Those that exist; see `ReadStore.get_many`."""
+        selection.check_ids(ids)
+        return {name: held.stored for name, held in (await self._many(kind, ids)).items()}
+
+    async def _many(self, kind: str, ids: Sequence[str]) -> dict[str, Held]:
+        by_heart = {name: self._held(key_of(kind, name)) for name in ids}
+        missing: dict[str, Place | None] = {}
+        for name, held in by_heart.items():
+            full = key_of(kind, name)
+            place, sure = self._ledger.known(kind, name, full)
+            if held is None and not (place is None and sure):
+                missing[full] = place
+        found: dict[str, Held] = {}
+        if missing:
+            found = await self._read(lambda c: reading.many(c, missing, self._book))
+        chosen = {name: held or found.get(key_of(kind, name)) for name, held in by_heart.items()}
+        return {name: held for name, held in chosen.items() if held is not None}
+
+    async def head(self, kind: str, key: str) -> Head:
+        """Version and epoch; see `ReadStore.head`."""
+        place = self._ledger.heads.get(key_of(kind, key))
+        if place is None:
+            place = await self._place(kind, key)
+        return Head(place.version, self._ledger.epoch)
+
+    async def history(self, kind: str, key: str, *, after_version: int, limit: int) -> list[Entry]:
+        """Entries of one aggregate; see `ReadStore.history`."""
+        selection.check_limit(limit)
+        place, epoch = await self._place(kind, key), self._ledger.epoch
+        return await self._read(
+            lambda c: reading.history(c, kind, key, place, after_version, limit, epoch)
+        )
+
+    # -- pages ------------------------------------------------------------------------------
+
+    async def page(self, query: Query) -> Page[Stored[Any]]:
+        """One page; see `ReadStore.page`. An unchanged page is the same object again."""
+        page = self._ledger.pages.get(query)
+        if page is not None:
+            return page
+        fields = compile_schema(self._book.ruling).fields if query.kind == "project" else {}
+        selection.check_query(query, fields)
+        named = next((f for f in query.filters if f.field == "project_id"), None)
+        if named is not None and named.operator in (Operator.EQ, Operator.IN):
+            return await self._page_of_named(query, [str(value) for value in named.values])
+        return await self._shared_page(query)
+
+    async def _page_of_named(self, query: Query, ids: list[str]) -> Page[Stored[Any]]:
+        held = await self._many(query.kind, list(dict.fromkeys(ids)))
+        items = sorted(held.values(), key=lambda h: h.place.created)
+        return selection.page_of([(h.stored, h.place.created) for h in items], query)
+
+    async def _shared_page(self, query: Query) -> Page[Stored[Any]]:
+        """Read the page once for all who want it at the same position."""
+        shows = self._ledger.projects_position if query.kind == "project" else self._ledger.position
+        flight = self._flights.get((query, shows))
+        if flight is None:
+            flight = asyncio.create_task(self._read_page(query, shows))
+            self._flights[query, shows] = flight
+            flight.add_done_callback(lambda _: self._flights.pop((query, shows), None))
+        return await asyncio.shield(flight)
+
+    async def _read_page(self, query: Query, shows: int) -> Page[Stored[Any]]:
+        if self._ledger.lag_rows():
+            await self._writer.run(self._ledger.project_all)
+        ledger, book, turns = self._ledger, self._book, self._ledger.entities.turns
+        found, more = await self._read(lambda c: reading.page(c, query, book, ledger.entities.get))
+        for held in found:
+            stored = held.stored
+            ledger.entities.offer(key_of(stored.kind, stored.id), held, turns)
+        next_keys = None
+        if more:
+            last = found[-1]
+            next_keys = selection.keys_of(last.stored, last.place.created, query.sort)
+        page = Page(tuple(held.stored for held in found), next_keys)
+        if query.kind == "project":
+            ledger.pages.offer(query, page, shows)
+        return page
+
+    # -- the feed ---------------------------------------------------------------------------
+
+    async def feed(
+        self,
+        *,
+        after: str | None,
+        limit: int,
+        types: frozenset[str] | None = None,
+        subject: tuple[str, str] | None = None,
+    ) -> FeedPage:
+        """Entries with events in journal order; see `ReadStore.feed`."""
+        selection.check_limit(limit)
+        epoch, last = self._ledger.epoch, self._ledger.position
+        at = journal.read_cursor(after, epoch, last)
+        if at == last:
+            return FeedPage((), journal.cursor(epoch, at))
+        return await self._read(lambda c: reading.feed(c, at, last, limit, types, subject, epoch))
+
+    async def position(self) -> str:
+        """The newest position; see `ReadStore.position`."""
+        return self._ledger.cursor()
+
+    async def tables(self) -> list[Table]:
+        """The tables of the file; see `ReadStore.tables`."""
+        return await self._read(reading.tables)
+
+    # -- schemas ----------------------------------------------------------------------------
+
+    async def active(self) -> SchemaRecord | None:
+        """The active schema; see `SchemaStore.active`."""
+        return self._book.active
+
+    async def records(self) -> list[SchemaRecord]:
+        """Every recorded version, oldest first."""
+        return list(self._book.records)
+
+    async def adopt(self, record: SchemaRecord) -> None:
+        """Make it active; see `SchemaStore.adopt`."""
+        await self._writer.run(lambda: self._ledger.adopt(record))
+
+    async def record(self, record: SchemaRecord) -> None:
+        """Remember a candidate; see `SchemaStore.record`."""
+        await self._writer.run(lambda: self._ledger.record(record))
+
+    # -- control ----------------------------------------------------------------------------
+
+    def status(self) -> StoreStatus:
+        """A snapshot; see `StoreControl.status`."""
+        ledger, path = self._ledger, self._engine.path
+        free = free_bytes(self._engine)
+        trouble = ledger.trouble
+        full = free < self._options.reserve_bytes
+        detail = "the disk's reserve is used up" if full else "ready"
+        if self._writer.closing():
+            detail = "closed"
+        return StoreStatus(
+            engine="duckdb",
+            epoch=ledger.epoch,
+            position=ledger.cursor(),
+            writable=trouble is None and not full and not self._writer.closing(),
+            detail=trouble.detail if trouble else detail,
+            queued=self._writer.queued(),
+            queue_limit=self._options.queue_limit,
+            lag_rows=ledger.lag_rows(),
+            lag_s=ledger.lag_s(),
+            file_bytes=path.stat().st_size,
+            wal_bytes=wal_bytes(self._engine),
+            free_bytes=free,
+            reserve_bytes=self._options.reserve_bytes,
+        )
+
+    async def probe(self) -> float:
+        """Once through the writer to the disk; see `StoreControl.probe`."""
+        began = perf_counter()
+        await self._writer.run(self._ledger.probe)
+        return perf_counter() - began
+
+    async def close(self) -> None:
+        """Finish what is queued, project, fold the log, close; idempotent."""
+        if self._closed is None:
+            self._closed = asyncio.create_task(asyncio.to_thread(self._close))
+        await asyncio.shield(self._closed)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._readers.close()
+        self._ledger.close()
+        self._engine.close()

@@ -1,0 +1,222 @@
+"""The one thread that writes: it takes what is queued as a group and commits it as one insert."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import duckdb
+
+from spawn.adapters.duckdb.ledger import Ledger, Prepared
+from spawn.domain.change import Committed
+from spawn.domain.errors import Overloaded, SpawnError, Unavailable
+
+BULK_WRITES = 16
+"""A change with more writes gives way to smaller ones, and is a group of its own."""
+_MAX_QUEUED_WRITES = 100_000
+_MAX_PASSED_OVER = 4
+_PROJECT_AT_ROWS = 4_000
+_PROJECT_STEP_ROWS = 2_000
+_MAX_LAG_ROWS = 8_000
+_PROJECT_AFTER_S = 1.0
+_IDLE_S = 0.05
+_CHECKPOINT_AFTER_S = 1.0
+
+
+W = TypeVar("W")
+
+
+class Task(Generic[W]):
+    """A change on its way, or an errand for the writer, and who waits for it."""
+
+    __slots__ = ("future", "loop", "work")
+
+    def __init__(self, work: W) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.work = work
+
+
+_Commit = Task[Prepared]
+_Errand = Task[Callable[[], Any]]
+
+
+class Writer:
+    """The queue before the ledger, and the thread that empties it."""
+
+    def __init__(self, ledger: Ledger, *, queue_limit: int, group_cap: int) -> None:
+        self._ledger = ledger
+        self._queue_limit = queue_limit
+        self._group_cap = group_cap
+        self._changed = threading.Condition()
+        self._errands: deque[_Errand] = deque()
+        self._small: deque[_Commit] = deque()
+        self._bulk: deque[_Commit] = deque()
+        self._writes = 0
+        self._passed_over = 0
+        self._closing = False
+        self._busy_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="spawn-writer", daemon=True)
+        self._thread.start()
+
+    # -- on the event loop ------------------------------------------------------------------
+
+    def queued(self) -> int:
+        """How many changes wait."""
+        return len(self._small) + len(self._bulk)
+
+    def closing(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._closing
+
+    async def commit(self, prepared: Prepared) -> Committed:
+        """Queue the change and wait; giving up waiting does not withdraw it."""
+        count = len(prepared.rows)
+        task = Task(prepared)
+        with self._changed:
+            self._refuse_when_closing()
+            if self.queued() >= self._queue_limit or self._writes + count > _MAX_QUEUED_WRITES:
+                raise Overloaded("Too many changes wait to be written.")
+            self._writes += count
+            (self._bulk if count > BULK_WRITES else self._small).append(task)
+            self._changed.notify()
+        committed: Committed = await task.future
+        return committed
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        """Have the writer do something between two groups; errors are the work's own."""
+        task = Task(work)
+        with self._changed:
+            self._refuse_when_closing()
+            self._errands.append(task)
+            self._changed.notify()
+        return await task.future
+
+    def _refuse_when_closing(self) -> None:
+        if self._closing:
+            raise Unavailable("The store is closing.")
+
+    def close(self) -> None:
+        """Take nothing more, finish what is queued and end the thread; blocks, idempotent."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    # -- on the writer's thread -------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            errands, group = self._next()
+            for errand in errands:
+                self._do(errand)
+            if group:
+                self._commit(group)
+                self._busy_at = time.monotonic()
+            if self._closing and not errands and not group:
+                return
+            self._keep_up()
+
+    def _next(self) -> tuple[list[_Errand], list[_Commit]]:
+        """What to do now; empty when nothing came within the time to look after the tables."""
+        with self._changed:
+            if not (self._errands or self._small or self._bulk or self._closing):
+                self._changed.wait(_IDLE_S if self._restless() else None)
+            errands = list(self._errands)
+            self._errands.clear()
+            group = self._take()
+            self._writes -= sum(len(task.work.rows) for task in group)
+            return errands, group
+
+    def _restless(self) -> bool:
+        """Whether something is left to do once nothing more comes."""
+        return bool(self._ledger.lag_rows()) or self._ledger.untidy()
+
+    def _take(self) -> list[_Commit]:
+        if self._ledger.lag_rows() >= _MAX_LAG_ROWS:
+            return _compatible(self._small, self._group_cap)
+        starved = self._passed_over >= _MAX_PASSED_OVER
+        if self._bulk and (starved or not self._small):
+            self._passed_over = 0
+            group = [self._bulk.popleft()]
+        else:
+            self._passed_over += bool(self._bulk)
+            group = _compatible(self._small, self._group_cap)
+        return group
+
+    def _commit(self, group: list[_Commit]) -> None:
+        outcomes = self._ledger.commit([task.work for task in group])
+        _deliver(zip(group, outcomes, strict=True))
+
+    def _do(self, errand: _Errand) -> None:
+        try:
+            outcome = errand.work()
+        except SpawnError as error:
+            outcome = error
+        except duckdb.Error as error:
+            outcome = self._ledger.heal(error)
+        _deliver([(errand, outcome)])
+
+    def _keep_up(self) -> None:
+        """Project, sync and fold the log, each in its time."""
+        lag = self._ledger.lag_rows()
+        idle_s = time.monotonic() - self._busy_at
+        idle = not self.queued() and idle_s >= _IDLE_S
+        if lag and (idle or lag >= _PROJECT_AT_ROWS or self._ledger.lag_s() >= _PROJECT_AFTER_S):
+            self._guarded(lambda: self._ledger.project(_PROJECT_STEP_ROWS))
+        elif idle and idle_s >= _CHECKPOINT_AFTER_S and self._ledger.untidy():
+            self._guarded(self._ledger.tidy)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do housekeeping; if the engine fails, it is healed and tried again in time."""
+        try:
+            work()
+        except SpawnError:
+            pass
+        except duckdb.Error as error:
+            self._ledger.heal(error)
+
+
+def _compatible(queue: deque[_Commit], cap: int) -> list[_Commit]:
+    """Take from the queue, in order, what can be committed together.
+
+    No two of a group touch one aggregate or one idempotency key unless both only guard it: of
+    them the later waits, and so does whatever touches what a waiting one touches.
+    """
+    written: set[str] = set()
+    guarded: set[str] = set()
+    group: list[_Commit] = []
+    passed: list[_Commit] = []
+    while queue and len(group) < cap and len(passed) < cap:
+        task = queue.popleft()
+        writes, guards = task.work.written, task.work.guarded
+        clash = not (
+            writes.isdisjoint(written) and writes.isdisjoint(guarded) and guards.isdisjoint(written)
+        )
+        (passed if clash else group).append(task)
+        written |= writes
+        guarded |= guards
+    queue.extendleft(reversed(passed))
+    return group
+
+
+def _deliver(outcomes: Iterable[tuple[Task[Any], Any]]) -> None:
+    """Hand the outcomes over with one call into each event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for task, outcome in outcomes:
+        by_loop.setdefault(task.loop, []).append((task.future, outcome))
+    for loop, pairs in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, pairs)
+
+
+def _resolve(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, outcome in pairs:
+        if future.done():
+            continue  # its waiter gave up
+        if isinstance(outcome, SpawnError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
