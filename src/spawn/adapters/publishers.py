@@ -46,12 +46,12 @@ class MetricsPublisher:
 
 
 class LogPublisher:
-    """One line per batch of events, and at level DEBUG one per event."""
+    """At level DEBUG one line per batch of events, and at TRACE one per event."""
 
     async def publish(self, entries: Sequence[Entry]) -> None:
         """Log the entries."""
         types = Counter(entry.type for entry in entries)
-        logger.info(
+        logger.debug(
             "{} domain events",
             len(entries),
             types=dict(types),
@@ -59,7 +59,7 @@ class LogPublisher:
             last=entries[-1].position,
         )
         for entry in entries:
-            logger.debug(
+            logger.trace(
                 "{} {} version {}",
                 entry.type,
                 entry.id,

@@ -47,10 +47,11 @@ class Relay:
         reads: ReadStore,
         publishers: Sequence[EventPublisher],
         *,
-        interval_s: float = 0.2,
+        interval_s: float = 0.5,
         max_backoff_s: float = 30.0,
     ) -> None:
-        self._lines = [_Line(reads, publisher) for publisher in publishers]
+        pages = _Pages(reads)
+        self._lines = [_Line(pages, publisher) for publisher in publishers]
         self._reads = reads
         self._interval_s = interval_s
         self._max_backoff_s = max_backoff_s
@@ -99,14 +100,36 @@ class Relay:
             await line.publisher.close()
 
 
+class _Pages:
+    """Reads pages of the feed, the last one once for all who stand at the same position."""
+
+    def __init__(self, reads: ReadStore) -> None:
+        self._reads = reads
+        self._lock = asyncio.Lock()
+        self._after: str | None = None
+        self._page: FeedPage | None = None
+
+    async def newest(self) -> str:
+        return await self._reads.position()
+
+    async def after(self, position: str | None) -> FeedPage:
+        async with self._lock:
+            # A page that led nowhere is not kept: there may be more behind it by now.
+            known = self._page if self._after == position else None
+            if known is None or known.next == position:
+                known = await self._reads.feed(after=position, limit=FEED_LIMIT)
+                self._after, self._page = position, known
+            return known
+
+
 class _Line:
     """One publisher with where it stands."""
 
-    def __init__(self, reads: ReadStore, publisher: EventPublisher) -> None:
+    def __init__(self, pages: _Pages, publisher: EventPublisher) -> None:
         self.publisher = publisher
         self.position: str | None = None
         self.error: str | None = None
-        self._reads = reads
+        self._pages = pages
         self._behind_since: float | None = None
 
     def lag_s(self) -> float:
@@ -115,10 +138,10 @@ class _Line:
 
     async def advance(self) -> None:
         """Publish page after page until level with the journal."""
-        while self.position != await self._reads.position():
+        while self.position != await self._pages.newest():
             if self._behind_since is None:
                 self._behind_since = time.monotonic()
-            page = await self._reads.feed(after=self.position, limit=FEED_LIMIT)
+            page = await self._pages.after(self.position)
             if page.entries:
                 await self.publisher.publish(page.entries)
             if page.next == self.position:
