@@ -14,6 +14,9 @@ from spawn.ports.storage import ReadStore
 FEED_LIMIT = 500
 """The cap on one page of the feed, entries."""
 
+CATCH_UP_PAUSE_S = 0.05
+"""Between full pages: at most 10,000 entries a second are relayed."""
+
 
 async def read_feed(
     services: Services,
@@ -86,7 +89,7 @@ class Relay:
         backoff_s = self._interval_s
         while True:
             try:
-                await line.advance()
+                await line.advance(CATCH_UP_PAUSE_S)
                 backoff_s = self._interval_s
             except SpawnError as failure:
                 # The publisher or the journal answers later: say it, and try again.
@@ -136,8 +139,8 @@ class _Line:
         """Seconds since this publisher was last level with the journal."""
         return 0.0 if self._behind_since is None else time.monotonic() - self._behind_since
 
-    async def advance(self) -> None:
-        """Publish page after page until level with the journal."""
+    async def advance(self, pause_s: float = 0.0) -> None:
+        """Publish page after page, with pauses, until level with the journal."""
         while self.position != await self._pages.newest():
             if self._behind_since is None:
                 self._behind_since = time.monotonic()
@@ -147,5 +150,8 @@ class _Line:
             if page.next == self.position:
                 break
             self.position = page.next
+            if len(page.entries) == FEED_LIMIT:
+                # Catching up (after an import, say) must leave the machine to those who wait.
+                await asyncio.sleep(pause_s)
         self._behind_since = None
         self.error = None

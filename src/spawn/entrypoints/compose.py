@@ -34,6 +34,7 @@ from spawn.ports.runtime import Clock, Ids, Spool
 from spawn.ports.storage import CommandStore, ReadStore, StoreControl
 
 STDOUT: Final = 1
+DRAIN_S: Final = 1.0
 _TROUBLE: Final = frozenset({Verdict.FAILED, Verdict.QUARANTINED})
 
 
@@ -110,7 +111,8 @@ async def compose(
         await relay.start()
         metrics.watch(services, relay)
         stack.push_async_callback(relay.close)
-        await stack.enter_async_context(_background(relay.run(), "relay", relay.drain))
+        stack.push_async_callback(_drain, relay)
+        await stack.enter_async_context(_background(relay.run(), "relay"))
         await stack.enter_async_context(_background(_refresh(services, settings), "schema refresh"))
         jobs = JobRunner(services, {JOB_KIND: run_import}, on_error=_job_failed)
         stack.push_async_callback(jobs.close)
@@ -153,11 +155,16 @@ async def _refresh(services: Services, settings: Settings) -> None:
     await refresh_forever(services, settings.schema_id, settings.schema_pin, report=report)
 
 
+async def _drain(relay: Relay) -> None:
+    """Hand the last events over, as far as that goes in a moment: the publishers end with us."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            await relay.drain()
+
+
 @asynccontextmanager
-async def _background(
-    work: Coroutine[Any, Any, None], name: str, last: Any = None
-) -> AsyncIterator[None]:
-    """Run something beside the requests until they end; then `last`, once."""
+async def _background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run something beside the requests until they end."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_background_ended)
     try:
@@ -166,8 +173,6 @@ async def _background(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        if last is not None:
-            await last()
 
 
 def _background_ended(task: asyncio.Task[None]) -> None:

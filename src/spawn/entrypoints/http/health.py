@@ -11,7 +11,7 @@ from spawn.domain.errors import SpawnError
 
 PROBE_EVERY_S: Final = 1.0
 PROBE_DEADLINE_S: Final = 2.0
-FEED_LAG_DEGRADED_S: Final = 30.0
+FEED_LAG_DEGRADED_S: Final = 120.0
 PROJECTION_LAG_DEGRADED_S: Final = 15.0
 QUEUE_DEGRADED: Final = 0.8
 
