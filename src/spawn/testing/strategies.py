@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spawn.domain.countries import COUNTRIES
 from spawn.domain.extensions import MAX_BYTES
 from spawn.domain.lifecycle import SUSPENDABLE
-from spawn.domain.money import CURRENCIES
+from spawn.domain.money import CONTEXT, CURRENCIES
 from spawn.domain.project import (
     ExternalRef,
     Milestone,
@@ -61,9 +61,10 @@ def amounts(currency_code: str, *, signed: bool = False) -> st.SearchStrategy[De
 @cache
 def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
     """Decimals that fit a column of this precision and scale, with any number of decimals."""
-    exact = st.integers(-(10**precision) + 1, 10**precision - 1)
-    return exact.map(lambda digits: Decimal(digits).scaleb(-scale)) | st.decimals(
-        min_value=0, max_value=10 ** (precision - scale) - 1, places=min(scale, 1)
+    digits = st.integers(-(10**precision) + 1, 10**precision - 1)
+    # In the domain's context: the default one would round what has more than 28 digits.
+    return st.tuples(digits, st.integers(0, scale)).map(
+        lambda drawn: CONTEXT.scaleb(Decimal(drawn[0] // 10 ** drawn[1]), drawn[1] - scale)
     )
 
 
