@@ -61,11 +61,12 @@ def amounts(currency_code: str, *, signed: bool = False) -> st.SearchStrategy[De
 @cache
 def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
     """Decimals that fit a column of this precision and scale, with any number of decimals."""
-    digits = st.integers(-(10**precision) + 1, 10**precision - 1)
+    digits = st.integers(0, 10**precision - 1)
     # In the domain's context: the default one would round what has more than 28 digits.
-    return st.tuples(digits, st.integers(0, scale)).map(
+    positive = st.tuples(digits, st.integers(0, scale)).map(
         lambda drawn: CONTEXT.scaleb(Decimal(drawn[0] // 10 ** drawn[1]), drawn[1] - scale)
     )
+    return positive | positive.map(CONTEXT.minus)
 
 
 @cache
