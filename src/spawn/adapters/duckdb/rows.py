@@ -60,7 +60,10 @@ _encoder = msgspec.json.Encoder()
 
 def row_from(values: Sequence[Any]) -> JournalRow:
     """A row as selected by `SELECT_ROW`."""
-    return JournalRow(**dict(zip(ROW_COLUMNS, values, strict=True)))
+    fields = dict(zip(ROW_COLUMNS, values, strict=True))
+    # The engine gives lists. A row without an event leaves `changed` out of its JSON, and so out
+    # of its hash, only while it is the empty tuple that it was written with.
+    return JournalRow(**{**fields, "changed": tuple(fields["changed"])})
 
 
 class Chained(NamedTuple):
