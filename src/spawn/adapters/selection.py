@@ -4,17 +4,18 @@ An engine that selects in its own language must agree with this module; the cont
 compares them.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from spawn.domain.change import Stored
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
 from spawn.domain.project import Project
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
-from spawn.domain.schema.value import Column, TypeName, Value
+from spawn.domain.schema.value import Column, ColumnType, TypeName, Value
 
 Keys = tuple[Value | None, ...]
 """Sort keys of an item in the order of the sorts, completed by its creation position."""
@@ -24,6 +25,9 @@ MAX_ENTRIES = 1_000
 MAX_IDS = 10_000
 """The cap on ids named in one call."""
 
+_MAX_DIGITS = 38
+_BIGINT = 2**63
+_WIDE = Context(prec=100)
 _STORED_FIELDS = frozenset({"version", "created_at", "updated_at"})
 _PYTHON_TYPES: dict[TypeName, tuple[type, ...]] = {
     TypeName.STRING: (str,),
@@ -76,6 +80,8 @@ def _filter_offences(wanted: Filter, fields: Mapping[str, Column]) -> list[Field
         ]
     if not all(is_of_type(value, kind) for value in wanted.values):
         return [FieldError(pointer, "wrong_type", f"The value is not of type {kind}.")]
+    if not all(_fits(value, column.type) for value in wanted.values):
+        return [FieldError(pointer, "out_of_range", f"The value is beyond {column.type}.")]
     return []
 
 
@@ -83,7 +89,8 @@ def _check_after(query: Query, fields: Mapping[str, Column]) -> None:
     *keys, position = query.after or (None,)
     fits = len(keys) == len(query.sort) and is_of_type(position, TypeName.BIGINT)
     for key, sort in zip(keys, query.sort, strict=False):
-        fits = fits and (key is None or is_of_type(key, fields[sort.field].type.name))
+        of = fields[sort.field].type
+        fits = fits and (key is None or (is_of_type(key, of.name) and _fits(key, of)))
     if not fits:
         raise CursorInvalid("The cursor does not belong to this query.")
 
@@ -95,6 +102,23 @@ def is_of_type(value: object, kind: TypeName) -> bool:
     if isinstance(value, datetime):
         return kind is TypeName.TIMESTAMP and value.tzinfo is not None
     return isinstance(value, _PYTHON_TYPES[kind])
+
+
+def _fits(value: object, of: ColumnType) -> bool:
+    """Whether the column could hold the number, so that no engine has to round it to compare."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return True
+    if of.name is TypeName.DECIMAL:
+        scale = of.scale or 0
+        number = Decimal(value)
+        whole = (of.precision or _MAX_DIGITS) - scale
+        return number.is_finite() and (
+            not number
+            or (number.adjusted() < whole and int(number.normalize(_WIDE).as_tuple()[2]) >= -scale)
+        )
+    if of.name is TypeName.DOUBLE:
+        return math.isfinite(value)
+    return -_BIGINT <= value < _BIGINT
 
 
 def value_of(stored: Stored[Any], field: str) -> Value | None:

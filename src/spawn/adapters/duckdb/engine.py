@@ -1,6 +1,8 @@
 """The DuckDB engine behind one file: opening it, reading beside the writer, what failures mean."""
 
 import asyncio
+import importlib.util
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +51,26 @@ def damaged(file: str) -> StorageDamaged:
     )
 
 
+class _NoPandas:
+    """Says at once that pandas is not there.
+
+    The engine's client asks for pandas twice with every parameter it is given. Where pandas is not
+    installed each question searches the whole path anew, which takes a multiple of the query.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError(name, name=name)
+
+    @classmethod
+    def install(cls) -> None:
+        """Stand before the other finders, unless pandas can be found; once."""
+        if cls not in sys.meta_path and importlib.util.find_spec("pandas") is None:
+            sys.meta_path.insert(0, cls)
+
+
 class Engine:
     """One open database. Every thread uses a cursor of its own."""
 
@@ -58,6 +80,7 @@ class Engine:
         self._log_limit_bytes = log_limit_bytes
         self._lock = threading.Lock()
         self._cursors: list[Cursor] = []
+        _NoPandas.install()
         self.generation = 0
         self._connection = self._connect()
 

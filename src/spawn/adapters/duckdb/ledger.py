@@ -166,7 +166,8 @@ class Ledger:
             "receipt_body": "from_base64(r.receipt_body)",
         }
         values = ", ".join(special.get(name, f"r.{name}") for name in ROW_COLUMNS)
-        for name, source in (("now", "(select $1::varchar as payload)"), ("staged", "stage_journal")):
+        sources = {"now": "(select $1::varchar as payload)", "staged": "stage_journal"}
+        for name, source in sources.items():
             rows = f"select unnest(from_json(payload, '{shape.decode()}')) r from {source}"
             self._cursor.execute(
                 f"prepare append_{name} as"
