@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,9 +40,12 @@ from spawn.domain.mapping import ImportMapping, read_mapping
 from spawn.domain.principal import Principal
 from spawn.domain.project import Project
 from spawn.domain.query import Query
-from spawn.domain.schema.conformance import Attributes
+from spawn.domain.rows import RowReader
+from spawn.domain.schema.conformance import Attributes, compile_schema
 from spawn.domain.schema.tokens import read_object
+from spawn.domain.schema.value import Column, ColumnType, TypeName
 from spawn.ports.storage import CommandStore
+from spawn.testing.builders import a_schema
 
 ANALYST = Principal(id="analyst")
 HEADER = "id,name,cost,country,a1,a2\n"
@@ -347,6 +352,99 @@ async def test_set_aside_rows_can_be_corrected_and_posted_back_as_csv(
     assert ",Road,-1," in text  # a number is no formula
     again = await run(services, await order_of(services, text.replace(",NA,", ",8,")))
     assert told(again) == (2, 1, 0, 1)
+
+
+MIXED = (
+    HEADER
+    + numbered(25)
+    + "P3,Twice,1,ESP,,\nP90,Bad,NA,ESP,,\nP91,Off,100,ESP,90,\ntoo,few\n"
+    + numbered(8, start=40)
+)
+
+
+@pytest.mark.parametrize("executable", [sys.executable, "/bin/false"])
+async def test_a_large_file_is_drafted_by_another_process_with_the_same_result(
+    services: Services, monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
+    # A process that cannot start only means that the work is done here.
+    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(import_rows, "PROCESS_BYTES", 0)
+    monkeypatch.setattr("spawn.application.drafting.sys.executable", executable)
+    order = await imported(services, MIXED)
+    assert told(order) == (37, 34, 0, 3)
+    assert order.counts.warnings == 1
+    assert [note.line for note in await notes(services, order)] == [27, 28, 30]
+    again = await run(services, await order_of(services, MIXED))
+    assert told(again) == (37, 0, 34, 3)
+    rows = [{"project_name": f"Plain {i}", "total_amount": f"{i}.50"} for i in range(25)]
+    assert told(await imported_json(services, *rows, {"project_name": "x"})) == (26, 25, 0, 1)
+    plain = [p for p in await all_projects(services) if p.project_name.startswith("Plain")]
+    assert [(p.project_name, str(p.total_amount)) for p in plain] == [
+        (f"Plain {i}", f"{i}.50") for i in range(25)
+    ]
+
+
+async def test_a_schema_adopted_meanwhile_rules_the_rows_that_follow(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(import_rows, "PROCESS_BYTES", 0)
+    order = Import(
+        import_id="i", format=FileFormat.NDJSON, size_bytes=1, sha256="", requested_by="analyst"
+    )
+    path = await _stored(
+        services, b'{"project_name": "A", "total_amount": "1.00", "depth": 2}\n' * 30
+    )
+    column = Column(name="depth", type=ColumnType(TypeName.INTEGER))
+    before = RowReader(compile_schema(a_schema(())), None)
+    after = RowReader(compile_schema(a_schema((column,), version=2)), None)
+    source = import_rows.ChunkSource(path, order, None, services.ids)
+    source.open(before, 0)
+    chunks = [source.next(reader) for reader in (before, after, after, after)]
+    source.close()
+    assert [chunk and {row.draft.project is None for row in chunk.rows} for chunk in chunks] == [
+        {True},
+        {False},
+        {False},
+        None,
+    ]
+
+
+async def test_a_drafting_process_that_dies_only_costs_time(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(import_rows, "PROCESS_BYTES", 0)
+    order = Import(
+        import_id="i", format=FileFormat.NDJSON, size_bytes=1, sha256="", requested_by="analyst"
+    )
+    lines = [b'{"project_name": "P%d", "total_amount": "1.00"}\n' % i for i in range(45)]
+    path = await _stored(services, b"".join(lines))
+    reader = RowReader(compile_schema(a_schema(())), None)
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr("spawn.application.drafting.subprocess.Popen", Watched)
+    source = import_rows.ChunkSource(path, order, None, services.ids)
+    source.open(reader, 0)
+    names = []
+    while chunk := source.next(reader):
+        names += [row.draft.project.project_name for row in chunk.rows if row.draft.project]
+        if len(names) == 20:
+            started[0].kill()
+            started[0].wait()
+    source.close()
+    assert len(started) == 1
+    assert names == [f"P{i}" for i in range(45)]
+
+
+async def _stored(services: Services, data: bytes) -> Path:
+    await services.spool.receive("file", sent(data))
+    return services.spool.path("file")
 
 
 class _DyingStore:

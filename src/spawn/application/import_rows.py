@@ -9,23 +9,23 @@ from pathlib import Path
 
 import msgspec
 
+from spawn.application.drafting import Drafting, DraftingHere, DraftingProcess, Shape, Sources
 from spawn.application.records import Record, csv_records, decoder, json_records, physical_lines
 from spawn.domain.change import Stored, Write
-from spawn.domain.errors import InvalidInput, MalformedBody
+from spawn.domain.errors import InvalidInput
 from spawn.domain.events import DomainEvent
 from spawn.domain.imports import FileFormat, Import, KeySet, Note, Reason
 from spawn.domain.mapping import Duplicates, ImportMapping, OnExisting
 from spawn.domain.project import Project, Reservation, amend, changed_fields, reference_id
 from spawn.domain.rows import Draft, RowReader
-from spawn.domain.schema.tokens import Token, read_object
 from spawn.ports.runtime import Ids
 
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 1024 * 1024
 """A chunk ends at whichever comes first: it is one change, and one document of notes."""
 
-_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
-"""What a quarantined row is served in: posted back as it is, with its fields corrected."""
+PROCESS_BYTES = 1024 * 1024
+"""From this size on a file is worth a process of its own."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -77,11 +77,15 @@ class ChunkSource:
         self._records = self._open_records()
         self._seen = KeySet()
         self._repeated: KeySet | None = None
+        self._drafting: tuple[RowReader, Drafting] | None = None
+        self._begun: list[Record] | None = None
         self.columns: tuple[str, ...] = ()
 
     def close(self) -> None:
-        """Let go of the file; idempotent."""
+        """Let go of the file and of the process; idempotent."""
         self._file.close()
+        if self._drafting is not None:
+            self._drafting[1].close()
 
     def open(self, reader: RowReader, offset: int) -> None:
         """Read the header, look ahead if the mapping's policy asks for it, go to a checkpoint.
@@ -93,7 +97,6 @@ class ChunkSource:
             self.columns = self._read_header(reader)
         if self._mapping and self._mapping.duplicates is Duplicates.QUARANTINE:
             self._repeated = self._find_repeated(reader)
-
         end = 0
         while end < offset:
             # The rows before the checkpoint are read again for the keys that they claim.
@@ -102,15 +105,48 @@ class ChunkSource:
 
     def next(self, reader: RowReader) -> Chunk | None:
         """The next chunk, or None at the end."""
-        rows: list[Row] = []
-        size = end = 0
+        drafting = self._draft_with(reader)
+        records = self._begun if self._begun is not None else self._begin(drafting)
+        if not records:
+            return None
+        unpack = drafting.take()
+        # The next batch is worked on while this one is unpacked, decided on and committed.
+        self._begun = self._begin(drafting)
+        rows = [Row(r, self._claimed(d)) for r, d in zip(records, unpack(), strict=True)]
+        return Chunk(rows, records[-1].end)
+
+    def _begin(self, drafting: Drafting) -> list[Record]:
+        """Read the next records and have drafts made of them."""
+        records: list[Record] = []
+        size = 0
         for record in self._records:
-            rows.append(Row(record, self._claimed(self._draft(record, reader))))
-            end = record.end
+            records.append(record)
             size += len(record.raw)
-            if len(rows) >= CHUNK_ROWS or size >= CHUNK_BYTES:
+            if len(records) >= CHUNK_ROWS or size >= CHUNK_BYTES:
                 break
-        return Chunk(rows, end) if rows else None
+        if records:
+            new_id = self._ids.new
+            drafting.begin(records, [new_id() for _ in records])
+        return records
+
+    def _draft_with(self, reader: RowReader) -> Drafting:
+        """Where drafts are made under this reader; another reader means another schema."""
+        if self._drafting is not None and self._drafting[0] is reader:
+            return self._drafting[1]
+        if self._drafting is not None:
+            self._drafting[1].close()
+        begun, self._begun = self._begun, None
+        large = self._order.size_bytes >= PROCESS_BYTES
+        drafting = (DraftingProcess if large else DraftingHere)(reader, self._shape())
+        self._drafting = (reader, drafting)
+        if begun:
+            # They were begun under the schema before.
+            drafting.begin(begun, [self._ids.new() for _ in begun])
+        self._begun = begun
+        return drafting
+
+    def _shape(self) -> Shape:
+        return Shape(self._order.format, self._mapping, self.columns)
 
     def _open_records(self) -> Iterator[Record]:
         self._file.seek(0)
@@ -137,8 +173,9 @@ class ChunkSource:
 
     def _find_repeated(self, reader: RowReader) -> KeySet:
         once, repeated = KeySet(), KeySet()
+        source_of = Sources(self._shape()).of
         for record in self._records:
-            source = self._source(record)
+            source = source_of(record)
             key = None if isinstance(source, Reason) else reader.key(source)
             if key is not None:
                 (repeated if key in once else once).add(key)
@@ -146,33 +183,6 @@ class ChunkSource:
         if self._order.format is FileFormat.CSV:
             next(self._records)
         return repeated
-
-    def _draft(self, record: Record, reader: RowReader) -> Draft:
-        source = self._source(record)
-        if isinstance(source, Reason):
-            return Draft(None, reasons=(source,))
-        return reader.read(source, self._ids.new())
-
-    def _source(self, record: Record) -> Mapping[str, Token] | Reason:
-        """The row as column → token, or why it cannot be read."""
-        if record.fault is not None:
-            return record.fault
-        if self._order.format is FileFormat.CSV:
-            if len(record.cells) != len(self.columns):
-                detail = f"{len(record.cells)} cells, where the header has {len(self.columns)}"
-                return Reason("", "wrong_cell_count", detail)
-            return dict(zip(self.columns, record.cells, strict=True))
-        text = record.raw
-        if self._mapping is not None and self._mapping.encoding != ("utf-8",):
-            text = (self._decode(record.raw) or "").encode()
-        try:
-            tokens = read_object(text)
-        except MalformedBody as error:
-            return Reason("", "malformed_line", error.detail)
-        except InvalidInput as error:
-            return Reason("", "malformed_line", error.errors[0].detail)
-        inner = tokens.get("fields")
-        return inner if isinstance(inner, dict) and tokens.keys() == _ENVELOPE else tokens
 
     def _claimed(self, draft: Draft) -> Draft:
         """The draft, refused if its key belongs to another row by the mapping's policy."""

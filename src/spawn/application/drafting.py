@@ -1,0 +1,238 @@
+"""Drafts of projects from records: here, or in a process of their own.
+
+Reading and checking a row takes several times as long as committing it, and holds the interpreter
+all the while. For a file of some size a second process does it: the service stays quick, and both
+cores work. The process lives as long as its import; it ends when its input does, even if the
+service is killed.
+"""
+
+import gc
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, Protocol, cast
+
+import msgspec
+
+from spawn.application.records import Record, decoder
+from spawn.domain import documents
+from spawn.domain.errors import InvalidInput, MalformedBody
+from spawn.domain.imports import FileFormat, Reason
+from spawn.domain.mapping import ImportMapping
+from spawn.domain.project import Project
+from spawn.domain.rows import Draft, RowReader
+from spawn.domain.schema.conformance import compile_schema
+from spawn.domain.schema.tokens import Token, read_object
+from spawn.domain.schema.value import Schema
+
+ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
+"""What a quarantined row is served in: posted back as it is, with its fields corrected."""
+
+_END_S = 5.0
+_Packed = tuple[
+    str | None,
+    bytes | None,
+    Mapping[str, Token] | None,
+    tuple[Reason, ...],
+    tuple[Reason, ...],
+]
+
+
+Batch = tuple[Sequence[Record], Sequence[str]]
+"""Records, and as many ids."""
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How the records of a file are to be understood; `columns` are a CSV header's."""
+
+    file_format: FileFormat
+    mapping: ImportMapping | None
+    columns: tuple[str, ...] = ()
+
+
+class Drafting(Protocol):
+    """Makes drafts under one schema and one shape, one batch after the other."""
+
+    def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+        """Take on a batch: what each record makes of itself, each under its id."""
+        ...
+
+    def take(self) -> Callable[[], list[Draft]]:
+        """The batch begun last, to be unpacked; the next one may begin before that."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held; idempotent."""
+        ...
+
+
+class Sources:
+    """Takes records apart: column → token, or the reason why that cannot be done."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._columns = shape.columns
+        self._csv = shape.file_format is FileFormat.CSV
+        encodings = shape.mapping.encoding if shape.mapping else ("utf-8",)
+        self._decode = None if encodings == ("utf-8",) else decoder(encodings)
+        self._mapped = shape.mapping is not None
+
+    def of(self, record: Record) -> Mapping[str, Token] | Reason:
+        """One record, taken apart."""
+        if record.fault is not None:
+            return record.fault
+        if self._csv:
+            if len(record.cells) != len(self._columns):
+                detail = f"{len(record.cells)} cells, where the header has {len(self._columns)}"
+                return Reason("", "wrong_cell_count", detail)
+            return dict(zip(self._columns, record.cells, strict=True))
+        return self._of_json(record.raw)
+
+    def _of_json(self, raw: bytes) -> Mapping[str, Token] | Reason:
+        if self._decode is not None:
+            raw = (self._decode(raw) or "").encode()
+        try:
+            tokens = read_object(raw)
+        except MalformedBody as error:
+            return Reason("", "malformed_line", error.detail)
+        except InvalidInput as error:
+            return Reason("", "malformed_line", error.errors[0].detail)
+        if self._mapped and tokens.keys() == ENVELOPE:
+            fields = tokens["fields"]
+            return fields if isinstance(fields, dict) else tokens
+        return tokens
+
+
+class DraftingHere:
+    """Makes drafts in the calling thread."""
+
+    def __init__(self, reader: RowReader, shape: Shape) -> None:
+        self._reader = reader
+        self._sources = Sources(shape)
+        self._batch: Batch = ((), ())
+
+    def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+        """Take on a batch."""
+        self._batch = (records, ids)
+
+    def take(self) -> Callable[[], list[Draft]]:
+        """The batch begun last; it is worked on when it is unpacked."""
+        records, ids = self._batch
+        return lambda: self.drafts(records, ids)
+
+    def drafts(self, records: Sequence[Record], ids: Sequence[str]) -> list[Draft]:
+        """What each record makes of itself, each under its id."""
+        read, source_of = self._reader.read, self._sources.of
+        found: list[Draft] = []
+        for record, project_id in zip(records, ids, strict=True):
+            source = source_of(record)
+            if isinstance(source, Reason):
+                found.append(Draft(None, reasons=(source,)))
+            else:
+                found.append(read(source, project_id))
+        return found
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class DraftingProcess:
+    """Makes drafts in another process; if that dies, in the calling thread."""
+
+    def __init__(self, reader: RowReader, shape: Shape) -> None:
+        self._here = DraftingHere(reader, shape)
+        self._schema = reader.conformance.schema
+        self._bare = shape.file_format is FileFormat.CSV
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+            [sys.executable, "-m", "spawn.application.drafting"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # An interrupt at the terminal is for the service, which ends this process in turn.
+            start_new_session=True,
+        )
+        self._start = pickle.dumps((self._schema, shape), pickle.HIGHEST_PROTOCOL)
+        self._batch: Batch = ((), ())
+
+    def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+        """Send a batch over; the process reads it at once, having answered the one before."""
+        self._batch = (records, ids)
+        if self._process is None:
+            return
+        # What is not needed over there stays here.
+        sent = [Record(0, 0, b"", r.cells, r.fault) for r in records] if self._bare else records
+        sink = cast("BinaryIO", self._process.stdin)
+        try:
+            sink.write(self._start)
+            pickle.dump((list(sent), list(ids)), sink, pickle.HIGHEST_PROTOCOL)
+            sink.flush()
+        except OSError:
+            self.close()
+        self._start = b""
+
+    def take(self) -> Callable[[], list[Draft]]:
+        """Wait for the answer; if none comes, the batch is worked on here."""
+        records, ids = self._batch
+        if self._process is not None:
+            source = cast("BinaryIO", self._process.stdout)
+            try:
+                # Our own process wrote it, into a pipe that nobody else has.
+                packed: list[_Packed] = pickle.load(source)  # noqa: S301 - as the line above says
+            except (OSError, EOFError, pickle.UnpicklingError):
+                self.close()
+            else:
+                return lambda: [_unpacked(item, self._schema) for item in packed]
+        return lambda: self._here.drafts(records, ids)
+
+    def close(self) -> None:
+        """End the process; it is done with anything that matters."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                _close_quietly(pipe)
+        process.wait(_END_S)
+
+
+def _close_quietly(pipe: object) -> None:
+    try:
+        cast("BinaryIO", pipe).close()
+    except BrokenPipeError:
+        return  # What was still to be flushed into it is of no use to a dead process.
+
+
+def _packed(draft: Draft, schema: Schema) -> _Packed:
+    """A draft for the pipe: its project as a document, its tokens only if they may be needed."""
+    project = None if draft.project is None else documents.encode("project", draft.project, schema)
+    tokens = None if draft.key is None else draft.tokens
+    return draft.key, project, tokens, draft.reasons, draft.warnings
+
+
+def _unpacked(packed: _Packed, schema: Schema) -> Draft:
+    key, document, tokens, reasons, warnings = packed
+    if document is None:
+        return Draft(key, None, tokens, reasons, warnings)
+    project = cast("Project", documents.decode("project", document, schema))
+    return Draft(key, project, tokens, reasons, warnings)
+
+
+def work(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer questions until there are no more: what the process does."""
+    schema, shape = cast("tuple[Schema, Shape]", pickle.load(source))  # noqa: S301 - the parent's
+    here = DraftingHere(RowReader(compile_schema(schema), shape.mapping), shape)
+    while True:
+        try:
+            records, ids = pickle.load(source)  # noqa: S301 - as above
+        except EOFError:
+            return
+        answer = [_packed(draft, schema) for draft in here.drafts(records, ids)]
+        pickle.dump(answer, sink, pickle.HIGHEST_PROTOCOL)
+        sink.flush()
+
+
+if __name__ == "__main__":
+    # Rows come and go in thousands and hold no cycles: collecting them early only costs time.
+    gc.set_threshold(100_000, 50, 1_000)
+    work(sys.stdin.buffer, sys.stdout.buffer)
