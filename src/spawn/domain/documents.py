@@ -3,8 +3,9 @@
 One place knows which kinds exist and how each is written and read. A project's document is the
 wire shape of its fields without version and times; other kinds are their struct's JSON.
 
-Decimals keep their digits: amounts and shares are strings, ratios and governed decimals are JSON
-numbers with exactly the digits they have. What is decoded equals what was encoded.
+Decimals keep their digits: shares and whatever is called an amount are strings, ratios and other
+governed decimals JSON numbers with exactly the digits they have. What is decoded equals what was
+encoded.
 """
 
 from datetime import UTC, date, datetime
@@ -18,7 +19,7 @@ from spawn.domain.imports import Import, Quarantine, Upload
 from spawn.domain.job import Job
 from spawn.domain.mapping import ImportMapping
 from spawn.domain.project import FIELDS, Project, Reservation
-from spawn.domain.schema.value import Schema, TypeName, Value
+from spawn.domain.schema.value import AMOUNT_SUFFIX, Schema, TypeName, Value
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "project": Project,
@@ -109,7 +110,7 @@ def render(project: Project, schema: Schema | None = None) -> dict[str, Any]:
     if schema is not None:
         fields |= _codec(schema).absent
     for name, value in project.attributes.items():
-        fields[name] = _plain(value)
+        fields[name] = _plain(name, value)
     if project.extensions:
         fields.update(project.extensions)
     return fields
@@ -221,9 +222,9 @@ def number(value: Decimal) -> msgspec.Raw:
     return msgspec.Raw(f"{value:f}".encode())
 
 
-def _plain(value: Value) -> Any:
+def _plain(name: str, value: Value) -> Any:
     if isinstance(value, Decimal):
-        return number(value)
+        return f"{value:f}" if name.endswith(AMOUNT_SUFFIX) else number(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return value

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.domain.documents import encode
+from spawn.domain.documents import decode, encode
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.money import Rounding
 from spawn.domain.project import ExternalRef, MilestoneKind, Sponsor, Spv, Status, propose
@@ -523,3 +523,23 @@ def test_what_is_read_can_be_proposed_and_encoded() -> None:
         extensions=attributes.extensions,
     )
     assert b'"capacity_mw":1.5' in encode("project", project, FULL.schema)
+
+
+@pytest.mark.parametrize("token", ['"1234567890123456.10"', "1234567890123456.10"])
+def test_a_governed_amount_is_a_decimal_string_on_the_wire(token: str) -> None:
+    grant = Column(name="grant_amount", type=ColumnType(TypeName.DECIMAL, precision=22, scale=4))
+    conformance = compile_schema(a_schema((grant,)))
+    body = f'{{"project_name":"A","total_amount":1,"grant_amount":{token}}}'.encode()
+    read = conformance.read(read_object(body))
+    assert read.governed["grant_amount"] == Decimal("1234567890123456.10")
+    project = propose(
+        project_id=PROJECT_ID,
+        fields=read.core,
+        attributes=read.governed,
+        extensions=read.extensions,
+    )
+    document = encode("project", project, conformance.schema)
+    assert b'"grant_amount":"1234567890123456.1' in document
+    assert decode("project", document, conformance.schema) == project
+    served = conformance.json_schema(for_input=False)["properties"]["grant_amount"]
+    assert served["type"] == ["string", "null"]

@@ -21,6 +21,7 @@ from spawn.domain.schema.values import INTEGER_RANGE, longest
 
 AMOUNT_PATTERN = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,4})?$"
 _UNSIGNED_AMOUNT = AMOUNT_PATTERN.replace("-?", "")
+_DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 _LINE_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _DATE: dict[str, Any] = {"type": "string", "format": "date"}
 
@@ -83,7 +84,7 @@ def column_json_schema(column: Column) -> dict[str, Any]:
 
 
 def _property(column: Column, *, for_input: bool) -> dict[str, Any]:
-    shape = _core_shape(column, for_input=for_input) or column_json_schema(column)
+    shape = _own_shape(column, for_input=for_input) or column_json_schema(column)
     if not column.required:
         shape = _nullable(shape)
     if column.description:
@@ -99,12 +100,21 @@ def _property(column: Column, *, for_input: bool) -> dict[str, Any]:
     return shape
 
 
-def _core_shape(column: Column, *, for_input: bool) -> dict[str, Any] | None:
-    """The wire shape of the core columns whose JSON differs from their column type."""
+def _amount_shape(column: Column, *, for_input: bool) -> dict[str, Any]:
+    """A decimal string as served; as accepted, a number too."""
     if column.name == "total_amount":
         text = {"type": "string", "pattern": _UNSIGNED_AMOUNT}
-        number = {"type": "number", "minimum": 0, "exclusiveMaximum": 10**18}
-        return {"anyOf": [text, number]} if for_input else text
+        number: dict[str, Any] = {"type": "number", "minimum": 0, "exclusiveMaximum": 10**18}
+    else:
+        text = {"type": "string", "pattern": _DECIMAL_PATTERN}
+        number = column_json_schema(column)
+    return {"anyOf": [text, number]} if for_input else text
+
+
+def _own_shape(column: Column, *, for_input: bool) -> dict[str, Any] | None:
+    """The wire shape of columns, core ones and amounts, whose JSON differs from their type."""
+    if column.is_amount:
+        return _amount_shape(column, for_input=for_input)
     if column.name in {"project_name", "sector"}:
         limits = {"minLength": 1, "maxLength": column.type.max_length, "pattern": _LINE_PATTERN}
         return {"type": "string", **limits}

@@ -14,6 +14,10 @@ Value = str | bool | int | Decimal | float | date | datetime
 """What a governed attribute may hold once read; an absent one is None."""
 
 
+AMOUNT_SUFFIX = "_amount"
+"""Decimals of this name are money: decimal strings on the wire, lest a client read a float."""
+
+
 class TypeName(StrEnum):
     """The closed set of column types; none is ever taken from a document as text."""
 
@@ -70,6 +74,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     deprecated: bool = False
     sunset: date | None = None
+
+    @property
+    def is_amount(self) -> bool:
+        """Whether the column is money by name, so that the wire carries it as a string."""
+        return self.type.name is TypeName.DECIMAL and self.name.endswith(AMOUNT_SUFFIX)
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,11 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})").fullmatch
 
 def reader_for(column: Column, *, rounding: Rounding | None = None) -> Reader:
     """The reader of a column's values: its type first, then enum, bounds, length and pattern."""
-    return _checked(type_reader(column.type, rounding=rounding), _all_checks(column))
+    if column.is_amount:
+        read = decimal_reader(column.type, rounding=rounding, text_too=True)
+    else:
+        read = type_reader(column.type, rounding=rounding)
+    return _checked(read, _all_checks(column))
 
 
 def check_value(column: Column, value: Value, pointer: str) -> None:
