@@ -25,6 +25,7 @@ from spawn.application.imports import (
 )
 from spawn.application.jobs import JobRunner, cancel_job, get_job
 from spawn.application.projects import amend_project
+from spawn.application.records import Record
 from spawn.application.services import Services
 from spawn.domain.change import Change, Committed, Stored
 from spawn.domain.errors import (
@@ -180,6 +181,13 @@ async def test_rows_without_a_key_are_known_by_the_file_they_are_in(services: Se
     # Another file is another matter.
     assert told(await imported_json(services, rows[0])) == (1, 1, 0, 0)
     assert len(await all_projects(services)) == 4
+
+
+def test_a_row_that_was_set_aside_before_is_not_known_by_its_file() -> None:
+    # It may be valid now, under another schema, and then it is a project that nobody has yet.
+    earlier = import_rows.Earlier(offset=100, set_aside=frozenset({2}))
+    taken = [earlier.took_in(Record(line, 50 * line, b"")) for line in (1, 2, 3)]
+    assert taken == [True, False, False]
 
 
 async def test_json_rows_are_taken_as_a_post_would_take_them(services: Services) -> None:
