@@ -52,6 +52,7 @@ from spawn.domain.events import DomainEvent
 from spawn.ports.governance import SchemaRecord
 from spawn.ports.runtime import Clock
 
+_SYNC_AFTER_S = 1.0
 _TAIL_ROWS = 1_000
 _CATCH_UP_ROWS = 2_000
 _LITERAL_CHARS = 32_768
@@ -371,15 +372,15 @@ class Ledger:
 
     def _append(self, payload: str) -> None:
         run = self._cursor.execute
-        run("begin")
         if len(payload) < _LITERAL_CHARS:
             # A prepared statement takes constants only. In JSON a quote can always be escaped, so
-            # none is left in the text to end the constant early.
+            # none is left in the text to end the constant early. Alone, it is its transaction.
             run("execute append_now('" + payload.replace("'", "\\u0027") + "')")
-        else:
-            run("insert into stage_journal values (?)", [payload])
-            run("execute append_staged")
-            run("delete from stage_journal")
+            return
+        run("begin")
+        run("insert into stage_journal values (?)", [payload])
+        run("execute append_staged")
+        run("delete from stage_journal")
         run("commit")
 
     def _settle(self, placed: list[_Placed], places: dict[str, Place | None]) -> None:
@@ -467,7 +468,8 @@ class Ledger:
     def project(self, rows: int) -> None:
         """Project some of them."""
         self.projection.step(rows)
-        self._mark.sync()
+        if self._mark.unsynced_s() >= _SYNC_AFTER_S:
+            self._mark.sync()
 
     def project_all(self) -> None:
         """Project whatever is pending."""
@@ -475,13 +477,14 @@ class Ledger:
             self.projection.step(_CATCH_UP_ROWS)
 
     def untidy(self) -> bool:
-        """Whether the log has grown enough to be folded into the file."""
-        return wal_bytes(self._engine) > self._tidy_bytes
+        """Whether the mark is unsynced, or the log has grown enough to be folded into the file."""
+        return self._mark.unsynced_s() > 0 or wal_bytes(self._engine) > self._tidy_bytes
 
     def tidy(self) -> None:
-        """Fold the log into the file."""
-        self._cursor.execute("checkpoint")
+        """Sync the mark, and fold a grown log into the file."""
         self._mark.sync()
+        if wal_bytes(self._engine) > self._tidy_bytes:
+            self._cursor.execute("checkpoint")
 
     def probe(self) -> None:
         """Go through the engine durably: one counter moves, no journal row is made."""
@@ -507,6 +510,8 @@ class Ledger:
     def adopt(self, record: SchemaRecord) -> None:
         """Put a schema in force; see `SchemaStore.adopt`."""
         self.shelf.book = self.in_transaction(lambda cursor: self.shelf.adopt(cursor, record))
+        # A statement prepared before a change of tables is planned anew at each execution.
+        self._prepare_append()
         self.projection.prepare(self.shelf.fields)
         self.pages.clear(self.position)
 
@@ -553,7 +558,7 @@ class Ledger:
         """Project, fold the log, sync the mark; whatever fails now will be done at the start."""
         with contextlib.suppress(duckdb.Error, SpawnError):
             self.project_all()
-            self.tidy()
+            self._cursor.execute("checkpoint")
         self._mark.close()
 
 

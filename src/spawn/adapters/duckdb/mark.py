@@ -9,6 +9,7 @@ second process, or a second store of this process, away from the file.
 
 import fcntl
 import os
+import time
 import zlib
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Mark:
                 " (set SPAWN_URL)."
             ) from None
         self._turn = 0
-        self._written: Reached | None = None
+        self._unsynced: float | None = None
 
     def read(self) -> Reached | None:
         """The newest intact slot; None for a new file.
@@ -70,13 +71,18 @@ class Mark:
         """Note how far the durable journal has come; survives the process at once."""
         os.pwrite(self._descriptor, _pack(reached), self._turn * _SLOT_BYTES)
         self._turn = 1 - self._turn
-        self._written = reached
+        if self._unsynced is None:
+            self._unsynced = time.monotonic()
+
+    def unsynced_s(self) -> float:
+        """How long a note has been waiting to survive the machine."""
+        return 0.0 if self._unsynced is None else time.monotonic() - self._unsynced
 
     def sync(self) -> None:
         """Make the last note survive the machine too; nothing to do if it already does."""
-        if self._written is not None:
+        if self._unsynced is not None:
             os.fsync(self._descriptor)
-            self._written = None
+            self._unsynced = None
 
     def close(self) -> None:
         """Sync, and let go of the lock."""

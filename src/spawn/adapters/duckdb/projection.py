@@ -3,9 +3,10 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from decimal import Context, Decimal
+from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,11 +24,10 @@ _AGGREGATES = f"""(select r.* from (
 # One table for each use and no filter on any: a statement is prepared while they are empty, and
 # the engine would fold a filter on nothing into a plan that never finds anything.
 _STAGES = ("stage_journal", "stage_aggregates", "stage_projects")
+_SYSTEM = ("version", "created_at", "updated_at")
 _WIDE = Context(prec=80)
 _MAX_NARROW = 18
 _MAX_PRECISION = 38
-
-Extract = Callable[[Held], Any]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,15 +52,20 @@ class Projection:
 
     def prepare(self, fields: Mapping[str, Column]) -> None:
         """Compile the statements for the fields of a schema."""
-        slots = {f"c{n}": column for n, column in enumerate(fields.values())}
+        core = [name for name in fields if name in Project.__struct_fields__]
+        self._governed = [name for name in fields if name not in {*core, *_SYSTEM}]
+        self._take_core = attrgetter(*core)
+        slots = {f"c{n}": fields[name] for n, name in enumerate((*core, *_SYSTEM, *self._governed))}
+        self._slots = ("created", "position", *slots)
+        self._conversions = [
+            (place, convert)
+            for place, column in enumerate(slots.values(), start=2)
+            if column.name not in _SYSTEM and (convert := _conversion(column.type)) is not None
+        ]
         shape = {"created": "BIGINT", "position": "BIGINT"}
         shape |= {slot: _json_type(column.type) for slot, column in slots.items()}
-        names = ", ".join(quoted(name) for name in fields)
+        names = ", ".join(quoted(column.name) for column in slots.values())
         values = ", ".join(_expression(slot, column.type) for slot, column in slots.items())
-        self._extracts = [
-            (slot, _extract(name, column.type))
-            for slot, (name, column) in zip(slots, fields.items(), strict=True)
-        ]
         structure = msgspec.json.encode([shape]).decode()
         self._prepare(
             "project_rows",
@@ -154,9 +159,21 @@ class Projection:
         self._cursor.execute(f"insert into {stage} values (?)", [_encode(rows).decode()])
 
     def _row(self, held: Held) -> dict[str, Any]:
-        row = {slot: extract(held) for slot, extract in self._extracts}
-        row["created"], row["position"] = held.place.created, held.place.position
-        return row
+        stored, place = held
+        governed = stored.state.attributes.get
+        row: list[Any] = [
+            place.created,
+            place.position,
+            *self._take_core(stored.state),
+            stored.version,
+            place.created_at,
+            micros(stored.updated_at),
+            *[governed(name) for name in self._governed],
+        ]
+        for at, convert in self._conversions:
+            if row[at] is not None:
+                row[at] = convert(row[at])
+        return dict(zip(self._slots, row, strict=True))
 
 
 def _json_type(of: ColumnType) -> str:
@@ -188,34 +205,14 @@ def _expression(slot: str, of: ColumnType) -> str:
     return f"r.{slot}::{sql_type(of)}"
 
 
-def _extract(name: str, of: ColumnType) -> Extract:
-    """How a field is taken from an aggregate, in the form in which the engine is sent it."""
-    take = _taker(name)
+def _conversion(of: ColumnType) -> Callable[[Any], Any] | None:
+    """How a value is sent to the engine, if not as JSON has it anyway."""
     if of.name is TypeName.TIMESTAMP:
-        return lambda held: _micros_or_none(take(held))
+        return micros
     if of.name is TypeName.DECIMAL and _is_wide(of):
-        scale = of.scale or 0
-        return lambda held: _scaled(take(held), scale)
-    if of.name is TypeName.DECIMAL:
-        return lambda held: _text(take(held))
-    return take
+        return partial(_scaled, scale=of.scale or 0)
+    return None
 
 
-def _taker(name: str) -> Extract:
-    if name in ("version", "created_at", "updated_at"):
-        return lambda held: getattr(held.stored, name)
-    if name in Project.__struct_fields__:
-        return lambda held: getattr(held.stored.state, name)
-    return lambda held: held.stored.state.attributes.get(name)
-
-
-def _micros_or_none(value: datetime | None) -> int | None:
-    return None if value is None else micros(value)
-
-
-def _scaled(value: Decimal | None, scale: int) -> str | None:
-    return None if value is None else str(int(value.scaleb(scale, _WIDE)))
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"
+def _scaled(value: Decimal, scale: int) -> str:
+    return str(int(value.scaleb(scale, _WIDE)))

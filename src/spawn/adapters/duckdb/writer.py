@@ -18,11 +18,11 @@ BULK_WRITES = 16
 _MAX_QUEUED_WRITES = 100_000
 _MAX_PASSED_OVER = 4
 _PROJECT_AT_ROWS = 4_000
-_PROJECT_STEP_ROWS = 2_000
+_PROJECT_STEP_ROWS = 1_000
 _MAX_LAG_ROWS = 8_000
 _PROJECT_AFTER_S = 1.0
 _IDLE_S = 0.05
-_CHECKPOINT_AFTER_S = 1.0
+_TIDY_AFTER_S = 1.0
 
 
 W = TypeVar("W")
@@ -166,7 +166,8 @@ class Writer:
         idle = not self.queued() and idle_s >= _IDLE_S
         if lag and (idle or lag >= _PROJECT_AT_ROWS or self._ledger.lag_s() >= _PROJECT_AFTER_S):
             self._guarded(lambda: self._ledger.project(_PROJECT_STEP_ROWS))
-        elif idle and idle_s >= _CHECKPOINT_AFTER_S and self._ledger.untidy():
+        elif idle and idle_s >= _TIDY_AFTER_S and self._ledger.untidy():
+            self._busy_at = time.monotonic()
             self._guarded(self._ledger.tidy)
 
     def _guarded(self, work: Callable[[], None]) -> None:
