@@ -8,9 +8,10 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from spawn import __version__
 from spawn.domain.errors import SpawnError, StorageBusy
@@ -203,6 +204,21 @@ def _ontology_server(_: Settings, parsed: argparse.Namespace) -> int:
     return DONE
 
 
+def _run(settings: Settings, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a command's work, in a span of its name if a collector is named."""
+    if not settings.otlp_endpoint:
+        asyncio.run(work())
+        return
+    from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
+
+    tracing = configure_tracing(settings)
+    try:
+        with nullcontext() if tracing is None else tracing.span(name):
+            asyncio.run(work())
+    finally:
+        flush_tracing()
+
+
 def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.transfer import Order, import_file
 
@@ -213,21 +229,25 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
         quarantine=parsed.quarantine,
         as_json=parsed.json,
     )
-    asyncio.run(import_file(settings, order))
+    _run(settings, "spawn import", lambda: import_file(settings, order))
     return DONE
 
 
 def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.transfer import export_projects
 
-    asyncio.run(export_projects(settings, parsed.format, parsed.output))
+    _run(
+        settings,
+        "spawn export",
+        lambda: export_projects(settings, parsed.format, parsed.output),
+    )
     return DONE
 
 
 def _show_schema(settings: Settings, _: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.transfer import show_schema
 
-    asyncio.run(show_schema(settings))
+    _run(settings, "spawn schema show", lambda: show_schema(settings))
     return DONE
 
 
