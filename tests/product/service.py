@@ -18,15 +18,16 @@ def free_port() -> int:
 
 
 class Service:
-    """One `spawn serve` process on a loopback port."""
+    """One `spawn serve` (or `demo`) process on a loopback port."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, command: str = "serve", **settings: str) -> None:
         self.folder = folder
+        self._command = command
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"service-{self.port}.log"
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
-        self._environment = {
+        self.environment = {
             **clean,
             "SPAWN_PORT": str(self.port),
             "SPAWN_STORAGE_URL": f"duckdb:///{folder}/spawn.duckdb",
@@ -40,8 +41,8 @@ class Service:
         """Start, and wait until it says that it is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "spawn.entrypoints.cli", "serve"],
-                env=self._environment,
+                [sys.executable, "-m", "spawn.entrypoints.cli", self._command],
+                env=self.environment,
                 stdout=log,
                 stderr=log,
             )
