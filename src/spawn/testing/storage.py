@@ -13,9 +13,9 @@ A package that offers an adapter runs the whole suite in a module of its own tes
         return f"duckdb:///{tmp_path}/store.duckdb"
 
 Each test gets a store of its own by that URL, through `spawn.adapters.registry.open_store`: a
-third party's scheme is found by its entry point. pytest-asyncio must be in `auto` mode. A store
-that outlives its process is declared so with a fixture `durable` that returns True; then what it
-must remember when it is opened again is tested too.
+third party's scheme is found by its entry point. pytest-asyncio must be in `auto` mode. Two names
+in the module are looked at: `DURABLE = True` says that the store outlives its process, and what it
+must remember when it is opened again is tested too; `STORE_OPTIONS` opens it with other bounds.
 """
 
 import asyncio
@@ -138,21 +138,9 @@ async def outcomes(calls: Iterable[Awaitable[Any]]) -> list[Any]:
 
 
 @pytest.fixture
-def durable() -> bool:
-    """Whether the store outlives its process; override where it does."""
-    return False
-
-
-@pytest.fixture
 def clock() -> ManualClock:
     """The clock behind the store."""
     return ManualClock()
-
-
-@pytest.fixture
-def store_options() -> StoreOptions:
-    """Bounds of the store; override to test others."""
-    return StoreOptions()
 
 
 Opener = Callable[[], Awaitable[Store]]
@@ -160,13 +148,14 @@ Opener = Callable[[], Awaitable[Store]]
 
 @pytest.fixture
 async def opener(
-    store_url: str, clock: ManualClock, store_options: StoreOptions
+    store_url: str, clock: ManualClock, request: pytest.FixtureRequest
 ) -> AsyncIterator[Opener]:
     """Opens the store by its URL, again if need be; whatever is open is closed at the end."""
     opened: list[Store] = []
+    options = getattr(request.module, "STORE_OPTIONS", StoreOptions())
 
     async def open_again() -> Store:
-        store = await open_store(store_url, clock=clock, options=store_options)
+        store = await open_store(store_url, clock=clock, options=options)
         opened.append(store)
         return store
 
@@ -416,8 +405,8 @@ class TestMemory:
     """What a durable store remembers when it is opened again."""
 
     @pytest.fixture(autouse=True)
-    def _only_durable(self, *, durable: bool) -> None:
-        if not durable:
+    def _only_durable(self, request: pytest.FixtureRequest) -> None:
+        if not getattr(request.module, "DURABLE", False):
             pytest.skip("the store lives as long as its process")
 
     async def test_everything_is_there_again(self, desk: Desk, opener: Opener) -> None:

@@ -8,12 +8,9 @@ from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its use
 from spawn.testing.storage_laws import *  # noqa: F403 -- as above
 from spawn.testing.storage_reads import *  # noqa: F403 -- as above
 
+DURABLE = True
+
 
 @pytest.fixture
 def store_url(tmp_path: Path) -> str:
     return f"duckdb:///{tmp_path}/store.duckdb"
-
-
-@pytest.fixture(name="durable")
-def _durable() -> bool:
-    return True

@@ -101,7 +101,7 @@ class Engine:
             )
             connection.execute("set lock_configuration = true")
         except duckdb.Error as error:
-            if "lock" in str(error):
+            if "Could not set lock" in str(error):
                 raise StorageBusy(
                     f"Another process has {self.path.name} open: stop it, or talk to it over HTTP"
                     " (set SPAWN_URL)."

@@ -16,7 +16,7 @@ from spawn.adapters import journal
 from spawn.adapters.duckdb import layout
 from spawn.adapters.duckdb.caches import Heads, Recent
 from spawn.adapters.duckdb.engine import Cursor, Engine, damaged, translate
-from spawn.adapters.duckdb.mark import Mark, Reached
+from spawn.adapters.duckdb.mark import Mark, Reached, fallen_short
 from spawn.adapters.duckdb.pages import PageCache
 from spawn.adapters.duckdb.projection import Projection
 from spawn.adapters.duckdb.reading import places_on_disk
@@ -196,22 +196,18 @@ class Ledger:
 
     def _check_mark(self) -> None:
         mark, name = self._mark.read(), self._engine.path.name
-        if mark is None or mark.epoch < self.epoch:
-            return
-        if (mark.epoch, mark.position) > (self.epoch, self.position):
-            raise StorageDamaged(
-                f"The database {name} ends at change {self.position} and its high-water mark says"
-                f" {mark.position}: acknowledged changes are missing, most likely because its .wal"
-                " file was deleted or cut short; put that back, or restore a backup."
-            )
-        found = self._cursor.execute(
-            "select hash from journal where position = ?", [mark.position]
-        ).fetchone()
-        if mark.position and (found is None or bytes(found[0]).hex() != mark.hash):
-            raise StorageDamaged(
-                f"The database {name} and its high-water mark {self._mark.path.name} belong to"
-                " different histories: put the matching mark back, or restore a backup."
-            )
+        if mark is not None and mark.epoch >= self.epoch:
+            if (mark.epoch, mark.position) > (self.epoch, self.position):
+                raise fallen_short(name, self.position, mark.position)
+            found = self._cursor.execute(
+                "select hash from journal where position = ?", [mark.position]
+            ).fetchone()
+            if mark.position and (found is None or bytes(found[0]).hex() != mark.hash):
+                raise StorageDamaged(
+                    f"The database {name} and its high-water mark {self._mark.path.name} belong to"
+                    " different histories: put the matching mark back, or restore a backup."
+                )
+        self._mark.write(Reached(self.epoch, self.position, self._hash.hex()))
 
     def _catch_up(self) -> None:
         """Take what the journal holds beyond the state tables as pending."""

@@ -67,6 +67,16 @@ class Mark:
         self._turn = 1 - slots.index(newest)
         return newest
 
+    def demand(self, database: Path) -> None:
+        """Refuse a database that is gone, before an empty one takes its place.
+
+        Raises:
+            StorageDamaged: the mark knows of changes and there is no file; or it is unreadable.
+        """
+        reached = self.read()
+        if reached is not None and reached.position and not database.exists():
+            raise fallen_short(database.name, 0, reached.position)
+
     def write(self, reached: Reached) -> None:
         """Note how far the durable journal has come; survives the process at once."""
         os.pwrite(self._descriptor, _pack(reached), self._turn * _SLOT_BYTES)
@@ -88,6 +98,15 @@ class Mark:
         """Sync, and let go of the lock."""
         self.sync()
         os.close(self._descriptor)
+
+
+def fallen_short(name: str, position: int, marked: int) -> StorageDamaged:
+    """The one sentence about a journal that ends below its mark."""
+    return StorageDamaged(
+        f"The database {name} ends at change {position} and its high-water mark says {marked}:"
+        " acknowledged changes are missing, most likely because the file or its .wal was deleted"
+        " or cut short; put that back, or restore a backup."
+    )
 
 
 def _pack(reached: Reached) -> bytes:

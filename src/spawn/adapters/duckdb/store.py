@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
+import duckdb
+
 from spawn.adapters import journal, selection
 from spawn.adapters.duckdb import reading
 from spawn.adapters.duckdb.caches import Heads, Recent
-from spawn.adapters.duckdb.engine import Cursor, Engine, Readers
+from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
 from spawn.adapters.duckdb.ledger import Ledger, Memory, Prepared, free_bytes, wal_bytes
 from spawn.adapters.duckdb.mark import Mark
 from spawn.adapters.duckdb.pages import PageCache
@@ -21,7 +24,7 @@ from spawn.adapters.registry import StoreOptions
 from spawn.adapters.schemas import SchemaBook
 from spawn.domain import documents
 from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import NotFound, SpawnError, StorageDamaged
 from spawn.domain.query import Operator, Page, Query
 from spawn.domain.schema.conformance import compile_schema
 from spawn.ports.governance import SchemaRecord
@@ -44,39 +47,41 @@ class DuckDbStore:
         self._clock = clock
         self._options = options
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mark = Mark(path)
-        try:
+        with ExitStack() as undone:
+            mark = Mark(path)
+            undone.callback(mark.close)
+            mark.demand(path)
             self._engine = Engine(path, options.memory_limit, _LOG_LIMIT_BYTES)
-            try:
-                self._ledger = self._open_ledger(mark)
-            except BaseException:
-                self._engine.close()
-                raise
-        except BaseException:
-            mark.close()
-            raise
+            undone.callback(self._engine.close)
+            self._ledger = self._open_ledger(mark)
+            undone.pop_all()
         self._readers = Readers(self._engine, options.readers, options.query_timeout_s)
         self._writer = Writer(
             self._ledger, queue_limit=options.queue_limit, group_cap=options.group_cap
         )
         self._flights: dict[tuple[Query, int], asyncio.Task[Page[Stored[Any]]]] = {}
         self._closed: asyncio.Task[None] | None = None
+        self._damage: SpawnError | None = None
 
     def _open_ledger(self, mark: Mark) -> Ledger:
         options = self._options
-        return Ledger(
-            self._engine,
-            mark,
-            self._clock,
-            Memory(
-                Heads(options.cached_heads),
-                Recent[Held](options.cached_entities),
-                PageCache(options.cached_pages),
-                Receipts(options.cached_receipts),
-            ),
-            reserve_bytes=options.reserve_bytes,
-            tidy_bytes=options.checkpoint_bytes,
+        memory = Memory(
+            Heads(options.cached_heads),
+            Recent[Held](options.cached_entities),
+            PageCache(options.cached_pages),
+            Receipts(options.cached_receipts),
         )
+        try:
+            return Ledger(
+                self._engine,
+                mark,
+                self._clock,
+                memory,
+                reserve_bytes=options.reserve_bytes,
+                tidy_bytes=options.checkpoint_bytes,
+            )
+        except duckdb.Error as failure:
+            raise translate(failure, self._engine.path.name) from failure
 
     @property
     def _book(self) -> SchemaBook:
@@ -103,11 +108,11 @@ class DuckDbStore:
         receipts = self._ledger.receipts
         kept = receipts.by_heart(scope, key, fingerprint, now)
         if kept is None and receipts.may_be_elsewhere(now):
-            kept = await self._readers.run(lambda c: receipts.find(c, scope, key, fingerprint, now))
+            kept = await self._read(lambda c: receipts.find(c, scope, key, fingerprint, now))
         if kept is None:
             return None
         position = kept.position
-        return await self._readers.run(lambda c: self._ledger.answer(c, position))
+        return await self._read(lambda c: self._ledger.answer(c, position))
 
     # -- single aggregates ------------------------------------------------------------------
 
@@ -159,7 +164,11 @@ class DuckDbStore:
         return place
 
     async def _read(self, query: Callable[[Cursor], T]) -> T:
-        return await self._readers.run(query)
+        try:
+            return await self._readers.run(query)
+        except StorageDamaged as damage:
+            self._damage = damage
+            raise
 
     async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, Stored[Any]]:
         """Those that exist; see `ReadStore.get_many`."""
@@ -291,7 +300,7 @@ class DuckDbStore:
         """A snapshot; see `StoreControl.status`."""
         ledger, path = self._ledger, self._engine.path
         free = free_bytes(self._engine)
-        trouble = ledger.trouble
+        trouble = ledger.trouble or self._damage
         full = free < self._options.reserve_bytes
         detail = "the disk's reserve is used up" if full else "ready"
         if self._writer.closing():
@@ -300,7 +309,7 @@ class DuckDbStore:
             engine="duckdb",
             epoch=ledger.epoch,
             position=ledger.cursor(),
-            writable=trouble is None and not full and not self._writer.closing(),
+            writable=ledger.trouble is None and not full and not self._writer.closing(),
             detail=trouble.detail if trouble else detail,
             queued=self._writer.queued(),
             queue_limit=self._options.queue_limit,

@@ -1,0 +1,25 @@
+"""The DuckDB store keeps the contract when it knows almost nothing by heart."""
+
+from pathlib import Path
+
+import pytest
+
+from spawn.adapters.registry import StoreOptions
+from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.storage_reads import *  # noqa: F403 -- as above
+
+DURABLE = True
+STORE_OPTIONS = StoreOptions(
+    cached_entities=2,
+    cached_heads=2,
+    cached_pages=1,
+    cached_receipts=1,
+    group_cap=3,
+    readers=1,
+    checkpoint_bytes=1,
+)
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    return f"duckdb:///{tmp_path}/store.duckdb"
