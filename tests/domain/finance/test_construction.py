@@ -46,7 +46,7 @@ def assert_funded(asked: ConstructionCase, funded: ConstructionFunding) -> None:
 
 
 @given(
-    st.lists(st.floats(0.0, 1e8), min_size=1, max_size=30).filter(any),
+    st.lists(st.just(0.0) | st.floats(0.01, 1e8), min_size=1, max_size=30).filter(any),
     st.floats(0.05, 1.0),
     st.floats(0.0, 0.04),
     st.floats(0.0, 0.005),

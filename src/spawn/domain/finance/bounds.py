@@ -5,7 +5,8 @@ payload in one round. Comparisons are written as `low <= value <= high`: a NaN f
 not-a-number, infinity and overlarge integers are all refused by the same line.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import pairwise
 
@@ -25,6 +26,9 @@ MAX_RATE = 100.0
 
 MAX_RATIO = 1e6
 """Largest target ratio, fee share or threshold."""
+
+SMALLEST = 1e-12
+"""Smallest amount, share or ratio where one must be above zero: a divisor that keeps its digits."""
 
 MAX_ERRORS = 50
 """Field errors reported at once."""
@@ -57,8 +61,9 @@ class Checker:
 
     def positive(self, pointer: str, value: float, high: float = MAX_AMOUNT) -> None:
         """Refuse a value that is not above zero."""
-        if not 0.0 < value <= high:
-            self.refuse(pointer, "not_positive", f"must be above 0 and at most {high:g}")
+        if not SMALLEST <= value <= high:
+            detail = f"must be above 0 (at least {SMALLEST:g}) and at most {high:g}"
+            self.refuse(pointer, "not_positive", detail)
 
     def amount(self, pointer: str, value: float, *, low: float = -MAX_AMOUNT) -> None:
         """Refuse an amount that is not finite, too large or below `low`."""
@@ -107,6 +112,17 @@ class Checker:
         """Raise `InvalidInput` when anything was refused."""
         if self._errors:
             raise InvalidInput(self._errors)
+
+
+def refuse_overflow(pointer: str, *series: Iterable[float | None]) -> None:
+    """Refuse results that left float64: one infinity or NaN shows in the sum.
+
+    Raises:
+        InvalidInput: with code `overflow` at `pointer`.
+    """
+    total = sum(number for numbers in series for number in numbers if number is not None)
+    if not math.isfinite(total):
+        raise InvalidInput.at(pointer, "overflow", "the result is beyond float64")
 
 
 def per_period(value: float | tuple[float, ...], periods: int) -> tuple[float, ...]:

@@ -21,9 +21,11 @@ from spawn.domain.finance.bounds import (
     MAX_AMOUNT,
     MAX_PERIODS,
     MAX_RATE,
+    SMALLEST,
     Checker,
     check_per_period,
     per_period,
+    refuse_overflow,
 )
 
 Funding = Literal["pro_rata", "equity_first"]
@@ -111,6 +113,7 @@ def fund_construction(case: ConstructionCase) -> ConstructionFunding:
         raise _unsolvable()
     equity_left = None if pro_rata else debt * (1.0 - case.gearing) / case.gearing
     rows = _run(terms, debt, equity_left)
+    refuse_overflow("", (row.uses for row in rows), (row.closing_balance for row in rows))
     return _result(case, debt, rows)
 
 
@@ -123,13 +126,13 @@ def _check(case: ConstructionCase) -> None:
         check_per_period(check, "/rate_per_period", case.rate_per_period, periods, limits)
         fee = case.commitment_fee_per_period
         check_per_period(check, "/commitment_fee_per_period", fee, periods, limits)
-    if not 0.0 < case.gearing <= 1.0:
+    if not SMALLEST <= case.gearing <= 1.0:
         check.refuse("/gearing", "out_of_range", "must be above 0 and at most 1")
     check.number("/upfront_fee", case.upfront_fee, 0.0, 1.0)
     check.amount("/dsra_funding_at_end", case.dsra_funding_at_end, low=0.0)
     check.number("/dsra_share_of_debt", case.dsra_share_of_debt, 0.0, 1.0)
     check.amount("/cost_at_close", case.cost_at_close, low=0.0)
-    if periods and case.cost_at_close == 0.0 and not any(case.construction_cost):
+    if periods and max(case.cost_at_close, *case.construction_cost) < SMALLEST:
         check.refuse("/construction_cost", "all_zero", "there is nothing to fund")
     check.done()
 

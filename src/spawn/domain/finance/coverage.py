@@ -19,6 +19,7 @@ from spawn.domain.finance.bounds import (
     Checker,
     check_per_period,
     per_period,
+    refuse_overflow,
 )
 
 
@@ -73,13 +74,15 @@ def coverage(case: CoverageCase) -> Coverage:
     ratios = dscr(case.cfads[:periods], service, case.debt)
     tested = [ratio for ratio in ratios if ratio is not None]
     loan = life_cover(case.cfads[:periods], rates, balances)
+    project = life_cover(case.cfads, rates, balances)
+    refuse_overflow("/cfads", ratios, loan, project)
     times = case.times_years or tuple(float(t) for t in range(1, periods + 1))
     return Coverage(
         dscr=ratios,
         min_dscr=min(tested, default=None),
         avg_dscr=sum(tested) / len(tested) if tested else None,
         llcr=loan,
-        plcr=life_cover(case.cfads, rates, balances),
+        plcr=project,
         min_llcr=min((ratio for ratio in loan if ratio is not None), default=None),
         wal_years=weighted_average_life(times, case.principal),
         gearing=None if not case.funded_cost else case.debt / case.funded_cost,

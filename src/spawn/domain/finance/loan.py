@@ -21,6 +21,7 @@ from spawn.domain.finance.bounds import (
     Checker,
     check_per_period,
     per_period,
+    refuse_overflow,
 )
 from spawn.domain.finance.daycount import (
     AccrualPeriod,
@@ -153,6 +154,7 @@ def loan_schedule(terms: LoanTerms) -> LoanSchedule:
     owed = _after_grace(terms, rates)
     principal = _principal(terms, rates, owed, balloon)
     rows = _rows(terms, accruals, annual, principal)
+    refuse_overflow("", (row.interest for row in rows), (row.closing_balance for row in rows))
     level = rows[terms.grace_periods].payment if terms.profile == "annuity" else None
     if level is not None and periods == terms.grace_periods + 1:
         level -= balloon

@@ -19,6 +19,7 @@ from spawn.domain.finance.roots import find_roots
 _YEAR_DAYS = 365.0
 _LOG_RATE_TOP = 700.0
 _MAX_PERIODS_PER_YEAR = 366
+_DUST = 1e-60
 
 Status = Literal["unique", "several", "none", "undefined"]
 Reason = Literal[
@@ -114,7 +115,8 @@ def _total(exponents: list[float], amounts: Sequence[float]) -> float:
 def irr(cash_flows: Sequence[float], periods_per_year: int = 1) -> RateOutcome:
     """Internal rates of return of periodic flows: all i > -1 with sum c_t (1 + i)^-t = 0.
 
-    `periods_per_year` m annualises: effective (1 + i)^m - 1 and nominal i * m.
+    `periods_per_year` m annualises: effective (1 + i)^m - 1 and nominal i * m. Amounts below
+    1e-60 of the largest count as zero.
 
     Raises:
         InvalidInput: an empty or overlong series, a non-finite flow, m outside 1..366.
@@ -136,7 +138,7 @@ def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
     """Internal rates of return of dated flows: all r > -1 with sum c_i (1+r)^(-(d_i-d_0)/365) = 0.
 
     Act/365F from the earliest date; dates come in any order and may repeat. Equal dates
-    throughout are `undefined`, never an error.
+    throughout are `undefined`, never an error. Amounts below 1e-60 of the largest count as zero.
 
     Raises:
         InvalidInput: an empty or overlong series, a non-finite flow, or dates and amounts of
@@ -241,12 +243,22 @@ def _in_order(days: list[int], amounts: Sequence[float]) -> tuple[list[float], l
     return [(day - first) / _YEAR_DAYS for day in ordered], list(amounts)
 
 
+def _of_one_scale(times: list[float], amounts: list[float]) -> tuple[list[float], list[float]]:
+    """Drop amounts that are nothing beside the largest, and lift a series of nothing but dust."""
+    largest, smallest = max(map(abs, amounts)), min(map(abs, amounts))
+    if smallest > largest * _DUST and largest > _DUST:
+        return times, amounts
+    kept = [t for t, amount in enumerate(amounts) if abs(amount) > largest * _DUST]
+    return [times[t] for t in kept], [amounts[t] / largest for t in kept]
+
+
 def _outcome(
     times: list[float], amounts: list[float], per_year: int, conventions: dict[str, str]
 ) -> RateOutcome:
     """The typed outcome of flows in order of time without zeros."""
     if not amounts:
         return RateOutcome(status="undefined", reason="all_zero", conventions=conventions)
+    times, amounts = _of_one_scale(times, amounts)
     try:
         found = find_roots(times, amounts)
     except WorkBound:

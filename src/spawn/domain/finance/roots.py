@@ -80,6 +80,8 @@ def _one_change(times: list[float], amounts: list[float], split: int) -> float |
         if not _TINY < ratio < 1.0 / _TINY:
             return None
         distance, level = late_mean - early_mean, math.log(ratio)
+        if not distance > 0.0:
+            return None
         bend = 1.0 - 0.5 * level * (late_spread - early_spread) / (distance * distance)
         # Far from the root Halley may overshoot or turn back: there a plain Newton step is safe.
         step = level / distance / (bend if _LEAST_BEND < bend < _MOST_BEND else 1.0)

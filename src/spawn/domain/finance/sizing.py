@@ -11,14 +11,16 @@ the cost before financing and no DSRA when sculpting, and with the fee on the de
 when the debt is a share of cost.
 """
 
+import math
 from datetime import date
 from itertools import accumulate, pairwise
+from operator import mul
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.bounds import NOISE
+from spawn.domain.finance.bounds import MAX_AMOUNT, NOISE, SMALLEST, refuse_overflow
 from spawn.domain.finance.coverage import dscr, life_cover, weighted_average_life
 from spawn.domain.finance.returns import RateOutcome, irr, xirr
 from spawn.domain.finance.sizing_case import Frame, SizingCase, Uses, resolve
@@ -80,10 +82,14 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(NamedTuple):
-    """Debt service as a line in the debt: regular service is `unit` times (debt - `base`)."""
+    """Debt service as a line in the debt: regular service is `unit` times (debt - `base`).
+
+    `base` is the present value of the balloon, `worth` that of the shape before scaling.
+    """
 
     unit: tuple[float, ...]
     base: float
+    worth: float
 
 
 def size_debt(case: SizingCase) -> Sizing:
@@ -96,7 +102,8 @@ def size_debt(case: SizingCase) -> Sizing:
     frame = resolve(case)
     capacity = _capacity(frame) if case.repayment == "sculpted" else None
     debt, binding = _debt(frame, capacity)
-    principal = _principal(frame, debt, capacity)
+    _check_balloon(frame, debt)
+    principal = _principal(frame, debt)
     warnings = _check_amortisation(frame, debt, principal)
     return _result(frame, debt, binding, capacity, principal, warnings)
 
@@ -107,39 +114,36 @@ def _capacity(frame: Frame) -> float:
     for t in range(frame.tenor - 1, frame.case.grace_periods - 1, -1):
         balance = (balance + frame.cfads[t] / frame.targets[t]) / (1.0 + frame.rates[t])
     # During the grace only interest is paid, so that the balance stands still.
-    if balance <= 0.0:
+    if not SMALLEST <= balance <= MAX_AMOUNT:
         raise InvalidInput.at("/cfads", "no_debt_capacity", "carries no debt at this target")
     return balance
 
 
-def _plan(frame: Frame, capacity: float | None) -> _Plan:
+def _plan(frame: Frame) -> _Plan:
     """Regular debt service per unit of debt: all profiles are affine in the debt.
 
     For the sculpted profile a smaller debt divides each regular payment by the same factor; the
     balloon and the interest of the grace are apart.
     """
     grace, tenor = frame.case.grace_periods, frame.tenor
-    start = frame.factors[grace - 1] if grace else 1.0
-    tail = frame.factors[-1] / start
-    balloon = frame.case.balloon
-    if frame.case.repayment == "sculpted" and capacity is not None:
-        worth = capacity - balloon * tail
+    live = list(accumulate((1.0 / (1.0 + rate) for rate in frame.rates[grace:]), mul))
+    shape = [1.0] * (tenor - grace)
+    if frame.case.repayment == "sculpted":
         shape = [frame.cfads[t] / frame.targets[t] for t in range(grace, tenor)]
-        if worth <= 0.0:
-            raise InvalidInput.at("/cfads", "no_debt_capacity", "carries no debt at this target")
-        return _Plan(tuple(part / worth for part in shape), balloon * tail)
-    worth = sum(frame.factors[grace:]) / start
-    return _Plan((1.0 / worth,) * (tenor - grace), balloon * tail)
+    worth = sum(map(mul, shape, live))
+    if worth < SMALLEST:
+        raise InvalidInput.at("/cfads", "no_debt_capacity", "carries no debt at this target")
+    return _Plan(tuple(part / worth for part in shape), frame.case.balloon * live[-1], worth)
 
 
-def _principal(frame: Frame, debt: float, capacity: float | None) -> list[float]:
+def _principal(frame: Frame, debt: float) -> list[float]:
     """Principal of each period for a debt; the last one takes balloon and remainder."""
     grace, tenor = frame.case.grace_periods, frame.tenor
     if frame.case.repayment == "straight_line":
         paid = [(debt - frame.case.balloon) / (tenor - grace)] * (tenor - grace)
         paid[-1] = debt - sum(paid[:-1])
         return [0.0] * grace + paid
-    plan = _plan(frame, capacity)
+    plan = _plan(frame)
     # Backwards, each step divides an error by 1 + rate; forwards it would multiply it.
     balances = [frame.case.balloon]
     for unit, rate in zip(reversed(plan.unit), reversed(frame.rates), strict=False):
@@ -149,9 +153,9 @@ def _principal(frame: Frame, debt: float, capacity: float | None) -> list[float]
     return [0.0] * grace + [before - after for before, after in pairwise(balances)]
 
 
-def _service(frame: Frame, debt: float, capacity: float | None) -> list[float]:
+def _service(frame: Frame, debt: float) -> list[float]:
     """Regular debt service, the balloon apart, which refinancing pays and no reserve covers."""
-    principal = _principal(frame, debt, capacity)
+    principal = _principal(frame, debt)
     service = _with_interest(frame, debt, principal)
     service[-1] -= frame.case.balloon
     return service
@@ -170,9 +174,7 @@ def _reserve(frame: Frame, service: list[float], after: int) -> float:
     uses = frame.case.uses
     left = (uses.dsra_months if uses else 0.0) / frame.case.months_per_period
     total = 0.0
-    for due in service[after:]:
-        if left <= 0.0:
-            break
+    for due in service[after : after + math.ceil(left)]:
         total += min(left, 1.0) * due
         left -= 1.0
     return total
@@ -190,13 +192,17 @@ def _debt(frame: Frame, capacity: float | None) -> tuple[float, Binding]:
         limits.append((_at_share(frame, case.uses, case.share_of_cost, capacity), "share_of_cost"))
     if case.max_gearing is not None:
         limits.append((_at_share(frame, case.uses, case.max_gearing, capacity), "gearing"))
-    debt, binding = min(limits, key=lambda limit: limit[0])
-    if debt < case.balloon * (1.0 - NOISE):
-        # Below its balloon a debt would have to grow; the declared balloon cannot be kept.
-        floor = case.balloon * frame.factors[-1]
-        if debt <= floor or not case.allow_negative_amortisation:
-            raise InvalidInput.at("/balloon", "exceeds_debt", "exceeds the debt that can be sized")
-    return debt, binding
+    return min(limits, key=lambda limit: limit[0])
+
+
+def _check_balloon(frame: Frame, debt: float) -> None:
+    """Refuse a balloon that leaves nothing to repay before it, or that the debt must grow into."""
+    case = frame.case
+    grows = debt < case.balloon * (1.0 - NOISE)
+    if case.balloon and (
+        debt <= _plan(frame).base or (grows and not case.allow_negative_amortisation)
+    ):
+        raise InvalidInput.at("/balloon", "exceeds_debt", "exceeds the debt that can be sized")
 
 
 def _at_share(frame: Frame, uses: Uses, share: float, capacity: float | None) -> float:
@@ -214,8 +220,8 @@ def _at_share(frame: Frame, uses: Uses, share: float, capacity: float | None) ->
         return share * (fixed + fee * uses.capex)
     # The reserve is a line in the debt: two points on it give intercept and slope.
     scale = share * fixed
-    at_scale = _reserve(frame, _service(frame, scale, capacity), 0)
-    at_double = _reserve(frame, _service(frame, 2.0 * scale, capacity), 0)
+    at_scale = _reserve(frame, _service(frame, scale), 0)
+    at_double = _reserve(frame, _service(frame, 2.0 * scale), 0)
     slope = (at_double - at_scale) / scale
     intercept = at_scale - slope * scale
     if frame.case.cap_basis == "pre_estimate":
@@ -258,6 +264,12 @@ def _result(
     regular = [*service[:-1], service[-1] - case.balloon]
     reserve = [_reserve(frame, regular, k) for k in range(frame.tenor)] + [0.0]
     rows = _rows(frame, debt, principal, reserve)
+    refuse_overflow(
+        "/cfads",
+        (row.interest for row in rows),
+        (row.closing_balance for row in rows),
+        *((row.dscr, row.llcr, row.plcr) for row in rows),
+    )
     tested = [row.dscr for row in rows if row.dscr is not None]
     uses = case.uses
     fee = uses.upfront_fee_share * debt if uses else 0.0
@@ -334,8 +346,8 @@ def _achieved(frame: Frame, debt: float, capacity: float | None) -> tuple[float,
     """The targets divided by the factor that a smaller debt applies to each regular payment."""
     if capacity is None:
         return None
-    base = _plan(frame, capacity).base
-    factor = (debt - base) / (capacity - base)
+    plan = _plan(frame)
+    factor = 1.0 if debt == capacity else (debt - plan.base) / plan.worth
     return tuple(target / factor for target in frame.targets)
 
 

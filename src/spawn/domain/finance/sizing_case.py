@@ -1,8 +1,6 @@
 """What a debt sizing is asked: the case, its checks, and its series resolved over the tenor."""
 
 from datetime import date
-from itertools import accumulate
-from operator import mul
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -12,6 +10,7 @@ from spawn.domain.finance.bounds import (
     MAX_PERIODS,
     MAX_RATE,
     MAX_RATIO,
+    SMALLEST,
     Checker,
     check_per_period,
     per_period,
@@ -44,8 +43,9 @@ class SizingCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `day_count`, or `accruals`, are given; `months_per_period` serves the DSRA. Sculpted debt needs
     `target_dscr` (one, or one a period); annuity and straight line need `share_of_cost`, the debt
     over funded cost. `max_gearing` caps either. `pre_estimated_cost` is what a cap on the basis
-    `pre_estimate` is tested on; without it the estimate is made from the uses. `project_cash_flow` (to the end of the project,
-    by default the CFADS) and `tax_cash_flow` (from date 0) serve PLCR and equity returns.
+    `pre_estimate` is tested on; without it the estimate is made from the uses.
+    `project_cash_flow` (to the end of the project, by default the CFADS) and `tax_cash_flow` (from
+    date 0) serve PLCR and equity returns.
     """
 
     cfads: tuple[float, ...]
@@ -81,7 +81,6 @@ class Frame(NamedTuple):
     annual: tuple[float, ...]
     accruals: tuple[float, ...]
     rates: tuple[float, ...]
-    factors: tuple[float, ...]
     targets: tuple[float, ...]
     rule: str
 
@@ -98,12 +97,9 @@ def resolve(case: SizingCase) -> Frame:
     _check_figures(case, tenor)
     annual = per_period(case.annual_rates, tenor)
     rates = period_rates(annual, accruals)
-    factors = tuple(accumulate((1.0 / (1.0 + rate) for rate in rates), mul))
     targets = per_period(case.target_dscr if case.target_dscr is not None else 1.0, tenor)
     project = case.project_cash_flow if case.project_cash_flow is not None else case.cfads
-    return Frame(
-        case, tenor, case.cfads[:tenor], project, annual, accruals, rates, factors, targets, rule
-    )
+    return Frame(case, tenor, case.cfads[:tenor], project, annual, accruals, rates, targets, rule)
 
 
 def _check_series(case: SizingCase, tenor: int) -> None:
@@ -154,7 +150,7 @@ def _check_figures(case: SizingCase, tenor: int) -> None:
     check.number("/months_per_period", case.months_per_period, 1, _YEAR_MONTHS)
     check.amount("/balloon", case.balloon, low=0.0)
     check.rate("/reserve_interest_rate", case.reserve_interest_rate)
-    if case.max_gearing is not None and not 0.0 < case.max_gearing <= 1.0:
+    if case.max_gearing is not None and not SMALLEST <= case.max_gearing <= 1.0:
         check.refuse("/max_gearing", "out_of_range", "must be above 0 and at most 1")
     if case.uses is not None:
         _check_uses(check, case.uses)
@@ -196,5 +192,5 @@ def _check_targets(check: Checker, case: SizingCase, tenor: int) -> None:
             check.positive("/target_dscr", case.target_dscr, MAX_RATIO)
     elif case.share_of_cost is None:
         check.refuse("/share_of_cost", "required", "gives the debt of this repayment profile")
-    elif not 0.0 < case.share_of_cost <= 1.0:
+    elif not SMALLEST <= case.share_of_cost <= 1.0:
         check.refuse("/share_of_cost", "out_of_range", "must be above 0 and at most 1")

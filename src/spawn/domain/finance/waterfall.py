@@ -17,6 +17,7 @@ from spawn.domain.finance.bounds import (
     Checker,
     check_per_period,
     per_period,
+    refuse_overflow,
 )
 
 
@@ -112,6 +113,7 @@ def run_waterfall(case: WaterfallCase) -> Waterfall:
     targets = per_period(case.dsra_target, periods)
     mezz_rates = per_period(case.mezz_rate, periods)
     rows = tuple(_pay(case, accounts, t, targets[t], mezz_rates[t]) for t in range(periods))
+    refuse_overflow("", (row.dscr for row in rows), (row.mezz_close for row in rows))
     return Waterfall(
         rows=rows,
         total_distributions=sum(row.distribution for row in rows),
@@ -173,7 +175,7 @@ def _pay(
     unpaid = due - from_cash - draw
     reserve = accounts.dsra - draw
     topup = min(cash, max(dsra_target - reserve, 0.0))
-    release = 0.0 if unpaid > 0.0 else max(reserve - dsra_target, 0.0)
+    release = max(reserve - dsra_target, 0.0)
     cash += release - topup
     mezz_due = accounts.mezz * mezz_rate
     mezz_paid = min(cash, mezz_due)
