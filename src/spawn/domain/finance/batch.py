@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.bounds import MAX_AMOUNT, MAX_PERIODS, MAX_RATE, Checker
+from spawn.domain.finance.bounds import MAX_AMOUNT, MAX_PERIODS, MAX_RATE, SMALLEST, Checker
 from spawn.domain.finance.returns import irr as scalar_irr
 
 Floats = NDArray[np.float64]
@@ -141,12 +141,12 @@ def value_deal(deal: Deal, factors: Floats, scratch: Floats | None = None) -> Va
             if not np.isfinite(npv[part]).all():
                 raise InvalidInput.at("/factors", "out_of_range", "a path is not finite")
             rates[part], status[part] = _block_irr(cash, scratch[1])
-    return Valuation(rates, status, npv, cover, bool(deal.debt_service.any()))
+    return Valuation(rates, status, npv, cover, bool((deal.debt_service >= SMALLEST).any()))
 
 
 def _min_cover(cash: Floats, debt_service: Floats, scratch: Floats) -> Floats:
     """The smallest CFADS / debt service of each path; zeros when no debt service is due."""
-    tested = np.flatnonzero(debt_service)
+    tested = np.flatnonzero(debt_service >= SMALLEST)
     if tested.size == 0:
         return np.zeros(cash.shape[1])
     first, last = int(tested[0]), int(tested[-1]) + 1

@@ -14,6 +14,7 @@ from spawn.domain.finance.bounds import (
     MAX_PERIODS,
     MAX_RATE,
     MAX_RATIO,
+    SMALLEST,
     Checker,
     check_per_period,
     per_period,
@@ -167,7 +168,7 @@ def _pay(
         case.senior_interest[t] + case.senior_principal[t],
         accounts.arrears,
     )
-    dscr = cash / scheduled if scheduled > 0.0 else None
+    dscr = cash / scheduled if scheduled >= SMALLEST else None
     due = scheduled + arrears
     from_cash = min(cash, due)
     cash -= from_cash
