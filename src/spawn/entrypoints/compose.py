@@ -43,7 +43,6 @@ class Composition(msgspec.Struct, frozen=True):
 
     app: Wrapper
     services: Services
-    health: Health
 
 
 @asynccontextmanager
@@ -117,7 +116,7 @@ async def compose(
         jobs = JobRunner(services, {JOB_KIND: run_import}, on_error=_job_failed)
         stack.push_async_callback(jobs.close)
         await jobs.start()
-        health = Health(services, relay)
+        health = Health(services, relay, settings.schema_pin)
         surface = Surface(
             public_url=settings.base_url,
             health=health,
@@ -138,7 +137,7 @@ async def compose(
             metrics=requests,
             log=log,
         )
-        yield Composition(app, services, health)
+        yield Composition(app, services)
 
 
 async def _refresh(services: Services, settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """What every command over HTTP shares: idempotency keys, preconditions, stored answers."""
 
 from collections.abc import Callable
-from typing import Any
 
 from spawn.application.projects import Call, Idempotency
 from spawn.domain.change import Answer, Head, Stored
@@ -90,6 +89,3 @@ def call_of(
         idempotency=idempotency,
         traceparent=request.context.traceparent,
     )
-
-
-Json = dict[str, Any]

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any, Final
 
 from spawn.application.feed import Relay
+from spawn.application.schema import Pin, schema_health
 from spawn.application.services import Services
 from spawn.domain.errors import SpawnError
 
@@ -14,6 +15,7 @@ PROBE_DEADLINE_S: Final = 2.0
 FEED_LAG_DEGRADED_S: Final = 120.0
 PROJECTION_LAG_DEGRADED_S: Final = 15.0
 QUEUE_DEGRADED: Final = 0.8
+MAX_WAITING_SHOWN: Final = 20
 
 
 class Grade(StrEnum):
@@ -35,13 +37,13 @@ def _check(grade: Grade, detail: str, **facts: Any) -> Check:
 class Health:
     """Knows how the service does. Probes are shared, bounded in time and at most one a second."""
 
-    def __init__(self, services: Services, relay: Relay) -> None:
+    def __init__(self, services: Services, relay: Relay, pin: Pin | None = None) -> None:
         self._services = services
+        self._pin = pin
         self._relay = relay
         self._probed: Check | None = None
         self._probed_at = 0.0
         self._probing: asyncio.Task[Check] | None = None
-        self.draining = False
 
     async def report(self) -> tuple[Grade, dict[str, Check]]:
         """Every check, and the worst of them."""
@@ -53,14 +55,8 @@ class Health:
             "schema": await self._schema(),
             "breaker": self._breaker(),
         }
-        if self.draining:
-            checks["process"] = _check(Grade.UNAVAILABLE, "The service is stopping.")
         worst = max((Grade(check["status"]) for check in checks.values()), key=_ORDER.index)
         return worst, checks
-
-    async def readiness(self) -> tuple[Grade, dict[str, Check]]:
-        """Whether requests can be served: what only degrades does not keep them away."""
-        return await self.report()
 
     async def _storage(self) -> Check:
         """The write path, really gone through; one probe serves everyone who asks meanwhile."""
@@ -130,10 +126,15 @@ class Health:
         return _check(Grade.OK, "State tables follow the journal.", **facts)
 
     async def _schema(self) -> Check:
-        active = await self._services.schemas.active()
-        source = self._services.registry.status()
+        """What rules, where it came from, what waits, and how the registry does."""
+        found = await schema_health(self._services, self._pin)
+        active, source = found.active, found.registry
         if active is None:
             return _check(Grade.UNAVAILABLE, "No schema is active.")
+        waiting = [
+            {"version": r.schema.version, "state": r.state, "reason": r.reason or None}
+            for r in found.waiting[-MAX_WAITING_SHOWN:]
+        ]
         facts = {
             "schema_id": active.schema.id,
             "version": active.schema.version,
@@ -141,10 +142,10 @@ class Health:
             "source": source.url,
             "source_provenance": source.provenance,
             "age_s": None if source.age_s is None else round(source.age_s, 3),
+            "waiting": waiting,
         }
-        if source.last_error is not None and source.consecutive_failures:
-            detail = f"The registry does not answer: {source.last_error}"
-            return _check(Grade.DEGRADED, detail, **facts)
+        if found.problem:
+            return _check(Grade.DEGRADED, found.problem, **facts)
         return _check(Grade.OK, "The schema is governed by its registry.", **facts)
 
     def _breaker(self) -> Check:

@@ -166,7 +166,6 @@ async def serve_async(
         if ready is not None:
             ready(server)
         await server.serve()
-        composition.health.draining = True
     logger.info("stopped")
 
 

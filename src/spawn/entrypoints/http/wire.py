@@ -5,7 +5,6 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -160,11 +159,6 @@ def matches(header: str, version: int, epoch: int) -> bool:
         if not weak and found and (int(found[1]), int(found[2])) == (version, epoch):
             return True
     return False
-
-
-def instant(moment: datetime) -> str:
-    """An instant as the wire writes it (RFC 3339, UTC, `Z`)."""
-    return encode(moment).decode().strip('"')
 
 
 def epoch_of(position: str) -> int:
