@@ -21,7 +21,8 @@ from spawn.domain.calendar import parse_date, parse_instant
 from spawn.domain.change import Entry, Stored
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
 from spawn.domain.lifecycle import Status, status_of
-from spawn.domain.project import Project
+from spawn.domain.project import MAX_REASON, Project
+from spawn.domain.schema.structure import read_prose
 from spawn.domain.schema.tokens import Token, read_object
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http import project_operations as operations
@@ -51,6 +52,7 @@ T = TypeVar("T")
 KIND: Final = "project"
 PATH: Final = "/v1/ops/projects"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
+_PROSE: Final = read_prose(MAX_REASON)
 _TRANSITION: Final = frozenset({"to", "reason", "effective_on"})
 
 
@@ -226,7 +228,7 @@ def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None
     to, reason, on = (tokens.get(name) for name in ("to", "reason", "effective_on"))
     status = _text(to, "/to", status_of, errors)
     effective_on = None if on is None else _text(on, "/effective_on", parse_date, errors)
-    said = _text(reason, "/reason", _as_it_is, errors)
+    said = _text(reason, "/reason", _reason, errors)
     if errors or status is None or said is None:
         raise InvalidInput(errors)
     return status, said, effective_on
@@ -244,8 +246,9 @@ def _text(token: Token, pointer: str, read: Callable[..., T], errors: list[Field
         return None
 
 
-def _as_it_is(text: str, *, pointer: str) -> str:  # noqa: ARG001 - the shape of a reader
-    return text
+def _reason(text: str, *, pointer: str) -> str:
+    """Fit to be kept: judged here, because what is wrong with a body comes before If-Match."""
+    return _PROSE(text, pointer)
 
 
 def _missing(token: Token) -> str:
