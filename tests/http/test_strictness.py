@@ -132,9 +132,10 @@ def test_what_is_wrong_with_a_body_comes_before_a_stale_tag(
 ) -> None:
     where, stale = created.headers["location"], {"if-match": '"9-9-9"'}
     assert client.patch(where, json={"dscr": "high"}, headers=stale).status_code == 422
-    step = {"to": "MANDATED", "reason": "x" * 1001}
-    answer = client.post(f"{where}/transitions", json=step, headers=stale)
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/reason")
+    for reason in ("x" * 1001, " \n"):
+        step = {"to": "MANDATED", "reason": reason}
+        answer = client.post(f"{where}/transitions", json=step, headers=stale)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/reason")
 
 
 def test_weak_tag_never_matches_a_change(client: httpx.Client, created: httpx.Response) -> None:

@@ -85,8 +85,7 @@ SCHEMAS: Final[dict[str, Json]] = {
                 "type": "string",
                 "minLength": 1,
                 "maxLength": MAX_REASON,
-                "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f]"
-                r"[^\u0000-\u001f\u007f-\u009f]*$",
+                "pattern": r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$",
             },
             "effective_on": {"type": ["string", "null"], "format": "date"},
         },

@@ -248,6 +248,8 @@ def _text(token: Token, pointer: str, read: Callable[..., T], errors: list[Field
 
 def _reason(text: str, *, pointer: str) -> str:
     """Fit to be kept: judged here, because what is wrong with a body comes before If-Match."""
+    if not text.strip():
+        raise InvalidInput.at(pointer, "empty", "A transition needs a reason.")
     return _PROSE(text, pointer)
 
 
