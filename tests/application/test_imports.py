@@ -410,7 +410,7 @@ async def test_a_schema_adopted_meanwhile_rules_the_rows_that_follow(
     source.open(before, 0)
     chunks = [source.next(reader) for reader in (before, after, after, after)]
     source.close()
-    assert [chunk and {row.draft.project is None for row in chunk.rows} for chunk in chunks] == [
+    assert [chunk and {row.draft.made is None for row in chunk.rows} for chunk in chunks] == [
         {True},
         {False},
         {False},
@@ -441,7 +441,8 @@ async def test_a_drafting_process_that_dies_only_costs_time(
     source.open(reader, 0)
     names = []
     while chunk := source.next(reader):
-        names += [row.draft.project.project_name for row in chunk.rows if row.draft.project]
+        made = [row.draft.made for row in chunk.rows if row.draft.made]
+        names += [json.loads(project.document)["project_name"] for project in made]
         if len(names) == 20:
             started[0].kill()
             started[0].wait()

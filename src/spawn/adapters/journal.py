@@ -1,11 +1,16 @@
 """What every embedded journal has in common: feed cursors, recorded time, entries of a change."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from spawn.domain.change import Change, Entry
+import msgspec
+
+from spawn.domain import documents
+from spawn.domain.change import Change, Encoded, Entry, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events import DomainEvent
+from spawn.domain.schema.value import Schema
 
 RECEIPT_LIFE = timedelta(hours=24)
 """How long a receipt answers a repeated request."""
@@ -57,11 +62,26 @@ def check_change(change: Change) -> None:
     keys = {(write.kind, write.id) for write in change.writes}
     if len(keys) != len(change.writes):
         raise ValueError("a change writes an aggregate at most once")
+    if any(type(write.state) is Encoded and write.expected_version for write in change.writes):
+        raise ValueError("only what is created may be encoded already")
     subjects = {(event.kind, event.id) for event in change.events}
     if len(subjects) != len(change.events) or not subjects <= keys:
         raise ValueError("a change has at most one event per aggregate that it writes")
     if not change.writes and change.receipt is None:
         raise ValueError("a change writes something or carries a receipt")
+
+
+def spelled_out(
+    change: Change, schema: Schema, unless: Callable[[bytes], bool] | None = None
+) -> Change:
+    """The change with its encoded states decoded, but for those `unless` is true of."""
+    writes = tuple(
+        Write(w.kind, w.id, 0, documents.decode(w.kind, w.state.document, schema))
+        if isinstance(w.state, Encoded) and not (unless and unless(w.state.document))
+        else w
+        for w in change.writes
+    )
+    return msgspec.structs.replace(change, writes=writes)
 
 
 def events_by_key(change: Change) -> dict[tuple[str, str], DomainEvent]:

@@ -81,6 +81,7 @@ class MemoryStore:
             return replayed
         self._check_versions(change)
         schema = self._schemas.ruling
+        change = journal.spelled_out(change, schema)
         documents_ = [documents.encode(w.kind, w.state, schema) for w in change.writes]
         recorded_at = journal.next_instant(self._last, self._clock.now())
         if change.receipt is not None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
+from spawn.adapters.options import StoreOptions
 from spawn.domain.errors import InvalidInput
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock
@@ -21,29 +20,6 @@ from spawn.ports.storage import CommandStore, ReadStore, StoreControl
 
 class Store(CommandStore, ReadStore, SchemaStore, StoreControl, Protocol):
     """Everything a storage adapter is."""
-
-
-class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of an embedded store; each adapter uses those that concern it.
-
-    `queue_limit` changes may wait; at most `group_cap` are committed together. `readers` threads
-    answer queries, each within `query_timeout_s`. `memory_limit` is the engine's, in its own
-    spelling. `reserve_bytes` of the disk stay free: below them commands are refused.
-    `cached_entities` and `cached_pages` are kept decoded, `cached_heads` versions known by heart.
-    `checkpoint_bytes` of log make the store fold it into the file when idle.
-    """
-
-    queue_limit: int = 1024
-    group_cap: int = 128
-    readers: int = 2
-    query_timeout_s: float = 5.0
-    memory_limit: str = "1GiB"
-    reserve_bytes: int = 64 * 1024 * 1024
-    cached_entities: int = 20_000
-    cached_heads: int = 200_000
-    cached_pages: int = 256
-    cached_receipts: int = 200_000
-    checkpoint_bytes: int = 16 * 1024 * 1024
 
 
 Opener = Callable[..., Awaitable[Store]]

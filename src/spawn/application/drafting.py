@@ -20,7 +20,7 @@ from spawn.domain import documents
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.imports import FileFormat, Reason
 from spawn.domain.mapping import ImportMapping
-from spawn.domain.project import Project
+from spawn.domain.project import changed_fields, reference_id
 from spawn.domain.rows import Draft, RowReader
 from spawn.domain.schema.conformance import compile_schema
 from spawn.domain.schema.tokens import Token, read_object
@@ -30,9 +30,34 @@ ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
 """What a quarantined row is served in: posted back as it is, with its fields corrected."""
 
 _END_S = 5.0
+
+
+class Made(msgspec.Struct, frozen=True, gc=False):
+    """A valid new project, as much of it as an import needs: the rest is in its document.
+
+    `changed` and `reason` are for its event; `reference` is the id of its external reference.
+    """
+
+    project_id: str
+    document: bytes
+    changed: tuple[str, ...]
+    reason: str | None
+    reference: str | None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one record: see `Draft`, whose project is made into its document here."""
+
+    key: str | None
+    made: Made | None = None
+    tokens: Mapping[str, Token] | None = None
+    reasons: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+
+
 _Packed = tuple[
     str | None,
-    bytes | None,
+    tuple[str, bytes, tuple[str, ...], str | None, str | None] | None,
     Mapping[str, Token] | None,
     tuple[Reason, ...],
     tuple[Reason, ...],
@@ -58,7 +83,7 @@ class Drafting(Protocol):
         """Take on a batch: what each record makes of itself, each under its id."""
         ...
 
-    def take(self) -> Callable[[], list[Draft]]:
+    def take(self) -> Callable[[], list[Outcome]]:
         """The batch begun last, to be unpacked; the next one may begin before that."""
         ...
 
@@ -115,21 +140,26 @@ class DraftingHere:
         """Take on a batch."""
         self._batch = (records, ids)
 
-    def take(self) -> Callable[[], list[Draft]]:
+    def take(self) -> Callable[[], list[Outcome]]:
         """The batch begun last; it is worked on when it is unpacked."""
         records, ids = self._batch
         return lambda: self.drafts(records, ids)
 
-    def drafts(self, records: Sequence[Record], ids: Sequence[str]) -> list[Draft]:
+    def drafts(self, records: Sequence[Record], ids: Sequence[str]) -> list[Outcome]:
         """What each record makes of itself, each under its id."""
+        return _outcomes(self.packed(records, ids))
+
+    def packed(self, records: Sequence[Record], ids: Sequence[str]) -> list[_Packed]:
+        """The same as plain tuples, which go through a pipe quickly."""
         read, source_of = self._reader.read, self._sources.of
-        found: list[Draft] = []
+        schema = self._reader.conformance.schema
+        found: list[_Packed] = []
         for record, project_id in zip(records, ids, strict=True):
             source = source_of(record)
             if isinstance(source, Reason):
-                found.append(Draft(None, reasons=(source,)))
+                found.append((None, None, None, (source,), ()))
             else:
-                found.append(read(source, project_id))
+                found.append(_packed(read(source, project_id), schema))
         return found
 
     def close(self) -> None:
@@ -170,7 +200,7 @@ class DraftingProcess:
             self.close()
         self._start = b""
 
-    def take(self) -> Callable[[], list[Draft]]:
+    def take(self) -> Callable[[], list[Outcome]]:
         """Wait for the answer; if none comes, the batch is worked on here."""
         records, ids = self._batch
         if self._process is not None:
@@ -181,7 +211,7 @@ class DraftingProcess:
             except (OSError, EOFError, pickle.UnpicklingError):
                 self.close()
             else:
-                return lambda: [_unpacked(item, self._schema) for item in packed]
+                return lambda: _outcomes(packed)
         return lambda: self._here.drafts(records, ids)
 
     def close(self) -> None:
@@ -204,18 +234,26 @@ def _close_quietly(pipe: object) -> None:
 
 
 def _packed(draft: Draft, schema: Schema) -> _Packed:
-    """A draft for the pipe: its project as a document, its tokens only if they may be needed."""
-    project = None if draft.project is None else documents.encode("project", draft.project, schema)
+    """A draft with its project as a document, and its tokens only if they may be needed."""
+    project, made = draft.project, None
+    if project is not None:
+        reference = project.external_ref
+        made = (
+            project.project_id,
+            documents.encode("project", project, schema),
+            changed_fields(None, project),
+            project.status_reason,
+            None if reference is None else reference_id(reference),
+        )
     tokens = None if draft.key is None else draft.tokens
-    return draft.key, project, tokens, draft.reasons, draft.warnings
+    return draft.key, made, tokens, draft.reasons, draft.warnings
 
 
-def _unpacked(packed: _Packed, schema: Schema) -> Draft:
-    key, document, tokens, reasons, warnings = packed
-    if document is None:
-        return Draft(key, None, tokens, reasons, warnings)
-    project = cast("Project", documents.decode("project", document, schema))
-    return Draft(key, project, tokens, reasons, warnings)
+def _outcomes(packed: list[_Packed]) -> list[Outcome]:
+    return [
+        Outcome(key, None if made is None else Made(*made), tokens, reasons, warnings)
+        for key, made, tokens, reasons, warnings in packed
+    ]
 
 
 def work(source: BinaryIO, sink: BinaryIO) -> None:
@@ -227,8 +265,7 @@ def work(source: BinaryIO, sink: BinaryIO) -> None:
             records, ids = pickle.load(source)  # noqa: S301 - as above
         except EOFError:
             return
-        answer = [_packed(draft, schema) for draft in here.drafts(records, ids)]
-        pickle.dump(answer, sink, pickle.HIGHEST_PROTOCOL)
+        pickle.dump(here.packed(records, ids), sink, pickle.HIGHEST_PROTOCOL)
         sink.flush()
 
 

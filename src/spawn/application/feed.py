@@ -14,6 +14,9 @@ from spawn.ports.storage import ReadStore
 FEED_LIMIT = 500
 """The cap on one page of the feed, entries."""
 
+RELAY_LIMIT = 1_000
+"""What the relay reads at once, entries: the more, the less each costs."""
+
 CATCH_UP_PAUSE_S = 0.05
 """Between full pages: at most 10,000 entries a second are relayed."""
 
@@ -120,7 +123,7 @@ class _Pages:
             # A page that led nowhere is not kept: there may be more behind it by now.
             known = self._page if self._after == position else None
             if known is None or known.next == position:
-                known = await self._reads.feed(after=position, limit=FEED_LIMIT)
+                known = await self._reads.feed(after=position, limit=RELAY_LIMIT)
                 self._after, self._page = position, known
             return known
 
@@ -150,7 +153,7 @@ class _Line:
             if page.next == self.position:
                 break
             self.position = page.next
-            if len(page.entries) == FEED_LIMIT:
+            if len(page.entries) == RELAY_LIMIT:
                 # Catching up (after an import, say) must leave the machine to those who wait.
                 await asyncio.sleep(pause_s)
         self._behind_since = None

@@ -9,15 +9,23 @@ from pathlib import Path
 
 import msgspec
 
-from spawn.application.drafting import Drafting, DraftingHere, DraftingProcess, Shape, Sources
+from spawn.application.drafting import (
+    Drafting,
+    DraftingHere,
+    DraftingProcess,
+    Made,
+    Outcome,
+    Shape,
+    Sources,
+)
 from spawn.application.records import Record, csv_records, decoder, json_records, physical_lines
-from spawn.domain.change import Stored, Write
+from spawn.domain.change import Encoded, Stored, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events import DomainEvent
 from spawn.domain.imports import FileFormat, Import, KeySet, Note, Reason
 from spawn.domain.mapping import Duplicates, ImportMapping, OnExisting
-from spawn.domain.project import Project, Reservation, amend, changed_fields, reference_id
-from spawn.domain.rows import Draft, RowReader
+from spawn.domain.project import Project, Reservation, amend, changed_fields
+from spawn.domain.rows import RowReader
 from spawn.ports.runtime import Ids
 
 CHUNK_ROWS = 1_000
@@ -32,7 +40,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """A record with what it made."""
 
     record: Record
-    draft: Draft
+    draft: Outcome
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -184,20 +192,20 @@ class ChunkSource:
             next(self._records)
         return repeated
 
-    def _claimed(self, draft: Draft) -> Draft:
+    def _claimed(self, draft: Outcome) -> Outcome:
         """The draft, refused if its key belongs to another row by the mapping's policy."""
         key = draft.key
         if key is None:
             return draft
         taken = key in (self._seen if self._repeated is None else self._repeated)
         first_wins = self._mapping and self._mapping.duplicates is Duplicates.FIRST_WINS
-        if draft.project is not None or first_wins:
+        if draft.made is not None or first_wins:
             self._seen.add(key)
         if not taken:
             return draft
         ident = key.partition("\n")[2]
         reason = Reason(self._key_field(), "duplicate_in_file", f"{ident[:60]!r} occurs repeatedly")
-        return Draft(key, reasons=(*draft.reasons, reason), warnings=draft.warnings)
+        return Outcome(key, reasons=(*draft.reasons, reason), warnings=draft.warnings)
 
     def _key_field(self) -> str:
         key = self._mapping.key if self._mapping else None
@@ -222,11 +230,11 @@ class Decider:
         decided = Decided()
         for row in chunk.rows:
             draft = row.draft
-            if draft.project is None:
+            if draft.made is None:
                 self._set_aside(decided, row, draft.reasons)
                 continue
             before = decided.accepted + decided.unchanged
-            self._take_in(decided, row, draft.project, reader, existing)
+            self._take_in(decided, row, draft.made, reader, existing)
             if draft.warnings and decided.accepted + decided.unchanged > before:
                 self._warn(decided, row)
         return decided
@@ -235,24 +243,23 @@ class Decider:
         self,
         decided: Decided,
         row: Row,
-        project: Project,
+        made: Made,
         reader: RowReader,
         existing: Existing,
     ) -> None:
-        reference = project.external_ref
-        if reference is None:
+        key = made.reference
+        if key is None:
             decided.keyless = True
             if self._earlier is not None and self._earlier.took_in(row.record):
                 decided.unchanged += 1
             else:
-                _create(decided, project)
+                _create(decided, made)
             return
-        key = reference_id(reference)
         held = existing.reservations.get(key)
         if held is None or held.state.project_id is None:
-            _create(decided, project)
+            _create(decided, made)
             version = held.version if held else 0
-            reserved = Reservation(project_id=project.project_id)
+            reserved = Reservation(project_id=made.project_id)
             decided.writes.append(Write("external_ref", key, version, reserved))
         else:
             self._meet(decided, row, existing.projects[held.state.project_id], reader)
@@ -264,7 +271,7 @@ class Decider:
             self._set_aside(decided, row, (Reason(self._key_field, "already_exists", detail),))
             return
         try:
-            said = reader.amendment(row.draft)
+            said = reader.amendment(row.draft.tokens or {})
             after = amend(held.state, said.core, said.governed, said.extensions)
         except InvalidInput as refused:
             reasons = tuple(reader.reason(error) for error in refused.errors)
@@ -290,12 +297,12 @@ class Decider:
         )
 
     def _warn(self, decided: Decided, row: Row) -> None:
-        project = row.draft.project
+        made = row.draft.made
         decided.warnings.append(
             Note(
                 line=row.record.line,
                 reasons=row.draft.warnings,
-                project_id=project.project_id if project else None,
+                project_id=made.project_id if made else None,
             )
         )
 
@@ -306,15 +313,15 @@ class Decider:
         return text.replace("\0", "\u2400").rstrip("\r\n")
 
 
-def _create(decided: Decided, project: Project) -> None:
-    decided.writes.append(Write("project", project.project_id, 0, project))
+def _create(decided: Decided, made: Made) -> None:
+    decided.writes.append(Write("project", made.project_id, 0, Encoded(made.document)))
     decided.events.append(
         DomainEvent(
             type="project.created",
             kind="project",
-            id=project.project_id,
-            changed=changed_fields(None, project),
-            reason=project.status_reason,
+            id=made.project_id,
+            changed=made.changed,
+            reason=made.reason,
         )
     )
     decided.accepted += 1

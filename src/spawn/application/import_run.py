@@ -33,7 +33,6 @@ from spawn.domain.events import DomainEvent
 from spawn.domain.imports import Import, Quarantine, Upload, add, chunk_id, upload_id
 from spawn.domain.job import Job
 from spawn.domain.mapping import ImportMapping
-from spawn.domain.project import reference_id
 from spawn.domain.rows import RowReader
 
 MAX_ATTEMPTS = 5
@@ -255,9 +254,9 @@ class _Run:
     async def _existing(self, chunk: Chunk) -> Existing:
         """What the store holds under the references of a chunk."""
         references = [
-            reference_id(row.draft.project.external_ref)
+            row.draft.made.reference
             for row in chunk.rows
-            if row.draft.project is not None and row.draft.project.external_ref is not None
+            if row.draft.made is not None and row.draft.made.reference is not None
         ]
         reads = self._services.reads
         held = await reads.get_many("external_ref", references)

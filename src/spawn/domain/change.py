@@ -15,10 +15,21 @@ from spawn.domain.events import DomainEvent
 S_co = TypeVar("S_co", covariant=True)
 
 
+class Encoded(msgspec.Struct, frozen=True):
+    """A new aggregate's state, encoded already: for changes that create thousands at once.
+
+    `document` is what `documents.encode` made of a valid state under the schema of the change; it
+    may have been made in another process, and no one here need build the state again.
+    """
+
+    document: bytes
+
+
 class Write(msgspec.Struct, frozen=True):
     """Put `state` as the version after `expected_version`; 0 means that it must not exist yet.
 
-    `kind` is one of `documents.KINDS` and `state` an instance of that kind's type.
+    `kind` is one of `documents.KINDS` and `state` an instance of that kind's type, or, if it
+    creates the aggregate, `Encoded`.
     """
 
     kind: str

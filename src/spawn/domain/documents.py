@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from spawn.domain.change import Encoded
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.imports import Import, Quarantine, Upload
 from spawn.domain.job import Job
@@ -51,6 +52,8 @@ def encode(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
     Raises:
         TypeError: the state is not of the kind's type.
     """
+    if isinstance(state, Encoded):
+        return state.document
     if isinstance(state, Project):
         return _ENCODER.encode(render(state, schema))
     if not isinstance(state, KINDS[kind]):

@@ -118,9 +118,9 @@ class RowReader:
                 (warnings if check.on_failure is OnFailure.WARN else reasons).append(failed)
         return self._propose(tokens, project_id, key, reasons, warnings)
 
-    def amendment(self, draft: Draft) -> Attributes:
+    def amendment(self, tokens: Mapping[str, Token]) -> Attributes:
         """What a valid row says, and nothing it does not say: defaults are for new projects."""
-        return self.conformance.read(draft.tokens or {}, partial=True)
+        return self.conformance.read(tokens, partial=True)
 
     def reason(self, error: FieldError) -> Reason:
         """A refusal of an attribute, told about the column that it came from."""

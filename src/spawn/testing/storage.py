@@ -27,12 +27,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.adapters.registry import Store, StoreOptions, open_store
+from spawn.adapters.options import StoreOptions
+from spawn.adapters.registry import Store, open_store
 from spawn.adapters.runtime import Uuid7Ids
-from spawn.domain.change import Answer, Change, Committed, Guard, Receipt, Stored, Write
+from spawn.domain import documents
+from spawn.domain.change import Answer, Change, Committed, Encoded, Guard, Receipt, Stored, Write
 from spawn.domain.errors import Duplicate, IdempotencyMismatch, NotFound, Stale, Unavailable
 from spawn.domain.events import DomainEvent
 from spawn.domain.project import Project, Reservation
+from spawn.domain.query import Filter, Operator, Query
 from spawn.domain.schema.reading import read_schema
 from spawn.ports.governance import Provenance, SchemaRecord, SchemaState
 from spawn.testing.builders import a_project
@@ -130,6 +133,11 @@ def _event(project: Project, version: int) -> DomainEvent:
         changed=("project_name",),
         reason="because" if version else None,
     )
+
+
+def _encoded(project: Project) -> Write:
+    document = documents.encode("project", project, a_record().schema)
+    return Write("project", project.project_id, 0, Encoded(document))
 
 
 async def outcomes(calls: Iterable[Awaitable[Any]]) -> list[Any]:
@@ -313,6 +321,39 @@ class TestCommands:
             (1, "project.created"),
             (2, ""),
         ]
+
+    async def test_what_comes_encoded_already_is_stored_as_if_it_did_not(self, desk: Desk) -> None:
+        first = desk.project(
+            project_name="plain",
+            attributes={"capacity_mw": Decimal("1.5000"), "units": 7, "merchant": True},
+        )
+        exact = desk.project(
+            project_name="wide",
+            total_amount=Decimal("999999999999999999.99"),
+            attributes={
+                "ratio": Decimal("1234567890123456789012345678.0123456789"),
+                "metered_at": datetime(2020, 2, 29, 18, 29, tzinfo=UTC),
+            },
+        )
+        writes = (
+            *(_encoded(project) for project in (first, exact)),
+            Write("external_ref", "erp:1", 0, Reservation(project_id=first.project_id)),
+        )
+        events = tuple(_event(project, 0) for project in (first, exact))
+        await desk.store.commit(desk.change(writes=writes, events=events))
+        assert [(await desk.get(project)).state for project in (first, exact)] == [first, exact]
+        wide = (Filter("ratio", Operator.EQ, (exact.attributes["ratio"],)),)
+        assert [i.id for i in (await desk.store.page(Query(filters=wide))).items] == [
+            exact.project_id
+        ]
+        unwritten = (Filter("merchant", Operator.EQ, (True,)),)
+        assert [i.id for i in (await desk.store.page(Query(filters=unwritten))).items] == [
+            first.project_id
+        ]
+        await desk.rename(first, 1, "Second")
+        assert (await desk.get(first)).version == 2
+        with pytest.raises(Duplicate):
+            await desk.store.commit(desk.change(writes=(_encoded(first),), events=()))
 
     async def test_a_closed_store_refuses_commands_and_closes_twice(self, desk: Desk) -> None:
         await desk.store.close()

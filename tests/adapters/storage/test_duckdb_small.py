@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spawn.adapters.registry import StoreOptions
+from spawn.adapters.options import StoreOptions
 from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.storage_reads import *  # noqa: F403 -- as above
 

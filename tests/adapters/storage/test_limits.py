@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.registry import StoreOptions, duckdb_path, open_store
+from spawn.adapters.options import StoreOptions
+from spawn.adapters.registry import duckdb_path, open_store
 from spawn.adapters.runtime import SystemClock
 from spawn.domain.change import Answer, Committed, Receipt
 from spawn.domain.errors import (
@@ -140,6 +141,23 @@ async def test_an_answer_that_cannot_be_made_takes_only_its_own_change_down(
     assert all(isinstance(outcome, Committed) for outcome in found[1:])
     with pytest.raises(NotFound):
         await desk.get(bad)
+
+
+async def test_the_writer_outlives_a_failure_that_should_not_be(
+    store: DuckDbStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await desk.create()
+
+    def fail(payload: str) -> None:
+        raise RuntimeError(payload[:1])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._ledger._appender, "append", fail)
+        with pytest.raises(Unavailable):
+            await desk.create()
+    second = await desk.create()
+    entries = (await store.feed(after=None, limit=10)).entries
+    assert [entry.id for entry in entries] == [first.project_id, second.project_id]
 
 
 async def test_small_changes_go_before_large_ones(store: DuckDbStore, desk: Desk) -> None:

@@ -1,9 +1,10 @@
 """Bounded memory shared by the writer and the event loop."""
 
+from collections.abc import Iterable
 from threading import Lock
 from typing import Generic, TypeVar
 
-from spawn.adapters.duckdb.rows import Held, Place, key_of
+from spawn.adapters.duckdb.rows import Held, Place
 
 V = TypeVar("V", Held, Place)
 
@@ -92,9 +93,15 @@ class Heads(Recent[Place]):
                 self._raise(kind, floor)
             self._certain = True
 
-    def surely_absent(self, kind: str, name: str) -> bool:
+    def surely_absent(self, key: str) -> bool:
         """Whether a key that is not in memory cannot be on disk either."""
-        return self._certain and key_of(kind, name) > self._floors.get(kind, "")
+        return self._certain and key > self._floors.get(key.partition(":")[0], "")
+
+    def pass_over(self, keys: Iterable[str]) -> None:
+        """These exist from now on and are not kept, lest many drive out what is used."""
+        with self._lock:
+            for key in keys:
+                self._raise(key.partition(":")[0], key)
 
     def clear(self) -> None:
         """Forget everything, certainty too."""

@@ -12,7 +12,7 @@ create table journal (
     position bigint not null, kind varchar not null, id varchar not null, version integer not null,
     type varchar not null, actor varchar not null, recorded_at timestamp not null,
     schema_version integer not null, changed varchar[], reason varchar, traceparent varchar,
-    document varchar, receipt_scope varchar, receipt_key varchar, receipt_fingerprint varchar,
+    document varchar using compression uncompressed, receipt_scope varchar, receipt_key varchar, receipt_fingerprint varchar,
     receipt_status integer, receipt_headers varchar, receipt_body blob, hash blob not null)
 """
 _AGGREGATES = """

@@ -2,20 +2,24 @@
 """State tables behind the journal: what is not projected yet, and how batches of it are."""
 
 import time
-from collections.abc import Callable, Mapping
-from decimal import Context, Decimal
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
+from spawn.adapters.duckdb.bulk import (
+    insert_aggregates,
+    insert_projects,
+    json_type,
+    projects_of_journal,
+)
 from spawn.adapters.duckdb.engine import Cursor
-from spawn.adapters.duckdb.layout import quoted, sql_type
-from spawn.adapters.duckdb.rows import Held, micros
+from spawn.adapters.duckdb.layout import quoted
+from spawn.adapters.duckdb.rows import Held, Place, instant
+from spawn.domain.change import Stored
 from spawn.domain.project import Project
-from spawn.domain.schema.value import Column, ColumnType, TypeName
+from spawn.domain.schema.value import Column
 
 _AGGREGATE = """[{"key":"VARCHAR","kind":"VARCHAR","version":"INTEGER","created":"BIGINT",
 "position":"BIGINT","created_at":"BIGINT","fresh":"BOOLEAN"}]"""
@@ -24,10 +28,13 @@ _AGGREGATES = f"""(select r.* from (
 # One table for each use and no filter on any: a statement is prepared while they are empty, and
 # the engine would fold a filter on nothing into a plan that never finds anything.
 _STAGES = ("stage_journal", "stage_aggregates", "stage_projects")
-_SYSTEM = ("version", "created_at", "updated_at")
-_WIDE = Context(prec=80)
-_MAX_NARROW = 18
-_MAX_PRECISION = 38
+_SYSTEM = {
+    "_created": "r.created",
+    "_position": "r.position",
+    "version": "r.version",
+    "created_at": "make_timestamp(r.created_at)",
+    "updated_at": "make_timestamp(r.updated_at)",
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,8 +42,49 @@ _encode = msgspec.json.Encoder().encode
 class Pending(NamedTuple):
     """An aggregate ahead of its projection; `fresh` if the projection has no row of it at all."""
 
-    held: Held
+    kind: str
+    name: str
+    state: msgspec.Struct
+    place: Place
+    updated_at: int
+    schema_version: int
     fresh: bool
+
+    def held(self) -> Held:
+        """The aggregate as readers are given it."""
+        stored = Stored(
+            kind=self.kind,
+            id=self.name,
+            version=self.place.version,
+            state=self.state,
+            created_at=instant(self.place.created_at),
+            updated_at=instant(self.updated_at),
+            schema_version=self.schema_version,
+        )
+        return Held(stored, self.place)
+
+
+class _AggregateRow(msgspec.Struct, gc=False):
+    """What is sent of an aggregate."""
+
+    key: str
+    kind: str
+    version: int
+    created: int
+    position: int
+    created_at: int
+    fresh: bool
+
+
+class _ProjectRow(msgspec.Struct, gc=False):
+    """What is sent of a project: its state as plain JSON, which the engine takes apart."""
+
+    version: int
+    created: int
+    position: int
+    created_at: int
+    updated_at: int
+    state: msgspec.Struct
 
 
 class Projection:
@@ -52,27 +100,18 @@ class Projection:
 
     def prepare(self, fields: Mapping[str, Column]) -> None:
         """Compile the statements for the fields of a schema."""
-        core = [name for name in fields if name in Project.__struct_fields__]
-        self._governed = [name for name in fields if name not in {*core, *_SYSTEM}]
-        self._take_core = attrgetter(*core)
-        slots = {f"c{n}": fields[name] for n, name in enumerate((*core, *_SYSTEM, *self._governed))}
-        self._slots = ("created", "position", *slots)
-        self._conversions = [
-            (place, convert)
-            for place, column in enumerate(slots.values(), start=2)
-            if column.name not in _SYSTEM and (convert := _conversion(column.type)) is not None
-        ]
-        shape = {"created": "BIGINT", "position": "BIGINT"}
-        shape |= {slot: _json_type(column.type) for slot, column in slots.items()}
-        names = ", ".join(quoted(column.name) for column in slots.values())
-        values = ", ".join(_expression(slot, column.type) for slot, column in slots.items())
+        core = {n: c for n, c in fields.items() if n in Project.__struct_fields__}
+        governed = {n: c for n, c in fields.items() if n not in core and n not in _SYSTEM}
+        state: dict[str, Any] = {quoted(n)[1:-1]: json_type(c.type) for n, c in core.items()}
+        state["attributes"] = {quoted(n)[1:-1]: json_type(c.type) for n, c in governed.items()}
+        if not governed:
+            del state["attributes"]
+        shape = dict.fromkeys(_ProjectRow.__struct_fields__, "BIGINT") | {"state": state}
+        raw = {name: f"r.state.{quoted(name)}" for name in core}
+        raw |= {name: f"r.state.attributes.{quoted(name)}" for name in governed}
         structure = msgspec.json.encode([shape]).decode()
-        self._prepare(
-            "project_rows",
-            f"insert into projects (_created, _position, {names})"
-            f" select r.created, r.position, {values} from (select unnest(from_json(payload,"
-            f" '{structure}')) r from stage_projects)",
-        )
+        source = f"(select unnest(from_json(payload, '{structure}')) r from stage_projects)"
+        self._prepare("project_rows", insert_projects(fields, raw, _SYSTEM, source))
         self._prepare(
             "project_leave",
             f"delete from projects using {_AGGREGATES} where not s.fresh"
@@ -89,6 +128,15 @@ class Projection:
             " where not s.fresh and aggregates.created = s.created",
         )
 
+        self._fields = fields
+
+    def take_in(self, first: int, last: int) -> None:
+        """Project new aggregates straight from their journal rows; the caller's transaction."""
+        # Planned anew each time: a plan made of an empty journal would never find anything.
+        span = f"position between {first:d} and {last:d}"
+        self._cursor.execute(insert_aggregates(span))
+        self._cursor.execute(projects_of_journal(self._fields, span))
+
     def _prepare(self, name: str, statement: str) -> None:
         self._cursor.execute(f"prepare {name} as {statement}")
 
@@ -104,10 +152,12 @@ class Projection:
         since = self._since
         return 0.0 if since is None else max(time.monotonic() - since, 0.0)
 
-    def note(self, key: str, held: Held, *, fresh: bool) -> None:
-        """An aggregate was committed; `fresh` if this created it."""
+    def note(self, key: str, pending: Pending) -> None:
+        """An aggregate was committed; if it was waiting already, this is its newest state."""
         before = self._pending.pop(key, None)
-        self._pending[key] = Pending(held, fresh or (before is not None and before.fresh))
+        if before is not None and before.fresh and not pending.fresh:
+            pending = pending._replace(fresh=True)
+        self._pending[key] = pending
         if self._since is None:
             self._since = time.monotonic()
 
@@ -130,89 +180,25 @@ class Projection:
         self._since = time.monotonic() if self._pending else None
 
     def _write(self, batch: dict[str, Pending]) -> None:
-        aggregates = [
-            {
-                "key": key,
-                "kind": held.stored.kind,
-                "version": held.place.version,
-                "created": held.place.created,
-                "position": held.place.position,
-                "created_at": held.place.created_at,
-                "fresh": fresh,
-            }
-            for key, (held, fresh) in batch.items()
-        ]
-        projects = [p.held for p in batch.values() if p.held.stored.kind == "project"]
         run = self._cursor.execute
-        self._stage("stage_aggregates", aggregates)
+        projects = [
+            _ProjectRow(p.place.version, *p.place[1:], p.updated_at, p.state)
+            for p in batch.values()
+            if p.kind == "project"
+        ]
+        self._stage(
+            "stage_aggregates",
+            [_AggregateRow(key, p.kind, *p.place, p.fresh) for key, p in batch.items()],
+        )
         run("execute aggregate_rows")
-        if any(not pending.fresh for pending in batch.values()):
+        if not all(pending.fresh for pending in batch.values()):
             run("execute aggregate_move")
             run("execute project_leave")
         if projects:
-            self._stage("stage_projects", [self._row(held) for held in projects])
+            self._stage("stage_projects", projects)
             run("execute project_rows")
             run("delete from stage_projects")
         run("delete from stage_aggregates")
 
-    def _stage(self, stage: str, rows: list[dict[str, Any]]) -> None:
+    def _stage(self, stage: str, rows: Sequence[msgspec.Struct]) -> None:
         self._cursor.execute(f"insert into {stage} values (?)", [_encode(rows).decode()])
-
-    def _row(self, held: Held) -> dict[str, Any]:
-        stored, place = held
-        governed = stored.state.attributes.get
-        row: list[Any] = [
-            place.created,
-            place.position,
-            *self._take_core(stored.state),
-            stored.version,
-            place.created_at,
-            micros(stored.updated_at),
-            *[governed(name) for name in self._governed],
-        ]
-        for at, convert in self._conversions:
-            if row[at] is not None:
-                row[at] = convert(row[at])
-        return dict(zip(self._slots, row, strict=True))
-
-
-def _json_type(of: ColumnType) -> str:
-    if of.name is TypeName.DECIMAL:
-        return "VARCHAR"
-    if of.name is TypeName.TIMESTAMP:
-        return "BIGINT"
-    return sql_type(of)
-
-
-def _is_wide(of: ColumnType) -> bool:
-    """Whether a decimal is sent as its scaled integer.
-
-    The engine reads a decimal of more than 18 digits from text some twenty times slower than an
-    integer that it then multiplies; the product must itself fit into 38 digits.
-    """
-    precision, scale = of.precision or _MAX_NARROW, of.scale or 0
-    return precision > _MAX_NARROW and precision + scale + 1 <= _MAX_PRECISION
-
-
-def _expression(slot: str, of: ColumnType) -> str:
-    if of.name is TypeName.TIMESTAMP:
-        return f"make_timestamp(r.{slot})"
-    if of.name is TypeName.DECIMAL and _is_wide(of):
-        precision, scale = of.precision, of.scale or 0
-        unit = f"{Decimal(1).scaleb(-scale):f}::decimal({scale + 1},{scale})"
-        whole = f"r.{slot}::hugeint::decimal({precision},0)"
-        return f"({whole} * {unit})::{sql_type(of)}"
-    return f"r.{slot}::{sql_type(of)}"
-
-
-def _conversion(of: ColumnType) -> Callable[[Any], Any] | None:
-    """How a value is sent to the engine, if not as JSON has it anyway."""
-    if of.name is TypeName.TIMESTAMP:
-        return micros
-    if of.name is TypeName.DECIMAL and _is_wide(of):
-        return partial(_scaled, scale=of.scale or 0)
-    return None
-
-
-def _scaled(value: Decimal, scale: int) -> str:
-    return str(int(value.scaleb(scale, _WIDE)))

@@ -11,14 +11,13 @@ from spawn.adapters import journal
 from spawn.adapters.duckdb.engine import Cursor
 from spawn.adapters.duckdb.pages import Statement
 from spawn.adapters.duckdb.rows import (
-    SELECT_ROW,
+    SELECT_ENTRY,
     Held,
     Place,
     entry_from,
     instant,
     key_of,
     micros,
-    row_from,
 )
 from spawn.adapters.schemas import SchemaBook
 from spawn.domain import documents
@@ -143,11 +142,11 @@ def history(
     if after >= place.version:
         return []
     rows = cursor.execute(
-        f"select {SELECT_ROW} from journal where position between ? and ? and kind = ? and id = ?"
+        f"select {SELECT_ENTRY} from journal where position between ? and ? and kind = ? and id = ?"
         " and version > ? order by position limit ?",
         [place.created, place.position, kind, name, max(after, 0), limit],
     ).fetchall()
-    return [entry_from(row_from(values), epoch) for values in rows]
+    return [entry_from(values, epoch) for values in rows]
 
 
 def page(
@@ -200,11 +199,11 @@ def feed(
     while at < end and len(shown) < limit:
         through = min(at + window, end)
         rows = cursor.execute(
-            f"select {SELECT_ROW} from journal where position > ? and position <= ? and {condition}"
-            " order by position limit ?",
+            f"select {SELECT_ENTRY} from journal where position > ? and position <= ?"
+            f" and {condition} order by position limit ?",
             [at, through, *parameters, limit - len(shown)],
         ).fetchall()
-        shown += [entry_from(row_from(values), epoch) for values in rows]
+        shown += [entry_from(values, epoch) for values in rows]
         at = rows[-1][0] if len(shown) == limit else through
         window *= 4
     return FeedPage(tuple(shown), journal.cursor(epoch, at))

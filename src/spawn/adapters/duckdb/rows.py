@@ -98,22 +98,20 @@ def instant(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
-def entry_from(row: JournalRow, epoch: int) -> Entry:
-    """The row as history and feed show it."""
-    return Entry(
-        position=cursor(epoch, row.position),
-        kind=row.kind,
-        id=row.id,
-        version=row.version,
-        type=row.type,
-        actor=row.actor,
-        recorded_at=instant(row.recorded_at),
-        schema_version=row.schema_version,
-        changed=tuple(row.changed),
-        document=(row.document or "").encode(),
-        reason=row.reason,
-        traceparent=row.traceparent,
-    )
+SELECT_ENTRY = ", ".join(
+    {"recorded_at": "epoch_us(recorded_at)"}.get(name, name) for name in Entry.__struct_fields__
+)
+"""The select list that `entry_from` understands."""
+
+
+def entry_from(values: Sequence[Any], epoch: int) -> Entry:
+    """A row as history and feed show it."""
+    fields = dict(zip(Entry.__struct_fields__, values, strict=True))
+    fields["position"] = cursor(epoch, fields["position"])
+    fields["recorded_at"] = instant(fields["recorded_at"])
+    fields["changed"] = tuple(fields["changed"])
+    fields["document"] = (fields["document"] or "").encode()
+    return Entry(**fields)
 
 
 def receipt_columns(scope: str, key: str, fingerprint: str, answer: Answer) -> dict[str, Any]:

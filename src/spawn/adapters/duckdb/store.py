@@ -12,15 +12,17 @@ import duckdb
 
 from spawn.adapters import journal, selection
 from spawn.adapters.duckdb import reading
+from spawn.adapters.duckdb.bulk import projectable
 from spawn.adapters.duckdb.caches import Heads, Recent
 from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
-from spawn.adapters.duckdb.ledger import Ledger, Memory, Prepared, free_bytes, wal_bytes
+from spawn.adapters.duckdb.ledger import Ledger, Memory
 from spawn.adapters.duckdb.mark import Mark
 from spawn.adapters.duckdb.pages import PageCache
+from spawn.adapters.duckdb.prepared import BULK_WRITES, Prepared
 from spawn.adapters.duckdb.receipts import Receipts
 from spawn.adapters.duckdb.rows import Held, Place, key_of
-from spawn.adapters.duckdb.writer import BULK_WRITES, Writer
-from spawn.adapters.registry import StoreOptions
+from spawn.adapters.duckdb.writer import Writer
+from spawn.adapters.options import StoreOptions
 from spawn.adapters.schemas import SchemaBook
 from spawn.domain import documents
 from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
@@ -100,6 +102,7 @@ class DuckDbStore:
 
     def _prepare(self, change: Change) -> Prepared:
         schema = self._book.ruling
+        change = journal.spelled_out(change, schema, projectable)
         return Prepared(change, [documents.encode(w.kind, w.state, schema) for w in change.writes])
 
     async def receipt(self, scope: str, key: str, fingerprint: str) -> Answer | None:
@@ -133,7 +136,7 @@ class DuckDbStore:
         held = self._ledger.entities.get(key)
         if held is None:
             pending = self._ledger.projection.get(key)
-            held = pending.held if pending else None
+            held = pending.held() if pending else None
         return held
 
     async def _read_one(self, kind: str, key: str) -> Held:
@@ -153,7 +156,7 @@ class DuckDbStore:
             NotFound: nowhere.
         """
         full, turns = key_of(kind, key), self._ledger.heads.turns
-        place, sure = self._ledger.known(kind, key, full)
+        place, sure = self._ledger.known(full)
         if place is None and not sure:
             found = await self._read(lambda c: reading.places_on_disk(c, [full]))
             place = found.get(full)
@@ -180,7 +183,7 @@ class DuckDbStore:
         missing: dict[str, Place | None] = {}
         for name, held in by_heart.items():
             full = key_of(kind, name)
-            place, sure = self._ledger.known(kind, name, full)
+            place, sure = self._ledger.known(full)
             if held is None and not (place is None and sure):
                 missing[full] = place
         found: dict[str, Held] = {}
@@ -299,7 +302,7 @@ class DuckDbStore:
     def status(self) -> StoreStatus:
         """A snapshot; see `StoreControl.status`."""
         ledger, path = self._ledger, self._engine.path
-        free = free_bytes(self._engine)
+        free = self._engine.free_bytes()
         trouble = ledger.trouble or self._damage
         full = free < self._options.reserve_bytes
         detail = "the disk's reserve is used up" if full else "ready"
@@ -316,7 +319,7 @@ class DuckDbStore:
             lag_rows=ledger.lag_rows(),
             lag_s=ledger.lag_s(),
             file_bytes=path.stat().st_size,
-            wal_bytes=wal_bytes(self._engine),
+            wal_bytes=self._engine.log_bytes(),
             free_bytes=free,
             reserve_bytes=self._options.reserve_bytes,
         )

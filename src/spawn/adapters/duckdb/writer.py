@@ -9,12 +9,11 @@ from typing import Any, Generic, TypeVar
 
 import duckdb
 
-from spawn.adapters.duckdb.ledger import Ledger, Prepared
+from spawn.adapters.duckdb.ledger import Ledger
+from spawn.adapters.duckdb.prepared import Prepared
 from spawn.domain.change import Committed
 from spawn.domain.errors import Overloaded, SpawnError, Unavailable
 
-BULK_WRITES = 16
-"""A change with more writes gives way to smaller ones, and is a group of its own."""
 _MAX_QUEUED_WRITES = 100_000
 _MAX_PASSED_OVER = 4
 _PROJECT_AT_ROWS = 4_000
@@ -80,7 +79,7 @@ class Writer:
             if self.queued() >= self._queue_limit or self._writes + count > _MAX_QUEUED_WRITES:
                 raise Overloaded("Too many changes wait to be written.")
             self._writes += count
-            (self._bulk if count > BULK_WRITES else self._small).append(task)
+            (self._bulk if prepared.is_bulk() else self._small).append(task)
             self._changed.notify()
         committed: Committed = await task.future
         return committed
@@ -147,17 +146,24 @@ class Writer:
         return group
 
     def _commit(self, group: list[_Commit]) -> None:
-        outcomes = self._ledger.commit([task.work for task in group])
+        outcomes = self._surviving(lambda: self._ledger.commit([task.work for task in group]))
+        if not isinstance(outcomes, list):
+            outcomes = [outcomes] * len(group)
         _deliver(zip(group, outcomes, strict=True))
 
     def _do(self, errand: _Errand) -> None:
+        _deliver([(errand, self._surviving(errand.work))])
+
+    def _surviving(self, work: Callable[[], Any]) -> Any:
+        """What the work returns, or the error that its failure means; the thread goes on."""
         try:
-            outcome = errand.work()
+            return work()
         except SpawnError as error:
-            outcome = error
-        except duckdb.Error as error:
-            outcome = self._ledger.heal(error)
-        _deliver([(errand, outcome)])
+            return error
+        except duckdb.Error as failure:
+            return self._ledger.heal(failure)
+        except Exception:  # noqa: BLE001 -- the edge of the thread: its death would hang everyone
+            return self._ledger.doubt()
 
     def _keep_up(self) -> None:
         """Project, sync and fold the log, each in its time."""
@@ -165,19 +171,10 @@ class Writer:
         idle_s = time.monotonic() - self._busy_at
         idle = not self.queued() and idle_s >= _IDLE_S
         if lag and (idle or lag >= _PROJECT_AT_ROWS or self._ledger.lag_s() >= _PROJECT_AFTER_S):
-            self._guarded(lambda: self._ledger.project(_PROJECT_STEP_ROWS))
+            self._surviving(lambda: self._ledger.project(_PROJECT_STEP_ROWS))
         elif idle and idle_s >= _TIDY_AFTER_S and self._ledger.untidy():
             self._busy_at = time.monotonic()
-            self._guarded(self._ledger.tidy)
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Do housekeeping; if the engine fails, it is healed and tried again in time."""
-        try:
-            work()
-        except SpawnError:
-            pass
-        except duckdb.Error as error:
-            self._ledger.heal(error)
+            self._surviving(self._ledger.tidy)
 
 
 def _compatible(queue: deque[_Commit], cap: int) -> list[_Commit]:

@@ -12,7 +12,8 @@ from typing import Final
 import httpx
 import msgspec
 
-from spawn.adapters.registry import StoreOptions, duckdb_path, open_registry, open_store
+from spawn.adapters.options import StoreOptions
+from spawn.adapters.registry import duckdb_path, open_registry, open_store
 from spawn.adapters.runtime import SystemClock
 from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy
 from spawn.entrypoints.cli.serving import known_address
