@@ -62,11 +62,25 @@ def _states(cursor: Cursor, positions: list[int]) -> list[Any]:
         return rows
     if last - first < max(4 * len(positions), _DENSE_ROWS // 8):
         return cursor.execute(select + "position between ? and ?", [first, last]).fetchall()
-    # Spread wide: find the rows by the narrow column, then fetch the documents of those alone.
-    wanted = msgspec.json.encode(positions).decode()
+    # Spread wide: by row numbers, which the engine goes straight to. No row ever leaves the
+    # journal, so they are the positions less one; should a file be otherwise, they are asked for.
+    found = _at_rows(cursor, [position - 1 for position in positions])
+    if {row[0] for row in found} != set(positions):
+        wanted = msgspec.json.encode(positions).decode()
+        numbers = cursor.execute(
+            "select rowid from journal where position in"
+            " (select unnest(from_json(?, '[\"BIGINT\"]')))",
+            [wanted],
+        ).fetchall()
+        found = _at_rows(cursor, [number for (number,) in numbers])
+    return found
+
+
+def _at_rows(cursor: Cursor, numbers: list[int]) -> list[Any]:
+    wanted = msgspec.json.encode(numbers).decode()
     return cursor.execute(
-        select + "rowid in (select rowid from journal where position in"
-        " (select unnest(from_json(?, '[\"BIGINT\"]'))))",
+        f"select {_STATE} from journal where rowid in"
+        " (select unnest(from_json(?, '[\"BIGINT\"]')))",
         [wanted],
     ).fetchall()
 
