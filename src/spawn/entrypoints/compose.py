@@ -13,6 +13,7 @@ from loguru import logger
 from spawn.adapters.publishers import LogPublisher, MetricsPublisher
 from spawn.adapters.registry import open_registry, open_store
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.application.analysis import Workbench
 from spawn.application.feed import Relay
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
@@ -116,6 +117,8 @@ async def compose(
         jobs = JobRunner(services, {JOB_KIND: run_import}, on_error=_job_failed)
         stack.push_async_callback(jobs.close)
         await jobs.start()
+        workbench = Workbench()
+        stack.push_async_callback(asyncio.to_thread, workbench.close)
         health = Health(services, relay, settings.schema_pin)
         surface = Surface(
             public_url=settings.base_url,
@@ -133,6 +136,7 @@ async def compose(
             services,
             surface,
             jobs,
+            workbench,
             rules=rules,
             metrics=requests,
             log=log,

@@ -6,6 +6,7 @@ from typing import Any, Final
 from litestar import Litestar
 from litestar.datastructures.state import State
 
+from spawn.application.analysis import Workbench
 from spawn.application.jobs import JobRunner
 from spawn.application.services import Services
 from spawn.entrypoints.http import (
@@ -18,6 +19,7 @@ from spawn.entrypoints.http import (
     projects,
 )
 from spawn.entrypoints.http.access_log import AccessLog
+from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.problems import on_exception
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.request_metrics import RequestMetrics
@@ -28,6 +30,7 @@ from spawn.entrypoints.http.wrapper import Rules, Wrapper
 HANDLERS: Final[Sequence[Any]] = (
     *projects.ROUTES,
     *imports.route_handlers,
+    *analysis.ROUTES,
     *events.ROUTES,
     *governance.ROUTES,
     *admin.ROUTES,
@@ -40,6 +43,7 @@ def create_app(
     services: Services,
     surface: Surface,
     jobs: JobRunner,
+    workbench: Workbench,
     *,
     rules: Rules,
     metrics: RequestMetrics,
@@ -47,7 +51,7 @@ def create_app(
 ) -> Wrapper:
     """The ASGI application over some services."""
     limits = surface.limits
-    state = State({"services": services, "surface": surface, "jobs": jobs})
+    state = State({"services": services, "surface": surface, "jobs": jobs, "workbench": workbench})
     app = Litestar(
         list(HANDLERS),
         state=state,

@@ -164,6 +164,8 @@ def _success(answer: Success) -> Json:
         if answer.example is not None:
             media["examples"] = {"typical": {"value": answer.example}}
         response["content"] = dict.fromkeys(answer.media_types, media)
+        for media_type, schema in answer.also.items():
+            response["content"][media_type] = {"schema": schema}
     return response
 
 

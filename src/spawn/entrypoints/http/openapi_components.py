@@ -15,6 +15,7 @@ Json = dict[str, Any]
 TAGS: Final = {
     "operations": "Commands and queries on projects.",
     "imports": "Files of projects: mappings, imports, quarantine.",
+    "analysis": "Calculators and simulation: the finance engine, stateless.",
     "jobs": "Long work.",
     "events": "What happened, in order.",
     "governance": "The schemas that rule projects.",

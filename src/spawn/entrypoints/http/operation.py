@@ -16,13 +16,17 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Success(msgspec.Struct, frozen=True, kw_only=True):
-    """One successful answer; `headers` are names of header components."""
+    """One successful answer; `headers` are names of header components.
+
+    `also` has the schemas of further media types, for tables beside the JSON.
+    """
 
     description: str
     schema: str | dict[str, Any] | None = None
     media_types: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
     example: Any = None
+    also: Mapping[str, dict[str, Any]] = {}
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

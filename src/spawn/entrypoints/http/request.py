@@ -116,22 +116,23 @@ class StrictRequest(Request[Any, Any, State]):
             raise Refusal("not_acceptable", f"This resource has: {', '.join(media_types)}.")
         return chosen
 
-    async def bytes_of(self, media_types: Collection[str] = JSON_TYPES) -> bytes:
-        """The whole body, if its content type is one of those.
+    async def bytes_of(
+        self, media_types: Collection[str] = JSON_TYPES, *, limit: int | None = None
+    ) -> bytes:
+        """The whole body, if its content type is one of those; `limit` replaces the usual one.
 
         Raises:
-            Refusal: 415, another content type or none.
+            Refusal: 415, another content type or none; 413, too large.
         """
         self.content_media_type(media_types)
-        return await self._whole_body()
+        return await self._whole_body(limit or self.surface.limits.body_bytes)
 
-    async def _whole_body(self) -> bytes:
+    async def _whole_body(self, limit: int) -> bytes:
         """The body, bounded while it arrives; Litestar's own way there costs as much as a route.
 
         Raises:
             Refusal: 413, it is larger than the service takes in one piece.
         """
-        limit = self.surface.limits.body_bytes
         announced = self.context.headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > limit:
             raise _too_large(limit)

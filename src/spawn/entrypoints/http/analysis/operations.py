@@ -1,0 +1,150 @@
+"""What the routes of analysis say of themselves in OpenAPI, with examples that are computed."""
+
+from typing import Any, Final
+
+import msgspec
+
+from spawn.application.analysis import Deadline, calculate
+from spawn.application.calculators import CALCULATORS
+from spawn.entrypoints.http.analysis.answers import ARROW, CSV, as_json
+from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.entrypoints.http.analysis.shapes import answer_schema, request_schema
+from spawn.entrypoints.http.operation import Body, Operation, Success
+
+TAG: Final = "analysis"
+PROBLEMS: Final = (
+    "malformed_body",
+    "invalid_input",
+    "unsupported_media_type",
+    "body_too_large",
+    "request_timeout",
+    "overloaded",
+    "deadline_exceeded",
+)
+TABLES: Final[dict[str, dict[str, Any]]] = {
+    CSV: {"type": "string", "description": "The rows of the schedule, one a line."},
+    ARROW: {
+        "type": "string",
+        "format": "binary",
+        "description": "The rows as an Arrow IPC stream, where the extra `arrow` is installed.",
+    },
+}
+_SUMMARIES: Final = {
+    "returns": "Rates of return and present value of a series",
+    "debt-sizing": "Size debt on CFADS, targets and gearing",
+    "schedule": "Payment dates, and the loan repaid on them",
+    "construction-funding": "Fund construction with debt and equity",
+    "waterfall": "Pay cash down the order of claims",
+    "covenants": "Test a covenant over its dates",
+    "day-count": "Days and year fractions",
+}
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "returns": {
+        "flows": [
+            {"date": "2026-01-01", "amount": -10000},
+            {"date": "2027-03-01", "amount": 2750},
+            {"date": "2028-10-30", "amount": 9250},
+        ],
+        "currency_code": "EUR",
+        "discount_rate": 0.08,
+    },
+    "debt-sizing": {
+        "name": "Sierra Wind II",
+        "cfads": [9800000, 10100000, 10050000, 10300000, 9900000, 10400000],
+        "annual_rates": 0.055,
+        "target_dscr": 1.3,
+        "dates": [
+            "2027-06-30",
+            "2027-12-31",
+            "2028-06-30",
+            "2028-12-31",
+            "2029-06-30",
+            "2029-12-31",
+            "2030-06-30",
+        ],
+        "day_count": "ACT/360",
+        "months_per_period": 6,
+        "uses": {"capex": 60000000, "upfront_fee_share": 0.02, "dsra_months": 6},
+        "max_gearing": 0.75,
+        "explain": True,
+    },
+    "schedule": {
+        "payment_dates": {
+            "start": "2027-01-31",
+            "end": "2030-01-31",
+            "frequency": "semi_annual",
+            "end_of_month": True,
+            "rule": "modified_following",
+            "calendar": {"base": "target"},
+        },
+        "day_count": "30E/360",
+        "principal": 50000000,
+        "annual_rates": 0.05,
+        "profile": "annuity",
+        "currency_code": "EUR",
+    },
+    "construction-funding": {
+        "construction_cost": [20000000, 30000000, 25000000, 15000000],
+        "gearing": 0.7,
+        "rate_per_period": 0.015,
+        "commitment_fee_per_period": 0.002,
+        "upfront_fee": 0.02,
+        "dsra_funding_at_end": 3000000,
+    },
+    "waterfall": {
+        "cfads": [12.0, 6.0, 11.0],
+        "senior_interest": [3.0, 2.8, 2.6],
+        "senior_principal": [5.0, 5.0, 5.0],
+        "dsra_target": 4.0,
+        "dsra_open": 4.0,
+        "mezz_open": 10.0,
+        "mezz_rate": 0.05,
+        "lockup_below": 1.15,
+    },
+    "covenants": {
+        "lockup_below": 1.15,
+        "default_below": 1.05,
+        "lockup_release_at_or_above": 1.2,
+        "ratios": [1.32, 1.1499999, None, 1.18, 1.2],
+    },
+    "day-count": {
+        "day_count": "ACT/ACT ISDA",
+        "periods": [{"start": "2027-11-01", "end": "2028-05-01"}],
+    },
+}
+
+
+def _computed(name: str) -> Any:
+    """The answer to the example, by the very code that answers."""
+    asked = read_request(name, msgspec.json.encode(EXAMPLES[name]))
+    found = calculate(
+        name, asked.cases, explain=asked.explain, pointers=asked.pointers, deadline=Deadline()
+    )
+    return msgspec.json.decode(as_json(asked.names, found, single=asked.single))
+
+
+def _operation(name: str) -> Operation:
+    calculator = CALCULATORS[name]
+    return Operation(
+        id=f"calculate{name.title().replace('-', '')}",
+        tag=TAG,
+        summary=_SUMMARIES[name],
+        description=(
+            "Stateless. One case, or several under `cases`; the answer has the whole schedule, the "
+            "conventions used and warnings. Amounts and rates are float64, rates are fractions; "
+            "`explain` adds to each headline figure its formula and inputs."
+        ),
+        body=Body(schema=request_schema(calculator.case), example=EXAMPLES[name]),
+        answers={
+            200: Success(
+                description="Calculated.",
+                schema=answer_schema(calculator.result),
+                example=_computed(name),
+                also=TABLES,
+            )
+        },
+        problems=PROBLEMS,
+    )
+
+
+CALCULATIONS: Final = {name: _operation(name) for name in CALCULATORS}

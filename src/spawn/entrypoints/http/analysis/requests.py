@@ -1,0 +1,72 @@
+"""A request for calculations: one case or several, read strictly, every offence named."""
+
+from typing import Any, Final
+
+import msgspec
+
+from spawn.application.analysis import MAX_CASES
+from spawn.application.calculators import CALCULATORS
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.schema.tokens import Token, kind, read_object
+from spawn.entrypoints.http.analysis.reading import Reader, reader_of, refuse
+
+_READERS: Final[dict[str, Reader]] = {
+    name: reader_of(calculator.case) for name, calculator in CALCULATORS.items()
+}
+_text: Final = reader_of(str)
+_flag: Final = reader_of(bool)
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked: cases with their names and the pointers that lead to them."""
+
+    cases: tuple[Any, ...]
+    names: tuple[str | None, ...]
+    pointers: tuple[str, ...]
+    single: bool
+    explain: bool
+
+
+def read_request(name: str, body: bytes) -> Asked:
+    """The request to a calculator.
+
+    Raises:
+        MalformedBody, InvalidInput: it is not one well-formed object, or its fields do not fit.
+    """
+    tokens = read_object(body)
+    errors: list[FieldError] = []
+    explain = _flag(tokens.pop("explain", False), "/explain", errors)
+    single = "cases" not in tokens
+    given = [tokens] if single else _several(tokens, errors)
+    pointers = ("",) if single else tuple(f"/cases/{number}" for number in range(len(given)))
+    named = [_named(token, at, errors) for token, at in zip(given, pointers, strict=True)]
+    reader = _READERS[name]
+    cases = tuple(reader(token, at, errors) for token, at in zip(given, pointers, strict=True))
+    if errors:
+        raise InvalidInput(errors)
+    return Asked(cases=cases, names=tuple(named), pointers=pointers, single=single, explain=explain)
+
+
+def _several(tokens: dict[str, Token], errors: list[FieldError]) -> list[Token]:
+    for other in tokens:
+        if other != "cases":
+            detail = "Beside cases there is only explain; the fields of a case are inside it."
+            refuse(errors, f"/{other}", "unknown_field", detail)
+    cases = tokens["cases"]
+    if not isinstance(cases, list):
+        refuse(errors, "/cases", "wrong_type", f"must be an array, not {kind(cases)}")
+        return []
+    if not cases:
+        refuse(errors, "/cases", "empty", "must have at least one case")
+    if len(cases) > MAX_CASES:
+        refuse(errors, "/cases", "too_many", f"must have at most {MAX_CASES} cases")
+        return []
+    return cases
+
+
+def _named(token: Token, pointer: str, errors: list[FieldError]) -> str | None:
+    """The name of a case, taken out of it; what is left is the calculator's."""
+    if not isinstance(token, dict) or "name" not in token:
+        return None
+    name: str | None = _text(token.pop("name"), f"{pointer}/name", errors)
+    return name

@@ -1,0 +1,83 @@
+"""Routes of the calculators. `app.state.workbench` holds the threads they work on."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar import post
+
+from spawn.application.analysis import Deadline, Workbench, calculate
+from spawn.application.calculators import CALCULATORS
+from spawn.entrypoints.http.analysis import operations
+from spawn.entrypoints.http.analysis.answers import (
+    JSON,
+    Table,
+    as_json,
+    chosen_media_type,
+    table_reply,
+)
+from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.entrypoints.http.operation import described
+from spawn.entrypoints.http.reply import Reply
+from spawn.entrypoints.http.request import StrictRequest
+
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+"""Room for a thousand cases' series; what exceeds a bound inside is refused by name."""
+
+LARGE_BYTES: Final = 1024 * 1024
+"""From this size on a body is one of the few that are held at once."""
+
+_QUICK: Final = frozenset({"debt-sizing", "waterfall"})
+_QUICK_COMMAS: Final = 160
+_QUICK_BYTES: Final = 6144
+
+
+def answer(name: str, media_type: str, body: bytes, deadline: Deadline) -> Reply:
+    """Read, calculate, encode: all that a request costs beside its transport."""
+    asked = read_request(name, body)
+    found = calculate(
+        name, asked.cases, explain=asked.explain, pointers=asked.pointers, deadline=deadline
+    )
+    if media_type == JSON:
+        return Reply(200, as_json(asked.names, found, single=asked.single))
+    return table_reply(media_type, Table.of(CALCULATORS[name].row, asked.names, found))
+
+
+def is_quick(name: str, body: bytes) -> bool:
+    """Whether a thread would cost more than the work: few numbers, and time linear in them."""
+    return name in _QUICK and len(body) <= _QUICK_BYTES and body.count(b",") <= _QUICK_COMMAS
+
+
+def is_large(request: StrictRequest) -> bool:
+    """Whether the body is announced as large, or not announced at all."""
+    announced = request.field(b"content-length") or ""
+    return not announced.isdigit() or int(announced) > LARGE_BYTES
+
+
+def _route(name: str) -> Any:
+    """The route of one calculator."""
+
+    async def handler(request: StrictRequest) -> Reply:
+        request.query()
+        media_type = chosen_media_type(request)
+        bench: Workbench = request.app.state.workbench
+        async with bench.admitted(large=is_large(request)):
+            body = await request.bytes_of(limit=MAX_BODY_BYTES)
+            with request.surface.span(f"calculate {name}"):
+                if is_quick(name, body):
+                    return answer(name, media_type, body, Deadline())
+                work: Callable[[Deadline], Reply] = lambda deadline: answer(  # noqa: E731 - typed
+                    name, media_type, body, deadline
+                )
+                return await bench.run(work)
+
+    handler.__name__ = name.replace("-", "_")
+    handler.__doc__ = f"Calculate {name}."
+    return post(
+        f"/v1/analysis/{name}",
+        status_code=200,
+        request_max_body_size=MAX_BODY_BYTES,
+        opt=described(operations.CALCULATIONS[name]),
+    )(handler)
+
+
+ROUTES: Final = [_route(name) for name in CALCULATORS]

@@ -1,0 +1,226 @@
+"""Every oracle case asked over HTTP alone, and answered inside its stated tolerance.
+
+The mapping from a case's inputs to a request is that of the domain's own oracle tests, written as
+JSON. What is compared is what arrived on the wire.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from tests.domain.finance.test_oracles import (
+    _CASES,
+    Case,
+    annual_case,
+    described_schedule,
+    loan_terms,
+    of_kind,
+)
+from tests.http.conftest import Service
+
+from spawn.domain.finance.schedule import ScheduleTerms
+
+Json = dict[str, Any]
+
+ASKED = {
+    "cash_waterfall",
+    "constant_payment_debt",
+    "construction_funding_circularity",
+    "covenant",
+    "day_count",
+    "irr_periodic",
+    "loan_schedule",
+    "payment_schedule",
+    "sculpted_debt",
+    "sculpted_debt_dated",
+    "straight_line_debt",
+    "xirr",
+}
+
+
+@pytest.fixture(scope="module")
+def desk(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+def ask(client: httpx.Client, calculator: str, case: Any) -> Json:
+    """The result of one case; a struct is written as JSON without its defaults."""
+    body = json.dumps(msgspec.to_builtins(case))
+    headers = {"content-type": "application/json"}
+    answer = client.post(f"/v1/analysis/{calculator}", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+def test_all_kinds_but_domain_functions_are_asked() -> None:
+    assert {case["kind"] for case in _CASES} - ASKED == {"published_examples"}
+
+
+def assert_rates(found: Json, case: Case) -> None:
+    expected = case["expected"]["all_real_roots_above_minus_1"]
+    tolerance = case["tolerance"]
+    assert (found["status"] == "unique") == case["expected"]["unique_root"]
+    assert len(found["rates"]) == len(expected)
+    assert found["rate"] == (found["rates"][0] if found["status"] == "unique" else None)
+    for rate, wanted in zip(found["rates"], expected, strict=True):
+        absolute = abs(rate - wanted) <= tolerance["rate_abs"]
+        assert absolute or abs(rate - wanted) <= tolerance.get("rate_rel", 0.0) * abs(wanted)
+
+
+@of_kind("xirr")
+def test_xirr(desk: httpx.Client, case: Case) -> None:
+    flows = [{"date": on, "amount": amount} for on, amount in case["inputs"]["flows"]]
+    assert_rates(ask(desk, "returns", {"flows": flows}), case)
+
+
+@of_kind("irr_periodic")
+def test_irr(desk: httpx.Client, case: Case) -> None:
+    names = ("cash_flows", "periods_per_year")
+    found = ask(desk, "returns", {name: case["inputs"][name] for name in names})
+    assert_rates(found, case)
+    assert found["effective_pa"] == pytest.approx(case["expected"]["effective_annual"], abs=1e-9)
+
+
+@of_kind("day_count")
+def test_day_counts(desk: httpx.Client, case: Case) -> None:
+    periods = []
+    for (start, end), row in zip(case["inputs"]["periods"], case["expected"], strict=True):
+        period = {"start": start, "end": end}
+        if "ref_start" in row:
+            period |= {"reference_start": row["ref_start"], "reference_end": row["ref_end"]}
+        periods.append(period)
+    asked: Json = {"day_count": case["inputs"]["convention"], "periods": periods}
+    if "semi-annual" in case["description"]:
+        asked["frequency"] = 2
+    rows = ask(desk, "day-count", asked)["rows"]
+    for row, wanted in zip(rows, case["expected"], strict=True):
+        assert abs(row["year_fraction"] - wanted["year_fraction"]) <= case["tolerance"]["abs"]
+        assert row["days"] == wanted.get("days", row["days"])
+
+
+@of_kind("payment_schedule")
+def test_payment_schedules(desk: httpx.Client, case: Case) -> None:
+    terms: ScheduleTerms = described_schedule(case)
+    found = ask(desk, "schedule", {"payment_dates": terms})
+    assert found["dates"] == case["expected"]["dates"]
+    assert [row["end"] for row in found["rows"]] == case["expected"]["dates"][1:]
+
+
+@of_kind("loan_schedule")
+def test_loan_schedules(desk: httpx.Client, case: Case) -> None:
+    found, expected = ask(desk, "schedule", loan_terms(case)), case["expected"]
+    money = case["tolerance"]["money_abs_per_100m"] * case["inputs"]["principal"] / 1e8
+    for row, wanted in zip(found["rows"], expected["rows"], strict=True):
+        assert row["end"] == wanted["date"]
+        assert abs(row["accrual_fraction"] - wanted["accrual_fraction"]) <= 1e-15
+        for name in ("interest", "principal", "opening_balance"):
+            assert abs(row[name] - wanted[name]) <= money, name
+    assert abs(found["total_interest"] - expected["total_interest"]) <= money
+    assert found["rows"][-1]["closing_balance"] == 0.0
+    if "level_payment_numpy_financial" in expected:
+        assert abs(found["level_payment"] - expected["level_payment_numpy_financial"]) <= money
+
+
+@of_kind("sculpted_debt_dated")
+def test_dated_sculpting(desk: httpx.Client, case: Case) -> None:
+    inputs, expected = case["inputs"], case["expected"]
+    found = ask(
+        desk,
+        "debt-sizing",
+        {
+            "cfads": inputs["cfads"],
+            "annual_rates": inputs["annual_rate_by_period"],
+            "target_dscr": inputs["target_dscr_by_period"],
+            "dates": inputs["dates"],
+            "day_count": inputs["day_count"],
+            "balloon": inputs["balloon_at_maturity"],
+            "months_per_period": 6,
+        },
+    )
+    money = case["tolerance"]["money_abs_per_100m"] * expected["debt_size"] / 1e8
+    assert abs(found["debt"] - expected["debt_size"]) <= money
+    for row, wanted in zip(found["rows"], expected["rows"], strict=True):
+        assert row["date"] == wanted["date"]
+        assert abs(row["accrual_fraction"] - wanted["accrual_fraction"]) <= 1e-15
+        for name in ("interest", "principal", "opening_balance"):
+            assert abs(row[name] - wanted[name]) <= money, name
+    assert abs(found["total_interest"] - expected["total_interest"]) <= money
+    assert found["llcr"] == pytest.approx(expected["llcr_t0"], abs=1e-12)
+    assert found["wal_years"] == pytest.approx(expected["wal_years_act365"], abs=1e-12)
+
+
+SERIES = {
+    "closing_balance": "closing_balance",
+    "interest": "interest",
+    "principal": "principal",
+    "debt_service": "debt_service",
+}
+FIGURES = {
+    "debt_size": "debt",
+    "total_cost_funded": "total_uses",
+    "equity": "equity",
+    "upfront_fee": "upfront_fee",
+    "dsra_balance_t0_onward": "dsra_balance",
+    "equity_cash_flow_pretax": "equity_cash_flow",
+    "equity_cash_flow_aftertax": "equity_cash_flow_after_tax",
+}
+RATIOS = {
+    "gearing": "gearing",
+    "min_dscr": "min_dscr",
+    "avg_dscr": "avg_dscr",
+    "llcr_t0": "llcr",
+    "plcr_t0": "plcr",
+    "wal_years": "wal_years",
+}
+
+
+@of_kind("sculpted_debt", "constant_payment_debt", "straight_line_debt")
+def test_annual_debt_sizing(desk: httpx.Client, case: Case) -> None:
+    found, expected = ask(desk, "debt-sizing", annual_case(case)), case["expected"]
+    money = case["tolerance"]["money_rel"] * expected["total_cost_funded"]
+    ratio, rate = case["tolerance"]["ratio_abs"], case["tolerance"]["irr_abs"]
+    for theirs, ours in SERIES.items():
+        values = [row[ours] for row in found["rows"]]
+        assert values == pytest.approx(expected[theirs], rel=0, abs=money), theirs
+    for theirs, ours in FIGURES.items():
+        assert found[ours] == pytest.approx(expected[theirs], rel=0, abs=money), theirs
+    for theirs, ours in RATIOS.items():
+        assert found[ours] == pytest.approx(expected[theirs], rel=0, abs=ratio), theirs
+    ratios = [row["dscr"] for row in found["rows"]]
+    assert ratios == pytest.approx(expected["dscr"], rel=0, abs=ratio)
+    before, after = found["equity_irr"]["rates"], found["equity_irr_after_tax"]["rates"]
+    assert before == [pytest.approx(expected["equity_irr_pretax"], rel=0, abs=rate)]
+    assert after == [pytest.approx(expected["equity_irr_aftertax"], rel=0, abs=rate)]
+
+
+@of_kind("construction_funding_circularity")
+def test_construction_funding(desk: httpx.Client, case: Case) -> None:
+    found, expected = ask(desk, "construction-funding", case["inputs"]), case["expected"]
+    money = case["tolerance"]["money_rel"] * expected["total_uses"]
+    for name in ("debt_commitment", "total_uses", "equity", "idc_total", "fees_total"):
+        assert abs(found[name] - expected[name]) <= money, name
+    for row, wanted in zip(found["rows"], expected["rows"], strict=True):
+        for name, value in wanted.items():
+            assert abs(row[name] - value) <= money, name
+
+
+@of_kind("cash_waterfall")
+def test_waterfalls(desk: httpx.Client, case: Case) -> None:
+    rows = ask(desk, "waterfall", case["inputs"])["rows"]
+    for row, wanted in zip(rows, case["expected"]["rows"], strict=True):
+        for name, value in wanted.items():
+            assert abs(row[name] - value) <= case["tolerance"]["amount_abs"], name
+
+
+@of_kind("covenant")
+def test_covenants(desk: httpx.Client, case: Case) -> None:
+    inputs = case["inputs"]
+    levels = ("lockup_below", "lockup_release_at_or_above", "default_below")
+    asked = {name: inputs[name] for name in levels} | {"ratios": inputs["dscr"]}
+    tests = ask(desk, "covenants", asked)["tests"]
+    assert [test["state"] for test in tests] == case["expected"]["state"]
