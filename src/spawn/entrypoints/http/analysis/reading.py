@@ -37,7 +37,7 @@ def reader_of(annotation: Any) -> Reader:
     return _compile(inspect.type_info(annotation))
 
 
-def refuse(errors: Errors, pointer: str, code: str, detail: str) -> Any:
+def refuse(pointer: str, code: str, detail: str, errors: Errors) -> Any:
     """Record one offence; what was to be read is unreadable."""
     if len(errors) < MAX_ERRORS:
         errors.append(FieldError(pointer, code, detail))
@@ -79,12 +79,12 @@ def _struct(info: inspect.StructType) -> Reader:
 
     def read(token: Token, pointer: str, errors: Errors) -> Any:
         if type(token) is not dict:
-            return refuse(errors, pointer, "wrong_type", f"must be an object, not {kind(token)}")
+            return refuse(pointer, "wrong_type", f"must be an object, not {kind(token)}", errors)
         before = len(errors)
         values = _members(token, readers, pointer, errors)
         for name in required:
             if name not in token:
-                refuse(errors, f"{pointer}/{name}", "missing", "is required")
+                refuse(f"{pointer}/{name}", "missing", "is required", errors)
         # Beyond the bound nothing is recorded any more, so that a full list is no clean one.
         clean = len(errors) == before < MAX_ERRORS
         return info.cls(**values) if clean else UNREADABLE
@@ -101,7 +101,7 @@ def _members(
         if reader is None:
             known = ", ".join(readers)
             place = f"{pointer}/{escaped(name)}"
-            refuse(errors, place, "unknown_field", f"There is no such field; there are: {known}.")
+            refuse(place, "unknown_field", f"There is no such field; there are: {known}.", errors)
         else:
             values[name] = reader(value, f"{pointer}/{name}", errors)
     return values
@@ -135,7 +135,7 @@ def _series(
 ) -> Reader:
     def read(token: Token, pointer: str, errors: Errors) -> Any:
         if type(token) is not list:
-            return refuse(errors, pointer, "wrong_type", f"must be an array, not {kind(token)}")
+            return refuse(pointer, "wrong_type", f"must be an array, not {kind(token)}", errors)
         if floats and all(type(value) is Number for value in token):
             numbers = tuple(map(float, token))  # type: ignore[arg-type]  # all of them are numbers
             if math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers)):
@@ -155,9 +155,9 @@ def _choice(values: Mapping[str, Any]) -> Reader:
 
     def read(token: Token, pointer: str, errors: Errors) -> Any:
         if type(token) is not str:
-            return refuse(errors, pointer, "wrong_type", f"must be a string, not {kind(token)}")
+            return refuse(pointer, "wrong_type", f"must be a string, not {kind(token)}", errors)
         if token not in values:
-            return refuse(errors, pointer, "not_in_enum", f"must be one of {listed}")
+            return refuse(pointer, "not_in_enum", f"must be one of {listed}", errors)
         return values[token]
 
     return read
@@ -165,56 +165,56 @@ def _choice(values: Mapping[str, Any]) -> Reader:
 
 def _float(token: Token, pointer: str, errors: Errors) -> Any:
     if type(token) is not Number:
-        return refuse(errors, pointer, "wrong_type", f"must be a number, not {kind(token)}")
+        return refuse(pointer, "wrong_type", f"must be a number, not {kind(token)}", errors)
     value = float(token)
     if not math.isfinite(value):
-        return refuse(errors, pointer, "out_of_range", "is beyond float64")
+        return refuse(pointer, "out_of_range", "is beyond float64", errors)
     return value
 
 
 def _integer(token: Token, pointer: str, errors: Errors) -> Any:
     """JSON Schema counts 49.0 among the integers, and so does this."""
     if type(token) is not Number:
-        return refuse(errors, pointer, "wrong_type", f"must be an integer, not {kind(token)}")
+        return refuse(pointer, "wrong_type", f"must be an integer, not {kind(token)}", errors)
     value = float(token)
     if abs(value) > _EXACT_INTEGER:
-        return refuse(errors, pointer, "out_of_range", "is too large an integer")
+        return refuse(pointer, "out_of_range", "is too large an integer", errors)
     if not value.is_integer():
-        return refuse(errors, pointer, "wrong_type", "must be an integer")
+        return refuse(pointer, "wrong_type", "must be an integer", errors)
     return int(value)
 
 
 def _text(token: Token, pointer: str, errors: Errors) -> Any:
     if type(token) is not str:
-        return refuse(errors, pointer, "wrong_type", f"must be a string, not {kind(token)}")
+        return refuse(pointer, "wrong_type", f"must be a string, not {kind(token)}", errors)
     if len(token) > MAX_TEXT:
-        return refuse(errors, pointer, "too_long", f"has at most {MAX_TEXT} characters")
+        return refuse(pointer, "too_long", f"has at most {MAX_TEXT} characters", errors)
     return token
 
 
 def _flag(token: Token, pointer: str, errors: Errors) -> Any:
     if type(token) is not bool:
-        return refuse(errors, pointer, "wrong_type", f"must be a boolean, not {kind(token)}")
+        return refuse(pointer, "wrong_type", f"must be a boolean, not {kind(token)}", errors)
     return token
 
 
 def _day(token: Token, pointer: str, errors: Errors) -> Any:
     if type(token) is not str:
-        return refuse(errors, pointer, "wrong_type", f"must be a string, not {kind(token)}")
+        return refuse(pointer, "wrong_type", f"must be a string, not {kind(token)}", errors)
     try:
         return parse_date(token, pointer=pointer)
     except InvalidInput as failure:
         (error,) = failure.errors
-        return refuse(errors, error.pointer, error.code, error.detail)
+        return refuse(error.pointer, error.code, error.detail, errors)
 
 
 def _decimal(token: Token, pointer: str, errors: Errors) -> Any:
     if not isinstance(token, str):
-        return refuse(errors, pointer, "wrong_type", f"must be a number, not {kind(token)}")
+        return refuse(pointer, "wrong_type", f"must be a number, not {kind(token)}", errors)
     if _DECIMAL.fullmatch(token):
         return Decimal(token)
     if type(token) is str:
-        return refuse(errors, pointer, "invalid_value", "must be a decimal such as 1.15")
+        return refuse(pointer, "invalid_value", "must be a decimal such as 1.15", errors)
     # A number with an exponent: JSON allows it, and its digits are still exact.
     value = Decimal(token)
     exponent = value.as_tuple().exponent
@@ -223,7 +223,7 @@ def _decimal(token: Token, pointer: str, errors: Errors) -> Any:
         or not isinstance(exponent, int)
         or exponent < -_MAX_DECIMALS
     ):
-        return refuse(errors, pointer, "out_of_range", "has too many digits")
+        return refuse(pointer, "out_of_range", "has too many digits", errors)
     return value
 
 

@@ -51,15 +51,15 @@ def _several(tokens: dict[str, Token], errors: list[FieldError]) -> list[Token]:
     for other in tokens:
         if other != "cases":
             detail = "Beside cases there is only explain; the fields of a case are inside it."
-            refuse(errors, f"/{other}", "unknown_field", detail)
+            refuse(f"/{other}", "unknown_field", detail, errors)
     cases = tokens["cases"]
     if not isinstance(cases, list):
-        refuse(errors, "/cases", "wrong_type", f"must be an array, not {kind(cases)}")
+        refuse("/cases", "wrong_type", f"must be an array, not {kind(cases)}", errors)
         return []
     if not cases:
-        refuse(errors, "/cases", "empty", "must have at least one case")
+        refuse("/cases", "empty", "must have at least one case", errors)
     if len(cases) > MAX_CASES:
-        refuse(errors, "/cases", "too_many", f"must have at most {MAX_CASES} cases")
+        refuse("/cases", "too_many", f"must have at most {MAX_CASES} cases", errors)
         return []
     return cases
 
