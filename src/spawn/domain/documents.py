@@ -21,6 +21,7 @@ from spawn.domain.job import Job
 from spawn.domain.mapping import ImportMapping
 from spawn.domain.project import FIELDS, Project, Reservation
 from spawn.domain.schema.value import AMOUNT_SUFFIX, Schema, TypeName, Value
+from spawn.domain.simulations import SimulationRun
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "project": Project,
@@ -29,6 +30,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "import": Import,
     "job": Job,
     "quarantine": Quarantine,
+    "simulation": SimulationRun,
     "upload": Upload,
 }
 """Kind of aggregate → type of its state."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +17,11 @@ from spawn.application.analysis import Workbench
 from spawn.application.feed import Relay
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
-from spawn.application.jobs import JobRunner
+from spawn.application.jobs import JobRunner, Work
 from spawn.application.schema import Refreshed, Verdict, refresh_forever, settle_schema
 from spawn.application.services import Services
+from spawn.application.simulation import JOB as SIMULATION_JOB
+from spawn.application.simulation import run_simulation
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.health import Health
@@ -114,7 +116,8 @@ async def compose(
         stack.push_async_callback(_drain, relay)
         await stack.enter_async_context(_background(relay.run(), "relay"))
         await stack.enter_async_context(_background(_refresh(services, settings), "schema refresh"))
-        jobs = JobRunner(services, {JOB_KIND: run_import}, on_error=_job_failed)
+        works: Mapping[str, Work] = {JOB_KIND: run_import, SIMULATION_JOB: run_simulation}
+        jobs = JobRunner(services, works, on_error=_job_failed)
         stack.push_async_callback(jobs.close)
         await jobs.start()
         workbench = Workbench()

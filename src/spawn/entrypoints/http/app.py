@@ -20,6 +20,7 @@ from spawn.entrypoints.http import (
 )
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.analysis import routes as analysis
+from spawn.entrypoints.http.analysis import simulations
 from spawn.entrypoints.http.problems import on_exception
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.request_metrics import RequestMetrics
@@ -31,6 +32,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *projects.ROUTES,
     *imports.route_handlers,
     *analysis.ROUTES,
+    *simulations.ROUTES,
     *events.ROUTES,
     *governance.ROUTES,
     *admin.ROUTES,

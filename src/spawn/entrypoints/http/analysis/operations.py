@@ -6,9 +6,16 @@ import msgspec
 
 from spawn.application.analysis import Deadline, calculate
 from spawn.application.calculators import CALCULATORS
+from spawn.domain.finance.simulation_case import SimulationCase, SimulationResult
 from spawn.entrypoints.http.analysis.answers import ARROW, CSV, as_json
 from spawn.entrypoints.http.analysis.requests import read_request
-from spawn.entrypoints.http.analysis.shapes import answer_schema, request_schema
+from spawn.entrypoints.http.analysis.shapes import (
+    answer_schema,
+    input_schema,
+    output_schema,
+    request_schema,
+)
+from spawn.entrypoints.http.import_operations import JOB_SCHEMA
 from spawn.entrypoints.http.operation import Body, Operation, Success
 
 TAG: Final = "analysis"
@@ -148,3 +155,81 @@ def _operation(name: str) -> Operation:
 
 
 CALCULATIONS: Final = {name: _operation(name) for name in CALCULATORS}
+
+SIMULATION_EXAMPLE: Final[dict[str, Any]] = {
+    "projects": [
+        {
+            "name": "Sierra Wind II",
+            "sector": "wind",
+            "country_code": "ESP",
+            "currency_code": "EUR",
+            "equity": [10, 15],
+            "capex": [40, 60],
+            "cfads": [0, 14, 14.5, 15, 15.5, 16, 16.5, 17, 17.5, 18],
+            "interest": [0, 4, 3.5, 3, 2.5, 2, 1.4, 0.7],
+            "principal": [0, 7, 7.5, 8, 8.5, 9, 9.8, 10.5],
+            "hedged_share": 0.75,
+        }
+    ],
+    "shocks": {
+        "cfads": {
+            "distribution": "lognormal",
+            "median": 1.0,
+            "sigma": 0.12,
+            "loadings": {"global": 0.3, "sector": 0.4, "country": 0.2},
+        },
+        "capex": {"distribution": "triangular", "low": -0.05, "mode": 0.05, "high": 0.4},
+        "delay": {"distribution": "uniform", "low": 0, "high": 0.25},
+        "rates": {
+            "distribution": "normal",
+            "mean": 0,
+            "standard_deviation": 0.01,
+            "loadings": {"global": 1},
+        },
+    },
+    "covenants": [{"name": "lock-up", "below": 1.15}, {"name": "default", "below": 1.05}],
+    "discount_rate": 0.1,
+    "scenarios": 2000,
+    "seed": 2026,
+}
+RUN_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "simulation_id": {"type": "string", "format": "uuid"},
+        "requested_by": {"type": "string"},
+        "request_sha256": {"type": "string"},
+        "projects": {"type": "integer"},
+        "scenarios": {"type": "integer"},
+        "seed": {"type": "integer"},
+        "engine": {"type": "string", "examples": ["spawn 0.1.0, numpy 2.4.6"]},
+        "created_at": {"type": "string", "format": "date-time"},
+        "updated_at": {"type": "string", "format": "date-time"},
+        "job_url": {"type": "string"},
+        "result": {"anyOf": [{"type": "null"}, output_schema(SimulationResult)]},
+    },
+    "required": ["simulation_id", "request_sha256", "seed", "job_url", "result"],
+}
+START_SIMULATION: Final = Operation(
+    id="startSimulation",
+    tag=TAG,
+    summary="Simulate a portfolio under shocks",
+    description=(
+        "A job draws scenarios of CFADS, capex, delay and rates by a factor model and revalues "
+        "every project. The same request gives the same result to the last digit. `DELETE` of the "
+        "job stops it."
+    ),
+    parameters=("IdempotencyKey",),
+    body=Body(schema=input_schema(SimulationCase), example=SIMULATION_EXAMPLE),
+    answers={
+        202: Success(description="Queued; `Location` is the job's address.", schema=JOB_SCHEMA)
+    },
+    problems=(*PROBLEMS, "idempotency_key_reused", "storage_full"),
+)
+GET_SIMULATION: Final = Operation(
+    id="getSimulation",
+    tag=TAG,
+    summary="What came of a simulation",
+    description="`result` is null until the job has succeeded.",
+    answers={200: Success(description="The simulation.", schema=RUN_SCHEMA)},
+    problems=("not_found",),
+)

@@ -75,6 +75,7 @@ def _is_float(info: inspect.Type) -> bool:
 
 def _struct(info: inspect.StructType) -> Reader:
     readers = {field.encode_name: _compile(field.type) for field in info.fields}
+    names = {field.encode_name: field.name for field in info.fields}
     required = [field.encode_name for field in info.fields if field.required]
 
     def read(token: Token, pointer: str, errors: Errors) -> Any:
@@ -87,7 +88,9 @@ def _struct(info: inspect.StructType) -> Reader:
                 refuse(f"{pointer}/{name}", "missing", "is required", errors)
         # Beyond the bound nothing is recorded any more, so that a full list is no clean one.
         clean = len(errors) == before < MAX_ERRORS
-        return info.cls(**values) if clean else UNREADABLE
+        if not clean:
+            return UNREADABLE
+        return info.cls(**{names[name]: value for name, value in values.items()})
 
     return read
 

@@ -7,12 +7,15 @@ import msgspec
 from spawn.application.analysis import MAX_CASES
 from spawn.application.calculators import CALCULATORS
 from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.finance.simulation_case import SimulationCase, check_simulation
+from spawn.domain.money import currency
 from spawn.domain.schema.tokens import Token, kind, read_object
 from spawn.entrypoints.http.analysis.reading import Reader, reader_of, refuse
 
 _READERS: Final[dict[str, Reader]] = {
     name: reader_of(calculator.case) for name, calculator in CALCULATORS.items()
 }
+_simulation: Final = reader_of(SimulationCase)
 _text: Final = reader_of(str)
 _flag: Final = reader_of(bool)
 
@@ -45,6 +48,23 @@ def read_request(name: str, body: bytes) -> Asked:
     if errors:
         raise InvalidInput(errors)
     return Asked(cases=cases, names=tuple(named), pointers=pointers, single=single, explain=explain)
+
+
+def read_simulation(body: bytes) -> SimulationCase:
+    """The request for a simulation, checked by the rules of the domain too.
+
+    Raises:
+        MalformedBody, InvalidInput: as `read_request`.
+    """
+    errors: list[FieldError] = []
+    case: SimulationCase = _simulation(read_object(body), "", errors)
+    if errors:
+        raise InvalidInput(errors)
+    for index, project in enumerate(case.projects):
+        if project.currency_code:
+            currency(project.currency_code, pointer=f"/projects/{index}/currency_code")
+    check_simulation(case)
+    return case
 
 
 def _several(tokens: dict[str, Token], errors: list[FieldError]) -> list[Token]:
