@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from spawn.entrypoints.http.analysis import answers
 from spawn.entrypoints.http.analysis.operations import EXAMPLES
 
 Json = dict[str, Any]
+FILES = sorted((Path(__file__).parents[2] / "examples" / "analysis").glob("*.json"))
 SIZING: Json = {"cfads": [110.0, 120.0, 115.0], "annual_rates": 0.05, "target_dscr": 1.3}
 DATED: Json = {
     **SIZING,
@@ -252,3 +254,14 @@ def test_openapi_describes_every_calculator_with_examples(desk: httpx.Client) ->
         shown = success["application/json"]["examples"]["typical"]["value"]
         assert shown == post(desk, name, EXAMPLES[name]).json()
         assert {"400", "406", "413", "415", "422", "503"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
+def test_every_request_in_the_examples_is_taken(desk: httpx.Client, path: Path) -> None:
+    headers = {"content-type": "application/json"}
+    answer = desk.post(f"/v1/analysis/{path.stem}", content=path.read_bytes(), headers=headers)
+    assert answer.status_code == (202 if path.stem == "simulation" else 200), answer.text
+
+
+def test_there_is_an_example_of_every_path() -> None:
+    assert {path.stem for path in FILES} == {*EXAMPLES, "simulation"}

@@ -1,0 +1,335 @@
+"""The deal of `finance.md`: every figure and picture of that page is computed here.
+
+`write()` puts the figures into the page, between its `<!-- name -->` and `<!-- end -->` marks, and
+the pictures beside it. The documentation's build calls it; a test checks that nothing has drifted.
+"""
+
+import math
+import re
+import runpy
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from spawn.domain.finance.construction import (
+    ConstructionCase,
+    ConstructionFunding,
+    fund_construction,
+)
+from spawn.domain.finance.covenant import CovenantTerms, Waiver, exact, exact_series, run_covenant
+from spawn.domain.finance.schedule import (
+    BusinessCalendar,
+    BusinessDayRule,
+    Frequency,
+    ScheduleTerms,
+    payment_schedule,
+)
+from spawn.domain.finance.simulation import simulate
+from spawn.domain.finance.simulation_case import (
+    CovenantLevel,
+    Loadings,
+    Shock,
+    Shocks,
+    SimulatedProject,
+    SimulationCase,
+    SimulationResult,
+)
+from spawn.domain.finance.sizing import Sizing, size_debt
+from spawn.domain.finance.sizing_case import SizingCase, Uses
+from spawn.domain.finance.waterfall import Waterfall, WaterfallCase, run_waterfall
+
+HERE = Path(__file__).parent
+PAGE = HERE / "finance.md"
+_PLOTS = runpy.run_path(str(HERE / "finance_plots.py"))
+plot, Series, Level = _PLOTS["plot"], _PLOTS["Series"], _PLOTS["Level"]
+
+START, END = date(2029, 3, 31), date(2054, 3, 31)
+TENOR = 36
+RATE, TARGET, FEE, MAX_GEARING = 0.055, 1.30, 0.02, 0.75
+LOCKUP, RELEASE, DEFAULT = 1.15, 1.20, 1.05
+REPAIR = 21
+"""The half year of the repair, whose default the lenders waive."""
+
+CAPEX = (22.0, 38.0, 41.0, 27.0)
+
+
+class Deal:
+    """Sierra Wind II, from its costs to its covenant, in millions of euros."""
+
+    def __init__(self) -> None:
+        self.dates = payment_schedule(
+            ScheduleTerms(
+                start=START,
+                end=END,
+                frequency=Frequency.SEMI_ANNUAL,
+                end_of_month=True,
+                rule=BusinessDayRule.MODIFIED_FOLLOWING,
+                calendar=BusinessCalendar(base="target"),
+            )
+        ).dates
+        self.cfads = tuple(_p50(number) for number in range(len(self.dates) - 1))
+        self.construction: ConstructionFunding = fund_construction(
+            ConstructionCase(
+                construction_cost=CAPEX,
+                gearing=0.7,
+                rate_per_period=RATE / 2,
+                commitment_fee_per_period=0.004,
+                upfront_fee=FEE,
+            )
+        )
+        cost = self.construction.total_uses - self.construction.debt_commitment * FEE
+        self.sizing: Sizing = size_debt(
+            SizingCase(
+                cfads=self.cfads,
+                annual_rates=RATE,
+                target_dscr=TARGET,
+                dates=self.dates,
+                day_count="ACT/360",
+                months_per_period=6,
+                tenor_periods=TENOR,
+                uses=Uses(capex=cost, upfront_fee_share=FEE, dsra_months=6),
+                max_gearing=MAX_GEARING,
+            )
+        )
+        self.downside = tuple(_downside(n, cash) for n, cash in enumerate(self.cfads[:TENOR]))
+        rows = self.sizing.rows
+        self.waterfall: Waterfall = run_waterfall(
+            WaterfallCase(
+                cfads=self.downside,
+                senior_interest=tuple(row.interest for row in rows),
+                senior_principal=tuple(row.principal for row in rows),
+                dsra_target=tuple(row.dsra_balance for row in rows),
+                dsra_open=self.sizing.initial_dsra,
+                lockup_below=LOCKUP,
+            )
+        )
+        ratios = exact_series(row.dscr for row in self.waterfall.rows)
+        terms = CovenantTerms(
+            lockup_below=exact(LOCKUP),
+            lockup_release_at_or_above=exact(RELEASE),
+            default_below=exact(DEFAULT),
+            waivers=(Waiver(first=REPAIR, last=REPAIR),),
+        )
+        self.covenant = run_covenant(terms, ratios)
+        self.simulation: SimulationResult = simulate(self._simulated())
+
+    def _simulated(self) -> SimulationCase:
+        rows = self.sizing.rows
+        project = SimulatedProject(
+            name="Sierra Wind II",
+            sector="wind",
+            country_code="ESP",
+            equity=(self.sizing.equity or 0.0,),
+            cfads=self.cfads,
+            interest=tuple(row.interest for row in rows),
+            principal=tuple(row.principal for row in rows),
+            hedged_share=0.8,
+        )
+        wind = Loadings(global_=0.2, sector=0.6, country=0.3)
+        shocks = Shocks(
+            cfads=Shock(distribution="lognormal", median=1.0, sigma=0.08, loadings=wind),
+            cfads_noise_sigma=0.05,
+            rates=Shock(distribution="normal", mean=0.0, standard_deviation=0.01),
+        )
+        return SimulationCase(
+            projects=(project,),
+            shocks=shocks,
+            covenants=(
+                CovenantLevel(name="lock-up", below=LOCKUP),
+                CovenantLevel(name="default", below=DEFAULT),
+            ),
+            discount_rate=0.08,
+            periods_per_year=2,
+            scenarios=5_000,
+            seed=2029,
+        )
+
+
+def _p50(number: int) -> float:
+    """CFADS of a half year: windy winters, slow growth, rounded to a thousand."""
+    season = 0.46 * math.cos(math.pi * (number + 1))
+    return round((5.55 + season) * 1.004**number, 3)
+
+
+def _downside(number: int, cash: float) -> float:
+    """Two years of low wind, and a repair that costs a quarter of a summer."""
+    factor = {6: 0.93, 7: 0.86, 8: 0.9, 9: 0.84, 20: 0.75}.get(number, 0.97)
+    return round(cash * factor, 3)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _millions(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _construction(deal: Deal) -> str:
+    rows = (
+        (
+            row.period,
+            *map(_millions, (row.cost, row.interest, row.upfront_fee + row.commitment_fee)),
+            *map(_millions, (row.uses, row.debt_draw, row.equity_draw)),
+        )
+        for row in deal.construction.rows
+    )
+    head = ("half year", "cost", "interest", "fees", "uses", "debt", "equity")
+    return table(head, rows)
+
+
+def _headline(deal: Deal) -> str:
+    sizing = deal.sizing
+    irr = sizing.equity_irr.rate if sizing.equity_irr else None
+    rows = (
+        ("debt", _millions(sizing.debt), f"binding: {sizing.binding}"),
+        ("what the cash carries at 1.30", _millions(sizing.dscr_capacity), "sum of CFADS/1.30 DF"),
+        ("funded cost", _millions(sizing.total_uses), "costs + fee + initial DSRA"),
+        ("gearing", _share(sizing.gearing), "debt / funded cost"),
+        ("equity", _millions(sizing.equity), "funded cost - debt"),
+        ("minimum DSCR", _ratio(sizing.min_dscr), "sculpted: the same in every period"),
+        ("LLCR", _ratio(sizing.llcr), "equals the DSCR, as it must"),
+        ("PLCR", _ratio(sizing.plcr), "seven years of cash follow the debt"),
+        ("average life", f"{sizing.wal_years:.2f} years", "sum t P / sum P"),
+        ("equity IRR", _share(irr), "XIRR, the one root"),
+    )
+    return table(("figure", "EUR million", "how"), rows)
+
+
+def _schedule(deal: Deal) -> str:
+    rows = deal.sizing.rows
+    shown = [*rows[:3], *rows[17:19], *rows[-2:]]
+    lines = (
+        (
+            row.date,
+            *map(_millions, (row.cfads, row.opening_balance, row.interest, row.principal)),
+            *map(_millions, (row.debt_service, row.closing_balance)),
+            _ratio(row.dscr),
+        )
+        for row in shown
+    )
+    head = ("date", "CFADS", "opening", "interest", "principal", "service", "closing", "DSCR")
+    return table(head, lines)
+
+
+def _tests(deal: Deal) -> str:
+    pairs = list(zip(deal.waterfall.rows, deal.covenant.tests, strict=True))
+    lines = (
+        (
+            deal.sizing.rows[flow.period - 1].date,
+            _millions(flow.cfads),
+            _ratio(flow.dscr),
+            f"`{test.state}`" + (", waived" if test.waived else ""),
+            _millions(flow.dsra_draw),
+            _millions(flow.distribution),
+            _millions(flow.trapped_close),
+        )
+        for flow, test in pairs
+        if test.state != "OK" or flow.dsra_draw or flow.trapped_close
+    )
+    head = ("date", "CFADS", "DSCR", "state", "DSRA drawn", "distributed", "trapped")
+    return table(head, list(lines)[:12])
+
+
+def _simulation(deal: Deal) -> str:
+    found = deal.simulation.portfolio
+    spreads = (("equity IRR", found.irr, _share), ("NPV at 8 %", found.npv, _millions))
+    lines = [
+        (name, *(shape(getattr(spread, f"p{level}")) for level in (5, 25, 50, 75, 95)))
+        for name, spread, shape in (*spreads, ("minimum DSCR", found.min_dscr, _ratio))
+        if spread is not None
+    ]
+    odds = [
+        (f"DSCR below {level.below:g} ({level.name})", _share(level.expected_share))
+        for level in found.breaches
+    ]
+    bars = [
+        (
+            bar.shock,
+            f"{bar.low_value:.4g} … {bar.high_value:.4g}",
+            _millions(bar.npv_low),
+            _millions(bar.npv_high),
+        )
+        for bar in deal.simulation.tornado
+    ]
+    return "\n\n".join(
+        (
+            table(("", "P5", "P25", "P50", "P75", "P95"), lines),
+            table(("in any half year", "probability"), odds),
+            table(("shock", "P10 … P90", "NPV at P10", "NPV at P90"), bars),
+        )
+    )
+
+
+SECTIONS: dict[str, Callable[[Deal], str]] = {
+    "construction": _construction,
+    "headline": _headline,
+    "schedule": _schedule,
+    "tests": _tests,
+    "simulation": _simulation,
+}
+
+
+def pictures(deal: Deal) -> dict[str, str]:
+    """The SVG files of the page, by name."""
+    rows = deal.sizing.rows
+    labels = [str(row.date.year) if row.date else "" for row in rows]
+    return {
+        "finance-service.svg": plot(
+            "CFADS and debt service by half year, EUR million",
+            stacked=[
+                Series("interest", [row.interest for row in rows]),
+                Series("principal", [row.principal for row in rows]),
+            ],
+            lines=[Series("CFADS", [row.cfads for row in rows])],
+            labels=labels,
+        ),
+        "finance-balance.svg": plot(
+            "Debt outstanding by half year, EUR million",
+            stacked=[Series("opening balance", [row.opening_balance for row in rows])],
+            labels=labels,
+        ),
+        "finance-dscr.svg": plot(
+            "DSCR of the base case and of the downside against the covenant levels",
+            lines=[
+                Series("base", [row.dscr for row in rows]),
+                Series("downside", [row.dscr for row in deal.waterfall.rows]),
+            ],
+            levels=[Level("lock-up", LOCKUP), Level("default", DEFAULT)],
+            low=0.5,
+            labels=labels,
+        ),
+    }
+
+
+def computed(page: str, deal: Deal) -> str:
+    """The page with each section between its marks computed again."""
+    for name, section in SECTIONS.items():
+        mark = re.compile(rf"(<!-- {name} -->)\n.*?(<!-- end -->)", re.DOTALL)
+        page, count = mark.subn(lambda m, s=section: f"{m[1]}\n\n{s(deal)}\n\n{m[2]}", page)  # type: ignore[misc]  # s binds the section of this turn
+        if count != 1:
+            raise ValueError(f"the page must have one place for {name}, has {count}")
+    return page
+
+
+def write() -> None:
+    """Compute the page and its pictures."""
+    deal = Deal()
+    PAGE.write_text(computed(PAGE.read_text(), deal))
+    for name, picture in pictures(deal).items():
+        (HERE / name).write_text(picture)
+
+
+if __name__ == "__main__":
+    write()
