@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_the_pictures_of_the_page_are_those_of_the_engine(deal_page: dict[str, A
     assert len(pictures) == 3
     for name, picture in pictures.items():
         assert (DOCS / name).read_text() == picture
-        drawn = ElementTree.fromstring(picture)  # noqa: S314 - drawn a line above
+        drawn = ET.fromstring(picture)  # noqa: S314 - drawn a line above
         assert len(list(drawn)) > 10
 
 

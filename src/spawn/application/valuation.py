@@ -112,12 +112,16 @@ def work(path: Path, workers: int, sink: BinaryIO) -> None:
         tell(Told(refused=failure.errors))
 
 
-def _end_with(source: BinaryIO) -> None:
-    """End the process when the other end of its input is gone."""
-    source.read()
+def _end_with(source: int) -> None:
+    """End the process when the other end of its input is gone.
+
+    The descriptor is read and not the file object, whose lock would be waited for at the end.
+    """
+    while os.read(source, 1):
+        continue
     os._exit(1)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     work(Path(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer)

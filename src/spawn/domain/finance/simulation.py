@@ -175,7 +175,9 @@ class Simulation:
             return None
         shape = (len(self.case.projects[number].cfads), BLOCK)
         draws = self._stream((_NOISE_KEY, 3, number, block)).standard_normal(shape)
-        return np.asarray(np.exp(sigma * draws - 0.5 * sigma * sigma)[:, :width])
+        draws *= sigma
+        draws -= 0.5 * sigma * sigma
+        return np.exp(draws, out=draws)[:, :width]
 
     def sensitivities(self) -> tuple[Valued, list[str]]:
         """The whole portfolio without shocks, then with each shock at its P10 and its P90."""
