@@ -345,6 +345,14 @@ def test_what_cannot_be_simulated_is_refused_by_name(
     assert refused(lambda: check_simulation(case(**changes))).get(pointer) == code
 
 
+def test_numbers_at_the_ends_of_float64_are_refused_by_name() -> None:
+    far = msgspec.structs.replace(SWAY, loadings=Loadings(global_=1e308, sector=-1e308))
+    edge = Shock(distribution="lognormal", median=1e308, sigma=5e-324)
+    found = refused(lambda: check_simulation(case(shocks=Shocks(cfads=far, capex=edge))))
+    assert found["/shocks/cfads/loadings/global"] == "out_of_range"
+    assert found["/shocks/capex/median"] == "out_of_range"
+
+
 def test_kept_paths_have_a_bound_that_names_the_way_out() -> None:
     projects = tuple(msgspec.structs.replace(ROAD, name=str(number)) for number in range(900))
     codes = refused(lambda: check_simulation(case(projects=projects, scenarios=20_000)))

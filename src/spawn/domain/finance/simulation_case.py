@@ -326,13 +326,14 @@ def _check_shock(check: Checker, pointer: str, shock: Shock, low: float, high: f
         check.refuse(f"{pointer}/median", "not_positive", "must be above 0")
     if shock.distribution in {"uniform", "triangular"} and values != sorted(values):
         check.refuse(f"{pointer}/high", "out_of_order", f"{' <= '.join(needs)} must hold")
-    parts = shock.loadings
-    for name, loading in (
-        ("global", parts.global_),
-        ("sector", parts.sector),
-        ("country", parts.country),
-    ):
-        check.number(f"{pointer}/loadings/{name}", loading, -1.0, 1.0)
-    if parts.global_**2 + parts.sector**2 + parts.country**2 > 1.0:
+    _check_loadings(check, f"{pointer}/loadings", shock.loadings)
+
+
+def _check_loadings(check: Checker, pointer: str, parts: Loadings) -> None:
+    loadings = {"global": parts.global_, "sector": parts.sector, "country": parts.country}
+    for name, loading in loadings.items():
+        check.number(f"{pointer}/{name}", loading, -1.0, 1.0)
+    # A product overflows to infinity, where a power would raise.
+    if sum(loading * loading for loading in loadings.values()) > 1.0:
         detail = "the squares of the loadings must sum to at most 1"
-        check.refuse(f"{pointer}/loadings", "wrong_sum", detail)
+        check.refuse(pointer, "wrong_sum", detail)
