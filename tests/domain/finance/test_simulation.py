@@ -351,6 +351,9 @@ def test_numbers_at_the_ends_of_float64_are_refused_by_name() -> None:
     found = refused(lambda: check_simulation(case(shocks=Shocks(cfads=far, capex=edge))))
     assert found["/shocks/cfads/loadings/global"] == "out_of_range"
     assert found["/shocks/capex/median"] == "out_of_range"
+    ages = msgspec.structs.replace(ROAD, cfads=(1.0,) * 2_400)
+    deep = case(projects=(ages,), discount_rate=-0.5)
+    assert refused(lambda: check_simulation(deep)) == {"/discount_rate": "overflow"}
 
 
 def test_kept_paths_have_a_bound_that_names_the_way_out() -> None:

@@ -44,6 +44,7 @@ MAX_LEVELS = 10
 _MAX_SEED = 2**53 - 1
 _MAX_SIGMA = 3.0
 _MAX_DELAY = 1e6
+_LOG_TOP = 600.0
 
 Kind = Literal["normal", "lognormal", "uniform", "triangular"]
 
@@ -258,6 +259,9 @@ def check_simulation(case: SimulationCase) -> None:
                 pointer = f"/projects/{index}/currency_code"
                 check.refuse(pointer, "mixed_currencies", "must be that of the first project")
     check.done()
+    longest = max(len(project.cfads) for project in case.projects) + 1
+    if -math.log1p(case.discount_rate) / case.periods_per_year * longest > _LOG_TOP:
+        raise InvalidInput.at("/discount_rate", "overflow", "discounts beyond float64")
     paths = len(case.projects) * case.scenarios
     bound = MAX_KEPT_PATHS if case.detailed else MAX_PATHS
     if paths > bound:
