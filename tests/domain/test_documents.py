@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from spawn.domain.documents import KINDS, decode, encode, render
 from spawn.domain.errors import InvalidInput, StorageDamaged
-from spawn.domain.project import FIELDS, ExternalRef, Reservation
-from spawn.domain.schema.value import Column, ColumnType, TypeName
+from spawn.domain.project import FIELDS, ExternalRef, Reservation, amend
+from spawn.domain.schema.value import Column, ColumnType, RetiredColumn, TypeName
 from spawn.testing.builders import a_condition, a_project, a_schema, some_sponsors
 from spawn.testing.strategies import projects, schemas
 
@@ -97,13 +97,26 @@ def test_a_column_that_has_gone_keeps_its_data() -> None:
     later = a_schema(())
     document = encode("project", project, a_schema())
     read: Any = decode("project", document, later)
-    assert read.attributes == {
+    assert read.attributes == {}
+    assert read.hidden_attributes == {
         "capacity_mw": Decimal("120.50"),
         "technology": "pv",
         "licensed_on": "2030-01-01",
     }
     assert read.extensions == project.extensions
+    assert "technology" not in render(read, later)
     assert decode("project", encode("project", read, later), a_schema()) == project
+
+
+def test_a_retired_column_keeps_its_type_through_later_writes() -> None:
+    retired = tuple(RetiredColumn(column=column, since=2) for column in a_schema().governed)
+    later = a_schema((), version=2, retired=retired)
+    values = {"capacity_mw": Decimal("120.50"), "licensed_on": date(2030, 1, 1)}
+    document = encode("project", a_project(attributes=values), a_schema())
+    read: Any = decode("project", document, later)
+    assert (read.attributes, read.hidden_attributes) == ({}, values)
+    amended = amend(read, {"sector": "Wind"}, {}, {})
+    assert decode("project", encode("project", amended, later), later) == amended
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,10 @@ def encode(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
     if isinstance(state, Encoded):
         return state.document
     if isinstance(state, Project):
-        return _ENCODER.encode(render(state, schema))
+        fields = render(state, schema)
+        for name, value in state.hidden_attributes.items():
+            fields.setdefault(name, _plain(name, value))
+        return _ENCODER.encode(fields)
     if not isinstance(state, KINDS[kind]):
         raise TypeError(f"a state of kind {kind} is not a {type(state).__name__}")
     return _ENCODER.encode(state)
@@ -66,8 +69,8 @@ def encode(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
 def decode(kind: str, document: bytes, schema: Schema) -> msgspec.Struct:
     """The state that `encode` wrote under this schema.
 
-    A member that the schema does not know (its column may have gone since) is kept as the text,
-    boolean, integer or decimal that its JSON states.
+    What a retired column holds is a hidden attribute. So is a member that the schema does not know
+    at all, as the text, boolean, integer or decimal that its JSON states.
 
     Raises:
         StorageDamaged: the document is not one that `encode` writes.
@@ -84,6 +87,8 @@ def decode(kind: str, document: bytes, schema: Schema) -> msgspec.Struct:
 
 def render(project: Project, schema: Schema | None = None) -> dict[str, Any]:
     """The project's wire fields by name in document order, for a msgspec JSON encoder.
+
+    Hidden attributes are not among them: a document keeps them, an answer does not show them.
 
     Absent core fields are None; so are, if a schema is given, its absent governed columns.
     """
@@ -127,9 +132,12 @@ class _Codec:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.governed = tuple(column.name for column in schema.governed)
+        self.retired = tuple(retired.name for retired in schema.retired)
         self.absent: dict[str, Any] = dict.fromkeys(self.governed)
+        columns = (*schema.governed, *(retired.column for retired in schema.retired))
+        self._known = _CORE.union(self.governed, self.retired)
         # Governed names are data and may be no identifiers: the struct knows them by number.
-        places = {f"governed_{index}": name for index, name in enumerate(self.governed)}
+        places = {f"governed_{index}": column.name for index, column in enumerate(columns)}
         fields: list[Any] = [
             (field.name, field.type, field.default)
             if field.default is not msgspec.NODEFAULT
@@ -139,7 +147,7 @@ class _Codec:
         ]
         fields += [
             (place, _TYPES[column.type.name] | None, None)
-            for place, column in zip(places, schema.governed, strict=True)
+            for place, column in zip(places, columns, strict=True)
         ]
         shape = msgspec.defstruct(
             "ProjectDocument", fields, rename=places, forbid_unknown_fields=True, kw_only=True
@@ -157,7 +165,7 @@ class _Codec:
         members = _MEMBERS.decode(document)
         extensions: dict[str, msgspec.Raw] = {}
         unknown: dict[str, Any] = {}
-        for name in [name for name in members if name not in _CORE and name not in self.absent]:
+        for name in [name for name in members if name not in self._known]:
             raw = members.pop(name)
             if name.startswith("x_"):
                 # A copy, lest eight bytes keep the whole document in memory.
@@ -170,12 +178,10 @@ class _Codec:
         self, document: bytes, unknown: dict[str, Any], extensions: dict[str, msgspec.Raw]
     ) -> Project:
         read = self._decoder.decode(document)
-        governed = msgspec.structs.astuple(read)[len(FIELDS) :]
-        attributes = {
-            name: value
-            for name, value in zip(self.governed, governed, strict=True)
-            if value is not None
-        }
+        values = msgspec.structs.astuple(read)[len(FIELDS) :]
+        served = len(self.governed)
+        attributes = _present(self.governed, values[:served])
+        hidden = _present(self.retired, values[served:]) if self.retired else {}
         # Spelt out, like `render`: a mapping in between would double the cost.
         return Project(
             project_id=read.project_id,
@@ -199,9 +205,15 @@ class _Codec:
             sponsors=read.sponsors,
             milestones=read.milestones,
             external_ref=read.external_ref,
-            attributes=attributes | unknown,
+            attributes=attributes,
             extensions=extensions,
+            hidden_attributes=hidden | unknown,
         )
+
+
+def _present(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+    given = zip(names, values, strict=True)
+    return {name: value for name, value in given if value is not None}
 
 
 def _codec(schema: Schema) -> _Codec:

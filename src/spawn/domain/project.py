@@ -81,7 +81,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `total_amount` is in major units of `currency_code`, ≥ 0, at most the currency's scale.
     `expected_irr` is a fraction per annum (0.095 is 9.5 %). `dscr` is a ratio.
     `attributes` holds governed values by canonical column name (absent ones are not keys);
-    `extensions` the bounded JSON of `x_…` fields, as received.
+    `extensions` the bounded JSON of `x_…` fields, as received; `hidden_attributes` the values of
+    columns that the schema no longer has, kept with the project and not served.
     `suspended_from` remembers where a SUSPENDED project may return to.
     """
 
@@ -108,6 +109,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     external_ref: ExternalRef | None = None
     attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
     extensions: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    hidden_attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every invariant and raise one `InvalidInput` naming all that are broken."""
@@ -130,6 +132,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             check_line(self.external_ref.id, "/external_ref/id", MAX_REF_ID, faults)
         if self.attributes:
             _check_attributes(self.attributes, faults)
+        if self.hidden_attributes:
+            _check_attributes(self.hidden_attributes, faults)
         if self.extensions:
             check_extensions(self.extensions, faults)
         if faults:
@@ -151,9 +155,8 @@ def reference_id(ref: ExternalRef) -> str:
     return f"{quote(ref.source, safe='')}:{ref.id}"
 
 
-FIELDS: tuple[str, ...] = tuple(
-    name for name in Project.__struct_fields__ if name not in {"attributes", "extensions"}
-)
+_MAPPINGS = frozenset({"attributes", "extensions", "hidden_attributes"})
+FIELDS: tuple[str, ...] = tuple(n for n in Project.__struct_fields__ if n not in _MAPPINGS)
 """The core fields of a project, in document order."""
 
 _SET_BY_TRANSITION = frozenset({"status_reason", "status_effective_on", "suspended_from"})

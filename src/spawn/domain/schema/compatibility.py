@@ -62,8 +62,9 @@ class ChangeKind(StrEnum):
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """A claim about stored data that a store can check: each value reads under `column`.
 
-    `stored` is the name the value has now: a column of the active schema, or an `x_…` extension.
-    With `nulls` False an absent value breaks the claim too.
+    `stored` is the name the value has now: a column of the active schema, an `x_…` extension, or
+    a retired column whose values are kept. With `nulls` False an absent value breaks the claim too.
+    `revision.broken_by` judges one project.
     """
 
     stored: str
@@ -75,7 +76,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One change with its three verdicts.
 
     `path` is a JSON Pointer by column name (`/columns/capacity_mw/type`); `reason` says what
-    changed and `consequence` what follows for rows, writers or readers, a sentence each.
+    changed and `consequence` what follows for rows, writers or readers, a sentence each. `early`
+    marks a removal before the notice that was given for it has run out.
     """
 
     path: str
@@ -86,6 +88,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     consequence: str
     proofs: tuple[Proof, ...] = ()
+    early: bool = False
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,3 +115,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...]
     """Against the active version first, then (transitive modes) each earlier one, newest first."""
     objections: tuple[str, ...]
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """What the stored data, which are all in the active version's shape, have to show."""
+        return self.comparisons[0].proofs

@@ -144,8 +144,8 @@ STRUCTURAL: frozenset[str] = (
     | frozenset(
         {
             # What the store and the wire put beside a project's fields.
-            *("attributes", "extensions", "position", "sequence", "recorded_at", "epoch"),
-            *("schema_version", "document", "actor", "kind", "id"),
+            *("attributes", "extensions", "hidden_attributes", "position", "sequence"),
+            *("recorded_at", "epoch", "schema_version", "document", "actor", "kind", "id"),
             # Query parameters of a list: a column of that name could never be filtered by.
             *("sort", "fields", "limit", "after", "as_of"),
         }

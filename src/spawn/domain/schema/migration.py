@@ -1,7 +1,7 @@
 """How tables and readers come from one schema version to the next, as a value.
 
-The steps are what a store does to its tables; `Reading` of `revision` does the same to one
-project. Both follow from the same plan, so that a row read and a document read agree.
+The steps are what a store does to its tables; `revision.upgrade` does the same to one project.
+Both follow from the same plan, so that a row read and a document read agree.
 """
 
 import msgspec
@@ -11,7 +11,11 @@ from spawn.domain.schema.value import Column, ColumnType, Value
 
 
 class AddColumn(msgspec.Struct, frozen=True, kw_only=True, tag="add_column"):
-    """A new column; stored projects get `default`, or what their extension `promotes` holds."""
+    """A new column; stored projects get `default`, or what they hold under the name `promotes`.
+
+    That is an extension `x_…`, which moves out of the extensions, or a retired column whose values
+    were kept (often the column's own name), which are served again.
+    """
 
     column: Column
     default: Value | None = None
@@ -19,7 +23,7 @@ class AddColumn(msgspec.Struct, frozen=True, kw_only=True, tag="add_column"):
 
 
 class HideColumn(msgspec.Struct, frozen=True, kw_only=True, tag="hide_column"):
-    """A column that is no longer served; its data stay."""
+    """A column that is no longer served; its data stay in the documents, and in the table."""
 
     column: Column
 

@@ -81,6 +81,27 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         return self.type.name is TypeName.DECIMAL and self.name.endswith(AMOUNT_SUFFIX)
 
 
+class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A governed column that the schema no longer has; `since` is the version without it.
+
+    Its values stay in the documents, unserved. Requests that name it are heard until its Sunset:
+    the value is ignored, with a warning. A column that went without a Sunset is ignored for good.
+    """
+
+    column: Column
+    since: int
+
+    @property
+    def name(self) -> str:
+        """The name, which no column of another type or meaning may take."""
+        return self.column.name
+
+    @property
+    def sunset(self) -> date | None:
+        """The day from which requests that name it are refused."""
+        return self.column.sunset
+
+
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a schema: its governed columns beside what it says of core attributes.
 
@@ -98,3 +119,5 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     context: msgspec.Raw | None = None
     fingerprint: str = ""
     """Lower-case hex SHA-256 over the RFC 8785 canonical JSON of the document."""
+    retired: tuple[RetiredColumn, ...] = ()
+    """Columns of earlier versions: no part of the document, known by `revision.succeed`."""
