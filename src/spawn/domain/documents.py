@@ -20,6 +20,7 @@ from spawn.domain.imports import Import, Quarantine, Upload
 from spawn.domain.job import Job
 from spawn.domain.mapping import ImportMapping
 from spawn.domain.project import FIELDS, Project, Reservation
+from spawn.domain.quality import Report, Standing
 from spawn.domain.schema.value import AMOUNT_SUFFIX, Schema, TypeName, Value
 from spawn.domain.simulations import SimulationRun
 
@@ -29,6 +30,8 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "import_mapping": ImportMapping,
     "import": Import,
     "job": Job,
+    "quality_report": Report,
+    "quality_rule": Standing,
     "quarantine": Quarantine,
     "simulation": SimulationRun,
     "upload": Upload,
