@@ -68,7 +68,7 @@ async def test_relay_goes_on_over_more_than_one_page(services: Services) -> None
 
 async def test_failing_publisher_delays_itself_alone_and_loses_nothing(services: Services) -> None:
     failing, sound = Collecting(failures=2), Collecting()
-    relay = Relay(services.reads, [failing, sound], interval_s=0.001)
+    relay = Relay(services.reads, [failing, sound], backoff_s=0.001)
     await relay.start()
     made = await create(services, 2)
     await relay.drain()

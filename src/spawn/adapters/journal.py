@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import msgspec
 
 from spawn.domain import documents
-from spawn.domain.change import Change, Encoded, Entry, Write
+from spawn.domain.change import Change, Encoded, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events import DomainEvent
 from spawn.domain.schema.value import Schema
@@ -89,8 +90,19 @@ def events_by_key(change: Change) -> dict[tuple[str, str], DomainEvent]:
     return {(event.kind, event.id): event for event in change.events}
 
 
+class _About(Protocol):
+    """What an entry, or a row that becomes one, is about."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
 def entry_shown(
-    entry: Entry, types: frozenset[str] | None, subject: tuple[str, str] | None
+    entry: _About, types: frozenset[str] | None, subject: tuple[str, str] | None
 ) -> bool:
     """Whether the feed shows the entry: it carries an event, of these types, of this subject."""
     return (

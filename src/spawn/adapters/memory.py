@@ -5,7 +5,9 @@ Each operation runs in one step of the event loop, so it is atomic without a loc
 an epoch of its own: tags and cursors of an earlier process are never taken for this one's.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -68,6 +70,7 @@ class MemoryStore:
         self._receipts: dict[Key, _KeptReceipt] = {}
         self._schemas = SchemaBook()
         self._last: datetime | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
 
     # -- commands ---------------------------------------------------------------------------
@@ -107,7 +110,13 @@ class MemoryStore:
                 traceparent=change.traceparent,
             )
             self._put(write, entry)
+        self._wake()
         return Committed(recorded_at, self._position())
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _recorded(self, change: Change) -> Committed | None:
         receipt = change.receipt
@@ -247,6 +256,21 @@ class MemoryStore:
         """The newest position; see `ReadStore.position`."""
         return self._position()
 
+    async def await_change(self, after: str, timeout_s: float) -> str:
+        """The newest position once it is another; see `ReadStore.await_change`."""
+        self._open()
+        if self._position() == after:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout_s):
+                        await waiter
+            finally:
+                self._waiting.discard(waiter)
+            self._open()
+        return self._position()
+
     async def tables(self) -> list[Table]:
         """The collections behind the store, by kind, as if they were tables."""
         counts: dict[str, int] = {"project": 0}
@@ -315,6 +339,7 @@ class MemoryStore:
     async def close(self) -> None:
         """Refuse further commands; reads still answer."""
         self._closed = True
+        self._wake()
 
 
 _ENTRY_FIELDS = Entry.__struct_fields__

@@ -10,6 +10,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     answer queries, each within `query_timeout_s`. `memory_limit` is the engine's, in its own
     spelling. `reserve_bytes` of the disk stay free: below them commands are refused.
     `cached_entities` and `cached_pages` are kept decoded, `cached_heads` versions known by heart.
+    About `recent_bytes` of the journal's end are kept for those who follow it.
     `checkpoint_bytes` of log make the store fold it into the file when idle.
     """
 
@@ -23,4 +24,5 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     cached_heads: int = 200_000
     cached_pages: int = 256
     cached_receipts: int = 200_000
+    recent_bytes: int = 16 * 1024 * 1024
     checkpoint_bytes: int = 16 * 1024 * 1024

@@ -14,11 +14,16 @@ from spawn.ports.storage import ReadStore
 FEED_LIMIT = 500
 """The cap on one page of the feed, entries."""
 
+MAX_LOOKS = 20
+"""How often an empty page that leads on is followed within one request."""
+
 RELAY_LIMIT = 1_000
 """What the relay reads at once, entries: the more, the less each costs."""
 
-CATCH_UP_PAUSE_S = 0.05
-"""Between full pages: at most 10,000 entries a second are relayed."""
+GATHER_S = 0.01
+"""After each page: what is committed meanwhile goes together, and others get their turn."""
+
+_IDLE_S = 60.0
 
 
 async def read_feed(
@@ -32,12 +37,22 @@ async def read_feed(
 ) -> FeedPage:
     """Entries that carry an event, after a position.
 
+    A store may look at a part of the journal at a time: an empty answer that leads on is followed,
+    so that a rare type or subject costs a client few requests.
+
     Raises:
         CursorInvalid: the position was never issued.
         CursorExpired: it belongs to an earlier epoch or fell below the retention floor.
     """
     require(principal, "read")
-    return await services.reads.feed(after=after, limit=limit, types=types, subject=subject)
+    reads = services.reads
+    page = await reads.feed(after=after, limit=limit, types=types, subject=subject)
+    for _ in range(MAX_LOOKS):
+        if page.entries or page.next == after:
+            break
+        after = page.next
+        page = await reads.feed(after=after, limit=limit, types=types, subject=subject)
+    return page
 
 
 class Relay:
@@ -53,17 +68,17 @@ class Relay:
         reads: ReadStore,
         publishers: Sequence[EventPublisher],
         *,
-        interval_s: float = 0.5,
+        backoff_s: float = 0.5,
         max_backoff_s: float = 30.0,
     ) -> None:
         pages = _Pages(reads)
         self._lines = [_Line(pages, publisher) for publisher in publishers]
         self._reads = reads
-        self._interval_s = interval_s
+        self._backoff_s = backoff_s
         self._max_backoff_s = max_backoff_s
 
     async def start(self) -> None:
-        """Note where the journal stands now; entries from here on are relayed."""
+        """Note where the journal stands now; entries from here on are relayed. Comes first."""
         position = await self._reads.position()
         for line in self._lines:
             line.position = position
@@ -89,16 +104,17 @@ class Relay:
         return next((line.error for line in self._lines if line.error), None)
 
     async def _serve(self, line: "_Line") -> None:
-        backoff_s = self._interval_s
+        backoff_s = self._backoff_s
         while True:
             try:
-                await line.advance(CATCH_UP_PAUSE_S)
-                backoff_s = self._interval_s
+                await line.advance(GATHER_S)
+                await self._reads.await_change(line.position, _IDLE_S)
+                backoff_s = self._backoff_s
             except SpawnError as failure:
                 # The publisher or the journal answers later: say it, and try again.
                 line.error = failure.detail
+                await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, self._max_backoff_s)
-            await asyncio.sleep(backoff_s)
 
     async def close(self) -> None:
         """Close every publisher."""
@@ -112,13 +128,13 @@ class _Pages:
     def __init__(self, reads: ReadStore) -> None:
         self._reads = reads
         self._lock = asyncio.Lock()
-        self._after: str | None = None
+        self._after = ""
         self._page: FeedPage | None = None
 
     async def newest(self) -> str:
         return await self._reads.position()
 
-    async def after(self, position: str | None) -> FeedPage:
+    async def after(self, position: str) -> FeedPage:
         async with self._lock:
             # A page that led nowhere is not kept: there may be more behind it by now.
             known = self._page if self._after == position else None
@@ -133,7 +149,7 @@ class _Line:
 
     def __init__(self, pages: _Pages, publisher: EventPublisher) -> None:
         self.publisher = publisher
-        self.position: str | None = None
+        self.position = ""
         self.error: str | None = None
         self._pages = pages
         self._behind_since: float | None = None
@@ -153,8 +169,6 @@ class _Line:
             if page.next == self.position:
                 break
             self.position = page.next
-            if len(page.entries) == RELAY_LIMIT:
-                # Catching up (after an import, say) must leave the machine to those who wait.
-                await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s)
         self._behind_since = None
         self.error = None

@@ -118,6 +118,17 @@ class ReadStore(Protocol):
         """The position of the newest acknowledged change; cheap."""
         ...
 
+    async def await_change(self, after: str, timeout_s: float) -> str:
+        """The newest position as soon as it is another than `after`, or when the time is over.
+
+        It answers at once if it is another already. Waiting costs nothing while nothing is
+        committed, and giving up leaves nothing behind.
+
+        Raises:
+            Unavailable: the store is closing; nothing will change here any more.
+        """
+        ...
+
     async def tables(self) -> list["Table"]:
         """The tables behind the store, for introspection; names and types, no data."""
         ...

@@ -4,6 +4,7 @@
 See `spawn.testing.storage` for how to run it against an adapter.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,11 +14,18 @@ import msgspec
 import pytest
 
 from spawn.domain.change import Entry, Stored, Write
-from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, InvalidInput, NotFound
+from spawn.domain.errors import (
+    Conflict,
+    CursorExpired,
+    CursorInvalid,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
 from spawn.domain.project import Reservation, Status
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
 from spawn.ports.governance import SchemaState
-from spawn.testing.storage import Desk, a_record
+from spawn.testing.storage import Desk, a_record, outcomes
 
 
 async def scan(desk: Desk, query: Query) -> AsyncIterator[Stored[Any]]:
@@ -362,6 +370,44 @@ class TestFeed:
         project = await desk.create()
         page = await desk.store.feed(after=end, limit=10)
         assert [e.id for e in page.entries] == [project.project_id]
+
+    async def test_who_waits_for_a_change_is_woken_by_a_commit(self, desk: Desk) -> None:
+        end = await desk.store.position()
+        waiting = asyncio.create_task(desk.store.await_change(end, 60))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        await desk.create()
+        async with asyncio.timeout(10):
+            assert await waiting == await desk.store.position() != end
+
+    async def test_a_change_that_is_there_already_is_not_waited_for(self, desk: Desk) -> None:
+        end = await desk.store.position()
+        await desk.create()
+        async with asyncio.timeout(10):
+            assert await desk.store.await_change(end, 60) == await desk.store.position()
+
+    async def test_waiting_for_a_change_ends_in_time_and_leaves_nothing_behind(
+        self, desk: Desk
+    ) -> None:
+        end = await desk.store.position()
+        assert await desk.store.await_change(end, 0.01) == end
+        given_up = asyncio.create_task(desk.store.await_change(end, 60))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await desk.create()
+        assert (await outcomes([given_up]))[0].__class__ is asyncio.CancelledError
+
+    async def test_a_closing_store_lets_those_who_wait_go(self, desk: Desk) -> None:
+        end = await desk.store.position()
+        waiting = asyncio.create_task(desk.store.await_change(end, 60))
+        await asyncio.sleep(0)
+        await desk.store.close()
+        with pytest.raises(Unavailable):
+            async with asyncio.timeout(10):
+                await waiting
+        with pytest.raises(Unavailable):
+            await desk.store.await_change(end, 60)
 
     async def test_positions_that_were_never_issued_are_refused(self, desk: Desk) -> None:
         await desk.create()

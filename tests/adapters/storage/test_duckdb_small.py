@@ -17,6 +17,7 @@ STORE_OPTIONS = StoreOptions(
     group_cap=3,
     readers=1,
     checkpoint_bytes=1,
+    recent_bytes=1,
 )
 
 

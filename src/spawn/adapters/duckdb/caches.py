@@ -1,10 +1,10 @@
 """Bounded memory shared by the writer and the event loop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from spawn.adapters.duckdb.rows import Held, Place
+from spawn.adapters.duckdb.rows import Held, JournalRow, Place
 
 V = TypeVar("V", Held, Place)
 
@@ -115,3 +115,54 @@ class Heads(Recent[Place]):
     def _drop(self, generation: dict[str, Place]) -> None:
         for key in generation.keys() - self._young.keys():
             self._raise(key.partition(":")[0], key)
+
+
+_ROW_BYTES: Final = 500
+"""About what a row takes beside its document."""
+
+
+class _Stretch(NamedTuple):
+    """Rows of the journal that follow one another without a gap."""
+
+    first: int
+    rows: list[JournalRow]
+
+
+class RecentRows:
+    """The newest rows of the journal, about `capacity_bytes` of them, for those who follow it.
+
+    Only the writer adds. Two generations, each without a gap: when the young one has half the
+    bytes it becomes the old one. A reader takes both at once and needs no lock, since rows are only
+    ever added behind those it looks at.
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._half_bytes = capacity_bytes // 2
+        self._bytes = 0
+        self._stretches: tuple[_Stretch, _Stretch] = (_Stretch(0, []), _Stretch(0, []))
+
+    def put(self, rows: Sequence[JournalRow]) -> None:
+        """Add rows that are durable, following those that were added last or starting anew."""
+        old, young = self._stretches
+        if young.first + len(young.rows) != rows[0].position:
+            old, young = _Stretch(0, []), _Stretch(rows[0].position, [])
+            self._bytes = 0
+        young.rows.extend(rows)
+        self._bytes += sum(_ROW_BYTES + len(row.document or "") for row in rows)
+        if self._bytes >= self._half_bytes:
+            old, young = young, _Stretch(rows[-1].position + 1, [])
+            self._bytes = 0
+        self._stretches = (old, young)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._stretches = (_Stretch(0, []), _Stretch(0, []))
+        self._bytes = 0
+
+    def after(self, position: int, limit: int) -> Sequence[JournalRow]:
+        """At most so many of the rows that follow a position; none if the next is not known."""
+        for first, rows in self._stretches:
+            start = position + 1 - first
+            if 0 <= start < len(rows):
+                return rows[start : start + limit]
+        return ()

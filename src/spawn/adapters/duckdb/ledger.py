@@ -13,7 +13,7 @@ import msgspec
 
 from spawn.adapters import journal
 from spawn.adapters.duckdb import layout
-from spawn.adapters.duckdb.caches import Heads, Recent
+from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, damaged, translate
 from spawn.adapters.duckdb.mark import Mark
 from spawn.adapters.duckdb.pages import PageCache
@@ -67,6 +67,7 @@ class Memory(NamedTuple):
     entities: Recent[Held]
     pages: PageCache
     receipts: Receipts
+    recent: RecentRows
 
 
 class Ledger:
@@ -87,7 +88,7 @@ class Ledger:
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._tidy_bytes = tidy_bytes
-        self.heads, self.entities, self.pages, self.receipts = memory
+        self.heads, self.entities, self.pages, self.receipts, self.recent = memory
         self.projects_position = 0
         self.trouble: SpawnError | None = None
         self._load()
@@ -232,6 +233,7 @@ class Ledger:
             if self._tail.hash != chained.hash:  # else it had become durable before the failure
                 self._retry(accepted, places, outcomes, error)
                 return
+        self.recent.put(rows)
         self._tail = Tail(self.epoch, rows[-1].position, chained.hash, placed[-1].recorded_at)
         self._mark.write(self._tail.reached())
         self._settle(placed, places)
@@ -467,6 +469,7 @@ class Ledger:
         """
         try:
             self.heads.clear()
+            self.recent.clear()
             self._engine.reopen()
             self.entities.clear()
             self._load()

@@ -1,7 +1,7 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
 """What readers ask of the engine: each function runs on a reader's thread with its own cursor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,10 @@ from spawn.adapters.duckdb.pages import Statement
 from spawn.adapters.duckdb.rows import (
     SELECT_ENTRY,
     Held,
+    JournalRow,
     Place,
     entry_from,
+    entry_of,
     instant,
     key_of,
     micros,
@@ -220,6 +222,25 @@ def feed(
         shown += [entry_from(values, epoch) for values in rows]
         at = rows[-1][0] if len(shown) == limit else through
         window *= 4
+    return FeedPage(tuple(shown), journal.cursor(epoch, at))
+
+
+def recent_feed(
+    rows: Sequence[JournalRow],
+    limit: int,
+    types: frozenset[str] | None,
+    subject: tuple[str, str] | None,
+    epoch: int,
+) -> FeedPage:
+    """As `feed`, of rows that are known by heart; at least one."""
+    shown: list[Entry] = []
+    at = 0
+    for row in rows:
+        at = row.position
+        if journal.entry_shown(row, types, subject):
+            shown.append(entry_of(row, epoch))
+            if len(shown) == limit:
+                break
     return FeedPage(tuple(shown), journal.cursor(epoch, at))
 
 

@@ -114,6 +114,24 @@ def entry_from(values: Sequence[Any], epoch: int) -> Entry:
     return Entry(**fields)
 
 
+def entry_of(row: JournalRow, epoch: int) -> Entry:
+    """A row that was just written as history and feed show it."""
+    return Entry(
+        position=cursor(epoch, row.position),
+        kind=row.kind,
+        id=row.id,
+        version=row.version,
+        type=row.type,
+        actor=row.actor,
+        recorded_at=instant(row.recorded_at),
+        schema_version=row.schema_version,
+        changed=tuple(row.changed),
+        document=(row.document or "").encode(),
+        reason=row.reason,
+        traceparent=row.traceparent,
+    )
+
+
 def receipt_columns(scope: str, key: str, fingerprint: str, answer: Answer) -> dict[str, Any]:
     """The columns that keep a receipt."""
     return {

@@ -13,7 +13,7 @@ import duckdb
 from spawn.adapters import journal, selection
 from spawn.adapters.duckdb import reading
 from spawn.adapters.duckdb.bulk import projectable
-from spawn.adapters.duckdb.caches import Heads, Recent
+from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
 from spawn.adapters.duckdb.ledger import Ledger, Memory
 from spawn.adapters.duckdb.mark import Mark
@@ -35,6 +35,7 @@ from spawn.ports.storage import StoreStatus, Table
 
 T = TypeVar("T")
 _LOG_LIMIT_BYTES = 1024**3
+_RECENT_LOOKED_AT = 2_000
 
 
 async def open_duckdb(path: Path, *, clock: Clock, options: StoreOptions) -> "DuckDbStore":
@@ -72,6 +73,7 @@ class DuckDbStore:
             Recent[Held](options.cached_entities),
             PageCache(options.cached_pages),
             Receipts(options.cached_receipts),
+            RecentRows(options.recent_bytes),
         )
         try:
             return Ledger(
@@ -269,10 +271,18 @@ class DuckDbStore:
         at = journal.read_cursor(after, epoch, last)
         if at == last:
             return FeedPage((), journal.cursor(epoch, at))
+        recent = self._ledger.recent.after(at, min(last - at, _RECENT_LOOKED_AT))
+        if recent:
+            return reading.recent_feed(recent, limit, types, subject, epoch)
         return await self._read(lambda c: reading.feed(c, at, last, limit, types, subject, epoch))
 
     async def position(self) -> str:
         """The newest position; see `ReadStore.position`."""
+        return self._ledger.cursor()
+
+    async def await_change(self, after: str, timeout_s: float) -> str:
+        """The newest position once it is another; see `ReadStore.await_change`."""
+        await self._writer.await_change(after, timeout_s)
         return self._ledger.cursor()
 
     async def tables(self) -> list[Table]:

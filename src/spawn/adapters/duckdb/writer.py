@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import duckdb
@@ -53,6 +54,7 @@ class Writer:
         self._errands: deque[_Errand] = deque()
         self._small: deque[_Commit] = deque()
         self._bulk: deque[_Commit] = deque()
+        self._waiting: set[Task[None]] = set()
         self._writes = 0
         self._passed_over = 0
         self._closing = False
@@ -93,6 +95,26 @@ class Writer:
             self._changed.notify()
         return await task.future
 
+    async def await_change(self, after: str, timeout_s: float) -> None:
+        """Wait until the journal ends elsewhere than at a position; at most so long.
+
+        Raises:
+            Unavailable: the store is closing.
+        """
+        task: Task[None] = Task(None)
+        with self._changed:
+            self._refuse_when_closing()
+            if self._ledger.cursor() != after:
+                return
+            self._waiting.add(task)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await task.future
+        finally:
+            with self._changed:
+                self._waiting.discard(task)
+
     def _refuse_when_closing(self) -> None:
         if self._closing:
             raise Unavailable("The store is closing.")
@@ -115,6 +137,7 @@ class Writer:
                 self._commit(group)
                 self._busy_at = time.monotonic()
             if self._closing and not errands and not group:
+                _deliver(self._awakened(Unavailable("The store is closing.")))
                 return
             self._keep_up()
 
@@ -149,10 +172,19 @@ class Writer:
         outcomes = self._surviving(lambda: self._ledger.commit([task.work for task in group]))
         if not isinstance(outcomes, list):
             outcomes = [outcomes] * len(group)
-        _deliver(zip(group, outcomes, strict=True))
+        _deliver([*zip(group, outcomes, strict=True), *self._awakened()])
 
     def _do(self, errand: _Errand) -> None:
-        _deliver([(errand, self._surviving(errand.work))])
+        before = self._ledger.position
+        done = (errand, self._surviving(errand.work))
+        _deliver([done] if self._ledger.position == before else [done, *self._awakened()])
+
+    def _awakened(self, outcome: SpawnError | None = None) -> list[tuple[Task[Any], Any]]:
+        """Those who wait for a change, taken from the list, with what they are told."""
+        with self._changed:
+            waiting = [(task, outcome) for task in self._waiting]
+            self._waiting.clear()
+        return waiting
 
     def _surviving(self, work: Callable[[], Any]) -> Any:
         """What the work returns, or the error that its failure means; the thread goes on."""

@@ -26,7 +26,8 @@ READ: Final = Operation(
     summary="Pull events",
     description=(
         "CloudEvents 1.0 in the order of the journal, after a position; at least once. Keep "
-        "`next` and ask again with it: an empty page means that you are level with the journal."
+        "`next` and ask again with it. An empty page whose `next` is the position you asked with "
+        "means that you are level with the journal."
     ),
     parameters=("FeedAfter", "Limit", "EventTypes", "EventSubject"),
     answers={200: Success(description="Events.", schema="Feed", headers=("Link",))},
