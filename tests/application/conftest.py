@@ -31,6 +31,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         reads=store,
         control=store,
         schemas=store,
+        quality=store,
         registry=registry,
         spool=DirectorySpool(tmp_path / "spool", reserve_bytes=0),
         clock=clock,

@@ -104,6 +104,7 @@ async def services(shelf: Shelf, tmp_path: Path) -> AsyncIterator[Services]:
         reads=store,
         control=store,
         schemas=store,
+        quality=store,
         registry=shelf,
         spool=DirectorySpool(tmp_path, reserve_bytes=0),
         clock=clock,

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from spawn.adapters import journal, selection
+from spawn.adapters import counting, journal, selection
 from spawn.adapters.schemas import SchemaBook
 from spawn.domain import documents
 from spawn.domain.change import (
@@ -36,6 +36,7 @@ from spawn.domain.errors import (
     Stale,
     Unavailable,
 )
+from spawn.domain.quality import Measure, Measured
 from spawn.domain.query import Page, Query
 from spawn.domain.schema.conformance import compile_schema
 from spawn.ports.governance import SchemaRecord
@@ -280,6 +281,18 @@ class MemoryStore:
         found = [Table(kind, columns[kind], rows) for kind, rows in sorted(counts.items())]
         entry = tuple(TableColumn(name, "object", nullable=False) for name in _ENTRY_FIELDS)
         return [Table("journal", entry, len(self._entries)), *found]
+
+    async def measure(self, measures: Sequence[Measure]) -> Measured:
+        """Tallies over the projects of this moment; see `QualityStore.measure`."""
+        counting.check_measures(measures, compile_schema(self._schemas.ruling).fields)
+        position = self._position()
+        newest = [a.versions[-1] for (kind, _), a in self._aggregates.items() if kind == "project"]
+        return Measured(
+            position=position,
+            projects=len(newest),
+            changed_at=max((stored.updated_at for stored in newest), default=None),
+            tallies=tuple(counting.tally(measure, newest) for measure in measures),
+        )
 
     def _columns(self, kind: str) -> tuple[TableColumn, ...]:
         if kind == "project":

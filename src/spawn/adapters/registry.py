@@ -13,12 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 from spawn.adapters.options import StoreOptions
 from spawn.domain.errors import InvalidInput
+from spawn.ports.analytics import QualityStore
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock
 from spawn.ports.storage import CommandStore, ReadStore, StoreControl
 
 
-class Store(CommandStore, ReadStore, SchemaStore, StoreControl, Protocol):
+class Store(CommandStore, ReadStore, SchemaStore, QualityStore, StoreControl, Protocol):
     """Everything a storage adapter is."""
 
 

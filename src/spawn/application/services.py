@@ -5,6 +5,7 @@ import msgspec
 from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.principal import Principal
 from spawn.domain.schema.conformance import Conformance, compile_schema
+from spawn.ports.analytics import QualityStore
 from spawn.ports.governance import SchemaRecord, SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock, Ids, Spool
 from spawn.ports.storage import CommandStore, ReadStore, StoreControl
@@ -17,6 +18,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reads: ReadStore
     control: StoreControl
     schemas: SchemaStore
+    quality: QualityStore
     registry: SchemaRegistry
     spool: Spool
     clock: Clock

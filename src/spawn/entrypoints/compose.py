@@ -32,6 +32,7 @@ from spawn.entrypoints.http.surface import Surface
 from spawn.entrypoints.http.wrapper import Rules, Wrapper
 from spawn.entrypoints.settings import Settings
 from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
+from spawn.ports.analytics import QualityStore
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock, Ids, Spool
 from spawn.ports.storage import CommandStore, ReadStore, StoreControl
@@ -67,6 +68,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         commands: CommandStore = store
         reads: ReadStore = store
         schemas: SchemaStore = store
+        quality: QualityStore = store
         control: StoreControl = store
         registry: SchemaRegistry = await open_registry(
             settings.ontology_url,
@@ -82,6 +84,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             reads=reads,
             control=control,
             schemas=schemas,
+            quality=quality,
             registry=registry,
             spool=spool,
             clock=clock,

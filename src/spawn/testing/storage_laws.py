@@ -48,13 +48,13 @@ class TestLaws:
     def test_what_is_read_back_equals_what_was_written(
         self, store_url: str, portfolio: list[Project], seed: int
     ) -> None:
-        asyncio.run(_round_trip(f"{store_url}{_suffix(store_url)}", portfolio, seed))
+        asyncio.run(_round_trip(f"{store_url}{suffix(store_url)}", portfolio, seed))
 
 
 _runs = iter(range(10**9))
 
 
-def _suffix(url: str) -> str:
+def suffix(url: str) -> str:
     """Another store for each run, where the URL names a file."""
     return "" if url.endswith("//") else f".{next(_runs)}"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spawn.adapters.duckdb import survey
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.options import StoreOptions
 from spawn.adapters.registry import duckdb_path, open_store
@@ -24,13 +25,14 @@ from spawn.domain.errors import (
     StorageFull,
     Unavailable,
 )
+from spawn.domain.quality import Complete, Tally, Unique
 from spawn.domain.query import Filter, Operator, Query
 from spawn.testing.storage import Desk, ManualClock, a_record, outcomes
 
 
 @pytest.fixture
 def options() -> StoreOptions:
-    return StoreOptions(queue_limit=20, query_timeout_s=0.2)
+    return StoreOptions(queue_limit=20, query_timeout_s=0.2, survey_timeout_s=0.2)
 
 
 @pytest.fixture
@@ -55,6 +57,35 @@ async def test_a_query_past_its_deadline_is_stopped_and_its_reader_goes_on(
         await store._readers.run(lambda cursor: cursor.execute(endless).fetchall())
     for _ in range(4):
         assert len((await store.page(Query())).items) == 1
+
+
+async def test_a_survey_past_its_deadline_is_stopped_and_leaves_no_transaction_behind(
+    store: DuckDbStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.create()
+    endless = (
+        "(select {'external_ref': a.range} r from range(100000000) a, range(100000) b"
+        " where a.range + b.range = 7)"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "_DOCUMENTS", endless)
+        with pytest.raises(DeadlineExceeded):
+            await store.measure([Unique("external_ref")])
+    found = await store.measure([Complete("country_code"), Unique("external_ref")])
+    assert found.tallies == (Tally(1, 1), Tally(0, 0))
+
+
+async def test_a_survey_leaves_the_readers_to_those_who_wait(
+    store: DuckDbStore, desk: Desk
+) -> None:
+    await desk.create()
+    hold = threading.Event()
+    surveying = asyncio.ensure_future(store._surveyors.run(lambda _: hold.wait(5)))
+    assert len((await store.page(Query())).items) == 1
+    await desk.create()
+    assert not surveying.done()
+    hold.set()
+    assert await surveying
 
 
 async def test_a_query_that_waited_too_long_is_not_begun(store: DuckDbStore) -> None:

@@ -76,14 +76,15 @@ class Statement:
         return "(" + " or ".join(f"({case})" for case in cases) + ")"
 
     def _value(self, field: str, value: Value) -> str:
-        return f"{self._parameter(_engine_value(value))}::{sql_type(self._fields[field].type)}"
+        return f"{self._parameter(engine_value(value))}::{sql_type(self._fields[field].type)}"
 
     def _parameter(self, value: Any) -> str:
         self.parameters.append(value)
         return f"${len(self.parameters)}"
 
 
-def _engine_value(value: Value) -> Any:
+def engine_value(value: Value) -> Any:
+    """A value as a parameter that loses nothing on its way into a cast to its column's type."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None)
     if isinstance(value, Decimal):

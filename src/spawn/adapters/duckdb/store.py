@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from spawn.adapters import journal, selection
-from spawn.adapters.duckdb import reading
+from spawn.adapters import counting, journal, selection
+from spawn.adapters.duckdb import reading, survey
 from spawn.adapters.duckdb.bulk import projectable
 from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
@@ -27,6 +27,7 @@ from spawn.adapters.schemas import SchemaBook
 from spawn.domain import documents
 from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
 from spawn.domain.errors import NotFound, SpawnError, StorageDamaged
+from spawn.domain.quality import Measure, Measured
 from spawn.domain.query import Operator, Page, Query
 from spawn.domain.schema.conformance import compile_schema
 from spawn.ports.governance import SchemaRecord
@@ -59,6 +60,7 @@ class DuckDbStore:
             self._ledger = self._open_ledger(mark)
             undone.pop_all()
         self._readers = Readers(self._engine, options.readers, options.query_timeout_s)
+        self._surveyors = Readers(self._engine, 1, options.survey_timeout_s)
         self._writer = Writer(
             self._ledger, queue_limit=options.queue_limit, group_cap=options.group_cap
         )
@@ -289,6 +291,19 @@ class DuckDbStore:
         """The tables of the file; see `ReadStore.tables`."""
         return await self._read(reading.tables)
 
+    async def measure(self, measures: Sequence[Measure]) -> Measured:
+        """Tallies over one snapshot; see `QualityStore.measure`."""
+        counting.check_measures(measures, compile_schema(self._book.ruling).fields)
+        position = self._ledger.cursor()
+        if self._ledger.lag_rows():
+            await self._writer.run(self._ledger.project_all)
+        projects, changed_at, tallies = await self._surveyors.run(
+            lambda c: survey.measure(c, measures)
+        )
+        return Measured(
+            position=position, projects=projects, changed_at=changed_at, tallies=tallies
+        )
+
     # -- schemas ----------------------------------------------------------------------------
 
     async def active(self) -> SchemaRecord | None:
@@ -349,5 +364,6 @@ class DuckDbStore:
     def _close(self) -> None:
         self._writer.close()
         self._readers.close()
+        self._surveyors.close()
         self._ledger.close()
         self._engine.close()

@@ -40,6 +40,20 @@ class PatternRefused(Exception):
 
 
 @lru_cache(maxsize=512)
+def explicit_form(pattern: str) -> str:
+    r"""The same pattern with every character as `[\x{…}-\x{…}]`, for other linear-time engines.
+
+    Engines differ in what `.`, `\s` and the ends mean; ranges of code points mean one thing.
+
+    Raises:
+        PatternRefused: outside the subset, or too long.
+    """
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise PatternRefused(f"longer than {MAX_PATTERN_LENGTH} characters")
+    return _spelled(_Parser(pattern).parse())
+
+
+@lru_cache(maxsize=512)
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """A function that says whether a whole text matches; texts beyond the bound do not.
 
@@ -214,6 +228,17 @@ def _complement(ranges: _Ranges) -> _Ranges:
             gaps.append((start, low - 1))
         start = max(start, high + 1)
     return (*gaps, (start, _TOP)) if start <= _TOP else tuple(gaps)
+
+
+def _spelled(node: _Node) -> str:
+    if node.kind == "chars":
+        ranges = "".join(f"\\x{{{low:x}}}-\\x{{{high:x}}}" for low, high in node.ranges)
+        # The complement of everything is a class without members.
+        return f"[{ranges}]" if ranges else f"[^\\x{{0}}-\\x{{{_TOP:x}}}]"
+    parts = [_spelled(part) for part in node.parts]
+    if node.kind != "repeat":
+        return f"(?:{('|' if node.kind == 'choice' else '').join(parts)})"
+    return f"(?:{parts[0]}){{{node.low},{'' if node.high is None else node.high}}}"
 
 
 class _Automaton:

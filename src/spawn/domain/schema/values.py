@@ -57,6 +57,21 @@ def constrained(read: Reader, column: Column) -> Reader:
     return _checked(read, _constraints(column))
 
 
+def conforms_to(column: Column) -> Callable[[Value], bool]:
+    """Whether a value of the column's type is within its enum, bounds, length and pattern."""
+    checks = _all_checks(column)
+
+    def conforms(value: Value) -> bool:
+        try:
+            for check in checks:
+                check(value, "")
+        except InvalidInput:
+            return False
+        return True
+
+    return conforms
+
+
 def type_reader(type_: ColumnType, *, rounding: Rounding | None = None) -> Reader:
     """The reader of a type alone, without the column's constraints."""
     if type_.name is TypeName.DECIMAL:
