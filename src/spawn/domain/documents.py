@@ -62,7 +62,7 @@ def encode(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
     if isinstance(state, Project):
         fields = render(state, schema)
         for name, value in state.hidden_attributes.items():
-            fields.setdefault(name, _plain(name, value))
+            fields.setdefault(name, plain(name, value))
         return _ENCODER.encode(fields)
     if not isinstance(state, KINDS[kind]):
         raise TypeError(f"a state of kind {kind} is not a {type(state).__name__}")
@@ -123,7 +123,7 @@ def render(project: Project, schema: Schema | None = None) -> dict[str, Any]:
     if schema is not None:
         fields |= _codec(schema).absent
     for name, value in project.attributes.items():
-        fields[name] = _plain(name, value)
+        fields[name] = plain(name, value)
     if project.extensions:
         fields.update(project.extensions)
     return fields
@@ -242,7 +242,8 @@ def number(value: Decimal) -> msgspec.Raw:
     return msgspec.Raw(f"{value:f}".encode())
 
 
-def _plain(name: str, value: Value) -> Any:
+def plain(name: str, value: Value) -> Any:
+    """A governed value as a msgspec JSON encoder writes it: an amount as a string, by its name."""
     if isinstance(value, Decimal):
         return f"{value:f}" if name.endswith(AMOUNT_SUFFIX) else number(value)
     if isinstance(value, datetime):

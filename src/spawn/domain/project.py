@@ -131,9 +131,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             check_line(self.external_ref.source, "/external_ref/source", MAX_KEY, faults)
             check_line(self.external_ref.id, "/external_ref/id", MAX_REF_ID, faults)
         if self.attributes:
-            _check_attributes(self.attributes, faults)
+            check_attributes(self.attributes, faults)
         if self.hidden_attributes:
-            _check_attributes(self.hidden_attributes, faults)
+            check_attributes(self.hidden_attributes, faults)
         if self.extensions:
             check_extensions(self.extensions, faults)
         if faults:
@@ -435,8 +435,8 @@ _INT_LIMIT = 2**63
 _MAX_DIGITS = 38
 
 
-def _check_attributes(attributes: Mapping[str, Value], faults: list[FieldError]) -> None:
-    """What holds for governed values under every schema: storable, finite, bounded."""
+def check_attributes(attributes: Mapping[str, Value], faults: list[FieldError]) -> None:
+    """Append what no schema allows in governed values: unstorable, endless, unbounded ones."""
     if len(attributes) > MAX_ATTRIBUTES:
         faults.append(FieldError("", "too_many", f"at most {MAX_ATTRIBUTES} governed attributes"))
         return

@@ -5,7 +5,8 @@ by its column's own reader, every offence is collected and named, and the result
 `project.propose` and `project.amend`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,10 +21,10 @@ from spawn.domain.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
 from spawn.domain.schema.core import (
     AMOUNT,
     CORE_BY_NAME,
-    CORE_COLUMNS,
     EXTENSION_PREFIX,
     READ_ONLY_COLUMNS,
     SYSTEM_COLUMNS,
+    core_columns,
 )
 from spawn.domain.schema.json_schema import project_json_schema
 from spawn.domain.schema.structure import (
@@ -36,7 +37,7 @@ from spawn.domain.schema.structure import (
     read_spv,
 )
 from spawn.domain.schema.tokens import Token, write_token
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schema.value import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
 from spawn.domain.schema.values import (
     MAX_ROUNDED_DECIMALS,
     Reader,
@@ -59,6 +60,8 @@ _ROUNDED_AMOUNT: Final = ColumnType(
     TypeName.DECIMAL, precision=18 + MAX_ROUNDED_DECIMALS, scale=MAX_ROUNDED_DECIMALS
 )
 _CACHED_SCHEMAS: Final = 64
+
+_DEPRECATED: Final = "is deprecated and may go"
 
 FieldReader = Callable[[Token, str], object]
 
@@ -86,15 +89,21 @@ class _Slot(msgspec.Struct, frozen=True):
     core: bool
     nullable: bool
     read_only: bool = False
+    default: Value | None = None  # what a governed column has that must have a value
 
 
 class _Found:
     """What one reading has found so far."""
 
-    __slots__ = ("core", "errors", "extensions", "governed", "partial")
+    __slots__ = ("core", "errors", "extensions", "governed", "notes", "on", "partial", "retired")
 
-    def __init__(self, *, partial: bool) -> None:
+    def __init__(
+        self, retired: Mapping[str, RetiredColumn], on: date | None, *, partial: bool
+    ) -> None:
+        self.retired = retired
+        self.on = on
         self.partial = partial
+        self.notes: list[FieldError] = []
         self.core: dict[str, object] = {}
         self.governed: dict[str, Any] = {}
         self.extensions: dict[str, msgspec.Raw | None] = {}
@@ -124,22 +133,39 @@ class _Found:
                 target[slot.name] = None
 
     def take_null(self, slot: _Slot) -> None:
-        """A null in a whole body is as good as nothing; in a patch it removes."""
+        """A null in a whole body is as good as nothing; in a patch it removes.
+
+        A governed column that must have a value and declares a default gets that again.
+        """
         if not self.partial:
             return
-        if not slot.nullable:
+        if not slot.nullable and slot.default is None:
             self.errors.append(FieldError(slot.pointer, "not_nullable", "cannot be removed"))
         target = self.core if slot.core else self.governed
-        target[slot.name] = None
+        target[slot.name] = slot.default
 
     def take_other(self, name: str, token: Token) -> None:
-        if not name.startswith(EXTENSION_PREFIX):
+        if name in self.retired:
+            self.take_retired(name, self.retired[name])
+        elif not name.startswith(EXTENSION_PREFIX):
             detail = "is not a field of this schema; fields of your own begin with x_"
             self.errors.append(FieldError(f"/{pointer_token(name)}", "unknown_field", detail))
         elif token is not None:
             self.extensions[name] = msgspec.Raw(write_token(token).encode())
         elif self.partial:
             self.extensions[name] = None
+
+    def take_retired(self, name: str, column: RetiredColumn) -> None:
+        """What went is ignored, with a warning, until its Sunset."""
+        went = f"went with version {column.since} of the schema"
+        if column.sunset is None:
+            self.notes.append(FieldError(f"/{name}", "retired", f"is ignored: it {went}"))
+        elif self.on is None or self.on < column.sunset:
+            detail = f"is ignored: it {went}, and will be refused from {column.sunset}"
+            self.notes.append(FieldError(f"/{name}", "retired", detail))
+        else:
+            detail = f"{went}; its Sunset was {column.sunset}"
+            self.errors.append(FieldError(f"/{name}", "unknown_field", detail))
 
     def round_amount(self, rounding: Rounding) -> None:
         """Round the amount once, to the scale of the currency that stands beside it."""
@@ -163,11 +189,11 @@ class Conformance:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        described = {c.name: c for c in schema.columns if c.name in CORE_BY_NAME}
-        self._core = tuple(described.get(column.name, column) for column in CORE_COLUMNS)
+        self._core = core_columns(schema)
         columns = (*SYSTEM_COLUMNS, *self._core, *schema.governed)
         self.fields: Mapping[str, Column] = MappingProxyType({c.name: c for c in columns})
         self._aliases = _aliases(columns)
+        self._retired = _retired(schema, {*self.fields, *self._aliases})
         self._slots: dict[Rounding | None, dict[str, _Slot]] = {}
         self._deprecated = frozenset(c.name for c in columns if c.deprecated)
         self._lookups: dict[str, Reader] = {}
@@ -181,8 +207,12 @@ class Conformance:
         *,
         partial: bool = False,
         rounding: Rounding | None = None,
+        on: date | None = None,
     ) -> Attributes:
-        """The typed attributes of a body, whole or (`partial`) a merge patch.
+        """The typed attributes of a body, whole or (`partial`) a merge patch, on a day.
+
+        What a retired column is given is ignored with a warning, and refused from its Sunset on;
+        without a day no Sunset counts.
 
         With `rounding` named, decimals may carry up to 30 decimals and are rounded once: amounts to
         the scale of the body's currency (USD if it names none), others to their column's.
@@ -191,7 +221,7 @@ class Conformance:
             InvalidInput: naming each offending field, at most 100.
         """
         slots = self._exact if rounding is None else self._slots_for(rounding)
-        found = _Found(partial=partial)
+        found = _Found(self._retired, on, partial=partial)
         found.take_all(tokens, slots)
         if not partial:
             self._complete(found)
@@ -202,7 +232,9 @@ class Conformance:
             found.round_amount(rounding)
         if found.errors:
             raise InvalidInput(found.errors[:MAX_ERRORS])
-        notes = self._notes(tokens) if self._deprecated else ()
+        if self._deprecated:
+            found.notes.extend(self._notes(tokens))
+        notes = tuple(found.notes)
         return Attributes(found.core, found.governed, found.extensions, notes)
 
     def read_value(self, name: str, text: str) -> Value:
@@ -252,10 +284,13 @@ class Conformance:
                 found.governed[column.name] = column.default
         found.errors.extend(FieldError(f"/{name}", "missing", "is required") for name in missing)
 
-    def _notes(self, tokens: Mapping[str, Token]) -> tuple[FieldError, ...]:
-        given = [name for name in tokens if self.alias(name) in self._deprecated]
-        detail = "is deprecated and may go"
-        return tuple(FieldError(f"/{name}", "deprecated", detail) for name in given)
+    def _notes(self, tokens: Mapping[str, Token]) -> Iterator[FieldError]:
+        for name in tokens:
+            column = self.alias(name)
+            if column in self._deprecated:
+                sunset = self.fields[column].sunset
+                detail = f"is deprecated and may go from {sunset}" if sunset else _DEPRECATED
+                yield FieldError(f"/{name}", "deprecated", detail)
 
     def _slots_for(self, rounding: Rounding | None) -> dict[str, _Slot]:
         found = self._slots.get(rounding)
@@ -282,17 +317,19 @@ class Conformance:
         return slots
 
 
-_compiled: dict[tuple[str, int, str], Conformance] = {}
+_Key = tuple[str, int, str, tuple[tuple[str, int], ...]]
+_compiled: dict[_Key, Conformance] = {}
 
 
 def compile_schema(schema: Schema) -> Conformance:
-    """The schema, compiled; the same fingerprint gives the same object.
+    """The schema, compiled; the same fingerprint and history give the same object.
 
     A schema without a fingerprint (built by hand) is compiled anew each time.
     """
     if not schema.fingerprint:
         return Conformance(schema)
-    key = (schema.id, schema.version, schema.fingerprint)
+    gone = tuple((column.name, column.since) for column in schema.retired)
+    key = (schema.id, schema.version, schema.fingerprint, gone)
     found = _compiled.get(key)
     if found is None:
         while len(_compiled) >= _CACHED_SCHEMAS:
@@ -306,6 +343,12 @@ def _aliases(columns: tuple[Column, ...]) -> Mapping[str, str]:
     return MappingProxyType({PERCENT_ALIAS: "expected_irr", **aliases})
 
 
+def _retired(schema: Schema, taken: set[str]) -> Mapping[str, RetiredColumn]:
+    """Retired columns by every name that requests used for them and that no column has now."""
+    names = {n: c for c in schema.retired for n in (c.name, *c.column.aliases) if n not in taken}
+    return MappingProxyType(names)
+
+
 def _slot(column: Column, read: FieldReader, *, core: bool) -> _Slot:
     return _Slot(
         column.name,
@@ -313,6 +356,7 @@ def _slot(column: Column, read: FieldReader, *, core: bool) -> _Slot:
         read,
         core=core,
         nullable=not column.required,
+        default=column.default if column.required and not core else None,
     )
 
 

@@ -14,7 +14,7 @@ from spawn.domain.project import (
     MAX_REASON,
     MAX_SECTOR,
 )
-from spawn.domain.schema.value import Column, ColumnType, TypeName
+from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
 
 AMOUNT = ColumnType(TypeName.DECIMAL, precision=22, scale=4)
 """Any amount: 18 digits before the point and, by currency, at most 4 after it."""
@@ -108,6 +108,13 @@ CORE_COLUMNS: tuple[Column, ...] = (
 """Every core column in document order, as it is when a schema adds nothing."""
 
 CORE_BY_NAME: dict[str, Column] = {column.name: column for column in CORE_COLUMNS}
+
+
+def core_columns(schema: Schema) -> tuple[Column, ...]:
+    """The core columns as a schema describes them, in document order."""
+    described = {column.name: column for column in schema.columns if column.name in CORE_BY_NAME}
+    return tuple(described.get(column.name, column) for column in CORE_COLUMNS)
+
 
 READ_ONLY_COLUMNS: frozenset[str] = frozenset(
     {"status_reason", "status_effective_on", "suspended_from"}

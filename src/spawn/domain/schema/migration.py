@@ -4,10 +4,17 @@ The steps are what a store does to its tables; `revision.upgrade` does the same 
 Both follow from the same plan, so that a row read and a document read agree.
 """
 
+from collections.abc import Iterator
+from datetime import date
+
 import msgspec
 
+from spawn.domain.schema.comparison import compare
 from spawn.domain.schema.compatibility import Proof
-from spawn.domain.schema.value import Column, ColumnType, Value
+from spawn.domain.schema.core import EXTENSION_PREFIX
+from spawn.domain.schema.succession import Succession, succession
+from spawn.domain.schema.value import Column, ColumnType, Schema, Value
+from spawn.domain.schema.widening import widens
 
 
 class AddColumn(msgspec.Struct, frozen=True, kw_only=True, tag="add_column"):
@@ -64,3 +71,37 @@ class MigrationPlan(msgspec.Struct, frozen=True, kw_only=True):
     new_version: int
     steps: tuple[Step, ...]
     proofs: tuple[Proof, ...]
+
+
+def plan_migration(old: Schema, new: Schema) -> MigrationPlan:
+    """The steps from one version to the next: rename, widen, add, fill, hide, each in column order.
+
+    A change that no step can make (another type, say) is not in the plan: `compare` refuses it.
+    """
+    pairs = succession(old, new)
+    return MigrationPlan(
+        schema_id=new.id,
+        old_version=old.version,
+        new_version=new.version,
+        steps=tuple(_steps(pairs)),
+        # What has to be proven depends on no day.
+        proofs=compare(old, new, on=date.max).proofs,
+    )
+
+
+def _steps(pairs: Succession) -> Iterator[Step]:
+    lasting = (*pairs.kept, *pairs.renamed)
+    for before, after in pairs.renamed:
+        yield RenameColumn(before=before.name, after=after.name)
+    for before, after in lasting:
+        if before.type != after.type and widens(before, after):
+            yield ChangeType(name=after.name, before=before.type, after=after.type)
+    for column in pairs.added:
+        returning = pairs.returning.get(column.name)
+        stored = EXTENSION_PREFIX + column.name if returning is None else returning.name
+        yield AddColumn(column=column, default=column.default, promotes=stored)
+    for before, after in lasting:
+        if after.required and not before.required and after.default is not None:
+            yield FillNulls(name=after.name, default=after.default)
+    for column in (*pairs.removed, *(before for before, _ in pairs.merged)):
+        yield HideColumn(column=column)
