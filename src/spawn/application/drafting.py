@@ -25,6 +25,7 @@ from spawn.domain.rows import Draft, RowReader
 from spawn.domain.schema.conformance import compile_schema
 from spawn.domain.schema.tokens import Token, read_object
 from spawn.domain.schema.value import Schema
+from spawn.domain.straight import StraightThrough
 
 ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
 """What a quarantined row is served in: posted back as it is, with its fields corrected."""
@@ -50,7 +51,6 @@ class Outcome(msgspec.Struct, frozen=True):
 
     key: str | None
     made: Made | None = None
-    tokens: Mapping[str, Token] | None = None
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Reason, ...] = ()
 
@@ -58,7 +58,6 @@ class Outcome(msgspec.Struct, frozen=True):
 _Packed = tuple[
     str | None,
     tuple[str, bytes, tuple[str, ...], str | None, str | None] | None,
-    Mapping[str, Token] | None,
     tuple[Reason, ...],
     tuple[Reason, ...],
 ]
@@ -134,6 +133,8 @@ class DraftingHere:
     def __init__(self, reader: RowReader, shape: Shape) -> None:
         self._reader = reader
         self._sources = Sources(shape)
+        plain = shape.file_format is FileFormat.NDJSON and shape.mapping is None
+        self._straight = StraightThrough(reader.conformance) if plain else None
         self._batch: Batch = ((), ())
 
     def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
@@ -151,16 +152,26 @@ class DraftingHere:
 
     def packed(self, records: Sequence[Record], ids: Sequence[str]) -> list[_Packed]:
         """The same as plain tuples, which go through a pipe quickly."""
-        read, source_of = self._reader.read, self._sources.of
-        schema = self._reader.conformance.schema
-        found: list[_Packed] = []
-        for record, project_id in zip(records, ids, strict=True):
-            source = source_of(record)
-            if isinstance(source, Reason):
-                found.append((None, None, None, (source,), ()))
-            else:
-                found.append(_packed(read(source, project_id), schema))
-        return found
+        if self._straight is None:
+            return [self._closely(r, i) for r, i in zip(records, ids, strict=True)]
+        read = self._straight.read
+        return [
+            self._closely(record, project_id)
+            if record.fault or (found := read(record.raw, project_id)) is None
+            else (
+                found.key,
+                (project_id, found.document, found.changed, found.reason, found.reference),
+                (),
+                (),
+            )
+            for record, project_id in zip(records, ids, strict=True)
+        ]
+
+    def _closely(self, record: Record, project_id: str) -> _Packed:
+        source = self._sources.of(record)
+        if isinstance(source, Reason):
+            return None, None, (source,), ()
+        return _packed(self._reader.read(source, project_id), self._reader.conformance.schema)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -234,7 +245,7 @@ def _close_quietly(pipe: object) -> None:
 
 
 def _packed(draft: Draft, schema: Schema) -> _Packed:
-    """A draft with its project as a document, and its tokens only if they may be needed."""
+    """A draft with its project as a document."""
     project, made = draft.project, None
     if project is not None:
         reference = project.external_ref
@@ -245,14 +256,13 @@ def _packed(draft: Draft, schema: Schema) -> _Packed:
             project.status_reason,
             None if reference is None else reference_id(reference),
         )
-    tokens = None if draft.key is None else draft.tokens
-    return draft.key, made, tokens, draft.reasons, draft.warnings
+    return draft.key, made, draft.reasons, draft.warnings
 
 
 def _outcomes(packed: list[_Packed]) -> list[Outcome]:
     return [
-        Outcome(key, None if made is None else Made(*made), tokens, reasons, warnings)
-        for key, made, tokens, reasons, warnings in packed
+        Outcome(key, None if made is None else Made(*made), reasons, warnings)
+        for key, made, reasons, warnings in packed
     ]
 
 

@@ -26,6 +26,7 @@ from spawn.domain.imports import FileFormat, Import, KeySet, Note, Reason
 from spawn.domain.mapping import Duplicates, ImportMapping, OnExisting
 from spawn.domain.project import Project, Reservation, amend, changed_fields
 from spawn.domain.rows import RowReader
+from spawn.domain.schema.conformance import Attributes
 from spawn.ports.runtime import Ids
 
 CHUNK_ROWS = 1_000
@@ -44,10 +45,11 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Rows to commit together; `end` is the byte offset after them."""
+    """Rows to commit together; `end` is the byte offset after them, `sources` reads them again."""
 
     rows: list[Row]
     end: int
+    sources: Sources
 
 
 class Decided(msgspec.Struct):
@@ -72,6 +74,19 @@ class Existing(msgspec.Struct, frozen=True):
 NOTHING = Existing({}, {})
 
 
+class Basis(msgspec.Struct, frozen=True):
+    """What a chunk is decided on: how its rows are read, and what the store holds."""
+
+    sources: Sources
+    reader: RowReader
+    existing: Existing
+
+    def said(self, record: Record) -> Attributes:
+        """What the row says, read once more: only a row that meets its project is asked."""
+        source = self.sources.of(record)
+        return self.reader.amendment({} if isinstance(source, Reason) else source)
+
+
 class ChunkSource:
     """Rows of one file in chunks; to be used by one thread at a time, off the event loop."""
 
@@ -83,11 +98,12 @@ class ChunkSource:
         self._decode = decoder(mapping.encoding if mapping else ("utf-8",))
         self._file = path.open("rb")
         self._records = self._open_records()
+        self.columns: tuple[str, ...] = ()
         self._seen = KeySet()
         self._repeated: KeySet | None = None
         self._drafting: tuple[RowReader, Drafting] | None = None
+        self._sources = Sources(self._shape())
         self._begun: list[Record] | None = None
-        self.columns: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Let go of the file and of the process; idempotent."""
@@ -103,6 +119,7 @@ class ChunkSource:
         """
         if self._order.format is FileFormat.CSV:
             self.columns = self._read_header(reader)
+            self._sources = Sources(self._shape())
         if self._mapping and self._mapping.duplicates is Duplicates.QUARANTINE:
             self._repeated = self._find_repeated(reader)
         end = 0
@@ -121,7 +138,7 @@ class ChunkSource:
         # The next batch is worked on while this one is unpacked, decided on and committed.
         self._begun = self._begin(drafting)
         rows = [Row(r, self._claimed(d)) for r, d in zip(records, unpack(), strict=True)]
-        return Chunk(rows, records[-1].end)
+        return Chunk(rows, records[-1].end, self._sources)
 
     def _begin(self, drafting: Drafting) -> list[Record]:
         """Read the next records and have drafts made of them."""
@@ -181,7 +198,7 @@ class ChunkSource:
 
     def _find_repeated(self, reader: RowReader) -> KeySet:
         once, repeated = KeySet(), KeySet()
-        source_of = Sources(self._shape()).of
+        source_of = self._sources.of
         for record in self._records:
             source = source_of(record)
             key = None if isinstance(source, Reason) else reader.key(source)
@@ -228,25 +245,19 @@ class Decider:
     def decide(self, chunk: Chunk, reader: RowReader, existing: Existing) -> Decided:
         """The writes, counts and notes that a chunk comes to."""
         decided = Decided()
+        basis = Basis(chunk.sources, reader, existing)
         for row in chunk.rows:
             draft = row.draft
             if draft.made is None:
                 self._set_aside(decided, row, draft.reasons)
                 continue
             before = decided.accepted + decided.unchanged
-            self._take_in(decided, row, draft.made, reader, existing)
+            self._take_in(decided, row, draft.made, basis)
             if draft.warnings and decided.accepted + decided.unchanged > before:
                 self._warn(decided, row)
         return decided
 
-    def _take_in(
-        self,
-        decided: Decided,
-        row: Row,
-        made: Made,
-        reader: RowReader,
-        existing: Existing,
-    ) -> None:
+    def _take_in(self, decided: Decided, row: Row, made: Made, basis: Basis) -> None:
         key = made.reference
         if key is None:
             decided.keyless = True
@@ -255,26 +266,26 @@ class Decider:
             else:
                 _create(decided, made)
             return
-        held = existing.reservations.get(key)
+        held = basis.existing.reservations.get(key)
         if held is None or held.state.project_id is None:
             _create(decided, made)
             version = held.version if held else 0
             reserved = Reservation(project_id=made.project_id)
             decided.writes.append(Write("external_ref", key, version, reserved))
         else:
-            self._meet(decided, row, existing.projects[held.state.project_id], reader)
+            self._meet(decided, row, basis.existing.projects[held.state.project_id], basis)
 
-    def _meet(self, decided: Decided, row: Row, held: Stored[Project], reader: RowReader) -> None:
+    def _meet(self, decided: Decided, row: Row, held: Stored[Project], basis: Basis) -> None:
         """A row whose key belongs to a project already."""
         if self._policy is OnExisting.QUARANTINE:
             detail = f"project {held.id} has this key"
             self._set_aside(decided, row, (Reason(self._key_field, "already_exists", detail),))
             return
         try:
-            said = reader.amendment(row.draft.tokens or {})
+            said = basis.said(row.record)
             after = amend(held.state, said.core, said.governed, said.extensions)
         except InvalidInput as refused:
-            reasons = tuple(reader.reason(error) for error in refused.errors)
+            reasons = tuple(basis.reader.reason(error) for error in refused.errors)
             self._set_aside(decided, row, reasons)
             return
         changed = changed_fields(held.state, after)

@@ -54,12 +54,11 @@ class Draft(msgspec.Struct, frozen=True):
     """What a row made: a project or the reasons why not, and warnings in either case.
 
     `key` identifies the row among those of its file, whether or not it is valid; None: it has no
-    key. `tokens` are what the row says by attribute, for comparing with a project that has the key.
+    key.
     """
 
     key: str | None
     project: Project | None = None
-    tokens: Mapping[str, Token] | None = None
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Reason, ...] = ()
 
@@ -96,7 +95,7 @@ class RowReader:
         """The row's identity in its file, read without looking at anything else of it."""
         mapping = self._mapping
         if mapping is None or mapping.key is None:
-            return _reference(source.get("external_ref"))
+            return reference_key(source.get("external_ref"))
         token = source.get(mapping.key.column)
         if not isinstance(token, str) or token.strip() in mapping.null:
             return None
@@ -108,18 +107,16 @@ class RowReader:
             return self._propose(source, project_id, self.key(source), [], [])
         reasons: list[Reason] = []
         warnings: list[Reason] = []
-        tokens = self._convert(source, reasons)
-        key = self.key(source)
-        if self._mapping.key is not None:
-            self._refer(key, tokens, reasons)
+        key, tokens = self._tokens(source, reasons)
         for check in self._mapping.checks:
             failed = _examine(check, source, self._mapping.null)
             if failed is not None:
                 (warnings if check.on_failure is OnFailure.WARN else reasons).append(failed)
         return self._propose(tokens, project_id, key, reasons, warnings)
 
-    def amendment(self, tokens: Mapping[str, Token]) -> Attributes:
+    def amendment(self, source: Mapping[str, Token]) -> Attributes:
         """What a valid row says, and nothing it does not say: defaults are for new projects."""
+        tokens = source if self._mapping is None else self._tokens(source, [])[1]
         return self.conformance.read(tokens, partial=True)
 
     def reason(self, error: FieldError) -> Reason:
@@ -129,6 +126,16 @@ class RowReader:
         if field is None:
             field = head + slash + tail
         return Reason(field, error.code, error.detail)
+
+    def _tokens(
+        self, source: Mapping[str, Token], reasons: list[Reason]
+    ) -> tuple[str | None, dict[str, Token]]:
+        """The row's key and the attributes' tokens, through the mapping."""
+        tokens = self._convert(source, reasons)
+        key = self.key(source)
+        if self._mapping is not None and self._mapping.key is not None:
+            self._refer(key, tokens, reasons)
+        return key, tokens
 
     def _convert(self, source: Mapping[str, Token], reasons: list[Reason]) -> dict[str, Token]:
         """The attributes' tokens; one that cannot be converted is left out, with its reason."""
@@ -189,7 +196,7 @@ class RowReader:
             warnings = [*warnings, *(self.reason(error) for error in attributes.warnings)]
         if reasons:
             return Draft(key, reasons=tuple(reasons), warnings=tuple(warnings))
-        return Draft(key, project, tokens, (), tuple(warnings))
+        return Draft(key, project, (), tuple(warnings))
 
 
 class _Refused(Exception):
@@ -242,7 +249,8 @@ def _text(token: Token) -> str | None:
     raise _Refused("wrong_type", "a single value is expected here")
 
 
-def _reference(token: Token) -> str | None:
+def reference_key(token: Token) -> str | None:
+    """The row's key, if it says its external reference itself."""
     if isinstance(token, dict):
         source, ident = token.get("source"), token.get("id")
         if isinstance(source, str) and isinstance(ident, str):

@@ -185,7 +185,11 @@ class _Found:
 
 
 class Conformance:
-    """A schema, compiled. Immutable to its users and safe to share."""
+    """A schema, compiled. Immutable to its users and safe to share.
+
+    `required` names what a whole body must have, `defaults` the values of governed columns that it
+    may leave out.
+    """
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -200,6 +204,8 @@ class Conformance:
         self._exact = self._slots_for(None)
         self._required = tuple(c.name for c in self._core if c.required)
         self._absent = tuple(c for c in schema.governed if c.required or c.default is not None)
+        self.required = (*self._required, *(c.name for c in self._absent if c.default is None))
+        self.defaults = {c.name: c.default for c in self._absent if c.default is not None}
 
     def read(
         self,
@@ -265,6 +271,14 @@ class Conformance:
     def alias(self, name: str) -> str | None:
         """The canonical name of a column or of one of its aliases; None if it is neither."""
         return name if name in self.fields else self._aliases.get(name)
+
+    def plain_fields(self) -> Mapping[str, FieldReader]:
+        """How the token of each field is read that a body may set without a remark, by its name."""
+        return {
+            name: slot.read
+            for name, slot in self._exact.items()
+            if name == slot.name and not slot.read_only and name not in self._deprecated
+        }
 
     def json_schema(self, *, for_input: bool) -> dict[str, Any]:
         """JSON Schema 2020-12 of a project under this schema, as served or as accepted."""
