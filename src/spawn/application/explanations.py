@@ -69,12 +69,12 @@ def explain_sizing(case: SizingCase, result: Sizing) -> Explained:
         "debt": _debt_explained(case, result, {"cfads": cfads, "period_rates": rates}),
         "min_dscr": Explanation(
             result.min_dscr,
-            "min over t of CFADS_t / (interest_t + principal_t)",
+            "min over t of CFADS_t / (interest_t + principal_t), the balloon apart",
             {"cfads": cfads, "debt_service": service},
         ),
         "avg_dscr": Explanation(
             result.avg_dscr,
-            "mean over t of CFADS_t / (interest_t + principal_t)",
+            "mean over t of CFADS_t / (interest_t + principal_t), the balloon apart",
             {"cfads": cfads, "debt_service": service},
         ),
         "llcr": Explanation(

@@ -35,7 +35,8 @@ def assert_consistent(sizing: Sizing) -> None:
     balance = sizing.debt
     for row in sizing.rows:
         assert row.opening_balance == pytest.approx(balance, abs=1e-9 * scale)
-        assert row.debt_service == pytest.approx(row.interest + row.principal, abs=1e-12 * scale)
+        regular = row.interest + row.principal - row.balloon
+        assert row.debt_service == pytest.approx(regular, abs=1e-12 * scale)
         balance -= row.principal
     assert sum(row.principal for row in sizing.rows) == pytest.approx(sizing.debt, rel=1e-10)
     assert sizing.rows[-1].closing_balance == 0.0
@@ -90,9 +91,12 @@ def test_a_balloon_is_repaid_last_and_adds_its_present_value() -> None:
     plain, with_balloon = size_debt(case()), size_debt(case(balloon=30.0))
     assert with_balloon.debt == pytest.approx(plain.debt + 30.0 / 1.06**18, rel=1e-12)
     assert_consistent(with_balloon)
-    last = with_balloon.rows[-1]
-    assert last.debt_service - 30.0 == pytest.approx(plain.rows[-1].debt_service, rel=1e-10)
-    assert any("below its target" in warning for warning in with_balloon.warnings)
+    assert [row.balloon for row in with_balloon.rows] == [0.0] * 17 + [30.0]
+    assert with_balloon.rows[-1].principal > 30.0
+    for row, without in zip(with_balloon.rows, plain.rows, strict=True):
+        assert row.debt_service == pytest.approx(without.debt_service, rel=1e-10)
+    assert with_balloon.min_dscr == pytest.approx(1.3, rel=1e-12)
+    assert with_balloon.warnings == ()
 
 
 def test_grace_pays_interest_only_and_sculpts_after_it() -> None:

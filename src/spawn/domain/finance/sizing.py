@@ -31,7 +31,11 @@ _YEAR_MONTHS = 12
 
 
 class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One period of the debt. `llcr` and `plcr` stand at its beginning, the DSRA at its end."""
+    """One period of the debt. `llcr` and `plcr` stand at its beginning, the DSRA at its end.
+
+    `principal` includes the `balloon`, which falls due in the last period and is refinanced;
+    `debt_service` is interest and principal without it, and what the DSCR divides by.
+    """
 
     period: int
     date: date | None
@@ -41,6 +45,7 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
     opening_balance: float
     interest: float
     principal: float
+    balloon: float
     debt_service: float
     closing_balance: float
     dscr: float | None
@@ -153,19 +158,13 @@ def _principal(frame: Frame, debt: float) -> list[float]:
     return [0.0] * grace + [before - after for before, after in pairwise(balances)]
 
 
-def _service(frame: Frame, debt: float) -> list[float]:
+def _service(frame: Frame, debt: float, principal: list[float]) -> list[float]:
     """Regular debt service, the balloon apart, which refinancing pays and no reserve covers."""
-    principal = _principal(frame, debt)
-    service = _with_interest(frame, debt, principal)
-    service[-1] -= frame.case.balloon
-    return service
-
-
-def _with_interest(frame: Frame, debt: float, principal: list[float]) -> list[float]:
     service, balance = [], debt
     for rate, paid in zip(frame.rates, principal, strict=True):
         service.append(balance * rate + paid)
         balance -= paid
+    service[-1] -= frame.case.balloon
     return service
 
 
@@ -220,8 +219,8 @@ def _at_share(frame: Frame, uses: Uses, share: float, capacity: float | None) ->
         return share * (fixed + fee * uses.capex)
     # The reserve is a line in the debt: two points on it give intercept and slope.
     scale = share * fixed
-    at_scale = _reserve(frame, _service(frame, scale), 0)
-    at_double = _reserve(frame, _service(frame, 2.0 * scale), 0)
+    at_scale = _reserve(frame, _service(frame, scale, _principal(frame, scale)), 0)
+    at_double = _reserve(frame, _service(frame, 2.0 * scale, _principal(frame, 2.0 * scale)), 0)
     slope = (at_double - at_scale) / scale
     intercept = at_scale - slope * scale
     if frame.case.cap_basis == "pre_estimate":
@@ -260,8 +259,7 @@ def _result(
     warnings: tuple[str, ...],
 ) -> Sizing:
     case = frame.case
-    service = _with_interest(frame, debt, principal)
-    regular = [*service[:-1], service[-1] - case.balloon]
+    regular = _service(frame, debt, principal)
     reserve = [_reserve(frame, regular, k) for k in range(frame.tenor)] + [0.0]
     rows = _rows(frame, debt, principal, reserve)
     refuse_overflow(
@@ -297,7 +295,7 @@ def _result(
         conventions=_conventions(frame),
         warnings=warnings + _cover_warnings(frame, rows),
     )
-    return sizing if total is None else _with_equity(frame, sizing, service)
+    return sizing if total is None else _with_equity(frame, sizing)
 
 
 def _rows(
@@ -308,7 +306,8 @@ def _rows(
         balances.append(balances[-1] - paid)
     balances[-1] = 0.0
     interest = [b * rate for b, rate in zip(balances, frame.rates, strict=False)]
-    service = [i + p for i, p in zip(interest, principal, strict=True)]
+    balloons = [0.0] * (frame.tenor - 1) + [frame.case.balloon]
+    service = [i + p - b for i, p, b in zip(interest, principal, balloons, strict=True)]
     ratios = dscr(frame.cfads, service, debt)
     loan = life_cover(frame.cfads, frame.rates, balances[:-1])
     project = life_cover(frame.project, frame.rates, balances[:-1])
@@ -323,6 +322,7 @@ def _rows(
             opening_balance=balances[t],
             interest=interest[t],
             principal=principal[t],
+            balloon=balloons[t],
             debt_service=service[t],
             closing_balance=balances[t + 1],
             dscr=ratios[t],
@@ -362,9 +362,13 @@ def _total_uses(uses: Uses, fee: float, reserve: float) -> float:
     )
 
 
-def _with_equity(frame: Frame, sizing: Sizing, service: list[float]) -> Sizing:
-    """Add what equity pays and receives: project cash less debt service, plus reserve moves."""
+def _with_equity(frame: Frame, sizing: Sizing) -> Sizing:
+    """Add what equity pays and receives: project cash less debt service, plus reserve moves.
+
+    Sponsors pay the balloon too, out of a refinancing that is not part of this case.
+    """
     life, reserve = len(frame.project), sizing.dsra_balance
+    service = [row.interest + row.principal for row in sizing.rows]
     flows = [-(sizing.equity or 0.0)]
     for t in range(life):
         tau = frame.accruals[t] if t < frame.tenor else 0.0
@@ -398,7 +402,7 @@ def _conventions(frame: Frame) -> dict[str, str]:
         "timing": "flows at period end; date 0 is the start of the first period",
         "day_count": frame.rule,
         "interest": "annual rate x accrual fraction x opening balance",
-        "dscr": "CFADS / (interest + principal), balloon included in the last period",
+        "dscr": "CFADS / (interest + principal), the balloon apart",
         "llcr": "PV of CFADS over the tenor at the loan rates / opening balance",
         "plcr": "PV of project cash flow at the loan rates / opening balance",
         "wal": "sum(t * principal) / sum(principal), years",
@@ -408,7 +412,7 @@ def _conventions(frame: Frame) -> dict[str, str]:
 
 
 def _cover_warnings(frame: Frame, rows: tuple[SizingRow, ...]) -> tuple[str, ...]:
-    """Say where the schedule misses its own target or its cash: the grace, or the balloon."""
+    """Say where the schedule misses its own target or its cash, as in the grace."""
     found: list[str] = []
     if frame.case.repayment == "sculpted":
         short = [
