@@ -7,6 +7,7 @@ list every root; they never pick one silently. The mathematics is in `roots`.
 import math
 from collections.abc import Sequence
 from datetime import date
+from operator import lt
 from typing import Literal
 
 import msgspec
@@ -154,9 +155,11 @@ def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
         "annualisation": "effective a year",
     }
     days = list(map(date.toordinal, dates))
-    if max(days) == min(days):
+    if not all(map(lt, days, days[1:])):
+        days, amounts = _netted(days, amounts)
+    if len(days) == 1:
         return RateOutcome(status="undefined", reason="single_date", conventions=conventions)
-    times, net = _in_order(days, amounts)
+    times, net = _from_first(days, amounts)
     return _outcome(times, net, 1, conventions)
 
 
@@ -227,25 +230,27 @@ def _check_amounts(check: Checker, amounts: Sequence[float], pointer: str = "/ca
         check.each(pointer, amounts, -MAX_AMOUNT, MAX_AMOUNT)
 
 
-def _in_order(days: list[int], amounts: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Years from the first date and net amounts, in order of time, zero amounts left out."""
-    ordered = sorted(days)
-    if ordered != days or len(set(days)) < len(days):
-        by_day: dict[int, list[float]] = {}
-        for day, amount in zip(days, amounts, strict=True):
-            by_day.setdefault(day, []).append(amount)
-        ordered = sorted(by_day)
-        amounts = [math.fsum(by_day[day]) for day in ordered]
-    first = ordered[0]
-    if not all(amounts):  # an amount of zero says nothing about a rate
-        ordered = [day for day, amount in zip(ordered, amounts, strict=True) if amount]
+def _netted(days: list[int], amounts: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Days in order, each once, with the sum of its amounts."""
+    by_day: dict[int, list[float]] = {}
+    for day, amount in zip(days, amounts, strict=True):
+        by_day.setdefault(day, []).append(amount)
+    ordered = sorted(by_day)
+    return ordered, [math.fsum(by_day[day]) for day in ordered]
+
+
+def _from_first(days: list[int], amounts: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Years from the first day and the amounts, zeros left out: they say nothing about a rate."""
+    first = days[0]
+    if not all(amounts):
+        days = [day for day, amount in zip(days, amounts, strict=True) if amount]
         amounts = [amount for amount in amounts if amount]
-    return [(day - first) / _YEAR_DAYS for day in ordered], list(amounts)
+    return [(day - first) / _YEAR_DAYS for day in days], list(amounts)
 
 
 def _of_one_scale(times: list[float], amounts: list[float]) -> tuple[list[float], list[float]]:
     """Drop amounts that are nothing beside the largest, and lift a series of nothing but dust."""
-    largest, smallest = max(map(abs, amounts)), min(map(abs, amounts))
+    largest, smallest = max(max(amounts), -min(amounts)), min(map(abs, amounts))
     if smallest > largest * _DUST and largest > _DUST:
         return times, amounts
     kept = [t for t, amount in enumerate(amounts) if abs(amount) > largest * _DUST]

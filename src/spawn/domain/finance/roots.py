@@ -14,6 +14,7 @@ which is nearly a straight line in x. For the others `isolation` separates every
 """
 
 import math
+from itertools import repeat
 from operator import is_not, mul
 from typing import NamedTuple
 
@@ -68,20 +69,20 @@ def _one_change(times: list[float], amounts: list[float], split: int) -> float |
     at the distance between their mean times, and is so nearly a line that Halley's iteration
     needs two or three steps. It ends when the cube of a step could not be seen.
     """
-    early, late = amounts[:split], amounts[split:]
-    early_times, late_times = times[:split], times[split:]
-    limit = _SAFE_EXPONENT / times[-1]
-    early_now, late_now = early, late
-    x = 0.0
+    limit = _SAFE_EXPONENT / max(times[-1], 1.0)
+    weights, x = amounts, 0.0
     for _ in range(_MAX_STEPS):
-        early_sum, early_mean, early_spread = _moments(early_now, early_times)
-        late_sum, late_mean, late_spread = _moments(late_now, late_times)
-        ratio = -late_sum / early_sum
-        if not _TINY < ratio < 1.0 / _TINY:
+        firsts = list(map(mul, weights, times))
+        seconds = list(map(mul, firsts, times))
+        early, late = sum(weights[:split]), sum(weights[split:])
+        if not (early and _TINY < -late / early < 1.0 / _TINY):
             return None
-        distance, level = late_mean - early_mean, math.log(ratio)
+        early_mean, late_mean = sum(firsts[:split]) / early, sum(firsts[split:]) / late
+        distance, level = late_mean - early_mean, math.log(-late / early)
         if not distance > 0.0:
             return None
+        early_spread = sum(seconds[:split]) / early - early_mean * early_mean
+        late_spread = sum(seconds[split:]) / late - late_mean * late_mean
         bend = 1.0 - 0.5 * level * (late_spread - early_spread) / (distance * distance)
         # Far from the root Halley may overshoot or turn back: there a plain Newton step is safe.
         step = level / distance / (bend if _LEAST_BEND < bend < _MOST_BEND else 1.0)
@@ -90,15 +91,5 @@ def _one_change(times: list[float], amounts: list[float], split: int) -> float |
             return None
         if abs(step) * times[-1] <= _LAST_STEP:
             return x
-        shrink = (-x).__mul__
-        early_now = list(map(mul, early, map(math.exp, map(shrink, early_times))))
-        late_now = list(map(mul, late, map(math.exp, map(shrink, late_times))))
+        weights = list(map(mul, amounts, map(pow, repeat(math.exp(-x)), times)))
     return None
-
-
-def _moments(weights: list[float], times: list[float]) -> tuple[float, float, float]:
-    """Sum, mean time and variance of time of weights of one sign."""
-    total = sum(weights)
-    firsts = list(map(mul, weights, times))
-    mean = sum(firsts) / total
-    return total, mean, sum(map(mul, firsts, times)) / total - mean * mean
