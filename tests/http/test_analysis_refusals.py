@@ -276,5 +276,20 @@ def test_cases_have_a_stated_bound(desk: httpx.Client) -> None:
     assert offences(too_many) == {"/cases": "too_many"}
     assert offences(post(desk, "debt-sizing", {"cases": []})) == {"/cases": "empty"}
     assert offences(post(desk, "debt-sizing", {"cases": {}})) == {"/cases": "wrong_type"}
+    periods = {"cash_flows": [-1.0, 2.0]}
+    assert post(desk, "returns", {"cases": [periods] * MAX_CASES}).status_code == 200
+    months = [{"start": "2027-01-01", "end": "2027-02-01"}] * 2_400
+    too_long = post(desk, "day-count", {"cases": [{**DAYS, "periods": months}] * 42})
+    assert offences(too_long) == {"/cases": "too_many"}
     beside = post(desk, "debt-sizing", {"cases": [SIZING], "cfads": [1]})
     assert offences(beside) == {"/cfads": "unknown_field"}
+
+
+def test_more_values_than_can_be_read_without_holding_others_up_are_refused(
+    desk: httpx.Client,
+) -> None:
+    headers = {"content-type": "application/json"}
+    body = b'{"cash_flows":[' + b"1," * 3_000_001 + b"1]}"
+    answer = desk.post("/v1/analysis/returns", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert "values" in answer.json()["detail"]

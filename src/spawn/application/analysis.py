@@ -23,6 +23,9 @@ T = TypeVar("T")
 MAX_CASES: Final = 500
 """Cases in one request."""
 
+MAX_ROWS: Final = 100_000
+"""Rows of all results of one request: what is written in one piece, and held until it is sent."""
+
 
 class Calculation(msgspec.Struct, frozen=True):
     """What came of one case: the figures, the rows of its table form, and why if asked."""
@@ -63,12 +66,14 @@ def calculate(
     """Every case through the calculator of that name; `pointers` say where each case stands.
 
     Raises:
-        InvalidInput: the offences of all cases, each below the pointer of its case.
+        InvalidInput: the offences of all cases, each below the pointer of its case; or more rows
+            than one answer holds.
         DeadlineExceeded: the request was given up meanwhile.
     """
     calculator, explainer = CALCULATORS[name], EXPLAINERS[name]
     found: list[Calculation] = []
     errors: list[FieldError] = []
+    rows = 0
     for case, pointer in zip(cases, pointers, strict=True):
         deadline.check()
         try:
@@ -83,6 +88,10 @@ def calculate(
         else:
             explained = explainer(case, result) if explain else None
             found.append(Calculation(result, calculator.rows(result), explained))
+            rows += len(found[-1].rows)
+            if rows > MAX_ROWS:
+                detail = f"the results have more than {MAX_ROWS} rows; ask for fewer cases at once"
+                raise InvalidInput.at("/cases", "too_many", detail)
     if errors:
         raise InvalidInput(errors[:MAX_ERRORS])
     return found

@@ -250,7 +250,8 @@ def _from_first(days: list[int], amounts: Sequence[float]) -> tuple[list[float],
 
 def _of_one_scale(times: list[float], amounts: list[float]) -> tuple[list[float], list[float]]:
     """Drop amounts that are nothing beside the largest, and lift a series of nothing but dust."""
-    largest, smallest = max(max(amounts), -min(amounts)), min(map(abs, amounts))
+    lowest, highest = min(amounts), max(amounts)
+    largest, smallest = max(highest, -lowest), min(map(abs, amounts))
     if smallest > largest * _DUST and largest > _DUST:
         return times, amounts
     kept = [t for t, amount in enumerate(amounts) if abs(amount) > largest * _DUST]

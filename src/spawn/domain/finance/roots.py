@@ -70,7 +70,8 @@ def _one_change(times: list[float], amounts: list[float], split: int) -> float |
     needs two or three steps. It ends when the cube of a step could not be seen.
     """
     limit = _SAFE_EXPONENT / max(times[-1], 1.0)
-    weights, x = amounts, 0.0
+    weights = amounts
+    x: float = 0.0
     for _ in range(_MAX_STEPS):
         firsts = list(map(mul, weights, times))
         seconds = list(map(mul, firsts, times))

@@ -22,6 +22,10 @@ from spawn.domain.schema.tokens import Number, Token, kind
 MAX_TEXT: Final = 200
 """Characters of a name or another free text."""
 
+MAX_ITEMS: Final = 20_000
+"""Items of any series: more than any calculator takes. Turning millions of tokens into numbers is
+one step of the interpreter, during which no other thread has its turn: they are refused before."""
+
 Errors = list[FieldError]
 Reader = Callable[[Token, str, Errors], Any]
 """Token and pointer to value; what does not fit is added to the errors and gives `UNREADABLE`."""
@@ -139,6 +143,9 @@ def _series(
     def read(token: Token, pointer: str, errors: Errors) -> Any:
         if type(token) is not list:
             return refuse(pointer, "wrong_type", f"must be an array, not {kind(token)}", errors)
+        if len(token) > MAX_ITEMS:
+            detail = f"must have at most {MAX_ITEMS} items, has {len(token)}"
+            return refuse(pointer, "wrong_length", detail, errors)
         if floats and all(type(value) is Number for value in token):
             numbers = tuple(map(float, token))  # type: ignore[arg-type]  # all of them are numbers
             if math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers)):

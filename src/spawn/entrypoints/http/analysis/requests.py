@@ -11,6 +11,10 @@ from spawn.domain.finance.simulation_case import SimulationCase, check_simulatio
 from spawn.domain.money import currency
 from spawn.domain.schema.tokens import Token, kind, read_object
 from spawn.entrypoints.http.analysis.reading import Reader, reader_of, refuse
+from spawn.entrypoints.http.problems import Refusal
+
+MAX_VALUES: Final = 3_000_000
+"""Commas in a body. Tidying up after more values than that would hold up the other threads."""
 
 _READERS: Final[dict[str, Reader]] = {
     name: reader_of(calculator.case) for name, calculator in CALCULATORS.items()
@@ -35,8 +39,9 @@ def read_request(name: str, body: bytes) -> Asked:
 
     Raises:
         MalformedBody, InvalidInput: it is not one well-formed object, or its fields do not fit.
+        Refusal: 413, it has too many values.
     """
-    tokens = read_object(body)
+    tokens = _tokens(body)
     errors: list[FieldError] = []
     explain = _flag(tokens.pop("explain", False), "/explain", errors)
     single = "cases" not in tokens
@@ -57,7 +62,7 @@ def read_simulation(body: bytes) -> SimulationCase:
         MalformedBody, InvalidInput: as `read_request`.
     """
     errors: list[FieldError] = []
-    case: SimulationCase = _simulation(read_object(body), "", errors)
+    case: SimulationCase = _simulation(_tokens(body), "", errors)
     if errors:
         raise InvalidInput(errors)
     for index, project in enumerate(case.projects):
@@ -65,6 +70,12 @@ def read_simulation(body: bytes) -> SimulationCase:
             currency(project.currency_code, pointer=f"/projects/{index}/currency_code")
     check_simulation(case)
     return case
+
+
+def _tokens(body: bytes) -> dict[str, Token]:
+    if body.count(b",") > MAX_VALUES:
+        raise Refusal("body_too_large", f"A body has at most {MAX_VALUES} values here.")
+    return read_object(body)
 
 
 def _several(tokens: dict[str, Token], errors: list[FieldError]) -> list[Token]:
