@@ -1,6 +1,7 @@
 """The command line: what it answers, how it ends, and that failures are one line."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,32 @@ def test_a_store_in_memory_holds_nothing_to_open(
     monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
     assert main(["export"]) == 1
     assert "set SPAWN_URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["export"], ["schema", "show"]])
+def test_a_file_that_is_not_there_is_not_made_by_looking_for_it(
+    command: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", "duckdb:///elsewhere/spawn.duckdb")
+    assert main(command) == 1
+    assert "elsewhere/spawn.duckdb does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_address_in_use_ends_with_3_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("SPAWN_PORT", str(port))
+        monkeypatch.setenv("SPAWN_STORAGE_URL", "duckdb:///data/spawn.duckdb")
+        assert main(["serve"]) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"spawn: 127.0.0.1:{port} cannot be listened on: Address already in use"
+    assert not (tmp_path / "data").exists()
 
 
 def test_files_that_are_missing_or_of_no_known_kind_are_named(

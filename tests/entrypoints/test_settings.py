@@ -2,7 +2,7 @@
 
 import pytest
 
-from spawn.entrypoints.settings import Settings, SettingsError, read_settings
+from spawn.entrypoints.settings import Settings, SettingsError, read_settings, service_url
 
 
 def test_empty_environment_gives_the_defaults() -> None:
@@ -50,13 +50,20 @@ def test_every_setting_is_read() -> None:
     ("name", "text"),
     [
         ("SPAWN_STORAGE_URL", "spawn.duckdb"),
+        ("SPAWN_STORAGE_URL", "duckdb://"),
+        ("SPAWN_STORAGE_URL", "duckdb://host/spawn.duckdb"),
+        ("SPAWN_STORAGE_URL", "memory://elsewhere"),
+        ("SPAWN_STORAGE_URL", "mongodb://localhost/spawn"),
         ("SPAWN_ONTOLOGY_URL", "http://"),
+        ("SPAWN_ONTOLOGY_URL", "ftp://ontology.example"),
+        ("SPAWN_ONTOLOGY_URL", "bundled://elsewhere"),
         ("SPAWN_ONTOLOGY_TIMEOUT_S", "0"),
         ("SPAWN_ONTOLOGY_TIMEOUT_S", "NaN"),
         ("SPAWN_SCHEMA_ID", "Project Schema"),
         ("SPAWN_SCHEMA_PIN", "project_schema"),
         ("SPAWN_PUBLIC_URL", "ftp://spawn.example"),
         ("SPAWN_PUBLIC_URL", "https://spawn.example/?a=1"),
+        ("SPAWN_PUBLIC_URL", "https://desk:secret@spawn.example"),
         ("SPAWN_HOST", "no host"),
         ("SPAWN_PORT", "65536"),
         ("SPAWN_PORT", "eighty"),
@@ -86,6 +93,19 @@ def test_misspelt_setting_is_named_with_the_likely_one() -> None:
 
 def test_setting_of_the_command_line_alone_is_left_alone() -> None:
     assert read_settings({"SPAWN_URL": "http://127.0.0.1:8000"}) == Settings()
+
+
+def test_address_of_a_running_service_is_a_web_address_if_given() -> None:
+    assert service_url({}) == service_url({"SPAWN_URL": " "}) == ""
+    assert service_url({"SPAWN_URL": "http://127.0.0.1:8000/"}) == "http://127.0.0.1:8000"
+    with pytest.raises(SettingsError, match="SPAWN_URL is malformed"):
+        service_url({"SPAWN_URL": "localhost:8000"})
+
+
+def test_collector_needs_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spawn.entrypoints.settings._EXPORTER", "spawn_has.no_such.module")
+    with pytest.raises(SettingsError, match="SPAWN_OTLP_ENDPOINT needs the extra"):
+        read_settings({"SPAWN_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
 
 
 EVERYWHERE = ["0.0.0.0", "::"]  # noqa: S104  # named to be refused

@@ -292,6 +292,9 @@ def test_sort_runs_over_several_fields(client: httpx.Client) -> None:
         "total_amount[near]=1",
         "limit=1&limit=2",
         "description[exists]=maybe",
+        f"project_name={'a' * 501}",
+        f"project_name[like]={'a' * 501}",
+        f"project_name[in]=a,{'a' * 501}",
     ],
 )
 def test_list_refuses_what_it_does_not_understand(client: httpx.Client, query: str) -> None:

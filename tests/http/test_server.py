@@ -106,6 +106,19 @@ def test_port_in_use_ends_with_a_failure_not_a_hang() -> None:
     first.end()
 
 
+def test_a_port_left_open_is_named_once_it_is_found() -> None:
+    service = Process(SPAWN_PORT="0")
+    assert service.process.stderr is not None
+    said = (json.loads(line)["message"] for line in service.process.stderr)
+    service.url = next(line for line in said if line.startswith("serving ")).split()[1]
+    service.wait()
+    made = httpx.post(f"{service.url}/v1/ops/projects", json=WIND)
+    feed = httpx.get(f"{service.url}/v1/events").json()
+    assert made.status_code == 201
+    assert feed["events"][0]["source"] == service.url
+    service.end()
+
+
 class Collector(HTTPServer):
     """An OTLP sink: keeps the bodies posted to it."""
 

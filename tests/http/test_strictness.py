@@ -1,6 +1,7 @@
 """What is malformed, hostile or too much is refused by name, and never breaks the service."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from typing import Any
@@ -251,10 +252,67 @@ def test_body_that_dribbles_for_ever_is_408(start: Start) -> None:
     assert status_of(service.raw(head, shut=False)) == 408
 
 
+def problem_of(answer: bytes) -> dict[str, Any]:
+    """The problem in an answer, its head looked at."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json\r\n" in head
+    assert b"connection: close" in head
+    problem: dict[str, Any] = json.loads(body)
+    assert problem["status"] == status_of(answer)
+    assert len(problem["trace_id"]) == 32
+    return problem
+
+
 def test_half_sent_head_is_closed(start: Start) -> None:
     service = start(Limits(header_timeout_s=0.05))
     answer = service.raw(b"GET /monitoring/live HTTP/1.1\r\nHost: loc", shut=False)
-    assert status_of(answer) == 408
+    assert problem_of(answer)["code"] == "request_timeout"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"hello\r\n\r\n",
+        b"get / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: localhost\n\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: a\r\n b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_is_no_http_is_a_problem_too(service: Service, request_: bytes) -> None:
+    assert problem_of(service.raw(request_, shut=False))["code"] == "malformed_request"
+
+
+def test_connections_beyond_the_limit_are_503_with_retry_after(start: Start) -> None:
+    service = start(Limits(connections=2))
+    asked = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            where = ("127.0.0.1", service.port)
+            opened = stack.enter_context(socket.create_connection(where, timeout=20))
+            opened.sendall(asked)
+            assert status_of(opened.recv(4096)) == 200  # it is open on the service's side too
+        answer = service.raw(asked, shut=False)
+    assert problem_of(answer)["code"] == "overloaded"
+    assert b"retry-after: 1\r\n" in answer
+
+
+def test_endless_trailer_fields_are_cut_off(start: Start) -> None:
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /v1/ops/projects HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+        )
+        trailer = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 4096) for number in range(10_000))
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            connection.sendall(trailer)
 
 
 def test_silent_connection_is_closed(start: Start) -> None:

@@ -42,6 +42,26 @@ async def open_store(url: str, *, clock: Clock, options: StoreOptions | None = N
     return await opener(url, clock=clock, options=options or StoreOptions())
 
 
+def check_store_url(url: str) -> None:
+    """Let the URL of a store pass; nothing is opened.
+
+    Raises:
+        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "duckdb":
+        duckdb_path(url)
+    elif scheme == "memory":
+        _only(url, "memory://", "a store in memory")
+    else:
+        _third_party(scheme)
+
+
+def _only(url: str, expected: str, what: str) -> None:
+    if url != expected:
+        raise InvalidInput.at("", "url_malformed", f"The URL of {what} is {expected}")
+
+
 def _third_party(scheme: str) -> Opener:
     for found in entry_points(group="spawn.storage", name=scheme):
         return cast("Opener", found.load())
@@ -54,8 +74,7 @@ async def _open_memory(url: str, *, clock: Clock, options: StoreOptions) -> Stor
     from spawn.adapters.memory import MemoryStore
 
     del options  # a dictionary has none of these bounds
-    if url != "memory://":
-        raise InvalidInput.at("", "url_malformed", "The URL of a store in memory is memory://")
+    check_store_url(url)
     return MemoryStore(clock)
 
 
@@ -104,6 +123,19 @@ async def open_registry(
     return await opener(url, clock=clock, timeout_s=timeout_s, cache_dir=cache_dir)
 
 
+def check_registry_url(url: str) -> None:
+    """Let the URL of a schema registry pass; nothing is asked of it.
+
+    Raises:
+        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "bundled":
+        _only(url, "bundled://", "the bundled schema")
+    elif scheme not in _REGISTRIES:
+        _third_party_registry(scheme)
+
+
 def _third_party_registry(scheme: str) -> RegistryOpener:
     for found in entry_points(group="spawn.registry", name=scheme):
         return cast("RegistryOpener", found.load())
@@ -118,8 +150,7 @@ async def _open_bundled(
     from spawn.adapters.ontology.bundled import BundledRegistry
 
     del clock, timeout_s, cache_dir  # it is at hand
-    if url != "bundled://":
-        raise InvalidInput.at("", "url_malformed", "The URL of the bundled schema is bundled://")
+    check_registry_url(url)
     return BundledRegistry()
 
 

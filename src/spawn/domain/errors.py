@@ -60,14 +60,17 @@ class InvalidInput(SpawnError):
 
     def __init__(self, errors: tuple[FieldError, ...] | list[FieldError], detail: str = "") -> None:
         self.errors = tuple(errors)
-        super().__init__(
-            detail or "; ".join(f"{e.pointer or '/'}: {e.detail}" for e in self.errors)
-        )
+        super().__init__(detail or "; ".join(_told(error) for error in self.errors))
 
     @classmethod
     def at(cls, pointer: str, code: str, detail: str) -> "InvalidInput":
         """One offence, at `pointer`."""
         return cls((FieldError(pointer, code, detail),))
+
+
+def _told(error: FieldError) -> str:
+    """An offence with its place, unless that is the whole document."""
+    return f"{error.pointer}: {error.detail}" if error.pointer else error.detail
 
 
 class MalformedBody(SpawnError):

@@ -43,10 +43,14 @@ _TROUBLE: Final = frozenset({Verdict.FAILED, Verdict.QUARANTINED})
 
 
 class Composition(msgspec.Struct, frozen=True):
-    """A running service without its server: the application and what stands behind it."""
+    """A running service without its server: the application and what stands behind it.
+
+    `settings` are those in force: a port that was left open is the one that was found.
+    """
 
     app: Wrapper
     services: Services
+    settings: Settings
 
 
 @asynccontextmanager
@@ -147,7 +151,7 @@ async def compose(
             metrics=requests,
             log=log,
         )
-        yield Composition(app, services)
+        yield Composition(app, services, settings)
 
 
 async def _refresh(services: Services, settings: Settings) -> None:

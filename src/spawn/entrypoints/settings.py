@@ -7,23 +7,32 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from spawn.domain.errors import InvalidInput
+
 PREFIX: Final = "SPAWN_"
+_SERVICE_URL: Final = "SPAWN_URL"
 _SCHEMA_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _PIN: Final = re.compile(r"([a-z][a-z0-9_-]{0,63})@(\d{1,9})")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
 _LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _ENVIRONMENTS: Final = ("production", "development")
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class SettingsError(Exception):
     """A setting cannot be used; the message is one line that names it."""
+
+
+class AddressError(Exception):
+    """The address of the settings cannot be listened on; the message is one line that says why."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +104,19 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def service_url(environ: Mapping[str, str]) -> str:
+    """Where a running service is, for the command line; empty if the environment does not say.
+
+    Raises:
+        SettingsError: it is no http or https URL.
+    """
+    text = environ.get(_SERVICE_URL, "").strip()
+    try:
+        return _web_url(text) if text else ""
+    except ValueError as failure:
+        raise SettingsError(f"{_SERVICE_URL} is malformed: {failure}") from failure
+
+
 def _check(settings: Settings) -> None:
     """What no single variable can say."""
     if not _is_loopback(settings.host) and settings.environment != "development":
@@ -107,6 +129,15 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"SPAWN_SCHEMA_PIN names {pin[0]}, but SPAWN_SCHEMA_ID is {settings.schema_id}"
         )
+    if settings.otlp_endpoint and not _installed(_EXPORTER):
+        raise SettingsError("SPAWN_OTLP_ENDPOINT needs the extra: pip install spawn[otlp]")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that would hold it
+        return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -124,16 +155,27 @@ def _suggestion(name: str) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
 
 
-def _url(*schemes: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        parts = urlsplit(text)
-        if not parts.scheme or "://" not in text:
-            raise ValueError("a URL is expected, such as " + (f"{schemes[0]}://…"))
-        if parts.scheme in {"http", "https"} and not parts.hostname:
-            raise ValueError("the URL names no host")
-        return text
+def _storage_url(text: str) -> str:
+    from spawn.adapters.registry import check_store_url
 
-    return read
+    return _known(text, check_store_url)
+
+
+def _registry_url(text: str) -> str:
+    from spawn.adapters.registry import check_registry_url
+
+    if urlsplit(text).scheme in {"http", "https"}:
+        return _web_url(text)
+    return _known(text, check_registry_url)
+
+
+def _known(text: str, check: Callable[[str], None]) -> str:
+    """A URL that an adapter stands behind."""
+    try:
+        check(text)
+    except InvalidInput as failure:
+        raise ValueError(failure.errors[0].detail) from failure
+    return text
 
 
 def _web_url(text: str) -> str:
@@ -143,6 +185,12 @@ def _web_url(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("the URL may have no query or fragment")
     return text.rstrip("/")
+
+
+def _public_url(text: str) -> str:
+    if "@" in urlsplit(text).netloc:
+        raise ValueError("the URL is told to everyone and may hold no credentials")
+    return _web_url(text)
 
 
 def _number(minimum: float, maximum: float) -> Callable[[str], float]:
@@ -210,12 +258,12 @@ def _one_of(*choices: str, fold: Callable[[str], str]) -> Callable[[str], str]:
 
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "STORAGE_URL": _url("duckdb", "memory"),
-    "ONTOLOGY_URL": _url("http", "https", "bundled"),
+    "STORAGE_URL": _storage_url,
+    "ONTOLOGY_URL": _registry_url,
     "ONTOLOGY_TIMEOUT_S": _number(0.1, 60),
     "SCHEMA_ID": _schema_id,
     "SCHEMA_PIN": _pin,
-    "PUBLIC_URL": _web_url,
+    "PUBLIC_URL": _public_url,
     "HOST": _host,
     "PORT": _port,
     "ALLOWED_HOSTS": _hosts,
@@ -226,8 +274,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "ENVIRONMENT": _one_of(*_ENVIRONMENTS, fold=str.lower),
 }
 
-_OF_THE_CLI: Final = frozenset({"SPAWN_URL"})
-"""Read by the command line itself: where a running service is."""
+_OF_THE_CLI: Final = frozenset({_SERVICE_URL})
 
 SETTINGS: Final = tuple(PREFIX + name for name in _READERS)
 """Every variable the service reads."""

@@ -14,7 +14,7 @@ from opentelemetry import trace
 from spawn import __version__
 from spawn.entrypoints.http.context import current
 from spawn.entrypoints.http.tracing import Tracing
-from spawn.entrypoints.settings import Settings, SettingsError
+from spawn.entrypoints.settings import Settings
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -106,19 +106,10 @@ class _ToLoguru(logging.Handler):
 
 
 def configure_tracing(settings: Settings) -> Tracing | None:
-    """Export spans to the collector that the settings name; None if they name none.
-
-    Raises:
-        SettingsError: the exporter is not installed.
-    """
+    """Export spans to the collector that the settings name; None if they name none."""
     if not settings.otlp_endpoint:
         return None
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    except ImportError as failure:
-        raise SettingsError("SPAWN_OTLP_ENDPOINT needs the extra: pip install spawn[otlp]") from (
-            failure
-        )
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

@@ -17,7 +17,7 @@ import pytest
 from spawn.adapters.registry import Store, open_store
 from spawn.adapters.runtime import SystemClock
 from spawn.domain.change import Entry
-from spawn.domain.errors import SpawnError, StorageBusy, StorageDamaged
+from spawn.domain.errors import InvalidInput, SpawnError, StorageBusy, StorageDamaged
 from spawn.domain.query import Query
 from spawn.testing.storage import Desk, ManualClock, a_record
 
@@ -190,6 +190,12 @@ async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database, but long enough to look at" * 500)
     with pytest.raises(StorageDamaged, match="restore"):
+        await open_store(url_of(path), clock=SystemClock())
+
+
+async def test_a_directory_is_refused_as_such(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(InvalidInput, match="is a directory"):
         await open_store(url_of(path), clock=SystemClock())
 
 

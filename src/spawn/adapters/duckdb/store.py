@@ -26,7 +26,7 @@ from spawn.adapters.options import StoreOptions
 from spawn.adapters.schemas import SchemaBook
 from spawn.domain import documents
 from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
-from spawn.domain.errors import NotFound, SpawnError, StorageDamaged
+from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
 from spawn.domain.quality import Measure, Measured
 from spawn.domain.query import Operator, Page, Query
 from spawn.domain.schema.conformance import compile_schema
@@ -50,6 +50,8 @@ class DuckDbStore:
     def __init__(self, path: Path, clock: Clock, options: StoreOptions) -> None:
         self._clock = clock
         self._options = options
+        if path.is_dir():
+            raise InvalidInput.at("", "url_malformed", f"{path.name} is a directory, not a file.")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as undone:
             mark = Mark(path)

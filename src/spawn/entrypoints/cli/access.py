@@ -36,12 +36,12 @@ from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT
 from spawn.domain.schema.tokens import read_object
 from spawn.entrypoints.cli.commands import UNREACHABLE, CommandError
-from spawn.entrypoints.cli.serving import known_address
+from spawn.entrypoints.cli.serving import known_address, store_file
 from spawn.entrypoints.compose import open_services
 from spawn.entrypoints.http.governance import full
 from spawn.entrypoints.http.imports import FORMATS, import_fields
 from spawn.entrypoints.http.wire import project_fields
-from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.settings import Settings, service_url
 
 OPERATOR: Final = Principal(id="cli")
 """Who acts when the command opens the file itself."""
@@ -82,20 +82,26 @@ class Access(Protocol):
 
 
 @asynccontextmanager
-async def open_access(settings: Settings) -> AsyncIterator[Access]:
+async def open_access(settings: Settings, *, create: bool = False) -> AsyncIterator[Access]:
     """The way to the data that the environment leaves open.
 
+    Where nobody serves it, the file is opened; it is made if absent only to be written to.
+
     Raises:
+        SettingsError: SPAWN_URL is malformed.
         CommandError: the service cannot be reached, or there is nothing to open.
         StorageBusy: another process has the file open and left no word.
     """
-    url = os.environ.get("SPAWN_URL", "").strip()
+    url = service_url(os.environ)
     if url:
         async with _remote(url) as remote:
             yield remote
         return
     if settings.storage_url == "memory://":
         raise CommandError("memory:// holds nothing to open; set SPAWN_URL to a running service")
+    path = store_file(settings)
+    if path is not None and not create and not path.exists():
+        raise CommandError(f"{path} does not exist; correct SPAWN_STORAGE_URL, or set SPAWN_URL")
     async with _direct_or_served(settings) as access:
         yield access
 
@@ -122,10 +128,8 @@ async def _direct_or_served(settings: Settings) -> AsyncIterator[Access]:
 @asynccontextmanager
 async def _remote(url: str) -> AsyncIterator["Remote"]:
     try:
-        async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
             yield Remote(client)
-    except httpx.InvalidURL as failure:
-        raise CommandError(f"{url} is no URL: {failure}", UNREACHABLE) from failure
     except httpx.HTTPError as failure:
         said = str(failure) or type(failure).__name__
         detail = f"{url} cannot be reached: {said}; is it running there?"

@@ -1,7 +1,7 @@
 """What the commands are called, what they take, and how they end.
 
-Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 3 the service cannot be reached
-or the file is in use; 130 interrupted. Every failure is one line on stderr.
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 3 the service cannot be reached,
+or its file or address is in use; 130 interrupted. Every failure is one line on stderr.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from spawn import __version__
 from spawn.domain.errors import SpawnError, StorageBusy
-from spawn.entrypoints.settings import Settings, SettingsError, read_settings
+from spawn.entrypoints.settings import AddressError, Settings, SettingsError, read_settings
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -52,8 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; what is left of it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (SettingsError, CommandError, SpawnError, OSError, KeyboardInterrupt) as failure:
+    except _TOLD as failure:
         return _end(*_told(failure))
+
+
+_TOLD: Final = (
+    SettingsError,
+    AddressError,
+    CommandError,
+    SpawnError,
+    OSError,
+    KeyboardInterrupt,
+)
+"""What ends a command with a sentence; anything else is a fault and shows where it happened."""
 
 
 def _told(failure: BaseException) -> tuple[str, int]:
@@ -63,8 +74,8 @@ def _told(failure: BaseException) -> tuple[str, int]:
             return str(failure), MISUSED
         case CommandError():
             return str(failure), failure.code
-        case StorageBusy():
-            return failure.detail, UNREACHABLE
+        case AddressError() | StorageBusy():
+            return str(failure), UNREACHABLE
         case SpawnError():
             return failure.detail, FAILED
         case OSError():

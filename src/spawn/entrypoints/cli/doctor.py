@@ -6,17 +6,16 @@ import shutil
 import sys
 from contextlib import AsyncExitStack
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 import httpx
 import msgspec
 
 from spawn.adapters.options import StoreOptions
-from spawn.adapters.registry import duckdb_path, open_registry, open_store
+from spawn.adapters.registry import open_registry, open_store
 from spawn.adapters.runtime import SystemClock
 from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy
-from spawn.entrypoints.cli.serving import known_address
+from spawn.entrypoints.cli.serving import known_address, store_file
 from spawn.entrypoints.settings import Settings
 
 TIMEOUT_S: Final = 5.0
@@ -85,7 +84,7 @@ async def _store(settings: Settings) -> Finding:
     if settings.storage_url == "memory://":
         advice = "set SPAWN_STORAGE_URL=duckdb:///… to keep what is written"
         return Finding("store", Verdict.WARNING, "in memory: gone when the service ends", advice)
-    file = _file(settings)
+    file = store_file(settings)
     if file is not None and not file.exists():
         return Finding("store", Verdict.OK, f"{file} does not exist yet; serving creates it")
     try:
@@ -100,10 +99,6 @@ async def _store(settings: Settings) -> Finding:
         stack.push_async_callback(store.close)
         status = store.status()
         return Finding("store", Verdict.OK, f"{status.engine}, at {status.position}, intact")
-
-
-def _file(settings: Settings) -> Path | None:
-    return None if settings.data_path is None else duckdb_path(settings.storage_url)
 
 
 async def _address(settings: Settings) -> Finding:

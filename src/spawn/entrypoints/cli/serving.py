@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.adapters.registry import duckdb_path
 from spawn.application.portfolio import SOURCE, seed_id, seed_portfolio
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
@@ -24,14 +25,15 @@ class Serving(msgspec.Struct, frozen=True):
     url: str
 
 
+def store_file(settings: Settings) -> Path | None:
+    """The store's file, whether or not it exists; None where the store is none."""
+    return None if settings.data_path is None else duckdb_path(settings.storage_url)
+
+
 def serving_path(settings: Settings) -> Path | None:
     """The file that says where the store's file is served; None where there is no file."""
-    if settings.data_path is None:
-        return None
-    from spawn.adapters.registry import duckdb_path
-
-    database = duckdb_path(settings.storage_url)
-    return database.with_name(database.name + _SUFFIX)
+    database = store_file(settings)
+    return None if database is None else database.with_name(database.name + _SUFFIX)
 
 
 def known_address(settings: Settings) -> str | None:
@@ -48,20 +50,19 @@ def known_address(settings: Settings) -> str | None:
 class _Word:
     """The word left beside the file; taken back only by who left it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._path = serving_path(settings)
-        self._url = _reachable_url(settings)
-        self._left = False
+    def __init__(self) -> None:
+        self._path: Path | None = None
 
-    def leave(self) -> None:
+    def leave(self, settings: Settings) -> None:
         """Say where the file is served; only who has it open comes here."""
-        if self._path is not None:
-            self._path.write_bytes(msgspec.json.encode(Serving(self._url)))
-            self._left = True
+        path = serving_path(settings)
+        if path is not None:
+            path.write_bytes(msgspec.json.encode(Serving(_reachable_url(settings))))
+            self._path = path
 
     def take_back(self) -> None:
         """It is served no longer."""
-        if self._path is not None and self._left:
+        if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
@@ -85,17 +86,17 @@ def demo(settings: Settings, *, projects: int, seed: int) -> None:
 
     async def seed_and_tell(composition: Composition) -> None:
         added = await _seed(composition, projects, seed)
-        sys.stdout.write(_where_to_look(settings, added, projects))
+        sys.stdout.write(_where_to_look(composition.settings, added, projects))
         sys.stdout.flush()
 
     _run(settings, seed_and_tell)
 
 
 def _run(settings: Settings, then: server.Prepare) -> None:
-    word = _Word(settings)
+    word = _Word()
 
     async def prepare(composition: Composition) -> None:
-        word.leave()
+        word.leave(composition.settings)
         await then(composition)
 
     try:

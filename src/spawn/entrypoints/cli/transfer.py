@@ -38,7 +38,7 @@ async def import_file(settings: Settings, order: Order) -> None:
     mapping = _mapping_of(order.mapping)
     await asyncio.to_thread(_require_file, order.path)
     aside = None if order.quarantine is None else _format_of(order.quarantine, None)
-    async with open_access(settings) as access:
+    async with open_access(settings, create=True) as access:
         name = order.mapping
         if mapping is not None:
             name, path = mapping

@@ -20,6 +20,7 @@ from spawn.entrypoints.http.openapi_components import (
 )
 from spawn.entrypoints.http.operation import Body, Operation, Success
 from spawn.entrypoints.http.problems import PROBLEMS
+from spawn.entrypoints.http.queries import MAX_TEXT
 from spawn.entrypoints.http.reply import encode
 from spawn.entrypoints.http.routing import plain_template
 
@@ -254,8 +255,9 @@ def _filters(conformance: Conformance) -> Json:
         properties[f"{column.name}[exists]"] = {"type": "string", "enum": ["true", "false"]}
         if column.type.name is TypeName.STRING:
             properties[f"{column.name}[like]"] = _BY_TYPE[TypeName.STRING]
-        for operator in (*_operators(column), Operator.IN):
+        for operator in _operators(column):
             properties[f"{column.name}[{operator}]"] = shape
+        properties[f"{column.name}[in]"] = _SEVERAL
     return {
         "name": "filters",
         "in": "query",
@@ -284,9 +286,10 @@ def _filter_shape(column: Column) -> Json:
     return _BY_TYPE[column.type.name]
 
 
+_SEVERAL: Final[Json] = {"type": "string", "description": "Values, separated by commas."}
 _CODES: Final = {"currency_code": "CurrencyCode", "country_code": "CountryCode"}
 _BY_TYPE: Final[dict[TypeName, Json]] = {
-    TypeName.STRING: {"type": "string", "minLength": 1, "maxLength": 100},
+    TypeName.STRING: {"type": "string", "maxLength": MAX_TEXT},
     TypeName.INTEGER: {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
     TypeName.BIGINT: {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     TypeName.DECIMAL: {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,4})?$"},

@@ -23,6 +23,9 @@ DEFAULT_LIMIT: Final = 50
 MAX_SORTS: Final = 8
 MAX_FILTERS: Final = 32
 MAX_OPERANDS: Final = 500
+MAX_TEXT: Final = 500
+"""Characters of a text to look for: texts that are longer are descriptions, which `like` finds."""
+
 MAX_FIELDS: Final = 200
 MAX_CURSOR: Final = 2048
 _FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?:\[([a-z]+)\])?")
@@ -134,15 +137,22 @@ def _filter(name: str, text: str, conformance: Conformance) -> Filter:
     if operator is Operator.LIKE:
         if kind is not TypeName.STRING:
             raise InvalidInput.at(pointer, "operator_unsuitable", "like is for text.")
+        _refuse_long(pointer, [text])
         return Filter(canonical, operator, (text,))
     if kind is TypeName.BOOLEAN and operator not in _UNORDERED:
         raise InvalidInput.at(pointer, "operator_unsuitable", "Booleans have no order.")
     texts = text.split(",") if operator is Operator.IN else [text]
+    _refuse_long(pointer, texts)
     if len(texts) > MAX_OPERANDS:
         raise InvalidInput.at(pointer, "too_many", f"At most {MAX_OPERANDS} values.")
     return Filter(
         canonical, operator, tuple(conformance.read_value(match[1], item) for item in texts)
     )
+
+
+def _refuse_long(pointer: str, texts: list[str]) -> None:
+    if any(len(text) > MAX_TEXT for text in texts):
+        raise InvalidInput.at(pointer, "too_long", f"At most {MAX_TEXT} characters.")
 
 
 def _boolean(pointer: str, text: str) -> bool:

@@ -3,18 +3,25 @@
 import asyncio
 import contextlib
 import gc
+import secrets
 import signal
-from collections.abc import Awaitable, Callable, Generator
+import socket
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from http import HTTPStatus
 from typing import Any, Final, cast
 
+import msgspec
 import uvicorn
+from litestar.types import Receive, Scope, Send
 from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from spawn.entrypoints.compose import Composition, compose
 from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.problems import problem_reply
+from spawn.entrypoints.http.reply import Header, Reply
 from spawn.entrypoints.http.wrapper import Wrapper
-from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.settings import AddressError, Settings
 from spawn.entrypoints.telemetry import configure_logging
 
 GRACE_S: Final = 20
@@ -22,18 +29,40 @@ KEEP_ALIVE_S: Final = 15
 BACKLOG: Final = 2048
 GC_THRESHOLDS: Final = (10_000, 20, 20)
 """A request allocates hundreds of objects and leaves no cycles: look for garbage less often."""
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_LAST: Final[tuple[Header, ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"connection", b"close"),
 )
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def _problem(code: str, detail: str, *headers: Header, instance: str = "") -> Reply:
+    """The last answer on a connection; the application never saw what it answers to."""
+    trace_id = secrets.token_hex(16)
+    return problem_reply(
+        code, detail, instance=instance, trace_id=trace_id, headers=(*_LAST, *headers)
+    )
+
+
+def _written_out(reply: Reply) -> bytes:
+    """An answer as it goes over the wire where no request is there to be answered."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in reply.start["headers"])
+    line = f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n"
+    return line.encode() + fields + b"\r\n" + reply.payload
+
+
+async def _crowded_out(scope: Scope, receive: Receive, send: Send) -> None:
+    """What a request meets on a connection too many."""
+    detail = "Too many connections are open already."
+    path = cast("Any", scope)["path"]
+    reply = _problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
+    await reply(scope, receive, send)
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a bound on the size of a request's head and the time it may take.
 
     The parser keeps header fields without limit, and half-sent heads for ever; no application sees
-    either, so the bound has to be here.
+    either, so the bound has to be here. What is refused here is refused as a problem too.
     """
 
     limits = Limits()
@@ -41,43 +70,50 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the clock: a client that connects is to say something."""
         super().connection_made(transport)
-        self._head_bytes = 0
+        self._unread = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
             self.limits.header_timeout_s, self._head_too_slow
         )
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before a head is complete."""
-        if self._in_head:
-            if self._timer is None:
-                self._timer = self.loop.call_later(
-                    self.limits.header_timeout_s, self._head_too_slow
-                )
-            super().data_received(data)
-            if self._in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > self.limits.head_bytes:
-                    self._refuse(_TOO_LARGE)
-        else:
-            super().data_received(data)
+        """Count what belongs to no complete head and to no body: trailer fields count too."""
+        if self._in_head and self._timer is None:
+            self._timer = self.loop.call_later(self.limits.header_timeout_s, self._head_too_slow)
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > self.limits.head_bytes:
+            detail = f"At most {self.limits.head_bytes} bytes come before a body or after it."
+            self._refuse(_problem("headers_too_large", detail))
 
     def on_headers_complete(self) -> None:
         """The head is there: stop the clock until the next one begins."""
         self._in_head = False
-        self._head_bytes = 0
+        self._unread = 0
         self._stop_timer()
+        if len(self.connections) > self.limits.connections:
+            self.app = cast("Any", _crowded_out)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A body has bounds of its own, in the application."""
+        self._unread = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The next bytes belong to the next head."""
         self._in_head = True
+        self._unread = 0
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to wait for."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot read is a problem like any other."""
+        self._refuse(_problem("malformed_request", msg))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -86,15 +122,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_too_slow(self) -> None:
         self._timer = None
-        self._refuse(_TOO_SLOW if self._head_bytes else b"")
+        if self._unread:
+            self._refuse(_problem("request_timeout", "The head did not arrive in time."))
+        else:
+            self.transport.close()
 
-    def _refuse(self, answer: bytes) -> None:
+    def _refuse(self, reply: Reply) -> None:
         """Answer, if nothing else is being answered, and hang up."""
         if self.transport.is_closing():
             return
         cycle: Any = self.cycle
-        if answer and (cycle is None or cycle.response_complete):
-            self.transport.write(answer)
+        if cycle is None or cycle.response_complete:
+            self.transport.write(_written_out(reply))
         self.transport.close()
 
 
@@ -134,7 +173,6 @@ def build_server(app: Wrapper, settings: Settings, *, limits: Limits | None = No
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=limits.connections,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
@@ -153,20 +191,51 @@ async def serve_async(
     *,
     limits: Limits | None = None,
 ) -> None:
-    """Compose, prepare, listen, serve until told to stop, drain, close."""
-    async with compose(settings, limits=limits) as composition:
-        if prepare is not None:
-            await prepare(composition)
-        server = build_server(composition.app, settings, limits=limits)
-        # What start-up built stays: the collector need not walk it again (p99 45 -> 15 ms).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        logger.info("serving {} on {}:{}", settings.base_url, settings.host, settings.port)
-        if ready is not None:
-            ready(server)
-        await server.serve()
+    """Take the address, compose, prepare, listen, serve until told to stop, drain, close.
+
+    Raises:
+        AddressError: the address is in use, or not one of this machine's.
+    """
+    with _bound(settings.host, settings.port) as sockets:
+        settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
+        async with compose(settings, limits=limits) as composition:
+            if prepare is not None:
+                await prepare(composition)
+            server = build_server(composition.app, settings, limits=limits)
+            # What start-up built stays: the collector need not walk it again (p99 45 -> 15 ms).
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            logger.info("serving {} on {}:{}", settings.base_url, settings.host, settings.port)
+            if ready is not None:
+                ready(server)
+            await server.serve(sockets)
     logger.info("stopped")
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets bound to each address of the host, at one port (0: a free one), not yet listening.
+
+    Binding comes first, so that a port in use is told before a store is opened, and the port that
+    was found free is known to whatever names it.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            for family, _, _, _, address in dict.fromkeys(found):
+                bound = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                chosen = sockets[0].getsockname()[1] if sockets else port
+                bound.bind((address[0], chosen, *address[2:]))
+                sockets.append(bound)
+        except OSError as failure:
+            why = failure.strerror or str(failure)
+            raise AddressError(f"{host}:{port} cannot be listened on: {why}") from failure
+        yield sockets
 
 
 def serve(settings: Settings, prepare: Prepare | None = None) -> None:
