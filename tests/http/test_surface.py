@@ -8,7 +8,7 @@ PROJECTS = "/v1/ops/projects"
 
 
 @pytest.mark.parametrize(
-    "path", ["/", PROJECTS, "/monitoring/live", "/openapi.json", "/v1/events", "/docs"]
+    "path", ["/", PROJECTS, "/monitoring/live", "/openapi.json", "/contract", "/v1/events", "/docs"]
 )
 def test_head_gives_the_headers_of_get_without_the_body(client: httpx.Client, path: str) -> None:
     got, head = client.get(path), client.head(path)

@@ -26,6 +26,7 @@ from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.product.view import Product
 from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.surface import Surface
@@ -131,7 +132,7 @@ async def compose(
         stack.push_async_callback(asyncio.to_thread, workbench.close)
         health = Health(services, relay, settings.schema_pin)
         surface = Surface(
-            public_url=settings.base_url,
+            product=product_of(settings),
             health=health,
             metrics=metrics,
             limits=limits,
@@ -152,6 +153,17 @@ async def compose(
             log=log,
         )
         yield Composition(app, services, settings)
+
+
+def product_of(settings: Settings) -> Product:
+    """Who the product is, as its documents say it."""
+    return Product(
+        id=settings.product_id,
+        base_url=settings.base_url.rstrip("/"),
+        owner=settings.product_owner,
+        contact=settings.product_contact,
+        environment=settings.environment,
+    )
 
 
 async def _refresh(services: Services, settings: Settings) -> None:

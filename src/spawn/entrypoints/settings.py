@@ -20,6 +20,8 @@ PREFIX: Final = "SPAWN_"
 _SERVICE_URL: Final = "SPAWN_URL"
 _SCHEMA_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _PIN: Final = re.compile(r"([a-z][a-z0-9_-]{0,63})@(\d{1,9})")
+_PRODUCT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
+_MAX_OWNER: Final = 200
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
 _LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _ENVIRONMENTS: Final = ("production", "development")
@@ -40,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `rate_limit` is requests per second and client, 0 for none. `schema_pin` is (id, version).
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
+    `product_id` names the data product in its contract, catalogue and lineage, for good; who
+    answers for it (`product_owner`, and `product_contact` as a URL) is said only if it is set.
     """
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
@@ -48,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     schema_id: str = "project_schema"
     schema_pin: tuple[str, int] | None = None
     public_url: str = ""
+    product_id: str = "spawn-projects"
+    product_owner: str = ""
+    product_contact: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     allowed_hosts: tuple[str, ...] = ()
@@ -182,6 +189,8 @@ def _web_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("an http or https URL is expected")
+    if re.search(r"[\s<>\"\\^`{|}]", text):
+        raise ValueError("the URL holds a character that a URL may not")
     if parts.query or parts.fragment:
         raise ValueError("the URL may have no query or fragment")
     return text.rstrip("/")
@@ -191,6 +200,25 @@ def _public_url(text: str) -> str:
     if "@" in urlsplit(text).netloc:
         raise ValueError("the URL is told to everyone and may hold no credentials")
     return _web_url(text)
+
+
+def _product_id(text: str) -> str:
+    if not _PRODUCT_ID.fullmatch(text):
+        raise ValueError("a product id is up to 100 lower-case letters, digits, '.', '_' and '-'")
+    return text
+
+
+def _owner(text: str) -> str:
+    if not 0 < len(text) <= _MAX_OWNER or not text.isprintable():
+        raise ValueError(f"a name of 1 to {_MAX_OWNER} printable characters is expected")
+    return text
+
+
+def _contact(text: str) -> str:
+    address = text.removeprefix("mailto:")
+    if address != text and re.fullmatch(r"[^\s@<>\"?]{1,64}@[A-Za-z0-9.-]{1,190}", address):
+        return text
+    return _public_url(text)
 
 
 def _number(minimum: float, maximum: float) -> Callable[[str], float]:
@@ -264,6 +292,9 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "SCHEMA_ID": _schema_id,
     "SCHEMA_PIN": _pin,
     "PUBLIC_URL": _public_url,
+    "PRODUCT_ID": _product_id,
+    "PRODUCT_OWNER": _owner,
+    "PRODUCT_CONTACT": _contact,
     "HOST": _host,
     "PORT": _port,
     "ALLOWED_HOSTS": _hosts,

@@ -22,6 +22,7 @@ from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import simulations
 from spawn.entrypoints.http.problems import on_exception
+from spawn.entrypoints.http.product import routes as product
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.entrypoints.http.routing import RouteTable
@@ -38,6 +39,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *admin.ROUTES,
     *monitoring.ROUTES,
     *pages.ROUTES,
+    *product.ROUTES,
 )
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
@@ -21,7 +22,6 @@ from spawn.entrypoints.http.openapi_components import (
 from spawn.entrypoints.http.operation import Body, Operation, Success
 from spawn.entrypoints.http.problems import PROBLEMS
 from spawn.entrypoints.http.queries import MAX_TEXT
-from spawn.entrypoints.http.reply import encode
 from spawn.entrypoints.http.routing import plain_template
 
 COMMON_PROBLEMS: Final = (
@@ -45,36 +45,33 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Description:
-    """The document of an application, rendered anew for each generation of the schema."""
+    """The document of an application: what its routes say of themselves."""
 
     def __init__(self, app: Litestar) -> None:
         self._operations = list(_operations(app))
-        self._rendered: tuple[str, bytes] | None = None
 
-    def render(self, conformance: Conformance) -> bytes:
-        """The document under a schema, as JSON."""
-        fingerprint = f"{conformance.schema.version}:{conformance.schema.fingerprint}"
-        if self._rendered is None or self._rendered[0] != fingerprint:
-            self._rendered = (fingerprint, encode(self.build(conformance)))
-        return self._rendered[1]
-
-    def build(self, conformance: Conformance) -> Json:
-        """The document under a schema."""
+    def build(self, conformance: Conformance, contact: Json | None = None) -> Json:
+        """The document under a schema; `contact` is an OpenAPI contact object."""
         paths: dict[str, Json] = {}
         for path, method, operation in self._operations:
             paths.setdefault(path, {})[method] = _operation(path, operation)
         return {
             "openapi": "3.1.0",
-            "info": _info(conformance),
+            "info": _info(conformance, contact or {}),
             "servers": [{"url": "/"}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
             "components": {
                 **_components(conformance),
                 "responses": self._responses(),
-                "examples": {code: {"value": _problem_example(code)} for code in PROBLEMS},
+                "examples": {code: {"value": _problem_example(code)} for code in self._codes()},
             },
         }
+
+    def _codes(self) -> list[str]:
+        """Every problem that some operation has."""
+        named = {code for _, _, operation in self._operations for code in operation.problems}
+        return sorted(named | set(COMMON_PROBLEMS))
 
     def _responses(self) -> Json:
         """Every response of problems that some operation has."""
@@ -92,11 +89,19 @@ def _operations(app: Litestar) -> Iterator[tuple[str, str, Operation]]:
         for handler in route.route_handlers:
             operation = handler.opt.get("operation")
             if isinstance(operation, Operation):
+                operation = _explained(operation, handler.fn.__doc__ or "")
                 for method in handler.http_methods:
                     yield plain_template(route.path), str(method).lower(), operation
 
 
-def _info(conformance: Conformance) -> Json:
+def _explained(operation: Operation, docstring: str) -> Operation:
+    """The operation with a description: its own, or else what its handler says of itself."""
+    if operation.description:
+        return operation
+    return msgspec.structs.replace(operation, description=docstring.partition("\n\n")[0])
+
+
+def _info(conformance: Conformance, contact: Json) -> Json:
     schema = conformance.schema
     return {
         "title": "Spawn",
@@ -108,6 +113,7 @@ def _info(conformance: Conformance) -> Json:
             f"below are those of `{schema.id}` version {schema.version}."
         ),
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        **({"contact": contact} if contact else {}),
     }
 
 
@@ -116,9 +122,8 @@ def _operation(path: str, operation: Operation) -> Json:
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
+        "description": operation.description,
     }
-    if operation.description:
-        described["description"] = operation.description
     parameters: list[Json] = [parameter_of_path(name) for name in _PATH_PARAMETER.findall(path)]
     parameters += [
         {"$ref": f"#/components/parameters/{one}"} if isinstance(one, str) else one

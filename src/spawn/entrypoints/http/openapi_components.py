@@ -249,13 +249,19 @@ PARAMETERS: Final[dict[str, Json]] = {
     "Fields": _query(
         "fields",
         "Comma-separated fields to show beside id and version.",
-        {"type": "string", "pattern": r"^(project_name|total_amount|status|dscr|spv)$"},
+        {
+            "type": "string",
+            "pattern": r"^(project_name(,total_amount)?|total_amount|status|dscr|spv)$",
+        },
         examples={"two": {"value": "project_name,total_amount"}},
     ),
     "Sort": _query(
         "sort",
         "Comma-separated fields; a leading minus sorts downwards. Default: order of creation.",
-        {"type": "string", "pattern": r"^-?(project_name|total_amount|status|created_at)$"},
+        {
+            "type": "string",
+            "pattern": r"^-?(total_amount(,project_name)?|project_name|status|created_at)$",
+        },
         examples={"largest": {"value": "-total_amount,project_name"}},
     ),
     "Limit": _query(
@@ -288,7 +294,10 @@ PARAMETERS: Final[dict[str, Json]] = {
 HEADERS: Final[dict[str, Json]] = {
     "ETag": {"description": "The strong tag of this representation.", "schema": _TEXT},
     "Link": {
-        "description": "`describedby` names the schema version, `next` the next page.",
+        "description": (
+            "`describedby` names the schema version, `next` the next page; a document's own links "
+            "lead to the other documents of the product."
+        ),
         "schema": _TEXT,
     },
     "Location": {"description": "Where it is.", "schema": _TEXT},

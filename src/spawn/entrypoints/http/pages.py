@@ -8,12 +8,11 @@ from litestar import get
 
 from spawn import __version__
 from spawn.domain.errors import NotFound
-from spawn.entrypoints.http.openapi import Description
 from spawn.entrypoints.http.operation import Operation, Success, described
 from spawn.entrypoints.http.problems import PROBLEMS
 from spawn.entrypoints.http.reply import Reply, html_reply, json_reply
 from spawn.entrypoints.http.request import StrictRequest
-from spawn.entrypoints.http.wire import content_tag, none_match
+from spawn.entrypoints.http.wire import content_tag
 
 _HTML: Final = ("text/html",)
 
@@ -114,25 +113,6 @@ async def problem(request: StrictRequest) -> Reply:
     return html_reply(_html(found.title, body))
 
 
-@get(
-    "/openapi.json",
-    opt=described(_page("getOpenApi", "This document", "application/json")),
-)
-async def openapi(request: StrictRequest) -> Reply:
-    """The OpenAPI document under the active schema."""
-    request.query()
-    request.accepts("application/json")
-    surface = request.surface
-    if surface.description is None:
-        surface.description = Description(request.app)
-    body = surface.description.render(await request.services.conformance())
-    tag = content_tag(body)
-    headers = ((b"etag", tag.encode()), (b"cache-control", b"no-cache"))
-    if none_match(request.field(b"if-none-match"), tag):
-        return Reply(304, headers=headers)
-    return Reply(200, body, headers=headers)
-
-
 _ASSETS: Final = {
     "style.css": b"text/css; charset=utf-8",
     "docs.js": b"text/javascript; charset=utf-8",
@@ -167,4 +147,4 @@ async def asset(request: StrictRequest) -> Reply:
     return Reply(200, content, media_type=media_type, headers=headers)
 
 
-ROUTES: Final = [home, problems, problem, openapi, docs, asset]
+ROUTES: Final = [home, problems, problem, docs, asset]

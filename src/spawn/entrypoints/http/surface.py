@@ -5,7 +5,8 @@ from typing import Any
 
 from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
-from spawn.entrypoints.http.openapi import Description
+from spawn.entrypoints.http.product.routes import Press
+from spawn.entrypoints.http.product.view import Product
 from spawn.entrypoints.http.reply import Reply
 from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.tracing import Tracing, no_span
@@ -24,20 +25,25 @@ class Surface:
     def __init__(
         self,
         *,
-        public_url: str,
+        product: Product,
         health: Health,
         metrics: Metrics,
         limits: Limits | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        self.public_url = public_url.rstrip("/")
+        self.product = product
         self.health = health
         self.metrics = metrics
         self.limits = limits or Limits()
         self.tracing = tracing
         self.documents: Bounded[Document] = Bounded(DOCUMENTS)
         self.pages: Bounded[Reply] = Bounded(PAGES)
-        self.description: Description | None = None
+        self.press = Press()
+
+    @property
+    def public_url(self) -> str:
+        """How clients reach the service, without a slash at the end."""
+        return self.product.base_url
 
     def span(self, name: str) -> AbstractContextManager[Any]:
         """A span around a use case, if spans are recorded."""

@@ -1,0 +1,1 @@
+"""The documents of the data product, generated from what rules now, and its page for people."""

@@ -1,0 +1,315 @@
+"""The catalogue entry: DCAT 3 and DPROD as JSON-LD with an inline context, and a schema.org view.
+
+Nothing outside the document is needed to read it. Measured quality is in the terms of the W3C Data
+Quality Vocabulary (DQV).
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from spawn.domain.quality import Result
+from spawn.domain.schema.value import Column
+from spawn.entrypoints.http.product.context import meanings_of
+from spawn.entrypoints.http.product.links import (
+    ASYNCAPI,
+    CATALOG,
+    CONTEXT,
+    CONTRACT,
+    DATA_PRODUCT,
+    DOCS,
+    JSON,
+    OPENAPI,
+    Place,
+)
+from spawn.entrypoints.http.product.view import (
+    DATASET,
+    DOMAIN,
+    PURPOSE,
+    TITLE,
+    Json,
+    Product,
+    View,
+    instant,
+    stated,
+)
+
+_CONTEXT: Final[Json] = {
+    "dcat": "http://www.w3.org/ns/dcat#",
+    "dcterms": "http://purl.org/dc/terms/",
+    "dprod": "https://www.omg.org/spec/DPROD/",
+    "dqv": "http://www.w3.org/ns/dqv#",
+    "foaf": "http://xmlns.com/foaf/0.1/",
+    "prov": "http://www.w3.org/ns/prov#",
+    "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
+    "schema": "https://schema.org/",
+    "vcard": "http://www.w3.org/2006/vcard/ns#",
+    "xsd": "http://www.w3.org/2001/XMLSchema#",
+}
+_MEDIA_TYPES: Final = "https://www.iana.org/assignments/media-types/"
+_CONTINUOUS: Final = "http://purl.org/cld/freq/continuous"
+_ENGLISH: Final = "http://id.loc.gov/vocabulary/iso639-1/en"
+
+_PORTS: Final = (
+    ("projects", "/v1/ops/projects", OPENAPI, "Projects as JSON, filtered, sorted, in pages."),
+    ("events", "/v1/events", ASYNCAPI, "Changes of projects as CloudEvents, in order."),
+)
+
+
+def catalog(view: View) -> Json:
+    """The document at `/catalog`."""
+    return {
+        "@context": _CONTEXT,
+        "@graph": [
+            _catalog(view),
+            _product(view),
+            _dataset(view),
+            *_ports(view),
+            *_agent(view.product),
+            *_measurements(view),
+        ],
+    }
+
+
+def dataset_of_schema_org(view: View) -> Json:
+    """The schema.org view alone, for the page that people and search engines read."""
+    terms = {"@context": "https://schema.org", "@type": "Dataset", "@id": _id(view, DATASET)}
+    plain = {name.removeprefix("schema:"): value for name, value in _schema_org(view).items()}
+    return {**terms, **_unprefixed(plain)}
+
+
+def _unprefixed(node: Any) -> Any:
+    """The same without the prefix `schema:`, which the context of schema.org makes superfluous."""
+    if isinstance(node, dict):
+        return {name.removeprefix("schema:"): _unprefixed(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_unprefixed(item) for item in node]
+    return node.removeprefix("schema:") if isinstance(node, str) else node
+
+
+def _id(view: View, fragment: str) -> str:
+    return f"{view.product.url(CATALOG.path)}#{fragment}"
+
+
+def _ref(iri: str) -> Json:
+    return {"@id": iri}
+
+
+def _typed(value: str, kind: str) -> Json:
+    return {"@value": value, "@type": f"xsd:{kind}"}
+
+
+def _catalog(view: View) -> Json:
+    return stated(
+        {
+            "@id": view.product.url(CATALOG.path),
+            "@type": "dcat:Catalog",
+            "dcterms:title": f"Catalogue of {view.product.id}",
+            "dcterms:description": "What this service offers: one data product and its dataset.",
+            "dcterms:publisher": _owner(view.product),
+            "dcat:dataset": _ref(_id(view, DATASET)),
+            "dcat:service": [_ref(_id(view, f"service-{name}")) for name, *_ in _PORTS],
+            "dcat:resource": _ref(_id(view, "product")),
+            "foaf:homepage": _ref(view.product.url("/")),
+        }
+    )
+
+
+def _product(view: View) -> Json:
+    product = view.product
+    return stated(
+        {
+            "@id": _id(view, "product"),
+            "@type": "dprod:DataProduct",
+            "rdfs:label": TITLE,
+            "dcterms:identifier": product.id,
+            "dcterms:title": TITLE,
+            "dcterms:description": PURPOSE,
+            "dprod:purpose": PURPOSE,
+            "dprod:domain": {
+                "@id": _id(view, f"domain-{DOMAIN}"),
+                "rdfs:label": DOMAIN.replace("-", " "),
+            },
+            "dprod:lifecycleStatus": {
+                "@id": _id(view, "lifecycle-consume"),
+                "@type": "dprod:DataProductLifecycleStatus",
+                "rdfs:label": "Consume",
+            },
+            "dprod:dataProductOwner": _owner(product),
+            "dprod:outputPort": [_ref(_id(view, f"service-{name}")) for name, *_ in _PORTS],
+            "dprod:outputDataset": _ref(_id(view, DATASET)),
+            "dcat:version": view.version,
+            "dcat:landingPage": _ref(product.url("/")),
+            "rdfs:seeAlso": [_ref(product.url(DATA_PRODUCT.path))],
+        }
+    )
+
+
+def _dataset(view: View) -> Json:
+    product = view.product
+    return stated(
+        {
+            "@id": _id(view, DATASET),
+            "@type": ["dcat:Dataset", "schema:Dataset"],
+            "rdfs:label": DATASET,
+            "dcterms:identifier": product.contract_id,
+            "dcterms:title": f"{TITLE}: {DATASET}",
+            "dcterms:description": view.schema.description or PURPOSE,
+            "dcterms:publisher": _owner(product),
+            "dcterms:issued": _typed(instant(view.record.recorded_at), "dateTime"),
+            "dcterms:language": _ref(_ENGLISH),
+            "dcterms:accrualPeriodicity": _ref(_CONTINUOUS),
+            "dcterms:conformsTo": [
+                _ref(view.schema_url),
+                _ref(product.url(CONTRACT.path)),
+                _ref(product.url(CONTEXT.path)),
+            ],
+            "dcat:version": view.version,
+            "dcat:keyword": [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"],
+            "dcat:landingPage": _ref(product.url("/")),
+            "dcat:contactPoint": _contact(product),
+            "dcat:distribution": [_ref(_id(view, f"distribution-{name}")) for name, *_ in _PORTS],
+            "dqv:hasQualityMeasurement": [_ref(iri) for iri, _, _ in _numbered(view)],
+            **_schema_org(view),
+        }
+    )
+
+
+def _schema_org(view: View) -> Json:
+    """What search engines read of the dataset."""
+    product = view.product
+    return stated(
+        {
+            "schema:name": f"{TITLE}: {DATASET}",
+            "schema:description": view.schema.description or PURPOSE,
+            "schema:identifier": product.contract_id,
+            "schema:url": product.url("/"),
+            "schema:version": view.version,
+            "schema:creator": {"@type": "schema:Organization", "schema:name": product.owner}
+            if product.owner
+            else None,
+            "schema:keywords": [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"],
+            "schema:variableMeasured": list(_variables(view)),
+            "schema:distribution": [
+                {
+                    "@type": "schema:DataDownload",
+                    "schema:name": text,
+                    "schema:contentUrl": product.url(path),
+                    "schema:encodingFormat": JSON,
+                }
+                for _, path, _, text in _PORTS
+            ],
+        }
+    )
+
+
+def _variables(view: View) -> Iterator[Json]:
+    meanings = meanings_of(view)
+    for column in view.columns:
+        yield _variable(column, meanings[column.name])
+
+
+def _variable(column: Column, meaning: str) -> Json:
+    bounds = (column.minimum, column.maximum)
+    low, high = (float(v) if isinstance(v, (int, float)) else None for v in bounds)
+    return stated(
+        {
+            "@type": "schema:PropertyValue",
+            "schema:name": column.name,
+            "schema:description": column.description,
+            "schema:propertyID": meaning,
+            "schema:unitText": column.unit,
+            "schema:minValue": low,
+            "schema:maxValue": high,
+        }
+    )
+
+
+def _ports(view: View) -> Iterator[Json]:
+    """Each output as a distribution of the dataset and the service that gives it."""
+    for name, path, description, text in _PORTS:
+        yield _distribution(view, name, path, text)
+        yield _service(view, name, path, description, text)
+
+
+def _distribution(view: View, name: str, path: str, text: str) -> Json:
+    return {
+        "@id": _id(view, f"distribution-{name}"),
+        "@type": "dcat:Distribution",
+        "dcterms:title": text,
+        "dcterms:conformsTo": _ref(view.schema_url),
+        "dcat:accessURL": _ref(view.product.url(path)),
+        "dcat:mediaType": _ref(_MEDIA_TYPES + JSON),
+        "dcat:accessService": _ref(_id(view, f"service-{name}")),
+        "dprod:isDistributionOf": _ref(_id(view, DATASET)),
+    }
+
+
+def _service(view: View, name: str, path: str, description: Place, text: str) -> Json:
+    product = view.product
+    return {
+        "@id": _id(view, f"service-{name}"),
+        "@type": "dcat:DataService",
+        "rdfs:label": name,
+        "dcterms:title": text,
+        "dcat:endpointURL": _ref(product.url(path)),
+        "dcat:endpointDescription": _ref(product.url(description.path)),
+        "dcat:servesDataset": _ref(_id(view, DATASET)),
+        "dcat:landingPage": _ref(product.url(DOCS.path)),
+        "dprod:isAccessServiceOf": _ref(_id(view, f"distribution-{name}")),
+        "dprod:protocol": _ref("https://www.rfc-editor.org/info/rfc9110"),
+    }
+
+
+def _owner(product: Product) -> Json | None:
+    return _ref(f"{product.url(CATALOG.path)}#owner") if product.owner else None
+
+
+def _agent(product: Product) -> Iterator[Json]:
+    """The team that answers for the product, if one is declared."""
+    if product.owner:
+        yield {
+            "@id": f"{product.url(CATALOG.path)}#owner",
+            "@type": ["prov:Agent", "foaf:Agent"],
+            "foaf:name": product.owner,
+        }
+
+
+def _contact(product: Product) -> Json | None:
+    if not product.contact:
+        return None
+    way = "vcard:hasEmail" if product.contact.startswith("mailto:") else "vcard:hasURL"
+    return stated(
+        {"@type": "vcard:Organization", "vcard:fn": product.owner, way: _ref(product.contact)}
+    )
+
+
+def _numbered(view: View) -> Iterator[tuple[str, str, Result]]:
+    """Every measurement with a value: its IRI, the rule's name, the result."""
+    for rule, result in view.assessed():
+        if result is not None and result.value is not None:
+            name = rule.rule_id.replace(".", "-")
+            yield _id(view, f"measured-{name}"), name, result
+
+
+def _measurements(view: View) -> Iterator[Json]:
+    """What was measured of the dataset, by rule."""
+    for iri, name, result in _numbered(view):
+        yield {
+            "@id": iri,
+            "@type": "dqv:QualityMeasurement",
+            "dqv:computedOn": _ref(_id(view, DATASET)),
+            "dqv:value": {"@value": result.value, "@type": "xsd:double"},
+            "prov:generatedAtTime": _typed(instant(result.measured_at), "dateTime"),
+            "dqv:isMeasurementOf": {
+                "@id": _id(view, f"metric-{name}"),
+                "@type": "dqv:Metric",
+                "rdfs:label": result.rule.rule_id,
+                "dcterms:description": result.rule.description,
+                "dqv:expectedDataType": _ref("xsd:double"),
+                "dqv:inDimension": {
+                    "@id": _id(view, f"dimension-{result.rule.dimension}"),
+                    "@type": "dqv:Dimension",
+                    "rdfs:label": result.rule.dimension.value,
+                },
+            },
+        }

@@ -1,0 +1,176 @@
+"""The product's documents as served: negotiated, tagged, linked, true to the data."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import msgspec
+import pytest
+from tests.http.conftest import WIND, Start
+
+DOCUMENTS = {
+    "/contract": "application/yaml",
+    "/product": "application/yaml",
+    "/catalog": "application/ld+json",
+    "/context.jsonld": "application/ld+json",
+    "/asyncapi.json": "application/json",
+    "/openapi.json": "application/json",
+    "/.well-known/api-catalog": "application/linkset+json",
+}
+
+
+def read(answer: httpx.Response) -> Any:
+    if answer.headers["content-type"] == "application/yaml":
+        return msgspec.yaml.decode(answer.content)
+    return answer.json()
+
+
+def texts(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from texts(value)
+    elif isinstance(node, str):
+        yield node
+
+
+@pytest.mark.parametrize(("path", "media_type"), DOCUMENTS.items())
+def test_document_has_a_strong_tag_and_is_not_sent_twice(
+    client: httpx.Client, path: str, media_type: str
+) -> None:
+    client.headers["accept-encoding"] = "identity"  # a compressed one has a tag of its own
+    first = client.get(path)
+    assert first.status_code == 200
+    assert first.headers["content-type"].split(";")[0] == media_type
+    tag = first.headers["etag"]
+    assert tag.startswith('"')
+    again = client.get(path, headers={"if-none-match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == tag
+    head = client.head(path)
+    assert (head.status_code, head.headers["etag"], head.content) == (200, tag, b"")
+    assert head.headers["link"] == first.headers["link"]
+
+
+@pytest.mark.parametrize("path", ["/contract", "/product"])
+def test_yaml_and_json_say_the_same_and_have_tags_of_their_own(
+    client: httpx.Client, path: str
+) -> None:
+    yaml = client.get(path, headers={"accept": "application/yaml"})
+    as_json = client.get(path, headers={"accept": "application/json"})
+    assert as_json.headers["content-type"] == "application/json"
+    assert read(yaml) == as_json.json()
+    assert yaml.headers["etag"] != as_json.headers["etag"]
+    for name, same in (("yaml", yaml), ("json", as_json)):
+        asked = client.get(path, params={"format": name}, headers={"accept": "text/html"})
+        assert asked.content == same.content
+    assert client.get(path, headers={"accept": "text/html"}).status_code == 406
+    refused = client.get(path, params={"format": "xml"})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/format")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_unknown_parameters_are_refused(client: httpx.Client, path: str) -> None:
+    assert client.get(path, params={"version": "1"}).status_code == 422
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_address_in_a_document_and_its_headers_answers(
+    client: httpx.Client, created: httpx.Response, path: str
+) -> None:
+    assert created.status_code == 201
+    answer = client.get(path)
+    base = str(client.base_url).rstrip("/")
+    inside = {text for text in texts(read(answer)) if text.startswith(base)}
+    linked = re.findall(r"<([^>]+)>", answer.headers["link"])
+    assert len(linked) >= 7
+    if path != "/openapi.json":
+        assert inside
+    for target in {*inside, *linked}:
+        address = target.partition("#")[0]
+        assert client.get(address).status_code < 400, (path, target)
+
+
+def test_documents_name_exactly_the_columns_that_the_service_serves(
+    client: httpx.Client, created: httpx.Response
+) -> None:
+    served = {name for name in created.json() if not name.startswith("x_")}
+    contract = read(client.get("/contract"))
+    assert {one["name"] for one in contract["schema"][0]["properties"]} == served
+    context = client.get("/context.jsonld").json()["@context"]
+    lower = {name for name in context if name[0].islower()}
+    assert lower - {"items", "next"} == served
+    dataset = next(
+        node for node in client.get("/catalog").json()["@graph"] if "dcat:Dataset" in node["@type"]
+    )
+    structure = {"spv", "sponsors", "milestones", "external_ref"}
+    variables = {one["schema:name"] for one in dataset["schema:variableMeasured"]}
+    assert variables == served - structure
+    payload = client.get("/asyncapi.json").json()["components"]["schemas"]["Project"]
+    assert set(payload["properties"]) == served - {"version", "created_at", "updated_at"}
+
+
+def test_addresses_are_those_that_clients_use(start: Start) -> None:
+    service = start(public_url="https://spawn.example/data", product_id="iberia")
+    with service.client() as client:
+        contract = read(client.get("/contract"))
+        product = read(client.get("/product"))
+        linkset = client.get("/.well-known/api-catalog").json()["linkset"]
+        server = client.get("/asyncapi.json").json()["servers"]["api"]
+    assert contract["id"] == "iberia.projects"
+    assert product["id"] == "iberia"
+    servers = [one["location"] for one in contract["servers"]]
+    assert servers[0] == "https://spawn.example/data/v1/ops/projects"
+    assert all(one["anchor"].startswith("https://spawn.example/data/") for one in linkset)
+    assert (server["host"], server["pathname"]) == ("spawn.example", "/data")
+
+
+def test_api_catalogue_leads_from_each_api_to_what_describes_it(client: httpx.Client) -> None:
+    answer = client.get("/.well-known/api-catalog")
+    assert 'profile="https://www.rfc-editor.org/info/rfc9727"' in answer.headers["content-type"]
+    first, *apis = answer.json()["linkset"]
+    assert [item["href"] for item in first["item"]] == [api["anchor"] for api in apis]
+    for api in apis:
+        assert {"service-desc", "service-doc", "service-meta", "status"} <= set(api)
+    found = client.head("/.well-known/api-catalog").headers["link"]
+    assert '</openapi.json>; rel="service-desc"' in found
+
+
+def test_events_are_as_asyncapi_describes_them(start: Start) -> None:
+    with start().client() as client:
+        made = client.post("/v1/ops/projects", json={**WIND, "capacity_mw": 49.5})
+        where = made.headers["location"]
+        client.patch(where, json={"dscr": 2}, headers={"if-match": "*"})
+        step = {"to": "MANDATED", "reason": "signed"}
+        client.post(f"{where}/transitions", json=step, headers={"if-match": "*"})
+        page = client.get("/v1/events").json()
+        document = client.get("/asyncapi.json").json()
+    components = document["components"]
+    by_type = {message["name"]: message for message in components["messages"].values()}
+    assert len(page["events"]) == 3
+    for event in page["events"]:
+        payload = {**by_type[event["type"]]["payload"], "components": components}
+        validator = jsonschema_rs.validator_for(payload)
+        validator.validate(event)
+        broken = {**event, "data": {**event["data"], "after": {"project_id": 7}}}
+        assert not validator.is_valid(broken)
+
+
+def test_openapi_names_who_answers_for_the_product(start: Start) -> None:
+    service = start(product_owner="Iberia desk", product_contact="https://desk.example")
+    with service.client() as client:
+        info = client.get("/openapi.json").json()["info"]
+        assert info["contact"] == {"name": "Iberia desk", "url": "https://desk.example"}
+        text = json.dumps(read(client.get("/catalog")))
+        assert "Iberia desk" in text
+
+
+def test_data_can_be_read_as_linked_data(client: httpx.Client, created: httpx.Response) -> None:
+    terms = client.get("/context.jsonld").json()["@context"]
+    unexplained = [name for name in created.json() if name not in terms and name[:2] != "x_"]
+    assert unexplained == []
