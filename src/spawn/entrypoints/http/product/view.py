@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.quality import declared_rules, latest_report
+from spawn.application.quality import latest_report
 from spawn.application.services import Services
 from spawn.domain.principal import Principal
-from spawn.domain.quality import Report, Result, Rule
+from spawn.domain.quality import Report, Result, Rule, rules_of
 from spawn.domain.schema.conformance import compile_schema
 from spawn.domain.schema.core import SYSTEM_COLUMNS
 from spawn.domain.schema.value import Column, Schema
@@ -108,7 +108,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 async def gather(services: Services, principal: Principal, product: Product) -> View:
     """The picture as it is now; a few reads of what the store knows by heart."""
     record = await services.active()
-    declared = await declared_rules(services)
+    declared = rules_of(compile_schema(record.schema).fields)
     found = await latest_report(services, principal)
     return View(
         product=product,
