@@ -14,14 +14,16 @@ from spawn.domain.quality import (
     Conforming,
     Declared,
     Dimension,
+    Levels,
     Report,
     Result,
     Rule,
     Severity,
     Tally,
     age_result,
+    aged,
     broken,
-    freshness_rule,
+    freshness_rules,
     rules_of,
     share_result,
     transitions,
@@ -103,15 +105,17 @@ def test_a_threshold_is_compared_exactly() -> None:
 def test_where_there_is_nothing_to_look_at_nothing_is_broken() -> None:
     found = result(a_rule(1), 0, 0)
     assert (found.value, found.passed) == (None, True)
-    level = freshness_rule("last_import", "An import ended lately.", 60)
+    _, level = freshness_rules(Levels(imported_s=60))
     assert age_result(level, None, measured_at=NOW, position="1.0").passed is True
 
 
 def test_age_is_measured_in_seconds_and_kept_up_to_its_level() -> None:
-    level = freshness_rule("last_change", "A project was written lately.", 60)
+    level, promised_nothing = freshness_rules(Levels(changed_s=60))
     for age_s, passed in ((60, True), (60.001, False)):
         found = age_result(level, NOW - timedelta(seconds=age_s), measured_at=NOW, position="1.0")
         assert (found.value, found.passed) == (age_s, passed)
+        found = age_result(promised_nothing, NOW, measured_at=NOW, position="1.0")
+        assert (found.value, found.passed) == (0.0, None)
 
 
 @given(
@@ -130,16 +134,31 @@ def test_levels_change_only_at_transitions(before: dict[int, int], after: dict[i
     assert transitions(later, later) == ()
 
 
-def test_a_report_is_read_back_as_it_was_written() -> None:
-    report = Report(
+def a_report(*results: Result) -> Report:
+    return Report(
         dataset=DATASET,
         schema_id="project_schema",
         schema_version=1,
         position="1.7",
         projects=2,
         measured_at=NOW,
-        results=(result(a_rule(1, "0.990"), 2, 3), result(a_rule(2, None), 0, 0)),
+        changed_at=NOW - timedelta(seconds=50),
+        imported_at=None,
+        results=results,
     )
+
+
+def test_time_alone_breaks_freshness_and_nothing_else() -> None:
+    level, _ = freshness_rules(Levels(changed_s=60))
+    fresh = age_result(level, NOW - timedelta(seconds=50), measured_at=NOW, position="1.7")
+    complete = result(a_rule(1), 2, 2)
+    later = aged(a_report(fresh, complete), NOW + timedelta(seconds=11))
+    assert [r.passed for r in later.results] == [False, True]
+    assert (later.results[0].value, later.results[1]) == (61.0, complete)
+
+
+def test_a_report_is_read_back_as_it_was_written() -> None:
+    report = a_report(result(a_rule(1, "0.990"), 2, 3), result(a_rule(2, None), 0, 0))
     schema = a_schema()
     document = documents.encode("quality_report", report, schema)
     assert documents.decode("quality_report", document, schema) == report

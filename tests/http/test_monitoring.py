@@ -11,7 +11,7 @@ from spawn.adapters.memory import MemoryStore
 from spawn.domain.errors import StorageFull
 from spawn.ports.storage import StoreStatus
 
-CHECKS = {"storage", "disk", "feed", "projection", "schema", "breaker"}
+CHECKS = {"storage", "disk", "feed", "projection", "schema", "breaker", "quality"}
 
 
 def test_health_lists_each_check_and_the_worst_rules(client: httpx.Client) -> None:

@@ -24,6 +24,10 @@ DATASET: Final = "projects"
 MAX_SAMPLES: Final = 10
 """Offending projects that a result names."""
 
+BREACHED: Final = "quality.breached"
+RECOVERED: Final = "quality.recovered"
+"""Events, told once when a service level breaks and once when it is kept again."""
+
 REFERENCE: Final = "external_ref"
 _IN_ORDER: Final = ("financial_close_date", "cod_date", "end_date")
 _WHOLE: Final = Decimal(1)
@@ -165,7 +169,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every rule measured at once; the newest version of the aggregate is the latest run."""
+    """Every rule measured at once; each version of the aggregate is one run.
+
+    `changed_at` is when a project was last written, `imported_at` when an import last ended well.
+    """
 
     dataset: str
     schema_id: str
@@ -173,6 +180,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     position: str
     projects: int
     measured_at: datetime
+    changed_at: datetime | None
+    imported_at: datetime | None
     results: tuple[Result, ...]
 
 
@@ -287,10 +296,28 @@ _PRODUCT_RULES: Final = (
 )
 
 
-def freshness_rule(about: str, description: str, level_s: float | None) -> Rule:
-    """A rule on the age of something; `level_s` is the age promised, None promises nothing."""
+class Levels(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator promises of freshness: greatest ages in seconds; None promises nothing."""
+
+    changed_s: float | None = None
+    imported_s: float | None = None
+
+
+LAST_CHANGE: Final = f"{Dimension.FRESHNESS}.last_change"
+LAST_IMPORT: Final = f"{Dimension.FRESHNESS}.last_import"
+
+
+def freshness_rules(levels: Levels) -> tuple[Rule, ...]:
+    """The rules on the age of the newest write and of the newest import."""
+    return (
+        _freshness(LAST_CHANGE, "A project was written lately.", levels.changed_s),
+        _freshness(LAST_IMPORT, "An import ended well lately.", levels.imported_s),
+    )
+
+
+def _freshness(rule_id: str, description: str, level_s: float | None) -> Rule:
     return Rule(
-        rule_id=f"{Dimension.FRESHNESS}.{about}",
+        rule_id=rule_id,
         dimension=Dimension.FRESHNESS,
         columns=(),
         description=description,
@@ -328,6 +355,20 @@ def age_result(
     return Result(rule=rule, value=age_s, passed=passed, measured_at=measured_at, position=position)
 
 
+def aged(report: Report, now: datetime) -> Report:
+    """The same report at a later instant, if nothing but time has passed."""
+    since = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}
+    results = tuple(
+        age_result(
+            result.rule, since[result.rule.rule_id], measured_at=now, position=result.position
+        )
+        if result.rule.rule_id in since
+        else result
+        for result in report.results
+    )
+    return msgspec.structs.replace(report, measured_at=now, results=results)
+
+
 def transitions(before: Sequence[Result], after: Sequence[Result]) -> tuple[Standing, ...]:
     """The service levels that broke or were restored between two reports, in the later's order.
 
@@ -347,6 +388,15 @@ def transitions(before: Sequence[Result], after: Sequence[Result]) -> tuple[Stan
         if rule_id not in measured
     ]
     return tuple(found)
+
+
+def said_of(standing: Standing) -> str:
+    """What became of a service level, as one sentence."""
+    rule, value = standing.result.rule, standing.result.value
+    bound = "at least" if rule.unit is Unit.SHARE else "at most"
+    unit = "" if rule.unit is Unit.SHARE else f" {rule.unit}"
+    found = "nothing was there to measure" if value is None else f"{value:.6g}{unit} was measured"
+    return f"{rule.description} Promised is {bound} {rule.threshold}{unit}; {found}."
 
 
 def broken(results: Iterable[Result]) -> tuple[Result, ...]:

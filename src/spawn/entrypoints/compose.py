@@ -18,10 +18,12 @@ from spawn.application.feed import Relay
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
 from spawn.application.jobs import JobRunner, Work
+from spawn.application.quality import Inspector
 from spawn.application.schema import Refreshed, Verdict, refresh_forever, settle_schema
 from spawn.application.services import Services
 from spawn.application.simulation import JOB as SIMULATION_JOB
 from spawn.application.simulation import run_simulation
+from spawn.domain.quality import Levels, Standing, said_of
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.health import Health
@@ -130,7 +132,12 @@ async def compose(
         await jobs.start()
         workbench = Workbench()
         stack.push_async_callback(asyncio.to_thread, workbench.close)
-        health = Health(services, relay, settings.schema_pin)
+        inspector = Inspector(services, _levels(settings), told=_level_changed)
+        stack.push_async_callback(inspector.close)
+        if settings.quality_interval_s:
+            measuring = inspector.measure_forever(settings.quality_interval_s)
+            await stack.enter_async_context(_background(measuring, "quality"))
+        health = Health(services, relay, inspector, settings.schema_pin)
         surface = Surface(
             product=product_of(settings),
             health=health,
@@ -148,6 +155,7 @@ async def compose(
             surface,
             jobs,
             workbench,
+            inspector,
             rules=rules,
             metrics=requests,
             log=log,
@@ -178,6 +186,19 @@ async def _refresh(services: Services, settings: Settings) -> None:
         last = outcome
 
     await refresh_forever(services, settings.schema_id, settings.schema_pin, report=report)
+
+
+def _levels(settings: Settings) -> Levels:
+    """The service levels of freshness; 0 promises nothing."""
+    return Levels(
+        changed_s=settings.freshness_s or None, imported_s=settings.import_freshness_s or None
+    )
+
+
+def _level_changed(standing: Standing) -> None:
+    say = logger.info if standing.kept else logger.warning
+    what = "kept again" if standing.kept else "broken"
+    say("service level {}: {}", what, said_of(standing), rule=standing.rule_id)
 
 
 async def _drain(relay: Relay) -> None:

@@ -41,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a service.
 
     `rate_limit` is requests per second and client, 0 for none. `schema_pin` is (id, version).
+    `quality_interval_s` is between two measurements of the data, 0 for none; `freshness_s` and
+    `import_freshness_s` are promised ages of the newest change and import, 0 promises nothing.
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
     `product_id` names the data product in its contract, catalogue and lineage, for good; who
     answers for it (`product_owner`, and `product_contact` as a URL) is said only if it is set.
@@ -63,6 +65,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     otlp_endpoint: str = ""
     environment: str = "production"
+    quality_interval_s: float = 300.0
+    freshness_s: float = 0.0
+    import_freshness_s: float = 0.0
 
     @property
     def base_url(self) -> str:
@@ -303,6 +308,9 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "LOG_LEVEL": _one_of(*_LEVELS, fold=str.upper),
     "OTLP_ENDPOINT": _web_url,
     "ENVIRONMENT": _one_of(*_ENVIRONMENTS, fold=str.lower),
+    "QUALITY_INTERVAL_S": _number(0, 604_800),
+    "FRESHNESS_S": _number(0, 999_999_999),
+    "IMPORT_FRESHNESS_S": _number(0, 999_999_999),
 }
 
 _OF_THE_CLI: Final = frozenset({_SERVICE_URL})

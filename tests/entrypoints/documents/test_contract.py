@@ -129,6 +129,8 @@ def report_of(rules: Iterable[Rule], met: int, checked: int) -> Report:
         position="1.9",
         projects=checked,
         measured_at=MEASURED,
+        changed_at=MEASURED,
+        imported_at=None,
         results=results,
     )
 

@@ -8,6 +8,7 @@ from litestar.datastructures.state import State
 
 from spawn.application.analysis import Workbench
 from spawn.application.jobs import JobRunner
+from spawn.application.quality import Inspector
 from spawn.application.services import Services
 from spawn.entrypoints.http import (
     admin,
@@ -17,6 +18,7 @@ from spawn.entrypoints.http import (
     monitoring,
     pages,
     projects,
+    quality,
 )
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.analysis import routes as analysis
@@ -36,6 +38,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *simulations.ROUTES,
     *events.ROUTES,
     *governance.ROUTES,
+    *quality.ROUTES,
     *admin.ROUTES,
     *monitoring.ROUTES,
     *pages.ROUTES,
@@ -48,6 +51,7 @@ def create_app(
     surface: Surface,
     jobs: JobRunner,
     workbench: Workbench,
+    inspector: Inspector,
     *,
     rules: Rules,
     metrics: RequestMetrics,
@@ -55,7 +59,15 @@ def create_app(
 ) -> Wrapper:
     """The ASGI application over some services."""
     limits = surface.limits
-    state = State({"services": services, "surface": surface, "jobs": jobs, "workbench": workbench})
+    state = State(
+        {
+            "services": services,
+            "surface": surface,
+            "jobs": jobs,
+            "workbench": workbench,
+            "inspector": inspector,
+        }
+    )
     app = Litestar(
         list(HANDLERS),
         state=state,

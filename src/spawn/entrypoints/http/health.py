@@ -6,9 +6,11 @@ from time import monotonic
 from typing import Any, Final
 
 from spawn.application.feed import Relay
+from spawn.application.quality import SERVICE, Inspector, latest_report
 from spawn.application.schema import Pin, schema_health
 from spawn.application.services import Services
 from spawn.domain.errors import SpawnError
+from spawn.domain.quality import Severity, broken
 
 PROBE_EVERY_S: Final = 1.0
 PROBE_DEADLINE_S: Final = 2.0
@@ -16,6 +18,7 @@ FEED_LAG_DEGRADED_S: Final = 120.0
 PROJECTION_LAG_DEGRADED_S: Final = 15.0
 QUEUE_DEGRADED: Final = 0.8
 MAX_WAITING_SHOWN: Final = 20
+MAX_BROKEN_SHOWN: Final = 20
 
 
 class Grade(StrEnum):
@@ -37,8 +40,11 @@ def _check(grade: Grade, detail: str, **facts: Any) -> Check:
 class Health:
     """Knows how the service does. Probes are shared, bounded in time and at most one a second."""
 
-    def __init__(self, services: Services, relay: Relay, pin: Pin | None = None) -> None:
+    def __init__(
+        self, services: Services, relay: Relay, inspector: Inspector, pin: Pin | None = None
+    ) -> None:
         self._services = services
+        self._inspector = inspector
         self._pin = pin
         self._relay = relay
         self._probed: Check | None = None
@@ -54,6 +60,7 @@ class Health:
             "projection": self._projection(),
             "schema": await self._schema(),
             "breaker": self._breaker(),
+            "quality": await self._quality(),
         }
         worst = max((Grade(check["status"]) for check in checks.values()), key=_ORDER.index)
         return worst, checks
@@ -154,3 +161,20 @@ class Health:
         if source.breaker in {"open", "half_open"}:
             return _check(Grade.DEGRADED, "Calls to the registry are held back.", **facts)
         return _check(Grade.OK, "Calls to the registry go through.", **facts)
+
+    async def _quality(self) -> Check:
+        """Whether the service levels of the data are kept; nothing is counted for this."""
+        stored = await latest_report(self._services, SERVICE)
+        if self._inspector.error:
+            return _check(Grade.DEGRADED, f"Quality is not measured: {self._inspector.error}")
+        if stored is None:
+            return _check(Grade.OK, "Quality has not been measured yet.")
+        found = broken(stored.state.results)
+        facts = {
+            "run": stored.version,
+            "measured_at": stored.state.measured_at,
+            "broken": [result.rule.rule_id for result in found[:MAX_BROKEN_SHOWN]],
+        }
+        if any(result.rule.severity is Severity.ERROR for result in found):
+            return _check(Grade.DEGRADED, "Service levels of the data are broken.", **facts)
+        return _check(Grade.OK, "The service levels that matter are kept.", **facts)

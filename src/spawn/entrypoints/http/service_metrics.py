@@ -13,7 +13,9 @@ from prometheus_client.registry import Collector
 
 from spawn import __version__
 from spawn.application.feed import Relay
+from spawn.application.quality import SERVICE, latest_report
 from spawn.application.services import Services
+from spawn.domain.quality import Report
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.ports.governance import SchemaRecord, SchemaState
@@ -75,17 +77,21 @@ class _ServiceCollector(Collector):
         self._relay = relay
         self._log = log
         self._schemas = Schemas(None, 0)
+        self._report: Report | None = None
 
     async def gather(self) -> None:
         """Ask what can only be awaited, before the scrape reads it."""
         records = await self._services.schemas.records()
         quarantined = sum(1 for record in records if record.state is SchemaState.QUARANTINED)
         self._schemas = Schemas(await self._services.schemas.active(), quarantined)
+        stored = await latest_report(self._services, SERVICE)
+        self._report = None if stored is None else stored.state
 
     def collect(self) -> Iterator[Metric]:
         """What a scrape sees."""
         yield from self._storage()
         yield from self._schema()
+        yield from self._quality()
         yield GaugeMetricFamily(
             "spawn_feed_lag_seconds",
             "Seconds since the slowest publisher was level with the journal.",
@@ -146,3 +152,32 @@ class _ServiceCollector(Collector):
         for state in BREAKER_STATES:
             breaker.add_metric((state,), int(source.breaker == state))
         yield breaker
+
+    def _quality(self) -> Iterator[Metric]:
+        """The latest measurement; there are at most three rules for a column of the schema."""
+        report = self._report
+        if report is None:
+            return
+        yield GaugeMetricFamily(
+            "spawn_quality_measured_timestamp_seconds",
+            "When the data were last measured.",
+            value=report.measured_at.timestamp(),
+        )
+        values = GaugeMetricFamily(
+            "spawn_quality_rule_value",
+            "What a rule measured: a share, or an age in seconds.",
+            labels=("rule", "dimension"),
+        )
+        passed = GaugeMetricFamily(
+            "spawn_quality_rule_passed",
+            "1 if the service level of a rule is kept, 0 if it is broken.",
+            labels=("rule", "severity"),
+        )
+        for result in report.results:
+            rule = result.rule
+            if result.value is not None:
+                values.add_metric((rule.rule_id, rule.dimension.value), result.value)
+            if result.passed is not None:
+                passed.add_metric((rule.rule_id, rule.severity.value), int(result.passed))
+        yield values
+        yield passed
