@@ -16,7 +16,6 @@ from spawn.domain.quality import (
     DATASET,
     LAST_CHANGE,
     RECOVERED,
-    Declared,
     Levels,
     Measured,
     Report,
@@ -38,11 +37,6 @@ MAX_ATTEMPTS = 5
 
 SERVICE = Principal(id="service")
 """Who measures on a schedule."""
-
-
-async def declared_rules(services: Services) -> tuple[Declared, ...]:
-    """What is counted under the active schema; ages come beside it, by the operator's levels."""
-    return rules_of((await services.conformance()).fields)
 
 
 async def latest_report(services: Services, principal: Principal) -> Stored[Report] | None:
@@ -169,7 +163,7 @@ class Inspector:
     async def _report(self) -> Report:
         """Count everything that is promised under the active schema."""
         schema = (await self._services.active()).schema
-        declared = rules_of(compile_schema(schema).fields)
+        declared = rules_of(compile_schema(schema).fields, schema.promises)
         measured = await self._services.quality.measure([one.measure for one in declared])
         now, imported_at = self._services.clock.now(), None
         shares = [

@@ -17,7 +17,7 @@ import msgspec
 from spawn.domain.countries import ALPHA_3
 from spawn.domain.money import CURRENCIES
 from spawn.domain.schema.core import SYSTEM_COLUMNS
-from spawn.domain.schema.value import Column, TypeName
+from spawn.domain.schema.value import Column, Promise, TypeName
 
 DATASET: Final = "projects"
 """What is measured."""
@@ -193,27 +193,50 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     result: Result
 
 
-def rules_of(fields: Mapping[str, Column]) -> tuple[Declared, ...]:
-    """The rules that follow from a schema's fields (core, governed and system) and the product."""
+def rules_of(
+    fields: Mapping[str, Column], promises: Iterable[Promise] = ()
+) -> tuple[Declared, ...]:
+    """The rules that follow from a schema's fields (core, governed and system) and the product.
+
+    `promises` are the schema's own: of a column that need not be there otherwise, or of a sum.
+    """
     system = {column.name for column in SYSTEM_COLUMNS}
     columns = [column for name, column in fields.items() if name not in system]
-    complete = [_completeness(column) for column in columns]
+    by_column = {promise.about: promise for promise in promises if not promise.sum_of}
+    complete = [_completeness(column, by_column.get(column.name)) for column in columns]
     valid = [rule for column in columns if (rule := _validity(column)) is not None]
-    return (*complete, *valid, *_PRODUCT_RULES)
+    sums = [_sum(promise) for promise in promises if promise.sum_of]
+    return (*complete, *valid, *_PRODUCT_RULES, *sums)
 
 
-def _completeness(column: Column) -> Declared:
+def _completeness(column: Column, promise: Promise | None) -> Declared:
     # What has a default is always there, whether a body says it or not.
-    promised = column.required or column.default is not None
+    always = column.required or column.default is not None
+    threshold, severity = (_WHOLE, Severity.ERROR) if always else (None, Severity.INFO)
+    if promise is not None and not always:
+        threshold, severity = promise.threshold, Severity(promise.severity)
     rule = Rule(
         rule_id=f"completeness.{column.name}",
         dimension=Dimension.COMPLETENESS,
         columns=(column.name,),
-        description=f"{column.name} is there.",
-        threshold=_WHOLE if promised else None,
-        severity=Severity.ERROR if promised else Severity.INFO,
+        description=(promise and promise.description) or f"{column.name} is there.",
+        threshold=threshold,
+        severity=severity,
     )
     return Declared(rule, Complete(column.name))
+
+
+def _sum(promise: Promise) -> Declared:
+    total = promise.equals or ""
+    rule = Rule(
+        rule_id=f"{Dimension.CONSISTENCY}.{promise.about}",
+        dimension=Dimension.CONSISTENCY,
+        columns=(*promise.sum_of, total),
+        description=promise.description or f"{' + '.join(promise.sum_of)} = {total}.",
+        threshold=promise.threshold,
+        severity=Severity(promise.severity),
+    )
+    return Declared(rule, SumEquals(promise.sum_of, total, promise.tolerance))
 
 
 def _validity(column: Column) -> Declared | None:

@@ -106,6 +106,8 @@ def _of_schema(old: Schema, new: Schema) -> Iterator[Finding]:
         )
     elif old.context != new.context:
         yield _text("/@context", "The JSON-LD context changed, no column's term in it.")
+    if old.promises != new.promises:
+        yield _text("/quality", "What is promised of the data as a whole changed.")
     if _order(old, new) != _order(new, old):
         yield _finding(
             "/columns",

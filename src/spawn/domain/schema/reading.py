@@ -23,6 +23,7 @@ from spawn.domain.schema.columns import (
     text_reader,
 )
 from spawn.domain.schema.core import CORE_BY_NAME, READ_ONLY_COLUMNS
+from spawn.domain.schema.promises import read_promises
 from spawn.domain.schema.tokens import Token, read_object, write_token
 from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
 from spawn.domain.schema.values import type_reader, wrong_type
@@ -130,6 +131,7 @@ def _read_members(
     elif schema_id is not None and id_ != schema_id:
         members.refuse("id", "other_schema", f"is not {schema_id}, which was asked for")
     columns = _read_columns(tokens.get("columns"), members, first_generation=first_generation)
+    known = CORE_BY_NAME | {column.name: column for column in columns}
     return Schema(
         id=id_ or "",
         version=members.take("version", _read_version, fallback),
@@ -138,6 +140,7 @@ def _read_members(
         columns=tuple(columns),
         governed=tuple(c for c in columns if c.name not in CORE_BY_NAME),
         context=members.take("@context", _read_context),
+        promises=members.take("quality", lambda t, at: read_promises(t, at, known), ()),
     )
 
 

@@ -102,6 +102,23 @@ class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
         return self.column.sunset
 
 
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """What a schema promises of all projects together.
+
+    Either that the column `about` is there in a share of at least `threshold`; or, with `sum_of`,
+    that these columns add up to `equals`, within `tolerance` times it, in such a share. `severity`
+    is `error` or `warning`.
+    """
+
+    about: str
+    sum_of: tuple[str, ...] = ()
+    equals: str | None = None
+    tolerance: Decimal = Decimal(0)
+    threshold: Decimal = Decimal(1)
+    severity: str = "error"
+    description: str = ""
+
+
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a schema: its governed columns beside what it says of core attributes.
 
@@ -119,5 +136,6 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     context: msgspec.Raw | None = None
     fingerprint: str = ""
     """Lower-case hex SHA-256 over the RFC 8785 canonical JSON of the document."""
+    promises: tuple[Promise, ...] = ()
     retired: tuple[RetiredColumn, ...] = ()
     """Columns of earlier versions: no part of the document, known by `revision.succeed`."""

@@ -108,7 +108,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 async def gather(services: Services, principal: Principal, product: Product) -> View:
     """The picture as it is now; a few reads of what the store knows by heart."""
     record = await services.active()
-    declared = rules_of(compile_schema(record.schema).fields)
+    declared = rules_of(compile_schema(record.schema).fields, record.schema.promises)
     found = await latest_report(services, principal)
     return View(
         product=product,
