@@ -29,6 +29,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     yield Services(
         commands=store,
         reads=store,
+        bookmarks=store,
         control=store,
         schemas=store,
         quality=store,

@@ -102,6 +102,7 @@ async def services(shelf: Shelf, tmp_path: Path) -> AsyncIterator[Services]:
     yield Services(
         commands=store,
         reads=store,
+        bookmarks=store,
         control=store,
         schemas=store,
         quality=store,

@@ -121,7 +121,7 @@ def test_every_make_target_that_the_documentation_names_exists() -> None:
         assert named <= targets, page
 
 
-@pytest.mark.parametrize("lock", ["arrow", "build", "dev", "infra", "otlp", "runtime"])
+@pytest.mark.parametrize("lock", ["arrow", "build", "dev", "infra", "image", "runtime"])
 def test_a_lock_pins_with_hashes_and_names_no_address(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text()
     pinned = re.findall(r"^[a-z0-9._-]+==\S+( \\)?$", text, re.MULTILINE)
@@ -133,7 +133,7 @@ def test_a_lock_pins_with_hashes_and_names_no_address(lock: str) -> None:
 
 def test_one_package_has_one_version_in_every_lock() -> None:
     pins: dict[str, set[str]] = {}
-    for lock in ("arrow", "dev", "infra", "otlp", "runtime"):
+    for lock in ("arrow", "dev", "infra", "image", "runtime"):
         text = (ROOT / "requirements" / f"{lock}.txt").read_text()
         for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE):
             pins.setdefault(name, set()).add(version)

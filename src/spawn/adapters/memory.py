@@ -6,7 +6,7 @@ an epoch of its own: tags and cursors of an earlier process are never taken for 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from time import perf_counter
@@ -72,6 +72,7 @@ class MemoryStore:
         self._schemas = SchemaBook()
         self._last: datetime | None = None
         self._waiting: set[asyncio.Future[None]] = set()
+        self._bookmarks: dict[str, str] = {}
         self._closed = False
 
     # -- commands ---------------------------------------------------------------------------
@@ -257,6 +258,11 @@ class MemoryStore:
         """The newest position; see `ReadStore.position`."""
         return self._position()
 
+    async def rows_after(self, position: str | None) -> int:
+        """How many rows follow; see `ReadStore.rows_after`."""
+        end = len(self._entries)
+        return end - journal.read_cursor(position, self._epoch, end)
+
     async def await_change(self, after: str, timeout_s: float) -> str:
         """The newest position once it is another; see `ReadStore.await_change`."""
         self._open()
@@ -300,6 +306,17 @@ class MemoryStore:
             return tuple(TableColumn(c.name, str(c.type), not c.required) for c in fields)
         names = documents.KINDS[kind].__struct_fields__
         return tuple(TableColumn(name, "object", nullable=True) for name in names)
+
+    # -- bookmarks --------------------------------------------------------------------------
+
+    async def load_bookmarks(self) -> dict[str, str]:
+        """Every position by name; see `Bookmarks.load_bookmarks`."""
+        return dict(self._bookmarks)
+
+    async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+        """Remember them; see `Bookmarks.save_bookmarks`."""
+        self._open()
+        self._bookmarks.update(positions)
 
     # -- schemas ----------------------------------------------------------------------------
 

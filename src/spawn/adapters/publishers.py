@@ -9,6 +9,9 @@ from loguru import logger
 from opentelemetry.metrics import Meter
 
 from spawn.domain.change import Entry
+from spawn.ports.events import Terms, Undelivered
+
+IN_PROCESS_BATCH: Final = 1_000
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -30,8 +33,9 @@ class MetricsPublisher:
         self._reached = meter.create_counter(
             "spawn_project_status_reached", description="Projects that reached a status."
         )
+        self.terms = Terms(name="metrics", batch=IN_PROCESS_BATCH, durable=False)
 
-    async def publish(self, entries: Sequence[Entry]) -> None:
+    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Count the entries; each label once per batch."""
         for type_, number in Counter(entry.type for entry in entries).items():
             self._events.add(number, {"type": type_})
@@ -40,26 +44,36 @@ class MetricsPublisher:
         )
         for status, number in reached.items():
             self._reached.add(number, {"status": status})
+        return ()
+
+    async def probe(self) -> str:
+        """They are at hand."""
+        return "counted in /monitoring/metrics"
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
 class LogPublisher:
-    """At level DEBUG one line per batch of events, and at TRACE one per event."""
+    """At level INFO one line per batch of events, and at DEBUG one more per event.
 
-    async def publish(self, entries: Sequence[Entry]) -> None:
+    The log tells what happens while the service runs, so it has no position that outlives it.
+    """
+
+    def __init__(self, name: str = "log://") -> None:
+        self.terms = Terms(name=name, batch=IN_PROCESS_BATCH, durable=False)
+
+    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Log the entries."""
-        types = Counter(entry.type for entry in entries)
-        logger.debug(
+        logger.info(
             "{} domain events",
             len(entries),
-            types=dict(types),
+            types=dict(Counter(entry.type for entry in entries)),
             first=entries[0].position,
             last=entries[-1].position,
         )
         for entry in entries:
-            logger.trace(
+            logger.debug(
                 "{} {} version {}",
                 entry.type,
                 entry.id,
@@ -68,6 +82,11 @@ class LogPublisher:
                 position=entry.position,
                 changed=entry.changed,
             )
+        return ()
+
+    async def probe(self) -> str:
+        """It is at hand."""
+        return "written to the log"
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -16,10 +16,10 @@ from spawn.domain.errors import InvalidInput
 from spawn.ports.analytics import QualityStore
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock
-from spawn.ports.storage import CommandStore, ReadStore, StoreControl
+from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 
-class Store(CommandStore, ReadStore, SchemaStore, QualityStore, StoreControl, Protocol):
+class Store(CommandStore, ReadStore, Bookmarks, SchemaStore, QualityStore, StoreControl, Protocol):
     """Everything a storage adapter is."""
 
 

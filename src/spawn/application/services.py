@@ -8,7 +8,7 @@ from spawn.domain.schema.conformance import Conformance, compile_schema
 from spawn.ports.analytics import QualityStore
 from spawn.ports.governance import SchemaRecord, SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock, Ids, Spool
-from spawn.ports.storage import CommandStore, ReadStore, StoreControl
+from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +16,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     commands: CommandStore
     reads: ReadStore
+    bookmarks: Bookmarks
     control: StoreControl
     schemas: SchemaStore
     quality: QualityStore

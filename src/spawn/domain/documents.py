@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from spawn.domain.change import Encoded
+from spawn.domain.dead_letter import DeadLetter
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.imports import Import, Quarantine, Upload
 from spawn.domain.job import Job
@@ -26,6 +27,7 @@ from spawn.domain.simulations import SimulationRun
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "project": Project,
+    "dead_letter": DeadLetter,
     "external_ref": Reservation,
     "import_mapping": ImportMapping,
     "import": Import,

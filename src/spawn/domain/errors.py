@@ -18,7 +18,8 @@ SpawnError
 │   └── StorageFull         storage_full             the disk or its reserve is exhausted
 ├── StorageDamaged          storage_damaged          the file, its journal or its mark disagree
 ├── StorageBusy             storage_busy             another process holds the file
-└── RegistryError           registry_error           the registry is absent, slow or senseless
+├── RegistryError           registry_error           the registry is absent, slow or senseless
+└── DeliveryFailed          delivery_failed          a consumer of events did not take one
 
 `SpawnError` derives from `Exception`, not `ValueError`: msgspec turns a `ValueError` raised while
 decoding into an error of its own and the code would be lost.
@@ -202,3 +203,10 @@ class RegistryError(SpawnError):
 
     code = "registry_error"
     title = "The schema registry failed"
+
+
+class DeliveryFailed(SpawnError):
+    """A consumer of events did not take one; the detail says why."""
+
+    code = "delivery_failed"
+    title = "The event was not delivered"

@@ -10,15 +10,16 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
-from spawn.adapters.publishers import LogPublisher, MetricsPublisher
+from spawn.adapters.publishers import MetricsPublisher
 from spawn.adapters.registry import open_registry, open_store
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
 from spawn.application.analysis import Workbench
-from spawn.application.feed import Relay
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
 from spawn.application.jobs import JobRunner, Work
+from spawn.application.pulse import Pulse
 from spawn.application.quality import Inspector
+from spawn.application.relay import Relay
 from spawn.application.schema import Refreshed, Verdict, refresh_forever, settle_schema
 from spawn.application.services import Services
 from spawn.application.simulation import JOB as SIMULATION_JOB
@@ -38,7 +39,7 @@ from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
 from spawn.ports.analytics import QualityStore
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock, Ids, Spool
-from spawn.ports.storage import CommandStore, ReadStore, StoreControl
+from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 STDOUT: Final = 1
 DRAIN_S: Final = 1.0
@@ -74,6 +75,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(store.close)
         commands: CommandStore = store
         reads: ReadStore = store
+        bookmarks: Bookmarks = store
         schemas: SchemaStore = store
         quality: QualityStore = store
         control: StoreControl = store
@@ -89,6 +91,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         services = Services(
             commands=commands,
             reads=reads,
+            bookmarks=bookmarks,
             control=control,
             schemas=schemas,
             quality=quality,
@@ -119,12 +122,15 @@ async def compose(
         metrics = Metrics(requests, log)
         stack.callback(metrics.close)
         services = await stack.enter_async_context(open_services(settings))
-        relay = Relay(services.reads, (MetricsPublisher(metrics.meter), LogPublisher()))
+        pulse = Pulse(services.reads)
+        publishers = (MetricsPublisher(metrics.meter),)
+        relay = Relay(services, publishers, pulse, on_error=_publisher_failed)
+        stack.push_async_callback(relay.close)
         await relay.start()
         metrics.watch(services, relay)
-        stack.push_async_callback(relay.close)
-        stack.push_async_callback(_drain, relay)
+        await stack.enter_async_context(_background(pulse.run(), "journal watch"))
         await stack.enter_async_context(_background(relay.run(), "relay"))
+        stack.push_async_callback(_drain, relay)
         await stack.enter_async_context(_background(_refresh(services, settings), "schema refresh"))
         works: Mapping[str, Work] = {JOB_KIND: run_import, SIMULATION_JOB: run_simulation}
         jobs = JobRunner(services, works, on_error=_job_failed)
@@ -225,6 +231,10 @@ def _background_ended(task: asyncio.Task[None]) -> None:
     """Say so if background work died: it should only ever be cancelled."""
     if not task.cancelled() and (failure := task.exception()) is not None:
         logger.opt(exception=failure).error("{} ended by a fault", task.get_name())
+
+
+def _publisher_failed(failure: BaseException) -> None:
+    logger.opt(exception=failure).error("a publisher of events failed unexpectedly")
 
 
 def _job_failed(job_id: str, failure: BaseException) -> None:

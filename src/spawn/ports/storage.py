@@ -11,7 +11,7 @@ An adapter promises, and `spawn.testing` checks:
 - order is promised, density never.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -118,6 +118,14 @@ class ReadStore(Protocol):
         """The position of the newest acknowledged change; cheap."""
         ...
 
+    async def rows_after(self, position: str | None) -> int:
+        """How many rows of the journal follow a position, those without an event too; cheap.
+
+        Raises:
+            CursorInvalid, CursorExpired: as for `feed`.
+        """
+        ...
+
     async def await_change(self, after: str, timeout_s: float) -> str:
         """The newest position as soon as it is another than `after`, or when the time is over.
 
@@ -131,6 +139,22 @@ class ReadStore(Protocol):
 
     async def tables(self) -> list["Table"]:
         """The tables behind the store, for introspection; names and types, no data."""
+        ...
+
+
+class Bookmarks(Protocol):
+    """Where those who follow the feed stand, kept beside it."""
+
+    async def load_bookmarks(self) -> dict[str, str]:
+        """Every position that was saved last, by name; as durable as the journal."""
+        ...
+
+    async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+        """Remember these positions, all or none, beside those of other names.
+
+        Raises:
+            Unavailable: the store cannot write now; those saved before stand.
+        """
         ...
 
 

@@ -5,7 +5,8 @@ A package that offers an adapter runs the whole suite in a module of its own tes
 
     import pytest
     from spawn.testing.storage import *         # the fixtures, and commands
-    from spawn.testing.storage_reads import *   # pages, history, feed, schemas
+    from spawn.testing.storage_reads import *   # pages, history, schemas
+    from spawn.testing.storage_feed import *    # the feed, and those who follow it
     from spawn.testing.storage_quality import * # counts of how much data keeps a rule
     from spawn.testing.storage_laws import *    # property tests
 

@@ -38,6 +38,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "insert into store values (1, 0)",
         "create table formats (version integer not null, applied_at timestamp not null)",
     ),
+    ("create table bookmarks (name varchar not null, position varchar not null)",),
 )
 """Statements that lead from format n to format n + 1; what was released is never edited."""
 

@@ -5,14 +5,14 @@ Everything here but `lookup` runs on the writer's thread.
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
 
 from spawn.adapters import journal
-from spawn.adapters.duckdb import layout
+from spawn.adapters.duckdb import bookmarks, layout
 from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, damaged, translate
 from spawn.adapters.duckdb.mark import Mark
@@ -410,6 +410,11 @@ class Ledger:
         """Go through the engine durably: one counter moves, no journal row is made."""
         self._check_writable()
         self._cursor.execute("update store set probed = probed + 1")
+
+    def keep_bookmarks(self, positions: Mapping[str, str]) -> None:
+        """Put the positions in the place of those kept under the same names."""
+        self._check_writable()
+        bookmarks.save(self._cursor, positions)
 
     def in_transaction(self, work: Any) -> Any:
         """Run `work(cursor)` whole or not at all, with the state tables caught up.

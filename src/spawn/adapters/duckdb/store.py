@@ -1,7 +1,7 @@
 """The ports over one DuckDB file: answers from memory when it knows, from the engine when not."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from spawn.adapters import counting, journal, selection
-from spawn.adapters.duckdb import reading, survey
+from spawn.adapters.duckdb import bookmarks, reading, survey
 from spawn.adapters.duckdb.bulk import projectable
 from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
@@ -284,6 +284,11 @@ class DuckDbStore:
         """The newest position; see `ReadStore.position`."""
         return self._ledger.cursor()
 
+    async def rows_after(self, position: str | None) -> int:
+        """How many rows follow; see `ReadStore.rows_after`."""
+        end = self._ledger.position
+        return end - journal.read_cursor(position, self._ledger.epoch, end)
+
     async def await_change(self, after: str, timeout_s: float) -> str:
         """The newest position once it is another; see `ReadStore.await_change`."""
         await self._writer.await_change(after, timeout_s)
@@ -305,6 +310,17 @@ class DuckDbStore:
         return Measured(
             position=position, projects=projects, changed_at=changed_at, tallies=tallies
         )
+
+    # -- bookmarks --------------------------------------------------------------------------
+
+    async def load_bookmarks(self) -> dict[str, str]:
+        """Every position by name; see `Bookmarks.load_bookmarks`."""
+        return await self._read(bookmarks.load)
+
+    async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+        """Remember them; see `Bookmarks.save_bookmarks`."""
+        kept = dict(positions)
+        await self._writer.run(lambda: self._ledger.keep_bookmarks(kept))
 
     # -- schemas ----------------------------------------------------------------------------
 

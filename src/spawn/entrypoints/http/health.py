@@ -5,8 +5,8 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any, Final
 
-from spawn.application.feed import Relay
 from spawn.application.quality import SERVICE, Inspector, latest_report
+from spawn.application.relay import Relay, Standing
 from spawn.application.schema import Pin, schema_health
 from spawn.application.services import Services
 from spawn.domain.errors import SpawnError
@@ -37,6 +37,18 @@ def _check(grade: Grade, detail: str, **facts: Any) -> Check:
     return {"status": grade, "detail": detail, **facts}
 
 
+def _publisher(standing: Standing) -> dict[str, Any]:
+    return {
+        "name": standing.name,
+        "position": standing.position or None,
+        "backlog": standing.backlog,
+        "waiting": standing.waiting,
+        "lag_s": round(standing.lag_s, 3),
+        "dead_letters": standing.dead_letters,
+        "error": standing.error,
+    }
+
+
 class Health:
     """Knows how the service does. Probes are shared, bounded in time and at most one a second."""
 
@@ -56,7 +68,7 @@ class Health:
         checks = {
             "storage": await self._storage(),
             "disk": self._disk(),
-            "feed": self._feed(),
+            "feed": await self._feed(),
             "projection": self._projection(),
             "schema": await self._schema(),
             "breaker": self._breaker(),
@@ -117,13 +129,23 @@ class Health:
             return _check(Grade.DEGRADED, "The disk is nearly full.", **facts)
         return _check(Grade.OK, "There is space.", **facts)
 
-    def _feed(self) -> Check:
-        lag_s = round(self._relay.lag_s(), 3)
-        error = self._relay.last_error()
-        if error is not None or lag_s > FEED_LAG_DEGRADED_S:
-            detail = error or "Publishers are behind the journal."
-            return _check(Grade.DEGRADED, detail, lag_s=lag_s)
-        return _check(Grade.OK, "Publishers are level with the journal.", lag_s=lag_s)
+    async def _feed(self) -> Check:
+        """How far each publisher of events is, and what was given up."""
+        standings = await self._relay.standings()
+        facts: dict[str, Any] = {
+            "lag_s": round(max((s.lag_s for s in standings), default=0.0), 3),
+            "publishers": [_publisher(standing) for standing in standings],
+        }
+        error = next((s.error for s in standings if s.error), None)
+        letters = sum(s.dead_letters for s in standings)
+        if error is not None:
+            return _check(Grade.DEGRADED, error, **facts)
+        if facts["lag_s"] > FEED_LAG_DEGRADED_S:
+            return _check(Grade.DEGRADED, "Publishers are behind the journal.", **facts)
+        if letters:
+            detail = f"{letters} dead letters wait to be replayed or discarded."
+            return _check(Grade.DEGRADED, detail, **facts)
+        return _check(Grade.OK, "Publishers follow the journal.", **facts)
 
     def _projection(self) -> Check:
         status = self._services.control.status()

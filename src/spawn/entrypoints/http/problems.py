@@ -151,6 +151,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The ontology server is absent, slow or answered something senseless. The service goes on "
         "under the schema it has.",
     ),
+    "delivery_failed": Problem(
+        502,
+        "The event was not delivered",
+        "The consumer cannot be reached or did not take the event; the detail says why. The dead "
+        "letter stays, to be replayed again or discarded.",
+    ),
     "unavailable": Problem(
         503, "Temporarily unavailable", "Try again after the time that Retry-After names."
     ),

@@ -1,6 +1,6 @@
 """Metrics of the service itself, gathered when scraped, in the Prometheus text format."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spawn import __version__
-from spawn.application.feed import Relay
 from spawn.application.quality import SERVICE, latest_report
+from spawn.application.relay import Relay, Standing
 from spawn.application.services import Services
 from spawn.domain.quality import Report
 from spawn.entrypoints.http.access_log import AccessLog
@@ -22,6 +22,30 @@ from spawn.ports.governance import SchemaRecord, SchemaState
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
 BREAKER_STATES: Final = ("none", "closed", "half_open", "open")
+
+
+_EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
+    (
+        "spawn_events_lag_seconds",
+        "Age of the oldest event that the publisher has not taken.",
+        lambda standing: standing.lag_s,
+    ),
+    (
+        "spawn_events_backlog_rows",
+        "Rows of the journal that the publisher is not past yet.",
+        lambda standing: standing.backlog,
+    ),
+    (
+        "spawn_events_waiting_aggregates",
+        "Aggregates whose events wait behind one that failed.",
+        lambda standing: standing.waiting,
+    ),
+    (
+        "spawn_dead_letters",
+        "Events given up that wait to be replayed or discarded.",
+        lambda standing: standing.dead_letters,
+    ),
+)
 
 
 class Schemas(msgspec.Struct, frozen=True):
@@ -78,6 +102,7 @@ class _ServiceCollector(Collector):
         self._log = log
         self._schemas = Schemas(None, 0)
         self._report: Report | None = None
+        self._standings: list[Standing] = []
 
     async def gather(self) -> None:
         """Ask what can only be awaited, before the scrape reads it."""
@@ -86,17 +111,14 @@ class _ServiceCollector(Collector):
         self._schemas = Schemas(await self._services.schemas.active(), quarantined)
         stored = await latest_report(self._services, SERVICE)
         self._report = None if stored is None else stored.state
+        self._standings = await self._relay.standings()
 
     def collect(self) -> Iterator[Metric]:
         """What a scrape sees."""
         yield from self._storage()
         yield from self._schema()
         yield from self._quality()
-        yield GaugeMetricFamily(
-            "spawn_feed_lag_seconds",
-            "Seconds since the slowest publisher was level with the journal.",
-            value=self._relay.lag_s(),
-        )
+        yield from self._events()
         yield CounterMetricFamily(
             "spawn_access_lines_dropped",
             "Access lines dropped because the log's reader stalled.",
@@ -119,6 +141,28 @@ class _ServiceCollector(Collector):
         for name, text, value in gauges:
             if value is not None:
                 yield GaugeMetricFamily(name, text, value=value)
+
+    def _events(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "spawn_feed_lag_seconds",
+            "Age of the oldest event that some publisher has not taken.",
+            value=max((standing.lag_s for standing in self._standings), default=0.0),
+        )
+        published = CounterMetricFamily(
+            "spawn_events_published",
+            "Events by publisher and what became of a try: delivered, failed, dead_lettered.",
+            labels=("publisher", "outcome"),
+        )
+        for standing in self._standings:
+            published.add_metric((standing.name, "delivered"), standing.delivered)
+            published.add_metric((standing.name, "failed"), standing.failed)
+            published.add_metric((standing.name, "dead_lettered"), standing.given_up)
+        yield published
+        for name, text, value in _EVENT_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=("publisher",))
+            for standing in self._standings:
+                gauge.add_metric((standing.name,), value(standing))
+            yield gauge
 
     def _schema(self) -> Iterator[Metric]:
         source = self._services.registry.status()
