@@ -51,7 +51,7 @@ test: $(VENV)/dev.stamp ## Run every test
 	@$(BIN)/pytest $(ARGS)
 
 test-core: $(VENV)/dev.stamp ## Run the domain's tests alone, without I/O, in seconds
-	@$(BIN)/pytest -m core tests/domain $(ARGS)
+	@$(BIN)/pytest -m "core and not slow" tests/domain $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	@$(BIN)/ruff check .

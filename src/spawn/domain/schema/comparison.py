@@ -429,7 +429,8 @@ def _removed(column: Column, notice: Column | None, on: date, *, heard: bool) ->
     writers = _YES if heard else _NO
     fate = "Requests that name it are refused."
     if heard:
-        until = f" until {column.sunset}, then refused" if column.sunset else ""
+        sunset = column.announced_sunset
+        until = f" until {sunset}, then refused" if sunset else ""
         fate = f"What requests say of it is ignored with a warning{until}."
     early = notice is not None and notice.required and not _expired(notice, on)
     if early:
@@ -447,7 +448,8 @@ def _removed(column: Column, notice: Column | None, on: date, *, heard: bool) ->
 
 
 def _expired(column: Column, on: date) -> bool:
-    return column.deprecated and column.sunset is not None and column.sunset <= on
+    sunset = column.announced_sunset
+    return sunset is not None and sunset <= on
 
 
 def _text(path: str, reason: str) -> Finding:

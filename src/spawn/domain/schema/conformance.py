@@ -302,7 +302,7 @@ class Conformance:
         for name in tokens:
             column = self.alias(name)
             if column in self._deprecated:
-                sunset = self.fields[column].sunset
+                sunset = self.fields[column].announced_sunset
                 detail = f"is deprecated and may go from {sunset}" if sunset else _DEPRECATED
                 yield FieldError(f"/{name}", "deprecated", detail)
 
@@ -331,7 +331,7 @@ class Conformance:
         return slots
 
 
-_Key = tuple[str, int, str, tuple[tuple[str, int], ...]]
+_Key = tuple[str, int, str, tuple[RetiredColumn, ...]]
 _compiled: dict[_Key, Conformance] = {}
 
 
@@ -342,8 +342,7 @@ def compile_schema(schema: Schema) -> Conformance:
     """
     if not schema.fingerprint:
         return Conformance(schema)
-    gone = tuple((column.name, column.since) for column in schema.retired)
-    key = (schema.id, schema.version, schema.fingerprint, gone)
+    key = (schema.id, schema.version, schema.fingerprint, schema.retired)
     found = _compiled.get(key)
     if found is None:
         while len(_compiled) >= _CACHED_SCHEMAS:

@@ -7,7 +7,7 @@ a value that does not fit a new column stays where it was. The way back (`downgr
 project to clients of an older version that is still supported.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final
@@ -46,8 +46,11 @@ class _Shape:
 
     def give(self, project: Project) -> Project:
         """The project in this shape; the same object if nothing moved."""
-        before = (project.attributes, project.extensions, project.hidden_attributes)
-        if (self.attributes, self.extensions, self.hidden) == before:
+        if (
+            _unmoved(project.attributes, self.attributes)
+            and _unmoved(project.extensions, self.extensions)
+            and _unmoved(project.hidden_attributes, self.hidden)
+        ):
             return project
         return msgspec.structs.replace(
             project,
@@ -90,7 +93,7 @@ def supported_until(plans: Iterable[MigrationPlan]) -> date | None:
     It is the first Sunset of a column that went since; None if no such day was announced.
     """
     steps = (step for plan in plans for step in plan.steps)
-    days = (step.column.sunset for step in steps if isinstance(step, HideColumn))
+    days = (step.column.announced_sunset for step in steps if isinstance(step, HideColumn))
     return min((day for day in days if day is not None), default=None)
 
 
@@ -104,6 +107,11 @@ def broken_by(project: Project, proof: Proof) -> FieldError | None:
     if value is None and not proof.nulls:
         return FieldError(pointer, "missing", "has no value")
     return None
+
+
+def _unmoved(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
+    """Whether the very same values are there: 5 equals Decimal(5), and is of another type."""
+    return before.keys() == after.keys() and all(before[name] is after[name] for name in before)
 
 
 def _stored(project: Project, proof: Proof, pointer: str) -> Value | None:

@@ -80,6 +80,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the column is money by name, so that the wire carries it as a string."""
         return self.type.name is TypeName.DECIMAL and self.name.endswith(AMOUNT_SUFFIX)
 
+    @property
+    def announced_sunset(self) -> date | None:
+        """The day from which it may go; a `sunset` counts for a deprecated column only."""
+        return self.sunset if self.deprecated else None
+
 
 class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
     """A governed column that the schema no longer has; `since` is the version without it.
@@ -99,7 +104,7 @@ class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sunset(self) -> date | None:
         """The day from which requests that name it are refused."""
-        return self.column.sunset
+        return self.column.announced_sunset
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
