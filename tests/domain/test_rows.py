@@ -1,6 +1,7 @@
 """From raw rows to projects: conversions from exact text, several reasons, warnings, keys."""
 
 import json
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -14,8 +15,10 @@ from spawn.domain.mapping import read_mapping
 from spawn.domain.project import ExternalRef, Project
 from spawn.domain.rows import Draft, RowReader
 from spawn.domain.schema.conformance import compile_schema
+from spawn.domain.schema.succession import succeed
 from spawn.domain.schema.tokens import Token, read_object
 from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
+from spawn.testing.builders import a_schema
 
 pytestmark = pytest.mark.core
 
@@ -298,3 +301,22 @@ def test_a_key_set_grows_with_its_keys() -> None:
     assert len(held) == 5_000
     assert all(f"key {number}" in held for number in range(5_000))
     assert not any(f"other {number}" in held for number in range(5_000))
+
+
+def test_a_mapped_column_that_went_is_ignored_until_its_sunset() -> None:
+    capacity = Column(
+        name="capacity_mw",
+        type=ColumnType(TypeName.DECIMAL, precision=10, scale=3),
+        deprecated=True,
+        sunset=date(2030, 6, 15),
+    )
+    gone = succeed(a_schema((capacity,)), a_schema((), version=2))
+    kilowatts = {"attribute": "capacity_mw", "column": "kw", "unit_factor": "0.001"}
+    document = {"columns": [NAME, COST, kilowatts]}
+    mapping = read_mapping("m", read_object(json.dumps(document).encode()))
+    row = {"name": "Dam", "cost": "1", "kw": "500"}
+    for day, outcome in ((date(2030, 6, 14), "retired"), (date(2030, 6, 15), "unknown_field")):
+        made = RowReader(compile_schema(gone), mapping, day).read(row, PROJECT_ID)
+        told = (*made.warnings, *made.reasons)
+        assert [(reason.field, reason.code) for reason in told] == [("kw", outcome)]
+        assert (made.project is not None) is (outcome == "retired")

@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import BinaryIO, Protocol, cast
 
 import msgspec
@@ -192,7 +193,7 @@ class DraftingProcess:
             # An interrupt at the terminal is for the service, which ends this process in turn.
             start_new_session=True,
         )
-        self._start = pickle.dumps((self._schema, shape), pickle.HIGHEST_PROTOCOL)
+        self._start = pickle.dumps((self._schema, shape, reader.on), pickle.HIGHEST_PROTOCOL)
         self._batch: Batch = ((), ())
 
     def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
@@ -268,8 +269,9 @@ def _outcomes(packed: list[_Packed]) -> list[Outcome]:
 
 def work(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer questions until there are no more: what the process does."""
-    schema, shape = cast("tuple[Schema, Shape]", pickle.load(source))  # noqa: S301 - the parent's
-    here = DraftingHere(RowReader(compile_schema(schema), shape.mapping), shape)
+    start = pickle.load(source)  # noqa: S301 - the parent's
+    schema, shape, on = cast("tuple[Schema, Shape, date | None]", start)
+    here = DraftingHere(RowReader(compile_schema(schema), shape.mapping, on), shape)
     while True:
         try:
             records, ids = pickle.load(source)  # noqa: S301 - as above

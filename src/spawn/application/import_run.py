@@ -91,7 +91,8 @@ class _Run:
     async def finish(self) -> None:
         """All remaining chunks and the end of the job."""
         await self._recall()
-        reader = RowReader(await self._services.conformance(), self._mapping)
+        today = self._services.clock.now().date()
+        reader = RowReader(await self._services.conformance(), self._mapping, today)
         await self._in_thread(self._source.open, reader, self._order.state.offset)
         upcoming = asyncio.create_task(self._prepare(reader))
         try:
@@ -126,7 +127,7 @@ class _Run:
         conformance = await self._services.conformance()
         if reader.conformance is conformance:
             return reader
-        return RowReader(conformance, self._mapping)
+        return RowReader(conformance, self._mapping, reader.on)
 
     async def _prepare(self, reader: RowReader) -> Prepared | None:
         prepared: Prepared | None = await self._in_thread(self._prepare_now, reader)

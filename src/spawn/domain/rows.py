@@ -66,13 +66,16 @@ class Draft(msgspec.Struct, frozen=True):
 class RowReader:
     """Reads rows under one schema, through a mapping or, without one, as plain projects."""
 
-    def __init__(self, conformance: Conformance, mapping: ImportMapping | None) -> None:
-        """Compile.
+    def __init__(
+        self, conformance: Conformance, mapping: ImportMapping | None, on: date | None = None
+    ) -> None:
+        """Compile; `on` is the day that the Sunset of a retired column is measured by.
 
         Raises:
             InvalidInput: the mapping names what this schema lacks, each with its pointer.
         """
         self.conformance = conformance
+        self.on = on
         self._mapping = mapping
         self._cells = _compile(mapping, conformance) if mapping else ()
         self._fields = {c.attribute: c.column or c.attribute for c in self._cells}
@@ -117,7 +120,7 @@ class RowReader:
     def amendment(self, source: Mapping[str, Token]) -> Attributes:
         """What a valid row says, and nothing it does not say: defaults are for new projects."""
         tokens = source if self._mapping is None else self._tokens(source, [])[1]
-        return self.conformance.read(tokens, partial=True)
+        return self.conformance.read(tokens, partial=True, on=self.on)
 
     def reason(self, error: FieldError) -> Reason:
         """A refusal of an attribute, told about the column that it came from."""
@@ -180,7 +183,7 @@ class RowReader:
         warnings: list[Reason],
     ) -> Draft:
         try:
-            attributes = self.conformance.read(tokens)
+            attributes = self.conformance.read(tokens, on=self.on)
             project = propose(
                 project_id=project_id,
                 fields=attributes.core,
@@ -294,12 +297,17 @@ def _compile_cell(column: ColumnMapping, nulls: tuple[str, ...], conformance: Co
 
 
 def _attribute(name: str, conformance: Conformance) -> Column | None:
-    """The column behind an attribute's name or alias; None for structure and extensions."""
+    """The column behind an attribute's name or alias, one that went included.
+
+    None for structure and extensions.
+    """
     if name in _STRUCTURE or name.startswith(EXTENSION_PREFIX):
         return None
     if name in _NOT_MAPPABLE:
         raise _Refused("read_only", f"{name} is assigned by the service")
     canonical = name if name in conformance.fields else conformance.alias(name)
+    if name in conformance.retired:
+        return conformance.retired[name].column
     if canonical is None:
         raise _Refused("unknown_attribute", f"the active schema has no {name}")
     return conformance.fields[canonical]

@@ -188,7 +188,7 @@ class Conformance:
     """A schema, compiled. Immutable to its users and safe to share.
 
     `required` names what a whole body must have, `defaults` the values of governed columns that it
-    may leave out.
+    may leave out, `retired` the columns that went by every name that requests used for them.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -197,7 +197,7 @@ class Conformance:
         columns = (*SYSTEM_COLUMNS, *self._core, *schema.governed)
         self.fields: Mapping[str, Column] = MappingProxyType({c.name: c for c in columns})
         self._aliases = _aliases(columns)
-        self._retired = _retired(schema, {*self.fields, *self._aliases})
+        self.retired = _retired(schema, {*self.fields, *self._aliases})
         self._slots: dict[Rounding | None, dict[str, _Slot]] = {}
         self._deprecated = frozenset(c.name for c in columns if c.deprecated)
         self._lookups: dict[str, Reader] = {}
@@ -227,7 +227,7 @@ class Conformance:
             InvalidInput: naming each offending field, at most 100.
         """
         slots = self._exact if rounding is None else self._slots_for(rounding)
-        found = _Found(self._retired, on, partial=partial)
+        found = _Found(self.retired, on, partial=partial)
         found.take_all(tokens, slots)
         if not partial:
             self._complete(found)

@@ -72,7 +72,8 @@ async def create(request: StrictRequest) -> Reply:
     known, idempotency = await replayed(request, PATH, body, render)
     if known is not None:
         return known
-    attributes = (await services.conformance()).read(read_object(body))
+    today = services.clock.now().date()
+    attributes = (await services.conformance()).read(read_object(body), on=today)
     with request.surface.span("create_project"):
         outcome = await create_project(
             services, request.principal, attributes=attributes, call=call_of(request, idempotency)
@@ -99,7 +100,8 @@ async def amend(request: StrictRequest) -> Reply:
     known, idempotency = await replayed(request, f"{PATH}/{project_id}", body, render)
     if known is not None:
         return known
-    attributes = (await services.conformance()).read(read_object(body), partial=True)
+    today = services.clock.now().date()
+    attributes = (await services.conformance()).read(read_object(body), partial=True, on=today)
     # RFC 9110, 13.2.1: what is wrong with the request itself comes before its preconditions.
     version = await expected_version(request, KIND, project_id)
     with request.surface.span("amend_project"):
