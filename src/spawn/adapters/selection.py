@@ -15,6 +15,7 @@ from spawn.domain.change import Stored
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
 from spawn.domain.project import Project
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
+from spawn.domain.schema.core import SYSTEM_COLUMNS
 from spawn.domain.schema.value import Column, ColumnType, TypeName, Value
 
 Keys = tuple[Value | None, ...]
@@ -24,6 +25,9 @@ MAX_ENTRIES = 1_000
 """The cap on one page of history or feed, entries."""
 MAX_IDS = 10_000
 """The cap on ids named in one call."""
+
+RECORDED: Mapping[str, Column] = {c.name: c for c in SYSTEM_COLUMNS if c.name == "created_at"}
+"""What aggregates other than projects can be selected and sorted by."""
 
 _MAX_DIGITS = 38
 _BIGINT = 2**63
@@ -44,10 +48,13 @@ _PYTHON_TYPES: dict[TypeName, tuple[type, ...]] = {
 def check_query(query: Query, fields: Mapping[str, Column]) -> None:
     """Refuse unknown fields, values of another type than their field's, and limits off bounds.
 
+    `fields` are those of projects; aggregates of other kinds have what is `RECORDED` of all.
+
     Raises:
         InvalidInput: names every offence.
         CursorInvalid: `after` has not one key per sort and the creation position.
     """
+    fields = fields if query.kind == "project" else RECORDED
     errors: list[FieldError] = []
     if not 1 <= query.limit <= MAX_LIMIT:
         errors.append(FieldError("/limit", "out_of_range", f"The limit is 1 to {MAX_LIMIT}."))

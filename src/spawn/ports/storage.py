@@ -81,8 +81,8 @@ class ReadStore(Protocol):
 
         A scan covers each item exactly once, for items whose sort keys and filter membership do
         not change meanwhile. Fields are names of core and governed columns, `project_id`,
-        `version`, `created_at`, `updated_at`; for kinds other than project only unfiltered
-        creation order is promised.
+        `version`, `created_at`, `updated_at`; aggregates of other kinds are filtered and sorted
+        by `created_at` alone.
 
         Raises:
             InvalidInput: an unknown field or a limit above the cap.

@@ -258,6 +258,27 @@ class TestPages:
         ids = [item.id async for item in scan(desk, Query(kind="external_ref", limit=2))]
         assert ids == ["erp:a:3", "erp:a:1", "erp:a:2"]
 
+    async def test_other_kinds_are_sorted_and_filtered_by_their_creation(self, desk: Desk) -> None:
+        for n in (3, 1, 2):
+            # Two at a time are of one instant, and keep their order in either direction.
+            pair = tuple(
+                Write("external_ref", f"erp:{n}:{m}", 0, Reservation(project_id=None))
+                for m in ("x", "y")
+            )
+            await desk.store.commit(desk.change((desk.project(), 0), writes=pair, events=()))
+            desk.clock.move(timedelta(hours=1))
+        newest = Query(kind="external_ref", sort=(Sort("created_at", descending=True),), limit=1)
+        ids = [item.id async for item in scan(desk, newest)]
+        assert ids == ["erp:2:x", "erp:2:y", "erp:1:x", "erp:1:y", "erp:3:x", "erp:3:y"]
+        middle = (await desk.store.get("external_ref", "erp:1:x")).created_at
+        since = Filter("created_at", Operator.GTE, (middle,))
+        recent = Query(kind="external_ref", filters=(since,), limit=3)
+        assert [item.id async for item in scan(desk, recent)] == [
+            *("erp:1:x", "erp:1:y", "erp:2:x", "erp:2:y")
+        ]
+        with pytest.raises(InvalidInput):
+            await desk.store.page(Query(kind="external_ref", sort=(Sort("version"),)))
+
     @pytest.mark.parametrize(
         "query",
         [

@@ -39,13 +39,21 @@ class Statement:
         if query.after is not None:
             conditions.append(self._after(query.sort, query.after))
         where = " and ".join(conditions) or "true"
+        source = "projects" if query.kind == "project" else self._aggregates(query.kind)
         order = "".join(
             f"{quoted(by.field)} {'desc' if by.descending else 'asc'} nulls last, "
             for by in query.sort
         )
         return (
-            "select project_id, version, _created, _position, epoch_us(created_at) from projects"
+            f"select project_id, version, _created, _position, epoch_us(created_at) from {source}"
             f" where {where} order by {order}_created limit {query.limit + 1:d}"
+        )
+
+    def _aggregates(self, kind: str) -> str:
+        """The aggregates of a kind under the names that projects have."""
+        return (
+            "(select substr(key, length(kind) + 2) project_id, version, created _created,"
+            f" position _position, created_at from aggregates where kind = {self._parameter(kind)})"
         )
 
     def _filter(self, wanted: Filter) -> str:

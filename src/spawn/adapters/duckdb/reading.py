@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from spawn.adapters import journal
+from spawn.adapters import journal, selection
 from spawn.adapters.duckdb.engine import Cursor
 from spawn.adapters.duckdb.pages import Statement
 from spawn.adapters.duckdb.rows import (
@@ -173,12 +173,8 @@ def page(
         statement = Statement(compile_schema(book.ruling).fields)
         rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
     else:
-        rows = cursor.execute(
-            "select substr(key, length(kind) + 2), version, created, position,"
-            " epoch_us(created_at) from aggregates where kind = ? and created > ?"
-            " order by created limit ?",
-            [query.kind, query.after[-1] if query.after else 0, query.limit + 1],
-        ).fetchall()
+        statement = Statement(selection.RECORDED)
+        rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
     more = len(rows) > query.limit
     places = {place.position: place for _, place in _named(rows[: query.limit])}
     held: dict[int, Held] = {}
