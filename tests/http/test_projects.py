@@ -9,6 +9,10 @@ import httpx
 import pytest
 from tests.http.conftest import WIND, Service
 
+from spawn.entrypoints.http.commands import Keyed, kept_answer
+from spawn.entrypoints.http.reply import Reply
+from spawn.entrypoints.http.request import StrictRequest
+
 PROJECTS = "/v1/ops/projects"
 
 
@@ -189,6 +193,25 @@ def test_receipt_is_looked_up_before_if_match(
     again = client.patch(where, json={"dscr": 1.7}, headers=headers)
     assert again.status_code == first.status_code == 200
     assert again.content == first.content
+
+
+def test_who_loses_to_the_same_request_gets_its_answer(
+    client: httpx.Client, created: httpx.Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = created.headers["location"]
+    headers = {"idempotency-key": uuid4().hex, "if-match": created.headers["etag"]}
+    first = client.patch(where, json={"dscr": 1.7}, headers=headers)
+    looked: list[str] = []
+
+    async def too_early(request: StrictRequest, use: Keyed | None) -> Reply | None:
+        # As if the first had been committed between this request's two looks.
+        looked.append(request.method)
+        return None if len(looked) == 1 else await kept_answer(request, use)
+
+    monkeypatch.setattr("spawn.entrypoints.http.projects.kept_answer", too_early)
+    again = client.patch(where, json={"dscr": 1.7}, headers=headers)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert len(looked) == 2
 
 
 def test_refused_request_leaves_its_key_free(client: httpx.Client) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from spawn.application.projects import Call, Idempotency
 from spawn.domain.change import Answer, Head, Stored
 from spawn.domain.errors import Stale
@@ -11,30 +13,52 @@ from spawn.entrypoints.http.reply import Reply
 from spawn.entrypoints.http.request import StrictRequest, fingerprint
 from spawn.entrypoints.http.wire import check_tags, matches
 
-Render = Callable[[Stored[Project]], Reply]
+
+class Keyed(msgspec.Struct, frozen=True, kw_only=True):
+    """A request with an idempotency key: what the key was used for, and by whom."""
+
+    scope: str
+    key: str
+    fingerprint: str
+
+    def answered(self, render: Callable[[Stored[Project]], Reply]) -> Idempotency:
+        """The key as a command takes it along, with the answer that is to be kept."""
+        return Idempotency(
+            scope=self.scope,
+            key=self.key,
+            fingerprint=self.fingerprint,
+            answer=lambda stored: answer_of(render(stored)),
+        )
 
 
-async def replayed(
-    request: StrictRequest, path: str, body: bytes, render: Render
-) -> tuple[Reply | None, Idempotency | None]:
-    """The stored answer of a repeated request, or else what to keep of this one.
+def keyed(request: StrictRequest, path: str, body: bytes) -> Keyed | None:
+    """The request's idempotency key, if it has one.
 
     `path` is the canonical path: with principal and method it is the scope of the key.
 
     Raises:
-        IdempotencyMismatch: the key was used for another request.
+        InvalidInput: the key is outside its grammar.
     """
     key = request.idempotency_key()
     if key is None:
-        return None, None
-    scope = f"{request.principal.id} {request.method} {path}"
-    mark = fingerprint(body, request.field(b"content-type") or "")
-    answer = await request.services.commands.receipt(scope, key, mark)
-    if answer is not None:
-        return reply_of(answer), None
-    return None, Idempotency(
-        scope=scope, key=key, fingerprint=mark, answer=lambda stored: answer_of(render(stored))
+        return None
+    return Keyed(
+        scope=f"{request.principal.id} {request.method} {path}",
+        key=key,
+        fingerprint=fingerprint(body, request.field(b"content-type") or ""),
     )
+
+
+async def kept_answer(request: StrictRequest, use: Keyed | None) -> Reply | None:
+    """The stored answer of a request that is repeated; None if this is the first.
+
+    Raises:
+        IdempotencyMismatch: the key was used for another request.
+    """
+    if use is None:
+        return None
+    answer = await request.services.commands.receipt(use.scope, use.key, use.fingerprint)
+    return None if answer is None else reply_of(answer)
 
 
 def answer_of(reply: Reply) -> Answer:

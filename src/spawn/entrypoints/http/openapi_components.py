@@ -302,6 +302,14 @@ HEADERS: Final[dict[str, Json]] = {
     },
     "Location": {"description": "Where it is.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait.", "schema": _COUNT},
+    "Spawn-Warnings": {
+        "description": (
+            "What is odd about the body, which was accepted all the same: a list (RFC 9651) of "
+            'JSON Pointers with a code and a detail each, such as `"/sector";code=deprecated;'
+            'detail="is deprecated and may go"`. Absent if there is nothing.'
+        ),
+        "schema": _TEXT,
+    },
     "X-Request-ID": {"description": "The id of this request in the logs.", "schema": _TEXT},
 }
 

@@ -16,6 +16,7 @@ EXAMPLE: Final = {
     "description": "120 MW onshore wind farm",
 }
 _ITEM_HEADERS: Final = ("ETag", "Link")
+_WARNED: Final = (*_ITEM_HEADERS, "Spawn-Warnings")
 _KEYED: Final = ("idempotency_key_reused", "conflict", "duplicate")
 _BODY: Final = (
     "malformed_body",
@@ -39,7 +40,7 @@ CREATE: Final = Operation(
     parameters=("IdempotencyKey",),
     body=Body(schema="ProjectInput", example=EXAMPLE),
     answers={
-        201: Success(description="Created.", schema="Project", headers=("Location", *_ITEM_HEADERS))
+        201: Success(description="Created.", schema="Project", headers=("Location", *_WARNED))
     },
     problems=(*_BODY, *_KEYED),
 )
@@ -57,7 +58,7 @@ AMEND: Final = Operation(
         schema="ProjectPatch",
         example={"description": "130 MW after repowering", "dscr": 1.4},
     ),
-    answers={200: Success(description="Amended.", schema="Project", headers=_ITEM_HEADERS)},
+    answers={200: Success(description="Amended.", schema="Project", headers=_WARNED)},
     problems=(*_BODY, *_KEYED, "not_found", "stale_version", "precondition_required"),
 )
 TRANSITION: Final = Operation(

@@ -1,6 +1,6 @@
 """Routes of projects: thin readings of a request around one use case each."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -9,6 +9,7 @@ import msgspec
 from litestar import get, patch, post
 
 from spawn.application.projects import (
+    Idempotency,
     Outcome,
     amend_project,
     create_project,
@@ -19,14 +20,22 @@ from spawn.application.projects import (
 )
 from spawn.domain.calendar import parse_date, parse_instant
 from spawn.domain.change import Entry, Stored
-from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
+from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput, Stale
 from spawn.domain.lifecycle import Status, status_of
 from spawn.domain.project import MAX_REASON, Project
+from spawn.domain.schema.conformance import Attributes
 from spawn.domain.schema.structure import read_prose
 from spawn.domain.schema.tokens import Token, read_object
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http import project_operations as operations
-from spawn.entrypoints.http.commands import call_of, expected_version, replayed, reply_of
+from spawn.entrypoints.http.commands import (
+    Keyed,
+    call_of,
+    expected_version,
+    kept_answer,
+    keyed,
+    reply_of,
+)
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.queries import (
     Listing,
@@ -46,6 +55,7 @@ from spawn.entrypoints.http.wire import (
     epoch_of,
     none_match,
     view_digest,
+    warned,
 )
 
 T = TypeVar("T")
@@ -62,25 +72,24 @@ async def create(request: StrictRequest) -> Reply:
     request.query()
     request.accepts("application/json")
     body = await request.bytes_of()
-    services = request.services
-    schema = (await services.active()).schema
-    epoch = epoch_of(await services.reads.position())
-
-    def render(stored: Stored[Project]) -> Reply:
-        return _created(build_document(stored, schema, epoch))
-
-    known, idempotency = await replayed(request, PATH, body, render)
+    use = keyed(request, PATH, body)
+    known = await kept_answer(request, use)
     if known is not None:
         return known
-    today = services.clock.now().date()
-    attributes = (await services.conformance()).read(read_object(body), on=today)
-    with request.surface.span("create_project"):
-        outcome = await create_project(
-            services, request.principal, attributes=attributes, call=call_of(request, idempotency)
-        )
-    if outcome.replayed is not None:
-        return reply_of(outcome.replayed)
-    return _created(_kept(request, outcome, schema, epoch))
+    attributes = await _read(request, body)
+
+    async def perform(idempotency: Idempotency | None) -> Outcome:
+        call = call_of(request, idempotency)
+        with request.surface.span("create_project"):
+            return await create_project(
+                request.services, request.principal, attributes=attributes, call=call
+            )
+
+    def answer(document: Document) -> Reply:
+        location = (b"location", f"{PATH}/{document.project_id}".encode())
+        return document.reply(201, location, *warned(attributes.warnings))
+
+    return await _carry_out(request, use, perform, answer)
 
 
 @patch(PATH + "/{project_id:str}", opt=described(operations.AMEND))
@@ -90,31 +99,25 @@ async def amend(request: StrictRequest) -> Reply:
     request.accepts("application/json")
     project_id = request.path_id()
     body = await request.bytes_of(PATCH_TYPES)
-    services = request.services
-    schema = (await services.active()).schema
-    epoch = epoch_of(await services.reads.position())
-
-    def render(stored: Stored[Project]) -> Reply:
-        return build_document(stored, schema, epoch).reply()
-
-    known, idempotency = await replayed(request, f"{PATH}/{project_id}", body, render)
+    use = keyed(request, f"{PATH}/{project_id}", body)
+    known = await kept_answer(request, use)
     if known is not None:
         return known
-    today = services.clock.now().date()
-    attributes = (await services.conformance()).read(read_object(body), partial=True, on=today)
-    # RFC 9110, 13.2.1: what is wrong with the request itself comes before its preconditions.
-    version = await expected_version(request, KIND, project_id)
-    with request.surface.span("amend_project"):
-        outcome = await amend_project(
-            services,
-            request.principal,
-            project_id,
-            attributes=attributes,
-            call=call_of(request, idempotency, version),
-        )
-    if outcome.replayed is not None:
-        return reply_of(outcome.replayed)
-    return _kept(request, outcome, schema, epoch).reply()
+    attributes = await _read(request, body, partial=True)
+
+    async def perform(idempotency: Idempotency | None) -> Outcome:
+        # RFC 9110, 13.2.1: what is wrong with the request itself comes before its preconditions.
+        version = await expected_version(request, KIND, project_id)
+        call = call_of(request, idempotency, version)
+        with request.surface.span("amend_project"):
+            return await amend_project(
+                request.services, request.principal, project_id, attributes=attributes, call=call
+            )
+
+    def answer(document: Document) -> Reply:
+        return document.reply(200, *warned(attributes.warnings))
+
+    return await _carry_out(request, use, perform, answer)
 
 
 @post(PATH + "/{project_id:str}/transitions", status_code=200, opt=described(operations.TRANSITION))
@@ -124,32 +127,59 @@ async def transition(request: StrictRequest) -> Reply:
     request.accepts("application/json")
     project_id = request.path_id()
     body = await request.bytes_of()
-    services = request.services
-    schema = (await services.active()).schema
-    epoch = epoch_of(await services.reads.position())
-
-    def render(stored: Stored[Project]) -> Reply:
-        return build_document(stored, schema, epoch).reply()
-
-    path = f"{PATH}/{project_id}/transitions"
-    known, idempotency = await replayed(request, path, body, render)
+    use = keyed(request, f"{PATH}/{project_id}/transitions", body)
+    known = await kept_answer(request, use)
     if known is not None:
         return known
     to, reason, effective_on = _read_transition(read_object(body))
-    version = await expected_version(request, KIND, project_id)
-    with request.surface.span("transition_project"):
-        outcome = await transition_project(
-            services,
-            request.principal,
-            project_id,
-            to=to,
-            reason=reason,
-            effective_on=effective_on,
-            call=call_of(request, idempotency, version),
-        )
+
+    async def perform(idempotency: Idempotency | None) -> Outcome:
+        version = await expected_version(request, KIND, project_id)
+        with request.surface.span("transition_project"):
+            return await transition_project(
+                request.services,
+                request.principal,
+                project_id,
+                to=to,
+                reason=reason,
+                effective_on=effective_on,
+                call=call_of(request, idempotency, version),
+            )
+
+    return await _carry_out(request, use, perform, Document.reply)
+
+
+async def _read(request: StrictRequest, body: bytes, *, partial: bool = False) -> Attributes:
+    """What a body says under the active schema, by the day of the request."""
+    today = request.services.clock.now().date()
+    conformance = await request.services.conformance()
+    return conformance.read(read_object(body), partial=partial, on=today)
+
+
+async def _carry_out(
+    request: StrictRequest,
+    use: Keyed | None,
+    perform: Callable[[Idempotency | None], Awaitable[Outcome]],
+    answer: Callable[[Document], Reply],
+) -> Reply:
+    """Perform a command and answer with the project it leaves behind."""
+    schema = (await request.services.active()).schema
+    epoch = epoch_of(await request.services.reads.position())
+
+    def render(stored: Stored[Project]) -> Reply:
+        return answer(build_document(stored, schema, epoch))
+
+    try:
+        outcome = await perform(None if use is None else use.answered(render))
+    except Stale:
+        # The same request may have won meanwhile: then this one has lost nothing.
+        known = await kept_answer(request, use)
+        if known is None:
+            raise
+        return known
     if outcome.replayed is not None:
         return reply_of(outcome.replayed)
-    return _kept(request, outcome, schema, epoch).reply()
+    return answer(_kept(request, outcome, schema, epoch))
 
 
 @get(PATH + "/{project_id:str}", opt=described(operations.READ))
@@ -213,11 +243,6 @@ def _kept(request: StrictRequest, outcome: Outcome, schema: Schema, epoch: int) 
     if stored is None:
         raise RuntimeError("a command that was not replayed leaves a project behind")
     return _document(request, stored, schema, epoch)
-
-
-def _created(document: Document) -> Reply:
-    """201 with the address of what was created."""
-    return document.created(f"{PATH}/{document.project_id}")
 
 
 def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None]:

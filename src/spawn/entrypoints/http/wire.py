@@ -4,13 +4,14 @@ import base64
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from spawn.domain import documents
 from spawn.domain.change import Stored
+from spawn.domain.errors import FieldError
 from spawn.domain.project import Project
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http.compression import SUFFIX
@@ -18,6 +19,7 @@ from spawn.entrypoints.http.problems import Refusal
 from spawn.entrypoints.http.reply import Header, Reply, encode
 
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+MAX_WARNINGS: Final = 20
 ALWAYS_SHOWN: Final = ("project_id", "version")
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 _ONE_TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -63,18 +65,13 @@ class Document(msgspec.Struct, frozen=True, gc=False):
         """Tag, caching and the schema it is under."""
         return [(b"etag", self.tag.encode()), _NO_CACHE, (b"link", self.link)]
 
-    def reply(self) -> Reply:
-        """The whole project."""
-        return Reply(200, self.body, headers=self.headers)
+    def reply(self, status: int = 200, *more: Header) -> Reply:
+        """The whole project, with further headers."""
+        return Reply(status, self.body, headers=[*more, *self.headers])
 
     def unchanged(self) -> Reply:
         """304."""
         return Reply(304, headers=self.headers)
-
-    def created(self, location: str) -> Reply:
-        """201 with the address of what was created."""
-        where = (b"location", location.encode())
-        return Reply(201, self.body, headers=[where, *self.headers])
 
 
 def project_fields(stored: Stored[Project], schema: Schema) -> dict[str, Any]:
@@ -108,6 +105,27 @@ def build_document(
     body = encode(selected(project_fields(stored, schema), names))
     tag = entity_tag(stored.version, epoch, schema.version, names)
     return Document(stored.id, body, tag, described_by(schema)[1])
+
+
+def warned(warnings: Sequence[FieldError]) -> tuple[Header, ...]:
+    """What is odd about a body that was accepted, as one structured field (RFC 9651), if anything.
+
+    A list of JSON Pointers, each with a code and a sentence:
+    `"/sector";code=deprecated;detail="is deprecated and may go"`.
+    """
+    if not warnings:
+        return ()
+    shown = (
+        f"{_quoted(w.pointer)};code={w.code};detail={_quoted(w.detail)}"
+        for w in warnings[:MAX_WARNINGS]
+    )
+    return ((b"spawn-warnings", ", ".join(shown).encode()),)
+
+
+def _quoted(text: str) -> str:
+    """A text as a string of a structured field: visible ASCII, the rest as question marks."""
+    plain = re.sub(r"[^ -~]", "?", text)
+    return '"' + plain.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def entity_tag(version: int, epoch: int, generation: int, names: tuple[str, ...] = ()) -> str:

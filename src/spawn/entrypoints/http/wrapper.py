@@ -43,7 +43,8 @@ _ALWAYS: Final[tuple[Header, ...]] = (
     (b"vary", b"accept, accept-encoding"),
 )
 _EXPOSED: Final = (
-    b"etag, location, link, retry-after, x-request-id, deprecation, sunset, allow, content-encoding"
+    b"etag, location, link, retry-after, x-request-id, deprecation, sunset, spawn-warnings, allow, "
+    b"content-encoding"
 )
 
 
