@@ -1,10 +1,15 @@
 """One bounded, retried and guarded question to an ontology server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
+import uvloop
 from tests.adapters.ontology.conftest import Script, Time, arriving
 
 from spawn.adapters.ontology.breaker import BreakerLimits, BreakerOpen, BreakerState
@@ -226,3 +231,40 @@ async def test_credentials_go_to_the_server_and_nowhere_else(
     await client.get(PATH)
     assert server.requests[0].headers["authorization"].startswith("Basic ")
     assert client.url == "http://ontology.test/base"
+
+
+@contextmanager
+def resetting_server() -> Iterator[str]:
+    """A server that resets each connection as soon as it is made."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset_all() -> None:
+            with suppress(OSError):  # the listener is closed at the end
+                while True:
+                    connection, _ = listener.accept()
+                    now = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+                    connection.close()
+
+        thread = threading.Thread(target=reset_all)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_connections_that_are_reset_are_failures_of_the_registry() -> None:
+    limits = BreakerLimits(failures=1000, window_s=60.0, open_s=10.0)
+
+    async def ask(url: str) -> None:
+        client = RegistryClient(url, timeout_s=5.0, limits=limits, sleep=Time().sleep)
+        # The connection is lost before or after it is first looked at: each way comes up.
+        for _ in range(300):
+            with pytest.raises(Transient, match="cannot be reached"):
+                await client.get(PATH)
+        await client.close()
+
+    with resetting_server() as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask(url))

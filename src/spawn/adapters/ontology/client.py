@@ -72,7 +72,10 @@ class RegistryClient:
         self._sleep = sleep
         # The environment's proxies are for the outside world; the registry is named by its URL.
         self._http = httpx.AsyncClient(
-            timeout=timeout_s, transport=transport, follow_redirects=False, trust_env=False
+            timeout=timeout_s,
+            transport=transport or _Transport(trust_env=False),
+            follow_redirects=False,
+            trust_env=False,
         )
 
     async def get(self, path: str, *, etag: str | None = None) -> Reply:
@@ -129,6 +132,17 @@ class RegistryClient:
                 raise RegistryError("the registry redirects to another host, which is not followed")
             target = following
         raise RegistryError(f"the registry redirects more than {MAX_REDIRECTS} times")
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """httpx's own, that also tells of a connection reset in the moment it was made."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except AttributeError as failure:
+            # anyio then asks a socket for its peer that uvloop has let go of already.
+            raise httpx.ConnectError("reset while connecting", request=request) from failure
 
 
 async def _reply(response: httpx.Response) -> Reply:
