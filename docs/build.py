@@ -109,7 +109,7 @@ def main() -> int:
         target = (OUTPUT / place).with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(render(page))
-    for picture in (ROOT / "docs").rglob("*.svg"):
+    for picture in (*(ROOT / "docs").rglob("*.svg"), *(ROOT / "docs").rglob("*.png")):
         shutil.copy(picture, OUTPUT / picture.relative_to(ROOT))
     print(f"{len(pages())} pages in {OUTPUT.relative_to(ROOT)}")
     return 1 if failures else 0

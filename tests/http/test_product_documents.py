@@ -174,3 +174,18 @@ def test_data_can_be_read_as_linked_data(client: httpx.Client, created: httpx.Re
     terms = client.get("/context.jsonld").json()["@context"]
     unexplained = [name for name in created.json() if name not in terms and name[:2] != "x_"]
     assert unexplained == []
+
+
+def test_page_shows_the_product_and_what_it_holds(start: Start) -> None:
+    service = start(product_id="iberia", product_owner="Iberia desk")
+    with service.client() as client:
+        client.post("/v1/ops/projects", json=WIND)
+        client.post("/v1/governance/quality/runs")
+        page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "</.well-known/api-catalog>" in page.headers["link"]
+    for told in ("iberia", "Iberia desk", "project_schema version 0", "capacity_mw", "25 of 25"):
+        assert told in page.text, told
+    linked = re.search(r'<script type="application/ld\+json">(.*?)</script>', page.text)
+    assert linked is not None
+    assert json.loads(linked[1])["@type"] == "Dataset"

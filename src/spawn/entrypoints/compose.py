@@ -55,6 +55,7 @@ class Composition(msgspec.Struct, frozen=True):
     app: Wrapper
     services: Services
     settings: Settings
+    inspector: Inspector
 
 
 @asynccontextmanager
@@ -166,7 +167,7 @@ async def compose(
             metrics=requests,
             log=log,
         )
-        yield Composition(app, services, settings)
+        yield Composition(app, services, settings, inspector)
 
 
 def product_of(settings: Settings) -> Product:

@@ -1,12 +1,13 @@
 """A view of a product without a service: any schema, any measurement."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from spawn.domain.quality import rules_of
+from spawn.domain.quality import Report, Rule, Tally, rules_of, share_result
 from spawn.domain.schema.conformance import compile_schema
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http.product.view import Product, View
@@ -14,6 +15,26 @@ from spawn.ports.governance import Provenance, SchemaRecord, SchemaState
 from spawn.testing.builders import a_schema
 
 ADOPTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MEASURED = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def report_of(rules: Iterable[Rule], met: int, checked: int) -> Report:
+    """A measurement in which each rule holds for `met` of `checked`."""
+    results = tuple(
+        share_result(rule, Tally(met, checked), measured_at=MEASURED, position="1.9")
+        for rule in rules
+    )
+    return Report(
+        dataset="projects",
+        schema_id="project_schema",
+        schema_version=1,
+        position="1.9",
+        projects=checked,
+        measured_at=MEASURED,
+        changed_at=MEASURED,
+        imported_at=None,
+        results=results,
+    )
 
 
 class Viewer:
@@ -28,7 +49,7 @@ class Viewer:
             provenance=Provenance.LIVE,
             recorded_at=ADOPTED,
         )
-        rules = tuple(one.rule for one in rules_of(compile_schema(schema).fields))
+        rules = tuple(one.rule for one in rules_of(compile_schema(schema).fields, schema.promises))
         product = Product(id="iberia", base_url="https://spawn.example")
         view = View(product=product, record=record, rules=rules)
         return msgspec.structs.replace(view, **overrides)

@@ -1,22 +1,19 @@
 """The contract says what the schema and the measurements say, and nothing else."""
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from tests.entrypoints.documents.conftest import Viewer
+from tests.entrypoints.documents.conftest import Viewer, report_of
 
-from spawn.domain.quality import Report, Rule, Tally, share_result
 from spawn.domain.schema.core import STRUCTURE
-from spawn.domain.schema.value import Column, ColumnType, RetiredColumn, TypeName
+from spawn.domain.schema.value import Column, ColumnType, Promise, RetiredColumn, TypeName
 from spawn.entrypoints.http.product.contract import data_contract
 from spawn.entrypoints.http.product.data_product import data_product
 from spawn.entrypoints.http.product.view import Product
 from spawn.testing.builders import a_schema
 
-MEASURED = datetime(2026, 3, 2, tzinfo=UTC)
 RATING = Column(
     name="rating",
     type=ColumnType(TypeName.STRING),
@@ -85,6 +82,7 @@ def test_deprecated_and_retired_columns_have_their_last_day_as_service_level(
         column=Column(
             name="old_code",
             type=ColumnType(TypeName.STRING),
+            deprecated=True,
             sunset=date(2026, 12, 31),
         ),
         since=2,
@@ -117,24 +115,6 @@ def test_a_pattern_is_anchored_as_it_is_checked(viewer: Viewer) -> None:
     assert told["logicalTypeOptions"] == {"maxLength": 9, "pattern": "^(?:[A-Z]{3})$"}
 
 
-def report_of(rules: Iterable[Rule], met: int, checked: int) -> Report:
-    results = tuple(
-        share_result(rule, Tally(met, checked), measured_at=MEASURED, position="1.9")
-        for rule in rules
-    )
-    return Report(
-        dataset="projects",
-        schema_id="project_schema",
-        schema_version=1,
-        position="1.9",
-        projects=checked,
-        measured_at=MEASURED,
-        changed_at=MEASURED,
-        imported_at=None,
-        results=results,
-    )
-
-
 def test_what_was_measured_stands_beside_what_is_promised(viewer: Viewer) -> None:
     view = viewer.of()
     name = next(rule for rule in view.rules if rule.rule_id == "completeness.project_name")
@@ -152,6 +132,17 @@ def test_what_was_measured_stands_beside_what_is_promised(viewer: Viewer) -> Non
     (level,) = [one for one in contract["slaProperties"] if one["id"] == "completeness"]
     assert level["value"] == 1
     assert (customs(level)["measured"], customs(level)["broken"]) == (0.75, 1)
+
+
+def test_a_promised_share_is_a_check_that_tools_can_run(viewer: Viewer) -> None:
+    promise = Promise(about="country_code", threshold=Decimal("0.95"), severity="warning")
+    contract = data_contract(viewer.of(a_schema(promises=(promise,))))
+    quality = {q["name"]: q for q in properties(contract)["country_code"]["quality"]}
+    check = quality["completeness.country_code"]
+    assert (check["metric"], check["mustBeLessOrEqualTo"]) == ("nullValues", 5)
+    assert (check["unit"], check["severity"]) == ("percent", "warning")
+    unique = {q["name"]: q for q in contract["schema"][0]["quality"]}
+    assert unique["uniqueness.external_ref"]["type"] == "text"
 
 
 def test_before_the_first_measurement_levels_are_promised_and_nothing_is_measured(

@@ -4,8 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.entrypoints.documents.conftest import Viewer
-from tests.entrypoints.documents.test_contract import MEASURED, report_of
+from tests.entrypoints.documents.conftest import MEASURED, Viewer, report_of
 
 from spawn.domain.quality import Tally, share_result
 from spawn.domain.schema.value import Column, ColumnType, TypeName

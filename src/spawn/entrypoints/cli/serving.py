@@ -86,6 +86,9 @@ def demo(settings: Settings, *, projects: int, seed: int) -> None:
 
     async def seed_and_tell(composition: Composition) -> None:
         added = await _seed(composition, projects, seed)
+        if added:
+            # What the schedule measured at the start was an empty store.
+            await composition.inspector.measure(SEEDER)
         sys.stdout.write(_where_to_look(composition.settings, added, projects))
         sys.stdout.flush()
 

@@ -6,11 +6,15 @@ from typing import Final
 
 from litestar import get
 
-from spawn import __version__
 from spawn.domain.errors import NotFound
+from spawn.entrypoints.http.html import link, page, table
 from spawn.entrypoints.http.operation import Operation, Success, described
 from spawn.entrypoints.http.problems import PROBLEMS
-from spawn.entrypoints.http.reply import Reply, html_reply, json_reply
+from spawn.entrypoints.http.product import home as front
+from spawn.entrypoints.http.product.home import Now
+from spawn.entrypoints.http.product.links import link_header
+from spawn.entrypoints.http.product.view import TITLE, gather
+from spawn.entrypoints.http.reply import Reply, json_reply
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.wire import content_tag
 
@@ -28,46 +32,23 @@ def _page(name: str, summary: str, media_type: str = "text/html", **more: str) -
     )
 
 
-def _html(title: str, body: str) -> str:
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><link rel=stylesheet href=/docs/style.css></head>"
-        f"<body><main>{body}</main></body></html>"
-    )
-
-
-_LINKS: Final = (
-    ("/docs", "Documentation of the API, rendered offline"),
-    ("/openapi.json", "OpenAPI 3.1"),
-    ("/v1/ops/projects", "Projects"),
-    ("/v1/governance/schemas", "Schemas that rule them"),
-    ("/v1/events", "Events, from the beginning"),
-    ("/v1/ops/import-mappings", "Import mappings"),
-    ("/v1/admin/tables", "Tables behind the store"),
-    ("/monitoring/health", "Health, check by check"),
-    ("/monitoring/metrics", "Metrics for Prometheus"),
-    ("/problems", "Every problem the service can answer with"),
-)
-
-
-@get("/", opt=described(_page("getHome", "The front page, for people")))
+@get("/", opt=described(_page("getHome", "The product's page, for people")))
 async def home(request: StrictRequest) -> Reply:
-    """What there is, with links."""
+    """What the product is, how its data do, and where everything lies."""
     request.query()
     request.accepts(*_HTML)
-    record = await request.services.active()
-    items = "".join(
-        f"<li><a href={path}><code>{path}</code></a> {escape(text)}</li>" for path, text in _LINKS
+    services, surface = request.services, request.surface
+    view = await gather(services, request.principal, surface.product)
+    grade, checks = await surface.health.report()
+    now = Now(
+        at=services.clock.now(),
+        grade=grade,
+        checks=checks,
+        position=await services.reads.position(),
+        counted=await surface.press.counted(services),
     )
-    schema = record.schema
-    versions = f"/v1/governance/schemas/{schema.id}/versions/{schema.version}"
-    body = (
-        f"<h1>Spawn {__version__}</h1><p>A project-finance data product in a box.</p>"
-        f"<p>Projects are governed by <a href={versions}>{escape(schema.id)} version "
-        f"{schema.version}</a> ({record.provenance.value}).</p><ul>{items}</ul>"
-    )
-    return html_reply(_html("Spawn", body))
+    body = front.home(view, now)
+    return page(TITLE, body, headers=(link_header("/"), (b"cache-control", b"no-cache")))
 
 
 @get("/problems", opt=described(_page("listProblems", "Every problem, explained")))
@@ -75,13 +56,12 @@ async def problems(request: StrictRequest) -> Reply:
     """All problem types."""
     request.query()
     request.accepts(*_HTML)
-    rows = "".join(
-        f"<tr><td><a href=/problems/{code.replace('_', '-')}><code>{code}</code></a></td>"
-        f"<td>{problem.status}</td><td>{escape(problem.title)}</td></tr>"
+    rows = [
+        (link(_address(code), code), str(problem.status), escape(problem.title))
         for code, problem in sorted(PROBLEMS.items())
-    )
-    table = f"<table><tr><th>code</th><th>status</th><th>title</th></tr>{rows}</table>"
-    return html_reply(_html("Problems", f"<h1>Problems</h1>{table}"))
+    ]
+    listed = table("By code", ("Code", "Status", "Title"), rows)
+    return page("Problems", f"<main><h1>Problems</h1>{listed}</main>")
 
 
 @get(
@@ -99,7 +79,7 @@ async def problem(request: StrictRequest) -> Reply:
     if chosen == "application/json":
         return json_reply(
             {
-                "type": f"/problems/{code.replace('_', '-')}",
+                "type": _address(code),
                 "code": code,
                 "status": found.status,
                 "title": found.title,
@@ -107,10 +87,14 @@ async def problem(request: StrictRequest) -> Reply:
             }
         )
     body = (
-        f"<h1>{escape(found.title)}</h1><p><code>{code}</code>, status {found.status}</p>"
-        f"<p>{escape(found.explanation)}</p><p><a href=/problems>All problems</a></p>"
+        f"<main><h1>{escape(found.title)}</h1><p><code>{code}</code>, status {found.status}</p>"
+        f"<p>{escape(found.explanation)}</p><p>{link('/problems', 'All problems')}</p></main>"
     )
-    return html_reply(_html(found.title, body))
+    return page(found.title, body)
+
+
+def _address(code: str) -> str:
+    return f"/problems/{code.replace('_', '-')}"
 
 
 _ASSETS: Final = {
@@ -125,10 +109,11 @@ async def docs(request: StrictRequest) -> Reply:
     request.query()
     request.accepts(*_HTML)
     body = (
-        "<h1>Spawn API</h1><p id=state>Loading <a href=/openapi.json>the OpenAPI document</a>…</p>"
-        "<div id=api></div><script src=/docs/docs.js></script>"
+        '<main><h1>Spawn API</h1><p><a href="/">The product</a></p>'
+        '<p id="state">Loading <a href="/openapi.json">the OpenAPI document</a>…</p>'
+        '<div id="api"></div></main><script src="/docs/docs.js"></script>'
     )
-    return html_reply(_html("Spawn API", body))
+    return page("Spawn API", body)
 
 
 @get(

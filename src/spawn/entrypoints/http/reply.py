@@ -68,10 +68,11 @@ def json_reply(value: object, *, status: int = 200, headers: Iterable[Header] = 
     return Reply(status, encode(value), headers=headers)
 
 
-def html_reply(page: str, *, status: int = 200) -> Reply:
+def html_reply(page: str, *, headers: Iterable[Header] = ()) -> Reply:
     """A page for people, which may load nothing from elsewhere."""
     policy = (
         b"content-security-policy",
         b"; ".join(_PAGE_POLICY),
     )
-    return Reply(status, page.encode(), media_type=b"text/html; charset=utf-8", headers=(policy,))
+    media_type = b"text/html; charset=utf-8"
+    return Reply(200, page.encode(), media_type=media_type, headers=(policy, *headers))

@@ -4,19 +4,39 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from spawn import __version__
+from spawn.domain.quality import BREACHED, RECOVERED
 from spawn.domain.schema.conformance import compile_schema
 from spawn.entrypoints.http.product.links import CONTRACT, DOCS
 from spawn.entrypoints.http.product.view import TITLE, Json, Product, View, stated
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 
-_MESSAGES: Final[Mapping[str, tuple[str, str]]] = {
-    "projectCreated": ("spawn.project.created.v1", "A project was entered or imported."),
-    "projectAmended": ("spawn.project.amended.v1", "Fields of a project were changed."),
-    "projectTransitioned": ("spawn.project.transitioned.v1", "A project took a step in its life."),
+
+class Told(msgspec.Struct, frozen=True):
+    """A kind of event: its CloudEvents type, what it tells, and the schema of the state in it."""
+
+    type: str
+    text: str
+    state: str = "Project"
+
+
+MESSAGES: Final[Mapping[str, Told]] = {
+    "projectCreated": Told("spawn.project.created.v1", "A project was entered or imported."),
+    "projectAmended": Told("spawn.project.amended.v1", "Fields of a project were changed."),
+    "projectTransitioned": Told(
+        "spawn.project.transitioned.v1", "A project took a step in its life."
+    ),
+    "qualityBreached": Told(
+        f"spawn.{BREACHED}.v1", "A service level of the data is broken.", "Standing"
+    ),
+    "qualityRecovered": Told(
+        f"spawn.{RECOVERED}.v1", "A service level of the data is kept again.", "Standing"
+    ),
 }
-"""Every event by the name of its message: its CloudEvents type and what it tells."""
+"""Every event by the name of its message."""
 
 _NOT_IN_EVENTS: Final = frozenset({"version", "created_at", "updated_at"})
 """What the envelope says, and the state in an event does not repeat."""
@@ -35,13 +55,13 @@ def asyncapi(view: View) -> Json:
         "operations": {"pullEvents": _pull()},
         "components": {
             "messages": {
-                **{name: _message(name, view) for name in _MESSAGES},
+                **{name: _message(name, view) for name in MESSAGES},
                 "eventPage": _page(),
             },
             "schemas": {
                 "CloudEvent": _ENVELOPE,
                 "Project": _project(view),
-                "Change": _CHANGE,
+                "Standing": _STANDING,
             },
         },
     }
@@ -54,8 +74,9 @@ def _info(view: View) -> Json:
             "title": f"{TITLE}: events",
             "version": view.version,
             "description": (
-                "Every change of a project, in the order of the journal, at least once. The state "
-                "in an event is as it was encoded at commit, under the schema version that "
+                "Every change of a project, and of whether a promise about the data is kept, in "
+                "the order of the journal, at least once. The state in an event is as it was "
+                "encoded at commit, under the schema version that "
                 f"`dataschema` names; the active one is `{view.schema.id}` version "
                 f"{view.schema.version}."
             ),
@@ -124,7 +145,7 @@ def _pull() -> Json:
 
 
 def _page() -> Json:
-    one_of = [{"$ref": f"#/components/messages/{name}/payload"} for name in _MESSAGES]
+    one_of = [{"$ref": f"#/components/messages/{name}/payload"} for name in MESSAGES]
     return {
         "name": "eventPage",
         "title": "A page of events",
@@ -142,26 +163,28 @@ def _page() -> Json:
 
 
 def _message(name: str, view: View) -> Json:
-    event_type, summary = _MESSAGES[name]
+    told = MESSAGES[name]
+    data = {
+        **_CHANGE,
+        "properties": {**_CHANGE["properties"], "after": _schema(told.state)},
+    }
     return {
-        "name": event_type,
-        "title": summary.removesuffix("."),
-        "summary": summary,
+        "name": told.type,
+        "title": told.text.removesuffix("."),
+        "summary": told.text,
         "contentType": CLOUD_EVENT,
         "payload": {
             "allOf": [
-                {"$ref": "#/components/schemas/CloudEvent"},
-                {
-                    "type": "object",
-                    "properties": {
-                        "type": {"const": event_type},
-                        "data": {"$ref": "#/components/schemas/Change"},
-                    },
-                },
+                _schema("CloudEvent"),
+                {"type": "object", "properties": {"type": {"const": told.type}, "data": data}},
             ]
         },
         "tags": [{"name": view.schema.id}],
     }
+
+
+def _schema(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _project(view: View) -> Json:
@@ -200,7 +223,26 @@ _CHANGE: Final[Json] = {
     "properties": {
         "before_version": {"type": "integer", "minimum": 0},
         "changed": {"type": "array", "items": {"type": "string"}},
-        "after": {"$ref": "#/components/schemas/Project"},
     },
     "required": ["before_version", "changed", "after"],
+}
+_STANDING: Final[Json] = {
+    "type": "object",
+    "description": "Whether the service level of a rule is kept, as of its last change.",
+    "properties": {
+        "rule_id": _TEXT,
+        "kept": {"type": "boolean"},
+        "result": {
+            "type": "object",
+            "description": "The measurement that showed it.",
+            "properties": {
+                "value": {"type": ["number", "null"]},
+                "passed": {"type": ["boolean", "null"]},
+                "measured_at": {"type": "string", "format": "date-time"},
+                "position": _TEXT,
+            },
+            "required": ["value", "passed", "measured_at", "position"],
+        },
+    },
+    "required": ["rule_id", "kept", "result"],
 }

@@ -156,6 +156,7 @@ def _dataset(view: View) -> Json:
             "dcterms:description": view.schema.description or PURPOSE,
             "dcterms:publisher": _owner(product),
             "dcterms:issued": _typed(instant(view.record.recorded_at), "dateTime"),
+            "dcterms:modified": _changed(view),
             "dcterms:language": _ref(_ENGLISH),
             "dcterms:accrualPeriodicity": _ref(_CONTINUOUS),
             "dcterms:conformsTo": [
@@ -172,6 +173,12 @@ def _dataset(view: View) -> Json:
             **_schema_org(view),
         }
     )
+
+
+def _changed(view: View) -> Json | None:
+    """When a project was last written, as of the last measurement."""
+    changed = view.report and view.report.changed_at
+    return _typed(instant(changed), "dateTime") if changed else None
 
 
 def _schema_org(view: View) -> Json:

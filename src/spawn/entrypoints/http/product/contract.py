@@ -6,6 +6,7 @@ from typing import Final
 from spawn import __version__
 from spawn.domain.quality import Dimension, Result, Rule, Unit
 from spawn.domain.schema.conformance import compile_schema
+from spawn.domain.schema.core import STRUCTURE
 from spawn.entrypoints.http.product.contract_properties import (
     column_property,
     plain,
@@ -39,7 +40,7 @@ _METRICS: Final[dict[Dimension, str]] = {
     Dimension.COMPLETENESS: "nullValues",
     Dimension.UNIQUENESS: "duplicateValues",
 }
-"""The dimensions whose promise is a library metric that must be zero, on one column."""
+"""The dimensions whose promise on one column is a metric of the standard's library."""
 
 
 def data_contract(view: View) -> Json:
@@ -164,17 +165,12 @@ def _dataset(view: View) -> Json:
 
 
 def _quality(rule: Rule, result: Result | None) -> Json:
-    """A rule with what was measured; one that promises nothing, or needs our words, is a text."""
-    metric = _METRICS.get(rule.dimension)
-    executable = metric is not None and rule.threshold == 1 and rule.columns == (_about(rule),)
-    kind: Json = {"type": "text"}
-    if executable and rule.columns[0] != "external_ref":
-        kind = {"type": "library", "metric": metric, "mustBe": 0, "unit": "rows"}
+    """A rule with what was measured."""
     return stated(
         {
             "id": rule.rule_id.replace(".", "-"),
             "name": rule.rule_id,
-            **kind,
+            **_check(rule),
             "dimension": _DIMENSIONS[rule.dimension],
             "description": rule.description,
             "severity": rule.severity.value,
@@ -183,8 +179,16 @@ def _quality(rule: Rule, result: Result | None) -> Json:
     )
 
 
-def _about(rule: Rule) -> str:
-    return rule.rule_id.partition(".")[2]
+def _check(rule: Rule) -> Json:
+    """The rule as a check that tools can run on a column, or else as a text for people."""
+    metric = _METRICS.get(rule.dimension)
+    of_column = rule.rule_id == f"{rule.dimension}.{rule.columns[0]}" if rule.columns else False
+    if metric is None or rule.threshold is None or not of_column or rule.columns[0] in STRUCTURE:
+        return {"type": "text"}
+    if rule.threshold == 1:
+        return {"type": "library", "metric": metric, "mustBe": 0, "unit": "rows"}
+    most = plain((1 - rule.threshold) * 100)
+    return {"type": "library", "metric": metric, "mustBeLessOrEqualTo": most, "unit": "percent"}
 
 
 def _measured(rule: Rule, result: Result | None) -> list[Json]:
@@ -256,8 +260,8 @@ def _level_of_age(rule: Rule, result: Result | None) -> Json:
 def _endings(view: View) -> Iterable[Json]:
     """Until when deprecated columns are served and retired ones accepted."""
     for column in view.columns:
-        if column.deprecated and column.sunset is not None:
-            yield _ending("endOfSupport", column.name, column.sunset.isoformat())
+        if column.announced_sunset is not None:
+            yield _ending("endOfSupport", column.name, column.announced_sunset.isoformat())
     for retired in view.schema.retired:
         if retired.sunset is not None:
             yield _ending("endOfLife", retired.name, retired.sunset.isoformat())

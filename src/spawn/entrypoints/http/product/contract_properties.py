@@ -148,7 +148,7 @@ def _customs(column: Column) -> list[Json]:
         "default": None if column.default is None else plain(column.default),
         "wireType": "decimal string" if column.is_amount else None,
         "readOnly": True if column.name in READ_ONLY_COLUMNS | _NEVER_NULL else None,
-        "sunset": column.sunset and column.sunset.isoformat(),
+        "sunset": column.announced_sunset and column.announced_sunset.isoformat(),
     }
     return properties(known)
 

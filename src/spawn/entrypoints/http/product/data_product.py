@@ -13,6 +13,7 @@ from spawn.entrypoints.http.product.links import (
     DATA_PRODUCT,
     HEALTH,
     OPENAPI,
+    QUALITY,
     Place,
 )
 from spawn.entrypoints.http.product.view import (
@@ -125,6 +126,7 @@ def _management(view: View) -> list[Json]:
         ("discoverability", API_CATALOG),
         ("discoverability", CATALOG),
         ("observability", HEALTH),
+        ("observability", QUALITY),
         ("observability", _METRICS),
         ("control", candidates),
         ("dictionary", schemas),

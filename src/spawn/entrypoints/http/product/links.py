@@ -74,6 +74,9 @@ DOCS: Final = Place(
     path="/docs", relation="service-doc", title="The API, for people", media_type=HTML
 )
 HEALTH: Final = Place(path="/monitoring/health", relation="status", title="Health")
+QUALITY: Final = Place(
+    path="/v1/governance/quality/runs", relation="status", title="Measurements of quality"
+)
 
 DOCUMENTS: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, ASYNCAPI, OPENAPI, API_CATALOG)
 """The documents for machines."""

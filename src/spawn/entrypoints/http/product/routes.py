@@ -6,7 +6,9 @@ from typing import Final
 import msgspec
 from litestar import get
 
-from spawn.domain.errors import InvalidInput
+from spawn.application.services import Services
+from spawn.domain.errors import DeadlineExceeded, InvalidInput
+from spawn.domain.quality import Measured
 from spawn.entrypoints.http.openapi import Description
 from spawn.entrypoints.http.operation import Operation, Success, described
 from spawn.entrypoints.http.product import api_catalog as linkset
@@ -60,6 +62,7 @@ class Press:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Printed] = {}
+        self._counted: Measured | None = None
         self.description: Description | None = None
 
     def printed(
@@ -72,6 +75,16 @@ class Press:
             encoder: Encode = _ENCODERS.get(media_type, encode)
             body = encoder(build(view))
             kept = self._kept[key] = Printed(view, body, content_tag(body))
+        return kept
+
+    async def counted(self, services: Services) -> Measured | None:
+        """How much there is, counted again once anything was written; None if it takes too long."""
+        kept = self._counted
+        if kept is None or kept.position != await services.reads.position():
+            try:
+                kept = self._counted = await services.quality.measure(())
+            except DeadlineExceeded:
+                return None
         return kept
 
 
