@@ -51,7 +51,8 @@ test: $(VENV)/dev.stamp ## Run every test
 	@$(BIN)/pytest $(ARGS)
 
 test-core: $(VENV)/dev.stamp ## Run the domain's tests alone, without I/O, in seconds
-	@$(BIN)/pytest -m "core and not slow" tests/domain $(ARGS)
+	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \
+		-p no:schemathesis -o faulthandler_timeout=0 $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -5,7 +5,9 @@ import os
 from hypothesis import settings
 
 # No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
-# each run, so that a red run can be repeated; on a person's machine each run looks elsewhere.
+# each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The
+# quick one is for `make test-core`, which a person runs at every turn.
 settings.register_profile("person", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "person")

@@ -19,7 +19,7 @@ from spawn.domain.finance.sizing import size_debt
 from spawn.domain.finance.sizing_case import SizingCase, Uses
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 edges = st.sampled_from([0.0, 5e-324, 1e-300, 1e-12, 1e-3, 1.0, 7.5, 1e9, 1e24])
 signed = edges | edges.map(lambda x: -x)

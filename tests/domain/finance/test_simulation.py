@@ -138,6 +138,7 @@ def in_threads(workers: int, of: SimulationCase) -> bytes:
     return msgspec.json.encode(tally.result())
 
 
+@pytest.mark.slow
 def test_the_result_is_the_same_to_the_last_digit_on_any_number_of_threads() -> None:
     projects = tuple(
         msgspec.structs.replace(WIND, name=f"P{number}", equity=(10.0 + number,))
