@@ -267,7 +267,9 @@ def calculate_covenants(case: CovenantCase) -> Covenants:
         waivers=case.waivers,
         metric=case.metric,
     )
-    result: CovenantResult = run_covenant(terms, ratios)
+    # A ratio that was computed leads to the cash that it divides.
+    with renamed({"/ratios": "/coverage/cfads"} if covered else {}):
+        result: CovenantResult = run_covenant(terms, ratios)
     return Covenants(
         tests=result.tests,
         first_lockup=result.first_lockup,

@@ -77,15 +77,16 @@ def test_annuities(data: st.DataObject, count: int, pv: float, fv: float) -> Non
 @settings(max_examples=60)
 def test_loans(data: st.DataObject, count: int) -> None:
     profiles: Any = st.sampled_from(["annuity", "straight_line", "bullet", "balloon", "sculpted"])
+    profile = data.draw(profiles)
     terms = LoanTerms(
         principal=data.draw(edges),
         annual_rates=some(data, rates, count),
-        profile=data.draw(profiles),
+        profile=profile,
         accruals=some(data, spans, count),
-        balloon=data.draw(edges),
+        balloon=0.0 if profile == "bullet" else data.draw(edges),
         grace_periods=data.draw(st.integers(0, count - 1)),
         grace=data.draw(st.sampled_from(["interest_only", "capitalised"])),
-        cfads=some(data, edges, count),
+        cfads=some(data, edges, count) if profile == "sculpted" else None,
     )
     assert_finite_or_refused(lambda: loan_schedule(terms))
 

@@ -164,6 +164,15 @@ def test_bad_terms_name_each_field() -> None:
     assert refused(
         lambda: loan_schedule(terms(profile="custom", custom_shares=early, grace_periods=1))
     ) == {"/custom_shares/0": "in_grace"}
+    late = (0.0, 0.5, 0.5, *[0.0] * 7)
+    assert refused(
+        lambda: loan_schedule(terms(profile="custom", custom_shares=late, grace_periods=2))
+    ) == {"/custom_shares/1": "in_grace"}
+    assert refused(
+        lambda: loan_schedule(
+            terms(profile="bullet", balloon=5.0, custom_shares=early, cfads=(1.0,) * 10)
+        )
+    ) == dict.fromkeys(["/balloon", "/custom_shares", "/cfads"], "not_applicable")
     assert refused(lambda: loan_schedule(terms(profile="sculpted"))) == {"/cfads": "wrong_length"}
     assert refused(lambda: loan_schedule(terms(profile="sculpted", cfads=(0.0,) * 10))) == {
         "/cfads": "no_cash"

@@ -113,7 +113,9 @@ def fund_construction(case: ConstructionCase) -> ConstructionFunding:
         raise _unsolvable()
     equity_left = None if pro_rata else debt * (1.0 - case.gearing) / case.gearing
     rows = _run(terms, debt, equity_left)
-    refuse_overflow("", (row.uses for row in rows), (row.closing_balance for row in rows))
+    refuse_overflow(
+        "/construction_cost", (row.uses for row in rows), (row.closing_balance for row in rows)
+    )
     return _result(case, debt, rows)
 
 

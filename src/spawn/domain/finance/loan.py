@@ -154,7 +154,9 @@ def loan_schedule(terms: LoanTerms) -> LoanSchedule:
     owed = _after_grace(terms, rates)
     principal = _principal(terms, rates, owed, balloon)
     rows = _rows(terms, accruals, annual, principal)
-    refuse_overflow("", (row.interest for row in rows), (row.closing_balance for row in rows))
+    refuse_overflow(
+        "/principal", (row.interest for row in rows), (row.closing_balance for row in rows)
+    )
     level = rows[terms.grace_periods].payment if terms.profile == "annuity" else None
     if level is not None and periods == terms.grace_periods + 1:
         level -= balloon
@@ -208,12 +210,18 @@ def _check_terms(terms: LoanTerms, periods: int) -> None:
         check.refuse("/balloon", "out_of_range", "must not exceed the principal")
     if terms.profile == "balloon" and not terms.balloon and not terms.balloon_share:
         check.refuse("/balloon", "required", "profile balloon needs one")
+    if terms.profile == "bullet" and (terms.balloon or terms.balloon_share):
+        check.refuse("/balloon", "not_applicable", "a bullet repays everything at the end")
     if terms.profile == "custom":
         _check_shares(check, terms.custom_shares, periods)
+    elif terms.custom_shares is not None:
+        check.refuse("/custom_shares", "not_applicable", "only for profile custom")
     if terms.profile == "sculpted":
         cfads = terms.cfads or ()
         if check.length("/cfads", cfads, periods):
             check.each("/cfads", cfads, 0.0, MAX_AMOUNT)
+    elif terms.cfads is not None:
+        check.refuse("/cfads", "not_applicable", "only for profile sculpted")
     check.done()
 
 
@@ -260,8 +268,10 @@ def _principal(
 
 
 def _custom(shares: tuple[float, ...], grace: int, amount: float) -> list[float]:
-    if any(shares[:grace]):
-        raise InvalidInput.at("/custom_shares/0", "in_grace", "no principal falls in the grace")
+    early = next((index for index, share in enumerate(shares[:grace]) if share), None)
+    if early is not None:
+        pointer = f"/custom_shares/{early}"
+        raise InvalidInput.at(pointer, "in_grace", "no principal falls in the grace")
     return [share * amount for share in shares[grace:]]
 
 

@@ -389,6 +389,10 @@ def _with_equity(frame: Frame, sizing: Sizing) -> Sizing:
 
 def _equity_irr(frame: Frame, flows: list[float]) -> RateOutcome:
     """XIRR when every flow has its date, otherwise the periodic rate annualised."""
+    for t, flow in enumerate(flows):
+        if not abs(flow) <= MAX_AMOUNT:
+            pointer = "/uses" if t == 0 else "/cfads"
+            raise InvalidInput.at(pointer, "overflow", f"takes equity beyond {MAX_AMOUNT:g}")
     dates = frame.case.dates
     if dates is not None and len(dates) >= len(flows):
         return xirr(dates[: len(flows)], flows)

@@ -114,7 +114,7 @@ def run_waterfall(case: WaterfallCase) -> Waterfall:
     targets = per_period(case.dsra_target, periods)
     mezz_rates = per_period(case.mezz_rate, periods)
     rows = tuple(_pay(case, accounts, t, targets[t], mezz_rates[t]) for t in range(periods))
-    refuse_overflow("", (row.dscr for row in rows), (row.mezz_close for row in rows))
+    refuse_overflow("/cfads", (row.dscr for row in rows), (row.mezz_close for row in rows))
     return Waterfall(
         rows=rows,
         total_distributions=sum(row.distribution for row in rows),

@@ -1,0 +1,162 @@
+"""Whatever numbers a request has, a calculator answers finite figures or names a field."""
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from functools import reduce
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spawn.application.analysis import Calculation, Deadline, calculate
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.entrypoints.http.analysis.operations import EXAMPLES
+from spawn.entrypoints.http.analysis.requests import read_request
+
+pytestmark = pytest.mark.slow
+
+Json = dict[str, Any]
+Path = tuple[str | int, ...]
+
+LOAN: Json = {"principal": 90.0, "annual_rates": [0.05, 0.06, 0.07], "accruals": [0.5, 0.5, 0.25]}
+SCULPTED: Json = {
+    "cfads": [100, 120, 90, 110],
+    "annual_rates": [0.05, 0.06, 0.04, 0.05],
+    "target_dscr": [1.2, 1.3, 1.4, 1.5],
+    "accruals": [0.5, 0.5, 0.5, 0.25],
+    "months_per_period": 6,
+    "balloon": 20,
+    "grace_periods": 1,
+    "uses": {"capex": 300, "closing_cost": 1, "upfront_fee_share": 0.02, "dsra_months": 6},
+    "max_gearing": 0.6,
+    "allow_negative_amortisation": True,
+    "reserve_interest_rate": 0.01,
+    "project_cash_flow": [100, 120, 90, 110, 50],
+    "tax_cash_flow": [0, -1, -1, -1, -1, -1],
+}
+COVERAGE: Json = {
+    "debt": 100,
+    "cfads": [70, 70, 30],
+    "interest": [5, 2.5],
+    "principal": [50, 50],
+    "period_rates": [0.05, 0.05],
+    "times_years": [0.5, 1],
+    "funded_cost": 150,
+}
+REQUESTS: list[tuple[str, Json]] = [
+    *((name, example) for name, example in EXAMPLES.items() if name != "day-count"),
+    ("returns", {"cash_flows": [-100, 230, -132, 5], "periods_per_year": 4, "discount_rate": 0.1}),
+    ("returns", {"cash_flows": [-9, 4, 7], "finance_rate": 0.1, "reinvest_rate": 0.12}),
+    ("schedule", {**LOAN, "profile": "balloon", "balloon_share": 0.3}),
+    ("schedule", {**LOAN, "grace_periods": 1, "grace": "capitalised", "balloon": 10}),
+    ("schedule", {**LOAN, "profile": "custom", "custom_shares": [0.2, 0.3, 0.5]}),
+    ("schedule", {**LOAN, "profile": "sculpted", "cfads": [1, 2, 3], "currency_code": "EUR"}),
+    ("debt-sizing", SCULPTED),
+    ("debt-sizing", {**SCULPTED, "cap_basis": "pre_estimate", "pre_estimated_cost": 310}),
+    (
+        "debt-sizing",
+        {
+            "cfads": [100, 120, 90],
+            "annual_rates": 0.05,
+            "repayment": "annuity",
+            "share_of_cost": 0.6,
+            "uses": {"capex": 300, "upfront_fee_share": 0.02, "dsra_months": 6},
+        },
+    ),
+    ("covenants", {"lockup_below": 1.15, "metric": "LLCR", "coverage": COVERAGE}),
+    ("covenants", {"lockup_below": 1.15, "default_below": 1.05, "coverage": COVERAGE}),
+    (
+        "construction-funding",
+        {
+            "construction_cost": [50, 60, 70],
+            "gearing": 0.7,
+            "rate_per_period": [0.01, 0.02, 0.03],
+            "dsra_share_of_debt": 0.05,
+            "cost_at_close": 10,
+            "funding": "equity_first",
+        },
+    ),
+    ("waterfall", {**EXAMPLES["waterfall"], "sweep_share": 0.5, "sweep_if_dscr_below": 1.5}),
+]
+EDGES = (0, -0.0, 1, -1, 5e-324, 1e-300, 1e-12, 1e-9, 1.0000001, 12, 2400, 1e6, 1e9, 1e24, 1.7e308)
+values = st.sampled_from(EDGES) | st.sampled_from(EDGES).map(lambda x: -x) | st.floats(-2, 2)
+
+
+def places(value: Any, path: Path = ()) -> Iterator[Path]:
+    """Where the numbers of a request are."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from places(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from places(item, (*path, index))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def changed(request: Json, changes: dict[Path, float]) -> Json:
+    made: Any = copy.deepcopy(request)
+    for path, value in changes.items():
+        holder = reduce(lambda at, step: at[step], path[:-1], made)
+        holder[path[-1]] = value
+    whole: Json = made
+    return whole
+
+
+def numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from numbers(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from numbers(item)
+
+
+def leads_into(request: Any, error: FieldError) -> bool:
+    """Whether the pointer names a field of the request, or one that would stand beside them."""
+    at = request
+    for step in error.pointer.split("/")[1:-1]:
+        if isinstance(at, list) and int(step) < len(at):
+            at = at[int(step)]
+        elif isinstance(at, dict) and step in at:
+            at = at[step]
+        else:
+            return False
+    return error.pointer.startswith("/")
+
+
+def answered(name: str, request: Json) -> tuple[list[Calculation], tuple[FieldError, ...]]:
+    """What came of a request: figures, or what is wrong with its fields."""
+    try:
+        asked = read_request(name, json.dumps({**request, "explain": True}).encode())
+        pointers = asked.pointers
+        found = calculate(name, asked.cases, explain=True, pointers=pointers, deadline=Deadline())
+    except InvalidInput as refusal:
+        return [], refusal.errors
+    return found, ()
+
+
+@given(st.sampled_from(REQUESTS), st.data())
+@settings(max_examples=400)
+def test_figures_are_finite_or_a_field_is_named(
+    request: tuple[str, Json], data: st.DataObject
+) -> None:
+    name, sound = request
+    spots = st.sampled_from(list(places(sound)))
+    asked = changed(sound, data.draw(st.dictionaries(spots, values, min_size=1, max_size=4)))
+    found, refused = answered(name, asked)
+    assert all(map(math.isfinite, numbers(msgspec.to_builtins(found))))
+    assert all(leads_into(asked, error) for error in refused), refused
+
+
+@pytest.mark.parametrize("number", range(len(REQUESTS)))
+def test_what_is_changed_is_sound_before(number: int) -> None:
+    found, refused = answered(*REQUESTS[number])
+    assert found
+    assert not refused
