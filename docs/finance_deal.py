@@ -288,6 +288,7 @@ def pictures(deal: Deal) -> dict[str, str]:
     return {
         "finance-service.svg": plot(
             "CFADS and debt service by half year, EUR million",
+            unit="EUR million a half year",
             stacked=[
                 Series("interest", [row.interest for row in rows]),
                 Series("principal", [row.principal for row in rows]),
@@ -297,17 +298,19 @@ def pictures(deal: Deal) -> dict[str, str]:
         ),
         "finance-balance.svg": plot(
             "Debt outstanding by half year, EUR million",
+            unit="EUR million",
             stacked=[Series("opening balance", [row.opening_balance for row in rows])],
             labels=labels,
         ),
         "finance-dscr.svg": plot(
             "DSCR of the base case and of the downside against the covenant levels",
+            unit="DSCR",
             lines=[
                 Series("base", [row.dscr for row in rows]),
                 Series("downside", [row.dscr for row in deal.waterfall.rows]),
             ],
             levels=[Level("lock-up", LOCKUP), Level("default", DEFAULT)],
-            low=0.5,
+            low=0.9,
             labels=labels,
         ),
     }

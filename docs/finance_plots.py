@@ -1,11 +1,14 @@
 """Plots as SVG, drawn with nothing but text: bars, lines and level lines over periods."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 34, 40
+TICKS = 5
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 COLOURS = ("#35618f", "#c8702a", "#4d8a57", "#8a4d7d")
 
 
@@ -24,11 +27,14 @@ class Level(NamedTuple):
 
 
 class Frame:
-    """Where numbers are on the page."""
+    """Where numbers are on the page: the scale runs over whole ticks of a round size."""
 
     def __init__(self, count: int, low: float, high: float) -> None:
-        self.count, self.low, self.high = count, low, high
+        self.count = count
         self.step = (WIDTH - LEFT - RIGHT) / count
+        self.tick = _round_up((high - low) / TICKS)
+        self.first, self.last = math.floor(low / self.tick), math.ceil(high / self.tick)
+        self.low, self.high = self.first * self.tick, self.last * self.tick
 
     def x(self, index: float) -> float:
         """The middle of a period."""
@@ -40,24 +46,32 @@ class Frame:
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
+def _round_up(size: float) -> float:
+    """The next larger number that reads well on a scale."""
+    power = 10.0 ** math.floor(math.log10(size))
+    return power * next(step for step in STEPS if step * power >= size * (1.0 - 1e-9))
+
+
 def plot(
     title: str,
     *,
+    unit: str,
     stacked: Sequence[Series] = (),
     lines: Sequence[Series] = (),
     levels: Sequence[Level] = (),
     low: float = 0.0,
     labels: Sequence[str],
 ) -> str:
-    """One picture: stacked bars, lines over them, level lines, a legend and a grid."""
+    """One picture: stacked bars, lines over them, level lines, a legend, a grid and its unit."""
     stacks = [sum(v or 0.0 for v in column) for column in zip(*(s.values for s in stacked))]  # noqa: B905 - no columns where there are no bars
     tops = [*stacks, *(v for s in lines for v in s.values if v), *(level.value for level in levels)]
-    frame = Frame(len(labels), low, low + (max(tops) - low) * 1.08)
+    frame = Frame(len(labels), low, max(tops))
     parts = [*_grid(frame, labels), *_bars(frame, stacked)]
     for number, series in enumerate(lines):
         parts.append(_line(frame, series, COLOURS[(len(stacked) + number) % len(COLOURS)]))
     parts += [part for level in levels for part in _level(frame, level)]
-    parts += _legend([*stacked, *lines])
+    parts += _legend(stacked, lines)
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="22" text-anchor="end" fill="#555">{unit}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}</title>'
@@ -67,12 +81,12 @@ def plot(
 
 def _grid(frame: Frame, labels: Sequence[str]) -> list[str]:
     parts = []
-    for tick in range(6):
-        value = frame.low + (frame.high - frame.low) * tick / 5
+    for number in range(frame.first, frame.last + 1):
+        value = number * frame.tick
         y = frame.y(value)
         parts.append(
             f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#555">{value:.3g}</text>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#555">{value:.4g}</text>'
         )
     every = max(len(labels) // 9, 1)
     places = range(0, len(labels), every)
@@ -121,11 +135,13 @@ def _level(frame: Frame, level: Level) -> list[str]:
     return [line, name]
 
 
-def _legend(series: Sequence[Series]) -> list[str]:
+def _legend(stacked: Sequence[Series], lines: Sequence[Series]) -> list[str]:
+    """A square for bars, a stroke for a line, each with its name."""
     parts, x = [], float(LEFT)
-    for number, one in enumerate(series):
+    for number, one in enumerate([*stacked, *lines]):
+        y, height = (12, 12) if number < len(stacked) else (17, 2)
         parts.append(
-            f'<rect x="{x:.0f}" y="12" width="12" height="12" fill="{COLOURS[number]}"/>'
+            f'<rect x="{x:.0f}" y="{y}" width="12" height="{height}" fill="{COLOURS[number]}"/>'
             f'<text x="{x + 17:.0f}" y="22" fill="#222">{escape(one.name)}</text>'
         )
         x += 34 + 6.2 * len(one.name)
