@@ -6,6 +6,7 @@ an epoch of its own: tags and cursors of an earlier process are never taken for 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -15,7 +16,8 @@ from typing import Any
 import msgspec
 
 from spawn.adapters import counting, journal, selection
-from spawn.adapters.schemas import SchemaBook
+from spawn.adapters.evolution import Breaches, columns_of, in_words, most_given
+from spawn.adapters.schemas import KIND, SchemaBook, standing, told, understood
 from spawn.domain import documents
 from spawn.domain.change import (
     Answer,
@@ -36,10 +38,22 @@ from spawn.domain.errors import (
     Stale,
     Unavailable,
 )
+from spawn.domain.project import Project
 from spawn.domain.quality import Measure, Measured
 from spawn.domain.query import Page, Query
+from spawn.domain.schema.compatibility import Proof
 from spawn.domain.schema.conformance import compile_schema
-from spawn.ports.governance import SchemaRecord
+from spawn.domain.schema.migration import MigrationPlan
+from spawn.domain.schema.revision import broken_by, upgrade
+from spawn.domain.schema.value import Schema
+from spawn.ports.governance import (
+    MIGRATIONS_KEPT,
+    Disproved,
+    Failure,
+    Migration,
+    MigrationOutcome,
+    SchemaRecord,
+)
 from spawn.ports.runtime import Clock
 from spawn.ports.storage import StoreStatus, Table, TableColumn
 
@@ -70,6 +84,7 @@ class MemoryStore:
         self._entries: list[Entry] = []
         self._receipts: dict[Key, _KeptReceipt] = {}
         self._schemas = SchemaBook()
+        self._migrations: deque[Migration] = deque(maxlen=MIGRATIONS_KEPT)
         self._last: datetime | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self._bookmarks: dict[str, str] = {}
@@ -85,7 +100,7 @@ class MemoryStore:
         if replayed is not None:
             return replayed
         self._check_versions(change)
-        schema = self._schemas.ruling
+        schema = self._schemas.written_under(change.schema_version)
         change = journal.spelled_out(change, schema)
         documents_ = [documents.encode(w.kind, w.state, schema) for w in change.writes]
         recorded_at = journal.next_instant(self._last, self._clock.now())
@@ -111,7 +126,7 @@ class MemoryStore:
                 reason=event.reason if event else None,
                 traceparent=change.traceparent,
             )
-            self._put(write, entry)
+            self._put(write.state, entry, schema)
         self._wake()
         return Committed(recorded_at, self._position())
 
@@ -161,20 +176,20 @@ class MemoryStore:
         aggregate = self._aggregates.get((kind, key))
         return len(aggregate.versions) if aggregate else 0
 
-    def _put(self, write: Write, entry: Entry) -> None:
+    def _put(self, state: msgspec.Struct, entry: Entry, schema: Schema) -> None:
         self._entries.append(entry)
         aggregate = self._aggregates.setdefault(
-            (write.kind, write.id), _Aggregate(len(self._entries), [], [])
+            (entry.kind, entry.id), _Aggregate(len(self._entries), [], [])
         )
         first = aggregate.versions[0] if aggregate.versions else None
         stored = Stored(
-            kind=write.kind,
-            id=write.id,
+            kind=entry.kind,
+            id=entry.id,
             version=entry.version,
-            state=write.state,
+            state=self._schemas.current(state, schema),
             created_at=first.created_at if first else entry.recorded_at,
             updated_at=entry.recorded_at,
-            schema_version=entry.schema_version,
+            schema_version=self._schemas.shape(entry.kind, entry.schema_version),
         )
         aggregate.versions.append(stored)
         aggregate.entries.append(entry)
@@ -218,8 +233,7 @@ class MemoryStore:
 
     async def page(self, query: Query) -> Page[Stored[Any]]:
         """One page; see `ReadStore.page`."""
-        fields = compile_schema(self._schemas.ruling).fields if query.kind == "project" else {}
-        selection.check_query(query, fields)
+        query = understood(query, self._schemas)
         held = [
             (aggregate.versions[-1], aggregate.created)
             for (kind, _), aggregate in self._aggregates.items()
@@ -328,17 +342,84 @@ class MemoryStore:
         """Every recorded version, oldest first."""
         return list(self._schemas.records)
 
-    async def adopt(self, record: SchemaRecord) -> None:
+    async def lineage(self) -> tuple[Schema, ...]:
+        """The versions whose data are here; see `SchemaStore.lineage`."""
+        return self._schemas.lineage
+
+    async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Make it active; see `SchemaStore.adopt`."""
         self._open()
         if any(kind == "project" for kind, _ in self._aggregates):
             raise Conflict("The store holds projects; its schema changes by migration only.")
-        self._schemas = self._schemas.adopting(record)
+        await self._turn_to(self._schemas.adopting(record), record, actor)
 
-    async def record(self, record: SchemaRecord) -> None:
-        """Remember a candidate; see `SchemaStore.record`."""
+    async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
+        """Remember a version that does not rule; see `SchemaStore.record`."""
         self._open()
-        self._schemas = self._schemas.recording(record)
+        await self._turn_to(self._schemas.recording(record), record, actor)
+
+    async def _turn_to(
+        self, book: SchemaBook, record: SchemaRecord, actor: str, changed: tuple[str, ...] = ()
+    ) -> None:
+        """Go by another book from now on, and tell of the record that made the difference."""
+        shown = told(self._schemas, book, record)
+        self._schemas = book
+        if shown is not None:
+            version = self._version(KIND, record.schema.id)
+            await self.commit(standing(shown, book, version=version, actor=actor, changed=changed))
+
+    def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """The steps in words; see `SchemaStore.describe`."""
+        return tuple(in_words(step) for step in plan.steps)
+
+    async def examine(self, proofs: Sequence[Proof]) -> tuple[Failure, ...]:
+        """The proofs that do not hold; see `SchemaStore.examine`."""
+        breaches = Breaches(proofs)
+        for stored in self._projects():
+            for number, proof in enumerate(proofs):
+                broken = broken_by(stored.state, proof)
+                if broken is not None:
+                    breaches.add(number, 1, [stored.id], broken.detail)
+        return breaches.failures()
+
+    def _projects(self) -> list[Stored[Project]]:
+        """The newest version of every project."""
+        held = self._aggregates.items()
+        return [aggregate.versions[-1] for (kind, _), aggregate in held if kind == "project"]
+
+    async def migrate(
+        self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
+    ) -> Migration:
+        """Put the version in force over what is here; see `SchemaStore.migrate`."""
+        self._open()
+        book, began = self._schemas.migrating(record, plan), perf_counter()
+        failures = await self.examine(plan.proofs)
+        before = [stored.state for stored in self._projects()]
+        migration = Migration(
+            schema_id=plan.schema_id,
+            old_version=plan.old_version,
+            new_version=plan.new_version,
+            started_at=self._clock.now(),
+            duration_s=perf_counter() - began,
+            steps=self.describe(plan),
+            rows=0 if failures else most_given(before, plan),
+            outcome=MigrationOutcome.REFUSED if failures else MigrationOutcome.ADOPTED,
+            actor=actor,
+            reason=reason,
+            detail=str(Disproved(failures)) if failures else "",
+        )
+        self._migrations.appendleft(migration)
+        if failures:
+            raise Disproved(failures)
+        for (kind, _), aggregate in self._aggregates.items():
+            if kind == "project":
+                aggregate.versions = [_upgraded(s, plan) for s in aggregate.versions]
+        await self._turn_to(book, record, actor, columns_of(plan))
+        return migration
+
+    async def migrations(self) -> list[Migration]:
+        """The log of attempts, newest first."""
+        return list(self._migrations)
 
     # -- control ----------------------------------------------------------------------------
 
@@ -370,6 +451,11 @@ class MemoryStore:
         """Refuse further commands; reads still answer."""
         self._closed = True
         self._wake()
+
+
+def _upgraded(stored: Stored[Project], plan: MigrationPlan) -> Stored[Project]:
+    state = upgrade(stored.state, (plan,))
+    return msgspec.structs.replace(stored, state=state, schema_version=plan.new_version)
 
 
 _ENTRY_FIELDS = Entry.__struct_fields__

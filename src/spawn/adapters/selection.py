@@ -129,14 +129,20 @@ def _fits(value: object, of: ColumnType) -> bool:
 
 
 def value_of(stored: Stored[Any], field: str) -> Value | None:
-    """The value of a core, governed or stored field of a project; None if absent."""
+    """The value of a core, governed or stored field of a project; None if absent.
+
+    A query that was read under the version before may still name a column that has retired since.
+    """
     value: Value | None
     if field in _STORED_FIELDS:
         value = getattr(stored, field)
     elif field in Project.__struct_fields__:
         value = getattr(stored.state, field)
     else:
-        value = stored.state.attributes.get(field)
+        state = stored.state
+        value = state.attributes.get(field)
+        if value is None and state.hidden_attributes:
+            value = state.hidden_attributes.get(field)
     return value
 
 

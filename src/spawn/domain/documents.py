@@ -22,6 +22,7 @@ from spawn.domain.job import Job
 from spawn.domain.mapping import ImportMapping
 from spawn.domain.project import FIELDS, Project, Reservation
 from spawn.domain.quality import Report, Standing
+from spawn.domain.schema.standing import SchemaStanding
 from spawn.domain.schema.value import AMOUNT_SUFFIX, Schema, TypeName, Value
 from spawn.domain.simulations import SimulationRun
 
@@ -35,6 +36,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "quality_report": Report,
     "quality_rule": Standing,
     "quarantine": Quarantine,
+    "schema": SchemaStanding,
     "simulation": SimulationRun,
     "upload": Upload,
 }

@@ -8,6 +8,7 @@ A package that offers an adapter runs the whole suite in a module of its own tes
     from spawn.testing.storage_reads import *   # pages, history, schemas
     from spawn.testing.storage_feed import *    # the feed, and those who follow it
     from spawn.testing.storage_quality import * # counts of how much data keeps a rule
+    from spawn.testing.storage_evolution import * # the schema changes under the data
     from spawn.testing.storage_laws import *    # property tests
 
     @pytest.fixture

@@ -11,6 +11,7 @@ from spawn.domain.schema.conformance import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.storage import Desk, a_record
+from spawn.testing.storage_evolution import *  # noqa: F403 -- as above
 from spawn.testing.storage_feed import *  # noqa: F403 -- as above
 from spawn.testing.storage_laws import *  # noqa: F403 -- as above
 from spawn.testing.storage_quality import *  # noqa: F403 -- as above

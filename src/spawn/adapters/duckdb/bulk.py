@@ -40,7 +40,7 @@ def insert_projects(
     taken = ", ".join(f"{value} as {quoted(name)}" for name, value in raw.items())
     given = ", ".join(f"{value} as {name}" for name, value in system.items())
     names = ", ".join((*system, *map(quoted, raw)))
-    values = ", ".join((*system, *(_expression(fields[name]) for name in raw)))
+    values = ", ".join((*system, *(typed(fields[name]) for name in raw)))
     return (
         f"insert into projects ({names}) select {values}"
         f" from (select {given}, {taken} from {source})"
@@ -72,7 +72,8 @@ def json_type(of: ColumnType) -> str:
     return "VARCHAR" if of.name in {TypeName.DECIMAL, TypeName.TIMESTAMP} else sql_type(of)
 
 
-def _expression(column: Column) -> str:
+def typed(column: Column) -> str:
+    """The raw JSON value of a column, as it is under the column's name, cast to its type."""
     field, of = quoted(column.name), column.type
     if of.name is TypeName.TIMESTAMP:
         # A cast to a plain timestamp would drop the offset.

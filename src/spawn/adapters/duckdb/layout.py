@@ -1,11 +1,14 @@
 """The tables of the file: their format version, its migrations, and typed columns of a schema."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 from spawn.adapters.duckdb.engine import Cursor
 from spawn.domain.errors import InvalidInput, StorageDamaged
-from spawn.domain.schema.value import Column, ColumnType, TypeName
+from spawn.domain.schema.value import Column, ColumnType, TypeName, Value
 
 _JOURNAL = """
 create table journal (
@@ -29,6 +32,13 @@ create table schemas (
     fingerprint varchar not null, state varchar not null, provenance varchar not null,
     recorded_at timestamp not null, reason varchar not null, document blob not null)
 """
+_SCHEMA_MIGRATIONS = """
+create table schema_migrations (
+    ordinal bigint not null, schema_id varchar not null, old_version integer not null,
+    new_version integer not null, started_at timestamp not null, duration_s double not null,
+    steps varchar not null, rows bigint not null, outcome varchar not null,
+    actor varchar not null, reason varchar not null, detail varchar not null)
+"""
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _JOURNAL,
@@ -39,10 +49,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "create table formats (version integer not null, applied_at timestamp not null)",
     ),
     ("create table bookmarks (name varchar not null, position varchar not null)",),
+    (
+        "alter table schemas add column decision varchar",
+        "alter table schemas add column predecessor integer",
+        _SCHEMA_MIGRATIONS,
+    ),
 )
 """Statements that lead from format n to format n + 1; what was released is never edited."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
+_HARMLESS = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
 _SQL_TYPES = {
     TypeName.STRING: "VARCHAR",
     TypeName.INTEGER: "INTEGER",
@@ -104,6 +122,24 @@ def sql_type(of: ColumnType) -> str:
         precision, scale = int(of.precision or 18), int(of.scale or 0)
         return f"DECIMAL({precision},{scale})"
     return _SQL_TYPES[of.name]
+
+
+def literal(value: Value, of: ColumnType) -> str:
+    """A value as a constant of the engine's type, for statements that take no parameters.
+
+    Nothing of a text reaches the statement but its base64, unless it is beyond suspicion: that
+    is quicker, because the engine decodes it again for every row.
+    """
+    if isinstance(value, str):
+        if _HARMLESS.fullmatch(value):
+            return f"'{value}'"
+        return f"decode(from_base64('{b64encode(value.encode()).decode()}'))"
+    if isinstance(value, datetime):
+        return f"make_timestamp({(value - _EPOCH) // _MICROSECOND})"
+    if isinstance(value, Decimal):
+        return f"'{value:f}'::{sql_type(of)}"
+    plain = value.isoformat() if isinstance(value, date) else repr(value)
+    return f"'{plain}'::{sql_type(of)}"
 
 
 def create_projects(cursor: Cursor, fields: Mapping[str, Column]) -> None:

@@ -5,33 +5,29 @@ Everything here but `lookup` runs on the writer's thread.
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import duckdb
-import msgspec
 
 from spawn.adapters import journal
 from spawn.adapters.duckdb import bookmarks, layout
-from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, damaged, translate
 from spawn.adapters.duckdb.mark import Mark
-from spawn.adapters.duckdb.pages import PageCache
 from spawn.adapters.duckdb.prepared import (
     Placed,
     Prepared,
-    PreparedRow,
     check_version,
     pending_of,
     rows_of,
+    spelled_out,
 )
-from spawn.adapters.duckdb.projection import Pending, Projection
+from spawn.adapters.duckdb.projection import Projection
 from spawn.adapters.duckdb.reading import places_on_disk
-from spawn.adapters.duckdb.receipts import Receipts
 from spawn.adapters.duckdb.rows import (
     RECEIPT_KIND,
     SELECT_ROW,
-    Held,
+    Chained,
     JournalRow,
     Place,
     answer_from,
@@ -42,9 +38,10 @@ from spawn.adapters.duckdb.rows import (
     receipt_columns,
     row_from,
 )
+from spawn.adapters.duckdb.settling import Memory, settle
 from spawn.adapters.duckdb.shelf import SchemaShelf
 from spawn.adapters.duckdb.tail import Appender, Tail, check_mark, find_tail
-from spawn.domain import documents
+from spawn.adapters.schemas import SchemaBook
 from spawn.domain.change import Answer, Committed
 from spawn.domain.errors import (
     SpawnError,
@@ -52,22 +49,12 @@ from spawn.domain.errors import (
     StorageFull,
     Unavailable,
 )
-from spawn.ports.governance import SchemaRecord
 from spawn.ports.runtime import Clock
 
+T = TypeVar("T")
 _SYNC_AFTER_S = 1.0
 _CATCH_UP_ROWS = 2_000
 _MAX_PENDING_ROWS = 200_000
-
-
-class Memory(NamedTuple):
-    """What is known by heart, each part bounded."""
-
-    heads: Heads
-    entities: Recent[Held]
-    pages: PageCache
-    receipts: Receipts
-    recent: RecentRows
 
 
 class Ledger:
@@ -88,6 +75,7 @@ class Ledger:
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._tidy_bytes = tidy_bytes
+        self._memory = memory
         self.heads, self.entities, self.pages, self.receipts, self.recent = memory
         self.projects_position = 0
         self.trouble: SpawnError | None = None
@@ -109,7 +97,7 @@ class Ledger:
         self._cursor = self._engine.cursor()
         layout.migrate(self._cursor, self._clock.now().replace(tzinfo=None))
         self.shelf = SchemaShelf(self._cursor)
-        self.projection = Projection(self._cursor, self.shelf.fields)
+        self.projection = Projection(self._cursor, self.shelf.fields, self.shelf.retired)
         self._appender = Appender(self._cursor)
         self._tail = find_tail(self._cursor, self._engine.path.name)
         check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
@@ -131,7 +119,10 @@ class Ledger:
             for row in rows:
                 if row.kind != RECEIPT_KIND:
                     key = key_of(row.kind, row.id)
-                    pending = pending_of(row, self._decoded(row), places.get(key))
+                    document = (row.document or "").encode()
+                    state = self.shelf.book.read(row.kind, document, row.schema_version)
+                    shape = self.shelf.book.shape(row.kind, row.schema_version)
+                    pending = pending_of(row, state, places.get(key), shape)
                     self.projection.note(key, pending)
                     self.heads.put(key, pending.place)
                     places[key] = pending.place
@@ -145,15 +136,12 @@ class Ledger:
             [after, through],
         ).fetchall()
 
-    def _decoded(self, row: JournalRow) -> msgspec.Struct:
-        schema = self.shelf.book.written_under(row.schema_version)
-        return documents.decode(row.kind, (row.document or "").encode(), schema)
-
     # -- committing -------------------------------------------------------------------------
 
     def commit(self, group: list[Prepared]) -> list[Committed | SpawnError]:
         """Write what of the group can be written, in one transaction; an outcome for each."""
         outcomes: list[Any] = [None] * len(group)
+        group = [spelled_out(prepared, self.shelf.book) for prepared in group]
         try:
             self._check_writable()
             places = self._places(key for p in group for key in (*p.keys, *p.guarded))
@@ -233,13 +221,21 @@ class Ledger:
             if self._tail.hash != chained.hash:  # else it had become durable before the failure
                 self._retry(accepted, places, outcomes, error)
                 return
-        self.recent.put(rows)
-        self._tail = Tail(self.epoch, rows[-1].position, chained.hash, placed[-1].recorded_at)
-        self._mark.write(self._tail.reached())
-        self._settle(placed, places)
+        self._durable(placed, chained, places)
         for item in placed:
             at = journal.cursor(self.epoch, item.rows[-1].position)
             outcomes[item.turn] = Committed(item.recorded_at, at)
+
+    def _durable(
+        self, placed: list[Placed], chained: Chained, places: dict[str, Place | None]
+    ) -> None:
+        """Go on from rows that the journal has now."""
+        rows = [row for item in placed for row in item.rows]
+        self.recent.put(rows)
+        self._tail = Tail(self.epoch, rows[-1].position, chained.hash, placed[-1].recorded_at)
+        self._mark.write(self._tail.reached())
+        settled = settle(self._memory, self.projection, self.shelf.book, placed, places)
+        self.projects_position = settled or self.projects_position
 
     def _retry(
         self,
@@ -292,60 +288,6 @@ class Ledger:
         self._appender.append_within(payload)
         self.projection.take_in(encoded[0].position, encoded[-1].position)
         self._cursor.execute("commit")
-
-    def _settle(self, placed: list[Placed], places: dict[str, Place | None]) -> None:
-        """Make what is durable visible, before anyone is told."""
-        for item in placed:
-            encoded = item.prepared.encoded
-            pairs = zip(item.prepared.rows[encoded:], item.rows[encoded:], strict=False)
-            pending = [
-                (row.key, pending_of(stored, row.write.state, places.get(row.key)))
-                for row, stored in pairs
-            ]
-            if encoded:
-                self._settle_encoded(item.prepared.rows[:encoded], item.rows[encoded - 1].position)
-            if item.prepared.is_bulk():
-                self._settle_bulk(pending)
-            else:
-                self._settle_few(pending)
-            receipt = item.prepared.change.receipt
-            if receipt is not None:
-                last = item.rows[-1]
-                self.receipts.put(
-                    receipt.scope, receipt.key, receipt.fingerprint, last.position, last.recorded_at
-                )
-
-    def _settle_few(self, pending: list[tuple[str, Pending]]) -> None:
-        seen: list[tuple[Held | None, Held]] = []
-        for key, written in pending:
-            before, after = self.entities.get(key), written.held()
-            self.projection.note(key, written)
-            self.heads.put(key, written.place)
-            self.entities.put(key, after)
-            if written.kind == "project":
-                self.projects_position = written.place.position
-                seen.append((before, after))
-                if before is None and after.stored.version > 1:
-                    self.pages.clear(written.place.position)
-        if seen:
-            self.pages.written(seen)
-
-    def _settle_bulk(self, pending: list[tuple[str, Pending]]) -> None:
-        """Readers find these on their way to the state tables, and in them later."""
-        for key, written in pending:
-            self.projection.note(key, written)
-            self.heads.put(key, written.place)
-            if written.place.version > 1:
-                self.entities.put(key, written.held())
-        if pending:
-            self.projects_position = pending[-1][1].place.position
-            self.pages.clear(self.projects_position)
-
-    def _settle_encoded(self, rows: list[PreparedRow], position: int) -> None:
-        """Readers find these in the state tables at once."""
-        self.heads.pass_over(row.key for row in rows)
-        self.projects_position = position
-        self.pages.clear(position)
 
     # -- looking up -------------------------------------------------------------------------
 
@@ -416,7 +358,7 @@ class Ledger:
         self._check_writable()
         bookmarks.save(self._cursor, positions)
 
-    def in_transaction(self, work: Any) -> Any:
+    def in_transaction(self, work: Callable[[Cursor], T]) -> T:
         """Run `work(cursor)` whole or not at all, with the state tables caught up.
 
         This is where a change of the tables themselves belongs, such as adopting a schema.
@@ -432,17 +374,51 @@ class Ledger:
             raise
         return done
 
-    def adopt(self, record: SchemaRecord) -> None:
-        """Put a schema in force; see `SchemaStore.adopt`."""
-        self.shelf.book = self.in_transaction(lambda cursor: self.shelf.adopt(cursor, record))
-        # A statement prepared before a change of tables is planned anew at each execution.
-        self._appender.prepare()
-        self.projection.prepare(self.shelf.fields)
+    def commit_with(self, prepared: Prepared, work: Callable[[Cursor], T]) -> T:
+        """Commit a change and do other work on the file, both or neither.
+
+        Raises:
+            Duplicate, Stale: of the change.
+            SpawnError: whatever the work raises.
+        """
+        self._check_writable()
+        places = self._places(prepared.keys)
+        self._decide(prepared, places)
+        placed = self._place([(0, prepared)], [None])
+        chained = chain(placed[0].rows, self._tail.hash)
+
+        def both(cursor: Cursor) -> T:
+            done = work(cursor)
+            self._appender.append_within(chained.payload)
+            return done
+
+        done = self.in_transaction(both)
+        self._durable(placed, chained, places)
+        return done
+
+    def turn_to(self, book: SchemaBook) -> None:
+        """Go by another book, as the file does already; what was known in its shape is forgotten.
+
+        Readers that still have the old one are told by the tables that they changed.
+        """
+        self.shelf.book = book
+        try:
+            # A statement prepared before a change of tables is planned anew at each execution.
+            self._appender.prepare()
+            self.projection.prepare(self.shelf.fields, self.shelf.retired)
+        except duckdb.Error:
+            self._reopen()
+        self.entities.clear()
+        self.projects_position = self.position
         self.pages.clear(self.position)
 
-    def record(self, record: SchemaRecord) -> None:
-        """Remember a candidate schema; see `SchemaStore.record`."""
-        self.shelf.book = self.in_transaction(lambda cursor: self.shelf.record(cursor, record))
+    def scratch(self, statement: str, *parameters: Any) -> None:
+        """Run a statement about temporary tables, of which the file knows nothing."""
+        self._cursor.execute(statement, parameters)
+
+    def place(self, key: str) -> Place | None:
+        """Where an aggregate stands."""
+        return self._places([key])[key]
 
     # -- failing and healing ----------------------------------------------------------------
 

@@ -8,6 +8,8 @@ import msgspec
 from spawn.adapters import journal
 from spawn.adapters.duckdb.projection import Pending
 from spawn.adapters.duckdb.rows import RECEIPT_KIND, JournalRow, Place, key_of
+from spawn.adapters.schemas import SchemaBook
+from spawn.domain import documents
 from spawn.domain.change import Change, Encoded, Guard, Write
 from spawn.domain.errors import Duplicate, Stale
 from spawn.domain.events import DomainEvent
@@ -60,6 +62,20 @@ class Prepared:
         return len(self.rows) > BULK_WRITES or self.encoded > 0
 
 
+def spelled_out(prepared: Prepared, book: SchemaBook) -> Prepared:
+    """A change whose encoded rows are of an older schema version as one with states.
+
+    The engine projects encoded rows from their documents, under the names of today.
+    """
+    if not prepared.encoded:
+        return prepared
+    schema = book.written_under(prepared.change.schema_version)
+    if schema is book.ruling:
+        return prepared
+    change = journal.spelled_out(prepared.change, schema)
+    return Prepared(change, [documents.encode(w.kind, w.state, schema) for w in change.writes])
+
+
 class Placed(NamedTuple):
     """A change under way: its rows as they will stand in the journal."""
 
@@ -69,15 +85,13 @@ class Placed(NamedTuple):
     recorded_at: datetime
 
 
-def pending_of(row: JournalRow, state: msgspec.Struct, known: Place | None) -> Pending:
-    """The aggregate that a row wrote, over what was known of it before."""
+def pending_of(row: JournalRow, state: msgspec.Struct, known: Place | None, shape: int) -> Pending:
+    """The aggregate that a row wrote, in the shape of a schema version, over what was before."""
     if known is None:
         place = Place(row.version, row.position, row.position, row.recorded_at)
     else:
         place = Place(row.version, known.created, row.position, known.created_at)
-    return Pending(
-        row.kind, row.id, state, place, row.recorded_at, row.schema_version, known is None
-    )
+    return Pending(row.kind, row.id, state, place, row.recorded_at, shape, known is None)
 
 
 def rows_of(

@@ -2,7 +2,7 @@
 """State tables behind the journal: what is not projected yet, and how batches of it are."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -90,25 +90,29 @@ class _ProjectRow(msgspec.Struct, gc=False):
 class Projection:
     """The writer's hand on the state tables. Only the writer calls it, but for `get` and `len`."""
 
-    def __init__(self, cursor: Cursor, fields: Mapping[str, Column]) -> None:
+    def __init__(
+        self, cursor: Cursor, fields: Mapping[str, Column], retired: Collection[str]
+    ) -> None:
         self._cursor = cursor
         self._pending: dict[str, Pending] = {}
         self._since: float | None = None
         for stage in _STAGES:
             cursor.execute(f"create temp table {stage} (payload varchar)")
-        self.prepare(fields)
+        self.prepare(fields, retired)
 
-    def prepare(self, fields: Mapping[str, Column]) -> None:
-        """Compile the statements for the fields of a schema."""
+    def prepare(self, fields: Mapping[str, Column], retired: Collection[str]) -> None:
+        """Compile the statements for the table's fields, some of which have retired."""
         core = {n: c for n, c in fields.items() if n in Project.__struct_fields__}
-        governed = {n: c for n, c in fields.items() if n not in core and n not in _SYSTEM}
+        others = {n: c for n, c in fields.items() if n not in core and n not in _SYSTEM}
         state: dict[str, Any] = {quoted(n)[1:-1]: json_type(c.type) for n, c in core.items()}
-        state["attributes"] = {quoted(n)[1:-1]: json_type(c.type) for n, c in governed.items()}
-        if not governed:
-            del state["attributes"]
-        shape = dict.fromkeys(_ProjectRow.__struct_fields__, "BIGINT") | {"state": state}
         raw = {name: f"r.state.{quoted(name)}" for name in core}
-        raw |= {name: f"r.state.attributes.{quoted(name)}" for name in governed}
+        hidden = {n: c for n, c in others.items() if n in retired}
+        governed = {n: c for n, c in others.items() if n not in retired}
+        for part, columns in (("attributes", governed), ("hidden_attributes", hidden)):
+            if columns:
+                state[part] = {quoted(n)[1:-1]: json_type(c.type) for n, c in columns.items()}
+                raw |= {name: f"r.state.{part}.{quoted(name)}" for name in columns}
+        shape = dict.fromkeys(_ProjectRow.__struct_fields__, "BIGINT") | {"state": state}
         structure = msgspec.json.encode([shape]).decode()
         source = f"(select unnest(from_json(payload, '{structure}')) r from stage_projects)"
         self._prepare("project_rows", insert_projects(fields, raw, _SYSTEM, source))

@@ -1,10 +1,12 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
 """What readers ask of the engine: each function runs on a reader's thread with its own cursor."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import duckdb
 import msgspec
 
 from spawn.adapters import journal, selection
@@ -21,12 +23,10 @@ from spawn.adapters.duckdb.rows import (
     key_of,
     micros,
 )
-from spawn.adapters.schemas import SchemaBook
-from spawn.domain import documents
+from spawn.adapters.schemas import SchemaBook, understood
 from spawn.domain.change import Entry, FeedPage, Stored
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import NotFound, Unavailable
 from spawn.domain.query import Query
-from spawn.domain.schema.conformance import compile_schema
 from spawn.ports.storage import Table, TableColumn
 
 _POINT_LOOKUPS = 100
@@ -34,6 +34,8 @@ _POINT_ROWS = 3
 _DENSE_ROWS = 2_048
 _FIRST_WINDOW = 2_048
 _MAX_LOOKED_AT = 262_144
+_BOOK_AWAITED = 100
+_BOOK_PAUSE_S = 0.01
 _STATE = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
 
 
@@ -87,36 +89,41 @@ def _at_rows(cursor: Cursor, numbers: list[int]) -> list[Any]:
     ).fetchall()
 
 
+Newest = Callable[[], SchemaBook]
+"""Asks for the book of schemas; asked after rows were read, it knows every version they are of."""
+
+
 def _stored(state: Any, created_at: int, book: SchemaBook) -> Stored[Any]:
     _, kind, name, version, recorded_at, schema_version, document = state
     return Stored(
         kind=kind,
         id=name,
         version=version,
-        state=documents.decode(kind, document.encode(), book.written_under(schema_version)),
+        state=book.read(kind, document.encode(), schema_version),
         created_at=instant(created_at),
         updated_at=instant(recorded_at),
-        schema_version=schema_version,
+        schema_version=book.shape(kind, schema_version),
     )
 
 
-def held_at(cursor: Cursor, places: Mapping[int, Place], book: SchemaBook) -> dict[int, Held]:
+def held_at(cursor: Cursor, places: Mapping[int, Place], newest: Newest) -> dict[int, Held]:
     """The aggregates whose newest versions were written at these positions."""
     if not places:
         return {}
-    found = ((row[0], row) for row in _states(cursor, list(places)) if row[0] in places)
+    found = [(row[0], row) for row in _states(cursor, list(places)) if row[0] in places]
+    book = newest()
     return {
         position: Held(_stored(row, places[position].created_at, book), places[position])
         for position, row in found
     }
 
 
-def many(cursor: Cursor, wanted: Mapping[str, Place | None], book: SchemaBook) -> dict[str, Held]:
+def many(cursor: Cursor, wanted: Mapping[str, Place | None], newest: Newest) -> dict[str, Held]:
     """The aggregates of these keys that exist; a place that is known already may be given."""
     places = {key: place for key, place in wanted.items() if place is not None}
     places |= places_on_disk(cursor, [key for key, place in wanted.items() if place is None])
     by_position = {place.position: place for place in places.values()}
-    held = held_at(cursor, by_position, book).values()
+    held = held_at(cursor, by_position, newest).values()
     return {key_of(h.stored.kind, h.stored.id): h for h in held}
 
 
@@ -125,7 +132,7 @@ def one_before(
     kind: str,
     name: str,
     place: Place,
-    book: SchemaBook,
+    newest: Newest,
     version: int | None,
     as_of: datetime | None,
 ) -> Stored[Any]:
@@ -148,7 +155,7 @@ def one_before(
     ).fetchone()
     if row is None:
         raise NotFound(f"The {kind} {name} has no such version or was not there yet.")
-    return _stored(row, place.created_at, book)
+    return _stored(row, place.created_at, newest())
 
 
 def history(
@@ -166,12 +173,11 @@ def history(
 
 
 def page(
-    cursor: Cursor, query: Query, book: SchemaBook, recent: Callable[[str], Held | None]
+    cursor: Cursor, query: Query, newest: Newest, recent: Callable[[str], Held | None]
 ) -> tuple[list[Held], bool]:
     """The aggregates of a page in their order, and whether there are more."""
     if query.kind == "project":
-        statement = Statement(compile_schema(book.ruling).fields)
-        rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
+        rows = _placed_projects(cursor, query, newest)
     else:
         statement = Statement(selection.RECORDED)
         rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
@@ -183,8 +189,26 @@ def page(
         if known is not None and known.place.position == place.position:
             held[place.position] = known
     missing = {position: place for position, place in places.items() if position not in held}
-    held |= held_at(cursor, missing, book)
+    held |= held_at(cursor, missing, newest)
     return [held[position] for position in places], more
+
+
+def _placed_projects(cursor: Cursor, query: Query, newest: Newest) -> list[Any]:
+    """Where the projects of a page stand.
+
+    Between a migration's commit and the word of it the tables are ahead of the book, and a column
+    can have another name or type than the book says: then the book is waited for.
+    """
+    for _ in range(_BOOK_AWAITED):
+        book = newest()
+        statement = Statement(book.stored_fields)
+        sql = statement.page(understood(query, book))
+        try:
+            return cursor.execute(sql, statement.parameters).fetchall()
+        except (duckdb.BinderException, duckdb.CatalogException):
+            if newest() is book:
+                time.sleep(_BOOK_PAUSE_S)
+    raise Unavailable("The tables are being migrated; try again.")
 
 
 def _named(rows: list[Any]) -> list[tuple[str, Place]]:

@@ -11,26 +11,32 @@ from typing import Any, TypeVar
 import duckdb
 
 from spawn.adapters import counting, journal, selection
-from spawn.adapters.duckdb import bookmarks, reading, survey
+from spawn.adapters.duckdb import bookmarks, governing, reading, survey
 from spawn.adapters.duckdb.bulk import projectable
 from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
 from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
-from spawn.adapters.duckdb.ledger import Ledger, Memory
+from spawn.adapters.duckdb.evolution import Evolution
+from spawn.adapters.duckdb.ledger import Ledger
 from spawn.adapters.duckdb.mark import Mark
 from spawn.adapters.duckdb.pages import PageCache
 from spawn.adapters.duckdb.prepared import BULK_WRITES, Prepared
 from spawn.adapters.duckdb.receipts import Receipts
 from spawn.adapters.duckdb.rows import Held, Place, key_of
+from spawn.adapters.duckdb.settling import Memory
+from spawn.adapters.duckdb.shelf import logged_migrations
 from spawn.adapters.duckdb.writer import Writer
 from spawn.adapters.options import StoreOptions
-from spawn.adapters.schemas import SchemaBook
+from spawn.adapters.schemas import SchemaBook, understood
 from spawn.domain import documents
 from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
 from spawn.domain.quality import Measure, Measured
 from spawn.domain.query import Operator, Page, Query
+from spawn.domain.schema.compatibility import Proof
 from spawn.domain.schema.conformance import compile_schema
-from spawn.ports.governance import SchemaRecord
+from spawn.domain.schema.migration import MigrationPlan
+from spawn.domain.schema.value import Schema
+from spawn.ports.governance import Failure, Migration, SchemaRecord
 from spawn.ports.runtime import Clock
 from spawn.ports.storage import StoreStatus, Table
 
@@ -66,6 +72,7 @@ class DuckDbStore:
         self._writer = Writer(
             self._ledger, queue_limit=options.queue_limit, group_cap=options.group_cap
         )
+        self._evolution = Evolution(self._ledger, self._writer, self._surveyors, clock)
         self._flights: dict[tuple[Query, int], asyncio.Task[Page[Stored[Any]]]] = {}
         self._closed: asyncio.Task[None] | None = None
         self._damage: SpawnError | None = None
@@ -95,6 +102,9 @@ class DuckDbStore:
     def _book(self) -> SchemaBook:
         return self._ledger.shelf.book
 
+    def _newest(self) -> SchemaBook:
+        return self._ledger.shelf.book
+
     # -- commands ---------------------------------------------------------------------------
 
     async def commit(self, change: Change) -> Committed:
@@ -107,7 +117,7 @@ class DuckDbStore:
         return await self._writer.commit(prepared)
 
     def _prepare(self, change: Change) -> Prepared:
-        schema = self._book.ruling
+        schema = self._book.written_under(change.schema_version)
         change = journal.spelled_out(change, schema, projectable)
         return Prepared(change, [documents.encode(w.kind, w.state, schema) for w in change.writes])
 
@@ -134,21 +144,30 @@ class DuckDbStore:
             return held.stored
         place = await self._place(kind, key)
         return await self._read(
-            lambda c: reading.one_before(c, kind, key, place, self._book, version, as_of)
+            lambda c: reading.one_before(c, kind, key, place, self._newest, version, as_of)
         )
 
     def _held(self, key: str) -> Held | None:
         """The aggregate by heart: recently used, or not projected yet."""
-        held = self._ledger.entities.get(key)
+        held = self._recent(key)
         if held is None:
             pending = self._ledger.projection.get(key)
             held = pending.held() if pending else None
         return held
 
+    def _recent(self, key: str) -> Held | None:
+        """The aggregate, if it was used recently and has the shape of today."""
+        held = self._ledger.entities.get(key)
+        if held is None or held.stored.schema_version == self._book.ruling.version:
+            return held
+        return None if held.stored.kind == "project" else held
+
     async def _read_one(self, kind: str, key: str) -> Held:
         full, turns = key_of(kind, key), self._ledger.entities.turns
         place = await self._place(kind, key)
-        found = await self._read(lambda c: reading.held_at(c, {place.position: place}, self._book))
+        found = await self._read(
+            lambda c: reading.held_at(c, {place.position: place}, self._newest)
+        )
         held = next(iter(found.values()), None)
         if held is None:
             raise NotFound(f"There is no {kind} {key}.")
@@ -194,7 +213,7 @@ class DuckDbStore:
                 missing[full] = place
         found: dict[str, Held] = {}
         if missing:
-            found = await self._read(lambda c: reading.many(c, missing, self._book))
+            found = await self._read(lambda c: reading.many(c, missing, self._newest))
         chosen = {name: held or found.get(key_of(kind, name)) for name, held in by_heart.items()}
         return {name: held for name, held in chosen.items() if held is not None}
 
@@ -220,8 +239,7 @@ class DuckDbStore:
         page = self._ledger.pages.get(query)
         if page is not None:
             return page
-        fields = compile_schema(self._book.ruling).fields if query.kind == "project" else {}
-        selection.check_query(query, fields)
+        query = understood(query, self._book)
         named = next((f for f in query.filters if f.field == "project_id"), None)
         if named is not None and named.operator in (Operator.EQ, Operator.IN):
             return await self._page_of_named(query, [str(value) for value in named.values])
@@ -245,15 +263,15 @@ class DuckDbStore:
     async def _read_page(self, query: Query, shows: int) -> Page[Stored[Any]]:
         if self._ledger.lag_rows():
             await self._writer.run(self._ledger.project_all)
-        ledger, book, turns = self._ledger, self._book, self._ledger.entities.turns
-        found, more = await self._read(lambda c: reading.page(c, query, book, ledger.entities.get))
+        ledger, turns = self._ledger, self._ledger.entities.turns
+        found, more = await self._read(lambda c: reading.page(c, query, self._newest, self._recent))
         for held in found:
             stored = held.stored
             ledger.entities.offer(key_of(stored.kind, stored.id), held, turns)
         next_keys = None
         if more:
-            last = found[-1]
-            next_keys = selection.keys_of(last.stored, last.place.created, query.sort)
+            last, sort = found[-1], understood(query, self._book).sort
+            next_keys = selection.keys_of(last.stored, last.place.created, sort)
         page = Page(tuple(held.stored for held in found), next_keys)
         if query.kind == "project":
             ledger.pages.offer(query, page, shows)
@@ -332,13 +350,35 @@ class DuckDbStore:
         """Every recorded version, oldest first."""
         return list(self._book.records)
 
-    async def adopt(self, record: SchemaRecord) -> None:
-        """Make it active; see `SchemaStore.adopt`."""
-        await self._writer.run(lambda: self._ledger.adopt(record))
+    async def lineage(self) -> tuple[Schema, ...]:
+        """The versions whose data are here; see `SchemaStore.lineage`."""
+        return self._book.lineage
 
-    async def record(self, record: SchemaRecord) -> None:
-        """Remember a candidate; see `SchemaStore.record`."""
-        await self._writer.run(lambda: self._ledger.record(record))
+    async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
+        """Make it active; see `SchemaStore.adopt`."""
+        await self._writer.run(lambda: governing.adopt(self._ledger, record, actor))
+
+    async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
+        """Remember a version that does not rule; see `SchemaStore.record`."""
+        await self._writer.run(lambda: governing.remember(self._ledger, record, actor))
+
+    def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """The statements of a plan; see `SchemaStore.describe`."""
+        return self._evolution.describe(plan)
+
+    async def examine(self, proofs: Sequence[Proof]) -> tuple[Failure, ...]:
+        """The proofs that do not hold; see `SchemaStore.examine`."""
+        return await self._evolution.examine(proofs)
+
+    async def migrate(
+        self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
+    ) -> Migration:
+        """Put the version in force over what is here; see `SchemaStore.migrate`."""
+        return await self._evolution.migrate(record, plan, actor, reason)
+
+    async def migrations(self) -> list[Migration]:
+        """The log of attempts, newest first."""
+        return await self._read(logged_migrations)
 
     # -- control ----------------------------------------------------------------------------
 

@@ -1,0 +1,111 @@
+"""Migrations of the table of projects: looked at beside the writer, done in one of its turns.
+
+The data are looked at through to where the journal stands, by a reader of their own, while writes
+go on; then what was written meanwhile, and again until little is left. Only that little is looked
+at in the transaction that changes table, book, log and journal.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from spawn.adapters.duckdb.attempt import Attempt
+from spawn.adapters.duckdb.ddl import described
+from spawn.adapters.duckdb.engine import Readers
+from spawn.adapters.duckdb.examination import look_at_columns, look_at_extensions, windows
+from spawn.adapters.duckdb.ledger import Ledger
+from spawn.adapters.duckdb.writer import Writer
+from spawn.adapters.evolution import Breaches
+from spawn.domain.errors import SpawnError
+from spawn.domain.schema.compatibility import Proof
+from spawn.domain.schema.migration import MigrationPlan
+from spawn.ports.governance import Disproved, Failure, Migration, SchemaRecord
+from spawn.ports.runtime import Clock
+
+_SMALL_REST: Final = 500
+_MAX_ROUNDS: Final = 8
+_STAGED_AT_ONCE: Final = 2_000
+
+
+class Evolution:
+    """What the store does to go from one version of the schema to the next."""
+
+    def __init__(self, ledger: Ledger, writer: Writer, surveys: Readers, clock: Clock) -> None:
+        self._ledger = ledger
+        self._writer = writer
+        self._surveys = surveys
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """The statements of a plan; see `SchemaStore.describe`."""
+        return described(plan, self._ledger.shelf.book.stored_fields)
+
+    async def examine(self, proofs: Sequence[Proof]) -> tuple[Failure, ...]:
+        """The proofs that do not hold; see `SchemaStore.examine`."""
+        breaches = Breaches(proofs)
+        await self._look(breaches, None, 0, await self._level())
+        return breaches.failures()
+
+    async def migrate(
+        self, record: SchemaRecord, plan: MigrationPlan, actor: str, reason: str
+    ) -> Migration:
+        """Put the version in force over the data; see `SchemaStore.migrate`."""
+        async with self._turn:
+            self._ledger.shelf.book.migrating(record, plan)  # refuses what cannot be, before work
+            attempt = Attempt(self._ledger, self._clock, plan, actor, reason)
+            try:
+                seen = await self._prepare(attempt)
+                migration: Migration = await self._writer.run(
+                    lambda: attempt.carry_out(record, seen)
+                )
+            except SpawnError as failure:
+                with suppress(SpawnError):
+                    await self._writer.run(partial(attempt.give_up, failure))
+                raise
+            return migration
+
+    async def _prepare(self, attempt: Attempt) -> int:
+        """Look at what is there and stage what is promoted; the position that was reached.
+
+        Raises:
+            Disproved: a proof does not hold.
+        """
+        await self._writer.run(attempt.make_stages)
+        seen = 0
+        for _ in range(_MAX_ROUNDS):
+            breaches, through = Breaches(attempt.plan.proofs), await self._level()
+            await self._look(breaches, attempt, seen, through)
+            if failures := breaches.failures():
+                raise Disproved(failures)
+            seen = through
+            if self._ledger.position - seen <= _SMALL_REST:
+                break
+        return seen
+
+    async def _level(self) -> int:
+        """The journal's end, with the state tables level with it."""
+        through = self._ledger.position
+        await self._writer.run(self._ledger.project_all)
+        return through
+
+    async def _look(
+        self, breaches: Breaches, attempt: Attempt | None, after: int, through: int
+    ) -> None:
+        """Look at projects behind a position; extensions, which take longer, only through another.
+
+        What is written behind that is looked at in the next round, or in the transaction.
+        """
+        book, plan = self._ledger.shelf.book, attempt.plan if attempt else None
+        await self._surveys.run(lambda c: look_at_columns(c, breaches, book.stored_fields, after))
+        for window in windows(after, through):
+            look = partial(
+                look_at_extensions, breaches=breaches, plan=plan, book=book, window=window
+            )
+            found = await self._surveys.run(look)
+            if attempt is not None:
+                for at in range(0, len(found), _STAGED_AT_ONCE):
+                    batch = found[at : at + _STAGED_AT_ONCE]
+                    await self._writer.run(partial(attempt.stage, batch))

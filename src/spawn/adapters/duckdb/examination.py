@@ -1,0 +1,157 @@
+# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
+"""Looking at stored projects before a migration: which break a proof, and what is promoted.
+
+Each function takes projects by the position of their newest row, so that what was written since a
+look can be looked at alone. Nothing here holds much of the data at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from spawn.adapters.duckdb.engine import Cursor
+from spawn.adapters.duckdb.layout import quoted, sql_type
+from spawn.adapters.duckdb.pages import engine_value
+from spawn.adapters.evolution import Breaches, promotion
+from spawn.adapters.schemas import SchemaBook
+from spawn.domain.errors import InvalidInput
+from spawn.domain.project import Project
+from spawn.domain.schema.compatibility import Proof
+from spawn.domain.schema.core import EXTENSION_PREFIX
+from spawn.domain.schema.migration import AddColumn, MigrationPlan
+from spawn.domain.schema.revision import broken_by, upgrade
+from spawn.domain.schema.value import Column, Value
+from spawn.domain.schema.values import check_value
+from spawn.domain.schema.widening import cast
+from spawn.ports.governance import SAMPLE
+
+WINDOW = 20_000
+"""Journal rows that are looked through for extensions at once."""
+
+_FETCHED = 2_000
+
+
+class Promotion(NamedTuple):
+    """A value that an extension holds, for the column of the plan's step of this number."""
+
+    step: int
+    position: int
+    value: Value
+
+
+def windows(after: int, through: int) -> Iterator[tuple[int, int]]:
+    """The stretches (after, through] into which positions are divided."""
+    for start in range(after, through, WINDOW):
+        yield start, min(start + WINDOW, through)
+
+
+def look_at_columns(
+    cursor: Cursor, breaches: Breaches, fields: Mapping[str, Column], after: int
+) -> None:
+    """Hold the proofs about columns against projects behind a position."""
+    for number, proof in enumerate(breaches.proofs):
+        if not proof.stored.startswith(EXTENSION_PREFIX):
+            _look_at_column(cursor, breaches, number, fields[proof.stored], after)
+
+
+def _look_at_column(
+    cursor: Cursor, breaches: Breaches, number: int, column: Column, after: int
+) -> None:
+    """By distinct values: a column has few, and each is judged as a single project's would be."""
+    proof, name = breaches.proofs[number], quoted(column.name)
+    cursor.execute(f"select {name}, count(*) from projects where _position > ? group by 1", [after])
+    broken: list[Value | None] = []
+    projects, detail = 0, ""
+    while rows := cursor.fetchmany(_FETCHED):
+        for value, count in rows:
+            offence = _offence(proof, value)
+            if offence:
+                projects, detail = projects + count, detail or offence
+                broken = [*broken, value][:SAMPLE]
+    if projects:
+        breaches.add(number, projects, _having(cursor, column, broken, after), detail)
+
+
+def _offence(proof: Proof, value: Any) -> str:
+    """What is wrong with a value under a proof, or an empty text."""
+    if value is None:
+        return "" if proof.nulls else "has no value"
+    if isinstance(value, datetime):
+        value = value.replace(tzinfo=UTC)
+    try:
+        check_value(proof.column, cast(value, proof.column.type), "")
+    except InvalidInput as refusal:
+        return refusal.errors[0].detail
+    return ""
+
+
+def _having(
+    cursor: Cursor, column: Column, values: Sequence[Value | None], after: int
+) -> list[str]:
+    """Some of the projects that have one of the values."""
+    name, of = quoted(column.name), sql_type(column.type)
+    same = " or ".join(f"{name} is not distinct from ?::{of}" for _ in values)
+    rows = cursor.execute(
+        f"select project_id from projects where _position > ? and ({same})"
+        f" order by _created limit {SAMPLE}",
+        [after, *(None if v is None else engine_value(v) for v in values)],
+    ).fetchall()
+    return [project_id for (project_id,) in rows]
+
+
+def look_at_extensions(
+    cursor: Cursor,
+    breaches: Breaches,
+    plan: MigrationPlan | None,
+    book: SchemaBook,
+    window: tuple[int, int],
+) -> list[Promotion]:
+    """Hold the proofs about extensions against the projects of a window; what would be promoted."""
+    proofs = [n for n, p in enumerate(breaches.proofs) if p.stored.startswith(EXTENSION_PREFIX)]
+    steps = [n for n, s in enumerate(plan.steps) if promotion(s)] if plan else []
+    names = {breaches.proofs[n].stored for n in proofs}
+    if plan is not None:
+        names |= {name for n in steps if (name := promotion(plan.steps[n])) is not None}
+    found: list[Promotion] = []
+    for position, project in _extended(cursor, sorted(names), book, window):
+        for number in proofs:
+            broken = broken_by(project, breaches.proofs[number])
+            if broken is not None:
+                breaches.add(number, 1, [project.project_id], broken.detail)
+        if plan is not None:
+            found += _promotions(project, plan, steps, position)
+    return found
+
+
+def _extended(
+    cursor: Cursor, names: Sequence[str], book: SchemaBook, window: tuple[int, int]
+) -> Iterator[tuple[int, Project]]:
+    """The projects whose newest row is in the window and names one of the extensions."""
+    if not names:
+        return
+    mentions = " or ".join("contains(document, ?)" for _ in names)
+    rows = cursor.execute(
+        "select position, schema_version, document from journal where position > ?"
+        f" and position <= ? and kind = 'project' and ({mentions}) and position in"
+        " (select _position from projects where _position > ? and _position <= ?)",
+        [*window, *(f'"{name}":' for name in names), *window],
+    ).fetchall()
+    for position, version, document in rows:
+        state = book.read("project", document.encode(), version)
+        if isinstance(state, Project):
+            yield position, state
+
+
+def _promotions(
+    project: Project, plan: MigrationPlan, steps: Sequence[int], position: int
+) -> list[Promotion]:
+    """What the project's extensions become by the plan."""
+    after = upgrade(project, (plan,)).attributes
+    found: list[Promotion] = []
+    for number in steps:
+        step = plan.steps[number]
+        if isinstance(step, AddColumn) and step.promotes in project.extensions:
+            value = after.get(step.column.name)
+            if value is not None:
+                found.append(Promotion(number, position, value))
+    return found
