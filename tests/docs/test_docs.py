@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BUILD = runpy.run_path(str(DOCS / "build.py"))
 PAGES: list[Path] = BUILD["pages"]()
-REFUSING = {"FieldError", "at", "refuse", "_refuse"}
+REFUSING = {
+    "FieldError": 1,
+    "at": 1,
+    "refuse": 1,
+    "_refuse": 1,
+    "Reason": 1,
+    "_Refused": 0,
+    "fault": 1,
+}
+"""What takes a field code, and which of its arguments that is."""
 
 
 def rows(page: str, heading: str = "") -> Iterator[list[str]]:
@@ -38,14 +47,29 @@ def errors_of_the_core(root: type[SpawnError] = SpawnError) -> Iterator[type[Spa
 
 def field_codes() -> set[str]:
     """The codes that the source gives to fields, where it spells them out."""
-    codes = set()
-    for module in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text())):
-            if isinstance(node, ast.Call) and len(node.args) > 1 and _name(node.func) in REFUSING:
-                code = node.args[1]
-                if isinstance(code, ast.Constant) and isinstance(code.value, str):
-                    codes.add(code.value)
-    return codes
+    nodes = [
+        node
+        for module in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+    ]
+    calls = (node for node in nodes if isinstance(node, ast.Call))
+    spelt = [code for call in calls for code in _argument(call)]
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and node.returns and _is_fault(node.returns):
+            returned = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
+            spelt += [value.elts[0] for value in returned if isinstance(value, ast.Tuple)]
+    return {code.value for code in spelt if isinstance(code, ast.Constant) if code.value}  # type: ignore[misc]  # texts, all of them
+
+
+def _argument(call: ast.Call) -> list[ast.expr]:
+    """The field code among a call's arguments, if it takes one."""
+    place = REFUSING.get(_name(call.func), len(call.args))
+    return call.args[place : place + 1]
+
+
+def _is_fault(annotation: ast.expr) -> bool:
+    """Whether a function returns code and sentence of what is wrong, or None."""
+    return ast.unparse(annotation) in {"tuple[str, str] | None", "_Fault"}
 
 
 def _name(function: ast.expr) -> str:

@@ -62,6 +62,8 @@ def test_gzip_is_given_to_those_who_take_it(client: httpx.Client) -> None:
         ("gzip;q=0", False),
         ("gzip;q=0, *", False),
         ("identity", False),
+        ("gzip;q=0.5, identity", False),
+        ("gzip, identity;q=0.5", True),
     ):
         answer = client.get("/openapi.json", headers={"accept-encoding": accepted})
         assert (answer.headers.get("content-encoding") == "gzip") is coded, accepted
@@ -77,6 +79,9 @@ def test_cors_answers_configured_origins_only(start: Start) -> None:
         assert "etag" in allowed.headers["access-control-expose-headers"]
         other = client.get(PROJECTS, headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
+        # A cache must not give the answer to one origin, or to none, to another.
+        for answer in (allowed, other, client.get(PROJECTS)):
+            assert "origin" in answer.headers["vary"].split(", ")
         asking = {"origin": "https://desk.example", "access-control-request-method": "POST"}
         preflight = client.options(PROJECTS, headers=asking)
         assert preflight.status_code == 204

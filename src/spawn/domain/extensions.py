@@ -44,7 +44,10 @@ def _fault_in(name: str, document: bytes) -> tuple[str, str] | None:
     try:
         value = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "malformed", "an extension is one JSON value in UTF-8"
+        return (
+            "malformed",
+            "an extension is one JSON value in UTF-8, its numbers within a float's range",
+        )
     if b"\\u" in document and _has_unstorable(value):
         return "control_character", "an extension must not hold U+0000 or lone surrogates"
     return None

@@ -49,7 +49,8 @@ def read_token(body: bytes, *, max_depth: int = MAX_DEPTH) -> Token:
         tree, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise MalformedBody(f"the body is not JSON: {error.msg} at {where}") from None
+        said = error.msg.removesuffix(" at")
+        raise MalformedBody(f"the body is not JSON: {said} at {where}") from None
     except RecursionError:
         raise MalformedBody(f"the body nests deeper than {max_depth} levels") from None
     if end != len(text):

@@ -23,12 +23,13 @@ SUFFIX: Final = "-gzip"
 
 @lru_cache(maxsize=128)
 def takes_gzip(accept_encoding: bytes) -> bool:
-    """Whether an Accept-Encoding header takes gzip."""
+    """Whether an Accept-Encoding header takes gzip, and likes nothing as it is better."""
     qualities: dict[str, float] = {}
     for part in accept_encoding.decode("latin-1").lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
         qualities[name] = quality_value(parameters)
-    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+    quality = qualities.get("gzip", qualities.get("*", 0.0))
+    return quality > 0 and quality >= qualities.get("identity", 0.0)
 
 
 def compressing(send: Send, minimum_bytes: int) -> Send:

@@ -333,7 +333,7 @@ def _page(
 def next_link(request: StrictRequest, cursor: str) -> Header:
     """The Link to the page after: the same request with the cursor."""
     given = {**request.any_query(), "after": cursor}
-    query = "&".join(f"{quote(k, safe='[]')}={quote(v, safe=',')}" for k, v in given.items())
+    query = "&".join(f"{quote(k)}={quote(v, safe=',')}" for k, v in given.items())
     return (b"link", f'<{request.scope["path"]}?{query}>; rel="next"'.encode())
 
 

@@ -38,10 +38,7 @@ _SINGLE: Final = frozenset(
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _MAX_KNOWN_HOSTS: Final = 256
-_ALWAYS: Final[tuple[Header, ...]] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"vary", b"accept, accept-encoding"),
-)
+_NO_SNIFFING: Final[Header] = (b"x-content-type-options", b"nosniff")
 _EXPOSED: Final = (
     b"etag, location, link, retry-after, x-request-id, deprecation, sunset, spawn-warnings, allow, "
     b"content-encoding"
@@ -77,6 +74,8 @@ class Wrapper:
         self._metrics = metrics
         self._log = log
         self._tracing = tracing
+        vary = b"accept, accept-encoding" + (b", origin" if rules.origins else b"")
+        self._always: tuple[Header, ...] = (_NO_SNIFFING, (b"vary", vary))
         self._buckets = TokenBuckets(rules.rate) if rules.rate else None
         self._known_hosts: set[bytes] = set()
         self._templates: dict[str, str] = {}
@@ -173,12 +172,11 @@ class Wrapper:
         if origin is not None and self._rules.origins and self._origin_allowed(origin):
             return (
                 request_id,
-                *_ALWAYS,
+                *self._always,
                 (b"access-control-allow-origin", origin),
                 (b"access-control-expose-headers", _EXPOSED),
-                (b"vary", b"origin"),
             )
-        return (request_id, *_ALWAYS)
+        return (request_id, *self._always)
 
     def _refusal(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Reply | None:
         """What stops a request before it is routed."""
@@ -189,7 +187,7 @@ class Wrapper:
             if reply is not None:
                 return reply
         if len(headers) > limits.header_count or (
-            sum(map(len, headers.values())) > limits.header_bytes
+            sum(map(len, headers)) + sum(map(len, headers.values())) > limits.header_bytes
         ):
             detail = f"At most {limits.header_count} fields, {limits.header_bytes} bytes together."
             return self._problem(scope, "headers_too_large", detail)
