@@ -1,93 +1,29 @@
 """Which schema rules: an empty store adopts, a filled one keeps, and the rest is recorded."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
+from tests.application.shelf import RULES, Shelf, pinned
 
 from spawn.adapters.memory import MemoryStore
-from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.application.evolution import refresh_forever, refresh_schema
 from spawn.application.schema import (
     MAX_WAITING,
     Refreshed,
+    SchemaRules,
     Verdict,
     parse_pin,
-    refresh_forever,
-    refresh_schema,
     schema_health,
     settle_schema,
 )
 from spawn.application.services import Services
 from spawn.domain.change import Change, Write
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
-from spawn.domain.schema.reading import DocumentRefused, read_schema
-from spawn.ports.governance import Fetched, Provenance, RegistryStatus, SchemaState
+from spawn.ports.governance import Provenance, SchemaState
 from spawn.testing.builders import a_project
-
-ID = "project_schema"
-
-
-class Shelf:
-    """A registry that serves what the test puts on it, or nothing but the bundled schema."""
-
-    def __init__(self) -> None:
-        self.documents: dict[int, bytes] = {}
-        self.latest: bytes | None = None
-        self.error: RegistryError | None = None
-
-    def serve(self, version: int | None, column: str = "a", **members: Any) -> bytes:
-        document: dict[str, Any] = {"columns": [{"name": column, "type": "date"}], **members}
-        document |= {"name": ID} if version is None else {"id": ID, "version": version}
-        self.latest = json.dumps(document).encode()
-        if version is not None:
-            self.documents[version] = self.latest
-        return self.latest
-
-    async def fetch(self, schema_id: str, version: int | None = None) -> Fetched:
-        try:
-            return self._find(schema_id, version)
-        except RegistryError as error:
-            fallen = await BundledRegistry().fetch(schema_id, version)
-            return msgspec.structs.replace(fallen, detail=error.detail)
-
-    async def refresh(self, schema_id: str) -> Fetched:
-        return self._find(schema_id, None)
-
-    def _find(self, schema_id: str, version: int | None) -> Fetched:
-        if self.error is not None:
-            raise self.error
-        document = self.latest if version is None else self.documents.get(version)
-        if document is None:
-            raise NotFound("none")
-        try:
-            schema = read_schema(document, schema_id=schema_id)
-        except InvalidInput as refusal:
-            raise DocumentRefused(document, refusal) from None
-        return Fetched(
-            schema=schema,
-            document=document,
-            provenance=Provenance.LIVE,
-            verified_at=SystemClock().now(),
-        )
-
-    def status(self) -> RegistryStatus:
-        detail = None if self.error is None else self.error.detail
-        return RegistryStatus(
-            url="http://ontology.test",
-            provenance=Provenance.LIVE,
-            breaker="closed",
-            age_s=0.0,
-            last_error=detail,
-            consecutive_failures=0 if self.error is None else 1,
-        )
-
-    async def close(self) -> None:
-        """Nothing is held."""
 
 
 @pytest.fixture
@@ -127,10 +63,10 @@ async def states(services: Services) -> dict[int, SchemaState]:
     return {r.schema.version: r.state for r in await services.schemas.records()}
 
 
-async def first_outcome(services: Services, pin: tuple[str, int] | None = None) -> Refreshed:
+async def first_outcome(services: Services, rules: SchemaRules = RULES) -> Refreshed:
     """What the background task reports of its first round."""
     heard: asyncio.Future[Refreshed] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(refresh_forever(services, ID, pin, report=heard.set_result))
+    task = asyncio.create_task(refresh_forever(services, rules, report=heard.set_result))
     outcome = await heard
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -140,7 +76,7 @@ async def first_outcome(services: Services, pin: tuple[str, int] | None = None) 
 
 async def test_an_empty_store_adopts_what_is_live(services: Services, shelf: Shelf) -> None:
     shelf.serve(4)
-    record = await settle_schema(services, ID)
+    record = await settle_schema(services, RULES)
     assert (record.schema.version, record.state) == (4, SchemaState.ACTIVE)
     assert record.provenance is Provenance.LIVE
     assert (await services.active()).schema == record.schema
@@ -150,15 +86,15 @@ async def test_an_empty_store_adopts_the_bundled_schema_if_the_registry_is_away(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.error = RegistryError("away")
-    record = await settle_schema(services, ID)
+    record = await settle_schema(services, RULES)
     assert (record.schema.version, record.provenance) == (0, Provenance.BUNDLED)
-    assert "away" in (await schema_health(services)).problem
+    assert "away" in (await schema_health(services, RULES)).problem
 
 
 async def test_a_pin_outranks_the_latest(services: Services, shelf: Shelf) -> None:
     shelf.serve(3)
     shelf.serve(4, "b")
-    record = await settle_schema(services, ID, (ID, 3))
+    record = await settle_schema(services, pinned(3))
     assert record.schema.version == 3
 
 
@@ -166,45 +102,30 @@ async def test_a_pin_that_cannot_be_had_gives_way_and_health_says_so(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.serve(4)
-    record = await settle_schema(services, ID, (ID, 9))
+    record = await settle_schema(services, pinned(9))
     assert record.schema.version == 4
-    health = await schema_health(services, (ID, 9))
+    health = await schema_health(services, pinned(9))
     assert health.problem == "version 9 is pinned, but version 4 is active"
 
 
 async def test_no_schema_anywhere_is_an_error(services: Services, shelf: Shelf) -> None:
     shelf.error = RegistryError("away")
     with pytest.raises(NotFound):
-        await settle_schema(services, "another_schema")
+        await settle_schema(services, SchemaRules(schema_id="another_schema"))
 
 
 async def test_a_store_that_has_a_schema_asks_nobody(services: Services, shelf: Shelf) -> None:
     shelf.serve(4)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     shelf.error = RegistryError("must not be asked")
-    assert (await settle_schema(services, ID)).schema.version == 4
-
-
-async def test_a_filled_store_keeps_its_schema_and_records_a_candidate(
-    services: Services, shelf: Shelf
-) -> None:
-    shelf.serve(4)
-    await settle_schema(services, ID)
-    await fill(services)
-    shelf.serve(5, "b")
-    outcome = await first_outcome(services)
-    assert outcome.verdict is Verdict.CANDIDATE
-    assert await states(services) == {4: SchemaState.ACTIVE, 5: SchemaState.CANDIDATE}
-    again = await first_outcome(services)
-    assert again.verdict is Verdict.UNCHANGED
-    assert [r.schema.version for r in (await schema_health(services)).waiting] == [5]
+    assert (await settle_schema(services, RULES)).schema.version == 4
 
 
 async def test_a_store_without_projects_follows_the_registry(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.error = RegistryError("away")
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     shelf.error = None
     shelf.serve(1)
     outcome = await first_outcome(services)
@@ -212,14 +133,14 @@ async def test_a_store_without_projects_follows_the_registry(
     assert (await services.active()).schema.version == 1
 
 
-async def test_a_candidate_recorded_by_hand_is_adopted_while_the_store_is_empty(
+async def test_a_store_without_projects_takes_any_newer_version_on_demand(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.serve(1)
-    await settle_schema(services, ID)
-    shelf.serve(2, "b")
-    assert (await refresh_schema(services, ID)).verdict is Verdict.CANDIDATE
-    assert (await first_outcome(services)).verdict is Verdict.ADOPTED
+    await settle_schema(services, RULES)
+    shelf.serve(2, {"name": "a", "type": "string", "required": True})
+    outcome = await refresh_schema(services, RULES)
+    assert (outcome.verdict, outcome.migration) == (Verdict.ADOPTED, None)
     assert await states(services) == {1: SchemaState.RETIRED, 2: SchemaState.ACTIVE}
 
 
@@ -227,19 +148,19 @@ async def test_a_pin_is_adopted_by_an_empty_store_as_soon_as_it_can_be_had(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.serve(5)
-    await settle_schema(services, ID, (ID, 3))
+    await settle_schema(services, pinned(3))
     latest = shelf.latest
     shelf.serve(3, "b")
     shelf.latest = latest
-    assert (await first_outcome(services, (ID, 3))).verdict is Verdict.ADOPTED
+    assert (await first_outcome(services, pinned(3))).verdict is Verdict.ADOPTED
     assert (await services.active()).schema.version == 3
 
 
 async def test_a_pinned_store_does_not_follow_the_latest(services: Services, shelf: Shelf) -> None:
     shelf.serve(3)
-    await settle_schema(services, ID, (ID, 3))
+    await settle_schema(services, pinned(3))
     shelf.serve(4, "b")
-    assert (await first_outcome(services, (ID, 3))).verdict is Verdict.UNCHANGED
+    assert (await first_outcome(services, pinned(3))).verdict is Verdict.UNCHANGED
     assert await states(services) == {3: SchemaState.ACTIVE}
 
 
@@ -247,7 +168,7 @@ async def test_a_number_used_again_for_another_content_is_quarantined(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.serve(4)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     shelf.serve(4, "b")
     outcome = await first_outcome(services)
     assert outcome.verdict is Verdict.QUARANTINED
@@ -257,7 +178,7 @@ async def test_a_number_used_again_for_another_content_is_quarantined(
 
 async def test_there_is_no_way_down(services: Services, shelf: Shelf) -> None:
     shelf.serve(4)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     shelf.serve(2, "b")
     outcome = await first_outcome(services)
     assert outcome.verdict is Verdict.QUARANTINED
@@ -269,16 +190,16 @@ async def test_an_invalid_document_is_quarantined_by_the_version_it_claims(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.serve(4)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     shelf.serve(5, 'x"; drop table journal; --')
-    outcome = await refresh_schema(services, ID)
+    outcome = await refresh_schema(services, RULES)
     assert outcome.verdict is Verdict.QUARANTINED
     assert "/columns/0/name" in outcome.detail
     assert await states(services) == {4: SchemaState.ACTIVE, 5: SchemaState.QUARANTINED}
-    assert (await refresh_schema(services, ID)).verdict is Verdict.UNCHANGED
+    assert (await refresh_schema(services, RULES)).verdict is Verdict.UNCHANGED
     # Its number is free for the corrected document.
     shelf.serve(5, "b")
-    assert (await refresh_schema(services, ID)).verdict is Verdict.CANDIDATE
+    assert (await refresh_schema(services, RULES)).verdict is Verdict.ADOPTED
 
 
 @pytest.mark.parametrize("garbage", [b"<html>", b"[]", b"", b"\xff"])
@@ -286,10 +207,10 @@ async def test_mere_garbage_is_reported_and_not_recorded(
     services: Services, shelf: Shelf, garbage: bytes
 ) -> None:
     shelf.serve(4)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     shelf.latest = garbage
     with pytest.raises(RegistryError, match="refused"):
-        await refresh_schema(services, ID)
+        await refresh_schema(services, RULES)
     outcome = await first_outcome(services)
     assert outcome.verdict is Verdict.FAILED
     assert await states(services) == {4: SchemaState.ACTIVE}
@@ -299,7 +220,7 @@ async def test_documents_without_a_number_are_numbered_by_fingerprint(
     services: Services, shelf: Shelf
 ) -> None:
     one = shelf.serve(None, "a")
-    assert (await settle_schema(services, ID)).schema.version == 1
+    assert (await settle_schema(services, RULES)).schema.version == 1
     await fill(services)
     shelf.serve(None, "b")
     assert (await first_outcome(services)).detail.startswith("version 2")
@@ -312,20 +233,22 @@ async def test_documents_without_a_number_are_numbered_by_fingerprint(
 
 async def test_what_waits_is_bounded(services: Services, shelf: Shelf) -> None:
     shelf.serve(1)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     await fill(services)
     for version in range(2, MAX_WAITING + 4):
-        shelf.serve(version)
-        outcome = await refresh_schema(services, ID)
+        shelf.serve(version, {"name": "a", "type": "double"})
+        outcome = await refresh_schema(services, RULES)
     assert "not recorded" in outcome.detail
     assert len(await services.schemas.records()) == MAX_WAITING + 1
+    shelf.serve(MAX_WAITING + 5, "a", "b")
+    assert (await refresh_schema(services, RULES)).verdict is Verdict.ADOPTED
 
 
 async def test_a_registry_that_is_away_does_not_end_the_refreshing(
     services: Services, shelf: Shelf
 ) -> None:
     shelf.serve(1)
-    await settle_schema(services, ID)
+    await settle_schema(services, RULES)
     outcomes: list[Refreshed] = []
     pauses: list[float] = []
 
@@ -335,7 +258,9 @@ async def test_a_registry_that_is_away_does_not_end_the_refreshing(
         if len(pauses) == 3:
             raise asyncio.CancelledError
 
-    task = refresh_forever(services, ID, report=outcomes.append, interval_s=100.0, sleep=next_round)
+    task = refresh_forever(
+        services, RULES, report=outcomes.append, interval_s=100.0, sleep=next_round
+    )
     with pytest.raises(asyncio.CancelledError):
         await task
     verdicts = [outcome.verdict for outcome in outcomes]

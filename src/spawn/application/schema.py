@@ -1,71 +1,71 @@
-"""Which schema rules the store, and what the registry has to offer beside it.
+"""Which schema rules the store, and what stands beside it: settling, health, the rules themselves.
 
-Only a store without projects takes a schema freely. Once projects are there the active schema
-stays, and whatever else the registry serves is recorded: as a candidate, which a migration may
-adopt, or as quarantined, with the reason.
+How a version of the registry comes to rule is the matter of `evolution`.
 """
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from spawn.application.services import Services
-from spawn.domain.errors import (
-    Conflict,
-    InvalidInput,
-    MalformedBody,
-    NotFound,
-    RegistryError,
-    SpawnError,
-)
+from spawn.domain.change import Stored
+from spawn.domain.errors import Conflict, InvalidInput, NotFound, RegistryError
+from spawn.domain.project import Project
 from spawn.domain.query import Query
-from spawn.domain.schema.reading import (
-    DocumentRefused,
-    is_schema_id,
-    read_schema,
-    recall_schema,
-)
-from spawn.domain.schema.tokens import Number, read_object
+from spawn.domain.schema.compatibility import Mode
+from spawn.domain.schema.migration import MigrationPlan, plan_migration
+from spawn.domain.schema.reading import is_schema_id, read_schema
+from spawn.domain.schema.revision import downgrade, upgrade
 from spawn.domain.schema.value import Schema
 from spawn.ports.governance import (
     Fetched,
-    Provenance,
+    Migration,
     RegistryStatus,
     SchemaRecord,
     SchemaState,
 )
 
-REFRESH_INTERVAL_S: Final = 60.0
 MAX_WAITING: Final = 100
-"""Candidates and quarantined versions that are remembered; what comes after is only reported."""
+"""Versions beside the adopted ones that are remembered; what comes after is only reported."""
 
 Pin = tuple[str, int]
 """Schema id and version, as `project_schema@3` states them."""
 
-_WAITING = frozenset({SchemaState.CANDIDATE, SchemaState.QUARANTINED})
-_VOUCHED = frozenset({Provenance.LIVE, Provenance.REVALIDATED, Provenance.FRESH, Provenance.STALE})
+ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
+"""States of versions that rule or have ruled; the others wait or were refused."""
+
+
+class SchemaRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What governs the service: which schema, if one version is pinned, and what adoption takes."""
+
+    schema_id: str
+    pin: Pin | None = None
+    mode: Mode = Mode.BACKWARD_TRANSITIVE
 
 
 class Verdict(StrEnum):
-    """What came of asking the registry."""
+    """What came of asking the registry, or of a decision."""
 
     UNCHANGED = "unchanged"
     ADOPTED = "adopted"
-    CANDIDATE = "candidate"
     QUARANTINED = "quarantined"
+    REJECTED = "rejected"
     FAILED = "failed"
 
 
 class Refreshed(msgspec.Struct, frozen=True):
-    """The outcome of one refresh; `record` is what was newly recorded or adopted."""
+    """The outcome of one refresh or decision.
+
+    `record` is the version it was about, if it is recorded; `migration` what the adoption took, if
+    there were projects.
+    """
 
     verdict: Verdict
     detail: str
     record: SchemaRecord | None = None
+    migration: Migration | None = None
 
 
 class SchemaHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class SchemaHealth(msgspec.Struct, frozen=True, kw_only=True):
     active: SchemaRecord | None
     waiting: tuple[SchemaRecord, ...]
     registry: RegistryStatus
-    pin: Pin | None
+    rules: SchemaRules
     problem: str
 
 
@@ -93,7 +93,7 @@ def parse_pin(text: str) -> Pin:
     raise InvalidInput.at("", "invalid_pin", "a pin is id@version, such as project_schema@3")
 
 
-async def settle_schema(services: Services, schema_id: str, pin: Pin | None = None) -> SchemaRecord:
+async def settle_schema(services: Services, rules: SchemaRules) -> SchemaRecord:
     """Make sure that a schema rules: at the start, before the first request.
 
     A store that has one keeps it, without asking anyone. One that has none takes the pinned
@@ -104,242 +104,109 @@ async def settle_schema(services: Services, schema_id: str, pin: Pin | None = No
     """
     active = await services.schemas.active()
     if active is not None:
+        await _calm(services)
         return active
-    fetched = await _chosen(services, schema_id, pin)
-    return await _adopt(services, fetched)
-
-
-async def refresh_schema(services: Services, schema_id: str, pin: Pin | None = None) -> Refreshed:
-    """Ask the registry itself, and record what is new without adopting it.
-
-    A document that breaks the rules is quarantined, not raised.
-
-    Raises:
-        NotFound, RegistryError: the registry has no such schema, or did not answer with sense.
-    """
+    fetched = await _chosen(services, rules)
+    schema = numbered(fetched, await services.schemas.records())
+    record = record_of(services, schema, fetched, SchemaState.ACTIVE)
     try:
-        if pin is None:
-            fetched = await services.registry.refresh(schema_id)
-        else:
-            fetched = await services.registry.fetch(*pin)
-    except DocumentRefused as refusal:
-        return await _quarantine_refused(services, schema_id, refusal)
-    return await _judge(services, fetched, pin)
+        await services.schemas.adopt(record)
+    except Conflict:
+        # Another replica was first: what rules now rules.
+        return await services.active()
+    return record
 
 
-async def adopt_if_empty(
-    services: Services, schema_id: str, pin: Pin | None = None
-) -> SchemaRecord | None:
-    """Take the registry's newer schema into a store that has no projects yet, if there is one.
-
-    None if the store holds projects or rules by the right schema already.
-
-    Raises:
-        NotFound, RegistryError: as `settle_schema`.
-    """
-    active = await services.schemas.active()
-    if active is not None and await _holds_projects(services):
-        return None
-    fetched = await _chosen(services, schema_id, pin)
-    records = await services.schemas.records()
-    if active is not None and not _supersedes(fetched, active, records, pin):
-        return None
-    return await _adopt(services, fetched)
+async def _calm(services: Services) -> None:
+    """What was migrating when the process ended is a candidate again."""
+    for record in await services.schemas.records():
+        if record.state is SchemaState.MIGRATING:
+            left = msgspec.structs.replace(record, state=SchemaState.CANDIDATE)
+            await services.schemas.record(left)
 
 
-async def refresh_forever(
-    services: Services,
-    schema_id: str,
-    pin: Pin | None = None,
-    *,
-    report: Callable[[Refreshed], None],
-    interval_s: float = REFRESH_INTERVAL_S,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Refresh now and then again and again, until cancelled; `report` hears of each outcome.
-
-    The pauses vary by a quarter either way, so that replicas do not ask all at once.
-    """
-    while True:
-        report(await _refresh_once(services, schema_id, pin))
-        await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
+async def _chosen(services: Services, rules: SchemaRules) -> Fetched:
+    """By the order pin > live > disk > bundled; the ladder behind the port knows the last three."""
+    if rules.pin is not None:
+        try:
+            return await services.registry.fetch(*rules.pin)
+        except (NotFound, RegistryError):
+            # Health goes on saying that the pin is not in force.
+            pass
+    return await services.registry.fetch(rules.schema_id)
 
 
-async def schema_health(services: Services, pin: Pin | None = None) -> SchemaHealth:
+async def schema_health(services: Services, rules: SchemaRules) -> SchemaHealth:
     """A picture of governance; asks the store, never the registry."""
     active = await services.schemas.active()
-    waiting = [r for r in await services.schemas.records() if r.state in _WAITING]
+    waiting = [r for r in await services.schemas.records() if r.state not in ADOPTED]
     registry = services.registry.status()
     return SchemaHealth(
         active=active,
         waiting=tuple(waiting),
         registry=registry,
-        pin=pin,
-        problem=_problem(active, registry, pin),
+        rules=rules,
+        problem=_problem(active, waiting, registry, rules.pin),
     )
 
 
-def _problem(active: SchemaRecord | None, registry: RegistryStatus, pin: Pin | None) -> str:
+def _problem(
+    active: SchemaRecord | None,
+    waiting: list[SchemaRecord],
+    registry: RegistryStatus,
+    pin: Pin | None,
+) -> str:
     if active is None:
         return "no schema is active"
     if pin is not None and active.schema.version != pin[1]:
         return f"version {pin[1]} is pinned, but version {active.schema.version} is active"
+    pressing = [r for r in waiting if is_pressing(r, active)]
+    if pressing:
+        newest = pressing[-1]
+        return f"version {newest.schema.version} is {newest.state}: {newest.reason}"
     if registry.last_error is not None:
         return f"the registry does not vouch for the schema: {registry.last_error}"
     return ""
 
 
-async def _refresh_once(services: Services, schema_id: str, pin: Pin | None) -> Refreshed:
-    try:
-        outcome = await refresh_schema(services, schema_id, pin)
-        adopted = await adopt_if_empty(services, schema_id, pin)
-    except SpawnError as error:
-        # Whatever refuses now, the next round asks again.
-        return Refreshed(Verdict.FAILED, error.detail)
-    if adopted is None:
-        return outcome
-    detail = f"version {adopted.schema.version} rules a store without projects"
-    return Refreshed(Verdict.ADOPTED, detail, adopted)
+def is_pressing(record: SchemaRecord, active: SchemaRecord) -> bool:
+    """Whether a version was refused, or failed, since the active one came, and nobody decided."""
+    refused = record.state in {SchemaState.QUARANTINED, SchemaState.FAILED}
+    return refused and record.recorded_at >= active.recorded_at
 
 
-async def _chosen(services: Services, schema_id: str, pin: Pin | None) -> Fetched:
-    """By the order pin > live > disk > bundled; the ladder behind the port knows the last three."""
-    if pin is not None:
-        try:
-            return await services.registry.fetch(*pin)
-        except (NotFound, RegistryError):
-            # Health goes on saying that the pin is not in force.
-            pass
-    return await services.registry.fetch(schema_id)
-
-
-async def _adopt(services: Services, fetched: Fetched) -> SchemaRecord:
-    records = await services.schemas.records()
-    record = _record(services, _numbered(fetched, records), fetched, SchemaState.ACTIVE)
-    try:
-        await services.schemas.adopt(record)
-    except Conflict:
-        # Another replica was first, or a project arrived: what rules now rules.
-        active = await services.schemas.active()
-        if active is None:
-            raise
-        return active
-    return record
-
-
-def _supersedes(
-    fetched: Fetched, active: SchemaRecord, records: list[SchemaRecord], pin: Pin | None
-) -> bool:
-    """Whether an empty store should change over: to the pin, or up to a governed version."""
-    schema = _numbered(fetched, records)
-    known = _find(records, schema.fingerprint)
-    if schema.fingerprint == active.schema.fingerprint or _clashes(schema, records):
-        return False
-    if known is not None and known.state is SchemaState.QUARANTINED:
-        return False
-    if pin is not None:
-        return schema.version == pin[1]
-    governs = fetched.provenance in _VOUCHED
-    return governs and schema.version > active.schema.version
-
-
-async def _holds_projects(services: Services) -> bool:
+async def holds_projects(services: Services) -> bool:
+    """Whether there are data that a schema change would have to take along."""
     return bool((await services.reads.page(Query(limit=1))).items)
 
 
-async def _judge(services: Services, fetched: Fetched, pin: Pin | None) -> Refreshed:
-    """Compare what the registry serves with what the store knows, and record what is new."""
-    records = await services.schemas.records()
-    schema = _numbered(fetched, records)
-    known = _find(records, schema.fingerprint)
-    if known is not None and known.schema.version == schema.version:
-        return Refreshed(Verdict.UNCHANGED, f"version {schema.version} is {known.state} here")
-    reason = _objection(schema, records, pin)
-    state = SchemaState.QUARANTINED if reason else SchemaState.CANDIDATE
-    record = _record(services, schema, fetched, state, reason)
-    return await _remember(services, record, records)
-
-
-def _objection(schema: Schema, records: list[SchemaRecord], pin: Pin | None) -> str:
-    """Why this version cannot even be a candidate, or an empty text."""
-    if _clashes(schema, records):
-        return f"version {schema.version} is known with another content"
-    if pin is not None and schema.version == pin[1]:
-        return ""
-    newest = max((r.schema.version for r in records if r.state not in _WAITING), default=-1)
-    if schema.version < newest:
-        return f"version {schema.version} is older than version {newest}, which was adopted"
-    return ""
-
-
-def _clashes(schema: Schema, records: list[SchemaRecord]) -> bool:
-    """Whether the number belongs to another content; what was quarantined holds no number."""
-    return any(
-        known.schema.version == schema.version
-        and known.schema.fingerprint != schema.fingerprint
-        and known.state is not SchemaState.QUARANTINED
-        for known in records
-    )
-
-
-async def _quarantine_refused(
-    services: Services, schema_id: str, refusal: DocumentRefused
-) -> Refreshed:
-    """Record a refused document by the version it claims; mere garbage raises the refusal again."""
-    records = await services.schemas.records()
-    try:
-        claimed = read_object(refusal.document).get("version")
-        version = int(str(claimed)) if _is_version(claimed) else _next_ordinal(records)
-        schema = recall_schema(refusal.document, schema_id=schema_id, version=version)
-    except (MalformedBody, InvalidInput):
-        raise refusal from None
-    known = _find(records, schema.fingerprint)
-    if known is not None:
-        return Refreshed(Verdict.UNCHANGED, f"version {known.schema.version} is {known.state} here")
-    record = SchemaRecord(
-        schema=schema,
-        document=refusal.document,
-        state=SchemaState.QUARANTINED,
-        provenance=Provenance.LIVE,
-        recorded_at=services.clock.now(),
-        reason=refusal.detail,
-    )
-    return await _remember(services, record, records)
-
-
-def _is_version(token: object) -> bool:
-    return isinstance(token, Number) and token.isdecimal() and len(token) < 10  # noqa: PLR2004  # as in a pin
-
-
-async def _remember(
-    services: Services, record: SchemaRecord, records: list[SchemaRecord]
-) -> Refreshed:
-    verdict = Verdict(record.state.value)
-    detail = record.reason or f"version {record.schema.version} waits to be adopted"
-    if sum(known.state in _WAITING for known in records) >= MAX_WAITING:
-        return Refreshed(verdict, f"{detail} (not recorded: {MAX_WAITING} versions wait already)")
-    await services.schemas.record(record)
-    return Refreshed(verdict, detail, record)
-
-
-def _numbered(fetched: Fetched, records: list[SchemaRecord]) -> Schema:
+def numbered(fetched: Fetched, records: list[SchemaRecord]) -> Schema:
     """The schema under its own number, or one assigned by fingerprint if it states none."""
-    known = _find(records, fetched.schema.fingerprint)
-    ordinal = known.schema.version if known is not None else _next_ordinal(records)
+    known = known_by(records, fetched.schema.fingerprint)
+    ordinal = known.schema.version if known is not None else next_ordinal(records)
     return read_schema(fetched.document, ordinal=ordinal, schema_id=fetched.schema.id)
 
 
-def _next_ordinal(records: list[SchemaRecord]) -> int:
+def next_ordinal(records: list[SchemaRecord]) -> int:
+    """The number after all that are known."""
     return max((record.schema.version for record in records), default=0) + 1
 
 
-def _find(records: list[SchemaRecord], mark: str) -> SchemaRecord | None:
-    return next((record for record in records if record.schema.fingerprint == mark), None)
+def known_by(
+    records: list[SchemaRecord], mark: str, version: int | None = None
+) -> SchemaRecord | None:
+    """The record of a fingerprint, and of a version if one is named."""
+    for record in records:
+        schema = record.schema
+        if schema.fingerprint == mark and version in {None, schema.version}:
+            return record
+    return None
 
 
-def _record(
+def record_of(
     services: Services, schema: Schema, fetched: Fetched, state: SchemaState, reason: str = ""
 ) -> SchemaRecord:
+    """A version as it was fetched, recorded now."""
     return SchemaRecord(
         schema=schema,
         document=fetched.document,
@@ -348,3 +215,35 @@ def _record(
         recorded_at=services.clock.now(),
         reason=reason,
     )
+
+
+async def plans_between(services: Services, old: int, new: int) -> tuple[MigrationPlan, ...]:
+    """The plans that led from one version of the lineage to a later one, in order.
+
+    Raises:
+        NotFound: one of them never had data in this store.
+    """
+    lineage = [s for s in reversed(await services.schemas.lineage()) if old <= s.version <= new]
+    if not lineage or (lineage[0].version, lineage[-1].version) != (old, new):
+        raise NotFound(f"No data were ever migrated from version {old} to version {new}.")
+    return tuple(plan_migration(before, after) for before, after in pairwise(lineage))
+
+
+async def shown_under(services: Services, stored: Stored[Project], version: int) -> Stored[Project]:
+    """A project in the shape of a version of the lineage; itself if it has that shape.
+
+    A request goes on under the version it began with, even if the schema moved on meanwhile, and
+    clients may ask for an earlier shape.
+
+    Raises:
+        NotFound: the version never had data in this store.
+    """
+    if stored.schema_version == version:
+        return stored
+    if stored.schema_version > version:
+        plans = await plans_between(services, version, stored.schema_version)
+        state = downgrade(stored.state, plans)
+    else:
+        plans = await plans_between(services, stored.schema_version, version)
+        state = upgrade(stored.state, plans)
+    return msgspec.structs.replace(stored, state=state, schema_version=version)

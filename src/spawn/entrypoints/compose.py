@@ -14,13 +14,14 @@ from spawn.adapters.publishers import MetricsPublisher
 from spawn.adapters.registry import open_registry, open_store
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
 from spawn.application.analysis import Workbench
+from spawn.application.evolution import refresh_forever
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
 from spawn.application.jobs import JobRunner, Work
 from spawn.application.pulse import Pulse
 from spawn.application.quality import Inspector
 from spawn.application.relay import Relay
-from spawn.application.schema import Refreshed, Verdict, refresh_forever, settle_schema
+from spawn.application.schema import Refreshed, Verdict, settle_schema
 from spawn.application.services import Services
 from spawn.application.simulation import JOB as SIMULATION_JOB
 from spawn.application.simulation import run_simulation
@@ -101,7 +102,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             clock=clock,
             ids=ids,
         )
-        await settle_schema(services, settings.schema_id, settings.schema_pin)
+        await settle_schema(services, settings.schema_rules)
         yield services
 
 
@@ -144,11 +145,12 @@ async def compose(
         if settings.quality_interval_s:
             measuring = inspector.measure_forever(settings.quality_interval_s)
             await stack.enter_async_context(_background(measuring, "quality"))
-        health = Health(services, relay, inspector, settings.schema_pin)
+        health = Health(services, relay, inspector, settings.schema_rules)
         surface = Surface(
             product=product_of(settings),
             health=health,
             metrics=metrics,
+            schema_rules=settings.schema_rules,
             limits=limits,
             tracing=tracing,
         )
@@ -192,7 +194,9 @@ async def _refresh(services: Services, settings: Settings) -> None:
             say("schema refresh: {}: {}", outcome.verdict.value, outcome.detail)
         last = outcome
 
-    await refresh_forever(services, settings.schema_id, settings.schema_pin, report=report)
+    await refresh_forever(
+        services, settings.schema_rules, report=report, interval_s=settings.schema_refresh_s
+    )
 
 
 def _levels(settings: Settings) -> Levels:

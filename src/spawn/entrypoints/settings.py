@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from spawn.application.schema import SchemaRules
 from spawn.domain.errors import InvalidInput
+from spawn.domain.schema.compatibility import Mode
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL: Final = "SPAWN_URL"
@@ -53,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ontology_timeout_s: float = 5.0
     schema_id: str = "project_schema"
     schema_pin: tuple[str, int] | None = None
+    schema_mode: Mode = Mode.BACKWARD_TRANSITIVE
+    schema_refresh_s: float = 60.0
     public_url: str = ""
     product_id: str = "spawn-projects"
     product_owner: str = ""
@@ -68,6 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quality_interval_s: float = 300.0
     freshness_s: float = 0.0
     import_freshness_s: float = 0.0
+
+    @property
+    def schema_rules(self) -> SchemaRules:
+        """What governs the service's schema."""
+        return SchemaRules(schema_id=self.schema_id, pin=self.schema_pin, mode=self.schema_mode)
 
     @property
     def base_url(self) -> str:
@@ -254,6 +263,10 @@ def _pin(text: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
+def _mode(text: str) -> Mode:
+    return Mode(_one_of(*Mode, fold=str.lower)(text))
+
+
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text) or text == "*":
         raise ValueError("a host name or address is expected")
@@ -296,6 +309,8 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "ONTOLOGY_TIMEOUT_S": _number(0.1, 60),
     "SCHEMA_ID": _schema_id,
     "SCHEMA_PIN": _pin,
+    "SCHEMA_MODE": _mode,
+    "SCHEMA_REFRESH_S": _number(0.1, 86_400),
     "PUBLIC_URL": _public_url,
     "PRODUCT_ID": _product_id,
     "PRODUCT_OWNER": _owner,

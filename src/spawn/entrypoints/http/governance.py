@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 from litestar import get, post
 
-from spawn.application.schema import refresh_schema
+from spawn.application.evolution import refresh_schema
+from spawn.application.schema import ADOPTED
 from spawn.application.services import Services
 from spawn.domain.errors import NotFound
 from spawn.entrypoints.http.operation import Operation, Success, described
@@ -150,7 +151,9 @@ async def version(request: StrictRequest) -> Reply:
     request.accepts("application/json")
     parameters = request.scope["path_params"]
     number = parameters["number"]
-    for record in await _records(request.services, parameters["schema_id"]):
+    found = await _records(request.services, parameters["schema_id"])
+    # A refused content may have claimed the number of one that was adopted.
+    for record in sorted(found, key=lambda record: record.state not in ADOPTED):
         if _NUMBER.fullmatch(number) and record.schema.version == int(number):
             return _tagged(request, full(record))
     raise NotFound("There is no such version.")
@@ -167,8 +170,7 @@ async def candidates(request: StrictRequest) -> Reply:
     request.query()
     request.accepts("application/json")
     found = await _records(request.services, request.scope["path_params"]["schema_id"])
-    waiting = {SchemaState.CANDIDATE, SchemaState.QUARANTINED}
-    items = [summary_of(record) for record in found if record.state in waiting]
+    items = [summary_of(record) for record in found if record.state not in ADOPTED]
     return _tagged(request, {"items": items, "next": None})
 
 
@@ -187,16 +189,17 @@ async def candidates(request: StrictRequest) -> Reply:
     ),
 )
 async def refresh(request: StrictRequest) -> Reply:
-    """Ask the registry itself; what is new becomes a candidate."""
+    """Ask the registry itself; what is new is adopted, or waits with the reason."""
     request.query()
     request.accepts("application/json")
     schema_id = request.scope["path_params"]["schema_id"]
     await _records(request.services, schema_id)
     with request.surface.span("refresh_schema"):
-        await refresh_schema(request.services, schema_id)
-    waiting = {SchemaState.CANDIDATE, SchemaState.QUARANTINED}
+        await refresh_schema(
+            request.services, request.surface.schema_rules, actor=request.principal.id
+        )
     found = await _records(request.services, schema_id)
-    items = [summary_of(record) for record in found if record.state in waiting]
+    items = [summary_of(record) for record in found if record.state not in ADOPTED]
     return json_reply({"items": items, "next": None})
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from spawn.application.quality import SERVICE, Inspector, latest_report
 from spawn.application.relay import Relay, Standing
-from spawn.application.schema import Pin, schema_health
+from spawn.application.schema import SchemaRules, schema_health
 from spawn.application.services import Services
 from spawn.domain.errors import SpawnError
 from spawn.domain.quality import Severity, broken
@@ -53,11 +53,11 @@ class Health:
     """Knows how the service does. Probes are shared, bounded in time and at most one a second."""
 
     def __init__(
-        self, services: Services, relay: Relay, inspector: Inspector, pin: Pin | None = None
+        self, services: Services, relay: Relay, inspector: Inspector, rules: SchemaRules
     ) -> None:
         self._services = services
         self._inspector = inspector
-        self._pin = pin
+        self._rules = rules
         self._relay = relay
         self._probed: Check | None = None
         self._probed_at = 0.0
@@ -156,7 +156,7 @@ class Health:
 
     async def _schema(self) -> Check:
         """What rules, where it came from, what waits, and how the registry does."""
-        found = await schema_health(self._services, self._pin)
+        found = await schema_health(self._services, self._rules)
         active, source = found.active, found.registry
         if active is None:
             return _check(Grade.UNAVAILABLE, "No schema is active.")
@@ -171,6 +171,7 @@ class Health:
             "source": source.url,
             "source_provenance": source.provenance,
             "age_s": None if source.age_s is None else round(source.age_s, 3),
+            "mode": found.rules.mode,
             "waiting": waiting,
         }
         if found.problem:

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
+from spawn.application.schema import SchemaRules
 from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.product.routes import Press
@@ -28,12 +29,14 @@ class Surface:
         product: Product,
         health: Health,
         metrics: Metrics,
+        schema_rules: SchemaRules,
         limits: Limits | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self.product = product
         self.health = health
         self.metrics = metrics
+        self.schema_rules = schema_rules
         self.limits = limits or Limits()
         self.tracing = tracing
         self.documents: Bounded[Document] = Bounded(DOCUMENTS)
