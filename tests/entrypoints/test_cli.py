@@ -81,6 +81,49 @@ def test_a_misspelt_setting_ends_with_one_line_that_names_it(
     assert said.count("\n") == 1
 
 
+SECRET = "whsec_" + "b2xk" * 8
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"),
+    [
+        ("gopher://h/", "URL 1: No publisher adapter knows the scheme 'gopher'."),
+        ("log://,nats://h/a..b", "URL 2: A subject's prefix is"),
+        ("https://u:hunter2@h/", "SPAWN_WEBHOOK_SECRETS_FILE names its secrets"),
+        ("log://,log://", "two publishers named log://"),
+        ("log://#name=metrics", "two publishers named metrics"),
+        ("log://#volume=11", "no option 'volume'"),
+    ],
+)
+def test_a_publisher_that_cannot_be_used_is_found_before_serving(
+    urls: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_EVENTS_URL", urls)
+    assert main(["serve", "--check-config"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("spawn: SPAWN_EVENTS_URL")
+    assert said in line
+    assert line.count("\n") == 1
+    assert "hunter2" not in line
+
+
+def test_a_secrets_file_is_checked_before_serving(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "secrets"
+    monkeypatch.setenv("SPAWN_EVENTS_URL", "https://hooks.example/#name=risk")
+    monkeypatch.setenv("SPAWN_WEBHOOK_SECRETS_FILE", str(path))
+    assert main(["serve", "--check-config"]) == 2
+    path.write_text(f"other {SECRET}\n")
+    assert main(["serve", "--check-config"]) == 2
+    said = capsys.readouterr().err
+    assert "secrets cannot be read" in said
+    assert "no secret for risk" in said
+    assert SECRET not in said
+    path.write_text(f"risk {SECRET}\n")
+    assert main(["serve", "--check-config"]) == 0
+
+
 def test_a_service_that_is_not_there_ends_with_3(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +244,7 @@ def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
     monkeypatch.setenv("SPAWN_PORT", str(free_port()))
     monkeypatch.setenv("SPAWN_ONTOLOGY_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("SPAWN_ONTOLOGY_TIMEOUT_S", "1")
+    monkeypatch.setenv("SPAWN_EVENTS_URL", f"log://,nats://u:hunter2@127.0.0.1:{free_port()}/desk")
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in said if not line.startswith(" ")] == [
@@ -209,7 +253,10 @@ def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
         ["warn", "store"],
         ["ok", "address"],
         ["warn", "ontology"],
+        ["ok", "events"],
+        ["warn", "events"],
     ]
+    assert not any("hunter2" in line for line in said)
     assert any("SPAWN_ONTOLOGY_URL" in line for line in said if line.startswith(" "))
 
 

@@ -1,6 +1,10 @@
-"""What may be set of a store, whatever its engine."""
+"""What may be set of a store or a publisher, whatever its adapter."""
+
+from pathlib import Path
 
 import msgspec
+
+from spawn.domain.cloud_event import Envelope
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,3 +32,17 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     cached_receipts: int = 200_000
     recent_bytes: int = 16 * 1024 * 1024
     checkpoint_bytes: int = 16 * 1024 * 1024
+
+
+class PublisherOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What publishers of events share; each adapter uses what concerns it.
+
+    `envelope` makes the CloudEvents. `secrets_file` holds the secrets of webhooks, and webhooks may
+    reach addresses of `allowed_networks` although they are not public. One delivery ends within
+    `timeout_s`.
+    """
+
+    envelope: Envelope
+    secrets_file: Path | None = None
+    allowed_networks: tuple[str, ...] = ()
+    timeout_s: float = 10.0

@@ -12,6 +12,7 @@ from spawn.domain.change import Entry
 from spawn.ports.events import Terms, Undelivered
 
 IN_PROCESS_BATCH: Final = 1_000
+METRICS: Final = "metrics"
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class MetricsPublisher:
         self._reached = meter.create_counter(
             "spawn_project_status_reached", description="Projects that reached a status."
         )
-        self.terms = Terms(name="metrics", batch=IN_PROCESS_BATCH, durable=False)
+        self.terms = Terms(name=METRICS, batch=IN_PROCESS_BATCH, durable=False)
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Count the entries; each label once per batch."""
@@ -60,8 +61,8 @@ class LogPublisher:
     The log tells what happens while the service runs, so it has no position that outlives it.
     """
 
-    def __init__(self, name: str = "log://") -> None:
-        self.terms = Terms(name=name, batch=IN_PROCESS_BATCH, durable=False)
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Log the entries."""

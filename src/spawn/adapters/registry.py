@@ -2,7 +2,9 @@
 
 A package adds a storage scheme with an entry point of the group `spawn.storage`, named like the
 scheme, that is an `async def (url, *, clock, options) -> Store`; a schema registry with one of the
-group `spawn.registry`, an `async def (url, *, clock, timeout_s, cache_dir) -> SchemaRegistry`.
+group `spawn.registry`, an `async def (url, *, clock, timeout_s, cache_dir) -> SchemaRegistry`; a
+publisher of events with one of the group `spawn.publisher`, an `async def (url, *, options) ->
+EventPublisher`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,9 +13,10 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from spawn.adapters.options import StoreOptions
+from spawn.adapters.options import PublisherOptions, StoreOptions
 from spawn.domain.errors import InvalidInput
 from spawn.ports.analytics import QualityStore
+from spawn.ports.events import EventPublisher
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
@@ -169,4 +172,66 @@ _REGISTRIES: dict[str, RegistryOpener] = {
     "bundled": _open_bundled,
     "http": _open_http,
     "https": _open_http,
+}
+
+
+PublisherOpener = Callable[..., Awaitable[EventPublisher]]
+
+
+async def open_publisher(url: str, *, options: PublisherOptions) -> EventPublisher:
+    """Open the publisher that the URL names; nothing is connected or sent yet.
+
+    `log://` is the service's own log, `http(s)://…` a webhook, `nats://…` a NATS JetStream. What
+    follows a `#` are options: `name=`, `start=newest|oldest`, and the adapter's own.
+
+    Raises:
+        InvalidInput: no adapter knows the scheme, its package is not installed, or the URL or
+            what belongs to it cannot be used.
+    """
+    scheme = urlsplit(url).scheme
+    opener = _PUBLISHERS.get(scheme) or _third_party_publisher(scheme)
+    return await opener(url, options=options)
+
+
+def _third_party_publisher(scheme: str) -> PublisherOpener:
+    for found in entry_points(group="spawn.publisher", name=scheme):
+        return cast("PublisherOpener", found.load())
+    raise InvalidInput.at(
+        "", "unknown_scheme", f"No publisher adapter knows the scheme {scheme or '(none)'!r}."
+    )
+
+
+async def _open_log(url: str, *, options: PublisherOptions) -> EventPublisher:
+    from spawn.adapters.publisher_url import malformed, read_publisher_url
+    from spawn.adapters.publishers import IN_PROCESS_BATCH, LogPublisher
+
+    del options  # it is at hand
+    read = read_publisher_url(url)
+    if read.target != "log://":
+        raise malformed("The URL of the log is log://")
+    return LogPublisher(read.terms(batch=IN_PROCESS_BATCH, durable=False))
+
+
+async def _open_webhook(url: str, *, options: PublisherOptions) -> EventPublisher:
+    from spawn.adapters.webhook.delivery import open_webhook
+
+    return await open_webhook(url, options=options)
+
+
+async def _open_jetstream(url: str, *, options: PublisherOptions) -> EventPublisher:
+    try:
+        from spawn.adapters.jetstream import open_jetstream
+    except ImportError:
+        raise InvalidInput.at(
+            "", "not_installed", "A NATS publisher needs the extra: pip install spawn[nats]"
+        ) from None
+    return await open_jetstream(url, options=options)
+
+
+_PUBLISHERS: dict[str, PublisherOpener] = {
+    "log": _open_log,
+    "http": _open_webhook,
+    "https": _open_webhook,
+    "nats": _open_jetstream,
+    "nats+tls": _open_jetstream,
 }

@@ -6,7 +6,6 @@
 
 import re
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -46,6 +45,11 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Data
 
 
+_ATTRIBUTES = tuple(
+    name for name in CloudEvent.__struct_fields__ if name not in ("data", "datacontenttype")
+)
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """What all events of a service share: its public URL, and the id of the schema it serves."""
 
@@ -79,8 +83,9 @@ class Envelope(msgspec.Struct, frozen=True):
     def binary(self, entry: Entry) -> tuple[dict[str, str], bytes]:
         """The event's attributes but for the data's media type, as texts; and its data."""
         event = self.event(entry)
-        attributes: dict[str, Any] = msgspec.to_builtins(event)
-        del attributes["data"], attributes["datacontenttype"]
+        values = ((name, getattr(event, name)) for name in _ATTRIBUTES)
+        # What is no text is a time, and its text in JSON is its text here.
+        attributes = {name: str(msgspec.to_builtins(value)) for name, value in values if value}
         return attributes, _encoder.encode(event.data)
 
 

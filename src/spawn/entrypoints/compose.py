@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
-from spawn.adapters.publishers import MetricsPublisher
-from spawn.adapters.registry import open_registry, open_store
+from spawn.adapters.options import PublisherOptions
+from spawn.adapters.publishers import METRICS, MetricsPublisher
+from spawn.adapters.registry import open_publisher, open_registry, open_store
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
 from spawn.application.analysis import Workbench
 from spawn.application.evolution import refresh_forever
@@ -25,6 +26,8 @@ from spawn.application.schema import Refreshed, Verdict, settle_schema
 from spawn.application.services import Services
 from spawn.application.simulation import JOB as SIMULATION_JOB
 from spawn.application.simulation import run_simulation
+from spawn.domain.cloud_event import Envelope
+from spawn.domain.errors import InvalidInput
 from spawn.domain.quality import Levels, Standing, said_of
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
@@ -35,9 +38,10 @@ from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.surface import Surface
 from spawn.entrypoints.http.wrapper import Rules, Wrapper
-from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.settings import Settings, SettingsError
 from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
 from spawn.ports.analytics import QualityStore
+from spawn.ports.events import EventPublisher
 from spawn.ports.governance import SchemaRegistry, SchemaStore
 from spawn.ports.runtime import Clock, Ids, Spool
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
@@ -106,6 +110,35 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield services
 
 
+async def open_publishers(settings: Settings) -> list[EventPublisher]:
+    """The publishers of events that the settings name; nothing is connected yet.
+
+    Raises:
+        SettingsError: a URL, or what belongs to it, cannot be used.
+    """
+    secrets_file = settings.webhook_secrets_file
+    options = PublisherOptions(
+        envelope=Envelope(settings.base_url, settings.schema_id),
+        secrets_file=Path(secrets_file) if secrets_file else None,
+        allowed_networks=settings.webhook_allowed_networks,
+    )
+    opened: dict[str, EventPublisher] = {}
+    for number, url in enumerate(settings.events_url, start=1):
+        try:
+            publisher = await open_publisher(url, options=options)
+        except InvalidInput as failure:
+            # A URL may hold a password, so it is named by its place.
+            detail = failure.errors[0].detail
+            raise SettingsError(f"SPAWN_EVENTS_URL, URL {number}: {detail}") from failure
+        name = publisher.terms.name
+        if name in opened or name == METRICS:
+            raise SettingsError(
+                f"SPAWN_EVENTS_URL has two publishers named {name}: give one another #name="
+            )
+        opened[name] = publisher
+    return list(opened.values())
+
+
 @asynccontextmanager
 async def compose(
     settings: Settings, *, limits: Limits | None = None
@@ -125,7 +158,7 @@ async def compose(
         stack.callback(metrics.close)
         services = await stack.enter_async_context(open_services(settings))
         pulse = Pulse(services.reads)
-        publishers = (MetricsPublisher(metrics.meter),)
+        publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
         relay = Relay(services, publishers, pulse, on_error=_publisher_failed)
         stack.push_async_callback(relay.close)
         await relay.start()

@@ -45,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `rate_limit` is requests per second and client, 0 for none. `schema_pin` is (id, version).
     `quality_interval_s` is between two measurements of the data, 0 for none; `freshness_s` and
     `import_freshness_s` are promised ages of the newest change and import, 0 promises nothing.
+    `events_url` names the publishers of events; their webhooks' secrets are in a file, and they may
+    reach `webhook_allowed_networks` although these are not public. Events are shown for
+    `event_retention_days`, 0 for ever.
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
     `product_id` names the data product in its contract, catalogue and lineage, for good; who
     answers for it (`product_owner`, and `product_contact` as a URL) is said only if it is set.
@@ -61,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     product_id: str = "spawn-projects"
     product_owner: str = ""
     product_contact: str = ""
+    events_url: tuple[str, ...] = ()
+    event_retention_days: float = 0.0
+    webhook_secrets_file: str = ""
+    webhook_allowed_networks: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8000
     allowed_hosts: tuple[str, ...] = ()
@@ -294,6 +301,24 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
+def _publishers(text: str) -> tuple[str, ...]:
+    urls = _listed(text)
+    for url in urls:
+        if not re.match(r"[a-z][a-z0-9+.-]*://", url):
+            raise ValueError("URLs separated by commas are expected, such as log://")
+    return urls
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    networks = _listed(text)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(f"{network!r} is no network, such as 10.1.0.0/16") from None
+    return networks
+
+
 def _one_of(*choices: str, fold: Callable[[str], str]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if fold(text) not in choices:
@@ -315,6 +340,10 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "PRODUCT_ID": _product_id,
     "PRODUCT_OWNER": _owner,
     "PRODUCT_CONTACT": _contact,
+    "EVENTS_URL": _publishers,
+    "EVENT_RETENTION_DAYS": _number(0, 36_500),
+    "WEBHOOK_SECRETS_FILE": str,
+    "WEBHOOK_ALLOWED_NETWORKS": _networks,
     "HOST": _host,
     "PORT": _port,
     "ALLOWED_HOSTS": _hosts,

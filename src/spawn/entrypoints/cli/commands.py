@@ -194,6 +194,7 @@ def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     from spawn.entrypoints.cli import serving
 
     if parsed.check_config:
+        asyncio.run(serving.check_publishers(settings))
         sys.stdout.write("The settings are sound.\n")
         return DONE
     serving.serve(settings)

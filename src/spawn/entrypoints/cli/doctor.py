@@ -14,9 +14,11 @@ import msgspec
 from spawn.adapters.options import StoreOptions
 from spawn.adapters.registry import open_registry, open_store
 from spawn.adapters.runtime import SystemClock
-from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy
+from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy, Unavailable
 from spawn.entrypoints.cli.serving import known_address, store_file
+from spawn.entrypoints.compose import open_publishers
 from spawn.entrypoints.settings import Settings
+from spawn.ports.events import EventPublisher
 
 TIMEOUT_S: Final = 5.0
 _MEBIBYTE: Final = 1024 * 1024
@@ -47,6 +49,7 @@ async def examine(settings: Settings) -> bool:
         await _store(settings),
         await _address(settings),
         await _ontology(settings),
+        *[await _publisher(publisher) for publisher in await open_publishers(settings)],
     ]
     for finding in findings:
         sys.stdout.write(f"{finding.verdict:<4}  {finding.what:<9} {finding.detail}\n")
@@ -126,6 +129,17 @@ def _who_answers(url: str, answer: httpx.Response) -> Finding:
     verdict = Verdict.OK if status == "ok" else Verdict.WARNING
     advice = "" if verdict is Verdict.OK else f"its checks say why: {url}"
     return Finding("address", verdict, f"Spawn runs at {url}: {status}", advice)
+
+
+async def _publisher(publisher: EventPublisher) -> Finding:
+    """Whether events reach their consumer; none is sent."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(publisher.close)
+        try:
+            return Finding("events", Verdict.OK, await publisher.probe())
+        except Unavailable as failure:
+            advice = f"events for {publisher.terms.name} wait until it can be reached"
+            return Finding("events", Verdict.WARNING, failure.detail, advice)
 
 
 async def _ontology(settings: Settings) -> Finding:

@@ -11,7 +11,7 @@ from spawn.application.portfolio import SOURCE, seed_id, seed_portfolio
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.domain.project import ExternalRef, reference_id
-from spawn.entrypoints.compose import Composition
+from spawn.entrypoints.compose import Composition, open_publishers
 from spawn.entrypoints.http import server
 from spawn.entrypoints.settings import Settings
 
@@ -70,6 +70,16 @@ def _reachable_url(settings: Settings) -> str:
     """Where a command on this machine reaches the service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+async def check_publishers(settings: Settings) -> None:
+    """Open the publishers of events and close them; nothing is connected.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
+    for publisher in await open_publishers(settings):
+        await publisher.close()
 
 
 def serve(settings: Settings) -> None:

@@ -1,0 +1,343 @@
+"""The webhook publisher: signed as the standard says, guarded, patient, and bounded."""
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from standardwebhooks import Webhook, WebhookVerificationError
+from tests.adapters.publishers.conftest import NEW_SECRET, OLD_SECRET
+from tests.adapters.publishers.receiver import Message, Receiver
+
+from spawn.adapters.options import PublisherOptions
+from spawn.adapters.registry import open_publisher
+from spawn.adapters.webhook.delivery import retry_after_s
+from spawn.adapters.webhook.guard import AddressGuard
+from spawn.adapters.webhook.signing import Signer, read_secrets
+from spawn.domain.cloud_event import Envelope
+from spawn.domain.errors import InvalidInput, Unavailable
+from spawn.ports.events import EventPublisher
+from spawn.testing.publishers import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.publishers import SOURCE, an_entry
+
+LOOPBACK = ("127.0.0.0/8",)
+
+
+@pytest.fixture
+def consumer(receiver: Receiver) -> Receiver:
+    return receiver
+
+
+@pytest.fixture
+def publisher_url(receiver: Receiver) -> str:
+    return receiver.url.replace("://", "://spawn:hunter2@") + "?key=hunter2"
+
+
+@pytest.fixture(name="publisher_options")
+def signing_options(secrets_file: Path) -> PublisherOptions:
+    return PublisherOptions(
+        envelope=Envelope(SOURCE, "project_schema"),
+        secrets_file=secrets_file,
+        allowed_networks=LOOPBACK,
+        timeout_s=2.0,
+    )
+
+
+def verified(message: Message, secret: str) -> Any:
+    """The body, if the independent library finds the signature sound."""
+    return Webhook(secret).verify(message.body, message.headers)
+
+
+def rewrite(secrets_file: Path, text: str, publisher: Any) -> None:
+    """Change the secrets, and let the second pass after which that is looked at."""
+    secrets_file.write_text(text)
+    publisher._signer._looked_at = 0
+
+
+class TestSignatures:
+    async def test_a_message_verifies_with_an_independent_library(
+        self, publisher: EventPublisher, receiver: Receiver
+    ) -> None:
+        await publisher.publish([an_entry(1)])
+        (message,) = receiver.taken
+        event = verified(message, OLD_SECRET)
+        assert event["id"] == "1.1"
+        assert message.headers["webhook-id"] == "evt_1_1"
+        with pytest.raises(WebhookVerificationError):
+            verified(message, NEW_SECRET)
+
+    async def test_both_live_secrets_sign_while_one_is_rotated(
+        self, publisher: EventPublisher, receiver: Receiver, secrets_file: Path
+    ) -> None:
+        steps = [(OLD_SECRET,), (OLD_SECRET, NEW_SECRET), (NEW_SECRET,)]
+        for number, secrets in enumerate(steps):
+            rewrite(secrets_file, "\n".join(secrets), publisher)
+            await publisher.publish([an_entry(number)])
+            for secret in secrets:
+                verified(receiver.taken[-1], secret)
+        with pytest.raises(WebhookVerificationError):
+            verified(receiver.taken[-1], OLD_SECRET)
+
+    async def test_a_secrets_file_that_breaks_stops_the_sending(
+        self, publisher: EventPublisher, receiver: Receiver, secrets_file: Path
+    ) -> None:
+        rewrite(secrets_file, "whsec_short\n", publisher)
+        with pytest.raises(Unavailable) as failure:
+            await publisher.publish([an_entry(1)])
+        assert "short" not in failure.value.detail
+        assert receiver.messages == []
+
+    def test_a_line_with_a_name_is_for_that_receiver_alone(self) -> None:
+        text = f"risk desk {OLD_SECRET}\n\n  # a remark\nbooks {NEW_SECRET}\n"
+        assert read_secrets(text, "risk desk") == (b"old" * 8,)
+        assert read_secrets(text, "books") == (b"new" * 8,)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "# whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk",
+            "b2xk" * 8,
+            "whsec_b2xk",
+            "whsec_" + "b2xk" * 30,
+            "whsec_" + "%" * 32,
+            "whsec_é",
+            f"other {OLD_SECRET}",
+            "\n".join([OLD_SECRET, NEW_SECRET, "whsec_" + "dGhp" * 8]),
+        ],
+    )
+    def test_secrets_that_cannot_be_used_are_refused(self, text: str) -> None:
+        with pytest.raises(InvalidInput) as failure:
+            read_secrets(text, "risk")
+        assert text.removeprefix("whsec_") not in failure.value.detail or not text
+
+    def test_an_absent_secrets_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput):
+            Signer(tmp_path / "none", "risk")
+
+
+class TestModes:
+    async def test_structured_mode_is_read_by_the_sdk(
+        self, publisher: EventPublisher, receiver: Receiver
+    ) -> None:
+        await publisher.publish([an_entry(7, version=2)])
+        message = receiver.taken[0]
+        event = from_http_event(HTTPMessage(message.headers, message.body))
+        self.check(event)
+
+    async def test_binary_mode_is_read_by_the_sdk(
+        self, publisher_options: PublisherOptions, receiver: Receiver
+    ) -> None:
+        url = f"{receiver.url}#mode=binary"
+        publisher = await open_publisher(url, options=publisher_options)
+        await publisher.publish([an_entry(7, version=2)])
+        await publisher.close()
+        message = receiver.taken[0]
+        assert message.headers["content-type"] == "application/json"
+        assert message.headers["ce-id"] == "1.7"
+        verified(message, OLD_SECRET)
+        event = from_http_event(HTTPMessage(message.headers, message.body))
+        self.check(event)
+
+    async def test_what_no_header_may_hold_is_encoded(
+        self, publisher_options: PublisherOptions, receiver: Receiver
+    ) -> None:
+        publisher = await open_publisher(f"{receiver.url}#mode=binary", options=publisher_options)
+        await publisher.publish([an_entry(1, 'erp:"1 é%', kind="external_ref")])
+        await publisher.close()
+        assert receiver.taken[0].headers["ce-subject"] == "external_refs/erp:%221%20%C3%A9%25"
+
+    def check(self, event: Any) -> None:
+        assert event.get_id() == "1.7"
+        assert event.get_source() == SOURCE
+        assert event.get_type() == "spawn.project.amended.v1"
+        assert event.get_subject() == "projects/p1"
+        assert event.get_time() == datetime(2026, 3, 1, 0, 0, 7, tzinfo=UTC)
+        assert event.get_dataschema() == (
+            f"{SOURCE}/v1/governance/schemas/project_schema/versions/3"
+        )
+        assert event.get_extension("sequence") == "0000000002"
+        assert event.get_extension("traceparent").startswith("00-4bf92f3577b34da6")
+        data = event.get_data()
+        assert data["before_version"] == 1
+        assert data["changed"] == ["project_name"]
+        assert data["after"]["project_name"] == "Île 風力 7"
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("status", "refused"), [(400, True), (413, True), (422, True), (404, False), (500, False)]
+    )
+    async def test_an_event_that_is_not_taken_holds_back_those_behind_it(
+        self, publisher: EventPublisher, receiver: Receiver, status: int, *, refused: bool
+    ) -> None:
+        receiver.answer = lambda _message: (status, {})
+        undelivered = await publisher.publish([an_entry(1), an_entry(2, version=2)])
+        assert [(u.entry.position, u.refused) for u in undelivered] == [
+            ("1.1", refused),
+            ("1.2", False),
+        ]
+        assert str(status) in undelivered[0].reason
+        assert len(receiver.messages) == 1
+
+    @pytest.mark.parametrize("status", [429, 502, 503, 504])
+    async def test_a_receiver_that_asks_for_patience_gets_it(
+        self, publisher: EventPublisher, receiver: Receiver, status: int
+    ) -> None:
+        receiver.answer = lambda _message: (status, {"retry-after": "7"})
+        with pytest.raises(Unavailable) as failure:
+            await publisher.publish([an_entry(1)])
+        assert failure.value.retry_after_s == 7
+
+    async def test_a_redirect_is_not_followed(
+        self, publisher: EventPublisher, receiver: Receiver
+    ) -> None:
+        receiver.answer = lambda _message: (307, {"location": "/elsewhere"})
+        (undelivered,) = await publisher.publish([an_entry(1)])
+        assert "redirects are not followed" in undelivered.reason
+        assert [message.path for message in receiver.messages] == ["/hooks"]
+
+    async def test_a_receiver_that_does_not_answer_is_given_up_in_time(
+        self, publisher_options: PublisherOptions, receiver: Receiver
+    ) -> None:
+        receiver.hold = asyncio.Event()
+        options = msgspec.structs.replace(publisher_options, timeout_s=0.2)
+        publisher = await open_publisher(receiver.url, options=options)
+        with pytest.raises(Unavailable, match=r"within 0\.2 s"):
+            await publisher.publish([an_entry(1)])
+        await publisher.close()
+        receiver.hold.set()
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            (None, 0),
+            ("12", 12),
+            (" 3 ", 3),
+            ("Sun, 01 Mar 2026 12:00:30 GMT", 30),
+            ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
+            ("Sunday, 01-Mar-26 12:00:10 GMT", 10),
+            ("Sun, 01 Mar 2026 12:00:05 -0000", 5),
+            ("soon", 0),
+            ("-1", 0),
+            ("", 0),
+        ],
+    )
+    def test_retry_after_is_seconds_or_a_date(self, value: str | None, seconds: float) -> None:
+        now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        assert retry_after_s(value, now) == seconds
+
+
+class TestGuard:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",  # noqa: S104 -- judged, not bound
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "2002:a9fe:a9fe::",
+        ],
+    )
+    def test_addresses_inside_are_refused_whatever_they_are_wrapped_in(self, address: str) -> None:
+        assert not AddressGuard(()).permits(ip_address(address))
+
+    @pytest.mark.parametrize("address", ["93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8"])
+    def test_public_addresses_are_let_pass(self, address: str) -> None:
+        assert AddressGuard(()).permits(ip_address(address))
+
+    def test_a_network_can_be_allowed_by_name(self) -> None:
+        guard = AddressGuard(("10.1.0.0/16", "fd00::/8"))
+        assert guard.permits(ip_address("10.1.255.1"))
+        assert guard.permits(ip_address("::ffff:10.1.0.1"))
+        assert guard.permits(ip_address("fd00::1"))
+        assert not guard.permits(ip_address("10.2.0.1"))
+        with pytest.raises(InvalidInput):
+            AddressGuard(("10.1.0.1/16",))
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::1]"])
+    async def test_nothing_is_sent_to_a_receiver_inside(
+        self, host: str, secrets_file: Path, receiver: Receiver
+    ) -> None:
+        options = PublisherOptions(envelope=Envelope(SOURCE, "s"), secrets_file=secrets_file)
+        url = f"http://{host}:{receiver.port}/hooks"
+        publisher = await open_publisher(url, options=options)
+        with pytest.raises(Unavailable):
+            await publisher.publish([an_entry(1)])
+        with pytest.raises(Unavailable):
+            await publisher.probe()
+        await publisher.close()
+        assert receiver.messages == []
+
+    async def test_the_address_that_was_judged_is_the_one_that_is_reached(
+        self,
+        publisher_options: PublisherOptions,
+        receiver: Receiver,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A name that is rebound after it was judged leads nowhere new."""
+        asked: list[str] = []
+
+        async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        url = f"http://hooks.example:{receiver.port}/hooks"
+        publisher = await open_publisher(url, options=publisher_options)
+        assert await publisher.publish([an_entry(1)]) == ()
+        await publisher.close()
+        names = [name for name in asked if name == "hooks.example"]
+        assert names == ["hooks.example"]
+        assert receiver.taken[0].headers["host"] == f"hooks.example:{receiver.port}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "https:///path",
+        "http://h/#mode=loud",
+        "http://h/#colour=red",
+        "http://h/#name=a&name=b",
+        "http://h/#start=tomorrow",
+        "http://h/#nonsense",
+        f"http://h/#name={'x' * 201}",
+        "gopher://h/",
+        "log://somewhere",
+        "plain",
+    ],
+)
+async def test_a_url_that_names_no_publisher_is_refused(
+    url: str, publisher_options: PublisherOptions
+) -> None:
+    with pytest.raises(InvalidInput):
+        await open_publisher(url, options=publisher_options)
+
+
+async def test_a_webhook_without_secrets_is_refused() -> None:
+    options = PublisherOptions(envelope=Envelope(SOURCE, "s"))
+    with pytest.raises(InvalidInput, match="SPAWN_WEBHOOK_SECRETS_FILE"):
+        await open_publisher("https://hooks.example/", options=options)
