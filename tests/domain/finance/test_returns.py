@@ -135,6 +135,16 @@ def test_xirr_does_not_depend_on_unit_date_or_order(
     assert moved.rates == pytest.approx(plain.rates, rel=1e-6, abs=1e-6)
 
 
+@given(st.lists(amounts, min_size=1, max_size=30), st.integers(-40, 40), st.integers(0, 20))
+@settings(max_examples=50)
+def test_irr_is_the_same_in_another_unit_and_from_another_start(
+    flows: list[float], doublings: int, wait: int
+) -> None:
+    """A power of two leaves every digit where it was, so that the outcome is equal to the bit."""
+    scaled = [0.0] * wait + [math.ldexp(amount, doublings) for amount in flows]
+    assert irr(scaled) == irr(flows)
+
+
 def exact_npv(rate: Decimal, rows: list[tuple[int, float]]) -> Decimal:
     """The present value in 60-digit arithmetic."""
     first = min(days for days, _ in rows)

@@ -126,7 +126,8 @@ def irr(cash_flows: Sequence[float], periods_per_year: int = 1) -> RateOutcome:
     _check_amounts(check, cash_flows)
     check.number("/periods_per_year", periods_per_year, 1, _MAX_PERIODS_PER_YEAR)
     check.done()
-    times = [float(t) for t, amount in enumerate(cash_flows) if amount]
+    first = next((t for t, amount in enumerate(cash_flows) if amount), 0)
+    times = [float(t - first) for t, amount in enumerate(cash_flows) if amount]
     amounts = [amount for amount in cash_flows if amount]
     conventions = {
         "formula": "sum c_t (1+i)^-t = 0, t = 0..n",
@@ -240,11 +241,11 @@ def _netted(days: list[int], amounts: Sequence[float]) -> tuple[list[int], list[
 
 
 def _from_first(days: list[int], amounts: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Years from the first day and the amounts, zeros left out: they say nothing about a rate."""
-    first = days[0]
+    """Years from the first flow and the amounts, zeros left out: they say nothing about a rate."""
     if not all(amounts):
         days = [day for day, amount in zip(days, amounts, strict=True) if amount]
         amounts = [amount for amount in amounts if amount]
+    first = days[0] if days else 0
     return [(day - first) / _YEAR_DAYS for day in days], list(amounts)
 
 
