@@ -102,6 +102,7 @@ class Deal:
                 dsra_target=tuple(row.dsra_balance for row in rows),
                 dsra_open=self.sizing.initial_dsra,
                 lockup_below=LOCKUP,
+                lockup_release_at_or_above=RELEASE,
             )
         )
         ratios = exact_series(row.dscr for row in self.waterfall.rows)

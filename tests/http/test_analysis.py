@@ -102,6 +102,12 @@ def test_explain_gives_formula_and_inputs_that_make_the_figure(desk: httpx.Clien
     assert debt["value"] == found["debt"] == pytest.approx(value, rel=1e-12)
     assert "DSCR" in debt["formula"]
     assert "explain" not in post(desk, "debt-sizing", SIZING).json()
+    by_query = desk.post("/v1/analysis/debt-sizing?explain=true", json=SIZING)
+    assert by_query.json() == found
+    maybe = desk.post("/v1/analysis/debt-sizing?explain=maybe", json=SIZING)
+    assert maybe.json()["errors"][0]["pointer"] == "/explain"
+    other = desk.post("/v1/analysis/debt-sizing?verbose=true", json=SIZING)
+    assert other.json()["errors"][0]["code"] == "unknown_parameter"
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

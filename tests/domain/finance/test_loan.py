@@ -92,6 +92,12 @@ def test_an_annuity_over_uneven_periods_is_still_level() -> None:
     assert payments[-1] == pytest.approx((schedule.level_payment or 0.0) + 200_000.0)
 
 
+def test_the_level_of_a_single_payment_leaves_the_balloon_out() -> None:
+    schedule = loan_schedule(terms(accruals=(0.5,), balloon=400_000.0))
+    assert schedule.rows[0].payment == pytest.approx(1_030_000.0)
+    assert schedule.level_payment == pytest.approx(630_000.0)
+
+
 def test_sculpted_payments_follow_the_cash() -> None:
     cash = (3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0, 3.0)
     schedule = loan_schedule(terms(profile="sculpted", cfads=cash))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.coverage import CoverageCase, coverage
+from spawn.domain.finance.coverage import CoverageCase, coverage, dscr
 from spawn.domain.finance.sizing import Sizing, size_debt
 from spawn.domain.finance.sizing_case import SizingCase, Uses
 
@@ -167,6 +167,22 @@ def test_the_reserve_holds_the_months_ahead_and_is_released_at_the_end() -> None
     assert len(sizing.dsra_balance) == 31
 
 
+def test_the_reserve_covers_no_balloon_and_earns_by_the_length_of_the_period() -> None:
+    halves = case(
+        accruals=(0.5,) * 18,
+        months_per_period=6,
+        balloon=30.0,
+        uses=msgspec.structs.replace(USES, dsra_months=12.0),
+        reserve_interest_rate=0.04,
+    )
+    sizing = size_debt(halves)
+    service = [row.debt_service for row in sizing.rows]
+    assert sizing.dsra_balance[16] == pytest.approx(service[16] + service[17], rel=1e-12)
+    assert sizing.dsra_balance[17] == pytest.approx(service[17], rel=1e-12)
+    received = CASE.cfads[17] - service[17] - 30.0 + sizing.dsra_balance[17] * (1.0 + 0.04 * 0.5)
+    assert sizing.equity_cash_flow[18] == pytest.approx(received, rel=1e-12)
+
+
 def test_equity_receives_exactly_what_the_project_and_the_reserve_leave() -> None:
     sizing = size_debt(case(uses=USES, reserve_interest_rate=0.02, max_gearing=0.45))
     earned = sum(0.02 * held for held in sizing.dsra_balance[:18])
@@ -269,6 +285,10 @@ def test_cover_ratios_of_a_given_schedule() -> None:
     assert found.plcr[1] == pytest.approx((66 / 1.1 + 20 / 1.21) / 50)
     assert found.wal_years == pytest.approx(1.5)
     assert found.gearing == 0.625
+
+
+def test_debt_service_that_is_nothing_but_rounding_is_not_tested() -> None:
+    assert dscr([5.0, 5.0], [1e-5, 2e-3], 1e9) == (None, 2500.0)
 
 
 def test_a_period_without_debt_service_is_not_tested() -> None:

@@ -116,6 +116,24 @@ def test_cash_trapped_in_lock_up_is_paid_out_once_the_ratio_is_cured() -> None:
     assert result.rows[2].distribution == 72.0
 
 
+def test_a_lock_up_holds_until_the_release_level_is_reached() -> None:
+    cfads = (117.0, 114.0, 117.0, 120.0, 117.0)
+    asked = WaterfallCase(
+        cfads=cfads,
+        senior_interest=(40.0,) * 5,
+        senior_principal=(60.0,) * 5,
+        lockup_below=1.15,
+        lockup_release_at_or_above=1.20,
+    )
+    rows = run_waterfall(asked).rows
+    assert [row.locked_up for row in rows] == [False, True, True, False, False]
+    assert [row.distribution for row in rows] == [17.0, 0.0, 0.0, 51.0, 17.0]
+    plain = run_waterfall(msgspec.structs.replace(asked, lockup_release_at_or_above=None)).rows
+    assert [row.locked_up for row in plain] == [False, True, False, False, False]
+    low = msgspec.structs.replace(asked, lockup_release_at_or_above=1.1)
+    assert refused(lambda: run_waterfall(low)) == {"/lockup_release_at_or_above": "out_of_order"}
+
+
 def test_without_senior_debt_service_a_lock_up_neither_begins_nor_ends() -> None:
     free = case(
         cfads=(110.0, 50.0, 150.0, 5.0),

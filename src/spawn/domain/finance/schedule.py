@@ -16,7 +16,7 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.bounds import MAX_PERIODS, Checker
-from spawn.domain.finance.daycount import add_months, is_month_end
+from spawn.domain.finance.daycount import add_months
 
 _DAY: Final = timedelta(days=1)
 _WEEKDAYS: Final = 7
@@ -244,8 +244,6 @@ def _roller(terms: ScheduleTerms, anchor: date) -> Callable[[int], date]:
 
 def _closes_month(day: date, calendar: BusinessCalendar) -> bool:
     """Whether no business day follows `day` in its month."""
-    if is_month_end(day):
-        return True
     later = day + _DAY
     while later.month == day.month:
         if calendar.is_business_day(later):

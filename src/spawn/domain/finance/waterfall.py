@@ -2,9 +2,10 @@
 
 Order: senior interest and principal; DSRA draw on a shortfall; DSRA top-up, or release above its
 target; mezzanine cash interest, its shortfall capitalised (PIK); a sweep of a share of what is
-left while the senior DSCR is below its level; then a distribution, unless the DSCR is below the
-lock-up level or a senior amount is unpaid, in which case the cash is trapped until both are cured.
-Without senior debt service the DSCR is not tested: a lock-up neither begins nor ends.
+left while the senior DSCR is below its level; then a distribution, unless it is locked up or a
+senior amount is unpaid, in which case the cash is trapped until both are cured. A DSCR below the
+lock-up level locks distributions up until it reaches the release level. Without senior debt service
+the DSCR is not tested: a lock-up neither begins nor ends.
 """
 
 import msgspec
@@ -28,7 +29,8 @@ class WaterfallCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `dsra_target` is the reserve required after each payment. `mezz_rate` is per period. A level
     of 0 switches its test off. `carry_arrears` makes an unpaid senior amount due again in the
     next period, before anything junior; without it each period stands alone. `senior_open`, when
-    given, is the senior balance, which a sweep cannot exceed.
+    given, is the senior balance, which a sweep cannot exceed. `lockup_release_at_or_above` is by
+    default the lock-up level itself.
     """
 
     cfads: tuple[float, ...]
@@ -41,6 +43,7 @@ class WaterfallCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sweep_share: float = 0.0
     sweep_if_dscr_below: float = 0.0
     lockup_below: float = 0.0
+    lockup_release_at_or_above: float | None = None
     trapped_open: float = 0.0
     carry_arrears: bool = True
     senior_open: float | None = None
@@ -153,6 +156,10 @@ def _check(case: WaterfallCase) -> int:
     check.number("/sweep_share", case.sweep_share, 0.0, 1.0)
     check.number("/sweep_if_dscr_below", case.sweep_if_dscr_below, 0.0, MAX_RATIO)
     check.number("/lockup_below", case.lockup_below, 0.0, MAX_RATIO)
+    release = case.lockup_release_at_or_above
+    if release is not None and not case.lockup_below <= release <= MAX_RATIO:
+        detail = "must be finite and not below the lock-up level"
+        check.refuse("/lockup_release_at_or_above", "out_of_order", detail)
     if case.senior_open is not None:
         check.amount("/senior_open", case.senior_open, low=0.0)
     check.done()
@@ -184,7 +191,7 @@ def _pay(
     sweep = _sweep(case, accounts, dscr, cash, case.senior_principal[t])
     cash -= sweep
     if dscr is not None:
-        accounts.locked = dscr < case.lockup_below
+        accounts.locked = dscr < _lockup_level(case, accounts)
     locked = accounts.locked or unpaid > 0.0
     distribution = 0.0 if locked else cash + accounts.trapped
     accounts.trapped = accounts.trapped + cash if locked else 0.0
@@ -212,6 +219,12 @@ def _pay(
         distribution=distribution,
         trapped_close=accounts.trapped,
     )
+
+
+def _lockup_level(case: WaterfallCase, accounts: _Accounts) -> float:
+    """The DSCR that distributions need: once they are locked up, that of the release."""
+    release = case.lockup_release_at_or_above
+    return release if accounts.locked and release is not None else case.lockup_below
 
 
 def _sweep(

@@ -28,6 +28,13 @@ PROBLEMS: Final = (
     "overloaded",
     "deadline_exceeded",
 )
+EXPLAIN: Final[dict[str, Any]] = {
+    "name": "explain",
+    "in": "query",
+    "required": False,
+    "description": "As `explain` in the body: formula and inputs of each headline figure.",
+    "schema": {"type": "string", "enum": ["true", "false"]},
+}
 TABLES: Final[dict[str, dict[str, Any]]] = {
     CSV: {"type": "string", "description": "The rows of the schedule, one a line."},
     ARROW: {
@@ -141,6 +148,7 @@ def _operation(name: str) -> Operation:
             "conventions used and warnings. Amounts and rates are float64, rates are fractions; "
             "`explain` adds to each headline figure its formula and inputs."
         ),
+        parameters=(EXPLAIN,),
         body=Body(schema=request_schema(calculator.case), example=EXAMPLES[name]),
         answers={
             200: Success(

@@ -1,12 +1,13 @@
 """Routes of the calculators. `app.state.workbench` holds the threads they work on."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from litestar import post
 
 from spawn.application.analysis import Deadline, Workbench, calculate
 from spawn.application.calculators import CALCULATORS
+from spawn.domain.errors import InvalidInput
 from spawn.entrypoints.http.analysis import operations
 from spawn.entrypoints.http.analysis.answers import (
     JSON,
@@ -31,15 +32,37 @@ _QUICK_COMMAS: Final = 160
 _QUICK_BYTES: Final = 6144
 
 
-def answer(name: str, media_type: str, body: bytes, deadline: Deadline) -> Reply:
+class Order(msgspec.Struct, frozen=True):
+    """What a request to a calculator says beside its body."""
+
+    name: str
+    media_type: str
+    explain: bool
+
+
+def answer(order: Order, body: bytes, deadline: Deadline) -> Reply:
     """Read, calculate, encode: all that a request costs beside its transport."""
-    asked = read_request(name, body)
+    asked = read_request(order.name, body)
+    explain = order.explain or asked.explain
     found = calculate(
-        name, asked.cases, explain=asked.explain, pointers=asked.pointers, deadline=deadline
+        order.name, asked.cases, explain=explain, pointers=asked.pointers, deadline=deadline
     )
-    if media_type == JSON:
+    if order.media_type == JSON:
         return Reply(200, as_json(asked.names, found, single=asked.single))
-    return table_reply(media_type, Table.of(CALCULATORS[name].row, asked.names, found))
+    row = CALCULATORS[order.name].row
+    return table_reply(order.media_type, Table.of(row, asked.names, found))
+
+
+def explains(request: StrictRequest) -> bool:
+    """Whether the query asks for explanations, which the body may do too.
+
+    Raises:
+        InvalidInput: an unknown parameter, or neither true nor false.
+    """
+    text = request.query("explain").get("explain", "false")
+    if text not in {"true", "false"}:
+        raise InvalidInput.at("/explain", "wrong_type", "explain is true or false.")
+    return text == "true"
 
 
 def is_quick(name: str, body: bytes) -> bool:
@@ -57,18 +80,14 @@ def _route(name: str) -> Any:
     """The route of one calculator."""
 
     async def handler(request: StrictRequest) -> Reply:
-        request.query()
-        media_type = chosen_media_type(request)
+        order = Order(name, chosen_media_type(request), explains(request))
         bench: Workbench = request.app.state.workbench
         async with bench.admitted(large=is_large(request)):
             body = await request.bytes_of(limit=MAX_BODY_BYTES)
             with request.surface.span(f"calculate {name}"):
                 if is_quick(name, body):
-                    return answer(name, media_type, body, Deadline())
-                work: Callable[[Deadline], Reply] = lambda deadline: answer(  # noqa: E731 - typed
-                    name, media_type, body, deadline
-                )
-                return await bench.run(work)
+                    return answer(order, body, Deadline())
+                return await bench.run(lambda deadline: answer(order, body, deadline))
 
     handler.__name__ = name.replace("-", "_")
     handler.__doc__ = f"Calculate {name}."
