@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,8 @@ from spawn.domain.errors import NotFound, StorageFull
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _PARTIAL = ".part"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+_WORDS = struct.Struct("<256Q")
+_STEP = (1 << 40) - 1
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,6 +45,7 @@ class Uuid7Ids:
         self._lock = threading.Lock()
         self._millisecond = 0
         self._counter = 0
+        self._steps = _random_steps()
 
     def new(self) -> str:
         """A new id in canonical lower-case form."""
@@ -51,7 +55,7 @@ class Uuid7Ids:
                 self._millisecond = now
                 self._counter = secrets.randbits(73)
             else:
-                self._counter += 1 + secrets.randbits(40)
+                self._counter += 1 + next(self._steps)
                 if self._counter >= self._TOP:
                     self._millisecond += 1
                     self._counter = secrets.randbits(73)
@@ -59,6 +63,13 @@ class Uuid7Ids:
         high, low = counter >> 62, counter & ((1 << 62) - 1)
         text = f"{millisecond << 16 | 0x7000 | high:016x}{1 << 63 | low:016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _random_steps() -> Iterator[int]:
+    """Numbers of 40 random bits without end; the system is asked for many at a time."""
+    while True:
+        for word in _WORDS.unpack(secrets.token_bytes(_WORDS.size)):
+            yield word & _STEP
 
 
 class DirectorySpool:

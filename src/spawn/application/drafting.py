@@ -184,7 +184,7 @@ class DraftingProcess:
     def __init__(self, reader: RowReader, shape: Shape) -> None:
         self._here = DraftingHere(reader, shape)
         self._schema = reader.conformance.schema
-        self._bare = shape.file_format is FileFormat.CSV
+        self._csv = shape.file_format is FileFormat.CSV
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [sys.executable, "-m", "spawn.application.drafting"],
             stdin=subprocess.PIPE,
@@ -202,11 +202,11 @@ class DraftingProcess:
         if self._process is None:
             return
         # What is not needed over there stays here.
-        sent = [Record(0, 0, b"", r.cells, r.fault) for r in records] if self._bare else records
+        sent = [r.fault or (r.cells if self._csv else r.raw) for r in records]
         sink = cast("BinaryIO", self._process.stdin)
         try:
             sink.write(self._start)
-            pickle.dump((list(sent), list(ids)), sink, pickle.HIGHEST_PROTOCOL)
+            pickle.dump((sent, list(ids)), sink, pickle.HIGHEST_PROTOCOL)
             sink.flush()
         except OSError:
             self.close()
@@ -267,6 +267,13 @@ def _outcomes(packed: list[_Packed]) -> list[Outcome]:
     ]
 
 
+def _received(sent: bytes | Sequence[str] | Reason) -> Record:
+    """A record as it is needed here: its bytes, its cells, or why there are none."""
+    if isinstance(sent, Reason):
+        return Record(0, 0, b"", (), sent)
+    return Record(0, 0, sent) if isinstance(sent, bytes) else Record(0, 0, b"", sent)
+
+
 def work(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer questions until there are no more: what the process does."""
     start = pickle.load(source)  # noqa: S301 - the parent's
@@ -274,10 +281,10 @@ def work(source: BinaryIO, sink: BinaryIO) -> None:
     here = DraftingHere(RowReader(compile_schema(schema), shape.mapping, on), shape)
     while True:
         try:
-            records, ids = pickle.load(source)  # noqa: S301 - as above
+            sent, ids = pickle.load(source)  # noqa: S301 - as above
         except EOFError:
             return
-        pickle.dump(here.packed(records, ids), sink, pickle.HIGHEST_PROTOCOL)
+        pickle.dump(here.packed(list(map(_received, sent)), ids), sink, pickle.HIGHEST_PROTOCOL)
         sink.flush()
 
 

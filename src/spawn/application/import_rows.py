@@ -29,7 +29,7 @@ from spawn.domain.rows import RowReader
 from spawn.domain.schema.conformance import Attributes
 from spawn.ports.runtime import Ids
 
-CHUNK_ROWS = 1_000
+CHUNK_ROWS = 2_000
 CHUNK_BYTES = 1024 * 1024
 """A chunk ends at whichever comes first: it is one change, and one document of notes."""
 

@@ -1,6 +1,6 @@
 """Bounded memory shared by the writer and the event loop."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -97,11 +97,13 @@ class Heads(Recent[Place]):
         """Whether a key that is not in memory cannot be on disk either."""
         return self._certain and key > self._floors.get(key.partition(":")[0], "")
 
-    def pass_over(self, keys: Iterable[str]) -> None:
+    def pass_over(self, keys: Collection[str]) -> None:
         """These exist from now on and are not kept, lest many drive out what is used."""
+        kinds = {key[: key.index(":")] for key in keys}
         with self._lock:
-            for key in keys:
-                self._raise(key.partition(":")[0], key)
+            for kind in kinds:
+                prefix = f"{kind}:"
+                self._raise(kind, max(key for key in keys if key.startswith(prefix)))
 
     def clear(self) -> None:
         """Forget everything, certainty too."""

@@ -34,21 +34,23 @@ class Prepared:
 
     def __init__(self, change: Change, documents_: list[bytes]) -> None:
         events = journal.events_by_key(change)
-        pairs = zip(change.writes, documents_, strict=True)
-        # What is projected at once comes first, so that what waits stands behind it: at a start,
-        # everything behind the newest projected position is taken as waiting.
-        ordered = sorted(pairs, key=lambda pair: type(pair[0].state) is not Encoded)
-        self.encoded = sum(type(write.state) is Encoded for write in change.writes)
-        self.change = change
-        self.rows = [
+        rows = [
             PreparedRow(
-                key_of(write.kind, write.id),
+                f"{write.kind}:{write.id}",  # `key_of`, which a row of thousands need not call
                 write,
                 document.decode(),
                 events.get((write.kind, write.id)),
             )
-            for write, document in ordered
+            for write, document in zip(change.writes, documents_, strict=True)
         ]
+        encoded = [row for row in rows if type(row.write.state) is Encoded]
+        if encoded:
+            # What is projected at once comes first, so that what waits stands behind it: at a
+            # start, everything behind the newest projected position is taken as waiting.
+            rows = [*encoded, *(row for row in rows if type(row.write.state) is not Encoded)]
+        self.change = change
+        self.encoded = len(encoded)
+        self.rows = rows
         self.keys = {row.key for row in self.rows}
         self.written = self.keys
         if change.receipt is not None:

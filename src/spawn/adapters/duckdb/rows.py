@@ -4,6 +4,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -98,6 +99,9 @@ def instant(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
+_same_instant = lru_cache(maxsize=8)(instant)
+"""`instant`, for rows that follow one another: those of one change have one recorded time."""
+
 SELECT_ENTRY = ", ".join(
     {"recorded_at": "epoch_us(recorded_at)"}.get(name, name) for name in Entry.__struct_fields__
 )
@@ -123,7 +127,7 @@ def entry_of(row: JournalRow, epoch: int) -> Entry:
         version=row.version,
         type=row.type,
         actor=row.actor,
-        recorded_at=instant(row.recorded_at),
+        recorded_at=_same_instant(row.recorded_at),
         schema_version=row.schema_version,
         changed=tuple(row.changed),
         document=(row.document or "").encode(),

@@ -40,7 +40,7 @@ def settle(
         if encoded:
             # Readers find these in the state tables at once.
             newest = item.rows[encoded - 1].position
-            memory.heads.pass_over(row.key for row in item.prepared.rows[:encoded])
+            memory.heads.pass_over([row.key for row in item.prepared.rows[:encoded]])
             memory.pages.clear(newest)
         settle_how = _settle_bulk if item.prepared.is_bulk() else _settle_few
         newest = settle_how(memory, projection, pending) or newest

@@ -28,7 +28,7 @@ from spawn.adapters.duckdb.writer import Writer
 from spawn.adapters.options import StoreOptions
 from spawn.adapters.schemas import SchemaBook, understood
 from spawn.domain import documents
-from spawn.domain.change import Answer, Change, Committed, Entry, FeedPage, Head, Stored
+from spawn.domain.change import Answer, Change, Committed, Encoded, Entry, FeedPage, Head, Stored
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
 from spawn.domain.quality import Measure, Measured
 from spawn.domain.query import Operator, Page, Query
@@ -119,7 +119,13 @@ class DuckDbStore:
     def _prepare(self, change: Change) -> Prepared:
         schema = self._book.written_under(change.schema_version)
         change = journal.spelled_out(change, schema, projectable)
-        return Prepared(change, [documents.encode(w.kind, w.state, schema) for w in change.writes])
+        encoded = [
+            w.state.document
+            if isinstance(w.state, Encoded)
+            else documents.encode(w.kind, w.state, schema)
+            for w in change.writes
+        ]
+        return Prepared(change, encoded)
 
     async def receipt(self, scope: str, key: str, fingerprint: str) -> Answer | None:
         """The recorded answer; see `CommandStore.receipt`."""
