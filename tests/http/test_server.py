@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import tenacity
 from tests.http.conftest import WIND, free_port
+from tests.product.ontology import answer, ontology
 
 from spawn.entrypoints.telemetry import HIDDEN, redacted
 
@@ -138,23 +140,22 @@ class Collector(HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
 
 
-def test_spans_reach_a_collector_nested_and_with_the_callers_trace() -> None:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    sink = Collector()
+    thread = threading.Thread(target=sink.serve_forever, daemon=True)
+    thread.start()
+    yield sink
+    sink.shutdown()
+    sink.server_close()
+    thread.join()
+
+
+def spans_of(collector: Collector, trace: str) -> dict[str, Any]:
+    """The spans of one trace by name."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    collector = Collector()
-    threading.Thread(target=collector.serve_forever, daemon=True).start()
-    service = Process(SPAWN_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}")
-    service.wait()
-    trace = "4bf92f3577b34da6a3ce929d0e0e4738"
-    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    made = httpx.post(f"{service.url}/v1/ops/projects", json=WIND, headers=headers)
-    assert made.status_code == 201
-    code, _, _ = service.end()
-    assert code == 0
-    collector.shutdown()
-    collector.server_close()
-    spans = {
+    return {
         span.name: span
         for body in list(collector.received.queue)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans
@@ -162,12 +163,42 @@ def test_spans_reach_a_collector_nested_and_with_the_callers_trace() -> None:
         for span in scope.spans
         if span.trace_id.hex() == trace
     }
+
+
+def test_spans_lead_from_the_caller_to_storage_and_ontology(
+    collector: Collector, tmp_path: Path
+) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    create, refresh = f"{1:032x}", f"{2:032x}"
+    parents = {
+        trace: {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"} for trace in (create, refresh)
+    }
+    with ontology(lambda handler: answer(handler, 503, b"{}")) as url:
+        service = Process(
+            SPAWN_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
+            SPAWN_STORAGE_URL=f"duckdb:///{tmp_path}/spawn.duckdb",
+            SPAWN_ONTOLOGY_URL=url,
+            SPAWN_ONTOLOGY_TIMEOUT_S="1",
+        )
+        service.wait()
+        made = httpx.post(f"{service.url}/v1/ops/projects", json=WIND, headers=parents[create])
+        assert made.status_code == 201
+        where = f"{service.url}/v1/governance/schemas/project_schema/refresh"
+        assert httpx.post(where, headers=parents[refresh]).status_code == 502
+        code, _, _ = service.end()
+    assert code == 0
+    spans = spans_of(collector, create)
     request, use_case = spans["POST /v1/ops/projects"], spans["create_project"]
     assert request.parent_span_id.hex() == "00f067aa0ba902b7"
     assert use_case.parent_span_id == request.span_id
+    assert spans["storage.commit"].parent_span_id == use_case.span_id
     attributes = {a.key: a.value for a in request.attributes}
     assert attributes["http.route"].string_value == "/v1/ops/projects"
     assert attributes["http.response.status_code"].int_value == 201
+    spans = spans_of(collector, refresh)
+    asked, answered = spans["registry.get"], spans["refresh_schema"]
+    assert asked.parent_span_id == answered.span_id
+    assert asked.status.code == answered.status.code == 2  # an error, and said so on the way out
 
 
 @pytest.mark.parametrize(
