@@ -63,7 +63,9 @@ def _look_at_column(
     broken: list[Value | None] = []
     projects, detail = 0, ""
     while rows := cursor.fetchmany(_FETCHED):
-        for value, count in rows:
+        for found, count in rows:
+            # The engine keeps instants in UTC and gives them without saying so.
+            value = found.replace(tzinfo=UTC) if isinstance(found, datetime) else found
             offence = _offence(proof, value)
             if offence:
                 projects, detail = projects + count, detail or offence
@@ -76,8 +78,6 @@ def _offence(proof: Proof, value: Any) -> str:
     """What is wrong with a value under a proof, or an empty text."""
     if value is None:
         return "" if proof.nulls else "has no value"
-    if isinstance(value, datetime):
-        value = value.replace(tzinfo=UTC)
     try:
         check_value(proof.column, cast(value, proof.column.type), "")
     except InvalidInput as refusal:
