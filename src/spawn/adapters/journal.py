@@ -11,6 +11,7 @@ from spawn.domain import documents
 from spawn.domain.change import Change, Encoded, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events import DomainEvent
+from spawn.domain.lineage import EVENT_TYPES
 from spawn.domain.schema.value import Schema
 
 RECEIPT_LIFE = timedelta(hours=24)
@@ -104,9 +105,12 @@ class _About(Protocol):
 def entry_shown(
     entry: _About, types: frozenset[str] | None, subject: tuple[str, str] | None
 ) -> bool:
-    """Whether the feed shows the entry: it carries an event, of these types, of this subject."""
+    """Whether the feed shows the entry: it carries an event, of these types, of this subject.
+
+    Events of lineage are shown only to who names them.
+    """
     return (
         bool(entry.type)
-        and (types is None or entry.type in types)
+        and (entry.type not in EVENT_TYPES if types is None else entry.type in types)
         and (subject is None or subject == (entry.kind, entry.id))
     )

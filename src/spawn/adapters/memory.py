@@ -439,6 +439,7 @@ class MemoryStore:
             queue_limit=0,
             lag_rows=0,
             lag_s=0.0,
+            exclusive=True,
         )
 
     async def probe(self) -> float:

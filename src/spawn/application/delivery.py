@@ -80,10 +80,14 @@ class _Lane:
 
 
 class Pages:
-    """Reads pages of the feed, the last one once for all who stand at the same position."""
+    """Reads pages of the feed, the last one once for all who stand at the same position.
 
-    def __init__(self, reads: ReadStore) -> None:
+    `types` are the events wanted; None: all that the feed shows without being asked for types.
+    """
+
+    def __init__(self, reads: ReadStore, types: frozenset[str] | None = None) -> None:
         self.reads = reads
+        self._types = types
         self._lock = asyncio.Lock()
         self._after = ""
         self._page: FeedPage | None = None
@@ -94,7 +98,9 @@ class Pages:
             # A page that led nowhere is not kept: there may be more behind it by now.
             known = self._page if self._after == position else None
             if known is None or known.next == position:
-                known = await self.reads.feed(after=position or None, limit=PAGE_ENTRIES)
+                known = await self.reads.feed(
+                    after=position or None, limit=PAGE_ENTRIES, types=self._types
+                )
                 self._after, self._page = position, known
             return known
 

@@ -25,6 +25,7 @@ from spawn.application.import_rows import (
 from spawn.application.imports import KIND, QUARANTINE_KIND, pinned_mapping, quarantined
 from spawn.application.jobs import KIND as JOB_KIND
 from spawn.application.jobs import SERVICE
+from spawn.application.lineage import job_ended
 from spawn.application.services import Services
 from spawn.domain import job as jobs
 from spawn.domain.change import Change, Stored, Write
@@ -178,7 +179,9 @@ class _Run:
 
     async def _attempt(self, prepared: Prepared | None, job: Stored[Job]) -> None:
         if prepared is None:
-            await self._commit(job, jobs.succeed(job.state, self._order.state.size_bytes), ())
+            after = jobs.succeed(job.state, self._order.state.size_bytes)
+            ending = await job_ended(self._services, after, self._order.state, self._mapping)
+            await self._commit(job, after, *ending)
             return
         decided = prepared.decided
         if decided is None or self._look_up:
@@ -232,7 +235,7 @@ class _Run:
             accepted=decided.accepted,
             unchanged=decided.unchanged,
             quarantined=decided.quarantined,
-            warnings=len(decided.warnings),
+            warnings=decided.warnings,
         )
         noted = bool(decided.quarantined or decided.warnings)
         return msgspec.structs.replace(

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from spawn.application.lineage import import_begun
 from spawn.application.services import Services, require
 from spawn.domain.change import Answer, Change, Committed, Receipt, Stored, Write
 from spawn.domain.errors import Duplicate, InvalidInput, NotFound, SpawnError, Stale
+from spawn.domain.events import DomainEvent
 from spawn.domain.imports import FileFormat, Import, Note, Quarantine, chunk_id
 from spawn.domain.job import Job, Progress
 from spawn.domain.mapping import ImportMapping, is_mapping_name
@@ -120,7 +122,7 @@ async def start_import(
         StorageFull, Overloaded, Unavailable: nothing was kept.
     """
     require(principal, "write")
-    version = await _pin(services, mapping_name, file_format)
+    mapping = await _pin(services, mapping_name, file_format)
     import_id = services.ids.new()
     digest = hashlib.sha256()
     size = await services.spool.receive(import_id, _hashed(chunks, digest))
@@ -131,10 +133,11 @@ async def start_import(
         sha256=digest.hexdigest(),
         requested_by=principal.id,
         mapping=mapping_name,
-        mapping_version=version,
+        mapping_version=None if mapping is None else mapping.version,
     )
     try:
-        ordered = await _order(services, principal, order, key)
+        pinned = None if mapping is None else mapping.state
+        ordered = await _order(services, principal, order, pinned, key)
     except SpawnError:
         await services.spool.discard(import_id)
         raise
@@ -200,8 +203,10 @@ async def _find_mapping(services: Services, name: str) -> Stored[ImportMapping] 
         return None
 
 
-async def _pin(services: Services, name: str | None, file_format: FileFormat) -> int | None:
-    """The version of the mapping to use, checked against the active schema."""
+async def _pin(
+    services: Services, name: str | None, file_format: FileFormat
+) -> Stored[ImportMapping] | None:
+    """The mapping to use, checked against the active schema; its version is pinned."""
     if name is None:
         if file_format is FileFormat.CSV:
             raise InvalidInput.at("/mapping", "required", "CSV needs a mapping.")
@@ -210,7 +215,7 @@ async def _pin(services: Services, name: str | None, file_format: FileFormat) ->
     if stored is None:
         raise InvalidInput.at("/mapping", "unknown_mapping", f"There is no mapping {name[:64]!r}.")
     RowReader(await services.conformance(), stored.state)
-    return stored.version
+    return stored
 
 
 async def _hashed(chunks: AsyncIterator[bytes], digest: "hashlib._Hash") -> AsyncIterator[bytes]:
@@ -227,7 +232,11 @@ async def _hashed(chunks: AsyncIterator[bytes], digest: "hashlib._Hash") -> Asyn
 
 
 async def _order(
-    services: Services, principal: Principal, order: Import, key: KeyUse | None
+    services: Services,
+    principal: Principal,
+    order: Import,
+    mapping: ImportMapping | None,
+    key: KeyUse | None,
 ) -> Ordered:
     job = Job(
         job_id=order.import_id,
@@ -244,8 +253,9 @@ async def _order(
             fingerprint=hashlib.sha256(content).hexdigest(),
             answer=lambda _recorded_at: key.answer(job),
         )
-    writes = (Write("job", job.job_id, 0, job), Write(KIND, order.import_id, 0, order))
-    committed = await _commit(services, principal, writes, receipt)
+    begun, events = await import_begun(services, order, mapping)
+    writes = (Write("job", job.job_id, 0, job), Write(KIND, order.import_id, 0, order), *begun)
+    committed = await _commit(services, principal, writes, receipt, events)
     return Ordered(job if committed.replayed is None else None, committed.replayed)
 
 
@@ -254,8 +264,13 @@ async def _commit(
     principal: Principal,
     writes: tuple[Write, ...],
     receipt: Receipt | None = None,
+    events: tuple[DomainEvent, ...] = (),
 ) -> Committed:
-    generation = (await services.active()).schema.version
-    return await services.commands.commit(
-        Change(writes=writes, receipt=receipt, actor=principal.id, schema_version=generation)
+    change = Change(
+        writes=writes,
+        events=events,
+        receipt=receipt,
+        actor=principal.id,
+        schema_version=(await services.active()).schema.version,
     )
+    return await services.commands.commit(change)

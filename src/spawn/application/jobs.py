@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 
+from spawn.application.lineage import job_ended
 from spawn.application.services import Services, require
 from spawn.domain import job as jobs
 from spawn.domain.change import Change, Stored, Write
@@ -55,9 +56,14 @@ async def _change(
 ) -> Stored[Job]:
     for _ in range(MAX_ATTEMPTS):
         before: Stored[Job] = await services.reads.get(KIND, job_id)
-        write = Write(KIND, job_id, before.version, decide(before.state))
-        generation = (await services.active()).schema.version
-        change = Change(writes=(write,), actor=principal.id, schema_version=generation)
+        after = decide(before.state)
+        ending, events = await job_ended(services, after)
+        change = Change(
+            writes=(Write(KIND, job_id, before.version, after), *ending),
+            events=events,
+            actor=principal.id,
+            schema_version=(await services.active()).schema.version,
+        )
         try:
             await services.commands.commit(change)
         except Stale:

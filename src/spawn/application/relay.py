@@ -60,11 +60,14 @@ class Relay:
         self._services = services
         self._letters: Counter[str] = Counter()
         self._saved: dict[str, str] = {}
-        pages = Pages(services.reads)
+        pages = {
+            types: Pages(services.reads, types)
+            for types in {publisher.terms.types for publisher in publishers}
+        }
         self._lines = {
             publisher.terms.name: Line(
                 publisher,
-                pages,
+                pages[publisher.terms.types],
                 pulse,
                 partial(self._give_up, publisher.terms.name),
                 patience or Patience(),

@@ -19,6 +19,7 @@ from spawn.domain.dead_letter import DeadLetter
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.imports import Import, Quarantine, Upload
 from spawn.domain.job import Job
+from spawn.domain.lineage import Run
 from spawn.domain.mapping import ImportMapping
 from spawn.domain.project import FIELDS, Project, Reservation
 from spawn.domain.quality import Report, Standing
@@ -33,6 +34,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "import_mapping": ImportMapping,
     "import": Import,
     "job": Job,
+    "lineage_run": Run,
     "quality_report": Report,
     "quality_rule": Standing,
     "quarantine": Quarantine,

@@ -27,7 +27,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What became of the rows so far; `rows` is `accepted` + `unchanged` + `quarantined`.
 
     `accepted` rows created or updated a project. `warnings` counts rows, not sentences;
-    `by_reason` the quarantined rows that carry each code (a row may carry several).
+    `by_reason` the quarantined rows that carry each code (a row may carry several), and
+    `failed_checks` the rows, accepted or not, that failed a check of the mapping, by the column
+    that the sum was compared with.
     """
 
     rows: int = 0
@@ -36,6 +38,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quarantined: int = 0
     warnings: int = 0
     by_reason: dict[str, int] = msgspec.field(default_factory=dict)
+    failed_checks: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+CHECK_CODES = frozenset({"sum_differs", "check_unreadable"})
+"""The codes of reasons that checks give."""
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,20 +112,23 @@ def add(
     accepted: int,
     unchanged: int,
     quarantined: Iterable[Note],
-    warnings: int,
+    warnings: Iterable[Note],
 ) -> Counts:
     """The counts after one more chunk."""
-    notes = tuple(quarantined)
-    reasons = Counter(counts.by_reason)
+    notes, warned = tuple(quarantined), tuple(warnings)
+    reasons, failed = Counter(counts.by_reason), Counter(counts.failed_checks)
     for note in notes:
         reasons.update({reason.code for reason in note.reasons})
+    for note in (*notes, *warned):
+        failed.update({reason.field for reason in note.reasons if reason.code in CHECK_CODES})
     return Counts(
         rows=counts.rows + accepted + unchanged + len(notes),
         accepted=counts.accepted + accepted,
         unchanged=counts.unchanged + unchanged,
         quarantined=counts.quarantined + len(notes),
-        warnings=counts.warnings + warnings,
+        warnings=counts.warnings + len(warned),
         by_reason=dict(sorted(reasons.items())),
+        failed_checks=dict(sorted(failed.items())),
     )
 
 

@@ -15,7 +15,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     kept under it. At most `batch` events come at once and `concurrency` batches at a time; events
     of one aggregate are never in two of them. What is published to a `durable` publisher outlives
     this process: its position is kept, and what it missed follows; it begins at the oldest event
-    there is if `from_oldest`, else at what comes next. Others begin anew at each start.
+    there is if `from_oldest`, else at what comes next. Others begin anew at each start. `types` are
+    the events it wants; None: all that the feed shows without being asked for types.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 1
     durable: bool = True
     from_oldest: bool = False
+    types: frozenset[str] | None = None
 
 
 class Undelivered(msgspec.Struct, frozen=True):

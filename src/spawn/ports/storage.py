@@ -108,6 +108,9 @@ class ReadStore(Protocol):
     ) -> FeedPage:
         """Entries that carry an event, after a position (None: from the beginning), in order.
 
+        Without `types` the events of lineage (`domain.lineage.EVENT_TYPES`) are left out: reading
+        causes them, and whoever reads on each event would never come to an end.
+
         Raises:
             CursorInvalid: the position was never issued.
             CursorExpired: the position is of an earlier epoch or below the retention floor.
@@ -190,6 +193,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int
     lag_rows: int
     lag_s: float
+    exclusive: bool = False
     file_bytes: int | None = None
     wal_bytes: int | None = None
     free_bytes: int | None = None

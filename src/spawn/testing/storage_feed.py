@@ -11,6 +11,7 @@ import pytest
 
 from spawn.domain.change import Entry, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid, Unavailable
+from spawn.domain.events import DomainEvent
 from spawn.domain.project import Reservation
 from spawn.testing.storage import Desk, outcomes
 
@@ -54,6 +55,24 @@ class TestFeed:
         nothing = await desk.store.feed(after=None, limit=10, types=frozenset({"x.y"}))
         assert (nothing.entries, nothing.next) == ((), await desk.store.position())
         assert other.project_id not in {e.id for e in mine.entries}
+
+    async def test_lineage_is_shown_only_to_who_names_it(self, desk: Desk) -> None:
+        project = await desk.create()
+        event = DomainEvent(
+            type="lineage.started", kind="project", id=project.project_id, changed=()
+        )
+        committed = await desk.store.commit(desk.change((project, 1), events=(event,)))
+        subject = ("project", project.project_id)
+        for types, versions in (
+            (None, [1]),
+            (frozenset({"lineage.started"}), [2]),
+            (frozenset({"lineage.started", "project.created"}), [1, 2]),
+            (frozenset[str](), []),
+        ):
+            for about in (None, subject):
+                page = await desk.store.feed(after=None, limit=10, types=types, subject=about)
+                assert [entry.version for entry in page.entries] == versions
+                assert page.next == committed.position
 
     async def test_the_end_of_the_feed_is_where_new_events_come(self, desk: Desk) -> None:
         end = await desk.store.position()

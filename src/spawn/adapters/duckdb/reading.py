@@ -26,6 +26,7 @@ from spawn.adapters.duckdb.rows import (
 from spawn.adapters.schemas import SchemaBook, understood
 from spawn.domain.change import Entry, FeedPage, Stored
 from spawn.domain.errors import NotFound, Unavailable
+from spawn.domain.lineage import EVENT_TYPES
 from spawn.domain.query import Query
 from spawn.ports.storage import Table, TableColumn
 
@@ -265,10 +266,11 @@ def recent_feed(
 
 
 def _shown(types: frozenset[str] | None, subject: tuple[str, str] | None) -> tuple[str, list[Any]]:
-    condition, parameters = "type <> ''", list[Any]()
-    if types is not None:
-        condition += f" and type in ({', '.join('?' * len(types))})" if types else " and false"
-        parameters += sorted(types)
+    named, negation = (EVENT_TYPES, "not ") if types is None else (types, "")
+    condition, parameters = "type <> ''", list[Any](sorted(named))
+    condition += (
+        f" and type {negation}in ({', '.join('?' * len(named))})" if named else " and false"
+    )
     if subject is not None:
         condition += " and kind = ? and id = ?"
         parameters += subject

@@ -412,6 +412,7 @@ class DuckDbStore:
             queue_limit=self._options.queue_limit,
             lag_rows=ledger.lag_rows(),
             lag_s=ledger.lag_s(),
+            exclusive=True,
             file_bytes=path.stat().st_size,
             wal_bytes=self._engine.log_bytes(),
             free_bytes=free,

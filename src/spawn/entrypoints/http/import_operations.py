@@ -127,6 +127,7 @@ IMPORT_SCHEMA: Final = _object(
         "import_id": _ID,
         **dict.fromkeys(_COUNTS, _COUNT),
         "by_reason": {"type": "object", "additionalProperties": _COUNT},
+        "failed_checks": {"type": "object", "additionalProperties": _COUNT},
         "mapping": _MAYBE_TEXT,
         "format": {"type": "string", "examples": ["csv", "ndjson"]},
         "size_bytes": _COUNT,
@@ -140,6 +141,7 @@ IMPORT_SCHEMA: Final = _object(
     "import_id",
     *_COUNTS,
     "by_reason",
+    "failed_checks",
 )
 _NAME: Final[Schema] = {
     "name": "mapping",

@@ -1,0 +1,279 @@
+"""Recording where data come from and go to, and answering who asks.
+
+A run that is a job's begins and ends in the changes that begin and end the job: whatever crashes,
+the two agree. A run of its own (an export) is begun before its work and ended after it; one that a
+crash left running is settled at the next start.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+
+import msgspec
+
+from spawn.application.provenance import export_run, import_ended, import_run
+from spawn.application.quality import latest_report
+from spawn.application.services import Services, require
+from spawn.domain.change import Change, Stored, Write
+from spawn.domain.errors import NotFound, SpawnError, Stale
+from spawn.domain.events import DomainEvent
+from spawn.domain.imports import FileFormat, Import
+from spawn.domain.job import Job, JobStatus
+from spawn.domain.lineage import KIND, Activity, Moved, Run, RunState, ended, told
+from spawn.domain.mapping import ImportMapping
+from spawn.domain.principal import Principal
+from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
+
+MAX_PAGES = 10
+"""Pages of runs that one request looks through for those that its filter wants."""
+
+MAX_GRAPH_RUNS = 200
+"""Runs that one picture shows, the newest ones."""
+
+ABANDONED_AFTER = timedelta(hours=1)
+"""A run of its own that has said nothing for so long belongs to no living process."""
+
+SETTLER = Principal(id="service")
+"""Who ends a run that a crash left."""
+
+_NEWEST_FIRST = (Sort("created_at", descending=True),)
+_OUTCOMES = {
+    JobStatus.SUCCEEDED: RunState.COMPLETE,
+    JobStatus.FAILED: RunState.FAILED,
+    JobStatus.CANCELLED: RunState.ABORTED,
+}
+
+Ending = tuple[tuple[Write, ...], tuple[DomainEvent, ...]]
+"""What a change carries to begin or end a run: nothing, where there is no run."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs are asked for; None is any."""
+
+    job: str | None = None
+    dataset: str | None = None
+    state: RunState | None = None
+    activity: Activity | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def admits(self, run: Run) -> bool:
+        """Whether the run is one of them; `since` and `until` are for the store to judge."""
+        return (
+            self.job in {None, run.job}
+            and (self.dataset is None or self.dataset in run.dataset_names)
+            and self.state in {None, run.state}
+            and self.activity in {None, run.activity}
+        )
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Runs, newest first, and the keys to go on after; None at the end."""
+
+    runs: tuple[Stored[Run], ...]
+    next: tuple[object, ...] | None
+
+
+async def import_begun(services: Services, order: Import, mapping: ImportMapping | None) -> Ending:
+    """What begins the run of an import, for the change that orders it."""
+    schema = (await services.active()).schema
+    run = import_run(order, mapping, schema)
+    return (Write(KIND, run.run_id, 0, run),), (told(run),)
+
+
+async def job_ended(
+    services: Services, job: Job, order: Import | None = None, mapping: ImportMapping | None = None
+) -> Ending:
+    """What ends the run of a job that is over, for the change that ends the job.
+
+    `order` and `mapping` are the import's, if whoever asks has them at hand.
+    """
+    state = _OUTCOMES.get(job.status)
+    stored = await _find(services, job.job_id) if state is not None else None
+    if state is None or stored is None or stored.state.is_final:
+        return (), ()
+    if order is None:
+        order = (await services.reads.get("import", job.job_id)).state
+        mapping = await _mapping_of(services, order)
+    run = import_ended(stored.state, order, mapping, state, _reason(job))
+    return (Write(KIND, run.run_id, stored.version, run),), (told(run),)
+
+
+class Counted:
+    """What an export has moved so far."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.size_bytes = 0
+
+    def add(self, size_bytes: int, *, rows: int = 1) -> None:
+        """Count what goes out."""
+        self.rows += rows
+        self.size_bytes += size_bytes
+
+
+@asynccontextmanager
+async def exporting(
+    services: Services, principal: Principal, file_format: FileFormat
+) -> AsyncIterator[Counted]:
+    """Record an export: before the body runs, and after it by how the body ended.
+
+    Raises:
+        Forbidden: the principal may not read.
+        StorageFull, Overloaded, Unavailable: it cannot be recorded, so it is not begun.
+    """
+    require(principal, "read")
+    schema = (await services.active()).schema
+    stored = await latest_report(services, principal)
+    report = None if stored is None else stored.state
+    run = export_run(services.ids.new(), file_format, schema, report)
+    await _commit(services, principal, run, 0)
+    counted = Counted()
+    try:
+        yield counted
+    except (asyncio.CancelledError, GeneratorExit):
+        # Whoever asked has gone; the store still hears of it.
+        with suppress(SpawnError):
+            await asyncio.shield(_end(services, principal, run, counted, RunState.ABORTED, _GONE))
+        raise
+    except Exception as failure:
+        reason = failure.detail if isinstance(failure, SpawnError) else "an internal error"
+        with suppress(SpawnError):
+            await _end(services, principal, run, counted, RunState.FAILED, reason)
+        raise
+    await _end(services, principal, run, counted, RunState.COMPLETE)
+
+
+_GONE = "who asked went away before the end"
+_CRASHED = "the process ended before the run did"
+
+
+async def settle_runs(services: Services) -> int:
+    """End the runs that a crash left running and that no job resumes; how many there were.
+
+    Where the store belongs to one process alone every such run is a leftover; elsewhere another
+    process may be at it, and it has an hour.
+    """
+    alone = services.control.status().exclusive
+    limit = services.clock.now() - ABANDONED_AFTER
+    settled = 0
+    async for stored in _running(services):
+        if stored.state.activity is Activity.IMPORT or not (alone or stored.updated_at < limit):
+            continue
+        run = ended(stored.state, RunState.ABORTED, Moved(), reason=_CRASHED)
+        try:
+            await _commit(services, SETTLER, run, stored.version)
+        except Stale:
+            continue  # It ended by itself after all.
+        settled += 1
+    return settled
+
+
+async def get_run(services: Services, principal: Principal, run_id: str) -> Stored[Run]:
+    """One run.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    require(principal, "read")
+    return await services.reads.get(KIND, run_id)
+
+
+async def find_runs(
+    services: Services,
+    principal: Principal,
+    wanted: Wanted,
+    *,
+    after: tuple[object, ...] | None = None,
+    limit: int,
+) -> Found:
+    """Runs, newest first. A page may be short, or empty, and still lead on.
+
+    Raises:
+        CursorInvalid: `after` was not a `next` of this.
+    """
+    require(principal, "read")
+    found: list[Stored[Run]] = []
+    for _ in range(MAX_PAGES):
+        page = await services.reads.page(_query(wanted, after, limit - len(found)))
+        found += [stored for stored in page.items if wanted.admits(stored.state)]
+        after = page.next
+        if after is None or len(found) >= limit:
+            break
+    return Found(tuple(found), after)
+
+
+async def newest_runs(
+    services: Services, principal: Principal, wanted: Wanted
+) -> list[Stored[Run]]:
+    """As many of the newest runs as one picture shows."""
+    found = await find_runs(services, principal, wanted, limit=MAX_GRAPH_RUNS)
+    return list(found.runs)
+
+
+def _query(wanted: Wanted, after: tuple[object, ...] | None, limit: int) -> Query:
+    bounds = ((Operator.GTE, wanted.since), (Operator.LT, wanted.until))
+    filters = tuple(
+        Filter("created_at", operator, (instant,)) for operator, instant in bounds if instant
+    )
+    return Query(
+        kind=KIND,
+        filters=filters,
+        sort=_NEWEST_FIRST,
+        limit=min(limit, MAX_LIMIT),
+        after=after,  # type: ignore[arg-type]  # what a page gave as its next
+    )
+
+
+async def _running(services: Services) -> AsyncIterator[Stored[Run]]:
+    query: Query | None = Query(kind=KIND, sort=_NEWEST_FIRST, limit=MAX_LIMIT)
+    while query is not None:
+        page: Page[Stored[Run]] = await services.reads.page(query)
+        for stored in page.items:
+            if not stored.state.is_final:
+                yield stored
+        query = msgspec.structs.replace(query, after=page.next) if page.next else None
+
+
+async def _end(
+    services: Services,
+    principal: Principal,
+    run: Run,
+    counted: Counted,
+    state: RunState,
+    reason: str | None = None,
+) -> None:
+    moved = Moved(rows_in=counted.rows, rows_out=counted.rows, bytes_out=counted.size_bytes)
+    await _commit(services, principal, ended(run, state, moved, reason=reason), 1)
+
+
+async def _commit(services: Services, principal: Principal, run: Run, version: int) -> None:
+    schema = (await services.active()).schema
+    change = Change(
+        writes=(Write(KIND, run.run_id, version, run),),
+        events=(told(run),),
+        actor=principal.id,
+        schema_version=schema.version,
+    )
+    await services.commands.commit(change)
+
+
+async def _find(services: Services, run_id: str) -> Stored[Run] | None:
+    try:
+        return await services.reads.get(KIND, run_id)
+    except NotFound:
+        return None  # Its job is older than lineage, or of a kind that moves no data.
+
+
+async def _mapping_of(services: Services, order: Import) -> ImportMapping | None:
+    if order.mapping is None:
+        return None
+    stored: Stored[ImportMapping] = await services.reads.get(
+        "import_mapping", order.mapping, version=order.mapping_version
+    )
+    return stored.state
+
+
+def _reason(job: Job) -> str | None:
+    return "it was cancelled" if job.status is JobStatus.CANCELLED else job.error
