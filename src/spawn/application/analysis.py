@@ -73,28 +73,29 @@ def calculate(
     calculator, explainer = CALCULATORS[name], EXPLAINERS[name]
     found: list[Calculation] = []
     errors: list[FieldError] = []
-    rows = 0
+    room = MAX_ROWS
     for case, pointer in zip(cases, pointers, strict=True):
         deadline.check()
         try:
             result = calculator.run(case)
         except InvalidInput as failure:
-            errors += [
-                msgspec.structs.replace(error, pointer=pointer + error.pointer)
-                for error in failure.errors
-            ]
+            errors += _below(pointer, failure.errors)
             if len(errors) >= MAX_ERRORS:
                 break
-        else:
-            explained = explainer(case, result) if explain else None
-            found.append(Calculation(result, calculator.rows(result), explained))
-            rows += len(found[-1].rows)
-            if rows > MAX_ROWS:
-                detail = f"the results have more than {MAX_ROWS} rows; ask for fewer cases at once"
-                raise InvalidInput.at("/cases", "too_many", detail)
+            continue
+        explained = explainer(case, result) if explain else None
+        found.append(Calculation(result, calculator.rows(result), explained))
+        room -= len(found[-1].rows)
+        if room < 0:
+            detail = f"the results have more than {MAX_ROWS} rows; ask for fewer cases at once"
+            raise InvalidInput.at("/cases", "too_many", detail)
     if errors:
         raise InvalidInput(errors[:MAX_ERRORS])
     return found
+
+
+def _below(pointer: str, errors: Sequence[FieldError]) -> list[FieldError]:
+    return [msgspec.structs.replace(error, pointer=pointer + error.pointer) for error in errors]
 
 
 class Workbench:

@@ -10,6 +10,9 @@ depends on itself:
   costs (not f(1) - f(0), which cancels);
 * equity first, the equity D (1 - g)/g is spent before the first debt: the debt drawn is a falling
   piecewise linear function of D, and its fixed point is found inside a bracket.
+
+Both follow from the timing above alone; no textbook is needed to check them, for sources equal uses
+in every row and the debt drawn equals the commitment.
 """
 
 from typing import Literal, NamedTuple

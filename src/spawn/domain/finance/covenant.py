@@ -3,7 +3,8 @@
 A ratio is compared unrounded: 1.1499999 breaches 1.15 although it prints as 1.15. Ratios and
 levels are decimals, so that 1.05 is 1.05 and not its nearest binary fraction. No debt service
 means no ratio, hence NOT_TESTED, which neither breaches nor cures. Lock-up ends at its release
-level; a default is sticky until it is waived.
+level; a default is sticky until it is waived. Source: the covenants of a facility agreement, whose
+events of default stand until the lenders waive them.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 All series run over payment dates 1..n at the end of their period. `period_rates` are rates of
 interest for a whole period (annual rate times accrual fraction), so that a discount factor is the
 product of 1/(1 + rate). A ratio with nothing below the line does not exist and is None, never
-infinity.
+infinity. Source of the definitions: E. R. Yescombe, Principles of Project Finance.
 """
 
 from collections.abc import Sequence

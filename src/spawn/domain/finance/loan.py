@@ -1,7 +1,8 @@
 """Loan schedules: annuity, straight line, bullet, balloon, custom and sculpted, with grace.
 
 Amounts are float64 through the calculation; `settle` quantises a schedule once, in Decimal minor
-units, and leaves the remainder in the last payment so that the balance closes exactly.
+units, and leaves the remainder in the last payment so that the balance closes exactly. Source: the
+annuity formula over uneven periods; profiles as named in facility agreements.
 """
 
 from collections.abc import Sequence

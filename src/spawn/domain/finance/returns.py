@@ -2,6 +2,9 @@
 
 A series of flows may have one rate of return, several, or none. `irr` and `xirr` say which and
 list every root; they never pick one silently. The mathematics is in `roots`.
+
+Rates are fractions. Source of the conventions (Act/365F for dated flows, the modified rate): the
+documentation of the spreadsheet functions XIRR, XNPV, NPV and MIRR.
 """
 
 import math
