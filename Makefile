@@ -65,6 +65,8 @@ contracts: $(VENV)/dev.stamp ## Check that dependencies point inwards
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp ## Measure, as docs/performance.md describes
+	@$(BIN)/python -m benchmarks.finance
+	@$(BIN)/python -m benchmarks.analysis
 	@$(BIN)/python -m benchmarks.http $(ARGS)
 
 docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check its links

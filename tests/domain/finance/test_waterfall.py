@@ -116,6 +116,18 @@ def test_cash_trapped_in_lock_up_is_paid_out_once_the_ratio_is_cured() -> None:
     assert result.rows[2].distribution == 72.0
 
 
+def test_trapped_cash_stays_while_a_senior_amount_is_unpaid_whatever_the_levels() -> None:
+    asked = WaterfallCase(
+        cfads=(50.0, 150.0),
+        senior_interest=(40.0, 40.0),
+        senior_principal=(60.0, 60.0),
+        trapped_open=10.0,
+    )
+    short, cured = run_waterfall(asked).rows
+    assert (short.senior_unpaid, short.distribution, short.trapped_close) == (50.0, 0.0, 10.0)
+    assert (cured.senior_paid, cured.distribution) == (150.0, 10.0)
+
+
 def test_a_lock_up_holds_until_the_release_level_is_reached() -> None:
     cfads = (117.0, 114.0, 117.0, 120.0, 117.0)
     asked = WaterfallCase(
