@@ -115,18 +115,31 @@ def _debt_explained(case: SizingCase, result: Sizing, series: dict[str, Any]) ->
 
 
 def _equity_explained(case: SizingCase, result: Sizing) -> Explained:
-    if result.total_uses is None or result.equity_irr is None:
+    before, after, uses = result.equity_irr, result.equity_irr_after_tax, case.uses
+    if uses is None or before is None or after is None:
         return {}
-    parts = {"uses": case.uses, "upfront_fee": result.upfront_fee, "dsra": result.initial_dsra}
+    parts = {"uses": uses, "upfront_fee": result.upfront_fee, "dsra": result.initial_dsra}
     both = {"total_uses": result.total_uses, "debt": result.debt}
+    months = {"dsra_months": uses.dsra_months, "months_per_period": case.months_per_period}
+    service = {"debt_service": [row.debt_service for row in result.rows]}
+    fee = {"upfront_fee_share": uses.upfront_fee_share, "debt": result.debt}
     return {
+        "upfront_fee": Explanation(result.upfront_fee, "upfront_fee_share x debt", fee),
+        "initial_dsra": Explanation(
+            result.initial_dsra,
+            "debt service of the next dsra_months, a period that they cover in part pro rata",
+            months | service,
+        ),
         "total_uses": Explanation(result.total_uses, "costs + upfront fee + initial DSRA", parts),
         "equity": Explanation(result.equity, "total uses - debt", both),
         "gearing": Explanation(result.gearing, "debt / total uses", both),
         "equity_irr": Explanation(
-            result.equity_irr.rate,
-            result.equity_irr.conventions["formula"],
-            {"equity_cash_flow": result.equity_cash_flow},
+            before.rate, before.conventions["formula"], {"cash_flow": result.equity_cash_flow}
+        ),
+        "equity_irr_after_tax": Explanation(
+            after.rate,
+            after.conventions["formula"],
+            {"cash_flow": result.equity_cash_flow_after_tax},
         ),
     }
 
