@@ -212,7 +212,7 @@ def test_what_requests_say_of_a_retired_column_is_ignored_until_its_sunset() -> 
         with pytest.raises(InvalidInput) as refusal:
             conformance.read({**WHOLE_BODY, name: "A"}, on=SUNSET)
         (error,) = refusal.value.errors
-        assert (error.pointer, error.code) == (f"/{name}", "unknown_field")
+        assert (error.pointer, error.code) == (f"/{name}", "retired")
         assert "Sunset was 2030-06-15" in error.detail
 
 

@@ -165,7 +165,7 @@ class _Found:
             self.notes.append(FieldError(f"/{name}", "retired", detail))
         else:
             detail = f"{went}; its Sunset was {column.sunset}"
-            self.errors.append(FieldError(f"/{name}", "unknown_field", detail))
+            self.errors.append(FieldError(f"/{name}", "retired", detail))
 
     def round_amount(self, rounding: Rounding) -> None:
         """Round the amount once, to the scale of the currency that stands beside it."""

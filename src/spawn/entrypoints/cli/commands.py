@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from spawn import __version__
 from spawn.domain.errors import SpawnError, StorageBusy
+from spawn.domain.schema.compatibility import Mode
 from spawn.entrypoints.settings import AddressError, Settings, SettingsError, read_settings
 
 DONE: Final = 0
@@ -175,6 +176,7 @@ def _add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     actions = schema.add_subparsers(metavar="ACTION", required=True)
     show = actions.add_parser("show", help="print the active schema as JSON")
     show.set_defaults(run=_show_schema)
+    _add_check(actions)
     doctor = commands.add_parser(
         "doctor",
         help="check settings, file, disk and ontology, and say what to do",
@@ -182,6 +184,33 @@ def _add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "say what to do.",
     )
     doctor.set_defaults(run=_doctor)
+
+
+def _add_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = actions.add_parser(
+        "check",
+        help="say what a proposed schema would change, and whether it would be adopted",
+        description="Compare a schema document with the one that rules, or with files. Every "
+        "change is listed with what it means to stored rows, to writers and to readers. Ends "
+        "with 0 if the document would be adopted, with 1 if not.",
+    )
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument(
+        "--against",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="compare with this document instead, without any service or data; again for each "
+        "version before it, newest first",
+    )
+    check.add_argument(
+        "--mode",
+        choices=[mode.value for mode in Mode],
+        help="what to demand (default: with files backward_transitive, else as configured)",
+    )
+    check.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    check.set_defaults(run=_check_schema)
 
 
 def _count(text: str) -> int:
@@ -261,6 +290,19 @@ def _show_schema(settings: Settings, _: argparse.Namespace) -> int:
 
     _run(settings, "spawn schema show", lambda: show_schema(settings))
     return DONE
+
+
+def _check_schema(settings: Settings, parsed: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.schema_check import Question, check
+
+    question = Question(
+        path=parsed.file,
+        against=tuple(parsed.against),
+        mode=None if parsed.mode is None else Mode(parsed.mode),
+        as_json=parsed.json,
+    )
+    adoptable = asyncio.run(check(settings, question))
+    return DONE if adoptable else FAILED
 
 
 def _doctor(settings: Settings, _: argparse.Namespace) -> int:

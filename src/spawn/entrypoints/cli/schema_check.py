@@ -1,0 +1,102 @@
+"""`spawn schema check`: what a proposed schema would change, for whoever publishes schemas."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.schema.compatibility import Mode
+from spawn.domain.schema.judgement import judge
+from spawn.domain.schema.migration import plan_migration
+from spawn.domain.schema.reading import read_schema
+from spawn.domain.schema.succession import succeed
+from spawn.domain.schema.value import Schema
+from spawn.entrypoints.cli.commands import CommandError
+from spawn.entrypoints.http.verdicts import judgement_fields, plan_fields
+from spawn.entrypoints.settings import Settings
+
+_RELATIONS: Final = ("rows", "writers", "readers")
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What `spawn schema check` was asked; `against` names documents, newest first."""
+
+    path: Path
+    against: tuple[Path, ...]
+    mode: Mode | None
+    as_json: bool
+
+
+async def check(settings: Settings, question: Question) -> bool:
+    """Print the verdict; whether the document would be adopted."""
+    fields = await asyncio.to_thread(_compared, question)
+    if question.as_json:
+        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join(_lines(fields)) + "\n")
+    return bool(fields["adoptable"])
+
+
+def _compared(question: Question) -> dict[str, Any]:
+    """The verdict on documents alone: whether stored data bear it out, nobody can say."""
+    known: list[Schema] = []
+    for at, path in enumerate(reversed(question.against), start=1):
+        read = _read(path, ordinal=at)
+        known.append(succeed(known[-1], read) if known else read)
+    *earlier, active = known
+    candidate = _read(question.path, ordinal=active.version + 1)
+    mode = question.mode or Mode.BACKWARD_TRANSITIVE
+    judgement = judge(candidate, active, earlier, mode, datetime.now(UTC).date())
+    plan = plan_migration(active, candidate)
+    fields = judgement_fields(judgement)
+    late = _not_newer(candidate, active)
+    return {
+        "schema_id": candidate.id,
+        "version": candidate.version,
+        **fields,
+        "adoptable": judgement.adoptable and not late,
+        "objections": [*judgement.objections, *late],
+        "plan": plan_fields(plan),
+        "to_prove": [proof.stored for proof in plan.proofs],
+    }
+
+
+def _not_newer(candidate: Schema, active: Schema) -> list[str]:
+    if candidate.version > active.version or candidate.fingerprint == active.fingerprint:
+        return []
+    return [f"Version {candidate.version} does not come after version {active.version}."]
+
+
+def _read(path: Path, *, ordinal: int) -> Schema:
+    document = path.read_bytes()
+    try:
+        return read_schema(document, ordinal=ordinal)
+    except InvalidInput as refused:
+        told = "; ".join(f"{error.pointer or '/'} {error.detail}" for error in refused.errors)
+        raise CommandError(f"{path} is no schema: {told}") from None
+
+
+def _lines(fields: dict[str, Any]) -> Iterator[str]:
+    for comparison in fields["comparisons"]:
+        yield f"{fields['schema_id']} {fields['version']} after {comparison['old_version']}"
+        for finding in comparison["findings"]:
+            verdicts = ", ".join(f"{name} {finding[name]}" for name in _RELATIONS)
+            yield f"  {finding['path']}: {finding['reason']}"
+            yield f"    {verdicts}. {finding['consequence']}"
+        if not comparison["findings"]:
+            yield "  nothing changes"
+    yield from _section("plan", fields["plan"])
+    yield from _section("to be proven by stored data", fields["to_prove"])
+    yield from _section("objections", fields["objections"])
+    yield f"{'adoptable' if fields['adoptable'] else 'not adoptable'} ({fields['mode']})"
+
+
+def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield title
+        yield from (f"  {line}" for line in lines)

@@ -1,0 +1,120 @@
+"""`spawn schema check`: every change told, and an exit code that a pipeline can act on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spawn.entrypoints.cli import main
+
+CAPACITY = {"name": "capacity_mw", "type": "decimal(10,3)", "unit": "MW"}
+UNKNOWN = "Answers may hold values that old clients do not know."
+DEFAULTED = (
+    "Projects and requests without it get Z. Values that projects hold as x_zone become its values,"
+    " and all must fit."
+)
+GRADE = {"name": "grade", "type": "string(10)", "enum": ["A", "B"]}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("URL", "STORAGE_URL", "ONTOLOGY_URL", "HOST", "PORT"):
+        monkeypatch.delenv(f"SPAWN_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def published(folder: Path, version: int | None, *columns: dict[str, Any]) -> str:
+    """A schema document in a file."""
+    document = {"id": "project_schema", "version": version, "name": "P", "columns": columns}
+    if version is None:
+        del document["version"]
+    path = folder / f"{version}.json"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_a_compatible_document_ends_with_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = published(tmp_path, 1, CAPACITY, GRADE)
+    grown = {**GRADE, "enum": ["A", "B", "C"]}
+    zone = {"name": "zone", "type": "string", "required": True, "default": "Z"}
+    new = published(tmp_path, 2, CAPACITY, grown, zone)
+    assert main(["schema", "check", new, "--against", old]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "project_schema 2 after 1",
+        "  /columns/grade/enum: grade may also be C.",
+        f"    rows yes, writers yes, readers no. {UNKNOWN}",
+        "  /columns/zone: zone is new.",
+        f"    rows if_proven, writers yes, readers yes. {DEFAULTED}",
+        "plan",
+        "  Add zone, a string, with what projects hold as x_zone, else Z.",
+        "to be proven by stored data",
+        "  x_zone",
+        "adoptable (backward_transitive)",
+    ]
+    assert main(["schema", "check", new, "--against", old, "--mode", "full"]) == 1
+
+
+def test_an_incompatible_document_ends_with_1_and_every_objection(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = published(tmp_path, 1, CAPACITY, GRADE)
+    new = published(tmp_path, 2, {**CAPACITY, "unit": "kW"}, {**GRADE, "enum": ["A"]})
+    assert main(["schema", "check", new, "--against", old, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["adoptable"] is False
+    findings = told["comparisons"][0]["findings"]
+    assert [(f["path"], f["kind"]) for f in findings] == [
+        ("/columns/capacity_mw/unit", "meaning_changed"),
+        ("/columns/grade/enum", "enum_reduced"),
+    ]
+    assert [text.split(" breaks ")[0] for text in told["objections"]] == [
+        "/columns/capacity_mw/unit",
+        "/columns/grade/enum",
+    ]
+
+
+def test_each_document_before_is_compared_with_and_what_went_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = published(tmp_path, 1, {**CAPACITY, "aliases": ["power"]})
+    second = published(tmp_path, 2)
+    third = published(tmp_path, 3, {**CAPACITY, "unit": "kW"})
+    assert main(["schema", "check", third, "--against", second, "--against", first]) == 1
+    said = capsys.readouterr().out
+    assert "project_schema 3 after 2\n" in said
+    assert "project_schema 3 after 1\n" in said
+    assert "Version 2 retired capacity_mw." in said
+
+
+def test_a_number_that_was_used_is_no_new_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").mkdir()
+    old = published(tmp_path / "old", 2, CAPACITY)
+    new = published(tmp_path, 2, CAPACITY, GRADE)
+    assert main(["schema", "check", new, "--against", old]) == 1
+    assert "Version 2 does not come after version 2." in capsys.readouterr().out
+    assert main(["schema", "check", old, "--against", old]) == 0
+
+
+def test_documents_without_a_number_are_numbered(tmp_path: Path) -> None:
+    capacity = {"name": "capacity_mw", "type": "decimal(10,3)"}
+    old, new = published(tmp_path, 1, capacity), published(tmp_path, None, capacity)
+    assert main(["schema", "check", new, "--against", old]) == 0
+
+
+def test_what_is_no_schema_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = published(tmp_path, 1, CAPACITY)
+    bad = published(tmp_path, 2, {"name": "sponsors", "type": "string"}, {"name": "a"})
+    assert main(["schema", "check", bad, "--against", old]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "2.json is no schema: /columns/0/name" in said
+    assert "/columns/1/type" in said
+    assert main(["schema", "check", "absent.json", "--against", old]) == 1
+    assert "absent.json: No such file" in capsys.readouterr().err
