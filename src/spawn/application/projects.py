@@ -46,9 +46,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Circumstances of one command.
 
     `expected_version` is the version the caller decided on; None leaves it to the loop.
+    `schema_version` is the version of the schema that the caller shows answers under; None takes
+    whichever rules.
     """
 
     expected_version: int | None = None
+    schema_version: int | None = None
     idempotency: Idempotency | None = None
     traceparent: str | None = None
 
@@ -61,12 +64,20 @@ class Outcome(msgspec.Struct, frozen=True):
     replayed: Answer | None = None
 
 
+class SchemaMoved(Conflict):
+    """Another schema version came to rule meanwhile: read the request again, under that one."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision: from `before` (None: did not exist) to `after`, told as one event type."""
+    """A decision: from `before` (None: did not exist) to `after`, told as one event type.
+
+    Both have the shape of the schema version under which the decision is recorded.
+    """
 
     before: Stored[Project] | None
     after: Project
     event: str
+    schema_version: int
     reason: str | None = None
 
 
@@ -75,12 +86,16 @@ async def create_project(
 ) -> Outcome:
     """Propose a project under a new id.
 
+    It is recorded under the schema version that the attributes were read under.
+
     Raises:
         InvalidInput: an invariant of the aggregate is broken; each field is named.
         Duplicate: the external reference belongs to another project.
+        SchemaMoved: the store never had data of that version, and has another by now.
     """
     require(principal, "write")
     call = call or Call()
+    version = await _known_version(services, attributes)
     project_id = services.ids.new()
     project = propose(
         project_id=project_id,
@@ -88,8 +103,25 @@ async def create_project(
         attributes=attributes.governed,
         extensions=attributes.extensions,
     )
-    step = Step(before=None, after=project, event="project.created", reason=project.status_reason)
+    step = Step(
+        before=None,
+        after=project,
+        event="project.created",
+        schema_version=version,
+        reason=project.status_reason,
+    )
     return await _persist(lambda: _commit(services, principal, step, call))
+
+
+async def _known_version(services: Services, attributes: Attributes) -> int:
+    """The schema version to record attributes under: theirs, as long as the store can read it."""
+    active = (await services.active()).schema.version
+    version = attributes.schema_version
+    if version is None or version == active:
+        return active
+    if version not in {schema.version for schema in await services.schemas.lineage()}:
+        raise SchemaMoved(f"Version {active} of the schema rules now.")
+    return version
 
 
 async def amend_project(
@@ -105,12 +137,20 @@ async def amend_project(
     Raises:
         NotFound, InvalidInput, Duplicate: as they say.
         Stale: the project is not at the expected version.
+        SchemaMoved: the project has the shape of another schema version than the attributes.
         Conflict: the race was lost too often.
     """
 
     def decide(before: Stored[Project]) -> Step:
+        if attributes.schema_version not in {None, before.schema_version}:
+            raise _moved(before)
         after = amend(before.state, attributes.core, attributes.governed, attributes.extensions)
-        return Step(before=before, after=after, event="project.amended")
+        return Step(
+            before=before,
+            after=after,
+            event="project.amended",
+            schema_version=before.schema_version,
+        )
 
     return await _change(services, principal, project_id, decide, call or Call())
 
@@ -131,11 +171,18 @@ async def transition_project(
         NotFound: no such project.
         IllegalTransition, Conflict: the machine, or an open condition precedent, forbids it.
         Stale: the project is not at the expected version.
+        SchemaMoved: the project has the shape of another schema version than answers are to have.
     """
 
     def decide(before: Stored[Project]) -> Step:
         after = transition(before.state, to, reason=reason, effective_on=effective_on)
-        return Step(before=before, after=after, event="project.transitioned", reason=reason)
+        return Step(
+            before=before,
+            after=after,
+            event="project.transitioned",
+            schema_version=before.schema_version,
+            reason=reason,
+        )
 
     return await _change(services, principal, project_id, decide, call or Call())
 
@@ -224,9 +271,15 @@ async def _change(
                 f"The project is at version {before.version}, not {call.expected_version}.",
                 current=before.version,
             )
+        if call.schema_version not in {None, before.schema_version}:
+            raise _moved(before)
         return await _commit(services, principal, decide(before), call)
 
     return await _persist(attempt)
+
+
+def _moved(before: Stored[Project]) -> SchemaMoved:
+    return SchemaMoved(f"Version {before.schema_version} of the schema rules now.")
 
 
 async def _persist(attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -249,12 +302,10 @@ class _LostRace(Exception):
 
 async def _commit(services: Services, principal: Principal, step: Step, call: Call) -> Outcome:
     """Write the step with its reservation, event and receipt."""
-    record = await services.active()
     before = step.before
     version = before.version if before else 0
     changed = changed_fields(before.state if before else None, step.after)
     moved = await reservations(services, before.state if before else None, step.after)
-    generation = record.schema.version
 
     def stored(recorded_at: datetime) -> Stored[Project]:
         if before is not None and not changed:
@@ -266,7 +317,7 @@ async def _commit(services: Services, principal: Principal, step: Step, call: Ca
             state=step.after,
             created_at=before.created_at if before else recorded_at,
             updated_at=recorded_at,
-            schema_version=generation,
+            schema_version=step.schema_version,
         )
 
     if before is not None and not changed and call.idempotency is None:
@@ -276,7 +327,7 @@ async def _commit(services: Services, principal: Principal, step: Step, call: Ca
         events=_events(step, changed) if changed else (),
         receipt=_receipt(call.idempotency, stored),
         actor=principal.id,
-        schema_version=generation,
+        schema_version=step.schema_version,
         traceparent=call.traceparent,
     )
     committed = await _commit_or_race(services, change, moved)

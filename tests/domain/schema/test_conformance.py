@@ -269,7 +269,7 @@ def test_what_a_project_always_has_cannot_be_removed(name: str) -> None:
 
 def test_a_patch_needs_nothing_and_takes_no_defaults() -> None:
     attributes = read("{}", partial=True)
-    assert attributes == Attributes({}, {}, {})
+    assert attributes == Attributes({}, {}, {}, schema_version=1)
 
 
 def test_defaults_fill_in_and_what_is_required_is_demanded() -> None:

@@ -71,13 +71,15 @@ class Attributes(msgspec.Struct, frozen=True):
 
     `core` holds core and structural fields by their canonical names, `governed` governed values,
     `extensions` the JSON of `x_…` fields. None stands for an explicit null, which only a partial
-    body keeps (remove it). `warnings` are remarks that refuse nothing.
+    body keeps (remove it). `warnings` are remarks that refuse nothing. `schema_version` is that of
+    the schema that the body was read under, None if it was made without one.
     """
 
     core: dict[str, object]
     governed: dict[str, Value | None]
     extensions: dict[str, msgspec.Raw | None]
     warnings: tuple[FieldError, ...] = ()
+    schema_version: int | None = None
 
 
 class _Slot(msgspec.Struct, frozen=True):
@@ -240,8 +242,13 @@ class Conformance:
             raise InvalidInput(found.errors[:MAX_ERRORS])
         if self._deprecated:
             found.notes.extend(self._notes(tokens))
-        notes = tuple(found.notes)
-        return Attributes(found.core, found.governed, found.extensions, notes)
+        return Attributes(
+            found.core,
+            found.governed,
+            found.extensions,
+            tuple(found.notes),
+            self.schema.version,
+        )
 
     def read_value(self, name: str, text: str) -> Value:
         """A plain text (a query parameter) as a value of a column's type.

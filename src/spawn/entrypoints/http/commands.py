@@ -105,11 +105,15 @@ async def expected_version(request: StrictRequest, kind: str, key: str) -> int |
 
 
 def call_of(
-    request: StrictRequest, idempotency: Idempotency | None, version: int | None = None
+    request: StrictRequest,
+    idempotency: Idempotency | None,
+    version: int | None,
+    schema_version: int,
 ) -> Call:
-    """The circumstances of a command."""
+    """The circumstances of a command that is read and answered under a version of the schema."""
     return Call(
         expected_version=version,
+        schema_version=schema_version,
         idempotency=idempotency,
         traceparent=request.context.traceparent,
     )

@@ -9,8 +9,10 @@ import msgspec
 from litestar import get, patch, post
 
 from spawn.application.projects import (
-    Idempotency,
+    MAX_ATTEMPTS,
+    Call,
     Outcome,
+    SchemaMoved,
     amend_project,
     create_project,
     get_project,
@@ -20,10 +22,10 @@ from spawn.application.projects import (
 )
 from spawn.domain.calendar import parse_date, parse_instant
 from spawn.domain.change import Entry, Stored
-from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput, Stale
+from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput, Stale, Unavailable
 from spawn.domain.lifecycle import Status, status_of
 from spawn.domain.project import MAX_REASON, Project
-from spawn.domain.schema.conformance import Attributes
+from spawn.domain.schema.conformance import Attributes, Conformance
 from spawn.domain.schema.structure import read_prose
 from spawn.domain.schema.tokens import Token, read_object
 from spawn.domain.schema.value import Schema
@@ -66,6 +68,61 @@ _PROSE: Final = read_prose(MAX_REASON)
 _TRANSITION: Final = frozenset({"to", "reason", "effective_on"})
 
 
+class _Attempt:
+    """One attempt at a command, under one version of the schema from the body to the answer."""
+
+    def __init__(
+        self, request: StrictRequest, use: Keyed | None, conformance: Conformance, epoch: int
+    ) -> None:
+        self._request = request
+        self._use = use
+        self._conformance = conformance
+        self._schema = conformance.schema
+        self._epoch = epoch
+
+    def read(self, body: bytes, *, partial: bool = False) -> Attributes:
+        """What a body says, by the day of the request."""
+        today = self._request.services.clock.now().date()
+        return self._conformance.read(read_object(body), partial=partial, on=today)
+
+    def call(self, answer: Callable[[Document], Reply], version: int | None = None) -> Call:
+        """The circumstances of the command, the answer to keep for its key included."""
+
+        def render(stored: Stored[Project]) -> Reply:
+            return answer(build_document(stored, self._schema, self._epoch))
+
+        kept = None if self._use is None else self._use.answered(render)
+        return call_of(self._request, kept, version, self._schema.version)
+
+    def reply(self, outcome: Outcome, answer: Callable[[Document], Reply]) -> Reply:
+        """The answer to what came of it; the document is kept for the reads that follow."""
+        if outcome.replayed is not None:
+            return reply_of(outcome.replayed)
+        if outcome.stored is None:
+            raise RuntimeError("a command that was not replayed leaves a project behind")
+        return answer(_document(self._request, outcome.stored, self._schema, self._epoch))
+
+
+async def _carry_out(
+    request: StrictRequest, use: Keyed | None, perform: Callable[[_Attempt], Awaitable[Reply]]
+) -> Reply:
+    """Perform a command; again from the body on if another schema came to rule meanwhile."""
+    for _ in range(MAX_ATTEMPTS):
+        conformance = await request.services.conformance()
+        epoch = epoch_of(await request.services.reads.position())
+        try:
+            return await perform(_Attempt(request, use, conformance, epoch))
+        except SchemaMoved:
+            continue
+        except Stale:
+            # The same request may have won meanwhile: then this one has lost nothing.
+            known = await kept_answer(request, use)
+            if known is None:
+                raise
+            return known
+    raise Unavailable(f"The schema changed {MAX_ATTEMPTS} times while this was decided.")
+
+
 @post(PATH, opt=described(operations.CREATE))
 async def create(request: StrictRequest) -> Reply:
     """Create a project under a new id."""
@@ -76,20 +133,24 @@ async def create(request: StrictRequest) -> Reply:
     known = await kept_answer(request, use)
     if known is not None:
         return known
-    attributes = await _read(request, body)
 
-    async def perform(idempotency: Idempotency | None) -> Outcome:
-        call = call_of(request, idempotency)
+    async def perform(attempt: _Attempt) -> Reply:
+        attributes = attempt.read(body)
+
+        def answer(document: Document) -> Reply:
+            location = (b"location", f"{PATH}/{document.project_id}".encode())
+            return document.reply(201, location, *warned(attributes.warnings))
+
         with request.surface.span("create_project"):
-            return await create_project(
-                request.services, request.principal, attributes=attributes, call=call
+            outcome = await create_project(
+                request.services,
+                request.principal,
+                attributes=attributes,
+                call=attempt.call(answer),
             )
+        return attempt.reply(outcome, answer)
 
-    def answer(document: Document) -> Reply:
-        location = (b"location", f"{PATH}/{document.project_id}".encode())
-        return document.reply(201, location, *warned(attributes.warnings))
-
-    return await _carry_out(request, use, perform, answer)
+    return await _carry_out(request, use, perform)
 
 
 @patch(PATH + "/{project_id:str}", opt=described(operations.AMEND))
@@ -103,21 +164,26 @@ async def amend(request: StrictRequest) -> Reply:
     known = await kept_answer(request, use)
     if known is not None:
         return known
-    attributes = await _read(request, body, partial=True)
 
-    async def perform(idempotency: Idempotency | None) -> Outcome:
+    async def perform(attempt: _Attempt) -> Reply:
+        attributes = attempt.read(body, partial=True)
         # RFC 9110, 13.2.1: what is wrong with the request itself comes before its preconditions.
         version = await expected_version(request, KIND, project_id)
-        call = call_of(request, idempotency, version)
+
+        def answer(document: Document) -> Reply:
+            return document.reply(200, *warned(attributes.warnings))
+
         with request.surface.span("amend_project"):
-            return await amend_project(
-                request.services, request.principal, project_id, attributes=attributes, call=call
+            outcome = await amend_project(
+                request.services,
+                request.principal,
+                project_id,
+                attributes=attributes,
+                call=attempt.call(answer, version),
             )
+        return attempt.reply(outcome, answer)
 
-    def answer(document: Document) -> Reply:
-        return document.reply(200, *warned(attributes.warnings))
-
-    return await _carry_out(request, use, perform, answer)
+    return await _carry_out(request, use, perform)
 
 
 @post(PATH + "/{project_id:str}/transitions", status_code=200, opt=described(operations.TRANSITION))
@@ -133,53 +199,21 @@ async def transition(request: StrictRequest) -> Reply:
         return known
     to, reason, effective_on = _read_transition(read_object(body))
 
-    async def perform(idempotency: Idempotency | None) -> Outcome:
+    async def perform(attempt: _Attempt) -> Reply:
         version = await expected_version(request, KIND, project_id)
         with request.surface.span("transition_project"):
-            return await transition_project(
+            outcome = await transition_project(
                 request.services,
                 request.principal,
                 project_id,
                 to=to,
                 reason=reason,
                 effective_on=effective_on,
-                call=call_of(request, idempotency, version),
+                call=attempt.call(Document.reply, version),
             )
+        return attempt.reply(outcome, Document.reply)
 
-    return await _carry_out(request, use, perform, Document.reply)
-
-
-async def _read(request: StrictRequest, body: bytes, *, partial: bool = False) -> Attributes:
-    """What a body says under the active schema, by the day of the request."""
-    today = request.services.clock.now().date()
-    conformance = await request.services.conformance()
-    return conformance.read(read_object(body), partial=partial, on=today)
-
-
-async def _carry_out(
-    request: StrictRequest,
-    use: Keyed | None,
-    perform: Callable[[Idempotency | None], Awaitable[Outcome]],
-    answer: Callable[[Document], Reply],
-) -> Reply:
-    """Perform a command and answer with the project it leaves behind."""
-    schema = (await request.services.active()).schema
-    epoch = epoch_of(await request.services.reads.position())
-
-    def render(stored: Stored[Project]) -> Reply:
-        return answer(build_document(stored, schema, epoch))
-
-    try:
-        outcome = await perform(None if use is None else use.answered(render))
-    except Stale:
-        # The same request may have won meanwhile: then this one has lost nothing.
-        known = await kept_answer(request, use)
-        if known is None:
-            raise
-        return known
-    if outcome.replayed is not None:
-        return reply_of(outcome.replayed)
-    return answer(_kept(request, outcome, schema, epoch))
+    return await _carry_out(request, use, perform)
 
 
 @get(PATH + "/{project_id:str}", opt=described(operations.READ))
@@ -235,14 +269,6 @@ def _document(
     cache = request.surface.documents
     key = (stored.id, stored.version, epoch, schema.version, names)
     return cache.get(key) or cache.put(key, build_document(stored, schema, epoch, names))
-
-
-def _kept(request: StrictRequest, outcome: Outcome, schema: Schema, epoch: int) -> Document:
-    """The project a command left behind, encoded and kept for the reads that follow."""
-    stored = outcome.stored
-    if stored is None:
-        raise RuntimeError("a command that was not replayed leaves a project behind")
-    return _document(request, stored, schema, epoch)
 
 
 def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None]:
