@@ -7,7 +7,7 @@ is read again up to the checkpoint, without writing, so that what the rows befor
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -26,6 +26,7 @@ from spawn.application.imports import KIND, QUARANTINE_KIND, pinned_mapping, qua
 from spawn.application.jobs import KIND as JOB_KIND
 from spawn.application.jobs import SERVICE
 from spawn.application.lineage import job_ended
+from spawn.application.schema import shown_under
 from spawn.application.services import Services
 from spawn.domain import job as jobs
 from spawn.domain.change import Change, Stored, Write
@@ -34,6 +35,7 @@ from spawn.domain.events import DomainEvent
 from spawn.domain.imports import Import, Quarantine, Upload, add, chunk_id, upload_id
 from spawn.domain.job import Job
 from spawn.domain.mapping import ImportMapping
+from spawn.domain.project import Project
 from spawn.domain.rows import RowReader
 
 MAX_ATTEMPTS = 5
@@ -181,11 +183,12 @@ class _Run:
         if prepared is None:
             after = jobs.succeed(job.state, self._order.state.size_bytes)
             ending = await job_ended(self._services, after, self._order.state, self._mapping)
-            await self._commit(job, after, *ending)
+            generation = (await self._services.active()).schema.version
+            await self._commit(job, after, *ending, schema_version=generation)
             return
-        decided = prepared.decided
+        decided, generation = prepared.decided, prepared.reader.conformance.schema.version
         if decided is None or self._look_up:
-            existing = await self._existing(prepared.chunk)
+            existing = await self._existing(prepared.chunk, generation)
             self._look_up = bool(existing.reservations)
             decided = await asyncio.to_thread(
                 self._decider.decide, prepared.chunk, prepared.reader, existing
@@ -202,7 +205,8 @@ class _Run:
             writes.append(Write(QUARANTINE_KIND, number, 0, notes))
         if decided.keyless and self._leads(state):
             writes.append(self._remember(state))
-        await self._commit(job, jobs.advance(job.state, state.offset), writes, decided.events)
+        after = jobs.advance(job.state, state.offset)
+        await self._commit(job, after, writes, decided.events, schema_version=generation)
         self._order = msgspec.structs.replace(
             self._order, version=self._order.version + 1, state=state
         )
@@ -217,13 +221,15 @@ class _Run:
         after: Job,
         writes: Sequence[Write],
         events: Sequence[DomainEvent] = (),
+        *,
+        schema_version: int,
     ) -> None:
-        record = await self._services.active()
+        """Commit under the version that the rows were read under, whichever rules by now."""
         change = Change(
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
             events=tuple(events),
             actor=self._order.state.requested_by,
-            schema_version=record.schema.version,
+            schema_version=schema_version,
         )
         await self._services.commands.commit(change)
 
@@ -255,8 +261,8 @@ class _Run:
         upload = Upload(import_id=state.import_id, offset=state.offset)
         return Write(UPLOAD_KIND, upload_id(state.sha256, state.mapping), version, upload)
 
-    async def _existing(self, chunk: Chunk) -> Existing:
-        """What the store holds under the references of a chunk."""
+    async def _existing(self, chunk: Chunk, schema_version: int) -> Existing:
+        """What the store holds under the references of a chunk, in the shape of its rows."""
         references = [
             row.draft.made.reference
             for row in chunk.rows
@@ -265,4 +271,9 @@ class _Run:
         reads = self._services.reads
         held = await reads.get_many("external_ref", references)
         ids = [stored.state.project_id for stored in held.values() if stored.state.project_id]
-        return Existing(held, await reads.get_many("project", ids))
+        found: Mapping[str, Stored[Project]] = await reads.get_many("project", ids)
+        projects = {
+            key: await shown_under(self._services, stored, schema_version)
+            for key, stored in found.items()
+        }
+        return Existing(held, projects)

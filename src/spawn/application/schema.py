@@ -30,6 +30,9 @@ from spawn.ports.governance import (
 MAX_WAITING: Final = 100
 """Versions beside the adopted ones that are remembered; what comes after is only reported."""
 
+MAX_PLANS: Final = 64
+"""Plans between versions that are remembered."""
+
 Pin = tuple[str, int]
 """Schema id and version, as `project_schema@3` states them."""
 
@@ -226,7 +229,22 @@ async def plans_between(services: Services, old: int, new: int) -> tuple[Migrati
     lineage = [s for s in reversed(await services.schemas.lineage()) if old <= s.version <= new]
     if not lineage or (lineage[0].version, lineage[-1].version) != (old, new):
         raise NotFound(f"No data were ever migrated from version {old} to version {new}.")
-    return tuple(plan_migration(before, after) for before, after in pairwise(lineage))
+    return tuple(_plan(before, after) for before, after in pairwise(lineage))
+
+
+def _plan(old: Schema, new: Schema) -> MigrationPlan:
+    """The plan, worked out once: every project that is shown in another shape asks for it."""
+    # By identity, which is cheap: a store gives the same schemas until it adopts another. They are
+    # kept with the plan, so that no others can take over their ids.
+    kept = _plans.get((id(old), id(new)))
+    if kept is None:
+        while len(_plans) >= MAX_PLANS:
+            _plans.pop(next(iter(_plans)))
+        kept = _plans[id(old), id(new)] = (old, new, plan_migration(old, new))
+    return kept[2]
+
+
+_plans: dict[tuple[int, int], tuple[Schema, Schema, MigrationPlan]] = {}
 
 
 async def shown_under(services: Services, stored: Stored[Project], version: int) -> Stored[Project]:
