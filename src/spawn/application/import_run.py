@@ -26,8 +26,8 @@ from spawn.application.imports import KIND, QUARANTINE_KIND, pinned_mapping, qua
 from spawn.application.jobs import KIND as JOB_KIND
 from spawn.application.jobs import SERVICE
 from spawn.application.lineage import job_ended
-from spawn.application.schema import shown_under
 from spawn.application.services import Services
+from spawn.application.shapes import shown_under
 from spawn.domain import job as jobs
 from spawn.domain.change import Change, Stored, Write
 from spawn.domain.errors import Conflict, Duplicate, NotFound, Stale, Unavailable

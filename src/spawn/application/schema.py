@@ -4,20 +4,15 @@ How a version of the registry comes to rule is the matter of `evolution`.
 """
 
 from enum import StrEnum
-from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from spawn.application.services import Services
-from spawn.domain.change import Stored
 from spawn.domain.errors import Conflict, InvalidInput, NotFound, RegistryError
-from spawn.domain.project import Project
 from spawn.domain.query import Query
 from spawn.domain.schema.compatibility import Mode
-from spawn.domain.schema.migration import MigrationPlan, plan_migration
 from spawn.domain.schema.reading import is_schema_id, read_schema
-from spawn.domain.schema.revision import downgrade, upgrade
 from spawn.domain.schema.value import Schema
 from spawn.ports.governance import (
     Fetched,
@@ -29,9 +24,6 @@ from spawn.ports.governance import (
 
 MAX_WAITING: Final = 100
 """Versions beside the adopted ones that are remembered; what comes after is only reported."""
-
-MAX_PLANS: Final = 64
-"""Plans between versions that are remembered."""
 
 Pin = tuple[str, int]
 """Schema id and version, as `project_schema@3` states them."""
@@ -218,50 +210,3 @@ def record_of(
         recorded_at=services.clock.now(),
         reason=reason,
     )
-
-
-async def plans_between(services: Services, old: int, new: int) -> tuple[MigrationPlan, ...]:
-    """The plans that led from one version of the lineage to a later one, in order.
-
-    Raises:
-        NotFound: one of them never had data in this store.
-    """
-    lineage = [s for s in reversed(await services.schemas.lineage()) if old <= s.version <= new]
-    if not lineage or (lineage[0].version, lineage[-1].version) != (old, new):
-        raise NotFound(f"No data were ever migrated from version {old} to version {new}.")
-    return tuple(_plan(before, after) for before, after in pairwise(lineage))
-
-
-def _plan(old: Schema, new: Schema) -> MigrationPlan:
-    """The plan, worked out once: every project that is shown in another shape asks for it."""
-    # By identity, which is cheap: a store gives the same schemas until it adopts another. They are
-    # kept with the plan, so that no others can take over their ids.
-    kept = _plans.get((id(old), id(new)))
-    if kept is None:
-        while len(_plans) >= MAX_PLANS:
-            _plans.pop(next(iter(_plans)))
-        kept = _plans[id(old), id(new)] = (old, new, plan_migration(old, new))
-    return kept[2]
-
-
-_plans: dict[tuple[int, int], tuple[Schema, Schema, MigrationPlan]] = {}
-
-
-async def shown_under(services: Services, stored: Stored[Project], version: int) -> Stored[Project]:
-    """A project in the shape of a version of the lineage; itself if it has that shape.
-
-    A request goes on under the version it began with, even if the schema moved on meanwhile, and
-    clients may ask for an earlier shape.
-
-    Raises:
-        NotFound: the version never had data in this store.
-    """
-    if stored.schema_version == version:
-        return stored
-    if stored.schema_version > version:
-        plans = await plans_between(services, version, stored.schema_version)
-        state = downgrade(stored.state, plans)
-    else:
-        plans = await plans_between(services, stored.schema_version, version)
-        state = upgrade(stored.state, plans)
-    return msgspec.structs.replace(stored, state=state, schema_version=version)

@@ -11,6 +11,7 @@ SpawnError
 ├── IdempotencyMismatch     idempotency_key_reused   the key was used for another request
 ├── CursorInvalid           cursor_invalid           a cursor this service did not issue
 ├── CursorExpired           cursor_expired           the cursor belongs to an earlier epoch
+├── SchemaVersionExpired    schema_version_expired   that version's shape is no longer served
 ├── Forbidden               forbidden                the principal lacks the scope
 ├── Unavailable             unavailable              cannot now, may later: `retry_after_s`
 │   ├── Overloaded          overloaded               a bounded queue is full
@@ -143,6 +144,13 @@ class CursorExpired(SpawnError):
     def __init__(self, detail: str, *, oldest: str) -> None:
         super().__init__(detail)
         self.oldest = oldest
+
+
+class SchemaVersionExpired(SpawnError):
+    """Answers in the shape of this schema version ended with the Sunset of what it had."""
+
+    code = "schema_version_expired"
+    title = "The schema version is no longer served"
 
 
 class Forbidden(SpawnError):

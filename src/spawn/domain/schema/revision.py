@@ -97,6 +97,20 @@ def supported_until(plans: Iterable[MigrationPlan]) -> date | None:
     return min((day for day in days if day is not None), default=None)
 
 
+def stored_name(name: str, plans: Sequence[MigrationPlan]) -> str:
+    """What a field of the version where `plans` begin is called now, in tables and queries.
+
+    A retired column keeps its name until another takes up its values.
+    """
+    for plan in plans:
+        for step in plan.steps:
+            if isinstance(step, RenameColumn) and step.before == name:
+                name = step.after
+            elif isinstance(step, AddColumn) and step.promotes == name:
+                name = step.column.name
+    return name
+
+
 def broken_by(project: Project, proof: Proof) -> FieldError | None:
     """How a project breaks a claim about the data, at the name under which the value is stored."""
     pointer = f"/{proof.stored}"

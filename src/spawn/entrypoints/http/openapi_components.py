@@ -246,6 +246,12 @@ PARAMETERS: Final[dict[str, Json]] = {
         "An instant of recorded time (RFC 3339 with offset).",
         {"type": "string", "format": "date-time"},
     ),
+    "SchemaVersion": _query(
+        "schema_version",
+        "A version of the schema whose shape the answer takes: one that the data here were under "
+        "before, as long as it is served. Names in the query are that version's.",
+        {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    ),
     "Fields": _query(
         "fields",
         "Comma-separated fields to show beside id and version.",
@@ -301,6 +307,17 @@ HEADERS: Final[dict[str, Json]] = {
         "schema": _TEXT,
     },
     "Location": {"description": "Where it is.", "schema": _TEXT},
+    "Deprecation": {
+        "description": (
+            "Since when some of the answer is deprecated (RFC 9745): columns that the schema marks "
+            "so, or the shape of an older version. Absent if nothing is."
+        ),
+        "schema": _TEXT,
+    },
+    "Sunset": {
+        "description": "From when that may be gone (RFC 8594). Absent if no day was announced.",
+        "schema": _TEXT,
+    },
     "Retry-After": {"description": "Seconds to wait.", "schema": _COUNT},
     "Spawn-Warnings": {
         "description": (

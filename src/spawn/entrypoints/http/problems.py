@@ -92,6 +92,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The cursor belongs to an earlier epoch of the store or to trimmed history. Start again "
         "without a cursor.",
     ),
+    "schema_version_expired": Problem(
+        410,
+        "The schema version is no longer served",
+        "A column of this version went on its Sunset, so answers no longer take its shape. Read "
+        "without schema_version, or name a later version.",
+    ),
     "stale_version": Problem(
         412,
         "The version is stale",

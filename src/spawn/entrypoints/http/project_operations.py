@@ -15,7 +15,7 @@ EXAMPLE: Final = {
     "dscr": 1.35,
     "description": "120 MW onshore wind farm",
 }
-_ITEM_HEADERS: Final = ("ETag", "Link")
+_ITEM_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
 _WARNED: Final = (*_ITEM_HEADERS, "Spawn-Warnings")
 _KEYED: Final = ("idempotency_key_reused", "conflict", "duplicate")
 _BODY: Final = (
@@ -84,13 +84,16 @@ READ: Final = Operation(
     id="getProject",
     tag="operations",
     summary="Read a project",
-    description="Now, or as it was recorded at an instant (`as_of`), whole or some of its fields.",
-    parameters=("AsOf", "Fields", "IfNoneMatch"),
+    description=(
+        "Now, or as it was recorded at an instant (`as_of`), whole or some of its fields, under "
+        "the schema that rules or (`schema_version`) in the shape of an older version."
+    ),
+    parameters=("AsOf", "Fields", "SchemaVersion", "IfNoneMatch"),
     answers={
         200: Success(description="The project.", schema="Project", headers=_ITEM_HEADERS),
         304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
     },
-    problems=("not_found", "invalid_input"),
+    problems=("not_found", "invalid_input", "schema_version_expired"),
 )
 LIST: Final = Operation(
     id="listProjects",
@@ -101,12 +104,27 @@ LIST: Final = Operation(
         "the operators eq, ne, lt, lte, gt, gte, in, like and exists; `in` takes values separated "
         "by commas. Pages are continued by `after`, and stay stable while others write."
     ),
-    parameters=("ProjectFilters", "Sort", "Fields", "Limit", "After", "IfNoneMatch"),
+    parameters=(
+        "ProjectFilters",
+        "Sort",
+        "Fields",
+        "Limit",
+        "After",
+        "SchemaVersion",
+        "IfNoneMatch",
+    ),
     answers={
         200: Success(description="One page.", schema="ProjectPage", headers=_ITEM_HEADERS),
         304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
     },
-    problems=("invalid_input", "cursor_invalid", "deadline_exceeded", "uri_too_long"),
+    problems=(
+        "invalid_input",
+        "not_found",
+        "cursor_invalid",
+        "schema_version_expired",
+        "deadline_exceeded",
+        "uri_too_long",
+    ),
 )
 HISTORY: Final = Operation(
     id="getProjectHistory",

@@ -20,15 +20,15 @@ from spawn.application.projects import (
     project_history,
     transition_project,
 )
+from spawn.application.shapes import shown_under
 from spawn.domain.calendar import parse_date, parse_instant
 from spawn.domain.change import Entry, Stored
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput, Stale, Unavailable
 from spawn.domain.lifecycle import Status, status_of
 from spawn.domain.project import MAX_REASON, Project
-from spawn.domain.schema.conformance import Attributes, Conformance
+from spawn.domain.schema.conformance import Attributes
 from spawn.domain.schema.structure import read_prose
 from spawn.domain.schema.tokens import Token, read_object
-from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http import project_operations as operations
 from spawn.entrypoints.http.commands import (
     Keyed,
@@ -40,7 +40,6 @@ from spawn.entrypoints.http.commands import (
 )
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.queries import (
-    Listing,
     read_cursor,
     read_fields,
     read_limit,
@@ -49,11 +48,12 @@ from spawn.entrypoints.http.queries import (
 )
 from spawn.entrypoints.http.reply import JSON, Header, Reply, encode
 from spawn.entrypoints.http.request import StrictRequest, canonical_id
+from spawn.entrypoints.http.views import View, asked_view, ruling_view
 from spawn.entrypoints.http.wire import (
     Document,
     build_document,
     content_tag,
-    described_by,
+    entity_tag,
     epoch_of,
     none_match,
     view_digest,
@@ -65,42 +65,41 @@ KIND: Final = "project"
 PATH: Final = "/v1/ops/projects"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
 _PROSE: Final = read_prose(MAX_REASON)
+_VALIDATED: Final = (b"etag", b"link", b"deprecation", b"sunset")
+"""Headers of a page that a 304 repeats."""
 _TRANSITION: Final = frozenset({"to", "reason", "effective_on"})
 
 
 class _Attempt:
     """One attempt at a command, under one version of the schema from the body to the answer."""
 
-    def __init__(
-        self, request: StrictRequest, use: Keyed | None, conformance: Conformance, epoch: int
-    ) -> None:
+    def __init__(self, request: StrictRequest, use: Keyed | None, view: View, epoch: int) -> None:
         self._request = request
         self._use = use
-        self._conformance = conformance
-        self._schema = conformance.schema
+        self._view = view
         self._epoch = epoch
 
     def read(self, body: bytes, *, partial: bool = False) -> Attributes:
         """What a body says, by the day of the request."""
         today = self._request.services.clock.now().date()
-        return self._conformance.read(read_object(body), partial=partial, on=today)
+        return self._view.conformance.read(read_object(body), partial=partial, on=today)
 
     def call(self, answer: Callable[[Document], Reply], version: int | None = None) -> Call:
         """The circumstances of the command, the answer to keep for its key included."""
 
         def render(stored: Stored[Project]) -> Reply:
-            return answer(build_document(stored, self._schema, self._epoch))
+            return answer(_built(stored, self._view, self._epoch))
 
         kept = None if self._use is None else self._use.answered(render)
-        return call_of(self._request, kept, version, self._schema.version)
+        return call_of(self._request, kept, version, self._view.generation)
 
-    def reply(self, outcome: Outcome, answer: Callable[[Document], Reply]) -> Reply:
+    async def reply(self, outcome: Outcome, answer: Callable[[Document], Reply]) -> Reply:
         """The answer to what came of it; the document is kept for the reads that follow."""
         if outcome.replayed is not None:
             return reply_of(outcome.replayed)
         if outcome.stored is None:
             raise RuntimeError("a command that was not replayed leaves a project behind")
-        return answer(_document(self._request, outcome.stored, self._schema, self._epoch))
+        return answer(await _document(self._request, outcome.stored, self._view, self._epoch))
 
 
 async def _carry_out(
@@ -108,10 +107,10 @@ async def _carry_out(
 ) -> Reply:
     """Perform a command; again from the body on if another schema came to rule meanwhile."""
     for _ in range(MAX_ATTEMPTS):
-        conformance = await request.services.conformance()
+        view = await ruling_view(request)
         epoch = epoch_of(await request.services.reads.position())
         try:
-            return await perform(_Attempt(request, use, conformance, epoch))
+            return await perform(_Attempt(request, use, view, epoch))
         except SchemaMoved:
             continue
         except Stale:
@@ -148,7 +147,7 @@ async def create(request: StrictRequest) -> Reply:
                 attributes=attributes,
                 call=attempt.call(answer),
             )
-        return attempt.reply(outcome, answer)
+        return await attempt.reply(outcome, answer)
 
     return await _carry_out(request, use, perform)
 
@@ -181,7 +180,7 @@ async def amend(request: StrictRequest) -> Reply:
                 attributes=attributes,
                 call=attempt.call(answer, version),
             )
-        return attempt.reply(outcome, answer)
+        return await attempt.reply(outcome, answer)
 
     return await _carry_out(request, use, perform)
 
@@ -211,7 +210,7 @@ async def transition(request: StrictRequest) -> Reply:
                 effective_on=effective_on,
                 call=attempt.call(Document.reply, version),
             )
-        return attempt.reply(outcome, Document.reply)
+        return await attempt.reply(outcome, Document.reply)
 
     return await _carry_out(request, use, perform)
 
@@ -228,47 +227,54 @@ async def read(request: StrictRequest) -> Reply:
         document = await _read_view(request, project_id)
     else:
         services = request.services
-        schema = (await services.active()).schema
+        generation = (await services.active()).schema.version
         head = await services.reads.head(KIND, project_id)
         known = request.surface.documents.get(
-            (project_id, head.version, head.epoch, schema.version, ())
+            (project_id, head.version, head.epoch, generation, ())
         )
-        document = known or await _load(request, project_id, schema, head.epoch)
+        document = known or await _load(request, project_id, head.epoch)
     seen = headers.get(b"if-none-match")
     if seen is not None and none_match(seen.decode("latin-1"), document.tag):
         return document.unchanged()
     return document.reply()
 
 
-async def _load(request: StrictRequest, project_id: str, schema: Schema, epoch: int) -> Document:
+async def _load(request: StrictRequest, project_id: str, epoch: int) -> Document:
+    view = await ruling_view(request)
     stored = await get_project(request.services, request.principal, project_id)
-    return _document(request, stored, schema, epoch)
+    return await _document(request, stored, view, epoch)
 
 
 async def _read_view(request: StrictRequest, project_id: str) -> Document:
-    """A project at an instant, or some of its fields."""
-    given = request.query("as_of", "fields")
+    """A project at an instant, some of its fields, or in the shape of an older version."""
+    given = request.query("as_of", "fields", "schema_version")
     services = request.services
-    conformance = await services.conformance()
-    names = read_fields(given.get("fields"), conformance)
+    view = await asked_view(request, given.get("schema_version"))
+    names = read_fields(given.get("fields"), view.conformance)
     as_of = parse_instant(given["as_of"], pointer="/as_of") if "as_of" in given else None
     with request.surface.span("get_project"):
         stored = await get_project(services, request.principal, project_id, as_of=as_of)
     epoch = (await services.reads.head(KIND, project_id)).epoch
-    return _document(request, stored, conformance.schema, epoch, names)
+    return await _document(request, stored, msgspec.structs.replace(view, names=names), epoch)
 
 
-def _document(
-    request: StrictRequest,
-    stored: Stored[Project],
-    schema: Schema,
-    epoch: int,
-    names: tuple[str, ...] = (),
+async def _document(
+    request: StrictRequest, stored: Stored[Project], view: View, epoch: int
 ) -> Document:
     """The encoded project, from the cache or into it; entries never change."""
     cache = request.surface.documents
-    key = (stored.id, stored.version, epoch, schema.version, names)
-    return cache.get(key) or cache.put(key, build_document(stored, schema, epoch, names))
+    key = (stored.id, stored.version, epoch, view.generation, view.marks)
+    known = cache.get(key)
+    if known is not None:
+        return known
+    shown = await shown_under(request.services, stored, view.schema.version)
+    return cache.put(key, _built(shown, view, epoch))
+
+
+def _built(stored: Stored[Project], view: View, epoch: int) -> Document:
+    """The project encoded; it has the view's shape."""
+    tag = entity_tag(stored.version, epoch, view.generation, view.marks)
+    return build_document(stored, view.schema, tag, view.headers, view.names)
 
 
 def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None]:
@@ -315,41 +321,38 @@ async def list_all(request: StrictRequest) -> Reply:
     """One page of projects, cached by what was asked and the position it was answered at."""
     request.accepts("application/json")
     services = request.services
-    schema = (await services.active()).schema
+    generation = (await services.active()).schema.version
     position = await services.reads.position()
     raw = request.scope["query_string"]
-    key = (request.principal.row_scope, raw, position, schema.version)
+    key = (request.principal.row_scope, raw, position, generation, services.clock.now().date())
     pages = request.surface.pages
     reply = pages.get(key)
     if reply is None:
-        listing = read_listing(request.any_query(), await services.conformance())
-        with request.surface.span("list_projects"):
-            page = await list_projects(services, request.principal, listing.query)
-        epoch = epoch_of(position)
-        reply = pages.put(key, _page(request, listing, page.items, page.next, schema, epoch))
+        reply = pages.put(key, await _page(request, epoch_of(position)))
     seen = request.field(b"if-none-match")
-    tag = dict(reply.start["headers"])[b"etag"]
+    headers = reply.start["headers"]
+    tag = dict(headers)[b"etag"]
     if seen is not None and none_match(seen, tag.decode()):
-        return Reply(304, headers=((b"etag", tag), described_by(schema)))
+        return Reply(304, headers=[(name, value) for name, value in headers if name in _VALIDATED])
     return reply
 
 
-def _page(
-    request: StrictRequest,
-    listing: Listing,
-    items: tuple[Stored[Project], ...],
-    after: Any,
-    schema: Schema,
-    epoch: int,
-) -> Reply:
+async def _page(request: StrictRequest, epoch: int) -> Reply:
     """The page, out of documents that are encoded once."""
-    shown = [_document(request, item, schema, epoch, listing.fields).body for item in items]
-    cursor = None if after is None else write_cursor(after, listing.binding)
+    given = request.any_query()
+    view = await asked_view(request, given.get("schema_version"))
+    listing = read_listing(given, view.conformance)
+    view = msgspec.structs.replace(view, names=listing.fields)
+    query = view.shape.asked(listing.query)
+    with request.surface.span("list_projects"):
+        page = await list_projects(request.services, request.principal, query)
+    shown = [(await _document(request, item, view, epoch)).body for item in page.items]
+    cursor = None if page.next is None else write_cursor(page.next, listing.binding)
     body = b'{"items":[%b],"next":%b}' % (b",".join(shown), encode(cursor))
     headers: list[Header] = [
         (b"etag", content_tag(body).encode()),
         (b"cache-control", b"no-cache"),
-        described_by(schema),
+        *view.headers,
     ]
     if cursor is not None:
         headers.append(next_link(request, cursor))
@@ -372,7 +375,7 @@ async def history(request: StrictRequest) -> Reply:
     limit = read_limit(given.get("limit"))
     binding = bytes.fromhex(view_digest((KIND, project_id)))
     after = _after_version(given["after"], binding) if "after" in given else 0
-    schema = (await request.services.active()).schema
+    view = await ruling_view(request)
     with request.surface.span("project_history"):
         entries = await project_history(
             request.services,
@@ -384,7 +387,7 @@ async def history(request: StrictRequest) -> Reply:
     cursor = write_cursor((entries[-1].version,), binding) if len(entries) == limit else None
     items = b",".join(encode(_history_item(entry)) for entry in entries)
     body = b'{"items":[%b],"next":%b}' % (items, encode(cursor))
-    headers = [described_by(schema)]
+    headers = list(view.headers)
     if cursor is not None:
         headers.append(next_link(request, cursor))
     return Reply(200, body, headers=headers)

@@ -53,7 +53,7 @@ def read_listing(given: Mapping[str, str], conformance: Conformance) -> Listing:
     errors: list[FieldError] = []
     filters: list[Filter] = []
     for name, text in given.items():
-        if name in {"sort", "fields", "limit", "after"}:
+        if name in {"sort", "fields", "limit", "after", "schema_version"}:
             continue
         try:
             filters.append(_filter(name, text, conformance))

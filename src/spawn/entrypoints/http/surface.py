@@ -1,7 +1,7 @@
 """What all routes share beside the ports: caches of encoded documents, health, metrics, tracing."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spawn.application.schema import SchemaRules
 from spawn.entrypoints.http.health import Health
@@ -13,11 +13,19 @@ from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.tracing import Tracing, no_span
 from spawn.entrypoints.http.wire import Bounded, Document
 
+if TYPE_CHECKING:
+    # Views are made from requests, which know the surface.
+    from spawn.entrypoints.http.views import View
+
 DOCUMENTS = 20_000
 """Encoded projects kept; about 2 KiB each."""
 
 PAGES = 512
 """Encoded pages kept."""
+
+
+VIEWS = 8
+"""Views of whole projects kept, one for each version that ruled."""
 
 
 class Surface:
@@ -41,6 +49,7 @@ class Surface:
         self.tracing = tracing
         self.documents: Bounded[Document] = Bounded(DOCUMENTS)
         self.pages: Bounded[Reply] = Bounded(PAGES)
+        self.views: Bounded[View] = Bounded(VIEWS)
         self.press = Press()
 
     @property

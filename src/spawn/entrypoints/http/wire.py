@@ -51,19 +51,19 @@ class Bounded(Generic[V]):
 class Document(msgspec.Struct, frozen=True, gc=False):
     """A project as sent: its JSON and its tag.
 
-    Bytes and texts only, so that tens of thousands of them cost the garbage collector nothing; the
-    answers are put together when sent.
+    Bytes and texts, and headers that all documents of a view share, so that tens of thousands of
+    them cost the garbage collector nothing; the answers are put together when sent.
     """
 
     project_id: str
     body: bytes
     tag: str
-    link: bytes
+    notices: tuple[Header, ...]
 
     @property
     def headers(self) -> list[Header]:
-        """Tag, caching and the schema it is under."""
-        return [(b"etag", self.tag.encode()), _NO_CACHE, (b"link", self.link)]
+        """Tag, caching, the schema it is under and what will go of that."""
+        return [(b"etag", self.tag.encode()), _NO_CACHE, *self.notices]
 
     def reply(self, status: int = 200, *more: Header) -> Reply:
         """The whole project, with further headers."""
@@ -92,19 +92,16 @@ def selected(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name in wanted}
 
 
-def described_by(schema: Schema) -> Header:
-    """The Link to the schema version that data is under."""
-    path = f"/v1/governance/schemas/{schema.id}/versions/{schema.version}"
-    return (b"link", f'<{path}>; rel="describedby"'.encode())
-
-
 def build_document(
-    stored: Stored[Project], schema: Schema, epoch: int, names: tuple[str, ...] = ()
+    stored: Stored[Project],
+    schema: Schema,
+    tag: str,
+    headers: tuple[Header, ...],
+    names: tuple[str, ...] = (),
 ) -> Document:
-    """The project as sent, under a schema, in an epoch, with some fields or (empty) all."""
+    """The project as sent under a schema whose shape it has, some fields of it or (empty) all."""
     body = encode(selected(project_fields(stored, schema), names))
-    tag = entity_tag(stored.version, epoch, schema.version, names)
-    return Document(stored.id, body, tag, described_by(schema)[1])
+    return Document(stored.id, body, tag, headers)
 
 
 def warned(warnings: Sequence[FieldError]) -> tuple[Header, ...]:
