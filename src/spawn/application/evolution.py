@@ -7,7 +7,7 @@ serving. Someone who governs may approve or reject what was quarantined. There i
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -35,7 +35,7 @@ from spawn.domain.errors import (
     Stale,
 )
 from spawn.domain.principal import Principal
-from spawn.domain.schema.compatibility import Judgement, Relation
+from spawn.domain.schema.compatibility import ChangeKind, Judgement, Proof, Relation
 from spawn.domain.schema.judgement import judge
 from spawn.domain.schema.migration import MigrationPlan, plan_migration
 from spawn.domain.schema.reading import DocumentRefused, read_schema, recall_schema
@@ -56,11 +56,13 @@ REFRESH_INTERVAL_S: Final = 60.0
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """What adopting a schema would come to; nothing was changed to find out.
 
-    `steps` are what the store would do to its tables. `failures` are proofs that its data do not
-    bear out.
+    `objection` says why it cannot even be compared, if it cannot. `steps` are what the store would
+    do to its tables. `failures` are claims that its data do not bear out: proofs that the change
+    asks for, and types that it changes to.
     """
 
     schema: Schema
+    objection: str
     judgement: Judgement
     plan: MigrationPlan
     steps: tuple[str, ...]
@@ -69,7 +71,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def adoptable(self) -> bool:
         """Whether it would be adopted as things are now."""
-        return self.judgement.adoptable and not self.failures
+        return not self.objection and self.judgement.adoptable and not self.failures
 
 
 # -- refreshing -----------------------------------------------------------------------------
@@ -196,15 +198,54 @@ async def check_schema(
     require(principal, "read")
     ordinal = next_ordinal(await services.schemas.records())
     schema = read_schema(document, ordinal=ordinal, schema_id=rules.schema_id)
+    return await _proposal(services, rules, schema)
+
+
+async def review_schema(
+    services: Services, rules: SchemaRules, principal: Principal, *, version: int
+) -> tuple[SchemaRecord, Proposal | None]:
+    """A version that waits, and what adopting it would come to as things are now.
+
+    There is no proposal for a document that breaks a rule: the record's reason says which.
+
+    Raises:
+        NotFound: no such version waits.
+    """
+    require(principal, "read")
+    record = await _waiting(services, rules, version)
+    try:
+        schema = read_schema(record.document, ordinal=version, schema_id=rules.schema_id)
+    except InvalidInput:
+        return record, None
+    return record, await _proposal(services, rules, schema)
+
+
+async def _proposal(services: Services, rules: SchemaRules, schema: Schema) -> Proposal:
+    active = await services.active()
+    records = await services.schemas.records()
+    empty = not await holds_projects(services)
     judgement = await judge_schema(services, rules, schema)
-    plan = plan_migration((await services.active()).schema, schema)
+    plan = plan_migration(active.schema, schema)
+    claims = (*plan.proofs, *_ruled_out(judgement, active.schema, schema))
+    same = schema.fingerprint == active.schema.fingerprint
     return Proposal(
         schema=schema,
+        objection="" if same else _objection(schema, rules, records, active, empty=empty),
         judgement=judgement,
         plan=plan,
         steps=services.schemas.describe(plan),
-        failures=await services.schemas.examine(plan.proofs),
+        failures=await services.schemas.examine(claims),
     )
+
+
+def _ruled_out(judgement: Judgement, active: Schema, schema: Schema) -> Iterator[Proof]:
+    """Claims that no migration makes, since the type is refused anyway: they count what is lost."""
+    findings = judgement.comparisons[0].findings
+    changed = {f.path for f in findings if f.kind is ChangeKind.TYPE_CHANGED}
+    names = {column.name for column in active.governed}
+    for column in schema.governed:
+        if column.name in names and f"/columns/{column.name}/type" in changed:
+            yield Proof(stored=column.name, column=column)
 
 
 async def judge_schema(services: Services, rules: SchemaRules, schema: Schema) -> Judgement:
@@ -236,7 +277,7 @@ class _Case:
         if known is not None and _is_settled(known, active, again=again):
             return Refreshed(Verdict.UNCHANGED, f"version {self._version} is {known.state} here")
         empty = not await holds_projects(self._services)
-        if objection := self._objection(records, active, empty=empty):
+        if objection := _objection(self._record.schema, self._rules, records, active, empty=empty):
             return await self._refuse(objection)
         if empty:
             try:
@@ -251,7 +292,7 @@ class _Case:
         """Adopt by decision; see `approve_schema`."""
         records = await self._services.schemas.records()
         active = await self._services.active()
-        if objection := self._objection(records, active, empty=False):
+        if objection := _objection(self._record.schema, self._rules, records, active, empty=False):
             raise Conflict(objection)
         try:
             read_schema(self._record.document, ordinal=self._version)
@@ -267,16 +308,6 @@ class _Case:
         except Disproved as refusal:
             await self._refuse(refusal.detail)
             raise
-
-    def _objection(self, records: list[SchemaRecord], active: SchemaRecord, *, empty: bool) -> str:
-        """Why this version cannot even be compared, or an empty text."""
-        if _clashes(self._record.schema, records):
-            return f"version {self._version} is known with another content"
-        pinned = self._rules.pin is not None and self._version == self._rules.pin[1]
-        if self._version < active.schema.version and not (pinned and empty):
-            newest = active.schema.version
-            return f"version {self._version} is older than version {newest}, which was adopted"
-        return ""
 
     async def _judged(self) -> Refreshed:
         judgement = await judge_schema(self._services, self._rules, self._record.schema)
@@ -343,6 +374,24 @@ def _is_settled(known: SchemaRecord, active: SchemaRecord, *, again: bool) -> bo
         # It ruled before there were projects, and is newer than what rules now.
         return known.schema.version < active.schema.version
     return known.state in {SchemaState.ACTIVE, SchemaState.REJECTED}
+
+
+def _objection(
+    schema: Schema,
+    rules: SchemaRules,
+    records: list[SchemaRecord],
+    active: SchemaRecord,
+    *,
+    empty: bool,
+) -> str:
+    """Why a version cannot even be compared, or an empty text."""
+    if _clashes(schema, records):
+        return f"version {schema.version} is known with another content"
+    pinned = rules.pin is not None and schema.version == rules.pin[1]
+    if schema.version < active.schema.version and not (pinned and empty):
+        newest = active.schema.version
+        return f"version {schema.version} is older than version {newest}, which was adopted"
+    return ""
 
 
 def _clashes(schema: Schema, records: list[SchemaRecord]) -> bool:

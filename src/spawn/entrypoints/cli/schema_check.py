@@ -18,7 +18,6 @@ from spawn.domain.schema.succession import succeed
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.cli.commands import CommandError
 from spawn.entrypoints.http.verdicts import judgement_fields, plan_fields
-from spawn.entrypoints.settings import Settings
 
 _RELATIONS: Final = ("rows", "writers", "readers")
 
@@ -32,7 +31,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
 
 
-async def check(settings: Settings, question: Question) -> bool:
+async def check(question: Question) -> bool:
     """Print the verdict; whether the document would be adopted."""
     fields = await asyncio.to_thread(_compared, question)
     if question.as_json:
