@@ -45,6 +45,21 @@ def test_problem_names_the_callers_trace(client: httpx.Client) -> None:
     assert answer.json()["trace_id"] == trace
 
 
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+    ],
+)
+def test_traceparent_outside_its_grammar_is_passed_over(client: httpx.Client, parent: str) -> None:
+    traced = client.get("/v1/nowhere", headers={"traceparent": parent}).json()["trace_id"]
+    assert int(traced, 16)
+    assert traced != parent.split("-")[1].lower()
+
+
 def test_traceparent_of_a_command_is_on_its_event(client: httpx.Client) -> None:
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-01"
     body = {"project_name": "traced", "total_amount": "1"}

@@ -36,7 +36,9 @@ _SINGLE: Final = frozenset(
     {b"host", b"content-type", b"content-length", b"idempotency-key", b"authorization"}
 )
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
+)
 _MAX_KNOWN_HOSTS: Final = 256
 _NO_SNIFFING: Final[Header] = (b"x-content-type-options", b"nosniff")
 _EXPOSED: Final = (
