@@ -204,7 +204,7 @@ def test_a_patch_with_all_that_differs_turns_one_project_into_the_other(
     assert amend(before, patch, governed, {**removed, **after.extensions}) == after
 
 
-# --- The status machine, as the handbook has it: every step that exists, and no other. ----------
+# --- The status machine, as the desk has it: every step that exists, and no other. ----------
 
 STEPS: dict[str, set[str]] = {
     "PROPOSED": {"MANDATED", "CANCELLED"},
