@@ -151,6 +151,34 @@ async def test_rows_set_aside_are_served_as_json_or_csv(client: httpx.AsyncClien
     assert refused.status_code == 406
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "iso-8859-15"])
+async def test_rows_set_aside_come_as_their_mapping_reads_them(
+    client: httpx.AsyncClient, encoding: str
+) -> None:
+    await put_mapping(client, delimiter=";", encoding=encoding)
+    rows = "id;name;cost;=note\nP1;Café Présqu'île;?;=1+1\nP2;Là-bas;?;\n".encode(encoding)
+    answer = await client.post(IMPORTS, params={"mapping": "desk"}, content=rows, headers=CSV)
+    path = f"{(await ended(client, answer))['result_url']}/quarantine"
+
+    served = await client.get(path, headers={"Accept": "text/csv"})
+    assert served.headers["Content-Type"] == f"text/csv; charset={encoding}"
+    header, first, _ = served.content.decode(encoding).splitlines()
+    assert header == "line;reasons;raw_line;id;name;cost;'=note"
+    assert first.endswith(";P1;Café Présqu'île;?;'=1+1")
+    mended = served.content.replace(b";?;'", b";7;'").replace(b";?;\r\n", b";x;\r\n")
+    back = await client.post(IMPORTS, params={"mapping": "desk"}, content=mended, headers=CSV)
+    counts = await result(client, await ended(client, back))
+    assert (counts["accepted"], counts["quarantined"]) == (1, 1)
+
+    second = json.loads((await client.get(path)).text.splitlines()[1])
+    second["fields"]["cost"] = "8"
+    line = json.dumps(second, ensure_ascii=False).encode()  # JSON is UTF-8, whatever the file was
+    back = await client.post(IMPORTS, params={"mapping": "desk"}, content=line, headers=NDJSON)
+    assert (await result(client, await ended(client, back)))["accepted"] == 1
+    found = (await client.get("/v1/ops/projects")).json()["items"]
+    assert [item["project_name"] for item in found] == ["Café Présqu'île", "Là-bas"]
+
+
 async def test_plain_projects_need_no_mapping(client: httpx.AsyncClient) -> None:
     rows = b'{"project_name":"A","total_amount":100,"expected_tri":9.5}\n{"project_name":"B"}\n'
     counts = await result(

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol, cast
 
 import msgspec
 
-from spawn.application.records import Record, decoder
+from spawn.application.records import Record, decoder, encodings_of
 from spawn.domain import documents
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.imports import FileFormat, Reason
@@ -98,7 +98,7 @@ class Sources:
     def __init__(self, shape: Shape) -> None:
         self._columns = shape.columns
         self._csv = shape.file_format is FileFormat.CSV
-        encodings = shape.mapping.encoding if shape.mapping else ("utf-8",)
+        encodings = encodings_of(shape.file_format, shape.mapping)
         self._decode = None if encodings == ("utf-8",) else decoder(encodings)
         self._mapped = shape.mapping is not None
 

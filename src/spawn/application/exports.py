@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
+from spawn.application.records import encoder, encodings_of
 from spawn.application.services import Services, require
 from spawn.domain.change import Stored
 from spawn.domain.imports import FileFormat, Import, Note
@@ -85,10 +86,14 @@ def neutralised(text: str) -> str:
 
 
 def csv_line(cells: Iterable[str]) -> bytes:
-    """One CSV record as in RFC 4180."""
+    """One CSV record as in RFC 4180, in UTF-8."""
+    return _csv_text(cells).encode()
+
+
+def _csv_text(cells: Iterable[str], delimiter: str = ",") -> str:
     line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue().encode()
+    csv.writer(line, delimiter=delimiter).writerow(cells)
+    return line.getvalue()
 
 
 class QuarantineLines:
@@ -96,12 +101,17 @@ class QuarantineLines:
 
     NDJSON has `{line, fields, reasons, raw_line}`; an import takes such an object for its `fields`.
     CSV has the file's own columns after `line`, `reasons` and `raw_line`, which the same mapping
-    passes over. A row that could not be taken apart has no fields, only its raw line.
+    passes over, with its delimiter and in its encodings, so that it reads what it is given back.
+    A row that could not be taken apart has no fields, only its raw line.
     """
 
     def __init__(self, order: Import, mapping: ImportMapping | None) -> None:
         self._order = order
         self._delimiter = mapping.delimiter if mapping else ","
+        self._needed = mapping.needed if mapping else frozenset()
+        encodings = encodings_of(order.format, mapping)
+        self._encode = encoder(encodings)
+        self.charset = encodings[0]
 
     def ndjson(self, note: Note) -> bytes:
         """One row as a line of NDJSON."""
@@ -115,7 +125,9 @@ class QuarantineLines:
 
     def csv_header(self) -> bytes:
         """The header of the CSV form."""
-        return csv_line((*self._own_names(), *self._order.columns))
+        # A name that the mapping looks for stays as it is: it could not be found again.
+        columns = (n if n in self._needed else neutralised(n) for n in self._order.columns)
+        return self._line((*self._own_names(), *columns))
 
     def csv(self, note: Note) -> bytes:
         """One row as a line of CSV."""
@@ -127,7 +139,10 @@ class QuarantineLines:
         )
         cells = self._cells(note.raw_line or "")
         own = (str(note.line), neutralised(reasons), neutralised(note.raw_line or ""))
-        return csv_line((*own, *(neutralised(cell) for cell in cells)))
+        return self._line((*own, *(neutralised(cell) for cell in cells)))
+
+    def _line(self, cells: Iterable[str]) -> bytes:
+        return self._encode(_csv_text(cells, self._delimiter))
 
     def _own_names(self) -> tuple[str, ...]:
         """`line`, `reasons`, `raw_line`, told apart from columns of the file of the same name."""

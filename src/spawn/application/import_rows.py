@@ -18,7 +18,14 @@ from spawn.application.drafting import (
     Shape,
     Sources,
 )
-from spawn.application.records import Record, csv_records, decoder, json_records, physical_lines
+from spawn.application.records import (
+    Record,
+    csv_records,
+    decoder,
+    encodings_of,
+    json_records,
+    physical_lines,
+)
 from spawn.domain.change import Encoded, Stored, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events import DomainEvent
@@ -95,7 +102,7 @@ class ChunkSource:
         self._order = order
         self._mapping = mapping
         self._ids = ids
-        self._decode = decoder(mapping.encoding if mapping else ("utf-8",))
+        self._decode = decoder(encodings_of(order.format, mapping))
         self._file = path.open("rb")
         self._records = self._open_records()
         self.columns: tuple[str, ...] = ()
@@ -234,13 +241,14 @@ class Decider:
 
     def __init__(
         self,
+        file_format: FileFormat,
         mapping: ImportMapping | None,
-        earlier: "Earlier | None",
+        earlier: "Earlier | None" = None,
     ) -> None:
         self._policy = mapping.on_existing if mapping else OnExisting.SKIP_IF_IDENTICAL
         self._key_field = mapping.key.column if mapping and mapping.key else "external_ref"
         self._earlier = earlier
-        self._decode = decoder(mapping.encoding if mapping else ("utf-8",))
+        self._decode = decoder(encodings_of(file_format, mapping))
 
     def decide(self, chunk: Chunk, reader: RowReader, existing: Existing) -> Decided:
         """The writes, counts and notes that a chunk comes to."""

@@ -87,7 +87,7 @@ class _Run:
         self._order = order
         self._mapping = mapping
         self._upload: Stored[Upload] | None = None
-        self._decider = Decider(mapping, None)
+        self._decider = Decider(order.state.format, mapping)
         # References are taken to be new until the store says otherwise.
         self._look_up = False
 
@@ -123,7 +123,8 @@ class _Run:
         order = await self._services.reads.get(KIND, upload.state.import_id)
         lines = [note.line async for note in quarantined(self._services, SERVICE, order.state)]
         self._upload = upload
-        self._decider = Decider(self._mapping, Earlier(upload.state.offset, frozenset(lines)))
+        earlier = Earlier(upload.state.offset, frozenset(lines))
+        self._decider = Decider(state.format, self._mapping, earlier)
 
     async def _current(self, reader: RowReader) -> RowReader:
         """The reader for the schema that is active now."""

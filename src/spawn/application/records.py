@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from spawn.domain.imports import Reason
+from spawn.domain.imports import FileFormat, Reason
+from spawn.domain.mapping import ImportMapping
 
 MAX_LINE_BYTES = 1024 * 1024
 """The longest record, line breaks inside quotes included."""
@@ -140,6 +141,29 @@ _TOO_LONG = Reason(
 
 def _malformed(error: csv.Error) -> Reason:
     return Reason("", "malformed_line", f"not a CSV record: {error}")
+
+
+def encodings_of(file_format: FileFormat, mapping: ImportMapping | None) -> tuple[str, ...]:
+    """What to try for each line, in order; JSON is UTF-8 first, whatever the mapping says."""
+    named = ("utf-8",) if mapping is None else mapping.encoding
+    return named if file_format is FileFormat.CSV else tuple(dict.fromkeys(("utf-8", *named)))
+
+
+def encoder(encodings: Sequence[str]) -> Callable[[str], bytes]:
+    """A function that encodes a line so that the decoder of the same encodings reads it again."""
+    decode = decoder(encodings)
+
+    def encode(text: str) -> bytes:
+        for encoding in encodings:
+            try:
+                raw = text.encode(encoding)
+            except UnicodeEncodeError:
+                continue
+            if decode(raw) == text:
+                return raw
+        return text.encode(encodings[0], "backslashreplace")
+
+    return encode
 
 
 def decoder(encodings: Sequence[str]) -> Callable[[bytes], str | None]:

@@ -128,6 +128,16 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     duplicates: Duplicates = Duplicates.FIRST_WINS
     on_existing: OnExisting = OnExisting.SKIP_IF_IDENTICAL
 
+    @property
+    def needed(self) -> frozenset[str]:
+        """The columns of a file that the mapping reads."""
+        names = {column.column for column in self.columns if column.column is not None}
+        for check in self.checks:
+            names.update(check.sum_of, (check.equals,))
+        if self.key:
+            names.add(self.key.column)
+        return frozenset(names)
+
 
 def is_mapping_name(name: str) -> bool:
     """Whether a mapping can have this name."""

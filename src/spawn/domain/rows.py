@@ -85,14 +85,7 @@ class RowReader:
     @property
     def columns(self) -> frozenset[str]:
         """The columns that the mapping needs."""
-        if self._mapping is None:
-            return frozenset()
-        names = {cell.column for cell in self._cells if cell.column is not None}
-        for check in self._mapping.checks:
-            names.update(check.sum_of, (check.equals,))
-        if self._mapping.key:
-            names.add(self._mapping.key.column)
-        return frozenset(names)
+        return self._mapping.needed if self._mapping else frozenset()
 
     def key(self, source: Mapping[str, Token]) -> str | None:
         """The row's identity in its file, read without looking at anything else of it."""

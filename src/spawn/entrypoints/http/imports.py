@@ -188,10 +188,10 @@ class Lines(ASGIResponse):
     __slots__ = ("_lines", "_media_type")
 
     def __init__(  # not ASGIResponse's: nothing of this answer is known beforehand
-        self, lines: AsyncIterator[bytes], media_type: str
+        self, lines: AsyncIterator[bytes], media_type: str, charset: str = "utf-8"
     ) -> None:
         self._lines = lines
-        self._media_type = f"{media_type}; charset=utf-8".encode()
+        self._media_type = f"{media_type}; charset={charset}".encode()
 
     def to_asgi_response(self, *_args: object, **_kwargs: object) -> "Lines":
         """Itself: what Litestar asks of an answer."""
@@ -230,7 +230,7 @@ async def _lines_of(
         async for note in notes_of(services, principal, order):
             yield form.csv(note) if media_type == CSV else form.ndjson(note)
 
-    return Lines(lines(), media_type)
+    return Lines(lines(), media_type, form.charset if media_type == CSV else "utf-8")
 
 
 def _file_type(request: StrictRequest) -> str:
