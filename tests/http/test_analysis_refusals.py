@@ -123,6 +123,13 @@ def offences(answer: httpx.Response) -> dict[str, str]:
             "not_positive",
         ),
         ("covenants", COVENANT, {"default_below": 1.2}, "/lockup_below", "out_of_order"),
+        (
+            "covenants",
+            COVENANT,
+            {"waivers": [{"first": 1, "last": 1}] * 201},
+            "/waivers",
+            "wrong_length",
+        ),
         # names
         ("debt-sizing", DATED, {"day_count": "ACT/361"}, "/day_count", "unknown_day_count"),
         ("schedule", LOAN, {"day_count": "30/365"}, "/day_count", "unknown_day_count"),

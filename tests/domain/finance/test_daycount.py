@@ -1,6 +1,7 @@
 """Day counts beyond the oracle cases."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -116,11 +117,22 @@ def test_what_cannot_be_counted_is_refused() -> None:
     assert refused(lambda: count_days("ACT/ACT ICMA", empty)) == {
         "/reference_end": "not_increasing"
     }
-    long = AccrualPeriod(
-        start=date(1500, 1, 1),
-        end=date(4000, 1, 1),
-        reference_start=one,
-        reference_end=two,
-        frequency=12,
-    )
-    assert refused(lambda: count_days("ACT/ACT ICMA", long)) == {"/end": "out_of_range"}
+    early = AccrualPeriod(start=date(999, 1, 1), end=two, frequency=1)
+    assert refused(lambda: count_days("ACT/ACT ICMA", early)) == {"/start": "out_of_range"}
+
+
+def test_icma_counts_however_far_the_reference_is() -> None:
+    terms = {
+        "reference_start": date(2026, 1, 1),
+        "reference_end": date(2026, 7, 1),
+        "frequency": 2,
+    }
+
+    def fraction(start: date, end: date) -> float:
+        period = AccrualPeriod(start=start, end=end, **terms)  # type: ignore[arg-type]  # by name
+        return count_days("ACT/ACT ICMA", period).year_fraction
+
+    assert fraction(date(1500, 1, 1), date(4000, 1, 1)) == 2500.0
+    parts = [date(1999, 11, 3), date(2020, 2, 29), date(2026, 3, 31), date(2031, 8, 17)]
+    whole = sum(fraction(start, end) for start, end in pairwise(parts))
+    assert fraction(parts[0], parts[-1]) == pytest.approx(whole, abs=1e-13)

@@ -205,6 +205,7 @@ def test_xnpv_is_zero_at_the_xirr_and_moves_with_its_base_date() -> None:
     rate = xirr(dates, flows).rate
     assert rate is not None
     assert xnpv(rate, dates, flows) == pytest.approx(0.0, abs=1e-12)
+    assert xnpv(0.08, dates[::-1], flows[::-1]) == pytest.approx(xnpv(0.08, dates, flows))
     early = xnpv(0.08, dates, flows, base=START - timedelta(365))
     assert early == pytest.approx(xnpv(0.08, dates, flows) / 1.08, rel=1e-14)
 

@@ -18,7 +18,6 @@ _FEBRUARY: Final = 2
 _LONGEST_MONTH: Final = 31
 _COMMERCIAL_MONTH: Final = 30
 _MONTHS: Final = 12
-_MAX_NOTIONAL: Final = 2_400
 
 
 class DayCount(StrEnum):
@@ -206,20 +205,24 @@ def _year_days(year: int) -> int:
 
 
 def _icma(period: AccrualPeriod, pointer: str) -> float:
-    """Rule 251: days over (frequency times the days of the notional period), summed over them."""
+    """Rule 251: days over (frequency times the days of the notional period), summed over them.
+
+    Each notional period in between counts 1/frequency whole, so that only the two at the ends are
+    looked at, however long the period is.
+    """
     frequency, reference = _icma_terms(period, pointer)
     if reference == (period.start, period.end):
         return 1.0 / frequency
     months = _MONTHS // frequency
-    place = _first_notional(period.start, reference, months)
-    total = 0.0
-    for step in range(place, place + _MAX_NOTIONAL):
-        opens, closes = _notional(reference, months, step)
-        days = (min(closes, period.end) - max(opens, period.start)).days
-        total += max(days, 0) / (frequency * (closes - opens).days)
-        if closes >= period.end:
-            return total
-    raise InvalidInput.at(f"{pointer}/end", "out_of_range", "spans too many notional periods")
+    first = _place(period.start, reference, months)
+    last = _place(period.end, reference, months)
+    opens, closes = _notional(reference, months, first)
+    if first == last:
+        return (period.end - period.start).days / (frequency * (closes - opens).days)
+    head = (closes - period.start).days / (frequency * (closes - opens).days)
+    opens, closes = _notional(reference, months, last)
+    tail = (period.end - opens).days / (frequency * (closes - opens).days)
+    return head + (last - first - 1) / frequency + tail
 
 
 def _icma_terms(period: AccrualPeriod, pointer: str) -> tuple[int, tuple[date, date]]:
@@ -246,12 +249,18 @@ def _icma_terms(period: AccrualPeriod, pointer: str) -> tuple[int, tuple[date, d
     return frequency, (start, end)
 
 
-def _first_notional(start: date, reference: tuple[date, date], months: int) -> int:
-    """The place of the notional period that holds `start`; 0 is the reference period."""
-    place = 0
-    while _notional(reference, months, place)[0] > start and place > -_MAX_NOTIONAL:
+def _place(day: date, reference: tuple[date, date], months: int) -> int:
+    """The place of the notional period that holds `day`; 0 is the reference period."""
+    start, end = reference
+    if start <= day < end:
+        return 0
+    anchor, place = (end, 1) if day >= end else (start, 0)
+    apart = _MONTHS * (day.year - anchor.year) + day.month - anchor.month
+    place += apart // months
+    # Within a month the day decides: the estimate is at most one period off.
+    while _notional(reference, months, place)[0] > day:
         place -= 1
-    while _notional(reference, months, place)[1] <= start and place < _MAX_NOTIONAL:
+    while _notional(reference, months, place)[1] <= day:
         place += 1
     return place
 
