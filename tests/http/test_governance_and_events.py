@@ -1,7 +1,11 @@
 """Schema discovery, introspection and the pull feed."""
 
+import json
+import re
+
 import httpx
 import pytest
+from cloudevents.core.formats.json import JSONFormat
 from tests.http.conftest import WIND, Start
 
 SCHEMAS = "/v1/governance/schemas"
@@ -94,6 +98,22 @@ def test_feed_tells_each_change_once_in_order_as_cloud_events(start: Start) -> N
     assert level["next"] == rest["next"]
 
 
+def test_the_feed_is_read_by_the_cloud_events_sdk_in_either_form(client: httpx.Client) -> None:
+    client.post("/v1/ops/projects", json=WIND)
+    page = client.get("/v1/events").json()
+    batch = client.get("/v1/events", headers={"accept": "application/cloudevents-batch+json"})
+    assert batch.headers["content-type"] == "application/cloudevents-batch+json"
+    assert batch.json() == page["events"]
+    assert f"after={page['next']}" in batch.headers["link"]
+    for event in page["events"]:
+        read = JSONFormat().read(None, json.dumps(event))
+        assert read.get_id() == event["id"]
+        assert read.get_datacontenttype() == "application/json"
+        assert all(re.fullmatch("[a-z0-9]{1,20}", name) for name in event)
+        assert None not in event.values()
+        assert re.fullmatch(r"[0-9]{10}", event["sequence"])
+
+
 def test_feed_is_filtered_by_type_and_subject(client: httpx.Client) -> None:
     made = client.post("/v1/ops/projects", json=WIND)
     where = made.headers["location"]
@@ -103,6 +123,9 @@ def test_feed_is_filtered_by_type_and_subject(client: httpx.Client) -> None:
         "/v1/events", params={"subject": subject, "type": "spawn.project.amended.v1"}
     ).json()
     assert [event["sequence"] for event in one["events"]] == ["0000000002"]
+    answer = client.get("/v1/events", params={"subject": subject, "limit": 1})
+    again = client.get(answer.links["next"]["url"])
+    assert [event["sequence"] for event in again.json()["events"]] == ["0000000002"]
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,15 @@ def cursor(epoch: int, number: int) -> str:
     return f"{epoch}.{number}"
 
 
-def read_cursor(text: str | None, epoch: int, last: int) -> int:
+def read_cursor(text: str | None, epoch: int, last: int, floor: int = 0) -> int:
     """The row number that `text` continues after; None is the beginning.
 
     Raises:
         CursorInvalid: never issued by a journal of this epoch that ends at `last`.
-        CursorExpired: issued in an earlier epoch.
+        CursorExpired: issued in an earlier epoch, or before the row `floor`, the last hidden one.
     """
     if text is None:
-        return 0
+        return floor
     found = _CURSOR.fullmatch(text)
     if found is None:
         raise CursorInvalid("The feed position is not of the form epoch.number.")
@@ -42,10 +42,15 @@ def read_cursor(text: str | None, epoch: int, last: int) -> int:
     if issued < epoch:
         raise CursorExpired(
             "The feed position is of an earlier epoch; start again from the oldest one.",
-            oldest=cursor(epoch, 0),
+            oldest=cursor(epoch, floor),
         )
     if issued > epoch or number > last:
         raise CursorInvalid("The feed position was never issued by this store.")
+    if number < floor:
+        raise CursorExpired(
+            "Events so old are not shown any more; start again from the oldest position.",
+            oldest=cursor(epoch, floor),
+        )
     return number
 
 

@@ -6,6 +6,7 @@ an epoch of its own: tags and cursors of an earlier process are never taken for 
 """
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -253,10 +254,12 @@ class MemoryStore:
         limit: int,
         types: frozenset[str] | None = None,
         subject: tuple[str, str] | None = None,
+        floor: datetime | None = None,
     ) -> FeedPage:
         """Entries with events in journal order; see `ReadStore.feed`."""
         selection.check_limit(limit)
-        at = journal.read_cursor(after, self._epoch, len(self._entries))
+        hidden = bisect_left(self._entries, floor, key=_recorded) if floor else 0
+        at = journal.read_cursor(after, self._epoch, len(self._entries), hidden)
         shown: list[Entry] = []
         while at < len(self._entries) and len(shown) < limit:
             entry = self._entries[at]
@@ -460,3 +463,7 @@ def _upgraded(stored: Stored[Project], plan: MigrationPlan) -> Stored[Project]:
 
 
 _ENTRY_FIELDS = Entry.__struct_fields__
+
+
+def _recorded(entry: Entry) -> datetime:
+    return entry.recorded_at

@@ -1,5 +1,7 @@
 """The feed of events, to be pulled."""
 
+from datetime import timedelta
+
 from spawn.application.services import Services, require
 from spawn.domain.change import FeedPage
 from spawn.domain.principal import Principal
@@ -19,8 +21,9 @@ async def read_feed(
     limit: int,
     types: frozenset[str] | None = None,
     subject: tuple[str, str] | None = None,
+    retention: timedelta | None = None,
 ) -> FeedPage:
-    """Entries that carry an event, after a position.
+    """Entries that carry an event, after a position; none that is older than `retention`.
 
     A store may look at a part of the journal at a time: an empty answer that leads on is followed,
     so that a rare type or subject costs a client few requests.
@@ -30,11 +33,12 @@ async def read_feed(
         CursorExpired: it belongs to an earlier epoch or fell below the retention floor.
     """
     require(principal, "read")
-    reads = services.reads
-    page = await reads.feed(after=after, limit=limit, types=types, subject=subject)
+    floor = None if retention is None else services.clock.now() - retention
     for _ in range(MAX_LOOKS):
+        page = await services.reads.feed(
+            after=after, limit=limit, types=types, subject=subject, floor=floor
+        )
         if page.entries or page.next == after:
             break
         after = page.next
-        page = await reads.feed(after=after, limit=limit, types=types, subject=subject)
     return page

@@ -36,6 +36,7 @@ from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.product.view import Product
 from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.entrypoints.http.service_metrics import Metrics
+from spawn.entrypoints.http.streams import Streams
 from spawn.entrypoints.http.surface import Surface
 from spawn.entrypoints.http.wrapper import Rules, Wrapper
 from spawn.entrypoints.settings import Settings, SettingsError
@@ -61,6 +62,7 @@ class Composition(msgspec.Struct, frozen=True):
     services: Services
     settings: Settings
     inspector: Inspector
+    streams: Streams
 
 
 @asynccontextmanager
@@ -162,7 +164,9 @@ async def compose(
         relay = Relay(services, publishers, pulse, on_error=_publisher_failed)
         stack.push_async_callback(relay.close)
         await relay.start()
-        metrics.watch(services, relay)
+        envelope = Envelope(settings.base_url, settings.schema_id)
+        streams = Streams(services.reads, pulse, envelope, limits)
+        metrics.watch(services, relay, streams)
         await stack.enter_async_context(_background(pulse.run(), "journal watch"))
         await stack.enter_async_context(_background(relay.run(), "relay"))
         stack.push_async_callback(_drain, relay)
@@ -184,6 +188,8 @@ async def compose(
             health=health,
             metrics=metrics,
             schema_rules=settings.schema_rules,
+            streams=streams,
+            event_retention=settings.event_retention,
             limits=limits,
             tracing=tracing,
         )
@@ -202,7 +208,7 @@ async def compose(
             metrics=requests,
             log=log,
         )
-        yield Composition(app, services, settings, inspector)
+        yield Composition(app, services, settings, inspector, streams)
 
 
 def product_of(settings: Settings) -> Product:

@@ -7,6 +7,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +91,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """How clients reach the service: the public URL, or else the address it is bound to."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"http://{host}:{self.port}"
+
+    @property
+    def event_retention(self) -> timedelta | None:
+        """How long events are shown; None for ever."""
+        days = self.event_retention_days
+        return timedelta(days=days) if days else None
 
     @property
     def hosts(self) -> frozenset[str]:

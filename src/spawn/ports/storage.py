@@ -105,11 +105,14 @@ class ReadStore(Protocol):
         limit: int,
         types: frozenset[str] | None = None,
         subject: tuple[str, str] | None = None,
+        floor: datetime | None = None,
     ) -> FeedPage:
         """Entries that carry an event, after a position (None: from the beginning), in order.
 
         Without `types` the events of lineage (`domain.lineage.EVENT_TYPES`) are left out: reading
         causes them, and whoever reads on each event would never come to an end.
+        What was recorded before `floor` is not shown, though it is still there; a store may look
+        up once a minute where that ends, and show a little more.
 
         Raises:
             CursorInvalid: the position was never issued.

@@ -5,6 +5,7 @@ See `spawn.testing.storage` for how to run it against an adapter.
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -150,6 +151,27 @@ class TestFeed:
         assert await desk.store.rows_after(None) >= 2
         with pytest.raises(CursorInvalid):
             await desk.store.rows_after("nonsense")
+
+    async def test_what_is_older_than_the_floor_is_hidden_but_not_gone(self, desk: Desk) -> None:
+        old = [await desk.create() for _ in range(3)]
+        early = (await desk.store.feed(after=None, limit=1)).next
+        desk.clock.move(timedelta(days=2))
+        new = await desk.create()
+        floor = desk.clock.now() - timedelta(days=1)
+        page = await desk.store.feed(after=None, limit=10, floor=floor)
+        assert [e.id for e in page.entries] == [new.project_id]
+        with pytest.raises(CursorExpired) as expired:
+            await desk.store.feed(after=early, limit=10, floor=floor)
+        oldest = expired.value.oldest
+        again = await desk.store.feed(after=oldest, limit=10, floor=floor)
+        assert again == page
+        everything = await desk.store.feed(after=None, limit=10)
+        assert len(everything.entries) == len(old) + 1
+        desk.clock.move(timedelta(days=2))
+        later = await desk.store.feed(
+            after=None, limit=10, floor=desk.clock.now() - timedelta(days=1)
+        )
+        assert (later.entries, later.next) == ((), await desk.store.position())
 
 
 class TestBookmarks:

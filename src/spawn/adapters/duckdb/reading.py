@@ -246,6 +246,15 @@ def feed(
     return FeedPage(tuple(shown), journal.cursor(epoch, at))
 
 
+def last_before(cursor: Cursor, moment: datetime) -> int:
+    """The last row of the journal that was recorded before an instant; 0 if none was."""
+    found = cursor.execute(
+        "select coalesce(max(position), 0) from journal where recorded_at < make_timestamp(?)",
+        [micros(moment)],
+    ).fetchone()
+    return int(found[0]) if found else 0
+
+
 def recent_feed(
     rows: Sequence[JournalRow],
     limit: int,

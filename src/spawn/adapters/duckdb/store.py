@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from spawn.adapters.duckdb.mark import Mark
 from spawn.adapters.duckdb.pages import PageCache
 from spawn.adapters.duckdb.prepared import BULK_WRITES, Prepared
 from spawn.adapters.duckdb.receipts import Receipts
-from spawn.adapters.duckdb.rows import Held, Place, key_of
+from spawn.adapters.duckdb.rows import EPOCH, Held, Place, key_of
 from spawn.adapters.duckdb.settling import Memory
 from spawn.adapters.duckdb.shelf import logged_migrations
 from spawn.adapters.duckdb.writer import Writer
@@ -45,6 +45,7 @@ T = TypeVar("T")
 _tracer = trace.get_tracer("spawn.adapters.duckdb")
 _LOG_LIMIT_BYTES = 1024**3
 _RECENT_LOOKED_AT = 2_000
+_FLOOR_HOLDS = timedelta(minutes=1)
 
 
 async def open_duckdb(path: Path, *, clock: Clock, options: StoreOptions) -> "DuckDbStore":
@@ -76,6 +77,7 @@ class DuckDbStore:
         )
         self._evolution = Evolution(self._ledger, self._writer, self._surveyors, clock)
         self._flights: dict[tuple[Query, int], asyncio.Task[Page[Stored[Any]]]] = {}
+        self._floor = (EPOCH, 0)
         self._closed: asyncio.Task[None] | None = None
         self._damage: SpawnError | None = None
 
@@ -297,17 +299,27 @@ class DuckDbStore:
         limit: int,
         types: frozenset[str] | None = None,
         subject: tuple[str, str] | None = None,
+        floor: datetime | None = None,
     ) -> FeedPage:
         """Entries with events in journal order; see `ReadStore.feed`."""
         selection.check_limit(limit)
+        hidden = 0 if floor is None else await self._last_before(floor)
         epoch, last = self._ledger.epoch, self._ledger.position
-        at = journal.read_cursor(after, epoch, last)
+        at = journal.read_cursor(after, epoch, last, hidden)
         if at == last:
             return FeedPage((), journal.cursor(epoch, at))
         recent = self._ledger.recent.after(at, min(last - at, _RECENT_LOOKED_AT))
         if recent:
             return reading.recent_feed(recent, limit, types, subject, epoch)
         return await self._read(lambda c: reading.feed(c, at, last, limit, types, subject, epoch))
+
+    async def _last_before(self, floor: datetime) -> int:
+        """The last row that was recorded before an instant, as it was within a minute."""
+        known, number = self._floor
+        if not known <= floor < known + _FLOOR_HOLDS:
+            number = await self._read(lambda c: reading.last_before(c, floor))
+            self._floor = (floor, number)
+        return number
 
     async def position(self) -> str:
         """The newest position; see `ReadStore.position`."""

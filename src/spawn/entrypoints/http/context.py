@@ -9,9 +9,19 @@ class Context:
     """What the wrapper found out about a request before it was routed.
 
     `headers` are by lower-case name; `trace_id` is 32 hex digits, the caller's if it sent one.
+    `bodiless`: only the head of the answer is wanted. `streams`: the answer is without an end, so
+    the request counts as served once its head is sent.
     """
 
-    __slots__ = ("headers", "request_id", "span_id", "trace_id", "traceparent")
+    __slots__ = (
+        "bodiless",
+        "headers",
+        "request_id",
+        "span_id",
+        "streams",
+        "trace_id",
+        "traceparent",
+    )
 
     def __init__(
         self,
@@ -25,6 +35,8 @@ class Context:
         self.trace_id = trace_id
         self.traceparent = traceparent
         self.span_id: str | None = None
+        self.bodiless = False
+        self.streams = False
 
 
 current: Final[ContextVar[Context | None]] = ContextVar("spawn_request", default=None)

@@ -10,6 +10,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     A body must be whole within `body_timeout_s`, imports excepted: they may take long, but no
     pause between chunks may exceed `idle_timeout_s`. `concurrency` requests are served at once.
+    Beside them `streams` may follow the events; each hears something every `heartbeat_s`, and is
+    cut off when its connection takes nothing for `stream_stall_s`.
     Header fields beyond `header_bytes` are answered 431; beyond `head_bytes` the client is cut off.
     """
 
@@ -23,6 +25,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout_s: float = 10.0
     concurrency: int = 512
     connections: int = 2048
+    streams: int = 256
+    heartbeat_s: float = 15.0
+    stream_stall_s: float = 30.0
     gzip_bytes: int = 1024
 
 

@@ -210,6 +210,7 @@ SCHEMAS: Final[dict[str, Json]] = {
                 ),
             },
             "trace_id": _TEXT,
+            "oldest": {"type": "string", "description": "With cursor_expired: the first valid."},
         },
         *("type", "title", "status", "detail", "instance", "code", "trace_id"),
     ),
@@ -283,6 +284,11 @@ PARAMETERS: Final[dict[str, Json]] = {
     "FeedAfter": _query(
         "after",
         "The next of the page before; absent for the beginning.",
+        {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
+    ),
+    "LastEventId": _header(
+        "Last-Event-ID",
+        "The id that was received last; goes before `after`.",
         {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
     ),
     "EventTypes": _query(

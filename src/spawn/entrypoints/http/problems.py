@@ -1,7 +1,8 @@
 """RFC 9457 problems: one table from code to status, and every error's way to the client."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -14,12 +15,13 @@ from litestar.exceptions import (
 )
 from loguru import logger
 
-from spawn.domain.errors import FieldError, InvalidInput, SpawnError, Unavailable
+from spawn.domain.errors import CursorExpired, FieldError, InvalidInput, SpawnError, Unavailable
 from spawn.entrypoints.http.context import context_of
 from spawn.entrypoints.http.reply import Header, Reply, encode
 
 MEDIA_TYPE: Final = b"application/problem+json"
 MAX_FIELD_ERRORS: Final = 100
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _RETRY_LATER: Final = (b"retry-after", b"5")
 
 
@@ -89,8 +91,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "cursor_expired": Problem(
         410,
         "The cursor is too old",
-        "The cursor belongs to an earlier epoch of the store or to trimmed history. Start again "
-        "without a cursor.",
+        "The cursor belongs to an earlier epoch of the store, or events so old are not shown any "
+        "more. Start again with the cursor in oldest.",
     ),
     "schema_version_expired": Problem(
         410,
@@ -209,8 +211,9 @@ def problem_reply(
     trace_id: str,
     errors: tuple[FieldError, ...] = (),
     headers: Iterable[Header] = (),
+    more: Mapping[str, object] = _NOTHING,
 ) -> Reply:
-    """The answer that tells of one problem."""
+    """The answer that tells of one problem; `more` are members that its kind adds."""
     problem = PROBLEMS[code]
     body: dict[str, Any] = {
         "type": f"/problems/{code.replace('_', '-')}",
@@ -223,6 +226,7 @@ def problem_reply(
     if errors:
         body["errors"] = errors[:MAX_FIELD_ERRORS]
     body["trace_id"] = trace_id
+    body |= more
     return Reply(problem.status, encode(body), media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -243,6 +247,7 @@ def on_exception(request: Request[Any, Any, Any], failure: Exception) -> Reply:
         trace_id=context_of(scope).trace_id,
         errors=errors,
         headers=headers,
+        more={"oldest": failure.oldest} if isinstance(failure, CursorExpired) else _NOTHING,
     )
 
 

@@ -18,6 +18,7 @@ from spawn.application.services import Services
 from spawn.domain.quality import Report
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.request_metrics import RequestMetrics
+from spawn.entrypoints.http.streams import Streams
 from spawn.ports.governance import SchemaRecord, SchemaState
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
@@ -77,9 +78,9 @@ class Metrics:
         """Where business metrics are recorded."""
         return self._provider.get_meter("spawn", __version__)
 
-    def watch(self, services: Services, relay: Relay) -> None:
+    def watch(self, services: Services, relay: Relay, streams: Streams) -> None:
         """Add what the services know of themselves to every scrape."""
-        self._service = _ServiceCollector(services, relay, self._log)
+        self._service = _ServiceCollector(services, relay, streams, self._log)
         self._registry.register(self._service)
 
     async def render(self) -> bytes:
@@ -96,9 +97,10 @@ class Metrics:
 class _ServiceCollector(Collector):
     """Store, feed, schema and registry as gauges."""
 
-    def __init__(self, services: Services, relay: Relay, log: AccessLog) -> None:
+    def __init__(self, services: Services, relay: Relay, streams: Streams, log: AccessLog) -> None:
         self._services = services
         self._relay = relay
+        self._streams = streams
         self._log = log
         self._schemas = Schemas(None, 0)
         self._report: Report | None = None
@@ -163,6 +165,21 @@ class _ServiceCollector(Collector):
             for standing in self._standings:
                 gauge.add_metric((standing.name,), value(standing))
             yield gauge
+        yield from self._followers()
+
+    def _followers(self) -> Iterator[Metric]:
+        streams = self._streams
+        yield GaugeMetricFamily(
+            "spawn_event_streams", "Clients that follow the event stream.", value=streams.open
+        )
+        yield CounterMetricFamily(
+            "spawn_event_stream_messages", "Events sent to followers.", value=streams.sent
+        )
+        yield CounterMetricFamily(
+            "spawn_event_streams_cut_off",
+            "Followers cut off because their connection took nothing.",
+            value=streams.cut_off,
+        )
 
     def _schema(self) -> Iterator[Metric]:
         source = self._services.registry.status()

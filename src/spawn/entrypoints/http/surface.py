@@ -1,6 +1,7 @@
 """What all routes share beside the ports: caches of encoded documents, health, metrics, tracing."""
 
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from spawn.application.schema import SchemaRules
@@ -10,6 +11,7 @@ from spawn.entrypoints.http.product.routes import Press
 from spawn.entrypoints.http.product.view import Product
 from spawn.entrypoints.http.reply import Reply
 from spawn.entrypoints.http.service_metrics import Metrics
+from spawn.entrypoints.http.streams import Streams
 from spawn.entrypoints.http.tracing import Tracing, no_span
 from spawn.entrypoints.http.wire import Bounded, Document
 
@@ -38,6 +40,8 @@ class Surface:
         health: Health,
         metrics: Metrics,
         schema_rules: SchemaRules,
+        streams: Streams,
+        event_retention: timedelta | None = None,
         limits: Limits | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -45,6 +49,8 @@ class Surface:
         self.health = health
         self.metrics = metrics
         self.schema_rules = schema_rules
+        self.streams = streams
+        self.event_retention = event_retention
         self.limits = limits or Limits()
         self.tracing = tracing
         self.documents: Bounded[Document] = Bounded(DOCUMENTS)

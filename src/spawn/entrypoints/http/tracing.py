@@ -33,16 +33,21 @@ class Tracing:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if context.streams:
+                    _finish(span, scope, method, status)
             await send(message)
 
         with self._tracer.start_as_current_span(
-            method, context=_PROPAGATOR.extract(carrier), kind=SpanKind.SERVER
+            method,
+            context=_PROPAGATOR.extract(carrier),
+            kind=SpanKind.SERVER,
+            end_on_exit=False,
         ) as span:
             self._adopt(context, span)
             try:
                 await app(scope, receive, watch)
             finally:
-                if span.is_recording():
+                if not context.streams:
                     _finish(span, scope, method, status)
 
     def span(self, name: str) -> AbstractContextManager[Any]:
@@ -62,14 +67,16 @@ class Tracing:
 
 
 def _finish(span: trace.Span, scope: HTTPScope, method: str, status: int) -> None:
-    """Name the span after its route and say how it ended."""
-    route = plain_template(scope.get("path_template", ""))
-    span.update_name(f"{method} {route}")
-    span.set_attribute("http.request.method", method)
-    span.set_attribute("http.route", route)
-    span.set_attribute("http.response.status_code", status)
-    if status >= _SERVER_ERROR:
-        span.set_status(Status(StatusCode.ERROR))
+    """Name the span after its route, say how the request ended, and end it."""
+    if span.is_recording():
+        route = plain_template(scope.get("path_template", ""))
+        span.update_name(f"{method} {route}")
+        span.set_attribute("http.request.method", method)
+        span.set_attribute("http.route", route)
+        span.set_attribute("http.response.status_code", status)
+        if status >= _SERVER_ERROR:
+            span.set_status(Status(StatusCode.ERROR))
+    span.end()
 
 
 @contextmanager

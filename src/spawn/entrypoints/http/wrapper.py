@@ -104,6 +104,9 @@ class Wrapper:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if context.streams:
+                    self.in_flight -= 1
+                    self._observe(scope, method, status, started)
                 headers = [*message["headers"], *extra]
                 start = {"type": "http.response.start", "status": status, "headers": headers}
                 await send(cast("Message", start))
@@ -120,8 +123,10 @@ class Wrapper:
             reply = self._problem(scope, "internal", "Something failed inside the service.")
             await reply(scope, receive, respond)
         finally:
-            self.in_flight -= 1
-            self._account(scope, method, asked, status, started)
+            if not context.streams:
+                self.in_flight -= 1
+                self._observe(scope, method, status, started)
+            self._write_line(scope, method, asked, status, started)
 
     async def _serve(
         self, scope: HTTPScope, receive: Receive, respond: Send, context: Context
@@ -130,6 +135,7 @@ class Wrapper:
         headers = context.headers
         method: str = scope["method"]
         if method == "HEAD":
+            context.bodiless = True
             respond = _without_body(respond)
         accept_encoding = headers.get(b"accept-encoding")
         if accept_encoding is not None and takes_gzip(accept_encoding):
@@ -295,14 +301,14 @@ class Wrapper:
             code, detail, instance=scope["path"], trace_id=trace_id, headers=headers
         )
 
-    def _account(
+    def _observe(self, scope: HTTPScope, method: str, status: int, started: float) -> None:
+        """The histogram by route template."""
+        self._metrics.observe(method, self._route(scope), status, perf_counter() - started)
+
+    def _write_line(
         self, scope: HTTPScope, method: str, path: str, status: int, started: float
     ) -> None:
-        """The histogram by route template, and the access line."""
-        template: str = scope.get("path_template", "")
-        route = self._templates.get(template) or self._template(template)
-        duration_s = perf_counter() - started
-        self._metrics.observe(method, route, status, duration_s)
+        """The access line."""
         client = scope["client"]
         context: Context = cast("Any", scope)["spawn"]
         self._log.append(
@@ -310,14 +316,18 @@ class Wrapper:
                 time(),
                 method,
                 path,
-                route,
+                self._route(scope),
                 status,
-                duration_s,
+                perf_counter() - started,
                 client[0] if client else "",
                 context.request_id,
                 context.trace_id,
             )
         )
+
+    def _route(self, scope: HTTPScope) -> str:
+        template: str = scope.get("path_template", "")
+        return self._templates.get(template) or self._template(template)
 
     def _template(self, template: str) -> str:
         """The plain form of a route's template; there are as many as routes."""
