@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 ARGS ?=
 IMAGE ?= spawn:dev
 
-.PHONY: help run test test-core lint types contracts bench docs schemathesis lock image clean
+.PHONY: help run test test-core lint types contracts bench docs schemathesis conformance lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,28 @@ docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check its 
 schemathesis: $(VENV)/dev.stamp ## Attack the service from its own OpenAPI document, with five seeds
 	@$(BIN)/python -m tests.product.fuzz $(ARGS)
 
+# The tools that judge the documents have an environment of their own: none of them is ours.
+JUDGES := .venv-conformance
+NODE_JUDGES := build/conformance/npm
+
+$(JUDGES)/stamp: requirements/conformance.txt
+	@echo "Installing the tools that judge the documents, locked with hashes"
+	@test -x $(JUDGES)/bin/python || $(PYTHON) -m venv $(JUDGES)
+	@$(JUDGES)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes -r requirements/conformance.txt
+	@touch $@
+
+$(NODE_JUDGES)/stamp: tests/conformance/package.json tests/conformance/package-lock.json
+	@command -v npm >/dev/null || { echo "Node 20 and npm are needed for this." >&2; exit 1; }
+	@mkdir -p $(NODE_JUDGES)
+	@cp tests/conformance/package.json tests/conformance/package-lock.json \
+		tests/conformance/.npmrc $(NODE_JUDGES)
+	@npm ci --prefix $(NODE_JUDGES) --loglevel error
+	@touch $@
+
+conformance: $(VENV)/dev.stamp $(JUDGES)/stamp $(NODE_JUDGES)/stamp ## Have independent tools judge the live documents (needs Node 20)
+	@$(BIN)/python -m tests.conformance.run
+
 lock: $(VENV)/dev.stamp ## Resolve the locks again (PIP_COMPILE_ARGS=--upgrade for newer ones)
 	@requirements/lock
 
@@ -86,6 +108,6 @@ image: ## Build the container image with buildah, podman or docker
 	echo "No buildah, podman or docker is on the PATH." >&2; exit 1
 
 clean: ## Remove what building and testing left, the environment too
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+	rm -rf $(VENV) $(JUDGES) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
 	find src tests infra docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

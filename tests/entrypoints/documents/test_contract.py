@@ -2,9 +2,12 @@
 
 from datetime import date
 from decimal import Decimal
+from importlib.resources import files
 from typing import Any
 
+import jsonschema_rs
 import msgspec
+from open_data_contract_standard.model import OpenDataContractStandard
 from tests.entrypoints.documents.conftest import Viewer, report_of
 
 from spawn.domain.schema.core import STRUCTURE
@@ -27,6 +30,18 @@ RATING = Column(
     sunset=date(2027, 1, 31),
 )
 
+LONG = Column(name="long", type=ColumnType(TypeName.BIGINT), minimum=-5, maximum=2**40)
+CODE = Column(name="code", type=ColumnType(TypeName.STRING, max_length=9), pattern="[A-Z]{3}")
+GONE = RetiredColumn(
+    column=Column(
+        name="old_code",
+        type=ColumnType(TypeName.STRING),
+        deprecated=True,
+        sunset=date(2026, 12, 31),
+    ),
+    since=2,
+)
+
 
 def properties(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in contract["schema"][0]["properties"]}
@@ -42,6 +57,19 @@ def test_contract_names_exactly_the_columns_served_and_the_structure(viewer: Vie
     assert names == {column.name for column in view.columns} | STRUCTURE
     assert "rating" in names
     assert "capacity_mw" not in names
+
+
+def test_contract_is_valid_by_the_standard(viewer: Viewer) -> None:
+    standard = files("open_data_contract_standard").joinpath("schema.json").read_text()
+    validator = jsonschema_rs.validator_for(standard)
+    view = viewer.of(a_schema([RATING, LONG, CODE], version=2, retired=(GONE,)))
+    measured = msgspec.structs.replace(view, report=report_of(view.rules, 9, 10))
+    for shown in (view, measured):
+        contract = data_contract(shown)
+        validator.validate(contract)
+        read = OpenDataContractStandard.model_validate(contract)
+        assert read.schema_ is not None
+        assert not validator.is_valid({**contract, "colour": "blue"})
 
 
 def test_a_column_is_told_with_all_that_the_schema_says_of_it(viewer: Viewer) -> None:
@@ -78,16 +106,7 @@ def test_numbers_keep_their_bounds_digits_and_unit(viewer: Viewer) -> None:
 def test_deprecated_and_retired_columns_have_their_last_day_as_service_level(
     viewer: Viewer,
 ) -> None:
-    gone = RetiredColumn(
-        column=Column(
-            name="old_code",
-            type=ColumnType(TypeName.STRING),
-            deprecated=True,
-            sunset=date(2026, 12, 31),
-        ),
-        since=2,
-    )
-    contract = data_contract(viewer.of(a_schema([RATING], version=2, retired=(gone,))))
+    contract = data_contract(viewer.of(a_schema([RATING], version=2, retired=(GONE,))))
     ends = {
         one["element"]: (one["property"], one["value"])
         for one in contract["slaProperties"]
@@ -110,8 +129,7 @@ def test_deprecated_and_retired_columns_have_their_last_day_as_service_level(
 
 
 def test_a_pattern_is_anchored_as_it_is_checked(viewer: Viewer) -> None:
-    code = Column(name="code", type=ColumnType(TypeName.STRING, max_length=9), pattern="[A-Z]{3}")
-    told = properties(data_contract(viewer.of(a_schema([code]))))["code"]
+    told = properties(data_contract(viewer.of(a_schema([CODE]))))["code"]
     assert told["logicalTypeOptions"] == {"maxLength": 9, "pattern": "^(?:[A-Z]{3})$"}
 
 
