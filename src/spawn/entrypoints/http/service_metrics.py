@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -18,11 +17,10 @@ from spawn.application.services import Services
 from spawn.domain.quality import Report
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.request_metrics import RequestMetrics
+from spawn.entrypoints.http.schema_metrics import SchemaMetrics
 from spawn.entrypoints.http.streams import Streams
-from spawn.ports.governance import SchemaRecord, SchemaState
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
-BREAKER_STATES: Final = ("none", "closed", "half_open", "open")
 
 
 _EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
@@ -47,13 +45,6 @@ _EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] =
         lambda standing: standing.dead_letters,
     ),
 )
-
-
-class Schemas(msgspec.Struct, frozen=True):
-    """What a scrape wants to know of schemas."""
-
-    active: SchemaRecord | None
-    quarantined: int
 
 
 class Metrics:
@@ -102,15 +93,13 @@ class _ServiceCollector(Collector):
         self._relay = relay
         self._streams = streams
         self._log = log
-        self._schemas = Schemas(None, 0)
+        self._schemas = SchemaMetrics(services)
         self._report: Report | None = None
         self._standings: list[Standing] = []
 
     async def gather(self) -> None:
         """Ask what can only be awaited, before the scrape reads it."""
-        records = await self._services.schemas.records()
-        quarantined = sum(1 for record in records if record.state is SchemaState.QUARANTINED)
-        self._schemas = Schemas(await self._services.schemas.active(), quarantined)
+        await self._schemas.gather()
         stored = await latest_report(self._services, SERVICE)
         self._report = None if stored is None else stored.state
         self._standings = await self._relay.standings()
@@ -118,7 +107,7 @@ class _ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """What a scrape sees."""
         yield from self._storage()
-        yield from self._schema()
+        yield from self._schemas.collect()
         yield from self._quality()
         yield from self._events()
         yield CounterMetricFamily(
@@ -180,39 +169,6 @@ class _ServiceCollector(Collector):
             "Followers cut off because their connection took nothing.",
             value=streams.cut_off,
         )
-
-    def _schema(self) -> Iterator[Metric]:
-        source = self._services.registry.status()
-        active = self._schemas.active
-        info = GaugeMetricFamily(
-            "spawn_schema_active_info",
-            "The active schema; always 1.",
-            labels=("schema_id", "version", "fingerprint", "provenance"),
-        )
-        if active is not None:
-            schema = active.schema
-            labels = (schema.id, str(schema.version), schema.fingerprint, active.provenance.value)
-            info.add_metric(labels, 1)
-        yield info
-        if source.age_s is not None:
-            yield GaugeMetricFamily(
-                "spawn_schema_age_seconds",
-                "Seconds since the registry last vouched for the schema.",
-                value=source.age_s,
-            )
-        yield CounterMetricFamily(
-            "spawn_schema_quarantined",
-            "Schema versions refused and kept aside.",
-            value=self._schemas.quarantined,
-        )
-        breaker = GaugeMetricFamily(
-            "spawn_registry_breaker_state",
-            "1 for the state the registry's circuit breaker is in.",
-            labels=("state",),
-        )
-        for state in BREAKER_STATES:
-            breaker.add_metric((state,), int(source.breaker == state))
-        yield breaker
 
     def _quality(self) -> Iterator[Metric]:
         """The latest measurement; there are at most three rules for a column of the schema."""
