@@ -13,6 +13,7 @@ from spawn.application.services import Services
 from spawn.entrypoints.http import (
     admin,
     events,
+    evolution,
     governance,
     imports,
     monitoring,
@@ -38,6 +39,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *simulations.ROUTES,
     *events.ROUTES,
     *governance.ROUTES,
+    *evolution.ROUTES,
     *quality.ROUTES,
     *admin.ROUTES,
     *monitoring.ROUTES,

@@ -50,6 +50,7 @@ def summary_of(record: SchemaRecord) -> dict[str, Any]:
         "recorded_at": record.recorded_at,
         "fingerprint": schema.fingerprint,
         "reason": record.reason or None,
+        "decision": record.decision,
         "url": f"{PATH}/{schema.id}/versions/{schema.version}",
     }
 
@@ -67,6 +68,7 @@ def full(record: SchemaRecord) -> dict[str, Any]:
             "unit": column.unit,
             "aliases": column.aliases,
             "deprecated": column.deprecated,
+            "sunset": column.sunset,
         }
         for column in record.schema.columns
     ]
@@ -88,7 +90,19 @@ def _tagged(request: StrictRequest, value: object, *headers: Header) -> Reply:
     return Reply(200, body, headers=fields)
 
 
-async def _records(services: Services, schema_id: str) -> list[SchemaRecord]:
+def version_number(request: StrictRequest) -> int:
+    """The version in the path.
+
+    Raises:
+        NotFound: it is no number of a version.
+    """
+    number: str = request.scope["path_params"]["number"]
+    if not _NUMBER.fullmatch(number):
+        raise NotFound("There is no such version.")
+    return int(number)
+
+
+async def records_of(services: Services, schema_id: str) -> list[SchemaRecord]:
     """Every known version of a schema, oldest first."""
     found = [r for r in await services.schemas.records() if r.schema.id == schema_id]
     if not found:
@@ -135,7 +149,7 @@ async def versions(request: StrictRequest) -> Reply:
     """Every version this service has met."""
     request.query()
     request.accepts("application/json")
-    found = await _records(request.services, request.scope["path_params"]["schema_id"])
+    found = await records_of(request.services, request.scope["path_params"]["schema_id"])
     return _tagged(request, {"items": [summary_of(record) for record in found], "next": None})
 
 
@@ -149,12 +163,11 @@ async def version(request: StrictRequest) -> Reply:
     """One version."""
     request.query()
     request.accepts("application/json")
-    parameters = request.scope["path_params"]
-    number = parameters["number"]
-    found = await _records(request.services, parameters["schema_id"])
+    number = version_number(request)
+    found = await records_of(request.services, request.scope["path_params"]["schema_id"])
     # A refused content may have claimed the number of one that was adopted.
     for record in sorted(found, key=lambda record: record.state not in ADOPTED):
-        if _NUMBER.fullmatch(number) and record.schema.version == int(number):
+        if record.schema.version == number:
             return _tagged(request, full(record))
     raise NotFound("There is no such version.")
 
@@ -169,7 +182,7 @@ async def candidates(request: StrictRequest) -> Reply:
     """Versions that wait or were refused, with the reason."""
     request.query()
     request.accepts("application/json")
-    found = await _records(request.services, request.scope["path_params"]["schema_id"])
+    found = await records_of(request.services, request.scope["path_params"]["schema_id"])
     items = [summary_of(record) for record in found if record.state not in ADOPTED]
     return _tagged(request, {"items": items, "next": None})
 
@@ -193,12 +206,12 @@ async def refresh(request: StrictRequest) -> Reply:
     request.query()
     request.accepts("application/json")
     schema_id = request.scope["path_params"]["schema_id"]
-    await _records(request.services, schema_id)
+    await records_of(request.services, schema_id)
     with request.surface.span("refresh_schema"):
         await refresh_schema(
             request.services, request.surface.schema_rules, actor=request.principal.id
         )
-    found = await _records(request.services, schema_id)
+    found = await records_of(request.services, schema_id)
     items = [summary_of(record) for record in found if record.state not in ADOPTED]
     return json_reply({"items": items, "next": None})
 

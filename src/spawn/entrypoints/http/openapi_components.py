@@ -55,7 +55,7 @@ def _list(item: Json) -> Json:
     return _object({"items": {"type": "array", "items": item}, "next": _NEXT})
 
 
-_SUMMARY: Final[Json] = {
+SCHEMA_SUMMARY: Final[Json] = {
     "schema_id": _TEXT,
     "version": _COUNT,
     "name": _TEXT,
@@ -64,8 +64,23 @@ _SUMMARY: Final[Json] = {
     "recorded_at": _INSTANT,
     "fingerprint": _TEXT,
     "reason": _TEXT_OR_NULL,
+    "decision": {
+        "anyOf": [
+            _object(
+                {
+                    "approved": {"type": "boolean"},
+                    "actor": _TEXT,
+                    "reason": _TEXT,
+                    "decided_at": _INSTANT,
+                }
+            ),
+            {"type": "null"},
+        ],
+        "description": "What someone who governs made of it.",
+    },
     "url": _TEXT,
 }
+"""A version of a schema without its document."""
 
 SCHEMAS: Final[dict[str, Json]] = {
     "CurrencyCode": {
@@ -132,10 +147,10 @@ SCHEMAS: Final[dict[str, Json]] = {
         },
         *("specversion", "id", "source", "type", "subject", "time", "sequence", "data"),
     ),
-    "SchemaList": _list(_object(_SUMMARY)),
+    "SchemaList": _list(_object(SCHEMA_SUMMARY)),
     "Schema": _object(
         {
-            **_SUMMARY,
+            **SCHEMA_SUMMARY,
             "description": _TEXT,
             "columns": {
                 "type": "array",
@@ -150,6 +165,7 @@ SCHEMAS: Final[dict[str, Json]] = {
                         "unit": _TEXT_OR_NULL,
                         "aliases": {"type": "array", "items": _TEXT},
                         "deprecated": {"type": "boolean"},
+                        "sunset": {"type": ["string", "null"], "format": "date"},
                     }
                 ),
             },

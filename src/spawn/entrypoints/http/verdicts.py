@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from spawn.application.evolution import Proposal
 from spawn.domain.schema.compatibility import Comparison, Finding, Judgement
 from spawn.domain.schema.migration import (
     AddColumn,
@@ -12,6 +13,32 @@ from spawn.domain.schema.migration import (
     RenameColumn,
     Step,
 )
+from spawn.ports.governance import Failure
+
+
+def proposal_fields(proposal: Proposal) -> dict[str, Any]:
+    """What adopting a schema would come to."""
+    fields = judgement_fields(proposal.judgement)
+    objection = (proposal.objection,) if proposal.objection else ()
+    return {
+        "schema_id": proposal.schema.id,
+        "version": proposal.schema.version,
+        **fields,
+        "adoptable": proposal.adoptable,
+        "objections": [*objection, *fields["objections"]],
+        "plan": plan_fields(proposal.plan),
+        "statements": proposal.steps,
+        "failures": [_failure_fields(failure) for failure in proposal.failures],
+    }
+
+
+def _failure_fields(failure: Failure) -> dict[str, Any]:
+    return {
+        "stored": failure.proof.stored,
+        "projects": failure.projects,
+        "sample": failure.sample,
+        "detail": failure.detail,
+    }
 
 
 def judgement_fields(judgement: Judgement) -> dict[str, Any]:

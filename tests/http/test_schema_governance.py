@@ -1,0 +1,244 @@
+"""The governance surface over HTTP: verdicts, dry runs, differences, migrations, decisions."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from tests.http.conftest import WIND, Service, Start
+from tests.product.ontology import answer, ontology
+
+PROJECTS = "/v1/ops/projects"
+SCHEMA = "/v1/governance/schemas/project_schema"
+UNITS = {"name": "units", "type": "integer"}
+GRADE = {"name": "grade", "type": "string(20)", "enum": ["A", "B"]}
+
+
+class Registry:
+    """An ontology server that serves one document, whatever is asked."""
+
+    def __init__(self) -> None:
+        self.document = b""
+        self.url = ""
+
+    def publish(self, version: int, *columns: dict[str, Any]) -> None:
+        self.document = json.dumps(document(version, *columns)).encode()
+
+
+def document(version: int, *columns: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "project_schema", "version": version, "name": "Projects", "columns": columns}
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    served = Registry()
+    served.publish(2, UNITS, GRADE)
+    with ontology(lambda handler: answer(handler, 200, served.document)) as url:
+        served.url = url
+        yield served
+
+
+@pytest.fixture
+def service(start: Start, registry: Registry) -> Service:
+    """A service governed by version 2, with two projects, that refreshes when it is told to."""
+    running = start(ontology_url=registry.url, schema_refresh_s=86_400.0)
+    with running.client() as client:
+        for units in (7, 70_000):
+            assert client.post(PROJECTS, json={**WIND, "units": units}).status_code == 201
+    return running
+
+
+@pytest.fixture
+def desk(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+def refreshed(desk: httpx.Client) -> dict[str, Any]:
+    """What waits after another look at the registry, by version."""
+    items = desk.post(f"{SCHEMA}/refresh").json()["items"]
+    return {item["version"]: item for item in items}
+
+
+def test_a_dry_run_tells_verdicts_plan_and_the_projects_in_the_way(desk: httpx.Client) -> None:
+    proposed = document(3, {**UNITS, "maximum": 100}, {"name": "hub", "type": "string"})
+    told = desk.post(f"{SCHEMA}/check", json=proposed).json()
+    assert (told["version"], told["adoptable"], told["mode"]) == (3, False, "backward_transitive")
+    kinds = {f["path"]: f for f in told["comparisons"][0]["findings"]}
+    tightened = kinds["/columns/units/maximum"]
+    assert (tightened["rows"], tightened["writers"], tightened["readers"]) == (
+        "if_proven",
+        "no",
+        "yes",
+    )
+    assert told["plan"] == [
+        "Add hub, a string, with what projects hold as x_hub.",
+        "Hide grade; its values are kept.",
+    ]
+    assert told["statements"]
+    (failure,) = told["failures"]
+    assert (failure["stored"], failure["projects"]) == ("units", 1)
+    assert desk.get(f"{PROJECTS}/{failure['sample'][0]}").json()["units"] == 70_000
+    assert "breaks the writers of version 2" in told["objections"][0]
+    assert desk.get(f"{SCHEMA}/candidates").json()["items"] == []
+
+
+def test_a_dry_run_counts_what_another_type_would_lose(desk: httpx.Client) -> None:
+    told = desk.post(f"{SCHEMA}/check", json=document(3, {**UNITS, "type": "date"}, GRADE)).json()
+    assert told["adoptable"] is False
+    assert [(f["stored"], f["projects"]) for f in told["failures"]] == [("units", 2)]
+
+
+def test_a_dry_run_under_another_mode_demands_other_things(desk: httpx.Client) -> None:
+    proposed = document(3, UNITS, {**GRADE, "enum": ["A", "B", "C"]})
+    for mode, adoptable in (("backward", True), ("full", False)):
+        told = desk.post(f"{SCHEMA}/check", params={"mode": mode}, json=proposed).json()
+        assert (told["mode"], told["adoptable"]) == (mode, adoptable)
+    refused = desk.post(f"{SCHEMA}/check", params={"mode": "loud"}, json=proposed)
+    assert refused.json()["errors"][0]["pointer"] == "/mode"
+
+
+def test_a_dry_run_of_a_used_number_or_of_no_schema_is_refused(desk: httpx.Client) -> None:
+    told = desk.post(f"{SCHEMA}/check", json=document(2, UNITS)).json()
+    assert told["adoptable"] is False
+    assert told["objections"][0] == "version 2 is known with another content"
+    bad = desk.post(f"{SCHEMA}/check", json=document(3, {"name": "sponsors", "type": "strnig"}))
+    assert bad.status_code == 422
+    pointers = {error["pointer"] for error in bad.json()["errors"]}
+    assert pointers == {"/columns/0/name", "/columns/0/type"}
+    assert desk.post(f"{SCHEMA}/check", content=b"[]").status_code == 415
+    assert desk.post("/v1/governance/schemas/other/check", json=document(3)).status_code == 404
+
+
+def test_an_adoption_is_in_the_log_with_what_was_done(
+    desk: httpx.Client, registry: Registry
+) -> None:
+    registry.publish(3, {**UNITS, "type": "bigint"}, GRADE, {"name": "hub", "type": "string"})
+    assert refreshed(desk) == {}
+    assert desk.get(SCHEMA).json()["version"] == 3
+    registry.publish(4, {**UNITS, "type": "bigint"}, GRADE)
+    refreshed(desk)
+    newest, before = desk.get(f"{SCHEMA}/migrations").json()["items"]
+    assert (newest["old_version"], newest["new_version"]) == (3, 4)
+    assert (before["old_version"], before["new_version"]) == (2, 3)
+    assert (before["outcome"], before["reason"]) == ("adopted", None)
+    assert before["statements"]
+    assert before["actor"]
+    first = desk.get(f"{SCHEMA}/migrations", params={"limit": 1})
+    assert first.json()["items"] == [newest]
+    rest = desk.get(first.links["next"]["url"]).json()
+    assert rest == {"items": [before], "next": None}
+    assert desk.get(f"{SCHEMA}/migrations", params={"after": "x"}).status_code == 400
+
+
+def test_two_versions_are_compared(desk: httpx.Client, registry: Registry) -> None:
+    registry.publish(3, {**UNITS, "type": "bigint"}, GRADE)
+    refreshed(desk)
+    told = desk.get(f"{SCHEMA}/diff", params={"from": 2, "to": 3}).json()
+    assert (told["rows"], told["writers"], told["readers"]) == ("yes", "yes", "no")
+    assert [f["path"] for f in told["findings"]] == ["/columns/units/type"]
+    assert told["plan"] == ["Widen units from integer to bigint."]
+    back = desk.get(f"{SCHEMA}/diff", params={"from": 3, "to": 2}).json()
+    assert (back["rows"], back["plan"]) == ("no", [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({}, 422),
+        ({"from": "2"}, 422),
+        ({"from": "2", "to": "x"}, 422),
+        ({"from": "2", "to": "²"}, 422),
+        ({"from": "2", "to": "99"}, 404),
+        ({"from": "2", "to": "2", "via": "3"}, 422),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    desk: httpx.Client, asked: dict[str, str], status: int
+) -> None:
+    assert desk.get(f"{SCHEMA}/diff", params=asked).status_code == status
+
+
+def test_a_quarantined_version_shows_every_verdict_as_things_are_now(
+    desk: httpx.Client, registry: Registry
+) -> None:
+    registry.publish(3, {**UNITS, "maximum": 100}, GRADE)
+    waiting = refreshed(desk)[3]
+    assert waiting["state"] == "quarantined"
+    told = desk.get(f"{SCHEMA}/candidates/3").json()
+    assert told["reason"] == waiting["reason"]
+    proposal = told["proposal"]
+    assert proposal["adoptable"] is False
+    assert [f["path"] for f in proposal["comparisons"][0]["findings"]] == ["/columns/units/maximum"]
+    assert [f["projects"] for f in proposal["failures"]] == [1]
+    for number in ("9", "2", "x", "03"):
+        assert desk.get(f"{SCHEMA}/candidates/{number}").status_code == 404
+
+
+def test_a_refused_document_has_a_reason_and_no_verdicts(
+    desk: httpx.Client, registry: Registry
+) -> None:
+    registry.publish(3, {"name": "units; drop table projects", "type": "integer"})
+    assert refreshed(desk)[3]["state"] == "quarantined"
+    told = desk.get(f"{SCHEMA}/candidates/3").json()
+    assert told["proposal"] is None
+    assert "/columns/0/name" in told["reason"]
+    assert desk.get(f"{SCHEMA}/diff", params={"from": 2, "to": 3}).status_code == 409
+    approved = desk.post(f"{SCHEMA}/candidates/3/approve", json={"reason": "please"})
+    assert (approved.status_code, approved.json()["code"]) == (409, "conflict")
+
+
+def test_an_approved_version_rules_with_actor_and_reason(
+    desk: httpx.Client, registry: Registry
+) -> None:
+    registry.publish(3, {**UNITS, "maximum": 100_000}, GRADE)
+    assert refreshed(desk)[3]["state"] == "quarantined"
+    reason = {"reason": "no client sends more"}
+    told = desk.post(f"{SCHEMA}/candidates/3/approve", json=reason).json()
+    assert (told["verdict"], told["version"]["state"]) == ("adopted", "active")
+    active = desk.get(SCHEMA).json()
+    assert active["version"] == 3
+    assert active["decision"]["approved"] is True
+    assert active["decision"]["reason"] == reason["reason"]
+    (migration,) = desk.get(f"{SCHEMA}/migrations").json()["items"]
+    assert (migration["actor"], migration["reason"]) == ("local", reason["reason"])
+
+
+def test_nobody_can_approve_what_stored_data_forbid(desk: httpx.Client, registry: Registry) -> None:
+    registry.publish(3, {**UNITS, "maximum": 100}, GRADE)
+    refreshed(desk)
+    refused = desk.post(f"{SCHEMA}/candidates/3/approve", json={"reason": "never mind"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "units of 1 project" in refused.json()["detail"]
+    assert desk.get(SCHEMA).json()["version"] == 2
+
+
+def test_a_rejected_version_is_not_considered_again(desk: httpx.Client, registry: Registry) -> None:
+    registry.publish(3, {**UNITS, "unit": "MW"}, {**GRADE, "enum": ["A"]})
+    refreshed(desk)
+    told = desk.post(f"{SCHEMA}/candidates/3/reject", json={"reason": "wrong unit"}).json()
+    assert (told["verdict"], told["version"]["state"]) == ("rejected", "rejected")
+    assert refreshed(desk)[3]["decision"]["reason"] == "wrong unit"
+    assert desk.get("/monitoring/health").json()["checks"]["schema"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/reason"),
+        ({"reason": " "}, "/reason"),
+        ({"reason": 3}, "/reason"),
+        ({"reason": "x" * 1001}, "/reason"),
+        ({"reason": "x", "force": True}, "/force"),
+    ],
+)
+def test_a_decision_needs_a_reason_and_nothing_else(
+    desk: httpx.Client, registry: Registry, body: dict[str, Any], pointer: str
+) -> None:
+    registry.publish(3, {**UNITS, "maximum": 100}, GRADE)
+    refreshed(desk)
+    for what in ("approve", "reject"):
+        refused = desk.post(f"{SCHEMA}/candidates/3/{what}", json=body)
+        assert refused.status_code == 422
+        assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
