@@ -1,13 +1,12 @@
 """The governance surface over HTTP: verdicts, dry runs, differences, migrations, decisions."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from tests.http.conftest import WIND, Service, Start
-from tests.product.ontology import answer, ontology
+from tests.http.registry import Registry, a_document, registry_of
 
 PROJECTS = "/v1/ops/projects"
 SCHEMA = "/v1/governance/schemas/project_schema"
@@ -15,27 +14,9 @@ UNITS = {"name": "units", "type": "integer"}
 GRADE = {"name": "grade", "type": "string(20)", "enum": ["A", "B"]}
 
 
-class Registry:
-    """An ontology server that serves one document, whatever is asked."""
-
-    def __init__(self) -> None:
-        self.document = b""
-        self.url = ""
-
-    def publish(self, version: int, *columns: dict[str, Any]) -> None:
-        self.document = json.dumps(document(version, *columns)).encode()
-
-
-def document(version: int, *columns: dict[str, Any]) -> dict[str, Any]:
-    return {"id": "project_schema", "version": version, "name": "Projects", "columns": columns}
-
-
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    served = Registry()
-    served.publish(2, UNITS, GRADE)
-    with ontology(lambda handler: answer(handler, 200, served.document)) as url:
-        served.url = url
+    with registry_of(UNITS, GRADE) as served:
         yield served
 
 
@@ -62,7 +43,7 @@ def refreshed(desk: httpx.Client) -> dict[str, Any]:
 
 
 def test_a_dry_run_tells_verdicts_plan_and_the_projects_in_the_way(desk: httpx.Client) -> None:
-    proposed = document(3, {**UNITS, "maximum": 100}, {"name": "hub", "type": "string"})
+    proposed = a_document(3, {**UNITS, "maximum": 100}, {"name": "hub", "type": "string"})
     told = desk.post(f"{SCHEMA}/check", json=proposed).json()
     assert (told["version"], told["adoptable"], told["mode"]) == (3, False, "backward_transitive")
     kinds = {f["path"]: f for f in told["comparisons"][0]["findings"]}
@@ -85,13 +66,13 @@ def test_a_dry_run_tells_verdicts_plan_and_the_projects_in_the_way(desk: httpx.C
 
 
 def test_a_dry_run_counts_what_another_type_would_lose(desk: httpx.Client) -> None:
-    told = desk.post(f"{SCHEMA}/check", json=document(3, {**UNITS, "type": "date"}, GRADE)).json()
+    told = desk.post(f"{SCHEMA}/check", json=a_document(3, {**UNITS, "type": "date"}, GRADE)).json()
     assert told["adoptable"] is False
     assert [(f["stored"], f["projects"]) for f in told["failures"]] == [("units", 2)]
 
 
 def test_a_dry_run_under_another_mode_demands_other_things(desk: httpx.Client) -> None:
-    proposed = document(3, UNITS, {**GRADE, "enum": ["A", "B", "C"]})
+    proposed = a_document(3, UNITS, {**GRADE, "enum": ["A", "B", "C"]})
     for mode, adoptable in (("backward", True), ("full", False)):
         told = desk.post(f"{SCHEMA}/check", params={"mode": mode}, json=proposed).json()
         assert (told["mode"], told["adoptable"]) == (mode, adoptable)
@@ -100,15 +81,15 @@ def test_a_dry_run_under_another_mode_demands_other_things(desk: httpx.Client) -
 
 
 def test_a_dry_run_of_a_used_number_or_of_no_schema_is_refused(desk: httpx.Client) -> None:
-    told = desk.post(f"{SCHEMA}/check", json=document(2, UNITS)).json()
+    told = desk.post(f"{SCHEMA}/check", json=a_document(2, UNITS)).json()
     assert told["adoptable"] is False
     assert told["objections"][0] == "version 2 is known with another content"
-    bad = desk.post(f"{SCHEMA}/check", json=document(3, {"name": "sponsors", "type": "strnig"}))
+    bad = desk.post(f"{SCHEMA}/check", json=a_document(3, {"name": "sponsors", "type": "strnig"}))
     assert bad.status_code == 422
     pointers = {error["pointer"] for error in bad.json()["errors"]}
     assert pointers == {"/columns/0/name", "/columns/0/type"}
     assert desk.post(f"{SCHEMA}/check", content=b"[]").status_code == 415
-    assert desk.post("/v1/governance/schemas/other/check", json=document(3)).status_code == 404
+    assert desk.post("/v1/governance/schemas/other/check", json=a_document(3)).status_code == 404
 
 
 def test_an_adoption_is_in_the_log_with_what_was_done(
