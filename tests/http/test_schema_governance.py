@@ -36,7 +36,7 @@ def desk(service: Service) -> Iterator[httpx.Client]:
         yield client
 
 
-def refreshed(desk: httpx.Client) -> dict[str, Any]:
+def refreshed(desk: httpx.Client) -> dict[int, dict[str, Any]]:
     """What waits after another look at the registry, by version."""
     items = desk.post(f"{SCHEMA}/refresh").json()["items"]
     return {item["version"]: item for item in items}

@@ -96,7 +96,12 @@ def test_lists_are_asked_and_answered_by_the_names_of_the_version(
     for units, zone in ((3, "N"), (1, "N"), (2, "S")):
         created(desk, units=units, zone=zone, capacity_mw=units)
     adopt(desk, registry, 3, UNITS, POWER)
-    asked = {"schema_version": 2, "zone": "N", "sort": "-capacity_mw", "fields": "zone,capacity_mw"}
+    asked: dict[str, Any] = {
+        "schema_version": 2,
+        "zone": "N",
+        "sort": "-capacity_mw",
+        "fields": "zone,capacity_mw",
+    }
     first = desk.get(PROJECTS, params={**asked, "limit": 1})
     second = desk.get(first.links["next"]["url"])
     shown = [*first.json()["items"], *second.json()["items"]]
