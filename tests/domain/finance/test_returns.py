@@ -115,6 +115,13 @@ def test_a_rate_that_float_cannot_hold_is_typed_not_infinite(back: float, reason
     assert (outcome.status, outcome.reason, outcome.rates) == ("undefined", reason, ())
 
 
+def test_an_amount_that_is_nothing_beside_the_others_counts_as_none() -> None:
+    outcome = irr([-1e10, 1.1e10, -1e-60])
+    assert (outcome.status, outcome.sign_changes) == ("unique", 1)
+    assert outcome.rate == pytest.approx(0.1, abs=1e-15)
+    assert irr([-1e-300, 1.1e-300]).rate == pytest.approx(0.1, abs=1e-15)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 9000), amounts), min_size=2, max_size=8),
     st.floats(1e-6, 1e6),
