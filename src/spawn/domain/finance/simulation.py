@@ -129,12 +129,12 @@ class Simulation:
         for place in range(count):
             deal = self._deals[unit.first + place]
             flows, cover[place] = deal.paths(values[place], noise[place])
-            irr[place], unique[place] = self._annual_irr(flows)
+            irr[place], unique[place] = self.annual_irr(flows)
             npv[place] = batch_npv(flows, self.rate)
             total[: flows.shape[0]] += flows
         return Valued(unit, irr, unique, npv, cover, total)
 
-    def _annual_irr(self, flows: Floats) -> tuple[Floats, Flags]:
+    def annual_irr(self, flows: Floats) -> tuple[Floats, Flags]:
         """Effective rates a year, and where there is exactly one."""
         rates, status = batch_irr(flows)
         with np.errstate(over="ignore"):
@@ -316,7 +316,7 @@ class Tally:
             self._below[row, where] += (valued.min_dscr < level.below).sum(axis=0)
         self._flows = valued.flows if unit.first == 0 else self._sum(valued.flows)
         if unit.last == len(self._simulation.case.projects):
-            annual, unique = self._simulation._annual_irr(self._flows)  # noqa: SLF001 - one module
+            annual, unique = self._simulation.annual_irr(self._flows)
             self._total_irr[where], self._total_unique[where] = annual, unique
         self.done += (unit.last - unit.first) * width
 
@@ -330,7 +330,7 @@ class Tally:
         """The distributions, probabilities and sensitivities of all units."""
         simulation = self._simulation
         base, active = simulation.sensitivities()
-        annual, unique = simulation._annual_irr(base.flows)  # noqa: SLF001 - one module
+        annual, unique = simulation.annual_irr(base.flows)
         worth, lowest = base.npv.sum(axis=0), base.min_dscr.min(axis=0)
         return SimulationResult(
             seed=simulation.case.seed,
