@@ -138,6 +138,19 @@ def in_threads(workers: int, of: SimulationCase) -> bytes:
     return msgspec.json.encode(tally.result())
 
 
+def test_noise_has_mean_one_its_declared_spread_and_is_own_to_project_and_period() -> None:
+    long = msgspec.structs.replace(ROAD, cfads=(9.0,) * 60)
+    simulation = Simulation(
+        case(projects=(long, long), shocks=Shocks(cfads_noise_sigma=0.4), scenarios=BLOCK)
+    )
+    drawn = [simulation._noise(number, 0, BLOCK) for number in range(2)]
+    first, second = (noise for noise in drawn if noise is not None)
+    assert float(first.mean()) == pytest.approx(1.0, abs=0.01)
+    assert float(np.log(first).std()) == pytest.approx(0.4, abs=0.01)
+    for one, other in ((first, second), (first[:-1], first[1:])):
+        assert abs(float(np.corrcoef(one.ravel(), other.ravel())[0, 1])) < 0.02
+
+
 @pytest.mark.slow
 def test_the_result_is_the_same_to_the_last_digit_on_any_number_of_threads() -> None:
     projects = tuple(
