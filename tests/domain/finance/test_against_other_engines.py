@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 
-from spawn.domain.finance.daycount import AccrualPeriod, DayCount, count_days
+from spawn.domain.finance.daycount import (
+    AccrualPeriod,
+    DayCount,
+    add_months,
+    count_days,
+)
 from spawn.domain.finance.loan import LoanTerms, loan_schedule
 from spawn.domain.finance.returns import irr, mirr, xirr
 from spawn.domain.finance.schedule import (
@@ -75,6 +80,29 @@ def test_day_counts_are_those_of_quantlib() -> None:
             dates = ql.Date.from_date(start), ql.Date.from_date(end)
             assert ours.days == counter.dayCount(*dates), (convention, start, end, maturity)
             assert ours.year_fraction == pytest.approx(counter.yearFraction(*dates), abs=1e-12)
+
+
+def test_icma_fractions_of_stubs_are_those_of_quantlib() -> None:
+    ql, rng = oracle("QuantLib"), random.Random(6)
+    counter = ql.ActualActual(ql.ActualActual.ISMA)
+    for _ in range(1_000):
+        frequency = rng.choice([1, 2, 4, 12])
+        opens = a_day(rng)
+        closes = add_months(opens, 12 // frequency)
+        start = opens + timedelta(rng.randrange(-20, (closes - opens).days))
+        end = closes
+        if start >= opens:
+            end = start + timedelta(rng.randrange(1, (closes - start).days + 1))
+        period = AccrualPeriod(
+            start=start,
+            end=end,
+            reference_start=opens,
+            reference_end=closes,
+            frequency=frequency,
+        )
+        dates = (ql.Date.from_date(day) for day in (start, end, opens, closes))
+        ours = count_days(DayCount.ACT_ACT_ICMA, period).year_fraction
+        assert ours == pytest.approx(counter.yearFraction(*dates), abs=1e-12), period
 
 
 RULES = {
