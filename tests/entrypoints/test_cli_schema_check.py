@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from tests.product.service import Service
 
 from spawn.entrypoints.cli import main
 
@@ -118,3 +120,32 @@ def test_what_is_no_schema_is_named_in_one_line(
     assert "/columns/1/type" in said
     assert main(["schema", "check", "absent.json", "--against", old]) == 1
     assert "absent.json: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.real
+def test_the_data_are_asked_of_a_running_service_or_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(tmp_path)
+    service.start()
+    body = {"project_name": "Dam", "total_amount": "1", "capacity_mw": 50}
+    httpx.post(f"{service.url}/v1/ops/projects", json=body).raise_for_status()
+    columns = httpx.get(f"{service.url}/v1/governance/schemas/project_schema").json()["document"]
+    for column in columns["columns"]:
+        if column["name"] == "capacity_mw":
+            column["maximum"] = 10
+    path = tmp_path / "proposed.json"
+    path.write_text(json.dumps({**columns, "version": 1}))
+    told = []
+    monkeypatch.setenv("SPAWN_URL", service.url)
+    assert main(["schema", "check", str(path)]) == 1
+    told.append(capsys.readouterr().out)
+    service.stop()
+    monkeypatch.delenv("SPAWN_URL")
+    monkeypatch.setenv("SPAWN_STORAGE_URL", service.environment["SPAWN_STORAGE_URL"])
+    assert main(["schema", "check", str(path), "--mode", "none"]) == 1
+    told.append(capsys.readouterr().out)
+    assert told[0].endswith("not adoptable (backward_transitive)\n")
+    assert told[1].endswith("not adoptable (none)\n")
+    for said in told:
+        assert "refuted by stored data\n  capacity_mw of 1 project must be at most 10: " in said

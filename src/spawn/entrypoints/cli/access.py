@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from spawn.application.evolution import check_schema
 from spawn.application.exports import QuarantineLines, every_project
 from spawn.application.import_run import run_import
 from spawn.application.imports import (
@@ -27,6 +28,7 @@ from spawn.application.imports import (
     start_import,
 )
 from spawn.application.jobs import JobRunner, get_job
+from spawn.application.schema import SchemaRules
 from spawn.application.services import Services
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports import FileFormat
@@ -34,12 +36,14 @@ from spawn.domain.job import Job, JobStatus
 from spawn.domain.mapping import read_mapping
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT
+from spawn.domain.schema.compatibility import Mode
 from spawn.domain.schema.tokens import read_object
 from spawn.entrypoints.cli.commands import UNREACHABLE, CommandError
 from spawn.entrypoints.cli.serving import known_address, store_file
 from spawn.entrypoints.compose import open_services
 from spawn.entrypoints.http.governance import full
 from spawn.entrypoints.http.imports import FORMATS, import_fields
+from spawn.entrypoints.http.verdicts import proposal_fields
 from spawn.entrypoints.http.wire import project_fields
 from spawn.entrypoints.settings import Settings, service_url
 
@@ -78,6 +82,10 @@ class Access(Protocol):
 
     async def schema(self) -> bytes:
         """The active schema as JSON."""
+        ...
+
+    async def check_schema(self, document: bytes, mode: Mode | None) -> dict[str, Any]:
+        """What adopting a schema document would come to; the proposal's wire fields."""
         ...
 
 
@@ -120,7 +128,7 @@ async def _direct_or_served(settings: Settings) -> AsyncIterator[Access]:
             yield remote
         return
     try:
-        yield Direct(services)
+        yield Direct(services, settings.schema_rules)
     finally:
         await opened.__aexit__(*sys.exc_info())
 
@@ -139,8 +147,9 @@ async def _remote(url: str) -> AsyncIterator["Remote"]:
 class Direct:
     """The file, opened by this very command."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, rules: SchemaRules) -> None:
         self._services = services
+        self._rules = rules
 
     async def put_mapping(self, name: str, document: bytes) -> None:
         """Store a mapping under a name, whatever was there."""
@@ -197,6 +206,13 @@ class Direct:
     async def schema(self) -> bytes:
         """The active schema as JSON."""
         return _encode(full(await self._services.active()))
+
+    async def check_schema(self, document: bytes, mode: Mode | None) -> dict[str, Any]:
+        """What adopting a schema document would come to; the proposal's wire fields."""
+        rules = self._rules
+        if mode is not None:
+            rules = msgspec.structs.replace(rules, mode=mode)
+        return proposal_fields(await check_schema(self._services, rules, OPERATOR, document))
 
 
 class _List(msgspec.Struct):
@@ -273,13 +289,27 @@ class Remote:
 
     async def schema(self) -> bytes:
         """The active schema as JSON."""
+        return (await self._asked("GET", await self._schema_path())).content
+
+    async def check_schema(self, document: bytes, mode: Mode | None) -> dict[str, Any]:
+        """What adopting a schema document would come to; the proposal's wire fields."""
+        answer = await self._asked(
+            "POST",
+            f"{await self._schema_path()}/check",
+            params={} if mode is None else {"mode": mode.value},
+            content=document,
+            headers={"Content-Type": "application/json"},
+        )
+        fields: dict[str, Any] = msgspec.json.decode(answer.content)
+        return fields
+
+    async def _schema_path(self) -> str:
         answer = await self._asked("GET", "/v1/governance/schemas")
         known = msgspec.json.decode(answer.content, type=dict[str, Any])["items"]
         active = next((item for item in known if item["state"] == "active"), None)
         if active is None:
             raise CommandError("the service has no active schema")
-        answer = await self._asked("GET", f"/v1/governance/schemas/{active['schema_id']}")
-        return answer.content
+        return f"/v1/governance/schemas/{active['schema_id']}"
 
     async def _asked(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = await self._client.request(method, path, **options)

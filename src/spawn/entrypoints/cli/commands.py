@@ -292,7 +292,7 @@ def _show_schema(settings: Settings, _: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_schema(_: Settings, parsed: argparse.Namespace) -> int:
+def _check_schema(settings: Settings, parsed: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.schema_check import Question, check
 
     question = Question(
@@ -301,7 +301,7 @@ def _check_schema(_: Settings, parsed: argparse.Namespace) -> int:
         mode=None if parsed.mode is None else Mode(parsed.mode),
         as_json=parsed.json,
     )
-    adoptable = asyncio.run(check(question))
+    adoptable = asyncio.run(check(settings, question))
     return DONE if adoptable else FAILED
 
 

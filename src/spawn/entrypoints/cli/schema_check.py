@@ -16,8 +16,10 @@ from spawn.domain.schema.migration import plan_migration
 from spawn.domain.schema.reading import read_schema
 from spawn.domain.schema.succession import succeed
 from spawn.domain.schema.value import Schema
+from spawn.entrypoints.cli.access import open_access
 from spawn.entrypoints.cli.commands import CommandError
 from spawn.entrypoints.http.verdicts import judgement_fields, plan_fields
+from spawn.entrypoints.settings import Settings
 
 _RELATIONS: Final = ("rows", "writers", "readers")
 
@@ -31,9 +33,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
 
 
-async def check(question: Question) -> bool:
+async def check(settings: Settings, question: Question) -> bool:
     """Print the verdict; whether the document would be adopted."""
-    fields = await asyncio.to_thread(_compared, question)
+    if question.against:
+        fields = await asyncio.to_thread(_compared, question)
+    else:
+        # What breaks the rules of documents is told by path, wherever the data are.
+        await asyncio.to_thread(_read, question.path, ordinal=1)
+        document = await asyncio.to_thread(question.path.read_bytes)
+        async with open_access(settings) as access:
+            fields = await access.check_schema(document, question.mode)
     if question.as_json:
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
     else:
@@ -61,6 +70,8 @@ def _compared(question: Question) -> dict[str, Any]:
         "adoptable": judgement.adoptable and not late,
         "objections": [*judgement.objections, *late],
         "plan": plan_fields(plan),
+        "statements": [],
+        "failures": [],
         "to_prove": [proof.stored for proof in plan.proofs],
     }
 
@@ -90,9 +101,18 @@ def _lines(fields: dict[str, Any]) -> Iterator[str]:
         if not comparison["findings"]:
             yield "  nothing changes"
     yield from _section("plan", fields["plan"])
-    yield from _section("to be proven by stored data", fields["to_prove"])
+    yield from _section("statements", fields["statements"])
+    yield from _section("to be proven by stored data", fields.get("to_prove", ()))
+    yield from _section("refuted by stored data", [_refuted(f) for f in fields["failures"]])
     yield from _section("objections", fields["objections"])
     yield f"{'adoptable' if fields['adoptable'] else 'not adoptable'} ({fields['mode']})"
+
+
+def _refuted(failure: dict[str, Any]) -> str:
+    sample = ", ".join(failure["sample"])
+    count = failure["projects"]
+    many = f"{count} project" if count == 1 else f"{count} projects"
+    return f"{failure['stored']} of {many} {failure['detail']}: {sample}"
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
