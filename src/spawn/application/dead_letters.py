@@ -17,6 +17,10 @@ RELAY = Principal(id="relay")
 """Who records that an event was given up."""
 
 
+MAX_LOOKS = 20
+"""How many pages one request goes through for letters of one state."""
+
+
 class Redelivery(Protocol):
     """The relay, as far as dead letters need it."""
 
@@ -30,11 +34,26 @@ class Redelivery(Protocol):
 
 
 async def list_letters(
-    services: Services, principal: Principal, *, after: tuple[Value | None, ...] | None, limit: int
+    services: Services,
+    principal: Principal,
+    *,
+    after: tuple[Value | None, ...] | None,
+    limit: int,
+    state: LetterState | None = None,
 ) -> Page[Stored[DeadLetter]]:
-    """A page of dead letters in the order in which they were recorded, whatever their state."""
+    """A page of dead letters in the order in which they were recorded.
+
+    Of one state, a page may be short although there are more: `next` tells.
+    """
     require(principal, "read")
-    return await services.reads.page(Query(kind=KIND, limit=limit, after=after))
+    for _ in range(MAX_LOOKS):
+        query = Query(kind=KIND, limit=limit, after=after)
+        page: Page[Stored[DeadLetter]] = await services.reads.page(query)
+        found = tuple(one for one in page.items if state is None or one.state.state is state)
+        after = page.next
+        if found or after is None:
+            break
+    return Page(found, after)
 
 
 async def get_letter(

@@ -15,6 +15,7 @@ from spawn.adapters.publishers import METRICS, MetricsPublisher
 from spawn.adapters.registry import open_publisher, open_registry, open_store
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
 from spawn.application.analysis import Workbench
+from spawn.application.delivery import Patience
 from spawn.application.evolution import refresh_forever
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
@@ -49,6 +50,7 @@ from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 STDOUT: Final = 1
 DRAIN_S: Final = 1.0
+PATIENCE: Final = Patience()
 _TROUBLE: Final = frozenset({Verdict.FAILED, Verdict.QUARANTINED})
 
 
@@ -161,11 +163,13 @@ async def compose(
         services = await stack.enter_async_context(open_services(settings))
         pulse = Pulse(services.reads)
         publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
-        relay = Relay(services, publishers, pulse, on_error=_publisher_failed)
+        relay = Relay(services, publishers, pulse, patience=PATIENCE, on_error=_publisher_failed)
         stack.push_async_callback(relay.close)
         await relay.start()
         envelope = Envelope(settings.base_url, settings.schema_id)
-        streams = Streams(services.reads, pulse, envelope, limits)
+        streams = Streams(
+            services.reads, pulse, envelope, limits=limits, retention=settings.event_retention
+        )
         metrics.watch(services, relay, streams)
         await stack.enter_async_context(_background(pulse.run(), "journal watch"))
         await stack.enter_async_context(_background(relay.run(), "relay"))
@@ -189,7 +193,7 @@ async def compose(
             metrics=metrics,
             schema_rules=settings.schema_rules,
             streams=streams,
-            event_retention=settings.event_retention,
+            relay=relay,
             limits=limits,
             tracing=tracing,
         )

@@ -12,6 +12,7 @@ from spawn.application.quality import Inspector
 from spawn.application.services import Services
 from spawn.entrypoints.http import (
     admin,
+    dead_letters,
     events,
     evolution,
     governance,
@@ -38,6 +39,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *analysis.ROUTES,
     *simulations.ROUTES,
     *events.ROUTES,
+    *dead_letters.ROUTES,
     *governance.ROUTES,
     *evolution.ROUTES,
     *quality.ROUTES,

@@ -107,7 +107,7 @@ async def _page(request: StrictRequest, after: str | None, limit: int, choice: C
             limit=limit,
             types=choice.types,
             subject=choice.subject,
-            retention=request.surface.event_retention,
+            retention=request.surface.streams.retention,
         )
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from spawn.domain.countries import COUNTRIES
+from spawn.domain.dead_letter import LetterState
 from spawn.domain.lifecycle import Status
 from spawn.domain.money import CURRENCIES
 from spawn.domain.project import MAX_REASON
@@ -146,6 +147,23 @@ SCHEMAS: Final[dict[str, Json]] = {
             ),
         },
         *("specversion", "id", "source", "type", "subject", "time", "sequence", "data"),
+    ),
+    "DeadLetterPage": _list(_ref("DeadLetter")),
+    "DeadLetter": _object(
+        {
+            "dead_letter_id": _ID,
+            "publisher": _TEXT,
+            "state": {"type": "string", "enum": [state.value for state in LetterState]},
+            "event_id": _TEXT,
+            "event_type": {"type": "string", "examples": ["spawn.project.created.v1"]},
+            "subject": _TEXT,
+            "sequence": {"type": "string", "pattern": r"^[0-9]{10}$"},
+            "event_time": _INSTANT,
+            "tries": _COUNT,
+            "reason": {"type": "string", "description": "The consumer's last answer."},
+            "recorded_at": _INSTANT,
+            "updated_at": _INSTANT,
+        }
     ),
     "SchemaList": _list(_object(SCHEMA_SUMMARY)),
     "Schema": _object(
@@ -306,6 +324,11 @@ PARAMETERS: Final[dict[str, Json]] = {
         "Last-Event-ID",
         "The id that was received last; goes before `after`.",
         {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
+    ),
+    "LetterState": _query(
+        "state",
+        "Dead letters in this state only.",
+        {"type": "string", "enum": [state.value for state in LetterState]},
     ),
     "EventTypes": _query(
         "type",

@@ -7,6 +7,7 @@ cut off; it comes back with `Last-Event-ID` and misses nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -77,12 +78,19 @@ class Streams:
     """Everyone who follows the feed live. `sent` counts messages, `cut_off` slow followers."""
 
     def __init__(
-        self, reads: ReadStore, pulse: Pulse, envelope: Envelope, limits: Limits | None = None
+        self,
+        reads: ReadStore,
+        pulse: Pulse,
+        envelope: Envelope,
+        *,
+        limits: Limits | None = None,
+        retention: timedelta | None = None,
     ) -> None:
         self.open = self.sent = self.cut_off = 0
         self._reads = reads
         self._pulse = pulse
         self.envelope = envelope
+        self.retention = retention
         self._limits = limits or Limits()
         self._kept: dict[str, Batch] = {}
         self._kept_bytes = 0

@@ -1,9 +1,9 @@
 """What all routes share beside the ports: caches of encoded documents, health, metrics, tracing."""
 
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from spawn.application.dead_letters import Redelivery
 from spawn.application.schema import SchemaRules
 from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
@@ -41,7 +41,7 @@ class Surface:
         metrics: Metrics,
         schema_rules: SchemaRules,
         streams: Streams,
-        event_retention: timedelta | None = None,
+        relay: Redelivery,
         limits: Limits | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -50,7 +50,7 @@ class Surface:
         self.metrics = metrics
         self.schema_rules = schema_rules
         self.streams = streams
-        self.event_retention = event_retention
+        self.relay = relay
         self.limits = limits or Limits()
         self.tracing = tracing
         self.documents: Bounded[Document] = Bounded(DOCUMENTS)
