@@ -1,6 +1,7 @@
 """The spreadsheet's level-payment functions."""
 
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,42 @@ def test_payments_repay_the_loan_and_split_into_interest_and_principal(
         math.fsum(interest), rel=1e-9, abs=1e-9 * loan
     )
     assert cumprinc(rate, periods, loan, 1, periods, due) == pytest.approx(-loan, rel=1e-8)
+
+
+def exact_parts(
+    rate: Fraction, periods: int, pv: Fraction, fv: Fraction, due: Due
+) -> list[tuple[Fraction, Fraction]]:
+    """Interest and principal of each payment, in exact arithmetic, from the account itself."""
+    growth = (1 + rate) ** periods
+    payment = -(pv + fv) / periods
+    if rate:
+        payment = -rate * (pv * growth + fv) / ((growth - 1) * (1 + rate * due))
+    parts, owed = [], pv
+    for number in range(periods):
+        # A payment at the beginning of its period pays the interest of the period before.
+        interest = -rate * owed if due == 0 or number else Fraction(0)
+        parts.append((interest, payment - interest))
+        owed -= interest - payment
+    return parts
+
+
+@given(
+    st.sampled_from([0.0, 0.0075, 0.05, 0.3, 1.5, -0.01, -0.3]),
+    st.integers(1, 200),
+    st.floats(-1e6, 1e6),
+    st.just(0.0) | st.floats(-1e6, 1e6),
+    st.sampled_from([ends, begins]),
+)
+@settings(max_examples=30)
+def test_each_part_is_exact_however_far_the_balance_would_compound(
+    rate: float, periods: int, pv: float, fv: float, due: Due
+) -> None:
+    scale = 1e-12 * (1.0 + abs(pv) + abs(fv))
+    exact = exact_parts(Fraction(rate), periods, Fraction(pv), Fraction(fv), due)
+    for number, (interest, principal) in enumerate(exact, start=1):
+        near = scale + 1e-12 * (abs(float(interest)) + abs(float(principal)))
+        assert abs(ipmt(rate, number, periods, pv, fv, due) - float(interest)) <= near
+        assert abs(ppmt(rate, number, periods, pv, fv, due) - float(principal)) <= near
 
 
 def test_a_rate_of_zero_divides_the_loan_evenly() -> None:

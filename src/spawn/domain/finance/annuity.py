@@ -6,12 +6,23 @@ the limit (P/n). Source: the documented formula of the spreadsheet functions of 
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.bounds import MAX_AMOUNT, MAX_PERIODS, Checker
 
 Due = Literal[0, 1]
+
+
+class _Level(NamedTuple):
+    """A level payment with what it was computed from."""
+
+    rate: float
+    periods: int
+    pv: float
+    fv: float
+    due: Due
+    payment: float
 
 
 def pmt(rate_per_period: float, periods: int, pv: float, fv: float = 0.0, due: Due = 0) -> float:
@@ -20,8 +31,7 @@ def pmt(rate_per_period: float, periods: int, pv: float, fv: float = 0.0, due: D
     Raises:
         InvalidInput: a rate not above -1, periods outside 1..2400, or a non-finite amount.
     """
-    _check(rate_per_period, periods, pv, fv)
-    return _pmt(rate_per_period, periods, pv, fv, due)
+    return _level(rate_per_period, periods, pv, fv, due).payment
 
 
 def ipmt(
@@ -32,9 +42,9 @@ def ipmt(
     Raises:
         InvalidInput: as `pmt`, or a period outside 1..periods.
     """
-    _check(rate_per_period, periods, pv, fv)
+    level = _level(rate_per_period, periods, pv, fv, due)
     _check_period("/period", period, 1, periods)
-    return _ipmt(rate_per_period, period, _pmt(rate_per_period, periods, pv, fv, due), pv, due)
+    return _interest(level, period)
 
 
 def ppmt(
@@ -45,8 +55,9 @@ def ppmt(
     Raises:
         InvalidInput: as `ipmt`.
     """
-    interest = ipmt(rate_per_period, period, periods, pv, fv, due)
-    return _pmt(rate_per_period, periods, pv, fv, due) - interest
+    level = _level(rate_per_period, periods, pv, fv, due)
+    _check_period("/period", period, 1, periods)
+    return level.payment - _interest(level, period)
 
 
 def cumipmt(
@@ -57,11 +68,10 @@ def cumipmt(
     Raises:
         InvalidInput: as `pmt`, or an empty range of payments.
     """
-    _check(rate_per_period, periods, pv, 0.0)
+    level = _level(rate_per_period, periods, pv, 0.0, due)
     _check_period("/first", first, 1, periods)
     _check_period("/last", last, first, periods)
-    payment = _pmt(rate_per_period, periods, pv, 0.0, due)
-    return math.fsum(_ipmt(rate_per_period, k, payment, pv, due) for k in range(first, last + 1))
+    return math.fsum(_interest(level, k) for k in range(first, last + 1))
 
 
 def cumprinc(
@@ -72,8 +82,15 @@ def cumprinc(
     Raises:
         InvalidInput: as `cumipmt`.
     """
-    interest = cumipmt(rate_per_period, periods, pv, first, last, due)
-    return _pmt(rate_per_period, periods, pv, 0.0, due) * (last - first + 1) - interest
+    level = _level(rate_per_period, periods, pv, 0.0, due)
+    _check_period("/first", first, 1, periods)
+    _check_period("/last", last, first, periods)
+    return math.fsum(level.payment - _interest(level, k) for k in range(first, last + 1))
+
+
+def _level(rate: float, periods: int, pv: float, fv: float, due: Due) -> _Level:
+    _check(rate, periods, pv, fv)
+    return _Level(rate, periods, pv, fv, due, _pmt(rate, periods, pv, fv, due))
 
 
 def _pmt(rate: float, periods: int, pv: float, fv: float, due: Due) -> float:
@@ -88,21 +105,30 @@ def _pmt(rate: float, periods: int, pv: float, fv: float, due: Due) -> float:
     return payment / (1.0 + rate * due)
 
 
-def _ipmt(rate: float, period: int, payment: float, pv: float, due: Due) -> float:
+def _interest(level: _Level, period: int) -> float:
     """Interest on the balance before the payment; a payment at once bears none."""
-    if due == 1:
-        if period == 1:
-            return 0.0
-        return -rate * (_balance(rate, period - 2, payment, pv, 1) + payment)
-    return -rate * _balance(rate, period - 1, payment, pv, 0)
+    if level.due == 0:
+        return -level.rate * _balance(level, period - 1)
+    if period == 1:
+        return 0.0
+    return -level.rate * (_balance(level, period - 2) + level.payment)
 
 
-def _balance(rate: float, paid: int, payment: float, pv: float, due: Due) -> float:
-    """What is owed after `paid` whole periods."""
+def _balance(level: _Level, paid: int) -> float:
+    """What is owed after `paid` whole periods, with the sign of `pv`.
+
+    At a positive rate it is what the payments still to come are worth, for there the account of
+    the payments made would multiply its rounding by the growth; at a negative rate it shrinks it.
+    """
+    rate = level.rate
     if rate == 0.0:
-        return pv + payment * paid
-    growth = math.expm1(paid * math.log1p(rate))
-    return pv * (1.0 + growth) + payment * (1.0 + rate * due) * growth / rate
+        return level.pv + level.payment * paid
+    each = level.payment * (1.0 + rate * level.due)
+    if rate < 0.0:
+        growth = math.expm1(paid * math.log1p(rate))
+        return level.pv * (1.0 + growth) + each * (growth / rate)
+    shrink = math.expm1(-(level.periods - paid) * math.log1p(rate))
+    return each * (shrink / rate) - level.fv * (1.0 + shrink)
 
 
 def _check(rate: float, periods: int, pv: float, fv: float) -> None:
