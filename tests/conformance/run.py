@@ -104,6 +104,8 @@ def main() -> int:
             SPAWN_PRODUCT_ID="conformance",
             SPAWN_PRODUCT_OWNER="Conformance desk",
             SPAWN_PRODUCT_CONTACT="mailto:desk@spawn.example",
+            # Nobody listens there; the documents tell of the ways all the same.
+            SPAWN_EVENTS_URL=f"nats://127.0.0.1:{free_port()}/desk.events,log://",
         )
         try:
             service.start()
@@ -135,7 +137,7 @@ def second_version() -> dict[str, Any]:
     columns["offtaker"] |= {"deprecated": True, "sunset": "2035-12-31"}
     columns["capacity_mw"]["type"] = "decimal(18,3)"
     columns["technology"]["enum"].append("TIDAL")
-    promises = [{"complete": "country_code", "threshold": 0.5, "severity": "warning"}]
+    promises = [{"complete": "turbine_count", "threshold": 0.5, "severity": "warning"}]
     return {
         **document,
         "version": 2,
@@ -235,12 +237,12 @@ def _collect(service: Service) -> str:
 
 
 def _all_kinds(client: httpx.Client, first: list[Any]) -> bytes:
-    """The first events, and those of the project written under the new version."""
-    found = client.get("/v1/ops/projects", params={"project_name": "Cabo Norte Wind"}).json()
+    """The first events, and the newest ones of each type that the service tells."""
+    messages = client.get("/asyncapi.json").json()["components"]["messages"].values()
+    types = [message["name"] for message in messages if message["name"].startswith("spawn.")]
     events = list(first)
-    for project in found["items"]:
-        subject = f"projects/{project['project_id']}"
-        events += client.get("/v1/events", params={"subject": subject}).json()["events"]
+    for name in types:
+        events += client.get("/v1/events", params={"type": name}).json()["events"]
     return msgspec.json.encode({"events": events})
 
 

@@ -8,7 +8,7 @@ Without it, any stream that listens to the subject will do.
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -17,14 +17,13 @@ from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
 
 from spawn.adapters.options import PublisherOptions
-from spawn.adapters.publisher_url import PublisherUrl, malformed, read_publisher_url
+from spawn.adapters.publisher_url import PublisherUrl, malformed, read_publisher_url, subject_prefix
 from spawn.domain.change import Entry
 from spawn.domain.cloud_event import MEDIA_TYPE
 from spawn.domain.errors import Unavailable
 from spawn.ports.events import Undelivered
 
 BATCH = 256
-DEFAULT_PREFIX = "spawn.events"
 DUPLICATE_WINDOW_S = 600.0
 """How long a stream that is made here knows messages by their ids."""
 
@@ -40,7 +39,7 @@ async def open_jetstream(url: str, *, options: PublisherOptions) -> "JetStreamPu
     """
     read = read_publisher_url(url, "stream")
     parts = urlsplit(read.target)
-    prefix = unquote(parts.path.strip("/")) or DEFAULT_PREFIX
+    prefix = subject_prefix(read.target)
     if not parts.hostname or parts.query:
         raise malformed("A NATS URL is nats://host:port/subject.prefix and has no query.")
     if not all(token and _TOKEN.issuperset(token) for token in prefix.split(".")):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -10,6 +10,7 @@ from spawn.domain.errors import InvalidInput
 from spawn.ports.events import Terms
 
 MAX_NAME = 200
+DEFAULT_PREFIX = "spawn.events"
 _STARTS = {"newest": False, "oldest": True}
 _COMMON = ("name", "start")
 
@@ -65,6 +66,11 @@ def _plain_name(text: str) -> str:
     parts = urlsplit(text)
     _, _, place = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{place}{parts.path}"
+
+
+def subject_prefix(url: str) -> str:
+    """The prefix of the subjects that a broker's URL names."""
+    return unquote(urlsplit(url).path.strip("/")) or DEFAULT_PREFIX
 
 
 def malformed(detail: str) -> InvalidInput:

@@ -34,7 +34,7 @@ from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
-from spawn.entrypoints.http.product.view import Product
+from spawn.entrypoints.http.product.identity import product_of
 from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.streams import Streams
@@ -213,17 +213,6 @@ async def compose(
             log=log,
         )
         yield Composition(app, services, settings, inspector, streams)
-
-
-def product_of(settings: Settings) -> Product:
-    """Who the product is, as its documents say it."""
-    return Product(
-        id=settings.product_id,
-        base_url=settings.base_url.rstrip("/"),
-        owner=settings.product_owner,
-        contact=settings.product_contact,
-        environment=settings.environment,
-    )
 
 
 async def _refresh(services: Services, settings: Settings) -> None:

@@ -11,15 +11,13 @@ from spawn.domain.quality import Result
 from spawn.domain.schema.value import Column
 from spawn.entrypoints.http.product.context import meanings_of
 from spawn.entrypoints.http.product.links import (
-    ASYNCAPI,
     CATALOG,
     CONTEXT,
     CONTRACT,
     DATA_PRODUCT,
     DOCS,
-    JSON,
-    OPENAPI,
-    Place,
+    OUTPUTS,
+    Output,
 )
 from spawn.entrypoints.http.product.view import (
     DATASET,
@@ -48,11 +46,6 @@ _CONTEXT: Final[Json] = {
 _MEDIA_TYPES: Final = "https://www.iana.org/assignments/media-types/"
 _CONTINUOUS: Final = "http://purl.org/cld/freq/continuous"
 _ENGLISH: Final = "http://id.loc.gov/vocabulary/iso639-1/en"
-
-_PORTS: Final = (
-    ("projects", "/v1/ops/projects", OPENAPI, "Projects as JSON, filtered, sorted, in pages."),
-    ("events", "/v1/events", ASYNCAPI, "Changes of projects as CloudEvents, in order."),
-)
 
 
 def catalog(view: View) -> Json:
@@ -107,7 +100,7 @@ def _catalog(view: View) -> Json:
             "dcterms:description": "What this service offers: one data product and its dataset.",
             "dcterms:publisher": _owner(view.product),
             "dcat:dataset": _ref(_id(view, DATASET)),
-            "dcat:service": [_ref(_id(view, f"service-{name}")) for name, *_ in _PORTS],
+            "dcat:service": [_ref(_id(view, f"service-{output.name}")) for output in OUTPUTS],
             "dcat:resource": _ref(_id(view, "product")),
             "foaf:homepage": _ref(view.product.url("/")),
         }
@@ -135,7 +128,7 @@ def _product(view: View) -> Json:
                 "rdfs:label": "Consume",
             },
             "dprod:dataProductOwner": _owner(product),
-            "dprod:outputPort": [_ref(_id(view, f"service-{name}")) for name, *_ in _PORTS],
+            "dprod:outputPort": [_ref(_id(view, f"service-{output.name}")) for output in OUTPUTS],
             "dprod:outputDataset": _ref(_id(view, DATASET)),
             "dcat:version": view.version,
             "dcat:landingPage": _ref(product.url("/")),
@@ -168,7 +161,9 @@ def _dataset(view: View) -> Json:
             "dcat:keyword": [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"],
             "dcat:landingPage": _ref(product.url("/")),
             "dcat:contactPoint": _contact(product),
-            "dcat:distribution": [_ref(_id(view, f"distribution-{name}")) for name, *_ in _PORTS],
+            "dcat:distribution": [
+                _ref(iri) for output in OUTPUTS for iri, _ in _forms(view, output)
+            ],
             "dqv:hasQualityMeasurement": [_ref(iri) for iri, _, _ in _numbered(view)],
             **_schema_org(view),
         }
@@ -199,11 +194,12 @@ def _schema_org(view: View) -> Json:
             "schema:distribution": [
                 {
                     "@type": "schema:DataDownload",
-                    "schema:name": text,
-                    "schema:contentUrl": product.url(path),
-                    "schema:encodingFormat": JSON,
+                    "schema:name": output.title,
+                    "schema:description": output.text,
+                    "schema:contentUrl": product.url(output.path),
+                    "schema:encodingFormat": list(output.media_types),
                 }
-                for _, path, _, text in _PORTS
+                for output in OUTPUTS
             ],
         }
     )
@@ -232,37 +228,47 @@ def _variable(column: Column, meaning: str) -> Json:
 
 
 def _ports(view: View) -> Iterator[Json]:
-    """Each output as a distribution of the dataset and the service that gives it."""
-    for name, path, description, text in _PORTS:
-        yield _distribution(view, name, path, text)
-        yield _service(view, name, path, description, text)
+    """Each output as the service that gives it and a distribution of the dataset for each form."""
+    for output in OUTPUTS:
+        yield _service(view, output)
+        for iri, media_type in _forms(view, output):
+            yield _distribution(view, output, iri, media_type)
 
 
-def _distribution(view: View, name: str, path: str, text: str) -> Json:
+def _forms(view: View, output: Output) -> Iterator[tuple[str, str]]:
+    """The IRI of each distribution of an output, with its media type."""
+    for media_type in output.media_types:
+        form = media_type.partition("/")[2].replace("+", "-")
+        yield _id(view, f"distribution-{output.name}-{form}"), media_type
+
+
+def _distribution(view: View, output: Output, iri: str, media_type: str) -> Json:
     return {
-        "@id": _id(view, f"distribution-{name}"),
+        "@id": iri,
         "@type": "dcat:Distribution",
-        "dcterms:title": text,
+        "dcterms:title": output.title,
+        "dcterms:description": output.text,
         "dcterms:conformsTo": _ref(view.schema_url),
-        "dcat:accessURL": _ref(view.product.url(path)),
-        "dcat:mediaType": _ref(_MEDIA_TYPES + JSON),
-        "dcat:accessService": _ref(_id(view, f"service-{name}")),
+        "dcat:accessURL": _ref(view.product.url(output.path)),
+        "dcat:mediaType": _ref(_MEDIA_TYPES + media_type),
+        "dcat:accessService": _ref(_id(view, f"service-{output.name}")),
         "dprod:isDistributionOf": _ref(_id(view, DATASET)),
     }
 
 
-def _service(view: View, name: str, path: str, description: Place, text: str) -> Json:
+def _service(view: View, output: Output) -> Json:
     product = view.product
     return {
-        "@id": _id(view, f"service-{name}"),
+        "@id": _id(view, f"service-{output.name}"),
         "@type": "dcat:DataService",
-        "rdfs:label": name,
-        "dcterms:title": text,
-        "dcat:endpointURL": _ref(product.url(path)),
-        "dcat:endpointDescription": _ref(product.url(description.path)),
+        "rdfs:label": output.name,
+        "dcterms:title": output.title,
+        "dcterms:description": output.text,
+        "dcat:endpointURL": _ref(product.url(output.path)),
+        "dcat:endpointDescription": _ref(product.url(output.description.path)),
         "dcat:servesDataset": _ref(_id(view, DATASET)),
         "dcat:landingPage": _ref(product.url(DOCS.path)),
-        "dprod:isAccessServiceOf": _ref(_id(view, f"distribution-{name}")),
+        "dprod:isAccessServiceOf": [_ref(iri) for iri, _ in _forms(view, output)],
         "dprod:protocol": _ref("https://www.rfc-editor.org/info/rfc9110"),
     }
 

@@ -13,7 +13,14 @@ from spawn.entrypoints.http.product.contract_properties import (
     retired_property,
     structural_properties,
 )
-from spawn.entrypoints.http.product.links import CATALOG, CONTEXT, CONTRACT, DATA_PRODUCT, OPENAPI
+from spawn.entrypoints.http.product.links import (
+    CATALOG,
+    CONTEXT,
+    CONTRACT,
+    DATA_PRODUCT,
+    OPENAPI,
+    OUTPUTS,
+)
 from spawn.entrypoints.http.product.view import (
     DATASET,
     DOMAIN,
@@ -108,20 +115,15 @@ def _definitions(view: View) -> list[Json]:
 
 def _servers(product: Product) -> list[Json]:
     """Where the data are served."""
-    common = {"type": "api", "environment": product.environment}
     return [
         {
-            "server": "api",
-            **common,
-            "location": product.url("/v1/ops/projects"),
-            "description": "Projects as JSON, in pages; described by OpenAPI.",
-        },
-        {
-            "server": "events",
-            **common,
-            "location": product.url("/v1/events"),
-            "description": "Changes as CloudEvents, in order; described by AsyncAPI.",
-        },
+            "server": output.name,
+            "type": "api",
+            "environment": product.environment,
+            "location": product.url(output.path),
+            "description": output.text,
+        }
+        for output in OUTPUTS
     ]
 
 

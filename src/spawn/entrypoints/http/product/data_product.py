@@ -6,13 +6,13 @@ from spawn import __version__
 from spawn.entrypoints.http.product.contract import support
 from spawn.entrypoints.http.product.links import (
     API_CATALOG,
-    ASYNCAPI,
     CATALOG,
     CONTEXT,
     CONTRACT,
     DATA_PRODUCT,
     HEALTH,
     OPENAPI,
+    OUTPUTS,
     QUALITY,
     Place,
 )
@@ -24,7 +24,6 @@ from spawn.entrypoints.http.product.view import (
     TITLE,
     USAGE,
     Json,
-    Product,
     View,
     properties,
     stated,
@@ -81,32 +80,20 @@ def _inputs(view: View) -> list[Json]:
 
 def _outputs(view: View) -> list[Json]:
     """Where data go out, each under the contract."""
-    product = view.product
-    common = {"version": view.version, "contractId": product.contract_id}
     return [
         {
-            "name": "projects",
-            "description": "Projects and their history as JSON, filtered, sorted, in pages.",
-            "type": "api",
-            **common,
-            "authoritativeDefinitions": _described(product, "/v1/ops/projects", OPENAPI),
-        },
-        {
-            "name": "events",
-            "description": "Every change of a project as a CloudEvent, in order, none left out.",
-            "type": "events",
-            **common,
-            "authoritativeDefinitions": _described(product, "/v1/events", ASYNCAPI),
-        },
-    ]
-
-
-def _described(product: Product, path: str, description: Place) -> list[Json]:
-    """Where a port is, and what describes and promises it."""
-    return [
-        {"type": "endpoint", "url": product.url(path)},
-        {"type": "implementation", "url": product.url(description.path)},
-        {"type": "dataContract", "url": product.url(CONTRACT.path)},
+            "name": output.name,
+            "description": output.text,
+            "type": output.kind,
+            "version": view.version,
+            "contractId": view.product.contract_id,
+            "authoritativeDefinitions": [
+                {"type": "endpoint", "url": view.product.url(output.path)},
+                {"type": "implementation", "url": view.product.url(output.description.path)},
+                {"type": "dataContract", "url": view.product.url(CONTRACT.path)},
+            ],
+        }
+        for output in OUTPUTS
     ]
 
 

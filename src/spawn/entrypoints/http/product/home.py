@@ -16,10 +16,10 @@ from spawn.domain.schema.core import CORE_BY_NAME, SYSTEM_COLUMNS
 from spawn.domain.schema.value import Column
 from spawn.entrypoints.http.health import Grade
 from spawn.entrypoints.http.html import code, link, section, table
-from spawn.entrypoints.http.product.asyncapi import MESSAGES
 from spawn.entrypoints.http.product.catalog import dataset_of_schema_org
 from spawn.entrypoints.http.product.contract_properties import never_null
 from spawn.entrypoints.http.product.links import DOCS, DOCUMENTS, HEALTH, QUALITY, YAML, Place
+from spawn.entrypoints.http.product.messages import MESSAGES
 from spawn.entrypoints.http.product.view import (
     PURPOSE,
     TITLE,
@@ -291,15 +291,27 @@ def _counted(result: Result) -> str:
 
 def _events(view: View, now: Now) -> str:
     rows = [(code(told.type), escape(told.text)) for told in MESSAGES.values()]
-    address = view.product.url("/v1/events")
+    base = escape(view.product.base_url)
     return section(
         "events",
         "Events",
         f"<p>Every change is an event in the journal, which stands at {code(now.position)}. "
-        "Keep the <code>next</code> of a page and ask again with it: none is left out.</p>",
+        "Pull them in pages: keep the <code>next</code> of one and ask again with it. Or follow "
+        f"them as they happen.{_publishing(view)}</p>",
+        f"<pre>curl -s {base}/v1/events?limit=10\ncurl --no-buffer {base}/v1/events/stream</pre>",
         table("What is told", ("Type", "When"), rows),
-        f"<pre>curl -s {escape(address)}?limit=10</pre>",
     )
+
+
+def _publishing(view: View) -> str:
+    """Where events are sent beside, if anywhere."""
+    product = view.product
+    posted = " They are posted to webhooks, too." if product.webhooks else ""
+    subjects = "".join(
+        f" They are published to NATS at {code(broker.host)}, below {code(broker.prefix)}."
+        for broker in product.brokers
+    )
+    return posted + subjects
 
 
 def _places() -> str:

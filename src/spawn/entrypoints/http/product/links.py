@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.cloud_event import BATCH_MEDIA_TYPE
 from spawn.entrypoints.http.reply import Header
 
 YAML: Final = "application/yaml"
@@ -11,6 +12,7 @@ JSON: Final = "application/json"
 JSON_LD: Final = "application/ld+json"
 LINKSET: Final = "application/linkset+json"
 HTML: Final = "text/html"
+EVENT_STREAM: Final = "text/event-stream"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,50 @@ HEALTH: Final = Place(path="/monitoring/health", relation="status", title="Healt
 QUALITY: Final = Place(
     path="/v1/governance/quality/runs", relation="status", title="Measurements of quality"
 )
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """One way that data go out: where, in which forms, and what describes it."""
+
+    name: str
+    kind: str
+    path: str
+    title: str
+    text: str
+    media_types: tuple[str, ...]
+    description: Place
+
+
+OUTPUTS: Final = (
+    Output(
+        name="projects",
+        kind="api",
+        path="/v1/ops/projects",
+        title="Projects",
+        text="Projects and their history as JSON, filtered, sorted, in pages.",
+        media_types=(JSON,),
+        description=OPENAPI,
+    ),
+    Output(
+        name="events",
+        kind="events",
+        path="/v1/events",
+        title="Events",
+        text="Every change as a CloudEvent, in order, none left out, in pages.",
+        media_types=(JSON, BATCH_MEDIA_TYPE),
+        description=ASYNCAPI,
+    ),
+    Output(
+        name="event-stream",
+        kind="events",
+        path="/v1/events/stream",
+        title="Events as they happen",
+        text="The same events live, as server-sent events that a client resumes by id.",
+        media_types=(EVENT_STREAM,),
+        description=ASYNCAPI,
+    ),
+)
+"""The output ports; contract, product, catalogue and page all tell of these."""
 
 DOCUMENTS: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, ASYNCAPI, OPENAPI, API_CATALOG)
 """The documents for machines."""

@@ -38,14 +38,27 @@ LIMITATIONS: Final = (
 )
 
 
+class Broker(msgspec.Struct, frozen=True):
+    """A message broker that events are published to: its host, and the subjects' prefix."""
+
+    protocol: str
+    host: str
+    prefix: str
+
+
 class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """Who this product is; `owner` and `contact` are empty where none is declared."""
+    """Who this product is; `owner` and `contact` are empty where none is declared.
+
+    `webhooks` tells that events are posted to receivers; who they are is the operator's affair.
+    """
 
     id: str
     base_url: str
     owner: str = ""
     contact: str = ""
     environment: str = "production"
+    webhooks: bool = False
+    brokers: tuple[Broker, ...] = ()
 
     @property
     def contract_id(self) -> str:
