@@ -5,12 +5,16 @@ import json
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
+from tests.application.shelf import RULES, Shelf
+from tests.lineage.oracle import check
 
 from spawn.application import import_rows
+from spawn.application.evolution import refresh_schema
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND, put_mapping, start_import
 from spawn.application.jobs import JobRunner, cancel_job
@@ -19,9 +23,12 @@ from spawn.application.lineage import (
     exporting,
     find_runs,
     get_run,
+    migrating,
     newest_runs,
     settle_runs,
 )
+from spawn.application.projects import create_project
+from spawn.application.schema import Verdict
 from spawn.application.services import Services
 from spawn.domain.change import Change, Committed, Stored
 from spawn.domain.errors import CursorInvalid, Forbidden, InvalidInput, NotFound, Unavailable
@@ -29,12 +36,18 @@ from spawn.domain.imports import FileFormat
 from spawn.domain.lineage import EVENT_TYPES, Activity, Run, RunState
 from spawn.domain.lineage_graph import DatasetNode, RunNode, graph_of
 from spawn.domain.mapping import read_mapping
+from spawn.domain.openlineage import Emitter, run_events
 from spawn.domain.principal import Principal
+from spawn.domain.schema.compatibility import Proof
+from spawn.domain.schema.conformance import Attributes
+from spawn.domain.schema.migration import plan_migration
 from spawn.domain.schema.tokens import read_object
+from spawn.ports.governance import Disproved, Failure, SchemaRecord, SchemaState, SchemaStore
 from spawn.ports.storage import CommandStore, StoreStatus
 from spawn.testing.storage import ManualClock
 
 ANNA = Principal(id="anna")
+EMITTER = Emitter(namespace="spawn-projects", producer="http://127.0.0.1:8000", version="0.1.0")
 MAPPING = {
     "columns": [
         {"attribute": "project_name", "column": "name"},
@@ -367,3 +380,103 @@ async def test_a_run_is_read_back_as_it_was_written(mapped: Services) -> None:
     stored: Stored[Run] = await get_run(mapped, ANNA, import_id)
     entry = (await mapped.reads.history("lineage_run", import_id, after_version=1, limit=1))[0]
     assert msgspec.json.decode(entry.document, type=Run) == stored.state
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+async def governed(services: Services, shelf: Shelf) -> Services:
+    """A store with a project under version 1 of a schema, and version 2 on the shelf."""
+    registry: Any = shelf
+    governed = msgspec.structs.replace(services, registry=registry)
+    shelf.serve(1, {"name": "mw", "type": "decimal(18,4)"})
+    await refresh_schema(governed, RULES)
+    fields: dict[str, object] = {"project_name": "Dam", "total_amount": Decimal(1)}
+    await create_project(governed, ANNA, attributes=Attributes(fields, {}, {}))
+    shelf.serve(2, {"name": "capacity_mw", "type": "decimal(20,4)", "aliases": ["mw"]}, "grid_on")
+    return governed
+
+
+async def test_a_migration_says_where_each_column_comes_from(governed: Services) -> None:
+    outcome = await refresh_schema(governed, RULES)
+    assert outcome.verdict is Verdict.ADOPTED
+    (stored,) = await newest_runs(governed, ANNA, Wanted(activity=Activity.MIGRATION))
+    run = stored.state
+    assert (run.state, run.job) == (RunState.COMPLETE, "migration.project_schema")
+    assert (run.inputs[0].version, run.outputs[0].version) == (
+        "project_schema@1",
+        "project_schema@2",
+    )
+    assert run.inputs[0].name == run.outputs[0].name == "projects"
+    said = {name: (o.field, o.conversion) for name, (o,) in run.origins.items()}
+    assert said["capacity_mw"] == (
+        "mw",
+        "renamed, widened from decimal(18,4) to decimal(20,4)",
+    )
+    assert said["grid_on"] == ("x_grid_on", "promoted")
+    assert said["project_name"] == ("project_name", "")
+    for event in run_events(run, stored.created_at, stored.updated_at, EMITTER):
+        check(msgspec.json.decode(msgspec.json.encode(event)))
+
+
+async def test_a_migration_that_the_data_forbid_fails_with_the_reason(
+    governed: Services, shelf: Shelf
+) -> None:
+    shelf.serve(2, {"name": "mw", "type": "decimal(18,4)", "required": True, "default": 1})
+    schemas: Any = Disproving(governed.schemas)
+    outcome = await refresh_schema(msgspec.structs.replace(governed, schemas=schemas), RULES)
+    assert outcome.verdict is Verdict.QUARANTINED
+    (stored,) = await newest_runs(governed, ANNA, Wanted(activity=Activity.MIGRATION))
+    assert stored.state.state is RunState.FAILED
+    assert stored.state.reason is not None
+    assert "mw of 1 project" in stored.state.reason
+
+
+class Disproving:
+    """A schema store whose data bear no migration out."""
+
+    def __init__(self, inner: SchemaStore) -> None:
+        self.inner = inner
+
+    async def migrate(self, record: Any, _plan: object, **_more: object) -> None:
+        column = record.schema.columns[0]
+        raise Disproved(
+            [
+                Failure(
+                    proof=Proof(stored="mw", column=column), projects=1, sample=("p",), detail="x"
+                )
+            ]
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize(
+    ("committed", "state"), [(False, RunState.ABORTED), (True, RunState.COMPLETE)]
+)
+async def test_a_crash_in_a_migration_is_settled_by_what_rules_afterwards(
+    governed: Services,
+    shelf: Shelf,
+    committed: bool,  # noqa: FBT001 -- a parameter of the test
+    state: RunState,
+) -> None:
+    old = (await governed.active()).schema
+    fetched = await shelf.fetch("project_schema", 2)
+    plan = plan_migration(old, fetched.schema)
+    await migrating(governed, "service", old, fetched.schema, plan).__aenter__()
+    if committed:
+        record = SchemaRecord(
+            schema=fetched.schema,
+            document=fetched.document,
+            state=SchemaState.CANDIDATE,
+            provenance=fetched.provenance,
+            recorded_at=governed.clock.now(),
+        )
+        await governed.schemas.migrate(record, plan, actor="service")
+    assert await settle_runs(governed) == 1
+    (stored,) = await newest_runs(governed, ANNA, Wanted(activity=Activity.MIGRATION))
+    assert stored.state.state is state

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.jobs import SERVICE
+from spawn.application.lineage import migrating
 from spawn.application.schema import (
     ADOPTED,
     MAX_WAITING,
@@ -331,11 +332,16 @@ class _Case:
         """
         schemas = self._services.schemas
         await self._note(SchemaState.MIGRATING)
-        plan = plan_migration((await self._services.active()).schema, self._record.schema)
+        old, new = (await self._services.active()).schema, self._record.schema
+        plan = plan_migration(old, new)
         decision = self._record.decision
         reason = decision.reason if decision else ""
         try:
-            migration = await schemas.migrate(self._record, plan, actor=self._actor, reason=reason)
+            async with migrating(self._services, self._actor, old, new, plan) as counted:
+                migration = await schemas.migrate(
+                    self._record, plan, actor=self._actor, reason=reason
+                )
+                counted.rows = migration.rows
         except Conflict:
             await self._note(SchemaState.CANDIDATE)
             raise

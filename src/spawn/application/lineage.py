@@ -1,8 +1,8 @@
 """Recording where data come from and go to, and answering who asks.
 
 A run that is a job's begins and ends in the changes that begin and end the job: whatever crashes,
-the two agree. A run of its own (an export) is begun before its work and ended after it; one that a
-crash left running is settled at the next start.
+the two agree. A run of its own (an export, a migration) is begun before its work and ended after
+it; one that a crash left running is settled at the next start.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from spawn.application.provenance import export_run, import_ended, import_run
+from spawn.application.provenance import export_run, import_ended, import_run, migration_run
 from spawn.application.quality import latest_report
 from spawn.application.services import Services, require
 from spawn.domain.change import Change, Stored, Write
@@ -24,6 +24,8 @@ from spawn.domain.lineage import KIND, Activity, Moved, Run, RunState, ended, to
 from spawn.domain.mapping import ImportMapping
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
+from spawn.domain.schema.migration import MigrationPlan
+from spawn.domain.schema.value import Schema
 
 MAX_PAGES = 10
 """Pages of runs that one request looks through for those that its filter wants."""
@@ -34,7 +36,7 @@ MAX_GRAPH_RUNS = 200
 ABANDONED_AFTER = timedelta(hours=1)
 """A run of its own that has said nothing for so long belongs to no living process."""
 
-SETTLER = Principal(id="service")
+SERVICE = "service"
 """Who ends a run that a crash left."""
 
 _NEWEST_FIRST = (Sort("created_at", descending=True),)
@@ -128,21 +130,49 @@ async def exporting(
     stored = await latest_report(services, principal)
     report = None if stored is None else stored.state
     run = export_run(services.ids.new(), file_format, schema, report)
-    await _commit(services, principal, run, 0)
+    async with _recorded(services, principal.id, run) as counted:
+        yield counted
+
+
+@asynccontextmanager
+async def migrating(
+    services: Services, actor: str, old: Schema, new: Schema, plan: MigrationPlan
+) -> AsyncIterator[Counted]:
+    """Record a migration: before the body runs, and after it by how the body ended.
+
+    Raises:
+        StorageFull, Overloaded, Unavailable: it cannot be recorded, so it is not begun.
+    """
+    run = migration_run(services.ids.new(), old, new, plan)
+    async with _recorded(services, actor, run) as counted:
+        yield counted
+
+
+@asynccontextmanager
+async def _recorded(services: Services, actor: str, run: Run) -> AsyncIterator[Counted]:
+    await _commit(services, actor, run, 0)
     counted = Counted()
     try:
         yield counted
-    except (asyncio.CancelledError, GeneratorExit):
-        # Whoever asked has gone; the store still hears of it.
+    except BaseException as failure:
+        state, reason = _why(failure)
+        # Whoever asked may have gone; the store still hears of it. If it cannot, the run is
+        # settled later.
         with suppress(SpawnError):
-            await asyncio.shield(_end(services, principal, run, counted, RunState.ABORTED, _GONE))
+            await asyncio.shield(_end(services, actor, run, counted, state, reason))
         raise
-    except Exception as failure:
-        reason = failure.detail if isinstance(failure, SpawnError) else "an internal error"
-        with suppress(SpawnError):
-            await _end(services, principal, run, counted, RunState.FAILED, reason)
-        raise
-    await _end(services, principal, run, counted, RunState.COMPLETE)
+    await _end(services, actor, run, counted, RunState.COMPLETE)
+
+
+def _why(failure: BaseException) -> tuple[RunState, str]:
+    """What a failure makes of a run, and the reason that may be told."""
+    if isinstance(failure, Stale):
+        return RunState.ABORTED, failure.detail
+    if isinstance(failure, SpawnError):
+        return RunState.FAILED, failure.detail
+    if isinstance(failure, Exception):
+        return RunState.FAILED, "an internal error"
+    return RunState.ABORTED, _GONE
 
 
 _GONE = "who asked went away before the end"
@@ -157,17 +187,28 @@ async def settle_runs(services: Services) -> int:
     """
     alone = services.control.status().exclusive
     limit = services.clock.now() - ABANDONED_AFTER
+    schema = (await services.active()).schema
     settled = 0
     async for stored in _running(services):
         if stored.state.activity is Activity.IMPORT or not (alone or stored.updated_at < limit):
             continue
-        run = ended(stored.state, RunState.ABORTED, Moved(), reason=_CRASHED)
         try:
-            await _commit(services, SETTLER, run, stored.version)
+            await _commit(services, SERVICE, _settled(stored.state, schema), stored.version)
         except Stale:
             continue  # It ended by itself after all.
         settled += 1
     return settled
+
+
+def _settled(run: Run, active: Schema) -> Run:
+    """What became of a run whose process is gone.
+
+    A migration is one transaction: if its version rules, it was done.
+    """
+    target = f"{active.id}@{active.version}"
+    if run.activity is Activity.MIGRATION and run.outputs[0].version == target:
+        return ended(run, RunState.COMPLETE, Moved())
+    return ended(run, RunState.ABORTED, Moved(), reason=_CRASHED)
 
 
 async def get_run(services: Services, principal: Principal, run_id: str) -> Stored[Run]:
@@ -238,22 +279,22 @@ async def _running(services: Services) -> AsyncIterator[Stored[Run]]:
 
 async def _end(
     services: Services,
-    principal: Principal,
+    actor: str,
     run: Run,
     counted: Counted,
     state: RunState,
     reason: str | None = None,
 ) -> None:
-    moved = Moved(rows_in=counted.rows, rows_out=counted.rows, bytes_out=counted.size_bytes)
-    await _commit(services, principal, ended(run, state, moved, reason=reason), 1)
+    moved = Moved(rows_in=counted.rows, rows_out=counted.rows, bytes_out=counted.size_bytes or None)
+    await _commit(services, actor, ended(run, state, moved, reason=reason), 1)
 
 
-async def _commit(services: Services, principal: Principal, run: Run, version: int) -> None:
+async def _commit(services: Services, actor: str, run: Run, version: int) -> None:
     schema = (await services.active()).schema
     change = Change(
         writes=(Write(KIND, run.run_id, version, run),),
         events=(told(run),),
-        actor=principal.id,
+        actor=actor,
         schema_version=schema.version,
     )
     await services.commands.commit(change)

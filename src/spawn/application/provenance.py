@@ -1,4 +1,4 @@
-"""What imports and exports say of where their data come from: lineage runs, made of plain facts."""
+"""What imports, exports and migrations say of where data come from: runs made of plain facts."""
 
 from collections.abc import Iterable, Mapping
 
@@ -21,6 +21,13 @@ from spawn.domain.mapping import Check, ColumnMapping, ImportMapping, OnFailure,
 from spawn.domain.quality import Dimension, Report, Result, Severity, Unit
 from spawn.domain.schema.conformance import compile_schema
 from spawn.domain.schema.core import SYSTEM_COLUMNS
+from spawn.domain.schema.migration import (
+    AddColumn,
+    ChangeType,
+    FillNulls,
+    MigrationPlan,
+    RenameColumn,
+)
 from spawn.domain.schema.value import Column, Schema
 
 PROJECTS = "projects"
@@ -104,6 +111,46 @@ def export_run(run_id: str, file_format: FileFormat, schema: Schema, report: Rep
         assertions=tuple(measured(one) for one in results if one.passed is not None),
         counts=dict(_null_counts(results)),
     )
+
+
+def migration_run(run_id: str, old: Schema, new: Schema, plan: MigrationPlan) -> Run:
+    """The run of a migration: the projects under one version become those under another."""
+    fields = compile_schema(new).fields
+    return Run(
+        run_id=run_id,
+        activity=Activity.MIGRATION,
+        job=f"migration.{new.id}",
+        description=f"From version {old.version} of {new.id} to version {new.version}.",
+        inputs=(projects_dataset(old, compile_schema(old).fields.values()),),
+        outputs=(projects_dataset(new, fields.values()),),
+        origins=_same(fields, PROJECTS) | _migrated(plan),
+    )
+
+
+def _migrated(plan: MigrationPlan) -> dict[str, tuple[Origin, ...]]:
+    """Where the columns come from that a plan does not leave as they are."""
+    before: dict[str, str] = {}
+    done: dict[str, list[str]] = {}
+    for step in plan.steps:
+        match step:
+            case RenameColumn(before=name, after=after):
+                before[after] = name
+                done.setdefault(after, []).append("renamed")
+            case ChangeType(name=name, before=old, after=new):
+                done.setdefault(name, []).append(f"widened from {old} to {new}")
+            case AddColumn(column=column, promotes=str(stored)):
+                before[column.name] = stored
+                done[column.name] = ["promoted"]
+            case FillNulls(name=name):
+                done.setdefault(name, []).append("absent values filled with the default")
+    return {
+        name: (
+            Origin(
+                dataset=PROJECTS, field=before.get(name, name), conversion=", ".join(conversions)
+            ),
+        )
+        for name, conversions in done.items()
+    }
 
 
 def measured(result: Result) -> Assertion:
