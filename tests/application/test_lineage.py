@@ -19,6 +19,7 @@ from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND, put_mapping, start_import
 from spawn.application.jobs import JobRunner, cancel_job
 from spawn.application.lineage import (
+    Abandoned,
     Wanted,
     exporting,
     find_runs,
@@ -44,7 +45,6 @@ from spawn.domain.schema.migration import plan_migration
 from spawn.domain.schema.tokens import read_object
 from spawn.ports.governance import Disproved, Failure, SchemaRecord, SchemaState, SchemaStore
 from spawn.ports.storage import CommandStore, StoreStatus
-from spawn.testing.storage import ManualClock
 
 ANNA = Principal(id="anna")
 EMITTER = Emitter(namespace="spawn-projects", producer="http://127.0.0.1:8000", version="0.1.0")
@@ -186,7 +186,7 @@ async def test_a_resumed_import_is_one_run(
     services = msgspec.structs.replace(mapped, commands=BreaksAfter(mapped.commands, 1))
     with pytest.raises(asyncio.CancelledError):
         await do(services, import_id)
-    assert await settle_runs(mapped) == 0  # its job goes on with it
+    assert await settle_runs(mapped, mapped.clock.now()) == 0  # its job goes on with it
     assert (await get_run(mapped, ANNA, import_id)).state.state is RunState.RUNNING
     await do(mapped, import_id)
     run = (await get_run(mapped, ANNA, import_id)).state
@@ -237,11 +237,16 @@ async def test_an_export_is_recorded_before_and_after(services: Services) -> Non
     async with exporting(services, ANNA, FileFormat.CSV) as counted:
         ((_, run_id),) = await events(services)
         assert (await get_run(services, ANNA, run_id)).state.state is RunState.RUNNING
-        counted.add(100, rows=0)
-        counted.add(50)
+        taken = [line async for line in counted.through(two_lines(), FileFormat.CSV)]
+        assert taken == [b"a" * 100, b"b" * 50]
     run = (await get_run(services, ANNA, run_id)).state
     assert (run.state, run.job) == (RunState.COMPLETE, "export.projects.csv")
     assert (run.inputs[0].rows, run.outputs[0].rows, run.outputs[0].size_bytes) == (1, 1, 150)
+
+
+async def two_lines() -> AsyncIterator[bytes]:
+    yield b"a" * 100
+    yield b"b" * 50
 
 
 @pytest.mark.parametrize(
@@ -250,6 +255,7 @@ async def test_an_export_is_recorded_before_and_after(services: Services) -> Non
         (Unavailable("the store is closing"), RunState.FAILED, "the store is closing"),
         (ZeroDivisionError("secret"), RunState.FAILED, "an internal error"),
         (asyncio.CancelledError(), RunState.ABORTED, "who asked went away before the end"),
+        (Abandoned(), RunState.ABORTED, "who asked went away before the end"),
         (GeneratorExit(), RunState.ABORTED, "who asked went away before the end"),
     ],
 )
@@ -282,10 +288,13 @@ async def test_what_a_crash_left_running_is_settled_at_the_next_start(services: 
     run_id = await left_running(services)
     async with exporting(services, ANNA, FileFormat.CSV):
         pass
-    assert await settle_runs(services) == 1
+    started = services.clock.now()
+    own = await left_running(services)  # as far as this process knows it is under way
+    assert await settle_runs(services, started) == 1
     run = (await get_run(services, ANNA, run_id)).state
     assert (run.state, run.reason) == (RunState.ABORTED, "the process ended before the run did")
-    assert await settle_runs(services) == 0
+    assert await settle_runs(services, started) == 0
+    assert (await get_run(services, ANNA, own)).state.state is RunState.RUNNING
 
 
 class Shared:
@@ -300,13 +309,11 @@ class Shared:
 
 async def test_in_a_shared_store_a_run_has_an_hour(services: Services) -> None:
     run_id = await left_running(services)
-    clock = ManualClock(services.clock.now())
     shared: Any = Shared(services.control.status())
-    others = msgspec.structs.replace(services, control=shared, clock=clock)
-    clock.move(timedelta(minutes=59))
-    assert await settle_runs(others) == 0
-    clock.move(timedelta(minutes=2))
-    assert await settle_runs(others) == 1
+    others = msgspec.structs.replace(services, control=shared)
+    now = services.clock.now()
+    assert await settle_runs(others, now + timedelta(minutes=59)) == 0
+    assert await settle_runs(others, now + timedelta(minutes=61)) == 1
     assert (await get_run(services, ANNA, run_id)).state.state is RunState.ABORTED
 
 
@@ -477,6 +484,6 @@ async def test_a_crash_in_a_migration_is_settled_by_what_rules_afterwards(
             recorded_at=governed.clock.now(),
         )
         await governed.schemas.migrate(record, plan, actor="service")
-    assert await settle_runs(governed) == 1
+    assert await settle_runs(governed, governed.clock.now()) == 1
     (stored,) = await newest_runs(governed, ANNA, Wanted(activity=Activity.MIGRATION))
     assert stored.state.state is state

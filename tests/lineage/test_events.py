@@ -123,7 +123,7 @@ def test_an_import_is_a_start_and_a_complete_of_one_run() -> None:
 
 
 def test_each_attribute_says_which_column_it_comes_from_and_what_was_done_to_it() -> None:
-    _, complete = events_of(an_import())
+    _, complete = events_of(an_import(rows=1, accepted=1))
     lineage = complete["outputs"][0]["facets"]["columnLineage"]["fields"]
     found = {
         name: (origin["field"], step["subtype"], step.get("description"))

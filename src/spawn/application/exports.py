@@ -43,6 +43,18 @@ async def every_project(
         query = Query(limit=page_size, after=page.next) if page.next else None
 
 
+async def lines_of(
+    documents: AsyncIterator[bytes], file_format: FileFormat
+) -> AsyncIterator[bytes]:
+    """Flat JSON documents as the lines of a file; CSV begins with its header."""
+    if file_format is FileFormat.CSV:
+        async for line in csv_of_documents(documents):
+            yield line
+        return
+    async for document in documents:
+        yield document + b"\n"
+
+
 async def csv_of_documents(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """CSV of flat JSON documents: the first says which columns there are.
 

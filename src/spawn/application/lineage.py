@@ -25,10 +25,13 @@ from spawn.domain.mapping import ImportMapping
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schema.migration import MigrationPlan
-from spawn.domain.schema.value import Schema
+from spawn.domain.schema.value import Schema, Value
 
 MAX_PAGES = 10
 """Pages of runs that one request looks through for those that its filter wants."""
+
+MAX_SETTLED_PAGES = 10
+"""Pages of runs that are looked through for leftovers at a start."""
 
 MAX_GRAPH_RUNS = 200
 """Runs that one picture shows, the newest ones."""
@@ -48,6 +51,10 @@ _OUTCOMES = {
 
 Ending = tuple[tuple[Write, ...], tuple[DomainEvent, ...]]
 """What a change carries to begin or end a run: nothing, where there is no run."""
+
+
+Keys = tuple[Value | None, ...]
+"""Where a page of runs ended."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +81,7 @@ class Found(msgspec.Struct, frozen=True):
     """Runs, newest first, and the keys to go on after; None at the end."""
 
     runs: tuple[Stored[Run], ...]
-    next: tuple[object, ...] | None
+    next: Keys | None
 
 
 async def import_begun(services: Services, order: Import, mapping: ImportMapping | None) -> Ending:
@@ -103,16 +110,25 @@ async def job_ended(
 
 
 class Counted:
-    """What an export has moved so far."""
+    """What a run has moved so far."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.size_bytes = 0
 
-    def add(self, size_bytes: int, *, rows: int = 1) -> None:
-        """Count what goes out."""
-        self.rows += rows
-        self.size_bytes += size_bytes
+    async def through(
+        self, lines: AsyncIterator[bytes], file_format: FileFormat
+    ) -> AsyncIterator[bytes]:
+        """The same lines, counted as they are taken; the header of CSV is no row."""
+        heads = 1 if file_format is FileFormat.CSV else 0
+        async for line in lines:
+            self.rows, heads = (self.rows, heads - 1) if heads else (self.rows + 1, 0)
+            self.size_bytes += len(line)
+            yield line
+
+
+class Abandoned(Exception):
+    """Whoever asked for an export went away before its end."""
 
 
 @asynccontextmanager
@@ -170,7 +186,7 @@ def _why(failure: BaseException) -> tuple[RunState, str]:
         return RunState.ABORTED, failure.detail
     if isinstance(failure, SpawnError):
         return RunState.FAILED, failure.detail
-    if isinstance(failure, Exception):
+    if isinstance(failure, Exception) and not isinstance(failure, Abandoned):
         return RunState.FAILED, "an internal error"
     return RunState.ABORTED, _GONE
 
@@ -179,18 +195,20 @@ _GONE = "who asked went away before the end"
 _CRASHED = "the process ended before the run did"
 
 
-async def settle_runs(services: Services) -> int:
+async def settle_runs(services: Services, before: datetime) -> int:
     """End the runs that a crash left running and that no job resumes; how many there were.
 
-    Where the store belongs to one process alone every such run is a leftover; elsewhere another
-    process may be at it, and it has an hour.
+    Where the store belongs to one process alone every run from `before` its start is a leftover;
+    elsewhere another process may be at it, and it has an hour. Of old runs the newest are looked
+    at, `MAX_SETTLED_PAGES` full.
     """
-    alone = services.control.status().exclusive
-    limit = services.clock.now() - ABANDONED_AFTER
+    limit = before
+    if not services.control.status().exclusive:
+        limit = before - ABANDONED_AFTER
     schema = (await services.active()).schema
     settled = 0
-    async for stored in _running(services):
-        if stored.state.activity is Activity.IMPORT or not (alone or stored.updated_at < limit):
+    async for stored in _running(services, limit):
+        if stored.state.activity is Activity.IMPORT:
             continue
         try:
             await _commit(services, SERVICE, _settled(stored.state, schema), stored.version)
@@ -226,7 +244,7 @@ async def find_runs(
     principal: Principal,
     wanted: Wanted,
     *,
-    after: tuple[object, ...] | None = None,
+    after: Keys | None = None,
     limit: int,
 ) -> Found:
     """Runs, newest first. A page may be short, or empty, and still lead on.
@@ -253,7 +271,7 @@ async def newest_runs(
     return list(found.runs)
 
 
-def _query(wanted: Wanted, after: tuple[object, ...] | None, limit: int) -> Query:
+def _query(wanted: Wanted, after: Keys | None, limit: int) -> Query:
     bounds = ((Operator.GTE, wanted.since), (Operator.LT, wanted.until))
     filters = tuple(
         Filter("created_at", operator, (instant,)) for operator, instant in bounds if instant
@@ -263,18 +281,21 @@ def _query(wanted: Wanted, after: tuple[object, ...] | None, limit: int) -> Quer
         filters=filters,
         sort=_NEWEST_FIRST,
         limit=min(limit, MAX_LIMIT),
-        after=after,  # type: ignore[arg-type]  # what a page gave as its next
+        after=after,
     )
 
 
-async def _running(services: Services) -> AsyncIterator[Stored[Run]]:
-    query: Query | None = Query(kind=KIND, sort=_NEWEST_FIRST, limit=MAX_LIMIT)
-    while query is not None:
+async def _running(services: Services, before: datetime) -> AsyncIterator[Stored[Run]]:
+    """The runs from before an instant that have not ended, as far back as is looked."""
+    query = _query(Wanted(until=before), None, MAX_LIMIT)
+    for _ in range(MAX_SETTLED_PAGES):
         page: Page[Stored[Run]] = await services.reads.page(query)
         for stored in page.items:
             if not stored.state.is_final:
                 yield stored
-        query = msgspec.structs.replace(query, after=page.next) if page.next else None
+        if page.next is None:
+            return
+        query = msgspec.structs.replace(query, after=page.next)
 
 
 async def _end(

@@ -73,7 +73,9 @@ def import_ended(
         )
         run = msgspec.structs.replace(run, inputs=(upload, *run.inputs[1:]))
     moved = Moved(rows_in=counts.rows, bytes_in=order.offset, rows_out=counts.accepted)
-    assertions = (_all_accepted(counts), *_checked(counts, mapping))
+    assertions: tuple[Assertion, ...] = ()
+    if counts.rows:
+        assertions = (_all_accepted(counts), *_checked(counts, mapping))
     return ended(run, state, moved, reason=reason, assertions=assertions)
 
 

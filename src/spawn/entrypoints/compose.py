@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from spawn.application.evolution import refresh_forever
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
 from spawn.application.jobs import JobRunner, Work
+from spawn.application.lineage import settle_runs
 from spawn.application.pulse import Pulse
 from spawn.application.quality import Inspector
 from spawn.application.relay import Relay
@@ -161,6 +163,8 @@ async def compose(
         metrics = Metrics(requests, log)
         stack.callback(metrics.close)
         services = await stack.enter_async_context(open_services(settings))
+        left = _settle_lineage(services, services.clock.now())
+        await stack.enter_async_context(_background(left, "lineage"))
         pulse = Pulse(services.reads)
         publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
         relay = Relay(services, publishers, pulse, patience=PATIENCE, on_error=_publisher_failed)
@@ -229,6 +233,13 @@ async def _refresh(services: Services, settings: Settings) -> None:
     await refresh_forever(
         services, settings.schema_rules, report=report, interval_s=settings.schema_refresh_s
     )
+
+
+async def _settle_lineage(services: Services, before: datetime) -> None:
+    """End what a crash left running, beside the start of everything else."""
+    settled = await settle_runs(services, before)
+    if settled:
+        logger.warning("{} runs that an earlier process left unfinished were settled", settled)
 
 
 def _levels(settings: Settings) -> Levels:

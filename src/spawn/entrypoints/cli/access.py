@@ -6,7 +6,7 @@ HTTP if `SPAWN_URL` is set, or if whoever has the file open left word of where i
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from spawn.application.evolution import check_schema
-from spawn.application.exports import QuarantineLines, every_project
+from spawn.application.exports import QuarantineLines, every_project, lines_of
 from spawn.application.import_run import run_import
 from spawn.application.imports import (
     JOB_KIND,
@@ -28,6 +28,7 @@ from spawn.application.imports import (
     start_import,
 )
 from spawn.application.jobs import JobRunner, get_job
+from spawn.application.lineage import exporting
 from spawn.application.schema import SchemaRules
 from spawn.application.services import Services
 from spawn.domain.errors import Duplicate, StorageBusy
@@ -35,7 +36,6 @@ from spawn.domain.imports import FileFormat
 from spawn.domain.job import Job, JobStatus
 from spawn.domain.mapping import read_mapping
 from spawn.domain.principal import Principal
-from spawn.domain.query import MAX_LIMIT
 from spawn.domain.schema.compatibility import Mode
 from spawn.domain.schema.tokens import read_object
 from spawn.entrypoints.cli.commands import UNREACHABLE, CommandError
@@ -76,8 +76,8 @@ class Access(Protocol):
         """The rows that an import set aside, as lines."""
         ...
 
-    def documents(self) -> AsyncIterator[bytes]:
-        """Every project as its wire document."""
+    def exported(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Every project, as a file in pieces; to be closed if it is not read to its end."""
         ...
 
     async def schema(self) -> bytes:
@@ -197,11 +197,14 @@ class Direct:
         async for note in quarantined(self._services, OPERATOR, order):
             yield form.csv(note) if file_format is FileFormat.CSV else form.ndjson(note)
 
-    async def documents(self) -> AsyncIterator[bytes]:
-        """Every project as its wire document."""
+    async def exported(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Every project, as a file in pieces; to be closed if it is not read to its end."""
         schema = (await self._services.active()).schema
-        async for stored in every_project(self._services, OPERATOR):
-            yield _encode(project_fields(stored, schema))
+        async with exporting(self._services, OPERATOR, file_format) as counted:
+            projects = every_project(self._services, OPERATOR)
+            documents = (_encode(project_fields(stored, schema)) async for stored in projects)
+            async for line in counted.through(lines_of(documents, file_format), file_format):
+                yield line
 
     async def schema(self) -> bytes:
         """The active schema as JSON."""
@@ -213,11 +216,6 @@ class Direct:
         if mode is not None:
             rules = msgspec.structs.replace(rules, mode=mode)
         return proposal_fields(await check_schema(self._services, rules, OPERATOR, document))
-
-
-class _List(msgspec.Struct):
-    items: list[msgspec.Raw]
-    next: str | None
 
 
 class _Problem(msgspec.Struct):
@@ -266,26 +264,23 @@ class Remote:
 
     async def quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
         """The rows that an import set aside, as lines."""
-        media_type = next(name for name, form in FORMATS.items() if form is file_format)
         path = f"/v1/ops/imports/{import_id}/quarantine"
+        async for piece in self._streamed(path, file_format):
+            yield piece
+
+    async def exported(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Every project, as a file in pieces; to be closed if it is not read to its end."""
+        async for piece in self._streamed("/v1/data/projects", file_format):
+            yield piece
+
+    async def _streamed(self, path: str, file_format: FileFormat) -> AsyncIterator[bytes]:
+        media_type = next(name for name, form in FORMATS.items() if form is file_format)
         async with self._client.stream("GET", path, headers={"Accept": media_type}) as answer:
             if answer.is_error:
                 await answer.aread()
                 raise _refusal(answer)
             async for piece in answer.aiter_bytes():
                 yield piece
-
-    async def documents(self) -> AsyncIterator[bytes]:
-        """Every project as its wire document."""
-        parameters: dict[str, str | int] = {"limit": MAX_LIMIT}
-        while True:
-            answer = await self._asked("GET", "/v1/ops/projects", params=parameters)
-            page = msgspec.json.decode(answer.content, type=_List)
-            for item in page.items:
-                yield bytes(item)
-            if page.next is None:
-                return
-            parameters["after"] = page.next
 
     async def schema(self) -> bytes:
         """The active schema as JSON."""

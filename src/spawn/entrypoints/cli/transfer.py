@@ -3,15 +3,14 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
 
-from spawn.application.exports import csv_of_documents
 from spawn.domain.imports import FileFormat
-from spawn.entrypoints.cli.access import Access, open_access
+from spawn.entrypoints.cli.access import open_access
 from spawn.entrypoints.cli.commands import MISUSED, CommandError
 from spawn.entrypoints.settings import Settings
 
@@ -54,8 +53,9 @@ async def import_file(settings: Settings, order: Order) -> None:
 
 async def export_projects(settings: Settings, file_format: str, output: Path | None) -> None:
     """Write all projects, as they come, to a file or standard output."""
-    async with open_access(settings) as access:
-        await _write(_exported(access, FileFormat(file_format)), output)
+    chosen = FileFormat(file_format)
+    async with open_access(settings) as access, aclosing(access.exported(chosen)) as pieces:
+        await _write(pieces, output)
 
 
 async def show_schema(settings: Settings) -> None:
@@ -63,15 +63,6 @@ async def show_schema(settings: Settings) -> None:
     async with open_access(settings) as access:
         shown = msgspec.json.format(await access.schema(), indent=2)
     sys.stdout.write(shown.decode() + "\n")
-
-
-async def _exported(access: Access, file_format: FileFormat) -> AsyncIterator[bytes]:
-    if file_format is FileFormat.CSV:
-        async for line in csv_of_documents(access.documents()):
-            yield line
-        return
-    async for document in access.documents():
-        yield document + b"\n"
 
 
 def _format_of(path: Path, named: str | None) -> FileFormat:

@@ -12,11 +12,13 @@ from spawn.application.quality import Inspector
 from spawn.application.services import Services
 from spawn.entrypoints.http import (
     admin,
+    data,
     dead_letters,
     events,
     evolution,
     governance,
     imports,
+    lineage,
     monitoring,
     pages,
     projects,
@@ -36,6 +38,7 @@ from spawn.entrypoints.http.wrapper import Rules, Wrapper
 HANDLERS: Final[Sequence[Any]] = (
     *projects.ROUTES,
     *imports.route_handlers,
+    *data.ROUTES,
     *analysis.ROUTES,
     *simulations.ROUTES,
     *events.ROUTES,
@@ -43,6 +46,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *governance.ROUTES,
     *evolution.ROUTES,
     *quality.ROUTES,
+    *lineage.ROUTES,
     *admin.ROUTES,
     *monitoring.ROUTES,
     *pages.ROUTES,

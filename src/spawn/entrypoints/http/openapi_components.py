@@ -16,6 +16,7 @@ Json = dict[str, Any]
 TAGS: Final = {
     "operations": "Commands and queries on projects.",
     "imports": "Files of projects: mappings, imports, quarantine.",
+    "data": "All of the data, as files.",
     "analysis": "Calculators and simulation: the finance engine, stateless.",
     "jobs": "Long work.",
     "events": "What happened, in order.",
@@ -380,6 +381,7 @@ _PATH_SCHEMAS: Final[dict[str, Json]] = {
     "schema_id": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]{0,63}$"},
     "name": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]{0,62}$"},
     "code": {"type": "string", "pattern": r"^[a-z]+([_-][a-z]+)*$"},
+    "dataset": {"type": "string", "pattern": r"^projects$"},
 }
 
 

@@ -45,6 +45,7 @@ _APIS: Final = (
 )
 _WATCH: Final = (
     (QUALITY.path, "Quality of the data, rule by rule"),
+    ("/lineage", "Lineage: where the projects come from, and where they went"),
     ("/monitoring/health", "Health, check by check"),
     ("/monitoring/metrics", "Metrics for Prometheus"),
     ("/monitoring/ready", "Whether requests can be served"),
