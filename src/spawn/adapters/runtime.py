@@ -45,7 +45,7 @@ class Uuid7Ids:
         self._lock = threading.Lock()
         self._millisecond = 0
         self._counter = 0
-        self._steps = _random_steps()
+        self._words = _random_words()
 
     def new(self) -> str:
         """A new id in canonical lower-case form."""
@@ -53,23 +53,30 @@ class Uuid7Ids:
             now = time.time_ns() // 1_000_000
             if now > self._millisecond:
                 self._millisecond = now
-                self._counter = secrets.randbits(73)
+                self._counter = self._start()
             else:
-                self._counter += 1 + next(self._steps)
+                self._counter += 1 + (next(self._words) & _STEP)
                 if self._counter >= self._TOP:
                     self._millisecond += 1
-                    self._counter = secrets.randbits(73)
+                    self._counter = self._start()
             millisecond, counter = self._millisecond, self._counter
         high, low = counter >> 62, counter & ((1 << 62) - 1)
         text = f"{millisecond << 16 | 0x7000 | high:016x}{1 << 63 | low:016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _random_steps() -> Iterator[int]:
-    """Numbers of 40 random bits without end; the system is asked for many at a time."""
+    def _start(self) -> int:
+        return next(self._words) << 9 | next(self._words) >> 55
+
+
+def _random_words() -> Iterator[int]:
+    """Numbers of 64 random bits without end.
+
+    The system is asked for many at a time: to ask is to let go of the interpreter, and on the event
+    loop, beside a busy thread, to wait for it.
+    """
     while True:
-        for word in _WORDS.unpack(secrets.token_bytes(_WORDS.size)):
-            yield word & _STEP
+        yield from _WORDS.unpack(secrets.token_bytes(_WORDS.size))
 
 
 class DirectorySpool:
