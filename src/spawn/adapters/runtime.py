@@ -64,7 +64,6 @@ class Uuid7Ids:
         text = f"{millisecond << 16 | 0x7000 | high:016x}{1 << 63 | low:016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
-
     def _start(self) -> int:
         return next(self._words) << 9 | next(self._words) >> 55
 

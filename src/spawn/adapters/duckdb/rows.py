@@ -62,9 +62,14 @@ _encoder = msgspec.json.Encoder()
 def row_from(values: Sequence[Any]) -> JournalRow:
     """A row as selected by `SELECT_ROW`."""
     fields = dict(zip(ROW_COLUMNS, values, strict=True))
-    # The engine gives lists. A row without an event leaves `changed` out of its JSON, and so out
-    # of its hash, only while it is the empty tuple that it was written with.
-    return JournalRow(**{**fields, "changed": tuple(fields["changed"])})
+    # A row without an event leaves `changed` out of its JSON, and so out of its hash, only while
+    # it is the empty tuple that it was written with.
+    return JournalRow(**{**fields, "changed": _names(fields["changed"])})
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    """Names of fields as the table has them, with commas between."""
+    return tuple(listed.split(",")) if listed else ()
 
 
 class Chained(NamedTuple):
@@ -113,7 +118,7 @@ def entry_from(values: Sequence[Any], epoch: int) -> Entry:
     fields = dict(zip(Entry.__struct_fields__, values, strict=True))
     fields["position"] = cursor(epoch, fields["position"])
     fields["recorded_at"] = instant(fields["recorded_at"])
-    fields["changed"] = tuple(fields["changed"])
+    fields["changed"] = _names(fields["changed"])
     fields["document"] = (fields["document"] or "").encode()
     return Entry(**fields)
 

@@ -12,7 +12,7 @@ from spawn.adapters.duckdb.rows import ROW_COLUMNS, SELECT_ROW, instant, link, r
 from spawn.domain.errors import StorageDamaged
 
 _TAIL_ROWS = 1_000
-_LITERAL_CHARS = 32_768
+_LITERAL_CHARS = 65_536
 _NO_HASH = bytes(32)
 
 
@@ -89,7 +89,7 @@ class Appender:
         shape = msgspec.json.encode([{name: types[name] for name in (*ROW_COLUMNS, "hash")}])
         special = {
             "recorded_at": "make_timestamp(r.recorded_at)",
-            "changed": "coalesce(r.changed, [])",
+            "changed": "coalesce(array_to_string(r.changed, ','), '')",
             "receipt_body": "from_base64(r.receipt_body)",
         }
         values = ", ".join(special.get(name, f"r.{name}") for name in ROW_COLUMNS)
