@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 import tenacity
 from tests.http.conftest import WIND, Start
+from tests.http.registry import registry_of
 
 DOCUMENTS = {
     "/contract": "application/yaml",
@@ -209,3 +211,41 @@ def test_page_shows_the_product_and_what_it_holds(start: Start) -> None:
     linked = re.search(r'<script type="application/ld\+json">(.*?)</script>', page.text)
     assert linked is not None
     assert json.loads(linked[1])["@type"] == "Dataset"
+
+
+UNITS = {"name": "units", "type": "integer"}
+TARIFF = {"name": "tariff_class", "type": "string(1)", "enum": ["A", "B"], "aliases": ["rating"]}
+
+
+def test_documents_follow_the_schema_without_a_restart(start: Start, tmp_path: Path) -> None:
+    with registry_of(UNITS) as registry:
+        service = start(
+            ontology_url=registry.url,
+            storage_url=f"duckdb:///{tmp_path}/store.duckdb",
+            schema_refresh_s=86_400.0,
+        )
+        with service.client() as client:
+            client.headers["accept-encoding"] = "identity"
+            made = client.post("/v1/ops/projects", json={**WIND, "units": 3})
+            assert made.status_code == 201
+            before = {path: client.get(path) for path in DOCUMENTS}
+            registry.publish(3, {**UNITS, "deprecated": True, "sunset": "2040-01-31"}, TARIFF)
+            client.post("/v1/governance/schemas/project_schema/refresh").raise_for_status()
+            for path, old in before.items():
+                same = path == "/.well-known/api-catalog"
+                known = {"if-none-match": old.headers["etag"]}
+                assert client.get(path, headers=known).status_code == (304 if same else 200), path
+            contract = read(client.get("/contract"))
+            after = {path: client.get(path).text for path in DOCUMENTS}
+            page = client.get("/").text
+    columns = {one["name"]: one for one in contract["schema"][0]["properties"]}
+    assert contract["version"] == "1.3.0"
+    assert columns["units"]["deprecated"] is True
+    assert columns["tariff_class"]["synonyms"][0]["synonym"] == "rating"
+    (ending,) = [one for one in contract["slaProperties"] if one["property"] == "endOfSupport"]
+    assert (ending["element"], ending["value"]) == ("projects.units", "2040-01-31")
+    for path in ("/contract", "/catalog", "/context.jsonld", "/asyncapi.json", "/openapi.json"):
+        assert "tariff_class" not in before[path].text, path
+        assert "tariff_class" in after[path], path
+    assert "project_schema version 3" in page
+    assert "Served until 2040-01-31." in page
