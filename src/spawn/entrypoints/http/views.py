@@ -11,10 +11,17 @@ from spawn.application.shapes import Shape, deprecated_since, shape_of
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema.conformance import Conformance, compile_schema
 from spawn.domain.schema.value import Schema
+from spawn.entrypoints.http.product.links import CONTEXT
+from spawn.entrypoints.http.product.view import schema_path
 from spawn.entrypoints.http.reply import Header
 from spawn.entrypoints.http.request import StrictRequest
 
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+
+# With it, JSON-LD 1.1 reads plain JSON as linked data.
+_CONTEXT: Final = (
+    f'<{CONTEXT.path}>; rel="http://www.w3.org/ns/json-ld#context"; type="{CONTEXT.media_type}"'
+)
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,28 +88,23 @@ async def asked_view(request: StrictRequest, version: str | None) -> View:
     return View(shape=shape, generation=ruling.generation, headers=headers)
 
 
-def schema_url(schema: Schema) -> str:
-    """Where a schema version is."""
-    return f"/v1/governance/schemas/{schema.id}/versions/{schema.version}"
-
-
 async def _headers(request: StrictRequest, schema: Schema) -> tuple[Header, ...]:
     """The Link to the schema; and the notice that some of it will go (RFC 9745, RFC 8594)."""
-    url = schema_url(schema)
+    url = schema_path(schema)
     leaving = [column for column in schema.columns if column.deprecated]
     since = await deprecated_since(request.services) if leaving else None
     if since is None:
-        return (_link(f'<{url}>; rel="describedby"'),)
+        return (_link(f'<{url}>; rel="describedby", {_CONTEXT}'),)
     sunsets = [c.announced_sunset for c in leaving if c.announced_sunset is not None]
-    link = _link(f'<{url}>; rel="describedby", <{url}>; rel="deprecation"')
+    link = _link(f'<{url}>; rel="describedby", <{url}>; rel="deprecation", {_CONTEXT}')
     return (link, *_notice(since, min(sunsets, default=None)))
 
 
 def _older(shape: Shape, ruling: Schema) -> tuple[Header, ...]:
     """An older shape is deprecated as such, since its successor came."""
     link = _link(
-        f'<{schema_url(shape.schema)}>; rel="describedby",'
-        f' <{schema_url(ruling)}>; rel="successor-version"'
+        f'<{schema_path(shape.schema)}>; rel="describedby",'
+        f' <{schema_path(ruling)}>; rel="successor-version"'
     )
     if shape.superseded_at is None:
         return (link,)
