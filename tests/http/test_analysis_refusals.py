@@ -159,6 +159,18 @@ def offences(answer: httpx.Response) -> dict[str, str]:
             "/flows/0/currency_code",
             "unknown_currency",
         ),
+        ("returns", FLOWS, {"currency_code": "ABC"}, "/currency_code", "unknown_currency"),
+        # what nothing would read
+        ("returns", FLOWS, {"periods_per_year": 4}, "/periods_per_year", "not_applicable"),
+        ("schedule", {"dates": LOAN["dates"]}, {"cfads": [1, 2]}, "/cfads", "not_applicable"),
+        ("debt-sizing", SIZING, {"tax_cash_flow": [0] * 4}, "/tax_cash_flow", "not_applicable"),
+        (
+            "debt-sizing",
+            SIZING,
+            {"reserve_interest_rate": 0.01},
+            "/reserve_interest_rate",
+            "not_applicable",
+        ),
         # beyond float64 and beyond sense
         ("debt-sizing", SIZING, {"cfads": [1e308, 1e308, 1e308]}, "/cfads/0", "out_of_range"),
         ("returns", {}, {"cash_flows": [-1e308, 1e308]}, "/cash_flows/0", "out_of_range"),

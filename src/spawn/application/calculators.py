@@ -135,7 +135,11 @@ def calculate_returns(case: ReturnsCase) -> Returns:
         check.refuse("/reinvest_rate", "incomplete", "the modified rate needs both rates")
     if case.flows is not None and case.finance_rate is not None:
         check.refuse("/finance_rate", "not_applicable", "the modified rate is of periodic flows")
+    if case.flows is not None and case.periods_per_year != 1:
+        check.refuse("/periods_per_year", "not_applicable", "dated flows have a rate a year")
     check.done()
+    if case.currency_code is not None:
+        currency(case.currency_code, pointer="/currency_code")
     dated = case.flows is not None
     outcome = _xirr(case) if dated else irr(case.cash_flows or (), case.periods_per_year)
     return Returns(

@@ -128,6 +128,9 @@ def _check_loan_fields(check: Checker, case: ScheduleCase) -> None:
             check.refuse("/principal", "required", "a loan needs its principal")
         if case.accruals is not None:
             check.refuse("/principal", "required", "accruals alone have no dates to list")
+        for name in ("custom_shares", "cfads", "currency_code"):
+            if getattr(case, name) is not None:
+                check.refuse(f"/{name}", "not_applicable", "serves a loan, which has a principal")
 
 
 def _without_loan(

@@ -176,8 +176,9 @@ def dated_sizing(case: Case) -> SizingCase:
 
 
 def annual_sizing(case: Case) -> SizingCase:
-    """Debt sized a year at a time, with the cap that SAM tests."""
+    """Debt sized a year at a time, with the cap that SAM tests on an estimate of the cost."""
     inputs = case["inputs"]
+    estimate = next((value for name, value in inputs.items() if "estimate" in name), None)
     return SizingCase(
         cfads=tuple(inputs["cfads"]),
         annual_rates=inputs["debt_rate"],
@@ -196,6 +197,7 @@ def annual_sizing(case: Case) -> SizingCase:
         ),
         max_gearing=inputs["max_gearing"],
         cap_basis="pre_estimate",
+        pre_estimated_cost=None if inputs["max_gearing"] is None else estimate,
         reserve_interest_rate=inputs["reserve_interest_rate"],
         allow_negative_amortisation=True,
         project_cash_flow=tuple(inputs["project_cash_flow_pre_debt"]),

@@ -154,8 +154,8 @@ def _check_figures(case: SizingCase, tenor: int) -> None:
         check.refuse("/max_gearing", "out_of_range", "must be above 0 and at most 1")
     if case.uses is not None:
         _check_uses(check, case.uses)
-    elif case.max_gearing is not None or case.repayment != "sculpted":
-        check.refuse("/uses", "required", "a share of cost needs the uses")
+    else:
+        _check_without_uses(check, case)
     if case.pre_estimated_cost is not None:
         check.positive("/pre_estimated_cost", case.pre_estimated_cost)
         if case.cap_basis != "pre_estimate":
@@ -166,6 +166,16 @@ def _check_figures(case: SizingCase, tenor: int) -> None:
             check.each("/tax_cash_flow", case.tax_cash_flow, -MAX_AMOUNT, MAX_AMOUNT)
     _check_targets(check, case, tenor)
     check.done()
+
+
+def _check_without_uses(check: Checker, case: SizingCase) -> None:
+    if case.max_gearing is not None or case.repayment != "sculpted":
+        check.refuse("/uses", "required", "a share of cost needs the uses")
+    if case.tax_cash_flow is not None:
+        check.refuse("/tax_cash_flow", "not_applicable", "serves the equity, which needs the uses")
+    if case.reserve_interest_rate:
+        detail = "serves the reserve, which is one of the uses"
+        check.refuse("/reserve_interest_rate", "not_applicable", detail)
 
 
 def _check_uses(check: Checker, uses: Uses) -> None:
