@@ -1,5 +1,6 @@
 """The page of the deal shows what the engine computes today, in figures and in pictures."""
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ def deal_page() -> dict[str, Any]:
 def test_the_figures_of_the_page_are_those_of_the_engine(deal_page: dict[str, Any]) -> None:
     page = (DOCS / "finance.md").read_text()
     assert deal_page["computed"](page, deal_page["Deal"]()) == page
+
+
+def test_the_program_on_the_page_prints_what_the_page_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (DOCS / "finance.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(program, {})  # noqa: S102 - our own page
+    assert f"# {capsys.readouterr().out}" == program.splitlines(keepends=True)[-1]
 
 
 def test_the_pictures_of_the_page_are_those_of_the_engine(deal_page: dict[str, Any]) -> None:
