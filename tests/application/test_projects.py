@@ -2,10 +2,12 @@
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from spawn.application.projects import (
+    MAX_ATTEMPTS,
     Call,
     Idempotency,
     Outcome,
@@ -18,12 +20,14 @@ from spawn.application.projects import (
 )
 from spawn.application.services import Services
 from spawn.domain.change import Answer, Stored
-from spawn.domain.errors import Duplicate, Forbidden, NotFound, Stale
+from spawn.domain.errors import Conflict, Duplicate, Forbidden, NotFound, Stale
 from spawn.domain.lifecycle import Status
 from spawn.domain.principal import Principal
 from spawn.domain.project import ExternalRef, Project
 from spawn.domain.query import Query
 from spawn.domain.schema.conformance import Attributes
+from spawn.entrypoints.compose import open_services
+from spawn.entrypoints.settings import Settings
 
 ANNA = Principal(id="anna")
 
@@ -93,6 +97,29 @@ async def test_racing_amendments_without_expectation_all_land(services: Services
     await asyncio.gather(*(amend(services, stored.id, None, **core) for core in fields))
     now = (await get_project(services, ANNA, stored.id)).state
     assert (now.sector, now.description, now.dscr) == ("wind", "d", Decimal(2))
+
+
+async def test_a_race_lost_in_the_store_is_decided_again(tmp_path: Path) -> None:
+    # In memory each amendment runs to its end at once; on disk all wait for the one writer.
+    settings = Settings(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb")
+    async with open_services(settings) as services:
+        stored = await create(services)
+        fields: list[dict[str, object]] = [{"sector": "wind"}, {"description": "d"}]
+        await asyncio.gather(*(amend(services, stored.id, None, **core) for core in fields))
+        now = await get_project(services, ANNA, stored.id)
+        assert (now.version, now.state.sector, now.state.description) == (3, "wind", "d")
+
+
+async def test_who_loses_every_race_is_told_in_the_end(tmp_path: Path) -> None:
+    settings = Settings(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb")
+    async with open_services(settings) as services:
+        stored = await create(services)
+        # Each round has one winner, and a command goes into as many rounds as it has attempts.
+        racing = (amend(services, stored.id, sector=f"s{n}") for n in range(MAX_ATTEMPTS + 1))
+        outcomes = await asyncio.gather(*racing, return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert [type(refusal) for refusal in refused] == [Conflict]
+        assert (await get_project(services, ANNA, stored.id)).version == 1 + MAX_ATTEMPTS
 
 
 async def test_racing_creations_with_one_reference_have_one_winner(services: Services) -> None:

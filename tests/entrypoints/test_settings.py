@@ -2,7 +2,13 @@
 
 import pytest
 
-from spawn.entrypoints.settings import Settings, SettingsError, read_settings, service_url
+from spawn.entrypoints.settings import (
+    Settings,
+    SettingsError,
+    read_settings,
+    service_url,
+    shown_url,
+)
 
 
 def test_empty_environment_gives_the_defaults() -> None:
@@ -129,6 +135,21 @@ def test_address_of_a_running_service_is_a_web_address_if_given() -> None:
     assert service_url({"SPAWN_URL": "http://127.0.0.1:8000/"}) == "http://127.0.0.1:8000"
     with pytest.raises(SettingsError, match="SPAWN_URL is malformed"):
         service_url({"SPAWN_URL": "localhost:8000"})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://desk:secret@ontology.example/api", "https://ontology.example/api"),
+        ("https://ontology.example:8443/api", "https://ontology.example:8443/api"),
+        ("duckdb:///var/spawn.duckdb", "duckdb:///var/spawn.duckdb"),
+        ("duckdb:////srv/a@b.duckdb", "duckdb:////srv/a@b.duckdb"),
+        ("bundled://", "bundled://"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_url_is_shown_without_credentials(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
 
 
 def test_collector_needs_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,6 +198,9 @@ async def test_the_same_key_and_file_give_the_first_answer_again(
     assert (again.status_code, again.content) == (202, first.content)
     other = await client.post(IMPORTS, content=row + row, headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    await put_mapping(client)
+    mapped = await client.post(IMPORTS, params={"mapping": "desk"}, content=row, headers=headers)
+    assert (mapped.status_code, mapped.json()["code"]) == (422, "idempotency_key_reused")
 
 
 @pytest.mark.parametrize(

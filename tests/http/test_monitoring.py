@@ -53,6 +53,22 @@ def test_disk_near_its_reserve_degrades_without_unreadiness(
         assert answer.json()["checks"]["disk"]["status"] == "degraded"
 
 
+def test_disk_at_its_reserve_makes_the_service_unready(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_status = MemoryStore.status
+
+    def full(store: MemoryStore) -> StoreStatus:
+        return msgspec.structs.replace(true_status(store), free_bytes=100, reserve_bytes=100)
+
+    monkeypatch.setattr(MemoryStore, "status", full)
+    with start().client() as client:
+        answer = client.get("/monitoring/ready")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["checks"]["disk"]["status"] == "unavailable"
+        assert client.get("/monitoring/live").status_code == 200
+
+
 def test_absent_ontology_server_degrades_and_is_named(start: Start) -> None:
     service = start(ontology_url="http://127.0.0.1:9", ontology_timeout_s=0.2)
     with service.client() as client:

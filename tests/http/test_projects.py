@@ -89,6 +89,14 @@ def test_patch_needs_the_present_tag(client: httpx.Client, created: httpx.Respon
     assert client.get(where).json()["description"] == "130 MW"
 
 
+def test_tag_of_another_epoch_is_stale(client: httpx.Client, created: httpx.Response) -> None:
+    version, epoch, generation = created.headers["etag"].strip('"').split("-")
+    restored = f'"{version}-{int(epoch) + 1}-{generation}"'
+    where, patch = created.headers["location"], {"sector": "sea"}
+    answer = client.patch(where, json=patch, headers={"if-match": restored})
+    assert (answer.status_code, answer.json()["code"]) == (412, "stale_version")
+
+
 def test_merge_patch_removes_with_null_and_keeps_what_it_leaves_out(
     client: httpx.Client, created: httpx.Response
 ) -> None:
@@ -182,6 +190,9 @@ def test_same_key_and_body_give_the_first_answer_byte_for_byte(client: httpx.Cli
         assert again.headers[name] == first.headers[name]
     other = client.post(PROJECTS, json={**WIND, "dscr": 2}, headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    typed = {**headers, "content-type": "application/json; charset=utf-8"}
+    otherwise = client.post(PROJECTS, content=first.request.content, headers=typed)
+    assert (otherwise.status_code, otherwise.json()["code"]) == (422, "idempotency_key_reused")
 
 
 def test_receipt_is_looked_up_before_if_match(

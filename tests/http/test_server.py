@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import pytest
 import tenacity
+from loguru import logger
 from tests.http.conftest import WIND, free_port
 from tests.product.ontology import answer, ontology
 
-from spawn.entrypoints.telemetry import HIDDEN, redacted
+from spawn.entrypoints.telemetry import HIDDEN, line_of, redacted
 
 SERVE = (
     "import os; from spawn.entrypoints.http.server import serve; "
@@ -212,3 +213,14 @@ def test_spans_lead_from_the_caller_to_storage_and_ontology(
 )
 def test_credentials_never_reach_the_log(text: str, hidden: str) -> None:
     assert redacted(text) == hidden
+    lines: list[dict[str, Any]] = []
+    sink = logger.add(lambda message: lines.append(line_of(message.record)), catch=False)
+    try:
+        logger.bind(detail=text).opt(exception=RuntimeError(text)).error("{}", text)
+        logger.bind(api_key="abc123").info("a key was used")
+    finally:
+        logger.remove(sink)
+    (failed, keyed) = lines
+    assert failed["message"] == failed["detail"] == hidden
+    assert failed["exception"].endswith(f"RuntimeError: {hidden}\n")
+    assert keyed["api_key"] == HIDDEN

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from tests.http.conftest import WIND, Service, Start
 
+from spawn.domain.errors import SpawnError, StorageBusy, StorageDamaged
 from spawn.entrypoints.http.limits import Limits
 
 PROJECTS = "/v1/ops/projects"
@@ -388,3 +389,17 @@ def test_fault_of_our_own_is_500_without_leaks(
     assert "secret" not in answer.text
     assert "RuntimeError" not in answer.text
     assert answer.json()["code"] == "internal"
+
+
+@pytest.mark.parametrize("failure", [StorageDamaged, StorageBusy])
+def test_what_an_operator_must_mend_names_no_file_to_clients(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, failure: type[SpawnError]
+) -> None:
+    def broken(*_args: object) -> None:
+        raise failure("restore /srv/data/spawn.duckdb from the last backup")
+
+    monkeypatch.setattr("spawn.entrypoints.http.projects.read_listing", broken)
+    answer = client.get(f"{PROJECTS}?limit=78")
+    assert (answer.status_code, answer.json()["code"]) == (503, failure.code)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "/srv" not in answer.text

@@ -139,6 +139,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def shown_url(url: str) -> str:
+    """A URL as it may be shown: without the credentials it may hold."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
+
+
 def service_url(environ: Mapping[str, str]) -> str:
     """Where a running service is, for the command line; empty if the environment does not say.
 

@@ -45,7 +45,7 @@ from spawn.entrypoints.http.governance import full
 from spawn.entrypoints.http.imports import FORMATS, import_fields
 from spawn.entrypoints.http.verdicts import proposal_fields
 from spawn.entrypoints.http.wire import project_fields
-from spawn.entrypoints.settings import Settings, service_url
+from spawn.entrypoints.settings import Settings, service_url, shown_url
 
 OPERATOR: Final = Principal(id="cli")
 """Who acts when the command opens the file itself."""
@@ -140,7 +140,7 @@ async def _remote(url: str) -> AsyncIterator["Remote"]:
             yield Remote(client)
     except httpx.HTTPError as failure:
         said = str(failure) or type(failure).__name__
-        detail = f"{url} cannot be reached: {said}; is it running there?"
+        detail = f"{shown_url(url)} cannot be reached: {said}; is it running there?"
         raise CommandError(detail, UNREACHABLE) from failure
 
 
@@ -319,7 +319,8 @@ def _refusal(answer: httpx.Response) -> CommandError:
         problem = msgspec.json.decode(answer.content, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem()
-    said = problem.detail or f"{answer.request.url} answered {answer.status_code}"
+    where = shown_url(str(answer.request.url))
+    said = problem.detail or f"{where} answered {answer.status_code}"
     return CommandError(f"{said} ({problem.code})" if problem.code else said)
 
 

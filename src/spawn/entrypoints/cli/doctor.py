@@ -17,7 +17,7 @@ from spawn.adapters.runtime import SystemClock
 from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy, Unavailable
 from spawn.entrypoints.cli.serving import known_address, store_file
 from spawn.entrypoints.compose import open_publishers
-from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.settings import Settings, shown_url
 from spawn.ports.events import EventPublisher
 
 TIMEOUT_S: Final = 5.0
@@ -60,14 +60,15 @@ async def examine(settings: Settings) -> bool:
 
 def _settings(settings: Settings) -> Finding:
     # Unreadable settings end the command before it comes here.
-    detail = f"{settings.environment}; {settings.storage_url}; schemas from {settings.ontology_url}"
+    storage, ontology = shown_url(settings.storage_url), shown_url(settings.ontology_url)
+    detail = f"{settings.environment}; {storage}; schemas from {ontology}"
     return Finding("settings", Verdict.OK, detail)
 
 
 def _disk(settings: Settings) -> Finding:
     folder = settings.data_path
     if folder is None:
-        return Finding("disk", Verdict.OK, f"{settings.storage_url} needs none")
+        return Finding("disk", Verdict.OK, f"{shown_url(settings.storage_url)} needs none")
     there = folder
     while not there.exists():
         there = there.parent

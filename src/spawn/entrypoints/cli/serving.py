@@ -13,7 +13,7 @@ from spawn.domain.principal import Principal
 from spawn.domain.project import ExternalRef, reference_id
 from spawn.entrypoints.compose import Composition, open_publishers
 from spawn.entrypoints.http import server
-from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.settings import Settings, shown_url
 
 SEEDER: Final = Principal(id="demo")
 _SUFFIX: Final = ".serving"
@@ -134,7 +134,7 @@ def _where_to_look(settings: Settings, added: int, projects: int) -> str:
     url = settings.base_url
     sample = f"{added} sample projects were added" if added else f"{projects} sample projects"
     return (
-        f"Spawn is at {url} ({sample}, {settings.storage_url}).\n"
+        f"Spawn is at {url} ({sample}, {shown_url(settings.storage_url)}).\n"
         f"  {url}/                        what there is\n"
         f"  {url}/docs                    the API, to try\n"
         f"  {url}/v1/ops/projects?status=OPERATION&sort=-total_amount&limit=5\n"
