@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ class Consumer:
         self.verdict = verdict or (lambda _entry: None)
         self.refuses = False
         self.away = False
+        self.asks_s = 0.0
+        self.calls = 0
         self.taken: list[Entry] = []
         self.batches: list[int] = []
         self.closed = False
@@ -42,9 +45,10 @@ class Consumer:
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         await asyncio.sleep(0)
+        self.calls += 1
         if self.away:
             self._changed.set()
-            raise Unavailable("nobody is there", retry_after_s=0)
+            raise Unavailable("nobody is there", retry_after_s=self.asks_s)
         self.batches.append(len(entries))
         failed: list[Undelivered] = []
         for entry in entries:
@@ -274,6 +278,34 @@ class TestFailures:
             await relay.drain()
             assert (await standing(relay)).given_up == 0
         assert consumer.versions() == {name: [1, 2, 3, 4, 5] for name in "abcde"}
+
+    async def test_a_consumer_that_is_away_is_asked_less_and_less_often(
+        self, services: Services, desk: Desk
+    ) -> None:
+        """What fails together counts once, so a wide publisher is held no longer than others."""
+        consumer = Consumer(concurrency=8)
+        consumer.away = True
+        patience = Patience(first_s=1.0, hold_s=30.0)
+        async with relaying(services, consumer, patience=patience) as relay:
+            await desk.write(*(f"p{number}" for number in range(8)))
+            await consumer.until(lambda: consumer.calls == 8)
+            await relay.drain()
+            line = relay._lines["consumer"]
+            assert 0.0 < line._held_until - monotonic() <= 1.0
+            consumer.away = False
+            await consumer.until(lambda: len(consumer.taken) == 8)
+
+    async def test_a_consumer_is_given_the_time_that_it_asks_for(
+        self, services: Services, desk: Desk
+    ) -> None:
+        consumer = Consumer()
+        consumer.away, consumer.asks_s = True, 7200.0
+        async with relaying(services, consumer) as relay:
+            await desk.write("a")
+            await consumer.until(lambda: consumer.calls == 1)
+            await relay.drain()
+            asked = relay._lines["consumer"]._asked_until - monotonic()
+            assert 3590.0 < asked <= QUICK.longest_asked_s == 3600.0
 
     async def test_a_poison_event_holds_up_its_own_aggregate_alone_and_is_given_up(
         self, services: Services, desk: Desk

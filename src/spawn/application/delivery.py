@@ -142,7 +142,7 @@ class Line:
         self._busy: set[Key] = set()
         self._failing: set[Key] = set()
         self._flights: set[asyncio.Task[None]] = set()
-        self._streak = 0
+        self._streak = self._holds = 0
         self._held_until = self._asked_until = 0.0
         self._moved = asyncio.Event()
 
@@ -351,15 +351,17 @@ class Line:
         if taken:
             if self._streak >= self._patience.hold_after:
                 self._hurry()
-            self._streak = 0
+            self._streak = self._holds = 0
             self._held_until = 0.0
             self._error = reason or self._error
             return
         self._streak += 1
         self._error = reason
-        beyond = self._streak - self._patience.hold_after
-        if beyond >= 0:
-            self._held_until = monotonic() + self._wait_s(beyond, self._patience.hold_s)
+        now = monotonic()
+        # Batches that were under way together and fail together are one failure.
+        if self._streak >= self._patience.hold_after and now >= self._held_until:
+            self._held_until = now + self._wait_s(self._holds, self._patience.hold_s)
+            self._holds += 1
 
     def _hurry(self) -> None:
         """The consumer is back: what waited for it waits no longer."""
