@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 ARGS ?=
 IMAGE ?= spawn:dev
 
-.PHONY: help run test test-core lint types contracts bench docs schemathesis conformance lock image clean
+.PHONY: help run test test-core lint types contracts bench drill docs schemathesis conformance lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ bench: $(VENV)/dev.stamp ## Measure, as docs/performance.md describes
 	@$(BIN)/python -m benchmarks.analysis
 	@$(BIN)/python -m benchmarks.http $(ARGS)
 
+drill: $(VENV)/runtime.stamp ## Evolve the schema under eight clients, well, badly and with kill -9
+	@$(BIN)/python -m examples.drill $(ARGS)
+
 docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check its links
 	@$(BIN)/python docs/build.py
 
@@ -110,4 +113,4 @@ image: ## Build the container image with buildah, podman or docker
 clean: ## Remove what building and testing left, the environment too
 	rm -rf $(VENV) $(JUDGES) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
-	find src tests infra docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests infra docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What can be tried: mappings to import with, requests to send, a drill to watch."""
