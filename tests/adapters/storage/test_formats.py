@@ -1,5 +1,6 @@
 """Files of earlier formats are brought forward, and what the present one is for holds."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -26,6 +27,13 @@ async def opened(path: Path) -> DuckDbStore:
     return await open_duckdb(path, clock=ManualClock(), options=options)
 
 
+def as_killed(path: Path) -> Path:
+    """A copy of the file with its log and mark, as a kill at this moment would leave them."""
+    for left in path.parent.glob(f"{path.name}*"):
+        shutil.copy(left, path.parent / f"killed-{left.name}")
+    return path.with_name(f"killed-{path.name}")
+
+
 async def every_entry(store: DuckDbStore) -> tuple[Entry, ...]:
     return (await store.feed(after=None, limit=1000)).entries
 
@@ -50,6 +58,10 @@ async def test_lists_of_changed_fields_become_texts_of_the_same_names(tmp_path: 
     # The hash chain, checked at the start, is over the names and not over how a table holds them.
     again = await opened(path)
     assert await every_entry(again) == written
+    # As a kill would leave it: the engine must be able to read what it logged of all that.
+    copied = await opened(as_killed(path))
+    assert await every_entry(copied) == written
+    await copied.close()
     assert [entry.changed for entry in written] == [NAMES, ("project_name",)]
     await again.close()
 

@@ -40,11 +40,18 @@ create table schema_migrations (
     actor varchar not null, reason varchar not null, detail varchar not null)
 """
 # With every commit the engine logs the lists of up to two thousand rows before it again, 90 kB of
-# field names on average. A text is logged with its own row alone.
-_CHANGED_AS_TEXT = """
-alter table journal alter column changed set data type varchar
-    using array_to_string(coalesce(changed, []), ',')
-"""
+# field names on average. A text is logged with its own row alone. The table is written anew: the
+# engine cannot read its own log of a column that was given another type.
+_NAMES_AS_TEXT = (
+    _JOURNAL.replace("table journal", "table renewed").replace("varchar[]", "varchar"),
+    """
+    insert into renewed
+        select * replace (array_to_string(coalesce(changed, []), ',') as changed)
+        from journal order by position
+    """,
+    "drop table journal",
+    "alter table renewed rename to journal",
+)
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _JOURNAL,
@@ -60,7 +67,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "alter table schemas add column predecessor integer",
         _SCHEMA_MIGRATIONS,
     ),
-    (_CHANGED_AS_TEXT,),
+    _NAMES_AS_TEXT,
 )
 """Statements that lead from format n to format n + 1; what was released is never edited."""
 
