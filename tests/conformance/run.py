@@ -22,6 +22,7 @@ import httpx
 import msgspec
 import tenacity
 from cloudevents.core.formats.json import JSONFormat
+from tests.lineage import oracle as openlineage
 from tests.product.service import Service, free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -230,9 +231,8 @@ def _collect(service: Service) -> str:
         newest = client.get("/v1/ops/projects", params={"project_name": "Cabo Norte Wind"})
         _keep("events.json", _all_kinds(client, events.json()["events"]))
         _keep("project.json", msgspec.json.encode(newest.json()["items"][0]))
-        lineage = client.get("/lineage")
-        if lineage.status_code == httpx.codes.OK:
-            _keep("lineage.json", lineage.content)
+        client.get("/v1/data/projects").raise_for_status()
+        _keep("lineage.json", client.get("/lineage").raise_for_status().content)
     return f"{len(DOCUMENTS)} documents"
 
 
@@ -379,6 +379,20 @@ def _typed_events() -> str:
     return f"{len(events)} events"
 
 
+def _lineage() -> str:
+    """Each event of lineage, with every facet, by the classes of the standard's own client."""
+    events = json.loads((BUILD / "data" / "lineage.json").read_bytes())["items"]
+    for event in events:
+        try:
+            openlineage.check(event)
+        except (AssertionError, KeyError, TypeError, ValueError, msgspec.ValidationError) as odd:
+            raise Failed(f"{odd!r} in {json.dumps(event)}") from odd
+    jobs = {event["job"]["name"].partition(".")[0] for event in events}
+    if not {"import", "export", "migration"} <= jobs:
+        raise Failed(f"there are runs of {sorted(jobs)} only")
+    return f"{len(events)} events of {', '.join(sorted(jobs))}"
+
+
 CHECKS: Final[dict[str, Check]] = {
     "datacontract lint": _lint_contract,
     "datacontract test (table)": _test_snapshot,
@@ -389,6 +403,7 @@ CHECKS: Final[dict[str, Check]] = {
     "rdflib, pyshacl": _read_graphs,
     "CloudEvents schema": _strict_events,
     "CloudEvents SDK": _typed_events,
+    "OpenLineage": _lineage,
 }
 
 

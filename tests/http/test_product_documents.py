@@ -130,7 +130,7 @@ def test_addresses_are_those_that_clients_use(start: Start) -> None:
     assert product["id"] == "iberia"
     servers = [one["location"] for one in contract["servers"]]
     assert servers[0] == "https://spawn.example/data/v1/ops/projects"
-    assert len(servers) == len(product["outputPorts"]) == 3
+    assert len(servers) == len(product["outputPorts"]) == 4
     assert all(one["anchor"].startswith("https://spawn.example/data/") for one in linkset)
     assert (server["host"], server["pathname"]) == ("spawn.example", "/data")
 

@@ -16,14 +16,13 @@ from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.imports import FORMATS
 from spawn.entrypoints.http.operation import Operation, Success, described
+from spawn.entrypoints.http.product.links import CSV, NDJSON
 from spawn.entrypoints.http.product.view import DATASET
 from spawn.entrypoints.http.reply import Header, Reply, encode
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.wire import project_fields
 
 PATH: Final = "/v1/data"
-CSV: Final = "text/csv"
-NDJSON: Final = "application/x-ndjson"
 _PIECE_BYTES: Final = 64 * 1024
 _NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
 

@@ -11,6 +11,7 @@ from spawn.entrypoints.http.product.links import (
     DATA_PRODUCT,
     DOCS,
     HEALTH,
+    LINEAGE,
     OPENAPI,
     Place,
 )
@@ -18,9 +19,10 @@ from spawn.entrypoints.http.product.view import Json, Product
 
 PROFILE: Final = "https://www.rfc-editor.org/info/rfc9727"
 
-_META: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT)
+_META: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, LINEAGE)
 _APIS: Final[dict[str, tuple[str, tuple[Place, ...]]]] = {
     "/v1/ops/projects": ("Projects", (OPENAPI,)),
+    "/v1/data/projects": ("Whole datasets", (OPENAPI,)),
     "/v1/events": ("Events", (ASYNCAPI, OPENAPI)),
     "/v1/governance/schemas": ("Governance", (OPENAPI,)),
 }

@@ -16,6 +16,7 @@ from spawn.entrypoints.http.product.links import (
     CONTRACT,
     DATA_PRODUCT,
     DOCS,
+    LINEAGE,
     OUTPUTS,
     Output,
 )
@@ -157,6 +158,11 @@ def _dataset(view: View) -> Json:
                 _ref(product.url(CONTRACT.path)),
                 _ref(product.url(CONTEXT.path)),
             ],
+            "dcterms:provenance": {
+                "@id": product.url(LINEAGE.path),
+                "@type": "dcterms:ProvenanceStatement",
+                "rdfs:label": LINEAGE.title,
+            },
             "dcat:version": view.version,
             "dcat:keyword": [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"],
             "dcat:landingPage": _ref(product.url("/")),

@@ -18,6 +18,7 @@ from spawn.entrypoints.http.product.links import (
     CONTEXT,
     CONTRACT,
     DATA_PRODUCT,
+    LINEAGE,
     OPENAPI,
     OUTPUTS,
 )
@@ -109,6 +110,7 @@ def _definitions(view: View) -> list[Json]:
         {"type": "dataProduct", "url": url(DATA_PRODUCT.path)},
         {"type": "catalog", "url": url(CATALOG.path)},
         {"type": "ontology", "url": url(CONTEXT.path)},
+        {"type": "lineage", "url": url(LINEAGE.path)},
         {"type": "implementation", "url": url(OPENAPI.path)},
     ]
 

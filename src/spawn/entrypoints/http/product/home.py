@@ -18,7 +18,15 @@ from spawn.entrypoints.http.health import Grade
 from spawn.entrypoints.http.html import code, link, section, table
 from spawn.entrypoints.http.product.catalog import dataset_of_schema_org
 from spawn.entrypoints.http.product.contract_properties import never_null
-from spawn.entrypoints.http.product.links import DOCS, DOCUMENTS, HEALTH, QUALITY, YAML, Place
+from spawn.entrypoints.http.product.links import (
+    DOCS,
+    DOCUMENTS,
+    HEALTH,
+    LINEAGE,
+    QUALITY,
+    YAML,
+    Place,
+)
 from spawn.entrypoints.http.product.messages import MESSAGES
 from spawn.entrypoints.http.product.view import (
     PURPOSE,
@@ -38,6 +46,7 @@ _UNITS: Final = {"a": "years", "1": ""}
 
 _APIS: Final = (
     ("/v1/ops/projects", "Projects, filtered and sorted on any column, in pages"),
+    ("/v1/data/projects", "All projects as one file, lines of JSON or CSV"),
     ("/v1/events", "The event feed, from the beginning"),
     ("/v1/governance/schemas", "Schemas that rule, and those that ruled"),
     ("/v1/ops/import-mappings", "Mappings by which files are imported"),
@@ -45,7 +54,7 @@ _APIS: Final = (
 )
 _WATCH: Final = (
     (QUALITY.path, "Quality of the data, rule by rule"),
-    ("/lineage", "Lineage: where the projects come from, and where they went"),
+    (LINEAGE.path, "Lineage: where the projects come from, and where they went"),
     ("/monitoring/health", "Health, check by check"),
     ("/monitoring/metrics", "Metrics for Prometheus"),
     ("/monitoring/ready", "Whether requests can be served"),

@@ -13,6 +13,8 @@ JSON_LD: Final = "application/ld+json"
 LINKSET: Final = "application/linkset+json"
 HTML: Final = "text/html"
 EVENT_STREAM: Final = "text/event-stream"
+NDJSON: Final = "application/x-ndjson"
+CSV: Final = "text/csv"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,9 @@ HEALTH: Final = Place(path="/monitoring/health", relation="status", title="Healt
 QUALITY: Final = Place(
     path="/v1/governance/quality/runs", relation="status", title="Measurements of quality"
 )
+LINEAGE: Final = Place(
+    path="/lineage", relation="service-meta", title="Lineage", standard="OpenLineage 2-0-2"
+)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +106,15 @@ OUTPUTS: Final = (
         title="Projects",
         text="Projects and their history as JSON, filtered, sorted, in pages.",
         media_types=(JSON,),
+        description=OPENAPI,
+    ),
+    Output(
+        name="dataset",
+        kind="file",
+        path="/v1/data/projects",
+        title="All projects as one file",
+        text="Every project in one stream, as lines of JSON or as CSV.",
+        media_types=(NDJSON, CSV),
         description=OPENAPI,
     ),
     Output(
@@ -127,7 +141,17 @@ OUTPUTS: Final = (
 DOCUMENTS: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, ASYNCAPI, OPENAPI, API_CATALOG)
 """The documents for machines."""
 
-DISCOVERY: Final = (API_CATALOG, OPENAPI, ASYNCAPI, DOCS, CONTRACT, DATA_PRODUCT, CATALOG, HEALTH)
+DISCOVERY: Final = (
+    API_CATALOG,
+    OPENAPI,
+    ASYNCAPI,
+    DOCS,
+    CONTRACT,
+    DATA_PRODUCT,
+    CATALOG,
+    LINEAGE,
+    HEALTH,
+)
 """What the Link header of every document and of the page leads to."""
 
 
