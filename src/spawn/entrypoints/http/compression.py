@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from litestar.types import Message, Send
@@ -32,8 +33,11 @@ def takes_gzip(accept_encoding: bytes) -> bool:
     return quality > 0 and quality >= qualities.get("identity", 0.0)
 
 
-def compressing(send: Send, minimum_bytes: int) -> Send:
-    """A `send` that compresses an answer sent in one piece; streams pass unchanged."""
+def compressing(send: Send, minimum_bytes: int, seen: bytes | None = None) -> Send:
+    """A `send` that compresses an answer sent in one piece; streams pass unchanged.
+
+    `seen` are the tags that the client has: a 304 names the one that it has compressed.
+    """
     held: Any = None
 
     async def forward(message: Message) -> None:
@@ -49,6 +53,11 @@ def compressing(send: Send, minimum_bytes: int) -> Send:
                 packed = await _pack(body)
                 start = {**start, "headers": _coded(start["headers"], len(packed))}
                 message = cast("Message", {**message, "body": packed})
+            elif seen and start["status"] == HTTPStatus.NOT_MODIFIED:
+                start = {
+                    **start,
+                    "headers": [_as_seen(header, seen) for header in start["headers"]],
+                }
             await send(start)
         await send(message)
 
@@ -67,6 +76,18 @@ def _compressible(headers: list[Header]) -> bool:
     return media_type.startswith(_COMPRESSIBLE) and b"content-encoding" not in names
 
 
+def _coded_tag(tag: bytes) -> bytes:
+    """The tag of the compressed representation."""
+    return tag[:-1] + SUFFIX.encode() + b'"'
+
+
+def _as_seen(header: Header, seen: bytes) -> Header:
+    name, value = header
+    if name == b"etag" and (coded := _coded_tag(value)) in seen:
+        return (name, coded)
+    return header
+
+
 def _coded(headers: list[Header], length: int) -> list[Header]:
     """The headers of the compressed representation, which has a tag of its own."""
     coded: list[Header] = [(b"content-encoding", b"gzip")]
@@ -74,7 +95,7 @@ def _coded(headers: list[Header], length: int) -> list[Header]:
         if name == b"content-length":
             coded.append((name, str(length).encode()))
         elif name == b"etag" and value.endswith(b'"'):
-            coded.append((name, value[:-1] + SUFFIX.encode() + b'"'))
+            coded.append((name, _coded_tag(value)))
         else:
             coded.append((name, value))
     return coded

@@ -16,7 +16,7 @@ from spawn.entrypoints.http.product.links import link_header
 from spawn.entrypoints.http.product.view import TITLE, gather
 from spawn.entrypoints.http.reply import Reply, json_reply
 from spawn.entrypoints.http.request import StrictRequest
-from spawn.entrypoints.http.wire import content_tag
+from spawn.entrypoints.http.wire import content_tag, none_match
 
 _HTML: Final = ("text/html",)
 
@@ -128,7 +128,10 @@ async def asset(request: StrictRequest) -> Reply:
     if media_type is None:
         raise NotFound("There is no such file.")
     content = (files("spawn.entrypoints.http") / "static" / name).read_bytes()
-    headers = ((b"cache-control", b"max-age=3600"), (b"etag", content_tag(content).encode()))
+    tag = content_tag(content)
+    headers = ((b"cache-control", b"max-age=3600"), (b"etag", tag.encode()))
+    if none_match(request.field(b"if-none-match"), tag):
+        return Reply(304, headers=headers)
     return Reply(200, content, media_type=media_type, headers=headers)
 
 

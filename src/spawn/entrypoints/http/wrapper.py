@@ -139,7 +139,8 @@ class Wrapper:
             respond = _without_body(respond)
         accept_encoding = headers.get(b"accept-encoding")
         if accept_encoding is not None and takes_gzip(accept_encoding):
-            respond = compressing(respond, self._limits.gzip_bytes)
+            seen = headers.get(b"if-none-match")
+            respond = compressing(respond, self._limits.gzip_bytes, seen)
         reply = self._refusal(scope, headers)
         if reply is None and method == "OPTIONS":
             reply = self._options(scope, headers)
