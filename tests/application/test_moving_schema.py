@@ -1,12 +1,18 @@
 """Commands while the schema moves on: recorded as they were read, or read again; never mixed."""
 
 import json
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
+from spawn.application.exports import every_project
+from spawn.application.import_run import run_import
+from spawn.application.imports import put_mapping, start_import
 from spawn.application.projects import (
     Call,
     SchemaMoved,
@@ -17,15 +23,27 @@ from spawn.application.projects import (
     transition_project,
 )
 from spawn.application.services import Services
+from spawn.domain.imports import FileFormat
 from spawn.domain.lifecycle import Status
+from spawn.domain.mapping import read_mapping
 from spawn.domain.principal import Principal
+from spawn.domain.query import Query
 from spawn.domain.schema.migration import plan_migration
 from spawn.domain.schema.reading import read_schema
-from spawn.domain.schema.tokens import Number, Token
+from spawn.domain.schema.tokens import Number, Token, read_object
 from spawn.domain.schema.value import Schema
 from spawn.ports.governance import Provenance, SchemaRecord, SchemaState
 
 ANNA = Principal(id="anna")
+MAPPING = {
+    "key": {"source": "desk", "column": "id"},
+    "on_existing": "update",
+    "columns": [
+        {"attribute": "project_name", "column": "name"},
+        {"attribute": "total_amount", "column": "cost"},
+        {"attribute": "capacity_mw", "column": "mw"},
+    ],
+}
 BODY: dict[str, Token] = {
     "project_name": "Sierra",
     "total_amount": "1",
@@ -107,3 +125,64 @@ async def test_a_version_that_never_had_data_is_not_recorded(services: Services)
     await services.schemas.adopt(record)
     with pytest.raises(SchemaMoved):
         await create_project(services, ANNA, attributes=attributes)
+
+
+async def test_an_export_ends_in_the_shape_that_it_began_with(services: Services) -> None:
+    conformance = await services.conformance()
+    for _ in range(3):
+        await create_project(services, ANNA, attributes=conformance.read(BODY))
+    shown: list[dict[str, object]] = []
+    async for stored in every_project(services, ANNA, conformance.schema, page_size=1):
+        shown.append(dict(stored.state.attributes))
+        if len(shown) == 1:
+            await rename_capacity(services)
+    assert shown == [{"capacity_mw": Decimal(120)}] * 3
+
+
+class MovingReads:
+    """The real store; before references are looked up another version comes to rule."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.moved = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._services.reads, name)
+
+    async def get_many(self, kind: str, ids: Sequence[str]) -> Any:
+        if not self.moved:
+            self.moved = True
+            await rename_capacity(self._services)
+        return await self._services.reads.get_many(kind, ids)
+
+
+async def test_a_chunk_of_an_import_is_recorded_under_the_version_that_read_it(
+    services: Services,
+) -> None:
+    """One row makes a project and one updates the project that has its key."""
+    reference: dict[str, Token] = {"source": "desk", "id": "7"}
+    body = {**BODY, "external_ref": reference}
+    attributes = (await services.conformance()).read(body)
+    await create_project(services, ANNA, attributes=attributes)
+    mapping = read_mapping("desk", read_object(json.dumps(MAPPING).encode()))
+    await put_mapping(services, ANNA, mapping)
+    reads = MovingReads(services)
+    moving = msgspec.structs.replace(services, reads=reads)
+    await imported(moving, b"id,name,cost,mw\n7,Sierra,1,150\n8,Dam,1,60\n")
+    assert reads.moved
+    page = await services.reads.page(Query())
+    assert {stored.schema_version for stored in page.items} == {1}
+    values = {s.state.project_name: dict(s.state.attributes) for s in page.items}
+    assert values == {"Sierra": {"power_mw": Decimal(150)}, "Dam": {"power_mw": Decimal(60)}}
+    assert not any(stored.state.hidden_attributes for stored in page.items)
+
+
+async def imported(services: Services, data: bytes) -> None:
+    async def sent() -> AsyncIterator[bytes]:
+        yield data
+
+    form = FileFormat.CSV
+    ordered = await start_import(services, ANNA, sent(), file_format=form, mapping_name="desk")
+    assert ordered.job is not None
+    with ThreadPoolExecutor(1) as executor:
+        await run_import(services, ordered.job.job_id, executor)

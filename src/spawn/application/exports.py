@@ -13,6 +13,7 @@ import msgspec
 
 from spawn.application.records import encoder, encodings_of
 from spawn.application.services import Services, require
+from spawn.application.shapes import shown_under
 from spawn.domain.change import Stored
 from spawn.domain.imports import FileFormat, Import, Note
 from spawn.domain.mapping import ImportMapping
@@ -20,6 +21,7 @@ from spawn.domain.principal import Principal
 from spawn.domain.project import FIELDS, Project
 from spawn.domain.query import MAX_LIMIT, Page, Query
 from spawn.domain.schema.core import EXTENSION_PREFIX
+from spawn.domain.schema.value import Schema
 
 EXTENSIONS_COLUMN = "extensions"
 """Where CSV keeps all `x_` fields, as one JSON object: each project may have others."""
@@ -31,15 +33,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def every_project(
-    services: Services, principal: Principal, *, page_size: int = MAX_LIMIT
+    services: Services, principal: Principal, schema: Schema, *, page_size: int = MAX_LIMIT
 ) -> AsyncIterator[Stored[Project]]:
-    """All projects in the order of their creation, never more than a page in memory."""
+    """All projects in the order of their creation, never more than a page in memory.
+
+    All have the shape of the schema, which ruled when this began, even if another comes to rule.
+    """
     require(principal, "read")
     query: Query | None = Query(limit=page_size)
     while query is not None:
         page: Page[Stored[Project]] = await services.reads.page(query)
         for stored in page.items:
-            yield stored
+            yield await shown_under(services, stored, schema.version)
         query = Query(limit=page_size, after=page.next) if page.next else None
 
 

@@ -201,7 +201,7 @@ class Direct:
         """Every project, as a file in pieces; to be closed if it is not read to its end."""
         schema = (await self._services.active()).schema
         async with exporting(self._services, OPERATOR, file_format) as counted:
-            projects = every_project(self._services, OPERATOR)
+            projects = every_project(self._services, OPERATOR, schema)
             documents = (_encode(project_fields(stored, schema)) async for stored in projects)
             async for line in counted.through(lines_of(documents, file_format), file_format):
                 yield line

@@ -96,7 +96,7 @@ class Export(ASGIResponse):
 
     async def _documents(self) -> AsyncIterator[bytes]:
         schema = (await self._services.active()).schema
-        async for stored in every_project(self._services, self._principal):
+        async for stored in every_project(self._services, self._principal, schema):
             yield encode(project_fields(stored, schema))
 
 
