@@ -67,6 +67,7 @@ contracts: $(VENV)/dev.stamp ## Check that dependencies point inwards
 bench: $(VENV)/dev.stamp ## Measure, as docs/performance.md describes
 	@$(BIN)/python -m benchmarks.finance
 	@$(BIN)/python -m benchmarks.analysis
+	@$(BIN)/python -m benchmarks.events
 	@$(BIN)/python -m benchmarks.http $(ARGS)
 
 drill: $(VENV)/runtime.stamp ## Evolve the schema under eight clients, well, badly and with kill -9

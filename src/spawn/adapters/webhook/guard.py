@@ -39,13 +39,7 @@ class AddressGuard:
         Raises:
             Unavailable: the name has none, or none that may be reached.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0) from None
-        addresses = [str(entry[4][0]) for entry in found]
-        for text in addresses:
+        for text in await _addresses(host, port):
             if self.permits(ip_address(text)):
                 return text
         raise Unavailable(
@@ -60,6 +54,19 @@ class AddressGuard:
         if any(inner.version == network.version and inner in network for network in self._allowed):
             return True
         return inner.is_global and not inner.is_multicast
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    """The addresses of a name; of one in plain notation, itself."""
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0) from None
+    return [str(entry[4][0]) for entry in found]
 
 
 def _unwrapped(address: Address) -> Address:

@@ -1,0 +1,295 @@
+"""Events: what the relay, the stream and a webhook carry, and how long after the commit.
+
+    python -m benchmarks.events [--events 100000] [--clients 100] [--rate 500] [--seconds 10]
+
+The relay is measured in a process of its own over a journal that an import filled. The stream and
+the webhook are measured against the service as shipped; clients, receiver and writers share the
+machine with it. Lag is from the recorded time of an event to its arrival, by the same clock.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from loguru import logger
+
+from benchmarks.http import import_rows, spawn_server
+from benchmarks.load import Server, free_port
+from spawn.adapters.publishers import IN_PROCESS_BATCH, LogPublisher
+from spawn.application.pulse import Pulse
+from spawn.application.relay import Relay
+from spawn.entrypoints.compose import open_services
+from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.telemetry import line_of
+from spawn.ports.events import Terms
+
+PROJECT = {"project_name": "Sierra Wind II", "total_amount": "125000000.00", "dscr": 1.35}
+WRITERS = 16
+
+
+def line(name: str, text: str) -> None:
+    """One line of the table."""
+    print(f"{name:<44} {text}", flush=True)
+
+
+async def until(there: Callable[[], bool]) -> None:
+    """Wait for the counts of connections in this process, which nothing need be told of."""
+    while not there():  # noqa: ASYNC110 -- an event for each message would be measured too
+        await asyncio.sleep(0.005)
+
+
+# -- the relay ------------------------------------------------------------------------------
+
+
+async def measure_relay(folder: Path, level: str) -> None:
+    """From the first event of the file to the last, into the log publisher."""
+    logger.remove()
+    with open(os.devnull, "w") as nowhere:  # noqa: ASYNC230, PTH123 -- before anything is measured
+        encode = msgspec.json.Encoder(enc_hook=str).encode
+
+        def sink(message: Any) -> None:
+            nowhere.write(encode(line_of(message.record)).decode())
+
+        logger.add(sink, level=level, format="{message}")
+        settings = Settings(storage_url=f"duckdb:///{folder}/spawn.duckdb")
+        async with open_services(settings) as services:
+            terms = Terms(name="log", batch=IN_PROCESS_BATCH, from_oldest=True)
+            pulse = Pulse(services.reads)
+            relay = Relay(services, [LogPublisher(terms)], pulse)
+            await relay.start()
+            began, cpu = time.perf_counter(), time.process_time()
+            task = asyncio.create_task(relay.run())
+            await relay.drain()
+            took, cpu = time.perf_counter() - began, time.process_time() - cpu
+            task.cancel()
+            number = (await relay.standings())[0].delivered
+    each = cpu / number * 1e6
+    line(f"relay to the log at {level}", f"{number / took:9.0f} events/s  {each:6.1f} µs CPU each")
+
+
+# -- writers --------------------------------------------------------------------------------
+
+
+class Connection:
+    """A kept-alive HTTP connection that posts one project at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        body = json.dumps(PROJECT).encode()
+        self._request = (
+            b"POST /v1/ops/projects HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    async def open(self) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def post(self) -> None:
+        """Create one project."""
+        self._writer.write(self._request)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 201"), head
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await self._reader.readexactly(length)
+
+
+async def write_at(port: int, rate: float, seconds: float) -> float:
+    """Create projects at a steady rate; how many a second it came to."""
+    connections = [Connection(port) for _ in range(WRITERS)]
+    for connection in connections:
+        await connection.open()
+    began = time.perf_counter()
+    number = int(rate * seconds)
+
+    async def work(connection: Connection, first: int) -> None:
+        for turn in range(first, number, WRITERS):
+            await asyncio.sleep(began + turn / rate - time.perf_counter())
+            await connection.post()
+
+    await asyncio.gather(*(work(one, first) for first, one in enumerate(connections)))
+    return number / (time.perf_counter() - began)
+
+
+# -- the stream -----------------------------------------------------------------------------
+
+
+class Follower:
+    """A client of the stream that counts messages and, if asked, notes their lag."""
+
+    def __init__(self, port: int, after: str | None, *, notes_lag: bool) -> None:
+        self._port = port
+        self._path = "/v1/events/stream" + (f"?after={after}" if after else "")
+        self._notes_lag = notes_lag
+        self.messages = 0
+        self.lags_ms: list[float] = []
+
+    async def run(self, ready: asyncio.Event | None = None) -> None:
+        """Follow until cancelled."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        request = f"GET {self._path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+        writer.write(request.encode())
+        await reader.readuntil(b"\n\n")
+        if ready is not None:
+            ready.set()
+        kept = b""
+        try:
+            while piece := await reader.read(1 << 20):
+                self.messages += (kept + piece).count(b"\ndata: ")
+                kept = piece[-6:]
+                if self._notes_lag:
+                    self._note(piece)
+        finally:
+            writer.close()
+
+    def _note(self, piece: bytes) -> None:
+        now = time.time()
+        for part in piece.split(b'"time":"')[1:]:
+            if len(part) < 27:
+                continue  # the rest comes with the next piece
+            recorded = datetime.fromisoformat(part[:27].decode()).timestamp()
+            self.lags_ms.append((now - recorded) * 1000)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which this share lies."""
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+async def measure_live(server: Server, clients: int, rate: float, seconds: float) -> None:
+    """Fan-out of a steady load, and the lag that one of the clients sees."""
+    followers = [Follower(server.port, None, notes_lag=n == 0) for n in range(clients)]
+    ready = [asyncio.Event() for _ in followers]
+    tasks = [asyncio.create_task(f.run(r)) for f, r in zip(followers, ready, strict=True)]
+    await asyncio.gather(*(one.wait() for one in ready))
+    began, cpu = time.perf_counter(), server.cpu_s()
+    wrote = await write_at(server.port, rate, seconds)
+    wanted = int(rate * seconds)
+    await until(lambda: min(follower.messages for follower in followers) >= wanted)
+    took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    total, lags = wanted * clients, followers[0].lags_ms
+    line(
+        f"stream to {clients} clients at {wrote:.0f} commits/s",
+        f"{total / took:9.0f} messages/s  {cpu / total * 1e6:6.1f} µs CPU each",
+    )
+    show_lag("  lag of the stream", lags)
+
+
+def show_lag(name: str, lags_ms: Sequence[float]) -> None:
+    """Half and all but a hundredth of the events came sooner."""
+    line(name, f"p50 {percentile(lags_ms, 0.5):7.1f}  p99 {percentile(lags_ms, 0.99):7.1f} ms")
+
+
+async def measure_catching_up(server: Server, clients: int, after: str, events: int) -> None:
+    """Everyone reads the same history at once."""
+    followers = [Follower(server.port, after, notes_lag=False) for _ in range(clients)]
+    began, cpu = time.perf_counter(), server.cpu_s()
+    tasks = [asyncio.create_task(follower.run()) for follower in followers]
+    await until(lambda: min(follower.messages for follower in followers) >= events)
+    took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    total = clients * events
+    line(
+        f"stream of {events} old events to {clients} clients",
+        f"{total / took:9.0f} messages/s  {cpu / total * 1e6:6.1f} µs CPU each",
+    )
+
+
+# -- the webhook ----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def receiver(lags_ms: list[float]) -> AsyncIterator[int]:
+    """A webhook's receiver on a free port, which notes the lag of each event and takes it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                body = await reader.readexactly(length)
+                recorded = body.partition(b'"time":"')[2][:27].decode()
+                lags_ms.append((time.time() - datetime.fromisoformat(recorded).timestamp()) * 1e3)
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    port = free_port()
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        yield port
+
+
+async def measure_webhook(folder: Path, rate: float, seconds: float) -> None:
+    """The lag of a webhook under a steady load."""
+    secrets, lags = folder / "secrets", list[float]()
+    secrets.write_text("whsec_" + base64.b64encode(b"a secret of this benchmark").decode())
+    async with receiver(lags) as port:
+        os.environ["SPAWN_EVENTS_URL"] = f"http://127.0.0.1:{port}/"
+        os.environ["SPAWN_WEBHOOK_SECRETS_FILE"] = str(secrets)
+        os.environ["SPAWN_WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8"
+        (folder / "webhook").mkdir()
+        server = await asyncio.to_thread(spawn_server(folder / "webhook").__enter__)
+        try:
+            began, cpu = time.perf_counter(), server.cpu_s()
+            wrote = await write_at(server.port, rate, seconds)
+            wanted = int(rate * seconds)
+            await until(lambda: len(lags) >= wanted)
+            took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+        finally:
+            await asyncio.to_thread(server.__exit__, None, None, None)
+    line(
+        f"webhook at {wrote:.0f} commits/s",
+        f"{wanted / took:9.0f} events/s  {cpu / wanted * 1e6:6.1f} µs CPU each, the POST included",
+    )
+    show_lag("  lag of the webhook", lags)
+
+
+# -- the table ------------------------------------------------------------------------------
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run one measurement on the event loop that the service uses."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def main() -> None:
+    """Run the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spawn-bench-") as name:
+        folder = Path(name)
+        with spawn_server(folder) as server:
+            import_rows(server, options.events, folder)
+            _, _, page = server.request("GET", "/v1/events?limit=1")
+            old = min(options.events - 1, 10_000)
+            run(measure_catching_up(server, options.clients, page["next"], old))
+            run(measure_live(server, options.clients, options.rate, options.seconds))
+        for level in ("INFO", "DEBUG"):
+            run(measure_relay(folder, level))
+        run(measure_webhook(folder, options.rate, options.seconds))
+
+
+if __name__ == "__main__":
+    main()
