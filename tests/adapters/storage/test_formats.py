@@ -10,7 +10,9 @@ from spawn.adapters.options import StoreOptions
 from spawn.domain.change import Entry, Write
 from spawn.domain.events import DomainEvent
 from spawn.domain.project import Reservation
+from spawn.domain.query import Filter, Operator, Query
 from spawn.testing.storage import Desk, ManualClock, a_record
+from spawn.testing.storage_evolution import attributes, evolve, revised
 
 NAMES_IN_LISTS = """
 alter table journal alter column changed set data type varchar[]
@@ -64,6 +66,24 @@ async def test_lists_of_changed_fields_become_texts_of_the_same_names(tmp_path: 
     await copied.close()
     assert [entry.changed for entry in written] == [NAMES, ("project_name",)]
     await again.close()
+
+
+async def test_a_kill_after_columns_got_defaults_leaves_a_file_that_opens(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "store.duckdb")
+    await store.adopt(a_record())
+    desk = Desk(store, ManualClock())
+    old = await desk.create()
+    grid = {"name": "grid", "type": "string", "required": True, "default": "it's ü; -- \\"}
+    since = {"name": "since", "type": "timestamp", "default": "1969-02-28T18:29:00.5+05:30"}
+    await evolve(desk, revised(grid, since, load={"required": True, "default": 0.5}))
+    held = await attributes(desk, old)
+    copied = await opened(as_killed(tmp_path / "store.duckdb"))
+    assert await attributes(Desk(copied, ManualClock()), old) == held
+    for name, value in held.items():
+        found = Filter(name, Operator.EQ, (value,))
+        assert len((await copied.page(Query(filters=(found,)))).items) == 1
+    await copied.close()
+    await store.close()
 
 
 async def test_a_commit_logs_its_own_rows_and_none_of_those_before_it(tmp_path: Path) -> None:
