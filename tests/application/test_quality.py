@@ -1,26 +1,28 @@
 """Quality runs: what is measured is recorded, and a service level is told of once when it turns."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from spawn.application.quality import (
-    SERVICE,
-    Inspector,
-    earlier_reports,
-    latest_report,
-    report_of,
-)
+from spawn.application.import_run import run_import
+from spawn.application.imports import put_mapping, start_import
+from spawn.application.inspection import Inspector
+from spawn.application.jobs import SERVICE
+from spawn.application.quality import earlier_reports, latest_report, report_of
 from spawn.application.services import Services
 from spawn.domain.change import Change, Entry, Write
 from spawn.domain.errors import DeadlineExceeded, Forbidden, NotFound, SpawnError
+from spawn.domain.imports import FileFormat
+from spawn.domain.mapping import read_mapping
 from spawn.domain.principal import Principal
 from spawn.domain.project import ExternalRef, Project
 from spawn.domain.quality import LAST_CHANGE, Levels, Measure, Measured, Standing, broken
+from spawn.domain.schema.tokens import read_object
 from spawn.testing.builders import a_project
 from spawn.testing.storage import ManualClock
 
@@ -241,3 +243,46 @@ async def test_closing_gives_up_what_is_under_way(services: Services) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await inspector.close()
+
+
+async def test_the_newest_import_of_each_mapping_is_measured_by_its_checks(
+    services: Services, inspector: Inspector
+) -> None:
+    check = {"sum_of": ["a"], "equals": "cost", "on_failure": "warn"}
+    columns = [
+        {"attribute": "project_name", "column": "name"},
+        {"attribute": "total_amount", "column": "cost"},
+    ]
+    for name in ("desk", "bank"):
+        tokens = read_object(msgspec.json.encode({"columns": columns, "checks": [check]}))
+        await put_mapping(services, ANNA, read_mapping(name, tokens))
+    for name, rows in (
+        ("desk", "A,1,2\nB,1,1\n"),
+        ("desk", "C,1,1\nD,1,1\nE,1,3\nF,1,1\n"),
+        ("bank", "G,1,1\n"),
+    ):
+        last = await imported(services, name, f"name,cost,a\n{rows}")
+    report = (await inspector.measure(ANNA)).state
+    found = {
+        result.rule.rule_id: (result.met, result.checked, result.value, result.passed)
+        for result in report.results
+        if result.rule.rule_id.startswith("consistency.import.")
+    }
+    assert found == {
+        "consistency.import.desk.cost": (3, 4, 0.75, None),
+        "consistency.import.bank.cost": (1, 1, 1.0, None),
+    }
+    assert report.imported_at == (await services.reads.get("job", last)).updated_at
+
+
+async def imported(services: Services, mapping: str, rows: str) -> str:
+    async def sent() -> AsyncIterator[bytes]:
+        yield rows.encode()
+
+    ordered = await start_import(
+        services, ANNA, sent(), file_format=FileFormat.CSV, mapping_name=mapping
+    )
+    assert ordered.job is not None
+    with ThreadPoolExecutor(1) as executor:
+        await run_import(services, ordered.job.job_id, executor)
+    return ordered.job.job_id

@@ -33,6 +33,9 @@ MAX_PAGES = 10
 MAX_SETTLED_PAGES = 10
 """Pages of runs that are looked through for leftovers at a start."""
 
+MAX_RECENT_IMPORTS = 200
+"""Imports that are looked through for the newest of each mapping."""
+
 MAX_GRAPH_RUNS = 200
 """Runs that one picture shows, the newest ones."""
 
@@ -261,6 +264,19 @@ async def find_runs(
         if after is None or len(found) >= limit:
             break
     return Found(tuple(found), after)
+
+
+async def last_imports(services: Services) -> list[Stored[Run]]:
+    """The run of the newest import through each mapping that ended well, of recent imports."""
+    reads = services.reads
+    imports = await reads.page(Query(kind="import", sort=_NEWEST_FIRST, limit=MAX_RECENT_IMPORTS))
+    jobs = await reads.get_many("job", [stored.id for stored in imports.items])
+    newest: dict[str, str] = {}
+    for stored in imports.items:
+        if stored.id in jobs and jobs[stored.id].state.status is JobStatus.SUCCEEDED:
+            newest.setdefault(stored.state.mapping or stored.state.format, stored.id)
+    runs = await reads.get_many(KIND, list(newest.values()))
+    return [runs[run_id] for run_id in newest.values() if run_id in runs]
 
 
 async def newest_runs(

@@ -236,6 +236,8 @@ def _all_accepted(counts: Counts) -> Assertion:
         description=f"No row is quarantined. Reasons: {reasons or 'none'}.",
         expected="0 rows quarantined",
         actual=f"{counts.quarantined} of {counts.rows} rows quarantined",
+        looked_at=counts.rows,
+        failed=counts.quarantined,
     )
 
 
@@ -261,6 +263,8 @@ def _sum_checked(total: str, checks: list[Check], counts: Counts) -> Assertion:
         description=said,
         expected="0 rows differ",
         actual=f"{failed} of {counts.rows} rows differ",
+        looked_at=counts.rows,
+        failed=failed,
     )
 
 

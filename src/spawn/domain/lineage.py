@@ -78,7 +78,10 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was tested about an input, and whether it held; a warning failed and stopped nothing."""
+    """What was tested about an input, and whether it held; a warning failed and stopped nothing.
+
+    `failed` of the `looked_at` rows did not hold, where rows are what is tested.
+    """
 
     name: str
     assertion: str
@@ -88,6 +91,8 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     actual: str
     column: str | None = None
     description: str = ""
+    looked_at: int = 0
+    failed: int = 0
 
 
 class NullCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

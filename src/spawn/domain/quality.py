@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from spawn.domain.countries import ALPHA_3
+from spawn.domain.lineage import Assertion
 from spawn.domain.money import CURRENCIES
 from spawn.domain.schema.core import SYSTEM_COLUMNS
 from spawn.domain.schema.value import Column, Promise, TypeName
@@ -317,6 +318,19 @@ _PRODUCT_RULES: Final = (
         InOrder(_IN_ORDER),
     ),
 )
+
+
+def import_rule(job: str, check: Assertion) -> Rule:
+    """The rule of a check of an import mapping, measured over the newest file; nothing promised.
+
+    Its column is the file's own, and no attribute.
+    """
+    return Rule(
+        rule_id=f"{Dimension.CONSISTENCY}.{job}.{check.column}",
+        dimension=Dimension.CONSISTENCY,
+        columns=(),
+        description=f"{check.description}, in the newest file.",
+    )
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True):

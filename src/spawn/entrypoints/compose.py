@@ -20,10 +20,10 @@ from spawn.application.delivery import Patience
 from spawn.application.evolution import refresh_forever
 from spawn.application.import_run import run_import
 from spawn.application.imports import JOB_KIND
+from spawn.application.inspection import Inspector
 from spawn.application.jobs import JobRunner, Work
 from spawn.application.lineage import settle_runs
 from spawn.application.pulse import Pulse
-from spawn.application.quality import Inspector
 from spawn.application.relay import Relay
 from spawn.application.schema import Refreshed, Verdict, settle_schema
 from spawn.application.services import Services

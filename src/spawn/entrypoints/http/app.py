@@ -7,8 +7,8 @@ from litestar import Litestar
 from litestar.datastructures.state import State
 
 from spawn.application.analysis import Workbench
+from spawn.application.inspection import Inspector
 from spawn.application.jobs import JobRunner
-from spawn.application.quality import Inspector
 from spawn.application.services import Services
 from spawn.entrypoints.http import (
     admin,

@@ -5,7 +5,9 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any, Final
 
-from spawn.application.quality import SERVICE, Inspector, latest_report
+from spawn.application.inspection import Inspector
+from spawn.application.jobs import SERVICE
+from spawn.application.quality import latest_report
 from spawn.application.relay import Relay, Standing
 from spawn.application.schema import SchemaRules, schema_health
 from spawn.application.services import Services

@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 from litestar import get, post
 
+from spawn.application.inspection import Inspector
 from spawn.application.quality import (
     KIND,
-    Inspector,
     earlier_reports,
     latest_report,
     report_of,

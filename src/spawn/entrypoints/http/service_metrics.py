@@ -11,7 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spawn import __version__
-from spawn.application.quality import SERVICE, latest_report
+from spawn.application.jobs import SERVICE
+from spawn.application.quality import latest_report
 from spawn.application.relay import Relay, Standing
 from spawn.application.services import Services
 from spawn.domain.quality import Report
