@@ -1,15 +1,18 @@
 """Lineage and exports over HTTP."""
 
+import asyncio
 import csv
 import io
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import tenacity
+from tests.adapters.publishers.receiver import Receiver
 from tests.http.conftest import WIND, Service, Start
 from tests.lineage.oracle import check
 
@@ -251,3 +254,25 @@ def test_the_feed_shows_lineage_only_to_who_names_it(client: httpx.Client) -> No
     assert types == ["spawn.project.created.v1"] * 2
     named = client.get("/v1/events?type=spawn.lineage.completed.v1").json()["events"]
     assert [event["data"]["after"]["state"] for event in named] == ["complete"]
+
+
+async def test_lineage_is_posted_once_its_collector_is_there_whatever_was_restarted(
+    start: Start, tmp_path: Path
+) -> None:
+    collector = Receiver()
+    settings: dict[str, Any] = {
+        "storage_url": f"duckdb:///{tmp_path}/store.duckdb",
+        "openlineage_url": collector.url,
+    }
+    service = await asyncio.to_thread(lambda: start(**settings))
+    with service.client() as client:
+        import_id = await asyncio.to_thread(imported, client)
+    await asyncio.to_thread(service.stop)
+    await collector.come_back()
+    await asyncio.to_thread(lambda: start(**settings))
+    posted = [check(event) for event in await collector.events(2)]
+    assert [(event["eventType"], event["run"]["runId"]) for event in posted] == [
+        ("START", import_id),
+        ("COMPLETE", import_id),
+    ]
+    await collector.go_away()

@@ -11,6 +11,8 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
+from spawn.adapters.openlineage import NAME as LINEAGE
+from spawn.adapters.openlineage import OpenLineagePublisher
 from spawn.adapters.options import PublisherOptions
 from spawn.adapters.publishers import METRICS, MetricsPublisher
 from spawn.adapters.registry import open_publisher, open_registry, open_store
@@ -36,6 +38,7 @@ from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.lineage import emitter_of
 from spawn.entrypoints.http.product.identity import product_of
 from spawn.entrypoints.http.request_metrics import RequestMetrics
 from spawn.entrypoints.http.service_metrics import Metrics
@@ -137,12 +140,28 @@ async def open_publishers(settings: Settings) -> list[EventPublisher]:
             detail = failure.errors[0].detail
             raise SettingsError(f"SPAWN_EVENTS_URL, URL {number}: {detail}") from failure
         name = publisher.terms.name
-        if name in opened or name == METRICS:
+        if name in opened or name in {METRICS, LINEAGE}:
             raise SettingsError(
                 f"SPAWN_EVENTS_URL has two publishers named {name}: give one another #name="
             )
         opened[name] = publisher
+    if settings.openlineage_url:
+        opened[LINEAGE] = _open_lineage(settings)
     return list(opened.values())
+
+
+def _open_lineage(settings: Settings) -> EventPublisher:
+    """The publisher of lineage to a collector."""
+    key_file = settings.openlineage_key_file
+    try:
+        return OpenLineagePublisher(
+            settings.openlineage_url,
+            emitter_of(product_of(settings)),
+            key_file=Path(key_file) if key_file else None,
+        )
+    except InvalidInput as failure:
+        detail = failure.errors[0].detail
+        raise SettingsError(f"SPAWN_OPENLINEAGE_KEY_FILE: {detail}") from failure
 
 
 @asynccontextmanager

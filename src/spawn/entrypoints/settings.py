@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `events_url` names the publishers of events; their webhooks' secrets are in a file, and they may
     reach `webhook_allowed_networks` although these are not public. Events are shown for
     `event_retention_days`, 0 for ever.
+    Lineage is posted to `openlineage_url` too, with the key that `openlineage_key_file` holds.
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
     `product_id` names the data product in its contract, catalogue and lineage, for good; who
     answers for it (`product_owner`, and `product_contact` as a URL) is said only if it is set.
@@ -77,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     otlp_endpoint: str = ""
     environment: str = "production"
+    openlineage_url: str = ""
+    openlineage_key_file: str = ""
     quality_interval_s: float = 300.0
     freshness_s: float = 0.0
     import_freshness_s: float = 0.0
@@ -365,6 +368,8 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "LOG_LEVEL": _one_of(*_LEVELS, fold=str.upper),
     "OTLP_ENDPOINT": _web_url,
     "ENVIRONMENT": _one_of(*_ENVIRONMENTS, fold=str.lower),
+    "OPENLINEAGE_URL": _web_url,
+    "OPENLINEAGE_KEY_FILE": str,
     "QUALITY_INTERVAL_S": _number(0, 604_800),
     "FRESHNESS_S": _number(0, 999_999_999),
     "IMPORT_FRESHNESS_S": _number(0, 999_999_999),

@@ -15,8 +15,8 @@ from tests.adapters.publishers.conftest import NEW_SECRET, OLD_SECRET
 from tests.adapters.publishers.receiver import Message, Receiver
 
 from spawn.adapters.options import PublisherOptions
+from spawn.adapters.outbound import retry_after_s
 from spawn.adapters.registry import open_publisher
-from spawn.adapters.webhook.delivery import retry_after_s
 from spawn.adapters.webhook.guard import AddressGuard
 from spawn.adapters.webhook.signing import Signer, read_secrets
 from spawn.domain.cloud_event import Envelope

@@ -8,16 +8,15 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import time
 from urllib.parse import quote
 
-import certifi
 import httpx
 
 from spawn import __version__
 from spawn.adapters.options import PublisherOptions
+from spawn.adapters.outbound import retry_after_s, trusted_authorities
 from spawn.adapters.publisher_url import PublisherUrl, malformed, read_publisher_url
 from spawn.adapters.webhook.guard import AddressGuard
 from spawn.adapters.webhook.signing import Signer
@@ -66,7 +65,7 @@ class WebhookPublisher:
         self._signer = signer
         self._guard = AddressGuard(options.allowed_networks)
         self._timeout_s = options.timeout_s
-        self._tls = _trust() if self._url.scheme == "https" else None
+        self._tls = trusted_authorities() if self._url.scheme == "https" else None
         # No proxy and no redirect: either would reach an address that the guard has not judged.
         self._http = httpx.AsyncClient(
             verify=self._tls or False,
@@ -180,25 +179,3 @@ def _judged(answer: httpx.Response) -> tuple[str, bool]:
         wait_s = retry_after_s(answer.headers.get("retry-after"), datetime.now(UTC))
         raise Unavailable(f"{reason}.", retry_after_s=wait_s)
     return f"{reason}.", status in _REFUSING
-
-
-def retry_after_s(value: str | None, now: datetime) -> float:
-    """The seconds that a Retry-After header asks to wait; 0 if it is absent or senseless."""
-    if value is None:
-        return 0.0
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
-
-
-def _trust() -> ssl.SSLContext:
-    """The machine's authorities, and those that come with the package where it has none."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
