@@ -110,6 +110,22 @@ def test_explain_gives_formula_and_inputs_that_make_the_figure(desk: httpx.Clien
     assert other.json()["errors"][0]["code"] == "unknown_parameter"
 
 
+def test_a_debt_that_the_cost_limits_is_explained_by_its_share_of_the_cost(
+    desk: httpx.Client,
+) -> None:
+    uses = {"capex": 300.0, "upfront_fee_share": 0.02, "dsra_months": 6}
+    capped = {**SIZING, "uses": uses, "max_gearing": 0.5, "explain": True}
+    level = {**SIZING, "repayment": "annuity", "target_dscr": None, "share_of_cost": 0.6}
+    for case in (capped, {**level, "uses": uses, "explain": True}):
+        found = post(desk, "debt-sizing", case).json()
+        inputs = found["explain"]["debt"]["inputs"]
+        assert inputs["share"] == case.get("max_gearing", case.get("share_of_cost"))
+        assert found["debt"] == pytest.approx(inputs["share"] * inputs["total_uses"], rel=1e-12)
+        months = found["explain"]["initial_dsra"]["inputs"]
+        held = months["dsra_months"] / months["months_per_period"] * months["debt_service"][0]
+        assert found["initial_dsra"] == pytest.approx(held, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_explain_repeats_the_headline_figures(desk: httpx.Client, name: str) -> None:
     found = post(desk, name, {**EXAMPLES[name], "explain": True}).json()
