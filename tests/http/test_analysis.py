@@ -170,6 +170,11 @@ def test_returns_are_typed(desk: httpx.Client) -> None:
     rich = post(desk, "returns", {**more, "finance_rate": 0.1, "reinvest_rate": 0.12}).json()
     assert rich["npv"] == pytest.approx(-100 + 60 / 1.1 + 60 / 1.21)
     assert rich["mirr"] == pytest.approx(math.sqrt((60 * 1.12 + 60) / 100) - 1)
+    dated = [
+        {"date": on, "amount": amount} for on, amount in (("2027-01-01", -100), ("2028-07-01", 120))
+    ]
+    worth = post(desk, "returns", {"flows": dated, "discount_rate": 0.1}).json()
+    assert worth["npv"] == pytest.approx(-100 + 120 / 1.1 ** (547 / 365))
 
 
 def test_a_currency_settles_the_schedule_to_the_cent(desk: httpx.Client) -> None:
@@ -177,6 +182,8 @@ def test_a_currency_settles_the_schedule_to_the_cent(desk: httpx.Client) -> None
     settled = rows["settled_rows"]
     assert [row["principal"] for row in settled] == ["50.01", "50.00"]
     assert settled[-1]["closing_balance"] == "0.00"
+    yen = post(desk, "schedule", {**LOAN, "principal": 101.0, "currency_code": "JPY"}).json()
+    assert [row["principal"] for row in yen["settled_rows"]] == ["50", "51"]
     assert post(desk, "schedule", LOAN).json()["settled_rows"] is None
 
 

@@ -160,6 +160,13 @@ def offences(answer: httpx.Response) -> dict[str, str]:
             "unknown_currency",
         ),
         ("returns", FLOWS, {"currency_code": "ABC"}, "/currency_code", "unknown_currency"),
+        (
+            "returns",
+            {"cash_flows": [-1.0, 2.0]},
+            {"finance_rate": 0.1},
+            "/reinvest_rate",
+            "incomplete",
+        ),
         # what nothing would read
         ("returns", FLOWS, {"periods_per_year": 4}, "/periods_per_year", "not_applicable"),
         ("schedule", {"dates": LOAN["dates"]}, {"cfads": [1, 2]}, "/cfads", "not_applicable"),
@@ -302,6 +309,13 @@ def test_cases_have_a_stated_bound(desk: httpx.Client) -> None:
     assert offences(too_long) == {"/cases": "too_many"}
     beside = post(desk, "debt-sizing", {"cases": [SIZING], "cfads": [1]})
     assert offences(beside) == {"/cfads": "unknown_field"}
+
+
+def test_a_series_that_no_calculator_takes_is_refused_before_it_is_read(
+    desk: httpx.Client,
+) -> None:
+    answer = post(desk, "returns", {"cash_flows": ["not a number"] * 20_001})
+    assert offences(answer) == {"/cash_flows": "wrong_length"}
 
 
 def test_more_values_than_can_be_read_without_holding_others_up_are_refused(
