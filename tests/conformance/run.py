@@ -283,6 +283,19 @@ def _snapshot(store: Path) -> str:
     return f"{count} projects, {len(types)} columns"
 
 
+def _physical_types() -> str:
+    """The types that the contract names against those of the store's table; no tool compares."""
+    with duckdb.connect(str(BUILD / "data" / "snapshot.duckdb"), read_only=True) as connection:
+        described = connection.execute("describe projects").fetchall()
+    found = {name: kind for name, kind, *_ in described if name not in STRUCTURE}
+    properties = _contract()["schema"][0]["properties"]
+    said = {one["name"]: one["physicalType"] for one in properties if one["name"] in found}
+    if said != found:
+        odd = {name: (kind, found[name]) for name, kind in said.items() if kind != found[name]}
+        raise Failed(f"said and found: {odd}")
+    return f"{len(found)} columns have the type that the contract names"
+
+
 def _contract() -> dict[str, Any]:
     contract: dict[str, Any] = msgspec.yaml.decode(
         (BUILD / "data" / "projects.odcs.yaml").read_bytes()
@@ -394,6 +407,7 @@ def _lineage() -> str:
 
 
 CHECKS: Final[dict[str, Check]] = {
+    "physical types": _physical_types,
     "datacontract lint": _lint_contract,
     "datacontract test (table)": _test_snapshot,
     "datacontract test (csv)": _test_csv,

@@ -25,13 +25,13 @@ _PHYSICAL: Final[dict[TypeName, str]] = {
     TypeName.DOUBLE: "DOUBLE",
     TypeName.BOOLEAN: "BOOLEAN",
     TypeName.DATE: "DATE",
-    TypeName.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+    TypeName.TIMESTAMP: "TIMESTAMP",
 }
 _FORMATS: Final[dict[TypeName, Json]] = {
     TypeName.INTEGER: {"format": "i32"},
     TypeName.BIGINT: {"format": "i64"},
     TypeName.DOUBLE: {"format": "f64"},
-    TypeName.TIMESTAMP: {"timezone": True},
+    TypeName.TIMESTAMP: {"timezone": False, "defaultTimezone": "Etc/UTC"},
 }
 _EXAMPLES: Final[dict[str, list[Any]]] = {
     "project_id": ["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"],
@@ -54,7 +54,7 @@ _NEVER_NULL: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
 
 
 def physical_type(of: ColumnType) -> str:
-    """The SQL type of a column: in the embedded store, and in tables that clients load."""
+    """The SQL type of a column, as the embedded store has it; instants are in UTC."""
     if of.name is TypeName.DECIMAL:
         return f"DECIMAL({of.precision},{of.scale})"
     return _PHYSICAL[of.name]
