@@ -137,9 +137,11 @@ def test_the_data_are_asked_of_a_running_service_or_of_the_file(
     path = tmp_path / "proposed.json"
     path.write_text(json.dumps({**columns, "version": 1}))
     told = []
+    assert main(["schema", "check", str(path), "--url", service.url]) == 1
+    told.append(capsys.readouterr().out)
     monkeypatch.setenv("SPAWN_URL", service.url)
     assert main(["schema", "check", str(path)]) == 1
-    told.append(capsys.readouterr().out)
+    assert capsys.readouterr().out == told[0]
     service.stop()
     monkeypatch.delenv("SPAWN_URL")
     monkeypatch.setenv("SPAWN_STORAGE_URL", service.environment["SPAWN_STORAGE_URL"])

@@ -90,8 +90,10 @@ class Access(Protocol):
 
 
 @asynccontextmanager
-async def open_access(settings: Settings, *, create: bool = False) -> AsyncIterator[Access]:
-    """The way to the data that the environment leaves open.
+async def open_access(
+    settings: Settings, *, create: bool = False, url: str | None = None
+) -> AsyncIterator[Access]:
+    """The way to the data that the environment leaves open, or the service at a URL.
 
     Where nobody serves it, the file is opened; it is made if absent only to be written to.
 
@@ -100,7 +102,7 @@ async def open_access(settings: Settings, *, create: bool = False) -> AsyncItera
         CommandError: the service cannot be reached, or there is nothing to open.
         StorageBusy: another process has the file open and left no word.
     """
-    url = service_url(os.environ)
+    url = service_url(os.environ if url is None else {"SPAWN_URL": url})
     if url:
         async with _remote(url) as remote:
             yield remote

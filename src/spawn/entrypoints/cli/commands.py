@@ -195,7 +195,9 @@ def _add_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "with 0 if the document would be adopted, with 1 if not.",
     )
     check.add_argument("file", type=Path, metavar="FILE")
-    check.add_argument(
+    other = check.add_mutually_exclusive_group()
+    other.add_argument("--url", help="ask this service (default: as SPAWN_URL or the file says)")
+    other.add_argument(
         "--against",
         type=Path,
         action="append",
@@ -298,6 +300,7 @@ def _check_schema(settings: Settings, parsed: argparse.Namespace) -> int:
     question = Question(
         path=parsed.file,
         against=tuple(parsed.against),
+        url=parsed.url,
         mode=None if parsed.mode is None else Mode(parsed.mode),
         as_json=parsed.json,
     )

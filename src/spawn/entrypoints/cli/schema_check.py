@@ -25,10 +25,14 @@ _RELATIONS: Final = ("rows", "writers", "readers")
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What `spawn schema check` was asked; `against` names documents, newest first."""
+    """What `spawn schema check` was asked; `against` names documents, newest first.
+
+    Without documents the service at `url` is asked, or whatever the environment names.
+    """
 
     path: Path
     against: tuple[Path, ...]
+    url: str | None
     mode: Mode | None
     as_json: bool
 
@@ -41,7 +45,7 @@ async def check(settings: Settings, question: Question) -> bool:
         # What breaks the rules of documents is told by path, wherever the data are.
         await asyncio.to_thread(_read, question.path, ordinal=1)
         document = await asyncio.to_thread(question.path.read_bytes)
-        async with open_access(settings) as access:
+        async with open_access(settings, url=question.url) as access:
             fields = await access.check_schema(document, question.mode)
     if question.as_json:
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
