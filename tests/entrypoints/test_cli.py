@@ -260,6 +260,17 @@ def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
     assert any("SPAWN_ONTOLOGY_URL" in line for line in said if line.startswith(" "))
 
 
+@pytest.mark.parametrize("host", ["::1", "localhost", "127.0.0.2"])
+def test_the_doctor_looks_at_any_loopback_address(
+    host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
+    monkeypatch.setenv("SPAWN_HOST", host)
+    monkeypatch.setenv("SPAWN_PORT", str(free_port()))
+    assert main(["doctor"]) == 0
+    assert "ok    address" in capsys.readouterr().out
+
+
 def test_the_doctor_fails_where_the_service_could_not_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from spawn.adapters.options import StoreOptions
 from spawn.adapters.registry import open_registry, open_store
 from spawn.adapters.runtime import SystemClock
 from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy, Unavailable
-from spawn.entrypoints.cli.serving import known_address, store_file
+from spawn.entrypoints.cli.serving import known_address, reachable_url, store_file
 from spawn.entrypoints.compose import open_publishers
 from spawn.entrypoints.settings import Settings, shown_url
 from spawn.ports.events import EventPublisher
@@ -107,7 +107,7 @@ async def _store(settings: Settings) -> Finding:
 
 async def _address(settings: Settings) -> Finding:
     """Whether the address is free, or who is there."""
-    url = f"http://{settings.host}:{settings.port}/monitoring/health"
+    url = f"{reachable_url(settings)}/monitoring/health"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.get(url)

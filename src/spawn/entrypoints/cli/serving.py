@@ -57,7 +57,7 @@ class _Word:
         """Say where the file is served; only who has it open comes here."""
         path = serving_path(settings)
         if path is not None:
-            path.write_bytes(msgspec.json.encode(Serving(_reachable_url(settings))))
+            path.write_bytes(msgspec.json.encode(Serving(reachable_url(settings))))
             self._path = path
 
     def take_back(self) -> None:
@@ -66,7 +66,7 @@ class _Word:
             self._path.unlink(missing_ok=True)
 
 
-def _reachable_url(settings: Settings) -> str:
+def reachable_url(settings: Settings) -> str:
     """Where a command on this machine reaches the service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
