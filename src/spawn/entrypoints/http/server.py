@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import secrets
 import signal
 import socket
@@ -28,6 +29,12 @@ KEEP_ALIVE_S: Final = 15
 BACKLOG: Final = 2048
 GC_THRESHOLDS: Final = (10_000, 20, 20)
 """A request allocates hundreds of objects and leaves no cycles: look for garbage less often."""
+SPARE_CONNECTIONS: Final = 64
+"""Connections beyond the limit that are let in, to be told of it when they ask for something."""
+
+KEPT_DESCRIPTORS: Final = 128
+"""File descriptors that connections leave to the store and to what the service asks of others."""
+
 _LAST: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"connection", b"close"),
@@ -69,6 +76,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the clock: a client that connects is to say something."""
         super().connection_made(transport)
+        beyond = len(self.connections) - self.limits.connections
+        if beyond > 0:
+            self.app = cast("Any", _crowded_out)
+        if beyond > SPARE_CONNECTIONS:
+            transport.close()
         self._unread = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
@@ -90,8 +102,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._unread = 0
         self._stop_timer()
-        if len(self.connections) > self.limits.connections:
-            self.app = cast("Any", _crowded_out)
         super().on_headers_complete()
         # A stream whose client takes nothing cannot end by sending: it has to be cut off.
         cast("Any", self.scope)["spawn.abort"] = self.transport.abort
@@ -257,5 +267,18 @@ def serve(settings: Settings, prepare: Prepare | None = None) -> None:
     import uvloop
 
     configure_logging(settings.log_level)
+    limits = within_descriptors(Limits())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(settings, prepare=prepare))
+        runner.run(serve_async(settings, prepare=prepare, limits=limits))
+
+
+def within_descriptors(limits: Limits) -> Limits:
+    """No more connections than there are file descriptors for, having asked the system for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + KEPT_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    return msgspec.structs.replace(limits, connections=max(1, soft - KEPT_DESCRIPTORS))
