@@ -7,12 +7,15 @@ from typing import Any
 
 import jsonschema_rs
 import msgspec
+import pytest
 from open_data_contract_standard.model import OpenDataContractStandard
 from tests.entrypoints.documents.conftest import Viewer, report_of
 
+from spawn.adapters.duckdb.layout import sql_type
 from spawn.domain.schema.core import STRUCTURE
 from spawn.domain.schema.value import Column, ColumnType, Promise, RetiredColumn, TypeName
 from spawn.entrypoints.http.product.contract import data_contract
+from spawn.entrypoints.http.product.contract_properties import physical_type
 from spawn.entrypoints.http.product.data_product import data_product
 from spawn.entrypoints.http.product.view import Product
 from spawn.testing.builders import a_schema
@@ -126,6 +129,12 @@ def test_deprecated_and_retired_columns_have_their_last_day_as_service_level(
         }
     ]
     assert "old_code" not in properties(contract)
+
+
+@pytest.mark.parametrize("name", TypeName)
+def test_physical_types_are_those_of_the_embedded_store(name: TypeName) -> None:
+    digits = {"precision": 9, "scale": 2} if name is TypeName.DECIMAL else {}
+    assert physical_type(ColumnType(name, **digits)) == sql_type(ColumnType(name, **digits))
 
 
 def test_a_pattern_is_anchored_as_it_is_checked(viewer: Viewer) -> None:

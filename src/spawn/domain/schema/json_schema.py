@@ -71,12 +71,12 @@ def column_json_schema(column: Column) -> dict[str, Any]:
         shape["exclusiveMinimum"], shape["exclusiveMaximum"] = -edge, edge
     if column.minimum is not None:
         shape.pop("exclusiveMinimum", None)
-        shape["minimum"] = _plain(column.minimum)
+        shape["minimum"] = plain(column.minimum)
     if column.maximum is not None:
         shape.pop("exclusiveMaximum", None)
-        shape["maximum"] = _plain(column.maximum)
+        shape["maximum"] = plain(column.maximum)
     if column.enum is not None:
-        shape["enum"] = [_plain(member) for member in column.enum]
+        shape["enum"] = [plain(member) for member in column.enum]
     if column.pattern is not None:
         inner = column.pattern.removeprefix("^").removesuffix("$")
         shape["pattern"] = f"^(?:{inner})$"
@@ -90,7 +90,7 @@ def _property(column: Column, *, for_input: bool) -> dict[str, Any]:
     if column.description:
         shape["description"] = column.description
     if column.default is not None and for_input:
-        shape["default"] = _plain(column.default)
+        shape["default"] = plain(column.default)
     if column.deprecated:
         shape["deprecated"] = True
     if column.semantic:
@@ -123,7 +123,7 @@ def _own_shape(column: Column, *, for_input: bool) -> dict[str, Any] | None:
     if column.name == "country_code":
         return {"type": "string", "pattern": "^[A-Z]{2,3}$" if for_input else "^[A-Z]{3}$"}
     if column.name == "status" and for_input:
-        return {"type": "string", "enum": [*map(_plain, column.enum or ()), "ACTIVE"]}
+        return {"type": "string", "enum": [*map(plain, column.enum or ()), "ACTIVE"]}
     return None
 
 
@@ -152,7 +152,7 @@ def _nullable(shape: dict[str, Any]) -> dict[str, Any]:
     return nullable
 
 
-def _plain(value: Value) -> Any:
+def plain(value: Value) -> Any:
     """A value as JSON carries it; a bound as a number, whole where it is whole."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)

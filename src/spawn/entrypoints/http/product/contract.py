@@ -7,9 +7,9 @@ from spawn import __version__
 from spawn.domain.quality import Dimension, Result, Rule, Unit
 from spawn.domain.schema.conformance import compile_schema
 from spawn.domain.schema.core import STRUCTURE
+from spawn.domain.schema.json_schema import plain
 from spawn.entrypoints.http.product.contract_properties import (
     column_property,
-    plain,
     retired_property,
     structural_properties,
 )

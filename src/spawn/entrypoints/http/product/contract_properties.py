@@ -1,12 +1,11 @@
 """Columns and structural fields as properties of the Open Data Contract Standard."""
 
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from spawn.domain.schema.core import READ_ONLY_COLUMNS, STRUCTURE, SYSTEM_COLUMNS
-from spawn.domain.schema.value import Column, ColumnType, RetiredColumn, TypeName, Value
-from spawn.entrypoints.http.product.view import Json, instant, properties, stated
+from spawn.domain.schema.json_schema import plain
+from spawn.domain.schema.value import Column, ColumnType, RetiredColumn, TypeName
+from spawn.entrypoints.http.product.view import Json, properties, stated
 
 _LOGICAL: Final[dict[TypeName, str]] = {
     TypeName.STRING: "string",
@@ -114,17 +113,6 @@ def structural_properties(served: Json) -> list[Json]:
 def never_null(column: Column) -> bool:
     """Whether every project as served has a value: what has a default always has one."""
     return column.required or column.default is not None or column.name in _NEVER_NULL
-
-
-def plain(value: Value) -> Any:
-    """A value as JSON and YAML carry it."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, datetime):
-        return instant(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    return str(value) if isinstance(value, str) else value
 
 
 def _options(column: Column) -> Json:
