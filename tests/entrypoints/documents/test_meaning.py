@@ -1,5 +1,6 @@
 """Context and catalogue: what fields mean, and what a harvester is told."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -103,3 +104,18 @@ def test_schema_org_view_has_a_variable_for_each_column(viewer: Viewer) -> None:
     names = [variable["name"] for variable in dataset["variableMeasured"]]
     assert names == [one.name for one in view.columns]
     assert "schema:" not in str(dataset)
+
+
+def test_schema_org_view_keeps_texts_and_bounds_as_they_are(viewer: Viewer) -> None:
+    capacity = Column(
+        name="capacity_mw",
+        type=ColumnType(TypeName.DECIMAL, precision=9, scale=2),
+        description="schema: not a prefix here",
+        minimum=Decimal("0.5"),
+    )
+    dataset = dataset_of_schema_org(viewer.of(a_schema([capacity])))
+    (told,) = [v for v in dataset["variableMeasured"] if v["name"] == "capacity_mw"]
+    assert told["@type"] == "PropertyValue"
+    assert told["description"] == "schema: not a prefix here"
+    assert told["minValue"] == 0.5
+    assert "maxValue" not in told

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from spawn.domain.quality import Result
-from spawn.domain.schema.value import Column
+from spawn.domain.schema.json_schema import plain
+from spawn.domain.schema.value import Column, Value
 from spawn.entrypoints.http.product.context import meanings_of
 from spawn.entrypoints.http.product.links import (
     CATALOG,
@@ -44,6 +45,7 @@ _CONTEXT: Final[Json] = {
     "vcard": "http://www.w3.org/2006/vcard/ns#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
 }
+_KEYWORDS: Final = [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"]
 _MEDIA_TYPES: Final = "https://www.iana.org/assignments/media-types/"
 _CONTINUOUS: Final = "http://purl.org/cld/freq/continuous"
 _ENGLISH: Final = "http://id.loc.gov/vocabulary/iso639-1/en"
@@ -58,7 +60,7 @@ def catalog(view: View) -> Json:
             _product(view),
             _dataset(view),
             *_ports(view),
-            *_agent(view.product),
+            *_agent(view),
             *_measurements(view),
         ],
     }
@@ -66,18 +68,20 @@ def catalog(view: View) -> Json:
 
 def dataset_of_schema_org(view: View) -> Json:
     """The schema.org view alone, for the page that people and search engines read."""
-    terms = {"@context": "https://schema.org", "@type": "Dataset", "@id": _id(view, DATASET)}
-    plain = {name.removeprefix("schema:"): value for name, value in _schema_org(view).items()}
-    return {**terms, **_unprefixed(plain)}
+    own = {"@context": "https://schema.org", "@type": "Dataset", "@id": _id(view, DATASET)}
+    return {**own, **_unprefixed(_schema_org(view))}
 
 
 def _unprefixed(node: Any) -> Any:
     """The same without the prefix `schema:`, which the context of schema.org makes superfluous."""
-    if isinstance(node, dict):
-        return {name.removeprefix("schema:"): _unprefixed(value) for name, value in node.items()}
     if isinstance(node, list):
         return [_unprefixed(item) for item in node]
-    return node.removeprefix("schema:") if isinstance(node, str) else node
+    if not isinstance(node, dict):
+        return node
+    found = {name.removeprefix("schema:"): _unprefixed(value) for name, value in node.items()}
+    if "@type" in found:
+        found["@type"] = found["@type"].removeprefix("schema:")
+    return found
 
 
 def _id(view: View, fragment: str) -> str:
@@ -99,7 +103,7 @@ def _catalog(view: View) -> Json:
             "@type": "dcat:Catalog",
             "dcterms:title": f"Catalogue of {view.product.id}",
             "dcterms:description": "What this service offers: one data product and its dataset.",
-            "dcterms:publisher": _owner(view.product),
+            "dcterms:publisher": _owner(view),
             "dcat:dataset": _ref(_id(view, DATASET)),
             "dcat:service": [_ref(_id(view, f"service-{output.name}")) for output in OUTPUTS],
             "dcat:resource": _ref(_id(view, "product")),
@@ -128,7 +132,7 @@ def _product(view: View) -> Json:
                 "@type": "dprod:DataProductLifecycleStatus",
                 "rdfs:label": "Consume",
             },
-            "dprod:dataProductOwner": _owner(product),
+            "dprod:dataProductOwner": _owner(view),
             "dprod:outputPort": [_ref(_id(view, f"service-{output.name}")) for output in OUTPUTS],
             "dprod:outputDataset": _ref(_id(view, DATASET)),
             "dcat:version": view.version,
@@ -148,7 +152,7 @@ def _dataset(view: View) -> Json:
             "dcterms:identifier": product.contract_id,
             "dcterms:title": f"{TITLE}: {DATASET}",
             "dcterms:description": view.schema.description or PURPOSE,
-            "dcterms:publisher": _owner(product),
+            "dcterms:publisher": _owner(view),
             "dcterms:issued": _typed(instant(view.record.recorded_at), "dateTime"),
             "dcterms:modified": _changed(view),
             "dcterms:language": _ref(_ENGLISH),
@@ -164,7 +168,7 @@ def _dataset(view: View) -> Json:
                 "rdfs:label": LINEAGE.title,
             },
             "dcat:version": view.version,
-            "dcat:keyword": [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"],
+            "dcat:keyword": _KEYWORDS,
             "dcat:landingPage": _ref(product.url("/")),
             "dcat:contactPoint": _contact(product),
             "dcat:distribution": [
@@ -195,7 +199,7 @@ def _schema_org(view: View) -> Json:
             "schema:creator": {"@type": "schema:Organization", "schema:name": product.owner}
             if product.owner
             else None,
-            "schema:keywords": [DOMAIN.replace("-", " "), "infrastructure", "energy", "loans"],
+            "schema:keywords": _KEYWORDS,
             "schema:variableMeasured": list(_variables(view)),
             "schema:distribution": [
                 {
@@ -218,8 +222,6 @@ def _variables(view: View) -> Iterator[Json]:
 
 
 def _variable(column: Column, meaning: str) -> Json:
-    bounds = (column.minimum, column.maximum)
-    low, high = (float(v) if isinstance(v, (int, float)) else None for v in bounds)
     return stated(
         {
             "@type": "schema:PropertyValue",
@@ -227,10 +229,16 @@ def _variable(column: Column, meaning: str) -> Json:
             "schema:description": column.description,
             "schema:propertyID": meaning,
             "schema:unitText": column.unit,
-            "schema:minValue": low,
-            "schema:maxValue": high,
+            "schema:minValue": _number(column.minimum),
+            "schema:maxValue": _number(column.maximum),
         }
     )
+
+
+def _number(bound: Value | None) -> float | None:
+    """A bound, if it is one of numbers."""
+    value = None if bound is None else plain(bound)
+    return value if isinstance(value, int | float) else None
 
 
 def _ports(view: View) -> Iterator[Json]:
@@ -279,17 +287,17 @@ def _service(view: View, output: Output) -> Json:
     }
 
 
-def _owner(product: Product) -> Json | None:
-    return _ref(f"{product.url(CATALOG.path)}#owner") if product.owner else None
+def _owner(view: View) -> Json | None:
+    return _ref(_id(view, "owner")) if view.product.owner else None
 
 
-def _agent(product: Product) -> Iterator[Json]:
+def _agent(view: View) -> Iterator[Json]:
     """The team that answers for the product, if one is declared."""
-    if product.owner:
+    if view.product.owner:
         yield {
-            "@id": f"{product.url(CATALOG.path)}#owner",
+            "@id": _id(view, "owner"),
             "@type": ["prov:Agent", "foaf:Agent"],
-            "foaf:name": product.owner,
+            "foaf:name": view.product.owner,
         }
 
 

@@ -18,7 +18,6 @@ from spawn.entrypoints.http.product.links import (
     Place,
 )
 from spawn.entrypoints.http.product.view import (
-    API_MAJOR,
     DOMAIN,
     LIMITATIONS,
     PURPOSE,
@@ -67,12 +66,11 @@ def data_product(view: View) -> Json:
 
 def _inputs(view: View) -> list[Json]:
     """Where data come in; both read requests under the active schema."""
-    version = f"{API_MAJOR}.{view.schema.version}.0"
     described = view.product.url(OPENAPI.path)
     return [
         {
             "name": name,
-            "version": version,
+            "version": view.version,
             "authoritativeDefinitions": [{"type": "implementation", "url": described}],
         }
         for name in ("commands", "imports")

@@ -52,7 +52,7 @@ Encode = Callable[[object], bytes]
 class Printed(msgspec.Struct, frozen=True):
     """A document as sent, with its tag and the view it shows."""
 
-    view: View | None
+    view: View
     body: bytes
     tag: str
 
@@ -117,12 +117,15 @@ async def _answer(
     build: Callable[[View], object],
     *media_types: str,
     formats: bool = False,
+    measured: bool = False,
 ) -> Reply:
-    """A document in the form asked for, or 304."""
+    """A document in the form asked for, or 304; `measured` if it shows what was measured."""
     given = request.query(*(("format",) if formats else ()))
     chosen = _format(given["format"]) if "format" in given else request.accepts(*media_types)
     surface = request.surface
     view = await gather(request.services, request.principal, surface.product)
+    if not measured:
+        view = msgspec.structs.replace(view, report=None)
     printed = surface.press.printed(place, chosen, view, build)
     return _tagged(request, place, printed, chosen, view)
 
@@ -152,7 +155,7 @@ def _tagged(
 @get(CONTRACT.path, opt=described(_operation("getContract", CONTRACT, JSON, formats=True)))
 async def contract(request: StrictRequest) -> Reply:
     """What is promised of the data."""
-    return await _answer(request, CONTRACT, data_contract, YAML, JSON, formats=True)
+    return await _answer(request, CONTRACT, data_contract, YAML, JSON, formats=True, measured=True)
 
 
 @get(
@@ -167,7 +170,7 @@ async def product(request: StrictRequest) -> Reply:
 @get(CATALOG.path, opt=described(_operation("getCatalog", CATALOG, JSON)))
 async def catalogue(request: StrictRequest) -> Reply:
     """What a catalogue harvests."""
-    return await _answer(request, CATALOG, catalog, JSON_LD, JSON)
+    return await _answer(request, CATALOG, catalog, JSON_LD, JSON, measured=True)
 
 
 @get(CONTEXT.path, opt=described(_operation("getContext", CONTEXT, JSON)))
