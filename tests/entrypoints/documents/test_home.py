@@ -53,12 +53,14 @@ def test_what_is_wrong_is_said(viewer: Viewer) -> None:
         "disk": {"status": "degraded"},
         "schema": {"status": "ok", "waiting": waiting},
     }
-    seen = text(home(view, now(grade=Grade.DEGRADED, checks=checks)))
+    page = home(view, now(grade=Grade.DEGRADED, checks=checks))
+    seen = text(page)
     assert "Degraded disk: see the checks" in seen
     assert "Version 4 is quarantined: capacity_mw changes its unit" in seen
     assert "0 of 1" in seen
-    assert "It holds for 999 of 1,000." in seen
+    assert "It holds for 999 of 1,000, of 100 % promised." in seen
     assert "99.9 %" in seen
+    assert 'href="/v1/governance/schemas/project_schema/candidates"' in page
 
 
 @pytest.mark.parametrize(("met", "shown"), [(999_999, "99.9 %"), (1_000_000, "100 %")])

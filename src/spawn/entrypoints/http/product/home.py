@@ -13,6 +13,7 @@ import msgspec
 from spawn import __version__
 from spawn.domain.quality import Dimension, Measured, Result, Rule, Unit
 from spawn.domain.schema.core import CORE_BY_NAME, SYSTEM_COLUMNS
+from spawn.domain.schema.json_schema import plain
 from spawn.domain.schema.value import Column
 from spawn.entrypoints.http.health import Grade
 from spawn.entrypoints.http.html import code, link, section, table
@@ -80,7 +81,7 @@ def home(view: View, now: Now) -> str:
     """The body of the page."""
     return (
         f'<a class="skip" href="#main">Skip to the content</a>{_header(view, now)}'
-        f'<main id="main">{_tiles(view, now)}{_waiting(now)}{_quality(view, now)}{_data(view)}'
+        f'<main id="main">{_tiles(view, now)}{_waiting(view, now)}{_quality(view, now)}{_data(view)}'
         f"{_events(view, now)}{_places()}{_start(view)}</main>{_footer(view)}"
         f'<script type="application/ld+json">{_linked_data(view)}</script>'
     )
@@ -172,7 +173,7 @@ def _troubles(now: Now) -> str:
     return link(HEALTH.path, text)
 
 
-def _waiting(now: Now) -> str:
+def _waiting(view: View, now: Now) -> str:
     """Schema versions that were not adopted, if there are any: governance should look."""
     waiting = now.checks.get("schema", {}).get("waiting", ())
     if not waiting:
@@ -183,7 +184,9 @@ def _waiting(now: Now) -> str:
         for one in waiting
     )
     title = "Schema versions that are not in force"
-    return f'<div class="notice" role="status"><h2>{title}</h2><ul>{items}</ul></div>'
+    candidates = f"/v1/governance/schemas/{view.schema.id}/candidates"
+    more = f"<p>{link(candidates, 'Every change of theirs, with its verdict')}</p>"
+    return f'<div class="notice" role="status"><h2>{title}</h2><ul>{items}</ul>{more}</div>'
 
 
 def _data(view: View) -> str:
@@ -296,7 +299,9 @@ def _broken(view: View) -> Iterator[str]:
 def _counted(result: Result) -> str:
     if result.met is None or result.checked is None:
         return ""
-    return f"It holds for {result.met:,} of {result.checked:,}."
+    promised = result.rule.threshold
+    least = "" if promised is None else f", of {plain(promised * 100):g} % promised"
+    return f"It holds for {result.met:,} of {result.checked:,}{least}."
 
 
 def _events(view: View, now: Now) -> str:
