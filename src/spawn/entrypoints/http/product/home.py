@@ -81,8 +81,8 @@ def home(view: View, now: Now) -> str:
     """The body of the page."""
     return (
         f'<a class="skip" href="#main">Skip to the content</a>{_header(view, now)}'
-        f'<main id="main">{_tiles(view, now)}{_waiting(view, now)}{_quality(view, now)}{_data(view)}'
-        f"{_events(view, now)}{_places()}{_start(view)}</main>{_footer(view)}"
+        f'<main id="main">{_tiles(view, now)}{_waiting(view, now)}{_quality(view, now)}'
+        f"{_data(view)}{_events(view, now)}{_places()}{_start(view)}</main>{_footer(view)}"
         f'<script type="application/ld+json">{_linked_data(view)}</script>'
     )
 
