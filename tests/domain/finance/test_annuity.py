@@ -1,7 +1,7 @@
 """The spreadsheet's level-payment functions."""
 
 import math
-from fractions import Fraction
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given, settings
@@ -38,9 +38,9 @@ def test_payments_repay_the_loan_and_split_into_interest_and_principal(
 
 
 def exact_parts(
-    rate: Fraction, periods: int, pv: Fraction, fv: Fraction, due: Due
-) -> list[tuple[Fraction, Fraction]]:
-    """Interest and principal of each payment, in exact arithmetic, from the account itself."""
+    rate: Decimal, periods: int, pv: Decimal, fv: Decimal, due: Due
+) -> list[tuple[Decimal, Decimal]]:
+    """Interest and principal of each payment, with digits to spare, from the account itself."""
     growth = (1 + rate) ** periods
     payment = -(pv + fv) / periods
     if rate:
@@ -48,7 +48,7 @@ def exact_parts(
     parts, owed = [], pv
     for number in range(periods):
         # A payment at the beginning of its period pays the interest of the period before.
-        interest = -rate * owed if due == 0 or number else Fraction(0)
+        interest = -rate * owed if due == 0 or number else Decimal(0)
         parts.append((interest, payment - interest))
         owed -= interest - payment
     return parts
@@ -66,7 +66,9 @@ def test_each_part_is_exact_however_far_the_balance_would_compound(
     rate: float, periods: int, pv: float, fv: float, due: Due
 ) -> None:
     scale = 1e-12 * (1.0 + abs(pv) + abs(fv))
-    exact = exact_parts(Fraction(rate), periods, Fraction(pv), Fraction(fv), due)
+    with localcontext() as context:
+        context.prec = 150
+        exact = exact_parts(Decimal(rate), periods, Decimal(pv), Decimal(fv), due)
     for number, (interest, principal) in enumerate(exact, start=1):
         near = scale + 1e-12 * (abs(float(interest)) + abs(float(principal)))
         assert abs(ipmt(rate, number, periods, pv, fv, due) - float(interest)) <= near
