@@ -138,6 +138,14 @@ def in_threads(workers: int, of: SimulationCase) -> bytes:
     return msgspec.json.encode(tally.result())
 
 
+def test_a_path_that_leaves_the_bounds_names_its_project() -> None:
+    vast = msgspec.structs.replace(ROAD, cfads=(1e24,) * 9)
+    storm = Shocks(cfads=Shock(distribution="lognormal", median=2.0, sigma=1.0))
+    assert refused(lambda: simulate(case(projects=(WIND, vast), shocks=storm))) == {
+        "/projects/1": "overflow"
+    }
+
+
 def test_noise_has_mean_one_its_declared_spread_and_is_own_to_project_and_period() -> None:
     long = msgspec.structs.replace(ROAD, cfads=(9.0,) * 60)
     simulation = Simulation(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.batch import (
     Flags,
     Floats,
@@ -127,10 +128,14 @@ class Simulation:
         irr, npv = np.zeros((count, width)), np.empty((count, width))
         unique, cover = np.zeros((count, width), dtype=bool), np.empty((count, width))
         for place in range(count):
-            deal = self._deals[unit.first + place]
-            flows, cover[place] = deal.paths(values[place], noise[place])
-            irr[place], unique[place] = self.annual_irr(flows)
-            npv[place] = batch_npv(flows, self.rate)
+            number = unit.first + place
+            flows, cover[place] = self._deals[number].paths(values[place], noise[place])
+            try:
+                irr[place], unique[place] = self.annual_irr(flows)
+                npv[place] = batch_npv(flows, self.rate)
+            except InvalidInput as failure:
+                detail = "a path leaves the bounds of the engine"
+                raise InvalidInput.at(f"/projects/{number}", "overflow", detail) from failure
             total[: flows.shape[0]] += flows
         return Valued(unit, irr, unique, npv, cover, total)
 
