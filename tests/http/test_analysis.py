@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.domain.finance.figures import numbers
 from tests.http.conftest import Service, Start
 
 from spawn.entrypoints.http.analysis import answers
@@ -50,16 +51,6 @@ def desk(service: Service) -> Iterator[httpx.Client]:
 
 def post(client: httpx.Client, calculator: str, body: Any, **headers: str) -> httpx.Response:
     return client.post(f"/v1/analysis/{calculator}", json=body, headers=headers)
-
-
-def numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from numbers(item)
-    elif isinstance(value, float):
-        yield value
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.domain.finance.figures import numbers
 
 from spawn.application.analysis import Calculation, Deadline, calculate
 from spawn.domain.errors import FieldError, InvalidInput
@@ -105,17 +106,6 @@ def changed(request: Json, changes: dict[Path, float]) -> Json:
         holder[path[-1]] = value
     whole: Json = made
     return whole
-
-
-def numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from numbers(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from numbers(item)
 
 
 def leads_into(request: Any, error: FieldError) -> bool:

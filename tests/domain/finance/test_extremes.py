@@ -1,13 +1,14 @@
 """At the edge of every bound a calculator answers with finite figures or refuses by name."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.domain.finance.figures import numbers
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.annuity import cumipmt, ipmt, pmt
@@ -27,18 +28,6 @@ shares = st.sampled_from([0.0, 5e-324, 1e-12, 0.3, 1.0])
 rates = st.sampled_from([-0.5, -1e-12, 0.0, 1e-300, 1e-9, 0.05, 1.0, 100.0])
 spans = st.sampled_from([5e-324, 1e-12, 0.5, 1.0, 2.0, 100.0])
 counts = st.sampled_from([1, 2, 3, 9, 400])
-
-
-def numbers(value: object) -> Iterator[float]:
-    """Every float inside a result."""
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from numbers(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from numbers(item)
 
 
 def assert_finite_or_refused(call: Callable[[], object]) -> None:
