@@ -205,15 +205,20 @@ async def test_a_run_that_fails_is_told_and_tried_again(services: Services) -> N
     inspector = Inspector(msgspec.structs.replace(services, quality=held), Levels())
     errors: list[str] = []
 
-    async def pause(_seconds: float) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
         errors.append(inspector.error)
-        held.failure = None
-        if len(errors) == 2:
+        if held.calls:
+            held.failure = None
+        if len(errors) == 3:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await inspector.measure_forever(1, sleep=pause)
-    assert errors == ["too slow", ""]
+        await inspector.measure_forever(60, sleep=pause)
+    assert errors == ["", "too slow", ""]
+    assert pauses == [2, 60, 60]
     assert (await latest_report(services, SERVICE)) is not None
 
 

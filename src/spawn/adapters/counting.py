@@ -60,6 +60,11 @@ def _columns(measure: Measure) -> tuple[str, ...]:
     return ()
 
 
+def tallies(measures: Sequence[Measure], projects: Sequence[Stored[Any]]) -> tuple[Tally, ...]:
+    """The counts of several measures, in their order."""
+    return tuple(tally(measure, projects) for measure in measures)
+
+
 def tally(measure: Measure, projects: Sequence[Stored[Any]]) -> Tally:
     """The count of one measure over projects in the order of their creation."""
     holds = _unique(measure, projects) if isinstance(measure, Unique) else _holds(measure)

@@ -314,7 +314,8 @@ class MemoryStore:
             position=position,
             projects=len(newest),
             changed_at=max((stored.updated_at for stored in newest), default=None),
-            tallies=tuple(counting.tally(measure, newest) for measure in measures),
+            # What is counted never changes, so requests need not wait for it.
+            tallies=await asyncio.to_thread(counting.tallies, measures, newest),
         )
 
     def _columns(self, kind: str) -> tuple[TableColumn, ...]:

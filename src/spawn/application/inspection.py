@@ -38,6 +38,9 @@ from spawn.domain.schema.conformance import compile_schema
 
 RULE_KIND = "quality_rule"
 MAX_ATTEMPTS = 5
+FIRST_PAUSE_S = 2.0
+"""Counting everything begins so much later: whoever waits for the start comes first."""
+
 MAX_IMPORT_RULES = 100
 """Checks of imports that one report shows."""
 
@@ -82,10 +85,11 @@ class Inspector:
     async def measure_forever(
         self, interval_s: float, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Measure now and then again and again, until cancelled.
+        """Measure again and again, until cancelled, once the start is over.
 
         Where nothing was written since, only the ages are looked at.
         """
+        await sleep(min(interval_s, FIRST_PAUSE_S))
         while True:
             try:
                 await self.look_again()

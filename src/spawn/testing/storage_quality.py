@@ -33,9 +33,10 @@ from spawn.domain.quality import (
 )
 from spawn.domain.query import Query
 from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.value import Column
+from spawn.domain.schema.value import Column, ColumnType, TypeName
 from spawn.testing.builders import some_sponsors
 from spawn.testing.storage import Desk, ManualClock, a_record
+from spawn.testing.storage_evolution import evolve, revised
 from spawn.testing.storage_laws import portfolios, suffix
 
 _FIELDS = compile_schema(a_record().schema).fields
@@ -172,6 +173,19 @@ class TestQuality:
             tallies=after.tallies,
         )
 
+    async def test_after_a_migration_the_new_columns_are_measured(self, desk: Desk) -> None:
+        old = await desk.create(attributes={"technology": "wind", "units": 7})
+        renamed = {"name": "plant", "aliases": ["technology"]}
+        grid = {"name": "grid", "type": "string", "default": "west"}
+        await evolve(desk, revised(grid, technology=renamed, units={"type": "bigint"}))
+        assert await tally(desk, Complete("plant")) == Tally(1, 1)
+        west = Column(name="grid", type=ColumnType(TypeName.STRING), enum=("west",))
+        assert await tally(desk, Conforming(west)) == Tally(1, 1)
+        eight = Column(name="units", type=ColumnType(TypeName.BIGINT), minimum=8)
+        assert await tally(desk, Conforming(eight)) == Tally(0, 1, (old.project_id,))
+        with pytest.raises(InvalidInput):
+            await desk.store.measure([Complete("technology")])
+
     async def test_few_of_many_offenders_are_named_in_the_order_of_creation(
         self, desk: Desk
     ) -> None:
@@ -233,6 +247,6 @@ async def _compare(url: str, portfolio: list[Project], measures: list[Measure]) 
             await store.commit(desk.change((project, 0)))
         items = (await store.page(Query(limit=100))).items
         found = await store.measure(measures)
-        assert found.tallies == tuple(counting.tally(measure, items) for measure in measures)
+        assert found.tallies == counting.tallies(measures, items)
     finally:
         await store.close()
