@@ -32,7 +32,14 @@ from spawn.application.projects import create_project
 from spawn.application.schema import Verdict
 from spawn.application.services import Services
 from spawn.domain.change import Change, Committed, Stored
-from spawn.domain.errors import CursorInvalid, Forbidden, InvalidInput, NotFound, Unavailable
+from spawn.domain.errors import (
+    CursorInvalid,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StorageFull,
+    Unavailable,
+)
 from spawn.domain.imports import FileFormat
 from spawn.domain.lineage import EVENT_TYPES, Activity, Run, RunState
 from spawn.domain.lineage_graph import DatasetNode, RunNode, graph_of
@@ -267,6 +274,31 @@ async def test_an_export_that_does_not_end_well_says_so(
             raise ending
     (run,) = await newest_runs(services, ANNA, Wanted())
     assert (run.state.state, run.state.reason) == (state, reason)
+
+
+class Full:
+    """The command store on a disk that is full after so many changes."""
+
+    def __init__(self, inner: CommandStore, changes: int) -> None:
+        self.inner, self.left = inner, changes
+
+    async def commit(self, change: Change) -> Committed:
+        if not self.left:
+            raise StorageFull("no space")
+        self.left -= 1
+        return await self.inner.commit(change)
+
+
+@pytest.mark.parametrize(("changes", "told"), [(0, []), (1, ["lineage.started"])])
+async def test_a_full_disk_holds_no_export_up(
+    services: Services, changes: int, told: list[str]
+) -> None:
+    full: Any = Full(services.commands, changes)
+    async with exporting(
+        msgspec.structs.replace(services, commands=full), ANNA, FileFormat.CSV
+    ) as counted:
+        assert [line async for line in counted.through(two_lines(), FileFormat.CSV)]
+    assert [name for name, _ in await events(services)] == told
 
 
 async def test_who_may_not_read_begins_no_export(services: Services) -> None:

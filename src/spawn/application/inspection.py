@@ -79,8 +79,14 @@ class Inspector:
         if self._next is None:
             self._next = asyncio.create_task(self._in_turn(principal))
             self._running.add(self._next)
-            self._next.add_done_callback(self._running.discard)
+            self._next.add_done_callback(self._done)
         return await asyncio.shield(self._next)
+
+    def _done(self, run: asyncio.Task[Stored[Report]]) -> None:
+        self._running.discard(run)
+        if not run.cancelled():
+            # Whoever asked may have gone without hearing of a failure.
+            run.exception()
 
     async def measure_forever(
         self, interval_s: float, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

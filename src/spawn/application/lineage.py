@@ -16,7 +16,7 @@ from spawn.application.provenance import export_run, import_ended, import_run, m
 from spawn.application.quality import latest_report
 from spawn.application.services import Services, require
 from spawn.domain.change import Change, Stored, Write
-from spawn.domain.errors import NotFound, SpawnError, Stale
+from spawn.domain.errors import NotFound, SpawnError, Stale, Unavailable
 from spawn.domain.events import DomainEvent
 from spawn.domain.imports import FileFormat, Import
 from spawn.domain.job import Job, JobStatus
@@ -45,6 +45,8 @@ ABANDONED_AFTER = timedelta(hours=1)
 SERVICE = "service"
 """Who ends a run that a crash left."""
 
+_GONE = "who asked went away before the end"
+_CRASHED = "the process ended before the run did"
 _NEWEST_FIRST = (Sort("created_at", descending=True),)
 _OUTCOMES = {
     JobStatus.SUCCEEDED: RunState.COMPLETE,
@@ -54,7 +56,6 @@ _OUTCOMES = {
 
 Ending = tuple[tuple[Write, ...], tuple[DomainEvent, ...]]
 """What a change carries to begin or end a run: nothing, where there is no run."""
-
 
 Keys = tuple[Value | None, ...]
 """Where a page of runs ended."""
@@ -140,16 +141,22 @@ async def exporting(
 ) -> AsyncIterator[Counted]:
     """Record an export: before the body runs, and after it by how the body ended.
 
+    Reading goes on where nothing can be written (a full disk): such an export leaves no run.
+
     Raises:
         Forbidden: the principal may not read.
-        StorageFull, Overloaded, Unavailable: it cannot be recorded, so it is not begun.
     """
     require(principal, "read")
     schema = (await services.active()).schema
     stored = await latest_report(services, principal)
     report = None if stored is None else stored.state
     run = export_run(services.ids.new(), file_format, schema, report)
-    async with _recorded(services, principal.id, run) as counted:
+    try:
+        await _commit(services, principal.id, run, 0)
+    except Unavailable:
+        yield Counted()
+        return
+    async with _ending(services, principal.id, run) as counted:
         yield counted
 
 
@@ -163,24 +170,25 @@ async def migrating(
         StorageFull, Overloaded, Unavailable: it cannot be recorded, so it is not begun.
     """
     run = migration_run(services.ids.new(), old, new, plan)
-    async with _recorded(services, actor, run) as counted:
+    await _commit(services, actor, run, 0)
+    async with _ending(services, actor, run) as counted:
         yield counted
 
 
 @asynccontextmanager
-async def _recorded(services: Services, actor: str, run: Run) -> AsyncIterator[Counted]:
-    await _commit(services, actor, run, 0)
+async def _ending(services: Services, actor: str, run: Run) -> AsyncIterator[Counted]:
+    """End a run by how the body ends; if that cannot be recorded, it is settled at a start."""
     counted = Counted()
     try:
         yield counted
     except BaseException as failure:
         state, reason = _why(failure)
-        # Whoever asked may have gone; the store still hears of it. If it cannot, the run is
-        # settled later.
+        # Whoever asked may have gone; the store hears of it all the same.
         with suppress(SpawnError):
             await asyncio.shield(_end(services, actor, run, counted, state, reason))
         raise
-    await _end(services, actor, run, counted, RunState.COMPLETE)
+    with suppress(SpawnError):
+        await _end(services, actor, run, counted, RunState.COMPLETE)
 
 
 def _why(failure: BaseException) -> tuple[RunState, str]:
@@ -192,10 +200,6 @@ def _why(failure: BaseException) -> tuple[RunState, str]:
     if isinstance(failure, Exception) and not isinstance(failure, Abandoned):
         return RunState.FAILED, "an internal error"
     return RunState.ABORTED, _GONE
-
-
-_GONE = "who asked went away before the end"
-_CRASHED = "the process ended before the run did"
 
 
 async def settle_runs(services: Services, before: datetime) -> int:
@@ -345,11 +349,15 @@ async def _find(services: Services, run_id: str) -> Stored[Run] | None:
 
 
 async def _mapping_of(services: Services, order: Import) -> ImportMapping | None:
+    """The mapping of an import; a job must be able to end, so a lost one is as good as none."""
     if order.mapping is None:
         return None
-    stored: Stored[ImportMapping] = await services.reads.get(
-        "import_mapping", order.mapping, version=order.mapping_version
-    )
+    try:
+        stored: Stored[ImportMapping] = await services.reads.get(
+            "import_mapping", order.mapping, version=order.mapping_version
+        )
+    except NotFound:
+        return None
     return stored.state
 
 

@@ -43,7 +43,7 @@ def import_run(order: Import, mapping: ImportMapping | None, schema: Schema) -> 
     upload = f"uploads/{through}/{order.sha256[:_SHOWN_HASH]}"
     fields = compile_schema(schema).fields
     columns = {name: column for name, column in fields.items() if name not in _SYSTEM}
-    origins = _mapped(mapping, upload) if mapping else _same(columns, upload)
+    origins = _mapped(mapping, upload, schema) if mapping else _same(columns, upload)
     read = sorted({origin.field for found in origins.values() for origin in found})
     return Run(
         run_id=order.import_id,
@@ -198,10 +198,11 @@ def _same(fields: Iterable[str], dataset: str) -> dict[str, tuple[Origin, ...]]:
     return {name: (Origin(dataset=dataset, field=name),) for name in fields}
 
 
-def _mapped(mapping: ImportMapping, dataset: str) -> dict[str, tuple[Origin, ...]]:
+def _mapped(mapping: ImportMapping, dataset: str, schema: Schema) -> dict[str, tuple[Origin, ...]]:
     """Where a mapping takes each attribute from; a constant comes from nowhere."""
+    canonical = compile_schema(schema).alias
     found: dict[str, tuple[Origin, ...]] = {
-        column.attribute: (
+        canonical(column.attribute) or column.attribute: (
             Origin(dataset=dataset, field=column.column, conversion=_conversion(column)),
         )
         for column in mapping.columns
