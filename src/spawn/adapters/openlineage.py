@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from spawn import __version__
-from spawn.adapters.outbound import retry_after_s, trusted_authorities
+from spawn.adapters.outbound import one_by_one, retry_after_s, trusted_authorities
 from spawn.domain.change import Entry
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.lineage import EVENT_TYPES, Run
@@ -74,13 +74,7 @@ class OpenLineagePublisher:
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Post the events one after another, up to the first that is not taken."""
-        for number, entry in enumerate(entries):
-            reason, refused = await self._post(entry)
-            if reason:
-                first = Undelivered(entry, reason, refused)
-                waiting = "It waits behind one that was not taken."
-                return [first, *(Undelivered(later, waiting) for later in entries[number + 1 :])]
-        return ()
+        return await one_by_one(entries, self._post)
 
     async def _post(self, entry: Entry) -> tuple[str, bool]:
         """Why the event was not taken, if it was not, and whether it was refused as such."""

@@ -1,10 +1,30 @@
-"""What publishers over HTTP share: whom they trust, and when they are asked to come again."""
+"""What publishers over HTTP share: their turn of events, whom they trust, when to come again."""
 
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import certifi
+
+from spawn.domain.change import Entry
+from spawn.ports.events import Undelivered
+
+
+async def one_by_one(
+    entries: Sequence[Entry], post: Callable[[Entry], Awaitable[tuple[str, bool]]]
+) -> Sequence[Undelivered]:
+    """Post the events one after another, up to the first that is not taken.
+
+    `post` says why an event was not taken, if it was not, and whether it was refused as such.
+    """
+    for number, entry in enumerate(entries):
+        reason, refused = await post(entry)
+        if reason:
+            first = Undelivered(entry, reason, refused)
+            waiting = "It waits behind one that was not taken."
+            return [first, *(Undelivered(later, waiting) for later in entries[number + 1 :])]
+    return ()
 
 
 def retry_after_s(value: str | None, now: datetime) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from litestar import get
 from litestar.response.base import ASGIResponse
@@ -18,12 +18,11 @@ from spawn.entrypoints.http.imports import FORMATS
 from spawn.entrypoints.http.operation import Operation, Success, described
 from spawn.entrypoints.http.product.links import CSV, NDJSON
 from spawn.entrypoints.http.product.view import DATASET
-from spawn.entrypoints.http.reply import Header, Reply, encode
+from spawn.entrypoints.http.reply import Header, Reply, encode, in_pieces
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.wire import project_fields
 
 PATH: Final = "/v1/data"
-_PIECE_BYTES: Final = 64 * 1024
 _NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
 
 READ: Final = Operation(
@@ -86,13 +85,12 @@ class Export(ASGIResponse):
             lines = counted.through(lines_of(self._documents(), self._format), self._format)
             headers = [(b"content-type", _charset(self._media_type)), _NEVER_STORED]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            async for piece in _pieces(lines):
-                await send(_body(piece, more=True))
+            async for piece in in_pieces(lines):
                 # Nothing before this may have waited: let others, and word of an end, come through.
                 await asyncio.sleep(0)
                 if gone.done():
                     raise Abandoned
-            await send(_body(b"", more=False))
+                await send(piece)
 
     async def _documents(self) -> AsyncIterator[bytes]:
         schema = (await self._services.active()).schema
@@ -104,22 +102,6 @@ async def _gone(receive: Receive) -> None:
     """Wait until the client hangs up."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _pieces(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in larger pieces."""
-    piece = bytearray()
-    async for line in lines:
-        piece += line
-        if len(piece) >= _PIECE_BYTES:
-            yield bytes(piece)
-            piece.clear()
-    if piece:
-        yield bytes(piece)
-
-
-def _body(piece: bytes, *, more: bool) -> Any:
-    return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
 def _charset(media_type: str) -> bytes:

@@ -35,7 +35,7 @@ from spawn.entrypoints.http.jobs import ROUTES as JOB_ROUTES
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.problems import Refusal
 from spawn.entrypoints.http.queries import read_cursor, read_limit, write_cursor
-from spawn.entrypoints.http.reply import Header, Reply, encode, json_reply
+from spawn.entrypoints.http.reply import Header, Reply, encode, in_pieces, json_reply
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.wire import entity_tag, epoch_of, matches, none_match, view_digest
 
@@ -45,7 +45,6 @@ CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
 FORMATS: Final = {CSV: FileFormat.CSV, NDJSON: FileFormat.NDJSON}
 
-_PIECE_BYTES: Final = 64 * 1024
 _MAPPINGS_BINDING: Final = bytes.fromhex(view_digest((MAPPING_KIND,)))
 _NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
 
@@ -201,17 +200,8 @@ class Lines(ASGIResponse):
         """Send the lines as they come."""
         headers = [(b"content-type", self._media_type), _NEVER_STORED]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        piece = bytearray()
-        async for line in self._lines:
-            piece += line
-            if len(piece) >= _PIECE_BYTES:
-                await send(_body(bytes(piece), more=True))
-                piece.clear()
-        await send(_body(bytes(piece), more=False))
-
-
-def _body(piece: bytes, *, more: bool) -> Any:
-    return {"type": "http.response.body", "body": piece, "more_body": more}
+        async for piece in in_pieces(self._lines):
+            await send(piece)
 
 
 async def _lines_of(

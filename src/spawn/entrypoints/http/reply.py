@@ -1,6 +1,6 @@
 """Answers as ready-made ASGI messages: immutable, so that a cached one can be sent many times."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,7 @@ from litestar.types import Receive, Scope, Send
 
 JSON: Final = b"application/json"
 Header = tuple[bytes, bytes]
+_PIECE_BYTES: Final = 64 * 1024
 _PAGE_POLICY: Final = (
     b"default-src 'none'",
     b"style-src 'self' 'unsafe-inline'",
@@ -61,6 +62,17 @@ class Reply(ASGIResponse):
         """Send both messages."""
         await send(self.start)
         await send(self.finish)
+
+
+async def in_pieces(lines: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """The messages of a body that comes in lines, gathered into larger pieces."""
+    piece = bytearray()
+    async for line in lines:
+        piece += line
+        if len(piece) >= _PIECE_BYTES:
+            yield {"type": "http.response.body", "body": bytes(piece), "more_body": True}
+            piece.clear()
+    yield {"type": "http.response.body", "body": bytes(piece), "more_body": False}
 
 
 def json_reply(value: object, *, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
