@@ -127,6 +127,7 @@ def test_connections_leave_file_descriptors_to_the_store(tmp_path: Path) -> None
         # There are too many: the newest are hung up on, and those before them still served.
         assert late.recv(1) == b""
         assert known.post("/v1/ops/projects", json=WIND).status_code == 201
+        assert len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) < 180
     code, _, logs = service.end()
     assert code == 0
     assert not [line for line in logs if line["level"] == "ERROR"]
