@@ -46,14 +46,21 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
+        try:
+            self._await_ready(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(httpx.TransportError),
             wait=tenacity.wait_fixed(0.05),
-            stop=tenacity.stop_after_delay(30),
+            stop=tenacity.stop_after_delay(60),
             reraise=True,
         ):
             with attempt:
-                if self._process.poll() is not None:
+                if process.poll() is not None:
                     raise AssertionError(f"the service ended:\n{self.log.read_text()}")
                 httpx.get(f"{self.url}/monitoring/ready", timeout=10).raise_for_status()
 
