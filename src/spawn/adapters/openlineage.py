@@ -11,7 +11,12 @@ import httpx
 import msgspec
 
 from spawn import __version__
-from spawn.adapters.outbound import one_by_one, retry_after_s, trusted_authorities
+from spawn.adapters.outbound import (
+    DirectTransport,
+    one_by_one,
+    retry_after_s,
+    trusted_authorities,
+)
 from spawn.domain.change import Entry
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.lineage import EVENT_TYPES, Run
@@ -57,10 +62,10 @@ class OpenLineagePublisher:
         self._emitter = emitter
         self._key_file = key_file
         self._timeout_s = timeout_s
+        trusted = trusted_authorities() if self._url.scheme == "https" else None
         self._http = httpx.AsyncClient(
-            verify=trusted_authorities() if self._url.scheme == "https" else False,
+            transport=DirectTransport(verify=trusted, connections=CONCURRENCY),
             timeout=timeout_s,
-            limits=httpx.Limits(max_connections=CONCURRENCY),
             follow_redirects=False,
             trust_env=False,
             headers={"user-agent": f"Spawn/{__version__}", "content-type": "application/json"},

@@ -1,4 +1,4 @@
-"""What publishers over HTTP share: their turn of events, whom they trust, when to come again."""
+"""What adapters over HTTP share: the way out, whom they trust, turns, when to come again."""
 
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,9 +6,36 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import certifi
+import httpx
 
 from spawn.domain.change import Entry
 from spawn.ports.events import Undelivered
+
+
+class DirectTransport(httpx.AsyncHTTPTransport):
+    """httpx's own, past any proxy, that also tells of a connection reset as it was made.
+
+    `verify` says whom to trust over TLS; None where there is none.
+    """
+
+    def __init__(self, *, verify: ssl.SSLContext | None, connections: int) -> None:
+        super().__init__(
+            verify=verify or False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=connections),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Ask; see httpx.
+
+        Raises:
+            httpx.TransportError: no answer.
+        """
+        try:
+            return await super().handle_async_request(request)
+        except AttributeError as failure:
+            # anyio then asks a socket for its peer that uvloop has let go of already.
+            raise httpx.ConnectError("reset while connecting", request=request) from failure
 
 
 async def one_by_one(

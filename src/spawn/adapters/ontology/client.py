@@ -24,10 +24,12 @@ from tenacity import (
 )
 
 from spawn.adapters.ontology.breaker import Breaker, BreakerLimits
+from spawn.adapters.outbound import DirectTransport, trusted_authorities
 from spawn.domain.errors import NotFound, RegistryError
 from spawn.domain.schema.reading import MAX_DOCUMENT_BYTES
 
 ATTEMPTS: Final = 3
+CONNECTIONS: Final = 4
 MAX_REDIRECTS: Final = 3
 DEFAULT_MAX_AGE_S: Final = 60.0
 MAX_AGE_LIMIT_S: Final = 86_400.0
@@ -70,10 +72,11 @@ class RegistryClient:
         self._too_slow = f"the registry did not answer within {timeout_s:g} s"
         self._monotonic = monotonic
         self._sleep = sleep
+        trusted = trusted_authorities() if base.scheme == "https" else None
         # The environment's proxies are for the outside world; the registry is named by its URL.
         self._http = httpx.AsyncClient(
             timeout=timeout_s,
-            transport=transport or _Transport(trust_env=False),
+            transport=transport or DirectTransport(verify=trusted, connections=CONNECTIONS),
             follow_redirects=False,
             trust_env=False,
         )
@@ -132,17 +135,6 @@ class RegistryClient:
                 raise RegistryError("the registry redirects to another host, which is not followed")
             target = following
         raise RegistryError(f"the registry redirects more than {MAX_REDIRECTS} times")
-
-
-class _Transport(httpx.AsyncHTTPTransport):
-    """httpx's own, that also tells of a connection reset in the moment it was made."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            return await super().handle_async_request(request)
-        except AttributeError as failure:
-            # anyio then asks a socket for its peer that uvloop has let go of already.
-            raise httpx.ConnectError("reset while connecting", request=request) from failure
 
 
 async def _reply(response: httpx.Response) -> Reply:

@@ -16,7 +16,12 @@ import httpx
 
 from spawn import __version__
 from spawn.adapters.options import PublisherOptions
-from spawn.adapters.outbound import one_by_one, retry_after_s, trusted_authorities
+from spawn.adapters.outbound import (
+    DirectTransport,
+    one_by_one,
+    retry_after_s,
+    trusted_authorities,
+)
 from spawn.adapters.publisher_url import PublisherUrl, malformed, read_publisher_url
 from spawn.adapters.webhook.guard import AddressGuard
 from spawn.adapters.webhook.signing import Signer
@@ -68,9 +73,8 @@ class WebhookPublisher:
         self._tls = trusted_authorities() if self._url.scheme == "https" else None
         # No proxy and no redirect: either would reach an address that the guard has not judged.
         self._http = httpx.AsyncClient(
-            verify=self._tls or False,
+            transport=DirectTransport(verify=self._tls, connections=CONCURRENCY),
             timeout=options.timeout_s,
-            limits=httpx.Limits(max_connections=CONCURRENCY),
             follow_redirects=False,
             trust_env=False,
         )
