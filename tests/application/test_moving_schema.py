@@ -23,6 +23,7 @@ from spawn.application.projects import (
     transition_project,
 )
 from spawn.application.services import Services
+from spawn.application.shapes import deprecated_since
 from spawn.domain.imports import FileFormat
 from spawn.domain.lifecycle import Status
 from spawn.domain.mapping import read_mapping
@@ -52,19 +53,26 @@ BODY: dict[str, Token] = {
 
 
 async def rename_capacity(services: Services) -> Schema:
-    """Bring version 1 to rule, in which the capacity has another name."""
+    """Bring a version to rule in which the capacity has another name."""
+    return await revise_capacity(services, name="power_mw", aliases=["capacity_mw"])
+
+
+async def revise_capacity(
+    services: Services, recorded_at: datetime | None = None, **members: Any
+) -> Schema:
+    """Bring the next version to rule, in which the column of the capacity says other things."""
     active = (await services.active()).schema
     described: dict[str, Any] = json.loads((await services.active()).document)
     for column in described["columns"]:
         if column["name"] == "capacity_mw":
-            column |= {"name": "power_mw", "aliases": ["capacity_mw"]}
-    document = json.dumps({**described, "version": 1}).encode()
+            column.update(members)
+    document = json.dumps({**described, "version": active.version + 1}).encode()
     record = SchemaRecord(
         schema=read_schema(document),
         document=document,
         state=SchemaState.CANDIDATE,
         provenance=Provenance.LIVE,
-        recorded_at=datetime.now(UTC),
+        recorded_at=recorded_at or datetime.now(UTC),
     )
     plan = plan_migration(active, record.schema)
     await services.schemas.migrate(record, plan, actor="steward")
@@ -186,3 +194,16 @@ async def imported(services: Services, data: bytes) -> None:
     assert ordered.job is not None
     with ThreadPoolExecutor(1) as executor:
         await run_import(services, ordered.job.job_id, executor)
+
+
+async def test_a_notice_counts_from_the_version_that_gave_it(services: Services) -> None:
+    attributes = (await services.conformance()).read(BODY)
+    await create_project(services, ANNA, attributes=attributes)
+    days = [datetime(2030, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
+    assert await deprecated_since(services) is None
+    await revise_capacity(services, days[0], deprecated=True)
+    await revise_capacity(services, days[1], deprecated=False)
+    assert await deprecated_since(services) is None
+    await revise_capacity(services, days[2], deprecated=True)
+    await revise_capacity(services, days[3], description="Rated.")
+    assert await deprecated_since(services) == days[2]

@@ -13,7 +13,13 @@ from spawn.domain.project import Project, amend
 from spawn.domain.schema.compatibility import Proof
 from spawn.domain.schema.conformance import Conformance, compile_schema
 from spawn.domain.schema.migration import MigrationPlan, plan_migration
-from spawn.domain.schema.revision import broken_by, downgrade, supported_until, upgrade
+from spawn.domain.schema.revision import (
+    broken_by,
+    downgrade,
+    stored_name,
+    supported_until,
+    upgrade,
+)
 from spawn.domain.schema.succession import succeed
 from spawn.domain.schema.tokens import Number
 from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName, Value
@@ -132,6 +138,21 @@ def test_the_shape_of_a_version_is_served_until_the_first_sunset_of_what_went() 
     assert supported_until(plans(first, second)) == SUNSET
     assert supported_until(plans(second, version(3))) is None
     assert supported_until([]) is None
+
+
+def test_a_field_of_an_old_version_is_asked_for_by_the_name_that_it_has_now() -> None:
+    renamed = version(2, column("rating", aliases=("grade",)), column("mw", WHOLE))
+    back = version(3, column("score", aliases=("rating",)), column("power", aliases=("mw",)))
+    gone = succeed(renamed, version(3, column("score", aliases=("rating",))))
+    taken = version(4, column("score"), column("power", WHOLE, aliases=("mw",)))
+    steps = [*plans(V1, renamed), plan_migration(renamed, gone), plan_migration(gone, taken)]
+    assert [stored_name(n, steps) for n in ("grade", "mw", "zone", "status")] == [
+        "score",
+        "power",
+        "zone",
+        "status",
+    ]
+    assert stored_name("mw", [plan_migration(renamed, back)]) == "power"
 
 
 def test_a_proof_is_asked_of_core_governed_and_kept_values_alike() -> None:
