@@ -1,13 +1,13 @@
 """The book of schema versions a store has met, as a value: every change of it is a new book."""
 
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from spawn.adapters import selection
 from spawn.domain import documents
-from spawn.domain.change import Change, Write
+from spawn.domain.change import Change, Stored, Write
 from spawn.domain.errors import Conflict, Stale
 from spawn.domain.events import DomainEvent
 from spawn.domain.project import Project
@@ -113,6 +113,14 @@ class SchemaBook:
         """The state of a document of a schema version, as it is under the ruling one."""
         schema = self.written_under(version)
         return self.current(documents.decode(kind, document, schema), schema)
+
+    def levelled(self, stored: Stored[Any]) -> Stored[Any]:
+        """What was read a moment ago, perhaps by the book before, in the shape of this one."""
+        shape = self.shape(stored.kind, stored.schema_version)
+        if shape == stored.schema_version:
+            return stored
+        state = self.current(stored.state, self.written_under(stored.schema_version))
+        return msgspec.structs.replace(stored, state=state, schema_version=shape)
 
     def shape(self, kind: str, version: int) -> int:
         """The schema version whose shape a state read from this book has."""
@@ -221,6 +229,16 @@ def standing(
     )
 
 
+def renamed(query: Query, schema: Schema) -> Query:
+    """The query by the names of a schema that its fields may have had other names before."""
+    alias = compile_schema(schema).alias
+    return msgspec.structs.replace(
+        query,
+        filters=tuple(_called(one, alias(one.field)) for one in query.filters),
+        sort=tuple(_called(one, alias(one.field)) for one in query.sort),
+    )
+
+
 def understood(query: Query, book: SchemaBook) -> Query:
     """The query by the names that fields have now: it may have been read under the version before.
 
@@ -231,12 +249,7 @@ def understood(query: Query, book: SchemaBook) -> Query:
     fields = book.stored_fields if query.kind == "project" else {}
     names = {wanted.field for wanted in query.filters} | {by.field for by in query.sort}
     if query.kind == "project" and not names <= fields.keys():
-        alias = compile_schema(book.ruling).alias
-        query = msgspec.structs.replace(
-            query,
-            filters=tuple(_called(one, alias(one.field)) for one in query.filters),
-            sort=tuple(_called(one, alias(one.field)) for one in query.sort),
-        )
+        query = renamed(query, book.ruling)
     selection.check_query(query, fields)
     return query
 

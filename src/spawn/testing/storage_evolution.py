@@ -413,6 +413,30 @@ class TestVersions:
         assert sorted(listed) == sorted([f"{c}{n}" for c in "ML" for n in range(20)])
         assert await found(desk, "units", 7) == ["L7"]
 
+    async def test_reads_under_way_are_answered_whatever_comes(self, desk: Desk) -> None:
+        for n in range(30):
+            await desk.create(project_name=f"N{n:02}", attributes={"units": n})
+        wanted = [f"N{n:02}" for n in range(10, 30)]
+        first = (await desk.store.page(Query(limit=1))).items[0]
+
+        async def read(limit: int) -> None:
+            query = Query(
+                filters=(Filter("units", Operator.GTE, (10,)),), sort=(Sort("units"),), limit=limit
+            )
+            assert await names(desk, query) == wanted
+            named = Filter("project_id", Operator.EQ, (first.id,))
+            zero = Query(filters=(named, Filter("units", Operator.EQ, (0,))))
+            assert await names(desk, zero) == ["N00"]
+            assert 0 in (await desk.store.get("project", first.id)).state.attributes.values()
+
+        columns, aliases = revised(without=["units"]), ["units"]
+        for version in range(2, 8):
+            kind = "integer" if version < 4 else "bigint"
+            renamed = {"name": f"units_{version}", "type": kind, "aliases": list(aliases)}
+            aliases.append(f"units_{version}")
+            reading = [read(limit) for limit in range(version, version + 9)]
+            await asyncio.gather(*reading, evolve(desk, [*columns, renamed], version))
+
 
 class TestGovernance:
     """One migration at a time, told on the feed, and kept in the log."""

@@ -27,7 +27,7 @@ from spawn.adapters.duckdb.settling import Memory
 from spawn.adapters.duckdb.shelf import logged_migrations
 from spawn.adapters.duckdb.writer import Writer
 from spawn.adapters.options import StoreOptions
-from spawn.adapters.schemas import SchemaBook, understood
+from spawn.adapters.schemas import SchemaBook, renamed, understood
 from spawn.domain import documents
 from spawn.domain.change import Answer, Change, Committed, Encoded, Entry, FeedPage, Head, Stored
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
@@ -260,8 +260,10 @@ class DuckDbStore:
 
     async def _page_of_named(self, query: Query, ids: list[str]) -> Page[Stored[Any]]:
         held = await self._many(query.kind, list(dict.fromkeys(ids)))
+        book = self._book
         items = sorted(held.values(), key=lambda h: h.place.created)
-        return selection.page_of([(h.stored, h.place.created) for h in items], query)
+        levelled = [(book.levelled(h.stored), h.place.created) for h in items]
+        return selection.page_of(levelled, understood(query, book))
 
     async def _shared_page(self, query: Query) -> Page[Stored[Any]]:
         """Read the page once for all who want it at the same position."""
@@ -283,7 +285,10 @@ class DuckDbStore:
             ledger.entities.offer(key_of(stored.kind, stored.id), held, turns)
         next_keys = None
         if more:
-            last, sort = found[-1], understood(query, self._book).sort
+            last = found[-1]
+            # The schema may have moved on under the page: an item has the names of its shape.
+            shape = self._book.written_under(last.stored.schema_version)
+            sort = renamed(query, shape).sort if query.sort else ()
             next_keys = selection.keys_of(last.stored, last.place.created, sort)
         page = Page(tuple(held.stored for held in found), next_keys)
         if query.kind == "project":
