@@ -27,8 +27,19 @@ Columns = list[dict[str, Any]]
 
 def stage(version: int) -> Columns:
     """The columns of a version: each adds one, takes up, widens, renames, fills, hides another."""
+    day = f"{1900 + version}-02-28"
     columns = revised(
         {"name": f"added_{version}", "type": "decimal(30,5)", "default": version + 0.5},
+        {
+            "name": f"since_{version}",
+            "type": "timestamp",
+            "default": f"{1900 + version}-02-28T23:59:00Z",
+        },
+        {"name": f"label_{version}", "type": "string", "default": f"it's ü {version}; --"},
+        {"name": f"day_{version}", "type": "date", "default": day},
+        {"name": f"share_{version}", "type": "double", "default": version / 7},
+        {"name": f"plain_{version}", "type": "string", "default": f"grid {version}"},
+        {"name": f"flag_{version}", "type": "boolean", "default": True},
         {"name": "hub", "type": "integer"},
         {
             "name": f"turbines_{version}",

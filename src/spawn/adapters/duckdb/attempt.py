@@ -10,7 +10,7 @@ import duckdb
 import msgspec
 
 from spawn.adapters.duckdb.bulk import json_type, typed
-from spawn.adapters.duckdb.ddl import described, statements
+from spawn.adapters.duckdb.ddl import described, fill, fills, statements
 from spawn.adapters.duckdb.engine import Cursor
 from spawn.adapters.duckdb.examination import (
     Promotion,
@@ -124,7 +124,8 @@ class Attempt:
                 given.append(_count(cursor, f"{quoted(step.name)} is null"))
             for line in lines:
                 cursor.execute(line)
-        # The engine alters no table whose rows the transaction has changed: values come last.
+        for name, default in fills(self.plan):
+            cursor.execute(fill(name), [default])
         for number, column in self._promoting:
             cursor.execute(
                 f"update projects set {quoted(column.name)} = s.value"

@@ -71,6 +71,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """Statements that lead from format n to format n + 1; what was released is never edited."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
+_HARMLESS = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
 _SQL_TYPES = {
     TypeName.STRING: "VARCHAR",
     TypeName.INTEGER: "INTEGER",
@@ -134,14 +135,14 @@ def sql_type(of: ColumnType) -> str:
     return _SQL_TYPES[of.name]
 
 
-def literal(value: Value, of: ColumnType) -> str:
+def literal(value: Value, of: ColumnType) -> str | None:
     """A value as a constant of the engine's type, for statements that take no parameters.
 
-    No function is called: the engine cannot read its log of an altered table where one was. In a
-    text a quote alone has a meaning, and is doubled.
+    None if it is a text that is not beyond suspicion: such a one never stands in a statement. No
+    constant calls a function, because the engine cannot read its log of a statement that does.
     """
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        return f"'{value}'" if _HARMLESS.fullmatch(value) else None
     if isinstance(value, datetime):
         plain = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
     elif isinstance(value, Decimal):
