@@ -25,6 +25,9 @@ DOCUMENTS = 20_000
 PAGES = 512
 """Encoded pages kept."""
 
+CACHED_BYTES = 64 * 1024 * 1024
+"""What the projects, and what the pages may take in all: some are a hundred times the usual."""
+
 
 VIEWS = 8
 """Views of whole projects kept, one for each version that ruled."""
@@ -53,8 +56,10 @@ class Surface:
         self.relay = relay
         self.limits = limits or Limits()
         self.tracing = tracing
-        self.documents: Bounded[Document] = Bounded(DOCUMENTS)
-        self.pages: Bounded[Reply] = Bounded(PAGES)
+        self.documents: Bounded[Document] = Bounded(
+            DOCUMENTS, CACHED_BYTES, lambda document: len(document.body)
+        )
+        self.pages: Bounded[Reply] = Bounded(PAGES, CACHED_BYTES, lambda page: len(page.payload))
         self.views: Bounded[View] = Bounded(VIEWS)
         self.press = Press()
 

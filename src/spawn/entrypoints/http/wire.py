@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import re
+import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -29,22 +30,36 @@ V = TypeVar("V")
 
 
 class Bounded(Generic[V]):
-    """A mapping that forgets its oldest entries; entries are immutable and never invalidated."""
+    """A mapping that forgets its oldest entries; entries are immutable and never invalidated.
 
-    def __init__(self, capacity: int) -> None:
+    It keeps as many as `capacity`, and no more than `capacity_bytes` of what `size_of` says they
+    take.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        capacity_bytes: int = sys.maxsize,
+        size_of: Callable[[V], int] = lambda _: 0,
+    ) -> None:
         self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._size_of = size_of
         self._entries: OrderedDict[Any, V] = OrderedDict()
+        self._bytes = 0
 
     def get(self, key: Any) -> V | None:
         """The entry, if it is still here."""
         return self._entries.get(key)
 
     def put(self, key: Any, value: V) -> V:
-        """Keep an entry."""
+        """Keep an entry, for as long as there is room."""
         entries = self._entries
-        if key not in entries and len(entries) >= self._capacity:
-            entries.popitem(last=False)
+        known = entries.get(key)
+        self._bytes += self._size_of(value) - (0 if known is None else self._size_of(known))
         entries[key] = value
+        while len(entries) > self._capacity or self._bytes > self._capacity_bytes:
+            self._bytes -= self._size_of(entries.popitem(last=False)[1])
         return value
 
 
