@@ -559,6 +559,7 @@ async def test_a_full_queue_only_delays_an_import(
         ("", "the file is empty"),
         ("id,name\nP1,a\n", "lacks a1, a2, cost, country"),
         ("id,name,cost,country,a1,a2,cost\n", "has more than one cost"),
+        ("id,name,cost,country,a1,a2" + ",x" * 1995 + "\n", "has 2001 columns"),
     ],
 )
 async def test_a_file_that_does_not_fit_its_mapping_fails_with_a_reason(

@@ -40,6 +40,9 @@ CHUNK_ROWS = 2_000
 CHUNK_BYTES = 1024 * 1024
 """A chunk ends at whichever comes first: it is one change, and one document of notes."""
 
+MAX_COLUMNS = 2_000
+"""Columns of a CSV file; their names are part of the import's every checkpoint."""
+
 PROCESS_BYTES = 1024 * 1024
 """From this size on a file is worth a process of its own."""
 
@@ -194,6 +197,9 @@ class ChunkSource:
             detail = "the file is empty" if header is None else header.fault.detail  # type: ignore[union-attr] # one of the two
             raise InvalidInput.at("", "no_header", f"The header cannot be read: {detail}")
         first, *others = header.cells
+        if len(others) >= MAX_COLUMNS:
+            detail = f"The header has {1 + len(others)} columns, and {MAX_COLUMNS} are the most"
+            raise InvalidInput.at("", "too_many", detail)
         columns = tuple(name.strip() for name in (first.lstrip("\ufeff"), *others))
         missing = sorted(reader.columns.difference(columns))
         twice = sorted(name for name in reader.columns if columns.count(name) > 1)
