@@ -1,5 +1,6 @@
 """Start a server, load it with wrk, and tell what it did and what it cost."""
 
+import http.client
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -93,6 +94,21 @@ class Server:
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def timed_ms(self, paths: Iterable[str]) -> list[float]:
+        """How long each GET took over one connection, ms, sorted."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        spent: list[float] = []
+        for path in paths:
+            started = time.perf_counter()
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            spent.append((time.perf_counter() - started) * 1e3)
+            if answer.status != http.HTTPStatus.OK:
+                raise SystemExit(f"GET {path} answered {answer.status}")
+        connection.close()
+        return sorted(spent)
+
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], Any]:
@@ -122,10 +138,18 @@ def wrk(server: Server, script: str, *arguments: str, connections: int, seconds:
     binary = shutil.which("wrk")
     if binary is None:
         raise SystemExit("the load generator wrk is missing: install Debian's package `wrk`")
+    whole = max(round(seconds), 1)
     cpu = server.cpu_s()
     run = subprocess.run(
         [
-            *(binary, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "20s"),
+            *(
+                binary,
+                "-t1",
+                f"-c{connections}",
+                f"-d{whole}s",
+                "--timeout",
+                "20s",
+            ),
             *("-s", str(HERE / "lua" / script), server.url, "--", *arguments),
         ],
         capture_output=True,
