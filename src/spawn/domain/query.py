@@ -60,7 +60,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[Value | None, ...] | None = None
 
 
-class Page(msgspec.Struct, Generic[T], frozen=True):
+class Page(msgspec.Struct, Generic[T], frozen=True, weakref=True):
     """Items, and the keys to continue after, or None at the end."""
 
     items: tuple[T, ...]

@@ -1,6 +1,7 @@
 """The application: routes of every group, Litestar to dispatch them, the wrapper around both."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from litestar import Litestar
@@ -21,12 +22,14 @@ from spawn.entrypoints.http import (
     lineage,
     monitoring,
     pages,
+    project_pages,
     projects,
     quality,
 )
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import simulations
+from spawn.entrypoints.http.at_hand import answer_at_hand
 from spawn.entrypoints.http.problems import on_exception
 from spawn.entrypoints.http.product import routes as product
 from spawn.entrypoints.http.request import StrictRequest
@@ -37,6 +40,7 @@ from spawn.entrypoints.http.wrapper import Rules, Wrapper
 
 HANDLERS: Final[Sequence[Any]] = (
     *projects.ROUTES,
+    *project_pages.ROUTES,
     *imports.route_handlers,
     *data.ROUTES,
     *analysis.ROUTES,
@@ -95,6 +99,7 @@ def create_app(
         limits=limits,
         metrics=metrics,
         log=log,
+        at_hand=partial(answer_at_hand, services, surface),
         tracing=surface.tracing,
     )
     metrics.in_flight = lambda: wrapper.in_flight

@@ -27,8 +27,7 @@ from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http import evolution_operations as operations
 from spawn.entrypoints.http.governance import PATH, records_of, summary_of, version_number
 from spawn.entrypoints.http.operation import described
-from spawn.entrypoints.http.projects import next_link
-from spawn.entrypoints.http.queries import read_cursor, read_limit, write_cursor
+from spawn.entrypoints.http.queries import next_link, read_cursor, read_limit, write_cursor
 from spawn.entrypoints.http.reply import Reply, encode, json_reply
 from spawn.entrypoints.http.request import StrictRequest
 from spawn.entrypoints.http.verdicts import comparison_fields, plan_fields, proposal_fields
@@ -137,7 +136,10 @@ async def migrations(request: StrictRequest) -> Reply:
     page = kept[:limit]
     cursor = write_cursor((page[-1].started_at,), _BINDING) if len(kept) > limit else None
     body = encode({"items": [_migration_fields(found) for found in page], "next": cursor})
-    return Reply(200, body, headers=() if cursor is None else (next_link(request, cursor),))
+    if cursor is None:
+        return Reply(200, body)
+    link = next_link(request.scope["path"], request.any_query(), cursor)
+    return Reply(200, body, headers=(link,))
 
 
 def _started_before(text: str) -> datetime:

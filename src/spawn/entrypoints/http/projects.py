@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from litestar import get, patch, post
@@ -16,14 +15,20 @@ from spawn.application.projects import (
     amend_project,
     create_project,
     get_project,
-    list_projects,
     project_history,
     transition_project,
 )
+from spawn.application.services import Services
 from spawn.application.shapes import shown_under
 from spawn.domain.calendar import parse_date, parse_instant
 from spawn.domain.change import Entry, Stored
-from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput, Stale, Unavailable
+from spawn.domain.errors import (
+    CursorInvalid,
+    FieldError,
+    InvalidInput,
+    Stale,
+    Unavailable,
+)
 from spawn.domain.lifecycle import Status, status_of
 from spawn.domain.project import MAX_REASON, Project
 from spawn.domain.schema.conformance import Attributes
@@ -40,19 +45,19 @@ from spawn.entrypoints.http.commands import (
 )
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.queries import (
+    next_link,
     read_cursor,
     read_fields,
     read_limit,
-    read_listing,
     write_cursor,
 )
-from spawn.entrypoints.http.reply import JSON, Header, Reply, encode
+from spawn.entrypoints.http.reply import Reply, encode
 from spawn.entrypoints.http.request import StrictRequest, canonical_id
+from spawn.entrypoints.http.surface import Surface
 from spawn.entrypoints.http.views import View, asked_view, ruling_view
 from spawn.entrypoints.http.wire import (
     Document,
     build_document,
-    content_tag,
     entity_tag,
     epoch_of,
     none_match,
@@ -63,9 +68,9 @@ from spawn.entrypoints.http.wire import (
 T = TypeVar("T")
 KIND: Final = "project"
 PATH: Final = "/v1/ops/projects"
+READ_PATH: Final = PATH + "/{project_id:str}"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
 _PROSE: Final = read_prose(MAX_REASON)
-_VALIDATED: Final = (b"etag", b"link", b"deprecation", b"sunset")
 """Headers of a page that a 304 repeats."""
 _TRANSITION: Final = frozenset({"to", "reason", "effective_on"})
 
@@ -99,7 +104,9 @@ class _Attempt:
             return reply_of(outcome.replayed)
         if outcome.stored is None:
             raise RuntimeError("a command that was not replayed leaves a project behind")
-        return answer(await _document(self._request, outcome.stored, self._view, self._epoch))
+        services, surface = self._request.services, self._request.surface
+        stored, view = outcome.stored, self._view
+        return answer(await document_of(services, surface, stored, view, self._epoch))
 
 
 async def _carry_out(
@@ -215,7 +222,7 @@ async def transition(request: StrictRequest) -> Reply:
     return await _carry_out(request, use, perform)
 
 
-@get(PATH + "/{project_id:str}", opt=described(operations.READ))
+@get(READ_PATH, opt=described(operations.READ))
 async def read(request: StrictRequest) -> Reply:
     """One project. The common case costs a head, two look-ups and a comparison of tags."""
     scope = request.scope
@@ -242,7 +249,7 @@ async def read(request: StrictRequest) -> Reply:
 async def _load(request: StrictRequest, project_id: str, epoch: int) -> Document:
     view = await ruling_view(request)
     stored = await get_project(request.services, request.principal, project_id)
-    return await _document(request, stored, view, epoch)
+    return await document_of(request.services, request.surface, stored, view, epoch)
 
 
 async def _read_view(request: StrictRequest, project_id: str) -> Document:
@@ -255,19 +262,20 @@ async def _read_view(request: StrictRequest, project_id: str) -> Document:
     with request.surface.span("get_project"):
         stored = await get_project(services, request.principal, project_id, as_of=as_of)
     epoch = (await services.reads.head(KIND, project_id)).epoch
-    return await _document(request, stored, msgspec.structs.replace(view, names=names), epoch)
+    view = msgspec.structs.replace(view, names=names)
+    return await document_of(services, request.surface, stored, view, epoch)
 
 
-async def _document(
-    request: StrictRequest, stored: Stored[Project], view: View, epoch: int
+async def document_of(
+    services: Services, surface: Surface, stored: Stored[Project], view: View, epoch: int
 ) -> Document:
     """The encoded project, from the cache or into it; entries never change."""
-    cache = request.surface.documents
+    cache = surface.documents
     key = (stored.id, stored.version, epoch, view.generation, view.marks)
     known = cache.get(key)
     if known is not None:
         return known
-    shown = await shown_under(request.services, stored, view.schema.version)
+    shown = await shown_under(services, stored, view.schema.version)
     return cache.put(key, _built(shown, view, epoch))
 
 
@@ -316,56 +324,6 @@ def _missing(token: Token) -> str:
     return "missing" if token is None else "wrong_type"
 
 
-@get(PATH, opt=described(operations.LIST))
-async def list_all(request: StrictRequest) -> Reply:
-    """One page of projects, cached by what was asked and the position it was answered at."""
-    request.accepts("application/json")
-    services = request.services
-    generation = (await services.active()).schema.version
-    position = await services.reads.position()
-    raw = request.scope["query_string"]
-    key = (request.principal.row_scope, raw, position, generation, services.clock.now().date())
-    pages = request.surface.pages
-    reply = pages.get(key)
-    if reply is None:
-        reply = pages.put(key, await _page(request, epoch_of(position)))
-    seen = request.field(b"if-none-match")
-    headers = reply.start["headers"]
-    tag = dict(headers)[b"etag"]
-    if seen is not None and none_match(seen, tag.decode()):
-        return Reply(304, headers=[(name, value) for name, value in headers if name in _VALIDATED])
-    return reply
-
-
-async def _page(request: StrictRequest, epoch: int) -> Reply:
-    """The page, out of documents that are encoded once."""
-    given = request.any_query()
-    view = await asked_view(request, given.get("schema_version"))
-    listing = read_listing(given, view.conformance)
-    view = msgspec.structs.replace(view, names=listing.fields)
-    query = view.shape.asked(listing.query)
-    with request.surface.span("list_projects"):
-        page = await list_projects(request.services, request.principal, query)
-    shown = [(await _document(request, item, view, epoch)).body for item in page.items]
-    cursor = None if page.next is None else write_cursor(page.next, listing.binding)
-    body = b'{"items":[%b],"next":%b}' % (b",".join(shown), encode(cursor))
-    headers: list[Header] = [
-        (b"etag", content_tag(body).encode()),
-        (b"cache-control", b"no-cache"),
-        *view.headers,
-    ]
-    if cursor is not None:
-        headers.append(next_link(request, cursor))
-    return Reply(200, body, media_type=JSON, headers=headers)
-
-
-def next_link(request: StrictRequest, cursor: str) -> Header:
-    """The Link to the page after: the same request with the cursor."""
-    given = {**request.any_query(), "after": cursor}
-    query = "&".join(f"{quote(k)}={quote(v, safe=',')}" for k, v in given.items())
-    return (b"link", f'<{request.scope["path"]}?{query}>; rel="next"'.encode())
-
-
 @get(PATH + "/{project_id:str}/history", opt=described(operations.HISTORY))
 async def history(request: StrictRequest) -> Reply:
     """The versions of a project, oldest first."""
@@ -389,7 +347,7 @@ async def history(request: StrictRequest) -> Reply:
     body = b'{"items":[%b],"next":%b}' % (items, encode(cursor))
     headers = list(view.headers)
     if cursor is not None:
-        headers.append(next_link(request, cursor))
+        headers.append(next_link(request.scope["path"], request.any_query(), cursor))
     return Reply(200, body, headers=headers)
 
 
@@ -416,4 +374,4 @@ def _history_item(entry: Entry) -> dict[str, Any]:
     return item
 
 
-ROUTES: Final = [create, list_all, read, amend, transition, history]
+ROUTES: Final = [create, read, amend, transition, history]

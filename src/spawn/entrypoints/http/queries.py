@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,6 +18,7 @@ from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
 from spawn.domain.schema.conformance import Conformance
 from spawn.domain.schema.core import STRUCTURE
 from spawn.domain.schema.value import TypeName, Value
+from spawn.entrypoints.http.reply import Header
 
 T = TypeVar("T")
 DEFAULT_LIMIT: Final = 50
@@ -252,3 +254,10 @@ _UNTAG: Final[Mapping[str, Callable[[str], Value]]] = {
     "i": int,
     "f": float.fromhex,
 }
+
+
+def next_link(path: str, given: Mapping[str, str], cursor: str) -> Header:
+    """The Link to the page after: the same request with the cursor."""
+    continued = {**given, "after": cursor}
+    query = "&".join(f"{quote(k)}={quote(v, safe=',')}" for k, v in continued.items())
+    return (b"link", f'<{path}?{query}>; rel="next"'.encode())

@@ -235,9 +235,14 @@ def canonical_id(text: str) -> str:
     Raises:
         NotFound: it is not, so nothing has this id.
     """
-    if _ID.fullmatch(text) is None:
+    if not is_canonical_id(text):
         raise NotFound("There is nothing under this id; ids are canonical lower-case UUIDv7.")
     return text
+
+
+def is_canonical_id(text: str) -> bool:
+    """Whether the text is a canonical UUIDv7."""
+    return _ID.fullmatch(text) is not None
 
 
 def fingerprint(body: bytes, content_type: str) -> str:

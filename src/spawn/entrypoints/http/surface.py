@@ -9,14 +9,14 @@ from spawn.entrypoints.http.health import Health
 from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.product.routes import Press
 from spawn.entrypoints.http.product.view import Product
-from spawn.entrypoints.http.reply import Reply
 from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.streams import Streams
 from spawn.entrypoints.http.tracing import Tracing, no_span
 from spawn.entrypoints.http.wire import Bounded, Document
 
 if TYPE_CHECKING:
-    # Views are made from requests, which know the surface.
+    # Views and pages are made from requests, which know the surface.
+    from spawn.entrypoints.http.project_pages import KeptPage
     from spawn.entrypoints.http.views import View
 
 DOCUMENTS = 20_000
@@ -59,7 +59,7 @@ class Surface:
         self.documents: Bounded[Document] = Bounded(
             DOCUMENTS, CACHED_BYTES, lambda document: len(document.body)
         )
-        self.pages: Bounded[Reply] = Bounded(PAGES, CACHED_BYTES, lambda page: len(page.payload))
+        self.pages: Bounded[KeptPage] = Bounded(PAGES, CACHED_BYTES, lambda kept: kept.size_bytes)
         self.views: Bounded[View] = Bounded(VIEWS)
         self.press = Press()
 

@@ -47,6 +47,10 @@ _EXPOSED: Final = (
 )
 
 
+AtHand = Callable[[HTTPScope], Awaitable[Reply | None]]
+"""Gives the answer to a GET, if that can be had without the application."""
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What the deployment decides: host names, origins and the rate per client (None: no limit)."""
 
@@ -67,9 +71,11 @@ class Wrapper:
         limits: Limits,
         metrics: RequestMetrics,
         log: AccessLog,
+        at_hand: AtHand,
         tracing: Tracing | None = None,
     ) -> None:
         self._app = app
+        self._at_hand = at_hand
         self._routes = routes
         self._rules = rules
         self._limits = limits
@@ -147,7 +153,8 @@ class Wrapper:
         if reply is not None:
             await reply(scope, receive, respond)
         elif method == "GET":
-            await self._run(scope, receive, respond)
+            known = None if self._tracing else await self._at_hand(scope)
+            await (known or self._run)(scope, receive, respond)
         elif method == "HEAD":
             as_get = cast("HTTPScope", {**scope, "method": "GET"})
             await self._run(as_get, receive, respond)
