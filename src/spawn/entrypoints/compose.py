@@ -85,7 +85,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         ids: Ids = Uuid7Ids()
         data_path = settings.data_path
         if data_path is not None:
-            await asyncio.to_thread(data_path.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(data_path.mkdir, 0o700, parents=True, exist_ok=True)
         store = await open_store(settings.storage_url, clock=clock)
         stack.push_async_callback(store.close)
         commands: CommandStore = store

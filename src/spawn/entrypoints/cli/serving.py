@@ -1,5 +1,6 @@
 """Commands that serve: they leave word beside the file of where it is served."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from spawn.entrypoints.http import server
 from spawn.entrypoints.settings import Settings, shown_url
 
 SEEDER: Final = Principal(id="demo")
+PRIVATE: Final = 0o077
 _SUFFIX: Final = ".serving"
 
 
@@ -112,6 +114,8 @@ def _run(settings: Settings, then: server.Prepare) -> None:
         word.leave(composition.settings)
         await then(composition)
 
+    # What is written, the database above all, is for the user alone whom the service runs as.
+    os.umask(PRIVATE)
     try:
         server.serve(settings, prepare)
     finally:
