@@ -121,6 +121,21 @@ def test_everything_follows_a_version_without_a_restart(
         assert (past["turbines"], past["grade"]) == (7, "A")
 
 
+def test_a_scan_goes_on_under_the_next_version(ontology: Ontology, service: Service) -> None:
+    with service.client() as client:
+        for number in range(5):
+            create(client, units=number)
+        asked: dict[str, Any] = {"sort": "-units", "units[gte]": 1, "limit": 2}
+        first = client.get(PROJECTS, params=asked).json()
+        turbines = {"name": "turbines", "type": "bigint", "aliases": ["units"]}
+        ontology.publish(3, turbines, GRADE)
+        refresh(client)
+        second = client.get(PROJECTS, params={**asked, "after": first["next"]})
+        assert second.status_code == 200, second.text
+        shown = [item["units"] for item in first["items"]]
+        assert shown + [item["turbines"] for item in second.json()["items"]] == [4, 3, 2, 1]
+
+
 def test_an_adoption_is_an_event_between_those_of_projects(
     ontology: Ontology, service: Service
 ) -> None:

@@ -132,11 +132,18 @@ def _extended(
     mentions = " or ".join("contains(document, ?)" for _ in names)
     rows = cursor.execute(
         "select position, schema_version, document from journal where position > ?"
-        f" and position <= ? and kind = 'project' and ({mentions}) and position in"
-        " (select _position from projects where _position > ? and _position <= ?)",
-        [*window, *(f'"{name}":' for name in names), *window],
+        f" and position <= ? and kind = 'project' and ({mentions})",
+        [*window, *(f'"{name}":' for name in names)],
     ).fetchall()
+    if not rows:
+        return
+    newest = cursor.execute(
+        "select _position from projects where _position > ? and _position <= ?", window
+    ).fetchall()
+    standing = {position for (position,) in newest}
     for position, version, document in rows:
+        if position not in standing:
+            continue
         state = book.read("project", document.encode(), version)
         if isinstance(state, Project):
             yield position, state

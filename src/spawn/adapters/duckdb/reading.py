@@ -35,7 +35,7 @@ _POINT_ROWS = 3
 _DENSE_ROWS = 2_048
 _FIRST_WINDOW = 2_048
 _MAX_LOOKED_AT = 262_144
-_BOOK_AWAITED = 100
+_BOOK_AWAITED = 200
 _BOOK_PAUSE_S = 0.01
 _STATE = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
 

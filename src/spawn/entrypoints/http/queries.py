@@ -33,6 +33,8 @@ MAX_CURSOR: Final = 2048
 _FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?:\[([a-z]+)\])?")
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
+_BESIDE: Final = frozenset({"fields", "limit", "after", "schema_version"})
+"""What a list is asked beside its filters and order."""
 _UNORDERED: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
 _BASE64: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 
@@ -55,7 +57,7 @@ def read_listing(given: Mapping[str, str], conformance: Conformance) -> Listing:
     errors: list[FieldError] = []
     filters: list[Filter] = []
     for name, text in given.items():
-        if name in {"sort", "fields", "limit", "after", "schema_version"}:
+        if name == "sort" or name in _BESIDE:
             continue
         try:
             filters.append(_filter(name, text, conformance))
@@ -68,7 +70,7 @@ def read_listing(given: Mapping[str, str], conformance: Conformance) -> Listing:
     limit = _collect(errors, lambda: read_limit(given.get("limit"))) or DEFAULT_LIMIT
     if errors:
         raise InvalidInput(errors)
-    binding = _binding(filters, sort)
+    binding = _binding(given)
     after = given.get("after")
     return Listing(
         query=Query(
@@ -184,11 +186,13 @@ def _sort(text: str | None, conformance: Conformance) -> tuple[Sort, ...]:
     return tuple(sorts)
 
 
-def _binding(filters: list[Filter], sort: tuple[Sort, ...]) -> bytes:
-    """What a cursor of this query may continue: the same filters and order, whatever the limit."""
-    asked = sorted((f.field, f.operator.value, [_tagged(v) for v in f.values]) for f in filters)
-    order = [(s.field, s.descending) for s in sort]
-    return hashlib.blake2b(msgspec.json.encode((asked, order)), digest_size=8).digest()
+def _binding(given: Mapping[str, str]) -> bytes:
+    """What a cursor of this query may continue: the same filters and order, whatever the limit.
+
+    As they were asked, so that a scan goes on when a schema gives a column another name or type.
+    """
+    asked = sorted((name, text) for name, text in given.items() if name not in _BESIDE)
+    return hashlib.blake2b(msgspec.json.encode(asked), digest_size=8).digest()
 
 
 def write_cursor(keys: tuple[Value | None, ...], binding: bytes) -> str:
