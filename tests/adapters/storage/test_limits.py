@@ -64,7 +64,7 @@ async def test_a_survey_past_its_deadline_is_stopped_and_leaves_no_transaction_b
 ) -> None:
     await desk.create()
     endless = (
-        "(select {'external_ref': a.range} r from range(100000000) a, range(100000) b"
+        "(select a.range as ref, null as shares from range(100000000) a, range(100000) b"
         " where a.range + b.range = 7)"
     )
     with monkeypatch.context() as patch:

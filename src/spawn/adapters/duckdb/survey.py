@@ -15,6 +15,7 @@ from spawn.adapters.duckdb.pages import engine_value
 from spawn.adapters.duckdb.rows import instant
 from spawn.domain.quality import (
     MAX_SAMPLES,
+    REFERENCE,
     Complete,
     Conforming,
     InOrder,
@@ -35,11 +36,15 @@ _ADDEND = "decimal(38,10)"
 _STRUCTURE = (
     '{"sponsors":[{"share":"DECIMAL(11,8)"}],"external_ref":{"source":"VARCHAR","id":"VARCHAR"}}'
 )
-# What is no column lies in the document alone; a row's position leads to it.
+# What is no column lies in the document alone; a row's position leads to it. No text holds a NUL,
+# so it divides the two parts of a reference.
 _DOCUMENTS = (
-    f"(select p.project_id, p._created, from_json(j.document, '{_STRUCTURE}') r"
-    " from projects p join journal j on j.position = p._position)"
+    "(select project_id, _created, r.external_ref.source || chr(0) || r.external_ref.id as ref,"
+    " list_sum(list_transform(r.sponsors, s -> s.share)) as shares"
+    f" from (select p.project_id, p._created, from_json(j.document, '{_STRUCTURE}') r"
+    " from projects p join journal j on j.position = p._position))"
 )
+_REFERENCES = Unique(REFERENCE)
 
 
 class _Condition(msgspec.Struct, frozen=True):
@@ -61,11 +66,14 @@ class _Survey:
         """The tallies, in order; those of plain columns are counted together."""
         found: dict[int, Tally] = {}
         together: list[tuple[int, Measure]] = []
+        of_documents: dict[Measure, Tally] = {}
+        if any(measure in {SharesWhole(), _REFERENCES} for measure in measures):
+            of_documents = self._documents()
         for index, measure in enumerate(measures):
-            if isinstance(measure, Unique):
+            if measure in of_documents:
+                found[index] = of_documents[measure]
+            elif isinstance(measure, Unique):
                 found[index] = self._unique(measure)
-            elif isinstance(measure, SharesWhole):
-                found |= self._count([(index, measure)])
             elif isinstance(measure, Conforming) and measure.column.enum is not None:
                 found[index] = self._members(measure)
             else:
@@ -89,6 +97,18 @@ class _Survey:
             for (index, measure), (checked, met) in zip(measures, pairs, strict=True)
         }
 
+    def _documents(self) -> dict[Measure, Tally]:
+        """What is counted of documents, each read once; offenders are rare and looked for anew."""
+        self._parameters = []
+        shared, whole, referred, distinct = self._row(
+            f"with d as materialized (select ref, shares from {_DOCUMENTS})"
+            " select count(shares), count(*) filter (shares = 100), count(ref),"
+            " count(distinct ref) from d"
+        )
+        shares = Tally(whole, shared, self._samples(SharesWhole()) if whole < shared else ())
+        unique = Tally(referred, referred) if referred == distinct else self._unique(_REFERENCES)
+        return {SharesWhole(): shares, _REFERENCES: unique}
+
     def _members(self, measure: Conforming) -> Tally:
         """A column with an enum: its few values are compared, not its many rows."""
         self._parameters = []
@@ -102,8 +122,8 @@ class _Survey:
 
     def _unique(self, measure: Unique) -> Tally:
         source, value = "projects", "project_id"
-        if measure.field != "project_id":
-            source, value = _DOCUMENTS, "r.external_ref"
+        if measure == _REFERENCES:
+            source, value = _DOCUMENTS, "ref"
         grouped = (
             f"(select count(*) n, {value} v from {source} where {value} is not null group by v)"
         )
@@ -146,8 +166,7 @@ class _Survey:
             case SumEquals():
                 return self._sum_equals(measure)
             case SharesWhole():
-                total = "list_sum(list_transform(r.sponsors, s -> s.share))"
-                return _Condition(_DOCUMENTS, "len(r.sponsors) > 0", f"({total} = 100)")
+                return _Condition(_DOCUMENTS, "shares is not null", "(shares = 100)")
         raise TypeError(f"a {type(measure).__name__} is not counted one project at a time")
 
     def _conforming(self, column: Column, value: str) -> str:
