@@ -40,7 +40,13 @@ from spawn.domain.query import Query
 from spawn.domain.schema.compatibility import Mode, Relation
 from spawn.domain.schema.conformance import Attributes
 from spawn.domain.schema.tokens import read_object
-from spawn.ports.governance import Disproved, MigrationOutcome, SchemaState
+from spawn.ports.governance import (
+    Disproved,
+    MigrationOutcome,
+    SchemaRecord,
+    SchemaState,
+    SchemaStore,
+)
 from spawn.ports.storage import CommandStore
 
 STEWARD = Principal(id="steward")
@@ -264,17 +270,72 @@ async def test_a_decision_adopts_what_the_mode_does_not(services: Services, shel
     active = await services.active()
     assert active.decision is not None
     assert (active.decision.actor, active.decision.reason) == ("steward", "agreed")
+    assert active.reason == ""
     (migration,) = await services.schemas.migrations()
     assert (migration.actor, migration.reason) == ("steward", "agreed")
     assert [e.type for e in await told(services)] == ["schema.quarantined", "schema.adopted"]
     assert await attributes(services, project) == {"grade": "A"}
 
 
+class Slow:
+    """Schemas whose first record is kept only when the test lets it be."""
+
+    def __init__(self, schemas: SchemaStore) -> None:
+        self._schemas = schemas
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._schemas, name)
+
+    async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
+        self.asked.set()
+        await self.let.wait()
+        await self._schemas.record(record, actor=actor)
+
+
+async def test_a_decision_leads_not_back_from_what_was_adopted_meanwhile(
+    services: Services, shelf: Shelf
+) -> None:
+    project = await begin(services, shelf, TEXT, grade="A")
+    shelf.serve(2, {**TEXT, "required": True})
+    assert (await refresh_schema(services, RULES)).verdict is Verdict.QUARANTINED
+    slow = Slow(services.schemas)
+    beside = msgspec.structs.replace(services, schemas=slow)
+    deciding = asyncio.create_task(
+        approve_schema(beside, RULES, STEWARD, version=2, reason="agreed")
+    )
+    await slow.asked.wait()
+    shelf.serve(3, TEXT, {**WHOLE, "default": 3})
+    assert (await refresh_schema(services, RULES)).verdict is Verdict.ADOPTED
+    slow.let.set()
+    with pytest.raises(Conflict, match="Version 3 of the schema is active, not 1"):
+        await deciding
+    assert (await services.active()).schema.version == 3
+    assert await attributes(services, project) == {"grade": "A", "units": 3}
+
+
+async def test_a_rejection_is_not_taken_back_by_a_look_that_began_before(
+    services: Services, shelf: Shelf
+) -> None:
+    await begin(services, shelf, TEXT, grade="A")
+    shelf.serve(2, {**TEXT, "type": "integer"})
+    assert (await refresh_schema(services, RULES)).verdict is Verdict.QUARANTINED
+    slow = Slow(services.schemas)
+    beside = msgspec.structs.replace(services, schemas=slow)
+    looking = asyncio.create_task(refresh_schema(beside, RULES))
+    await slow.asked.wait()
+    await reject_schema(services, RULES, STEWARD, version=2, reason="a mistake")
+    slow.let.set()
+    assert (await looking).verdict is Verdict.UNCHANGED
+    assert (await states(services))[2] is SchemaState.REJECTED
+
+
 async def test_no_decision_can_lose_data(services: Services, shelf: Shelf) -> None:
     project = await begin(services, shelf, TEXT, grade="A")
     shelf.serve(2, {**TEXT, "type": "integer"})
     await refresh_schema(services, RULES)
-    with pytest.raises(Conflict, match="/columns/grade/type"):
+    with pytest.raises(Conflict, match=r"/columns/grade/type.*cannot all be read"):
         await approve_schema(services, RULES, STEWARD, version=2, reason="anyway")
     lacking = await create(services)
     shelf.serve(3, {**TEXT, "required": True})
@@ -309,6 +370,11 @@ async def test_a_rejected_version_is_left_alone(services: Services, shelf: Shelf
     ]
     with pytest.raises(NotFound):
         await reject_schema(services, RULES, STEWARD, version=1, reason="no")
+    with pytest.raises(Conflict, match="already"):
+        await reject_schema(services, RULES, STEWARD, version=2, reason="once more")
+    (_, rejected) = await services.schemas.records()
+    assert rejected.decision is not None
+    assert rejected.decision.reason == "a mistake"
 
 
 async def test_what_a_proposal_comes_to_is_told_beforehand(

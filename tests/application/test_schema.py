@@ -242,6 +242,10 @@ async def test_what_waits_is_bounded(services: Services, shelf: Shelf) -> None:
     assert len(await services.schemas.records()) == MAX_WAITING + 1
     shelf.serve(MAX_WAITING + 5, "a", "b")
     assert (await refresh_schema(services, RULES)).verdict is Verdict.ADOPTED
+    shelf.serve(MAX_WAITING + 6, {"name": "a", "type": "double"}, "b")
+    outcome = await refresh_schema(services, RULES)
+    assert "not recorded" not in outcome.detail
+    assert (await schema_health(services, RULES)).problem.startswith("version 106 is quarantined")
 
 
 async def test_a_registry_that_is_away_does_not_end_the_refreshing(

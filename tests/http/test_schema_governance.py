@@ -96,7 +96,11 @@ def test_an_adoption_is_in_the_log_with_what_was_done(
     desk: httpx.Client, registry: Registry
 ) -> None:
     registry.publish(3, {**UNITS, "type": "bigint"}, GRADE, {"name": "hub", "type": "string"})
-    assert refreshed(desk) == {}
+    outcome = desk.post(f"{SCHEMA}/refresh").json()
+    assert (outcome["verdict"], outcome["items"]) == ("adopted", [])
+    assert outcome["detail"] == "version 3 took over the data of version 2"
+    assert (outcome["version"]["version"], outcome["version"]["state"]) == (3, "active")
+    assert desk.post(f"{SCHEMA}/refresh").json()["verdict"] == "unchanged"
     assert desk.get(SCHEMA).json()["version"] == 3
     registry.publish(4, {**UNITS, "type": "bigint"}, GRADE)
     refreshed(desk)
@@ -120,6 +124,7 @@ def test_two_versions_are_compared(desk: httpx.Client, registry: Registry) -> No
     assert (told["rows"], told["writers"], told["readers"]) == ("yes", "yes", "no")
     assert [f["path"] for f in told["findings"]] == ["/columns/units/type"]
     assert told["plan"] == ["Widen units from integer to bigint."]
+    assert told["findings"][0]["reason"] == "units is a bigint where it was an integer."
     back = desk.get(f"{SCHEMA}/diff", params={"from": 3, "to": 2}).json()
     assert (back["rows"], back["plan"]) == ("no", [])
 

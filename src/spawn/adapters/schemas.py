@@ -130,7 +130,7 @@ class SchemaBook:
         """The book with `record` in force over no data, and the one before it retired.
 
         Raises:
-            Conflict: the version was adopted before with another content.
+            Conflict: the version was adopted before with another content, or was rejected.
         """
         return self._in_force(msgspec.structs.replace(record, predecessor=None))
 
@@ -139,7 +139,8 @@ class SchemaBook:
 
         Raises:
             Stale: the plan starts from another version than the one in force.
-            Conflict: the version was adopted before with another content.
+            Conflict: the version was adopted before with another content, or was rejected and no
+                decision comes with it.
         """
         active = self.active
         if active is None or active.schema.version != plan.old_version:
@@ -158,6 +159,8 @@ class SchemaBook:
                 raise Conflict(
                     f"Version {record.schema.version} of the schema is known with another content."
                 )
+            if _is(known, record.schema):
+                _respect(known, record)
         others = [_retired(known) for known in self.records if not _is(known, record.schema)]
         active = msgspec.structs.replace(record, state=SchemaState.ACTIVE)
         return SchemaBook((*others, active))
@@ -166,7 +169,8 @@ class SchemaBook:
         """The book that also remembers a version which does not rule.
 
         Raises:
-            Conflict: it claims to be active or retired, or was adopted.
+            Conflict: it claims to be active or retired, was adopted, or was rejected before and no
+                decision comes with it.
         """
         if record.state in _ADOPTED:
             raise Conflict("A schema version becomes active by adoption or migration only.")
@@ -175,6 +179,7 @@ class SchemaBook:
                 continue
             if known.state in _ADOPTED:
                 raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
+            _respect(known, record)
             return SchemaBook((*self.records[:at], record, *self.records[at + 1 :]))
         return SchemaBook((*self.records, record))
 
@@ -182,6 +187,12 @@ class SchemaBook:
 def _is(record: SchemaRecord, schema: Schema) -> bool:
     known = record.schema
     return (known.version, known.fingerprint) == (schema.version, schema.fingerprint)
+
+
+def _respect(known: SchemaRecord, record: SchemaRecord) -> None:
+    """Let nothing but another decision go over a rejection, however the two met."""
+    if known.state is SchemaState.REJECTED and record.decision is None:
+        raise Conflict(f"Version {record.schema.version} of the schema was rejected before.")
 
 
 def _retired(record: SchemaRecord) -> SchemaRecord:

@@ -141,12 +141,13 @@ async def approve_schema(
     Raises:
         NotFound: no such version waits.
         Disproved: the data do not bear out what it demands of them.
-        Conflict: its rows relation does not hold, its document was refused, or it is no way up.
+        Conflict: its rows relation does not hold, its document was refused, it is no way up, or
+            another version came to rule meanwhile.
     """
     require(principal, "admin")
     record = await _waiting(services, rules, version)
     decision = _decision(services, principal, reason, approved=True)
-    decided = msgspec.structs.replace(record, decision=decision)
+    decided = msgspec.structs.replace(record, decision=decision, reason="")
     return await _Case(services, rules, decided, principal.id).approve()
 
 
@@ -157,9 +158,12 @@ async def reject_schema(
 
     Raises:
         NotFound: no such version waits.
+        Conflict: it was rejected before; who did so and why stays on record.
     """
     require(principal, "admin")
     record = await _waiting(services, rules, version)
+    if record.state is SchemaState.REJECTED:
+        raise Conflict(f"Version {version} was rejected already.")
     rejected = msgspec.structs.replace(
         record,
         state=SchemaState.REJECTED,
@@ -285,9 +289,9 @@ class _Case:
                 await self._services.schemas.adopt(self._record, actor=self._actor)
             except Conflict:
                 # A project arrived meanwhile: what is there must be taken along.
-                return await self._judged()
+                return await self._judged(active)
             return self._adopted("rules a store without projects")
-        return await self._judged()
+        return await self._judged(active)
 
     async def approve(self) -> Refreshed:
         """Adopt by decision; see `approve_schema`."""
@@ -302,20 +306,22 @@ class _Case:
         judgement = await judge_schema(self._services, self._rules, self._record.schema)
         lost = [f for f in judgement.comparisons[0].findings if f.rows is Relation.NO]
         if lost:
-            said = "; ".join(f"{f.path}: {f.reason}" for f in lost)
+            said = "; ".join(f"{f.path}: {f.reason} {f.consequence}".strip() for f in lost)
             raise Conflict(f"Stored data could not be read under version {self._version}: {said}")
         try:
-            return await self._migrate()
+            return await self._migrate(active)
         except Disproved as refusal:
             await self._refuse(refusal.detail)
             raise
+        except Stale as moved:
+            raise Conflict(moved.detail) from None
 
-    async def _judged(self) -> Refreshed:
+    async def _judged(self, active: SchemaRecord) -> Refreshed:
         judgement = await judge_schema(self._services, self._rules, self._record.schema)
         if not judgement.adoptable:
             return await self._refuse("; ".join(judgement.objections))
         try:
-            return await self._migrate()
+            return await self._migrate(active)
         except Disproved as refusal:
             return await self._refuse(refusal.detail)
         except Stale as lost:
@@ -324,15 +330,18 @@ class _Case:
         except SpawnError as failure:
             return Refreshed(Verdict.FAILED, failure.detail, self._record)
 
-    async def _migrate(self) -> Refreshed:
-        """Take the data along, and show how far that came.
+    async def _migrate(self, active: SchemaRecord) -> Refreshed:
+        """Take the data along from the version that was objected to and judged against.
+
+        If another has come to rule meanwhile, perhaps a newer one, the store refuses: what was
+        found out about the version holds no longer.
 
         Raises:
             Disproved, Stale, Unavailable: as `SchemaStore.migrate`.
         """
         schemas = self._services.schemas
         await self._note(SchemaState.MIGRATING)
-        old, new = (await self._services.active()).schema, self._record.schema
+        old, new = active.schema, self._record.schema
         plan = plan_migration(old, new)
         decision = self._record.decision
         reason = decision.reason if decision else ""
@@ -443,12 +452,21 @@ async def _quarantine(services: Services, record: SchemaRecord, actor: str) -> R
     if not _has_room(await services.schemas.records(), record):
         detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already)"
         return Refreshed(Verdict.QUARANTINED, detail)
-    await services.schemas.record(record, actor=actor)
+    try:
+        await services.schemas.record(record, actor=actor)
+    except Conflict as decided:
+        # Someone rejected it, or another replica adopted it, while it was judged.
+        return Refreshed(Verdict.UNCHANGED, decided.detail)
     return Refreshed(Verdict.QUARANTINED, record.reason, record)
 
 
 def _has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
-    """Whether one more version may be remembered; what is known already may always change."""
+    """Whether one more version may be remembered; what is known already may always change.
+
+    What was refused before the ruling version came is history, and takes no room from what follows.
+    """
     if known_by(records, record.schema.fingerprint, record.schema.version) is not None:
         return True
-    return sum(known.state not in ADOPTED for known in records) < MAX_WAITING
+    since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
+    waiting = (r for r in records if r.state not in ADOPTED)
+    return sum(since is None or r.recorded_at >= since for r in waiting) < MAX_WAITING

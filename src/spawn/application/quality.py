@@ -27,7 +27,10 @@ async def report_of(services: Services, principal: Principal, run: int) -> Store
         NotFound: there was no such run.
     """
     require(principal, "read")
-    return await services.reads.get(KIND, DATASET, version=run)
+    try:
+        return await services.reads.get(KIND, DATASET, version=run)
+    except NotFound:
+        raise NotFound("There is no such run.") from None
 
 
 async def earlier_reports(

@@ -23,7 +23,7 @@ from spawn.ports.governance import (
 )
 
 MAX_WAITING: Final = 100
-"""Versions beside the adopted ones that are remembered; what comes after is only reported."""
+"""Versions not adopted that are remembered since the active one; more are only reported."""
 
 Pin = tuple[str, int]
 """Schema id and version, as `project_schema@3` states them."""

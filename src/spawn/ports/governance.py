@@ -210,7 +210,8 @@ class SchemaStore(Protocol):
         """Make it the active one of a store without projects, tables included, atomically.
 
         Raises:
-            Conflict: the store holds projects, or the version is known with another fingerprint.
+            Conflict: the store holds projects, or the version is known with another fingerprint or
+                was rejected.
         """
         ...
 
@@ -220,7 +221,8 @@ class SchemaStore(Protocol):
         A version that becomes quarantined or rejected is told on the feed.
 
         Raises:
-            Conflict: the record claims to be active or retired, or is of an adopted version.
+            Conflict: the record claims to be active or retired, or is of an adopted version, or of
+                a rejected one and comes without a decision.
         """
         ...
 
@@ -248,7 +250,8 @@ class SchemaStore(Protocol):
         Raises:
             Disproved: the data do not bear a proof out; the attempt is in the log.
             Stale: the active version is not the one that the plan starts from.
-            Conflict: the version is known with another fingerprint.
+            Conflict: the version is known with another fingerprint, or was rejected and the record
+                comes without a decision.
             Unavailable: the store cannot write now; nothing was changed.
         """
         ...

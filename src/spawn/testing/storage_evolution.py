@@ -536,6 +536,25 @@ class TestGovernance:
                 msgspec.structs.replace(a_record(), state=SchemaState.QUARANTINED)
             )
 
+    async def test_only_a_decision_goes_over_a_rejection(self, desk: Desk) -> None:
+        candidate, plan = await proposed(desk, revised({"name": "hub", "type": "integer"}))
+        no = Decision(
+            approved=False, actor="steward", reason="no", decided_at=candidate.recorded_at
+        )
+        rejected = msgspec.structs.replace(candidate, state=SchemaState.REJECTED, decision=no)
+        await desk.store.record(rejected, actor="steward")
+        with pytest.raises(Conflict, match="rejected"):
+            await desk.store.record(candidate)
+        with pytest.raises(Conflict, match="rejected"):
+            await desk.store.migrate(candidate, plan, actor="service")
+        assert await desk.store.records() == [a_record(), rejected]
+        yes = msgspec.structs.replace(no, approved=True, reason="yes")
+        decided = msgspec.structs.replace(candidate, decision=yes)
+        await desk.store.migrate(decided, plan, actor="steward", reason="yes")
+        active = await desk.store.active()
+        assert active is not None
+        assert (active.schema.version, active.decision) == (2, yes)
+
     async def test_only_projects_are_read_in_another_shape(self, desk: Desk) -> None:
         project = await desk.create()
         from spawn.domain.project import Reservation

@@ -197,7 +197,7 @@ def _type(before: Column, after: Column) -> Iterator[Finding]:
     if same_type(before, after):
         return
     path = _path(after, "type")
-    reason = f"{after.name} is a {after.type} where it was a {before.type}."
+    reason = f"{after.name} is {after.type.phrase} where it was {before.type.phrase}."
     if before.type == after.type:
         shape = "a decimal string" if after.is_amount else "a JSON number"
         reason = f"{after.name} is {shape} on the wire and {before.name} was not."

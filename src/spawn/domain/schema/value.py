@@ -51,6 +51,11 @@ class ColumnType(msgspec.Struct, frozen=True):
             return f"string({self.max_length})"
         return self.name.value
 
+    @property
+    def phrase(self) -> str:
+        """The type with its article, as a sentence has it: `a string(200)`, `an integer`."""
+        return f"{'an' if self.name is TypeName.INTEGER else 'a'} {self}"
+
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column of a schema.

@@ -25,7 +25,13 @@ from spawn.domain.schema.structure import read_prose
 from spawn.domain.schema.tokens import Token, read_object
 from spawn.domain.schema.value import Schema
 from spawn.entrypoints.http import evolution_operations as operations
-from spawn.entrypoints.http.governance import PATH, records_of, summary_of, version_number
+from spawn.entrypoints.http.governance import (
+    PATH,
+    outcome_of,
+    records_of,
+    summary_of,
+    version_number,
+)
 from spawn.entrypoints.http.operation import described
 from spawn.entrypoints.http.queries import next_link, read_cursor, read_limit, write_cursor
 from spawn.entrypoints.http.reply import Reply, encode, json_reply
@@ -200,8 +206,7 @@ async def _decide(request: StrictRequest, decide: _Decide) -> Reply:
             version=number,
             reason=reason,
         )
-    version = None if outcome.record is None else summary_of(outcome.record)
-    return json_reply({"verdict": outcome.verdict, "detail": outcome.detail, "version": version})
+    return json_reply(outcome_of(outcome))
 
 
 def _read_reason(tokens: dict[str, Token]) -> str:

@@ -98,16 +98,12 @@ _DECISION_BODY: Final = Body(
     },
     example={"reason": "agreed with the data owners of the downstream reports"},
 )
-_DECIDED: Final = {
-    200: Success(
-        description="What came of it.",
-        schema=_object(
-            verdict={"type": "string", "enum": [verdict.value for verdict in Verdict]},
-            detail=_TEXT,
-            version={"anyOf": [_object(**SCHEMA_SUMMARY), {"type": "null"}]},
-        ),
-    )
+_OUTCOME: Final[dict[str, Json]] = {
+    "verdict": {"type": "string", "enum": [verdict.value for verdict in Verdict]},
+    "detail": _TEXT,
+    "version": {"anyOf": [_object(**SCHEMA_SUMMARY), {"type": "null"}]},
 }
+_DECIDED: Final = {200: Success(description="What came of it.", schema=_object(**_OUTCOME))}
 _BODY: Final = (
     "malformed_body",
     "invalid_input",
@@ -117,6 +113,23 @@ _BODY: Final = (
 )
 _STORE: Final = ("unavailable", "overloaded", "storage_full")
 
+REFRESH: Final = Operation(
+    id="refreshSchema",
+    tag="governance",
+    summary="Ask the ontology server again",
+    description="What is new is adopted, or waits with the reason.",
+    answers={
+        200: Success(
+            description="What came of it, and every version that is not in force.",
+            schema=_object(
+                **_OUTCOME,
+                items=_array(_object(**SCHEMA_SUMMARY)),
+                next={"type": "null"},
+            ),
+        )
+    },
+    problems=("not_found", "registry_error", "unavailable"),
+)
 CANDIDATE: Final = Operation(
     id="getSchemaCandidate",
     tag="governance",

@@ -7,9 +7,10 @@ import msgspec
 from litestar import get, post
 
 from spawn.application.evolution import refresh_schema
-from spawn.application.schema import ADOPTED
+from spawn.application.schema import ADOPTED, Refreshed
 from spawn.application.services import Services
 from spawn.domain.errors import NotFound
+from spawn.entrypoints.http.evolution_operations import REFRESH
 from spawn.entrypoints.http.operation import Operation, Success, described
 from spawn.entrypoints.http.reply import Header, Reply, encode, json_reply
 from spawn.entrypoints.http.request import StrictRequest
@@ -25,17 +26,13 @@ def _operation(name: str, summary: str, schema: str, *problems: str) -> Operatio
         id=name,
         tag="governance",
         summary=summary,
-        parameters=() if name == "refreshSchema" else ("IfNoneMatch",),
-        answers=_answers(schema, cached=name != "refreshSchema"),
+        parameters=("IfNoneMatch",),
+        answers={
+            200: Success(description="Found.", schema=schema, headers=("ETag",)),
+            304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
+        },
         problems=problems,
     )
-
-
-def _answers(schema: str, *, cached: bool) -> dict[int, Success]:
-    found = {200: Success(description="Found.", schema=schema, headers=("ETag",) if cached else ())}
-    if cached:
-        found[304] = Success(description="Unchanged since that ETag.", headers=("ETag",))
-    return found
 
 
 def summary_of(record: SchemaRecord) -> dict[str, Any]:
@@ -53,6 +50,12 @@ def summary_of(record: SchemaRecord) -> dict[str, Any]:
         "decision": record.decision,
         "url": f"{PATH}/{schema.id}/versions/{schema.version}",
     }
+
+
+def outcome_of(outcome: Refreshed) -> dict[str, Any]:
+    """What came of a look at the registry, or of a decision."""
+    version = None if outcome.record is None else summary_of(outcome.record)
+    return {"verdict": outcome.verdict, "detail": outcome.detail, "version": version}
 
 
 def full(record: SchemaRecord) -> dict[str, Any]:
@@ -190,16 +193,7 @@ async def candidates(request: StrictRequest) -> Reply:
 @post(
     PATH + "/{schema_id:str}/refresh",
     status_code=200,
-    opt=described(
-        _operation(
-            "refreshSchema",
-            "Ask the ontology server again",
-            "SchemaList",
-            "not_found",
-            "registry_error",
-            "unavailable",
-        )
-    ),
+    opt=described(REFRESH),
 )
 async def refresh(request: StrictRequest) -> Reply:
     """Ask the registry itself; what is new is adopted, or waits with the reason."""
@@ -208,12 +202,12 @@ async def refresh(request: StrictRequest) -> Reply:
     schema_id = request.scope["path_params"]["schema_id"]
     await records_of(request.services, schema_id)
     with request.surface.span("refresh_schema"):
-        await refresh_schema(
+        outcome = await refresh_schema(
             request.services, request.surface.schema_rules, actor=request.principal.id
         )
     found = await records_of(request.services, schema_id)
     items = [summary_of(record) for record in found if record.state not in ADOPTED]
-    return json_reply({"items": items, "next": None})
+    return json_reply({**outcome_of(outcome), "items": items, "next": None})
 
 
 ROUTES: Final = [list_all, read, versions, version, candidates, refresh]

@@ -84,7 +84,7 @@ def plan_fields(plan: MigrationPlan) -> list[str]:
 def _said(step: Step) -> str:
     match step:
         case AddColumn():
-            return f"Add {step.column.name}, a {step.column.type}{_filled(step)}."
+            return f"Add {step.column.name}, {step.column.type.phrase}{_filled(step)}."
         case HideColumn():
             return f"Hide {step.column.name}; its values are kept."
         case ChangeType():
