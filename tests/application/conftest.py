@@ -1,6 +1,7 @@
 """Services over a store in memory, a real spool and the bundled schema."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from spawn.ports.governance import SchemaRecord, SchemaState
 
 @pytest.fixture
 async def services(tmp_path: Path) -> AsyncIterator[Services]:
+    async with services_in(tmp_path) as services:
+        yield services
+
+
+@asynccontextmanager
+async def services_in(folder: Path) -> AsyncIterator[Services]:
+    """The services, their spool in a folder."""
     clock = SystemClock()
     store = MemoryStore(clock)
     registry = BundledRegistry()
@@ -34,7 +42,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         schemas=store,
         quality=store,
         registry=registry,
-        spool=DirectorySpool(tmp_path / "spool", reserve_bytes=0),
+        spool=DirectorySpool(folder / "spool", reserve_bytes=0),
         clock=clock,
         ids=Uuid7Ids(),
     )

@@ -1,6 +1,7 @@
 """The relay: every event to every publisher, in order per aggregate, whatever one of them does."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic
@@ -41,10 +42,13 @@ class Consumer:
         self.taken: list[Entry] = []
         self.batches: list[int] = []
         self.closed = False
+        self._pace = random.Random(1)
         self._changed = asyncio.Event()
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
-        await asyncio.sleep(0)
+        # Now sooner, now later than what is under way beside it.
+        for _ in range(self._pace.randrange(1, 8)):
+            await asyncio.sleep(0)
         self.calls += 1
         if self.away:
             self._changed.set()

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -223,6 +223,11 @@ class TestBounds:
             taking.join(20)
             assert not taking.is_alive()
             FOUND(self._cut_off, desk)
+            # It is not left to drain what the connection still holds, and then to wait for more.
+            stalled.settimeout(5)
+            with suppress(ConnectionResetError):
+                while stalled.recv(65536):
+                    pass
         assert desk.metric("spawn_event_streams ") == 1
 
     def _cut_off(self, desk: Desk) -> None:
@@ -231,7 +236,7 @@ class TestBounds:
     def test_ending_the_service_ends_the_streams_at_once_and_cleanly(
         self, start: Start, stack: ExitStack
     ) -> None:
-        service = start()
+        service = start(Limits(heartbeat_s=3600))
         follower = Desk(service, stack).follow()
         service.stop()
         assert list(follower.blocks()) == []

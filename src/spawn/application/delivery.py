@@ -270,11 +270,14 @@ class Line:
         # After a failure others are tried first: it may be the event's own fault.
         batch = self._take_ready() if self._streak else self._take_due(now)
         batch = batch or (self._take_due(now) if self._streak else self._take_ready())
-        self._busy.update((entry.kind, entry.id) for entry in batch)
+        if self.terms.concurrency > 1:
+            self._busy.update((entry.kind, entry.id) for entry in batch)
         return batch
 
     def _take_ready(self) -> list[Entry]:
         """New events, but for those whose aggregate has earlier ones waiting or under way."""
+        if self.terms.concurrency == 1 and not self._lanes:
+            return self._take_slice()
         batch: list[Entry] = []
         while self._may_take_ready() and len(batch) < self.terms.batch:
             entry = self._ready.popleft()
@@ -290,6 +293,26 @@ class Line:
             lane.entries.append(entry)
             self._parked_bytes += _size(entry)
         return batch
+
+    def _take_slice(self) -> list[Entry]:
+        """New events, where nothing waits or is under way that they could overtake.
+
+        Only the first is noted: as long as all are taken, that says enough, and an import's events
+        cost little.
+        """
+        batch = [self._ready.popleft() for _ in range(min(len(self._ready), self.terms.batch))]
+        if batch:
+            self._started[batch[0].position] = _Started(self._taken_to, batch[0].recorded_at)
+            self._taken_to = batch[-1].position
+        return batch
+
+    def _note_each(self, batch: list[Entry]) -> None:
+        """Note what `_take_slice` did not, before some of it is struck off."""
+        first = self._started.get(batch[0].position)
+        before = first.before if first else BEGINNING
+        for entry in batch:
+            self._started.setdefault(entry.position, _Started(before, entry.recorded_at))
+            before = entry.position
 
     def _take_due(self, now: float) -> list[Entry]:
         """Events of lanes whose time has come."""
@@ -309,8 +332,9 @@ class Line:
         undelivered = await self._publish(batch)
         for key in self._land(batch, undelivered):
             await self._bury(key)
-        for key in {(entry.kind, entry.id) for entry in batch}:
-            self._free(key)
+        if self._lanes or self._busy:
+            for key in {(entry.kind, entry.id) for entry in batch}:
+                self._free(key)
         if not self._failing:
             self._error = None
 
@@ -330,11 +354,13 @@ class Line:
     def _land(self, batch: list[Entry], undelivered: Sequence[Undelivered]) -> list[Key]:
         """Strike off what was taken, put the rest back; the aggregates whose patience is over."""
         failed = {failure.entry.position: failure for failure in undelivered}
+        if failed:
+            self._note_each(batch)
         lost: dict[Key, list[Undelivered]] = {}
         for entry in batch:
             failure = failed.get(entry.position)
             if failure is None:
-                del self._started[entry.position]
+                self._started.pop(entry.position, None)
             else:
                 lost.setdefault((entry.kind, entry.id), []).append(failure)
         taken = len(batch) - len(failed)

@@ -103,14 +103,15 @@ class Wrapper:
         scope["spawn"] = context  # type: ignore[typeddict-unknown-key]  # ASGI scopes are open
         scope["path"] = canonical_path(asked)
         current.set(context)
-        status = 0
+        status, let_go = 0, False
         extra = self._extra(context)
 
         async def respond(message: Message) -> None:
-            nonlocal status
+            nonlocal status, let_go
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if context.streams:
+                    let_go = True
                     self.in_flight -= 1
                     self._observe(scope, method, status, started)
                 headers = [*message["headers"], *extra]
@@ -129,7 +130,7 @@ class Wrapper:
             reply = self._problem(scope, "internal", "Something failed inside the service.")
             await reply(scope, receive, respond)
         finally:
-            if not context.streams:
+            if not let_go:
                 self.in_flight -= 1
                 self._observe(scope, method, status, started)
             self._write_line(scope, method, asked, status, started)
