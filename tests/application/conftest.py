@@ -8,9 +8,10 @@ import pytest
 
 from spawn.adapters.memory import MemoryStore
 from spawn.adapters.ontology.bundled import BundledRegistry
+from spawn.adapters.registry import Store
 from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
 from spawn.application.services import Services
-from spawn.ports.governance import SchemaRecord, SchemaState
+from spawn.ports.governance import SchemaRecord, SchemaRegistry, SchemaState
 
 
 @pytest.fixture
@@ -34,7 +35,13 @@ async def services_in(folder: Path) -> AsyncIterator[Services]:
         recorded_at=clock.now(),
     )
     await store.adopt(record)
-    yield Services(
+    yield services_over(store, registry, folder)
+    await store.close()
+
+
+def services_over(store: Store, registry: SchemaRegistry, folder: Path) -> Services:
+    """The services over a store, their spool in a folder."""
+    return Services(
         commands=store,
         reads=store,
         bookmarks=store,
@@ -43,7 +50,6 @@ async def services_in(folder: Path) -> AsyncIterator[Services]:
         quality=store,
         registry=registry,
         spool=DirectorySpool(folder / "spool", reserve_bytes=0),
-        clock=clock,
+        clock=SystemClock(),
         ids=Uuid7Ids(),
     )
-    await store.close()

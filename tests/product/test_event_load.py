@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.application.conftest import services_over
 
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.registry import open_store
-from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.adapters.runtime import SystemClock
 from spawn.application.delivery import Patience
 from spawn.application.feed import read_feed
 from spawn.application.pulse import Pulse
@@ -176,21 +177,9 @@ async def write_everything(services: Services) -> None:
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Services]:
-    clock = SystemClock()
-    store = await open_store(f"duckdb:///{folder}/spawn.duckdb", clock=clock)
+    store = await open_store(f"duckdb:///{folder}/spawn.duckdb", clock=SystemClock())
     await store.adopt(a_record())
-    yield Services(
-        commands=store,
-        reads=store,
-        bookmarks=store,
-        control=store,
-        schemas=store,
-        quality=store,
-        registry=BundledRegistry(),
-        spool=DirectorySpool(folder / "spool", reserve_bytes=0),
-        clock=clock,
-        ids=Uuid7Ids(),
-    )
+    yield services_over(store, BundledRegistry(), folder)
     await store.close()
 
 

@@ -1,5 +1,6 @@
 """Routes of dead letters: what a publisher gave up, to look at, replay or discard."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -7,15 +8,18 @@ import msgspec
 from litestar import get, post
 
 from spawn.application.dead_letters import (
+    Redelivery,
     discard_letter,
     get_letter,
     list_letters,
     replay_letter,
 )
+from spawn.application.services import Services
 from spawn.domain.change import Stored
 from spawn.domain.cloud_event import subject_of, type_of
 from spawn.domain.dead_letter import KIND, DeadLetter, LetterState
 from spawn.domain.errors import InvalidInput
+from spawn.domain.principal import Principal
 from spawn.entrypoints.http.operation import Operation, Success, described
 from spawn.entrypoints.http.queries import read_cursor, read_limit, write_cursor
 from spawn.entrypoints.http.reply import Header, Reply, json_reply
@@ -139,18 +143,22 @@ async def read(request: StrictRequest) -> Reply:
 @post(f"{_ONE}/replay", status_code=200, opt=described(REPLAY))
 async def replay(request: StrictRequest) -> Reply:
     """Send the event again."""
-    key, relay = _prepared(request), request.surface.relay
-    with request.surface.span("replay_dead_letter"):
-        stored = await replay_letter(request.services, request.principal, relay, key)
-    return json_reply(shown(stored), headers=_NEVER_STORED)
+    return await _ended(request, "replay_dead_letter", replay_letter)
 
 
 @post(f"{_ONE}/discard", status_code=200, opt=described(DISCARD))
 async def discard(request: StrictRequest) -> Reply:
     """Let the event go."""
+    return await _ended(request, "discard_dead_letter", discard_letter)
+
+
+Ending = Callable[[Services, Principal, Redelivery, str], Awaitable[Stored[DeadLetter]]]
+
+
+async def _ended(request: StrictRequest, span: str, end: Ending) -> Reply:
     key, relay = _prepared(request), request.surface.relay
-    with request.surface.span("discard_dead_letter"):
-        stored = await discard_letter(request.services, request.principal, relay, key)
+    with request.surface.span(span):
+        stored = await end(request.services, request.principal, relay, key)
     return json_reply(shown(stored), headers=_NEVER_STORED)
 
 
