@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -29,12 +30,13 @@ from benchmarks.load import Sample, Server, hello_server, wrk
 from spawn.adapters.duckdb.store import open_duckdb
 from spawn.adapters.options import StoreOptions
 from spawn.adapters.runtime import SystemClock
-from spawn.domain.change import Change, Write
+from spawn.domain.change import Change, Stored, Write
 from spawn.domain.events import DomainEvent
 from spawn.domain.query import MAX_LIMIT, Query
 
 ROWS = 100_000
 MILLION = 1_000_000
+AMENDED_AT_ONCE = 10_000
 COUNTRIES = ("ESP", "PRT", "FRA", "DEU", "ITA", "GBR", "USA", "BRA", "IND", "ZAF")
 SECTORS = ("wind", "solar", "hydro", "road", "rail")
 
@@ -227,7 +229,7 @@ def measure_pages(context: Context) -> None:
 
 
 def first_pages(server: Server, figures: Figures, size: str) -> None:
-    """First pages that no cache holds, idle: the median of each of three kinds."""
+    """First pages that no cache holds, idle: medians, in the table that of the plain list."""
     kinds = {
         "in order of creation": "total_amount[gte]={}",
         "filtered and sorted": "country_code=ESP&sector=wind&sort=-total_amount&dscr[gte]=0.{:06d}",
@@ -237,10 +239,9 @@ def first_pages(server: Server, figures: Figures, size: str) -> None:
         kind: server.timed_ms(f"/v1/ops/projects?limit=50&{query.format(n)}" for n in range(21))
         for kind, query in kinds.items()
     }
-    medians = {kind: times[len(times) // 2] for kind, times in spent.items()}
-    slowest = max(medians.values())
-    detail = ", ".join(f"{kind} {median:.1f}" for kind, median in medians.items())
-    figures.add(f"first page, idle, {size} projects", f"{slowest:.1f} ms", f"{detail} ms")
+    plain, *others = ((kind, times[len(times) // 2]) for kind, times in spent.items())
+    detail = "; ".join(f"{kind} {median:.1f} ms" for kind, median in others)
+    figures.add(f"first page, idle, {size} projects", f"{plain[1]:.1f} ms", detail)
 
 
 def measure_first_page(context: Context) -> None:
@@ -332,25 +333,39 @@ async def amend_some(path: Path, share: int) -> int:
     generation = active.schema.version if active else 0
     amended, after = 0, None
     while True:
-        page = await store.page(Query(limit=MAX_LIMIT, after=after))
-        chosen = page.items[::share]
-        writes = tuple(
-            Write("project", s.id, 1, msgspec.structs.replace(s.state, maturity_years=20))
-            for s in chosen
-        )
-        events = tuple(
-            DomainEvent(
-                type="project.amended", kind="project", id=s.id, changed=("maturity_years",)
-            )
-            for s in chosen
-        )
-        change = Change(writes=writes, events=events, actor="bench", schema_version=generation)
-        await store.commit(change)
-        amended, after = amended + len(chosen), page.next
+        # Ten thousand at a time: what reads a page waits for the state tables to catch up.
+        chosen: list[Stored[Any]] = []
+        while len(chosen) < AMENDED_AT_ONCE:
+            page = await store.page(Query(limit=MAX_LIMIT, after=after))
+            chosen += page.items[::share]
+            after = page.next
+            if after is None:
+                break
+        for at in range(0, len(chosen), 1000):
+            await store.commit(amendment(chosen[at : at + 1000], generation))
+        amended += len(chosen)
         if after is None:
             break
     await store.close()
     return amended
+
+
+def amendment(projects: Sequence[Stored[Any]], generation: int) -> Change:
+    """A change that gives each of these projects a second version."""
+    return Change(
+        writes=tuple(
+            Write("project", s.id, 1, msgspec.structs.replace(s.state, maturity_years=20))
+            for s in projects
+        ),
+        events=tuple(
+            DomainEvent(
+                type="project.amended", kind="project", id=s.id, changed=("maturity_years",)
+            )
+            for s in projects
+        ),
+        actor="bench",
+        schema_version=generation,
+    )
 
 
 def measure_million(folder: Path, figures: Figures) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from spawn.adapters.duckdb.layout import quoted, sql_type
+from spawn.adapters.duckdb.layout import MAX_NARROW, quoted, sql_type
 from spawn.domain.schema.value import Column, ColumnType, TypeName
 
 _SYSTEM = {
@@ -16,7 +16,6 @@ _SYSTEM = {
     "created_at": "recorded_at",
     "updated_at": "recorded_at",
 }
-_MAX_NARROW = 18
 _LONG_NUMBER = re.compile(rb":-?[0-9][0-9.]{15}").search
 
 
@@ -79,8 +78,8 @@ def typed(column: Column) -> str:
         # A cast to a plain timestamp would drop the offset.
         return f"make_timestamp(epoch_us({field}::timestamptz))"
     cast = f"{field}::{sql_type(of)}"
-    precision, scale = of.precision or _MAX_NARROW, of.scale or 0
-    if of.name is not TypeName.DECIMAL or precision <= _MAX_NARROW or scale > _MAX_NARROW:
+    precision, scale = of.precision or MAX_NARROW, of.scale or 0
+    if of.name is not TypeName.DECIMAL or precision <= MAX_NARROW or scale > MAX_NARROW:
         return cast
     # The engine reads text into a wide decimal some hundred times slower than into a narrow one.
-    return f"coalesce(try_cast({field} as decimal({_MAX_NARROW},{scale})), {cast})"
+    return f"coalesce(try_cast({field} as decimal({MAX_NARROW},{scale})), {cast})"

@@ -97,7 +97,7 @@ class Engine:
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                     "python_enable_replacements": False,
-                    "late_materialization_max_rows": 1000,
+                    "late_materialization_max_rows": 0,
                 },
             )
             connection.execute("set lock_configuration = true")

@@ -70,6 +70,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """Statements that lead from format n to format n + 1; what was released is never edited."""
 
+MAX_NARROW = 18
+"""Digits of the widest decimal that the engine holds in a machine word."""
+
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
 _HARMLESS = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
 _SQL_TYPES = {
@@ -156,10 +159,16 @@ def create_projects(cursor: Cursor, fields: Mapping[str, Column]) -> None:
     """(Re)create the typed table of projects for the fields of a schema.
 
     It has no key and no index: the writer knows which rows are there, updates are a delete and an
-    insert, and an index would stand in the way of both that and of later migrations.
+    insert, and an index would stand in the way of both that and of later migrations. Wide decimals
+    are not compressed: to unpack them takes four times as long as to look through them.
     """
-    columns = ", ".join(f"{quoted(name)} {sql_type(c.type)}" for name, c in fields.items())
+    columns = ", ".join(f"{quoted(name)} {_stored_as(c.type)}" for name, c in fields.items())
     cursor.execute("drop table if exists projects")
     cursor.execute(
         f"create table projects (_created bigint not null, _position bigint not null, {columns})"
     )
+
+
+def _stored_as(of: ColumnType) -> str:
+    wide = of.name is TypeName.DECIMAL and (of.precision or 0) > MAX_NARROW
+    return sql_type(of) + (" using compression uncompressed" if wide else "")

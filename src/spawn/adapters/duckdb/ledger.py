@@ -76,7 +76,7 @@ class Ledger:
         self._reserve_bytes = reserve_bytes
         self._tidy_bytes = tidy_bytes
         self._memory = memory
-        self.heads, self.entities, self.pages, self.receipts, self.recent = memory
+        self.heads, self.entities, self.shown, self.pages, self.receipts, self.recent = memory
         self.projects_position = 0
         self.trouble: SpawnError | None = None
         self._load()
@@ -409,6 +409,7 @@ class Ledger:
         except duckdb.Error:
             self._reopen()
         self.entities.clear()
+        self.shown.clear()
         self.projects_position = self.position
         self.pages.clear(self.position)
 
@@ -453,6 +454,7 @@ class Ledger:
             self.recent.clear()
             self._engine.reopen()
             self.entities.clear()
+            self.shown.clear()
             self._load()
         except duckdb.Error as failure:
             self.trouble = translate(failure, self._engine.path.name)

@@ -34,7 +34,11 @@ class Statement:
         self.parameters: list[Any] = []
 
     def page(self, query: Query) -> str:
-        """Where the items of a page stand, and one more if there is a next page."""
+        """Where the items of a page stand, and one more if there is a next page.
+
+        Nothing else is selected: of every row that a filter lets through, what is selected has to
+        be unpacked, though fifty are wanted in the end.
+        """
         conditions = [self._filter(wanted) for wanted in query.filters]
         if query.after is not None:
             conditions.append(self._after(query.sort, query.after))
@@ -45,7 +49,7 @@ class Statement:
             for by in query.sort
         )
         return (
-            f"select project_id, version, _created, _position, epoch_us(created_at) from {source}"
+            f"select _created, _position, epoch_us(created_at) from {source}"
             f" where {where} order by {order}_created limit {query.limit + 1:d}"
         )
 

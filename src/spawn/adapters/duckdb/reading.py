@@ -174,24 +174,28 @@ def history(
 
 
 def page(
-    cursor: Cursor, query: Query, newest: Newest, recent: Callable[[str], Held | None]
+    cursor: Cursor, query: Query, newest: Newest, recent: Callable[[int], Held | None]
 ) -> tuple[list[Held], bool]:
-    """The aggregates of a page in their order, and whether there are more."""
+    """The aggregates of a page in their order, and whether there are more.
+
+    `recent` gives those that it knows by the position at which they were written.
+    """
     if query.kind == "project":
         rows = _placed_projects(cursor, query, newest)
     else:
         statement = Statement(selection.RECORDED)
         rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
-    more = len(rows) > query.limit
-    places = {place.position: place for _, place in _named(rows[: query.limit])}
-    held: dict[int, Held] = {}
-    for name, place in _named(rows[: query.limit]):
-        known = recent(key_of(query.kind, name))
-        if known is not None and known.place.position == place.position:
-            held[place.position] = known
-    missing = {position: place for position, place in places.items() if position not in held}
-    held |= held_at(cursor, missing, newest)
-    return [held[position] for position in places], more
+    wanted = rows[: query.limit]
+    held = {p: known for _, p, _ in wanted if (known := recent(p)) is not None}
+    missing = {row[1]: row for row in wanted if row[1] not in held}
+    if missing:
+        states = [state for state in _states(cursor, list(missing)) if state[0] in missing]
+        book = newest()
+        for state in states:
+            created, position, created_at = missing[state[0]]
+            place = Place(state[3], created, position, created_at)
+            held[position] = Held(_stored(state, created_at, book), place)
+    return [held[position] for _, position, _ in wanted], len(rows) > query.limit
 
 
 def _placed_projects(cursor: Cursor, query: Query, newest: Newest) -> list[Any]:
@@ -210,10 +214,6 @@ def _placed_projects(cursor: Cursor, query: Query, newest: Newest) -> list[Any]:
             if newest() is book:
                 time.sleep(_BOOK_PAUSE_S)
     raise Unavailable("The tables are being migrated; try again.")
-
-
-def _named(rows: list[Any]) -> list[tuple[str, Place]]:
-    return [(row[0], Place(*row[1:])) for row in rows]
 
 
 def feed(

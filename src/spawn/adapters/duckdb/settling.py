@@ -13,10 +13,14 @@ from spawn.adapters.schemas import SchemaBook
 
 
 class Memory(NamedTuple):
-    """What is known by heart, each part bounded."""
+    """What is known by heart, each part bounded.
+
+    `entities` are by key, and what pages showed of them (`shown`) is by the position of its state.
+    """
 
     heads: Heads
     entities: Recent[Held]
+    shown: Recent[Held]
     pages: PageCache
     receipts: Receipts
     recent: RecentRows

@@ -86,6 +86,7 @@ class DuckDbStore:
         memory = Memory(
             Heads(options.cached_heads),
             Recent[Held](options.cached_entities),
+            Recent[Held](options.cached_entities),
             PageCache(options.cached_pages),
             Receipts(options.cached_receipts),
             RecentRows(options.recent_bytes),
@@ -169,7 +170,13 @@ class DuckDbStore:
 
     def _recent(self, key: str) -> Held | None:
         """The aggregate, if it was used recently and has the shape of today."""
-        held = self._ledger.entities.get(key)
+        return self._of_today(self._ledger.entities.get(key))
+
+    def _shown(self, position: int) -> Held | None:
+        """The aggregate written there, if a page showed it recently and it has today's shape."""
+        return self._of_today(self._ledger.shown.get(str(position)))
+
+    def _of_today(self, held: Held | None) -> Held | None:
         if held is None or held.stored.schema_version == self._book.ruling.version:
             return held
         return None if held.stored.kind == "project" else held
@@ -278,11 +285,13 @@ class DuckDbStore:
     async def _read_page(self, query: Query, shows: int) -> Page[Stored[Any]]:
         if self._ledger.lag_rows():
             await self._writer.run(self._ledger.project_all)
-        ledger, turns = self._ledger, self._ledger.entities.turns
-        found, more = await self._read(lambda c: reading.page(c, query, self._newest, self._recent))
+        ledger = self._ledger
+        turns, turns_shown = ledger.entities.turns, ledger.shown.turns
+        found, more = await self._read(lambda c: reading.page(c, query, self._newest, self._shown))
         for held in found:
             stored = held.stored
             ledger.entities.offer(key_of(stored.kind, stored.id), held, turns)
+            ledger.shown.offer(str(held.place.position), held, turns_shown)
         next_keys = None
         if more:
             last = found[-1]
