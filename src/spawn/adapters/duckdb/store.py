@@ -285,13 +285,7 @@ class DuckDbStore:
     async def _read_page(self, query: Query, shows: int) -> Page[Stored[Any]]:
         if self._ledger.lag_rows():
             await self._writer.run(self._ledger.project_all)
-        ledger = self._ledger
-        turns, turns_shown = ledger.entities.turns, ledger.shown.turns
-        found, more = await self._read(lambda c: reading.page(c, query, self._newest, self._shown))
-        for held in found:
-            stored = held.stored
-            ledger.entities.offer(key_of(stored.kind, stored.id), held, turns)
-            ledger.shown.offer(str(held.place.position), held, turns_shown)
+        found, more = await self._read(lambda c: self._looked_up(c, query))
         next_keys = None
         if more:
             last = found[-1]
@@ -301,8 +295,20 @@ class DuckDbStore:
             next_keys = selection.keys_of(last.stored, last.place.created, sort)
         page = Page(tuple(held.stored for held in found), next_keys)
         if query.kind == "project":
-            ledger.pages.offer(query, page, shows)
+            self._ledger.pages.offer(query, page, shows)
         return page
+
+    def _looked_up(self, cursor: Cursor, query: Query) -> tuple[list[Held], bool]:
+        """The items of a page, known by heart from now on; on a reader's thread."""
+        entities, shown = self._ledger.entities, self._ledger.shown
+        turns, turns_shown = entities.turns, shown.turns
+        found, more = reading.page(cursor, query, self._newest, self._shown)
+        for held in found:
+            stored, position = held.stored, str(held.place.position)
+            if shown.get(position) is not held:
+                entities.offer(key_of(stored.kind, stored.id), held, turns)
+                shown.offer(position, held, turns_shown)
+        return found, more
 
     # -- the feed ---------------------------------------------------------------------------
 
