@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import msgspec
 from spawn import __version__
 from spawn.adapters.outbound import (
     DirectTransport,
+    answered,
     one_by_one,
     retry_after_s,
     trusted_authorities,
@@ -79,16 +81,18 @@ class OpenLineagePublisher:
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Post the events one after another, up to the first that is not taken."""
-        return await one_by_one(entries, self._post)
+        headers = await asyncio.to_thread(self._authorization)
+        return await one_by_one(entries, partial(self._post, headers))
 
-    async def _post(self, entry: Entry) -> tuple[str, bool]:
+    async def _post(self, headers: dict[str, str], entry: Entry) -> tuple[str, bool]:
         """Why the event was not taken, if it was not, and whether it was refused as such."""
         event = run_event(_decode_run(entry.document), entry.recorded_at, self._emitter)
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._http.post(
-                    self._url, content=_encode(event), headers=self._authorization()
+                request = self._http.build_request(
+                    "POST", self._url, content=_encode(event), headers=headers
                 )
+                answer = await answered(self._http, request)
         except TimeoutError:
             detail = f"The collector did not answer within {self._timeout_s:g} s."
             raise Unavailable(detail, retry_after_s=0) from None
@@ -122,7 +126,7 @@ class OpenLineagePublisher:
         """Ask for the collector's address; whatever it answers, it is there."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._http.request("OPTIONS", self._url)
+                await answered(self._http, self._http.build_request("OPTIONS", self._url))
         except (TimeoutError, httpx.HTTPError, ssl.SSLError, OSError) as failure:
             detail = f"{self._url.host} cannot be reached: {type(failure).__name__}."
             raise Unavailable(detail) from None

@@ -11,6 +11,9 @@ import httpx
 from spawn.domain.change import Entry
 from spawn.ports.events import Undelivered
 
+MAX_ANSWER_BYTES = 64 * 1024
+"""What is read of an answer at most, so that its connection can be used again."""
+
 
 class DirectTransport(httpx.AsyncHTTPTransport):
     """httpx's own, past any proxy, that also tells of a connection reset as it was made.
@@ -36,6 +39,20 @@ class DirectTransport(httpx.AsyncHTTPTransport):
         except AttributeError as failure:
             # anyio then asks a socket for its peer that uvloop has let go of already.
             raise httpx.ConnectError("reset while connecting", request=request) from failure
+
+
+async def answered(http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send and wait for the answer, whose body is of no interest and read no further than a bit."""
+    answer = await http.send(request, stream=True)
+    try:
+        size = 0
+        async for chunk in answer.aiter_raw():
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                break
+    finally:
+        await answer.aclose()
+    return answer
 
 
 async def one_by_one(

@@ -50,6 +50,7 @@ class Receiver:
         self.messages: list[Message] = []
         self.taken: list[Message] = []
         self.hold: asyncio.Event | None = None
+        self.endless = False
         self._changed = asyncio.Event()
         self._server: Announcing | None = None
         self._task: asyncio.Task[None] | None = None
@@ -106,4 +107,14 @@ class Receiver:
         self._changed.set()
         fields = [(name.encode(), value.encode()) for name, value in more.items()]
         await send({"type": "http.response.start", "status": status, "headers": fields})
+        if self.endless:
+            gone = asyncio.create_task(_gone(receive))
+            while not gone.done():
+                await send({"type": "http.response.body", "body": bytes(8192), "more_body": True})
+                await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _gone(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -144,6 +144,15 @@ async def test_a_collector_that_takes_nothing_now_is_waited_for(
     assert KEY not in refused.value.detail
 
 
+async def test_an_answer_without_an_end_is_read_no_further_than_it_is_of_use(
+    publisher: OpenLineagePublisher, receiver: Receiver
+) -> None:
+    receiver.answer, receiver.endless = answering(200), True
+    assert await publisher.publish(entries()) == ()
+    assert len(receiver.taken) == len(entries())
+    await publisher.probe()
+
+
 async def test_a_collector_that_is_away_is_told_of_and_found_again(
     publisher: OpenLineagePublisher, receiver: Receiver
 ) -> None:

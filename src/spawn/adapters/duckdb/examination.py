@@ -29,6 +29,8 @@ WINDOW = 20_000
 """Journal rows that are looked through for extensions at once."""
 
 _FETCHED = 2_000
+_DOCUMENTS = 200
+"""Documents that are taken from the engine at once; each may be as large as a request."""
 
 
 class Promotion(NamedTuple):
@@ -129,24 +131,23 @@ def _extended(
     """The projects whose newest row is in the window and names one of the extensions."""
     if not names:
         return
-    mentions = " or ".join("contains(document, ?)" for _ in names)
-    rows = cursor.execute(
-        "select position, schema_version, document from journal where position > ?"
-        f" and position <= ? and kind = 'project' and ({mentions})",
-        [*window, *(f'"{name}":' for name in names)],
-    ).fetchall()
-    if not rows:
-        return
     newest = cursor.execute(
         "select _position from projects where _position > ? and _position <= ?", window
     ).fetchall()
     standing = {position for (position,) in newest}
-    for position, version, document in rows:
-        if position not in standing:
-            continue
-        state = book.read("project", document.encode(), version)
-        if isinstance(state, Project):
-            yield position, state
+    mentions = " or ".join("contains(document, ?)" for _ in names)
+    cursor.execute(
+        "select position, schema_version, document from journal where position > ?"
+        f" and position <= ? and kind = 'project' and ({mentions})",
+        [*window, *(f'"{name}":' for name in names)],
+    )
+    while rows := cursor.fetchmany(_DOCUMENTS):
+        for position, version, document in rows:
+            if position not in standing:
+                continue
+            state = book.read("project", document.encode(), version)
+            if isinstance(state, Project):
+                yield position, state
 
 
 def _promotions(

@@ -18,6 +18,7 @@ from spawn import __version__
 from spawn.adapters.options import PublisherOptions
 from spawn.adapters.outbound import (
     DirectTransport,
+    answered,
     one_by_one,
     retry_after_s,
     trusted_authorities,
@@ -31,7 +32,6 @@ from spawn.domain.errors import Unavailable
 from spawn.ports.events import Undelivered
 
 CONCURRENCY = 8
-MAX_ANSWER_BYTES = 64 * 1024
 _MODES = ("structured", "binary")
 _REFUSING = frozenset({400, 413, 415, 422})
 """Statuses that speak of the event itself, not of the endpoint."""
@@ -81,6 +81,7 @@ class WebhookPublisher:
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Post the events one after another, up to the first that is not taken."""
+        await self._signer.refresh()
         return await one_by_one(entries, self._post)
 
     async def _post(self, entry: Entry) -> tuple[str, bool]:
@@ -107,7 +108,7 @@ class WebhookPublisher:
         return binary_message(self._envelope, entry, headers)
 
     async def _send(self, headers: dict[str, str], body: bytes) -> httpx.Response:
-        """Post to the address that the guard lets pass; the answer's body is of no interest."""
+        """Post to the address that the guard lets pass."""
         host = self._url.host
         address = await self._guard.resolve(host, self._port)
         request = self._http.build_request(
@@ -117,16 +118,7 @@ class WebhookPublisher:
             content=body,
             extensions={"sni_hostname": host} if self._tls else {},
         )
-        answer = await self._http.send(request, stream=True)
-        try:
-            size = 0
-            async for chunk in answer.aiter_raw():
-                size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
-                    break
-        finally:
-            await answer.aclose()
-        return answer
+        return await answered(self._http, request)
 
     async def probe(self) -> str:
         """Connect to the receiver and hang up."""

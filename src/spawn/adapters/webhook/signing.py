@@ -5,6 +5,7 @@ receivers or, after the publisher's name and a space, for that one. A receiver h
 time: messages are then signed with both, so that it can change over whenever it likes.
 """
 
+import asyncio
 import binascii
 import hashlib
 import hmac
@@ -18,6 +19,7 @@ PREFIX = "whsec_"
 MIN_BYTES = 24
 MAX_BYTES = 64
 MAX_LIVE = 2
+MAX_FILE_BYTES = 1024 * 1024
 _LOOK_EVERY_S = 1.0
 
 
@@ -32,17 +34,20 @@ class Signer:
         self._keys: tuple[bytes, ...] = ()
         self._read()
 
-    def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-        """The headers that let the receiver verify a message; `timestamp` in seconds since 1970.
+    async def refresh(self) -> None:
+        """Look at the file again, unless that was a moment ago; on a thread, for it may be far.
 
         Raises:
             Unavailable: the secrets file was changed into one that cannot be used.
         """
         if monotonic() - self._looked_at > _LOOK_EVERY_S:
             try:
-                self._read()
+                await asyncio.to_thread(self._read)
             except InvalidInput as failure:
                 raise Unavailable(failure.errors[0].detail) from failure
+
+    def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """The headers that let the receiver verify a message; `timestamp` in seconds since 1970."""
         content = f"{message_id}.{timestamp}.".encode() + body
         return {
             "webhook-id": message_id,
@@ -54,7 +59,9 @@ class Signer:
         try:
             status = self._path.stat()
             if self._seen != (status.st_mtime_ns, status.st_size):
-                self._keys = read_secrets(self._path.read_text("utf-8"), self._receiver)
+                with self._path.open("rb") as file:
+                    text = file.read(MAX_FILE_BYTES).decode()
+                self._keys = read_secrets(text, self._receiver)
                 self._seen = (status.st_mtime_ns, status.st_size)
         except (OSError, UnicodeDecodeError):
             raise _unusable(f"The secrets file {self._path.name} cannot be read.") from None
