@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.product.service import Service, free_port
 
@@ -44,6 +45,26 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
     monkeypatch.setenv("SPAWN_URL", running.url)
     yield running
     running.stop()
+
+
+def test_the_ontology_server_tells_the_free_port_that_it_took(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [sys.executable, "-m", "spawn.entrypoints.cli", "ontology-server", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            told = server.stderr.readline()
+            assert told.startswith("ontology server on http://127.0.0.1:")
+            answer = httpx.get(f"{told.split()[-1]}/health", timeout=30)
+            assert answer.json() == {"status": "ok", "schemas": 1}
+            taken = told.rpartition(":")[2].strip()
+            assert main(["ontology-server", "--port", taken]) == 3
+            assert f"127.0.0.1:{taken} cannot be listened on" in capsys.readouterr().err
+        finally:
+            server.terminate()
+    with pytest.raises(SystemExit):
+        main(["ontology-server", "--port", "65536"])
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

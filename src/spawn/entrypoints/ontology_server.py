@@ -9,6 +9,8 @@ import asyncio
 import ipaddress
 import random
 import re
+import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +33,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.schema.reading import MAX_DOCUMENT_BYTES, fingerprint
 from spawn.domain.schema.tokens import Number, read_object
+from spawn.entrypoints.settings import AddressError
 
 MAX_AGE_S: Final = 30
 LONGEST_S: Final = 300.0
@@ -136,9 +139,24 @@ def create_app(shelf: Shelf) -> Litestar:
     )
 
 
-def serve(host: str, port: int, directory: Path | None) -> None:
-    """Serve until interrupted; `directory` keeps what is published, None forgets it at the end."""
-    uvicorn.run(
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as failure:
+        why = failure.strerror or str(failure)
+        raise AddressError(f"{host}:{port} cannot be listened on: {why}") from failure
+
+
+def serve(host: str, port: int, directory: Path | None, *, told: Callable[[int], object]) -> None:
+    """Serve until interrupted; `directory` keeps what is published, None forgets it at the end.
+
+    `told` hears of the port that is listened on: port 0 takes a free one.
+
+    Raises:
+        AddressError: the address is in use, or not one of this machine's.
+    """
+    config = uvicorn.Config(
         create_app(Shelf(directory)),
         host=host,
         port=port,
@@ -148,6 +166,9 @@ def serve(host: str, port: int, directory: Path | None) -> None:
         timeout_graceful_shutdown=5,
         limit_concurrency=256,
     )
+    with _listening(host, port) as bound:
+        told(bound.getsockname()[1])
+        uvicorn.Server(config).run([bound])
 
 
 def _server(request: AnyRequest) -> Server:

@@ -129,7 +129,9 @@ def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Run a local ontology server that speaks the registry's protocol.",
     )
     ontology.add_argument("--host", default="127.0.0.1", help="(default 127.0.0.1)")
-    ontology.add_argument("--port", type=_count, default=8100, help="(default 8100)")
+    ontology.add_argument(
+        "--port", type=_port, default=8100, help="(default 8100; 0 takes a free one)"
+    )
     ontology.add_argument(
         "--directory", type=Path, help="keep published schemas here (default: forget them)"
     )
@@ -221,6 +223,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    port = _count(text)
+    if port > 65535:  # noqa: PLR2004 - the last port
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: the last one is 65535")
+    return port
+
+
 def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     from spawn.entrypoints.cli import serving
 
@@ -242,8 +251,11 @@ def _demo(settings: Settings, parsed: argparse.Namespace) -> int:
 def _ontology_server(_: Settings, parsed: argparse.Namespace) -> int:
     from spawn.entrypoints import ontology_server
 
-    sys.stderr.write(f"ontology server on http://{parsed.host}:{parsed.port}\n")
-    ontology_server.serve(parsed.host, parsed.port, parsed.directory)
+    def told(port: int) -> None:
+        sys.stderr.write(f"ontology server on http://{parsed.host}:{port}\n")
+        sys.stderr.flush()
+
+    ontology_server.serve(parsed.host, parsed.port, parsed.directory, told=told)
     return DONE
 
 

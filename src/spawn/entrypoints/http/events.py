@@ -88,13 +88,14 @@ async def follow(request: StrictRequest) -> EventStream:
     given = request.query("after", "type", "subject")
     choice = _choice(given)
     streams = request.surface.streams
-    streams.check_room()
     # A client that comes back repeats its first address: where it stands now goes before.
     after = request.field(b"last-event-id") or given.get("after")
     if after is None:
         after = await request.services.reads.position()
     else:
         await _page(request, after, 1, choice)  # or the position is refused
+    # Last, so that nobody else slips in while the position is looked at.
+    streams.check_room()
     return EventStream(streams, after, choice)
 
 
