@@ -22,10 +22,9 @@ from spawn.adapters.outbound import (
 from spawn.domain.change import Entry
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.lineage import EVENT_TYPES, Run
-from spawn.domain.openlineage import Emitter, run_event
+from spawn.domain.openlineage import PUBLISHER, Emitter, run_event
 from spawn.ports.events import Terms, Undelivered
 
-NAME = "openlineage"
 DEFAULT_PATH = "/api/v1/lineage"
 """Where collectors take events, unless the URL names another path."""
 
@@ -77,7 +76,7 @@ class OpenLineagePublisher:
     @property
     def terms(self) -> Terms:
         """Every event of lineage there is, from the oldest on."""
-        return Terms(name=NAME, concurrency=CONCURRENCY, from_oldest=True, types=EVENT_TYPES)
+        return Terms(name=PUBLISHER, concurrency=CONCURRENCY, from_oldest=True, types=EVENT_TYPES)
 
     async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
         """Post the events one after another, up to the first that is not taken."""

@@ -20,6 +20,9 @@ from spawn.domain.lineage import (
     as_begun,
 )
 
+PUBLISHER: Final = "openlineage"
+"""The name of who sends them on."""
+
 _SPEC: Final = "https://openlineage.io/spec"
 RUN_EVENT_SCHEMA: Final = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACETS: Final[Mapping[str, str]] = {

@@ -11,8 +11,6 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
-from spawn.adapters.openlineage import NAME as LINEAGE
-from spawn.adapters.openlineage import OpenLineagePublisher
 from spawn.adapters.options import PublisherOptions
 from spawn.adapters.publishers import METRICS, MetricsPublisher
 from spawn.adapters.registry import open_publisher, open_registry, open_store
@@ -33,6 +31,7 @@ from spawn.application.simulation import JOB as SIMULATION_JOB
 from spawn.application.simulation import run_simulation
 from spawn.domain.cloud_event import Envelope
 from spawn.domain.errors import InvalidInput
+from spawn.domain.openlineage import PUBLISHER as LINEAGE
 from spawn.domain.quality import Levels, Standing, said_of
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.app import create_app
@@ -152,6 +151,9 @@ async def open_publishers(settings: Settings) -> list[EventPublisher]:
 
 def _open_lineage(settings: Settings) -> EventPublisher:
     """The publisher of lineage to a collector."""
+    # An HTTP client takes a tenth of the time to be ready, and few have a collector.
+    from spawn.adapters.openlineage import OpenLineagePublisher
+
     key_file = settings.openlineage_key_file
     try:
         return OpenLineagePublisher(
