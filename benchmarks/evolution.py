@@ -8,7 +8,6 @@ and processor time are shown; the longest commit is what a client sees of that. 
 one process; on a machine with other work they are no better than that.
 """
 
-import argparse
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.storage import CHUNK, DICE, a_project, change_of
+from benchmarks.storage import CHUNK, DICE, a_project, arguments, change_of
 from spawn.adapters.duckdb.attempt import Attempt
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.options import StoreOptions
@@ -208,11 +207,4 @@ async def main(count: int, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--projects", type=int, default=100_000)
-    parser.add_argument("--directory", type=Path, default=Path("/tmp/spawn-bench"))  # noqa: S108 -- a default to override
-    given = parser.parse_args()
-    given.directory.mkdir(parents=True, exist_ok=True)
-    for left in given.directory.glob("evolution.duckdb*"):
-        left.unlink()
-    asyncio.run(main(given.projects, given.directory))
+    asyncio.run(main(*arguments(__doc__, "evolution.duckdb")))

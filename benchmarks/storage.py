@@ -212,12 +212,17 @@ async def main(count: int, directory: Path) -> None:
     show("peak RSS (the generated projects included)", f"{peak:,.0f} MiB")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(said: str | None, file: str) -> tuple[int, Path]:
+    """How many projects, and a directory without the file of an earlier run."""
+    parser = argparse.ArgumentParser(description=said)
     parser.add_argument("--projects", type=int, default=100_000)
     parser.add_argument("--directory", type=Path, default=Path("/tmp/spawn-bench"))  # noqa: S108 -- a default to override
     given = parser.parse_args()
     given.directory.mkdir(parents=True, exist_ok=True)
-    for left in given.directory.glob("bench.duckdb*"):
+    for left in given.directory.glob(f"{file}*"):
         left.unlink()
-    asyncio.run(main(given.projects, given.directory))
+    return given.projects, given.directory
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*arguments(__doc__, "bench.duckdb")))

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.application.conftest import services_over
 from tests.application.shelf import ID, RULES, Shelf, pinned, rules
 
 from spawn.adapters.registry import open_store
-from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.adapters.runtime import SystemClock
 from spawn.application.evolution import (
     approve_schema,
     check_schema,
@@ -66,18 +67,7 @@ async def services(
     clock = SystemClock()
     url = "memory://" if request.param == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
     store = await open_store(url, clock=clock)
-    yield Services(
-        commands=store,
-        reads=store,
-        bookmarks=store,
-        control=store,
-        schemas=store,
-        quality=store,
-        registry=shelf,
-        spool=DirectorySpool(tmp_path / "spool", reserve_bytes=0),
-        clock=clock,
-        ids=Uuid7Ids(),
-    )
+    yield services_over(store, shelf, tmp_path)
     await store.close()
 
 

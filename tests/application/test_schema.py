@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.application.conftest import services_over
 from tests.application.shelf import RULES, Shelf, pinned
 
 from spawn.adapters.memory import MemoryStore
-from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.adapters.runtime import SystemClock
 from spawn.application.evolution import refresh_forever, refresh_schema
 from spawn.application.schema import (
     MAX_WAITING,
@@ -35,18 +36,7 @@ def shelf() -> Shelf:
 async def services(shelf: Shelf, tmp_path: Path) -> AsyncIterator[Services]:
     clock = SystemClock()
     store = MemoryStore(clock)
-    yield Services(
-        commands=store,
-        reads=store,
-        bookmarks=store,
-        control=store,
-        schemas=store,
-        quality=store,
-        registry=shelf,
-        spool=DirectorySpool(tmp_path, reserve_bytes=0),
-        clock=clock,
-        ids=Uuid7Ids(),
-    )
+    yield services_over(store, shelf, tmp_path)
     await store.close()
 
 
