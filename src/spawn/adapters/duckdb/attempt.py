@@ -12,12 +12,7 @@ import msgspec
 from spawn.adapters.duckdb.bulk import json_type, typed
 from spawn.adapters.duckdb.ddl import described, fill, fills, statements
 from spawn.adapters.duckdb.engine import Cursor
-from spawn.adapters.duckdb.examination import (
-    Promotion,
-    look_at_columns,
-    look_at_extensions,
-    windows,
-)
+from spawn.adapters.duckdb.examination import Promotion, look_at, windows
 from spawn.adapters.duckdb.governing import govern
 from spawn.adapters.duckdb.layout import quoted, sql_type
 from spawn.adapters.duckdb.ledger import Ledger
@@ -110,9 +105,8 @@ class Attempt:
 
     def _look_again(self, cursor: Cursor, seen: int) -> None:
         breaches, book = Breaches(self.plan.proofs), self._ledger.shelf.book
-        look_at_columns(cursor, breaches, self._fields, seen)
         for window in windows(seen, self._ledger.position):
-            self.stage(look_at_extensions(cursor, breaches, self.plan, book, window))
+            self.stage(look_at(cursor, breaches, self.plan, book, window))
         if failures := breaches.failures():
             raise Disproved(failures)
 

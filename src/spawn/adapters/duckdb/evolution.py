@@ -6,6 +6,7 @@ at in the transaction that changes table, book, log and journal.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Final
 from spawn.adapters.duckdb.attempt import Attempt
 from spawn.adapters.duckdb.ddl import described
 from spawn.adapters.duckdb.engine import Readers
-from spawn.adapters.duckdb.examination import look_at_columns, look_at_extensions, windows
+from spawn.adapters.duckdb.examination import look_at, windows
 from spawn.adapters.duckdb.ledger import Ledger
 from spawn.adapters.duckdb.writer import Writer
 from spawn.adapters.evolution import Breaches
@@ -26,7 +27,7 @@ from spawn.ports.runtime import Clock
 
 _SMALL_REST: Final = 500
 _MAX_ROUNDS: Final = 8
-_STAGED_AT_ONCE: Final = 2_000
+_LONGEST_REST_S: Final = 0.1
 
 
 class Evolution:
@@ -94,18 +95,16 @@ class Evolution:
     async def _look(
         self, breaches: Breaches, attempt: Attempt | None, after: int, through: int
     ) -> None:
-        """Look at projects behind a position; extensions, which take longer, only through another.
+        """Look at the projects whose newest row is behind a position and not behind another.
 
-        What is written behind that is looked at in the next round, or in the transaction.
+        What is written behind that is looked at in the next round, or in the transaction. Each look
+        is short and followed by a rest as long: requests come first.
         """
         book, plan = self._ledger.shelf.book, attempt.plan if attempt else None
-        await self._surveys.run(lambda c: look_at_columns(c, breaches, book.stored_fields, after))
         for window in windows(after, through):
-            look = partial(
-                look_at_extensions, breaches=breaches, plan=plan, book=book, window=window
-            )
+            began = time.monotonic()
+            look = partial(look_at, breaches=breaches, plan=plan, book=book, window=window)
             found = await self._surveys.run(look)
-            if attempt is not None:
-                for at in range(0, len(found), _STAGED_AT_ONCE):
-                    batch = found[at : at + _STAGED_AT_ONCE]
-                    await self._writer.run(partial(attempt.stage, batch))
+            if attempt is not None and found:
+                await self._writer.run(partial(attempt.stage, found))
+            await asyncio.sleep(min(time.monotonic() - began, _LONGEST_REST_S))

@@ -1,11 +1,11 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
 """Looking at stored projects before a migration: which break a proof, and what is promoted.
 
-Each function takes projects by the position of their newest row, so that what was written since a
-look can be looked at alone. Nothing here holds much of the data at once.
+Each look is at a window of the journal, at the projects whose newest row lies in it: so none takes
+long or holds much of the data, and what was written since can be looked at alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -25,12 +25,17 @@ from spawn.domain.schema.values import check_value
 from spawn.domain.schema.widening import cast
 from spawn.ports.governance import SAMPLE
 
-WINDOW = 20_000
-"""Journal rows that are looked through for extensions at once."""
+WINDOW = 5_000
+"""Journal rows that one look is at."""
 
-_FETCHED = 2_000
+_FETCHED = 1_000
 _DOCUMENTS = 200
 """Documents that are taken from the engine at once; each may be as large as a request."""
+
+Window = tuple[int, int]
+"""Behind a position, up to and with another."""
+
+_IN_WINDOW = "_position > ? and _position <= ?"
 
 
 class Promotion(NamedTuple):
@@ -41,27 +46,28 @@ class Promotion(NamedTuple):
     value: Value
 
 
-def windows(after: int, through: int) -> Iterator[tuple[int, int]]:
-    """The stretches (after, through] into which positions are divided."""
+def windows(after: int, through: int) -> Iterator[Window]:
+    """What lies behind a position and not behind another, in order."""
     for start in range(after, through, WINDOW):
         yield start, min(start + WINDOW, through)
 
 
-def look_at_columns(
-    cursor: Cursor, breaches: Breaches, fields: Mapping[str, Column], after: int
-) -> None:
-    """Hold the proofs about columns against projects behind a position."""
+def look_at(
+    cursor: Cursor, breaches: Breaches, plan: MigrationPlan | None, book: SchemaBook, window: Window
+) -> list[Promotion]:
+    """Hold the proofs against the projects of a window; what a plan would promote of theirs."""
     for number, proof in enumerate(breaches.proofs):
         if not proof.stored.startswith(EXTENSION_PREFIX):
-            _look_at_column(cursor, breaches, number, fields[proof.stored], after)
+            _look_at_column(cursor, breaches, number, book.stored_fields[proof.stored], window)
+    return _look_at_extensions(cursor, breaches, plan, book, window)
 
 
 def _look_at_column(
-    cursor: Cursor, breaches: Breaches, number: int, column: Column, after: int
+    cursor: Cursor, breaches: Breaches, number: int, column: Column, window: Window
 ) -> None:
     """By distinct values: a column has few, and each is judged as a single project's would be."""
     proof, name = breaches.proofs[number], quoted(column.name)
-    cursor.execute(f"select {name}, count(*) from projects where _position > ? group by 1", [after])
+    cursor.execute(f"select {name}, count(*) from projects where {_IN_WINDOW} group by 1", window)
     broken: list[Value | None] = []
     projects, detail = 0, ""
     while rows := cursor.fetchmany(_FETCHED):
@@ -73,7 +79,7 @@ def _look_at_column(
                 projects, detail = projects + count, detail or offence
                 broken = [*broken, value][:SAMPLE]
     if projects:
-        breaches.add(number, projects, _having(cursor, column, broken, after), detail)
+        breaches.add(number, projects, _having(cursor, column, broken, window), detail)
 
 
 def _offence(proof: Proof, value: Any) -> str:
@@ -88,27 +94,22 @@ def _offence(proof: Proof, value: Any) -> str:
 
 
 def _having(
-    cursor: Cursor, column: Column, values: Sequence[Value | None], after: int
+    cursor: Cursor, column: Column, values: Sequence[Value | None], window: Window
 ) -> list[str]:
     """Some of the projects that have one of the values."""
     name, of = quoted(column.name), sql_type(column.type)
     same = " or ".join(f"{name} is not distinct from ?::{of}" for _ in values)
     rows = cursor.execute(
-        f"select project_id from projects where _position > ? and ({same})"
+        f"select project_id from projects where {_IN_WINDOW} and ({same})"
         f" order by _created limit {SAMPLE}",
-        [after, *(None if v is None else engine_value(v) for v in values)],
+        [*window, *(None if v is None else engine_value(v) for v in values)],
     ).fetchall()
     return [project_id for (project_id,) in rows]
 
 
-def look_at_extensions(
-    cursor: Cursor,
-    breaches: Breaches,
-    plan: MigrationPlan | None,
-    book: SchemaBook,
-    window: tuple[int, int],
+def _look_at_extensions(
+    cursor: Cursor, breaches: Breaches, plan: MigrationPlan | None, book: SchemaBook, window: Window
 ) -> list[Promotion]:
-    """Hold the proofs about extensions against the projects of a window; what would be promoted."""
     proofs = [n for n, p in enumerate(breaches.proofs) if p.stored.startswith(EXTENSION_PREFIX)]
     steps = [n for n, s in enumerate(plan.steps) if promotion(s)] if plan else []
     names = {breaches.proofs[n].stored for n in proofs}
@@ -126,14 +127,12 @@ def look_at_extensions(
 
 
 def _extended(
-    cursor: Cursor, names: Sequence[str], book: SchemaBook, window: tuple[int, int]
+    cursor: Cursor, names: Sequence[str], book: SchemaBook, window: Window
 ) -> Iterator[tuple[int, Project]]:
     """The projects whose newest row is in the window and names one of the extensions."""
     if not names:
         return
-    newest = cursor.execute(
-        "select _position from projects where _position > ? and _position <= ?", window
-    ).fetchall()
+    newest = cursor.execute(f"select _position from projects where {_IN_WINDOW}", window).fetchall()
     standing = {position for (position,) in newest}
     mentions = " or ".join("contains(document, ?)" for _ in names)
     cursor.execute(
