@@ -302,6 +302,21 @@ def test_the_doctor_fails_where_the_service_could_not_run(
     assert "FAIL  disk" in capsys.readouterr().out
 
 
+def test_the_doctor_misses_a_database_whose_mark_is_left(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", "duckdb:///data/spawn.duckdb")
+    monkeypatch.setenv("SPAWN_PORT", str(free_port()))
+    assert main(["doctor"]) == 0
+    assert "does not exist yet" in capsys.readouterr().out
+    assert main(["import", "rows.csv", "--mapping", "desk.mapping.json"]) == 0
+    (files / "data" / "spawn.duckdb").unlink()
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "FAIL  store" in said
+    assert "restore a backup" in said
+
+
 @pytest.mark.real
 def test_the_doctor_finds_the_service_that_runs(
     service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import shutil
 import sys
 from contextlib import AsyncExitStack
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -89,7 +90,7 @@ async def _store(settings: Settings) -> Finding:
         advice = "set SPAWN_STORAGE_URL=duckdb:///… to keep what is written"
         return Finding("store", Verdict.WARNING, "in memory: gone when the service ends", advice)
     file = store_file(settings)
-    if file is not None and not file.exists():
+    if file is not None and not _left_of(file):
         return Finding("store", Verdict.OK, f"{file} does not exist yet; serving creates it")
     try:
         store = await open_store(settings.storage_url, clock=SystemClock())
@@ -103,6 +104,11 @@ async def _store(settings: Settings) -> Finding:
         stack.push_async_callback(store.close)
         status = store.status()
         return Finding("store", Verdict.OK, f"{status.engine}, at {status.position}, intact")
+
+
+def _left_of(file: Path) -> bool:
+    """Whether the database is there, or the mark of one that has gone."""
+    return file.exists() or file.with_name(f"{file.name}.mark").exists()
 
 
 async def _address(settings: Settings) -> Finding:
