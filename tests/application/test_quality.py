@@ -15,7 +15,7 @@ from spawn.application.inspection import Inspector
 from spawn.application.jobs import SERVICE
 from spawn.application.quality import earlier_reports, latest_report, report_of
 from spawn.application.services import Services
-from spawn.domain.change import Change, Entry, Write
+from spawn.domain.change import Change, Committed, Entry, Write
 from spawn.domain.errors import DeadlineExceeded, Forbidden, NotFound, SpawnError
 from spawn.domain.imports import FileFormat
 from spawn.domain.mapping import read_mapping
@@ -197,6 +197,32 @@ async def test_who_asks_during_a_run_shares_the_next_one(services: Services) -> 
     runs = await asyncio.gather(*others)
     assert {(run.version, run.state.projects) for run in runs} == {(2, 1)}
     assert held.calls == 2
+
+
+class Slow:
+    """Commands before whose first commit something else is written."""
+
+    def __init__(self, services: Services, project: Project) -> None:
+        self._services = services
+        self._project: Project | None = project
+
+    async def commit(self, change: Change) -> Committed:
+        project, self._project = self._project, None
+        if project is not None:
+            await put(self._services, project)
+        return await self._services.commands.commit(change)
+
+
+async def test_what_is_written_between_counting_and_recording_is_counted_next(
+    services: Services,
+) -> None:
+    slow = Slow(services, a_project())
+    inspector = Inspector(msgspec.structs.replace(services, commands=slow), Levels())
+    for expected in ((1, 0), (2, 1), (2, 1)):
+        await inspector.look_again()
+        stored = await latest_report(services, SERVICE)
+        assert stored is not None
+        assert (stored.version, stored.state.projects) == expected
 
 
 async def test_a_run_that_fails_is_told_and_tried_again(services: Services) -> None:

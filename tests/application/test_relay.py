@@ -84,6 +84,14 @@ class Consumer:
         return found
 
 
+class Silent(Consumer):
+    """A publisher that breaks its contract twice."""
+
+    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
+        found = await super().publish(entries)
+        return found if self.calls > 2 else None  # type: ignore[return-value]  # on purpose
+
+
 class Desk:
     """Projects that change."""
 
@@ -367,6 +375,16 @@ class TestFailures:
         await consumer.until(lambda: len(consumer.taken) == 2)
         await _ended(task)
         assert [type(fault) for fault in faults] == [ZeroDivisionError] * 2
+
+    async def test_a_publisher_that_answers_nothing_does_not_end_the_others(
+        self, services: Services, desk: Desk
+    ) -> None:
+        silent, sound = Silent("silent"), Consumer("sound")
+        async with relaying(services, silent, sound):
+            await desk.write("a")
+            await silent.until(lambda: silent.calls == 3)
+            await desk.write("b")
+            await sound.until(lambda: len(sound.taken) == 2)
 
     async def test_memory_is_bounded_behind_failures(self, services: Services, desk: Desk) -> None:
         """What waits fills its bound, then nothing is read until it is taken."""

@@ -341,7 +341,7 @@ class Line:
     async def _publish(self, batch: list[Entry]) -> Sequence[Undelivered]:
         """Publish; whatever goes wrong is the fate of the whole batch."""
         try:
-            return await self.publisher.publish(batch)
+            return tuple(await self.publisher.publish(batch))
         except Unavailable as failure:
             asked_s = min(failure.retry_after_s, self._patience.longest_asked_s)
             self._asked_until = max(self._asked_until, monotonic() + asked_s)

@@ -126,13 +126,14 @@ class Inspector:
         async with self._lock:
             older = aged(latest.state, self._services.clock.now())
             if transitions(latest.state.results, older.results):
-                await self._record(SERVICE, older)
+                await self._record(SERVICE, older, self._seen)
 
     async def _in_turn(self, principal: Principal) -> Stored[Report]:
         async with self._lock:
             # Who comes from here on may have written what this run no longer sees.
             self._next = None
-            return await self._record(principal, await self._report())
+            report = await self._report()
+            return await self._record(principal, report, report.position)
 
     async def _report(self) -> Report:
         """Count everything that is promised under the active schema."""
@@ -168,8 +169,12 @@ class Inspector:
             for rule in freshness_rules(self._levels)
         ]
 
-    async def _record(self, principal: Principal, report: Report) -> Stored[Report]:
+    async def _record(
+        self, principal: Principal, report: Report, seen: str | None
+    ) -> Stored[Report]:
         """Keep the report as the next run, with each service level that changed.
+
+        `seen` is the position up to which the report knows what was written.
 
         Raises:
             Conflict: others kept recording runs.
@@ -189,7 +194,9 @@ class Inspector:
                 committed = await self._services.commands.commit(change)
             except (Stale, Duplicate):
                 continue
-            self._seen = committed.position
+            # What came in between was not counted, and is as soon as someone looks again.
+            alone = await self._services.reads.rows_after(seen) == len(writes)
+            self._seen = committed.position if alone else None
             for standing in changed:
                 self._told(standing)
             return await self._services.reads.get(KIND, DATASET, version=version + 1)

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from tests.entrypoints.documents.conftest import MEASURED, Viewer, report_of
 
-from spawn.domain.quality import Tally, share_result
+from spawn.domain.quality import Levels, Tally, freshness_rules, share_result
 from spawn.domain.schema.value import Column, ColumnType, TypeName
 from spawn.entrypoints.http.product.catalog import catalog, dataset_of_schema_org
 from spawn.entrypoints.http.product.context import json_ld_context
+from spawn.entrypoints.http.product.contract import data_contract
 from spawn.entrypoints.http.product.view import Product
 from spawn.testing.builders import a_schema
 
@@ -86,6 +87,19 @@ def test_catalogue_shows_what_was_measured_and_who_answers(viewer: Viewer) -> No
     assert measured["dqv:isMeasurementOf"]["rdfs:label"] == rule.rule_id
     assert nodes["owner"]["foaf:name"] == "Iberia desk"
     assert nodes["product"]["dprod:dataProductOwner"] == {"@id": nodes["owner"]["@id"]}
+
+
+def test_what_an_earlier_schema_promised_of_its_columns_is_not_shown_any_more(
+    viewer: Viewer,
+) -> None:
+    gone = Column(name="gone_since", type=ColumnType(TypeName.STRING, max_length=9))
+    ages = freshness_rules(Levels(changed_s=60))
+    report = report_of([*viewer.of(a_schema([gone])).rules, *ages], 1, 2)
+    view = viewer.of(report=report)
+    for document in (catalog(view), data_contract(view)):
+        shown = msgspec.json.encode(document)
+        assert b"gone_since" not in shown
+        assert b"last_change" in shown
 
 
 def test_a_rule_that_found_nothing_to_look_at_measures_nothing(viewer: Viewer) -> None:

@@ -110,12 +110,17 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return self.product.url(schema_path(self.schema))
 
     def assessed(self) -> Iterator[tuple[Rule, Result | None]]:
-        """Every rule with its last result, those included that only the report knows."""
+        """Every rule with its last result, those of ages and files included.
+
+        These two only the report knows, and they are of no column. What else it alone knows was
+        promised by a schema that rules no more: of its columns no document speaks.
+        """
         results = {r.rule.rule_id: r for r in self.report.results} if self.report else {}
         for rule in self.rules:
             yield rule, results.pop(rule.rule_id, None)
         for result in results.values():
-            yield result.rule, result
+            if not result.rule.columns:
+                yield result.rule, result
 
 
 async def gather(services: Services, principal: Principal, product: Product) -> View:
