@@ -27,6 +27,7 @@ from spawn.ports.runtime import Clock
 
 _SMALL_REST: Final = 500
 _MAX_ROUNDS: Final = 8
+_MAX_STEPS: Final = 50
 _LONGEST_REST_S: Final = 0.1
 
 
@@ -87,7 +88,11 @@ class Evolution:
         return seen
 
     async def _level(self) -> int:
-        """The journal's end, with the state tables level with it."""
+        """The journal's end, with the state tables level with it; commits go between the steps."""
+        for _ in range(_MAX_STEPS):
+            if self._ledger.lag_rows() <= _SMALL_REST:
+                break
+            await self._writer.run(partial(self._ledger.project, _SMALL_REST))
         through = self._ledger.position
         await self._writer.run(self._ledger.project_all)
         return through

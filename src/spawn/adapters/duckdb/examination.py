@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from spawn.adapters.duckdb.conditions import conforming
 from spawn.adapters.duckdb.engine import Cursor
 from spawn.adapters.duckdb.layout import quoted, sql_type
 from spawn.adapters.duckdb.pages import engine_value
@@ -65,9 +66,20 @@ def look_at(
 def _look_at_column(
     cursor: Cursor, breaches: Breaches, number: int, column: Column, window: Window
 ) -> None:
-    """By distinct values: a column has few, and each is judged as a single project's would be."""
+    """The engine picks values that may not do; each is judged as a single project's would be."""
     proof, name = breaches.proofs[number], quoted(column.name)
-    cursor.execute(f"select {name}, count(*) from projects where {_IN_WINDOW} group by 1", window)
+    parameters: list[Any] = [*window]
+
+    def parameter(value: Any) -> str:
+        parameters.append(value)
+        return f"${len(parameters)}"
+
+    kept = conforming(proof.column, f"{name}::{sql_type(proof.column.type)}", parameter)
+    cursor.execute(
+        f"select {name}, count(*) from projects where _position > $1 and _position <= $2"
+        f" and ({name} is null or not {kept}) group by 1",
+        parameters,
+    )
     broken: list[Value | None] = []
     projects, detail = 0, ""
     while rows := cursor.fetchmany(_FETCHED):

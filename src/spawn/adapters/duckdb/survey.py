@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 import msgspec
 
+from spawn.adapters.duckdb.conditions import conforming
 from spawn.adapters.duckdb.engine import Cursor
-from spawn.adapters.duckdb.layout import quoted, sql_type
-from spawn.adapters.duckdb.pages import engine_value
+from spawn.adapters.duckdb.layout import quoted
 from spawn.adapters.duckdb.rows import instant
 from spawn.domain.quality import (
     MAX_SAMPLES,
@@ -25,9 +25,6 @@ from spawn.domain.quality import (
     Tally,
     Unique,
 )
-from spawn.domain.schema.patterns import explicit_form
-from spawn.domain.schema.value import Column, TypeName, Value
-from spawn.domain.schema.values import longest
 
 _AT_ONCE = 50
 """Measures that one pass over the table counts."""
@@ -113,7 +110,7 @@ class _Survey:
         """A column with an enum: its few values are compared, not its many rows."""
         self._parameters = []
         name = quoted(measure.column.name)
-        kept = self._conforming(measure.column, "v")
+        kept = conforming(measure.column, "v", self._parameter)
         checked, met = self._row(
             f"select coalesce(sum(n), 0), coalesce(sum(n) filter ({kept}), 0) from"
             f" (select {name} v, count(*) n from projects where {name} is not null group by v)"
@@ -159,7 +156,7 @@ class _Survey:
                 return _Condition("projects", "true", f"({quoted(name)} is not null)")
             case Conforming(allowed):
                 name = quoted(allowed.name)
-                kept = self._conforming(allowed, name)
+                kept = conforming(allowed, name, self._parameter)
                 return _Condition("projects", f"{name} is not null", kept)
             case InOrder(names):
                 return _in_order(names)
@@ -168,23 +165,6 @@ class _Survey:
             case SharesWhole():
                 return _Condition(_DOCUMENTS, "shares is not null", "(shares = 100)")
         raise TypeError(f"a {type(measure).__name__} is not counted one project at a time")
-
-    def _conforming(self, column: Column, value: str) -> str:
-        """Whether an expression, of the column's type and not null, is what the column allows."""
-        conditions = []
-        if column.enum is not None:
-            members = ", ".join(self._value(column, member) for member in column.enum)
-            conditions.append(f"{value} in ({members})" if members else "false")
-        elif column.type.name is TypeName.STRING:
-            conditions.append(f"length({value}) <= {longest(column):d}")
-        if column.minimum is not None:
-            conditions.append(f"{value} >= {self._value(column, column.minimum)}")
-        if column.maximum is not None:
-            conditions.append(f"{value} <= {self._value(column, column.maximum)}")
-        if column.pattern is not None:
-            pattern = self._parameter(explicit_form(column.pattern))
-            conditions.append(f"regexp_full_match({value}, {pattern})")
-        return f"({' and '.join(conditions)})" if conditions else "true"
 
     def _sum_equals(self, measure: SumEquals) -> _Condition:
         names = [quoted(name) for name in measure.addends]
@@ -198,9 +178,6 @@ class _Survey:
             f"({present}) and {quoted(measure.total)} is not null",
             f"({gap} = 0 or {gap}::double < {within}::double * abs({total})::double)",
         )
-
-    def _value(self, column: Column, value: Value) -> str:
-        return f"{self._parameter(engine_value(value))}::{sql_type(column.type)}"
 
     def _parameter(self, value: Any) -> str:
         self._parameters.append(value)
