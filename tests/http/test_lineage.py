@@ -193,9 +193,10 @@ def test_events_are_filtered_and_paged_newest_run_first(client: httpx.Client) ->
 def test_a_malformed_question_is_refused_by_its_parameter(
     client: httpx.Client, query: str, pointer: str
 ) -> None:
-    answer = client.get(f"{LINEAGE}?{query}")
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["pointer"] == pointer
+    for accepted in ("application/json", "text/html"):
+        answer = client.get(f"{LINEAGE}?{query}", headers={"accept": accepted})
+        assert answer.status_code == 422, accepted
+        assert answer.json()["errors"][0]["pointer"] == pointer
 
 
 def test_a_cursor_belongs_to_its_filter(client: httpx.Client) -> None:

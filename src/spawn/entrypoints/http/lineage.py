@@ -14,6 +14,7 @@ from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.lineage import KIND, Activity, RunState
 from spawn.domain.lineage_graph import graph_of
 from spawn.domain.openlineage import Emitter, run_events
+from spawn.domain.schema.value import Value
 from spawn.entrypoints.http.html import page
 from spawn.entrypoints.http.lineage_page import PATH, TITLE, detail, overview
 from spawn.entrypoints.http.operation import Operation, Success, described
@@ -187,12 +188,13 @@ async def graph(request: StrictRequest) -> Reply:
 
 async def _shown(request: StrictRequest, given: dict[str, str]) -> Reply:
     """The page: of one run if one is named, else of the newest that are wanted."""
+    wanted, _, _ = _asked(given)
     if "run" in given:
         run = await _one(request, given["run"])
         if run is None:
             raise NotFound("There is no such run.")
         return page(f"{TITLE}: {run.state.job}", detail(run), headers=(_NO_CACHE,))
-    runs = await newest_runs(request.services, request.principal, _wanted(given))
+    runs = await newest_runs(request.services, request.principal, wanted)
     return page(TITLE, overview(runs), headers=(_NO_CACHE,))
 
 
@@ -200,14 +202,19 @@ async def _runs(
     request: StrictRequest, given: dict[str, str]
 ) -> tuple[tuple[Stored[Any], ...], str | None]:
     """A page of runs, and the cursor of the next."""
-    limit, wanted = read_limit(given.get("limit")), _wanted(given)
-    binding = _binding(given)
-    after = read_cursor(given["after"], binding) if "after" in given else None
+    wanted, limit, after = _asked(given)
     if "run" in given:
         run = await _one(request, given["run"])
         return (run,) if run is not None and wanted.admits(run.state) else (), None
     found = await find_runs(request.services, request.principal, wanted, after=after, limit=limit)
-    return found.runs, None if found.next is None else write_cursor(found.next, binding)
+    return found.runs, None if found.next is None else write_cursor(found.next, _binding(given))
+
+
+def _asked(given: dict[str, str]) -> tuple[Wanted, int, tuple[Value | None, ...] | None]:
+    """The filter, the limit and the keys to go on after: each understood, whatever is shown."""
+    limit, wanted = read_limit(given.get("limit")), _wanted(given)
+    after = read_cursor(given["after"], _binding(given)) if "after" in given else None
+    return wanted, limit, after
 
 
 def _binding(given: dict[str, str]) -> bytes:
