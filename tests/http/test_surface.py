@@ -86,18 +86,21 @@ def test_gzip_is_given_to_those_who_take_it(client: httpx.Client) -> None:
         assert answer.json()["openapi"] == "3.1.0"
 
 
-def test_whatever_has_a_tag_is_304_to_who_knows_it(client: httpx.Client) -> None:
-    paths = ["/docs/docs.js", "/docs/style.css"]
-    for path, item in client.get("/openapi.json").json()["paths"].items():
-        answer = item.get("get", {}).get("responses", {}).get("200", {})
-        if "ETag" in answer.get("headers", {}) and "{" not in path:
-            paths.append(path)
-    assert len(paths) > 4
-    for path in paths:
-        answer = client.get(path)
-        known = client.get(path, headers={"if-none-match": answer.headers["etag"]})
-        assert (answer.status_code, known.status_code, known.content) == (200, 304, b""), path
-        assert known.headers["etag"] == answer.headers["etag"]
+def test_whatever_has_a_tag_is_304_to_who_knows_it(start: Start) -> None:
+    # Measured once and no more: what the documents show of it stays as it is.
+    with start(quality_interval_s=0.0).client() as client:
+        assert client.post("/v1/governance/quality/runs").status_code == 201
+        paths = ["/docs/docs.js", "/docs/style.css"]
+        for path, item in client.get("/openapi.json").json()["paths"].items():
+            answer = item.get("get", {}).get("responses", {}).get("200", {})
+            if "ETag" in answer.get("headers", {}) and "{" not in path:
+                paths.append(path)
+        assert len(paths) > 4
+        for path in paths:
+            answer = client.get(path)
+            known = client.get(path, headers={"if-none-match": answer.headers["etag"]})
+            assert (answer.status_code, known.status_code, known.content) == (200, 304, b""), path
+            assert known.headers["etag"] == answer.headers["etag"]
 
 
 def test_cors_answers_configured_origins_only(start: Start) -> None:
