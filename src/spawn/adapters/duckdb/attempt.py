@@ -54,6 +54,10 @@ class Attempt:
 
     # -- before the transaction -------------------------------------------------------------
 
+    def promotes(self) -> bool:
+        """Whether projects may hold extensions that become values of columns."""
+        return bool(self._promoting)
+
     def make_stages(self) -> None:
         """Make an empty table for each column that an extension may be promoted to."""
         for number, column in self._promoting:

@@ -106,6 +106,8 @@ class Evolution:
         is short and followed by a rest as long: requests come first.
         """
         book, plan = self._ledger.shelf.book, attempt.plan if attempt else None
+        if not breaches.proofs and not (attempt and attempt.promotes()):
+            return
         for window in windows(after, through):
             began = time.monotonic()
             look = partial(look_at, breaches=breaches, plan=plan, book=book, window=window)
