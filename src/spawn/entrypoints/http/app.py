@@ -71,19 +71,11 @@ def create_app(
 ) -> Wrapper:
     """The ASGI application over some services."""
     limits = surface.limits
-    state = State(
-        {
-            "services": services,
-            "surface": surface,
-            "jobs": jobs,
-            "workbench": workbench,
-            "inspector": inspector,
-        }
-    )
+    state = State({"jobs": jobs, "workbench": workbench, "inspector": inspector})
     app = Litestar(
         list(HANDLERS),
         state=state,
-        request_class=StrictRequest,
+        request_class=StrictRequest.of(services, surface),
         request_max_body_size=limits.body_bytes,
         exception_handlers={Exception: on_exception},  # type: ignore[dict-item]  # a Reply is one
         openapi_config=None,

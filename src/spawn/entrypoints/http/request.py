@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Collection
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl
 
 from litestar import Request
@@ -35,21 +35,21 @@ LOCAL: Final = Principal(id="local")
 
 
 class StrictRequest(Request[Any, Any, State]):
-    """Litestar's request with the service behind it and strict readers of its parts."""
+    """Litestar's request with the service behind it and strict readers of its parts.
+
+    Each application has a class of its own (`of`), which knows the ports behind the use cases and
+    what all routes share: to ask Litestar's state for them takes longer than what they are for.
+    """
 
     __slots__ = ()
+    services: ClassVar[Services]
+    surface: ClassVar["Surface"]
 
-    @property
-    def surface(self) -> "Surface":
-        """What all routes share."""
-        surface: Surface = self.app.state.surface
-        return surface
-
-    @property
-    def services(self) -> Services:
-        """The ports behind the use cases."""
-        services: Services = self.app.state.services
-        return services
+    @classmethod
+    def of(cls, services: Services, surface: "Surface") -> type[Self]:
+        """The class of the requests to one application."""
+        members = {"__slots__": (), "services": services, "surface": surface}
+        return type("ServiceRequest", (cls,), members)
 
     @property
     def principal(self) -> Principal:

@@ -1,7 +1,7 @@
 """What all routes share beside the ports: caches of encoded documents, health, metrics, tracing."""
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 from spawn.application.dead_letters import Redelivery
 from spawn.application.schema import SchemaRules
@@ -11,7 +11,7 @@ from spawn.entrypoints.http.product.routes import Press
 from spawn.entrypoints.http.product.view import Product
 from spawn.entrypoints.http.service_metrics import Metrics
 from spawn.entrypoints.http.streams import Streams
-from spawn.entrypoints.http.tracing import Tracing, no_span
+from spawn.entrypoints.http.tracing import Tracing
 from spawn.entrypoints.http.wire import Bounded, Document
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ CACHED_BYTES = 64 * 1024 * 1024
 
 VIEWS = 8
 """Views of whole projects kept, one for each version that ruled."""
+
+
+_NO_SPAN: Final = nullcontext()
 
 
 class Surface:
@@ -70,4 +73,4 @@ class Surface:
 
     def span(self, name: str) -> AbstractContextManager[Any]:
         """A span around a use case, if spans are recorded."""
-        return no_span() if self.tracing is None else self.tracing.span(name)
+        return _NO_SPAN if self.tracing is None else self.tracing.span(name)

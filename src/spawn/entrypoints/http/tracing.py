@@ -1,7 +1,6 @@
 """Spans through the OpenTelemetry API: one per request, one per use case."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
@@ -77,9 +76,3 @@ def _finish(span: trace.Span, scope: HTTPScope, method: str, status: int) -> Non
         if status >= _SERVER_ERROR:
             span.set_status(Status(StatusCode.ERROR))
     span.end()
-
-
-@contextmanager
-def no_span() -> Iterator[None]:
-    """What stands in for a span where tracing is off."""
-    yield
