@@ -15,7 +15,11 @@ from spawn.domain.change import Stored
 from spawn.domain.query import Filter, Operator, Page, Query, Sort
 from spawn.domain.schema.value import Column, Value
 
-_MAX_JUDGED = 1024
+_MAX_JUDGED = 256
+"""How many times one group of writes may be held against a kept page, at some 4 µs a time."""
+_MAX_LOGGED = 1024
+"""Writes remembered for pages that were being read meanwhile."""
+
 _COMPARISONS = {
     Operator.EQ: "=",
     Operator.NE: "is distinct from",
@@ -164,16 +168,16 @@ class PageCache:
     def written(self, writes: list[Written]) -> None:
         """Drop the pages that these writes change; all of them if judging would take too long."""
         with self._lock:
-            if len(writes) * len(self._pages) > _MAX_JUDGED or len(writes) > _MAX_JUDGED:
+            if len(writes) * len(self._pages) > _MAX_JUDGED:
                 self._pages = {}
             else:
                 touched = [query for query, kept in self._pages.items() if _touched(kept, writes)]
                 for query in touched:
                     del self._pages[query]
-            self._log.extend(writes[-_MAX_JUDGED:])
-            if len(writes) > _MAX_JUDGED:
-                self._floor = writes[-_MAX_JUDGED - 1][1].place.position
-            while len(self._log) > _MAX_JUDGED:
+            self._log.extend(writes[-_MAX_LOGGED:])
+            if len(writes) > _MAX_LOGGED:
+                self._floor = writes[-_MAX_LOGGED - 1][1].place.position
+            while len(self._log) > _MAX_LOGGED:
                 self._floor = self._log.popleft()[1].place.position
 
     def clear(self, position: int) -> None:

@@ -38,6 +38,7 @@ def settle(
 ) -> int | None:
     """Make what is durable visible, before anyone is told; where a project was written last."""
     newest: int | None = None
+    seen: list[Written] = []
     for item in placed:
         encoded = item.prepared.encoded
         pending = _pending(book, item, places)
@@ -46,14 +47,18 @@ def settle(
             newest = item.rows[encoded - 1].position
             memory.heads.pass_over([row.key for row in item.prepared.rows[:encoded]])
             memory.pages.clear(newest)
-        settle_how = _settle_bulk if item.prepared.is_bulk() else _settle_few
-        newest = settle_how(memory, projection, pending) or newest
+        if item.prepared.is_bulk():
+            newest = _settle_bulk(memory, projection, pending) or newest
+        else:
+            newest = _settle_few(memory, projection, pending, seen) or newest
         receipt = item.prepared.change.receipt
         if receipt is not None:
             last = item.rows[-1]
             memory.receipts.put(
                 receipt.scope, receipt.key, receipt.fingerprint, last.position, last.recorded_at
             )
+    if seen:
+        memory.pages.written(seen)
     return newest
 
 
@@ -77,10 +82,12 @@ def _pending(book: SchemaBook, item: Placed, places: Places) -> list[tuple[str, 
 
 
 def _settle_few(
-    memory: Memory, projection: Projection, pending: list[tuple[str, Pending]]
+    memory: Memory,
+    projection: Projection,
+    pending: list[tuple[str, Pending]],
+    seen: list[Written],
 ) -> int | None:
     newest: int | None = None
-    seen: list[Written] = []
     for key, written in pending:
         before, after = memory.entities.get(key), written.held()
         projection.note(key, written)
@@ -91,8 +98,6 @@ def _settle_few(
             seen.append((before, after))
             if before is None and after.stored.version > 1:
                 memory.pages.clear(newest)
-    if seen:
-        memory.pages.written(seen)
     return newest
 
 
