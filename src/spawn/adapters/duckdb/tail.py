@@ -12,7 +12,7 @@ from spawn.adapters.duckdb.rows import ROW_COLUMNS, SELECT_ROW, instant, link, r
 from spawn.domain.errors import StorageDamaged
 
 _TAIL_ROWS = 1_000
-_LITERAL_CHARS = 65_536
+_LITERAL_CHARS = 262_144
 _NO_HASH = bytes(32)
 
 

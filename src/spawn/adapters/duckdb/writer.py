@@ -55,6 +55,7 @@ class Writer:
         self._small: deque[_Commit] = deque()
         self._bulk: deque[_Commit] = deque()
         self._waiting: set[Task[None]] = set()
+        self._waking: asyncio.AbstractEventLoop | None = None
         self._writes = 0
         self._passed_over = 0
         self._closing = False
@@ -82,9 +83,24 @@ class Writer:
                 raise Overloaded("Too many changes wait to be written.")
             self._writes += count
             (self._bulk if prepared.is_bulk() else self._small).append(task)
-            self._changed.notify()
+        self._wake_soon(task.loop)
         committed: Committed = await task.future
         return committed
+
+    def _wake_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell the writer once the loop has gone through what is ready.
+
+        Requests arrive in handfuls. Told of the first of them, the writer would commit that alone
+        while the others wait, and take the interpreter from the loop that is about to queue them.
+        """
+        if self._waking is not loop:
+            self._waking = loop
+            loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        with self._changed:
+            self._changed.notify()
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Have the writer do something between two groups; errors are the work's own."""
