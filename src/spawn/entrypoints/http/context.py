@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
+BODY_IS_HERE: Final = "spawn.body_is_here"
+"""Set in a scope by a server that has the whole body already: there is nothing to wait for."""
+
 
 class Context:
     """What the wrapper found out about a request before it was routed.

@@ -18,6 +18,7 @@ from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from spawn.entrypoints.compose import Composition, compose
+from spawn.entrypoints.http.context import BODY_IS_HERE
 from spawn.entrypoints.http.limits import Limits
 from spawn.entrypoints.http.problems import problem_reply
 from spawn.entrypoints.http.reply import Header, Reply
@@ -112,7 +113,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next bytes belong to the next head."""
+        """The next bytes belong to the next head; nobody need wait for this body."""
+        cast("Any", self.scope)[BODY_IS_HERE] = True
         self._in_head = True
         self._unread = 0
         super().on_message_complete()

@@ -20,7 +20,7 @@ from loguru import logger
 
 from spawn.entrypoints.http.access_log import AccessLog
 from spawn.entrypoints.http.compression import compressing, takes_gzip
-from spawn.entrypoints.http.context import Context, current
+from spawn.entrypoints.http.context import BODY_IS_HERE, Context, current
 from spawn.entrypoints.http.limits import Limits, TokenBuckets
 from spawn.entrypoints.http.problems import Refusal, problem_reply
 from spawn.entrypoints.http.reply import Header, Reply
@@ -160,6 +160,8 @@ class Wrapper:
             as_get = cast("HTTPScope", {**scope, "method": "GET"})
             await self._run(as_get, receive, respond)
             scope["path_template"] = as_get.get("path_template", "")
+        elif BODY_IS_HERE in scope:
+            await self._run(scope, receive, respond)
         else:
             await self._run(scope, self._timed(scope["path"], receive), respond)
 
