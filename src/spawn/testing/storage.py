@@ -9,6 +9,8 @@ A package that offers an adapter runs the whole suite in a module of its own tes
     from spawn.testing.storage_feed import *    # the feed, and those who follow it
     from spawn.testing.storage_quality import * # counts of how much data keeps a rule
     from spawn.testing.storage_evolution import * # the schema changes under the data
+    from spawn.testing.storage_governance import * # who governs it, and what is remembered
+    from spawn.testing.storage_evolution_laws import * # property tests of that
     from spawn.testing.storage_laws import *    # property tests
 
     @pytest.fixture

@@ -14,6 +14,7 @@ from spawn.testing.storage import Desk, a_record
 from spawn.testing.storage_evolution import *  # noqa: F403 -- as above
 from spawn.testing.storage_evolution_laws import *  # noqa: F403 -- as above
 from spawn.testing.storage_feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_governance import *  # noqa: F403 -- as above
 from spawn.testing.storage_laws import *  # noqa: F403 -- as above
 from spawn.testing.storage_quality import *  # noqa: F403 -- as above
 from spawn.testing.storage_reads import *  # noqa: F403 -- as above

@@ -8,6 +8,7 @@ from spawn.adapters.options import StoreOptions
 from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.storage_evolution import *  # noqa: F403 -- as above
 from spawn.testing.storage_feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_governance import *  # noqa: F403 -- as above
 from spawn.testing.storage_quality import *  # noqa: F403 -- as above
 from spawn.testing.storage_reads import *  # noqa: F403 -- as above
 
