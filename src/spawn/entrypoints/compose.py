@@ -222,22 +222,26 @@ async def compose(
             limits=limits,
             tracing=tracing,
         )
-        rules = Rules(
-            hosts=settings.hosts,
-            origins=frozenset(settings.cors_origins),
-            rate=settings.rate_limit or None,
-        )
         app = create_app(
             services,
             surface,
             jobs,
             workbench,
             inspector,
-            rules=rules,
+            rules=_rules_of(settings),
             metrics=requests,
             log=log,
         )
         yield Composition(app, services, settings, inspector, streams)
+
+
+def _rules_of(settings: Settings) -> Rules:
+    """Who may ask, from where and how often."""
+    return Rules(
+        hosts=settings.hosts,
+        origins=frozenset(settings.cors_origins),
+        rate=settings.rate_limit or None,
+    )
 
 
 async def _refresh(services: Services, settings: Settings) -> None:
