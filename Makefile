@@ -52,7 +52,7 @@ test: $(VENV)/dev.stamp ## Run every test
 
 test-core: $(VENV)/dev.stamp ## Run the domain's tests alone, without I/O, in seconds
 	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \
-		-p no:schemathesis -o faulthandler_timeout=0 $(ARGS)
+		-p no:schemathesis -p no:faker -p no:anyio -o faulthandler_timeout=0 $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -8,6 +8,6 @@ from hypothesis import settings
 # each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The
 # quick one is for `make test-core`, which a person runs at every turn.
 settings.register_profile("person", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=15)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "person")
