@@ -25,13 +25,13 @@ from loguru import logger
 
 from benchmarks.http import import_rows, spawn_server
 from benchmarks.load import Server, free_port
-from spawn.adapters.publishers import IN_PROCESS_BATCH, LogPublisher
-from spawn.application.pulse import Pulse
-from spawn.application.relay import Relay
-from spawn.entrypoints.compose import open_services
+from spawn.adapters.publishers.in_process import IN_PROCESS_BATCH, LogPublisher
+from spawn.application.events.journal_watch import Pulse
+from spawn.application.events.relay import Relay
+from spawn.entrypoints.composition import open_services
 from spawn.entrypoints.settings import Settings
 from spawn.entrypoints.telemetry import line_of
-from spawn.ports.events import Terms
+from spawn.ports.publishers import Terms
 
 PROJECT = {"project_name": "Sierra Wind II", "total_amount": "125000000.00", "dscr": 1.35}
 WRITERS = 16

@@ -18,16 +18,16 @@ from typing import Any
 import msgspec
 
 from benchmarks.storage import CHUNK, DICE, a_project, arguments, change_of
-from spawn.adapters.duckdb.attempt import Attempt
+from spawn.adapters.duckdb.migration.transaction import Attempt
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.runtime import SystemClock
-from spawn.domain.project import Project
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.local.runtime import SystemClock
+from spawn.domain.projects.project import Project
 from spawn.domain.query import Query, Sort
-from spawn.domain.schema.migration import plan_migration
-from spawn.ports.governance import Disproved, Migration, SchemaRecord, SchemaState
-from spawn.testing.storage import a_record
-from spawn.testing.storage_evolution import FIRST_COLUMNS, a_document
+from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.ports.schemas import Disproved, Migration, SchemaRecord, SchemaState
+from spawn.testing.storage_contract.commands import a_record
+from spawn.testing.storage_contract.migrations import FIRST_COLUMNS, a_document
 
 Columns = list[dict[str, Any]]
 Change = tuple[str, Columns]

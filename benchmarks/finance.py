@@ -21,10 +21,17 @@ import numpy as np
 import numpy_financial  # type: ignore[import-untyped]  # it ships no types
 import pyxirr
 
-from spawn.domain.finance.batch import Deal, Floats, IrrStatus, Valuation, value_deal, workspace
-from spawn.domain.finance.returns import irr, npv, xirr
-from spawn.domain.finance.sizing import size_debt
-from spawn.domain.finance.sizing_case import SizingCase
+from spawn.domain.finance.debt_sizing import size_debt
+from spawn.domain.finance.debt_sizing_case import SizingCase
+from spawn.domain.finance.returns.rates_of_return import irr, npv, xirr
+from spawn.domain.finance.simulation.vectorized import (
+    Deal,
+    Floats,
+    IrrStatus,
+    Valuation,
+    value_deal,
+    workspace,
+)
 
 QUARTERS = 100
 SCENARIOS = 1_000

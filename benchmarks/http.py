@@ -28,10 +28,10 @@ import msgspec
 
 from benchmarks.load import Sample, Server, hello_server, wrk
 from spawn.adapters.duckdb.store import open_duckdb
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.change import Change, Stored, Write
-from spawn.domain.events import DomainEvent
+from spawn.domain.events.event import DomainEvent
 from spawn.domain.query import MAX_LIMIT, Query
 
 ROWS = 100_000

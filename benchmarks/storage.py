@@ -20,13 +20,13 @@ from typing import Any
 import msgspec
 
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.runtime import SystemClock, Uuid7Ids
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.local.runtime import SystemClock, Uuid7Ids
 from spawn.domain.change import Change, Write
-from spawn.domain.events import DomainEvent
-from spawn.domain.project import ExternalRef, Project, Reservation, Status
+from spawn.domain.events.event import DomainEvent
+from spawn.domain.projects.project import ExternalRef, Project, Reservation, Status
 from spawn.domain.query import Filter, Operator, Query, Sort
-from spawn.testing.storage import a_record
+from spawn.testing.storage_contract.commands import a_record
 
 CHUNK = 1_000
 SECTORS = ("Wind", "Solar", "Rail", "Water", "Ports")

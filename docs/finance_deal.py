@@ -12,21 +12,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from spawn.domain.finance.construction import (
+from spawn.domain.finance.construction_funding import (
     ConstructionCase,
     ConstructionFunding,
     fund_construction,
 )
-from spawn.domain.finance.covenant import CovenantTerms, Waiver, exact, exact_series, run_covenant
-from spawn.domain.finance.schedule import (
+from spawn.domain.finance.covenants import CovenantTerms, Waiver, exact, exact_series, run_covenant
+from spawn.domain.finance.debt_sizing import Sizing, size_debt
+from spawn.domain.finance.debt_sizing_case import SizingCase, Uses
+from spawn.domain.finance.payment_dates import (
     BusinessCalendar,
     BusinessDayRule,
     Frequency,
     ScheduleTerms,
     payment_schedule,
 )
-from spawn.domain.finance.simulation import simulate
-from spawn.domain.finance.simulation_case import (
+from spawn.domain.finance.simulation.monte_carlo import simulate
+from spawn.domain.finance.simulation.monte_carlo_case import (
     CovenantLevel,
     Loadings,
     Shock,
@@ -35,8 +37,6 @@ from spawn.domain.finance.simulation_case import (
     SimulationCase,
     SimulationResult,
 )
-from spawn.domain.finance.sizing import Sizing, size_debt
-from spawn.domain.finance.sizing_case import SizingCase, Uses
 from spawn.domain.finance.waterfall import Waterfall, WaterfallCase, run_waterfall
 
 HERE = Path(__file__).parent

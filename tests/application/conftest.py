@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from spawn.adapters.memory import MemoryStore
+from spawn.adapters.factory import Store
+from spawn.adapters.local.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.adapters.memory.store import MemoryStore
 from spawn.adapters.ontology.bundled import BundledRegistry
-from spawn.adapters.registry import Store
-from spawn.adapters.runtime import DirectorySpool, SystemClock, Uuid7Ids
-from spawn.application.services import Services
-from spawn.ports.governance import SchemaRecord, SchemaRegistry, SchemaState
+from spawn.application.dependencies import Services
+from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaState
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
+from spawn.adapters.local.runtime import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
-from spawn.adapters.runtime import SystemClock
-from spawn.application.schema import SchemaRules
+from spawn.application.schemas.activation import SchemaRules
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
-from spawn.domain.schema.reading import DocumentRefused, read_schema
-from spawn.ports.governance import Fetched, Provenance, RegistryStatus
+from spawn.domain.schemas.document_parser import DocumentRefused, read_schema
+from spawn.ports.schemas import Fetched, Provenance, RegistryStatus
 
 ID = "project_schema"
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from spawn.application.analysis import Deadline, Workbench, calculate
+from spawn.application.analysis.calculation import Deadline, Workbench, calculate
 from spawn.domain.errors import DeadlineExceeded, InvalidInput, Overloaded
-from spawn.domain.finance.sizing_case import SizingCase
+from spawn.domain.finance.debt_sizing_case import SizingCase
 
 SOUND = SizingCase(cfads=(110.0, 120.0), annual_rates=0.05, target_dscr=1.3)
 

@@ -13,35 +13,40 @@ import pytest
 from tests.application.conftest import services_over
 from tests.application.shelf import ID, RULES, Shelf, pinned, rules
 
-from spawn.adapters.registry import open_store
-from spawn.adapters.runtime import SystemClock
-from spawn.application.evolution import (
+from spawn.adapters.factory import open_store
+from spawn.adapters.local.runtime import SystemClock
+from spawn.application.dependencies import Services
+from spawn.application.imports.commands import get_import, put_mapping, start_import
+from spawn.application.imports.runner import run_import
+from spawn.application.projects.commands import (
+    SchemaMoved,
+    amend_project,
+    create_project,
+    get_project,
+)
+from spawn.application.projects.versioned_views import shown_under
+from spawn.application.schemas.activation import (
+    Verdict,
+    schema_health,
+    settle_schema,
+)
+from spawn.application.schemas.adoption import (
     approve_schema,
     check_schema,
     refresh_schema,
     reject_schema,
 )
-from spawn.application.import_run import run_import
-from spawn.application.imports import get_import, put_mapping, start_import
-from spawn.application.projects import SchemaMoved, amend_project, create_project, get_project
-from spawn.application.schema import (
-    Verdict,
-    schema_health,
-    settle_schema,
-)
-from spawn.application.services import Services
-from spawn.application.shapes import shown_under
 from spawn.domain.change import Answer, Change, Committed, Entry, Stored
 from spawn.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, RegistryError
-from spawn.domain.imports import FileFormat
-from spawn.domain.mapping import read_mapping
+from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.json_tokens import read_object
 from spawn.domain.principal import Principal
-from spawn.domain.project import Project
+from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
-from spawn.domain.schema.compatibility import Mode, Relation
-from spawn.domain.schema.conformance import Attributes
-from spawn.domain.schema.tokens import read_object
-from spawn.ports.governance import (
+from spawn.domain.schemas.evolution.compatibility import Mode, Relation
+from spawn.domain.schemas.validator import Attributes
+from spawn.ports.schemas import (
     Disproved,
     MigrationOutcome,
     SchemaRecord,
@@ -394,7 +399,7 @@ async def test_what_was_migrating_when_the_process_ended_is_tried_again(
     await begin(services, shelf, TEXT, grade="A")
     shelf.serve(2, TEXT, WHOLE)
     fetched = await shelf.fetch(ID, 2)
-    from spawn.application.schema import record_of
+    from spawn.application.schemas.activation import record_of
 
     left = record_of(services, fetched.schema, fetched, SchemaState.MIGRATING)
     await services.schemas.record(left)

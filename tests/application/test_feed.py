@@ -4,12 +4,12 @@ from decimal import Decimal
 
 import pytest
 
-from spawn.application.feed import read_feed
-from spawn.application.projects import create_project
-from spawn.application.services import Services
+from spawn.application.dependencies import Services
+from spawn.application.events.feed import read_feed
+from spawn.application.projects.commands import create_project
 from spawn.domain.errors import CursorInvalid
 from spawn.domain.principal import Principal
-from spawn.domain.schema.conformance import Attributes
+from spawn.domain.schemas.validator import Attributes
 
 ANNA = Principal(id="anna")
 

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.application import import_rows
+from spawn.application.dependencies import Services
 from spawn.application.exports import QuarantineLines
-from spawn.application.import_run import run_import
-from spawn.application.imports import (
+from spawn.application.imports import chunks
+from spawn.application.imports.commands import (
     JOB_KIND,
     get_import,
     put_mapping,
@@ -23,10 +23,10 @@ from spawn.application.imports import (
     start_import,
     warned,
 )
+from spawn.application.imports.file_records import Record
+from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, cancel_job, get_job
-from spawn.application.projects import amend_project
-from spawn.application.records import Record
-from spawn.application.services import Services
+from spawn.application.projects.commands import amend_project
 from spawn.domain.change import Change, Committed, Stored
 from spawn.domain.errors import (
     Conflict,
@@ -35,16 +35,16 @@ from spawn.domain.errors import (
     Overloaded,
     Stale,
 )
-from spawn.domain.imports import FileFormat, Import, Note
-from spawn.domain.job import JobStatus
-from spawn.domain.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.import_state import FileFormat, Import, Note
+from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.row_reader import RowReader
+from spawn.domain.jobs import JobStatus
+from spawn.domain.json_tokens import read_object
 from spawn.domain.principal import Principal
-from spawn.domain.project import Project
+from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
-from spawn.domain.rows import RowReader
-from spawn.domain.schema.conformance import Attributes, compile_schema
-from spawn.domain.schema.tokens import read_object
-from spawn.domain.schema.value import Column, ColumnType, TypeName
+from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schemas.validator import Attributes, compile_schema
 from spawn.ports.storage import CommandStore
 from spawn.testing.builders import a_schema
 
@@ -185,7 +185,7 @@ async def test_rows_without_a_key_are_known_by_the_file_they_are_in(services: Se
 
 def test_a_row_that_was_set_aside_before_is_not_known_by_its_file() -> None:
     # It may be valid now, under another schema, and then it is a project that nobody has yet.
-    earlier = import_rows.Earlier(offset=100, set_aside=frozenset({2}))
+    earlier = chunks.Earlier(offset=100, set_aside=frozenset({2}))
     taken = [earlier.took_in(Record(line, 50 * line, b"")) for line in (1, 2, 3)]
     assert taken == [True, False, False]
 
@@ -375,9 +375,9 @@ async def test_a_large_file_is_drafted_by_another_process_with_the_same_result(
     services: Services, monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
     # A process that cannot start only means that the work is done here.
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(import_rows, "PROCESS_BYTES", 0)
-    monkeypatch.setattr("spawn.application.drafting.sys.executable", executable)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "PROCESS_BYTES", 0)
+    monkeypatch.setattr("spawn.application.imports.row_drafts.sys.executable", executable)
     order = await imported(services, MIXED)
     assert told(order) == (37, 34, 0, 3)
     assert order.counts.warnings == 1
@@ -395,8 +395,8 @@ async def test_a_large_file_is_drafted_by_another_process_with_the_same_result(
 async def test_a_schema_adopted_meanwhile_rules_the_rows_that_follow(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(import_rows, "PROCESS_BYTES", 0)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "PROCESS_BYTES", 0)
     order = Import(
         import_id="i", format=FileFormat.NDJSON, size_bytes=1, sha256="", requested_by="analyst"
     )
@@ -406,11 +406,11 @@ async def test_a_schema_adopted_meanwhile_rules_the_rows_that_follow(
     column = Column(name="depth", type=ColumnType(TypeName.INTEGER))
     before = RowReader(compile_schema(a_schema(())), None)
     after = RowReader(compile_schema(a_schema((column,), version=2)), None)
-    source = import_rows.ChunkSource(path, order, None, services.ids)
+    source = chunks.ChunkSource(path, order, None, services.ids)
     source.open(before, 0)
-    chunks = [source.next(reader) for reader in (before, after, after, after)]
+    batches = [source.next(reader) for reader in (before, after, after, after)]
     source.close()
-    assert [chunk and {row.draft.made is None for row in chunk.rows} for chunk in chunks] == [
+    assert [chunk and {row.draft.made is None for row in chunk.rows} for chunk in batches] == [
         {True},
         {False},
         {False},
@@ -421,8 +421,8 @@ async def test_a_schema_adopted_meanwhile_rules_the_rows_that_follow(
 async def test_a_drafting_process_that_dies_only_costs_time(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(import_rows, "PROCESS_BYTES", 0)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "PROCESS_BYTES", 0)
     order = Import(
         import_id="i", format=FileFormat.NDJSON, size_bytes=1, sha256="", requested_by="analyst"
     )
@@ -436,8 +436,8 @@ async def test_a_drafting_process_that_dies_only_costs_time(
             super().__init__(*arguments, **options)
             started.append(self)
 
-    monkeypatch.setattr("spawn.application.drafting.subprocess.Popen", Watched)
-    source = import_rows.ChunkSource(path, order, None, services.ids)
+    monkeypatch.setattr("spawn.application.imports.row_drafts.subprocess.Popen", Watched)
+    source = chunks.ChunkSource(path, order, None, services.ids)
     source.open(reader, 0)
     names = []
     while chunk := source.next(reader):
@@ -477,7 +477,7 @@ class _DyingStore:
 async def test_a_crash_between_chunks_is_resumed_without_loss_or_repetition(
     services: Services, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     await put_mapping(services, ANALYST, mapping_of())
     data = HEADER + numbered(25) + "P3,Twice,1,ESP,,\nP90,Bad,NA,ESP,,\n" + numbered(8, start=40)
     import_id = await order_of(services, data)
@@ -501,7 +501,7 @@ async def test_a_crash_between_chunks_is_resumed_without_loss_or_repetition(
 async def test_a_key_taken_by_others_meanwhile_is_seen_at_commit(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     await put_mapping(services, ANALYST, mapping_of())
     first = await order_of(services, HEADER + numbered(30))
     second = await order_of(services, HEADER + numbered(30, start=15))
@@ -514,7 +514,7 @@ async def test_a_key_taken_by_others_meanwhile_is_seen_at_commit(
 async def test_a_cancelled_job_commits_no_further_chunk(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     await put_mapping(services, ANALYST, mapping_of())
     import_id = await order_of(services, HEADER + numbered(30))
     inner = services.commands
@@ -546,7 +546,7 @@ class _FullStore(_DyingStore):
 async def test_a_full_queue_only_delays_an_import(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spawn.application.import_run.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("spawn.application.imports.runner.FIRST_PAUSE_S", 0.0)
     await put_mapping(services, ANALYST, mapping_of())
     import_id = await order_of(services, HEADER + numbered(3))
     full = msgspec.structs.replace(services, commands=_FullStore(services.commands, 4))

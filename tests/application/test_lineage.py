@@ -13,12 +13,12 @@ import pytest
 from tests.application.shelf import RULES, Shelf
 from tests.lineage.oracle import check
 
-from spawn.application import import_rows
-from spawn.application.evolution import refresh_schema
-from spawn.application.import_run import run_import
-from spawn.application.imports import JOB_KIND, put_mapping, start_import
+from spawn.application.dependencies import Services
+from spawn.application.imports import chunks
+from spawn.application.imports.commands import JOB_KIND, put_mapping, start_import
+from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, cancel_job
-from spawn.application.lineage import (
+from spawn.application.lineage.recorder import (
     Abandoned,
     Wanted,
     exporting,
@@ -28,9 +28,9 @@ from spawn.application.lineage import (
     newest_runs,
     settle_runs,
 )
-from spawn.application.projects import create_project
-from spawn.application.schema import Verdict
-from spawn.application.services import Services
+from spawn.application.projects.commands import create_project
+from spawn.application.schemas.activation import Verdict
+from spawn.application.schemas.adoption import refresh_schema
 from spawn.domain.change import Change, Committed, Stored
 from spawn.domain.errors import (
     CursorInvalid,
@@ -40,17 +40,17 @@ from spawn.domain.errors import (
     StorageFull,
     Unavailable,
 )
-from spawn.domain.imports import FileFormat
-from spawn.domain.lineage import EVENT_TYPES, Activity, Run, RunState
-from spawn.domain.lineage_graph import DatasetNode, RunNode, graph_of
-from spawn.domain.mapping import read_mapping
-from spawn.domain.openlineage import Emitter, run_events
+from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.json_tokens import read_object
+from spawn.domain.lineage.graph import DatasetNode, RunNode, graph_of
+from spawn.domain.lineage.openlineage import Emitter, run_events
+from spawn.domain.lineage.run import EVENT_TYPES, Activity, Run, RunState
 from spawn.domain.principal import Principal
-from spawn.domain.schema.compatibility import Proof
-from spawn.domain.schema.conformance import Attributes
-from spawn.domain.schema.migration import plan_migration
-from spawn.domain.schema.tokens import read_object
-from spawn.ports.governance import Disproved, Failure, SchemaRecord, SchemaState, SchemaStore
+from spawn.domain.schemas.evolution.compatibility import Proof
+from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.domain.schemas.validator import Attributes
+from spawn.ports.schemas import Disproved, Failure, SchemaRecord, SchemaState, SchemaStore
 from spawn.ports.storage import CommandStore, StoreStatus
 
 ANNA = Principal(id="anna")
@@ -159,7 +159,7 @@ async def test_a_job_that_fails_takes_its_run_along(mapped: Services) -> None:
 async def test_a_job_that_is_cancelled_aborts_its_run_and_keeps_what_was_moved(
     mapped: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 1)
     import_id = await order(mapped)
     services = msgspec.structs.replace(mapped, commands=CancelsAfter(mapped, import_id, 1))
     await do(services, import_id)
@@ -188,7 +188,7 @@ class CancelsAfter:
 async def test_a_resumed_import_is_one_run(
     mapped: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_rows, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 1)
     import_id = await order(mapped)
     services = msgspec.structs.replace(mapped, commands=BreaksAfter(mapped.commands, 1))
     with pytest.raises(asyncio.CancelledError):

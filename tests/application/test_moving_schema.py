@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.application.dependencies import Services
 from spawn.application.exports import every_project
-from spawn.application.import_run import run_import
-from spawn.application.imports import put_mapping, start_import
-from spawn.application.projects import (
+from spawn.application.imports.commands import put_mapping, start_import
+from spawn.application.imports.runner import run_import
+from spawn.application.projects.commands import (
     Call,
     SchemaMoved,
     amend_project,
@@ -22,18 +23,17 @@ from spawn.application.projects import (
     project_history,
     transition_project,
 )
-from spawn.application.services import Services
-from spawn.application.shapes import deprecated_since
-from spawn.domain.imports import FileFormat
-from spawn.domain.lifecycle import Status
-from spawn.domain.mapping import read_mapping
+from spawn.application.projects.versioned_views import deprecated_since
+from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.json_tokens import Number, Token, read_object
 from spawn.domain.principal import Principal
+from spawn.domain.projects.lifecycle import Status
 from spawn.domain.query import Query
-from spawn.domain.schema.migration import plan_migration
-from spawn.domain.schema.reading import read_schema
-from spawn.domain.schema.tokens import Number, Token, read_object
-from spawn.domain.schema.value import Schema
-from spawn.ports.governance import Provenance, SchemaRecord, SchemaState
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.domain.schemas.model import Schema
+from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 
 ANNA = Principal(id="anna")
 MAPPING = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spawn.application.projects import (
+from spawn.application.dependencies import Services
+from spawn.application.projects.commands import (
     MAX_ATTEMPTS,
     Call,
     Idempotency,
@@ -18,15 +19,14 @@ from spawn.application.projects import (
     project_history,
     transition_project,
 )
-from spawn.application.services import Services
 from spawn.domain.change import Answer, Stored
 from spawn.domain.errors import Conflict, Duplicate, Forbidden, NotFound, Stale
-from spawn.domain.lifecycle import Status
 from spawn.domain.principal import Principal
-from spawn.domain.project import ExternalRef, Project
+from spawn.domain.projects.lifecycle import Status
+from spawn.domain.projects.project import ExternalRef, Project
 from spawn.domain.query import Query
-from spawn.domain.schema.conformance import Attributes
-from spawn.entrypoints.compose import open_services
+from spawn.domain.schemas.validator import Attributes
+from spawn.entrypoints.composition import open_services
 from spawn.entrypoints.settings import Settings
 
 ANNA = Principal(id="anna")

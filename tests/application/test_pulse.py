@@ -4,8 +4,8 @@ import asyncio
 
 from tests.application.test_relay import Desk
 
-from spawn.application.pulse import Pulse
-from spawn.application.services import Services
+from spawn.application.dependencies import Services
+from spawn.application.events.journal_watch import Pulse
 
 
 async def test_what_changed_already_is_not_waited_for(services: Services) -> None:

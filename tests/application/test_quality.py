@@ -9,22 +9,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.application.import_run import run_import
-from spawn.application.imports import put_mapping, start_import
-from spawn.application.inspection import Inspector
+from spawn.application.dependencies import Services
+from spawn.application.imports.commands import put_mapping, start_import
+from spawn.application.imports.runner import run_import
 from spawn.application.jobs import SERVICE
-from spawn.application.quality import earlier_reports, latest_report, report_of
-from spawn.application.services import Services
+from spawn.application.quality.monitor import Inspector
+from spawn.application.quality.queries import earlier_reports, latest_report, report_of
 from spawn.domain.change import Change, Committed, Entry, Write
 from spawn.domain.errors import DeadlineExceeded, Forbidden, NotFound, SpawnError
-from spawn.domain.imports import FileFormat
-from spawn.domain.mapping import read_mapping
+from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.json_tokens import read_object
 from spawn.domain.principal import Principal
-from spawn.domain.project import ExternalRef, Project
-from spawn.domain.quality import LAST_CHANGE, Levels, Measure, Measured, Standing, broken
-from spawn.domain.schema.tokens import read_object
+from spawn.domain.projects.project import ExternalRef, Project
+from spawn.domain.quality.rules import LAST_CHANGE, Levels, Measure, Measured, Standing, broken
 from spawn.testing.builders import a_project
-from spawn.testing.storage import ManualClock
+from spawn.testing.storage_contract.commands import ManualClock
 
 ANNA = Principal(id="anna")
 UNIQUE = "uniqueness.external_ref"

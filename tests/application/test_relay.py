@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
-from spawn.application.dead_letters import discard_letter, get_letter, list_letters, replay_letter
-from spawn.application.delivery import BEGINNING, PAGE_ENTRIES, Patience
-from spawn.application.pulse import Pulse
-from spawn.application.relay import Relay, Standing
-from spawn.application.services import Services
+from spawn.application.dependencies import Services
+from spawn.application.events.dead_letters import (
+    discard_letter,
+    get_letter,
+    list_letters,
+    replay_letter,
+)
+from spawn.application.events.delivery import BEGINNING, PAGE_ENTRIES, Patience
+from spawn.application.events.journal_watch import Pulse
+from spawn.application.events.relay import Relay, Standing
 from spawn.domain.change import Change, Entry, Write
-from spawn.domain.dead_letter import LetterState
 from spawn.domain.errors import Conflict, DeliveryFailed, Unavailable
-from spawn.domain.events import DomainEvent
+from spawn.domain.events.dead_letter import LetterState
+from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import Principal
-from spawn.ports.events import Terms, Undelivered
+from spawn.ports.publishers import Terms, Undelivered
 from spawn.testing.builders import a_project
 
 ANNA = Principal(id="anna")

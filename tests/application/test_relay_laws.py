@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.application.conftest import services_in
 from tests.application.test_relay import Consumer, Desk, Verdict, relaying
 
-from spawn.application.delivery import Patience
+from spawn.application.events.delivery import Patience
 from spawn.domain.change import Entry
 
 KEYS = ("a", "b", "c", "d")

@@ -8,10 +8,10 @@ import pytest
 from tests.application.conftest import services_over
 from tests.application.shelf import RULES, Shelf, pinned
 
-from spawn.adapters.memory import MemoryStore
-from spawn.adapters.runtime import SystemClock
-from spawn.application.evolution import refresh_forever, refresh_schema
-from spawn.application.schema import (
+from spawn.adapters.local.runtime import SystemClock
+from spawn.adapters.memory.store import MemoryStore
+from spawn.application.dependencies import Services
+from spawn.application.schemas.activation import (
     MAX_WAITING,
     Refreshed,
     SchemaRules,
@@ -20,10 +20,10 @@ from spawn.application.schema import (
     schema_health,
     settle_schema,
 )
-from spawn.application.services import Services
+from spawn.application.schemas.adoption import refresh_forever, refresh_schema
 from spawn.domain.change import Change, Write
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
-from spawn.ports.governance import Provenance, SchemaState
+from spawn.ports.schemas import Provenance, SchemaState
 from spawn.testing.builders import a_project
 
 

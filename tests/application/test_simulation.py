@@ -7,14 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from spawn.application import simulation
+from spawn.application.analysis import simulations
+from spawn.application.analysis.simulations import (
+    JOB,
+    get_simulation,
+    run_simulation,
+    start_simulation,
+)
+from spawn.application.dependencies import Services
 from spawn.application.jobs import JobRunner, cancel_job, get_job
-from spawn.application.services import Services
-from spawn.application.simulation import JOB, get_simulation, run_simulation, start_simulation
 from spawn.domain.errors import InvalidInput, NotFound
-from spawn.domain.finance.simulation import simulate
-from spawn.domain.finance.simulation_case import Shock, Shocks, SimulatedProject, SimulationCase
-from spawn.domain.job import JobStatus
+from spawn.domain.finance.simulation.monte_carlo import simulate
+from spawn.domain.finance.simulation.monte_carlo_case import (
+    Shock,
+    Shocks,
+    SimulatedProject,
+    SimulationCase,
+)
+from spawn.domain.jobs import JobStatus
 from spawn.domain.principal import Principal
 
 DESK = Principal(id="desk")
@@ -82,7 +92,7 @@ async def test_the_stored_result_does_not_depend_on_the_number_of_threads(
 async def test_a_cancelled_simulation_stops_and_stores_nothing(
     services: Services, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulation, "REPORT_S", 0.0)
+    monkeypatch.setattr(simulations, "REPORT_S", 0.0)
     job_id = await ordered(services, runner, LONG)
     while (await get_job(services, DESK, job_id)).state.progress.done == 0:
         await asyncio.to_thread(lambda: None)  # a turn for the job, which runs on this very loop

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spawn.domain.errors import SpawnError
-from spawn.entrypoints.http.problems import PROBLEMS
+from spawn.entrypoints.http.protocol.problems import PROBLEMS
 from spawn.entrypoints.settings import SETTINGS, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.domain.calendar import Period, add_months, format_instant, parse_date, parse_instant
-from spawn.domain.countries import COUNTRIES, country
+from spawn.domain.dates import Period, add_months, format_instant, parse_date, parse_instant
 from spawn.domain.errors import InvalidInput
+from spawn.domain.iso.countries import COUNTRIES, country
 from spawn.testing.strategies import instants
 
 pytestmark = pytest.mark.core

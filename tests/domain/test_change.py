@@ -6,8 +6,8 @@ import pytest
 
 from spawn.domain.change import Change, Write
 from spawn.domain.errors import InvalidInput
-from spawn.domain.events import DomainEvent
-from spawn.domain.project import Reservation
+from spawn.domain.events.event import DomainEvent
+from spawn.domain.projects.project import Reservation
 from spawn.testing.builders import a_principal, a_project
 
 pytestmark = pytest.mark.core

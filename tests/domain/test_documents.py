@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spawn.domain.documents import KINDS, decode, encode, render
 from spawn.domain.errors import InvalidInput, StorageDamaged
-from spawn.domain.project import FIELDS, ExternalRef, Reservation, amend
-from spawn.domain.schema.value import Column, ColumnType, RetiredColumn, TypeName
+from spawn.domain.projects.project import FIELDS, ExternalRef, Reservation, amend
+from spawn.domain.schemas.model import Column, ColumnType, RetiredColumn, TypeName
+from spawn.domain.serialization import KINDS, decode, encode, render
 from spawn.testing.builders import a_condition, a_project, a_schema, some_sponsors
 from spawn.testing.strategies import projects, schemas
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.mapping import (
+from spawn.domain.imports.mapping import (
     MAX_COLUMNS,
     Duplicates,
     ImportMapping,
@@ -19,8 +19,8 @@ from spawn.domain.mapping import (
     is_mapping_name,
     read_mapping,
 )
+from spawn.domain.json_tokens import read_object
 from spawn.domain.money import Rounding
-from spawn.domain.schema.tokens import read_object
 
 pytestmark = pytest.mark.core
 

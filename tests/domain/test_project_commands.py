@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spawn.domain.errors import Conflict, IllegalTransition, InvalidInput
-from spawn.domain.project import (
+from spawn.domain.projects.project import (
     ExternalRef,
     Project,
     Sponsor,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.project import (
+from spawn.domain.projects.project import (
     ExternalRef,
     Milestone,
     MilestoneKind,

@@ -13,7 +13,10 @@ import importlib, json, pkgutil, sys
 # What the interpreter loads at its own start (path hooks of editable installs) is not ours.
 before = set(sys.modules)
 import spawn.domain
-VECTORISED = ["spawn.domain.finance.batch", "spawn.domain.finance.simulation"]
+VECTORISED = [
+    "spawn.domain.finance.simulation.vectorized",
+    "spawn.domain.finance.simulation.monte_carlo",
+]
 names = [m.name for m in pkgutil.walk_packages(spawn.domain.__path__, "spawn.domain.")]
 for name in names:
     if name not in VECTORISED:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.domain import documents
-from spawn.domain.quality import (
+from spawn.domain import serialization
+from spawn.domain.quality.rules import (
     DATASET,
     Conforming,
     Declared,
@@ -28,8 +28,8 @@ from spawn.domain.quality import (
     share_result,
     transitions,
 )
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.value import Column, ColumnType, TypeName
+from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 
 pytestmark = pytest.mark.core
@@ -160,7 +160,9 @@ def test_time_alone_breaks_freshness_and_nothing_else() -> None:
 def test_a_report_is_read_back_as_it_was_written() -> None:
     report = a_report(result(a_rule(1, "0.990"), 2, 3), result(a_rule(2, None), 0, 0))
     schema = a_schema()
-    document = documents.encode("quality_report", report, schema)
-    assert documents.decode("quality_report", document, schema) == report
+    document = serialization.encode("quality_report", report, schema)
+    assert serialization.decode("quality_report", document, schema) == report
     standing = transitions((), report.results)[0]
-    assert msgspec.json.decode(documents.encode("quality_rule", standing, schema))["kept"] is False
+    assert (
+        msgspec.json.decode(serialization.encode("quality_rule", standing, schema))["kept"] is False
+    )

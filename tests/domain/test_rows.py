@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.imports import KeySet
-from spawn.domain.mapping import read_mapping
-from spawn.domain.project import ExternalRef, Project
-from spawn.domain.rows import Draft, RowReader
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.succession import succeed
-from spawn.domain.schema.tokens import Token, read_object
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
+from spawn.domain.imports.import_state import KeySet
+from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.imports.row_reader import Draft, RowReader
+from spawn.domain.json_tokens import Token, read_object
+from spawn.domain.projects.project import ExternalRef, Project
+from spawn.domain.schemas.evolution.column_mapping import succeed
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
+from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 
 pytestmark = pytest.mark.core

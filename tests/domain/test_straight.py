@@ -8,14 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spawn.domain import documents
+from spawn.domain import serialization
 from spawn.domain.errors import InvalidInput, MalformedBody
-from spawn.domain.project import changed_fields, reference_id
-from spawn.domain.rows import RowReader
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.tokens import read_object
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
-from spawn.domain.straight import MAX_KNOWN_BYTES, Straight, StraightThrough
+from spawn.domain.imports.fast_row_reader import MAX_KNOWN_BYTES, Straight, StraightThrough
+from spawn.domain.imports.row_reader import RowReader
+from spawn.domain.json_tokens import read_object
+from spawn.domain.projects.project import changed_fields, reference_id
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
+from spawn.domain.schemas.validator import compile_schema
 
 pytestmark = pytest.mark.core
 
@@ -164,7 +164,7 @@ def thoroughly(schema: Schema, row: bytes) -> Straight | None:
         return None
     reference = project.external_ref
     return Straight(
-        documents.encode("project", project, schema),
+        serialization.encode("project", project, schema),
         changed_fields(None, project),
         project.status_reason,
         found.key,
@@ -228,7 +228,7 @@ def test_plain_rows_are_recognised(more: dict[str, Any]) -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spawn.domain.straight.MAX_KNOWN", 3)
+    monkeypatch.setattr("spawn.domain.imports.fast_row_reader.MAX_KNOWN", 3)
     straight = StraightThrough(compile_schema(SCHEMA))
     for number in range(9):
         long = {"description": "d" * (MAX_KNOWN_BYTES * number)}

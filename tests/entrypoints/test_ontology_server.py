@@ -12,13 +12,13 @@ import httpx
 import pytest
 import uvicorn
 
+from spawn.adapters.local.runtime import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
-from spawn.adapters.ontology.ladder import open_http_registry
-from spawn.adapters.ontology.shelf import Shelf
-from spawn.adapters.runtime import SystemClock
-from spawn.domain.schema.reading import read_schema
-from spawn.entrypoints.ontology_server import create_app
-from spawn.ports.governance import Provenance
+from spawn.adapters.ontology.caching_registry import open_http_registry
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.entrypoints.ontology_server.app import create_app
+from spawn.entrypoints.ontology_server.documents import Shelf
+from spawn.ports.schemas import Provenance
 
 LATEST = "/schemas/project_schema"
 VERSIONS = f"{LATEST}/versions"

@@ -13,7 +13,7 @@ import pytest
 import tenacity
 import uvloop
 
-from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.middleware.limits import Limits
 from spawn.entrypoints.http.server import Server, serve_async
 from spawn.entrypoints.settings import Settings
 
@@ -105,7 +105,7 @@ def quiet() -> Iterator[None]:
     """Access lines of services in this process go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spawn.entrypoints.compose.STDOUT", nowhere)
+        patch.setattr("spawn.entrypoints.composition.STDOUT", nowhere)
         yield
     os.close(nowhere)
 

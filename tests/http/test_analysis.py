@@ -16,8 +16,8 @@ import pytest
 from tests.domain.finance.figures import numbers
 from tests.http.conftest import Service, Start
 
-from spawn.entrypoints.http.analysis import answers
-from spawn.entrypoints.http.analysis.operations import EXAMPLES
+from spawn.entrypoints.http.analysis import responses
+from spawn.entrypoints.http.analysis.examples import EXAMPLES
 
 Json = dict[str, Any]
 FILES = sorted((Path(__file__).parents[2] / "examples" / "analysis").glob("*.json"))
@@ -204,8 +204,8 @@ def test_schedule_rows_come_as_csv(desk: httpx.Client) -> None:
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_rows_come_as_an_arrow_stream(desk: httpx.Client, name: str) -> None:
     arrow = pytest.importorskip("pyarrow")
-    answer = post(desk, name, EXAMPLES[name], accept=answers.ARROW)
-    assert answer.headers["content-type"] == answers.ARROW
+    answer = post(desk, name, EXAMPLES[name], accept=responses.ARROW)
+    assert answer.headers["content-type"] == responses.ARROW
     table = arrow.ipc.open_stream(answer.content).read_all()
     text = post(desk, name, EXAMPLES[name], accept="text/csv").text
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -217,11 +217,11 @@ def test_rows_come_as_an_arrow_stream(desk: httpx.Client, name: str) -> None:
 def test_arrow_without_its_extra_is_refused_by_saying_so(
     desk: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "has_arrow", lambda: False)
-    answer = post(desk, "debt-sizing", SIZING, accept=answers.ARROW)
+    monkeypatch.setattr(responses, "has_arrow", lambda: False)
+    answer = post(desk, "debt-sizing", SIZING, accept=responses.ARROW)
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
     assert "spawn[arrow]" in answer.json()["detail"]
-    either = post(desk, "debt-sizing", SIZING, accept=f"{answers.ARROW}, text/csv;q=0.5")
+    either = post(desk, "debt-sizing", SIZING, accept=f"{responses.ARROW}, text/csv;q=0.5")
     assert either.headers["content-type"].startswith("text/csv")
 
 
@@ -264,7 +264,7 @@ def test_openapi_describes_every_calculator_with_examples(desk: httpx.Client) ->
         body = operation["requestBody"]["content"]["application/json"]
         assert body["examples"]["typical"]["value"] == json.loads(json.dumps(EXAMPLES[name]))
         success = operation["responses"]["200"]["content"]
-        assert set(success) == set(answers.MEDIA_TYPES)
+        assert set(success) == set(responses.MEDIA_TYPES)
         shown = success["application/json"]["examples"]["typical"]["value"]
         assert shown == post(desk, name, EXAMPLES[name]).json()
         assert {"400", "406", "413", "415", "422", "503"} <= set(operation["responses"])

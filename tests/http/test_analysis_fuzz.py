@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.figures import numbers
 
-from spawn.application.analysis import Calculation, Deadline, calculate
+from spawn.application.analysis.calculation import Calculation, Deadline, calculate
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.entrypoints.http.analysis.operations import EXAMPLES
+from spawn.entrypoints.http.analysis.examples import EXAMPLES
 from spawn.entrypoints.http.analysis.requests import read_request
 
 pytestmark = pytest.mark.slow

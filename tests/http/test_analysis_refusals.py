@@ -7,7 +7,7 @@ import httpx
 import pytest
 from tests.http.conftest import Service
 
-from spawn.application.analysis import MAX_CASES
+from spawn.application.analysis.calculation import MAX_CASES
 
 Json = dict[str, Any]
 SIZING: Json = {"cfads": [110.0, 120.0, 115.0], "annual_rates": 0.05, "target_dscr": 1.3}

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from spawn.domain.finance.simulation import simulate
-from spawn.entrypoints.compose import compose
-from spawn.entrypoints.http.analysis.operations import SIMULATION_EXAMPLE
+from spawn.domain.finance.simulation.monte_carlo import simulate
+from spawn.entrypoints.composition import compose
+from spawn.entrypoints.http.analysis.examples import SIMULATION_EXAMPLE
 from spawn.entrypoints.http.analysis.requests import read_simulation
-from spawn.entrypoints.http.reply import encode
+from spawn.entrypoints.http.protocol.response import encode
 from spawn.entrypoints.settings import Settings
 
 SIMULATION = "/v1/analysis/simulation"

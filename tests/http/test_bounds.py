@@ -4,9 +4,9 @@ import asyncio
 import json
 import os
 
-from spawn.entrypoints.http.access_log import AccessLog, Entry
-from spawn.entrypoints.http.limits import TokenBuckets
-from spawn.entrypoints.http.request_metrics import MAX_SERIES, RequestMetrics
+from spawn.entrypoints.http.metrics.request_metrics import MAX_SERIES, RequestMetrics
+from spawn.entrypoints.http.middleware.access_log import AccessLog, Entry
+from spawn.entrypoints.http.middleware.limits import TokenBuckets
 
 
 def counted(metrics: RequestMetrics) -> dict[str, float]:

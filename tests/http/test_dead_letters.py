@@ -9,7 +9,7 @@ import pytest
 from tests.http.conftest import WIND, Service, Start
 from tests.product.webhooks import Event, Sink
 
-from spawn.application.delivery import Patience
+from spawn.application.events.delivery import Patience
 from spawn.entrypoints.settings import read_settings
 
 LETTERS = "/v1/events/dead-letters"
@@ -26,7 +26,7 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
 @pytest.fixture
 def service(start: Start, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> Service:
     """A service whose consumer refuses every event of a project named Poison."""
-    monkeypatch.setattr("spawn.entrypoints.compose.PATIENCE", QUICK)
+    monkeypatch.setattr("spawn.entrypoints.composition.PATIENCE", QUICK)
     sink.answer = _poisoned
     settings = read_settings(sink.settings())
     return start(

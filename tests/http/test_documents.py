@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from spawn.entrypoints.http.app import HANDLERS
-from spawn.entrypoints.http.problems import PROBLEMS
-from spawn.entrypoints.http.routing import plain_template
+from spawn.entrypoints.http.protocol.problems import PROBLEMS
+from spawn.entrypoints.http.protocol.route_table import plain_template
 
 
 def references(node: Any) -> Iterator[str]:

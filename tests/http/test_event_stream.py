@@ -12,7 +12,7 @@ import pytest
 import tenacity
 from tests.http.conftest import WIND, Service, Start
 
-from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.middleware.limits import Limits
 
 STREAM = "/v1/events/stream"
 FOUND = tenacity.Retrying(

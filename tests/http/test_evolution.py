@@ -14,8 +14,8 @@ import tenacity
 import uvicorn
 from tests.http.conftest import WIND, Service, Start
 
-from spawn.adapters.ontology.shelf import Shelf
-from spawn.entrypoints.ontology_server import create_app
+from spawn.entrypoints.ontology_server.app import create_app
+from spawn.entrypoints.ontology_server.documents import Shelf
 
 pytestmark = pytest.mark.real
 

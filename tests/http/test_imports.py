@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from spawn.entrypoints.compose import compose
+from spawn.entrypoints.composition import compose
 from spawn.entrypoints.settings import Settings
 
 MAPPINGS = "/v1/ops/import-mappings"

@@ -7,7 +7,7 @@ import tenacity
 from prometheus_client.parser import text_string_to_metric_families
 from tests.http.conftest import WIND, Start
 
-from spawn.adapters.memory import MemoryStore
+from spawn.adapters.memory.store import MemoryStore
 from spawn.domain.errors import StorageFull
 from spawn.ports.storage import StoreStatus
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from tests.http.conftest import WIND, Service
 
-from spawn.entrypoints.http.commands import Keyed, kept_answer
-from spawn.entrypoints.http.reply import Reply
-from spawn.entrypoints.http.request import StrictRequest
+from spawn.entrypoints.http.protocol.preconditions import Keyed, kept_answer
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Reply
 
 PROJECTS = "/v1/ops/projects"
 
@@ -219,7 +219,7 @@ def test_who_loses_to_the_same_request_gets_its_answer(
         looked.append(request.method)
         return None if len(looked) == 1 else await kept_answer(request, use)
 
-    monkeypatch.setattr("spawn.entrypoints.http.projects.kept_answer", too_early)
+    monkeypatch.setattr("spawn.entrypoints.http.projects.routes.kept_answer", too_early)
     again = client.patch(where, json={"dscr": 1.7}, headers=headers)
     assert (again.status_code, again.content) == (200, first.content)
     assert len(looked) == 2

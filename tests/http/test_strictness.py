@@ -11,7 +11,7 @@ import pytest
 from tests.http.conftest import WIND, Service, Start
 
 from spawn.domain.errors import SpawnError, StorageBusy, StorageDamaged
-from spawn.entrypoints.http.limits import Limits
+from spawn.entrypoints.http.middleware.limits import Limits
 
 PROJECTS = "/v1/ops/projects"
 JSON = {"content-type": "application/json"}
@@ -393,7 +393,7 @@ def test_fault_of_our_own_is_500_without_leaks(
     def broken(*_args: object) -> None:
         raise RuntimeError("select secret from /etc/passwd")
 
-    monkeypatch.setattr("spawn.entrypoints.http.project_pages.read_listing", broken)
+    monkeypatch.setattr("spawn.entrypoints.http.projects.list_route.read_listing", broken)
     answer = client.get(f"{PROJECTS}?limit=77")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -409,7 +409,7 @@ def test_what_an_operator_must_mend_names_no_file_to_clients(
     def broken(*_args: object) -> None:
         raise failure("restore /srv/data/spawn.duckdb from the last backup")
 
-    monkeypatch.setattr("spawn.entrypoints.http.project_pages.read_listing", broken)
+    monkeypatch.setattr("spawn.entrypoints.http.projects.list_route.read_listing", broken)
     answer = client.get(f"{PROJECTS}?limit=78")
     assert (answer.status_code, answer.json()["code"]) == (503, failure.code)
     assert int(answer.headers["retry-after"]) >= 1

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 from tests.lineage.oracle import check
 
-from spawn.application.provenance import export_run, import_ended, import_run
+from spawn.application.lineage.run_builder import export_run, import_ended, import_run
 from spawn.domain.errors import Conflict
-from spawn.domain.imports import Counts, FileFormat, Import
-from spawn.domain.lineage import MAX_REASON, Moved, Run, RunState, as_begun, ended, told
-from spawn.domain.mapping import ImportMapping, read_mapping
-from spawn.domain.openlineage import Emitter, run_event, run_events
-from spawn.domain.quality import (
+from spawn.domain.imports.import_state import Counts, FileFormat, Import
+from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.json_tokens import read_object
+from spawn.domain.lineage.openlineage import Emitter, run_event, run_events
+from spawn.domain.lineage.run import MAX_REASON, Moved, Run, RunState, as_begun, ended, told
+from spawn.domain.quality.rules import (
     DATASET,
     Levels,
     Report,
@@ -24,8 +25,7 @@ from spawn.domain.quality import (
     rules_of,
     share_result,
 )
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.tokens import read_object
+from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 
 BEGUN = datetime(2026, 3, 1, 12, tzinfo=UTC)

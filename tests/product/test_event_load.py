@@ -12,23 +12,23 @@ import msgspec
 import pytest
 from tests.application.conftest import services_over
 
+from spawn.adapters.factory import open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
-from spawn.adapters.registry import open_store
-from spawn.adapters.runtime import SystemClock
-from spawn.application.delivery import Patience
-from spawn.application.feed import read_feed
-from spawn.application.pulse import Pulse
-from spawn.application.relay import Relay
-from spawn.application.services import Services
+from spawn.application.dependencies import Services
+from spawn.application.events.delivery import Patience
+from spawn.application.events.feed import read_feed
+from spawn.application.events.journal_watch import Pulse
+from spawn.application.events.relay import Relay
 from spawn.domain.change import Change, Entry, Write
-from spawn.domain.cloud_event import Envelope
 from spawn.domain.errors import Unavailable
-from spawn.domain.events import DomainEvent
+from spawn.domain.events.cloudevents import Envelope
+from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.streams import Choice, Streams
-from spawn.ports.events import EventPublisher, Terms, Undelivered
+from spawn.entrypoints.http.events.sse import Choice, Streams
+from spawn.ports.publishers import EventPublisher, Terms, Undelivered
 from spawn.testing.builders import a_project
-from spawn.testing.storage import a_record
+from spawn.testing.storage_contract.commands import a_record
 
 PROJECTS, VERSIONS, BULK = 25_000, 4, 500
 EVENTS = PROJECTS * VERSIONS

@@ -11,17 +11,17 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
-from spawn.application.records import encoder, encodings_of
-from spawn.application.services import Services, require
-from spawn.application.shapes import shown_under
+from spawn.application.dependencies import Services, require
+from spawn.application.imports.file_records import encoder, encodings_of
+from spawn.application.projects.versioned_views import shown_under
 from spawn.domain.change import Stored
-from spawn.domain.imports import FileFormat, Import, Note
-from spawn.domain.mapping import ImportMapping
+from spawn.domain.imports.import_state import FileFormat, Import, Note
+from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.principal import Principal
-from spawn.domain.project import FIELDS, Project
+from spawn.domain.projects.project import FIELDS, Project
 from spawn.domain.query import MAX_LIMIT, Page, Query
-from spawn.domain.schema.core import EXTENSION_PREFIX
-from spawn.domain.schema.value import Schema
+from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
+from spawn.domain.schemas.model import Schema
 
 EXTENSIONS_COLUMN = "extensions"
 """Where CSV keeps all `x_` fields, as one JSON object: each project may have others."""

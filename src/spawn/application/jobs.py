@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 
-from spawn.application.lineage import job_ended
-from spawn.application.services import Services, require
-from spawn.domain import job as jobs
+from spawn.application.dependencies import Services, require
+from spawn.application.lineage.recorder import job_ended
+from spawn.domain import jobs
 from spawn.domain.change import Change, Stored, Write
 from spawn.domain.errors import Conflict, NotFound, Overloaded, SpawnError, Stale, Unavailable
-from spawn.domain.job import Job
+from spawn.domain.jobs import Job
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
 

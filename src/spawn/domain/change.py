@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from spawn.domain.events import DomainEvent
+from spawn.domain.events.event import DomainEvent
 
 S_co = TypeVar("S_co", covariant=True)
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from spawn.domain.currencies import ACTIVE, WITHDRAWN
 from spawn.domain.errors import InvalidInput
+from spawn.domain.iso.currencies import ACTIVE, WITHDRAWN
 
 CONTEXT = decimal.Context(
     prec=80, rounding=decimal.ROUND_HALF_EVEN, traps=[decimal.InvalidOperation]

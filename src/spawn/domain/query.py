@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from spawn.domain.schema.value import Value
+from spawn.domain.schemas.model import Value
 
 T = TypeVar("T")
 

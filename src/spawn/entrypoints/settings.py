@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from spawn.application.schema import SchemaRules
+from spawn.application.schemas.activation import SchemaRules
 from spawn.domain.errors import InvalidInput
-from spawn.domain.schema.compatibility import Mode
+from spawn.domain.schemas.evolution.compatibility import Mode
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL: Final = "SPAWN_URL"
@@ -115,7 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(self.storage_url)
         if parts.scheme != "duckdb":
             return None
-        from spawn.adapters.registry import duckdb_path
+        from spawn.adapters.factory import duckdb_path
 
         return duckdb_path(self.storage_url).parent
 
@@ -200,13 +200,13 @@ def _suggestion(name: str) -> str:
 
 
 def _storage_url(text: str) -> str:
-    from spawn.adapters.registry import check_store_url
+    from spawn.adapters.factory import check_store_url
 
     return _known(text, check_store_url)
 
 
 def _registry_url(text: str) -> str:
-    from spawn.adapters.registry import check_registry_url
+    from spawn.adapters.factory import check_registry_url
 
     if urlsplit(text).scheme in {"http", "https"}:
         return _web_url(text)

@@ -12,8 +12,8 @@ from loguru import logger
 from opentelemetry import trace
 
 from spawn import __version__
-from spawn.entrypoints.http.context import current
-from spawn.entrypoints.http.tracing import Tracing
+from spawn.entrypoints.http.middleware.request_spans import Tracing
+from spawn.entrypoints.request_context import current
 from spawn.entrypoints.settings import Settings
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from spawn.domain.quality import Measure, Measured
+from spawn.domain.quality.rules import Measure, Measured
 
 
 class QualityStore(Protocol):

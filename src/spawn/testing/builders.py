@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from spawn.domain.principal import Principal
-from spawn.domain.project import Milestone, MilestoneKind, Project, Sponsor
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
+from spawn.domain.projects.project import Milestone, MilestoneKind, Project, Sponsor
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 
 PROJECT_ID = "0190b5a0-0000-7000-8000-000000000001"
 """The id of a built project unless another is given; a UUIDv7."""

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from spawn.domain.countries import COUNTRIES
-from spawn.domain.extensions import MAX_BYTES
-from spawn.domain.lifecycle import SUSPENDABLE
+from spawn.domain.iso.countries import COUNTRIES
 from spawn.domain.money import CONTEXT, CURRENCIES
-from spawn.domain.project import (
+from spawn.domain.projects.extensions import MAX_BYTES
+from spawn.domain.projects.lifecycle import SUSPENDABLE
+from spawn.domain.projects.project import (
     ExternalRef,
     Milestone,
     MilestoneKind,
@@ -28,7 +28,7 @@ from spawn.domain.project import (
     Status,
     is_open,
 )
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.text import trimmed
 
 CODES = sorted(code for code, currency in CURRENCIES.items() if currency.exponent is not None)

@@ -5,7 +5,12 @@ import asyncio
 import pytest
 from tests.adapters.ontology.conftest import Time
 
-from spawn.adapters.ontology.breaker import Breaker, BreakerLimits, BreakerOpen, BreakerState
+from spawn.adapters.ontology.circuit_breaker import (
+    Breaker,
+    BreakerLimits,
+    BreakerOpen,
+    BreakerState,
+)
 
 LIMITS = BreakerLimits(failures=3, window_s=10.0, open_s=5.0)
 

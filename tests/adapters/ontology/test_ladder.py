@@ -11,15 +11,19 @@ import httpx
 import pytest
 from tests.adapters.ontology.conftest import Script, Time, arriving
 
-from spawn.adapters.ontology.breaker import BreakerLimits
 from spawn.adapters.ontology.bundled import BundledRegistry, bundled, bundled_document
+from spawn.adapters.ontology.caching_registry import (
+    NOT_FOUND_TTL_S,
+    LadderRegistry,
+    open_http_registry,
+)
+from spawn.adapters.ontology.circuit_breaker import BreakerLimits
 from spawn.adapters.ontology.client import RegistryClient
-from spawn.adapters.ontology.disk import LastKnownGood
-from spawn.adapters.ontology.ladder import NOT_FOUND_TTL_S, LadderRegistry, open_http_registry
+from spawn.adapters.ontology.disk_cache import LastKnownGood
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
-from spawn.domain.schema.core import CORE_COLUMNS
-from spawn.domain.schema.reading import DocumentRefused
-from spawn.ports.governance import Provenance, SchemaRegistry
+from spawn.domain.schemas.core_columns import CORE_COLUMNS
+from spawn.domain.schemas.document_parser import DocumentRefused
+from spawn.ports.schemas import Provenance, SchemaRegistry
 
 ID = "project_schema"
 

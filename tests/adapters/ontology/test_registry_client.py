@@ -12,10 +12,10 @@ import pytest
 import uvloop
 from tests.adapters.ontology.conftest import Script, Time, arriving
 
-from spawn.adapters.ontology.breaker import BreakerLimits, BreakerOpen, BreakerState
+from spawn.adapters.ontology.circuit_breaker import BreakerLimits, BreakerOpen, BreakerState
 from spawn.adapters.ontology.client import ATTEMPTS, RegistryClient, Transient
 from spawn.domain.errors import NotFound, RegistryError
-from spawn.domain.schema.reading import MAX_DOCUMENT_BYTES
+from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES
 
 PATH = "/schemas/project_schema"
 

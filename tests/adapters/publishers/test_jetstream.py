@@ -16,12 +16,12 @@ from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
 from tests.http.conftest import free_port
 
-from spawn.adapters.options import PublisherOptions
-from spawn.adapters.registry import open_publisher
+from spawn.adapters.embedded.options import PublisherOptions
+from spawn.adapters.factory import open_publisher
 from spawn.domain.errors import InvalidInput, Unavailable
-from spawn.ports.events import EventPublisher
-from spawn.testing.publishers import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.publishers import SECRET, an_entry
+from spawn.ports.publishers import EventPublisher
+from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.publisher_contract import SECRET, an_entry
 
 STREAM = "SPAWN"
 

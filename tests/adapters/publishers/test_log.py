@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from spawn.adapters.publishers import LogPublisher
-from spawn.ports.events import Terms
-from spawn.testing.publishers import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.publishers import an_entry
+from spawn.adapters.publishers.in_process import LogPublisher
+from spawn.ports.publishers import Terms
+from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.publisher_contract import an_entry
 
 ALWAYS_THERE = True
 

@@ -10,10 +10,11 @@ import pytest
 from tests.adapters.publishers.receiver import Answer, Message, Receiver
 from tests.lineage.oracle import check
 
-from spawn.adapters.openlineage import OpenLineagePublisher
+from spawn.adapters.publishers.openlineage import OpenLineagePublisher
 from spawn.domain.change import Entry
 from spawn.domain.errors import InvalidInput, Unavailable
-from spawn.domain.lineage import (
+from spawn.domain.lineage.openlineage import Emitter
+from spawn.domain.lineage.run import (
     EVENT_TYPES,
     KIND,
     Activity,
@@ -24,7 +25,6 @@ from spawn.domain.lineage import (
     ended,
     told,
 )
-from spawn.domain.openlineage import Emitter
 
 EMITTER = Emitter(namespace="spawn-projects", producer="http://127.0.0.1:8000", version="0.1.0")
 KEY = "a-key-of-nobody"

@@ -14,16 +14,16 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.adapters.publishers.conftest import NEW_SECRET, OLD_SECRET
 from tests.adapters.publishers.receiver import Message, Receiver
 
-from spawn.adapters.options import PublisherOptions
-from spawn.adapters.outbound import retry_after_s
-from spawn.adapters.registry import open_publisher
-from spawn.adapters.webhook.guard import AddressGuard
-from spawn.adapters.webhook.signing import Signer, read_secrets
-from spawn.domain.cloud_event import Envelope
+from spawn.adapters.embedded.options import PublisherOptions
+from spawn.adapters.factory import open_publisher
+from spawn.adapters.publishers.http_client import retry_after_s
+from spawn.adapters.publishers.webhook.address_guard import AddressGuard
+from spawn.adapters.publishers.webhook.signing import Signer, read_secrets
 from spawn.domain.errors import InvalidInput, Unavailable
-from spawn.ports.events import EventPublisher
-from spawn.testing.publishers import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.publishers import SOURCE, an_entry
+from spawn.domain.events.cloudevents import Envelope
+from spawn.ports.publishers import EventPublisher
+from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.publisher_contract import SOURCE, an_entry
 
 LOOPBACK = ("127.0.0.0/8",)
 

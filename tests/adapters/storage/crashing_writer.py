@@ -9,11 +9,11 @@ import sys
 
 import msgspec
 
-from spawn.adapters.registry import open_store
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.factory import open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.change import Write
-from spawn.domain.project import Project, Reservation
-from spawn.testing.storage import Desk, ManualClock, a_record
+from spawn.domain.projects.project import Project, Reservation
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
 
 WORKERS = 8
 

@@ -7,10 +7,10 @@ import asyncio
 import resource
 import sys
 
-from spawn.adapters.registry import open_store
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.factory import open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.errors import StorageFull
-from spawn.testing.storage import Desk, ManualClock, a_record
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
 
 
 async def main(url: str) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from spawn.adapters.duckdb import ledger, tail
-from spawn.adapters.registry import Store, open_store
-from spawn.adapters.runtime import SystemClock
-from spawn.domain.schema.migration import plan_migration
-from spawn.ports.governance import SchemaState
-from spawn.testing.storage import Desk, ManualClock, a_record
-from spawn.testing.storage_evolution import a_document, revised
+from spawn.adapters.duckdb.journal import appender, tail
+from spawn.adapters.factory import Store, open_store
+from spawn.adapters.local.runtime import SystemClock
+from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.ports.schemas import SchemaState
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
+from spawn.testing.storage_contract.migrations import a_document, revised
 
 WORKERS = 4
 Columns = list[dict[str, Any]]
@@ -61,8 +61,8 @@ def die_at(where: str) -> None:
     """Kill this process at a moment of the migration that comes next."""
     moments: dict[str, tuple[Any, str]] = {
         "altered": (tail.Appender, "append_within"),
-        "committed": (ledger.Ledger, "_durable"),
-        "marked": (ledger.Ledger, "turn_to"),
+        "committed": (appender.Ledger, "_durable"),
+        "marked": (appender.Ledger, "turn_to"),
     }
     if where == "appended":
         append = tail.Appender.append_within

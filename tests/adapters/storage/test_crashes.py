@@ -14,12 +14,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from spawn.adapters.registry import Store, open_store
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.factory import Store, open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.change import Entry
 from spawn.domain.errors import InvalidInput, SpawnError, StorageBusy, StorageDamaged
 from spawn.domain.query import Query
-from spawn.testing.storage import Desk, ManualClock, a_record
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
 
 SCRIPT = Path(__file__).with_name("crashing_writer.py")
 

@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from spawn.domain import documents
+from spawn.domain import serialization
 from spawn.domain.change import Encoded, Write
-from spawn.domain.quality import Tally, rules_of
-from spawn.domain.schema.conformance import compile_schema
+from spawn.domain.quality.rules import Tally, rules_of
+from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
-from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.storage import Desk, a_record
-from spawn.testing.storage_evolution import *  # noqa: F403 -- as above
-from spawn.testing.storage_evolution_laws import *  # noqa: F403 -- as above
-from spawn.testing.storage_feed import *  # noqa: F403 -- as above
-from spawn.testing.storage_governance import *  # noqa: F403 -- as above
-from spawn.testing.storage_laws import *  # noqa: F403 -- as above
-from spawn.testing.storage_quality import *  # noqa: F403 -- as above
-from spawn.testing.storage_reads import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.commands import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.storage_contract.commands import Desk, a_record
+from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migration_properties import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.properties import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
 
 DURABLE = True
 
@@ -29,7 +29,7 @@ def store_url(tmp_path: Path) -> str:
 
 async def test_what_is_wrong_in_the_file_is_counted_and_named(desk: Desk) -> None:
     good, bad = desk.project(sponsors=some_sponsors("60", "40")), desk.project()
-    document = documents.encode("project", good, a_record().schema)
+    document = serialization.encode("project", good, a_record().schema)
     # Nothing lets such a project in: only a fault, or another hand, could have put it there.
     wrong = (
         document.replace(good.project_id.encode(), bad.project_id.encode())

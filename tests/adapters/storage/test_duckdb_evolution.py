@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from spawn.adapters.duckdb import reading
-from spawn.adapters.duckdb.layout import literal
+from spawn.adapters.duckdb.state import queries
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.runtime import SystemClock
-from spawn.adapters.schemas import SchemaBook
+from spawn.adapters.duckdb.tables import literal
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.embedded.schema_history import SchemaBook
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.errors import Unavailable
 from spawn.domain.query import Filter, Operator, Query, Sort
-from spawn.domain.schema.value import ColumnType, TypeName
-from spawn.ports.governance import MigrationOutcome, SchemaState
-from spawn.testing.storage import Desk, ManualClock, a_record
-from spawn.testing.storage_evolution import evolve, found, proposed, revised
+from spawn.domain.schemas.model import ColumnType, TypeName
+from spawn.ports.schemas import MigrationOutcome, SchemaState
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
+from spawn.testing.storage_contract.migrations import evolve, found, proposed, revised
 
 TURBINES = {"name": "turbines", "type": "integer", "aliases": ["units"]}
 
@@ -47,7 +47,7 @@ async def test_a_statement_for_columns_that_have_gone_waits_for_the_word(
         return next(late, store._book)
 
     query = Query(filters=(Filter("units", Operator.EQ, (7,)),), sort=(Sort("units"),))
-    found, more = await store._read(lambda c: reading.page(c, query, newest, lambda _: None))
+    found, more = await store._read(lambda c: queries.page(c, query, newest, lambda _: None))
     assert not more
     (held,) = found
     assert (held.stored.id, dict(held.stored.state.attributes)) == (
@@ -61,10 +61,10 @@ async def test_tables_that_nobody_tells_of_are_not_waited_for_without_end(
 ) -> None:
     old = store._book
     await evolve(desk, revised(TURBINES, without=["units"]))
-    monkeypatch.setattr(reading, "_BOOK_PAUSE_S", 0.0)
+    monkeypatch.setattr(queries, "_BOOK_PAUSE_S", 0.0)
     query = Query(filters=(Filter("units", Operator.EQ, (7,)),))
     with pytest.raises(Unavailable):
-        await store._read(lambda c: reading.page(c, query, lambda: old, lambda _: None))
+        await store._read(lambda c: queries.page(c, query, lambda: old, lambda _: None))
 
 
 async def test_a_full_disk_changes_nothing_and_is_in_the_log_once_it_can_be(

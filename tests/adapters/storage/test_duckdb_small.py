@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from spawn.adapters.options import StoreOptions
-from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.storage_evolution import *  # noqa: F403 -- as above
-from spawn.testing.storage_feed import *  # noqa: F403 -- as above
-from spawn.testing.storage_governance import *  # noqa: F403 -- as above
-from spawn.testing.storage_quality import *  # noqa: F403 -- as above
-from spawn.testing.storage_reads import *  # noqa: F403 -- as above
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.testing.storage_contract.commands import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
 
 DURABLE = True
 STORE_OPTIONS = StoreOptions(

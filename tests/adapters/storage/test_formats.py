@@ -6,13 +6,13 @@ from pathlib import Path
 import duckdb
 
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.options import StoreOptions
+from spawn.adapters.embedded.options import StoreOptions
 from spawn.domain.change import Entry, Write
-from spawn.domain.events import DomainEvent
-from spawn.domain.project import Reservation
+from spawn.domain.events.event import DomainEvent
+from spawn.domain.projects.project import Reservation
 from spawn.domain.query import Filter, Operator, Query
-from spawn.testing.storage import Desk, ManualClock, a_record
-from spawn.testing.storage_evolution import attributes, evolve, revised
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
+from spawn.testing.storage_contract.migrations import attributes, evolve, revised
 
 NAMES_IN_LISTS = """
 alter table journal alter column changed set data type varchar[]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from spawn.adapters.duckdb import survey
+from spawn.adapters.duckdb.state import quality_sql
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.registry import duckdb_path, open_store
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.factory import duckdb_path, open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.change import Answer, Committed, Receipt
 from spawn.domain.errors import (
     DeadlineExceeded,
@@ -25,9 +25,9 @@ from spawn.domain.errors import (
     StorageFull,
     Unavailable,
 )
-from spawn.domain.quality import Complete, Tally, Unique
+from spawn.domain.quality.rules import Complete, Tally, Unique
 from spawn.domain.query import Filter, Operator, Query
-from spawn.testing.storage import Desk, ManualClock, a_record, outcomes
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record, outcomes
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def test_a_survey_past_its_deadline_is_stopped_and_leaves_no_transaction_b
         " where a.range + b.range = 7)"
     )
     with monkeypatch.context() as patch:
-        patch.setattr(survey, "_DOCUMENTS", endless)
+        patch.setattr(quality_sql, "_DOCUMENTS", endless)
         with pytest.raises(DeadlineExceeded):
             await store.measure([Unique("external_ref")])
     found = await store.measure([Complete("country_code"), Unique("external_ref")])

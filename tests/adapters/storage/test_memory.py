@@ -2,14 +2,14 @@
 
 import pytest
 
-from spawn.testing.storage import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.storage_evolution import *  # noqa: F403 -- as above
-from spawn.testing.storage_evolution_laws import *  # noqa: F403 -- as above
-from spawn.testing.storage_feed import *  # noqa: F403 -- as above
-from spawn.testing.storage_governance import *  # noqa: F403 -- as above
-from spawn.testing.storage_laws import *  # noqa: F403 -- as above
-from spawn.testing.storage_quality import *  # noqa: F403 -- as above
-from spawn.testing.storage_reads import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.commands import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migration_properties import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.properties import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
 
 
 @pytest.fixture

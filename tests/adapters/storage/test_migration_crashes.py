@@ -13,13 +13,13 @@ import duckdb
 import pytest
 from tests.adapters.storage.migrating_writer import migrate
 
-from spawn.adapters import selection
-from spawn.adapters.registry import Store, open_store
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.embedded import query_evaluation
+from spawn.adapters.factory import Store, open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.change import Stored
-from spawn.domain.project import Project
+from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query
-from spawn.ports.governance import SchemaState
+from spawn.ports.schemas import SchemaState
 
 SCRIPT = Path(__file__).with_name("migrating_writer.py")
 ROOT = Path(__file__).parents[3]
@@ -85,13 +85,13 @@ async def check_whole(store: Store, acknowledged: dict[str, int]) -> int:
         assert await store.get("project", stored.id) == stored
     for column in active.governed:
         chosen = random.Random(1).choice(found)[0]
-        value = selection.value_of(chosen, column.name)
+        value = query_evaluation.value_of(chosen, column.name)
         wanted = Filter(column.name, Operator.EXISTS, (False,))
         if value is not None:
             wanted = Filter(column.name, Operator.EQ, (value,))
         query = Query(filters=(wanted,), limit=500)
         page = await store.page(query)
-        assert page.items == selection.page_of(found, query).items
+        assert page.items == query_evaluation.page_of(found, query).items
     return active.version
 
 

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from spawn.adapters.duckdb.caches import RecentRows
-from spawn.adapters.duckdb.rows import JournalRow
+from spawn.adapters.duckdb.journal_rows import JournalRow
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
-from spawn.adapters.options import StoreOptions
+from spawn.adapters.embedded.options import StoreOptions
 from spawn.domain.change import Entry, Write
-from spawn.domain.project import Reservation
-from spawn.testing.storage import Desk, ManualClock, a_record
+from spawn.domain.projects.project import Reservation
+from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
 
 FILTERS: list[dict[str, Any]] = [
     {},

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from spawn.domain.finance.covenant import CovenantTerms
-from spawn.domain.finance.daycount import AccrualPeriod, add_months, count_days, parse_day_count
-from spawn.domain.finance.loan import LoanTerms, Profile
-from spawn.domain.finance.schedule import (
+from spawn.domain.finance.covenants import CovenantTerms
+from spawn.domain.finance.day_count import AccrualPeriod, add_months, count_days, parse_day_count
+from spawn.domain.finance.debt_sizing_case import SizingCase, Uses
+from spawn.domain.finance.loan_schedule import LoanTerms, Profile
+from spawn.domain.finance.payment_dates import (
     BusinessCalendar,
     BusinessDayRule,
     Frequency,
     ScheduleTerms,
     Stub,
 )
-from spawn.domain.finance.sizing_case import SizingCase, Uses
 
 Case = dict[str, Any]
 _FOLDER = Path(__file__).parent / "oracles"

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from spawn.domain.finance.daycount import (
+from spawn.domain.finance.day_count import (
     AccrualPeriod,
     DayCount,
     add_months,
     count_days,
 )
-from spawn.domain.finance.loan import LoanTerms, loan_schedule
-from spawn.domain.finance.returns import irr, mirr, xirr
-from spawn.domain.finance.schedule import (
+from spawn.domain.finance.debt_sizing import size_debt
+from spawn.domain.finance.debt_sizing_case import Repayment, SizingCase, Uses
+from spawn.domain.finance.loan_schedule import LoanTerms, loan_schedule
+from spawn.domain.finance.payment_dates import (
     BusinessCalendar,
     BusinessDayRule,
     Frequency,
@@ -29,8 +30,7 @@ from spawn.domain.finance.schedule import (
     Stub,
     payment_schedule,
 )
-from spawn.domain.finance.sizing import size_debt
-from spawn.domain.finance.sizing_case import Repayment, SizingCase, Uses
+from spawn.domain.finance.returns.rates_of_return import irr, mirr, xirr
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 

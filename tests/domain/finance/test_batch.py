@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.batch import (
+from spawn.domain.finance.returns.rates_of_return import irr, npv
+from spawn.domain.finance.simulation.vectorized import (
     Deal,
     Floats,
     IrrStatus,
@@ -23,7 +24,6 @@ from spawn.domain.finance.batch import (
     value_portfolio,
     workspace,
 )
-from spawn.domain.finance.returns import irr, npv
 
 pytestmark = pytest.mark.core
 
@@ -172,7 +172,7 @@ def test_bad_arrays_are_refused() -> None:
 _DIGEST = """
 import hashlib, numpy as np
 from tests.domain.finance.test_batch import deal, factors
-from spawn.domain.finance.batch import value_deal
+from spawn.domain.finance.simulation.vectorized import value_deal
 found = value_deal(deal(101), factors(101, 4000, 0.15))
 print(hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in found[:4])).hexdigest())
 """

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.construction import (
+from spawn.domain.finance.construction_funding import (
     ConstructionCase,
     ConstructionFunding,
     fund_construction,

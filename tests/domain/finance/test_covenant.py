@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.covenant import (
+from spawn.domain.finance.covenants import (
     CovenantTerms,
     Waiver,
     exact,

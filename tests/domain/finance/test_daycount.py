@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.daycount import (
+from spawn.domain.finance.day_count import (
     AccrualPeriod,
     DayCount,
     add_months,

@@ -12,12 +12,12 @@ from tests.domain.finance.figures import numbers
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.annuity import cumipmt, ipmt, pmt
-from spawn.domain.finance.construction import ConstructionCase, fund_construction
-from spawn.domain.finance.coverage import CoverageCase, coverage
-from spawn.domain.finance.loan import LoanTerms, loan_schedule
-from spawn.domain.finance.returns import irr, mirr, npv
-from spawn.domain.finance.sizing import size_debt
-from spawn.domain.finance.sizing_case import SizingCase, Uses
+from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
+from spawn.domain.finance.coverage_ratios import CoverageCase, coverage
+from spawn.domain.finance.debt_sizing import size_debt
+from spawn.domain.finance.debt_sizing_case import SizingCase, Uses
+from spawn.domain.finance.loan_schedule import LoanTerms, loan_schedule
+from spawn.domain.finance.returns.rates_of_return import irr, mirr, npv
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
 from spawn.domain.finance.annuity import pmt
-from spawn.domain.finance.loan import LoanSchedule, LoanTerms, loan_schedule, settle
+from spawn.domain.finance.loan_schedule import LoanSchedule, LoanTerms, loan_schedule, settle
 
 pytestmark = pytest.mark.core
 

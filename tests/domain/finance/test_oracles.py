@@ -23,13 +23,13 @@ from tests.domain.finance.oracle_cases import (
 )
 
 from spawn.domain.finance.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt
-from spawn.domain.finance.construction import ConstructionCase, fund_construction
-from spawn.domain.finance.covenant import run_covenant
-from spawn.domain.finance.daycount import count_days
-from spawn.domain.finance.loan import loan_schedule
-from spawn.domain.finance.returns import RateOutcome, irr, mirr, npv, xirr, xnpv
-from spawn.domain.finance.schedule import payment_schedule
-from spawn.domain.finance.sizing import size_debt
+from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
+from spawn.domain.finance.covenants import run_covenant
+from spawn.domain.finance.day_count import count_days
+from spawn.domain.finance.debt_sizing import size_debt
+from spawn.domain.finance.loan_schedule import loan_schedule
+from spawn.domain.finance.payment_dates import payment_schedule
+from spawn.domain.finance.returns.rates_of_return import RateOutcome, irr, mirr, npv, xirr, xnpv
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 
 pytestmark = pytest.mark.core

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.bounds import MAX_FLOWS
-from spawn.domain.finance.returns import (
+from spawn.domain.finance.limits import MAX_FLOWS
+from spawn.domain.finance.returns.rates_of_return import (
     DatedFlow,
     annualised,
     irr,

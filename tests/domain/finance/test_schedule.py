@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.daycount import is_month_end
-from spawn.domain.finance.schedule import (
+from spawn.domain.finance.day_count import is_month_end
+from spawn.domain.finance.payment_dates import (
     BusinessCalendar,
     BusinessDayRule,
     Frequency,

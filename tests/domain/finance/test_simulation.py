@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.returns import irr, npv
-from spawn.domain.finance.simulation import (
+from spawn.domain.finance.returns.rates_of_return import irr, npv
+from spawn.domain.finance.simulation.monte_carlo import (
     BLOCK,
     GROUP,
     Simulation,
@@ -21,7 +21,7 @@ from spawn.domain.finance.simulation import (
     _value_of,
     simulate,
 )
-from spawn.domain.finance.simulation_case import (
+from spawn.domain.finance.simulation.monte_carlo_case import (
     CovenantLevel,
     Loadings,
     Shock,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.refusals import refused
 
-from spawn.domain.finance.coverage import CoverageCase, coverage, dscr
-from spawn.domain.finance.sizing import Sizing, size_debt
-from spawn.domain.finance.sizing_case import SizingCase, Uses
+from spawn.domain.finance.coverage_ratios import CoverageCase, coverage, dscr
+from spawn.domain.finance.debt_sizing import Sizing, size_debt
+from spawn.domain.finance.debt_sizing_case import SizingCase, Uses
 
 pytestmark = pytest.mark.core
 

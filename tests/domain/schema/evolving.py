@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from spawn.domain.documents import plain
 from spawn.domain.errors import InvalidInput
-from spawn.domain.schema.columns import check_column
-from spawn.domain.schema.conformance import Conformance
-from spawn.domain.schema.core import CORE_BY_NAME
-from spawn.domain.schema.tokens import Number, Token, read_token
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.json_tokens import Number, Token, read_token
+from spawn.domain.schemas.column_parser import check_column
+from spawn.domain.schemas.core_columns import CORE_BY_NAME
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schemas.validator import Conformance
+from spawn.domain.serialization import plain
 from spawn.testing.builders import a_schema
 
 ON = date(2030, 6, 15)

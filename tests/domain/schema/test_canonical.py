@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.schema.reading import canonical_json, fingerprint
+from spawn.domain.schemas.document_parser import canonical_json, fingerprint
 from spawn.testing.strategies import json_values
 
 pytestmark = pytest.mark.core

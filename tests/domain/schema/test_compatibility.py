@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.domain.schema.comparison import compare
-from spawn.domain.schema.compatibility import ChangeKind, Finding, Mode, Proof, Relation
-from spawn.domain.schema.core import CORE_BY_NAME
-from spawn.domain.schema.judgement import judge
-from spawn.domain.schema.migration import (
+from spawn.domain.schemas.core_columns import CORE_BY_NAME
+from spawn.domain.schemas.evolution.adoption_policy import judge
+from spawn.domain.schemas.evolution.column_mapping import succeed
+from spawn.domain.schemas.evolution.compatibility import ChangeKind, Finding, Mode, Proof, Relation
+from spawn.domain.schemas.evolution.diff import compare
+from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
     ChangeType,
     FillNulls,
@@ -20,8 +21,7 @@ from spawn.domain.schema.migration import (
     RenameColumn,
     plan_migration,
 )
-from spawn.domain.schema.succession import succeed
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.testing.builders import a_schema
 
 pytestmark = pytest.mark.core

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.domain.documents import decode, encode
 from spawn.domain.errors import InvalidInput, MalformedBody
+from spawn.domain.json_tokens import read_object
 from spawn.domain.money import Rounding
-from spawn.domain.project import ExternalRef, MilestoneKind, Sponsor, Spv, Status, propose
-from spawn.domain.schema.conformance import MAX_ERRORS, Attributes, compile_schema
-from spawn.domain.schema.core import CORE_COLUMNS
-from spawn.domain.schema.tokens import read_object
-from spawn.domain.schema.value import Column, ColumnType, TypeName, Value
+from spawn.domain.projects.project import ExternalRef, MilestoneKind, Sponsor, Spv, Status, propose
+from spawn.domain.schemas.core_columns import CORE_COLUMNS
+from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
+from spawn.domain.schemas.validator import MAX_ERRORS, Attributes, compile_schema
+from spawn.domain.serialization import decode, encode
 from spawn.testing.builders import PROJECT_ID, a_schema
 from spawn.testing.strategies import schemas, values
 

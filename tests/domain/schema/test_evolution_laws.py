@@ -14,20 +14,20 @@ import msgspec
 import pytest
 from tests.domain.schema.evolving import ON, body, evolved, schema
 
-from spawn.domain.documents import decode, encode, render
 from spawn.domain.errors import InvalidInput
-from spawn.domain.project import Project, propose
-from spawn.domain.schema.comparison import compare
-from spawn.domain.schema.compatibility import ChangeKind, Comparison, Mode, Relation
-from spawn.domain.schema.conformance import Conformance
-from spawn.domain.schema.core import READ_ONLY_COLUMNS, STRUCTURE, core_columns
-from spawn.domain.schema.judgement import judge
-from spawn.domain.schema.migration import MigrationPlan, plan_migration
-from spawn.domain.schema.revision import broken_by, downgrade, upgrade
-from spawn.domain.schema.succession import succeed, succession
-from spawn.domain.schema.tokens import Token, read_object
-from spawn.domain.schema.value import Schema
-from spawn.domain.schema.values import reader_for
+from spawn.domain.json_tokens import Token, read_object
+from spawn.domain.projects.project import Project, propose
+from spawn.domain.schemas.core_columns import READ_ONLY_COLUMNS, STRUCTURE, core_columns
+from spawn.domain.schemas.evolution.adoption_policy import judge
+from spawn.domain.schemas.evolution.column_mapping import succeed, succession
+from spawn.domain.schemas.evolution.compatibility import ChangeKind, Comparison, Mode, Relation
+from spawn.domain.schemas.evolution.diff import compare
+from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.version_conversion import broken_by, downgrade, upgrade
+from spawn.domain.schemas.model import Schema
+from spawn.domain.schemas.validator import Conformance
+from spawn.domain.schemas.value_readers import reader_for
+from spawn.domain.serialization import decode, encode, render
 from spawn.testing.builders import PROJECT_ID
 
 pytestmark = pytest.mark.core

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from spawn.domain.schema.patterns import MAX_MATCHED_LENGTH, PatternRefused, compile_pattern
+from spawn.domain.schemas.linear_regex import MAX_MATCHED_LENGTH, PatternRefused, compile_pattern
 
 pytestmark = pytest.mark.core
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.quality import Complete, Severity, SumEquals, rules_of
-from spawn.domain.schema.comparison import compare
-from spawn.domain.schema.compatibility import ChangeKind, Relation
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.reading import read_schema
-from spawn.domain.schema.value import Schema
+from spawn.domain.quality.rules import Complete, Severity, SumEquals, rules_of
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.domain.schemas.evolution.compatibility import ChangeKind, Relation
+from spawn.domain.schemas.evolution.diff import compare
+from spawn.domain.schemas.model import Schema
+from spawn.domain.schemas.validator import compile_schema
 
 pytestmark = pytest.mark.core
 

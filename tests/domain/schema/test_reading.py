@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.schema.core import CORE_BY_NAME, STRUCTURAL
-from spawn.domain.schema.reading import (
+from spawn.domain.schemas.core_columns import CORE_BY_NAME, STRUCTURAL
+from spawn.domain.schemas.document_parser import (
     MAX_COLUMNS,
     MAX_DOCUMENT_BYTES,
     fingerprint,
@@ -19,7 +19,7 @@ from spawn.domain.schema.reading import (
     read_schema,
     recall_schema,
 )
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.testing.strategies import json_values
 
 pytestmark = pytest.mark.core

@@ -7,23 +7,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.domain.documents import decode, encode
 from spawn.domain.errors import InvalidInput
-from spawn.domain.project import Project, amend
-from spawn.domain.schema.compatibility import Proof
-from spawn.domain.schema.conformance import Conformance, compile_schema
-from spawn.domain.schema.migration import MigrationPlan, plan_migration
-from spawn.domain.schema.revision import (
+from spawn.domain.json_tokens import Number
+from spawn.domain.projects.project import Project, amend
+from spawn.domain.schemas.evolution.column_mapping import succeed
+from spawn.domain.schemas.evolution.compatibility import Proof
+from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.type_widening import cast
+from spawn.domain.schemas.evolution.version_conversion import (
     broken_by,
     downgrade,
     stored_name,
     supported_until,
     upgrade,
 )
-from spawn.domain.schema.succession import succeed
-from spawn.domain.schema.tokens import Number
-from spawn.domain.schema.value import Column, ColumnType, Schema, TypeName, Value
-from spawn.domain.schema.widening import cast
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schemas.validator import Conformance, compile_schema
+from spawn.domain.serialization import decode, encode
 from spawn.testing.builders import a_project, a_schema
 
 pytestmark = pytest.mark.core

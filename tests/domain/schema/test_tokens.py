@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput, MalformedBody
-from spawn.domain.schema.tokens import MAX_DEPTH, Number, read_object, write_token
+from spawn.domain.json_tokens import MAX_DEPTH, Number, read_object, write_token
 from spawn.testing.strategies import json_values
 
 pytestmark = pytest.mark.core

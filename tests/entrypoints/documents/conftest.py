@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.domain.quality import Report, Rule, Tally, rules_of, share_result
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.value import Schema
-from spawn.entrypoints.http.product.view import Product, View
-from spawn.ports.governance import Provenance, SchemaRecord, SchemaState
+from spawn.application.product.snapshot import Product, View
+from spawn.domain.quality.rules import Report, Rule, Tally, rules_of, share_result
+from spawn.domain.schemas.model import Schema
+from spawn.domain.schemas.validator import compile_schema
+from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 from spawn.testing.builders import a_schema
 
 ADOPTED = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -11,13 +11,13 @@ import pytest
 from open_data_contract_standard.model import OpenDataContractStandard
 from tests.entrypoints.documents.conftest import Viewer, report_of
 
-from spawn.adapters.duckdb.layout import sql_type
-from spawn.domain.schema.core import STRUCTURE
-from spawn.domain.schema.value import Column, ColumnType, Promise, RetiredColumn, TypeName
-from spawn.entrypoints.http.product.contract import data_contract
-from spawn.entrypoints.http.product.contract_properties import physical_type
-from spawn.entrypoints.http.product.data_product import data_product
-from spawn.entrypoints.http.product.view import Product
+from spawn.adapters.duckdb.tables import sql_type
+from spawn.application.product.odcs import data_contract
+from spawn.application.product.odcs_properties import physical_type
+from spawn.application.product.odps import data_product
+from spawn.application.product.snapshot import Product
+from spawn.domain.schemas.core_columns import STRUCTURE
+from spawn.domain.schemas.model import Column, ColumnType, Promise, RetiredColumn, TypeName
 from spawn.testing.builders import a_schema
 
 RATING = Column(

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from tests.entrypoints.documents.conftest import MEASURED, Viewer, report_of
 
-from spawn.domain.quality import Measured
-from spawn.domain.schema.value import Column, ColumnType, TypeName
-from spawn.entrypoints.http.health import Grade
-from spawn.entrypoints.http.product.home import Now, home
-from spawn.entrypoints.http.product.view import Product
+from spawn.application.product.snapshot import Product
+from spawn.domain.quality.rules import Measured
+from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.entrypoints.http.html.home import Now, home
+from spawn.entrypoints.http.monitoring.health import Grade
 from spawn.testing.builders import a_schema
 
 HOSTILE = '</script><script>alert("x")</script><img src=//evil.example>'

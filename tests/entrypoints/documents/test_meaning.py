@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from tests.entrypoints.documents.conftest import MEASURED, Viewer, report_of
 
-from spawn.domain.quality import Levels, Tally, freshness_rules, share_result
-from spawn.domain.schema.value import Column, ColumnType, TypeName
-from spawn.entrypoints.http.product.catalog import catalog, dataset_of_schema_org
-from spawn.entrypoints.http.product.context import json_ld_context
-from spawn.entrypoints.http.product.contract import data_contract
-from spawn.entrypoints.http.product.view import Product
+from spawn.application.product.dcat import catalog, dataset_of_schema_org
+from spawn.application.product.jsonld_context import json_ld_context
+from spawn.application.product.odcs import data_contract
+from spawn.application.product.snapshot import Product
+from spawn.domain.quality.rules import Levels, Tally, freshness_rules, share_result
+from spawn.domain.schemas.model import Column, ColumnType, TypeName
 from spawn.testing.builders import a_schema
 
 OWN = "https://spawn.example/v1/governance/schemas/project_schema#"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from spawn.adapters.duckdb.rows import Held, JournalRow, Place
+from spawn.adapters.duckdb.journal_rows import Held, JournalRow, Place
 
 V = TypeVar("V", Held, Place)
 

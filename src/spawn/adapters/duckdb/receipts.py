@@ -5,9 +5,9 @@ from datetime import datetime
 from threading import Lock
 from typing import NamedTuple
 
-from spawn.adapters.duckdb.engine import Cursor
-from spawn.adapters.duckdb.rows import micros
-from spawn.adapters.journal import RECEIPT_LIFE
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.duckdb.journal_rows import micros
+from spawn.adapters.embedded.journal import RECEIPT_LIFE
 from spawn.domain.errors import IdempotencyMismatch
 
 

@@ -11,34 +11,36 @@ from typing import Any, TypeVar
 import duckdb
 from opentelemetry import trace
 
-from spawn.adapters import counting, journal, selection
-from spawn.adapters.duckdb import bookmarks, governing, reading, survey
-from spawn.adapters.duckdb.bulk import projectable
 from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
-from spawn.adapters.duckdb.engine import Cursor, Engine, Readers, translate
-from spawn.adapters.duckdb.evolution import Evolution
-from spawn.adapters.duckdb.ledger import Ledger
-from spawn.adapters.duckdb.mark import Mark
-from spawn.adapters.duckdb.pages import PageCache
-from spawn.adapters.duckdb.prepared import BULK_WRITES, Prepared
+from spawn.adapters.duckdb.connection import Cursor, Engine, Readers, translate
+from spawn.adapters.duckdb.journal import bookmarks
+from spawn.adapters.duckdb.journal.appender import Ledger
+from spawn.adapters.duckdb.journal.cache_update import Memory
+from spawn.adapters.duckdb.journal.group_commit import Writer
+from spawn.adapters.duckdb.journal.high_water_mark import Mark
+from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES, Prepared
+from spawn.adapters.duckdb.journal_rows import EPOCH, Held, Place, key_of
+from spawn.adapters.duckdb.migration import schema_changes
+from spawn.adapters.duckdb.migration.migrator import Evolution
 from spawn.adapters.duckdb.receipts import Receipts
-from spawn.adapters.duckdb.rows import EPOCH, Held, Place, key_of
-from spawn.adapters.duckdb.settling import Memory
-from spawn.adapters.duckdb.shelf import logged_migrations
-from spawn.adapters.duckdb.writer import Writer
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.schemas import SchemaBook, renamed, understood
-from spawn.domain import documents
+from spawn.adapters.duckdb.schema_table import logged_migrations
+from spawn.adapters.duckdb.state import quality_sql, queries
+from spawn.adapters.duckdb.state.bulk_projection import projectable
+from spawn.adapters.duckdb.state.pages import PageCache
+from spawn.adapters.embedded import journal, quality_counts, query_evaluation
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.embedded.schema_history import SchemaBook, renamed, understood
+from spawn.domain import serialization
 from spawn.domain.change import Answer, Change, Committed, Encoded, Entry, FeedPage, Head, Stored
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
-from spawn.domain.quality import Measure, Measured
+from spawn.domain.quality.rules import Measure, Measured
 from spawn.domain.query import Operator, Page, Query
-from spawn.domain.schema.compatibility import Proof
-from spawn.domain.schema.conformance import compile_schema
-from spawn.domain.schema.migration import MigrationPlan
-from spawn.domain.schema.value import Schema
-from spawn.ports.governance import Failure, Migration, SchemaRecord
+from spawn.domain.schemas.evolution.compatibility import Proof
+from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
+from spawn.domain.schemas.model import Schema
+from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
+from spawn.ports.schemas import Failure, Migration, SchemaRecord
 from spawn.ports.storage import StoreStatus, Table
 
 T = TypeVar("T")
@@ -129,7 +131,7 @@ class DuckDbStore:
         encoded = [
             w.state.document
             if isinstance(w.state, Encoded)
-            else documents.encode(w.kind, w.state, schema)
+            else serialization.encode(w.kind, w.state, schema)
             for w in change.writes
         ]
         return Prepared(change, encoded)
@@ -157,7 +159,7 @@ class DuckDbStore:
             return held.stored
         place = await self._place(kind, key)
         return await self._read(
-            lambda c: reading.one_before(c, kind, key, place, self._newest, version, as_of)
+            lambda c: queries.one_before(c, kind, key, place, self._newest, version, as_of)
         )
 
     def _held(self, key: str) -> Held | None:
@@ -185,7 +187,7 @@ class DuckDbStore:
         full, turns = key_of(kind, key), self._ledger.entities.turns
         place = await self._place(kind, key)
         found = await self._read(
-            lambda c: reading.held_at(c, {place.position: place}, self._newest)
+            lambda c: queries.held_at(c, {place.position: place}, self._newest)
         )
         held = next(iter(found.values()), None)
         if held is None:
@@ -202,7 +204,7 @@ class DuckDbStore:
         full, turns = key_of(kind, key), self._ledger.heads.turns
         place, sure = self._ledger.known(full)
         if place is None and not sure:
-            found = await self._read(lambda c: reading.places_on_disk(c, [full]))
+            found = await self._read(lambda c: queries.places_on_disk(c, [full]))
             place = found.get(full)
             if place is not None:
                 self._ledger.heads.offer(full, place, turns)
@@ -220,7 +222,7 @@ class DuckDbStore:
 
     async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, Stored[Any]]:
         """Those that exist; see `ReadStore.get_many`."""
-        selection.check_ids(ids)
+        query_evaluation.check_ids(ids)
         return {name: held.stored for name, held in (await self._many(kind, ids)).items()}
 
     async def _many(self, kind: str, ids: Sequence[str]) -> dict[str, Held]:
@@ -233,7 +235,7 @@ class DuckDbStore:
                 missing[full] = place
         found: dict[str, Held] = {}
         if missing:
-            found = await self._read(lambda c: reading.many(c, missing, self._newest))
+            found = await self._read(lambda c: queries.many(c, missing, self._newest))
         chosen = {name: held or found.get(key_of(kind, name)) for name, held in by_heart.items()}
         return {name: held for name, held in chosen.items() if held is not None}
 
@@ -246,10 +248,10 @@ class DuckDbStore:
 
     async def history(self, kind: str, key: str, *, after_version: int, limit: int) -> list[Entry]:
         """Entries of one aggregate; see `ReadStore.history`."""
-        selection.check_limit(limit)
+        query_evaluation.check_limit(limit)
         place, epoch = await self._place(kind, key), self._ledger.epoch
         return await self._read(
-            lambda c: reading.history(c, kind, key, place, after_version, limit, epoch)
+            lambda c: queries.history(c, kind, key, place, after_version, limit, epoch)
         )
 
     # -- pages ------------------------------------------------------------------------------
@@ -270,7 +272,7 @@ class DuckDbStore:
         book = self._book
         items = sorted(held.values(), key=lambda h: h.place.created)
         levelled = [(book.levelled(h.stored), h.place.created) for h in items]
-        return selection.page_of(levelled, understood(query, book))
+        return query_evaluation.page_of(levelled, understood(query, book))
 
     async def _shared_page(self, query: Query) -> Page[Stored[Any]]:
         """Read the page once for all who want it at the same position."""
@@ -292,7 +294,7 @@ class DuckDbStore:
             # The schema may have moved on under the page: an item has the names of its shape.
             shape = self._book.written_under(last.stored.schema_version)
             sort = renamed(query, shape).sort if query.sort else ()
-            next_keys = selection.keys_of(last.stored, last.place.created, sort)
+            next_keys = query_evaluation.keys_of(last.stored, last.place.created, sort)
         page = Page(tuple(held.stored for held in found), next_keys)
         if query.kind == "project":
             self._ledger.pages.offer(query, page, shows)
@@ -302,7 +304,7 @@ class DuckDbStore:
         """The items of a page, known by heart from now on; on a reader's thread."""
         entities, shown = self._ledger.entities, self._ledger.shown
         turns, turns_shown = entities.turns, shown.turns
-        found, more = reading.page(cursor, query, self._newest, self._shown)
+        found, more = queries.page(cursor, query, self._newest, self._shown)
         for held in found:
             stored, position = held.stored, str(held.place.position)
             if shown.get(position) is not held:
@@ -322,7 +324,7 @@ class DuckDbStore:
         floor: datetime | None = None,
     ) -> FeedPage:
         """Entries with events in journal order; see `ReadStore.feed`."""
-        selection.check_limit(limit)
+        query_evaluation.check_limit(limit)
         hidden = 0 if floor is None else await self._last_before(floor)
         epoch, last = self._ledger.epoch, self._ledger.position
         at = journal.read_cursor(after, epoch, last, hidden)
@@ -330,14 +332,14 @@ class DuckDbStore:
             return FeedPage((), journal.cursor(epoch, at))
         recent = self._ledger.recent.after(at, min(last - at, _RECENT_LOOKED_AT))
         if recent:
-            return reading.recent_feed(recent, limit, types, subject, epoch)
-        return await self._read(lambda c: reading.feed(c, at, last, limit, types, subject, epoch))
+            return queries.recent_feed(recent, limit, types, subject, epoch)
+        return await self._read(lambda c: queries.feed(c, at, last, limit, types, subject, epoch))
 
     async def _last_before(self, floor: datetime) -> int:
         """The last row that was recorded before an instant, as it was within a minute."""
         known, number = self._floor
         if not known <= floor < known + _FLOOR_HOLDS:
-            number = await self._read(lambda c: reading.last_before(c, floor))
+            number = await self._read(lambda c: queries.last_before(c, floor))
             self._floor = (floor, number)
         return number
 
@@ -357,16 +359,16 @@ class DuckDbStore:
 
     async def tables(self) -> list[Table]:
         """The tables of the file; see `ReadStore.tables`."""
-        return await self._read(reading.tables)
+        return await self._read(queries.tables)
 
     async def measure(self, measures: Sequence[Measure]) -> Measured:
         """Tallies over one snapshot; see `QualityStore.measure`."""
-        counting.check_measures(measures, compile_schema(self._book.ruling).fields)
+        quality_counts.check_measures(measures, compile_schema(self._book.ruling).fields)
         position = self._ledger.cursor()
         if self._ledger.lag_rows():
             await self._writer.run(self._ledger.project_all)
         projects, changed_at, tallies = await self._surveyors.run(
-            lambda c: survey.measure(c, measures)
+            lambda c: quality_sql.measure(c, measures)
         )
         return Measured(
             position=position, projects=projects, changed_at=changed_at, tallies=tallies
@@ -399,11 +401,11 @@ class DuckDbStore:
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Make it active; see `SchemaStore.adopt`."""
-        await self._writer.run(lambda: governing.adopt(self._ledger, record, actor))
+        await self._writer.run(lambda: schema_changes.adopt(self._ledger, record, actor))
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Remember a version that does not rule; see `SchemaStore.record`."""
-        await self._writer.run(lambda: governing.remember(self._ledger, record, actor))
+        await self._writer.run(lambda: schema_changes.remember(self._ledger, record, actor))
 
     def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
         """The statements of a plan; see `SchemaStore.describe`."""

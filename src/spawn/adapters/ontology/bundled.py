@@ -4,8 +4,8 @@ from functools import lru_cache
 from importlib.resources import files
 
 from spawn.domain.errors import NotFound
-from spawn.domain.schema.reading import read_schema
-from spawn.ports.governance import Fetched, Provenance, RegistryStatus
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.ports.schemas import Fetched, Provenance, RegistryStatus
 
 SCHEMA_ID = "project_schema"
 

@@ -23,10 +23,10 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from spawn.adapters.ontology.breaker import Breaker, BreakerLimits
-from spawn.adapters.outbound import DirectTransport, trusted_authorities
+from spawn.adapters.ontology.circuit_breaker import Breaker, BreakerLimits
+from spawn.adapters.publishers.http_client import DirectTransport, trusted_authorities
 from spawn.domain.errors import NotFound, RegistryError
-from spawn.domain.schema.reading import MAX_DOCUMENT_BYTES
+from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES
 
 ATTEMPTS: Final = 3
 CONNECTIONS: Final = 4

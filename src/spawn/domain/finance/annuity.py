@@ -9,7 +9,7 @@ import math
 from typing import Literal, NamedTuple
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.bounds import MAX_AMOUNT, MAX_PERIODS, Checker
+from spawn.domain.finance.limits import MAX_AMOUNT, MAX_PERIODS, Checker
 
 Due = Literal[0, 1]
 

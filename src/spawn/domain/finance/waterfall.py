@@ -11,7 +11,7 @@ project's common terms agreement, as in E. R. Yescombe, Principles of Project Fi
 
 import msgspec
 
-from spawn.domain.finance.bounds import (
+from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
     MAX_RATE,

@@ -1,5 +1,5 @@
 """The command line: `spawn serve`, `demo`, `import`, `export`, `schema`, `doctor`."""
 
-from spawn.entrypoints.cli.commands import main
+from spawn.entrypoints.cli.parser import main
 
 __all__ = ["main"]

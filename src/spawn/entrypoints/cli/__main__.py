@@ -2,7 +2,7 @@
 
 import sys
 
-from spawn.entrypoints.cli.commands import main
+from spawn.entrypoints.cli.parser import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,14 +12,14 @@ from typing import Final
 import httpx
 import msgspec
 
-from spawn.adapters.options import StoreOptions
-from spawn.adapters.registry import open_registry, open_store
-from spawn.adapters.runtime import SystemClock
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.factory import open_registry, open_store
+from spawn.adapters.local.runtime import SystemClock
 from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy, Unavailable
-from spawn.entrypoints.cli.serving import known_address, reachable_url, store_file
-from spawn.entrypoints.compose import open_publishers
+from spawn.entrypoints.cli.serve import known_address, reachable_url, store_file
+from spawn.entrypoints.composition import open_publishers
 from spawn.entrypoints.settings import Settings, shown_url
-from spawn.ports.events import EventPublisher
+from spawn.ports.publishers import EventPublisher
 
 TIMEOUT_S: Final = 5.0
 _MEBIBYTE: Final = 1024 * 1024

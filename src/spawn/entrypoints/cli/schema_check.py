@@ -10,15 +10,15 @@ from typing import Any, Final
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.schema.compatibility import Mode
-from spawn.domain.schema.judgement import judge
-from spawn.domain.schema.migration import plan_migration
-from spawn.domain.schema.reading import read_schema
-from spawn.domain.schema.succession import succeed
-from spawn.domain.schema.value import Schema
-from spawn.entrypoints.cli.access import open_access
-from spawn.entrypoints.cli.commands import CommandError
-from spawn.entrypoints.http.verdicts import judgement_fields, plan_fields
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.domain.schemas.evolution.adoption_policy import judge
+from spawn.domain.schemas.evolution.column_mapping import succeed
+from spawn.domain.schemas.evolution.compatibility import Mode
+from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.domain.schemas.model import Schema
+from spawn.entrypoints.cli.backend import open_access
+from spawn.entrypoints.cli.parser import CommandError
+from spawn.entrypoints.http.schemas.verdicts import judgement_fields, plan_fields
 from spawn.entrypoints.settings import Settings
 
 _RELATIONS: Final = ("rows", "writers", "readers")

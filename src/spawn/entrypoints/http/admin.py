@@ -5,11 +5,11 @@ from typing import Any, Final
 from litestar import get, put
 from loguru import logger
 
-from spawn.application.services import require
+from spawn.application.dependencies import require
 from spawn.domain.errors import InvalidInput, NotFound
-from spawn.entrypoints.http.operation import Body, Operation, Success, described
-from spawn.entrypoints.http.reply import Reply, json_reply
-from spawn.entrypoints.http.request import StrictRequest
+from spawn.entrypoints.http.openapi.operation import Body, Operation, Success, described
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Reply, json_reply
 from spawn.entrypoints.telemetry import LEVELS, set_log_level
 from spawn.ports.storage import Table
 

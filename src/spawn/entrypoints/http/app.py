@@ -7,53 +7,49 @@ from typing import Any, Final
 from litestar import Litestar
 from litestar.datastructures.state import State
 
-from spawn.application.analysis import Workbench
-from spawn.application.inspection import Inspector
+from spawn.application.analysis.calculation import Workbench
+from spawn.application.dependencies import Services
 from spawn.application.jobs import JobRunner
-from spawn.application.services import Services
-from spawn.entrypoints.http import (
-    admin,
-    data,
-    dead_letters,
-    events,
-    evolution,
-    governance,
-    imports,
-    lineage,
-    monitoring,
-    pages,
-    project_pages,
-    projects,
-    quality,
-)
-from spawn.entrypoints.http.access_log import AccessLog
+from spawn.application.quality.monitor import Inspector
+from spawn.entrypoints.http import admin, datasets, quality
 from spawn.entrypoints.http.analysis import routes as analysis
-from spawn.entrypoints.http.analysis import simulations
-from spawn.entrypoints.http.at_hand import answer_at_hand
-from spawn.entrypoints.http.problems import on_exception
+from spawn.entrypoints.http.analysis import simulation_routes
+from spawn.entrypoints.http.events import dead_letter_routes
+from spawn.entrypoints.http.events import routes as event_routes
+from spawn.entrypoints.http.html import docs_pages
+from spawn.entrypoints.http.imports import routes as import_routes
+from spawn.entrypoints.http.lineage import routes as lineage_routes
+from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
+from spawn.entrypoints.http.middleware.access_log import AccessLog
+from spawn.entrypoints.http.middleware.edge import Rules, Wrapper
+from spawn.entrypoints.http.monitoring import routes as monitoring_routes
 from spawn.entrypoints.http.product import routes as product
-from spawn.entrypoints.http.request import StrictRequest
-from spawn.entrypoints.http.request_metrics import RequestMetrics
-from spawn.entrypoints.http.routing import RouteTable
-from spawn.entrypoints.http.surface import Surface
-from spawn.entrypoints.http.wrapper import Rules, Wrapper
+from spawn.entrypoints.http.projects import list_route
+from spawn.entrypoints.http.projects import routes as project_routes
+from spawn.entrypoints.http.projects.cached_reads import answer_at_hand
+from spawn.entrypoints.http.protocol.problems import on_exception
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.route_table import RouteTable
+from spawn.entrypoints.http.schemas import candidate_routes
+from spawn.entrypoints.http.schemas import routes as schema_routes
+from spawn.entrypoints.http.state import Surface
 
 HANDLERS: Final[Sequence[Any]] = (
-    *projects.ROUTES,
-    *project_pages.ROUTES,
-    *imports.route_handlers,
-    *data.ROUTES,
+    *project_routes.ROUTES,
+    *list_route.ROUTES,
+    *import_routes.route_handlers,
+    *datasets.ROUTES,
     *analysis.ROUTES,
-    *simulations.ROUTES,
-    *events.ROUTES,
-    *dead_letters.ROUTES,
-    *governance.ROUTES,
-    *evolution.ROUTES,
+    *simulation_routes.ROUTES,
+    *event_routes.ROUTES,
+    *dead_letter_routes.ROUTES,
+    *schema_routes.ROUTES,
+    *candidate_routes.ROUTES,
     *quality.ROUTES,
-    *lineage.ROUTES,
+    *lineage_routes.ROUTES,
     *admin.ROUTES,
-    *monitoring.ROUTES,
-    *pages.ROUTES,
+    *monitoring_routes.ROUTES,
+    *docs_pages.ROUTES,
     *product.ROUTES,
 )
 

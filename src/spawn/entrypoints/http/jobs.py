@@ -5,10 +5,10 @@ from typing import Final
 from litestar import delete, get
 
 from spawn.application.jobs import cancel_job, get_job
-from spawn.entrypoints.http import import_operations as operations
-from spawn.entrypoints.http.operation import described
-from spawn.entrypoints.http.reply import Header, Reply, json_reply
-from spawn.entrypoints.http.request import StrictRequest
+from spawn.entrypoints.http.imports import operations
+from spawn.entrypoints.http.openapi.operation import described
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Header, Reply, json_reply
 
 JOBS: Final = "/v1/jobs"
 _NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")

@@ -6,21 +6,21 @@ from typing import Any, Final
 import msgspec
 from litestar import get, post
 
-from spawn.application.inspection import Inspector
-from spawn.application.quality import (
+from spawn.application.quality.monitor import Inspector
+from spawn.application.quality.queries import (
     KIND,
     earlier_reports,
     latest_report,
     report_of,
 )
 from spawn.domain.change import Stored
-from spawn.domain.documents import number
 from spawn.domain.errors import CursorInvalid, NotFound
-from spawn.domain.quality import Dimension, Report, Result, Severity, Unit, broken
-from spawn.entrypoints.http.operation import Operation, Success, described
-from spawn.entrypoints.http.queries import read_cursor, read_limit, write_cursor
-from spawn.entrypoints.http.reply import Header, Reply, encode, json_reply
-from spawn.entrypoints.http.request import StrictRequest
+from spawn.domain.quality.rules import Dimension, Report, Result, Severity, Unit, broken
+from spawn.domain.serialization import number
+from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.entrypoints.http.protocol.query_params import read_cursor, read_limit, write_cursor
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Header, Reply, encode, json_reply
 from spawn.entrypoints.http.wire import content_tag, none_match, view_digest
 
 PATH: Final = "/v1/governance/quality"

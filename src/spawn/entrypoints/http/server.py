@@ -17,11 +17,11 @@ from litestar.types import Receive, Scope, Send
 from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from spawn.entrypoints.compose import Composition, compose
-from spawn.entrypoints.http.context import BODY_IS_HERE
-from spawn.entrypoints.http.limits import Limits
-from spawn.entrypoints.http.problems import problem_reply
-from spawn.entrypoints.http.reply import Header, Reply
+from spawn.entrypoints.composition import Composition, compose
+from spawn.entrypoints.http.middleware.limits import Limits
+from spawn.entrypoints.http.protocol.problems import problem_reply
+from spawn.entrypoints.http.protocol.response import Header, Reply
+from spawn.entrypoints.request_context import BODY_IS_HERE
 from spawn.entrypoints.settings import AddressError, Settings
 from spawn.entrypoints.telemetry import configure_logging
 

@@ -10,14 +10,14 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from spawn.domain import documents
+from spawn.domain import serialization
 from spawn.domain.change import Stored
 from spawn.domain.errors import FieldError
-from spawn.domain.project import Project
-from spawn.domain.schema.value import Schema
-from spawn.entrypoints.http.compression import SUFFIX
-from spawn.entrypoints.http.problems import Refusal
-from spawn.entrypoints.http.reply import Header, Reply, encode
+from spawn.domain.projects.project import Project
+from spawn.domain.schemas.model import Schema
+from spawn.entrypoints.http.middleware.compression import SUFFIX
+from spawn.entrypoints.http.protocol.problems import Refusal
+from spawn.entrypoints.http.protocol.response import Header, Reply, encode
 
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 MAX_WARNINGS: Final = 20
@@ -91,7 +91,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
 def project_fields(stored: Stored[Project], schema: Schema) -> dict[str, Any]:
     """The wire fields of a stored project in document order."""
-    fields = documents.render(stored.state, schema)
+    fields = serialization.render(stored.state, schema)
     shown: dict[str, Any] = {"project_id": fields.pop("project_id"), "version": stored.version}
     shown.update(fields)
     shown["created_at"] = stored.created_at

@@ -4,14 +4,14 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.analysis import MAX_CASES
-from spawn.application.calculators import CALCULATORS
+from spawn.application.analysis.calculation import MAX_CASES
+from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.finance.simulation_case import SimulationCase, check_simulation
+from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase, check_simulation
+from spawn.domain.json_tokens import Token, kind, read_object
 from spawn.domain.money import currency
-from spawn.domain.schema.tokens import Token, kind, read_object
-from spawn.entrypoints.http.analysis.reading import Reader, reader_of, refuse
-from spawn.entrypoints.http.problems import Refusal
+from spawn.domain.struct_reader import Reader, reader_of, refuse
+from spawn.entrypoints.http.protocol.problems import Refusal
 
 MAX_VALUES: Final = 3_000_000
 """Commas in a body. Tidying up after more values than that would hold up the other threads."""

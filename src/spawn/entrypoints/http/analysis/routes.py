@@ -5,21 +5,21 @@ from typing import Any, Final
 import msgspec
 from litestar import post
 
-from spawn.application.analysis import Deadline, Workbench, calculate
-from spawn.application.calculators import CALCULATORS
+from spawn.application.analysis.calculation import Deadline, Workbench, calculate
+from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.errors import InvalidInput
-from spawn.entrypoints.http.analysis import operations
-from spawn.entrypoints.http.analysis.answers import (
+from spawn.entrypoints.http.analysis import examples
+from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.entrypoints.http.analysis.responses import (
     JSON,
     Table,
     as_json,
     chosen_media_type,
     table_reply,
 )
-from spawn.entrypoints.http.analysis.requests import read_request
-from spawn.entrypoints.http.operation import described
-from spawn.entrypoints.http.reply import Reply
-from spawn.entrypoints.http.request import StrictRequest
+from spawn.entrypoints.http.openapi.operation import described
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Reply
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Room for a thousand cases' series; what exceeds a bound inside is refused by name."""
@@ -95,7 +95,7 @@ def _route(name: str) -> Any:
         f"/v1/analysis/{name}",
         status_code=200,
         request_max_body_size=MAX_BODY_BYTES,
-        opt=described(operations.CALCULATIONS[name]),
+        opt=described(examples.CALCULATIONS[name]),
     )(handler)
 
 

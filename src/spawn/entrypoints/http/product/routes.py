@@ -6,18 +6,12 @@ from typing import Final
 import msgspec
 from litestar import get
 
-from spawn.application.services import Services
-from spawn.domain.errors import DeadlineExceeded, InvalidInput
-from spawn.domain.quality import Measured
-from spawn.entrypoints.http.openapi import Description
-from spawn.entrypoints.http.operation import Operation, Success, described
-from spawn.entrypoints.http.product import api_catalog as linkset
-from spawn.entrypoints.http.product.asyncapi import asyncapi
-from spawn.entrypoints.http.product.catalog import catalog
-from spawn.entrypoints.http.product.context import json_ld_context
-from spawn.entrypoints.http.product.contract import data_contract
-from spawn.entrypoints.http.product.data_product import data_product
-from spawn.entrypoints.http.product.links import (
+from spawn.application.dependencies import Services
+from spawn.application.product import api_catalog as linkset
+from spawn.application.product.asyncapi import asyncapi
+from spawn.application.product.dcat import catalog
+from spawn.application.product.jsonld_context import json_ld_context
+from spawn.application.product.links import (
     API_CATALOG,
     ASYNCAPI,
     CATALOG,
@@ -32,9 +26,15 @@ from spawn.entrypoints.http.product.links import (
     Place,
     link_header,
 )
-from spawn.entrypoints.http.product.view import Json, View, gather, schema_path
-from spawn.entrypoints.http.reply import Header, Reply, encode
-from spawn.entrypoints.http.request import StrictRequest
+from spawn.application.product.odcs import data_contract
+from spawn.application.product.odps import data_product
+from spawn.application.product.snapshot import Json, View, gather, schema_path
+from spawn.domain.errors import DeadlineExceeded, InvalidInput
+from spawn.domain.quality.rules import Measured
+from spawn.entrypoints.http.openapi.document import Description
+from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Header, Reply, encode
 from spawn.entrypoints.http.wire import content_tag, none_match
 
 _FORMATS: Final[Mapping[str, str]] = {"yaml": YAML, "json": JSON}

@@ -1,0 +1,1 @@
+"""The journal: append, recovery and group commit."""

@@ -1,0 +1,1 @@
+"""State tables, derived from the journal."""

@@ -1,0 +1,174 @@
+"""The tables of the file: their format version, its migrations, and typed columns of a schema."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
+
+_JOURNAL = """
+create table journal (
+    position bigint not null, kind varchar not null, id varchar not null, version integer not null,
+    type varchar not null, actor varchar not null, recorded_at timestamp not null,
+    schema_version integer not null, changed varchar[], reason varchar, traceparent varchar,
+    document varchar using compression uncompressed,
+    receipt_scope varchar, receipt_key varchar, receipt_fingerprint varchar,
+    receipt_status integer, receipt_headers varchar, receipt_body blob, hash blob not null)
+"""
+# Documents are not compressed: a page in any order but creation's takes fifty from all over the
+# journal, and each would cost a block of two thousand to unpack. The file is three times the size.
+_AGGREGATES = """
+create table aggregates (
+    key varchar primary key, kind varchar not null, version integer not null,
+    created bigint not null, position bigint not null, created_at timestamp not null)
+"""
+_SCHEMAS = """
+create table schemas (
+    ordinal integer not null, schema_id varchar not null, version integer not null,
+    fingerprint varchar not null, state varchar not null, provenance varchar not null,
+    recorded_at timestamp not null, reason varchar not null, document blob not null)
+"""
+_SCHEMA_MIGRATIONS = """
+create table schema_migrations (
+    ordinal bigint not null, schema_id varchar not null, old_version integer not null,
+    new_version integer not null, started_at timestamp not null, duration_s double not null,
+    steps varchar not null, rows bigint not null, outcome varchar not null,
+    actor varchar not null, reason varchar not null, detail varchar not null)
+"""
+# With every commit the engine logs the lists of up to two thousand rows before it again, 90 kB of
+# field names on average. A text is logged with its own row alone. The table is written anew: the
+# engine cannot read its own log of a column that was given another type.
+_NAMES_AS_TEXT = (
+    _JOURNAL.replace("table journal", "table renewed").replace("varchar[]", "varchar"),
+    """
+    insert into renewed
+        select * replace (array_to_string(coalesce(changed, []), ',') as changed)
+        from journal order by position
+    """,
+    "drop table journal",
+    "alter table renewed rename to journal",
+)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        _JOURNAL,
+        _AGGREGATES,
+        _SCHEMAS,
+        "create table store (epoch bigint not null, probed bigint not null)",
+        "insert into store values (1, 0)",
+        "create table formats (version integer not null, applied_at timestamp not null)",
+    ),
+    ("create table bookmarks (name varchar not null, position varchar not null)",),
+    (
+        "alter table schemas add column decision varchar",
+        "alter table schemas add column predecessor integer",
+        _SCHEMA_MIGRATIONS,
+    ),
+    _NAMES_AS_TEXT,
+)
+"""Statements that lead from format n to format n + 1; what was released is never edited."""
+
+MAX_NARROW = 18
+"""Digits of the widest decimal that the engine holds in a machine word."""
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
+_HARMLESS = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
+_SQL_TYPES = {
+    TypeName.STRING: "VARCHAR",
+    TypeName.INTEGER: "INTEGER",
+    TypeName.BIGINT: "BIGINT",
+    TypeName.DOUBLE: "DOUBLE",
+    TypeName.BOOLEAN: "BOOLEAN",
+    TypeName.DATE: "DATE",
+    TypeName.TIMESTAMP: "TIMESTAMP",
+}
+
+
+def migrate(cursor: Cursor, now: object) -> None:
+    """Bring the file to the newest format, one transaction a step.
+
+    Raises:
+        StorageDamaged: the file is of a newer format, or another program's database.
+    """
+    version = _format_version(cursor)
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        cursor.execute("begin")
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute("insert into formats values (?, ?)", [number, now])
+        cursor.execute("commit")
+
+
+def _format_version(cursor: Cursor) -> int:
+    names = {row[0] for row in cursor.execute("select table_name from duckdb_tables()").fetchall()}
+    if "formats" not in names:
+        if names:
+            raise StorageDamaged(
+                "The database belongs to another program: choose another path for the store."
+            )
+        return 0
+    found = cursor.execute("select max(version) from formats").fetchone()
+    version = int(found[0]) if found and found[0] is not None else 0
+    if version > len(MIGRATIONS):
+        raise StorageDamaged(
+            f"The database has format {version} and this release knows {len(MIGRATIONS)}:"
+            " run the newer release that wrote it."
+        )
+    return version
+
+
+def quoted(name: str) -> str:
+    """A column name of a schema as a quoted identifier.
+
+    Raises:
+        InvalidInput: it is not a whitelisted identifier; nothing else ever reaches a statement.
+    """
+    if _IDENTIFIER.fullmatch(name) is None:
+        raise InvalidInput.at("/columns", "bad_name", f"{name!r} cannot name a column.")
+    return f'"{name}"'
+
+
+def sql_type(of: ColumnType) -> str:
+    """The engine's type for a column type."""
+    if of.name is TypeName.DECIMAL:
+        precision, scale = int(of.precision or 18), int(of.scale or 0)
+        return f"DECIMAL({precision},{scale})"
+    return _SQL_TYPES[of.name]
+
+
+def literal(value: Value, of: ColumnType) -> str | None:
+    """A value as a constant of the engine's type, for statements that take no parameters.
+
+    None if it is a text that is not beyond suspicion: such a one never stands in a statement. No
+    constant calls a function, because the engine cannot read its log of a statement that does.
+    """
+    if isinstance(value, str):
+        return f"'{value}'" if _HARMLESS.fullmatch(value) else None
+    if isinstance(value, datetime):
+        plain = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    elif isinstance(value, Decimal):
+        plain = f"{value:f}"
+    else:
+        plain = value.isoformat() if isinstance(value, date) else repr(value)
+    return f"'{plain}'::{sql_type(of)}"
+
+
+def create_projects(cursor: Cursor, fields: Mapping[str, Column]) -> None:
+    """(Re)create the typed table of projects for the fields of a schema.
+
+    It has no key and no index: the writer knows which rows are there, updates are a delete and an
+    insert, and an index would stand in the way of both that and of later migrations. Wide decimals
+    are not compressed: to unpack them takes four times as long as to look through them.
+    """
+    columns = ", ".join(f"{quoted(name)} {_stored_as(c.type)}" for name, c in fields.items())
+    cursor.execute("drop table if exists projects")
+    cursor.execute(
+        f"create table projects (_created bigint not null, _position bigint not null, {columns})"
+    )
+
+
+def _stored_as(of: ColumnType) -> str:
+    wide = of.name is TypeName.DECIMAL and (of.precision or 0) > MAX_NARROW
+    return sql_type(of) + (" using compression uncompressed" if wide else "")

@@ -1,0 +1,1 @@
+"""Parts that the memory and the DuckDB store share."""

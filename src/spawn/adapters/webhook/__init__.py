@@ -1,1 +1,0 @@
-"""Events to an HTTP endpoint: signed, guarded, bounded."""

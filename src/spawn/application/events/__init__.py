@@ -1,0 +1,1 @@
+"""Use cases of events: the feed, the relay and dead letters."""

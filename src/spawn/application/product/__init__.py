@@ -1,0 +1,1 @@
+"""Documents of the data product, generated from one snapshot."""

@@ -1,0 +1,158 @@
+"""Cover ratios and averages of a debt schedule.
+
+All series run over payment dates 1..n at the end of their period. `period_rates` are rates of
+interest for a whole period (annual rate times accrual fraction), so that a discount factor is the
+product of 1/(1 + rate). A ratio with nothing below the line does not exist and is None, never
+infinity. Source of the definitions: E. R. Yescombe, Principles of Project Finance.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
+
+from spawn.domain.finance.limits import (
+    MAX_AMOUNT,
+    MAX_PERIODS,
+    MAX_RATE,
+    NOISE,
+    Checker,
+    check_per_period,
+    per_period,
+    refuse_overflow,
+)
+
+
+class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A debt schedule and the cash before it, for the ratios of a term sheet.
+
+    `cfads` runs to the end of the project; `interest` and `principal` to maturity. `period_rates`
+    (one, or one a maturity period) discount; beyond maturity the last one holds. `times_years`
+    are the times of the principal payments for the WAL; by default 1, 2, 3…
+    """
+
+    debt: float
+    cfads: tuple[float, ...]
+    interest: tuple[float, ...]
+    principal: tuple[float, ...]
+    period_rates: float | tuple[float, ...]
+    times_years: tuple[float, ...] | None = None
+    funded_cost: float | None = None
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """Ratios by payment date; `llcr` and `plcr` at each date before its payment falls due.
+
+    `dscr[t]` is None where no debt service is due (not tested). `llcr[k]` divides the present
+    value, at date k, of the cash of dates k+1..n by the balance at date k.
+    """
+
+    dscr: tuple[float | None, ...]
+    min_dscr: float | None
+    avg_dscr: float | None
+    llcr: tuple[float | None, ...]
+    plcr: tuple[float | None, ...]
+    min_llcr: float | None
+    wal_years: float | None
+    gearing: float | None
+    conventions: dict[str, str]
+
+
+def coverage(case: CoverageCase) -> Coverage:
+    """DSCR, LLCR, PLCR, WAL and gearing of a schedule.
+
+    DSCR_t = CFADS_t / (interest_t + principal_t); the minimum and the mean run over the periods
+    in which debt service is due. WAL = sum t P_t / sum P_t. Gearing = debt / funded cost.
+
+    Raises:
+        InvalidInput: lengths that do not fit, tenor beyond the project, non-finite numbers.
+    """
+    periods = _check_case(case)
+    rates = per_period(case.period_rates, periods)
+    balances = opening_balances(case.debt, case.principal)
+    service = [i + p for i, p in zip(case.interest, case.principal, strict=True)]
+    ratios = dscr(case.cfads[:periods], service, case.debt)
+    tested = [ratio for ratio in ratios if ratio is not None]
+    loan = life_cover(case.cfads[:periods], rates, balances)
+    project = life_cover(case.cfads, rates, balances)
+    refuse_overflow("/cfads", ratios, loan, project)
+    times = case.times_years or tuple(float(t) for t in range(1, periods + 1))
+    return Coverage(
+        dscr=ratios,
+        min_dscr=min(tested, default=None),
+        avg_dscr=sum(tested) / len(tested) if tested else None,
+        llcr=loan,
+        plcr=project,
+        min_llcr=min((ratio for ratio in loan if ratio is not None), default=None),
+        wal_years=weighted_average_life(times, case.principal),
+        gearing=None if not case.funded_cost else case.debt / case.funded_cost,
+        conventions={
+            "dscr": "CFADS / (interest + principal); no debt service = not tested",
+            "llcr": "PV of CFADS to maturity at the loan rates / balance, each date",
+            "plcr": "PV of CFADS to project end at the loan rates / balance, each date",
+            "wal": "sum(t * principal) / sum(principal), years",
+        },
+    )
+
+
+def _check_case(case: CoverageCase) -> int:
+    check = Checker()
+    periods = len(case.principal)
+    check.positive("/debt", case.debt)
+    if check.size("/principal", periods, MAX_PERIODS):
+        check.length("/interest", case.interest, periods)
+        if check.size("/cfads", len(case.cfads), MAX_PERIODS, periods):
+            check.each("/cfads", case.cfads, -MAX_AMOUNT, MAX_AMOUNT)
+        check.each("/interest", case.interest, -MAX_AMOUNT, MAX_AMOUNT)
+        check.each("/principal", case.principal, -MAX_AMOUNT, MAX_AMOUNT)
+        check_per_period(check, "/period_rates", case.period_rates, periods, (-0.99, MAX_RATE))
+        if case.times_years is not None and check.length("/times_years", case.times_years, periods):
+            check.each("/times_years", case.times_years, 0.0, MAX_PERIODS)
+    if case.funded_cost is not None:
+        check.positive("/funded_cost", case.funded_cost)
+    check.done()
+    return periods
+
+
+def opening_balances(debt: float, principal: Sequence[float]) -> list[float]:
+    """The balance before each payment."""
+    return list(accumulate(principal[:-1], lambda balance, paid: balance - paid, initial=debt))
+
+
+def dscr(
+    cfads: Sequence[float], service: Sequence[float], scale: float
+) -> tuple[float | None, ...]:
+    """CFADS over debt service, None where the service is nothing but rounding of `scale`."""
+    floor = NOISE * abs(scale)
+    return tuple(
+        cash / due if due > floor else None for cash, due in zip(cfads, service, strict=True)
+    )
+
+
+def life_cover(
+    cfads: Sequence[float], period_rates: Sequence[float], balances: Sequence[float]
+) -> tuple[float | None, ...]:
+    """Present value of the cash still to come over each opening balance.
+
+    One backward pass: PV_{k} = (PV_{k+1} + CFADS_{k+1}) / (1 + rate_{k+1}). Cash may run beyond
+    the last rate, which then holds.
+    """
+    value = 0.0
+    values = [0.0] * len(cfads)
+    for k in range(len(cfads) - 1, -1, -1):
+        rate = period_rates[min(k, len(period_rates) - 1)]
+        value = (value + cfads[k]) / (1.0 + rate)
+        values[k] = value
+    floor = NOISE * max(map(abs, balances))
+    return tuple(
+        worth / balance if balance > floor else None
+        for worth, balance in zip(values, balances, strict=False)
+    )
+
+
+def weighted_average_life(times_years: Sequence[float], principal: Sequence[float]) -> float | None:
+    """Sum of t P over sum of P, in the unit of `times_years`; None when nothing is repaid."""
+    total = sum(principal)
+    if total == 0.0:
+        return None
+    return sum(t * p for t, p in zip(times_years, principal, strict=True)) / total

@@ -1,0 +1,274 @@
+"""Day counts: days and year fractions between two dates, first included, last excluded.
+
+Source: ISDA 2006 Definitions section 4.16 (b), (d), (e), (f), (g), (h); ICMA rule 251 for
+ACT/ACT ICMA; the US (NASD) 30/360 rule with its end-of-February steps for 30U/360.
+"""
+
+from calendar import isleap, monthrange
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.limits import FIRST_YEAR, LAST_YEAR
+
+_FEBRUARY: Final = 2
+_LONGEST_MONTH: Final = 31
+_COMMERCIAL_MONTH: Final = 30
+_MONTHS: Final = 12
+
+
+class DayCount(StrEnum):
+    """The day-count conventions of the engine, spelt as on a term sheet."""
+
+    ACT_360 = "ACT/360"
+    ACT_365F = "ACT/365F"
+    THIRTY_360 = "30/360"
+    THIRTY_E_360 = "30E/360"
+    THIRTY_E_360_ISDA = "30E/360 ISDA"
+    THIRTY_U_360 = "30U/360"
+    ACT_ACT_ISDA = "ACT/ACT ISDA"
+    ACT_ACT_ICMA = "ACT/ACT ICMA"
+
+
+_ALIASES: Final = {
+    "ACT360": DayCount.ACT_360,
+    "ACTUAL360": DayCount.ACT_360,
+    "ACT365F": DayCount.ACT_365F,
+    "ACT365": DayCount.ACT_365F,
+    "ACT365FIXED": DayCount.ACT_365F,
+    "ACTUAL365FIXED": DayCount.ACT_365F,
+    "ACTUAL365F": DayCount.ACT_365F,
+    "30360": DayCount.THIRTY_360,
+    "30360BONDBASIS": DayCount.THIRTY_360,
+    "30360ISDA": DayCount.THIRTY_360,
+    "BONDBASIS": DayCount.THIRTY_360,
+    "30E360": DayCount.THIRTY_E_360,
+    "30E360EUROBOND": DayCount.THIRTY_E_360,
+    "EUROBONDBASIS": DayCount.THIRTY_E_360,
+    "30E360ISDA": DayCount.THIRTY_E_360_ISDA,
+    "30U360": DayCount.THIRTY_U_360,
+    "30360US": DayCount.THIRTY_U_360,
+    "30360NASD": DayCount.THIRTY_U_360,
+    "ACTACTISDA": DayCount.ACT_ACT_ISDA,
+    "ACTACT": DayCount.ACT_ACT_ISDA,
+    "ACTUALACTUALISDA": DayCount.ACT_ACT_ISDA,
+    "ACTACTICMA": DayCount.ACT_ACT_ICMA,
+    "ACTACTISMA": DayCount.ACT_ACT_ICMA,
+    "ACTUALACTUALICMA": DayCount.ACT_ACT_ICMA,
+}
+
+
+class AccrualPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One period to count.
+
+    `reference_start`, `reference_end` and `frequency` (payments a year) serve ACT/ACT ICMA alone:
+    without a reference the period is its own reference, so that it counts 1/frequency.
+    `maturity` serves 30E/360 ISDA: a period that ends on it keeps the last day of February.
+    """
+
+    start: date
+    end: date
+    reference_start: date | None = None
+    reference_end: date | None = None
+    frequency: int | None = None
+    maturity: date | None = None
+
+
+class DayCountResult(msgspec.Struct, frozen=True):
+    """Days in the numerator (30-day months where the convention has them) and the fraction."""
+
+    days: int
+    year_fraction: float
+
+
+def parse_day_count(text: str, pointer: str = "/day_count") -> DayCount:
+    """The convention that `text` names; punctuation and case do not matter.
+
+    Raises:
+        InvalidInput: the name is unknown; the detail lists the known ones.
+    """
+    key = "".join(ch for ch in text.upper() if ch.isalnum())
+    found = _ALIASES.get(key)
+    if found is None:
+        known = ", ".join(convention.value for convention in DayCount)
+        raise InvalidInput.at(pointer, "unknown_day_count", f"must be one of {known}")
+    return found
+
+
+def count_days(
+    convention: DayCount | str, period: AccrualPeriod, pointer: str = ""
+) -> DayCountResult:
+    """Days and year fraction of `period` under `convention`.
+
+    Raises:
+        InvalidInput: an unknown convention, an end before the start, or an ICMA reference that
+            is missing half, empty or without a frequency.
+    """
+    rule = convention if isinstance(convention, DayCount) else parse_day_count(convention)
+    start, end = period.start, period.end
+    if end < start:
+        raise InvalidInput.at(f"{pointer}/end", "before_start", "must not be before the start")
+    if rule is DayCount.ACT_ACT_ICMA:
+        return DayCountResult((end - start).days, _icma(period, pointer))
+    if rule is DayCount.ACT_ACT_ISDA:
+        return DayCountResult((end - start).days, _act_act_isda(start, end))
+    if rule is DayCount.ACT_360:
+        return DayCountResult((end - start).days, (end - start).days / 360.0)
+    if rule is DayCount.ACT_365F:
+        return DayCountResult((end - start).days, (end - start).days / 365.0)
+    days = _thirty_360_days(rule, start, end, period.maturity)
+    return DayCountResult(days, days / 360.0)
+
+
+def year_fraction(convention: DayCount, start: date, end: date) -> float:
+    """The year fraction of a plain period; ACT/ACT ICMA needs `count_days` and a frequency."""
+    return count_days(convention, AccrualPeriod(start=start, end=end)).year_fraction
+
+
+def is_month_end(day: date) -> bool:
+    """Whether `day` is the last calendar day of its month."""
+    return day.day == monthrange(day.year, day.month)[1]
+
+
+def add_months(day: date, months: int) -> date:
+    """`day` moved by whole months, clipped to the end of a shorter month."""
+    index = day.year * _MONTHS + day.month - 1 + months
+    year, month = divmod(index, _MONTHS)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
+def _february_end(day: date) -> bool:
+    return day.month == _FEBRUARY and is_month_end(day)
+
+
+def _thirty_360_days(rule: DayCount, start: date, end: date, maturity: date | None) -> int:
+    """Days of 30-day months: only the two day numbers differ between the four conventions."""
+    if rule is DayCount.THIRTY_E_360:
+        first, last = _eurobond_days(start, end)
+    elif rule is DayCount.THIRTY_E_360_ISDA:
+        first, last = _eurobond_isda_days(start, end, maturity)
+    elif rule is DayCount.THIRTY_U_360:
+        first, last = _us_days(start, end)
+    else:
+        first, last = _bond_basis_days(start.day, end.day)
+    years, months = end.year - start.year, end.month - start.month
+    return 360 * years + 30 * months + last - first
+
+
+def _eurobond_days(start: date, end: date) -> tuple[int, int]:
+    """Section 4.16 (g): a 31st becomes the 30th, on either side."""
+    return min(start.day, _COMMERCIAL_MONTH), min(end.day, _COMMERCIAL_MONTH)
+
+
+def _eurobond_isda_days(start: date, end: date, maturity: date | None) -> tuple[int, int]:
+    """Section 4.16 (h): the last of February counts as the 30th, except at the end at maturity."""
+    first, last = _eurobond_days(start, end)
+    if _february_end(start):
+        first = _COMMERCIAL_MONTH
+    if _february_end(end) and end != maturity:
+        last = _COMMERCIAL_MONTH
+    return first, last
+
+
+def _bond_basis_days(first: int, last: int) -> tuple[int, int]:
+    """Section 4.16 (f): a last 31st becomes the 30th only behind a first 30th or 31st."""
+    first = min(first, _COMMERCIAL_MONTH)
+    if last == _LONGEST_MONTH and first == _COMMERCIAL_MONTH:
+        last = _COMMERCIAL_MONTH
+    return first, last
+
+
+def _us_days(start: date, end: date) -> tuple[int, int]:
+    """The bond basis after its two steps for the end of February."""
+    first, last = start.day, end.day
+    if _february_end(start):
+        first = _COMMERCIAL_MONTH
+        if _february_end(end):
+            last = _COMMERCIAL_MONTH
+    return _bond_basis_days(first, last)
+
+
+def _act_act_isda(start: date, end: date) -> float:
+    """Section 4.16 (b): days in leap years over 366 plus the others over 365."""
+    if start.year == end.year:
+        return (end - start).days / _year_days(start.year)
+    head = (date(start.year + 1, 1, 1) - start).days / _year_days(start.year)
+    tail = (end - date(end.year, 1, 1)).days / _year_days(end.year)
+    return head + (end.year - start.year - 1) + tail
+
+
+def _year_days(year: int) -> int:
+    return 366 if isleap(year) else 365
+
+
+def _icma(period: AccrualPeriod, pointer: str) -> float:
+    """Rule 251: days over (frequency times the days of the notional period), summed over them.
+
+    Each notional period in between counts 1/frequency whole, so that only the two at the ends are
+    looked at, however long the period is.
+    """
+    frequency, reference = _icma_terms(period, pointer)
+    if reference == (period.start, period.end):
+        return 1.0 / frequency
+    months = _MONTHS // frequency
+    first = _place(period.start, reference, months)
+    last = _place(period.end, reference, months)
+    opens, closes = _notional(reference, months, first)
+    if first == last:
+        return (period.end - period.start).days / (frequency * (closes - opens).days)
+    head = (closes - period.start).days / (frequency * (closes - opens).days)
+    opens, closes = _notional(reference, months, last)
+    tail = (period.end - opens).days / (frequency * (closes - opens).days)
+    return head + (last - first - 1) / frequency + tail
+
+
+def _icma_terms(period: AccrualPeriod, pointer: str) -> tuple[int, tuple[date, date]]:
+    """The frequency and the reference period, the frequency read off the reference if absent."""
+    start, end = period.reference_start, period.reference_end
+    if (start is None) != (end is None):
+        raise InvalidInput.at(f"{pointer}/reference_end", "incomplete", "give both or neither")
+    if start is None or end is None:
+        if period.frequency is None:
+            raise InvalidInput.at(
+                f"{pointer}/frequency", "required", "ACT/ACT ICMA needs it without a reference"
+            )
+        start, end = period.start, period.end
+    elif end <= start:
+        raise InvalidInput.at(f"{pointer}/reference_end", "not_increasing", "must be after start")
+    years = (period.start.year, period.end.year, start.year, end.year)
+    if min(years) < FIRST_YEAR or max(years) > LAST_YEAR:
+        raise InvalidInput.at(
+            f"{pointer}/start", "out_of_range", f"years run from {FIRST_YEAR} to {LAST_YEAR}"
+        )
+    frequency = period.frequency or _MONTHS // max(round(_MONTHS * (end - start).days / 365), 1)
+    if frequency < 1 or _MONTHS % frequency:
+        raise InvalidInput.at(f"{pointer}/frequency", "out_of_range", "must divide 12")
+    return frequency, (start, end)
+
+
+def _place(day: date, reference: tuple[date, date], months: int) -> int:
+    """The place of the notional period that holds `day`; 0 is the reference period."""
+    start, end = reference
+    if start <= day < end:
+        return 0
+    anchor, place = (end, 1) if day >= end else (start, 0)
+    apart = _MONTHS * (day.year - anchor.year) + day.month - anchor.month
+    place += apart // months
+    # Within a month the day decides: the estimate is at most one period off.
+    while _notional(reference, months, place)[0] > day:
+        place -= 1
+    while _notional(reference, months, place)[1] <= day:
+        place += 1
+    return place
+
+
+def _notional(reference: tuple[date, date], months: int, place: int) -> tuple[date, date]:
+    """The notional period `place` steps after the reference period, or before it."""
+    start, end = reference
+    if place == 0:
+        return start, end
+    anchor, step = (end, place - 1) if place > 0 else (start, place)
+    return add_months(anchor, months * step), add_months(anchor, months * (step + 1))

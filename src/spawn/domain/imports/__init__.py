@@ -1,0 +1,1 @@
+"""Import mappings and rows."""

@@ -1,0 +1,1 @@
+"""Data quality: rules, measures and reports."""

@@ -1,1 +1,0 @@
-"""Governed schemas: their value, their check and their older dialects."""

@@ -1,0 +1,1 @@
+"""Governed schemas: parsing, validation and evolution."""

@@ -1,0 +1,164 @@
+"""The core attributes of a project as columns: what every schema has, whether it says so or not.
+
+A schema may describe a core column (text, semantics, unit, aliases) and tighten it; its type and
+meaning are the domain's.
+"""
+
+from decimal import Decimal
+
+from spawn.domain.projects.lifecycle import Status
+from spawn.domain.projects.project import (
+    MAX_DESCRIPTION,
+    MAX_MATURITY_YEARS,
+    MAX_NAME,
+    MAX_REASON,
+    MAX_SECTOR,
+)
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
+
+AMOUNT = ColumnType(TypeName.DECIMAL, precision=22, scale=4)
+"""Any amount: 18 digits before the point and, by currency, at most 4 after it."""
+
+
+def _string(max_length: int) -> ColumnType:
+    return ColumnType(TypeName.STRING, max_length=max_length)
+
+
+_CODE_3 = _string(3)
+_DATE = ColumnType(TypeName.DATE)
+_STATUSES = tuple(status.value for status in Status)
+
+CORE_COLUMNS: tuple[Column, ...] = (
+    Column(
+        name="project_name",
+        type=_string(MAX_NAME),
+        description="What the project is called; trimmed, without control characters.",
+        required=True,
+    ),
+    Column(
+        name="total_amount",
+        type=AMOUNT,
+        description="Total cost of the project in major units of its currency.",
+        required=True,
+        minimum=Decimal(0),
+        semantic="https://spec.edmcouncil.org/fibo/ontology/FND/Accounting/CurrencyAmount/MonetaryAmount",
+    ),
+    Column(
+        name="currency_code",
+        type=_CODE_3,
+        description="ISO 4217 code of the currency of every amount of the project.",
+        default="USD",
+        semantic="https://spec.edmcouncil.org/fibo/ontology/FND/Accounting/CurrencyAmount/Currency",
+    ),
+    Column(
+        name="status",
+        type=_string(32),
+        description="Where the project stands; changed by transitions once it exists.",
+        default=Status.PROPOSED.value,
+        enum=_STATUSES,
+    ),
+    Column(
+        name="status_reason",
+        type=_string(MAX_REASON),
+        description="Why the project has its status; recorded by the transition.",
+    ),
+    Column(
+        name="status_effective_on",
+        type=_DATE,
+        description="The day from which the status holds; recorded by the transition.",
+    ),
+    Column(
+        name="suspended_from",
+        type=_string(32),
+        description="The status that a suspended project may return to.",
+        enum=_STATUSES,
+    ),
+    Column(name="description", type=_string(MAX_DESCRIPTION), description="Free text."),
+    Column(name="sector", type=_string(MAX_SECTOR), description="The sector of the asset."),
+    Column(
+        name="country_code",
+        type=_CODE_3,
+        description="ISO 3166-1 alpha-3 code of the country of the asset.",
+    ),
+    Column(
+        name="maturity_years",
+        type=ColumnType(TypeName.INTEGER),
+        description="Years from financial close to the last repayment.",
+        minimum=1,
+        maximum=MAX_MATURITY_YEARS,
+        unit="a",
+    ),
+    Column(
+        name="expected_irr",
+        type=ColumnType(TypeName.DECIMAL, precision=18, scale=10),
+        description="Expected internal rate of return per annum, as a fraction: 0.095 is 9.5 %.",
+        minimum=Decimal(-1),
+        unit="1",
+    ),
+    Column(
+        name="dscr",
+        type=ColumnType(TypeName.DECIMAL, precision=18, scale=8),
+        description="Debt service coverage ratio: CFADS over debt service.",
+        unit="1",
+    ),
+    Column(name="financial_close_date", type=_DATE, description="Financial close."),
+    Column(name="cod_date", type=_DATE, description="Commercial operation date."),
+    Column(name="end_date", type=_DATE, description="End of the project's life."),
+)
+"""Every core column in document order, as it is when a schema adds nothing."""
+
+CORE_BY_NAME: dict[str, Column] = {column.name: column for column in CORE_COLUMNS}
+
+
+def core_columns(schema: Schema) -> tuple[Column, ...]:
+    """The core columns as a schema describes them, in document order."""
+    described = {column.name: column for column in schema.columns if column.name in CORE_BY_NAME}
+    return tuple(described.get(column.name, column) for column in CORE_COLUMNS)
+
+
+READ_ONLY_COLUMNS: frozenset[str] = frozenset(
+    {"status_reason", "status_effective_on", "suspended_from"}
+)
+"""Core columns that a transition records: served and filterable, never written by a body."""
+
+SYSTEM_COLUMNS: tuple[Column, ...] = (
+    Column(name="project_id", type=_string(36), description="UUIDv7, assigned by the service."),
+    Column(
+        name="version",
+        type=ColumnType(TypeName.INTEGER),
+        description="How many times the project was written; also its event sequence.",
+        minimum=1,
+    ),
+    Column(
+        name="created_at",
+        type=ColumnType(TypeName.TIMESTAMP),
+        description="When the store recorded the first version.",
+    ),
+    Column(
+        name="updated_at",
+        type=ColumnType(TypeName.TIMESTAMP),
+        description="When the store recorded this version.",
+    ),
+)
+"""What the store itself says of a project: filterable and sortable, never input."""
+
+STRUCTURE: frozenset[str] = frozenset({"spv", "sponsors", "milestones", "external_ref"})
+"""Fields of a project that are objects of their own and no columns."""
+
+STRUCTURAL: frozenset[str] = (
+    STRUCTURE
+    | frozenset(column.name for column in SYSTEM_COLUMNS)
+    | frozenset(
+        {
+            # What the store and the wire put beside a project's fields.
+            *("attributes", "extensions", "hidden_attributes", "position", "sequence"),
+            *("recorded_at", "epoch", "schema_version", "document", "actor", "kind", "id"),
+            # Query parameters of a list: a column of that name could never be filtered by.
+            *("sort", "fields", "limit", "after", "as_of"),
+        }
+    )
+)
+"""Names that a governed column may not take."""
+
+EXTENSION_PREFIX = "x_"
+"""Fields that begin so are extensions: kept as received, outside the schema."""

@@ -1,0 +1,1 @@
+"""Comparison of schema versions and migration between them."""

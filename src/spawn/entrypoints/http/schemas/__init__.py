@@ -1,0 +1,1 @@
+"""Routes of schema governance."""
