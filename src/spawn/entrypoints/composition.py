@@ -26,7 +26,6 @@ from spawn.application.imports.commands import JOB_KIND
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, Work
 from spawn.application.lineage.recorder import settle_runs
-from spawn.application.product.identity import product_of
 from spawn.application.quality.monitor import Inspector
 from spawn.application.schemas.activation import Refreshed, Verdict, settle_schema
 from spawn.application.schemas.adoption import refresh_forever
@@ -43,6 +42,7 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import Rules, Wrapper
 from spawn.entrypoints.http.middleware.limits import Limits
 from spawn.entrypoints.http.monitoring.health import Health
+from spawn.entrypoints.http.product.identity import product_of
 from spawn.entrypoints.http.state import Surface
 from spawn.entrypoints.settings import Settings, SettingsError
 from spawn.entrypoints.telemetry import configure_tracing, flush_tracing

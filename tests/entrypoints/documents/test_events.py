@@ -5,7 +5,7 @@ import json
 from tests.entrypoints.documents.conftest import Viewer
 
 from spawn.application.product.asyncapi import asyncapi
-from spawn.application.product.identity import product_of
+from spawn.entrypoints.http.product.identity import product_of
 from spawn.entrypoints.settings import Settings
 
 EVENTS = (

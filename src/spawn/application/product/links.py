@@ -5,7 +5,6 @@ from typing import Final
 import msgspec
 
 from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE
-from spawn.entrypoints.http.protocol.response import Header
 
 YAML: Final = "application/yaml"
 JSON: Final = "application/json"
@@ -160,7 +159,7 @@ def link(place: Place) -> str:
     return f'<{place.path}>; rel="{place.relation}"; type="{place.media_type}"'
 
 
-def link_header(own: str, *more: str) -> Header:
+def link_header(own: str, *more: str) -> tuple[bytes, bytes]:
     """The Link header of the document at the path `own`: all other places, then some more links."""
     values = [link(place) for place in DISCOVERY if place.path != own]
     return (b"link", ", ".join((*values, *more)).encode())
