@@ -1,4 +1,4 @@
-"""Events: what the relay, the stream and a webhook carry, and how long after the commit.
+"""Event benchmark: throughput and lag of relay, stream and webhook.
 
     python -m benchmarks.events [--events 100000] [--clients 100] [--rate 500] [--seconds 10]
 
@@ -23,28 +23,28 @@ from typing import Any
 import msgspec
 from loguru import logger
 
-from benchmarks.http import import_rows, spawn_server
+from benchmarks.http import create_spawn_server, import_rows
 from benchmarks.load import Server, free_port
-from spawn.adapters.publishers.in_process import IN_PROCESS_BATCH, LogPublisher
-from spawn.application.events.journal_watch import Pulse
+from spawn.adapters.publishers.log import BATCH_SIZE, LogPublisher
+from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
-from spawn.entrypoints.composition import open_services
+from spawn.entrypoints.composition import open_dependencies
+from spawn.entrypoints.logging import log_line
 from spawn.entrypoints.settings import Settings
-from spawn.entrypoints.telemetry import line_of
-from spawn.ports.publishers import Terms
+from spawn.ports.publishers import DeliveryOptions
 
 PROJECT = {"project_name": "Sierra Wind II", "total_amount": "125000000.00", "dscr": 1.35}
 WRITERS = 16
 
 
-def line(name: str, text: str) -> None:
-    """One line of the table."""
+def print_line(name: str, text: str) -> None:
+    """Print one line of the table."""
     print(f"{name:<44} {text}", flush=True)
 
 
-async def until(there: Callable[[], bool]) -> None:
-    """Wait for the counts of connections in this process, which nothing need be told of."""
-    while not there():  # noqa: ASYNC110 -- an event for each message would be measured too
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition on counters of this process by polling."""
+    while not condition():  # noqa: ASYNC110 -- an asyncio.Event per message would be measured too
         await asyncio.sleep(0.005)
 
 
@@ -52,29 +52,32 @@ async def until(there: Callable[[], bool]) -> None:
 
 
 async def measure_relay(folder: Path, level: str) -> None:
-    """From the first event of the file to the last, into the log publisher."""
+    """Measure the relay of all events of the file to the log publisher."""
     logger.remove()
-    with open(os.devnull, "w") as nowhere:  # noqa: ASYNC230, PTH123 -- before anything is measured
+    with open(os.devnull, "w") as null_file:  # noqa: ASYNC230, PTH123 -- before anything is measured
         encode = msgspec.json.Encoder(enc_hook=str).encode
 
         def sink(message: Any) -> None:
-            nowhere.write(encode(line_of(message.record)).decode())
+            null_file.write(encode(log_line(message.record)).decode())
 
         logger.add(sink, level=level, format="{message}")
         settings = Settings(storage_url=f"duckdb:///{folder}/spawn.duckdb")
-        async with open_services(settings) as services:
-            terms = Terms(name="log", batch=IN_PROCESS_BATCH, from_oldest=True)
-            pulse = Pulse(services.reads)
-            relay = Relay(services, [LogPublisher(terms)], pulse)
+        async with open_dependencies(settings) as dependencies:
+            options = DeliveryOptions(name="log", batch=BATCH_SIZE, from_oldest=True)
+            journal_watch = JournalWatch(dependencies.reads)
+            relay = Relay(dependencies, [LogPublisher(options)], journal_watch)
             await relay.start()
-            began, cpu = time.perf_counter(), time.process_time()
+            started_s, cpu = time.perf_counter(), time.process_time()
             task = asyncio.create_task(relay.run())
             await relay.drain()
-            took, cpu = time.perf_counter() - began, time.process_time() - cpu
+            elapsed_s, cpu = time.perf_counter() - started_s, time.process_time() - cpu
             task.cancel()
-            number = (await relay.standings())[0].delivered
+            number = (await relay.delivery_statuses())[0].delivered
     each = cpu / number * 1e6
-    line(f"relay to the log at {level}", f"{number / took:9.0f} events/s  {each:6.1f} µs CPU each")
+    print_line(
+        f"relay to the log at {level}",
+        f"{number / elapsed_s:9.0f} events/s  {each:6.1f} µs CPU each",
+    )
 
 
 # -- writers --------------------------------------------------------------------------------
@@ -105,32 +108,32 @@ class Connection:
 
 
 async def write_at(port: int, rate: float, seconds: float) -> float:
-    """Create projects at a steady rate; how many a second it came to."""
+    """Create projects at a steady rate; return the achieved rate per second."""
     connections = [Connection(port) for _ in range(WRITERS)]
     for connection in connections:
         await connection.open()
-    began = time.perf_counter()
+    started_s = time.perf_counter()
     number = int(rate * seconds)
 
     async def work(connection: Connection, first: int) -> None:
         for turn in range(first, number, WRITERS):
-            await asyncio.sleep(began + turn / rate - time.perf_counter())
+            await asyncio.sleep(started_s + turn / rate - time.perf_counter())
             await connection.post()
 
     await asyncio.gather(*(work(one, first) for first, one in enumerate(connections)))
-    return number / (time.perf_counter() - began)
+    return number / (time.perf_counter() - started_s)
 
 
 # -- the stream -----------------------------------------------------------------------------
 
 
 class Follower:
-    """A client of the stream that counts messages and, if asked, notes their lag."""
+    """Client of the stream that counts messages and optionally records their lag."""
 
-    def __init__(self, port: int, after: str | None, *, notes_lag: bool) -> None:
+    def __init__(self, port: int, after: str | None, *, records_lag: bool) -> None:
         self._port = port
         self._path = "/v1/events/stream" + (f"?after={after}" if after else "")
-        self._notes_lag = notes_lag
+        self._records_lag = records_lag
         self.messages = 0
         self.lags_ms: list[float] = []
 
@@ -142,71 +145,72 @@ class Follower:
         await reader.readuntil(b"\n\n")
         if ready is not None:
             ready.set()
-        kept = b""
+        tail = b""
         try:
-            while piece := await reader.read(1 << 20):
-                self.messages += (kept + piece).count(b"\ndata: ")
-                kept = piece[-6:]
-                if self._notes_lag:
-                    self._note(piece)
+            while chunk := await reader.read(1 << 20):
+                self.messages += (tail + chunk).count(b"\ndata: ")
+                tail = chunk[-6:]
+                if self._records_lag:
+                    self._record_lag(chunk)
         finally:
             writer.close()
 
-    def _note(self, piece: bytes) -> None:
+    def _record_lag(self, chunk: bytes) -> None:
         now = time.time()
-        for part in piece.split(b'"time":"')[1:]:
+        for part in chunk.split(b'"time":"')[1:]:
             if len(part) < 27:
-                continue  # the rest comes with the next piece
+                continue  # the rest arrives with the next chunk
             recorded = datetime.fromisoformat(part[:27].decode()).timestamp()
             self.lags_ms.append((now - recorded) * 1000)
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which this share lies."""
+def compute_percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which this share of the values lies."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
 async def measure_live(server: Server, clients: int, rate: float, seconds: float) -> None:
-    """Fan-out of a steady load, and the lag that one of the clients sees."""
-    followers = [Follower(server.port, None, notes_lag=n == 0) for n in range(clients)]
+    """Measure the fan-out of a steady load, and the lag of one client."""
+    followers = [Follower(server.port, None, records_lag=n == 0) for n in range(clients)]
     ready = [asyncio.Event() for _ in followers]
     tasks = [asyncio.create_task(f.run(r)) for f, r in zip(followers, ready, strict=True)]
     await asyncio.gather(*(one.wait() for one in ready))
-    began, cpu = time.perf_counter(), server.cpu_s()
-    wrote = await write_at(server.port, rate, seconds)
-    wanted = int(rate * seconds)
-    await until(lambda: min(follower.messages for follower in followers) >= wanted)
-    took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    started_s, cpu = time.perf_counter(), server.cpu_s()
+    commits_per_s = await write_at(server.port, rate, seconds)
+    expected = int(rate * seconds)
+    await wait_until(lambda: min(follower.messages for follower in followers) >= expected)
+    elapsed_s, cpu = time.perf_counter() - started_s, server.cpu_s() - cpu
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    total, lags = wanted * clients, followers[0].lags_ms
-    line(
-        f"stream to {clients} clients at {wrote:.0f} commits/s",
-        f"{total / took:9.0f} messages/s  {cpu / total * 1e6:6.1f} µs CPU each",
+    total, lags = expected * clients, followers[0].lags_ms
+    print_line(
+        f"stream to {clients} clients at {commits_per_s:.0f} commits/s",
+        f"{total / elapsed_s:9.0f} messages/s  {cpu / total * 1e6:6.1f} µs CPU each",
     )
-    show_lag("  lag of the stream", lags)
+    print_lag("  lag of the stream", lags)
 
 
-def show_lag(name: str, lags_ms: Sequence[float]) -> None:
-    """Half and all but a hundredth of the events came sooner."""
-    line(name, f"p50 {percentile(lags_ms, 0.5):7.1f}  p99 {percentile(lags_ms, 0.99):7.1f} ms")
+def print_lag(name: str, lags_ms: Sequence[float]) -> None:
+    """Print the median and the 99th percentile of the lag."""
+    p50, p99 = compute_percentile(lags_ms, 0.5), compute_percentile(lags_ms, 0.99)
+    print_line(name, f"p50 {p50:7.1f}  p99 {p99:7.1f} ms")
 
 
-async def measure_catching_up(server: Server, clients: int, after: str, events: int) -> None:
-    """Everyone reads the same history at once."""
-    followers = [Follower(server.port, after, notes_lag=False) for _ in range(clients)]
-    began, cpu = time.perf_counter(), server.cpu_s()
+async def measure_catch_up(server: Server, clients: int, after: str, events: int) -> None:
+    """Measure many clients that read the same history at once."""
+    followers = [Follower(server.port, after, records_lag=False) for _ in range(clients)]
+    started_s, cpu = time.perf_counter(), server.cpu_s()
     tasks = [asyncio.create_task(follower.run()) for follower in followers]
-    await until(lambda: min(follower.messages for follower in followers) >= events)
-    took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    await wait_until(lambda: min(follower.messages for follower in followers) >= events)
+    elapsed_s, cpu = time.perf_counter() - started_s, server.cpu_s() - cpu
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     total = clients * events
-    line(
+    print_line(
         f"stream of {events} old events to {clients} clients",
-        f"{total / took:9.0f} messages/s  {cpu / total * 1e6:6.1f} µs CPU each",
+        f"{total / elapsed_s:9.0f} messages/s  {cpu / total * 1e6:6.1f} µs CPU each",
     )
 
 
@@ -214,8 +218,8 @@ async def measure_catching_up(server: Server, clients: int, after: str, events: 
 
 
 @asynccontextmanager
-async def receiver(lags_ms: list[float]) -> AsyncIterator[int]:
-    """A webhook's receiver on a free port, which notes the lag of each event and takes it."""
+async def run_receiver(lags_ms: list[float]) -> AsyncIterator[int]:
+    """Run a webhook receiver on a free port that records the lag of each event."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -235,43 +239,44 @@ async def receiver(lags_ms: list[float]) -> AsyncIterator[int]:
 
 
 async def measure_webhook(folder: Path, rate: float, seconds: float) -> None:
-    """The lag of a webhook under a steady load."""
+    """Measure the lag of a webhook under a steady load."""
     secrets, lags = folder / "secrets", list[float]()
     secrets.write_text("whsec_" + base64.b64encode(b"a secret of this benchmark").decode())
-    async with receiver(lags) as port:
+    async with run_receiver(lags) as port:
         os.environ["SPAWN_EVENTS_URL"] = f"http://127.0.0.1:{port}/"
         os.environ["SPAWN_WEBHOOK_SECRETS_FILE"] = str(secrets)
         os.environ["SPAWN_WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8"
         (folder / "webhook").mkdir()
-        server = await asyncio.to_thread(spawn_server(folder / "webhook").__enter__)
+        server = await asyncio.to_thread(create_spawn_server(folder / "webhook").__enter__)
         try:
-            began, cpu = time.perf_counter(), server.cpu_s()
-            wrote = await write_at(server.port, rate, seconds)
-            wanted = int(rate * seconds)
-            await until(lambda: len(lags) >= wanted)
-            took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+            started_s, cpu = time.perf_counter(), server.cpu_s()
+            commits_per_s = await write_at(server.port, rate, seconds)
+            expected = int(rate * seconds)
+            await wait_until(lambda: len(lags) >= expected)
+            elapsed_s, cpu = time.perf_counter() - started_s, server.cpu_s() - cpu
         finally:
             await asyncio.to_thread(server.__exit__, None, None, None)
-    line(
-        f"webhook at {wrote:.0f} commits/s",
-        f"{wanted / took:9.0f} events/s  {cpu / wanted * 1e6:6.1f} µs CPU each, the POST included",
+    each = cpu / expected * 1e6
+    print_line(
+        f"webhook at {commits_per_s:.0f} commits/s",
+        f"{expected / elapsed_s:9.0f} events/s  {each:6.1f} µs CPU each, the POST included",
     )
-    show_lag("  lag of the webhook", lags)
+    print_lag("  lag of the webhook", lags)
 
 
 # -- the table ------------------------------------------------------------------------------
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run_measurement(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run one measurement on the event loop that the service uses."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
+        runner.run(coroutine)
 
 
 def main() -> None:
-    """Run the table."""
+    """Run all measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--clients", type=int, default=100)
@@ -280,15 +285,15 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spawn-bench-") as name:
         folder = Path(name)
-        with spawn_server(folder) as server:
+        with create_spawn_server(folder) as server:
             import_rows(server, options.events, folder)
             _, _, page = server.request("GET", "/v1/events?limit=1")
             old = min(options.events - 1, 10_000)
-            run(measure_catching_up(server, options.clients, page["next"], old))
-            run(measure_live(server, options.clients, options.rate, options.seconds))
+            run_measurement(measure_catch_up(server, options.clients, page["next"], old))
+            run_measurement(measure_live(server, options.clients, options.rate, options.seconds))
         for level in ("INFO", "DEBUG"):
-            run(measure_relay(folder, level))
-        run(measure_webhook(folder, options.rate, options.seconds))
+            run_measurement(measure_relay(folder, level))
+        run_measurement(measure_webhook(folder, options.rate, options.seconds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the finance engine costs beside a plain Python loop, numpy-financial and pyxirr.
+"""Benchmark of the finance engine against a plain Python loop, numpy-financial and pyxirr.
 
-`python benchmarks/finance.py` prints times a project-scenario and their ratios, all taken in one
+`python benchmarks/finance.py` prints times per project-scenario and their ratios, all taken in one
 run on one thread; `--full` adds 10,000 projects x 100 quarters x 1,000 scenarios with its peak
 memory. The other engines are timed on a sample of the same paths. The loop computes the rate of
 return by Newton, the NPV and the minimum DSCR; numpy-financial and pyxirr only the rate of return.
@@ -26,11 +26,11 @@ from spawn.domain.finance.debt_sizing_case import SizingCase
 from spawn.domain.finance.returns.rates_of_return import irr, npv, xirr
 from spawn.domain.finance.simulation.vectorized import (
     Deal,
-    Floats,
+    DealValuation,
+    FloatArray,
     IrrStatus,
-    Valuation,
+    allocate_workspace,
     value_deal,
-    workspace,
 )
 
 QUARTERS = 100
@@ -39,8 +39,8 @@ BUILD = 8
 TENOR = 72
 
 
-def deal(number: int) -> Deal:
-    """A synthetic project: two years of equity, then CFADS against level debt service."""
+def make_deal(number: int) -> Deal:
+    """Make a synthetic project: two years of equity, then CFADS against level debt service."""
     rng = np.random.default_rng(number)
     size = float(np.exp(rng.normal(np.log(104.0), 1.0)))
     fixed, cfads = np.zeros(QUARTERS + 1), np.zeros(QUARTERS + 1)
@@ -51,22 +51,22 @@ def deal(number: int) -> Deal:
     return Deal(fixed - service, cfads, service, 0.02)
 
 
-class Shocks:
-    """Factors on CFADS: one level a scenario and project, noise by quarter from a fixed pool."""
+class FactorGenerator:
+    """CFADS factors: a level per scenario and project, noise per quarter from a fixed pool."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(2026)
         self._noise = [np.exp(rng.normal(0.0, 0.06, (QUARTERS + 1, SCENARIOS))) for _ in range(8)]
         self._out = np.empty((QUARTERS + 1, SCENARIOS))
 
-    def __call__(self, number: int) -> Floats:
-        """The factors of one project, in memory that the next call overwrites."""
+    def __call__(self, number: int) -> FloatArray:
+        """Return the factors of one project, in memory that the next call overwrites."""
         level = np.exp(np.random.default_rng(10_000 + number).normal(0.0, 0.12, SCENARIOS))
         return np.multiply(self._noise[number % 8], level, out=self._out)
 
 
-def naive(flows: list[float], cfads: list[float], service: list[float]) -> float:
-    """The loop that a first version writes: Newton from 1 %, NPV, minimum DSCR."""
+def value_naively(flows: list[float], cfads: list[float], service: list[float]) -> float:
+    """Run a simple loop: Newton from 1 %, NPV, minimum DSCR."""
     rate = 0.01
     for _ in range(50):
         value = slope = 0.0
@@ -87,8 +87,8 @@ def naive(flows: list[float], cfads: list[float], service: list[float]) -> float
     return rate
 
 
-def timed(run: Callable[[], object], calls: int, rounds: int = 3) -> float:
-    """Microseconds a call: the best of the rounds."""
+def time_call_us(run: Callable[[], object], calls: int, rounds: int = 3) -> float:
+    """Return microseconds per call, the best of the rounds."""
     best = float("inf")
     for _ in range(rounds):
         start = time.perf_counter()
@@ -99,29 +99,29 @@ def timed(run: Callable[[], object], calls: int, rounds: int = 3) -> float:
 
 
 def measure_batch(projects: int) -> float:
-    """Time of IRR, NPV and minimum DSCR of all paths, shocks included and apart."""
-    shocks, valued, unique = Shocks(), 0.0, 0
-    scratch = workspace(QUARTERS + 1, SCENARIOS)
+    """Measure IRR, NPV and minimum DSCR of all paths, with shocks and without."""
+    generator, valuation_s, unique = FactorGenerator(), 0.0, 0
+    scratch = allocate_workspace(QUARTERS + 1, SCENARIOS)
     start = time.perf_counter()
     for number in range(projects):
-        one, factors = deal(number), shocks(number)
+        one, factors = make_deal(number), generator(number)
         before = time.perf_counter()
         result = value_deal(one, factors, scratch)
-        valued += time.perf_counter() - before
+        valuation_s += time.perf_counter() - before
         unique += int((result.irr_status == IrrStatus.UNIQUE).sum())
     total = time.perf_counter() - start
     paths = projects * SCENARIOS
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(
         f"batch {projects} x {QUARTERS} x {SCENARIOS}: {total:.1f} s with shocks, "
-        f"{valued / paths * 1e6:.2f} us a path, {unique / paths:.4%} unique, "
+        f"{valuation_s / paths * 1e6:.2f} us a path, {unique / paths:.4%} unique, "
         f"peak {memory:.2f} GiB"
     )
-    return valued / paths * 1e6
+    return valuation_s / paths * 1e6
 
 
-def measure_shared(projects: int) -> None:
-    """The same work shared out to two processes, for deals are independent of each other."""
+def measure_two_processes(projects: int) -> None:
+    """Measure the same work on two processes; deals are independent of each other."""
     start = time.perf_counter()
     with ProcessPoolExecutor(2) as pool:
         for _ in pool.map(measure_batch, [projects // 2] * 2):
@@ -129,13 +129,13 @@ def measure_shared(projects: int) -> None:
     print(f"batch {projects} projects on two processes: {time.perf_counter() - start:.1f} s")
 
 
-def worst_error(projects: int) -> tuple[float, float, float]:
-    """The largest distance from the scalar reference: rate, NPV (relative), minimum DSCR."""
-    shocks = Shocks()
+def find_worst_error(projects: int) -> tuple[float, float, float]:
+    """Return the largest distance from the scalar reference: rate, relative NPV, minimum DSCR."""
+    generator = FactorGenerator()
     rate = worth = cover = 0.0
     for number in range(projects):
-        one, factors = deal(number), shocks(number)
-        result: Valuation = value_deal(one, factors)
+        one, factors = make_deal(number), generator(number)
+        result: DealValuation = value_deal(one, factors)
         for column in range(0, SCENARIOS, 10):
             cfads = one.cfads * factors[:, column]
             flows = (one.fixed + cfads).tolist()
@@ -152,23 +152,25 @@ def worst_error(projects: int) -> tuple[float, float, float]:
 
 
 def compare_paths(batch_us: float) -> None:
-    """Other engines on a sample of the same paths."""
-    shocks, samples = Shocks(), []
+    """Time other engines on a sample of the same paths."""
+    generator, samples = FactorGenerator(), []
     for number in range(4):
-        one, factors = deal(number), shocks(number)
+        one, factors = make_deal(number), generator(number)
         for column in range(0, SCENARIOS, 40):
             cfads = one.cfads * factors[:, column]
             samples.append((one.fixed + cfads, cfads.tolist(), one.debt_service.tolist()))
     lists = [(flows.tolist(), cfads, service) for flows, cfads, service in samples]
 
-    def each(run: Callable[[int], object]) -> float:
-        return timed(lambda: [run(k) for k in range(len(samples))], 1) / len(samples)
+    def time_each_us(run: Callable[[int], object]) -> float:
+        return time_call_us(lambda: [run(k) for k in range(len(samples))], 1) / len(samples)
 
-    loop = each(lambda k: naive(*lists[k]))
-    reference = each(lambda k: irr(lists[k][0]))
-    compiled = each(lambda k: pyxirr.irr(lists[k][0]))
-    guided = each(lambda k: pyxirr.irr(lists[k][0], guess=0.03))
-    eigen = timed(lambda: [numpy_financial.irr(flows) for flows, _, _ in samples[:20]], 1) / 20
+    loop = time_each_us(lambda k: value_naively(*lists[k]))
+    reference = time_each_us(lambda k: irr(lists[k][0]))
+    compiled = time_each_us(lambda k: pyxirr.irr(lists[k][0]))
+    guided = time_each_us(lambda k: pyxirr.irr(lists[k][0], guess=0.03))
+    eigen = (
+        time_call_us(lambda: [numpy_financial.irr(flows) for flows, _, _ in samples[:20]], 1) / 20
+    )
     for name, value in (
         ("plain Python loop", loop),
         ("numpy-financial irr", eigen),
@@ -180,18 +182,18 @@ def compare_paths(batch_us: float) -> None:
 
 
 def compare_xirr() -> None:
-    """Scalar XIRR of 124 flows beside pyxirr."""
+    """Time scalar XIRR of 124 flows beside pyxirr."""
     rng = np.random.default_rng(7)
     first = dt.date(2025, 1, 31)
     dates = [first + dt.timedelta(days=91 * k + int(rng.integers(0, 3))) for k in range(124)]
     amounts = [-1e7] * 8 + [float(x) for x in rng.uniform(1.0e6, 1.4e6, 116)]
-    ours = timed(lambda: xirr(dates, amounts), 300, 7)
-    theirs = timed(lambda: pyxirr.xirr(dates, amounts), 300, 7)
+    ours = time_call_us(lambda: xirr(dates, amounts), 300, 7)
+    theirs = time_call_us(lambda: pyxirr.xirr(dates, amounts), 300, 7)
     print(f"XIRR of 124 flows: {ours:.1f} us, pyxirr {theirs:.1f} us, ratio {ours / theirs:.1f}")
 
 
 def time_sizing() -> None:
-    """A sculpted sizing of 72 periods."""
+    """Time a sculpted sizing of 72 periods."""
     case = SizingCase(
         cfads=tuple(1e6 + 1e3 * t for t in range(72)),
         annual_rates=0.055,
@@ -199,22 +201,22 @@ def time_sizing() -> None:
         accruals=(0.25,) * 72,
         months_per_period=3,
     )
-    print(f"sculpted sizing of 72 periods: {timed(lambda: size_debt(case), 100, 5):.0f} us")
+    print(f"sculpted sizing of 72 periods: {time_call_us(lambda: size_debt(case), 100, 5):.0f} us")
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="add 10,000 projects")
     full = parser.parse_args().full
     batch_us = measure_batch(800)
     compare_paths(batch_us)
-    rate, worth, cover = worst_error(20)
+    rate, worth, cover = find_worst_error(20)
     print(f"worst error: rate {rate:.1e}, NPV {worth:.1e} of gross flows, min DSCR {cover:.1e}")
     compare_xirr()
     time_sizing()
     if full:
-        measure_shared(10_000)
+        measure_two_processes(10_000)
 
 
 if __name__ == "__main__":

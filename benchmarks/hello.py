@@ -1,4 +1,4 @@
-"""The yardstick: Litestar's bare "hello JSON" on uvicorn, GET and POST, and nothing else."""
+"""Baseline server: Litestar's bare "hello JSON" on uvicorn, GET and POST."""
 
 import sys
 from typing import Any
@@ -9,13 +9,13 @@ from litestar import Litestar, get, post
 
 @get("/hello")
 async def hello() -> dict[str, str]:
-    """Answer the smallest useful JSON."""
+    """Return the smallest useful JSON."""
     return {"hello": "world"}
 
 
 @post("/hello")
 async def hello_post(data: dict[str, Any]) -> dict[str, str]:
-    """Read a JSON body and answer the smallest useful JSON."""
+    """Read a JSON body and return the smallest useful JSON."""
     return {"hello": str(data["project_name"])}
 
 

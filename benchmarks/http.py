@@ -1,13 +1,13 @@
-"""The HTTP table: ratios, in one run, to Litestar's bare hello on the same machine.
+"""HTTP benchmark: ratios, in one run, to Litestar's bare hello on the same machine.
 
     python -m benchmarks.http [--seconds 8] [--only get,post,…] [--million]
 
 Each subject is measured between two runs of hello with the same method and number of connections;
 its ratio is to their mean. Hosts, rate limiter, metrics and access log are on, as shipped; the
-limiter's rate is set high enough never to refuse. The load generator is wrk, one thread.
+limiter's rate is set high enough never to reject. The load generator is wrk, one thread.
 
-A line is printed as soon as it is known, and the whole table in Markdown at the end. Everything
-takes about four minutes; `--million` adds a million projects with their history, three more.
+Each figure is printed at once, and the whole table in Markdown at the end. The run takes about
+four minutes; `--million` adds a million projects with their history, three minutes more.
 """
 
 import argparse
@@ -26,17 +26,17 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.load import Sample, Server, hello_server, wrk
+from benchmarks.load import Sample, Server, create_hello_server, run_wrk
 from spawn.adapters.duckdb.store import open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
-from spawn.adapters.local.runtime import SystemClock
-from spawn.domain.change import Change, Stored, Write
+from spawn.adapters.local.clock import SystemClock
+from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.query import MAX_LIMIT, Query
 
 ROWS = 100_000
 MILLION = 1_000_000
-AMENDED_AT_ONCE = 10_000
+AMENDMENT_BATCH = 10_000
 COUNTRIES = ("ESP", "PRT", "FRA", "DEU", "ITA", "GBR", "USA", "BRA", "IND", "ZAF")
 SECTORS = ("wind", "solar", "hydro", "road", "rail")
 
@@ -57,30 +57,30 @@ GOALS: dict[str, tuple[str, str]] = {
     "resident memory then": ("130 MB", "100 MB"),
     "ready with 1M projects and their history": ("1.5 s", "0.6 s"),
 }
-"""What is measured → what is to be reached, and what would be better still."""
+"""Target and stretch goal of each figure."""
 
 
 @dataclass
 class Figures:
-    """What was measured so far, as lines of the table."""
+    """Measured figures, as lines of the table."""
 
     lines: list[str] = field(default_factory=list)
 
-    def add(self, what: str, measured: str, detail: str = "") -> None:
-        """Print a figure and keep it for the table."""
-        target, stretch = GOALS.get(what, ("", ""))
-        self.lines.append(f"| {what} | {measured} | {target} | {stretch} | {detail} |")
-        print(f"{what:<58} {measured:>10}   {detail}", flush=True)
+    def add(self, name: str, value: str, detail: str = "") -> None:
+        """Print a figure and add it to the table."""
+        target, stretch = GOALS.get(name, ("", ""))
+        self.lines.append(f"| {name} | {value} | {target} | {stretch} | {detail} |")
+        print(f"{name:<58} {value:>10}   {detail}", flush=True)
 
     def table(self) -> str:
-        """Everything in Markdown."""
+        """Return the table in Markdown."""
         head = ("| what | measured | target | stretch | detail |", "|---|---|---|---|---|")
         return "\n".join((*head, *self.lines))
 
 
 @dataclass(frozen=True)
-class Context:
-    """What every measurement needs: both servers, the run's length and a scratch folder."""
+class BenchmarkContext:
+    """Both servers, the length of a run and a scratch folder."""
 
     hello: Server
     spawn: Server
@@ -89,8 +89,8 @@ class Context:
     figures: Figures
 
 
-def spawn_server(folder: Path) -> Server:
-    """The service as shipped, on a fresh or existing file in `folder`."""
+def create_spawn_server(folder: Path) -> Server:
+    """Return the service with default settings, on a new or existing file in `folder`."""
     return Server(
         [sys.executable, "-m", "spawn.entrypoints.cli", "serve"],
         "/monitoring/ready",
@@ -102,19 +102,19 @@ def spawn_server(folder: Path) -> Server:
     )
 
 
-def ndjson(rows: int, seed: int = 7) -> Iterator[bytes]:
-    """`rows` projects, one JSON object a line."""
-    draw = random.Random(seed)
-    for number in range(rows):
+def generate_rows(count: int, seed: int = 7) -> Iterator[bytes]:
+    """Yield synthetic projects, one JSON object per line."""
+    random_source = random.Random(seed)
+    for number in range(count):
         yield (
             json.dumps(
                 {
                     "project_name": f"Project {number:07d}",
-                    "total_amount": f"{draw.lognormvariate(18.5, 1.57):.2f}",
+                    "total_amount": f"{random_source.lognormvariate(18.5, 1.57):.2f}",
                     "currency_code": "EUR",
-                    "country_code": draw.choice(COUNTRIES),
-                    "sector": draw.choice(SECTORS),
-                    "maturity_years": draw.randint(10, 18),
+                    "country_code": random_source.choice(COUNTRIES),
+                    "sector": random_source.choice(SECTORS),
+                    "maturity_years": random_source.randint(10, 18),
                     "dscr": 1.35,
                     "description": "A synthetic project for measurement",
                 }
@@ -123,62 +123,69 @@ def ndjson(rows: int, seed: int = 7) -> Iterator[bytes]:
         )
 
 
-def show(name: str, sample: Sample, ratio: float | None = None) -> None:
-    """One line about a sample."""
-    shown = f"{ratio:6.2f}" if ratio is not None else "     -"
-    print(f"{name:<34} ratio {shown}  {told(sample)}", flush=True)
+def print_sample(name: str, sample: Sample, ratio: float | None = None) -> None:
+    """Print one line about a sample."""
+    ratio_text = f"{ratio:6.2f}" if ratio is not None else "     -"
+    print(f"{name:<34} ratio {ratio_text}  {format_sample(sample)}", flush=True)
 
 
-def told(sample: Sample) -> str:
-    """A sample in words."""
-    wrong = f", {sample.errors} errors" if sample.errors else ""
+def format_sample(sample: Sample) -> str:
+    """Return a sample as text."""
+    errors = f", {sample.errors} errors" if sample.errors else ""
     return (
         f"{sample.per_s:,.0f}/s, p50 {sample.p50_ms:.1f}, p99 {sample.p99_ms:.0f},"
-        f" max {sample.max_ms:.0f} ms, CPU {sample.cpu_us:.0f} µs{wrong}"
+        f" max {sample.max_ms:.0f} ms, CPU {sample.cpu_us:.0f} µs{errors}"
     )
 
 
-def against_hello(
-    context: Context, name: str, connections: int, script: str, *arguments: str, post: bool = False
+def compare_with_hello(
+    context: BenchmarkContext,
+    name: str,
+    connections: int,
+    script: str,
+    *arguments: str,
+    post: bool = False,
 ) -> Sample:
-    """Measure hello, the subject, hello; note the subject's ratio."""
+    """Measure hello, the subject, hello; record the ratio of the subject."""
     hello_file = context.folder / "hello.txt"
     hello_file.write_text("/hello\n")
-    yardstick = ("post.lua", "/hello") if post else ("paths.lua", str(hello_file))
+    baseline = ("post.lua", "/hello") if post else ("paths.lua", str(hello_file))
 
-    def hello() -> Sample:
-        return wrk(context.hello, *yardstick, connections=connections, seconds=context.seconds / 2)
+    def measure_hello() -> Sample:
+        return run_wrk(
+            context.hello, *baseline, connections=connections, seconds=context.seconds / 2
+        )
 
-    before = hello()
-    subject = wrk(
+    before = measure_hello()
+    subject = run_wrk(
         context.spawn, script, *arguments, connections=connections, seconds=context.seconds
     )
-    after = hello()
+    after = measure_hello()
     ratio = subject.per_s / ((before.per_s + after.per_s) / 2)
     cost = (before.cpu_us + after.cpu_us) / 2
-    beside = f"hello {before.per_s:,.0f} and {after.per_s:,.0f}/s, CPU {cost:.0f} µs"
-    context.figures.add(name, f"{ratio:.2f}", f"{told(subject)}; {beside}")
+    hello_detail = f"hello {before.per_s:,.0f} and {after.per_s:,.0f}/s, CPU {cost:.0f} µs"
+    context.figures.add(name, f"{ratio:.2f}", f"{format_sample(subject)}; {hello_detail}")
     return subject
 
 
-def project_ids(server: Server, wanted: int) -> list[str]:
-    """The first ids of the list."""
+def list_project_ids(server: Server, count: int) -> list[str]:
+    """Return the first ids of the list."""
     ids: list[str] = []
     path = "/v1/ops/projects?limit=500&fields=project_id"
-    while len(ids) < wanted:
+    while len(ids) < count:
         _, _, page = server.request("GET", path)
         ids += [item["project_id"] for item in page["items"]]
         if page["next"] is None:
             break
         path = f"/v1/ops/projects?limit=500&fields=project_id&after={page['next']}"
-    return ids[:wanted]
+    return ids[:count]
 
 
 def import_rows(server: Server, rows: int, folder: Path, seed: int = 7) -> float:
-    """Import `rows` projects over HTTP; rows per second from the request to the finished job."""
+    """Import so many projects over HTTP; return rows per second up to the end of the job."""
     upload = folder / "rows.ndjson"
     with upload.open("wb") as file:
-        file.writelines(ndjson(rows, seed))
+        file.writelines(generate_rows(rows, seed))
     body = upload.read_bytes()
     started = time.perf_counter()
     request = urllib.request.Request(  # noqa: S310  # loopback
@@ -187,35 +194,35 @@ def import_rows(server: Server, rows: int, folder: Path, seed: int = 7) -> float
         method="POST",
         headers={"Content-Type": "application/x-ndjson"},
     )
-    with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310  # loopback
-        job = json.loads(answer.read())
+    with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310  # loopback
+        job = json.loads(response.read())
     while job["status"] in {"queued", "running"}:
         time.sleep(0.02)
         _, _, job = server.request("GET", f"/v1/jobs/{job['job_id']}")
-    took = time.perf_counter() - started
+    elapsed_s = time.perf_counter() - started
     if job["status"] != "succeeded":
         raise SystemExit(f"the import ended as {job}")
-    return rows / took
+    return rows / elapsed_s
 
 
-def measure_get(context: Context) -> None:
-    """GET by id and conditional GET, 64 connections."""
+def measure_get(context: BenchmarkContext) -> None:
+    """Measure GET by id and conditional GET at 64 connections."""
     paths = context.folder / "get.txt"
-    ids = project_ids(context.spawn, 1000)
-    # Each is read once before, so that what is measured is a project that is in use.
-    context.spawn.timed_ms(f"/v1/ops/projects/{i}" for i in ids)
+    ids = list_project_ids(context.spawn, 1000)
+    # Each is read once before, so that cached projects are measured.
+    context.spawn.time_requests_ms(f"/v1/ops/projects/{i}" for i in ids)
     paths.write_text("".join(f"/v1/ops/projects/{i}\n" for i in ids))
-    against_hello(context, "GET by id, 64 connections", 64, "paths.lua", str(paths))
+    compare_with_hello(context, "GET by id, 64 connections", 64, "paths.lua", str(paths))
     conditional = context.folder / "conditional.txt"
     with conditional.open("w") as file:
         for i in ids[:200]:
             _, headers, _ = context.spawn.request("GET", f"/v1/ops/projects/{i}")
             file.write(f"/v1/ops/projects/{i}\t{headers['etag']}\n")
-    against_hello(context, "304, 64", 64, "paths.lua", str(conditional))
+    compare_with_hello(context, "304, 64", 64, "paths.lua", str(conditional))
 
 
-def measure_pages(context: Context) -> None:
-    """Filtered, sorted pages of 50 with one write in a hundred requests."""
+def measure_pages(context: BenchmarkContext) -> None:
+    """Measure filtered, sorted pages of 50 with one write in a hundred requests."""
     paths = context.folder / "pages.txt"
     paths.write_text(
         "".join(
@@ -225,63 +232,68 @@ def measure_pages(context: Context) -> None:
         )
     )
     name = "page of 50 of 100k, filtered and sorted, 1 % writes, 64"
-    against_hello(context, name, 64, "mixed.lua", str(paths))
+    compare_with_hello(context, name, 64, "mixed.lua", str(paths))
 
 
-def first_pages(server: Server, figures: Figures, size: str) -> None:
-    """First pages that no cache holds, idle: medians, in the table that of the plain list."""
+def measure_first_pages(server: Server, figures: Figures, size: str) -> None:
+    """Measure uncached first pages of an idle server.
+
+    The table has the median of the plain list, and the others as its detail.
+    """
     kinds = {
         "in order of creation": "total_amount[gte]={}",
         "filtered and sorted": "country_code=ESP&sector=wind&sort=-total_amount&dscr[gte]=0.{:06d}",
         "sorted alone": "sort=-total_amount&total_amount[gte]={}",
     }
-    spent = {
-        kind: server.timed_ms(f"/v1/ops/projects?limit=50&{query.format(n)}" for n in range(21))
+    times_by_kind = {
+        kind: server.time_requests_ms(
+            f"/v1/ops/projects?limit=50&{query.format(n)}" for n in range(21)
+        )
         for kind, query in kinds.items()
     }
-    plain, *others = ((kind, times[len(times) // 2]) for kind, times in spent.items())
+    plain, *others = ((kind, times[len(times) // 2]) for kind, times in times_by_kind.items())
     detail = "; ".join(f"{kind} {median:.1f} ms" for kind, median in others)
     figures.add(f"first page, idle, {size} projects", f"{plain[1]:.1f} ms", detail)
 
 
-def measure_first_page(context: Context) -> None:
-    """Uncached first pages at 100k projects, idle."""
-    first_pages(context.spawn, context.figures, "100k")
+def measure_first_page(context: BenchmarkContext) -> None:
+    """Measure uncached first pages of an idle server with 100k projects."""
+    measure_first_pages(context.spawn, context.figures, "100k")
 
 
-def measure_post(context: Context) -> None:
-    """Durable POST at 16, 64 and 256 connections."""
+def measure_post(context: BenchmarkContext) -> None:
+    """Measure durable POST at 16, 64 and 256 connections."""
     for connections in (16, 64, 256):
         name = f"POST durable, {connections}"
-        sample = against_hello(context, name, connections, "post.lua", post=True)
+        sample = compare_with_hello(context, name, connections, "post.lua", post=True)
         if connections == 64:
             context.figures.add("p99 of POST at 64", f"{sample.p99_ms:.0f} ms")
 
 
-def measure_endurance(context: Context) -> None:
-    """The worst commit in a minute of load."""
-    sample = wrk(context.spawn, "post.lua", connections=64, seconds=60)
+def measure_endurance(context: BenchmarkContext) -> None:
+    """Measure the slowest commit in a minute of load."""
+    sample = run_wrk(context.spawn, "post.lua", connections=64, seconds=60)
     context.figures.add(
-        "worst commit in 60 s of load at 64", f"{sample.max_ms:.0f} ms", told(sample)
+        "worst commit in 60 s of load at 64", f"{sample.max_ms:.0f} ms", format_sample(sample)
     )
 
 
-def measure_live(context: Context) -> None:
-    """`/monitoring/live` while four clients list, each page under a filter of its own."""
-    with ThreadPoolExecutor(1) as beside:
-        listing = beside.submit(wrk, context.spawn, "lists.lua", connections=4, seconds=6)
+def measure_live(context: BenchmarkContext) -> None:
+    """Measure `/monitoring/live` while four clients list pages with distinct filters."""
+    with ThreadPoolExecutor(1) as executor:
+        listing = executor.submit(run_wrk, context.spawn, "lists.lua", connections=4, seconds=6)
         time.sleep(0.5)
-        times = context.spawn.timed_ms("/monitoring/live" for _ in range(1000))
+        times = context.spawn.time_requests_ms("/monitoring/live" for _ in range(1000))
         lists = listing.result()
     context.figures.add(
         "`/monitoring/live` p99 beside four listing clients",
         f"{times[990]:.1f} ms",
-        f"p50 {times[500]:.1f} ms; pages of 500: {told(lists)}",
+        f"p50 {times[500]:.1f} ms; pages of 500: {format_sample(lists)}",
     )
 
 
-def measure_import(context: Context) -> None:
-    """100k NDJSON projects over HTTP into the running service."""
+def measure_import(context: BenchmarkContext) -> None:
+    """Measure the import of 100k NDJSON projects over HTTP."""
     cpu = context.spawn.cpu_s()
     rate = import_rows(context.spawn, ROWS, context.folder)
     cost = (context.spawn.cpu_s() - cpu) / ROWS * 1e6
@@ -290,7 +302,7 @@ def measure_import(context: Context) -> None:
 
 
 def measure_bare_import(folder: Path, figures: Figures) -> None:
-    """DuckDB alone: `read_json` of the same rows into a keyed table."""
+    """Measure DuckDB alone: `read_json` of the same rows into a keyed table."""
     import duckdb
 
     upload = folder / "rows.ndjson"
@@ -308,17 +320,19 @@ def measure_bare_import(folder: Path, figures: Figures) -> None:
         "'integer', dscr:'decimal(18,8)', description:'varchar'})",
         [str(upload)],
     )
-    took = time.perf_counter() - started
+    elapsed_s = time.perf_counter() - started
     database.close()
-    figures.add("DuckDB's `read_json` of the same rows into a keyed table", f"{ROWS / took:,.0f}/s")
+    figures.add(
+        "DuckDB's `read_json` of the same rows into a keyed table", f"{ROWS / elapsed_s:,.0f}/s"
+    )
 
 
 def measure_start(folder: Path, figures: Figures) -> None:
-    """Time from start to ready with an empty store, the median of three, and memory then."""
+    """Measure start to ready with an empty store, the median of three, and memory then."""
     times, memory = [], 0.0
     for number in range(3):
         (folder / f"empty-{number}").mkdir()
-        with spawn_server(folder / f"empty-{number}") as server:
+        with create_spawn_server(folder / f"empty-{number}") as server:
             times.append(server.ready_s)
             time.sleep(1)
             memory = server.rss_mb()
@@ -326,32 +340,32 @@ def measure_start(folder: Path, figures: Figures) -> None:
     figures.add("resident memory then", f"{memory:.0f} MB")
 
 
-async def amend_some(path: Path, share: int) -> int:
-    """Give every so many-th project a second version; how many."""
+async def amend_projects(path: Path, interval: int) -> int:
+    """Give every `interval`-th project a second version; return their number."""
     store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
     active = await store.active()
-    generation = active.schema.version if active else 0
-    amended, after = 0, None
+    schema_version = active.schema.version if active else 0
+    count, after = 0, None
     while True:
-        # Ten thousand at a time: what reads a page waits for the state tables to catch up.
-        chosen: list[Stored[Any]] = []
-        while len(chosen) < AMENDED_AT_ONCE:
+        # Ten thousand at a time: a page read waits for the state tables to catch up.
+        projects: list[StoredAggregate[Any]] = []
+        while len(projects) < AMENDMENT_BATCH:
             page = await store.page(Query(limit=MAX_LIMIT, after=after))
-            chosen += page.items[::share]
+            projects += page.items[::interval]
             after = page.next
             if after is None:
                 break
-        for at in range(0, len(chosen), 1000):
-            await store.commit(amendment(chosen[at : at + 1000], generation))
-        amended += len(chosen)
+        for at in range(0, len(projects), 1000):
+            await store.commit(build_amendment(projects[at : at + 1000], schema_version))
+        count += len(projects)
         if after is None:
             break
     await store.close()
-    return amended
+    return count
 
 
-def amendment(projects: Sequence[Stored[Any]], generation: int) -> Change:
-    """A change that gives each of these projects a second version."""
+def build_amendment(projects: Sequence[StoredAggregate[Any]], schema_version: int) -> Change:
+    """Return a change that gives each of these projects a second version."""
     return Change(
         writes=tuple(
             Write("project", s.id, 1, msgspec.structs.replace(s.state, maturity_years=20))
@@ -364,26 +378,26 @@ def amendment(projects: Sequence[Stored[Any]], generation: int) -> Change:
             for s in projects
         ),
         actor="bench",
-        schema_version=generation,
+        schema_version=schema_version,
     )
 
 
 def measure_million(folder: Path, figures: Figures) -> None:
-    """Start, memory and first pages with a million projects, a tenth of them amended once."""
-    with spawn_server(folder) as server:
+    """Measure start, memory and first pages with a million projects, a tenth amended."""
+    with create_spawn_server(folder) as server:
         for seed in range(MILLION // ROWS):
             import_rows(server, ROWS, folder, seed)
-    amended = asyncio.run(amend_some(folder / "spawn.duckdb", 10))
+    amendments = asyncio.run(amend_projects(folder / "spawn.duckdb", 10))
     name = "ready with 1M projects and their history"
-    with spawn_server(folder) as server:
+    with create_spawn_server(folder) as server:
         ready_s, memory = server.ready_s, server.rss_mb()
         size = (folder / "spawn.duckdb").stat().st_size / 1e9
-        detail = f"{MILLION + amended:,} changes, {size:.1f} GB, {memory:.0f} MB resident"
+        detail = f"{MILLION + amendments:,} changes, {size:.1f} GB, {memory:.0f} MB resident"
         figures.add(name, f"{ready_s:.2f} s", detail)
-        first_pages(server, figures, "1M")
+        measure_first_pages(server, figures, "1M")
 
 
-MEASUREMENTS: dict[str, Callable[[Context], None]] = {
+MEASUREMENTS: dict[str, Callable[[BenchmarkContext], None]] = {
     "get": measure_get,
     "pages": measure_pages,
     "first": measure_first_page,
@@ -400,21 +414,21 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(("start", "import", *MEASUREMENTS)))
     parser.add_argument("--million", action="store_true")
     options = parser.parse_args()
-    wanted = options.only.split(",")
+    selection = options.only.split(",")
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="spawn-bench-") as name:
         folder = Path(name)
-        if "start" in wanted:
+        if "start" in selection:
             measure_start(folder, figures)
-        if {"import", *MEASUREMENTS}.intersection(wanted):
+        if {"import", *MEASUREMENTS}.intersection(selection):
             (folder / "store").mkdir()
-            with hello_server() as hello, spawn_server(folder / "store") as spawn:
-                context = Context(hello, spawn, options.seconds, folder, figures)
+            with create_hello_server() as hello, create_spawn_server(folder / "store") as spawn:
+                context = BenchmarkContext(hello, spawn, options.seconds, folder, figures)
                 measure_import(context)
-                if "import" in wanted:
+                if "import" in selection:
                     measure_bare_import(folder, figures)
                 for key, measure in MEASUREMENTS.items():
-                    if key in wanted:
+                    if key in selection:
                         measure(context)
         if options.million:
             (folder / "million").mkdir()

@@ -1,4 +1,4 @@
-"""Renders the Markdown pages to `build/docs` and refuses a link that leads nowhere.
+"""Render the Markdown pages to `build/docs` and fail on a broken link.
 
 The figures and plots of the deal in `finance.md` are computed first, by the engine itself.
 """
@@ -17,7 +17,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "build" / "docs"
-PAGE = """<!doctype html>
+PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -35,60 +35,60 @@ img {{ max-width: 100% }}
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
-def pages() -> list[Path]:
-    """The documentation: every page under docs/, and the two at the root that link to it."""
+def list_pages() -> list[Path]:
+    """Return every page under docs/, and the two at the root that link to it."""
     return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def slug(heading: str) -> str:
-    """The anchor of a heading, as forges spell it."""
-    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
-    return kept.replace(" ", "-")
+def build_anchor(heading: str) -> str:
+    """Return the anchor of a heading, as code forges build it."""
+    text = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return text.replace(" ", "-")
 
 
-def anchors(page: Path) -> set[str]:
-    """The anchors that a link may end with."""
-    return {slug(text) for text, _ in _headings(_MARKDOWN.parse(page.read_text()))}
+def list_anchors(page: Path) -> set[str]:
+    """Return the anchors of a page."""
+    return {build_anchor(text) for text, _ in _list_headings(_MARKDOWN.parse(page.read_text()))}
 
 
-def links(page: Path) -> list[str]:
-    """Every target of a link or picture on the page."""
-    found = []
+def list_links(page: Path) -> list[str]:
+    """Return the target of every link and picture on the page."""
+    targets = []
     for block in _MARKDOWN.parse(page.read_text()):
         for token in block.children or ():
             target = token.attrs.get("href") or token.attrs.get("src")
             if target:
-                found.append(str(target))
-    return found
+                targets.append(str(target))
+    return targets
 
 
-def broken_links(page: Path) -> list[str]:
-    """Relative links of the page that lead to no file or to no heading."""
-    broken = []
-    for link in links(page):
+def find_broken_links(page: Path) -> list[str]:
+    """Return the relative links of the page whose file or heading does not exist."""
+    broken_links = []
+    for link in list_links(page):
         parts = urlsplit(link)
         if parts.scheme or parts.netloc:
             continue
         target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-        inside = target.exists() and target.is_relative_to(ROOT)
-        if not inside or (parts.fragment and parts.fragment not in anchors(target)):
-            broken.append(link)
-    return broken
+        is_valid = target.exists() and target.is_relative_to(ROOT)
+        if not is_valid or (parts.fragment and parts.fragment not in list_anchors(target)):
+            broken_links.append(link)
+    return broken_links
 
 
-def render(page: Path) -> str:
-    """The page as HTML, its links to other pages leading to their renderings."""
+def render_page(page: Path) -> str:
+    """Return the page as HTML, with links to the HTML of other pages."""
     tokens = _MARKDOWN.parse(page.read_text())
-    headings = _headings(tokens)
+    headings = _list_headings(tokens)
     for text, token in headings:
-        token.attrSet("id", slug(text))
+        token.attrSet("id", build_anchor(text))
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     body = re.sub(r'(href="[^":]*)\.md([#"])', r"\1.html\2", body)
     title = headings[0][0] if headings else page.stem
-    return PAGE.format(title=escape(title), body=body)
+    return PAGE_TEMPLATE.format(title=escape(title), body=body)
 
 
-def _headings(tokens: list[Token]) -> list[tuple[str, Token]]:
+def _list_headings(tokens: list[Token]) -> list[tuple[str, Token]]:
     return [
         (inline.content, opening)
         for opening, inline in pairwise(tokens)
@@ -97,21 +97,21 @@ def _headings(tokens: list[Token]) -> list[tuple[str, Token]]:
 
 
 def main() -> int:
-    """Render everything; 1 if any link is broken, each named on its own line."""
-    runpy.run_path(str(ROOT / "docs" / "finance_deal.py"))["write"]()
+    """Render all pages; print each broken link and return 1 if there is one."""
+    runpy.run_path(str(ROOT / "docs" / "finance_deal.py"))["write_page"]()
     shutil.rmtree(OUTPUT, ignore_errors=True)
     failures = 0
-    for page in pages():
-        place = page.relative_to(ROOT)
-        for link in broken_links(page):
-            print(f"{place}: broken link {link}", file=sys.stderr)
+    for page in list_pages():
+        relative_path = page.relative_to(ROOT)
+        for link in find_broken_links(page):
+            print(f"{relative_path}: broken link {link}", file=sys.stderr)
             failures += 1
-        target = (OUTPUT / place).with_suffix(".html")
+        target = (OUTPUT / relative_path).with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(render(page))
+        target.write_text(render_page(page))
     for picture in (*(ROOT / "docs").rglob("*.svg"), *(ROOT / "docs").rglob("*.png")):
         shutil.copy(picture, OUTPUT / picture.relative_to(ROOT))
-    print(f"{len(pages())} pages in {OUTPUT.relative_to(ROOT)}")
+    print(f"{len(list_pages())} pages in {OUTPUT.relative_to(ROOT)}")
     return 1 if failures else 0
 
 

@@ -1,7 +1,8 @@
-"""The deal of `finance.md`: every figure and picture of that page is computed here.
+"""The deal of `finance.md`: computes every figure and picture of that page.
 
-`write()` puts the figures into the page, between its `<!-- name -->` and `<!-- end -->` marks, and
-the pictures beside it. The documentation's build calls it; a test checks that nothing has drifted.
+`write_page()` writes the figures into the page, between its `<!-- name -->` and `<!-- end -->`
+markers, and the pictures beside it. The documentation's build calls it; a test checks that the page
+equals the computation.
 """
 
 import math
@@ -17,17 +18,23 @@ from spawn.domain.finance.construction_funding import (
     ConstructionFunding,
     fund_construction,
 )
-from spawn.domain.finance.covenants import CovenantTerms, Waiver, exact, exact_series, run_covenant
-from spawn.domain.finance.debt_sizing import Sizing, size_debt
-from spawn.domain.finance.debt_sizing_case import SizingCase, Uses
+from spawn.domain.finance.covenants import (
+    CovenantTerms,
+    WaiverRange,
+    run_covenant_tests,
+    to_exact_decimal,
+    to_exact_decimals,
+)
+from spawn.domain.finance.debt_sizing import SizingResult, size_debt
+from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
 from spawn.domain.finance.payment_dates import (
     BusinessCalendar,
     BusinessDayRule,
-    Frequency,
-    ScheduleTerms,
-    payment_schedule,
+    PaymentDateTerms,
+    PaymentFrequency,
+    build_payment_schedule,
 )
-from spawn.domain.finance.simulation.monte_carlo import simulate
+from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
 from spawn.domain.finance.simulation.monte_carlo_case import (
     CovenantLevel,
     Loadings,
@@ -37,19 +44,19 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
     SimulationResult,
 )
-from spawn.domain.finance.waterfall import Waterfall, WaterfallCase, run_waterfall
+from spawn.domain.finance.waterfall import WaterfallCase, WaterfallResult, run_waterfall
 
 HERE = Path(__file__).parent
 PAGE = HERE / "finance.md"
 _PLOTS = runpy.run_path(str(HERE / "finance_plots.py"))
-plot, Series, Level = _PLOTS["plot"], _PLOTS["Series"], _PLOTS["Level"]
+draw_plot, Series, Level = _PLOTS["draw_plot"], _PLOTS["Series"], _PLOTS["Level"]
 
 START, END = date(2029, 3, 31), date(2054, 3, 31)
 TENOR = 36
 RATE, TARGET, FEE, MAX_GEARING = 0.055, 1.30, 0.02, 0.75
 LOCKUP, RELEASE, DEFAULT = 1.15, 1.20, 1.05
 REPAIR = 21
-"""The half year of the repair, whose default the lenders waive."""
+"""Half year of the repair, whose default the lenders waive."""
 
 CAPEX = (22.0, 38.0, 41.0, 27.0)
 
@@ -58,11 +65,11 @@ class Deal:
     """Sierra Wind II, from its costs to its covenant, in millions of euros."""
 
     def __init__(self) -> None:
-        self.dates = payment_schedule(
-            ScheduleTerms(
+        self.dates = build_payment_schedule(
+            PaymentDateTerms(
                 start=START,
                 end=END,
-                frequency=Frequency.SEMI_ANNUAL,
+                frequency=PaymentFrequency.SEMI_ANNUAL,
                 end_of_month=True,
                 rule=BusinessDayRule.MODIFIED_FOLLOWING,
                 calendar=BusinessCalendar(base="target"),
@@ -79,7 +86,7 @@ class Deal:
             )
         )
         cost = self.construction.total_uses - self.construction.debt_commitment * FEE
-        self.sizing: Sizing = size_debt(
+        self.sizing: SizingResult = size_debt(
             SizingCase(
                 cfads=self.cfads,
                 annual_rates=RATE,
@@ -88,13 +95,13 @@ class Deal:
                 day_count="ACT/360",
                 months_per_period=6,
                 tenor_periods=TENOR,
-                uses=Uses(capex=cost, upfront_fee_share=FEE, dsra_months=6),
+                uses=FundingUses(capex=cost, upfront_fee_share=FEE, dsra_months=6),
                 max_gearing=MAX_GEARING,
             )
         )
         self.downside = tuple(_downside(n, cash) for n, cash in enumerate(self.cfads[:TENOR]))
         rows = self.sizing.rows
-        self.waterfall: Waterfall = run_waterfall(
+        self.waterfall: WaterfallResult = run_waterfall(
             WaterfallCase(
                 cfads=self.downside,
                 senior_interest=tuple(row.interest for row in rows),
@@ -105,17 +112,17 @@ class Deal:
                 lockup_release_at_or_above=RELEASE,
             )
         )
-        ratios = exact_series(row.dscr for row in self.waterfall.rows)
+        ratios = to_exact_decimals(row.dscr for row in self.waterfall.rows)
         terms = CovenantTerms(
-            lockup_below=exact(LOCKUP),
-            lockup_release_at_or_above=exact(RELEASE),
-            default_below=exact(DEFAULT),
-            waivers=(Waiver(first=REPAIR, last=REPAIR),),
+            lockup_below=to_exact_decimal(LOCKUP),
+            lockup_release_at_or_above=to_exact_decimal(RELEASE),
+            default_below=to_exact_decimal(DEFAULT),
+            waivers=(WaiverRange(first=REPAIR, last=REPAIR),),
         )
-        self.covenant = run_covenant(terms, ratios)
-        self.simulation: SimulationResult = simulate(self._simulated())
+        self.covenant = run_covenant_tests(terms, ratios)
+        self.simulation: SimulationResult = simulate_portfolio(self._simulation_case())
 
-    def _simulated(self) -> SimulationCase:
+    def _simulation_case(self) -> SimulationCase:
         rows = self.sizing.rows
         project = SimulatedProject(
             name="Sierra Wind II",
@@ -148,146 +155,156 @@ class Deal:
 
 
 def _p50(number: int) -> float:
-    """CFADS of a half year: windy winters, slow growth, rounded to a thousand."""
+    """Return the CFADS of a half year: windy winters, slow growth, rounded to a thousand."""
     season = 0.46 * math.cos(math.pi * (number + 1))
     return round((5.55 + season) * 1.004**number, 3)
 
 
 def _downside(number: int, cash: float) -> float:
-    """Two years of low wind, and a repair that costs a quarter of a summer."""
+    """Reduce CFADS for two years of low wind and a repair that costs a quarter of a summer."""
     factor = {6: 0.93, 7: 0.86, 8: 0.9, 9: 0.84, 20: 0.75}.get(number, 0.97)
     return round(cash * factor, 3)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def _millions(value: float | None) -> str:
+def _format_millions(value: float | None) -> str:
     return "-" if value is None else f"{value:,.3f}"
 
 
-def _share(value: float | None) -> str:
+def _format_share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
 
 
-def _ratio(value: float | None) -> str:
+def _format_ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _construction(deal: Deal) -> str:
+def _render_construction(deal: Deal) -> str:
     rows = (
         (
             row.period,
-            *map(_millions, (row.cost, row.interest, row.upfront_fee + row.commitment_fee)),
-            *map(_millions, (row.uses, row.debt_draw, row.equity_draw)),
+            *map(_format_millions, (row.cost, row.interest, row.upfront_fee + row.commitment_fee)),
+            *map(_format_millions, (row.uses, row.debt_draw, row.equity_draw)),
         )
         for row in deal.construction.rows
     )
     head = ("half year", "cost", "interest", "fees", "uses", "debt", "equity")
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
-def _headline(deal: Deal) -> str:
+def _render_headline(deal: Deal) -> str:
     sizing = deal.sizing
     irr = sizing.equity_irr.rate if sizing.equity_irr else None
     rows = (
-        ("debt", _millions(sizing.debt), f"binding: {sizing.binding}"),
-        ("what the cash carries at 1.30", _millions(sizing.dscr_capacity), "sum of CFADS/1.30 DF"),
-        ("funded cost", _millions(sizing.total_uses), "costs + fee + initial DSRA"),
-        ("gearing", _share(sizing.gearing), "debt / funded cost"),
-        ("equity", _millions(sizing.equity), "funded cost - debt"),
-        ("minimum DSCR", _ratio(sizing.min_dscr), "sculpted: the same in every period"),
-        ("LLCR", _ratio(sizing.llcr), "equals the DSCR, as it must"),
-        ("PLCR", _ratio(sizing.plcr), "seven years of cash follow the debt"),
+        ("debt", _format_millions(sizing.debt), f"binding: {sizing.binding}"),
+        (
+            "what the cash carries at 1.30",
+            _format_millions(sizing.dscr_capacity),
+            "sum of CFADS/1.30 DF",
+        ),
+        ("funded cost", _format_millions(sizing.total_uses), "costs + fee + initial DSRA"),
+        ("gearing", _format_share(sizing.gearing), "debt / funded cost"),
+        ("equity", _format_millions(sizing.equity), "funded cost - debt"),
+        ("minimum DSCR", _format_ratio(sizing.min_dscr), "sculpted: the same in every period"),
+        ("LLCR", _format_ratio(sizing.llcr), "equals the DSCR, as it must"),
+        ("PLCR", _format_ratio(sizing.plcr), "seven years of cash follow the debt"),
         ("average life", f"{sizing.wal_years:.2f} years", "sum t P / sum P"),
-        ("equity IRR", _share(irr), "XIRR, the one root"),
+        ("equity IRR", _format_share(irr), "XIRR, the one root"),
     )
-    return table(("figure", "EUR million", "how"), rows)
+    return markdown_table(("figure", "EUR million", "how"), rows)
 
 
-def _schedule(deal: Deal) -> str:
+def _render_schedule(deal: Deal) -> str:
     rows = deal.sizing.rows
-    shown = [*rows[:3], *rows[17:19], *rows[-2:]]
+    sample_rows = [*rows[:3], *rows[17:19], *rows[-2:]]
     lines = (
         (
             row.date,
-            *map(_millions, (row.cfads, row.opening_balance, row.interest, row.principal)),
-            *map(_millions, (row.debt_service, row.closing_balance)),
-            _ratio(row.dscr),
+            *map(_format_millions, (row.cfads, row.opening_balance, row.interest, row.principal)),
+            *map(_format_millions, (row.debt_service, row.closing_balance)),
+            _format_ratio(row.dscr),
         )
-        for row in shown
+        for row in sample_rows
     )
     head = ("date", "CFADS", "opening", "interest", "principal", "service", "closing", "DSCR")
-    return table(head, lines)
+    return markdown_table(head, lines)
 
 
-def _tests(deal: Deal) -> str:
+def _render_tests(deal: Deal) -> str:
     pairs = list(zip(deal.waterfall.rows, deal.covenant.tests, strict=True))
     lines = (
         (
             deal.sizing.rows[flow.period - 1].date,
-            _millions(flow.cfads),
-            _ratio(flow.dscr),
+            _format_millions(flow.cfads),
+            _format_ratio(flow.dscr),
             f"`{test.state}`" + (", waived" if test.waived else ""),
-            _millions(flow.dsra_draw),
-            _millions(flow.distribution),
-            _millions(flow.trapped_close),
+            _format_millions(flow.dsra_draw),
+            _format_millions(flow.distribution),
+            _format_millions(flow.trapped_close),
         )
         for flow, test in pairs
         if test.state != "OK" or flow.dsra_draw or flow.trapped_close
     )
     head = ("date", "CFADS", "DSCR", "state", "DSRA drawn", "distributed", "trapped")
-    return table(head, list(lines)[:12])
+    return markdown_table(head, list(lines)[:12])
 
 
-def _simulation(deal: Deal) -> str:
-    found = deal.simulation.portfolio
-    spreads = (("equity IRR", found.irr, _share), ("NPV at 8 %", found.npv, _millions))
+def _render_simulation(deal: Deal) -> str:
+    portfolio = deal.simulation.portfolio
+    spreads = (
+        ("equity IRR", portfolio.irr, _format_share),
+        ("NPV at 8 %", portfolio.npv, _format_millions),
+    )
     lines = [
-        (name, *(shape(getattr(spread, f"p{level}")) for level in (5, 25, 50, 75, 95)))
-        for name, spread, shape in (*spreads, ("minimum DSCR", found.min_dscr, _ratio))
+        (name, *(format_value(getattr(spread, f"p{level}")) for level in (5, 25, 50, 75, 95)))
+        for name, spread, format_value in (
+            *spreads,
+            ("minimum DSCR", portfolio.min_dscr, _format_ratio),
+        )
         if spread is not None
     ]
-    odds = [
-        (f"DSCR below {level.below:g} ({level.name})", _share(level.expected_share))
-        for level in found.breaches
+    probabilities = [
+        (f"DSCR below {level.below:g} ({level.name})", _format_share(level.expected_share))
+        for level in portfolio.breaches
     ]
     bars = [
         (
             bar.shock,
             f"{bar.low_value:.4g} … {bar.high_value:.4g}",
-            _millions(bar.npv_low),
-            _millions(bar.npv_high),
+            _format_millions(bar.npv_low),
+            _format_millions(bar.npv_high),
         )
         for bar in deal.simulation.tornado
     ]
     return "\n\n".join(
         (
-            table(("", "P5", "P25", "P50", "P75", "P95"), lines),
-            table(("in any half year", "probability"), odds),
-            table(("shock", "P10 … P90", "NPV at P10", "NPV at P90"), bars),
+            markdown_table(("", "P5", "P25", "P50", "P75", "P95"), lines),
+            markdown_table(("in any half year", "probability"), probabilities),
+            markdown_table(("shock", "P10 … P90", "NPV at P10", "NPV at P90"), bars),
         )
     )
 
 
 SECTIONS: dict[str, Callable[[Deal], str]] = {
-    "construction": _construction,
-    "headline": _headline,
-    "schedule": _schedule,
-    "tests": _tests,
-    "simulation": _simulation,
+    "construction": _render_construction,
+    "headline": _render_headline,
+    "schedule": _render_schedule,
+    "tests": _render_tests,
+    "simulation": _render_simulation,
 }
 
 
-def pictures(deal: Deal) -> dict[str, str]:
-    """The SVG files of the page, by name."""
+def render_pictures(deal: Deal) -> dict[str, str]:
+    """Render the SVG files of the page, by name."""
     rows = deal.sizing.rows
     labels = [str(row.date.year) if row.date else "" for row in rows]
     return {
-        "finance-service.svg": plot(
+        "finance-service.svg": draw_plot(
             "CFADS and debt service by half year, EUR million",
             unit="EUR million a half year",
             stacked=[
@@ -297,13 +314,13 @@ def pictures(deal: Deal) -> dict[str, str]:
             lines=[Series("CFADS", [row.cfads for row in rows])],
             labels=labels,
         ),
-        "finance-balance.svg": plot(
+        "finance-balance.svg": draw_plot(
             "Debt outstanding by half year, EUR million",
             unit="EUR million",
             stacked=[Series("opening balance", [row.opening_balance for row in rows])],
             labels=labels,
         ),
-        "finance-dscr.svg": plot(
+        "finance-dscr.svg": draw_plot(
             "DSCR of the base case and of the downside against the covenant levels",
             unit="DSCR",
             lines=[
@@ -317,23 +334,23 @@ def pictures(deal: Deal) -> dict[str, str]:
     }
 
 
-def computed(page: str, deal: Deal) -> str:
-    """The page with each section between its marks computed again."""
+def render_page(page: str, deal: Deal) -> str:
+    """Return the page with each section between its markers computed again."""
     for name, section in SECTIONS.items():
-        mark = re.compile(rf"(<!-- {name} -->)\n.*?(<!-- end -->)", re.DOTALL)
-        page, count = mark.subn(lambda m, s=section: f"{m[1]}\n\n{s(deal)}\n\n{m[2]}", page)  # type: ignore[misc]  # s binds the section of this turn
+        marker = re.compile(rf"(<!-- {name} -->)\n.*?(<!-- end -->)", re.DOTALL)
+        page, count = marker.subn(lambda m, s=section: f"{m[1]}\n\n{s(deal)}\n\n{m[2]}", page)  # type: ignore[misc]  # s binds the section of this turn
         if count != 1:
             raise ValueError(f"the page must have one place for {name}, has {count}")
     return page
 
 
-def write() -> None:
-    """Compute the page and its pictures."""
+def write_page() -> None:
+    """Write the page and its pictures."""
     deal = Deal()
-    PAGE.write_text(computed(PAGE.read_text(), deal))
-    for name, picture in pictures(deal).items():
+    PAGE.write_text(render_page(PAGE.read_text(), deal))
+    for name, picture in render_pictures(deal).items():
         (HERE / name).write_text(picture)
 
 
 if __name__ == "__main__":
-    write()
+    write_page()

@@ -1,4 +1,4 @@
-"""Plots as SVG, drawn with nothing but text: bars, lines and level lines over periods."""
+"""SVG plots as plain text: bars, lines and level lines over periods."""
 
 import math
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ COLOURS = ("#35618f", "#c8702a", "#4d8a57", "#8a4d7d")
 
 
 class Series(NamedTuple):
-    """Numbers by period with their name; None leaves a gap."""
+    """A named series of numbers by period; None leaves a gap."""
 
     name: str
     values: Sequence[float | None]
 
 
 class Level(NamedTuple):
-    """A horizontal line with its name."""
+    """A named horizontal line."""
 
     name: str
     value: float
 
 
-class Frame:
-    """Where numbers are on the page: the scale runs over whole ticks of a round size."""
+class PlotScale:
+    """The scale of a plot, which runs over whole ticks of a round size."""
 
     def __init__(self, count: int, low: float, high: float) -> None:
         self.count = count
@@ -37,22 +37,22 @@ class Frame:
         self.low, self.high = self.first * self.tick, self.last * self.tick
 
     def x(self, index: float) -> float:
-        """The middle of a period."""
+        """Return the x of the middle of a period."""
         return LEFT + (index + 0.5) * self.step
 
     def y(self, value: float) -> float:
-        """The height of a number."""
+        """Return the y of a number."""
         share = (value - self.low) / (self.high - self.low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
 def _round_up(size: float) -> float:
-    """The next larger number that reads well on a scale."""
+    """Return the next larger round number for a scale."""
     power = 10.0 ** math.floor(math.log10(size))
     return power * next(step for step in STEPS if step * power >= size * (1.0 - 1e-9))
 
 
-def plot(
+def draw_plot(
     title: str,
     *,
     unit: str,
@@ -62,15 +62,15 @@ def plot(
     low: float = 0.0,
     labels: Sequence[str],
 ) -> str:
-    """One picture: stacked bars, lines over them, level lines, a legend, a grid and its unit."""
+    """Draw stacked bars, lines over them, level lines, a legend, a grid and the unit."""
     stacks = [sum(v or 0.0 for v in column) for column in zip(*(s.values for s in stacked))]  # noqa: B905 - no columns where there are no bars
     tops = [*stacks, *(v for s in lines for v in s.values if v), *(level.value for level in levels)]
-    frame = Frame(len(labels), low, max(tops))
-    parts = [*_grid(frame, labels), *_bars(frame, stacked)]
+    scale = PlotScale(len(labels), low, max(tops))
+    parts = [*_draw_grid(scale, labels), *_draw_bars(scale, stacked)]
     for number, series in enumerate(lines):
-        parts.append(_line(frame, series, COLOURS[(len(stacked) + number) % len(COLOURS)]))
-    parts += [part for level in levels for part in _level(frame, level)]
-    parts += _legend(stacked, lines)
+        parts.append(_draw_line(scale, series, COLOURS[(len(stacked) + number) % len(COLOURS)]))
+    parts += [part for level in levels for part in _draw_level(scale, level)]
+    parts += _draw_legend(stacked, lines)
     parts.append(f'<text x="{WIDTH - RIGHT}" y="22" text-anchor="end" fill="#555">{unit}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
@@ -79,54 +79,54 @@ def plot(
     )
 
 
-def _grid(frame: Frame, labels: Sequence[str]) -> list[str]:
+def _draw_grid(scale: PlotScale, labels: Sequence[str]) -> list[str]:
     parts = []
-    for number in range(frame.first, frame.last + 1):
-        value = number * frame.tick
-        y = frame.y(value)
+    for number in range(scale.first, scale.last + 1):
+        value = number * scale.tick
+        y = scale.y(value)
         parts.append(
             f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#555">{value:.4g}</text>'
         )
-    every = max(len(labels) // 9, 1)
-    places = range(0, len(labels), every)
-    return parts + [_label(frame.x(index), labels[index]) for index in places]
+    label_interval = max(len(labels) // 9, 1)
+    indices = range(0, len(labels), label_interval)
+    return parts + [_draw_label(scale.x(index), labels[index]) for index in indices]
 
 
-def _label(x: float, text: str) -> str:
+def _draw_label(x: float, text: str) -> str:
     return (
         f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="#555">'
         f"{escape(text)}</text>"
     )
 
 
-def _bars(frame: Frame, stacked: Sequence[Series]) -> list[str]:
+def _draw_bars(scale: PlotScale, stacked: Sequence[Series]) -> list[str]:
     parts = []
-    base = [0.0] * frame.count
+    base = [0.0] * scale.count
     for number, series in enumerate(stacked):
         for index, value in enumerate(series.values):
             top = base[index] + (value or 0.0)
-            x, y = frame.x(index) - 0.4 * frame.step, frame.y(top)
-            height = frame.y(base[index]) - y
+            x, y = scale.x(index) - 0.4 * scale.step, scale.y(top)
+            height = scale.y(base[index]) - y
             parts.append(
-                f'<rect x="{x:.1f}" y="{y:.1f}" width="{0.8 * frame.step:.1f}" '
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{0.8 * scale.step:.1f}" '
                 f'height="{height:.1f}" fill="{COLOURS[number]}"/>'
             )
             base[index] = top
     return parts
 
 
-def _line(frame: Frame, series: Series, colour: str) -> str:
+def _draw_line(scale: PlotScale, series: Series, colour: str) -> str:
     path, pen_down = "", False
     for index, value in enumerate(series.values):
         if value is not None:
-            path += f"{'L' if pen_down else 'M'}{frame.x(index):.1f} {frame.y(value):.1f}"
+            path += f"{'L' if pen_down else 'M'}{scale.x(index):.1f} {scale.y(value):.1f}"
         pen_down = value is not None
     return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
 
 
-def _level(frame: Frame, level: Level) -> list[str]:
-    y = frame.y(level.value)
+def _draw_level(scale: PlotScale, level: Level) -> list[str]:
+    y = scale.y(level.value)
     line = f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#a22" stroke-dasharray="5 4"/>'
     name = (
         f'<text x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end" fill="#a22">'
@@ -135,14 +135,14 @@ def _level(frame: Frame, level: Level) -> list[str]:
     return [line, name]
 
 
-def _legend(stacked: Sequence[Series], lines: Sequence[Series]) -> list[str]:
-    """A square for bars, a stroke for a line, each with its name."""
+def _draw_legend(stacked: Sequence[Series], lines: Sequence[Series]) -> list[str]:
+    """Draw a square for bars and a stroke for a line, each with its name."""
     parts, x = [], float(LEFT)
-    for number, one in enumerate([*stacked, *lines]):
+    for number, series in enumerate([*stacked, *lines]):
         y, height = (12, 12) if number < len(stacked) else (17, 2)
         parts.append(
             f'<rect x="{x:.0f}" y="{y}" width="12" height="{height}" fill="{COLOURS[number]}"/>'
-            f'<text x="{x + 17:.0f}" y="22" fill="#222">{escape(one.name)}</text>'
+            f'<text x="{x + 17:.0f}" y="22" fill="#222">{escape(series.name)}</text>'
         )
-        x += 34 + 6.2 * len(one.name)
+        x += 34 + 6.2 * len(series.name)
     return parts

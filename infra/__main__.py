@@ -1,4 +1,4 @@
-"""The Pulumi program: one stack is one Spawn service with its data."""
+"""Pulumi program: one stack is one Spawn service with its data."""
 
 import pulumi
 from deployment import ServiceConfig, SpawnService

@@ -1,4 +1,4 @@
-"""One Spawn service on a container host: its network, data, image and hardened container."""
+"""One Spawn service on a container host: network, data, image and hardened container."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import pulumi
 import pulumi_docker as docker
 
 MIB_PER_GIB = 1024
-PORT_INSIDE = 8000
+CONTAINER_PORT = 8000
 USER = "10001:10001"  # as in the Containerfile
 
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
@@ -17,7 +17,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What differs between stacks: the `spawn:service` document of `Pulumi.<stack>.yaml`.
+    """Settings that differ between stacks: `spawn:service` in `Pulumi.<stack>.yaml`.
 
     `keep_data` protects the data volume and keeps it when the stack is destroyed.
     """
@@ -31,33 +31,33 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @classmethod
     def read(cls, config: pulumi.Config) -> "ServiceConfig":
-        """The stack's document; `msgspec.ValidationError` names an unknown or malformed key."""
+        """Read the stack's settings; `msgspec.ValidationError` names an invalid key."""
         return msgspec.convert(config.require_object("service"), cls)
 
 
 class SpawnService(pulumi.ComponentResource):
-    """The service with everything it needs; published on the host's loopback address only."""
+    """The service and its resources, published on the host's loopback address only."""
 
     def __init__(self, name: str, config: ServiceConfig) -> None:
         super().__init__("spawn:index:Service", name)
         self._config = config
-        self._child = pulumi.ResourceOptions(parent=self)
-        self.network = docker.Network(f"{name}-network", driver="bridge", opts=self._child)
-        self.volume = self._data_volume(f"{name}-data")
-        self.image = self._image(f"{name}-image")
-        self.container = self._container(f"{name}-service")
+        self._child_options = pulumi.ResourceOptions(parent=self)
+        self.network = docker.Network(f"{name}-network", driver="bridge", opts=self._child_options)
+        self.volume = self._create_volume(f"{name}-data")
+        self.image = self._create_image(f"{name}-image")
+        self.container = self._create_container(f"{name}-service")
         self.url = pulumi.Output.from_input(f"http://127.0.0.1:{config.port}")
         self.ready_url = pulumi.Output.concat(self.url, "/monitoring/ready")
         self.register_outputs({"url": self.url, "ready_url": self.ready_url})
 
-    def _data_volume(self, name: str) -> docker.Volume:
+    def _create_volume(self, name: str) -> docker.Volume:
         keep = self._config.keep_data
         return docker.Volume(
             name,
             opts=pulumi.ResourceOptions(parent=self, protect=keep, retain_on_delete=keep),
         )
 
-    def _image(self, name: str) -> docker.Image:
+    def _create_image(self, name: str) -> docker.Image:
         return docker.Image(
             name,
             image_name=self._config.image,
@@ -67,18 +67,18 @@ class SpawnService(pulumi.ComponentResource):
                 dockerfile="../Containerfile",
                 args={"BASE_IMAGE": self._config.base_image},
             ),
-            opts=self._child,
+            opts=self._child_options,
         )
 
-    def _container(self, name: str) -> docker.Container:
+    def _create_container(self, name: str) -> docker.Container:
         return docker.Container(
             name,
             image=self.image.image_name,
             user=USER,
-            envs=self._environment(),
+            envs=self._build_environment(),
             ports=[
                 docker.ContainerPortArgs(
-                    internal=PORT_INSIDE, external=self._config.port, ip="127.0.0.1"
+                    internal=CONTAINER_PORT, external=self._config.port, ip="127.0.0.1"
                 )
             ],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self.network.name)],
@@ -92,28 +92,28 @@ class SpawnService(pulumi.ComponentResource):
             security_opts=["no-new-privileges:true"],
             ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=20_000, hard=20_000)],
             memory=self._config.memory_mib,
-            # The same as `memory`: no swap, for a database that swaps is one that hangs.
+            # The same as `memory`: no swap, since a swapping database hangs.
             memory_swap=self._config.memory_mib,
-            healthcheck=self._health(),
+            healthcheck=self._build_health_check(),
             restart="unless-stopped",
             # The service drains, projects and checkpoints before it exits.
             stop_timeout=30,
-            opts=self._child,
+            opts=self._child_options,
         )
 
-    def _environment(self) -> list[str]:
+    def _build_environment(self) -> list[str]:
         return [
-            # All addresses of the container's own network, which the service allows in
-            # development alone until it knows who calls; the host publishes loopback only.
+            # All addresses of the container's own network: without authentication the service
+            # allows that in development alone. The host publishes the loopback address only.
             "SPAWN_HOST=0.0.0.0",
             "SPAWN_ENVIRONMENT=development",
-            f"SPAWN_PORT={PORT_INSIDE}",
+            f"SPAWN_PORT={CONTAINER_PORT}",
             f"SPAWN_ONTOLOGY_URL={self._config.ontology_url}",
             "SPAWN_STORAGE_URL=duckdb:////data/spawn.duckdb",
         ]
 
-    def _health(self) -> docker.ContainerHealthcheckArgs:
-        ready = f"http://127.0.0.1:{PORT_INSIDE}/monitoring/ready"
+    def _build_health_check(self) -> docker.ContainerHealthcheckArgs:
+        ready = f"http://127.0.0.1:{CONTAINER_PORT}/monitoring/ready"
         probe = f"import urllib.request as r; r.urlopen({ready!r}, timeout=2)"
         return docker.ContainerHealthcheckArgs(
             tests=["CMD", "python3", "-c", probe],

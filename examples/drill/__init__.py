@@ -1,1 +1,1 @@
-"""A drill of live schema evolution: a real service, a real ontology server, eight clients."""
+"""Drill of live schema evolution: a real service, a real ontology server, eight clients."""

@@ -1,7 +1,7 @@
-"""Drill live schema evolution: publish good, bad and senseless versions while clients work.
+"""Drill live schema evolution: publish good, bad and invalid versions while clients work.
 
-Prints what happens, step by step, and ends with 1 if anything happened that must not: a request
-that failed or was answered wrongly, a version that was not adopted in time, a bad one that was.
+Prints each step. The exit code is 1 if a request failed or got a wrong response, if a good version
+was not adopted in time, or if a bad one was adopted.
 """
 
 import argparse
@@ -16,13 +16,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from examples.drill.desk import CLIENTS, PROJECTS, Desk, Words
-from examples.drill.stage import REFRESH_S, SCHEMA, Stage, Violation, a_document, until
+from examples.drill.clients import CLIENTS, PROJECTS, ClientGroup, FieldNames
+from examples.drill.processes import (
+    REFRESH_S,
+    SCHEMA,
+    DrillProcesses,
+    Violation,
+    build_document,
+    wait_until,
+)
 
 Column = dict[str, Any]
 
 TOLERANCE_S = 2.0
-"""Seconds beyond the longest pause between two looks that an adoption may take."""
+"""Seconds that an adoption may take beyond the longest refresh interval."""
 
 KILLS = 3
 ATTEMPTS = 12
@@ -36,101 +43,111 @@ HUB: Column = {"name": "hub_height_m", "type": "decimal(6,2)", "unit": "m"}
 TIER: Column = {"name": "tier", "type": "string(1)", "required": True, "default": "B"}
 WIDE_UNITS: Column = {**UNITS, "type": "bigint"}
 POWER: Column = {**CAPACITY, "name": "power_mw", "aliases": ["capacity_mw"]}
-GROWN: Column = {**STAGE, "enum": ["A", "B", "C"]}
-LEAVING: Column = {**ZONE, "deprecated": True, "sunset": TOMORROW}
-FINAL: list[Column] = [POWER, GROWN, WIDE_UNITS, HUB, TIER]
+LONGER_STAGE: Column = {**STAGE, "enum": ["A", "B", "C"]}
+DEPRECATED_ZONE: Column = {**ZONE, "deprecated": True, "sunset": TOMORROW}
+FINAL: list[Column] = [POWER, LONGER_STAGE, WIDE_UNITS, HUB, TIER]
 OWNER: Column = {"name": "owner", "type": "string(50)", "required": True}
 
 
 class Drill:
-    """One run."""
+    """One run of the drill."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.desk = Desk(stage)
-        self._began = time.monotonic()
+    def __init__(self, processes: DrillProcesses) -> None:
+        self.processes = processes
+        self.clients = ClientGroup(processes)
+        self._started_s = time.monotonic()
 
-    def say(self, what: str) -> None:
-        """Tell whoever watches."""
-        print(f"{time.monotonic() - self._began:7.1f} s  {what}", flush=True)
+    def report(self, text: str) -> None:
+        """Print a line with the elapsed time."""
+        print(f"{time.monotonic() - self._started_s:7.1f} s  {text}", flush=True)
 
-    # -- adopting ----------------------------------------------------------------------------
+    # -- adoption ----------------------------------------------------------------------------
 
-    async def adopt(self, version: int, title: str, columns: list[Column], words: Words) -> None:
-        """Publish a compatible version; it must rule within the refresh period."""
-        self.desk.words[version] = words
-        await self.stage.publish(version, a_document(version, columns))
+    async def adopt(
+        self, version: int, title: str, columns: list[Column], field_names: FieldNames
+    ) -> None:
+        """Publish a compatible version; it must become active within the refresh interval."""
+        self.clients.field_names[version] = field_names
+        await self.processes.publish(version, build_document(version, columns))
 
-        async def rules() -> bool:
-            return await self.stage.active() == version
+        async def is_active() -> bool:
+            return await self.processes.active_version() == version
 
         limit = REFRESH_S * 1.25 + TOLERANCE_S
-        took = await until(rules, f"version {version} ({title}) rules", within_s=limit)
-        await self.seen(version)
-        await self._described(version, columns)
-        self.say(f"adopted      version {version:2d}, {title}: {took:.1f} s after its publication")
+        elapsed_s = await wait_until(
+            is_active, f"version {version} ({title}) becomes active", within_s=limit
+        )
+        await self.wait_for_clients(version)
+        await self._check_documents(version, columns)
+        self.report(
+            f"adopted      version {version:2d}, {title}: {elapsed_s:.1f} s after its publication"
+        )
 
-    async def seen(self, version: int) -> None:
-        """Every client has had answers under the version before the next one comes."""
+    async def wait_for_clients(self, version: int) -> None:
+        """Wait until every client has received responses under the version."""
 
-        async def seen() -> bool:
-            return await self.desk.rounds_under(version)
+        async def have_all_worked() -> bool:
+            return await self.clients.have_all_worked_under(version)
 
-        await until(seen, f"every client works under version {version}")
+        await wait_until(have_all_worked, f"every client works under version {version}")
 
-    async def _described(self, version: int, columns: list[Column]) -> None:
-        """Log, OpenAPI and contract follow without a restart."""
-        log = (await self.stage.json(f"{SCHEMA}/migrations"))["items"]
-        told = [(item["new_version"], item["outcome"]) for item in log]
-        if (version, "adopted") not in told:
-            raise Violation(f"version {version} is not in the log of migrations: {told}")
-        openapi = await self.stage.json("/openapi.json")
-        shown = openapi["components"]["schemas"]["Project"]["properties"].keys()
-        contract = json.dumps(await self.stage.json("/contract"))
+    async def _check_documents(self, version: int, columns: list[Column]) -> None:
+        """Check that log, OpenAPI and contract follow without a restart."""
+        log = (await self.processes.get_json(f"{SCHEMA}/migrations"))["items"]
+        outcomes = [(item["new_version"], item["outcome"]) for item in log]
+        if (version, "adopted") not in outcomes:
+            raise Violation(f"version {version} is not in the log of migrations: {outcomes}")
+        openapi = await self.processes.get_json("/openapi.json")
+        properties = openapi["components"]["schemas"]["Project"]["properties"].keys()
+        contract = json.dumps(await self.processes.get_json("/contract"))
         for column in columns:
-            if column["name"] not in shown or f'"{column["name"]}"' not in contract:
-                raise Violation(f"OpenAPI or contract does not tell of {column['name']}")
+            if column["name"] not in properties or f'"{column["name"]}"' not in contract:
+                raise Violation(f"OpenAPI or contract lacks {column['name']}")
 
-    # -- refusing ----------------------------------------------------------------------------
+    # -- rejection ---------------------------------------------------------------------------
 
-    async def refuse(self, version: int, title: str, document: bytes, *, ruling: int) -> None:
-        """Publish what must not be adopted; it must be quarantined out loud."""
-        counted = await self.stage.metric("spawn_schema_quarantined_total")
-        await self.stage.publish(version, document)
+    async def check_quarantine(
+        self, version: int, title: str, document: bytes, *, active: int
+    ) -> None:
+        """Publish a bad version; it must be quarantined and reported."""
+        count_before = await self.processes.sum_metric("spawn_schema_quarantined_total")
+        await self.processes.publish(version, document)
         reason = ""
 
-        async def waits() -> bool:
+        async def is_quarantined() -> bool:
             nonlocal reason
-            for found in (await self.stage.json(f"{SCHEMA}/candidates"))["items"]:
-                if found["version"] == version and found["state"] == "quarantined":
-                    reason = found["reason"]
+            for record in (await self.processes.get_json(f"{SCHEMA}/candidates"))["items"]:
+                if record["version"] == version and record["state"] == "quarantined":
+                    reason = record["reason"]
                     return True
             return False
 
-        await until(waits, f"version {version} ({title}) is quarantined")
-        await self._loud(title, ruling)
-        if await self.stage.metric("spawn_schema_quarantined_total") <= counted:
-            raise Violation(f"the metric does not tell of {title}")
-        self.say(f"quarantined  version {version:2d}, {title}: {_short(reason)}")
+        await wait_until(is_quarantined, f"version {version} ({title}) is quarantined")
+        await self._check_degraded(title, active)
+        if await self.processes.sum_metric("spawn_schema_quarantined_total") <= count_before:
+            raise Violation(f"the metric does not count {title}")
+        self.report(f"quarantined  version {version:2d}, {title}: {_short(reason)}")
 
-    async def _loud(self, title: str, ruling: int) -> None:
-        if await self.stage.active() != ruling:
+    async def _check_degraded(self, title: str, active: int) -> None:
+        if await self.processes.active_version() != active:
             raise Violation(f"{title} was adopted")
-        health = await self.stage.health()
+        health = await self.processes.schema_health()
         if health["status"] != "degraded":
-            raise Violation(f"health is {health['status']} about {title}: {health['detail']}")
+            raise Violation(f"health is {health['status']} with {title}: {health['detail']}")
 
-    async def endure_garbage(self, version: int, *, ruling: int) -> None:
-        """Publish what is not even JSON."""
-        await self.stage.publish(version, b'{"columns": [{"name": "oops", <!doctype html>')
+    async def check_garbage(self, version: int, *, active: int) -> None:
+        """Publish a document that is not JSON."""
+        await self.processes.publish(version, b'{"columns": [{"name": "oops", <!doctype html>')
 
-        async def complained() -> bool:
-            return "vouch" in (await self.stage.health())["detail"]
+        async def is_reported() -> bool:
+            return "could not confirm" in (await self.processes.schema_health())["detail"]
 
-        await until(complained, "health tells of garbage from the registry")
-        await self._loud("garbage", ruling)
-        self.say(f"refused      garbage: {_short((await self.stage.health())['detail'])}")
-        await self.stage.withdraw(version)
+        await wait_until(is_reported, "health reports garbage from the registry")
+        await self._check_degraded("garbage", active)
+        self.report(
+            f"rejected     garbage: {_short((await self.processes.schema_health())['detail'])}"
+        )
+        await self.processes.delete_version(version)
 
 
 def _short(text: str) -> str:
@@ -138,47 +155,51 @@ def _short(text: str) -> str:
     return line if len(line) <= 150 else line[:149] + "…"
 
 
-async def good_versions(drill: Drill) -> None:
-    """Each kind of change that is adopted by itself."""
+async def publish_good_versions(drill: Drill) -> None:
+    """Publish each kind of change that is adopted automatically."""
     first = [CAPACITY, STAGE, ZONE, UNITS]
-    await drill.adopt(2, "an optional column", [*first, HUB], Words())
+    await drill.adopt(2, "an optional column", [*first, HUB], FieldNames())
     tier = {"tier": "B"}
-    await drill.adopt(3, "a required column with a default", [*first, HUB, TIER], Words(given=tier))
+    await drill.adopt(
+        3, "a required column with a default", [*first, HUB, TIER], FieldNames(defaults=tier)
+    )
     wide = [CAPACITY, STAGE, ZONE, WIDE_UNITS, HUB, TIER]
-    await drill.adopt(4, "a wider type", wide, Words(given=tier))
-    renamed = [POWER, STAGE, ZONE, WIDE_UNITS, HUB, TIER]
-    await drill.adopt(5, "a declared rename", renamed, Words("power_mw", given=tier))
-    grown = [POWER, GROWN, ZONE, WIDE_UNITS, HUB, TIER]
-    await drill.adopt(6, "a longer enumeration", grown, Words("power_mw", given=tier))
-    leaving = [POWER, GROWN, LEAVING, WIDE_UNITS, HUB, TIER]
-    await drill.adopt(7, "a deprecation", leaving, Words("power_mw", given=tier))
-    await announced(drill)
-    await drill.adopt(8, "a removal", FINAL, Words("power_mw", None, tier))
-    await ignored(drill)
+    await drill.adopt(4, "a wider type", wide, FieldNames(defaults=tier))
+    rename = [POWER, STAGE, ZONE, WIDE_UNITS, HUB, TIER]
+    await drill.adopt(5, "a declared rename", rename, FieldNames("power_mw", defaults=tier))
+    longer_enumeration = [POWER, LONGER_STAGE, ZONE, WIDE_UNITS, HUB, TIER]
+    await drill.adopt(
+        6, "a longer enumeration", longer_enumeration, FieldNames("power_mw", defaults=tier)
+    )
+    deprecation = [POWER, LONGER_STAGE, DEPRECATED_ZONE, WIDE_UNITS, HUB, TIER]
+    await drill.adopt(7, "a deprecation", deprecation, FieldNames("power_mw", defaults=tier))
+    await check_deprecation(drill)
+    await drill.adopt(8, "a removal", FINAL, FieldNames("power_mw", None, tier))
+    await check_retired_column(drill)
 
 
-async def announced(drill: Drill) -> None:
-    """The deprecation is in the headers."""
-    answer = await drill.stage.http.get(PROJECTS, params={"limit": 1})
-    deprecation, sunset = (answer.headers.get(name) for name in ("deprecation", "sunset"))
+async def check_deprecation(drill: Drill) -> None:
+    """Check that the deprecation is in the headers."""
+    response = await drill.processes.http.get(PROJECTS, params={"limit": 1})
+    deprecation, sunset = (response.headers.get(name) for name in ("deprecation", "sunset"))
     if deprecation is None or sunset is None:
-        raise Violation("answers do not announce the deprecation")
-    drill.say(f"             Deprecation: {deprecation}; Sunset: {sunset}")
+        raise Violation("responses do not announce the deprecation")
+    drill.report(f"             Deprecation: {deprecation}; Sunset: {sunset}")
 
 
-async def ignored(drill: Drill) -> None:
-    """A request that names the removed column is taken, with a warning."""
+async def check_retired_column(drill: Drill) -> None:
+    """Check that a request with the removed column is accepted with a warning."""
     body = {"project_name": "Old writer", "total_amount": "1", "zone": "N"}
-    answer = await drill.stage.http.post(PROJECTS, json=body)
-    warning = answer.headers.get("spawn-warnings", "")
-    if answer.status_code != 201 or "retired" not in warning:
-        raise Violation(f"an old writer got {answer.status_code} and the warning {warning!r}")
-    drill.say(f"             Spawn-Warnings: {_short(warning)}")
+    response = await drill.processes.http.post(PROJECTS, json=body)
+    warning = response.headers.get("spawn-warnings", "")
+    if response.status_code != 201 or "retired" not in warning:
+        raise Violation(f"an old writer got {response.status_code} and the warning {warning!r}")
+    drill.report(f"             Spawn-Warnings: {_short(warning)}")
 
 
-async def bad_versions(drill: Drill) -> None:
-    """Each kind of version that must not be adopted, and the last good one goes on."""
-    others = [GROWN, WIDE_UNITS, HUB, TIER]
+async def publish_bad_versions(drill: Drill) -> None:
+    """Publish each kind of bad version; the last good one must stay active."""
+    others = [LONGER_STAGE, WIDE_UNITS, HUB, TIER]
     narrow: Column = {**POWER, "type": "decimal(4,1)"}
     hostile: Column = {"name": "units; drop table projects", "type": "integer"}
     redefined: Column = {"name": "total_amount", "type": "boolean"}
@@ -189,73 +210,75 @@ async def bad_versions(drill: Drill) -> None:
         "a hostile name": [*FINAL, hostile],
         "a core attribute redefined": [*FINAL, redefined],
     }
-    await drill.endure_garbage(9, ruling=8)
+    await drill.check_garbage(9, active=8)
     for version, (title, columns) in enumerate(bad.items(), start=9):
-        await drill.refuse(version, title, a_document(version, columns), ruling=8)
+        await drill.check_quarantine(version, title, build_document(version, columns), active=8)
     for version in range(9, 9 + len(bad)):
-        await drill.stage.withdraw(version)
-    again = a_document(8, [*FINAL, {"name": "smuggled", "type": "string"}])
-    await drill.refuse(8, "a number that was used", again, ruling=8)
-    await drill.adopt(21, "a way on", [*FINAL, ZONE], Words("power_mw", given={"tier": "B"}))
-    health = await drill.stage.health()
+        await drill.processes.delete_version(version)
+    again = build_document(8, [*FINAL, {"name": "smuggled", "type": "string"}])
+    await drill.check_quarantine(8, "a number used before", again, active=8)
+    await drill.adopt(
+        21, "a restored column", [*FINAL, ZONE], FieldNames("power_mw", defaults={"tier": "B"})
+    )
+    health = await drill.processes.schema_health()
     if health["status"] != "ok":
         raise Violation(f"health is {health['status']} after a good version: {health['detail']}")
-    drill.say("             health is ok again, and zone is back with the values that it had")
+    drill.report("             health is ok again, and zone is back with its old values")
 
 
-async def kills(drill: Drill) -> None:
-    """Kill -9 while a version is being adopted, again and again; then it must be there or not."""
-    hits, version, columns = 0, 22, [*FINAL, ZONE]
-    given: dict[str, Any] = {"tier": "B"}
+async def kill_during_adoptions(drill: Drill) -> None:
+    """Kill the service during adoptions; afterwards the old or the new version is active."""
+    hit_count, version, columns = 0, 22, [*FINAL, ZONE]
+    defaults: dict[str, Any] = {"tier": "B"}
     for _ in range(ATTEMPTS):
         name = f"extra_{version}"
         columns = [*columns, {"name": name, "type": "string(9)", "required": True, "default": "D"}]
-        given = {**given, name: "D"}
-        drill.desk.words[version] = Words("power_mw", given=given)
-        await drill.stage.publish(version, a_document(version, columns))
-        state = await _caught(drill.stage, version)
-        # A little later each time, so that the kill falls into other moments of a migration.
+        defaults = {**defaults, name: "D"}
+        drill.clients.field_names[version] = FieldNames("power_mw", defaults=defaults)
+        await drill.processes.publish(version, build_document(version, columns))
+        state = await _find_first_state(drill.processes, version)
+        # A little later each time, so that the kill hits another moment of a migration.
         await asyncio.sleep(0.04 * (version - 22))
-        drill.stage.kill()
-        await drill.stage.start()
-        ruled = await drill.stage.active()
-        if ruled not in {version - 1, version}:
-            raise Violation(f"version {ruled} rules after a kill on the way to {version}")
+        drill.processes.kill()
+        await drill.processes.start()
+        active = await drill.processes.active_version()
+        if active not in {version - 1, version}:
+            raise Violation(f"version {active} is active after a kill on the way to {version}")
 
-        async def rules(wanted: int = version) -> bool:
-            return await drill.stage.active() == wanted
+        async def is_active(expected: int = version) -> bool:
+            return await drill.processes.active_version() == expected
 
-        await until(rules, f"version {version} rules after the kill")
-        await drill.seen(version)
-        came_up = "the old" if ruled < version else "the new"
-        drill.say(f"killed -9    as version {version} was {state}: {came_up} version came up")
-        hits += state == "migrating"
+        await wait_until(is_active, f"version {version} becomes active after the kill")
+        await drill.wait_for_clients(version)
+        outcome = "the old" if active < version else "the new"
+        drill.report(f"killed -9    as version {version} was {state}: {outcome} version is active")
+        hit_count += state == "migrating"
         version += 1
-        if hits == KILLS:
+        if hit_count == KILLS:
             return
-    drill.say(f"             {hits} of {ATTEMPTS} kills fell into a migration")
-    if not hits:
-        raise Violation("no kill fell into a migration")
+    drill.report(f"             {hit_count} of {ATTEMPTS} kills hit a migration")
+    if not hit_count:
+        raise Violation("no kill hit a migration")
 
 
-async def _caught(stage: Stage, version: int) -> str:
-    """The state in which the version is found first, beside being unknown."""
-    found = ""
+async def _find_first_state(processes: DrillProcesses, version: int) -> str:
+    """Return the first recorded state of a version."""
+    state = ""
 
-    async def there() -> bool:
-        nonlocal found
-        record = (await stage.waiting()).get(version)
+    async def is_known() -> bool:
+        nonlocal state
+        record = (await processes.candidates()).get(version)
         if record is not None:
-            found = str(record["state"])
-        elif await stage.active() == version:
-            found = "active"
-        return bool(found)
+            state = str(record["state"])
+        elif await processes.active_version() == version:
+            state = "active"
+        return bool(state)
 
-    await until(there, f"version {version} is met")
-    return found
+    await wait_until(is_known, f"version {version} is recorded")
+    return state
 
 
-async def fill(drill: Drill, rows: int) -> None:
+async def import_projects(drill: Drill, rows: int) -> None:
     """Import projects for the migrations to work on."""
     line = {
         "total_amount": "1000000",
@@ -267,81 +290,89 @@ async def fill(drill: Drill, rows: int) -> None:
     lines = (
         json.dumps({"project_name": f"Row {n}", "capacity_mw": n, **line}) for n in range(rows)
     )
-    answer = await drill.stage.http.post(
+    response = await drill.processes.http.post(
         "/v1/ops/imports",
         content=("\n".join(lines) + "\n").encode(),
         headers={"Content-Type": "application/x-ndjson"},
     )
-    job = answer.json()["job_id"]
+    job = response.json()["job_id"]
 
-    async def done() -> bool:
-        status = (await drill.stage.json(f"/v1/jobs/{job}"))["status"]
+    async def is_done() -> bool:
+        status = (await drill.processes.get_json(f"/v1/jobs/{job}"))["status"]
         if status == "failed":
             raise Violation("the import failed")
         return bool(status == "succeeded")
 
-    took = await until(done, "the import is done", within_s=600)
-    drill.say(f"imported     {rows} projects in {took:.1f} s")
+    elapsed_s = await wait_until(is_done, "the import is done", within_s=600)
+    drill.report(f"imported     {rows} projects in {elapsed_s:.1f} s")
 
 
 async def run(folder: Path, rows: int) -> int:
-    """The whole drill; 0 if nothing went wrong."""
-    stage = Stage(folder)
-    drill = Drill(stage)
-    steps: list[Callable[[Drill], Awaitable[None]]] = [good_versions, bad_versions, kills]
+    """Run the whole drill and return its exit code."""
+    processes = DrillProcesses(folder)
+    drill = Drill(processes)
+    steps: list[Callable[[Drill], Awaitable[None]]] = [
+        publish_good_versions,
+        publish_bad_versions,
+        kill_during_adoptions,
+    ]
     failure = ""
     try:
-        await until(stage.registry_answers, "the ontology server answers")
-        await stage.publish(1, a_document(1, [CAPACITY, STAGE, ZONE, UNITS]))
-        drill.desk.words[1] = Words()
-        await stage.start()
-        drill.say(f"serving      version {await stage.active()}, a refresh every {REFRESH_S} s")
-        await fill(drill, rows)
-        drill.desk.open()
-        drill.say(f"working      {CLIENTS} clients, in the words of version 1")
+        await wait_until(processes.is_registry_ready, "the ontology server responds")
+        await processes.publish(1, build_document(1, [CAPACITY, STAGE, ZONE, UNITS]))
+        drill.clients.field_names[1] = FieldNames()
+        await processes.start()
+        version = await processes.active_version()
+        drill.report(f"serving      version {version}, a refresh every {REFRESH_S} s")
+        await import_projects(drill, rows)
+        drill.clients.open()
+        drill.report(f"working      {CLIENTS} clients, with the fields of version 1")
         for step in steps:
             await step(drill)
-        await drill.desk.close()
+        await drill.clients.close()
     except Violation as violation:
         failure = str(violation)
     finally:
-        code = await stage.close()
-    return conclude(drill, failure, code)
+        code = await processes.close()
+    return print_summary(drill, failure, code)
 
 
-def conclude(drill: Drill, failure: str, code: int) -> int:
-    """Say how it ended."""
-    desk = drill.desk
-    asked = ", ".join(f"{count} {method}" for method, count in sorted(desk.requests.items()))
-    versions = len(desk.seen)
-    drill.say(f"in all       {asked}; {desk.projects} projects, answers of {versions} versions")
-    drill.say(f"             {desk.retried} requests were sent again after a kill")
-    for wrong in desk.wrong[:20]:
-        drill.say(f"WRONG        {wrong}")
+def print_summary(drill: Drill, failure: str, code: int) -> int:
+    """Print the summary and return the exit code."""
+    clients = drill.clients
+    requests = ", ".join(f"{count} {method}" for method, count in sorted(clients.requests.items()))
+    versions = len(clients.responses_by_version)
+    drill.report(
+        f"in all       {requests}; {clients.project_count} projects, "
+        f"responses of {versions} versions"
+    )
+    drill.report(f"             {clients.retries} requests were sent again after a kill")
+    for error in clients.errors[:20]:
+        drill.report(f"WRONG        {error}")
     if failure:
-        drill.say(f"VIOLATION    {failure}")
+        drill.report(f"VIOLATION    {failure}")
     if code not in {0, -15, 143}:
-        drill.say(f"VIOLATION    the service ended with {code}")
+        drill.report(f"VIOLATION    the service ended with {code}")
         failure = failure or "exit"
-    if desk.wrong or failure:
-        drill.say(f"FAILED       {len(desk.wrong)} wrong or failed answers")
+    if clients.errors or failure:
+        drill.report(f"FAILED       {len(clients.errors)} wrong or failed responses")
         return 1
-    drill.say("PASSED       not one failed or wrong answer")
+    drill.report("PASSED       no failed or wrong response")
     return 0
 
 
 def main() -> int:
-    """Run the drill as its arguments say."""
+    """Run the drill with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="drill", description="Drill live schema evolution.")
     parser.add_argument("--rows", type=int, default=20_000, help="projects to begin with")
     parser.add_argument("--keep", action="store_true", help="keep the folder with file and logs")
-    parsed = parser.parse_args()
+    options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="spawn-drill-"))
     try:
-        return asyncio.run(run(folder, parsed.rows))
+        return asyncio.run(run(folder, options.rows))
     finally:
-        if parsed.keep:
-            print(f"kept {folder}")
+        if options.keep:
+            print(f"the folder is {folder}")
         else:
             shutil.rmtree(folder)
 

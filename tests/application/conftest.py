@@ -1,4 +1,4 @@
-"""Services over a store in memory, a real spool and the bundled schema."""
+"""Dependencies over an in-memory store, a real spool and the bundled schema."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,22 +7,24 @@ from pathlib import Path
 import pytest
 
 from spawn.adapters.factory import Store
-from spawn.adapters.local.runtime import DirectorySpool, SystemClock, Uuid7Ids
+from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.local.ids import Uuid7Ids
+from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.memory.store import MemoryStore
 from spawn.adapters.ontology.bundled import BundledRegistry
-from spawn.application.dependencies import Services
+from spawn.application.dependencies import Dependencies
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaState
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[Services]:
-    async with services_in(tmp_path) as services:
-        yield services
+async def dependencies(tmp_path: Path) -> AsyncIterator[Dependencies]:
+    async with open_test_dependencies(tmp_path) as dependencies:
+        yield dependencies
 
 
 @asynccontextmanager
-async def services_in(folder: Path) -> AsyncIterator[Services]:
-    """The services, their spool in a folder."""
+async def open_test_dependencies(folder: Path) -> AsyncIterator[Dependencies]:
+    """Open the dependencies, with their spool in a folder."""
     clock = SystemClock()
     store = MemoryStore(clock)
     registry = BundledRegistry()
@@ -35,13 +37,13 @@ async def services_in(folder: Path) -> AsyncIterator[Services]:
         recorded_at=clock.now(),
     )
     await store.adopt(record)
-    yield services_over(store, registry, folder)
+    yield build_dependencies(store, registry, folder)
     await store.close()
 
 
-def services_over(store: Store, registry: SchemaRegistry, folder: Path) -> Services:
-    """The services over a store, their spool in a folder."""
-    return Services(
+def build_dependencies(store: Store, registry: SchemaRegistry, folder: Path) -> Dependencies:
+    """Return the dependencies over a store, with their spool in a folder."""
+    return Dependencies(
         commands=store,
         reads=store,
         bookmarks=store,

@@ -1,6 +1,6 @@
-"""Reads catalogue and context as RDF and holds both to shapes; run by the tools' own Python.
+"""Validate catalogue and context as RDF against SHACL shapes, in the tools' environment.
 
-Prints what it found, and exits with 1 if anything does not hold.
+The exit code is 1 if a check fails.
 """
 
 import json
@@ -20,41 +20,41 @@ def main(folder: Path) -> int:
     catalog = Graph().parse(folder / "catalog.jsonld", format="json-ld")
     context = json.loads((folder / "context.jsonld").read_text())["@context"]
     project = json.loads((folder / "project.json").read_text())
-    linked = {"@context": context, "@type": "Project", **project}
-    data = Graph().parse(data=json.dumps(linked), format="json-ld")
-    faults = [*_broken("catalog", catalog), *_broken("project", data)]
-    faults += _missing_variables(catalog, context)
-    faults += _lost_fields(data, project)
-    for fault in faults:
-        print(fault, file=sys.stderr)
+    document = {"@context": context, "@type": "Project", **project}
+    data = Graph().parse(data=json.dumps(document), format="json-ld")
+    errors = [*_validate_shapes("catalog", catalog), *_validate_shapes("project", data)]
+    errors += _missing_variables(catalog, context)
+    errors += _lost_fields(data, project)
+    for error in errors:
+        print(error, file=sys.stderr)
     print(f"{len(catalog)} triples of the catalogue, {len(data)} of a project")
-    return 1 if faults else 0
+    return 1 if errors else 0
 
 
-def _broken(name: str, graph: Graph) -> list[str]:
+def _validate_shapes(name: str, graph: Graph) -> list[str]:
     conforms, _, text = validate(graph, shacl_graph=str(SHAPES), shacl_graph_format="turtle")
     targets = set(graph.subjects(RDF.type, None))
     if not targets:
-        return [f"{name}: nothing in it has a type"]
+        return [f"{name}: no node has a type"]
     return [] if conforms else [f"{name}: {text}"]
 
 
 def _missing_variables(catalog: Graph, context: dict[str, object]) -> list[str]:
-    """Fields of the context that the catalogue does not know, structural ones aside."""
-    named = {str(name) for name in catalog.objects(None, SCHEMA.name)}
+    """Return fields of the context without a variable in the catalogue, except structures."""
+    variables = {str(name) for name in catalog.objects(None, SCHEMA.name)}
     structural = {"spv", "sponsors", "milestones", "external_ref", "items", "next"}
     fields = {name for name in context if name[0].islower()} - structural
-    return [f"catalog: no variable {name}" for name in sorted(fields - named)]
+    return [f"catalog: no variable {name}" for name in sorted(fields - variables)]
 
 
 def _lost_fields(data: Graph, project: dict[str, object]) -> list[str]:
-    """A field with a value of which no triple came."""
+    """Return an error if a field with a value produced no triple."""
     root = next(iter(set(data.subjects()) - set(data.objects())))
     properties = set(data.predicates(root)) - {RDF.type}
-    present = [n for n, v in project.items() if v not in (None, []) and not n.startswith("x_")]
-    # Two fields may share a meaning, so that there may be fewer properties, but never none.
-    if len(properties) < len(present) - 2:
-        return [f"project: {len(present)} fields became {len(properties)} properties"]
+    fields = [n for n, v in project.items() if v not in (None, []) and not n.startswith("x_")]
+    # Two fields may share a meaning, so there may be fewer properties.
+    if len(properties) < len(fields) - 2:
+        return [f"project: {len(fields)} fields became {len(properties)} properties"]
     return []
 
 

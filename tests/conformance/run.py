@@ -1,8 +1,9 @@
-"""Has independent tools judge the live documents of a real service, after an evolution.
+"""Validate the live documents of a real service with independent tools, after a migration.
 
 A service starts with the sample portfolio under version 1 of a schema; the ontology server
-publishes version 2, which the service adopts; projects are written under it. Then the documents, an
-export, the store's own table, events and lineage go to the tools. `make conformance` prepares them.
+publishes version 2, which the service adopts; projects are written under it. Then the tools
+validate the documents, an export, the store's own table, events and lineage. `make conformance`
+installs the tools.
 """
 
 import json
@@ -22,7 +23,7 @@ import httpx
 import msgspec
 import tenacity
 from cloudevents.core.formats.json import JSONFormat
-from tests.lineage import oracle as openlineage
+from tests.lineage import standard_client as openlineage
 from tests.product.service import Service, free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ DOCUMENTS: Final = {
     "/asyncapi.json": "asyncapi.json",
     "/openapi.json": "openapi.json",
 }
-ADDED: Final = (
+NEW_COLUMNS: Final = (
     {
         "name": "turbine_count",
         "type": "integer",
@@ -60,7 +61,7 @@ ADDED: Final = (
         "semantic": "https://schema.org/ratingValue",
     },
 )
-"""What version 2 adds."""
+"""Columns that version 2 adds."""
 
 PROJECT: Final = {
     "project_name": "Cabo Norte Wind",
@@ -74,30 +75,30 @@ PROJECT: Final = {
     "milestones": [{"milestone_id": "cp-1", "title": "Permit", "draw_stop": True}],
     "external_ref": {"source": "desk", "id": "CN-1"},
 }
-OF_VERSION_2: Final = {
+VERSION_2_FIELDS: Final = {
     "capacity_mw": 123456789.125,
     "technology": "TIDAL",
     "turbine_count": 21,
     "risk_grade": "A",
 }
-"""What only version 2 allows."""
+"""Values that only version 2 allows."""
 
 Row = tuple[str, bool, float, str]
 Check = Callable[[], str]
 
 
-class Failed(Exception):
-    """A check that does not hold; the message says what came out."""
+class CheckFailed(Exception):
+    """A failed check; the message is its result."""
 
 
 def main() -> int:
-    """Run everything; 1 if anything failed."""
+    """Run all checks; return 1 if one failed."""
     data = BUILD / "data"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     rows: list[Row] = []
-    with _ontology() as ontology:
-        _publish(ontology, first_version())
+    with _run_ontology_server() as ontology:
+        _publish(ontology, build_first_version())
         service = Service(
             data,
             command="demo",
@@ -105,59 +106,63 @@ def main() -> int:
             SPAWN_PRODUCT_ID="conformance",
             SPAWN_PRODUCT_OWNER="Conformance desk",
             SPAWN_PRODUCT_CONTACT="mailto:desk@spawn.example",
-            # Nobody listens there; the documents tell of the ways all the same.
+            # There is no server; the documents describe the channels anyway.
             SPAWN_EVENTS_URL=f"nats://127.0.0.1:{free_port()}/desk.events,log://",
         )
         try:
             service.start()
-            rows.append(_judged("evolution", lambda: _evolve(service, ontology)))
-            rows.append(_judged("writing", lambda: _write(service)))
-            rows.append(_judged("documents", lambda: _collect(service)))
-            rows.append(_judged("export", lambda: _export(service)))
+            rows.append(_run_check("evolution", lambda: _migrate(service, ontology)))
+            rows.append(_run_check("writing", lambda: _write(service)))
+            rows.append(_run_check("documents", lambda: _collect(service)))
+            rows.append(_run_check("export", lambda: _export(service)))
         finally:
             service.stop()
-    rows.append(_judged("snapshot", lambda: _snapshot(service.folder / "spawn.duckdb")))
-    rows += [_judged(name, check) for name, check in CHECKS.items()]
+    rows.append(_run_check("snapshot", lambda: _snapshot(service.folder / "spawn.duckdb")))
+    rows += [_run_check(name, check) for name, check in CHECKS.items()]
     return _report(rows)
 
 
-# -- a service that has been through an evolution -------------------------------------------
+# -- a service after a migration ------------------------------------------------------------
 
 
-def first_version() -> dict[str, Any]:
-    """The bundled schema as version 1 of an organisation's."""
+def build_first_version() -> dict[str, Any]:
+    """Return the bundled schema as version 1."""
     bundled = files("spawn.adapters.ontology") / "bundled" / "project_schema.json"
     document: dict[str, Any] = json.loads(bundled.read_text())
     return {**document, "version": 1}
 
 
-def second_version() -> dict[str, Any]:
-    """Columns added, one deprecated with its last day, one widened, an enum grown, a promise."""
-    document = first_version()
+def build_second_version() -> dict[str, Any]:
+    """Return version 2: new columns, a deprecation, a wider type, a longer enum, a quality rule."""
+    document = build_first_version()
     columns = {column["name"]: column for column in document["columns"]}
     columns["offtaker"] |= {"deprecated": True, "sunset": "2035-12-31"}
     columns["capacity_mw"]["type"] = "decimal(18,3)"
     columns["technology"]["enum"].append("TIDAL")
-    promises = [{"complete": "turbine_count", "threshold": 0.5, "severity": "warning"}]
+    quality_rules = [{"complete": "turbine_count", "threshold": 0.5, "severity": "warning"}]
     return {
         **document,
         "version": 2,
-        "columns": [*columns.values(), *ADDED],
-        "quality": promises,
+        "columns": [*columns.values(), *NEW_COLUMNS],
+        "quality": quality_rules,
     }
 
 
 @contextmanager
-def _ontology() -> Iterator[str]:
-    """A real ontology server on a port of its own."""
+def _run_ontology_server() -> Iterator[str]:
+    """Run a real ontology server and yield its URL."""
     port = free_port()
     command = [sys.executable, "-m", "spawn.entrypoints.cli", "ontology-server"]
     log = (BUILD / "ontology.log").open("wb")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log, env=clean)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
+    process = subprocess.Popen(
+        [*command, "--port", str(port)], stdout=log, stderr=log, env=environment
+    )
     url = f"http://127.0.0.1:{port}"
     try:
-        _patiently(httpx.TransportError, lambda: httpx.get(f"{url}/health").raise_for_status())
+        _retry_until_success(
+            httpx.TransportError, lambda: httpx.get(f"{url}/health").raise_for_status()
+        )
         yield url
     finally:
         process.terminate()
@@ -170,74 +175,76 @@ def _publish(ontology: str, document: dict[str, Any]) -> None:
     httpx.put(address, json=document).raise_for_status()
 
 
-def _evolve(service: Service, ontology: str) -> str:
-    """Publish version 2 and see it adopted."""
+def _migrate(service: Service, ontology: str) -> str:
+    """Publish version 2 and wait for its adoption."""
     with httpx.Client(base_url=service.url, timeout=60) as client:
-        _publish(ontology, second_version())
+        _publish(ontology, build_second_version())
         client.post(f"{SCHEMAS}/refresh").raise_for_status()
 
-        def adopted() -> None:
+        def check_adoption() -> None:
             version = client.get(SCHEMAS).json()["version"]
             if version != 2:
-                waiting = client.get(f"{SCHEMAS}/candidates").json()["items"]
-                raise Failed(f"version {version} is active, waiting: {waiting}")
+                candidates = client.get(f"{SCHEMAS}/candidates").json()["items"]
+                raise CheckFailed(f"version {version} is active, candidates: {candidates}")
 
-        _patiently(Failed, adopted)
+        _retry_until_success(CheckFailed, check_adoption)
     return "version 2 adopted"
 
 
 def _write(service: Service) -> str:
-    """A project through its first steps, an import, and a measurement, under what rules."""
+    """Write a project, transition it, import one, and measure quality."""
     with httpx.Client(base_url=service.url, timeout=60) as client:
         version = client.get(SCHEMAS).json()["version"]
-        body = {**PROJECT, **(OF_VERSION_2 if version == 2 else {})}
-        made = client.post("/v1/ops/projects", json=body).raise_for_status()
-        where, match = made.headers["location"], {"if-match": "*"}
-        client.patch(where, json={"dscr": 1.4}, headers=match).raise_for_status()
+        body = {**PROJECT, **(VERSION_2_FIELDS if version == 2 else {})}
+        response = client.post("/v1/ops/projects", json=body).raise_for_status()
+        location, match = response.headers["location"], {"if-match": "*"}
+        client.patch(location, json={"dscr": 1.4}, headers=match).raise_for_status()
         step = {"to": "MANDATED", "reason": "Mandate signed"}
-        client.post(f"{where}/transitions", json=step, headers=match).raise_for_status()
+        client.post(f"{location}/transitions", json=step, headers=match).raise_for_status()
         row = json.dumps({**body, "external_ref": {"source": "desk", "id": "CN-2"}}) + "\n"
         ndjson = {"content-type": "application/x-ndjson"}
-        started = client.post("/v1/ops/imports", content=row, headers=ndjson).raise_for_status()
+        job_response = client.post(
+            "/v1/ops/imports", content=row, headers=ndjson
+        ).raise_for_status()
 
-        def ended() -> None:
-            job = client.get(f"/v1/jobs/{started.json()['job_id']}").json()
+        def check_import() -> None:
+            job = client.get(f"/v1/jobs/{job_response.json()['job_id']}").json()
             if job["status"] != "succeeded":
-                raise Failed(f"the import is {job['status']}: {job.get('error')}")
+                raise CheckFailed(f"the import is {job['status']}: {job.get('error')}")
 
-        _patiently(Failed, ended)
+        _retry_until_success(CheckFailed, check_import)
         client.post("/v1/governance/quality/runs").raise_for_status()
     return f"under version {version}"
 
 
-def _patiently(until: type[Exception], act: Callable[[], object]) -> None:
+def _retry_until_success(error: type[Exception], action: Callable[[], object]) -> None:
     tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(until),
+        retry=tenacity.retry_if_exception_type(error),
         wait=tenacity.wait_fixed(0.1),
         stop=tenacity.stop_after_delay(30),
         reraise=True,
-    )(act)
+    )(action)
 
 
-# -- what the tools are given ---------------------------------------------------------------
+# -- input of the tools ---------------------------------------------------------------------
 
 
 def _collect(service: Service) -> str:
-    """The live documents, events, lineage and one project, as files."""
+    """Save the live documents, events, lineage and one project as files."""
     with httpx.Client(base_url=service.url, timeout=60) as client:
         for path, name in DOCUMENTS.items():
-            _keep(name, client.get(path).raise_for_status().content)
+            _save(name, client.get(path).raise_for_status().content)
         events = client.get("/v1/events", params={"limit": 500}).raise_for_status()
         newest = client.get("/v1/ops/projects", params={"project_name": "Cabo Norte Wind"})
-        _keep("events.json", _all_kinds(client, events.json()["events"]))
-        _keep("project.json", msgspec.json.encode(newest.json()["items"][0]))
+        _save("events.json", _collect_events(client, events.json()["events"]))
+        _save("project.json", msgspec.json.encode(newest.json()["items"][0]))
         client.get("/v1/data/projects").raise_for_status()
-        _keep("lineage.json", client.get("/lineage").raise_for_status().content)
+        _save("lineage.json", client.get("/lineage").raise_for_status().content)
     return f"{len(DOCUMENTS)} documents"
 
 
-def _all_kinds(client: httpx.Client, first: list[Any]) -> bytes:
-    """The first events, and the newest ones of each type that the service tells."""
+def _collect_events(client: httpx.Client, first: list[Any]) -> bytes:
+    """Return the first events, and those of each type that the service publishes."""
     messages = client.get("/asyncapi.json").json()["components"]["messages"].values()
     types = [message["name"] for message in messages if message["name"].startswith("spawn.")]
     events = list(first)
@@ -246,12 +253,12 @@ def _all_kinds(client: httpx.Client, first: list[Any]) -> bytes:
     return msgspec.json.encode({"events": events})
 
 
-def _keep(name: str, content: bytes) -> None:
+def _save(name: str, content: bytes) -> None:
     (BUILD / "data" / name).write_bytes(content)
 
 
 def _export(service: Service) -> str:
-    """Every project through `spawn export`, in both formats."""
+    """Export every project with `spawn export`, in both formats."""
     spawn = [sys.executable, "-m", "spawn.entrypoints.cli", "export"]
     environment = {**os.environ, "SPAWN_URL": service.url}
     for file_format in ("csv", "ndjson"):
@@ -262,13 +269,13 @@ def _export(service: Service) -> str:
 
 
 def _snapshot(store: Path) -> str:
-    """A DuckDB file for the tools: the store's own typed table, and the structure as exported."""
+    """Write a DuckDB file with the store's own typed table and the exported nested fields."""
     data = BUILD / "data"
-    contract = _contract()
+    contract = _read_contract()
     types = {one["name"]: one["physicalType"] for one in contract["schema"][0]["properties"]}
     plain = ", ".join(f'p."{name}"' for name in types if name not in STRUCTURE)
-    shapes = {"project_id": "VARCHAR", **{name: types[name] for name in STRUCTURE}}
-    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in shapes.items())
+    column_types = {"project_id": "VARCHAR", **{name: types[name] for name in STRUCTURE}}
+    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in column_types.items())
     nested = ", ".join(f"e.{name}" for name in STRUCTURE)
     with duckdb.connect(str(data / "snapshot.duckdb")) as connection:
         connection.execute(f"attach '{store}' as store (read_only)")
@@ -279,24 +286,30 @@ def _snapshot(store: Path) -> str:
         )
         (count,) = connection.execute("select count(*) from projects").fetchone() or (0,)
     if not count:
-        raise Failed("the snapshot is empty")
+        raise CheckFailed("the snapshot is empty")
     return f"{count} projects, {len(types)} columns"
 
 
-def _physical_types() -> str:
-    """The types that the contract names against those of the store's table; no tool compares."""
+def _check_physical_types() -> str:
+    """Compare the types in the contract with those of the store's table; no tool does."""
     with duckdb.connect(str(BUILD / "data" / "snapshot.duckdb"), read_only=True) as connection:
-        described = connection.execute("describe projects").fetchall()
-    found = {name: kind for name, kind, *_ in described if name not in STRUCTURE}
-    properties = _contract()["schema"][0]["properties"]
-    said = {one["name"]: one["physicalType"] for one in properties if one["name"] in found}
-    if said != found:
-        odd = {name: (kind, found[name]) for name, kind in said.items() if kind != found[name]}
-        raise Failed(f"said and found: {odd}")
-    return f"{len(found)} columns have the type that the contract names"
+        columns = connection.execute("describe projects").fetchall()
+    stored_types = {name: kind for name, kind, *_ in columns if name not in STRUCTURE}
+    properties = _read_contract()["schema"][0]["properties"]
+    documented_types = {
+        one["name"]: one["physicalType"] for one in properties if one["name"] in stored_types
+    }
+    if documented_types != stored_types:
+        differences = {
+            name: (kind, stored_types[name])
+            for name, kind in documented_types.items()
+            if kind != stored_types[name]
+        }
+        raise CheckFailed(f"documented and stored: {differences}")
+    return f"{len(stored_types)} columns have the type that the contract names"
 
 
-def _contract() -> dict[str, Any]:
+def _read_contract() -> dict[str, Any]:
     contract: dict[str, Any] = msgspec.yaml.decode(
         (BUILD / "data" / "projects.odcs.yaml").read_bytes()
     )
@@ -315,24 +328,24 @@ def _lint_contract() -> str:
 
 
 def _test_contract(server: dict[str, Any]) -> str:
-    """The contract against data: its own words, with one server more that leads to the data."""
-    contract = _contract()
+    """Test the contract against data, with one more server that points to the data."""
+    contract = _read_contract()
     contract["servers"].insert(0, {"server": "here", **server})
     file, result = BUILD / "data" / "tested.yaml", BUILD / "data" / "tested.json"
     file.write_bytes(msgspec.yaml.encode(contract))
     result.unlink(missing_ok=True)
     command = (str(TOOLS / "datacontract"), "test", "--no-inline-references", "--server", "here")
-    with suppress(Failed):  # the result says more than the code
+    with suppress(CheckFailed):  # the result has more detail than the exit code
         _run(*command, "--output", str(result), "--output-format", "json", str(file))
     if not result.exists():
-        raise Failed("the tool gave no result")
+        raise CheckFailed("the tool wrote no result")
     checks = json.loads(result.read_bytes())["checks"]
-    bad = [c for c in checks if c["result"] not in {"passed", "warning", "info", "skipped"}]
-    passed = sum(check["result"] == "passed" for check in checks)
-    if bad or not passed:
-        told = "\n".join(f"{c['name']}: {c.get('reason')}" for c in bad)
-        raise Failed(f"{len(bad)} of {len(checks)} checks failed\n{told}")
-    return f"{passed} of {len(checks)} checks passed, none failed"
+    failures = [c for c in checks if c["result"] not in {"passed", "warning", "info", "skipped"}]
+    passed_count = sum(check["result"] == "passed" for check in checks)
+    if failures or not passed_count:
+        details = "\n".join(f"{c['name']}: {c.get('reason')}" for c in failures)
+        raise CheckFailed(f"{len(failures)} of {len(checks)} checks failed\n{details}")
+    return f"{passed_count} of {len(checks)} checks passed, none failed"
 
 
 def _test_snapshot() -> str:
@@ -346,21 +359,21 @@ def _test_csv() -> str:
 
 
 def _lint_product() -> str:
-    """The product, and that the contract of its ports is found and valid."""
-    for stray in (BUILD / "data").glob("tested.*"):
-        stray.unlink()
-    said = _run(str(TOOLS / "dataproduct"), "lint", "product.odps.yaml")
-    if "resolvable" not in said:
-        raise Failed(said)
+    """Check the product, and the contracts of its ports."""
+    for path in (BUILD / "data").glob("tested.*"):
+        path.unlink()
+    output = _run(str(TOOLS / "dataproduct"), "lint", "product.odps.yaml")
+    if "resolvable" not in output:
+        raise CheckFailed(output)
     return "valid against ODPS 1.1.0, contracts resolved"
 
 
 def _validate_asyncapi() -> str:
-    said = _run(
+    output = _run(
         str(NODE / "node_modules" / ".bin" / "asyncapi"),
         *("validate", "asyncapi.json", "--fail-severity", "warn"),
     )
-    return "valid" if "is valid" in said else said
+    return "valid" if "is valid" in output else output
 
 
 def _lint_openapi() -> str:
@@ -377,37 +390,37 @@ def _read_graphs() -> str:
 
 
 def _strict_events() -> str:
-    """Each event by the JSON schema of the specification, as the JavaScript SDK has it."""
+    """Validate each event by the specification's JSON schema in the JavaScript SDK."""
     environment = {**os.environ, "NODE_PATH": str(NODE / "node_modules")}
     return _run("node", str(HERE / "events.cjs"), "events.json", env=environment).strip()
 
 
 def _typed_events() -> str:
-    """Each event as the Python SDK reads it: attributes typed, no name that it refuses."""
+    """Read each event with the Python SDK, which validates names and types."""
     events = json.loads((BUILD / "data" / "events.json").read_bytes())["events"]
     for event in events:
-        read = JSONFormat().read(None, msgspec.json.encode(event))
-        if read.get_data() != event["data"]:
-            raise Failed(f"the data of {event['id']} changed on the way")
+        cloudevent = JSONFormat().read(None, msgspec.json.encode(event))
+        if cloudevent.get_data() != event["data"]:
+            raise CheckFailed(f"the data of {event['id']} changed when read")
     return f"{len(events)} events"
 
 
 def _lineage() -> str:
-    """Each event of lineage, with every facet, by the classes of the standard's own client."""
+    """Validate each lineage event and facet by the classes of the standard's client."""
     events = json.loads((BUILD / "data" / "lineage.json").read_bytes())["items"]
     for event in events:
         try:
-            openlineage.check(event)
-        except (AssertionError, KeyError, TypeError, ValueError, msgspec.ValidationError) as odd:
-            raise Failed(f"{odd!r} in {json.dumps(event)}") from odd
+            openlineage.validate_event(event)
+        except (AssertionError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+            raise CheckFailed(f"{error!r} in {json.dumps(event)}") from error
     jobs = {event["job"]["name"].partition(".")[0] for event in events}
     if not {"import", "export", "migration"} <= jobs:
-        raise Failed(f"there are runs of {sorted(jobs)} only")
+        raise CheckFailed(f"there are runs of {sorted(jobs)} only")
     return f"{len(events)} events of {', '.join(sorted(jobs))}"
 
 
 CHECKS: Final[dict[str, Check]] = {
-    "physical types": _physical_types,
+    "physical types": _check_physical_types,
     "datacontract lint": _lint_contract,
     "datacontract test (table)": _test_snapshot,
     "datacontract test (csv)": _test_csv,
@@ -421,14 +434,14 @@ CHECKS: Final[dict[str, Check]] = {
 }
 
 
-# -- running and telling --------------------------------------------------------------------
+# -- execution and report -------------------------------------------------------------------
 
 
 def _run(*command: str, env: dict[str, str] | None = None) -> str:
-    """What a command says, in the folder of the documents; its failure is ours."""
+    """Run a command in the folder of the documents and return its output."""
     folder = BUILD / "data"
     base = env or dict(os.environ)
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=folder,
         env={
@@ -445,35 +458,43 @@ def _run(*command: str, env: dict[str, str] | None = None) -> str:
         timeout=DEADLINE_S,
         check=False,
     )
-    if done.returncode:
-        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}\n{_told(done)}")
-    return done.stdout
+    if process.returncode:
+        raise CheckFailed(
+            f"{Path(command[0]).name} ended with {process.returncode}\n{_read_output(process)}"
+        )
+    return process.stdout
 
 
-def _told(done: subprocess.CompletedProcess[str]) -> str:
-    return f"{done.stdout}\n{done.stderr}".strip()[-4000:]
+def _read_output(process: subprocess.CompletedProcess[str]) -> str:
+    return f"{process.stdout}\n{process.stderr}".strip()[-4000:]
 
 
-def _judged(name: str, check: Check) -> Row:
+def _run_check(name: str, check: Check) -> Row:
     started = time.monotonic()
     try:
-        detail, holds = check(), True
-    except (Failed, OSError, subprocess.SubprocessError, httpx.HTTPError, duckdb.Error) as failure:
-        detail, holds = str(failure), False
-    return name, holds, time.monotonic() - started, detail
+        detail, has_passed = check(), True
+    except (
+        CheckFailed,
+        OSError,
+        subprocess.SubprocessError,
+        httpx.HTTPError,
+        duckdb.Error,
+    ) as failure:
+        detail, has_passed = str(failure), False
+    return name, has_passed, time.monotonic() - started, detail
 
 
 def _report(rows: list[Row]) -> int:
-    """A table of all checks, then what failed in full; 1 if anything did."""
+    """Print all checks, then the failures in full; return 1 if there is one."""
     width = max(len(name) for name, *_ in rows)
-    for name, holds, seconds, detail in rows:
+    for name, has_passed, seconds, detail in rows:
         first = detail.splitlines()[0] if detail else ""
-        print(f"{name:<{width}}  {'ok' if holds else 'FAILED':<6}  {seconds:6.1f} s  {first}")
-    failed = [row for row in rows if not row[1]]
-    for name, _, _, detail in failed:
+        print(f"{name:<{width}}  {'ok' if has_passed else 'FAILED':<6}  {seconds:6.1f} s  {first}")
+    failures = [row for row in rows if not row[1]]
+    for name, _, _, detail in failures:
         print(f"\n=== {name}\n{detail}")
-    print(f"\n{len(rows) - len(failed)} passed, {len(failed)} failed")
-    return 1 if failed else 0
+    print(f"\n{len(rows) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The documentation says what the code says."""
+"""The documentation agrees with the code."""
 
 import ast
 import re
@@ -10,26 +10,25 @@ import pytest
 
 from spawn.domain.errors import SpawnError
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
-from spawn.entrypoints.settings import SETTINGS, Settings
+from spawn.entrypoints.settings import SETTING_NAMES, Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BUILD = runpy.run_path(str(DOCS / "build.py"))
-PAGES: list[Path] = BUILD["pages"]()
-REFUSING = {
+PAGES: list[Path] = BUILD["list_pages"]()
+CODE_ARGUMENTS = {
     "FieldError": 1,
     "at": 1,
-    "refuse": 1,
-    "_refuse": 1,
-    "Reason": 1,
-    "_Refused": 0,
-    "fault": 1,
+    "reject": 1,
+    "RowReason": 1,
+    "add": 1,
+    "_CellError": 0,
 }
-"""What takes a field code, and which of its arguments that is."""
+"""Functions that take a field code, and the index of that argument."""
 
 
 def rows(page: str, heading: str = "") -> Iterator[list[str]]:
-    """The body rows of the tables below a heading, or of the whole page, cell by cell."""
+    """Yield the cells of each table row below a heading, or of the whole page."""
     text = (DOCS / page).read_text()
     if heading:
         text = text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
@@ -38,38 +37,39 @@ def rows(page: str, heading: str = "") -> Iterator[list[str]]:
             yield [cell.strip().strip("`") for cell in line.strip("|").split(" | ")]
 
 
-def errors_of_the_core(root: type[SpawnError] = SpawnError) -> Iterator[type[SpawnError]]:
+def core_errors(root: type[SpawnError] = SpawnError) -> Iterator[type[SpawnError]]:
     yield root
     for child in root.__subclasses__():
         if child.__module__ == SpawnError.__module__:
-            yield from errors_of_the_core(child)
+            yield from core_errors(child)
 
 
 def field_codes() -> set[str]:
-    """The codes that the source gives to fields, where it spells them out."""
+    """Return the field codes that are literals in the source."""
     nodes = [
         node
         for module in (ROOT / "src").rglob("*.py")
         for node in ast.walk(ast.parse(module.read_text()))
     ]
     calls = (node for node in nodes if isinstance(node, ast.Call))
-    spelt = [code for call in calls for code in _argument(call)]
+    codes = [code for call in calls for code in _argument(call)]
     for node in nodes:
-        if isinstance(node, ast.FunctionDef) and node.returns and _is_fault(node.returns):
-            returned = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
-            spelt += [value.elts[0] for value in returned if isinstance(value, ast.Tuple)]
-    return {code.value for code in spelt if isinstance(code, ast.Constant) if code.value}  # type: ignore[misc]  # texts, all of them
+        if isinstance(node, ast.FunctionDef) and node.returns and _is_check_result(node.returns):
+            values = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
+            codes += [value.elts[0] for value in values if isinstance(value, ast.Tuple)]
+    constants = [code.value for code in codes if isinstance(code, ast.Constant)]
+    return {code for code in constants if isinstance(code, str) and code}
 
 
 def _argument(call: ast.Call) -> list[ast.expr]:
-    """The field code among a call's arguments, if it takes one."""
-    place = REFUSING.get(_name(call.func), len(call.args))
-    return call.args[place : place + 1]
+    """Return the argument with the field code, if the call has one."""
+    index = CODE_ARGUMENTS.get(_name(call.func), len(call.args))
+    return call.args[index : index + 1]
 
 
-def _is_fault(annotation: ast.expr) -> bool:
-    """Whether a function returns code and sentence of what is wrong, or None."""
-    return ast.unparse(annotation) in {"tuple[str, str] | None", "_Fault"}
+def _is_check_result(annotation: ast.expr) -> bool:
+    """Whether a function returns a field code with its detail, or None."""
+    return ast.unparse(annotation) in {"tuple[str, str] | None", "_CheckResult"}
 
 
 def _name(function: ast.expr) -> str:
@@ -85,8 +85,8 @@ def test_every_problem_is_documented_with_its_status_and_title() -> None:
     assert documented == {code: (kind.status, kind.title) for code, kind in PROBLEMS.items()}
 
 
-def test_every_error_of_the_core_is_a_documented_problem_under_the_same_title() -> None:
-    for error in errors_of_the_core():
+def test_every_core_error_is_a_documented_problem_with_the_same_title() -> None:
+    for error in core_errors():
         assert PROBLEMS[error.code].title == error.title
 
 
@@ -103,7 +103,7 @@ def test_no_field_code_is_documented_twice() -> None:
 
 def test_every_setting_is_documented_and_no_other() -> None:
     documented = {row[0] for row in rows("configuration.md")}
-    assert documented == {*SETTINGS, "SPAWN_URL"}
+    assert documented == {*SETTING_NAMES, "SPAWN_URL"}
 
 
 def test_the_documented_defaults_are_the_defaults() -> None:
@@ -119,11 +119,11 @@ def test_the_documented_defaults_are_the_defaults() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_link_leads_nowhere(page: Path) -> None:
-    assert BUILD["broken_links"](page) == []
+def test_no_link_is_broken(page: Path) -> None:
+    assert BUILD["find_broken_links"](page) == []
 
 
-def test_every_decision_is_in_the_index_with_its_title() -> None:
+def test_every_adr_is_in_the_index_with_its_title() -> None:
     index = (DOCS / "adr" / "index.md").read_text()
     records = sorted((DOCS / "adr").glob("0*.md"))
     assert len(records) >= 7
@@ -133,24 +133,24 @@ def test_every_decision_is_in_the_index_with_its_title() -> None:
 
 
 @pytest.mark.parametrize("section", ["Context", "Decision", "Consequences"])
-def test_every_decision_has_the_section(section: str) -> None:
+def test_every_adr_has_the_section(section: str) -> None:
     for record in (DOCS / "adr").glob("0*.md"):
         assert f"\n## {section}\n" in record.read_text(), record.name
 
 
-def test_every_make_target_that_the_documentation_names_exists() -> None:
+def test_every_documented_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
-        named = set(re.findall(r"`make ([a-z-]+)", page.read_text()))
-        assert named <= targets, page
+        targets_in_page = set(re.findall(r"`make ([a-z-]+)", page.read_text()))
+        assert targets_in_page <= targets, page
 
 
 @pytest.mark.parametrize("lock", ["arrow", "build", "dev", "infra", "image", "runtime"])
-def test_a_lock_pins_with_hashes_and_names_no_address(lock: str) -> None:
+def test_a_lock_file_has_hashes_and_no_url(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text()
-    pinned = re.findall(r"^[a-z0-9._-]+==\S+( \\)?$", text, re.MULTILINE)
-    assert pinned
-    assert all(pinned)
+    pins = re.findall(r"^[a-z0-9._-]+==\S+( \\)?$", text, re.MULTILINE)
+    assert pins
+    assert all(pins)
     assert "://" not in text
     assert "--index" not in text
 

@@ -1,4 +1,4 @@
-"""The page of the deal shows what the engine computes today, in figures and in pictures."""
+"""The finance page contains the figures and pictures that the engine computes."""
 
 import re
 import runpy
@@ -16,12 +16,12 @@ def deal_page() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "finance_deal.py"))
 
 
-def test_the_figures_of_the_page_are_those_of_the_engine(deal_page: dict[str, Any]) -> None:
+def test_the_figures_of_the_page_equal_the_engine(deal_page: dict[str, Any]) -> None:
     page = (DOCS / "finance.md").read_text()
-    assert deal_page["computed"](page, deal_page["Deal"]()) == page
+    assert deal_page["render_page"](page, deal_page["Deal"]()) == page
 
 
-def test_the_program_on_the_page_prints_what_the_page_says(
+def test_the_program_on_the_page_prints_its_stated_output(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = (DOCS / "finance.md").read_text()
@@ -30,16 +30,16 @@ def test_the_program_on_the_page_prints_what_the_page_says(
     assert f"# {capsys.readouterr().out}" == program.splitlines(keepends=True)[-1]
 
 
-def test_the_pictures_of_the_page_are_those_of_the_engine(deal_page: dict[str, Any]) -> None:
-    pictures = deal_page["pictures"](deal_page["Deal"]())
+def test_the_pictures_of_the_page_equal_the_engine(deal_page: dict[str, Any]) -> None:
+    pictures = deal_page["render_pictures"](deal_page["Deal"]())
     assert len(pictures) == 3
     for name, picture in pictures.items():
         assert (DOCS / name).read_text() == picture
-        drawn = ET.fromstring(picture)  # noqa: S314 - drawn a line above
-        assert len(list(drawn)) > 10
+        svg = ET.fromstring(picture)  # noqa: S314 - drawn a line above
+        assert len(list(svg)) > 10
 
 
-def test_the_deal_holds_the_laws_that_it_tells(deal_page: dict[str, Any]) -> None:
+def test_the_deal_satisfies_the_identities_on_the_page(deal_page: dict[str, Any]) -> None:
     deal = deal_page["Deal"]()
     sizing = deal.sizing
     assert sizing.llcr == pytest.approx(1.30, abs=1e-9)

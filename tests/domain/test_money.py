@@ -1,4 +1,4 @@
-"""Money is exact: parsed, refused, rounded by name, added in one currency and split to the cent."""
+"""Money is exact in parsing, rounding, addition and allocation."""
 
 import json
 from decimal import Decimal, localcontext
@@ -15,9 +15,9 @@ from spawn.domain.money import (
     CURRENCIES,
     Money,
     Rounding,
-    currency,
-    fit,
+    fit_amount,
     format_amount,
+    get_currency,
     parse_amount,
 )
 from spawn.testing.strategies import CODES, amounts
@@ -31,12 +31,12 @@ ORACLE: dict[str, Any] = json.loads(
 
 
 def codes_of(error: pytest.ExceptionInfo[InvalidInput]) -> list[str]:
-    return [fault.code for fault in error.value.errors]
+    return [field_error.code for field_error in error.value.errors]
 
 
 def test_the_oracle_has_these_minor_units() -> None:
     expected = ORACLE["expected"]["minor_units"]
-    assert {code: currency(code).exponent for code in expected} == expected
+    assert {code: get_currency(code).exponent for code in expected} == expected
 
 
 @pytest.mark.parametrize("case", ORACLE["expected"]["allocate"], ids=lambda case: case["ccy"])
@@ -48,22 +48,22 @@ def test_the_oracle_allocations_add_up(case: dict[str, Any]) -> None:
         assert max(parts) - min(parts) == Decimal(case["max_part_minus_min_part"])
 
 
-def test_the_largest_remainders_get_the_units_left_over() -> None:
+def test_the_largest_remainders_get_the_remaining_units() -> None:
     parts = Money(Decimal("1.000"), "KWD").allocate([1, 2, 4])
     assert [str(part.amount) for part in parts] == ["0.143", "0.286", "0.571"]
     tie = Money(Decimal("-0.05"), "USD").allocate([1, 1])
     assert [str(part.amount) for part in tie] == ["-0.03", "-0.02"]
 
 
-def test_the_oracle_refusals_are_refused() -> None:
-    with pytest.raises(InvalidInput) as mixed:
+def test_the_invalid_cases_of_the_oracle_are_rejected() -> None:
+    with pytest.raises(InvalidInput) as mismatch:
         Money(Decimal(1), "EUR") + Money(Decimal(1), "USD")
-    assert codes_of(mixed) == ["currency_mismatch"]
+    assert codes_of(mismatch) == ["currency_mismatch"]
     with pytest.raises(InvalidInput) as fine:
         parse_amount("10.005", "EUR")
     assert codes_of(fine) == ["too_precise"]
     with pytest.raises(InvalidInput) as unknown:
-        currency("EURO")
+        get_currency("EURO")
     assert codes_of(unknown) == ["unknown_currency"]
     for number in (float("nan"), float("inf"), 0.1):
         with pytest.raises(InvalidInput) as floating:
@@ -81,7 +81,7 @@ def test_an_allocation_sums_exactly_and_is_fair(data: st.DataObject) -> None:
     for part in parts:
         total += part
     assert total == whole
-    unit = Decimal(1).scaleb(-(currency(code).exponent or 0))
+    unit = Decimal(1).scaleb(-(get_currency(code).exponent or 0))
     for part, weight in zip(parts, weights, strict=True):
         exact = Fraction(whole.amount) * weight / sum(weights)
         assert abs(Fraction(part.amount) - exact) < Fraction(unit)
@@ -93,7 +93,7 @@ def test_an_allocation_sums_exactly_and_is_fair(data: st.DataObject) -> None:
     [[], [0, 0], [1, -1], [Decimal("NaN")], [float("inf")], [1] * 10_001, [Decimal("1E+99999")]],
     ids=["none", "zero", "negative", "nan", "infinite", "many", "vast"],
 )
-def test_senseless_weights_are_refused(weights: list[Any]) -> None:
+def test_invalid_weights_are_rejected(weights: list[Any]) -> None:
     with pytest.raises(InvalidInput) as error:
         Money(Decimal(1), "EUR").allocate(weights)
     assert codes_of(error) == ["invalid_weights"]
@@ -114,7 +114,9 @@ def test_senseless_weights_are_refused(weights: list[Any]) -> None:
         ("0.0001", "CLF", "0.0001"),
     ],
 )
-def test_an_amount_is_read_at_the_scale_of_its_currency(text: str, code: str, amount: str) -> None:
+def test_an_amount_is_parsed_at_the_scale_of_its_currency(
+    text: str, code: str, amount: str
+) -> None:
     assert str(parse_amount(text, code)) == amount
     assert format_amount(parse_amount(text, code), code) == amount
 
@@ -145,7 +147,7 @@ def test_an_amount_is_read_at_the_scale_of_its_currency(text: str, code: str, am
         ("", "not_an_amount"),
     ],
 )
-def test_a_text_that_is_no_exact_amount_is_refused(text: str, code: str) -> None:
+def test_a_text_that_is_not_an_exact_amount_is_rejected(text: str, code: str) -> None:
     with pytest.raises(InvalidInput) as error:
         parse_amount(text, "USD", pointer="/total_amount")
     assert codes_of(error) == [code]
@@ -155,10 +157,10 @@ def test_a_text_that_is_no_exact_amount_is_refused(text: str, code: str) -> None
 def test_finite_is_checked_before_magnitude_and_magnitude_before_scale() -> None:
     for amount, code in [("NaN", "not_finite"), ("1E+400000", "out_of_range")]:
         with pytest.raises(InvalidInput) as error:
-            fit(Decimal(amount), "XAU")
+            fit_amount(Decimal(amount), "XAU")
         assert codes_of(error) == [code]
     with pytest.raises(InvalidInput) as error:
-        fit(Decimal("1E+18") + Decimal("0.001"), "EUR")
+        fit_amount(Decimal("1E+18") + Decimal("0.001"), "EUR")
     assert codes_of(error) == ["out_of_range"]
 
 
@@ -173,30 +175,32 @@ def test_finite_is_checked_before_magnitude_and_magnitude_before_scale() -> None
         (Rounding.CEILING, "2.13", "-2.12"),
     ],
 )
-def test_rounding_is_as_named(rounding: Rounding, positive: str, negative: str) -> None:
+def test_an_amount_is_rounded_by_the_mode(rounding: Rounding, positive: str, negative: str) -> None:
     assert str(parse_amount("2.125", "EUR", rounding=rounding)) == positive
     assert str(parse_amount("-2.125", "EUR", rounding=rounding)) == negative
 
 
-def test_a_named_rounding_takes_thirty_decimals_from_the_exact_text() -> None:
+def test_a_rounding_mode_allows_thirty_decimals_of_exact_text() -> None:
     text = "0.005" + "0" * 26 + "1"
     assert parse_amount(text, "EUR", rounding=Rounding.HALF_EVEN) == Decimal("0.01")
-    assert Money.quantised(Decimal("10.005"), "EUR", Rounding.HALF_EVEN).amount == Decimal("10.00")
+    assert Money.from_unrounded(Decimal("10.005"), "EUR", Rounding.HALF_EVEN).amount == Decimal(
+        "10.00"
+    )
 
 
-def test_rounding_cannot_lead_out_of_range() -> None:
+def test_a_rounded_amount_out_of_range_is_rejected() -> None:
     with pytest.raises(InvalidInput) as error:
         parse_amount("9" * 18 + ".999", "EUR", rounding=Rounding.HALF_UP)
     assert codes_of(error) == ["out_of_range"]
 
 
 @given(st.data())
-def test_an_amount_survives_its_own_text(data: st.DataObject) -> None:
+def test_an_amount_round_trips_through_its_text(data: st.DataObject) -> None:
     code = data.draw(st.sampled_from(CODES))
     amount = data.draw(amounts(code, signed=True))
     text = format_amount(amount, code)
     assert parse_amount(text, code) == amount
-    assert len(text.partition(".")[2]) == currency(code).exponent
+    assert len(text.partition(".")[2]) == get_currency(code).exponent
 
 
 def test_arithmetic_ignores_the_decimal_context_of_the_thread() -> None:
@@ -213,13 +217,13 @@ def test_money_compares_negates_subtracts_and_scales_within_its_currency() -> No
     assert three < ten
     assert three <= ten - three
     assert -(three - ten) == Money(Decimal(7), "EUR")
-    assert ten.times(Decimal("0.33333"), Rounding.HALF_EVEN) == Money(Decimal("3.33"), "EUR")
+    assert ten.multiply(Decimal("0.33333"), Rounding.HALF_EVEN) == Money(Decimal("3.33"), "EUR")
     with pytest.raises(InvalidInput):
         _ = ten < Money(Decimal(3), "USD")
 
 
-def test_codes_without_minor_unit_carry_no_amount() -> None:
-    without = {code for code, found in CURRENCIES.items() if found.exponent is None}
+def test_codes_without_a_minor_unit_have_no_amounts() -> None:
+    without = {code for code, currency in CURRENCIES.items() if currency.exponent is None}
     metals, bonds = {"XAG", "XAU", "XPD", "XPT"}, {"XBA", "XBB", "XBC", "XBD"}
     assert without == metals | bonds | {"XDR", "XSU", "XTS", "XUA", "XXX"}
     with pytest.raises(InvalidInput) as error:
@@ -227,11 +231,11 @@ def test_codes_without_minor_unit_carry_no_amount() -> None:
     assert codes_of(error) == ["no_minor_unit"]
 
 
-def test_the_currency_list_is_whole() -> None:
+def test_the_currency_list_is_complete() -> None:
     by_exponent = {0: 17, 3: 7, 4: 2}
     for exponent, count in by_exponent.items():
-        assert sum(found.exponent == exponent for found in CURRENCIES.values()) == count
+        assert sum(currency.exponent == exponent for currency in CURRENCIES.values()) == count
     assert {"SLE", "VED", "XAD", "XCG", "ZWG"} < set(CURRENCIES)
     assert all(
-        len(code) == 3 and code.isupper() and found.name for code, found in CURRENCIES.items()
+        len(code) == 3 and code.isupper() and currency.name for code, currency in CURRENCIES.items()
     )

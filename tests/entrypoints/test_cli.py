@@ -1,4 +1,4 @@
-"""The command line: what it answers, how it ends, and that failures are one line."""
+"""Command line: output, exit codes, and failures in one line."""
 
 import json
 import socket
@@ -40,27 +40,27 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    running = Service(tmp_path, SPAWN_STORAGE_URL="memory://")
-    running.start()
-    monkeypatch.setenv("SPAWN_URL", running.url)
-    yield running
-    running.stop()
+    service = Service(tmp_path, SPAWN_STORAGE_URL="memory://")
+    service.start()
+    monkeypatch.setenv("SPAWN_URL", service.url)
+    yield service
+    service.stop()
 
 
-def test_the_ontology_server_tells_the_free_port_that_it_took(
+def test_the_ontology_server_prints_the_free_port_that_it_bound(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = [sys.executable, "-m", "spawn.entrypoints.cli", "ontology-server", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
-            told = server.stderr.readline()
-            assert told.startswith("ontology server on http://127.0.0.1:")
-            answer = httpx.get(f"{told.split()[-1]}/health", timeout=30)
-            assert answer.json() == {"status": "ok", "schemas": 1}
-            taken = told.rpartition(":")[2].strip()
-            assert main(["ontology-server", "--port", taken]) == 3
-            assert f"127.0.0.1:{taken} cannot be listened on" in capsys.readouterr().err
+            line = server.stderr.readline()
+            assert line.startswith("ontology server on http://127.0.0.1:")
+            response = httpx.get(f"{line.split()[-1]}/health", timeout=30)
+            assert response.json() == {"status": "ok", "schemas": 1}
+            port = line.rpartition(":")[2].strip()
+            assert main(["ontology-server", "--port", port]) == 3
+            assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
         finally:
             server.terminate()
     with pytest.raises(SystemExit):
@@ -68,28 +68,28 @@ def test_the_ontology_server_tells_the_free_port_that_it_took(
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main(["--help"])
-    assert ended.value.code == 0
-    said = capsys.readouterr().out
+    assert exit_info.value.code == 0
+    output = capsys.readouterr().out
     for command in ("serve", "demo", "import", "export", "schema", "ontology-server", "doctor"):
-        assert command in said
+        assert command in output
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["sreve"], ["import"], ["export", "--format", "xml"], ["demo", "--seed", "x"]]
 )
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main(arguments)
-    assert ended.value.code == 2
+    assert exit_info.value.code == 2
 
 
-def test_sound_settings_can_be_checked_without_serving(
+def test_valid_settings_can_be_checked_without_serving(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["serve", "--check-config"]) == 0
-    assert capsys.readouterr().out == "The settings are sound.\n"
+    assert capsys.readouterr().out == "The settings are valid.\n"
 
 
 def test_a_misspelt_setting_ends_with_one_line_that_names_it(
@@ -97,33 +97,33 @@ def test_a_misspelt_setting_ends_with_one_line_that_names_it(
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_ULR", "memory://")
     assert main(["serve", "--check-config"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("spawn: SPAWN_STORAGE_ULR")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("spawn: SPAWN_STORAGE_ULR")
+    assert output.count("\n") == 1
 
 
 SECRET = "whsec_" + "b2xk" * 8
 
 
 @pytest.mark.parametrize(
-    ("urls", "said"),
+    ("urls", "expected"),
     [
-        ("gopher://h/", "URL 1: No publisher adapter knows the scheme 'gopher'."),
+        ("gopher://h/", "URL 1: No publisher adapter has the scheme 'gopher'."),
         ("log://,nats://h/a..b", "URL 2: A subject's prefix is"),
-        ("https://u:hunter2@h/", "SPAWN_WEBHOOK_SECRETS_FILE names its secrets"),
+        ("https://u:hunter2@h/", "set SPAWN_WEBHOOK_SECRETS_FILE"),
         ("log://,log://", "two publishers named log://"),
         ("log://#name=metrics", "two publishers named metrics"),
         ("log://#volume=11", "no option 'volume'"),
     ],
 )
-def test_a_publisher_that_cannot_be_used_is_found_before_serving(
-    urls: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_unusable_publisher_is_reported_before_serving(
+    urls: str, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_EVENTS_URL", urls)
     assert main(["serve", "--check-config"]) == 2
     line = capsys.readouterr().err
     assert line.startswith("spawn: SPAWN_EVENTS_URL")
-    assert said in line
+    assert expected in line
     assert line.count("\n") == 1
     assert "hunter2" not in line
 
@@ -137,15 +137,15 @@ def test_a_secrets_file_is_checked_before_serving(
     assert main(["serve", "--check-config"]) == 2
     path.write_text(f"other {SECRET}\n")
     assert main(["serve", "--check-config"]) == 2
-    said = capsys.readouterr().err
-    assert "secrets cannot be read" in said
-    assert "no secret for risk" in said
-    assert SECRET not in said
+    output = capsys.readouterr().err
+    assert "secrets cannot be read" in output
+    assert "no secret for risk" in output
+    assert SECRET not in output
     path.write_text(f"risk {SECRET}\n")
     assert main(["serve", "--check-config"]) == 0
 
 
-def test_a_service_that_is_not_there_ends_with_3(
+def test_an_unreachable_service_ends_with_3(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_URL", f"http://127.0.0.1:{free_port()}")
@@ -153,7 +153,7 @@ def test_a_service_that_is_not_there_ends_with_3(
     assert "cannot be reached" in capsys.readouterr().err
 
 
-def test_a_store_in_memory_holds_nothing_to_open(
+def test_a_store_in_memory_has_no_file_to_open(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
@@ -162,7 +162,7 @@ def test_a_store_in_memory_holds_nothing_to_open(
 
 
 @pytest.mark.parametrize("command", [["export"], ["schema", "show"]])
-def test_a_file_that_is_not_there_is_not_made_by_looking_for_it(
+def test_a_missing_file_is_not_created_by_reading_it(
     command: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -177,17 +177,17 @@ def test_a_file_that_is_not_there_is_not_made_by_looking_for_it(
 def test_an_address_in_use_ends_with_3_before_anything_is_opened(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         monkeypatch.setenv("SPAWN_PORT", str(port))
         monkeypatch.setenv("SPAWN_STORAGE_URL", "duckdb:///data/spawn.duckdb")
         assert main(["serve"]) == 3
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1] == f"spawn: 127.0.0.1:{port} cannot be listened on: Address already in use"
+    output = capsys.readouterr().err.splitlines()
+    assert output[-1] == f"spawn: 127.0.0.1:{port} cannot be listened on: Address already in use"
     assert not (tmp_path / "data").exists()
 
 
-def test_files_that_are_missing_or_of_no_known_kind_are_named(
+def test_missing_files_and_unknown_formats_are_named(
     capsys: pytest.CaptureFixture[str], files: Path
 ) -> None:
     assert main(["import", "absent.csv"]) == 1
@@ -204,12 +204,12 @@ def test_a_file_is_imported_into_a_running_service_and_exported_again(
 ) -> None:
     arguments = ["import", "rows.csv", "--mapping", "desk.mapping.json"]
     assert main([*arguments, "--quarantine", "aside.csv"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(
+    output = capsys.readouterr().out
+    assert output.startswith(
         "2 rows: 1 accepted, 0 unchanged, 1 quarantined (missing 1); 0 with warnings\n"
     )
     assert (files / "aside.csv").read_text().splitlines()[1].startswith("3,cost: is required")
-    # By its stored name, and by its file again: neither changes anything.
+    # The stored mapping and its file again: neither changes anything.
     for mapping in ("desk", "desk.mapping.json"):
         assert main(["import", "rows.csv", "--mapping", mapping, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["unchanged"] == 1
@@ -227,7 +227,7 @@ def test_a_file_is_imported_into_a_running_service_and_exported_again(
 
 @pytest.mark.real
 @pytest.mark.usefixtures("service")
-def test_what_the_service_refuses_is_told_in_one_line(
+def test_a_problem_of_the_service_is_reported_in_one_line(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["import", "rows.csv", "--mapping", "absent"]) == 1
@@ -237,28 +237,28 @@ def test_what_the_service_refuses_is_told_in_one_line(
     assert "/columns" in capsys.readouterr().err
     (files / "other.csv").write_text("a,b\n1,2\n")
     assert main(["import", "other.csv", "--mapping", "desk.mapping.json"]) == 1
-    said = capsys.readouterr().err
-    assert "the import has failed: " in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "the import has failed: " in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.real
 @pytest.mark.usefixtures("service")
-def test_an_output_that_is_closed_early_is_no_fault(tmp_path: Path) -> None:
+def test_output_that_is_closed_early_is_no_error(tmp_path: Path) -> None:
     rows = tmp_path / "many.ndjson"
     row = json.dumps({"project_name": "A", "total_amount": "1.00", "description": "d" * 500})
     rows.write_text((row + "\n") * 600)
     assert main(["import", "many.ndjson"]) == 0
     command = [sys.executable, "-m", "spawn.entrypoints.cli", "export"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as exporting:
-        assert exporting.stdout is not None
-        assert exporting.stderr is not None
-        assert json.loads(exporting.stdout.readline())["project_name"] == "A"
-        exporting.stdout.close()
-        assert exporting.stderr.read() == b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as export:
+        assert export.stdout is not None
+        assert export.stderr is not None
+        assert json.loads(export.stdout.readline())["project_name"] == "A"
+        export.stdout.close()
+        assert export.stderr.read() == b""
 
 
-def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
+def test_the_doctor_prints_each_check_with_advice(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
@@ -267,8 +267,8 @@ def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
     monkeypatch.setenv("SPAWN_ONTOLOGY_TIMEOUT_S", "1")
     monkeypatch.setenv("SPAWN_EVENTS_URL", f"log://,nats://u:hunter2@127.0.0.1:{free_port()}/desk")
     assert main(["doctor"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in said if not line.startswith(" ")] == [
+    output = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in output if not line.startswith(" ")] == [
         ["ok", "settings"],
         ["ok", "disk"],
         ["warn", "store"],
@@ -277,12 +277,12 @@ def test_the_doctor_tells_what_is_well_and_what_to_do_about_the_rest(
         ["ok", "events"],
         ["warn", "events"],
     ]
-    assert not any("hunter2" in line for line in said)
-    assert any("SPAWN_ONTOLOGY_URL" in line for line in said if line.startswith(" "))
+    assert not any("hunter2" in line for line in output)
+    assert any("SPAWN_ONTOLOGY_URL" in line for line in output if line.startswith(" "))
 
 
 @pytest.mark.parametrize("host", ["::1", "localhost", "127.0.0.2"])
-def test_the_doctor_looks_at_any_loopback_address(
+def test_the_doctor_checks_any_loopback_address(
     host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
@@ -302,7 +302,7 @@ def test_the_doctor_fails_where_the_service_could_not_run(
     assert "FAIL  disk" in capsys.readouterr().out
 
 
-def test_the_doctor_misses_a_database_whose_mark_is_left(
+def test_the_doctor_reports_a_database_that_was_removed(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_URL", "duckdb:///data/spawn.duckdb")
@@ -312,13 +312,13 @@ def test_the_doctor_misses_a_database_whose_mark_is_left(
     assert main(["import", "rows.csv", "--mapping", "desk.mapping.json"]) == 0
     (files / "data" / "spawn.duckdb").unlink()
     assert main(["doctor"]) == 1
-    said = capsys.readouterr().out
-    assert "FAIL  store" in said
-    assert "restore a backup" in said
+    output = capsys.readouterr().out
+    assert "FAIL  store" in output
+    assert "restore a backup" in output
 
 
 @pytest.mark.real
-def test_the_doctor_finds_the_service_that_runs(
+def test_the_doctor_finds_the_running_service(
     service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")

@@ -1,4 +1,4 @@
-"""`spawn schema check`: every change told, and an exit code that a pipeline can act on."""
+"""Command `spawn schema check`: the changes, and an exit code for pipelines."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from tests.product.service import Service
 from spawn.entrypoints.cli import main
 
 CAPACITY = {"name": "capacity_mw", "type": "decimal(10,3)", "unit": "MW"}
-UNKNOWN = "Answers may hold values that old clients do not know."
+UNKNOWN = "Responses may have values that old clients do not know."
 DEFAULTED = (
-    "Projects and requests without it get Z. Values that projects hold as x_zone become its values,"
-    " and all must fit."
+    "Projects and requests without it get Z. Stored values of x_zone become its values, and all"
+    " must be valid."
 )
 GRADE = {"name": "grade", "type": "string(10)", "enum": ["A", "B"]}
 
@@ -26,8 +26,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def published(folder: Path, version: int | None, *columns: dict[str, Any]) -> str:
-    """A schema document in a file."""
+def write_schema(folder: Path, version: int | None, *columns: dict[str, Any]) -> str:
+    """Write a schema document to a file."""
     document = {"id": "project_schema", "version": version, "name": "P", "columns": columns}
     if version is None:
         del document["version"]
@@ -39,10 +39,10 @@ def published(folder: Path, version: int | None, *columns: dict[str, Any]) -> st
 def test_a_compatible_document_ends_with_0(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = published(tmp_path, 1, CAPACITY, GRADE)
-    grown = {**GRADE, "enum": ["A", "B", "C"]}
+    old = write_schema(tmp_path, 1, CAPACITY, GRADE)
+    extended_grade = {**GRADE, "enum": ["A", "B", "C"]}
     zone = {"name": "zone", "type": "string", "required": True, "default": "Z"}
-    new = published(tmp_path, 2, CAPACITY, grown, zone)
+    new = write_schema(tmp_path, 2, CAPACITY, extended_grade, zone)
     assert main(["schema", "check", new, "--against", old]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "project_schema 2 after 1",
@@ -51,7 +51,7 @@ def test_a_compatible_document_ends_with_0(
         "  /columns/zone: zone is new.",
         f"    rows if_proven, writers yes, readers yes. {DEFAULTED}",
         "plan",
-        "  Add zone, a string, with what projects hold as x_zone, else Z.",
+        "  Add zone, a string, filled from x_zone, else Z.",
         "to be proven by stored data",
         "  x_zone",
         "adoptable (backward_transitive)",
@@ -59,71 +59,71 @@ def test_a_compatible_document_ends_with_0(
     assert main(["schema", "check", new, "--against", old, "--mode", "full"]) == 1
 
 
-def test_an_incompatible_document_ends_with_1_and_every_objection(
+def test_an_incompatible_document_ends_with_1_and_all_violations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = published(tmp_path, 1, CAPACITY, GRADE)
-    new = published(tmp_path, 2, {**CAPACITY, "unit": "kW"}, {**GRADE, "enum": ["A"]})
+    old = write_schema(tmp_path, 1, CAPACITY, GRADE)
+    new = write_schema(tmp_path, 2, {**CAPACITY, "unit": "kW"}, {**GRADE, "enum": ["A"]})
     assert main(["schema", "check", new, "--against", old, "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["adoptable"] is False
-    findings = told["comparisons"][0]["findings"]
+    proposal = json.loads(capsys.readouterr().out)
+    assert proposal["adoptable"] is False
+    findings = proposal["comparisons"][0]["findings"]
     assert [(f["path"], f["kind"]) for f in findings] == [
         ("/columns/capacity_mw/unit", "meaning_changed"),
         ("/columns/grade/enum", "enum_reduced"),
     ]
-    assert [text.split(" breaks ")[0] for text in told["objections"]] == [
+    assert [text.split(" breaks ")[0] for text in proposal["objections"]] == [
         "/columns/capacity_mw/unit",
         "/columns/grade/enum",
     ]
 
 
-def test_each_document_before_is_compared_with_and_what_went_is_known(
+def test_each_earlier_document_is_compared_and_retired_columns_are_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = published(tmp_path, 1, {**CAPACITY, "aliases": ["power"]})
-    second = published(tmp_path, 2)
-    third = published(tmp_path, 3, {**CAPACITY, "unit": "kW"})
+    first = write_schema(tmp_path, 1, {**CAPACITY, "aliases": ["power"]})
+    second = write_schema(tmp_path, 2)
+    third = write_schema(tmp_path, 3, {**CAPACITY, "unit": "kW"})
     assert main(["schema", "check", third, "--against", second, "--against", first]) == 1
-    said = capsys.readouterr().out
-    assert "project_schema 3 after 2\n" in said
-    assert "project_schema 3 after 1\n" in said
-    assert "Version 2 retired capacity_mw." in said
+    output = capsys.readouterr().out
+    assert "project_schema 3 after 2\n" in output
+    assert "project_schema 3 after 1\n" in output
+    assert "Version 2 retired capacity_mw." in output
 
 
-def test_a_number_that_was_used_is_no_new_version(
+def test_a_version_number_cannot_be_used_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "old").mkdir()
-    old = published(tmp_path / "old", 2, CAPACITY)
-    new = published(tmp_path, 2, CAPACITY, GRADE)
+    old = write_schema(tmp_path / "old", 2, CAPACITY)
+    new = write_schema(tmp_path, 2, CAPACITY, GRADE)
     assert main(["schema", "check", new, "--against", old]) == 1
     assert "Version 2 does not come after version 2." in capsys.readouterr().out
     assert main(["schema", "check", old, "--against", old]) == 0
 
 
-def test_documents_without_a_number_are_numbered(tmp_path: Path) -> None:
+def test_documents_without_a_version_are_numbered(tmp_path: Path) -> None:
     capacity = {"name": "capacity_mw", "type": "decimal(10,3)"}
-    old, new = published(tmp_path, 1, capacity), published(tmp_path, None, capacity)
+    old, new = write_schema(tmp_path, 1, capacity), write_schema(tmp_path, None, capacity)
     assert main(["schema", "check", new, "--against", old]) == 0
 
 
-def test_what_is_no_schema_is_named_in_one_line(
+def test_an_invalid_schema_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = published(tmp_path, 1, CAPACITY)
-    bad = published(tmp_path, 2, {"name": "sponsors", "type": "string"}, {"name": "a"})
+    old = write_schema(tmp_path, 1, CAPACITY)
+    bad = write_schema(tmp_path, 2, {"name": "sponsors", "type": "string"}, {"name": "a"})
     assert main(["schema", "check", bad, "--against", old]) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "2.json is no schema: /columns/0/name" in said
-    assert "/columns/1/type" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "2.json is not a valid schema: /columns/0/name" in output
+    assert "/columns/1/type" in output
     assert main(["schema", "check", "absent.json", "--against", old]) == 1
     assert "absent.json: No such file" in capsys.readouterr().err
 
 
 @pytest.mark.real
-def test_the_data_are_asked_of_a_running_service_or_of_the_file(
+def test_the_data_are_checked_in_a_running_service_or_in_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(tmp_path)
@@ -136,18 +136,18 @@ def test_the_data_are_asked_of_a_running_service_or_of_the_file(
             column["maximum"] = 10
     path = tmp_path / "proposed.json"
     path.write_text(json.dumps({**columns, "version": 1}))
-    told = []
+    outputs = []
     assert main(["schema", "check", str(path), "--url", service.url]) == 1
-    told.append(capsys.readouterr().out)
+    outputs.append(capsys.readouterr().out)
     monkeypatch.setenv("SPAWN_URL", service.url)
     assert main(["schema", "check", str(path)]) == 1
-    assert capsys.readouterr().out == told[0]
+    assert capsys.readouterr().out == outputs[0]
     service.stop()
     monkeypatch.delenv("SPAWN_URL")
     monkeypatch.setenv("SPAWN_STORAGE_URL", service.environment["SPAWN_STORAGE_URL"])
     assert main(["schema", "check", str(path), "--mode", "none"]) == 1
-    told.append(capsys.readouterr().out)
-    assert told[0].endswith("not adoptable (backward_transitive)\n")
-    assert told[1].endswith("not adoptable (none)\n")
-    for said in told:
-        assert "refuted by stored data\n  capacity_mw of 1 project must be at most 10: " in said
+    outputs.append(capsys.readouterr().out)
+    assert outputs[0].endswith("not adoptable (backward_transitive)\n")
+    assert outputs[1].endswith("not adoptable (none)\n")
+    for output in outputs:
+        assert "refuted by stored data\n  capacity_mw of 1 project must be at most 10: " in output

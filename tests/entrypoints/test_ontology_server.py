@@ -1,4 +1,4 @@
-"""The local ontology server: the protocol, the publishing, and the drills."""
+"""Local ontology server: protocol, publication and drills."""
 
 import asyncio
 import json
@@ -12,12 +12,12 @@ import httpx
 import pytest
 import uvicorn
 
-from spawn.adapters.local.runtime import SystemClock
+from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.ontology.caching_registry import open_http_registry
 from spawn.domain.schemas.document_parser import read_schema
-from spawn.entrypoints.ontology_server.app import create_app
-from spawn.entrypoints.ontology_server.documents import Shelf
+from spawn.entrypoints.ontology_server.documents import PublishedDocuments
+from spawn.entrypoints.ontology_server.routes import create_app
 from spawn.ports.schemas import Provenance
 
 LATEST = "/schemas/project_schema"
@@ -25,19 +25,19 @@ VERSIONS = f"{LATEST}/versions"
 
 
 def document(version: int | None, column: str = "a") -> dict[str, Any]:
-    numbered = {} if version is None else {"version": version}
-    return {"id": "project_schema", **numbered, "columns": [{"name": column, "type": "date"}]}
+    number = {} if version is None else {"version": version}
+    return {"id": "project_schema", **number, "columns": [{"name": column, "type": "date"}]}
 
 
-def over(shelf: Shelf, host: str = "127.0.0.1") -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=create_app(shelf), client=(host, 1))  # type: ignore[arg-type]  # Litestar types its scope more narrowly
+def connect(documents: PublishedDocuments, host: str = "127.0.0.1") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=create_app(documents), client=(host, 1))  # type: ignore[arg-type]  # Litestar types its scope more narrowly
     return httpx.AsyncClient(transport=transport, base_url="http://ontology.test")
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with over(Shelf()) as made:
-        yield made
+    async with connect(PublishedDocuments()) as client:
+        yield client
 
 
 async def test_a_new_server_serves_the_bundled_schema_as_version_1(
@@ -52,18 +52,18 @@ async def test_a_new_server_serves_the_bundled_schema_as_version_1(
     assert latest.headers["cache-control"] == "max-age=30"
 
 
-async def test_what_is_published_is_listed_served_and_withdrawn(client: httpx.AsyncClient) -> None:
-    made = await client.put(f"{VERSIONS}/2", json=document(2))
-    assert (made.status_code, made.headers["location"]) == (201, f"{VERSIONS}/2")
+async def test_a_published_version_is_listed_served_and_deleted(client: httpx.AsyncClient) -> None:
+    response = await client.put(f"{VERSIONS}/2", json=document(2))
+    assert (response.status_code, response.headers["location"]) == (201, f"{VERSIONS}/2")
     assert (await client.get(LATEST)).json() == document(2)
-    listed = (await client.get(VERSIONS)).json()["versions"]
-    assert [entry["version"] for entry in listed] == [1, 2]
+    entries = (await client.get(VERSIONS)).json()["versions"]
+    assert [entry["version"] for entry in entries] == [1, 2]
     assert (await client.delete(f"{VERSIONS}/2")).status_code == 204
     assert (await client.get(f"{VERSIONS}/2")).status_code == 404
     assert (await client.get(LATEST)).json()["version"] == 1
 
 
-async def test_a_post_takes_the_number_of_the_document_or_the_next(
+async def test_a_post_uses_the_version_of_the_document_or_the_next(
     client: httpx.AsyncClient,
 ) -> None:
     assert (await client.post(VERSIONS, json=document(7))).json()["version"] == 7
@@ -72,9 +72,9 @@ async def test_a_post_takes_the_number_of_the_document_or_the_next(
 
 async def test_a_published_version_never_changes(client: httpx.AsyncClient) -> None:
     await client.put(f"{VERSIONS}/2", json=document(2))
-    respelt = json.dumps(document(2), indent=3).encode()
+    reformatted = json.dumps(document(2), indent=3).encode()
     headers = {"Content-Type": "application/json"}
-    same = await client.put(f"{VERSIONS}/2", content=respelt, headers=headers)
+    same = await client.put(f"{VERSIONS}/2", content=reformatted, headers=headers)
     assert same.status_code == 200
     assert (await client.put(f"{VERSIONS}/2", json=document(2, "b"))).status_code == 409
     assert (await client.get(f"{VERSIONS}/2")).json() == document(2)
@@ -82,10 +82,10 @@ async def test_a_published_version_never_changes(client: httpx.AsyncClient) -> N
 
 async def test_the_etag_saves_the_body(client: httpx.AsyncClient) -> None:
     etag = (await client.get(LATEST)).headers["etag"]
-    for asked in [etag, f'"x", W/{etag}', "*"]:
-        saved = await client.get(LATEST, headers={"If-None-Match": asked})
-        assert (saved.status_code, saved.content) == (304, b"")
-        assert saved.headers["etag"] == etag
+    for tag in [etag, f'"x", W/{etag}', "*"]:
+        not_modified = await client.get(LATEST, headers={"If-None-Match": tag})
+        assert (not_modified.status_code, not_modified.content) == (304, b"")
+        assert not_modified.headers["etag"] == etag
     await client.put(f"{VERSIONS}/2", json=document(2))
     assert (await client.get(LATEST, headers={"If-None-Match": etag})).status_code == 200
 
@@ -107,7 +107,7 @@ async def test_the_etag_saves_the_body(client: httpx.AsyncClient) -> None:
         ("PUT", f"{VERSIONS}/3", b" " * (2 << 20), 413),
         ("PUT", "/drill", b'{"latency_s": -1}', 422),
         ("PUT", "/drill", b'{"error_status": 200}', 422),
-        ("PUT", "/drill", b'{"unheard_of": 1}', 422),
+        ("PUT", "/drill", b'{"unknown_member": 1}', 422),
         ("PUT", "/drill", b"{", 400),
     ],
 )
@@ -115,32 +115,32 @@ async def test_every_error_is_a_problem(
     client: httpx.AsyncClient, method: str, path: str, content: bytes, status: int
 ) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = await client.request(method, path, content=content, headers=headers)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
+    response = await client.request(method, path, content=content, headers=headers)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
 
 
-async def test_an_invalid_document_is_refused_by_path(client: httpx.AsyncClient) -> None:
-    answer = await client.put(f"{VERSIONS}/2", json=document(2, "a b"))
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["/columns/0/name"]
+async def test_an_invalid_document_is_rejected_with_its_path(client: httpx.AsyncClient) -> None:
+    response = await client.put(f"{VERSIONS}/2", json=document(2, "a b"))
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/columns/0/name"]
 
 
-async def test_only_json_is_published(client: httpx.AsyncClient) -> None:
-    answer = await client.put(f"{VERSIONS}/2", content=json.dumps(document(2)))
-    assert answer.status_code == 415
+async def test_only_json_can_be_published(client: httpx.AsyncClient) -> None:
+    response = await client.put(f"{VERSIONS}/2", content=json.dumps(document(2)))
+    assert response.status_code == 415
 
 
-async def test_drills_are_switched_from_loopback_only() -> None:
-    async with over(Shelf(), "192.0.2.7") as stranger:
+async def test_drills_are_configured_from_loopback_only() -> None:
+    async with connect(PublishedDocuments(), "192.0.2.7") as remote_client:
         for method in ["GET", "PUT", "DELETE"]:
-            assert (await stranger.request(method, "/drill", json={})).status_code == 403
-        assert (await stranger.get(LATEST)).status_code == 200
-    async with over(Shelf(), "::1") as local:
-        assert (await local.get("/drill")).status_code == 200
+            assert (await remote_client.request(method, "/drill", json={})).status_code == 403
+        assert (await remote_client.get(LATEST)).status_code == 200
+    async with connect(PublishedDocuments(), "::1") as local_client:
+        assert (await local_client.get("/drill")).status_code == 200
 
 
-async def test_a_drill_of_errors_ends_when_it_is_withdrawn(client: httpx.AsyncClient) -> None:
+async def test_a_drill_of_errors_ends_when_it_is_deleted(client: httpx.AsyncClient) -> None:
     await client.put("/drill", json={"error_rate": 1.0, "error_status": 500})
     assert (await client.get(LATEST)).status_code == 500
     assert (await client.get("/health")).status_code == 500
@@ -149,24 +149,24 @@ async def test_a_drill_of_errors_ends_when_it_is_withdrawn(client: httpx.AsyncCl
     assert (await client.get(LATEST)).status_code == 200
 
 
-async def test_a_drill_of_garbage_answers_with_no_json(client: httpx.AsyncClient) -> None:
+async def test_a_drill_of_garbage_sends_invalid_json(client: httpx.AsyncClient) -> None:
     await client.put("/drill", json={"garbage": True})
-    answer = await client.get(LATEST)
-    assert answer.status_code == 200
+    response = await client.get(LATEST)
+    assert response.status_code == 200
     with pytest.raises(ValueError, match="property name"):
-        answer.json()
+        response.json()
 
 
-async def test_a_drill_of_silence_lasts_until_it_is_withdrawn(client: httpx.AsyncClient) -> None:
+async def test_a_drill_of_silence_lasts_until_it_is_deleted(client: httpx.AsyncClient) -> None:
     await client.put("/drill", json={"hang": True})
-    silent = asyncio.create_task(client.get(LATEST))
-    done, _ = await asyncio.wait({silent}, timeout=0.05)
+    request = asyncio.create_task(client.get(LATEST))
+    done, _ = await asyncio.wait({request}, timeout=0.05)
     assert not done
     await client.delete("/drill")
-    assert (await silent).status_code == 200
+    assert (await request).status_code == 200
 
 
-async def test_a_drill_lets_anything_be_published(client: httpx.AsyncClient) -> None:
+async def test_a_drill_can_publish_an_invalid_document(client: httpx.AsyncClient) -> None:
     await client.put("/drill", json={"accept_invalid": True})
     hostile = document(2, 'x"; drop table journal; --')
     assert (await client.put(f"{VERSIONS}/2", json=hostile)).status_code == 201
@@ -174,14 +174,14 @@ async def test_a_drill_lets_anything_be_published(client: httpx.AsyncClient) -> 
     assert (await client.get("/schemas")).json()["schemas"][0]["latest_version"] == 2
 
 
-def test_a_shelf_in_a_directory_survives_a_restart(tmp_path: Path) -> None:
-    first = Shelf(tmp_path)
+def test_documents_in_a_directory_survive_a_restart(tmp_path: Path) -> None:
+    first = PublishedDocuments(tmp_path)
     first.publish("project_schema", 2, json.dumps(document(2)).encode())
     first.delete("project_schema", 1)
     (tmp_path / "project_schema" / ".publish-half").write_text("{")
     (tmp_path / "not_a_version").mkdir()
     (tmp_path / "not_a_version" / "x.json").write_text("{}")
-    second = Shelf(tmp_path)
+    second = PublishedDocuments(tmp_path)
     assert second.ids() == ["project_schema"]
     assert second.versions("project_schema") == [2]
     assert json.loads(second.document("project_schema")) == document(2)
@@ -191,7 +191,7 @@ def test_a_shelf_in_a_directory_survives_a_restart(tmp_path: Path) -> None:
 async def test_the_registry_client_and_the_server_understand_each_other(tmp_path: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(create_app(Shelf()), log_level="error", proxy_headers=False)
+        uvicorn.Config(create_app(PublishedDocuments()), log_level="error", proxy_headers=False)
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

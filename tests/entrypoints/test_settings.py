@@ -1,13 +1,13 @@
-"""Settings: read once, strictly, with one line that names what is wrong."""
+"""Settings: strict validation, and one line that names the malformed variable."""
 
 import pytest
 
 from spawn.entrypoints.settings import (
     Settings,
     SettingsError,
+    read_service_url,
     read_settings,
-    service_url,
-    shown_url,
+    redact_url,
 )
 
 
@@ -115,10 +115,10 @@ def test_every_setting_is_read() -> None:
 def test_malformed_setting_stops_the_start_with_one_line_that_names_it(
     name: str, text: str
 ) -> None:
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(SettingsError) as failure:
         read_settings({name: text})
-    assert str(refusal.value).startswith(f"{name} is malformed: ")
-    assert "\n" not in str(refusal.value)
+    assert str(failure.value).startswith(f"{name} is malformed: ")
+    assert "\n" not in str(failure.value)
 
 
 def test_misspelt_setting_is_named_with_the_likely_one() -> None:
@@ -126,19 +126,19 @@ def test_misspelt_setting_is_named_with_the_likely_one() -> None:
         read_settings({"SPAWN_STORAGE_URI": "memory://"})
 
 
-def test_setting_of_the_command_line_alone_is_left_alone() -> None:
+def test_setting_of_the_command_line_is_ignored() -> None:
     assert read_settings({"SPAWN_URL": "http://127.0.0.1:8000"}) == Settings()
 
 
-def test_address_of_a_running_service_is_a_web_address_if_given() -> None:
-    assert service_url({}) == service_url({"SPAWN_URL": " "}) == ""
-    assert service_url({"SPAWN_URL": "http://127.0.0.1:8000/"}) == "http://127.0.0.1:8000"
+def test_service_url_is_optional_and_must_be_a_web_address() -> None:
+    assert read_service_url({}) == read_service_url({"SPAWN_URL": " "}) == ""
+    assert read_service_url({"SPAWN_URL": "http://127.0.0.1:8000/"}) == "http://127.0.0.1:8000"
     with pytest.raises(SettingsError, match="SPAWN_URL is malformed"):
-        service_url({"SPAWN_URL": "localhost:8000"})
+        read_service_url({"SPAWN_URL": "localhost:8000"})
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "redacted_url"),
     [
         ("https://desk:secret@ontology.example/api", "https://ontology.example/api"),
         ("https://ontology.example:8443/api", "https://ontology.example:8443/api"),
@@ -148,21 +148,21 @@ def test_address_of_a_running_service_is_a_web_address_if_given() -> None:
         ("memory://", "memory://"),
     ],
 )
-def test_url_is_shown_without_credentials(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
+def test_url_is_redacted_of_credentials(url: str, redacted_url: str) -> None:
+    assert redact_url(url) == redacted_url
 
 
-def test_collector_needs_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spawn.entrypoints.settings._EXPORTER", "spawn_has.no_such.module")
+def test_otlp_endpoint_needs_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spawn.entrypoints.settings._OTLP_EXPORTER", "spawn_has.no_such.module")
     with pytest.raises(SettingsError, match="SPAWN_OTLP_ENDPOINT needs the extra"):
         read_settings({"SPAWN_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
 
 
-EVERYWHERE = ["0.0.0.0", "::"]  # noqa: S104  # named to be refused
+ALL_INTERFACES = ["0.0.0.0", "::"]  # noqa: S104  # rejected, not bound
 
 
-@pytest.mark.parametrize("host", [*EVERYWHERE, "192.0.2.1", "spawn.example"])
-def test_bind_beyond_loopback_is_refused_outside_development(host: str) -> None:
+@pytest.mark.parametrize("host", [*ALL_INTERFACES, "192.0.2.1", "spawn.example"])
+def test_bind_beyond_loopback_is_rejected_outside_development(host: str) -> None:
     with pytest.raises(SettingsError, match="SPAWN_HOST"):
         read_settings({"SPAWN_HOST": host})
     environment = {"SPAWN_HOST": host, "SPAWN_ENVIRONMENT": "development"}
@@ -170,19 +170,19 @@ def test_bind_beyond_loopback_is_refused_outside_development(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "[::1]"])
-def test_loopback_is_bound_anywhere(host: str) -> None:
+def test_loopback_is_allowed_in_any_environment(host: str) -> None:
     assert read_settings({"SPAWN_HOST": host}).host == host.strip("[]")
 
 
-def test_pin_of_another_schema_is_refused() -> None:
+def test_pin_of_another_schema_is_rejected() -> None:
     with pytest.raises(SettingsError, match="SPAWN_SCHEMA_PIN"):
         read_settings({"SPAWN_SCHEMA_PIN": "other@1"})
 
 
-def test_public_url_and_bound_host_are_allowed_beside_the_named_ones() -> None:
+def test_public_url_and_bound_host_are_allowed_hosts_too() -> None:
     settings = Settings(public_url="https://Spawn.Example:8443", allowed_hosts=("b.example",))
     assert {"spawn.example", "b.example", "127.0.0.1", "localhost", "::1"} == settings.hosts
 
 
-def test_address_of_a_service_without_public_url_is_where_it_is_bound() -> None:
+def test_base_url_without_public_url_is_the_bound_address() -> None:
     assert Settings(host="::1", port=81).base_url == "http://[::1]:81"

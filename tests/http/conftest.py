@@ -1,4 +1,4 @@
-"""A real service on a loopback port, in a thread of its own, and clients to talk to it."""
+"""A real service on a loopback port, in a thread, and HTTP clients for it."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ import pytest
 import tenacity
 import uvloop
 
-from spawn.entrypoints.http.middleware.limits import Limits
-from spawn.entrypoints.http.server import Server, serve_async
+from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.server import DrainingServer, serve_async
 from spawn.entrypoints.settings import Settings
 
 WIND: dict[str, Any] = {
@@ -35,16 +35,16 @@ def free_port() -> int:
 
 
 class Service:
-    """The service as `serve` runs it, but in a thread."""
+    """The service of `serve`, run in a thread."""
 
-    def __init__(self, limits: Limits | None = None, **settings: Any) -> None:
+    def __init__(self, limits: HttpLimits | None = None, **settings: Any) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        chosen = {"storage_url": "memory://", "rate_limit": 0.0, **settings}
-        self._settings = Settings(port=self.port, **chosen)
+        options = {"storage_url": "memory://", "rate_limit": 0.0, **settings}
+        self._settings = Settings(port=self.port, **options)
         self._limits = limits
-        self._server: Server | None = None
-        self._failure: BaseException | None = None
+        self._server: DrainingServer | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> "Service":
@@ -56,8 +56,8 @@ class Service:
             reraise=True,
         ):
             with attempt:
-                if self._failure is not None:
-                    raise self._failure
+                if self._error is not None:
+                    raise self._error
                 headers = {"host": "127.0.0.1"}
                 httpx.get(f"{self.url}/monitoring/live", headers=headers).raise_for_status()
         return self
@@ -67,69 +67,69 @@ class Service:
             self._server.should_exit = True
         self._thread.join(30)
         assert not self._thread.is_alive()
-        if self._failure is not None:
-            raise self._failure
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        def ready(server: Server) -> None:
+        def ready(server: DrainingServer) -> None:
             self._server = server
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve_async(self._settings, ready, limits=self._limits))
-        except BaseException as failure:  # noqa: BLE001  # handed to whoever waits for it
-            self._failure = failure
+        except BaseException as error:  # noqa: BLE001  # raised by start or stop
+            self._error = error
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20)
 
-    def raw(self, request: bytes, *, shut: bool = True) -> bytes:
-        """The whole answer to bytes sent as they are."""
+    def send_raw(self, request: bytes, *, shut: bool = True) -> bytes:
+        """Send bytes unchanged and return the whole response."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(request)
             if shut:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_WR)
-            answer = b""
+            response = b""
             with contextlib.suppress(ConnectionResetError):
-                while piece := connection.recv(65536):
-                    answer += piece
-            return answer
+                while chunk := connection.recv(65536):
+                    response += chunk
+            return response
 
 
 Start = Callable[..., Service]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quiet() -> Iterator[None]:
-    """Access lines of services in this process go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def discard_access_log() -> Iterator[None]:
+    """Discard the access logs of services in this process."""
+    null_device = os.open(os.devnull, os.O_WRONLY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spawn.entrypoints.composition.STDOUT", nowhere)
+        patch.setattr("spawn.entrypoints.composition.STDOUT", null_device)
         yield
-    os.close(nowhere)
+    os.close(null_device)
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start services with settings and limits of the test's own."""
+    """Start services with given settings and limits."""
     services: list[Service] = []
 
-    def begin(limits: Limits | None = None, **settings: Any) -> Service:
+    def start_service(limits: HttpLimits | None = None, **settings: Any) -> Service:
         services.append(Service(limits, **settings).start())
         return services[-1]
 
-    yield begin
+    yield start_service
     for service in services:
         service.stop()
 
 
 @pytest.fixture(scope="session")
-def service(quiet: None) -> Iterator[Service]:  # noqa: ARG001  # it must come first
-    """One service for the tests that need nothing special."""
-    running = Service().start()
-    yield running
-    running.stop()
+def service(discard_access_log: None) -> Iterator[Service]:  # noqa: ARG001  # set up first
+    """One service for all tests without settings of their own."""
+    service = Service().start()
+    yield service
+    service.stop()
 
 
 @pytest.fixture
@@ -141,6 +141,6 @@ def client(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture
 def created(client: httpx.Client) -> httpx.Response:
     """A project that was just created."""
-    answer = client.post("/v1/ops/projects", json=WIND)
-    assert answer.status_code == 201, answer.text
-    return answer
+    response = client.post("/v1/ops/projects", json=WIND)
+    assert response.status_code == 201, response.text
+    return response

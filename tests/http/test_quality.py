@@ -1,4 +1,4 @@
-"""Quality over HTTP: measured on demand and by itself, kept, watched."""
+"""Quality over HTTP: measured on demand and on schedule, stored, monitored."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ from tests.http.conftest import WIND, Start
 QUALITY = "/v1/governance/quality"
 
 
-def test_a_run_on_demand_is_answered_with_every_rule_measured(start: Start) -> None:
+def test_a_run_on_demand_returns_every_measured_rule(start: Start) -> None:
     with start(quality_interval_s=0.0).client() as client:
-        none_yet = client.get(QUALITY)
-        assert (none_yet.status_code, none_yet.json()["code"]) == (404, "not_found")
+        missing = client.get(QUALITY)
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
         bare = {"project_name": "Bare", "total_amount": "1.00"}
         ids = [
             client.post("/v1/ops/projects", json=body).json()["project_id"] for body in (WIND, bare)
         ]
-        made = client.post(f"{QUALITY}/runs")
-        assert made.status_code == 201
-        assert made.headers["location"] == f"{QUALITY}/runs/1"
-        report = made.json()
+        run = client.post(f"{QUALITY}/runs")
+        assert run.status_code == 201
+        assert run.headers["location"] == f"{QUALITY}/runs/1"
+        report = run.json()
         assert (report["projects"], report["broken"]) == (2, [])
         results = {result["rule_id"]: result for result in report["results"]}
         assert results["completeness.country_code"] == {
             "rule_id": "completeness.country_code",
             "dimension": "completeness",
             "columns": ["country_code"],
-            "description": "country_code is there.",
+            "description": "country_code is present.",
             "unit": "share",
             "threshold": None,
             "severity": "info",
@@ -43,9 +43,7 @@ def test_a_run_on_demand_is_answered_with_every_rule_measured(start: Start) -> N
         valid = results["validity.total_amount"]
         assert (valid["threshold"], valid["value"], valid["passed"]) == (1, 1.0, True)
         assert client.get(QUALITY).json() == report
-        again = client.get(
-            made.headers["location"], headers={"if-none-match": made.headers["etag"]}
-        )
+        again = client.get(run.headers["location"], headers={"if-none-match": run.headers["etag"]})
         assert again.status_code == 304
 
 
@@ -53,18 +51,18 @@ def test_runs_are_paged_newest_first(start: Start) -> None:
     with start(quality_interval_s=0.0).client() as client:
         for _ in range(5):
             assert client.post(f"{QUALITY}/runs").status_code == 201
-        seen, url = [], f"{QUALITY}/runs?limit=2"
+        numbers, url = [], f"{QUALITY}/runs?limit=2"
         while url:
             page = client.get(url)
-            seen += [item["run"] for item in page.json()["items"]]
+            numbers += [item["run"] for item in page.json()["items"]]
             url = page.links.get("next", {}).get("url", "")
-        assert seen == [5, 4, 3, 2, 1]
+        assert numbers == [5, 4, 3, 2, 1]
         assert client.get(f"{QUALITY}/runs?after=bm9uc2Vuc2U").json()["code"] == "cursor_invalid"
         for path in ("/runs/6", "/runs/0", "/runs/x"):
             assert client.get(f"{QUALITY}{path}").status_code == 404
 
 
-def test_what_was_measured_survives_a_restart_and_is_not_measured_twice(
+def test_a_report_survives_a_restart_without_a_new_measurement(
     start: Start, tmp_path: Path
 ) -> None:
     url = f"duckdb:///{tmp_path}/store.duckdb"
@@ -78,7 +76,7 @@ def test_what_was_measured_survives_a_restart_and_is_not_measured_twice(
         assert again.get(QUALITY).json() == report
 
 
-def test_it_is_measured_by_itself_and_a_broken_level_is_told_everywhere(start: Start) -> None:
+def test_scheduled_runs_report_a_missed_level_everywhere(start: Start) -> None:
     with start(quality_interval_s=0.05, freshness_s=0.2).client() as client:
         client.post("/v1/ops/projects", json=WIND)
         feed = {"type": "spawn.quality.breached.v1"}
@@ -111,12 +109,12 @@ def metrics(client: httpx.Client) -> dict[tuple[str, str], float]:
     }
 
 
-def test_metrics_show_the_latest_run(start: Start) -> None:
+def test_metrics_have_the_latest_run(start: Start) -> None:
     with start(quality_interval_s=0.0).client() as client:
         assert metrics(client) == {}
         client.post("/v1/ops/projects", json=WIND)
         client.post(f"{QUALITY}/runs")
-        shown = metrics(client)
-        assert shown["spawn_quality_rule_passed", "validity.total_amount"] == 1
-        assert shown["spawn_quality_rule_value", "completeness.sector"] == 1
-        assert ("spawn_quality_rule_passed", "completeness.sector") not in shown
+        values = metrics(client)
+        assert values["spawn_quality_rule_passed", "validity.total_amount"] == 1
+        assert values["spawn_quality_rule_value", "completeness.sector"] == 1
+        assert ("spawn_quality_rule_passed", "completeness.sector") not in values

@@ -1,4 +1,4 @@
-"""The process: signals, draining, logs, access lines, spans."""
+"""The server process: signals, draining, logs, access log, spans."""
 
 import contextlib
 import json
@@ -19,9 +19,9 @@ import pytest
 import tenacity
 from loguru import logger
 from tests.http.conftest import WIND, free_port
-from tests.product.ontology import answer, ontology
+from tests.product.ontology import run_ontology_server, send_json
 
-from spawn.entrypoints.telemetry import HIDDEN, line_of, redacted
+from spawn.entrypoints.logging import REDACTED, log_line, redact
 
 SERVE = (
     "import os; from spawn.entrypoints.http.server import serve; "
@@ -32,16 +32,16 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 class Process:
-    """The service as a process, its two streams caught."""
+    """The service as a process with captured output."""
 
     def __init__(self, *, descriptors: int | None = None, **settings: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
-        given = {"SPAWN_PORT": str(port), "SPAWN_STORAGE_URL": "memory://", **settings}
-        within = "" if descriptors is None else f"ulimit -n {descriptors}; "
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
+        options = {"SPAWN_PORT": str(port), "SPAWN_STORAGE_URL": "memory://", **settings}
+        ulimit = "" if descriptors is None else f"ulimit -n {descriptors}; "
         self.process = subprocess.Popen(  # the interpreter that runs the tests
-            ["/bin/sh", "-c", f'{within}exec "$0" -c "$1"', sys.executable, SERVE],
-            env={**clean, **given},
+            ["/bin/sh", "-c", f'{ulimit}exec "$0" -c "$1"', sys.executable, SERVE],
+            env={**environment, **options},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -50,11 +50,11 @@ class Process:
         return httpx.Client(base_url=self.url, timeout=20)
 
     @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(20))
-    def wait(self) -> None:
+    def wait_until_ready(self) -> None:
         httpx.get(f"{self.url}/monitoring/ready").raise_for_status()
 
-    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, list[Any], list[Any]]:
-        self.process.send_signal(how)
+    def stop(self, signal_: signal.Signals = signal.SIGTERM) -> tuple[int, list[Any], list[Any]]:
+        self.process.send_signal(signal_)
         out, err = self.process.communicate(timeout=30)
         return (
             self.process.returncode,
@@ -63,95 +63,95 @@ class Process:
         )
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_process_cleanly(how: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_process_cleanly(signal_: signal.Signals) -> None:
     service = Process()
-    service.wait()
-    code, _, logs = service.end(how)
+    service.wait_until_ready()
+    code, _, logs = service.stop(signal_)
     assert code == 0
     assert logs[-1]["message"] == "stopped"
 
 
-def test_request_in_flight_is_answered_before_the_end() -> None:
+def test_request_in_flight_is_completed_before_the_exit() -> None:
     service = Process()
-    service.wait()
+    service.wait_until_ready()
     body = json.dumps(WIND).encode()
 
-    def slowly() -> Iterator[bytes]:
+    def slow_body() -> Iterator[bytes]:
         yield body[:10]
         service.process.send_signal(signal.SIGTERM)
         yield body[10:]
 
     headers = {"content-type": "application/json"}
-    answer = httpx.post(f"{service.url}/v1/ops/projects", content=slowly(), headers=headers)
-    assert answer.status_code == 201
+    response = httpx.post(f"{service.url}/v1/ops/projects", content=slow_body(), headers=headers)
+    assert response.status_code == 201
     out, _ = service.process.communicate(timeout=30)
     assert service.process.returncode == 0
     assert any(json.loads(line)["status"] == 201 for line in out.splitlines())
 
 
-def test_each_request_leaves_one_access_line_with_its_template() -> None:
+def test_each_request_writes_one_access_line_with_its_route() -> None:
     service = Process()
-    service.wait()
+    service.wait_until_ready()
     with httpx.Client(base_url=service.url) as client:
-        made = client.post("/ops/projects", json=WIND, headers={"x-request-id": "req-1"})
-        client.get(made.headers["location"] + "?fields=dscr")
-    _, lines, _ = service.end()
-    posted, got = (line for line in lines if line["route"].startswith("/v1/ops"))
-    assert posted["request_id"] == "req-1"
-    assert (posted["method"], posted["path"], posted["status"]) == ("POST", "/ops/projects", 201)
-    assert got["route"] == "/v1/ops/projects/{project_id}"
-    assert got["path"] == made.headers["location"]
-    assert got["duration_ms"] > 0
+        created = client.post("/ops/projects", json=WIND, headers={"x-request-id": "req-1"})
+        client.get(created.headers["location"] + "?fields=dscr")
+    _, lines, _ = service.stop()
+    post, get = (line for line in lines if line["route"].startswith("/v1/ops"))
+    assert post["request_id"] == "req-1"
+    assert (post["method"], post["path"], post["status"]) == ("POST", "/ops/projects", 201)
+    assert get["route"] == "/v1/ops/projects/{project_id}"
+    assert get["path"] == created.headers["location"]
+    assert get["duration_ms"] > 0
 
 
 def test_port_in_use_ends_with_a_failure_not_a_hang() -> None:
     first = Process()
-    first.wait()
+    first.wait_until_ready()
     port = first.url.rpartition(":")[2]
     second = Process(SPAWN_PORT=port)
     assert second.process.wait(20) != 0
     second.process.communicate()
-    first.end()
+    first.stop()
 
 
-def test_connections_leave_file_descriptors_to_the_store(tmp_path: Path) -> None:
+def test_connections_reserve_file_descriptors_for_the_store(tmp_path: Path) -> None:
     service = Process(descriptors=200, SPAWN_STORAGE_URL=f"duckdb:///{tmp_path}/spawn.duckdb")
-    service.wait()
-    with contextlib.ExitStack() as stack, service.client() as known:
-        known.get("/monitoring/live")
+    service.wait_until_ready()
+    with contextlib.ExitStack() as stack, service.client() as client:
+        client.get("/monitoring/live")
         host, port = "127.0.0.1", int(service.url.rpartition(":")[2])
         for _ in range(400):
             stack.enter_context(socket.create_connection((host, port), timeout=20))
-        late = stack.enter_context(socket.create_connection((host, port), timeout=20))
-        # There are too many: the newest are hung up on, and those before them still served.
-        assert late.recv(1) == b""
-        assert known.post("/v1/ops/projects", json=WIND).status_code == 201
+        surplus = stack.enter_context(socket.create_connection((host, port), timeout=20))
+        # Surplus connections are closed, and earlier ones are still served.
+        assert surplus.recv(1) == b""
+        assert client.post("/v1/ops/projects", json=WIND).status_code == 201
         assert len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) < 180
-    code, _, logs = service.end()
+    code, _, logs = service.stop()
     assert code == 0
     assert not [line for line in logs if line["level"] == "ERROR"]
 
 
-def test_a_port_left_open_is_named_once_it_is_found() -> None:
+def test_port_0_takes_a_free_port_and_the_log_names_it() -> None:
     service = Process(SPAWN_PORT="0")
     assert service.process.stderr is not None
-    said = (json.loads(line)["message"] for line in service.process.stderr)
-    service.url = next(line for line in said if line.startswith("serving ")).split()[1]
-    service.wait()
-    made = httpx.post(f"{service.url}/v1/ops/projects", json=WIND)
+    messages = (json.loads(line)["message"] for line in service.process.stderr)
+    service.url = next(line for line in messages if line.startswith("serving ")).split()[1]
+    service.wait_until_ready()
+    created = httpx.post(f"{service.url}/v1/ops/projects", json=WIND)
     feed = httpx.get(f"{service.url}/v1/events").json()
-    assert made.status_code == 201
+    assert created.status_code == 201
     assert feed["events"][0]["source"] == service.url
-    service.end()
+    service.stop()
 
 
 class Collector(HTTPServer):
-    """An OTLP sink: keeps the bodies posted to it."""
+    """An OTLP collector that stores the bodies it receives."""
 
     def __init__(self) -> None:
-        self.received: queue.Queue[bytes] = queue.Queue()
-        sink = self.received
+        self.bodies: queue.Queue[bytes] = queue.Queue()
+        sink = self.bodies
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -160,7 +160,7 @@ class Collector(HTTPServer):
                 self.end_headers()
 
             def log_message(self, *_arguments: object) -> None:
-                """Stay quiet."""
+                """Log nothing."""
 
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -177,12 +177,12 @@ def collector() -> Iterator[Collector]:
 
 
 def spans_of(collector: Collector, trace: str) -> dict[str, Any]:
-    """The spans of one trace by name."""
+    """Return the spans of one trace by name."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     return {
         span.name: span
-        for body in list(collector.received.queue)
+        for body in list(collector.bodies.queue)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
@@ -190,7 +190,7 @@ def spans_of(collector: Collector, trace: str) -> dict[str, Any]:
     }
 
 
-def test_spans_lead_from_the_caller_to_storage_and_ontology(
+def test_spans_connect_the_client_to_storage_and_ontology(
     collector: Collector, tmp_path: Path
 ) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -198,19 +198,19 @@ def test_spans_lead_from_the_caller_to_storage_and_ontology(
     parents = {
         trace: {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"} for trace in (create, refresh)
     }
-    with ontology(lambda handler: answer(handler, 503, b"{}")) as url:
+    with run_ontology_server(lambda handler: send_json(handler, 503, b"{}")) as url:
         service = Process(
             SPAWN_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
             SPAWN_STORAGE_URL=f"duckdb:///{tmp_path}/spawn.duckdb",
             SPAWN_ONTOLOGY_URL=url,
             SPAWN_ONTOLOGY_TIMEOUT_S="1",
         )
-        service.wait()
-        made = httpx.post(f"{service.url}/v1/ops/projects", json=WIND, headers=parents[create])
-        assert made.status_code == 201
+        service.wait_until_ready()
+        created = httpx.post(f"{service.url}/v1/ops/projects", json=WIND, headers=parents[create])
+        assert created.status_code == 201
         where = f"{service.url}/v1/governance/schemas/project_schema/refresh"
         assert httpx.post(where, headers=parents[refresh]).status_code == 502
-        code, _, _ = service.end()
+        code, _, _ = service.stop()
     assert code == 0
     spans = spans_of(collector, create)
     request, use_case = spans["POST /v1/ops/projects"], spans["create_project"]
@@ -221,30 +221,30 @@ def test_spans_lead_from_the_caller_to_storage_and_ontology(
     assert attributes["http.route"].string_value == "/v1/ops/projects"
     assert attributes["http.response.status_code"].int_value == 201
     spans = spans_of(collector, refresh)
-    asked, answered = spans["registry.get"], spans["refresh_schema"]
-    assert asked.parent_span_id == answered.span_id
-    assert asked.status.code == answered.status.code == 2  # an error, and said so on the way out
+    registry_span, use_case_span = spans["registry.get"], spans["refresh_schema"]
+    assert registry_span.parent_span_id == use_case_span.span_id
+    assert registry_span.status.code == use_case_span.status.code == 2  # both are errors
 
 
 @pytest.mark.parametrize(
-    ("text", "hidden"),
+    ("text", "redacted"),
     [
-        ("https://user:pass@host/x", f"https://{HIDDEN}@host/x"),
-        ("Authorization: Bearer abcdef123456789", f"Authorization: Bearer {HIDDEN}"),
-        ("connect password=hunter2 now", f"connect password={HIDDEN} now"),
+        ("https://user:pass@host/x", f"https://{REDACTED}@host/x"),
+        ("Authorization: Bearer abcdef123456789", f"Authorization: Bearer {REDACTED}"),
+        ("connect password=hunter2 now", f"connect password={REDACTED} now"),
         ("nothing to hide", "nothing to hide"),
     ],
 )
-def test_credentials_never_reach_the_log(text: str, hidden: str) -> None:
-    assert redacted(text) == hidden
+def test_credentials_never_reach_the_log(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
     lines: list[dict[str, Any]] = []
-    sink = logger.add(lambda message: lines.append(line_of(message.record)), catch=False)
+    sink = logger.add(lambda message: lines.append(log_line(message.record)), catch=False)
     try:
         logger.bind(detail=text).opt(exception=RuntimeError(text)).error("{}", text)
         logger.bind(api_key="abc123").info("a key was used")
     finally:
         logger.remove(sink)
-    (failed, keyed) = lines
-    assert failed["message"] == failed["detail"] == hidden
-    assert failed["exception"].endswith(f"RuntimeError: {hidden}\n")
-    assert keyed["api_key"] == HIDDEN
+    (error_line, key_line) = lines
+    assert error_line["message"] == error_line["detail"] == redacted
+    assert error_line["exception"].endswith(f"RuntimeError: {redacted}\n")
+    assert key_line["api_key"] == REDACTED

@@ -1,4 +1,4 @@
-"""Runs the real Pulumi program over a real stack file against a monitor that records."""
+"""Run the Pulumi program with a real stack file against a recording monitor."""
 
 import asyncio
 import json
@@ -32,26 +32,26 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run registered, by type, and what the stack exported."""
+    """Resources of one run by type, and the exports of the stack."""
 
     resources: dict[str, Registration]
     outputs: dict[str, Any]
 
 
-class _Echo(Mocks):
-    """Every resource comes into being exactly as it was asked for."""
+class _EchoMocks(Mocks):
+    """Mocks that create every resource exactly as requested."""
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        named = {"name": args.name, "image_name": None} | args.inputs
-        return f"{args.name}-id", named
+        properties = {"name": args.name, "image_name": None} | args.inputs
+        return f"{args.name}-id", properties
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        raise AssertionError(f"the program looks nothing up, but called {args.token}")
+        raise AssertionError(f"the program called {args.token}, but must look nothing up")
 
 
 class _RecordingMonitor(MockMonitor):
     def __init__(self) -> None:
-        super().__init__(_Echo())
+        super().__init__(_EchoMocks())
         self.registrations: dict[str, Registration] = {}
         self.outputs: dict[str, dict[str, Any]] = {}
 
@@ -77,13 +77,13 @@ class _RecordingMonitor(MockMonitor):
 
 
 def stack_config(stack: str) -> dict[str, Any]:
-    """The `config` of the stack file, as the engine would hand it over."""
+    """Return the `config` of the stack file, as the engine passes it."""
     document = msgspec.yaml.decode((INFRA / f"Pulumi.{stack}.yaml").read_bytes())
     config: dict[str, Any] = document["config"]
     return config
 
 
-def _module(source: str) -> ModuleType:
+def _load_module(source: str) -> ModuleType:
     module = ModuleType("deployment")
     sys.modules["deployment"] = module
     exec(compile(source, "deployment.py", "exec"), module.__dict__)  # noqa: S102  # our own source
@@ -91,7 +91,7 @@ def _module(source: str) -> ModuleType:
 
 
 def deploy(stack: str, *, config: dict[str, Any] | None = None, source: str = "") -> Deployment:
-    """Run the program; `source` replaces deployment.py, so that a test can seed a fault."""
+    """Run the program; `source` replaces deployment.py, so that a test can inject a fault."""
     monitor = _RecordingMonitor()
     deployment = monitor.GetDeploymentInfo(None)  # type: ignore[no-untyped-call]  # pulumi types it in part
     features = set(deployment.supportedFeatures)
@@ -107,7 +107,7 @@ def deploy(stack: str, *, config: dict[str, Any] | None = None, source: str = ""
     )
     before = sys.modules.pop("deployment", None)
     if source:
-        _module(source)
+        _load_module(source)
 
     values = stack_config(stack) if config is None else config
     try:
@@ -121,11 +121,11 @@ def deploy(stack: str, *, config: dict[str, Any] | None = None, source: str = ""
 
 
 async def _run(settings: Settings, config: dict[str, Any]) -> None:
-    # The runtime wants an event loop in each worker thread and never closes those that it makes.
-    worker = ThreadPoolExecutor(1, initializer=_give_loop)
+    # The runtime needs an event loop in each worker thread and never closes those it creates.
+    worker = ThreadPoolExecutor(1, initializer=_set_event_loop)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(worker)
-    # Here, in the task's own context, for the runtime's settings are context variables.
+    # Here, in the task's own context: the runtime's settings are context variables.
     configure(settings)
     set_all_config({key: json.dumps(value) for key, value in config.items()})
     try:
@@ -134,9 +134,9 @@ async def _run(settings: Settings, config: dict[str, Any]) -> None:
         await loop.run_in_executor(worker, lambda: asyncio.get_event_loop().close())
 
 
-def _give_loop() -> None:
+def _set_event_loop() -> None:
     asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 def _discard(_namespace: dict[str, Any]) -> None:
-    """The program is run for what it registers."""
+    """Discard the namespace: only the registrations matter."""

@@ -1,4 +1,4 @@
-"""The stack that the Pulumi program describes, and that faults in it do not pass unseen."""
+"""Stack of the Pulumi program, and tests that find faults in it."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ IMAGE = "docker:index/image:Image"
 CONTAINER = "docker:index/container:Container"
 
 
-def check_graph(deployed: Deployment) -> None:
-    assert set(deployed.resources) == {
+def check_graph(deployment: Deployment) -> None:
+    assert set(deployment.resources) == {
         "pulumi:pulumi:Stack",
         SERVICE,
         NETWORK,
@@ -22,11 +22,11 @@ def check_graph(deployed: Deployment) -> None:
         IMAGE,
         CONTAINER,
     }
-    service = deployed.resources[SERVICE].urn
-    children = [deployed.resources[kind] for kind in (NETWORK, VOLUME, IMAGE, CONTAINER)]
+    service = deployment.resources[SERVICE].urn
+    children = [deployment.resources[kind] for kind in (NETWORK, VOLUME, IMAGE, CONTAINER)]
     assert {child.parent for child in children} == {service}
-    needed = {deployed.resources[kind].urn for kind in (NETWORK, VOLUME, IMAGE)}
-    assert deployed.resources[CONTAINER].depends_on == needed
+    dependencies = {deployment.resources[kind].urn for kind in (NETWORK, VOLUME, IMAGE)}
+    assert deployment.resources[CONTAINER].depends_on == dependencies
 
 
 def check_hardening(container: Registration) -> None:
@@ -46,20 +46,20 @@ def check_hardening(container: Registration) -> None:
     assert inputs["stopTimeout"] >= 30
 
 
-def check_data(deployed: Deployment) -> None:
-    mounts = deployed.resources[CONTAINER].inputs["volumes"]
+def check_data(deployment: Deployment) -> None:
+    mounts = deployment.resources[CONTAINER].inputs["volumes"]
     assert mounts == [{"containerPath": "/data", "volumeName": "spawn-data"}]
 
 
-def check_kept(volume: Registration) -> None:
+def check_protected(volume: Registration) -> None:
     assert volume.protect
     assert volume.retain_on_delete
 
 
-def check(deployed: Deployment) -> None:
-    check_graph(deployed)
-    check_hardening(deployed.resources[CONTAINER])
-    check_data(deployed)
+def check(deployment: Deployment) -> None:
+    check_graph(deployment)
+    check_hardening(deployment.resources[CONTAINER])
+    check_data(deployment)
 
 
 def dev_with(**changes: object) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_the_dev_stack_is_one_hardened_service_with_its_data() -> None:
     check(deploy("dev"))
 
 
-def test_the_dev_stack_exports_where_the_service_answers() -> None:
+def test_the_dev_stack_exports_the_addresses_of_the_service() -> None:
     assert deploy("dev").outputs == {
         "url": "http://127.0.0.1:8000",
         "ready_url": "http://127.0.0.1:8000/monitoring/ready",
@@ -81,20 +81,20 @@ def test_the_dev_stack_exports_where_the_service_answers() -> None:
 
 
 def test_the_configured_port_memory_and_ontology_reach_the_container() -> None:
-    changed = dev_with(port=9100, memory_mib=2048, ontology_url="http://ontology:7000")
-    deployed = deploy("dev", config=changed)
-    inputs = deployed.resources[CONTAINER].inputs
+    config = dev_with(port=9100, memory_mib=2048, ontology_url="http://ontology:7000")
+    deployment = deploy("dev", config=config)
+    inputs = deployment.resources[CONTAINER].inputs
     assert inputs["ports"] == [{"internal": 8000, "external": 9100, "ip": "127.0.0.1"}]
     assert inputs["memory"] == 2048
     assert "SPAWN_ONTOLOGY_URL=http://ontology:7000" in inputs["envs"]
-    assert deployed.outputs["url"] == "http://127.0.0.1:9100"
+    assert deployment.outputs["url"] == "http://127.0.0.1:9100"
 
 
-def test_kept_data_is_protected_and_survives_the_stack() -> None:
-    check_kept(deploy("dev", config=dev_with(keep_data=True)).resources[VOLUME])
+def test_protected_data_survives_the_stack() -> None:
+    check_protected(deploy("dev", config=dev_with(keep_data=True)).resources[VOLUME])
 
 
-def test_dev_data_goes_with_the_stack() -> None:
+def test_dev_data_is_deleted_with_the_stack() -> None:
     volume = deploy("dev").resources[VOLUME]
     assert not volume.protect
     assert not volume.retain_on_delete
@@ -145,7 +145,7 @@ def test_a_malformed_or_unknown_key_stops_the_program(changes: dict[str, object]
         ('drops=["ALL"]', 'drops=["NET_RAW"]'),
         ('security_opts=["no-new-privileges:true"],', ""),
         ("memory=self._config.memory_mib,", ""),
-        ("healthcheck=self._health(),", ""),
+        ("healthcheck=self._build_health_check(),", ""),
         ('restart="unless-stopped",', ""),
         ("volume_name=self.volume.name", 'host_path="/var/lib/spawn"'),
         ("name=self.network.name", 'name="spawn-network"'),
@@ -153,18 +153,20 @@ def test_a_malformed_or_unknown_key_stops_the_program(changes: dict[str, object]
         ("read_only=True,", "read_only=True, privileged=True,"),
     ],
 )
-def test_a_fault_seeded_into_the_program_is_caught(right: str, wrong: str) -> None:
+def test_a_fault_in_the_program_is_detected(right: str, wrong: str) -> None:
     source = (INFRA / "deployment.py").read_text()
     assert source.count(right) == 1
-    faulty = deploy("dev", source=source.replace(right, wrong))
+    faulty_deployment = deploy("dev", source=source.replace(right, wrong))
     with pytest.raises((AssertionError, KeyError)):
-        check(faulty)
+        check(faulty_deployment)
 
 
 @pytest.mark.parametrize("option", ["protect=keep, ", ", retain_on_delete=keep"])
-def test_an_unprotected_volume_is_caught(option: str) -> None:
+def test_an_unprotected_volume_is_detected(option: str) -> None:
     source = (INFRA / "deployment.py").read_text()
     assert source.count(option) == 1
-    faulty = deploy("dev", config=dev_with(keep_data=True), source=source.replace(option, ""))
+    faulty_deployment = deploy(
+        "dev", config=dev_with(keep_data=True), source=source.replace(option, "")
+    )
     with pytest.raises(AssertionError):
-        check_kept(faulty.resources[VOLUME])
+        check_protected(faulty_deployment.resources[VOLUME])

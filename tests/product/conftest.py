@@ -1,4 +1,4 @@
-"""The product as its users meet it: a real process, a real file, real requests."""
+"""End-to-end tests: a real process, a real file, real requests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,14 +9,14 @@ from tests.product.service import Service
 
 @pytest.fixture
 def service_in(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """A factory of services whose files lie in the test's folder; all are stopped at the end."""
-    started: list[Service] = []
+    """Yield a factory of services in the test's folder; all are stopped at the end."""
+    services: list[Service] = []
 
     def make(**settings: str) -> Service:
         service = Service(tmp_path, **settings)
-        started.append(service)
+        services.append(service)
         return service
 
     yield make
-    for service in started:
+    for service in services:
         service.stop()

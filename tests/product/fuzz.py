@@ -1,8 +1,8 @@
-"""schemathesis against a running service, every check, one run for each seed.
+"""Run schemathesis against a running service: every check, one run for each seed.
 
     python -m tests.product.fuzz [--seeds 1 2 3 4 5] [-- any argument of `schemathesis run`]
 
-Exits 1 if any seed finds a failure; each run's findings are printed as they come.
+The exit code is 1 if any seed finds a failure; findings are printed as they occur.
 """
 
 import argparse
@@ -17,8 +17,8 @@ SEEDS = (1, 2, 3, 4, 5)
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 
-def fuzz(url: str, seed: int, arguments: list[str]) -> bool:
-    """One run; whether every check passed."""
+def run_seed(url: str, seed: int, arguments: list[str]) -> bool:
+    """Run one seed and return whether every check passed."""
     command = [str(SCHEMATHESIS), "run", f"{url}/openapi.json", "--url", url]
     command += ["--checks", "all", "--seed", str(seed), "--continue-on-failure", *arguments]
     print(f"=== seed {seed}", flush=True)
@@ -35,12 +35,14 @@ def main() -> int:
         service = Service(Path(folder))
         service.start()
         try:
-            passed = {seed: fuzz(service.url, seed, options.arguments) for seed in options.seeds}
+            results = {
+                seed: run_seed(service.url, seed, options.arguments) for seed in options.seeds
+            }
         finally:
             service.stop()
-    for seed, clean in passed.items():
-        print(f"seed {seed}: {'clean' if clean else 'FAILURES'}")
-    return 0 if all(passed.values()) else 1
+    for seed, is_clean in results.items():
+        print(f"seed {seed}: {'clean' if is_clean else 'FAILURES'}")
+    return 0 if all(results.values()) else 1
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""A server in the place of the ontology server, that answers as a test tells it to."""
+"""Ontology server with scripted responses."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Reply = Callable[[BaseHTTPRequestHandler], None]
+Respond = Callable[[BaseHTTPRequestHandler], None]
 
 
-def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+def send_json(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
     handler.send_response(status)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(body)))
@@ -17,15 +17,15 @@ def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
 
 
 @contextmanager
-def ontology(reply: Reply) -> Iterator[str]:
-    """A server that answers every GET as told."""
+def run_ontology_server(respond: Respond) -> Iterator[str]:
+    """Run a server that handles every GET with `respond`; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            reply(self)
+            respond(self)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: requests are the test's, not the log's."""
+            """Suppress the log line of a request."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

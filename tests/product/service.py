@@ -1,4 +1,4 @@
-"""`spawn serve` as a real process on a real file."""
+"""Process of `spawn serve` on a real file."""
 
 import os
 import signal
@@ -26,9 +26,9 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"service-{self.port}.log"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
+        base_environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
         self.environment = {
-            **clean,
+            **base_environment,
             "SPAWN_PORT": str(self.port),
             "SPAWN_STORAGE_URL": f"duckdb:///{folder}/spawn.duckdb",
             "SPAWN_ONTOLOGY_URL": "bundled://",
@@ -38,7 +38,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it says that it is ready."""
+        """Start, and wait until the service is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "spawn.entrypoints.cli", self._command],
@@ -65,17 +65,17 @@ class Service:
                 httpx.get(f"{self.url}/monitoring/ready", timeout=10).raise_for_status()
 
     def kill(self) -> None:
-        """Kill -9: no farewell of any kind."""
+        """Send SIGKILL."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """SIGTERM, and wait; the exit code."""
+        """Send SIGTERM, wait, and return the exit code."""
         return self._end(signal.SIGTERM)
 
-    def _end(self, how: signal.Signals) -> int:
+    def _end(self, signal_number: signal.Signals) -> int:
         if self._process is None:
             return 0
-        self._process.send_signal(how)
+        self._process.send_signal(signal_number)
         code = self._process.wait(60)
         self._process = None
         return code

@@ -1,4 +1,4 @@
-"""What was acknowledged is there, whole and once, whatever happens to the process."""
+"""Acknowledged writes are complete and unique, even if the process is killed."""
 
 import asyncio
 import collections
@@ -16,61 +16,65 @@ pytestmark = pytest.mark.real
 WRITERS = 16
 
 
-class Ledger:
-    """What the service acknowledged: for each project, each version's name."""
+class AcknowledgedWrites:
+    """Project names by project and version, as the service acknowledged them."""
 
     def __init__(self) -> None:
         self.names: dict[str, dict[int, str]] = collections.defaultdict(dict)
-        self.acknowledged = 0
-        self._target = 0
-        self._reached = asyncio.Event()
+        self.count = 0
+        self._target_count = 0
+        self._is_target_reached = asyncio.Event()
 
-    def note(self, body: dict[str, Any]) -> None:
+    def record(self, body: dict[str, Any]) -> None:
         self.names[body["project_id"]][body["version"]] = body["project_name"]
-        self.acknowledged += 1
-        if self.acknowledged >= self._target:
-            self._reached.set()
+        self.count += 1
+        if self.count >= self._target_count:
+            self._is_target_reached.set()
 
-    async def grows_by(self, acknowledgements: int) -> None:
-        """Wait until so many more answers have come."""
-        self._target = self.acknowledged + acknowledgements
-        self._reached.clear()
-        await asyncio.wait_for(self._reached.wait(), 60)
+    async def wait_for_more(self, acknowledgements: int) -> None:
+        """Wait for so many more acknowledgements."""
+        self._target_count = self.count + acknowledgements
+        self._is_target_reached.clear()
+        await asyncio.wait_for(self._is_target_reached.wait(), 60)
 
 
-async def write_until_refused(client: httpx.AsyncClient, ledger: Ledger, writer: int) -> None:
+async def write_until_disconnected(
+    client: httpx.AsyncClient, writes: AcknowledgedWrites, writer: int
+) -> None:
     """Create projects and rename each once, until the connection breaks."""
     number = 0
     try:
         while True:
             number += 1
-            made = await client.post(
+            response = await client.post(
                 "/v1/ops/projects",
                 json={"project_name": f"w{writer}-{number}", "total_amount": f"{number}.25"},
             )
-            assert made.status_code == 201, made.text
-            ledger.note(made.json())
-            renamed = await client.patch(
-                f"/v1/ops/projects/{made.json()['project_id']}",
+            assert response.status_code == 201, response.text
+            writes.record(response.json())
+            patch_response = await client.patch(
+                f"/v1/ops/projects/{response.json()['project_id']}",
                 json={"project_name": f"w{writer}-{number}-renamed"},
-                headers={"If-Match": made.headers["ETag"]},
+                headers={"If-Match": response.headers["ETag"]},
             )
-            assert renamed.status_code == 200, renamed.text
-            ledger.note(renamed.json())
+            assert patch_response.status_code == 200, patch_response.text
+            writes.record(patch_response.json())
     except httpx.TransportError:
-        return  # the process is gone: what was in flight is unknown, as for any client
+        return  # the process is gone: the outcome of the request is unknown
 
 
-async def load_and_kill(service: Service, ledger: Ledger, acknowledgements: int) -> None:
-    """Write with many clients; kill the process once so many more answers have come."""
+async def load_and_kill(
+    service: Service, writes: AcknowledgedWrites, acknowledgements: int
+) -> None:
+    """Write with many clients; kill the process after so many acknowledgements."""
     async with httpx.AsyncClient(
         base_url=service.url, timeout=30, limits=httpx.Limits(max_connections=WRITERS)
     ) as client:
         writers = [
-            asyncio.create_task(write_until_refused(client, ledger, writer))
+            asyncio.create_task(write_until_disconnected(client, writes, writer))
             for writer in range(WRITERS)
         ]
-        await ledger.grows_by(acknowledgements)
+        await writes.wait_for_more(acknowledgements)
         service.kill()
         await asyncio.gather(*writers)
 
@@ -87,7 +91,7 @@ async def read_feed(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 def check_feed(events: list[dict[str, Any]]) -> dict[str, int]:
-    """Every event once, per project in order without a gap; the newest version of each."""
+    """Check that events are unique and gapless; return the newest version of each project."""
     assert len({event["id"] for event in events}) == len(events)
     newest: dict[str, int] = {}
     for event in events:
@@ -100,58 +104,60 @@ def check_feed(events: list[dict[str, Any]]) -> dict[str, int]:
     return newest
 
 
-async def check_ledger(client: httpx.AsyncClient, ledger: Ledger, newest: dict[str, int]) -> None:
-    for project_id, versions in ledger.names.items():
+async def check_ledger(
+    client: httpx.AsyncClient, writes: AcknowledgedWrites, newest: dict[str, int]
+) -> None:
+    for project_id, versions in writes.names.items():
         assert newest[f"projects/{project_id}"] >= max(versions)
         history = (await client.get(f"/v1/ops/projects/{project_id}/history")).raise_for_status()
-        recorded = {
+        history_names = {
             item["version"]: item["document"]["project_name"] for item in history.json()["items"]
         }
-        assert recorded.items() >= versions.items()
+        assert history_names.items() >= versions.items()
         now = (await client.get(f"/v1/ops/projects/{project_id}")).raise_for_status().json()
-        assert now["version"] == max(recorded)
-        assert now["project_name"] == recorded[now["version"]]
+        assert now["version"] == max(history_names)
+        assert now["project_name"] == history_names[now["version"]]
 
 
 async def kill_and_check(service: Service, kills: int) -> None:
-    draw = random.Random(kills)
-    ledger = Ledger()
+    random_source = random.Random(kills)
+    writes = AcknowledgedWrites()
     for _ in range(kills):
         service.start()
-        await load_and_kill(service, ledger, draw.randint(50, 400))
+        await load_and_kill(service, writes, random_source.randint(50, 400))
     service.start()
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         newest = check_feed(await read_feed(client))
-        await check_ledger(client, ledger, newest)
-    assert len(ledger.names) > kills
+        await check_ledger(client, writes, newest)
+    assert len(writes.names) > kills
 
 
-async def test_kill_in_mid_load_loses_nothing_acknowledged(
+async def test_a_kill_under_load_loses_no_acknowledged_write(
     service_in: Callable[..., Service],
 ) -> None:
     await kill_and_check(service_in(), kills=3)
 
 
 @pytest.mark.slow
-async def test_twenty_kills_in_mid_load_lose_nothing_acknowledged(
+async def test_twenty_kills_under_load_lose_no_acknowledged_write(
     service_in: Callable[..., Service],
 ) -> None:
     await kill_and_check(service_in(), kills=20)
 
 
-async def test_sixteen_writers_on_one_project_have_one_winner_a_version(
+async def test_sixteen_writers_on_one_project_have_one_winner_per_version(
     service_in: Callable[..., Service],
 ) -> None:
     service = service_in()
     service.start()
     rounds = 12
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
-        made = await client.post(
+        response = await client.post(
             "/v1/ops/projects", json={"project_name": "Raced", "total_amount": 1}
         )
-        path, etag = made.headers["Location"], made.headers["ETag"]
+        path, etag = response.headers["Location"], response.headers["ETag"]
         for number in range(rounds):
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(
                     client.patch(
                         path,
@@ -161,9 +167,9 @@ async def test_sixteen_writers_on_one_project_have_one_winner_a_version(
                     for writer in range(WRITERS)
                 )
             )
-            codes = sorted(answer.status_code for answer in answers)
+            codes = sorted(one.status_code for one in responses)
             assert codes == [200] + [412] * (WRITERS - 1)
-            winner = next(answer for answer in answers if answer.status_code == 200)
+            winner = next(one for one in responses if one.status_code == 200)
             assert winner.json()["version"] == number + 2
             now = await client.get(path)
             assert now.json()["description"] == winner.json()["description"]
@@ -172,27 +178,27 @@ async def test_sixteen_writers_on_one_project_have_one_winner_a_version(
         assert [item["version"] for item in history] == list(range(1, rounds + 2))
 
 
-async def test_sigterm_finishes_what_is_in_flight(service_in: Callable[..., Service]) -> None:
+async def test_sigterm_finishes_requests_in_flight(service_in: Callable[..., Service]) -> None:
     service = service_in()
     service.start()
-    ledger = Ledger()
+    writes = AcknowledgedWrites()
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         writers = [
-            asyncio.create_task(write_until_refused_or_busy(client, ledger, writer))
+            asyncio.create_task(write_until_shutdown(client, writes, writer))
             for writer in range(WRITERS)
         ]
-        await ledger.grows_by(200)
+        await writes.wait_for_more(200)
         code = await asyncio.to_thread(service.stop)
         await asyncio.gather(*writers)
     assert code == 0
-    # It has left a checkpoint: the log is part of the file.
+    # The shutdown made a checkpoint, so there is no log.
     assert not (service.folder / "spawn.duckdb.wal").exists()
     service.start()
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
-        await check_ledger(client, ledger, check_feed(await read_feed(client)))
+        await check_ledger(client, writes, check_feed(await read_feed(client)))
 
 
-def test_what_is_written_is_for_the_services_user_alone(
+def test_files_are_private_to_the_user_of_the_service(
     service_in: Callable[..., Service], tmp_path: Path
 ) -> None:
     service = service_in(SPAWN_STORAGE_URL=f"duckdb:///{tmp_path}/data/spawn.duckdb")
@@ -205,21 +211,21 @@ def test_what_is_written_is_for_the_services_user_alone(
     assert [path for path in (data, *data.rglob("*")) if path.stat().st_mode & 0o077] == []
 
 
-async def write_until_refused_or_busy(
-    client: httpx.AsyncClient, ledger: Ledger, writer: int
+async def write_until_shutdown(
+    client: httpx.AsyncClient, writes: AcknowledgedWrites, writer: int
 ) -> None:
-    """Create projects until the service closes its doors, politely or at transport level."""
+    """Create projects until the service responds 503 or closes the connection."""
     number = 0
     while True:
         number += 1
         try:
-            made = await client.post(
+            response = await client.post(
                 "/v1/ops/projects",
                 json={"project_name": f"w{writer}-{number}", "total_amount": "1"},
             )
         except httpx.TransportError:
             return
-        if made.status_code == 503:
+        if response.status_code == 503:
             return
-        assert made.status_code == 201, made.text
-        ledger.note(made.json())
+        assert response.status_code == 201, response.text
+        writes.record(response.json())

@@ -1,4 +1,4 @@
-"""A hundred thousand events under load, told to consumers that come and go as they please."""
+"""A hundred thousand events under load, for consumers that disconnect at random."""
 
 import asyncio
 import random
@@ -10,42 +10,42 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.application.conftest import services_over
+from tests.application.conftest import build_dependencies
 
 from spawn.adapters.factory import open_store
-from spawn.adapters.local.runtime import SystemClock
+from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
-from spawn.application.dependencies import Services
-from spawn.application.events.delivery import Patience
+from spawn.application.dependencies import Dependencies
+from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.feed import read_feed
-from spawn.application.events.journal_watch import Pulse
+from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
-from spawn.domain.change import Change, Entry, Write
+from spawn.domain.change import Change, JournalEntry, Write
 from spawn.domain.errors import Unavailable
-from spawn.domain.events.cloudevents import Envelope
+from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.events.sse import Choice, Streams
-from spawn.ports.publishers import EventPublisher, Terms, Undelivered
+from spawn.entrypoints.http.events.sse import EventFilter, EventStreams
+from spawn.ports.publishers import DeliveryFailure, DeliveryOptions, EventPublisher
 from spawn.testing.builders import a_project
-from spawn.testing.storage_contract.commands import a_record
+from spawn.testing.storage_contract.harness import a_record
 
 PROJECTS, VERSIONS, BULK = 25_000, 4, 500
 EVENTS = PROJECTS * VERSIONS
 ANNA = Principal(id="anna")
-QUICK = Patience(tries=1000, first_s=0.001, longest_s=0.01, hold_s=0.01)
+QUICK = RetryPolicy(max_attempts=1000, initial_delay_s=0.001, max_delay_s=0.01, max_pause_s=0.01)
 
 
-class Told:
-    """What one consumer was told: the ids, and for each subject the versions as they came."""
+class ReceivedEvents:
+    """Event ids of one consumer, and the versions of each subject in order of arrival."""
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
         self.versions: dict[str, list[int]] = {}
         self.complete = asyncio.Event()
 
-    def note(self, position: str, subject: str, version: int) -> None:
-        """An event; one that was told before is no news."""
+    def record(self, position: str, subject: str, version: int) -> None:
+        """Record an event, unless it was received before."""
         if position not in self.ids:
             self.ids.add(position)
             self.versions.setdefault(subject, []).append(version)
@@ -58,31 +58,33 @@ class Told:
         assert len(self.versions) == PROJECTS
 
 
-class Flaky:
-    """A publisher that is away, refuses or forgets its answer, each now and then."""
+class FlakyPublisher:
+    """Publisher that is unreachable, rejects or loses a response at random."""
 
-    def __init__(self, name: str, told: Told, chance: random.Random, **terms: Any) -> None:
-        self.terms = Terms(name=name, **terms)
-        self._told = told
+    def __init__(
+        self, name: str, received: ReceivedEvents, chance: random.Random, **options: Any
+    ) -> None:
+        self.delivery_options = DeliveryOptions(name=name, **options)
+        self._received = received
         self._chance = chance
 
-    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
+    async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
         await asyncio.sleep(0)
         fate = self._chance.random()
         if fate < 0.05:
             raise Unavailable("away", retry_after_s=0)
-        failed: list[Undelivered] = []
+        failures: list[DeliveryFailure] = []
         for entry in entries:
-            behind = any(lost.entry.id == entry.id for lost in failed)
-            if behind or self._chance.random() < 0.001:
-                failed.append(
-                    Undelivered(entry, "not this one", refused=self._chance.random() < 0.5)
+            is_blocked = any(failure.entry.id == entry.id for failure in failures)
+            if is_blocked or self._chance.random() < 0.001:
+                failures.append(
+                    DeliveryFailure(entry, "not this one", is_rejected=self._chance.random() < 0.5)
                 )
             else:
-                self._told.note(entry.position, entry.id, entry.version)
+                self._received.record(entry.position, entry.id, entry.version)
         if fate < 0.1:
-            raise Unavailable("taken, but the answer was lost", retry_after_s=0)
-        return failed
+            raise Unavailable("accepted, but the response was lost", retry_after_s=0)
+        return failures
 
     async def probe(self) -> str:
         return "here"
@@ -91,12 +93,12 @@ class Flaky:
         return
 
 
-class Dead:
-    """A publisher that never comes back from its first event."""
+class HangingPublisher:
+    """Publisher that never returns from its first event."""
 
-    terms = Terms(name="dead")
+    delivery_options = DeliveryOptions(name="dead")
 
-    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
+    async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
         del entries
         await asyncio.Event().wait()
         return ()
@@ -108,7 +110,7 @@ class Dead:
         return
 
 
-class Dropped(Exception):
+class ConnectionDropped(Exception):
     """The connection broke."""
 
 
@@ -118,122 +120,130 @@ class Message(msgspec.Struct, frozen=True):
     sequence: str
 
 
-async def follow(streams: Streams, told: Told, chance: random.Random, start: str) -> None:
-    """Follow the stream over a connection that breaks in the middle of what it carries."""
+async def follow(
+    streams: EventStreams, received: ReceivedEvents, chance: random.Random, start: str
+) -> None:
+    """Follow the stream over a connection that breaks in the middle of a message."""
     decoder, position = msgspec.json.Decoder(Message), start
 
     async def write(messages: bytes) -> None:
         nonlocal position
         blocks = messages.split(b"\n\n")[:-1]
-        breaks = chance.random() < 0.05
-        for block in blocks[: chance.randrange(len(blocks) + 1) if breaks else None]:
-            place, _, data = block.partition(b"\ndata: ")
+        is_broken = chance.random() < 0.05
+        for block in blocks[: chance.randrange(len(blocks) + 1) if is_broken else None]:
+            head, _, data = block.partition(b"\ndata: ")
             if data:
                 event = decoder.decode(data)
-                told.note(event.id, event.subject, int(event.sequence))
-            position = place.rpartition(b"id: ")[2].decode()
-        if breaks:
-            raise Dropped
+                received.record(event.id, event.subject, int(event.sequence))
+            position = head.rpartition(b"id: ")[2].decode()
+        if is_broken:
+            raise ConnectionDropped
         await asyncio.sleep(0)
 
-    while not told.complete.is_set():
-        with suppress(Dropped):
-            await streams.follow(position, Choice(), write)
+    while not received.complete.is_set():
+        with suppress(ConnectionDropped):
+            await streams.follow(position, EventFilter(), write)
 
 
-async def pull(services: Services, told: Told, chance: random.Random, start: str) -> None:
-    """Pull pages, and lose one now and then."""
+async def pull(
+    dependencies: Dependencies, received: ReceivedEvents, chance: random.Random, start: str
+) -> None:
+    """Pull pages, and lose one at random."""
     position = start
-    while not told.complete.is_set():
-        page = await read_feed(services, ANNA, after=position, limit=chance.randrange(1, 500))
+    while not received.complete.is_set():
+        page = await read_feed(dependencies, ANNA, after=position, limit=chance.randrange(1, 500))
         if chance.random() < 0.05:
             continue
         for entry in page.entries:
-            told.note(entry.position, entry.id, entry.version)
+            received.record(entry.position, entry.id, entry.version)
         if page.next == position:
-            await services.reads.await_change(position, 1)
+            await dependencies.reads.wait_for_change(position, 1)
         position = page.next
 
 
-async def write_everything(services: Services) -> None:
-    """Each project's versions, in bulk, with single changes between them."""
+async def write_everything(dependencies: Dependencies) -> None:
+    """Write all versions of each project in bulk, with single changes between."""
     keys = [f"p{number:05d}" for number in range(PROJECTS)]
     state = a_project()
     for version in range(VERSIONS):
         for start in range(0, PROJECTS, BULK):
-            for chosen in (keys[start : start + BULK - 1], keys[start + BULK - 1 : start + BULK]):
+            for chunk in (keys[start : start + BULK - 1], keys[start + BULK - 1 : start + BULK]):
                 writes = tuple(
                     Write("project", key, version, msgspec.structs.replace(state, project_id=key))
-                    for key in chosen
+                    for key in chunk
                 )
                 type_ = "project.amended" if version else "project.created"
                 events = tuple(
                     DomainEvent(type=type_, kind="project", id=key, changed=("dscr",))
-                    for key in chosen
+                    for key in chunk
                 )
                 change = Change(writes=writes, events=events, actor="anna", schema_version=1)
-                await services.commands.commit(change)
+                await dependencies.commands.commit(change)
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Services]:
+async def running(folder: Path) -> AsyncIterator[Dependencies]:
     store = await open_store(f"duckdb:///{folder}/spawn.duckdb", clock=SystemClock())
     await store.adopt(a_record())
-    yield services_over(store, BundledRegistry(), folder)
+    yield build_dependencies(store, BundledRegistry(), folder)
     await store.close()
 
 
 @pytest.mark.slow
-async def test_every_consumer_is_told_everything_in_order(tmp_path: Path) -> None:
+async def test_every_consumer_receives_all_events_in_order(tmp_path: Path) -> None:
     chance = random.Random(20260301)
-    told = {name: Told() for name in ("batched", "lanes", "stream", "other stream", "puller")}
+    received = {
+        name: ReceivedEvents() for name in ("batched", "lanes", "stream", "other stream", "puller")
+    }
     async with AsyncExitStack() as stack, asyncio.timeout(240):
-        services = await stack.enter_async_context(running(tmp_path))
-        start = await services.reads.position()
-        pulse = Pulse(services.reads)
+        dependencies = await stack.enter_async_context(running(tmp_path))
+        start = await dependencies.reads.position()
+        journal_watch = JournalWatch(dependencies.reads)
         publishers: list[EventPublisher] = [
-            Dead(),
-            Flaky("batched", told["batched"], chance, batch=250),
-            Flaky("lanes", told["lanes"], chance, batch=20, concurrency=6),
+            HangingPublisher(),
+            FlakyPublisher("batched", received["batched"], chance, batch=250),
+            FlakyPublisher("lanes", received["lanes"], chance, batch=20, concurrency=6),
         ]
-        relay = Relay(services, publishers, pulse, patience=QUICK)
+        relay = Relay(dependencies, publishers, journal_watch, retry_policy=QUICK)
         await relay.start()
-        streams = Streams(services.reads, pulse, Envelope("https://spawn.example", "s"))
-        for work in (pulse.run(), relay.run()):
-            stack.push_async_callback(_ended, asyncio.create_task(work))
+        streams = EventStreams(
+            dependencies.reads, journal_watch, EventEnvelope("https://spawn.example", "s")
+        )
+        for coroutine in (journal_watch.run(), relay.run()):
+            stack.push_async_callback(_cancel, asyncio.create_task(coroutine))
         consumers = [
-            asyncio.create_task(work)
-            for work in (
-                follow(streams, told["stream"], chance, start),
-                follow(streams, told["other stream"], chance, start),
-                pull(services, told["puller"], chance, start),
+            asyncio.create_task(coroutine)
+            for coroutine in (
+                follow(streams, received["stream"], chance, start),
+                follow(streams, received["other stream"], chance, start),
+                pull(dependencies, received["puller"], chance, start),
             )
         ]
         stack.push_async_callback(asyncio.wait, consumers)
         stack.callback(streams.end)
-        await write_everything(services)
-        positions = await _positions(services, start)
+        await write_everything(dependencies)
+        positions = await _positions(dependencies, start)
         assert len(positions) == EVENTS
-        await asyncio.gather(*(one.complete.wait() for one in told.values()))
-        for one in told.values():
+        await asyncio.gather(*(one.complete.wait() for one in received.values()))
+        for one in received.values():
             one.check(positions)
-        standings = {standing.name: standing for standing in await relay.standings()}
-        assert standings["dead"].delivered == 0
-        assert Counter(standing.given_up for standing in standings.values()) == {0: 3}
+        delivery_statuses = {status.name: status for status in await relay.delivery_statuses()}
+        assert delivery_statuses["dead"].delivered == 0
+        assert Counter(status.dead_lettered for status in delivery_statuses.values()) == {0: 3}
         await relay.close()
-        assert (await services.bookmarks.load_bookmarks())["dead"] == start
+        assert (await dependencies.bookmarks.load_bookmarks())["dead"] == start
 
 
-async def _positions(services: Services, start: str) -> set[str]:
-    found: set[str] = set()
-    page = await services.reads.feed(after=start, limit=500)
+async def _positions(dependencies: Dependencies, start: str) -> set[str]:
+    positions: set[str] = set()
+    page = await dependencies.reads.feed(after=start, limit=500)
     while page.entries:
-        found |= {entry.position for entry in page.entries}
-        page = await services.reads.feed(after=page.next, limit=500)
-    return found
+        positions |= {entry.position for entry in page.entries}
+        page = await dependencies.reads.feed(after=page.next, limit=500)
+    return positions
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

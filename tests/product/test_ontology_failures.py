@@ -1,4 +1,4 @@
-"""Whatever the ontology server does, the service starts, serves, and says how it stands."""
+"""The service starts, serves and reports its state with any failure of the ontology server."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
-from tests.product.ontology import answer, ontology
+from tests.product.ontology import run_ontology_server, send_json
 from tests.product.service import Service, free_port
 
 pytestmark = pytest.mark.real
@@ -27,15 +27,15 @@ HOSTILE = {
 
 
 def serve_and_write(service: Service) -> dict[str, object]:
-    """Start, create and read a project; what health says of the schema."""
+    """Start, create and read a project; return the schema check of the health report."""
     service.start()
-    made = httpx.post(
+    response = httpx.post(
         f"{service.url}/v1/ops/projects",
         json={"project_name": "Unmoved", "total_amount": "12.50"},
     )
-    assert made.status_code == 201, made.text
-    read = httpx.get(service.url + made.headers["Location"])
-    assert read.json()["total_amount"] == "12.50"
+    assert response.status_code == 201, response.text
+    project = httpx.get(service.url + response.headers["Location"])
+    assert project.json()["total_amount"] == "12.50"
     assert httpx.get(f"{service.url}/monitoring/ready").status_code == 200
     health = httpx.get(f"{service.url}/monitoring/health")
     assert health.json()["status"] == "degraded"
@@ -54,14 +54,14 @@ def test_an_absent_server_leaves_the_bundled_schema(service_in: Callable[..., Se
 def test_a_server_that_hangs_does_not_hang_the_service(
     service_in: Callable[..., Service],
 ) -> None:
-    released = threading.Event()
+    release = threading.Event()
 
     def hang(_: BaseHTTPRequestHandler) -> None:
-        released.wait(60)
+        release.wait(60)
 
-    with ontology(hang) as url:
+    with run_ontology_server(hang) as url:
         schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url, SPAWN_ONTOLOGY_TIMEOUT_S="0.5"))
-        released.set()
+        release.set()
     assert schema["provenance"] == "bundled"
 
 
@@ -71,22 +71,22 @@ def test_a_server_that_hangs_does_not_hang_the_service(
     ids=["html", "binary", "deep", "empty", "wrong"],
 )
 def test_garbage_is_not_adopted(service_in: Callable[..., Service], body: bytes) -> None:
-    with ontology(lambda handler: answer(handler, 200, body)) as url:
+    with run_ontology_server(lambda handler: send_json(handler, 200, body)) as url:
         schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url))
     assert schema["provenance"] == "bundled"
 
 
 def test_server_errors_are_not_adopted(service_in: Callable[..., Service]) -> None:
-    with ontology(lambda handler: answer(handler, 500, b'{"detail": "boom"}')) as url:
+    with run_ontology_server(lambda handler: send_json(handler, 500, b'{"detail": "boom"}')) as url:
         schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url))
     assert schema["provenance"] == "bundled"
 
 
-def test_a_hostile_schema_is_refused_and_touches_nothing(
+def test_a_hostile_schema_is_rejected_without_effect(
     service_in: Callable[..., Service],
 ) -> None:
     hostile = json.dumps(HOSTILE).encode()
-    with ontology(lambda handler: answer(handler, 200, hostile)) as url:
+    with run_ontology_server(lambda handler: send_json(handler, 200, hostile)) as url:
         service = service_in(SPAWN_ONTOLOGY_URL=url)
         schema = serve_and_write(service)
         tables = httpx.get(f"{service.url}/v1/admin/tables").json()
@@ -98,26 +98,26 @@ def test_a_good_server_is_adopted_and_its_columns_are_governed(
     service_in: Callable[..., Service],
 ) -> None:
     good = json.dumps(GOOD).encode()
-    with ontology(lambda handler: answer(handler, 200, good)) as url:
+    with run_ontology_server(lambda handler: send_json(handler, 200, good)) as url:
         service = service_in(SPAWN_ONTOLOGY_URL=url)
         service.start()
-        made = httpx.post(
+        response = httpx.post(
             f"{service.url}/v1/ops/projects",
             json={"project_name": "Windy", "total_amount": "1", "turbine_count": 12},
         )
-        assert made.status_code == 201, made.text
-        assert made.json()["turbine_count"] == 12
-        refused = httpx.post(
+        assert response.status_code == 201, response.text
+        assert response.json()["turbine_count"] == 12
+        problem_response = httpx.post(
             f"{service.url}/v1/ops/projects",
             json={"project_name": "Windy", "total_amount": "1", "turbine_count": -1},
         )
-        assert refused.status_code == 422
-        assert refused.json()["errors"][0]["pointer"] == "/turbine_count"
-        found = httpx.get(f"{service.url}/v1/ops/projects?turbine_count[gte]=12").json()
-        assert [item["project_name"] for item in found["items"]] == ["Windy"]
+        assert problem_response.status_code == 422
+        assert problem_response.json()["errors"][0]["pointer"] == "/turbine_count"
+        page = httpx.get(f"{service.url}/v1/ops/projects?turbine_count[gte]=12").json()
+        assert [item["project_name"] for item in page["items"]] == ["Windy"]
         health = httpx.get(f"{service.url}/monitoring/health").json()
         assert health["checks"]["schema"]["version"] == 4
-        # A filled store keeps what it adopted, also when the server has gone.
+        # The adopted schema stays active when the server is gone.
         service.stop()
     service.start()
     health = httpx.get(f"{service.url}/monitoring/health").json()

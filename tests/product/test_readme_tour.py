@@ -1,4 +1,4 @@
-"""The README's tour, run as a reader would type it, answers what the README shows."""
+"""The commands of the README's tour print the output that the README shows."""
 
 import re
 import subprocess
@@ -16,27 +16,27 @@ MARK = "== step =="
 
 
 def steps() -> list[tuple[str, str]]:
-    """Each command of the tour with the output shown under it."""
-    found: list[tuple[str, str]] = []
+    """Return each command of the tour with its documented output."""
+    steps_of_tour: list[tuple[str, str]] = []
     for block in re.findall(r"```console\n(.*?)```", TOUR, re.DOTALL):
         for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             lines = step.splitlines()
-            length = next(n for n in range(1, len(lines) + 1) if is_whole("\n".join(lines[:n])))
-            found.append(("\n".join(lines[:length]), "\n".join(lines[length:])))
-    return found
+            length = next(n for n in range(1, len(lines) + 1) if is_complete("\n".join(lines[:n])))
+            steps_of_tour.append(("\n".join(lines[:length]), "\n".join(lines[length:])))
+    return steps_of_tour
 
 
-def is_whole(command: str) -> bool:
-    """Whether the shell would run it, rather than wait for a quote to be closed."""
+def is_complete(command: str) -> bool:
+    """Whether all quotes are closed, so that the shell would run the command."""
     return command.count("'") % 2 == 0
 
 
-def pattern(shown: str) -> str:
-    """`…` stands for anything within the output, a line of it alone for any lines."""
-    return ".*".join(re.escape(part) for part in shown.strip().split("…"))
+def build_pattern(expected: str) -> str:
+    """Return a pattern in which `…` stands for any text, and alone on a line for any lines."""
+    return ".*".join(re.escape(part) for part in expected.strip().split("…"))
 
 
-def test_the_tour_is_true_to_the_letter(service_in: Callable[..., Service]) -> None:
+def test_the_tour_prints_the_documented_output(service_in: Callable[..., Service]) -> None:
     service = service_in(command="demo")
     service.start()
     tour = steps()
@@ -53,7 +53,7 @@ def test_the_tour_is_true_to_the_letter(service_in: Callable[..., Service]) -> N
         timeout=120,
         check=True,
     )
-    answers = run.stdout.replace(service.url, "http://127.0.0.1:8000").split(MARK)
-    for (command, shown), answer in zip(tour, answers, strict=False):
-        matched = re.fullmatch(pattern(shown), answer.strip(), re.DOTALL)
-        assert matched, f"{command}\nanswered\n{answer.strip()}\nnot\n{shown}"
+    outputs = run.stdout.replace(service.url, "http://127.0.0.1:8000").split(MARK)
+    for (command, expected), output in zip(tour, outputs, strict=False):
+        match = re.fullmatch(build_pattern(expected), output.strip(), re.DOTALL)
+        assert match, f"{command}\nprinted\n{output.strip()}\nnot\n{expected}"

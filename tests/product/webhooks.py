@@ -1,4 +1,4 @@
-"""A receiver of webhooks in a thread of its own, which answers as told and can be switched off."""
+"""Webhook receiver in its own thread, with scripted responses; it can be stopped."""
 
 import json
 import socket
@@ -14,8 +14,8 @@ SECRET = "whsec_" + "b2xk" * 8
 Event = dict[str, Any]
 
 
-class Sink:
-    """Keeps every event that it took, in the order in which they came, signatures verified."""
+class WebhookSink:
+    """Webhook receiver that records accepted events in order and verifies signatures."""
 
     def __init__(self, folder: Path) -> None:
         self._secrets = folder / "secrets"
@@ -23,44 +23,44 @@ class Sink:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = int(probe.getsockname()[1])
-        self.answer: Callable[[Event], int] = lambda _event: 204
+        self.respond: Callable[[Event], int] = lambda _event: 204
         self.events: list[Event] = []
         self._server: ThreadingHTTPServer | None = None
         self.changed = threading.Condition()
 
     def settings(self) -> dict[str, str]:
-        """What makes a service send its events here."""
+        """Return the settings that direct a service's events here."""
         return {
             "SPAWN_EVENTS_URL": f"http://127.0.0.1:{self._port}/hooks#name=sink&start=oldest",
             "SPAWN_WEBHOOK_SECRETS_FILE": str(self._secrets),
             "SPAWN_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
 
-    def open(self) -> "Sink":
-        """Listen."""
+    def open(self) -> "WebhookSink":
+        """Start to listen."""
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def close(self) -> None:
-        """Be gone."""
+        """Stop to listen."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
 
-    def wait(self, there: Callable[[list[Event]], bool], timeout_s: float = 60) -> None:
-        """Wait until what came is as it should be."""
+    def wait(self, condition: Callable[[list[Event]], bool], timeout_s: float = 60) -> None:
+        """Wait until the received events satisfy the condition."""
         with self.changed:
-            done = self.changed.wait_for(lambda: there(self.events), timeout_s)
-            assert done, f"{len(self.events)} events came"
+            is_met = self.changed.wait_for(lambda: condition(self.events), timeout_s)
+            assert is_met, f"{len(self.events)} events came"
 
     def versions(self) -> dict[str, list[int]]:
-        """The versions of each project as they came for the first time."""
-        found: dict[str, list[int]] = {}
+        """Return the versions of each project in the order of first arrival."""
+        versions: dict[str, list[int]] = {}
         for event in {event["id"]: event for event in self.events}.values():
-            found.setdefault(event["subject"], []).append(int(event["sequence"]))
-        return found
+            versions.setdefault(event["subject"], []).append(int(event["sequence"]))
+        return versions
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         sink = self
@@ -72,7 +72,7 @@ class Sink:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 Webhook(SECRET).verify(body, dict(self.headers.items()))
                 event = json.loads(body)
-                status = sink.answer(event)
+                status = sink.respond(event)
                 with sink.changed:
                     if status < 300:
                         sink.events.append(event)

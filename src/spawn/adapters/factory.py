@@ -1,4 +1,4 @@
-"""From a URL to an adapter: the scheme chooses, and third parties may add schemes.
+"""Open adapters by URL: the scheme selects one, and other packages may add schemes.
 
 A package adds a storage scheme with an entry point of the group `spawn.storage`, named like the
 scheme, that is an `async def (url, *, clock, options) -> Store`; a schema registry with one of the
@@ -23,60 +23,60 @@ from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 
 class Store(CommandStore, ReadStore, Bookmarks, SchemaStore, QualityStore, StoreControl, Protocol):
-    """Everything a storage adapter is."""
+    """All ports of a storage adapter."""
 
 
-Opener = Callable[..., Awaitable[Store]]
+StoreOpener = Callable[..., Awaitable[Store]]
 
 
 async def open_store(url: str, *, clock: Clock, options: StoreOptions | None = None) -> Store:
-    """Open the store that the URL names, ready to serve.
+    """Open the store of a URL, ready to serve.
 
     `memory://` is a new empty store. `duckdb:///relative/path` is a file below the working
     directory and `duckdb:////absolute/path` anywhere; it is created if absent.
 
     Raises:
-        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+        InvalidInput: no adapter has the scheme, or the URL is malformed.
         StorageBusy: another process holds the file.
         StorageDamaged: the file must not be served; the detail names the remedy.
     """
     scheme = urlsplit(url).scheme
-    opener = _OPENERS.get(scheme) or _third_party(scheme)
+    opener = _STORE_OPENERS.get(scheme) or _load_store_opener(scheme)
     return await opener(url, clock=clock, options=options or StoreOptions())
 
 
 def check_store_url(url: str) -> None:
-    """Let the URL of a store pass; nothing is opened.
+    """Validate the URL of a store without opening it.
 
     Raises:
-        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+        InvalidInput: no adapter has the scheme, or the URL is malformed.
     """
     scheme = urlsplit(url).scheme
     if scheme == "duckdb":
-        duckdb_path(url)
+        parse_duckdb_url(url)
     elif scheme == "memory":
-        _only(url, "memory://", "a store in memory")
+        _require_exact_url(url, "memory://", "a store in memory")
     else:
-        _third_party(scheme)
+        _load_store_opener(scheme)
 
 
-def _only(url: str, expected: str, what: str) -> None:
-    if url != expected:
-        raise InvalidInput.at("", "url_malformed", f"The URL of {what} is {expected}")
+def _require_exact_url(url: str, only_url: str, adapter: str) -> None:
+    if url != only_url:
+        raise InvalidInput.at("", "url_malformed", f"The URL of {adapter} is {only_url}")
 
 
-def _third_party(scheme: str) -> Opener:
-    for found in entry_points(group="spawn.storage", name=scheme):
-        return cast("Opener", found.load())
+def _load_store_opener(scheme: str) -> StoreOpener:
+    for entry_point in entry_points(group="spawn.storage", name=scheme):
+        return cast("StoreOpener", entry_point.load())
     raise InvalidInput.at(
-        "", "unknown_scheme", f"No storage adapter knows the scheme {scheme or '(none)'!r}."
+        "", "unknown_scheme", f"No storage adapter has the scheme {scheme or '(none)'!r}."
     )
 
 
 async def _open_memory(url: str, *, clock: Clock, options: StoreOptions) -> Store:
     from spawn.adapters.memory.store import MemoryStore
 
-    del options  # a dictionary has none of these bounds
+    del options  # a store in memory has none of these limits
     check_store_url(url)
     return MemoryStore(clock)
 
@@ -84,11 +84,11 @@ async def _open_memory(url: str, *, clock: Clock, options: StoreOptions) -> Stor
 async def _open_duckdb(url: str, *, clock: Clock, options: StoreOptions) -> Store:
     from spawn.adapters.duckdb.store import open_duckdb
 
-    return await open_duckdb(duckdb_path(url), clock=clock, options=options)
+    return await open_duckdb(parse_duckdb_url(url), clock=clock, options=options)
 
 
-def duckdb_path(url: str) -> Path:
-    """The file of a `duckdb:///…` URL: relative after three slashes, absolute after four.
+def parse_duckdb_url(url: str) -> Path:
+    """Return the file of a `duckdb:///…` URL: relative after three slashes, absolute after four.
 
     Raises:
         InvalidInput: a host, query or fragment, or no path at all.
@@ -104,7 +104,7 @@ def duckdb_path(url: str) -> Path:
     return Path(path)
 
 
-_OPENERS: dict[str, Opener] = {"memory": _open_memory, "duckdb": _open_duckdb}
+_STORE_OPENERS: dict[str, StoreOpener] = {"memory": _open_memory, "duckdb": _open_duckdb}
 
 
 RegistryOpener = Callable[..., Awaitable[SchemaRegistry]]
@@ -113,37 +113,38 @@ RegistryOpener = Callable[..., Awaitable[SchemaRegistry]]
 async def open_registry(
     url: str, *, clock: Clock, timeout_s: float, cache_dir: Path | None
 ) -> SchemaRegistry:
-    """Open the schema registry that the URL names; nothing is asked of it yet.
+    """Open the schema registry of a URL; no request is sent yet.
 
     `http(s)://…` is an ontology server, `bundled://` the schema shipped with the service.
-    `timeout_s` bounds one question, retries included; `cache_dir` keeps the last known good.
+    `timeout_s` limits one fetch in seconds, retries included; `cache_dir` stores the last valid
+    documents.
 
     Raises:
-        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+        InvalidInput: no adapter has the scheme, or the URL is malformed.
     """
     scheme = urlsplit(url).scheme
-    opener = _REGISTRIES.get(scheme) or _third_party_registry(scheme)
+    opener = _REGISTRY_OPENERS.get(scheme) or _load_registry_opener(scheme)
     return await opener(url, clock=clock, timeout_s=timeout_s, cache_dir=cache_dir)
 
 
 def check_registry_url(url: str) -> None:
-    """Let the URL of a schema registry pass; nothing is asked of it.
+    """Validate the URL of a schema registry without a request.
 
     Raises:
-        InvalidInput: no adapter knows the scheme, or the URL is not of its form.
+        InvalidInput: no adapter has the scheme, or the URL is malformed.
     """
     scheme = urlsplit(url).scheme
     if scheme == "bundled":
-        _only(url, "bundled://", "the bundled schema")
-    elif scheme not in _REGISTRIES:
-        _third_party_registry(scheme)
+        _require_exact_url(url, "bundled://", "the bundled schema")
+    elif scheme not in _REGISTRY_OPENERS:
+        _load_registry_opener(scheme)
 
 
-def _third_party_registry(scheme: str) -> RegistryOpener:
-    for found in entry_points(group="spawn.registry", name=scheme):
-        return cast("RegistryOpener", found.load())
+def _load_registry_opener(scheme: str) -> RegistryOpener:
+    for entry_point in entry_points(group="spawn.registry", name=scheme):
+        return cast("RegistryOpener", entry_point.load())
     raise InvalidInput.at(
-        "", "unknown_scheme", f"No registry adapter knows the scheme {scheme or '(none)'!r}."
+        "", "unknown_scheme", f"No registry adapter has the scheme {scheme or '(none)'!r}."
     )
 
 
@@ -152,7 +153,7 @@ async def _open_bundled(
 ) -> SchemaRegistry:
     from spawn.adapters.ontology.bundled import BundledRegistry
 
-    del clock, timeout_s, cache_dir  # it is at hand
+    del clock, timeout_s, cache_dir  # there is no server
     check_registry_url(url)
     return BundledRegistry()
 
@@ -168,7 +169,7 @@ async def _open_http(
     )
 
 
-_REGISTRIES: dict[str, RegistryOpener] = {
+_REGISTRY_OPENERS: dict[str, RegistryOpener] = {
     "bundled": _open_bundled,
     "http": _open_http,
     "https": _open_http,
@@ -179,59 +180,59 @@ PublisherOpener = Callable[..., Awaitable[EventPublisher]]
 
 
 async def open_publisher(url: str, *, options: PublisherOptions) -> EventPublisher:
-    """Open the publisher that the URL names; nothing is connected or sent yet.
+    """Open the publisher of a URL; nothing is connected or sent yet.
 
-    `log://` is the service's own log, `http(s)://…` a webhook, `nats://…` a NATS JetStream. What
-    follows a `#` are options: `name=`, `start=newest|oldest`, and the adapter's own.
+    `log://` is the service's own log, `http(s)://…` a webhook, `nats://…` a NATS JetStream. The
+    options follow a `#`: `name=`, `start=newest|oldest`, and the adapter's own.
 
     Raises:
-        InvalidInput: no adapter knows the scheme, its package is not installed, or the URL or
-            what belongs to it cannot be used.
+        InvalidInput: no adapter has the scheme, its package is not installed, or the URL or a
+            file that it needs cannot be used.
     """
     scheme = urlsplit(url).scheme
-    opener = _PUBLISHERS.get(scheme) or _third_party_publisher(scheme)
+    opener = _PUBLISHER_OPENERS.get(scheme) or _load_publisher_opener(scheme)
     return await opener(url, options=options)
 
 
-def _third_party_publisher(scheme: str) -> PublisherOpener:
-    for found in entry_points(group="spawn.publisher", name=scheme):
-        return cast("PublisherOpener", found.load())
+def _load_publisher_opener(scheme: str) -> PublisherOpener:
+    for entry_point in entry_points(group="spawn.publisher", name=scheme):
+        return cast("PublisherOpener", entry_point.load())
     raise InvalidInput.at(
-        "", "unknown_scheme", f"No publisher adapter knows the scheme {scheme or '(none)'!r}."
+        "", "unknown_scheme", f"No publisher adapter has the scheme {scheme or '(none)'!r}."
     )
 
 
 async def _open_log(url: str, *, options: PublisherOptions) -> EventPublisher:
-    from spawn.adapters.publishers.in_process import IN_PROCESS_BATCH, LogPublisher
-    from spawn.adapters.publishers.url import malformed, read_publisher_url
+    from spawn.adapters.publishers.log import BATCH_SIZE, LogPublisher
+    from spawn.adapters.publishers.url import malformed_url_error, parse_publisher_url
 
-    del options  # it is at hand
-    read = read_publisher_url(url)
-    if read.target != "log://":
-        raise malformed("The URL of the log is log://")
-    return LogPublisher(read.terms(batch=IN_PROCESS_BATCH, durable=False))
+    del options  # the log needs none
+    publisher_url = parse_publisher_url(url)
+    if publisher_url.target != "log://":
+        raise malformed_url_error("The URL of the log is log://")
+    return LogPublisher(publisher_url.delivery_options(batch=BATCH_SIZE, durable=False))
 
 
 async def _open_webhook(url: str, *, options: PublisherOptions) -> EventPublisher:
-    from spawn.adapters.publishers.webhook.publisher import open_webhook
+    from spawn.adapters.publishers.webhook.publisher import open_webhook_publisher
 
-    return await open_webhook(url, options=options)
+    return await open_webhook_publisher(url, options=options)
 
 
-async def _open_jetstream(url: str, *, options: PublisherOptions) -> EventPublisher:
+async def _open_nats(url: str, *, options: PublisherOptions) -> EventPublisher:
     try:
-        from spawn.adapters.publishers.nats import open_jetstream
+        from spawn.adapters.publishers.nats import open_nats_publisher
     except ImportError:
         raise InvalidInput.at(
-            "", "not_installed", "A NATS publisher needs the extra: pip install spawn[nats]"
+            "", "not_installed", "A NATS publisher needs an extra: pip install spawn[nats]"
         ) from None
-    return await open_jetstream(url, options=options)
+    return await open_nats_publisher(url, options=options)
 
 
-_PUBLISHERS: dict[str, PublisherOpener] = {
+_PUBLISHER_OPENERS: dict[str, PublisherOpener] = {
     "log": _open_log,
     "http": _open_webhook,
     "https": _open_webhook,
-    "nats": _open_jetstream,
-    "nats+tls": _open_jetstream,
+    "nats": _open_nats,
+    "nats+tls": _open_nats,
 }

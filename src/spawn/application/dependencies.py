@@ -1,18 +1,18 @@
-"""What every use case is given: the ports, once, as one value."""
+"""The ports that every use case depends on."""
 
 import msgspec
 
 from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.principal import Principal
-from spawn.domain.schemas.validator import Conformance, compile_schema
+from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.ports.analytics import QualityStore
-from spawn.ports.runtime import Clock, Ids, Spool
+from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaStore
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 
-class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """The ports a use case may reach; built by the composition root, never at import."""
+class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """The ports of a use case; built by the composition root, never at import."""
 
     commands: CommandStore
     reads: ReadStore
@@ -23,10 +23,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     registry: SchemaRegistry
     spool: Spool
     clock: Clock
-    ids: Ids
+    ids: IdGenerator
 
-    async def active(self) -> SchemaRecord:
-        """The active schema as the store knows it now; asked each time, for replicas' sake.
+    async def active_schema(self) -> SchemaRecord:
+        """Return the active schema as the store has it now.
+
+        It is read each time, since another replica may have adopted a newer version.
 
         Raises:
             Unavailable: the store has not adopted a schema yet.
@@ -36,16 +38,16 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
             raise Unavailable("No schema is active yet; the service is still starting.")
         return record
 
-    async def conformance(self) -> Conformance:
-        """The active schema, compiled; compilation is cached by the schema's fingerprint."""
-        return compile_schema((await self.active()).schema)
+    async def validator(self) -> SchemaValidator:
+        """Return the active schema, compiled; compilation is cached by fingerprint."""
+        return compile_schema((await self.active_schema()).schema)
 
 
 def require(principal: Principal, scope: str) -> None:
-    """Let the principal pass if it holds the scope.
+    """Check that the principal has the scope.
 
     Raises:
-        Forbidden: it does not.
+        Forbidden: the scope is missing.
     """
     if scope not in principal.scopes:
         raise Forbidden(f"This needs the scope '{scope}'.")

@@ -1,7 +1,7 @@
-"""Data out as lines: every project page by page, rows set aside, and CSV that is safe to open.
+"""Export of projects and quarantined rows as NDJSON or CSV that is safe to open.
 
-A spreadsheet takes a cell that begins with `= + - @`, a tab or a carriage return for a formula.
-Such a text gets a leading apostrophe in CSV; numbers and NDJSON stay exactly as they are.
+Spreadsheets treat a cell that begins with `= + - @`, a tab or a carriage return as a formula.
+Such text gets a leading apostrophe in CSV; numbers and NDJSON stay unchanged.
 """
 
 import csv
@@ -11,20 +11,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
-from spawn.application.dependencies import Services, require
-from spawn.application.imports.file_records import encoder, encodings_of
-from spawn.application.projects.versioned_views import shown_under
-from spawn.domain.change import Stored
-from spawn.domain.imports.import_state import FileFormat, Import, Note
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.imports.file_records import build_encoder, list_encodings
+from spawn.application.projects.versioned_views import convert_to_version
+from spawn.domain.change import StoredAggregate
+from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.principal import Principal
-from spawn.domain.projects.project import FIELDS, Project
+from spawn.domain.projects.project import CORE_FIELDS, Project
 from spawn.domain.query import MAX_LIMIT, Page, Query
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.model import Schema
 
 EXTENSIONS_COLUMN = "extensions"
-"""Where CSV keeps all `x_` fields, as one JSON object: each project may have others."""
+"""CSV column with all `x_` fields as one JSON object, since projects differ in them."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -32,48 +32,48 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
-async def every_project(
-    services: Services, principal: Principal, schema: Schema, *, page_size: int = MAX_LIMIT
-) -> AsyncIterator[Stored[Project]]:
-    """All projects in the order of their creation, never more than a page in memory.
+async def stream_projects(
+    dependencies: Dependencies, principal: Principal, schema: Schema, *, page_size: int = MAX_LIMIT
+) -> AsyncIterator[StoredAggregate[Project]]:
+    """Yield all projects in order of creation, with at most one page in memory.
 
-    All have the shape of the schema, which ruled when this began, even if another comes to rule.
+    All are converted to the given schema, even if another becomes active during the export.
     """
     require(principal, "read")
     query: Query | None = Query(limit=page_size)
     while query is not None:
-        page: Page[Stored[Project]] = await services.reads.page(query)
-        for stored in page.items:
-            yield await shown_under(services, stored, schema.version)
+        page: Page[StoredAggregate[Project]] = await dependencies.reads.page(query)
+        for aggregate in page.items:
+            yield await convert_to_version(dependencies, aggregate, schema.version)
         query = Query(limit=page_size, after=page.next) if page.next else None
 
 
-async def lines_of(
+async def format_lines(
     documents: AsyncIterator[bytes], file_format: FileFormat
 ) -> AsyncIterator[bytes]:
-    """Flat JSON documents as the lines of a file; CSV begins with its header."""
+    """Yield flat JSON documents as the lines of a file; CSV begins with its header."""
     if file_format is FileFormat.CSV:
-        async for line in csv_of_documents(documents):
+        async for line in format_csv(documents):
             yield line
         return
     async for document in documents:
         yield document + b"\n"
 
 
-async def csv_of_documents(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """CSV of flat JSON documents: the first says which columns there are.
+async def format_csv(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield CSV lines of flat JSON documents; the first document determines the columns.
 
-    Text is neutralised, objects and arrays are JSON in their cell, and null is an empty cell.
+    Formulas are escaped, objects and arrays are JSON in their cell, and null is an empty cell.
     """
     columns: tuple[str, ...] = ()
     async for document in documents:
         members = _members.decode(document)
         if not columns:
             columns = tuple(name for name in members if not name.startswith(EXTENSION_PREFIX))
-            yield csv_line((*columns, EXTENSIONS_COLUMN))
-        yield csv_line(_project_cells(members, columns))
+            yield format_csv_line((*columns, EXTENSIONS_COLUMN))
+        yield format_csv_line(_project_cells(members, columns))
     if not columns:
-        yield csv_line((*FIELDS, EXTENSIONS_COLUMN))
+        yield format_csv_line((*CORE_FIELDS, EXTENSIONS_COLUMN))
 
 
 def _project_cells(members: Mapping[str, msgspec.Raw], columns: Sequence[str]) -> list[str]:
@@ -84,26 +84,26 @@ def _project_cells(members: Mapping[str, msgspec.Raw], columns: Sequence[str]) -
 
 
 def _cell(value: msgspec.Raw | None) -> str:
-    """A JSON value as the text of a cell; numbers keep their digits."""
+    """Return a JSON value as the text of a cell; numbers keep their digits."""
     if value is None:
         return ""
     raw = bytes(value)
     if raw.startswith(b'"'):
-        return neutralised(msgspec.json.decode(raw, type=str))
+        return escape_formula(msgspec.json.decode(raw, type=str))
     if raw in {b"null", b"[]", b"{}"}:
         return ""
     return raw.decode()
 
 
-def neutralised(text: str) -> str:
-    """The text, unless a spreadsheet would take it for a formula: then behind an apostrophe."""
+def escape_formula(text: str) -> str:
+    """Prefix text with an apostrophe if a spreadsheet would treat it as a formula."""
     if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
         return "'" + text
     return text
 
 
-def csv_line(cells: Iterable[str]) -> bytes:
-    """One CSV record as in RFC 4180, in UTF-8."""
+def format_csv_line(cells: Iterable[str]) -> bytes:
+    """Return one CSV record in UTF-8 (RFC 4180)."""
     return _csv_text(cells).encode()
 
 
@@ -113,41 +113,43 @@ def _csv_text(cells: Iterable[str], delimiter: str = ",") -> str:
     return line.getvalue()
 
 
-class QuarantineLines:
-    """The rows that an import set aside, as lines to download, correct and post back.
+class QuarantineFormatter:
+    """Formatter of quarantined rows as lines to download, correct and post back.
 
-    NDJSON has `{line, fields, reasons, raw_line}`; an import takes such an object for its `fields`.
+    NDJSON has `{line, fields, reasons, raw_line}`; an import reads the `fields` of such an object.
     CSV has the file's own columns after `line`, `reasons` and `raw_line`, which the same mapping
-    passes over, with its delimiter and in its encodings, so that it reads what it is given back.
-    A row that could not be taken apart has no fields, only its raw line.
+    ignores. It uses the mapping's delimiter and encodings, so that the mapping can read it again.
+    A row that could not be parsed has no fields, only its raw line.
     """
 
-    def __init__(self, order: Import, mapping: ImportMapping | None) -> None:
-        self._order = order
+    def __init__(self, import_state: ImportState, mapping: ImportMapping | None) -> None:
+        self._import = import_state
         self._delimiter = mapping.delimiter if mapping else ","
-        self._needed = mapping.needed if mapping else frozenset()
-        encodings = encodings_of(order.format, mapping)
-        self._encode = encoder(encodings)
+        self._mapped_columns = mapping.source_columns if mapping else frozenset()
+        encodings = list_encodings(import_state.format, mapping)
+        self._encode = build_encoder(encodings)
         self.charset = encodings[0]
 
-    def ndjson(self, note: Note) -> bytes:
-        """One row as a line of NDJSON."""
-        shown = {
+    def format_ndjson_row(self, note: RowNote) -> bytes:
+        """Return one row as a line of NDJSON."""
+        document = {
             "line": note.line,
             "fields": self._fields(note),
             "reasons": note.reasons,
             "raw_line": note.raw_line,
         }
-        return _encode(shown) + b"\n"
+        return _encode(document) + b"\n"
 
-    def csv_header(self) -> bytes:
-        """The header of the CSV form."""
-        # A name that the mapping looks for stays as it is: it could not be found again.
-        columns = (n if n in self._needed else neutralised(n) for n in self._order.columns)
-        return self._line((*self._own_names(), *columns))
+    def format_csv_header(self) -> bytes:
+        """Return the header of the CSV form."""
+        # Names that the mapping reads stay unescaped, or the mapping could not find them again.
+        columns = (
+            n if n in self._mapped_columns else escape_formula(n) for n in self._import.columns
+        )
+        return self._encode_line((*self._leading_columns(), *columns))
 
-    def csv(self, note: Note) -> bytes:
-        """One row as a line of CSV."""
+    def format_csv_row(self, note: RowNote) -> bytes:
+        """Return one row as a line of CSV."""
         reasons = "; ".join(
             f"{reason.field}: {reason.detail} ({reason.code})"
             if reason.field
@@ -155,29 +157,33 @@ class QuarantineLines:
             for reason in note.reasons
         )
         cells = self._cells(note.raw_line or "")
-        own = (str(note.line), neutralised(reasons), neutralised(note.raw_line or ""))
-        return self._line((*own, *(neutralised(cell) for cell in cells)))
+        leading_cells = (
+            str(note.line),
+            escape_formula(reasons),
+            escape_formula(note.raw_line or ""),
+        )
+        return self._encode_line((*leading_cells, *(escape_formula(cell) for cell in cells)))
 
-    def _line(self, cells: Iterable[str]) -> bytes:
+    def _encode_line(self, cells: Iterable[str]) -> bytes:
         return self._encode(_csv_text(cells, self._delimiter))
 
-    def _own_names(self) -> tuple[str, ...]:
-        """`line`, `reasons`, `raw_line`, told apart from columns of the file of the same name."""
+    def _leading_columns(self) -> tuple[str, ...]:
+        """Return `line`, `reasons`, `raw_line`, prefixed where the file has such columns."""
         names = ("line", "reasons", "raw_line")
-        return tuple(f"spawn_{n}" if n in self._order.columns else n for n in names)
+        return tuple(f"spawn_{n}" if n in self._import.columns else n for n in names)
 
-    def _fields(self, note: Note) -> Mapping[str, object] | None:
+    def _fields(self, note: RowNote) -> Mapping[str, object] | None:
         raw = note.raw_line or ""
-        if self._order.format is FileFormat.CSV:
+        if self._import.format is FileFormat.CSV:
             cells = self._cells(raw)
-            return dict(zip(self._order.columns, cells, strict=True)) if cells else None
+            return dict(zip(self._import.columns, cells, strict=True)) if cells else None
         try:
             return _members.decode(raw.encode())
         except (msgspec.DecodeError, UnicodeError):
             return None
 
     def _cells(self, raw: str) -> list[str]:
-        if self._order.format is not FileFormat.CSV:
+        if self._import.format is not FileFormat.CSV:
             return []
         try:
             rows = list(
@@ -185,5 +191,5 @@ class QuarantineLines:
             )
         except csv.Error:
             return []
-        whole = len(rows) == 1 and len(rows[0]) == len(self._order.columns)
-        return rows[0] if whole else []
+        is_complete = len(rows) == 1 and len(rows[0]) == len(self._import.columns)
+        return rows[0] if is_complete else []

@@ -1,7 +1,7 @@
-"""Long work in the background: a bounded queue, few at a time, resumed after a crash.
+"""Background jobs: a bounded queue with limited concurrency, resumed after a crash.
 
-A job's aggregate is its fence: each step of the work writes the job's next version, so that a
-cancelled job, or one that another runner took, cannot commit a further step.
+The job's aggregate fences its work: each step writes the job's next version, so that a cancelled
+job, or one that another runner took, cannot commit a further step.
 """
 
 import asyncio
@@ -9,11 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 
-from spawn.application.dependencies import Services, require
-from spawn.application.lineage.recorder import job_ended
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.lineage.recorder import end_job_run
 from spawn.domain import jobs
-from spawn.domain.change import Change, Stored, Write
-from spawn.domain.errors import Conflict, NotFound, Overloaded, SpawnError, Stale, Unavailable
+from spawn.domain.change import Change, StoredAggregate, Write
+from spawn.domain.errors import (
+    Conflict,
+    NotFound,
+    Overloaded,
+    SpawnError,
+    StaleVersion,
+    Unavailable,
+)
 from spawn.domain.jobs import Job
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
@@ -21,91 +28,95 @@ from spawn.domain.query import MAX_LIMIT, Page, Query
 KIND = "job"
 MAX_ATTEMPTS = 5
 ABANDONED_AFTER = timedelta(hours=1)
-"""A job without its upload that nothing has touched for so long belongs to no runner."""
+"""Age from which an unfinished job without an upload is treated as abandoned."""
 
-Work = Callable[[Services, str, Executor], Awaitable[None]]
-"""Does a job to its end, all that it writes included; raises what made it fail."""
+JobHandler = Callable[[Dependencies, str, Executor], Awaitable[None]]
+"""Function that runs a job to its end, with all its writes; raises when the job fails."""
 
-SERVICE = Principal(id="service")
-"""Who ends a job that failed."""
+SERVICE_PRINCIPAL = Principal(id="service")
+"""Principal that ends failed jobs and measures quality."""
 
 
-async def get_job(services: Services, principal: Principal, job_id: str) -> Stored[Job]:
-    """The job now.
+async def get_job(
+    dependencies: Dependencies, principal: Principal, job_id: str
+) -> StoredAggregate[Job]:
+    """Return the current state of a job.
 
     Raises:
         NotFound: no such job.
     """
     require(principal, "read")
-    return await services.reads.get(KIND, job_id)
+    return await dependencies.reads.get(KIND, job_id)
 
 
-async def cancel_job(services: Services, principal: Principal, job_id: str) -> Stored[Job]:
-    """End a job; what it has committed stays. The runner stops at its next step.
+async def cancel_job(
+    dependencies: Dependencies, principal: Principal, job_id: str
+) -> StoredAggregate[Job]:
+    """Cancel a job; committed work stays, and the runner stops at its next step.
 
     Raises:
         NotFound: no such job.
-        Conflict: it has ended already.
+        Conflict: the job has already ended.
     """
     require(principal, "write")
-    return await _change(services, principal, job_id, jobs.cancel)
+    return await _change_job(dependencies, principal, job_id, jobs.cancel)
 
 
-async def _change(
-    services: Services, principal: Principal, job_id: str, decide: Callable[[Job], Job]
-) -> Stored[Job]:
+async def _change_job(
+    dependencies: Dependencies, principal: Principal, job_id: str, decide: Callable[[Job], Job]
+) -> StoredAggregate[Job]:
     for _ in range(MAX_ATTEMPTS):
-        before: Stored[Job] = await services.reads.get(KIND, job_id)
+        before: StoredAggregate[Job] = await dependencies.reads.get(KIND, job_id)
         after = decide(before.state)
-        ending, events = await job_ended(services, after)
+        run_writes, events = await end_job_run(dependencies, after)
         change = Change(
-            writes=(Write(KIND, job_id, before.version, after), *ending),
+            writes=(Write(KIND, job_id, before.version, after), *run_writes),
             events=events,
             actor=principal.id,
-            schema_version=(await services.active()).schema.version,
+            schema_version=(await dependencies.active_schema()).schema.version,
         )
         try:
-            await services.commands.commit(change)
-        except Stale:
+            await dependencies.commands.commit(change)
+        except StaleVersion:
             continue
-        return await services.reads.get(KIND, job_id)
-    raise Conflict("the job is moving on too fast to be changed; try again")
+        return await dependencies.reads.get(KIND, job_id)
+    raise Conflict("The job kept changing meanwhile; try again.")
 
 
 class JobRunner:
-    """Runs jobs by kind: `concurrency` at a time, `queue_limit` waiting.
+    """Runner of queued jobs: `concurrency` at a time, `queue_limit` waiting.
 
-    `on_error` is told of each failure, for the log of whoever composed the service.
+    `on_error` is called with each failure, for the log.
     """
 
     def __init__(
         self,
-        services: Services,
-        works: Mapping[str, Work],
+        dependencies: Dependencies,
+        handlers: Mapping[str, JobHandler],
         *,
         concurrency: int = 1,
         queue_limit: int = 16,
         on_error: Callable[[str, BaseException], None] | None = None,
     ) -> None:
-        self._services = services
-        self._works = works
+        self._dependencies = dependencies
+        self._handlers = handlers
         self._concurrency = concurrency
         self._queue: asyncio.Queue[str] = asyncio.Queue(queue_limit)
         self._on_error = on_error or (lambda _job_id, _error: None)
         self._tasks: list[asyncio.Task[None]] = []
-        self._resuming: asyncio.Task[None] | None = None
+        self._resume_task: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="spawn-job")
 
     async def start(self) -> None:
-        """Take up the work, what a crash left unfinished first."""
-        # What arrives from now on has its job soon, and must not be taken for a leftover.
-        uploads = await asyncio.to_thread(lambda: set(self._services.spool.names()))
-        self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._concurrency)]
-        self._resuming = asyncio.create_task(self._resume(uploads))
-        self._tasks.append(self._resuming)
+        """Start the workers and queue the jobs that a crash left unfinished."""
+        # Uploads that arrive from now on get their job soon and are no leftovers of a crash.
+        uploads = await asyncio.to_thread(lambda: set(self._dependencies.spool.names()))
+        self._tasks = [asyncio.create_task(self._run_queue()) for _ in range(self._concurrency)]
+        self._resume_task = asyncio.create_task(self._resume(uploads))
+        self._tasks.append(self._resume_task)
 
     async def close(self) -> None:
-        """Stop after the step under way; what is unfinished goes on at the next start."""
+        """Stop after the current step; unfinished jobs resume at the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -113,30 +124,33 @@ class JobRunner:
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     async def drain(self) -> None:
-        """Wait until every job submitted or resumed so far has ended and is cleared away."""
-        if self._resuming is not None:
-            await asyncio.wait({self._resuming})
+        """Wait until every job submitted or resumed so far has ended and its upload is deleted."""
+        if self._resume_task is not None:
+            await asyncio.wait({self._resume_task})
         await self._queue.join()
 
-    def check_room(self) -> None:
-        """Let new work in if the queue has room for it.
+    def check_capacity(self) -> None:
+        """Check that the queue has room for another job, before its file is uploaded.
 
         Raises:
-            Overloaded: it has not; nothing need be uploaded.
+            Overloaded: the queue is full.
         """
         if self._queue.full():
-            raise Overloaded(f"{self._queue.maxsize} jobs are waiting already.", retry_after_s=10.0)
+            raise Overloaded(
+                f"{self._queue.maxsize} jobs are waiting already; try again later.",
+                retry_after_s=10.0,
+            )
 
     async def submit(self, job_id: str) -> None:
-        """Queue a job that is recorded as queued; waits for room if others came first."""
+        """Queue a job that is recorded as queued; wait while the queue is full."""
         await self._queue.put(job_id)
 
     async def _resume(self, uploads: set[str]) -> None:
-        for job_id in await self._unfinished(uploads):
+        for job_id in await self._find_unfinished(uploads):
             await self._queue.put(job_id)
         await self._fail_abandoned(uploads)
 
-    async def _serve(self) -> None:
+    async def _run_queue(self) -> None:
         while True:
             job_id = await self._queue.get()
             task = asyncio.create_task(self._run(job_id))
@@ -153,11 +167,11 @@ class JobRunner:
                 self._on_error(job_id, error)
 
     async def _run(self, job_id: str) -> None:
-        """Do one job; one that fails for a reason says so, whatever else becomes of it."""
-        stored: Stored[Job] = await self._services.reads.get(KIND, job_id)
-        if not stored.state.is_final:
-            work = self._works[stored.state.kind]
-            task = asyncio.ensure_future(work(self._services, job_id, self._executor))
+        """Run one job and record why it failed."""
+        aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(KIND, job_id)
+        if not aggregate.state.is_final:
+            handler = self._handlers[aggregate.state.kind]
+            task = asyncio.ensure_future(handler(self._dependencies, job_id, self._executor))
             try:
                 await asyncio.wait({task})
             except asyncio.CancelledError:
@@ -166,46 +180,49 @@ class JobRunner:
                 raise
             error = task.exception()
             if isinstance(error, Unavailable):
-                # The store cannot write now: the upload stays, and so does the checkpoint.
+                # The store cannot write now: keep the upload and the checkpoint.
                 raise error
             if error is not None:
-                await self._fail(job_id, error)
+                await self._record_failure(job_id, error)
                 self._on_error(job_id, error)
-        await self._services.spool.discard(job_id)
+        await self._dependencies.spool.discard(job_id)
 
-    async def _fail(self, job_id: str, error: BaseException) -> None:
+    async def _record_failure(self, job_id: str, error: BaseException) -> None:
         reason = error.detail if isinstance(error, SpawnError) else "an internal error"
         try:
-            await _change(
-                self._services, SERVICE, job_id, lambda job: jobs.fail(job, reason[:1000])
+            await _change_job(
+                self._dependencies,
+                SERVICE_PRINCIPAL,
+                job_id,
+                lambda job: jobs.fail(job, reason[:1000]),
             )
         except Conflict:
-            return  # It has ended meanwhile, for instance by being cancelled.
+            return  # The job has ended meanwhile, for instance by a cancellation.
 
-    async def _unfinished(self, uploads: set[str]) -> list[str]:
-        """The jobs of uploads that are to be resumed, oldest first; other uploads are cleared."""
-        found: list[str] = []
+    async def _find_unfinished(self, uploads: set[str]) -> list[str]:
+        """Return the unfinished jobs of the uploads, oldest first; delete other uploads."""
+        unfinished_ids: list[str] = []
         for name in sorted(uploads):
             try:
-                stored: Stored[Job] = await self._services.reads.get(KIND, name)
+                aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(KIND, name)
             except NotFound:
-                await self._services.spool.discard(name)  # Never acknowledged, so never a job.
+                await self._dependencies.spool.discard(name)  # Never acknowledged: it has no job.
                 continue
-            if stored.state.is_final:
-                await self._services.spool.discard(name)
+            if aggregate.state.is_final:
+                await self._dependencies.spool.discard(name)
             else:
-                found.append(name)
-        return found
+                unfinished_ids.append(name)
+        return unfinished_ids
 
     async def _fail_abandoned(self, uploads: set[str]) -> None:
-        """End unfinished jobs whose upload is gone, so that nobody waits for them for ever."""
-        limit = self._services.clock.now() - ABANDONED_AFTER
-        lost = NotFound("the uploaded file is gone; post it again")
+        """Fail unfinished jobs whose upload is gone, so that no client waits for them for ever."""
+        limit = self._dependencies.clock.now() - ABANDONED_AFTER
+        missing_upload = NotFound("the uploaded file is gone; post it again")
         query: Query | None = Query(kind=KIND, limit=MAX_LIMIT)
         while query is not None:
-            page: Page[Stored[Job]] = await self._services.reads.page(query)
-            for stored in page.items:
-                stale = stored.id not in uploads and stored.updated_at < limit
-                if stale and not stored.state.is_final:
-                    await self._fail(stored.id, lost)
+            page: Page[StoredAggregate[Job]] = await self._dependencies.reads.page(query)
+            for aggregate in page.items:
+                is_abandoned = aggregate.id not in uploads and aggregate.updated_at < limit
+                if is_abandoned and not aggregate.state.is_final:
+                    await self._record_failure(aggregate.id, missing_upload)
             query = Query(kind=KIND, limit=MAX_LIMIT, after=page.next) if page.next else None

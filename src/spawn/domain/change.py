@@ -1,7 +1,7 @@
-"""What one command changes, as a value: the store writes it whole or not at all.
+"""The unit of work: writes, guards, events and a receipt that a store commits atomically.
 
-A write puts a new state of one aggregate; a guard only states which version a decision was made
-on, so that a rule spanning aggregates is kept without write skew.
+A write stores a new state of one aggregate. A guard only names the version that a decision was
+based on, so that a rule spanning aggregates holds without write skew.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from spawn.domain.events.event import DomainEvent
 S_co = TypeVar("S_co", covariant=True)
 
 
-class Encoded(msgspec.Struct, frozen=True):
-    """A new aggregate's state, encoded already: for changes that create thousands at once.
+class EncodedState(msgspec.Struct, frozen=True):
+    """The encoded state of a new aggregate, for changes that create thousands at once.
 
-    `document` is what `documents.encode` made of a valid state under the schema of the change; it
-    may have been made in another process, and no one here need build the state again.
+    `document` is the result of `serialization.encode_state` for a valid state under the schema of
+    the change. Another process may have made it, so that the state need not be rebuilt.
     """
 
     document: bytes
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Put `state` as the version after `expected_version`; 0 means that it must not exist yet.
+    """A new state after `expected_version`; 0 means that the aggregate must not exist yet.
 
-    `kind` is one of `documents.KINDS` and `state` an instance of that kind's type, or, if it
-    creates the aggregate, `Encoded`.
+    `kind` is one of `serialization.KINDS` and `state` an instance of that kind's type or, if the
+    write creates the aggregate, an `EncodedState`.
     """
 
     kind: str
@@ -39,78 +39,78 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """Commit only if the aggregate still has this version (0: still does not exist)."""
+    """A condition: the aggregate still has this version (0: still does not exist)."""
 
     kind: str
     id: str
     expected_version: int
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The answer a client was given: kept, so that a repeated request gets it byte for byte."""
+class RecordedResponse(msgspec.Struct, frozen=True):
+    """The response to a request, stored so that a retry gets the same bytes."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class IdempotencyReceipt(msgspec.Struct, frozen=True):
     """The idempotency record committed with a change.
 
     `scope` is principal, method and canonical path; `key` the client's; `fingerprint` the SHA-256
-    (hex) of body and content type. `answer` makes the answer once the store has assigned the
-    recorded time; it is called in the store's writer, so it must be quick, pure and not fail.
+    (hex) of body and content type. `render_response` is called once the store has assigned the
+    recorded time; it runs in the store's writer, so it must be quick, pure and not fail.
     """
 
     scope: str
     key: str
     fingerprint: str
-    answer: Callable[[datetime], Answer]
+    render_response: Callable[[datetime], RecordedResponse]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One atomic change.
 
-    `events` name at most one event per written aggregate; a write without an event is recorded in
-    the journal but not shown on the feed. At most one write per (kind, id). `schema_version` is
-    that of the active schema the decision was made under.
+    `events` holds at most one event per written aggregate; a write without an event is recorded
+    in the journal but not on the feed. At most one write per (kind, id). `schema_version` is that
+    of the active schema at the decision.
 
     Raises:
-        ValueError: on construction, if the writes or events break these rules: a programmer's
-            mistake, which no client can cause.
+        ValueError: on construction, if the writes or events break these rules: a programming
+            error, which no client can cause.
     """
 
     writes: tuple[Write, ...]
     guards: tuple[Guard, ...] = ()
     events: tuple[DomainEvent, ...] = ()
-    receipt: Receipt | None = None
+    receipt: IdempotencyReceipt | None = None
     actor: str
     schema_version: int
     traceparent: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no store could write as one change."""
-        written = {(write.kind, write.id) for write in self.writes}
-        if len(written) != len(self.writes):
+        """Raise if no store could write this as one change."""
+        write_keys = {(write.kind, write.id) for write in self.writes}
+        if len(write_keys) != len(self.writes):
             raise ValueError("a change writes an aggregate at most once")
-        told = {(event.kind, event.id) for event in self.events}
-        if len(told) != len(self.events) or not told <= written:
+        event_keys = {(event.kind, event.id) for event in self.events}
+        if len(event_keys) != len(self.events) or not event_keys <= write_keys:
             raise ValueError("a change has at most one event for an aggregate, one that it writes")
 
 
-class Committed(msgspec.Struct, frozen=True):
-    """What became of a change: one recorded time and position for all of its writes.
+class CommitResult(msgspec.Struct, frozen=True):
+    """The result of a commit: one recorded time and position for all of its writes.
 
-    If `replayed` is set, nothing was written: the receipt was already there and this is its answer.
+    If `replayed_response` is set, nothing was written: it is the response of an existing receipt.
     """
 
     recorded_at: datetime
     position: str
-    replayed: Answer | None = None
+    replayed_response: RecordedResponse | None = None
 
 
-class Stored(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):
-    """An aggregate as stored: state, version and the store's own times (aware, UTC)."""
+class StoredAggregate(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):
+    """A stored aggregate: state, version and the store's own times (aware, UTC)."""
 
     kind: str
     id: str
@@ -128,11 +128,11 @@ class Head(msgspec.Struct, frozen=True):
     epoch: int
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the journal, as history and feed show it.
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the journal, as history and feed return it.
 
-    `position` is the opaque feed cursor `{epoch}.{n}` and unique for ever; `type` is
-    `project.created` and the like; `changed` are field names in document order; `document` is the
+    `position` is the opaque feed cursor `{epoch}.{n}` and never reused; `type` is an event type
+    such as `project.created`; `changed` lists field names in document order; `document` is the
     state's flat JSON as encoded at commit, never rendered again.
     """
 
@@ -151,7 +151,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedPage(msgspec.Struct, frozen=True):
-    """Entries in journal order; `next` continues after the last row looked at, shown or not."""
+    """Entries in journal order; `next` continues after the last row read, included or not."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[JournalEntry, ...]
     next: str

@@ -1,6 +1,6 @@
-"""Days, instants and periods: strict on input, bounded, without a clock or a local time zone."""
+"""Dates, instants and periods: strict and bounded, without a clock or a local time zone."""
 
-import calendar as _gregorian
+import calendar
 import re
 from datetime import UTC, date, datetime
 
@@ -9,7 +9,7 @@ import msgspec
 from spawn.domain.errors import InvalidInput
 
 MIN_YEAR, MAX_YEAR = 1, 9999
-"""The years that a date may have: those of RFC 3339 that the proleptic calendar knows."""
+"""The years of a date: those of RFC 3339 in the proleptic Gregorian calendar."""
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT = re.compile(
@@ -22,7 +22,7 @@ _MONTHS_A_YEAR = 12
 
 
 def parse_date(text: str, *, pointer: str = "") -> date:
-    """The day that `YYYY-MM-DD` states.
+    """Parse a `YYYY-MM-DD` date.
 
     Raises:
         InvalidInput: `not_a_date` for another form, `out_of_range` for a day that does not exist.
@@ -36,9 +36,9 @@ def parse_date(text: str, *, pointer: str = "") -> date:
 
 
 def parse_instant(text: str, *, pointer: str = "") -> datetime:
-    """The instant that an RFC 3339 text with offset states, aware and in UTC.
+    """Parse an RFC 3339 instant with offset into an aware datetime in UTC.
 
-    Instants are held to the microsecond: further digits are accepted only if they are zeros.
+    The precision is one microsecond: further digits are accepted only if they are zeros.
 
     Raises:
         InvalidInput: `not_an_instant`, `naive_time` without an offset, `too_precise`, or
@@ -61,20 +61,22 @@ def parse_instant(text: str, *, pointer: str = "") -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """RFC 3339 in UTC with `Z`; the instant must be aware."""
+    """Return RFC 3339 text in UTC with `Z`; the instant must be aware."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def add_months(day: date, months: int) -> date:
-    """The same day of the month so many months later (or earlier), at most that month's last.
+    """Return the same day `months` later (or earlier), at most the last of its month.
 
     Raises:
         InvalidInput: `out_of_range` outside the years 1 to 9999.
     """
     year, month = divmod(day.year * _MONTHS_A_YEAR + day.month - 1 + months, _MONTHS_A_YEAR)
     if not MIN_YEAR <= year <= MAX_YEAR:
-        raise InvalidInput.at("", "out_of_range", f"{months} months from {day} leave the calendar")
-    last = _gregorian.monthrange(year, month + 1)[1]
+        raise InvalidInput.at(
+            "", "out_of_range", f"{months} months from {day} leave the years 1 to 9999"
+        )
+    last = calendar.monthrange(year, month + 1)[1]
     return date(year, month + 1, min(day.day, last))
 
 
@@ -89,7 +91,7 @@ class Period(msgspec.Struct, frozen=True):
     end: date
 
     def __post_init__(self) -> None:
-        """Refuse an empty or reversed period."""
+        """Raise if the period is empty or reversed."""
         if not self.start < self.end:
             raise InvalidInput.at(
                 "/end", "date_order", f"a period ends after it starts: {self.start} to {self.end}"
@@ -99,17 +101,17 @@ class Period(msgspec.Struct, frozen=True):
         return self.start <= day < self.end
 
     def overlaps(self, other: "Period") -> bool:
-        """Whether the two share at least one day."""
+        """Whether both periods share at least one day."""
         return self.start < other.end and other.start < self.end
 
     @property
     def days(self) -> int:
-        """How many days, ≥ 1."""
+        """The number of days, ≥ 1."""
         return (self.end - self.start).days
 
     @property
     def months(self) -> int:
-        """How many whole months fit, counted from `start` by `add_months`."""
+        """The number of whole months, counted from `start` by `add_months`."""
         count = (self.end.year - self.start.year) * _MONTHS_A_YEAR
         count += self.end.month - self.start.month
         return count if add_months(self.start, count) <= self.end else count - 1

@@ -1,41 +1,44 @@
-"""Every refusal the core and its ports can utter, as one tree with stable codes.
+"""All errors of the core and its ports, as one tree with stable codes.
 
 SpawnError
-├── InvalidInput            invalid_input            the request breaks a rule; names each field
+├── InvalidInput            invalid_input            the request breaks a rule; lists each field
 ├── MalformedBody           malformed_body           the bytes are not one well-formed document
 ├── NotFound                not_found                no such aggregate, version or page
 ├── Conflict                conflict                 the state of the aggregate forbids the command
 │   ├── Duplicate           duplicate                the id, name or external reference is taken
-│   ├── Stale               stale_version            someone else changed it first
+│   ├── StaleVersion        stale_version            another command changed it first
 │   └── IllegalTransition   illegal_transition       the status machine has no such step
 ├── IdempotencyMismatch     idempotency_key_reused   the key was used for another request
-├── CursorInvalid           cursor_invalid           a cursor this service did not issue
+├── CursorInvalid           cursor_invalid           a cursor that this service did not issue
 ├── CursorExpired           cursor_expired           the cursor belongs to an earlier epoch
-├── SchemaVersionExpired    schema_version_expired   that version's shape is no longer served
+├── SchemaVersionExpired    schema_version_expired   that schema version is no longer served
 ├── Forbidden               forbidden                the principal lacks the scope
-├── Unavailable             unavailable              cannot now, may later: `retry_after_s`
+├── Unavailable             unavailable              temporary: retry after `retry_after_s`
 │   ├── Overloaded          overloaded               a bounded queue is full
-│   ├── DeadlineExceeded    deadline_exceeded        the work outlived its deadline
+│   ├── DeadlineExceeded    deadline_exceeded        the work exceeded its deadline
 │   └── StorageFull         storage_full             the disk or its reserve is exhausted
-├── StorageDamaged          storage_damaged          the file, its journal or its mark disagree
+├── StorageDamaged          storage_damaged          file, journal or high-water mark disagree
 ├── StorageBusy             storage_busy             another process holds the file
-├── RegistryError           registry_error           the registry is absent, slow or senseless
-└── DeliveryFailed          delivery_failed          a consumer of events did not take one
+├── RegistryError           registry_error           the registry is absent, slow or invalid
+└── DeliveryFailed          delivery_failed          a consumer did not accept an event
 
 `SpawnError` derives from `Exception`, not `ValueError`: msgspec turns a `ValueError` raised while
-decoding into an error of its own and the code would be lost.
+decoding into an error of its own, which would lose the code.
 """
 
 from typing import ClassVar
 
 import msgspec
 
+MAX_ERRORS = 50
+"""Field errors reported at once."""
+
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One offence in one field.
+    """An error in one field.
 
     `pointer` is an RFC 6901 JSON Pointer into the request document ("" is the whole document),
-    `code` a stable snake_case word, `detail` one English sentence for a person.
+    `code` a stable snake_case word, `detail` one English sentence.
     """
 
     pointer: str
@@ -44,7 +47,7 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class SpawnError(Exception):
-    """The root of the tree; `code` is stable and `title` is the same for each occurrence."""
+    """The root of the tree; `code` is stable and `title` the same for every occurrence."""
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
@@ -55,23 +58,23 @@ class SpawnError(Exception):
 
 
 class InvalidInput(SpawnError):
-    """The input breaks one or more rules; `errors` names each offending field."""
+    """The input breaks one or more rules; `errors` lists each invalid field."""
 
     code = "invalid_input"
-    title = "The request breaks a rule"
+    title = "The request violates a rule"
 
     def __init__(self, errors: tuple[FieldError, ...] | list[FieldError], detail: str = "") -> None:
         self.errors = tuple(errors)
-        super().__init__(detail or "; ".join(_told(error) for error in self.errors))
+        super().__init__(detail or "; ".join(_describe(error) for error in self.errors))
 
     @classmethod
     def at(cls, pointer: str, code: str, detail: str) -> "InvalidInput":
-        """One offence, at `pointer`."""
+        """Return an instance with one error, at `pointer`."""
         return cls((FieldError(pointer, code, detail),))
 
 
-def _told(error: FieldError) -> str:
-    """An offence with its place, unless that is the whole document."""
+def _describe(error: FieldError) -> str:
+    """Return an error's detail, with its pointer unless that is the whole document."""
     return f"{error.pointer}: {error.detail}" if error.pointer else error.detail
 
 
@@ -83,7 +86,7 @@ class MalformedBody(SpawnError):
 
 
 class NotFound(SpawnError):
-    """There is no such thing."""
+    """No such aggregate, version or page exists."""
 
     code = "not_found"
     title = "Not found"
@@ -103,8 +106,8 @@ class Duplicate(Conflict):
     title = "Already exists"
 
 
-class Stale(Conflict):
-    """Someone else changed the aggregate first; `current` is its version now, if known."""
+class StaleVersion(Conflict):
+    """Another command changed the aggregate first; `current` is its version now, if known."""
 
     code = "stale_version"
     title = "The version is stale"
@@ -118,7 +121,7 @@ class IllegalTransition(Conflict):
     """The status machine has no such step from here."""
 
     code = "illegal_transition"
-    title = "The status does not allow this step"
+    title = "The status does not allow this transition"
 
 
 class IdempotencyMismatch(SpawnError):
@@ -132,14 +135,14 @@ class CursorInvalid(SpawnError):
     """A cursor that this service did not issue, or not for this query."""
 
     code = "cursor_invalid"
-    title = "The cursor is not valid here"
+    title = "The cursor is invalid"
 
 
 class CursorExpired(SpawnError):
-    """A cursor of an earlier epoch or below the retention floor; `oldest` is the first valid."""
+    """A cursor of an earlier epoch or below the retention floor; `oldest` is still valid."""
 
     code = "cursor_expired"
-    title = "The cursor is too old"
+    title = "The cursor has expired"
 
     def __init__(self, detail: str, *, oldest: str) -> None:
         super().__init__(detail)
@@ -147,7 +150,7 @@ class CursorExpired(SpawnError):
 
 
 class SchemaVersionExpired(SpawnError):
-    """Answers in the shape of this schema version ended with the Sunset of what it had."""
+    """Responses under this schema version ended with the Sunset of its columns."""
 
     code = "schema_version_expired"
     title = "The schema version is no longer served"
@@ -161,7 +164,7 @@ class Forbidden(SpawnError):
 
 
 class Unavailable(SpawnError):
-    """The service cannot do this now and may later, after about `retry_after_s` seconds."""
+    """A temporary failure; retry after about `retry_after_s` seconds."""
 
     code = "unavailable"
     title = "Temporarily unavailable"
@@ -175,18 +178,18 @@ class Overloaded(Unavailable):
     """A bounded queue is full; nothing was queued and nothing was written."""
 
     code = "overloaded"
-    title = "Too much work in hand"
+    title = "The service is overloaded"
 
 
 class DeadlineExceeded(Unavailable):
-    """The work outlived its deadline and was stopped."""
+    """The work exceeded its deadline and was stopped."""
 
     code = "deadline_exceeded"
-    title = "The deadline has passed"
+    title = "The deadline was exceeded"
 
 
 class StorageFull(Unavailable):
-    """The disk, or the reserve kept on it, is exhausted; nothing was written."""
+    """The disk or its reserve is exhausted; nothing was written."""
 
     code = "storage_full"
     title = "No space left to write"
@@ -207,14 +210,14 @@ class StorageBusy(SpawnError):
 
 
 class RegistryError(SpawnError):
-    """The schema registry is absent, slow, or answered something senseless."""
+    """The schema registry is absent, slow, or returned an invalid response."""
 
     code = "registry_error"
     title = "The schema registry failed"
 
 
 class DeliveryFailed(SpawnError):
-    """A consumer of events did not take one; the detail says why."""
+    """A consumer did not accept an event; the detail gives the reason."""
 
     code = "delivery_failed"
     title = "The event was not delivered"

@@ -1,4 +1,4 @@
-"""Long work as an aggregate: what was asked for, how far it is and how it ended."""
+"""Background jobs as aggregates: kind, status, progress and result."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from spawn.domain.errors import Conflict
 
 
 class JobStatus(StrEnum):
-    """Where a job stands; the last three are final."""
+    """The status of a job; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,72 +17,72 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+FINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
-class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Work done of work to do, both in the job's own unit (bytes of the file, for an import)."""
+class JobProgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Completed and total work in the job's own unit (bytes for an import)."""
 
     done: int = 0
     total: int = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job. `result_url` is a path below the API's root; `error` one sentence of a failed one."""
+    """A job; `result_url` is a path below the API root, `error` a failure's reason."""
 
     job_id: str
     kind: str
     status: JobStatus = JobStatus.QUEUED
-    progress: Progress = Progress()
+    progress: JobProgress = JobProgress()
     result_url: str | None = None
     error: str | None = None
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can happen to it any more."""
-        return self.status in FINAL
+        """Whether the job has ended."""
+        return self.status in FINAL_STATUSES
 
 
-def advance(job: Job, done: int) -> Job:
-    """The job running, with `done` units behind it.
+def advance(job: Job, units: int) -> Job:
+    """Return the job as running, with `units` of work completed.
 
     Raises:
         Conflict: the job has ended.
     """
-    _refuse_if_final(job)
-    progress = Progress(done, job.progress.total)
+    _check_not_final(job)
+    progress = JobProgress(units, job.progress.total)
     return msgspec.structs.replace(job, status=JobStatus.RUNNING, progress=progress)
 
 
-def succeed(job: Job, done: int) -> Job:
-    """The job done.
+def succeed(job: Job, units: int) -> Job:
+    """Return the job as succeeded.
 
     Raises:
         Conflict: the job has ended.
     """
-    return msgspec.structs.replace(advance(job, done), status=JobStatus.SUCCEEDED)
+    return msgspec.structs.replace(advance(job, units), status=JobStatus.SUCCEEDED)
 
 
 def fail(job: Job, reason: str) -> Job:
-    """The job ended by an error that `reason` explains.
+    """Return the job as failed for `reason`.
 
     Raises:
         Conflict: the job has ended.
     """
-    _refuse_if_final(job)
+    _check_not_final(job)
     return msgspec.structs.replace(job, status=JobStatus.FAILED, error=reason)
 
 
 def cancel(job: Job) -> Job:
-    """The job ended by its owner; what it has committed stays.
+    """Return the job as cancelled by its owner; its committed work stays.
 
     Raises:
         Conflict: the job has ended.
     """
-    _refuse_if_final(job)
+    _check_not_final(job)
     return msgspec.structs.replace(job, status=JobStatus.CANCELLED)
 
 
-def _refuse_if_final(job: Job) -> None:
+def _check_not_final(job: Job) -> None:
     if job.is_final:
         raise Conflict(f"the job has {job.status.value} already")

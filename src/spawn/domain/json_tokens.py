@@ -1,7 +1,7 @@
-"""Strict reading of a JSON object into raw tokens: numbers keep their exact text.
+"""Strict JSON parsing into raw tokens that keep the exact text of numbers.
 
-Nothing is converted here. A number becomes `Number`, the text it was written with, so that an
-amount never passes through a float and the column's type decides what the text means.
+Nothing is converted here. A number becomes a `NumberToken`, its source text, so that an amount
+never passes through a float and the column's type decides the meaning of the text.
 """
 
 import json
@@ -9,38 +9,45 @@ import json
 from spawn.domain.errors import InvalidInput, MalformedBody
 
 MAX_DEPTH = 32
-"""How deep objects and arrays may nest; the outermost object is level 1."""
+"""Nesting levels of objects and arrays, at most; the outermost object is level 1."""
 
 MAX_NUMBER_LENGTH = 80
-"""Characters of one number; 38 digits, 30 rounded decimals and an exponent fit easily."""
+"""Characters of one number; enough for 38 digits, 30 rounded decimals and an exponent."""
 
 
-class Number(str):
-    """The text of a JSON number. A `str` too, so ask `type(token) is str` for a JSON string."""
+class NumberToken(str):
+    """The text of a JSON number; test `type(token) is str` for a JSON string."""
 
     __slots__ = ()
 
 
-Token = None | bool | str | Number | list["Token"] | dict[str, "Token"]
-"""A JSON value; `str` is a JSON string and `Number` a number."""
+Token = None | bool | str | NumberToken | list["Token"] | dict[str, "Token"]
+"""A JSON value; `str` is a JSON string and `NumberToken` a number."""
 
 
-def read_object(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Token]:
-    """The one JSON object that `body` is.
+def parse_object(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Token]:
+    """Parse a body that is exactly one JSON object.
 
     Raises:
-        MalformedBody: not UTF-8, not JSON, data after the end, a key twice at any depth, U+0000, a
-            lone surrogate, NaN or Infinity, nesting beyond `max_depth`, an endless number.
+        MalformedBody: not UTF-8, not JSON, data after the end, a duplicate key at any depth,
+            U+0000, a lone surrogate, NaN or Infinity, nesting beyond `max_depth`, an overlong
+            number.
         InvalidInput: well-formed, but not an object (`wrong_type` at the root).
     """
-    tree = read_token(body, max_depth=max_depth)
+    tree = parse_token(body, max_depth=max_depth)
     if type(tree) is not dict:
-        raise InvalidInput.at("", "wrong_type", f"a JSON object is expected, not {kind(tree)}")
+        raise InvalidInput.at(
+            "", "wrong_type", f"a JSON object is expected, not {describe_type(tree)}"
+        )
     return tree
 
 
-def read_token(body: bytes, *, max_depth: int = MAX_DEPTH) -> Token:
-    """The one JSON value that `body` is, of whatever type; refuses as `read_object` does."""
+def parse_token(body: bytes, *, max_depth: int = MAX_DEPTH) -> Token:
+    """Parse a body that is exactly one JSON value of any type.
+
+    Raises:
+        MalformedBody: as `parse_object`.
+    """
     try:
         text = body.decode().strip(" \t\n\r")
     except UnicodeDecodeError as error:
@@ -48,70 +55,70 @@ def read_token(body: bytes, *, max_depth: int = MAX_DEPTH) -> Token:
     try:
         tree, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        said = error.msg.removesuffix(" at")
-        raise MalformedBody(f"the body is not JSON: {said} at {where}") from None
+        location = f"line {error.lineno} column {error.colno}"
+        message = error.msg.removesuffix(" at")
+        raise MalformedBody(f"the body is not JSON: {message} at {location}") from None
     except RecursionError:
         raise MalformedBody(f"the body nests deeper than {max_depth} levels") from None
     if end != len(text):
         raise MalformedBody(f"data follows the JSON value at character {end}")
-    # Only an escape can smuggle in a NUL or a lone surrogate, and only many openers can nest deep:
-    # the walk through the whole tree is for those bodies alone.
+    # Only an escape can contain a NUL or a lone surrogate, and only many opening brackets can nest
+    # deep: other bodies need no walk through the whole tree.
     if "\\u" in text or text.count("{") + text.count("[") > max_depth:
-        _inspect(tree, max_depth)
+        _check_tree(tree, max_depth)
     return tree  # type: ignore[no-any-return]  # the decoder is typed Any; its hooks make tokens
 
 
-def write_token(token: Token) -> str:
-    """The token as compact JSON text again, every number with its own digits."""
+def format_token(token: Token) -> str:
+    """Return the token as compact JSON text, every number with its own digits."""
     if isinstance(token, dict):
-        members = (f"{_quote(key)}:{write_token(value)}" for key, value in token.items())
+        members = (f"{_quote(key)}:{format_token(value)}" for key, value in token.items())
         return "{" + ",".join(members) + "}"
     if isinstance(token, list):
-        return "[" + ",".join(map(write_token, token)) + "]"
+        return "[" + ",".join(map(format_token, token)) + "]"
     if type(token) is str:
         return _quote(token)
-    return token if isinstance(token, Number) else _LITERALS[token]
+    return token if isinstance(token, NumberToken) else _LITERALS[token]
 
 
-def kind(token: Token) -> str:
-    """What a person calls this kind of JSON value, with its article."""
-    return _KINDS[type(token)]
+def describe_type(token: Token) -> str:
+    """Return the name of a token's JSON type, with its article."""
+    return _TYPE_NAMES[type(token)]
 
 
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 _LITERALS: dict[Token, str] = {None: "null", True: "true", False: "false"}
-_KINDS: dict[type, str] = {
+_TYPE_NAMES: dict[type, str] = {
     type(None): "null",
     bool: "a boolean",
     str: "a string",
-    Number: "a number",
+    NumberToken: "a number",
     list: "an array",
     dict: "an object",
 }
 
 
-def _pairs(pairs: list[tuple[str, Token]]) -> dict[str, Token]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() is the idiom for "seen now"
-        raise MalformedBody(f"the key {twice[:64]!r} occurs twice in one object")
-    return found
+def _build_object(pairs: list[tuple[str, Token]]) -> dict[str, Token]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        keys: set[str] = set()
+        duplicate = next(key for key, _ in pairs if key in keys or keys.add(key))  # type: ignore[func-returns-value]  # add() returns None, which is falsy
+        raise MalformedBody(f"the key {duplicate[:64]!r} occurs twice in one object")
+    return members
 
 
-def _number(text: str) -> Number:
+def _build_number(text: str) -> NumberToken:
     if len(text) > MAX_NUMBER_LENGTH:
         raise MalformedBody(f"a number is longer than {MAX_NUMBER_LENGTH} characters")
-    return Number(text)
+    return NumberToken(text)
 
 
-def _constant(text: str) -> Token:
+def _reject_constant(text: str) -> Token:
     raise MalformedBody(f"{text} is not a JSON number")
 
 
-def _inspect(tree: Token, max_depth: int) -> None:
-    """Refuse deep nesting and text that is no Unicode text, without recursing ourselves."""
+def _check_tree(tree: Token, max_depth: int) -> None:
+    """Reject deep nesting and text that is not Unicode, without recursion."""
     level: list[Token] = [tree]
     depth = 0
     while level:
@@ -141,5 +148,8 @@ def _check_text(text: str) -> None:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=_number, parse_int=_number, parse_constant=_constant
+    object_pairs_hook=_build_object,
+    parse_float=_build_number,
+    parse_int=_build_number,
+    parse_constant=_reject_constant,
 )

@@ -1,22 +1,22 @@
-"""Who acts: every use case takes a principal, and the history names it."""
+"""The caller of a use case: id, scopes and row scope."""
 
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.text import check_line
 
-MAX_ID = 200
+MAX_ID_LENGTH = 200
 """Characters of a principal's id."""
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated actor.
 
-    `id` is what the history records as actor. `scopes` are the groups of operations allowed.
+    `id` is recorded as actor in the history. `scopes` are the permitted groups of operations.
     `row_scope` names the subset of rows the principal may see; None is all of them.
 
     Raises:
-        InvalidInput: on construction, if the id is no line that a history can keep.
+        InvalidInput: on construction, if the id is not a valid line of text.
     """
 
     id: str
@@ -24,8 +24,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     row_scope: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the id, which the history will name."""
-        faults: list[FieldError] = []
-        check_line(self.id, "", MAX_ID, faults)
-        if faults:
-            raise InvalidInput(faults)
+        """Check the id, which the history will record."""
+        errors: list[FieldError] = []
+        check_line(self.id, "", MAX_ID_LENGTH, errors)
+        if errors:
+            raise InvalidInput(errors)

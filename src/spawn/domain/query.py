@@ -1,4 +1,4 @@
-"""Typed queries: what a page of aggregates is asked for, free of any engine's language."""
+"""Typed queries for pages of aggregates, free of any engine's language."""
 
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -10,7 +10,7 @@ from spawn.domain.schemas.model import Value
 T = TypeVar("T")
 
 MAX_LIMIT = 500
-"""The cap on a page, items."""
+"""Items per page, at most."""
 
 
 class Operator(StrEnum):
@@ -48,9 +48,9 @@ class Sort(msgspec.Struct, frozen=True):
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A page of aggregates of one kind.
 
-    `filters` are all to hold. `sort` is completed by the creation order, ascending, so that the
-    order is total; empty means creation order (the order of `created_at`, then of id). `after` is
-    the `next` of the page before, for the same filters and sort: the sort keys of its last item.
+    All `filters` must match. `sort` is completed by the creation order, ascending, so that the
+    order is total; empty means creation order (by `created_at`, then by id). `after` is the
+    `next` of the previous page with the same filters and sort: the sort keys of its last item.
     """
 
     kind: str = "project"
@@ -61,7 +61,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, weakref=True):
-    """Items, and the keys to continue after, or None at the end."""
+    """A page of items; `next` holds the keys to continue after, None at the end."""
 
     items: tuple[T, ...]
     next: tuple[Value | None, ...] | None = None

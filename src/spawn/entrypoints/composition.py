@@ -1,4 +1,4 @@
-"""The composition root: which adapter stands behind which port, and in what order all ends."""
+"""Composition root: choose the adapter of each port, and define the order of shutdown."""
 
 import asyncio
 import tempfile
@@ -13,75 +13,77 @@ from loguru import logger
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher, open_registry, open_store
-from spawn.adapters.local.runtime import DirectorySpool, SystemClock, Uuid7Ids
-from spawn.adapters.publishers.in_process import METRICS, MetricsPublisher
-from spawn.application.analysis.calculation import Workbench
-from spawn.application.analysis.simulations import JOB as SIMULATION_JOB
-from spawn.application.analysis.simulations import run_simulation
-from spawn.application.dependencies import Services
-from spawn.application.events.delivery import Patience
-from spawn.application.events.journal_watch import Pulse
+from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.local.ids import Uuid7Ids
+from spawn.adapters.local.spool import DirectorySpool
+from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
+from spawn.application.analysis.calculation import CalculationPool
+from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
+from spawn.application.dependencies import Dependencies
+from spawn.application.events.delivery import RetryPolicy
+from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
 from spawn.application.imports.commands import JOB_KIND
 from spawn.application.imports.runner import run_import
-from spawn.application.jobs import JobRunner, Work
-from spawn.application.lineage.recorder import settle_runs
-from spawn.application.quality.monitor import Inspector
-from spawn.application.schemas.activation import Refreshed, Verdict, settle_schema
+from spawn.application.jobs import JobHandler, JobRunner
+from spawn.application.lineage.recorder import end_abandoned_runs
+from spawn.application.quality.monitor import QualityMonitor
+from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, ensure_active_schema
 from spawn.application.schemas.adoption import refresh_forever
 from spawn.domain.errors import InvalidInput
-from spawn.domain.events.cloudevents import Envelope
-from spawn.domain.lineage.openlineage import PUBLISHER as LINEAGE
-from spawn.domain.quality.rules import Levels, Standing, said_of
+from spawn.domain.events.cloudevents import EventEnvelope
+from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
+from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
+from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.http.app import create_app
-from spawn.entrypoints.http.events.sse import Streams
-from spawn.entrypoints.http.lineage.routes import emitter_of
+from spawn.entrypoints.http.events.sse import EventStreams
+from spawn.entrypoints.http.lineage.routes import build_emitter
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
-from spawn.entrypoints.http.metrics.service_metrics import Metrics
+from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
-from spawn.entrypoints.http.middleware.edge import Rules, Wrapper
-from spawn.entrypoints.http.middleware.limits import Limits
-from spawn.entrypoints.http.monitoring.health import Health
-from spawn.entrypoints.http.product.identity import product_of
-from spawn.entrypoints.http.state import Surface
+from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
+from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.monitoring.health import HealthChecker
+from spawn.entrypoints.http.product.identity import product_from_settings
+from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.settings import Settings, SettingsError
-from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
+from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 from spawn.ports.analytics import QualityStore
 from spawn.ports.publishers import EventPublisher
-from spawn.ports.runtime import Clock, Ids, Spool
+from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 
 STDOUT: Final = 1
 DRAIN_S: Final = 1.0
-PATIENCE: Final = Patience()
-_TROUBLE: Final = frozenset({Verdict.FAILED, Verdict.QUARANTINED})
+RETRY_POLICY: Final = RetryPolicy()
+_WARNING_VERDICTS: Final = frozenset({RefreshVerdict.FAILED, RefreshVerdict.QUARANTINED})
 
 
 class Composition(msgspec.Struct, frozen=True):
-    """A running service without its server: the application and what stands behind it.
+    """A running service without its server.
 
-    `settings` are those in force: a port that was left open is the one that was found.
+    `settings` are the effective ones: port 0 is replaced by the port that was bound.
     """
 
-    app: Wrapper
-    services: Services
+    app: EdgeMiddleware
+    dependencies: Dependencies
     settings: Settings
-    inspector: Inspector
-    streams: Streams
+    quality_monitor: QualityMonitor
+    streams: EventStreams
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """The ports with their adapters, the schema settled; closed in the reverse order.
+async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
+    """Open the adapters and activate a schema; close them in reverse order.
 
     Raises:
-        InvalidInput: a URL names no adapter, or is not of its form.
+        InvalidInput: a URL has no adapter, or is malformed.
         StorageBusy, StorageDamaged: the store cannot be served; the detail names the remedy.
     """
     async with AsyncExitStack() as stack:
         clock: Clock = SystemClock()
-        ids: Ids = Uuid7Ids()
+        ids: IdGenerator = Uuid7Ids()
         data_path = settings.data_path
         if data_path is not None:
             await asyncio.to_thread(data_path.mkdir, 0o700, parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(registry.close)
         scratch = data_path or Path(stack.enter_context(tempfile.TemporaryDirectory("spawn")))
         spool: Spool = await asyncio.to_thread(DirectorySpool, scratch / "spool")
-        services = Services(
+        dependencies = Dependencies(
             commands=commands,
             reads=reads,
             bookmarks=bookmarks,
@@ -114,51 +116,51 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             clock=clock,
             ids=ids,
         )
-        await settle_schema(services, settings.schema_rules)
-        yield services
+        await ensure_active_schema(dependencies, settings.schema_policy)
+        yield dependencies
 
 
 async def open_publishers(settings: Settings) -> list[EventPublisher]:
-    """The publishers of events that the settings name; nothing is connected yet.
+    """Open the configured publishers of events; they connect later.
 
     Raises:
-        SettingsError: a URL, or what belongs to it, cannot be used.
+        SettingsError: a URL, or a file that it needs, cannot be used.
     """
     secrets_file = settings.webhook_secrets_file
     options = PublisherOptions(
-        envelope=Envelope(settings.base_url, settings.schema_id),
+        envelope=EventEnvelope(settings.base_url, settings.schema_id),
         secrets_file=Path(secrets_file) if secrets_file else None,
         allowed_networks=settings.webhook_allowed_networks,
     )
-    opened: dict[str, EventPublisher] = {}
+    publishers: dict[str, EventPublisher] = {}
     for number, url in enumerate(settings.events_url, start=1):
         try:
             publisher = await open_publisher(url, options=options)
         except InvalidInput as failure:
-            # A URL may hold a password, so it is named by its place.
+            # A URL may hold a password, so it is named by its position.
             detail = failure.errors[0].detail
             raise SettingsError(f"SPAWN_EVENTS_URL, URL {number}: {detail}") from failure
-        name = publisher.terms.name
-        if name in opened or name in {METRICS, LINEAGE}:
+        name = publisher.delivery_options.name
+        if name in publishers or name in {METRICS_PUBLISHER, LINEAGE}:
             raise SettingsError(
-                f"SPAWN_EVENTS_URL has two publishers named {name}: give one another #name="
+                f"SPAWN_EVENTS_URL has two publishers named {name}: set #name= on one of them"
             )
-        opened[name] = publisher
+        publishers[name] = publisher
     if settings.openlineage_url:
-        opened[LINEAGE] = _open_lineage(settings)
-    return list(opened.values())
+        publishers[LINEAGE] = _open_lineage_publisher(settings)
+    return list(publishers.values())
 
 
-def _open_lineage(settings: Settings) -> EventPublisher:
-    """The publisher of lineage to a collector."""
-    # An HTTP client takes a tenth of the time to be ready, and few have a collector.
+def _open_lineage_publisher(settings: Settings) -> EventPublisher:
+    """Open the publisher of lineage to a collector."""
+    # Importing an HTTP client is a tenth of the start-up time, and few have a collector.
     from spawn.adapters.publishers.openlineage import OpenLineagePublisher
 
     key_file = settings.openlineage_key_file
     try:
         return OpenLineagePublisher(
             settings.openlineage_url,
-            emitter_of(product_of(settings)),
+            build_emitter(product_from_settings(settings)),
             key_file=Path(key_file) if key_file else None,
         )
     except InvalidInput as failure:
@@ -167,131 +169,150 @@ def _open_lineage(settings: Settings) -> EventPublisher:
 
 
 @asynccontextmanager
-async def compose(
-    settings: Settings, *, limits: Limits | None = None
+async def open_composition(
+    settings: Settings, *, limits: HttpLimits | None = None
 ) -> AsyncIterator[Composition]:
-    """The whole service but its server.
+    """Open the whole service without its server.
 
-    At the end, in this order: jobs stop at their next step, the refresh and the relay stop, the
-    registry and the store finish and close, the logs and spans that are left go out.
+    At shutdown, in this order: jobs stop at their next step, the refresh and the relay stop, the
+    registry and the store finish and close, the remaining logs and spans are written.
     """
     async with AsyncExitStack() as stack:
         tracing = configure_tracing(settings)
         stack.push_async_callback(asyncio.to_thread, flush_tracing)
-        log = AccessLog(STDOUT)
-        stack.push_async_callback(log.close)
-        requests = RequestMetrics()
-        metrics = Metrics(requests, log)
+        access_log = AccessLog(STDOUT)
+        stack.push_async_callback(access_log.close)
+        request_metrics = RequestMetrics()
+        metrics = PrometheusMetrics(request_metrics, access_log)
         stack.callback(metrics.close)
-        services = await stack.enter_async_context(open_services(settings))
-        left = _settle_lineage(services, services.clock.now())
-        await stack.enter_async_context(_background(left, "lineage"))
-        pulse = Pulse(services.reads)
+        dependencies = await stack.enter_async_context(open_dependencies(settings))
+        lineage_cleanup = _end_abandoned_runs(dependencies, dependencies.clock.now())
+        await stack.enter_async_context(_run_in_background(lineage_cleanup, "lineage"))
+        journal_watch = JournalWatch(dependencies.reads)
         publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
-        relay = Relay(services, publishers, pulse, patience=PATIENCE, on_error=_publisher_failed)
+        relay = Relay(
+            dependencies,
+            publishers,
+            journal_watch,
+            retry_policy=RETRY_POLICY,
+            on_error=_log_publisher_failure,
+        )
         stack.push_async_callback(relay.close)
         await relay.start()
-        envelope = Envelope(settings.base_url, settings.schema_id)
-        streams = Streams(
-            services.reads, pulse, envelope, limits=limits, retention=settings.event_retention
+        envelope = EventEnvelope(settings.base_url, settings.schema_id)
+        streams = EventStreams(
+            dependencies.reads,
+            journal_watch,
+            envelope,
+            limits=limits,
+            retention=settings.event_retention,
         )
-        metrics.watch(services, relay, streams)
-        await stack.enter_async_context(_background(pulse.run(), "journal watch"))
-        await stack.enter_async_context(_background(relay.run(), "relay"))
+        metrics.watch(dependencies, relay, streams)
+        await stack.enter_async_context(_run_in_background(journal_watch.run(), "journal watch"))
+        await stack.enter_async_context(_run_in_background(relay.run(), "relay"))
         stack.push_async_callback(_drain, relay)
-        await stack.enter_async_context(_background(_refresh(services, settings), "schema refresh"))
-        works: Mapping[str, Work] = {JOB_KIND: run_import, SIMULATION_JOB: run_simulation}
-        jobs = JobRunner(services, works, on_error=_job_failed)
+        await stack.enter_async_context(
+            _run_in_background(_refresh_schema(dependencies, settings), "schema refresh")
+        )
+        job_handlers: Mapping[str, JobHandler] = {
+            JOB_KIND: run_import,
+            SIMULATION_JOB: run_simulation,
+        }
+        jobs = JobRunner(dependencies, job_handlers, on_error=_log_job_failure)
         stack.push_async_callback(jobs.close)
         await jobs.start()
-        workbench = Workbench()
-        stack.push_async_callback(asyncio.to_thread, workbench.close)
-        inspector = Inspector(services, _levels(settings), told=_level_changed)
-        stack.push_async_callback(inspector.close)
+        calculation_pool = CalculationPool()
+        stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
+        quality_monitor = QualityMonitor(
+            dependencies, _build_service_levels(settings), on_change=_log_level_change
+        )
+        stack.push_async_callback(quality_monitor.close)
         if settings.quality_interval_s:
-            measuring = inspector.measure_forever(settings.quality_interval_s)
-            await stack.enter_async_context(_background(measuring, "quality"))
-        health = Health(services, relay, inspector, settings.schema_rules)
-        surface = Surface(
-            product=product_of(settings),
+            measurements = quality_monitor.measure_forever(settings.quality_interval_s)
+            await stack.enter_async_context(_run_in_background(measurements, "quality"))
+        health = HealthChecker(dependencies, relay, quality_monitor, settings.schema_policy)
+        http_state = HttpState(
+            product=product_from_settings(settings),
             health=health,
             metrics=metrics,
-            schema_rules=settings.schema_rules,
+            schema_policy=settings.schema_policy,
             streams=streams,
             relay=relay,
             limits=limits,
-            tracing=tracing,
+            tracer=tracing,
         )
         app = create_app(
-            services,
-            surface,
+            dependencies,
+            http_state,
             jobs,
-            workbench,
-            inspector,
-            rules=_rules_of(settings),
-            metrics=requests,
-            log=log,
+            calculation_pool,
+            quality_monitor,
+            rules=_build_access_rules(settings),
+            metrics=request_metrics,
+            log=access_log,
         )
-        yield Composition(app, services, settings, inspector, streams)
+        yield Composition(app, dependencies, settings, quality_monitor, streams)
 
 
-def _rules_of(settings: Settings) -> Rules:
-    """Who may ask, from where and how often."""
-    return Rules(
+def _build_access_rules(settings: Settings) -> AccessRules:
+    """Return the allowed hosts and origins, and the rate limit."""
+    return AccessRules(
         hosts=settings.hosts,
         origins=frozenset(settings.cors_origins),
-        rate=settings.rate_limit or None,
+        rate_per_s=settings.rate_limit or None,
     )
 
 
-async def _refresh(services: Services, settings: Settings) -> None:
-    """Ask the registry again and again; what changes is told, what stays the same is not."""
-    last: Refreshed | None = None
+async def _refresh_schema(dependencies: Dependencies, settings: Settings) -> None:
+    """Refresh the schema at intervals; log a result only if it differs from the last."""
+    last: RefreshResult | None = None
 
-    def report(outcome: Refreshed) -> None:
+    def report(result: RefreshResult) -> None:
         nonlocal last
-        if last is None or (outcome.verdict, outcome.detail) != (last.verdict, last.detail):
-            say = logger.warning if outcome.verdict in _TROUBLE else logger.info
-            say("schema refresh: {}: {}", outcome.verdict.value, outcome.detail)
-        last = outcome
+        if last is None or (result.verdict, result.detail) != (last.verdict, last.detail):
+            log = logger.warning if result.verdict in _WARNING_VERDICTS else logger.info
+            log("schema refresh: {}: {}", result.verdict.value, result.detail)
+        last = result
 
     await refresh_forever(
-        services, settings.schema_rules, report=report, interval_s=settings.schema_refresh_s
+        dependencies, settings.schema_policy, report=report, interval_s=settings.schema_refresh_s
     )
 
 
-async def _settle_lineage(services: Services, before: datetime) -> None:
-    """End what a crash left running, beside the start of everything else."""
-    settled = await settle_runs(services, before)
-    if settled:
-        logger.warning("{} runs that an earlier process left unfinished were settled", settled)
+async def _end_abandoned_runs(dependencies: Dependencies, before: datetime) -> None:
+    """End the runs of a crashed process, concurrently with the rest of the start."""
+    count = await end_abandoned_runs(dependencies, before)
+    if count:
+        logger.warning("{} unfinished runs of an earlier process were ended", count)
 
 
-def _levels(settings: Settings) -> Levels:
-    """The service levels of freshness; 0 promises nothing."""
-    return Levels(
+def _build_service_levels(settings: Settings) -> ServiceLevels:
+    """Return the service levels of freshness; a setting of 0 promises nothing."""
+    return ServiceLevels(
         changed_s=settings.freshness_s or None, imported_s=settings.import_freshness_s or None
     )
 
 
-def _level_changed(standing: Standing) -> None:
-    say = logger.info if standing.kept else logger.warning
-    what = "kept again" if standing.kept else "broken"
-    say("service level {}: {}", what, said_of(standing), rule=standing.rule_id)
+def _log_level_change(status: ServiceLevelStatus) -> None:
+    log = logger.info if status.is_met else logger.warning
+    outcome = "met again" if status.is_met else "violated"
+    log("service level {}: {}", outcome, describe_level_change(status), rule=status.rule_id)
 
 
 async def _drain(relay: Relay) -> None:
-    """Hand the last events over, as far as that goes in a moment: the publishers end with us."""
+    """Deliver the last events within `DRAIN_S` seconds: the in-process publishers end here."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_S):
             await relay.drain()
 
 
 @asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run something beside the requests until they end."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_background_ended)
+async def _run_in_background(
+    coroutine: Coroutine[Any, Any, None], name: str
+) -> AsyncIterator[None]:
+    """Run a coroutine concurrently with the block and cancel it at the end."""
+    task = asyncio.create_task(coroutine, name=name)
+    task.add_done_callback(_log_background_failure)
     try:
         yield
     finally:
@@ -300,15 +321,15 @@ async def _background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterat
             await task
 
 
-def _background_ended(task: asyncio.Task[None]) -> None:
-    """Say so if background work died: it should only ever be cancelled."""
+def _log_background_failure(task: asyncio.Task[None]) -> None:
+    """Log an error if a background task failed: it should only ever be cancelled."""
     if not task.cancelled() and (failure := task.exception()) is not None:
-        logger.opt(exception=failure).error("{} ended by a fault", task.get_name())
+        logger.opt(exception=failure).error("{} failed unexpectedly", task.get_name())
 
 
-def _publisher_failed(failure: BaseException) -> None:
+def _log_publisher_failure(failure: BaseException) -> None:
     logger.opt(exception=failure).error("a publisher of events failed unexpectedly")
 
 
-def _job_failed(job_id: str, failure: BaseException) -> None:
+def _log_job_failure(job_id: str, failure: BaseException) -> None:
     logger.opt(exception=failure).error("a job failed", job_id=job_id)

@@ -1,27 +1,27 @@
-"""What is known of the request in hand, for its routes and for the log lines it causes."""
+"""Context of the current request, for its routes and its log lines."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
-BODY_IS_HERE: Final = "spawn.body_is_here"
-"""Set in a scope by a server that has the whole body already: there is nothing to wait for."""
+BODY_COMPLETE: Final = "spawn.body_complete"
+"""Scope key that a server sets once it has the whole body, so that no wait is needed."""
 
 
-class Context:
-    """What the wrapper found out about a request before it was routed.
+class RequestContext:
+    """Facts about a request that the edge middleware found before routing.
 
-    `headers` are by lower-case name; `trace_id` is 32 hex digits, the caller's if it sent one.
-    `bodiless`: only the head of the answer is wanted. `streams`: the answer is without an end, so
-    the request counts as served once its head is sent.
+    `headers` are by lower-case name; `trace_id` is 32 hex digits, the client's if it sent one.
+    `is_head`: the client wants only the head of the response. `is_stream`: the response has no
+    end, so the request counts as served once its head is sent.
     """
 
     __slots__ = (
-        "bodiless",
         "headers",
+        "is_head",
+        "is_stream",
         "request_id",
         "span_id",
-        "streams",
         "trace_id",
         "traceparent",
     )
@@ -38,14 +38,16 @@ class Context:
         self.trace_id = trace_id
         self.traceparent = traceparent
         self.span_id: str | None = None
-        self.bodiless = False
-        self.streams = False
+        self.is_head = False
+        self.is_stream = False
 
 
-current: Final[ContextVar[Context | None]] = ContextVar("spawn_request", default=None)
-"""The request in whose task this code runs."""
+current_request: Final[ContextVar[RequestContext | None]] = ContextVar(
+    "spawn_request", default=None
+)
+"""Context of the request in whose task this code runs."""
 
 
-def context_of(scope: Mapping[str, Any] | Any) -> Context:
-    """The context that the wrapper put into the ASGI scope."""
-    return cast("Context", scope["spawn"])
+def get_request_context(scope: Mapping[str, Any] | Any) -> RequestContext:
+    """Return the context that the edge middleware put into the ASGI scope."""
+    return cast("RequestContext", scope["spawn"])

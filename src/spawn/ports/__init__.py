@@ -1,1 +1,1 @@
-"""What the core asks of the world: protocols and their promises, nothing else."""
+"""Protocols that adapters implement for the application, and the values they exchange."""

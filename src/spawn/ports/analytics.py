@@ -1,23 +1,23 @@
-"""Questions about all of the data at once, apart from the path of requests."""
+"""Storage port for analytics: measures over all stored data, off the request path."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from spawn.domain.quality.rules import Measure, Measured
+from spawn.domain.quality.measures import Measure, Measurement
 
 
 class QualityStore(Protocol):
-    """Counts how much of the stored data keeps a rule."""
+    """Counts how many stored values satisfy a rule."""
 
-    async def measure(self, measures: Sequence[Measure]) -> Measured:
-        """A tally of each measure, all over one state of the projects.
+    async def measure(self, measures: Sequence[Measure]) -> Measurement:
+        """Return a tally of each measure, all over one state of the projects.
 
-        The state shows every change acknowledged before the call. MUST agree with
-        `adapters.counting`, which says in plain Python what each measure counts, and MUST NOT hold
-        up commands or other reads meanwhile.
+        The state includes every change acknowledged before the call. MUST agree with
+        `adapters.embedded.quality_counts`, the definition of each measure in plain Python, and
+        MUST NOT block commands or other reads meanwhile.
 
         Raises:
-            InvalidInput: a measure names a field that the active schema has not.
-            DeadlineExceeded: counting took too long; it was stopped.
+            InvalidInput: a measure names a field that the active schema does not have.
+            DeadlineExceeded: counting took too long and was stopped.
         """
         ...

@@ -1,22 +1,23 @@
-"""Events out of the journal, to whoever wants them."""
+"""Event publishers, and the results of delivery."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How a publisher wants to be given events.
+class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Delivery settings that a publisher declares.
 
-    `name` is the same from start to start and holds no secret: positions and dead letters are
-    kept under it. At most `batch` events come at once and `concurrency` batches at a time; events
-    of one aggregate are never in two of them. What is published to a `durable` publisher outlives
-    this process: its position is kept, and what it missed follows; it begins at the oldest event
-    there is if `from_oldest`, else at what comes next. Others begin anew at each start. `types` are
-    the events it wants; None: all that the feed shows without being asked for types.
+    `name` is stable between starts and holds no secret: positions and dead letters are stored
+    under it. A call delivers at most `batch` events, and at most `concurrency` calls run at a time;
+    events of one aggregate are never in two of them. A `durable` publisher outlives this process:
+    its position is saved and it receives the events it missed; the first start is at the oldest
+    event if `from_oldest`, else at the next event. Other publishers start afresh at each start.
+    `types` are the event types delivered; None: every type that the feed returns without a type
+    filter.
     """
 
     name: str
@@ -27,45 +28,45 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     types: frozenset[str] | None = None
 
 
-class Undelivered(msgspec.Struct, frozen=True):
-    """An event that was not taken, and why, in a sentence that may be shown.
+class DeliveryFailure(msgspec.Struct, frozen=True):
+    """An event that was not delivered, and the reason as a sentence fit for publication.
 
-    `refused`: the consumer read this very event and will not have it, now or later.
+    `is_rejected`: the consumer read this event and will never accept it.
     """
 
-    entry: Entry
+    entry: JournalEntry
     reason: str
-    refused: bool = False
+    is_rejected: bool = False
 
 
 class EventPublisher(Protocol):
-    """Receives journal entries that carry events, at least once, in order for each aggregate."""
+    """Receives journal entries with events, at least once, in order for each aggregate."""
 
     @property
-    def terms(self) -> Terms:
-        """How it wants to be given events; always the same."""
+    def delivery_options(self) -> DeliveryOptions:
+        """The delivery settings; constant."""
         ...
 
-    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
-        """Hand the events over; those that the consumer did not take are returned, and come again.
+    async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
+        """Deliver the events; return the failed ones, which are delivered again later.
 
-        An event MUST NOT be delivered after one of the same aggregate in the same call was not;
-        it is then among those returned. It MUST end within a bounded time.
+        After a failed event, later events of the same aggregate in the call MUST NOT be delivered;
+        they are returned as well. The call MUST end within a bounded time.
 
         Raises:
-            Unavailable: the consumer cannot be reached or asks for patience (`retry_after_s`);
-                all come again, also those that it may have taken.
+            Unavailable: the consumer cannot be reached or asks for a delay (`retry_after_s`); all
+                events are delivered again, even those that it may have accepted.
         """
         ...
 
     async def probe(self) -> str:
-        """A sentence on where events go, once the consumer was found there; no event is sent.
+        """Check that the consumer is reachable, without an event; return its description.
 
         Raises:
-            Unavailable: it was not found, and why.
+            Unavailable: it cannot be reached, with the reason.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of what is held; idempotent."""
+        """Release all resources; idempotent."""
         ...

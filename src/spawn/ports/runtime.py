@@ -1,4 +1,4 @@
-"""Time, identity and scratch space, passed in so that the core stays a function."""
+"""Clock, id generator and upload spool, injected so that the core stays deterministic."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -8,42 +8,46 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The present."""
+    """Source of the current time."""
 
     def now(self) -> datetime:
-        """The current instant, aware and in UTC, microseconds at best."""
+        """Return the current instant, aware and in UTC, with microseconds at best."""
         ...
 
 
-class Ids(Protocol):
-    """Identity."""
+class IdGenerator(Protocol):
+    """Source of new ids."""
 
     def new(self) -> str:
-        """A new UUIDv7 in its canonical lower-case form; later calls sort after earlier ones."""
+        """Return a new UUIDv7 in lower case; later ids sort after earlier ones."""
         ...
 
 
 class Spool(Protocol):
-    """Uploads on disk: durable from `receive` on until `discard`.
+    """Uploads on disk, durable from `receive` until `discard`.
 
-    Names are ids the service made itself, never a client's. MUST refuse with `StorageFull` when
-    the disk or its reserve is exhausted, leaving nothing behind.
+    Names are ids made by the service, never by a client. MUST raise `StorageFull` when the disk or
+    its reserve is exhausted, and leave nothing behind.
     """
 
     async def receive(self, name: str, chunks: AsyncIterator[bytes]) -> int:
-        """Write all chunks under `name` and sync them to disk; the number of bytes written."""
+        """Write all chunks under `name`, sync them to disk and return the bytes written."""
         ...
 
     def path(self, name: str) -> Path:
-        """The file of a received upload, to be read off the event loop; `NotFound` if absent."""
+        """Return the file of an upload, to be read off the event loop.
+
+        Raises:
+            NotFound: no such upload.
+        """
         ...
 
     def names(self) -> Iterator[str]:
-        """Every upload that is still there, in any order."""
+        """Return the names of all uploads on disk, in any order."""
         ...
 
     async def discard(self, name: str) -> None:
-        """Remove the upload; absent is fine."""
+        """Remove the upload if it exists."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Schema governance: where schemas come from, and where the active one lives."""
+"""Schema registry and schema store: fetched schemas, versions, migrations."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,18 +14,18 @@ from spawn.domain.schemas.model import Schema
 
 
 class Provenance(StrEnum):
-    """How an answer of the registry came about; a fallback always says so."""
+    """Origin of a fetched schema; a fallback is always marked."""
 
     LIVE = "live"  # fetched now
-    REVALIDATED = "revalidated"  # unchanged by the server's word
-    FRESH = "fresh"  # from memory, within its time to live
-    STALE = "stale"  # from memory, past it
-    DISK = "disk"  # the last known good, from disk
-    BUNDLED = "bundled"  # the one shipped with the service
+    REVALIDATED = "revalidated"  # unchanged, as the server confirmed
+    FRESH = "fresh"  # cached in memory, within its time to live
+    STALE = "stale"  # cached in memory, expired
+    DISK = "disk"  # last known good, cached on disk
+    BUNDLED = "bundled"  # shipped with the service
 
 
-class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """A schema with where it came from; `verified_at` is the last time the registry vouched."""
+class FetchedSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """A schema and its origin; `verified_at` is the last confirmation by the registry."""
 
     schema: Schema
     document: bytes
@@ -35,7 +35,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry client knows of itself, without a request.
+    """State of the registry client, without a request.
 
     `breaker` is `closed`, `open`, `half_open` or `none`; `age_s` counts from `verified_at`.
     """
@@ -49,48 +49,49 @@ class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchemaRegistry(Protocol):
-    """The ontology server, or what stands in for it."""
+    """The ontology server, or a substitute."""
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> Fetched:
-        """The latest, or one version, within the total deadline and by the whole ladder.
+    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        """Return the latest or one version, from the registry or a fallback, by a deadline.
 
         Raises:
             NotFound: the registry (and every fallback) has no such schema or version.
-            RegistryError: nothing on the ladder answered.
+            RegistryError: neither the registry nor any fallback responded.
         """
         ...
 
-    async def refresh(self, schema_id: str) -> Fetched:
-        """Ask the registry itself again, whatever is cached; never falls back.
+    async def refresh(self, schema_id: str) -> FetchedSchema:
+        """Fetch the latest version from the registry, without cache or fallback.
 
         Raises:
-            NotFound, RegistryError: what the registry said, or that it did not.
+            NotFound: the registry has no such schema.
+            RegistryError: the registry failed or did not respond.
         """
         ...
 
     def status(self) -> RegistryStatus:
-        """A snapshot, without waiting."""
+        """Return a snapshot, without waiting."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections; idempotent."""
+        """Close all connections; idempotent."""
         ...
 
 
 class SchemaState(StrEnum):
-    """Where a schema version stands in this store."""
+    """State of a schema version in this store."""
 
-    ACTIVE = "active"  # rules every write
-    CANDIDATE = "candidate"  # met, and not judged to its end yet
-    MIGRATING = "migrating"  # judged adoptable: the data are looked at, then the tables change
-    QUARANTINED = "quarantined"  # refused, with the reason; someone may approve or reject it
-    REJECTED = "rejected"  # refused for good by someone who governs
-    FAILED = "failed"  # adoptable, but the store could not; it is tried again
-    RETIRED = "retired"  # ruled before
+    ACTIVE = "active"  # validates every write
+    CANDIDATE = "candidate"  # recorded, evaluation not finished
+    MIGRATING = "migrating"  # adoptable: the data are checked, then the tables change
+    QUARANTINED = "quarantined"  # blocked, with the reason; a steward may approve or reject it
+    REJECTED = "rejected"  # rejected for good by a steward
+    FAILED = "failed"  # adoptable, but the store could not adopt it; it is retried
+    RETIRED = "retired"  # formerly active
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What someone who governs made of a version, and why."""
+class AdoptionDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """A steward's decision about a version, with the reason."""
 
     approved: bool
     actor: str
@@ -99,10 +100,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchemaRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A schema version as this store knows it; `document` is the registry's own JSON.
+    """A schema version in this store; `document` is the JSON from the registry.
 
-    `reason` says why it was refused or could not be adopted. `predecessor` is the version whose
-    data it took over by a migration; None if it was adopted into a store without projects.
+    `reason` is why it was blocked or could not be adopted. `predecessor` is the version whose data
+    it migrated; None if it was adopted into a store without projects.
     """
 
     schema: Schema
@@ -111,54 +112,56 @@ class SchemaRecord(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
     recorded_at: datetime
     reason: str = ""
-    decision: Decision | None = None
+    decision: AdoptionDecision | None = None
     predecessor: int | None = None
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A proof that the stored data do not bear out.
+class ProofViolation(msgspec.Struct, frozen=True, kw_only=True):
+    """A proof that stored projects violate.
 
-    `projects` says how many break it, `sample` names at most `SAMPLE` of them, and `detail` says
-    what is wrong with one.
+    `project_count` is the number of violating projects, `sample_ids` at most `MAX_SAMPLE_IDS` of
+    their ids, and `detail` the violation of one of them.
     """
 
     proof: Proof
-    projects: int
-    sample: tuple[str, ...]
+    project_count: int
+    sample_ids: tuple[str, ...]
     detail: str
 
 
-SAMPLE = 5
-"""Projects that a failed proof names."""
+MAX_SAMPLE_IDS = 5
+"""Project ids listed per violated proof."""
 
 
-class Disproved(Conflict):
-    """The stored data forbid a migration; `failures` says where and how often."""
+class MigrationRejected(Conflict):
+    """Stored data prevent a migration; `violations` lists the violated proofs."""
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
-        self.failures = tuple(failures)
-        super().__init__("; ".join(_said(failure) for failure in self.failures))
+    def __init__(self, violations: Sequence[ProofViolation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(_describe(violation) for violation in self.violations))
 
 
-def _said(failure: Failure) -> str:
-    many = "1 project" if failure.projects == 1 else f"{failure.projects} projects"
-    return f"{failure.proof.stored} of {many}, such as {failure.sample[0]}, {failure.detail}"
+def _describe(violation: ProofViolation) -> str:
+    count = violation.project_count
+    projects = "1 project" if count == 1 else f"{count} projects"
+    name, example = violation.proof.stored_name, violation.sample_ids[0]
+    return f"{name} of {projects}, such as {example}, {violation.detail}"
 
 
 class MigrationOutcome(StrEnum):
-    """How an attempt to migrate ended."""
+    """Outcome of a migration attempt."""
 
     ADOPTED = "adopted"
-    REFUSED = "refused"  # by the data: a proof failed
-    FAILED = "failed"  # the store could not
+    REJECTED = "refused"  # stored data violate a proof; the value is the stored word
+    FAILED = "failed"  # the store could not run it
 
 
-class Migration(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to take the data from one version to the next, as the store's log keeps it.
+class MigrationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration attempt in the store's log.
 
-    `duration_s` counts from the first look at the data to the commit. `steps` are what the store
-    did to its tables, a statement each; `rows` is how many stored projects got a value by the step
-    that gave most.
+    `duration_s` is the time from the first scan of the data to the commit. `steps` are the changes
+    to the tables, one statement each; `rows` is the largest number of stored projects that one step
+    gave a value.
     """
 
     schema_id: str
@@ -174,88 +177,88 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-MIGRATIONS_KEPT = 1_000
-"""Attempts that the log keeps at least: of those without effect the oldest go first."""
+MIN_LOGGED_MIGRATIONS = 1_000
+"""Minimum log length in attempts; the oldest without effect are removed first."""
 
 
 class SchemaStore(Protocol):
-    """The schemas the store has met. The active one rules every write.
+    """Store of all recorded schema versions. The active version validates every write.
 
-    Whatever becomes of a version is in the journal too, as an aggregate of kind `schema` whose id
-    is the schema's: `schema.adopted`, `schema.quarantined`, `schema.rejected`, each recorded in the
-    same transaction as its effect. The first adoption of a new store, which nobody can have
-    observed, and states on the way are not told.
+    The journal records each decision about a version too, in an aggregate of kind `schema` whose id
+    is the schema's: `schema.adopted`, `schema.quarantined`, `schema.rejected`, each in the same
+    transaction as its effect. Not recorded are the first adoption of a new store, which nobody can
+    have observed, and intermediate states.
 
-    A project that is read is in the shape of the active version (`Stored.schema_version`), whatever
-    version it was written under: as `revision.upgrade` says. History and feed keep documents as
-    they were encoded.
+    A project is read under the active version (`StoredAggregate.schema_version`), also one written
+    under another version: see `version_conversion.upgrade_project`. History and feed return
+    documents as they were encoded.
     """
 
     async def active(self) -> SchemaRecord | None:
-        """The active schema; None only in a store that has never adopted one. Cheap."""
+        """Return the active schema; None only before the first adoption. Cheap."""
         ...
 
     async def records(self) -> list[SchemaRecord]:
-        """Every recorded version, oldest first."""
+        """Return every recorded version, oldest first."""
         ...
 
-    async def lineage(self) -> tuple[Schema, ...]:
-        """The versions whose data are in the store, newest (the active one) first. Cheap.
+    async def version_history(self) -> tuple[Schema, ...]:
+        """Return the versions whose data the store holds, active version first. Cheap.
 
-        Each took over the data of the next by a migration; the last was adopted without any.
+        Each version migrated the data of the next in the list; the last was adopted without data.
         """
         ...
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
-        """Make it the active one of a store without projects, tables included, atomically.
+        """Activate a version and create its tables, in a store without projects, atomically.
 
         Raises:
-            Conflict: the store holds projects, or the version is known with another fingerprint or
-                was rejected.
+            Conflict: the store holds projects, or the version is recorded with another fingerprint
+                or was rejected.
         """
         ...
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
-        """Remember a version that does not rule; the same version again replaces it.
+        """Record a version that is not active; replace an earlier record of it.
 
-        A version that becomes quarantined or rejected is told on the feed.
+        The feed reports a version that becomes quarantined or rejected.
 
         Raises:
-            Conflict: the record claims to be active or retired, or is of an adopted version, or of
-                a rejected one and comes without a decision.
+            Conflict: the record's state is active or retired, or its version is adopted, or is
+                rejected and the record has no decision.
         """
         ...
 
-    def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
-        """What `migrate` would do to the tables by a plan, step by step; nothing is done."""
+    def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """Describe each step that `migrate` would take by a plan, without taking it."""
         ...
 
-    async def examine(self, proofs: Sequence[Proof]) -> tuple[Failure, ...]:
-        """Those of the proofs that the data, as they are now, do not bear out.
+    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+        """Return a violation for each proof that the current data violate.
 
-        Every project counts, in its newest version. Neither writes nor other reads wait.
+        Every project counts, in its newest version. Neither writes nor other reads are blocked.
         """
         ...
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
-    ) -> Migration:
-        """Put the version in force over the data of the active one, by the plan.
+    ) -> MigrationRecord:
+        """Activate a version and migrate the data of the active one to it, by the plan.
 
-        Proofs are held against every project, those written meanwhile included; then tables, book,
-        log and journal change in one transaction, or nothing does. Reads go on throughout, writes
-        wait for the transaction alone. A change that was decided under an older version commits
-        all the same: it is recorded under its own version and read upgraded.
+        Proofs are checked on every project, including those written meanwhile; then tables, schema
+        records, log and journal change in one transaction, or not at all. Reads continue
+        throughout; writes wait only for the transaction. A change decided under an older version
+        still commits: it is recorded under its own version and upgraded on read.
 
         Raises:
-            Disproved: the data do not bear a proof out; the attempt is in the log.
-            Stale: the active version is not the one that the plan starts from.
-            Conflict: the version is known with another fingerprint, or was rejected and the record
-                comes without a decision.
+            MigrationRejected: stored data violate a proof; the attempt is in the log.
+            StaleVersion: the active version is not the one that the plan starts from.
+            Conflict: the version is recorded with another fingerprint, or was rejected and the
+                record has no decision.
             Unavailable: the store cannot write now; nothing was changed.
         """
         ...
 
-    async def migrations(self) -> list[Migration]:
-        """The log of attempts, newest first."""
+    async def migration_log(self) -> list[MigrationRecord]:
+        """Return the log of attempts, newest first."""
         ...

@@ -1,4 +1,4 @@
-"""Builders of valid domain values for tests: say what matters, take the rest as it comes."""
+"""Builders of valid domain values for tests, with defaults for every field."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -13,16 +13,16 @@ from spawn.domain.projects.project import Milestone, MilestoneKind, Project, Spo
 from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 
 PROJECT_ID = "0190b5a0-0000-7000-8000-000000000001"
-"""The id of a built project unless another is given; a UUIDv7."""
+"""Default id of a built project; a UUIDv7."""
 
 CAPACITY = Column(name="capacity_mw", type=ColumnType(TypeName.DECIMAL, precision=18, scale=4))
 TECHNOLOGY = Column(name="technology", type=ColumnType(TypeName.STRING, max_length=50))
 LICENSED_ON = Column(name="licensed_on", type=ColumnType(TypeName.DATE))
-"""The governed columns of a built schema unless others are given."""
+"""Governed columns of a built schema by default: these three."""
 
 
 def a_project(**overrides: Any) -> Project:
-    """A proposed solar project in euro; any field of `Project` may be overridden."""
+    """Build a proposed solar project in euro; any field can be overridden."""
     fields: dict[str, Any] = {
         "project_id": PROJECT_ID,
         "project_name": "Cala Blanca Solar",
@@ -40,7 +40,7 @@ def a_project(**overrides: Any) -> Project:
 def a_schema(
     columns: Sequence[Column] = (CAPACITY, TECHNOLOGY, LICENSED_ON), **overrides: Any
 ) -> Schema:
-    """A schema, `project_schema` version 1, that governs these columns."""
+    """Build `project_schema` version 1 with these governed columns."""
     fields: dict[str, Any] = {
         "id": "project_schema",
         "version": 1,
@@ -53,12 +53,12 @@ def a_schema(
 
 
 def a_principal(**overrides: Any) -> Principal:
-    """An analyst who may do everything."""
+    """Build an analyst with every permission."""
     return Principal(**{"id": "analyst"} | overrides)
 
 
 def some_sponsors(*shares: str) -> tuple[Sponsor, ...]:
-    """Sponsors with these shares, percentages as text; they must add up to 100."""
+    """Build sponsors with these shares, as percentages in text that add up to 100."""
     return tuple(
         Sponsor(name=f"Sponsor {number}", share=Decimal(share))
         for number, share in enumerate(shares, start=1)
@@ -66,7 +66,7 @@ def some_sponsors(*shares: str) -> tuple[Sponsor, ...]:
 
 
 def a_condition(milestone_id: str = "cp-1", **overrides: Any) -> Milestone:
-    """An open condition precedent that is due on the last day of 2030."""
+    """Build an open condition precedent, due on 31 December 2030."""
     fields: dict[str, Any] = {
         "milestone_id": milestone_id,
         "title": "Grid connection agreement signed",

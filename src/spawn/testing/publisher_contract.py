@@ -1,5 +1,5 @@
 # ruff: noqa: D102 -- a test's name is its sentence
-"""The publisher contract: what every publisher of events promises, as tests for any by URL.
+"""Publisher contract suite: tests of any event publisher by URL.
 
 A package that offers a publisher runs the suite in a module of its own tests:
 
@@ -8,7 +8,7 @@ A package that offers a publisher runs the suite in a module of its own tests:
 
     @pytest.fixture
     def consumer():
-        ...  # a `Consumer`: whatever receives what is published, for the test to look at
+        ...  # a `Consumer`: the receiver of the events, for the test to inspect
 
     @pytest.fixture
     def publisher_url(consumer):
@@ -16,7 +16,7 @@ A package that offers a publisher runs the suite in a module of its own tests:
 
 The publisher is opened by that URL through `spawn.adapters.factory.open_publisher`: a third
 party's scheme is found by its entry point. pytest-asyncio must be in `auto` mode. A module whose
-consumer is part of the process says `ALWAYS_THERE = True`; a fixture `publisher_options` replaces
+consumer is part of the process sets `ALWAYS_THERE = True`; a fixture `publisher_options` replaces
 the options.
 """
 
@@ -29,34 +29,34 @@ import pytest
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Unavailable
-from spawn.domain.events.cloudevents import Envelope
-from spawn.ports.publishers import EventPublisher, Undelivered
+from spawn.domain.events.cloudevents import EventEnvelope
+from spawn.ports.publishers import DeliveryFailure, EventPublisher
 
 SOURCE = "https://spawn.example"
-BOUND_S = 30.0
-SECRET = "hunter2"  # noqa: S105 -- what must not show is given on purpose
+TIMEOUT_S = 30.0
+SECRET = "hunter2"  # noqa: S105 -- a test value that must never be published
 
 
 class Consumer(Protocol):
     """The other end of a publisher under test."""
 
     async def events(self, number: int) -> list[dict[str, Any]]:
-        """What was received, in order, once there are so many: `id`, `subject` and `sequence`."""
+        """Wait for `number` events; return them in order, with id, subject and sequence."""
         ...
 
     async def go_away(self) -> None:
-        """Take nothing more, as if the machine had been switched off."""
+        """Stop receiving, as if the machine had been switched off."""
         ...
 
     async def come_back(self) -> None:
-        """Be there again, at the same address and with what was received."""
+        """Receive again, at the same address and with the earlier events."""
         ...
 
 
-def an_entry(number: int, key: str = "p1", version: int = 1, **more: Any) -> Entry:
-    """An entry of the journal; `number` is its place in it."""
+def an_entry(number: int, key: str = "p1", version: int = 1, **more: Any) -> JournalEntry:
+    """Build a journal entry; `number` is its position."""
     fields: dict[str, Any] = {
         "position": f"1.{number}",
         "kind": "project",
@@ -70,116 +70,124 @@ def an_entry(number: int, key: str = "p1", version: int = 1, **more: Any) -> Ent
         "document": f'{{"project_id":"{key}","project_name":"Île 風力 {number}"}}'.encode(),
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     }
-    return Entry(**fields | more)
+    return JournalEntry(**fields | more)
 
 
-def some_entries(aggregates: int, versions: int) -> list[Entry]:
-    """Entries of several aggregates, each with several versions, all mixed."""
+def some_entries(aggregates: int, versions: int) -> list[JournalEntry]:
+    """Build entries of several aggregates with several versions each, interleaved."""
     keys = [f"p{number}" for number in range(aggregates)]
     pairs = [(key, version + 1) for version in range(versions) for key in keys]
     return [an_entry(n + 1, key, version) for n, (key, version) in enumerate(pairs)]
 
 
-def keys_of(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Subject and sequence of each event."""
+def event_keys(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return subject and sequence of each event."""
     return [(event["subject"], event["sequence"]) for event in events]
 
 
-async def publish_all(publisher: EventPublisher, entries: list[Entry]) -> list[Undelivered]:
-    """Publish as the relay does: at most `batch` at a time."""
-    size, undelivered = publisher.terms.batch, list[Undelivered]()
+async def publish_all(
+    publisher: EventPublisher, entries: list[JournalEntry]
+) -> list[DeliveryFailure]:
+    """Publish as the relay does: at most `batch` entries at a time."""
+    size, failures = publisher.delivery_options.batch, list[DeliveryFailure]()
     for start in range(0, len(entries), size):
-        undelivered += await publisher.publish(entries[start : start + size])
-    return undelivered
+        failures += await publisher.publish(entries[start : start + size])
+    return failures
 
 
 @pytest.fixture
 def publisher_options() -> PublisherOptions:
-    """What the publisher is given beside its URL."""
-    return PublisherOptions(envelope=Envelope(SOURCE, "project_schema"), timeout_s=2.0)
+    """Provide the options of the publisher beside its URL."""
+    return PublisherOptions(envelope=EventEnvelope(SOURCE, "project_schema"), timeout_s=2.0)
 
 
 @pytest.fixture
 async def publisher(
     publisher_url: str, publisher_options: PublisherOptions
 ) -> AsyncIterator[EventPublisher]:
-    """The publisher under test."""
+    """Provide the publisher under test."""
     publisher = await open_publisher(publisher_url, options=publisher_options)
     yield publisher
     await publisher.close()
 
 
 @pytest.fixture
-def absent_at_times(request: pytest.FixtureRequest) -> None:
-    """Skips tests of absence where the consumer is part of the process."""
+def require_absence(request: pytest.FixtureRequest) -> None:
+    """Skip tests of absence if the consumer is part of the process."""
     if getattr(request.module, "ALWAYS_THERE", False):
         pytest.skip("the consumer is part of the process")
 
 
 class TestPublishing:
-    """What is published is received: all of it, in order per aggregate, with ids to tell it by."""
+    """Every published event is received, in order per aggregate, with a unique id."""
 
     async def test_every_event_is_received_in_order_per_aggregate(
         self, publisher: EventPublisher, consumer: Consumer
     ) -> None:
         entries = some_entries(aggregates=5, versions=8)
         assert await publish_all(publisher, entries) == []
-        received = await consumer.events(len(entries))
-        assert len(received) == len(entries)
-        for subject in {event["subject"] for event in received}:
-            mine = [event["sequence"] for event in received if event["subject"] == subject]
-            assert mine == [f"{version:010d}" for version in range(1, 9)]
+        events = await consumer.events(len(entries))
+        assert len(events) == len(entries)
+        for subject in {event["subject"] for event in events}:
+            sequences = [event["sequence"] for event in events if event["subject"] == subject]
+            assert sequences == [f"{version:010d}" for version in range(1, 9)]
 
-    async def test_an_event_that_comes_again_can_be_told_by_its_id(
+    async def test_a_redelivered_event_has_the_same_id(
         self, publisher: EventPublisher, consumer: Consumer
     ) -> None:
         await publish_all(publisher, [an_entry(1), an_entry(2, "p2")])
         await publish_all(publisher, [an_entry(1)])
-        received = await consumer.events(2)
-        assert {event["id"] for event in received} == {"1.1", "1.2"}
+        events = await consumer.events(2)
+        assert {event["id"] for event in events} == {"1.1", "1.2"}
 
-    async def test_batches_side_by_side_are_all_received(
+    async def test_concurrent_batches_are_all_received(
         self, publisher: EventPublisher, consumer: Consumer
     ) -> None:
-        lanes = [[an_entry(10 * n + m, f"p{n}", m) for m in range(1, 4)] for n in range(6)]
-        width = asyncio.Semaphore(publisher.terms.concurrency)
+        batches = [[an_entry(10 * n + m, f"p{n}", m) for m in range(1, 4)] for n in range(6)]
+        semaphore = asyncio.Semaphore(publisher.delivery_options.concurrency)
 
-        async def publish(lane: list[Entry]) -> list[Undelivered]:
-            async with width:
-                return await publish_all(publisher, lane)
+        async def publish(batch: list[JournalEntry]) -> list[DeliveryFailure]:
+            async with semaphore:
+                return await publish_all(publisher, batch)
 
-        assert await asyncio.gather(*map(publish, lanes)) == [[]] * 6
-        assert len(set(keys_of(await consumer.events(18)))) == 18
+        assert await asyncio.gather(*map(publish, batches)) == [[]] * 6
+        assert len(set(event_keys(await consumer.events(18)))) == 18
 
-    async def test_its_terms_are_sound_and_tell_no_secret(
+    async def test_delivery_options_are_stable_and_contain_no_secret(
         self, publisher: EventPublisher, publisher_url: str, publisher_options: PublisherOptions
     ) -> None:
-        terms = publisher.terms
-        again = await open_publisher(publisher_url, options=publisher_options)
-        assert again.terms == terms
-        await again.close()
-        assert terms.name
-        assert SECRET not in terms.name
-        assert terms.batch >= 1
-        assert terms.concurrency >= 1
+        delivery_options = publisher.delivery_options
+        second_publisher = await open_publisher(publisher_url, options=publisher_options)
+        assert second_publisher.delivery_options == delivery_options
+        await second_publisher.close()
+        assert delivery_options.name
+        assert SECRET not in delivery_options.name
+        assert delivery_options.batch >= 1
+        assert delivery_options.concurrency >= 1
 
-    async def test_the_url_may_name_it_and_say_where_it_begins(
+    async def test_the_url_may_set_name_and_start(
         self, publisher_url: str, publisher_options: PublisherOptions
     ) -> None:
-        joint = "&" if "#" in publisher_url else "#"
-        url = f"{publisher_url}{joint}name=risk%20desk&start=oldest"
-        named = await open_publisher(url, options=publisher_options)
-        assert (named.terms.name, named.terms.from_oldest) == ("risk desk", True)
-        await named.close()
+        separator = "&" if "#" in publisher_url else "#"
+        url = f"{publisher_url}{separator}name=risk%20desk&start=oldest"
+        publisher_by_name = await open_publisher(url, options=publisher_options)
+        assert (
+            publisher_by_name.delivery_options.name,
+            publisher_by_name.delivery_options.from_oldest,
+        ) == (
+            "risk desk",
+            True,
+        )
+        await publisher_by_name.close()
 
     async def test_probing_sends_nothing(
         self, publisher: EventPublisher, consumer: Consumer
     ) -> None:
         assert SECRET not in await publisher.probe()
         await publish_all(publisher, [an_entry(1)])
-        assert keys_of(await consumer.events(1)) == [("projects/p1", "0000000001")]
+        assert event_keys(await consumer.events(1)) == [("projects/p1", "0000000001")]
 
-    async def test_closing_twice_is_closing_once(
+    async def test_closing_is_idempotent(
         self, publisher: EventPublisher, consumer: Consumer
     ) -> None:
         await publish_all(publisher, [an_entry(1)])
@@ -188,28 +196,28 @@ class TestPublishing:
         await publisher.close()
 
 
-@pytest.mark.usefixtures("absent_at_times")
+@pytest.mark.usefixtures("require_absence")
 class TestAbsence:
-    """A consumer that is away is told as such, within a bounded time, and is found again."""
+    """An absent consumer is reported within a bounded time, and found when it returns."""
 
-    async def test_nothing_is_taken_for_delivered_while_the_consumer_is_away(
+    async def test_events_to_an_absent_consumer_are_not_delivered(
         self, publisher: EventPublisher, consumer: Consumer
     ) -> None:
         await publish_all(publisher, [an_entry(1)])
         await consumer.go_away()
         for _ in range(2):
-            assert await self.lost(publisher, an_entry(2)) == {"1.2"}
+            assert await self.publish_failures(publisher, an_entry(2)) == {"1.2"}
         await consumer.come_back()
         assert await publish_all(publisher, [an_entry(2), an_entry(3)]) == []
         ids = {event["id"] for event in await consumer.events(3)}
         assert ids == {"1.1", "1.2", "1.3"}
 
-    async def test_a_publisher_may_be_opened_before_its_consumer_is_there(
+    async def test_a_publisher_can_be_opened_before_its_consumer(
         self, publisher_url: str, publisher_options: PublisherOptions, consumer: Consumer
     ) -> None:
         await consumer.go_away()
         publisher = await open_publisher(publisher_url, options=publisher_options)
-        assert await self.lost(publisher, an_entry(1)) == {"1.1"}
+        assert await self.publish_failures(publisher, an_entry(1)) == {"1.1"}
         with pytest.raises(Unavailable) as absent:
             await publisher.probe()
         assert SECRET not in absent.value.detail
@@ -217,11 +225,11 @@ class TestAbsence:
         assert await publish_all(publisher, [an_entry(1)]) == []
         await publisher.close()
 
-    async def lost(self, publisher: EventPublisher, *entries: Entry) -> set[str]:
-        """The positions of those that were not taken."""
-        async with asyncio.timeout(BOUND_S):
+    async def publish_failures(self, publisher: EventPublisher, *entries: JournalEntry) -> set[str]:
+        """Publish entries; return the positions of those that were not delivered."""
+        async with asyncio.timeout(TIMEOUT_S):
             try:
-                undelivered = await publisher.publish(entries)
+                failures = await publisher.publish(entries)
             except Unavailable:
                 return {entry.position for entry in entries}
-            return {failure.entry.position for failure in undelivered}
+            return {failure.entry.position for failure in failures}

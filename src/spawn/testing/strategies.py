@@ -1,4 +1,4 @@
-"""Hypothesis strategies for domain values, as wild as the invariants allow.
+"""Hypothesis strategies for any valid domain values.
 
 Strategies that draw nothing themselves are built once: building one costs more than a draw.
 
@@ -15,7 +15,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from spawn.domain.iso.countries import COUNTRIES
-from spawn.domain.money import CONTEXT, CURRENCIES
+from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT
 from spawn.domain.projects.extensions import MAX_BYTES
 from spawn.domain.projects.lifecycle import SUSPENDABLE
 from spawn.domain.projects.project import (
@@ -23,55 +23,55 @@ from spawn.domain.projects.project import (
     Milestone,
     MilestoneKind,
     Project,
+    ProjectStatus,
     Sponsor,
     Spv,
-    Status,
     is_open,
 )
 from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
-from spawn.domain.text import trimmed
+from spawn.domain.text import trim
 
 CODES = sorted(code for code, currency in CURRENCIES.items() if currency.exponent is not None)
-"""The currencies in which amounts can be stated."""
+"""Currency codes in which amounts can be stated."""
 
 
 @cache
 def lines(max_size: int = 40) -> st.SearchStrategy[str]:
-    """Trimmed lines of text in any script, without control characters."""
+    """Return trimmed lines of text in any script, without control characters."""
     characters = st.characters(exclude_categories=("Cc", "Cs"))
-    return st.text(characters, min_size=1, max_size=max_size).map(trimmed).filter(bool)
+    return st.text(characters, min_size=1, max_size=max_size).map(trim).filter(bool)
 
 
 @cache
 def prose(max_size: int = 60) -> st.SearchStrategy[str]:
-    """Text with anything in it but U+0000 and lone surrogates."""
+    """Return any text without U+0000 and lone surrogates."""
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
     return st.text(characters, max_size=max_size)
 
 
 @cache
 def amounts(currency_code: str, *, signed: bool = False) -> st.SearchStrategy[Decimal]:
-    """Amounts at the scale of a currency, up to the largest."""
+    """Return amounts at the scale of a currency, up to the largest."""
     exponent = CURRENCIES[currency_code].exponent or 0
-    most = 10 ** (18 + exponent) - 1
-    units = st.integers(-most if signed else 0, most)
+    max_units = 10 ** (18 + exponent) - 1
+    units = st.integers(-max_units if signed else 0, max_units)
     return units.map(lambda count: Decimal(count).scaleb(-exponent))
 
 
 @cache
 def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
-    """Decimals that fit a column of this precision and scale, with any number of decimals."""
+    """Return decimals that fit a precision and scale, with any number of decimals."""
     digits = st.integers(0, 10**precision - 1)
     # In the domain's context: the default one would round what has more than 28 digits.
     positive = st.tuples(digits, st.integers(0, scale)).map(
-        lambda drawn: CONTEXT.scaleb(Decimal(drawn[0] // 10 ** drawn[1]), drawn[1] - scale)
+        lambda pair: DECIMAL_CONTEXT.scaleb(Decimal(pair[0] // 10 ** pair[1]), pair[1] - scale)
     )
-    return positive | positive.map(CONTEXT.minus)
+    return positive | positive.map(DECIMAL_CONTEXT.minus)
 
 
 @cache
 def instants() -> st.SearchStrategy[datetime]:
-    """Aware instants in UTC and other offsets."""
+    """Return aware instants in UTC and other offsets."""
     offsets = st.integers(-14 * 60, 14 * 60).map(lambda count: timezone(timedelta(minutes=count)))
     return st.datetimes(
         min_value=datetime(1, 1, 2),  # noqa: DTZ001 - hypothesis wants naive bounds
@@ -82,7 +82,7 @@ def instants() -> st.SearchStrategy[datetime]:
 
 @cache
 def json_values() -> st.SearchStrategy[Any]:
-    """Small JSON values without U+0000."""
+    """Return small JSON values without U+0000."""
     leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | prose(10)
     return st.recursive(
         leaves,
@@ -93,7 +93,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 @cache
 def extensions() -> st.SearchStrategy[dict[str, msgspec.Raw]]:
-    """Extension fields by name, none of them null."""
+    """Return extension fields by name, none of them null."""
     names = st.from_regex(r"x_[A-Za-z0-9_]{1,10}", fullmatch=True)
     raw = json_values().filter(lambda value: value is not None).map(msgspec.json.encode)
     return st.dictionaries(
@@ -103,7 +103,7 @@ def extensions() -> st.SearchStrategy[dict[str, msgspec.Raw]]:
 
 @st.composite
 def columns(draw: st.DrawFn, name: str) -> Column:
-    """A column of any type, with parameters where the type has them."""
+    """Draw a column of any type, with parameters where the type has them."""
     kind = draw(st.sampled_from(TypeName))
     if kind is TypeName.DECIMAL:
         precision = draw(st.integers(1, 38))
@@ -116,7 +116,7 @@ def columns(draw: st.DrawFn, name: str) -> Column:
 
 @st.composite
 def schemas(draw: st.DrawFn, max_columns: int = 6) -> Schema:
-    """A schema that governs some columns and says nothing of core ones."""
+    """Draw a schema with governed columns only."""
     names = draw(
         st.lists(
             # The prefix keeps clear of structural names and of extensions.
@@ -133,7 +133,7 @@ def schemas(draw: st.DrawFn, max_columns: int = 6) -> Schema:
 
 @cache
 def values(column_type: ColumnType) -> st.SearchStrategy[Value]:
-    """Values of a column type, extremes included."""
+    """Return values of a column type, extremes included."""
     simple: dict[TypeName, st.SearchStrategy[Any]] = {
         TypeName.INTEGER: st.integers(-(2**31), 2**31 - 1),
         TypeName.BIGINT: st.integers(-(2**63), 2**63 - 1),
@@ -151,14 +151,14 @@ def values(column_type: ColumnType) -> st.SearchStrategy[Value]:
 
 @st.composite
 def sponsorships(draw: st.DrawFn) -> tuple[Sponsor, ...]:
-    """No sponsors, or up to five whose shares add up to 100."""
+    """Draw no sponsors, or up to five whose shares add up to 100."""
     names = draw(st.lists(lines(), unique_by=str.casefold, max_size=5))
     if not names:
         return ()
-    whole = 100 * 10**8
-    inner = st.integers(1, whole - 1)
+    hundred_percent = 100 * 10**8
+    inner = st.integers(1, hundred_percent - 1)
     cuts = draw(st.lists(inner, unique=True, min_size=len(names) - 1, max_size=len(names) - 1))
-    edges = [0, *sorted(cuts), whole]
+    edges = [0, *sorted(cuts), hundred_percent]
     shares = [high - low for low, high in pairwise(edges)]
     return tuple(
         Sponsor(name=name, share=Decimal(share).scaleb(-8))
@@ -168,7 +168,7 @@ def sponsorships(draw: st.DrawFn) -> tuple[Sponsor, ...]:
 
 @st.composite
 def milestones(draw: st.DrawFn, milestone_id: str) -> Milestone:
-    """A milestone or condition: open, met or waived."""
+    """Draw a milestone or condition: open, met or waived."""
     day = draw(st.dates())
     met_on, waived_on = draw(st.sampled_from([(None, None), (day, None), (None, day)]))
     return Milestone(
@@ -185,13 +185,17 @@ def milestones(draw: st.DrawFn, milestone_id: str) -> Milestone:
 
 @st.composite
 def projects(draw: st.DrawFn, schema: Schema) -> Project:
-    """A project in any status, with governed values that fit the schema."""
+    """Draw a project in any status, with governed values that fit the schema."""
     code = draw(st.sampled_from(CODES))
-    status = draw(st.sampled_from(Status))
-    suspended = status is Status.SUSPENDED
-    plan = [draw(milestones(key)) for key in draw(st.lists(lines(), unique=True, max_size=3))]
-    if status is Status.FINANCIAL_CLOSE:
-        plan = [m for m in plan if m.kind is MilestoneKind.MILESTONE or not is_open(m)]
+    status = draw(st.sampled_from(ProjectStatus))
+    suspended = status is ProjectStatus.SUSPENDED
+    project_milestones = [
+        draw(milestones(key)) for key in draw(st.lists(lines(), unique=True, max_size=3))
+    ]
+    if status is ProjectStatus.FINANCIAL_CLOSE:
+        project_milestones = [
+            m for m in project_milestones if m.kind is MilestoneKind.MILESTONE or not is_open(m)
+        ]
     governed = {column.name: draw(st.none() | values(column.type)) for column in schema.governed}
     return Project(
         project_id=str(draw(st.uuids())),
@@ -203,7 +207,7 @@ def projects(draw: st.DrawFn, schema: Schema) -> Project:
         status_effective_on=draw(st.none() | st.dates()),
         suspended_from=draw(st.sampled_from(sorted(SUSPENDABLE))) if suspended else None,
         sponsors=draw(sponsorships()),
-        milestones=tuple(plan),
+        milestones=tuple(project_milestones),
         attributes={name: value for name, value in governed.items() if value is not None},
         extensions=draw(extensions()),
         **draw(_optional_fields()),
@@ -226,8 +230,8 @@ _RATES = st.integers(-(10**10), 10**12).map(lambda digits: Decimal(digits).scale
 
 @st.composite
 def _optional_fields(draw: st.DrawFn) -> dict[str, Any]:
-    known: list[date] = sorted(draw(st.lists(st.dates(), min_size=3, max_size=3)))
-    close, operation, end = (draw(st.none() | st.just(day)) for day in known)
+    days: list[date] = sorted(draw(st.lists(st.dates(), min_size=3, max_size=3)))
+    close, operation, end = (draw(st.none() | st.just(day)) for day in days)
     return {
         "description": draw(st.none() | prose()),
         "sector": draw(st.none() | prose(20)),

@@ -1,4 +1,4 @@
-"""A registry over a transport that the test scripts, under clocks that the test moves."""
+"""A scripted ontology server and manual clocks."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 
-class Time:
-    """Both clocks, moved by hand; sleeping moves them too."""
+class ManualTime:
+    """Both clocks, advanced by the test and by sleeping."""
 
     def __init__(self) -> None:
         self.elapsed_s = 0.0
@@ -23,39 +23,41 @@ class Time:
         self.elapsed_s += seconds
 
 
-async def arriving(content: bytes) -> AsyncIterator[bytes]:
-    """A body that comes in over a wire, unlike one that is simply there."""
+async def stream_body(content: bytes) -> AsyncIterator[bytes]:
+    """Yield a body in chunks, as a network does."""
     for at in range(0, len(content), 1000):
         yield content[at : at + 1000]
 
 
-class Script:
-    """An ontology server as a function; it remembers what it was asked."""
+class ScriptedServer:
+    """Ontology server as a function that records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
-        self.answer: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(404)
+        self.respond: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(404)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return self.answer(request)
+        return self.respond(request)
 
-    def says(self, status: int, content: bytes = b"", **headers: str) -> None:
+    def set_response(self, status: int, content: bytes = b"", **headers: str) -> None:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answer = lambda _: httpx.Response(status, content=arriving(content), headers=fields)
+        self.respond = lambda _: httpx.Response(
+            status, content=stream_body(content), headers=fields
+        )
 
-    def is_unreachable(self) -> None:
-        def refuse(request: httpx.Request) -> httpx.Response:
+    def disconnect(self) -> None:
+        def fail(request: httpx.Request) -> httpx.Response:
             raise httpx.ConnectError("no route", request=request)
 
-        self.answer = refuse
+        self.respond = fail
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> ManualTime:
+    return ManualTime()
 
 
 @pytest.fixture
-def server() -> Script:
-    return Script()
+def server() -> ScriptedServer:
+    return ScriptedServer()

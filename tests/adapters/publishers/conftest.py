@@ -1,4 +1,4 @@
-"""Consumers for publishers to publish to."""
+"""Webhook receiver and secrets file."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The log publisher keeps the contract, and says little where little is asked for."""
+"""LogConsumer publisher: the contract, and one line per batch at level INFO."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from spawn.adapters.publishers.in_process import LogPublisher
-from spawn.ports.publishers import Terms
+from spawn.adapters.publishers.log import LogPublisher
+from spawn.ports.publishers import DeliveryOptions
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.publisher_contract import an_entry
 
 ALWAYS_THERE = True
 
 
-class Log:
-    """What is logged, as events."""
+class LogConsumer:
+    """LogConsumer records as events."""
 
     def __init__(self) -> None:
         self.records: list[Any] = []
@@ -31,8 +31,8 @@ class Log:
 
 
 @pytest.fixture
-def consumer() -> Iterator[Log]:
-    log = Log()
+def consumer() -> Iterator[LogConsumer]:
+    log = LogConsumer()
     handler = logger.add(lambda message: log.records.append(message.record), level="DEBUG")
     yield log
     logger.remove(handler)
@@ -43,8 +43,8 @@ def publisher_url() -> str:
     return "log://"
 
 
-async def test_one_line_tells_of_a_whole_batch(consumer: Log) -> None:
-    await LogPublisher(Terms(name="log")).publish(
+async def test_one_line_summarizes_a_batch(consumer: LogConsumer) -> None:
+    await LogPublisher(DeliveryOptions(name="log")).publish(
         [an_entry(1), an_entry(2, version=2), an_entry(3, "p2")]
     )
     lines = [record for record in consumer.records if record["level"].name == "INFO"]

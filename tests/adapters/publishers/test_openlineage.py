@@ -1,4 +1,4 @@
-"""Posting lineage: events of the standard, in order, patient, and without telling the key."""
+"""OpenLineage publisher: standard events, order, retries, and a key that never leaks."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.adapters.publishers.receiver import Answer, Message, Receiver
-from tests.lineage.oracle import check
+from tests.adapters.publishers.receiver import CannedResponse, Message, Receiver
+from tests.lineage.standard_client import validate_event
 
 from spawn.adapters.publishers.openlineage import OpenLineagePublisher
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.lineage.openlineage import Emitter
 from spawn.domain.lineage.run import (
@@ -19,11 +19,11 @@ from spawn.domain.lineage.run import (
     KIND,
     Activity,
     Dataset,
-    Moved,
+    DataVolume,
     Run,
     RunState,
-    ended,
-    told,
+    build_domain_event,
+    end_run,
 )
 
 EMITTER = Emitter(namespace="spawn-projects", producer="http://127.0.0.1:8000", version="0.1.0")
@@ -41,9 +41,9 @@ def a_run(number: int = 1) -> Run:
     )
 
 
-def entry_of(run: Run, version: int, position: int) -> Entry:
-    event = told(run)
-    return Entry(
+def entry_of(run: Run, version: int, position: int) -> JournalEntry:
+    event = build_domain_event(run)
+    return JournalEntry(
         position=f"1.{position}",
         kind=KIND,
         id=run.run_id,
@@ -57,8 +57,8 @@ def entry_of(run: Run, version: int, position: int) -> Entry:
     )
 
 
-def entries() -> list[Entry]:
-    over = ended(a_run(), RunState.COMPLETE, Moved(rows_out=3))
+def entries() -> list[JournalEntry]:
+    over = end_run(a_run(), RunState.COMPLETE, DataVolume(rows_out=3))
     return [entry_of(a_run(), 1, 1), entry_of(over, 2, 2)]
 
 
@@ -77,83 +77,85 @@ async def publisher(receiver: Receiver, key_file: Path) -> AsyncIterator[OpenLin
     await publisher.close()
 
 
-def rewrite(key_file: Path, text: str) -> None:
+def write_key(key_file: Path, text: str) -> None:
     key_file.write_text(text)
 
 
-def answering(*statuses: int, **headers: str) -> Any:
-    """Answers with one status after another, then with the last."""
-    left = list(statuses)
+def respond_with(*statuses: int, **headers: str) -> Any:
+    """Respond with one status after another, and then always with the last."""
+    remaining = list(statuses)
 
-    def answer(_message: Message) -> Answer:
-        return (left.pop(0) if len(left) > 1 else left[0]), headers
+    def respond(_message: Message) -> CannedResponse:
+        return (remaining.pop(0) if len(remaining) > 1 else remaining[0]), headers
 
-    return answer
+    return respond
 
 
-async def test_each_state_of_a_run_is_posted_as_an_event_of_the_standard(
+async def test_each_state_of_a_run_is_posted_as_a_standard_event(
     publisher: OpenLineagePublisher, receiver: Receiver
 ) -> None:
     assert await publisher.publish(entries()) == ()
-    begun, complete = [check(event) for event in await receiver.events(2)]
-    assert (begun["eventType"], complete["eventType"]) == ("START", "COMPLETE")
+    start, complete = [validate_event(event) for event in await receiver.events(2)]
+    assert (start["eventType"], complete["eventType"]) == ("START", "COMPLETE")
     assert complete["eventTime"] == "2026-03-01T12:00:02Z"
     assert complete["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 3
-    message = receiver.taken[0]
+    message = receiver.accepted_messages[0]
     assert message.path == "/api/v1/lineage"
     assert message.headers["content-type"] == "application/json"
     assert message.headers["authorization"] == f"Bearer {KEY}"
 
 
-async def test_a_path_of_its_own_is_kept_and_no_key_is_sent_without_one(receiver: Receiver) -> None:
+async def test_a_path_in_the_url_is_used_and_no_key_is_sent_without_one(receiver: Receiver) -> None:
     publisher = OpenLineagePublisher(receiver.url, EMITTER)
     await publisher.publish(entries())
     await publisher.close()
-    assert receiver.taken[0].path == "/hooks"
-    assert "authorization" not in receiver.taken[0].headers
+    assert receiver.accepted_messages[0].path == "/hooks"
+    assert "authorization" not in receiver.accepted_messages[0].headers
 
 
-async def test_only_lineage_is_asked_for_from_the_oldest_event_on(
+async def test_only_lineage_is_delivered_from_the_oldest_event_on(
     publisher: OpenLineagePublisher,
 ) -> None:
-    terms = publisher.terms
-    assert (terms.name, terms.durable, terms.from_oldest) == ("openlineage", True, True)
-    assert terms.types == EVENT_TYPES
+    options = publisher.delivery_options
+    assert (options.name, options.durable, options.from_oldest) == ("openlineage", True, True)
+    assert options.types == EVENT_TYPES
 
 
-async def test_an_event_that_is_refused_comes_back_with_those_behind_it(
+async def test_a_rejected_event_is_returned_with_those_behind_it(
     publisher: OpenLineagePublisher, receiver: Receiver
 ) -> None:
-    receiver.answer = answering(422)
+    receiver.respond = respond_with(422)
     first, second = await publisher.publish(entries())
-    assert (first.entry.version, first.refused) == (1, True)
-    assert first.reason == "The collector answered 422 Unprocessable Entity."
-    assert (second.entry.version, second.refused) == (2, False)
+    assert (first.entry.version, first.is_rejected) == (1, True)
+    assert first.reason == "The collector responded with 422 Unprocessable Entity."
+    assert (second.entry.version, second.is_rejected) == (2, False)
     assert len(receiver.messages) == 1
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 429, 500, 503])
-async def test_a_collector_that_takes_nothing_now_is_waited_for(
+async def test_a_collector_that_accepts_nothing_now_is_retried_later(
     publisher: OpenLineagePublisher, receiver: Receiver, status: int
 ) -> None:
-    receiver.answer = answering(status, **{"retry-after": "7", "location": "http://127.0.0.1:1/"})
-    with pytest.raises(Unavailable) as refused:
+    receiver.respond = respond_with(
+        status, **{"retry-after": "7", "location": "http://127.0.0.1:1/"}
+    )
+    with pytest.raises(Unavailable) as failure:
         await publisher.publish(entries())
-    assert refused.value.retry_after_s == 7
-    assert str(status) in refused.value.detail
-    assert KEY not in refused.value.detail
+    assert failure.value.retry_after_s == 7
+    assert str(status) in failure.value.detail
+    assert KEY not in failure.value.detail
 
 
-async def test_an_answer_without_an_end_is_read_no_further_than_it_is_of_use(
+async def test_an_endless_response_is_read_up_to_a_limit(
     publisher: OpenLineagePublisher, receiver: Receiver
 ) -> None:
-    receiver.answer, receiver.endless = answering(200), True
+    receiver.respond, receiver.has_endless_body = respond_with(200), True
     assert await publisher.publish(entries()) == ()
-    assert len(receiver.taken) == len(entries())
+    assert len(receiver.accepted_messages) == len(entries())
     await publisher.probe()
 
 
-async def test_a_collector_that_is_away_is_told_of_and_found_again(
+async def test_an_unreachable_collector_is_reported_and_used_again_later(
     publisher: OpenLineagePublisher, receiver: Receiver
 ) -> None:
     assert await publisher.probe() == "posted to 127.0.0.1"
@@ -166,20 +168,22 @@ async def test_a_collector_that_is_away_is_told_of_and_found_again(
     assert await publisher.publish(entries()) == ()
 
 
-async def test_the_key_is_read_anew_and_never_told(
+async def test_the_key_is_reread_and_never_quoted(
     publisher: OpenLineagePublisher, receiver: Receiver, key_file: Path
 ) -> None:
-    rewrite(key_file, "another-key")
+    write_key(key_file, "another-key")
     await publisher.publish(entries()[:1])
-    assert receiver.taken[-1].headers["authorization"] == "Bearer another-key"
-    rewrite(key_file, "two keys")
-    with pytest.raises(Unavailable) as refused:
+    assert receiver.accepted_messages[-1].headers["authorization"] == "Bearer another-key"
+    write_key(key_file, "two keys")
+    with pytest.raises(Unavailable) as failure:
         await publisher.publish(entries())
-    assert refused.value.detail == "The key file key does not hold one key."
+    assert failure.value.detail == "The key file key does not hold one key."
 
 
 @pytest.mark.parametrize("text", ["", "two keys", "\x00", None])
-def test_a_key_file_without_a_key_is_refused_at_the_start(tmp_path: Path, text: str | None) -> None:
+def test_a_key_file_without_a_key_is_rejected_at_the_start(
+    tmp_path: Path, text: str | None
+) -> None:
     path = tmp_path / "key"
     if text is not None:
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""The webhook publisher: signed as the standard says, guarded, patient, and bounded."""
+"""Webhook publisher: signatures, address guard, retries and limits."""
 
 import asyncio
 import socket
@@ -16,11 +16,11 @@ from tests.adapters.publishers.receiver import Message, Receiver
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
-from spawn.adapters.publishers.http_client import retry_after_s
+from spawn.adapters.publishers.http_client import parse_retry_after_s
 from spawn.adapters.publishers.webhook.address_guard import AddressGuard
-from spawn.adapters.publishers.webhook.signing import Signer, read_secrets
+from spawn.adapters.publishers.webhook.signing import Signer, parse_secrets
 from spawn.domain.errors import InvalidInput, Unavailable
-from spawn.domain.events.cloudevents import Envelope
+from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.ports.publishers import EventPublisher
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.publisher_contract import SOURCE, an_entry
@@ -41,22 +41,22 @@ def publisher_url(receiver: Receiver) -> str:
 @pytest.fixture(name="publisher_options")
 def signing_options(secrets_file: Path) -> PublisherOptions:
     return PublisherOptions(
-        envelope=Envelope(SOURCE, "project_schema"),
+        envelope=EventEnvelope(SOURCE, "project_schema"),
         secrets_file=secrets_file,
         allowed_networks=LOOPBACK,
         timeout_s=2.0,
     )
 
 
-def verified(message: Message, secret: str) -> Any:
-    """The body, if the independent library finds the signature sound."""
+def verify(message: Message, secret: str) -> Any:
+    """Return the body if the independent library accepts the signature."""
     return Webhook(secret).verify(message.body, message.headers)
 
 
 def rewrite(secrets_file: Path, text: str, publisher: Any) -> None:
-    """Change the secrets, and let the second pass after which that is looked at."""
+    """Change the secrets, and skip the second until the file is checked again."""
     secrets_file.write_text(text)
-    publisher._signer._looked_at = 0
+    publisher._signer._checked_at_s = 0
 
 
 class TestSignatures:
@@ -64,12 +64,12 @@ class TestSignatures:
         self, publisher: EventPublisher, receiver: Receiver
     ) -> None:
         await publisher.publish([an_entry(1)])
-        (message,) = receiver.taken
-        event = verified(message, OLD_SECRET)
+        (message,) = receiver.accepted_messages
+        event = verify(message, OLD_SECRET)
         assert event["id"] == "1.1"
         assert message.headers["webhook-id"] == "evt_1_1"
         with pytest.raises(WebhookVerificationError):
-            verified(message, NEW_SECRET)
+            verify(message, NEW_SECRET)
 
     async def test_both_live_secrets_sign_while_one_is_rotated(
         self, publisher: EventPublisher, receiver: Receiver, secrets_file: Path
@@ -79,11 +79,11 @@ class TestSignatures:
             rewrite(secrets_file, "\n".join(secrets), publisher)
             await publisher.publish([an_entry(number)])
             for secret in secrets:
-                verified(receiver.taken[-1], secret)
+                verify(receiver.accepted_messages[-1], secret)
         with pytest.raises(WebhookVerificationError):
-            verified(receiver.taken[-1], OLD_SECRET)
+            verify(receiver.accepted_messages[-1], OLD_SECRET)
 
-    async def test_a_secrets_file_that_breaks_stops_the_sending(
+    async def test_a_secrets_file_that_becomes_invalid_stops_delivery(
         self, publisher: EventPublisher, receiver: Receiver, secrets_file: Path
     ) -> None:
         rewrite(secrets_file, "whsec_short\n", publisher)
@@ -94,8 +94,8 @@ class TestSignatures:
 
     def test_a_line_with_a_name_is_for_that_receiver_alone(self) -> None:
         text = f"risk desk {OLD_SECRET}\n\n  # a remark\nbooks {NEW_SECRET}\n"
-        assert read_secrets(text, "risk desk") == (b"old" * 8,)
-        assert read_secrets(text, "books") == (b"new" * 8,)
+        assert parse_secrets(text, "risk desk") == (b"old" * 8,)
+        assert parse_secrets(text, "books") == (b"new" * 8,)
 
     @pytest.mark.parametrize(
         "text",
@@ -111,12 +111,12 @@ class TestSignatures:
             "\n".join([OLD_SECRET, NEW_SECRET, "whsec_" + "dGhp" * 8]),
         ],
     )
-    def test_secrets_that_cannot_be_used_are_refused(self, text: str) -> None:
+    def test_invalid_secrets_are_rejected(self, text: str) -> None:
         with pytest.raises(InvalidInput) as failure:
-            read_secrets(text, "risk")
+            parse_secrets(text, "risk")
         assert text.removeprefix("whsec_") not in failure.value.detail or not text
 
-    def test_an_absent_secrets_file_is_refused(self, tmp_path: Path) -> None:
+    def test_an_absent_secrets_file_is_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput):
             Signer(tmp_path / "none", "risk")
 
@@ -126,7 +126,7 @@ class TestModes:
         self, publisher: EventPublisher, receiver: Receiver
     ) -> None:
         await publisher.publish([an_entry(7, version=2)])
-        message = receiver.taken[0]
+        message = receiver.accepted_messages[0]
         event = from_http_event(HTTPMessage(message.headers, message.body))
         self.check(event)
         assert message.headers["authorization"].startswith("Basic ")
@@ -138,20 +138,23 @@ class TestModes:
         publisher = await open_publisher(url, options=publisher_options)
         await publisher.publish([an_entry(7, version=2)])
         await publisher.close()
-        message = receiver.taken[0]
+        message = receiver.accepted_messages[0]
         assert message.headers["content-type"] == "application/json"
         assert message.headers["ce-id"] == "1.7"
-        verified(message, OLD_SECRET)
+        verify(message, OLD_SECRET)
         event = from_http_event(HTTPMessage(message.headers, message.body))
         self.check(event)
 
-    async def test_what_no_header_may_hold_is_encoded(
+    async def test_characters_that_a_header_cannot_hold_are_encoded(
         self, publisher_options: PublisherOptions, receiver: Receiver
     ) -> None:
         publisher = await open_publisher(f"{receiver.url}#mode=binary", options=publisher_options)
         await publisher.publish([an_entry(1, 'erp:"1 é%', kind="external_ref")])
         await publisher.close()
-        assert receiver.taken[0].headers["ce-subject"] == "external_refs/erp:%221%20%C3%A9%25"
+        assert (
+            receiver.accepted_messages[0].headers["ce-subject"]
+            == "external_refs/erp:%221%20%C3%A9%25"
+        )
 
     def check(self, event: Any) -> None:
         assert event.get_id() == "1.7"
@@ -170,27 +173,28 @@ class TestModes:
         assert data["after"]["project_name"] == "Île 風力 7"
 
 
-class TestAnswers:
+class TestResponses:
     @pytest.mark.parametrize(
-        ("status", "refused"), [(400, True), (413, True), (422, True), (404, False), (500, False)]
+        ("status", "is_rejected"),
+        [(400, True), (413, True), (422, True), (404, False), (500, False)],
     )
-    async def test_an_event_that_is_not_taken_holds_back_those_behind_it(
-        self, publisher: EventPublisher, receiver: Receiver, status: int, *, refused: bool
+    async def test_an_undelivered_event_blocks_those_behind_it(
+        self, publisher: EventPublisher, receiver: Receiver, status: int, *, is_rejected: bool
     ) -> None:
-        receiver.answer = lambda _message: (status, {})
-        undelivered = await publisher.publish([an_entry(1), an_entry(2, version=2)])
-        assert [(u.entry.position, u.refused) for u in undelivered] == [
-            ("1.1", refused),
+        receiver.respond = lambda _message: (status, {})
+        failures = await publisher.publish([an_entry(1), an_entry(2, version=2)])
+        assert [(failure.entry.position, failure.is_rejected) for failure in failures] == [
+            ("1.1", is_rejected),
             ("1.2", False),
         ]
-        assert str(status) in undelivered[0].reason
+        assert str(status) in failures[0].reason
         assert len(receiver.messages) == 1
 
     @pytest.mark.parametrize("status", [429, 502, 503, 504])
-    async def test_a_receiver_that_asks_for_patience_gets_it(
+    async def test_a_receiver_that_asks_to_wait_is_retried_later(
         self, publisher: EventPublisher, receiver: Receiver, status: int
     ) -> None:
-        receiver.answer = lambda _message: (status, {"retry-after": "7"})
+        receiver.respond = lambda _message: (status, {"retry-after": "7"})
         with pytest.raises(Unavailable) as failure:
             await publisher.publish([an_entry(1)])
         assert failure.value.retry_after_s == 7
@@ -198,21 +202,21 @@ class TestAnswers:
     async def test_a_redirect_is_not_followed(
         self, publisher: EventPublisher, receiver: Receiver
     ) -> None:
-        receiver.answer = lambda _message: (307, {"location": "/elsewhere"})
-        (undelivered,) = await publisher.publish([an_entry(1)])
-        assert "redirects are not followed" in undelivered.reason
+        receiver.respond = lambda _message: (307, {"location": "/elsewhere"})
+        (delivery_failure,) = await publisher.publish([an_entry(1)])
+        assert "redirects are not followed" in delivery_failure.reason
         assert [message.path for message in receiver.messages] == ["/hooks"]
 
-    async def test_a_receiver_that_does_not_answer_is_given_up_in_time(
+    async def test_a_receiver_that_does_not_respond_is_abandoned_at_the_timeout(
         self, publisher_options: PublisherOptions, receiver: Receiver
     ) -> None:
-        receiver.hold = asyncio.Event()
+        receiver.response_gate = asyncio.Event()
         options = msgspec.structs.replace(publisher_options, timeout_s=0.2)
         publisher = await open_publisher(receiver.url, options=options)
         with pytest.raises(Unavailable, match=r"within 0\.2 s"):
             await publisher.publish([an_entry(1)])
         await publisher.close()
-        receiver.hold.set()
+        receiver.response_gate.set()
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -231,10 +235,10 @@ class TestAnswers:
     )
     def test_retry_after_is_seconds_or_a_date(self, value: str | None, seconds: float) -> None:
         now = datetime(2026, 3, 1, 12, tzinfo=UTC)
-        assert retry_after_s(value, now) == seconds
+        assert parse_retry_after_s(value, now) == seconds
 
 
-class TestGuard:
+class TestAddressGuard:
     @pytest.mark.parametrize(
         "address",
         [
@@ -244,7 +248,7 @@ class TestGuard:
             "192.168.1.1",
             "169.254.169.254",
             "100.64.0.1",
-            "0.0.0.0",  # noqa: S104 -- judged, not bound
+            "0.0.0.0",  # noqa: S104 -- checked, not bound
             "224.0.0.1",
             "255.255.255.255",
             "::1",
@@ -261,14 +265,16 @@ class TestGuard:
             "2002:a9fe:a9fe::",
         ],
     )
-    def test_addresses_inside_are_refused_whatever_they_are_wrapped_in(self, address: str) -> None:
+    def test_internal_addresses_are_rejected_even_inside_an_ipv6_address(
+        self, address: str
+    ) -> None:
         assert not AddressGuard(()).permits(ip_address(address))
 
     @pytest.mark.parametrize("address", ["93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8"])
-    def test_public_addresses_are_let_pass(self, address: str) -> None:
+    def test_public_addresses_are_permitted(self, address: str) -> None:
         assert AddressGuard(()).permits(ip_address(address))
 
-    def test_a_network_can_be_allowed_by_name(self) -> None:
+    def test_a_network_can_be_allowed_by_configuration(self) -> None:
         guard = AddressGuard(("10.1.0.0/16", "fd00::/8"))
         assert guard.permits(ip_address("10.1.255.1"))
         assert guard.permits(ip_address("::ffff:10.1.0.1"))
@@ -278,10 +284,10 @@ class TestGuard:
             AddressGuard(("10.1.0.1/16",))
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::1]"])
-    async def test_nothing_is_sent_to_a_receiver_inside(
+    async def test_nothing_is_sent_to_an_internal_receiver(
         self, host: str, secrets_file: Path, receiver: Receiver
     ) -> None:
-        options = PublisherOptions(envelope=Envelope(SOURCE, "s"), secrets_file=secrets_file)
+        options = PublisherOptions(envelope=EventEnvelope(SOURCE, "s"), secrets_file=secrets_file)
         url = f"http://{host}:{receiver.port}/hooks"
         publisher = await open_publisher(url, options=options)
         with pytest.raises(Unavailable):
@@ -291,18 +297,18 @@ class TestGuard:
         await publisher.close()
         assert receiver.messages == []
 
-    async def test_the_address_that_was_judged_is_the_one_that_is_reached(
+    async def test_the_connection_is_made_to_the_address_that_was_checked(
         self,
         publisher_options: PublisherOptions,
         receiver: Receiver,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A name that is rebound after it was judged leads nowhere new."""
-        asked: list[str | bytes] = []
+        """A name that is rebound after the check leads to no other address."""
+        names: list[str | bytes] = []
 
         async def resolve(host: str | bytes, port: int, **_: Any) -> list[Any]:
-            asked.append(host)
-            address = "127.0.0.2" if asked.count("hooks.example") > 1 else "127.0.0.1"
+            names.append(host)
+            address = "127.0.0.2" if names.count("hooks.example") > 1 else "127.0.0.1"
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
         loop = asyncio.get_running_loop()
@@ -311,10 +317,10 @@ class TestGuard:
         publisher = await open_publisher(url, options=publisher_options)
         assert await publisher.publish([an_entry(1)]) == ()
         await publisher.close()
-        assert [name for name in asked if name in ("hooks.example", b"hooks.example")] == [
+        assert [name for name in names if name in ("hooks.example", b"hooks.example")] == [
             "hooks.example"
         ]
-        assert receiver.taken[0].headers["host"] == f"hooks.example:{receiver.port}"
+        assert receiver.accepted_messages[0].headers["host"] == f"hooks.example:{receiver.port}"
 
 
 @pytest.mark.parametrize(
@@ -333,14 +339,14 @@ class TestGuard:
         "plain",
     ],
 )
-async def test_a_url_that_names_no_publisher_is_refused(
+async def test_a_malformed_publisher_url_is_rejected(
     url: str, publisher_options: PublisherOptions
 ) -> None:
     with pytest.raises(InvalidInput):
         await open_publisher(url, options=publisher_options)
 
 
-async def test_a_webhook_without_secrets_is_refused() -> None:
-    options = PublisherOptions(envelope=Envelope(SOURCE, "s"))
+async def test_a_webhook_without_secrets_is_rejected() -> None:
+    options = PublisherOptions(envelope=EventEnvelope(SOURCE, "s"))
     with pytest.raises(InvalidInput, match="SPAWN_WEBHOOK_SECRETS_FILE"):
         await open_publisher("https://hooks.example/", options=options)

@@ -1,7 +1,7 @@
-"""Writes to a store until it is killed; prints a line for each acknowledged change.
+"""Write to a store until killed; print a line per acknowledged change.
 
-Arguments: the store's URL, and how many changes to make before it only waits (0: never stop).
-Each change creates a project with its reservation, or renames the project before.
+Arguments: the store's URL, and the number of changes after which it only waits (0: never stop).
+Each change creates a project with its reservation, or renames the previous project.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ import sys
 import msgspec
 
 from spawn.adapters.factory import open_store
-from spawn.adapters.local.runtime import SystemClock
+from spawn.adapters.local.clock import SystemClock
 from spawn.domain.change import Write
-from spawn.domain.projects.project import Project, Reservation
-from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
+from spawn.domain.projects.project import ExternalRefReservation, Project
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 WORKERS = 8
 
@@ -22,20 +22,20 @@ async def main(url: str, stop_after: int) -> None:
     store = await open_store(url, clock=SystemClock())
     if await store.active() is None:
         await store.adopt(a_record())
-    desk = Desk(store, ManualClock())
-    left = stop_after or sys.maxsize
+    harness = StorageHarness(store, ManualClock())
+    remaining = stop_after or sys.maxsize
 
     async def work() -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
-            project = desk.project()
-            reference = Reservation(project_id=project.project_id)
-            created = desk.change((project, 0))
+        nonlocal remaining
+        while remaining > 0:
+            remaining -= 1
+            project = harness.project()
+            reference = ExternalRefReservation(project_id=project.project_id)
+            created = harness.change((project, 0))
             reserve = Write("external_ref", f"erp:{project.project_id}", 0, reference)
             await store.commit(msgspec.structs.replace(created, writes=(*created.writes, reserve)))
             report(project, 1)
-            await desk.rename(project, 1, "Second")
+            await harness.rename(project, 1, "Second")
             report(project, 2)
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))

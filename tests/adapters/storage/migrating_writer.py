@@ -1,8 +1,9 @@
-"""Writes to a store and migrates it, again and again, until it is killed or kills itself.
+"""Write to a store and migrate it repeatedly, until killed or until it kills itself.
 
-Arguments: the store's URL, and where to die: `nowhere`, or a moment of the first migration:
+Arguments: the store's URL, and the moment to die: `nowhere`, or a moment of the first migration:
 `altered` (tables changed, nothing in the journal), `appended` (all but the commit), `committed`
-(before the mark knows), `marked` (before anyone is told). Prints a line for what is acknowledged.
+(before the mark is written), `marked` (before the change is acknowledged). Prints a line per
+acknowledged change.
 """
 
 import asyncio
@@ -15,20 +16,20 @@ import msgspec
 
 from spawn.adapters.duckdb.journal import appender, tail
 from spawn.adapters.factory import Store, open_store
-from spawn.adapters.local.runtime import SystemClock
+from spawn.adapters.local.clock import SystemClock
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.ports.schemas import SchemaState
-from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
-from spawn.testing.storage_contract.migrations import a_document, revised
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.migrations import a_document, revise_columns
 
 WORKERS = 4
 Columns = list[dict[str, Any]]
 
 
-def stage(version: int) -> Columns:
-    """The columns of a version: each adds one, takes up, widens, renames, fills, hides another."""
+def columns_of_version(version: int) -> Columns:
+    """Return the columns of a version: it adds, promotes, widens, renames, fills and hides some."""
     day = f"{1900 + version}-02-28"
-    columns = revised(
+    columns = revise_columns(
         {"name": f"added_{version}", "type": "decimal(30,5)", "default": version + 0.5},
         {
             "name": f"since_{version}",
@@ -52,68 +53,68 @@ def stage(version: int) -> Columns:
 
 
 async def migrate(store: Store, version: int) -> None:
-    record = a_record(a_document(version, stage(version)), SchemaState.CANDIDATE)
-    plan = plan_migration((await store.lineage())[0], record.schema)
+    record = a_record(a_document(version, columns_of_version(version)), SchemaState.CANDIDATE)
+    plan = plan_migration((await store.version_history())[0], record.schema)
     await store.migrate(record, plan, actor="steward")
 
 
-def die_at(where: str) -> None:
-    """Kill this process at a moment of the migration that comes next."""
-    moments: dict[str, tuple[Any, str]] = {
-        "altered": (tail.Appender, "append_within"),
-        "committed": (appender.Ledger, "_durable"),
-        "marked": (appender.Ledger, "turn_to"),
+def die_at(moment: str) -> None:
+    """Kill this process at a moment of the next migration."""
+    targets: dict[str, tuple[Any, str]] = {
+        "altered": (tail.AppendStatements, "append_in_transaction"),
+        "committed": (appender.JournalAppender, "_apply_commit"),
+        "marked": (appender.JournalAppender, "switch_schema"),
     }
-    if where == "appended":
-        append = tail.Appender.append_within
+    if moment == "appended":
+        append = tail.AppendStatements.append_in_transaction
 
-        def appended(self: tail.Appender, payload: str) -> None:
+        def append_and_die(self: tail.AppendStatements, payload: str) -> None:
             append(self, payload)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        tail.Appender.append_within = appended  # type: ignore[method-assign]  # to die in it
-    elif where != "nowhere":
-        owner, name = moments[where]
-        setattr(owner, name, _die)
+        tail.AppendStatements.append_in_transaction = append_and_die  # type: ignore[method-assign]  # to die in it
+    elif moment != "nowhere":
+        owner, name = targets[moment]
+        setattr(owner, name, _kill_self)
 
 
-def _die(*_: object) -> None:
+def _kill_self(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def main(url: str, where: str) -> None:
+async def main(url: str, moment: str) -> None:
     store = await open_store(url, clock=SystemClock())
     if await store.active() is None:
         await store.adopt(a_record())
-    desk = Desk(store, ManualClock())
+    harness = StorageHarness(store, ManualClock())
     active = await store.active()
     assert active is not None
     version = active.schema.version
 
     async def work() -> None:
         for number in range(sys.maxsize):
-            held = {"x_hub": msgspec.Raw(b"%d" % number)}
-            project = desk.project(project_name=f"N{number}", extensions=held)
-            under = (await store.lineage())[-1].version
-            change = desk.change((project, 0), schema_version=under)
+            extensions = {"x_hub": msgspec.Raw(b"%d" % number)}
+            project = harness.project(project_name=f"N{number}", extensions=extensions)
+            schema_version = (await store.version_history())[-1].version
+            change = harness.change((project, 0), schema_version=schema_version)
             await store.commit(change)
             report(project.project_id, 1)
 
-    async def evolve() -> None:
+    async def migrate_to() -> None:
         for next_version in range(version + 1, sys.maxsize):
             await asyncio.sleep(0.05)
             await migrate(store, next_version)
             report("schema", next_version)
 
-    if where == "nowhere":
-        await asyncio.gather(evolve(), *(work() for _ in range(WORKERS)))
+    if moment == "nowhere":
+        await asyncio.gather(migrate_to(), *(work() for _ in range(WORKERS)))
     for number in range(200):
-        project = desk.project(
+        project = harness.project(
             attributes={"units": number}, extensions={"x_hub": msgspec.Raw(b"%d" % number)}
         )
-        await store.commit(desk.change((project, 0)))
+        await store.commit(harness.change((project, 0)))
         report(project.project_id, 1)
-    die_at(where)
+    die_at(moment)
     await migrate(store, version + 1)
 
 

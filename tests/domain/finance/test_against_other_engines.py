@@ -20,23 +20,23 @@ from spawn.domain.finance.day_count import (
     count_days,
 )
 from spawn.domain.finance.debt_sizing import size_debt
-from spawn.domain.finance.debt_sizing_case import Repayment, SizingCase, Uses
-from spawn.domain.finance.loan_schedule import LoanTerms, loan_schedule
+from spawn.domain.finance.debt_sizing_case import FundingUses, RepaymentMethod, SizingCase
+from spawn.domain.finance.loan_schedule import LoanTerms, build_loan_schedule
 from spawn.domain.finance.payment_dates import (
     BusinessCalendar,
     BusinessDayRule,
-    Frequency,
-    ScheduleTerms,
-    Stub,
-    payment_schedule,
+    PaymentDateTerms,
+    PaymentFrequency,
+    StubKind,
+    build_payment_schedule,
 )
 from spawn.domain.finance.returns.rates_of_return import irr, mirr, xirr
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
-def oracle(name: str) -> Any:
-    """The module, or a loud skip; in CI a failure, for there every oracle must be present."""
+def import_oracle(name: str) -> Any:
+    """Import a module, or skip; fail in CI, where every oracle must be installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its wrapper code warns at import
@@ -47,8 +47,8 @@ def oracle(name: str) -> Any:
         pytest.skip(f"{name} is not installed: the figures are not checked against it")
 
 
-def a_day(rng: random.Random) -> date:
-    """Any day, as often as not one of those at the end of a month, where conventions differ."""
+def random_day(rng: random.Random) -> date:
+    """Draw a day, half of the time near the end of a month, where conventions differ."""
     day = date(2000, 1, 1) + timedelta(rng.randrange(20_000))
     return day.replace(day=28) + timedelta(rng.randrange(4)) if rng.random() < 0.5 else day
 
@@ -57,8 +57,8 @@ def last_of_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(31)).replace(day=1) - timedelta(1)
 
 
-def test_day_counts_are_those_of_quantlib() -> None:
-    ql, rng = oracle("QuantLib"), random.Random(1)
+def test_day_counts_equal_quantlib() -> None:
+    ql, rng = import_oracle("QuantLib"), random.Random(1)
     theirs = {
         DayCount.ACT_360: ql.Actual360(),
         DayCount.ACT_365F: ql.Actual365Fixed(),
@@ -68,9 +68,9 @@ def test_day_counts_are_those_of_quantlib() -> None:
         DayCount.ACT_ACT_ISDA: ql.ActualActual(ql.ActualActual.ISDA),
     }
     for _ in range(2_000):
-        start = a_day(rng)
-        end = max(a_day(rng), start)
-        maturity = rng.choice([end, a_day(rng)])
+        start = random_day(rng)
+        end = max(random_day(rng), start)
+        maturity = rng.choice([end, random_day(rng)])
         theirs[DayCount.THIRTY_E_360_ISDA] = ql.Thirty360(
             ql.Thirty360.ISDA, ql.Date.from_date(maturity)
         )
@@ -82,12 +82,12 @@ def test_day_counts_are_those_of_quantlib() -> None:
             assert ours.year_fraction == pytest.approx(counter.yearFraction(*dates), abs=1e-12)
 
 
-def test_icma_fractions_of_stubs_are_those_of_quantlib() -> None:
-    ql, rng = oracle("QuantLib"), random.Random(6)
+def test_icma_fractions_of_stubs_equal_quantlib() -> None:
+    ql, rng = import_oracle("QuantLib"), random.Random(6)
     counter = ql.ActualActual(ql.ActualActual.ISMA)
     for _ in range(1_000):
         frequency = rng.choice([1, 2, 4, 12])
-        opens = a_day(rng)
+        opens = random_day(rng)
         closes = add_months(opens, 12 // frequency)
         start = opens + timedelta(rng.randrange(-20, (closes - opens).days))
         end = closes
@@ -114,20 +114,20 @@ RULES = {
 }
 
 
-def test_schedules_are_those_of_quantlib() -> None:
-    ql, rng = oracle("QuantLib"), random.Random(2)
+def test_payment_dates_equal_quantlib() -> None:
+    ql, rng = import_oracle("QuantLib"), random.Random(2)
     for _ in range(1_500):
-        start = a_day(rng)
+        start = random_day(rng)
         end = start + timedelta(rng.randrange(100, 6_000))
-        frequency = rng.choice(list(Frequency))
+        frequency = rng.choice(list(PaymentFrequency))
         rule = rng.choice(list(BusinessDayRule))
-        stub: Stub = rng.choice(["short_back", "short_front"])
+        stub: StubKind = rng.choice(["short_back", "short_front"])
         month_end = rng.random() < 0.5
         if month_end and rng.random() < 0.7:
             start, end = (
                 (last_of_month(start), end) if stub == "short_back" else (start, last_of_month(end))
             )
-        terms = ScheduleTerms(
+        terms = PaymentDateTerms(
             start=start,
             end=end,
             frequency=frequency,
@@ -137,7 +137,7 @@ def test_schedules_are_those_of_quantlib() -> None:
             calendar=BusinessCalendar(base="target"),
         )
         convention = getattr(ql, RULES[rule])
-        made = ql.Schedule(
+        schedule = ql.Schedule(
             ql.Date.from_date(start),
             ql.Date.from_date(end),
             ql.Period(frequency.months, ql.Months),
@@ -147,13 +147,15 @@ def test_schedules_are_those_of_quantlib() -> None:
             ql.DateGeneration.Forward if stub == "short_back" else ql.DateGeneration.Backward,
             terms.end_of_month,
         )
-        assert list(payment_schedule(terms).dates) == [day.to_date() for day in made], terms
+        assert list(build_payment_schedule(terms).dates) == [day.to_date() for day in schedule], (
+            terms
+        )
 
 
-def test_loan_interest_is_that_of_quantlib_bonds() -> None:
-    ql, rng = oracle("QuantLib"), random.Random(3)
+def test_loan_interest_equals_quantlib_bonds() -> None:
+    ql, rng = import_oracle("QuantLib"), random.Random(3)
     for _ in range(60):
-        start = a_day(rng)
+        start = random_day(rng)
         months = rng.choice([1, 3, 6, 12])
         schedule = ql.Schedule(
             ql.Date.from_date(start),
@@ -168,7 +170,7 @@ def test_loan_interest_is_that_of_quantlib_bonds() -> None:
         dates = tuple(day.to_date() for day in schedule)
         count = len(dates) - 1
         rates = tuple(rng.uniform(0.0, 0.12) for _ in range(count))
-        ours = loan_schedule(
+        ours = build_loan_schedule(
             LoanTerms(
                 principal=1e8,
                 annual_rates=rates,
@@ -191,8 +193,8 @@ def test_loan_interest_is_that_of_quantlib_bonds() -> None:
         assert [row.interest for row in ours.rows] == pytest.approx(interest, abs=1e-5)
 
 
-def test_rates_of_return_are_those_of_pyxirr_and_numpy_financial() -> None:
-    pyxirr, npf, rng = oracle("pyxirr"), oracle("numpy_financial"), random.Random(4)
+def test_rates_of_return_equal_pyxirr_and_numpy_financial() -> None:
+    pyxirr, npf, rng = import_oracle("pyxirr"), import_oracle("numpy_financial"), random.Random(4)
     for _ in range(200):
         spent, earned = rng.randrange(1, 10), rng.randrange(1, 60)
         flows = [-rng.uniform(1.0, 100.0) for _ in range(spent)]
@@ -225,9 +227,9 @@ BARE = {
 }
 
 
-def sam(repayment: str, cap: float | None, terms: dict[str, float]) -> Any:
-    """A run of SAM's single-owner model with a flat 40 MW of output."""
-    model = oracle("PySAM.Singleowner").default("CustomGenerationProfileSingleOwner")
+def run_sam(repayment: str, cap: float | None, terms: dict[str, float]) -> Any:
+    """Run SAM's single-owner model with a flat 40 MW of output."""
+    model = import_oracle("PySAM.Singleowner").default("CustomGenerationProfileSingleOwner")
     model.SystemOutput.gen = [40_000.0] * 8_760
     model.SystemOutput.system_pre_curtailment_kwac = [40_000.0] * 8_760
     model.SystemOutput.annual_energy_pre_curtailment_ac = 40_000.0 * 8_760
@@ -244,7 +246,7 @@ def sam(repayment: str, cap: float | None, terms: dict[str, float]) -> Any:
     return model  # its outputs do not outlive it
 
 
-def some_terms(rng: random.Random) -> dict[str, float]:
+def random_terms(rng: random.Random) -> dict[str, float]:
     return {
         "total_installed_cost": rng.uniform(150e6, 300e6),
         "term_tenor": rng.choice([5.0, 12.0, 18.0, 25.0]),
@@ -261,7 +263,9 @@ def some_terms(rng: random.Random) -> dict[str, float]:
     }
 
 
-def sized(repayment: Repayment, cap: float | None, terms: dict[str, float], out: Any) -> Any:
+def size_like_sam(
+    repayment: RepaymentMethod, cap: float | None, terms: dict[str, float], out: Any
+) -> Any:
     tenor = int(terms["term_tenor"])
     sculpted = repayment == "sculpted"
     return size_debt(
@@ -272,7 +276,7 @@ def sized(repayment: Repayment, cap: float | None, terms: dict[str, float], out:
             target_dscr=terms["dscr"] if sculpted else None,
             share_of_cost=None if sculpted else terms["debt_percent"] / 100.0,
             grace_periods=0 if sculpted else int(terms["loan_moratorium"]),
-            uses=Uses(
+            uses=FundingUses(
                 capex=terms["total_installed_cost"],
                 closing_cost=terms["cost_debt_closing"],
                 other_financing_cost=terms["cost_other_financing"],
@@ -289,15 +293,15 @@ def sized(repayment: Repayment, cap: float | None, terms: dict[str, float], out:
     )
 
 
-def test_sizings_are_those_of_the_system_advisor_model() -> None:
+def test_sizings_equal_the_system_advisor_model() -> None:
     rng = random.Random(5)
-    profiles: list[Repayment] = ["sculpted", "sculpted", "annuity", "straight_line"]
+    profiles: list[RepaymentMethod] = ["sculpted", "sculpted", "annuity", "straight_line"]
     for _ in range(24):
-        repayment, terms = rng.choice(profiles), some_terms(rng)
+        repayment, terms = rng.choice(profiles), random_terms(rng)
         cap = rng.choice([None, 0.4, 0.6]) if repayment == "sculpted" else None
-        model = sam(repayment, cap, terms)
+        model = run_sam(repayment, cap, terms)
         out = model.Outputs
-        ours = sized(repayment, cap, terms, out)
+        ours = size_like_sam(repayment, cap, terms, out)
         money = 1e-9 * out.cost_installed
         assert ours.debt == pytest.approx(out.size_of_debt, abs=money)
         assert ours.total_uses == pytest.approx(out.cost_installed, abs=money)

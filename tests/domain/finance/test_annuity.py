@@ -1,4 +1,4 @@
-"""The spreadsheet's level-payment functions."""
+"""Annuity functions of a spreadsheet."""
 
 import math
 from decimal import Decimal, localcontext
@@ -6,23 +6,23 @@ from decimal import Decimal, localcontext
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.domain.finance.refusals import refused
+from tests.domain.finance.error_codes import error_codes
 
-from spawn.domain.finance.annuity import Due, cumipmt, cumprinc, ipmt, pmt, ppmt
+from spawn.domain.finance.annuity import PaymentTiming, cumipmt, cumprinc, ipmt, pmt, ppmt
 
 pytestmark = pytest.mark.core
 
 rates = st.floats(-0.02, 0.3).filter(lambda rate: rate == 0.0 or abs(rate) > 1e-6)
 
 
-ends: Due = 0
-begins: Due = 1
+ends: PaymentTiming = 0
+begins: PaymentTiming = 1
 
 
 @given(rates, st.integers(1, 60), st.floats(1.0, 1e9), st.sampled_from([ends, begins]))
 @settings(max_examples=25)
 def test_payments_repay_the_loan_and_split_into_interest_and_principal(
-    rate: float, periods: int, loan: float, due: Due
+    rate: float, periods: int, loan: float, due: PaymentTiming
 ) -> None:
     payment = pmt(rate, periods, loan, 0.0, due)
     parts = [ppmt(rate, k, periods, loan, 0.0, due) for k in range(1, periods + 1)]
@@ -38,9 +38,9 @@ def test_payments_repay_the_loan_and_split_into_interest_and_principal(
 
 
 def exact_parts(
-    rate: Decimal, periods: int, pv: Decimal, fv: Decimal, due: Due
+    rate: Decimal, periods: int, pv: Decimal, fv: Decimal, due: PaymentTiming
 ) -> list[tuple[Decimal, Decimal]]:
-    """Interest and principal of each payment, with digits to spare, from the account itself."""
+    """Compute interest and principal of each payment with 150 digits, from the account."""
     growth = (1 + rate) ** periods
     payment = -(pv + fv) / periods
     if rate:
@@ -63,7 +63,7 @@ def exact_parts(
 )
 @settings(max_examples=30)
 def test_each_part_is_exact_however_far_the_balance_would_compound(
-    rate: float, periods: int, pv: float, fv: float, due: Due
+    rate: float, periods: int, pv: float, fv: float, due: PaymentTiming
 ) -> None:
     scale = 1e-12 * (1.0 + abs(pv) + abs(fv))
     with localcontext() as context:
@@ -93,12 +93,12 @@ def test_a_very_long_loan_pays_little_more_than_interest_and_does_not_overflow()
     assert pmt(0.2, 2400, 1000.0) == pytest.approx(-200.0, rel=1e-12)
 
 
-def test_what_cannot_be_computed_is_refused() -> None:
-    assert refused(lambda: pmt(-1.0, 0, math.nan)) == {
+def test_invalid_input_is_rejected() -> None:
+    assert error_codes(lambda: pmt(-1.0, 0, math.nan)) == {
         "/rate_per_period": "out_of_range",
         "/periods": "out_of_range",
         "/pv": "out_of_range",
     }
-    assert refused(lambda: ipmt(0.1, 11, 10, 1.0)) == {"/period": "out_of_range"}
-    assert refused(lambda: cumipmt(0.1, 10, 1.0, 5, 4)) == {"/last": "out_of_range"}
-    assert refused(lambda: pmt(9.0, 2400, 1.0)) == {"/rate_per_period": "overflow"}
+    assert error_codes(lambda: ipmt(0.1, 11, 10, 1.0)) == {"/period": "out_of_range"}
+    assert error_codes(lambda: cumipmt(0.1, 10, 1.0, 5, 4)) == {"/last": "out_of_range"}
+    assert error_codes(lambda: pmt(9.0, 2400, 1.0)) == {"/rate_per_period": "overflow"}

@@ -16,19 +16,19 @@ from tests.domain.finance.oracle_cases import (
     covenant_ratios,
     covenant_terms,
     dated_sizing,
-    day,
     loan_terms,
     of_kind,
-    schedule_terms,
+    parse_date,
+    payment_date_terms,
 )
 
 from spawn.domain.finance.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt
 from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
-from spawn.domain.finance.covenants import run_covenant
+from spawn.domain.finance.covenants import run_covenant_tests
 from spawn.domain.finance.day_count import count_days
 from spawn.domain.finance.debt_sizing import size_debt
-from spawn.domain.finance.loan_schedule import loan_schedule
-from spawn.domain.finance.payment_dates import payment_schedule
+from spawn.domain.finance.loan_schedule import build_loan_schedule
+from spawn.domain.finance.payment_dates import build_payment_schedule
 from spawn.domain.finance.returns.rates_of_return import RateOutcome, irr, mirr, npv, xirr, xnpv
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 
@@ -60,15 +60,17 @@ def assert_rates(outcome: RateOutcome, case: Case) -> None:
     tolerance = case["tolerance"]
     assert (outcome.status == "unique") == case["expected"]["unique_root"]
     assert len(outcome.rates) == len(expected)
-    for rate, wanted in zip(outcome.rates, expected, strict=True):
-        absolute = abs(rate - wanted) <= tolerance["rate_abs"]
-        assert absolute or abs(rate - wanted) <= tolerance.get("rate_rel", 0.0) * abs(wanted)
+    for rate, expected_row in zip(outcome.rates, expected, strict=True):
+        absolute = abs(rate - expected_row) <= tolerance["rate_abs"]
+        assert absolute or abs(rate - expected_row) <= tolerance.get("rate_rel", 0.0) * abs(
+            expected_row
+        )
 
 
 @of_kind("xirr")
 def test_xirr_lists_every_root(case: Case) -> None:
     flows = case["inputs"]["flows"]
-    assert_rates(xirr([day(on) for on, _ in flows], [amount for _, amount in flows]), case)
+    assert_rates(xirr([parse_date(on) for on, _ in flows], [amount for _, amount in flows]), case)
 
 
 @of_kind("irr_periodic")
@@ -89,21 +91,21 @@ def test_day_counts(case: Case) -> None:
 
 @of_kind("payment_schedule")
 def test_payment_schedules(case: Case) -> None:
-    dates = payment_schedule(schedule_terms(case)).dates
-    assert list(dates) == [day(text) for text in case["expected"]["dates"]]
+    dates = build_payment_schedule(payment_date_terms(case)).dates
+    assert list(dates) == [parse_date(text) for text in case["expected"]["dates"]]
 
 
 @of_kind("loan_schedule")
 def test_loan_schedules(case: Case) -> None:
-    schedule = loan_schedule(loan_terms(case))
+    schedule = build_loan_schedule(loan_terms(case))
     expected = case["expected"]
     money = case["tolerance"]["money_abs_per_100m"] * case["inputs"]["principal"] / 1e8
-    for row, wanted in zip(schedule.rows, expected["rows"], strict=True):
-        assert row.date == day(wanted["date"])
-        assert abs(row.accrual_fraction - wanted["accrual_fraction"]) <= 1e-12
-        assert abs(row.interest - wanted["interest"]) <= money
-        assert abs(row.principal - wanted["principal"]) <= money
-        assert abs(row.opening_balance - wanted["opening_balance"]) <= money
+    for row, expected_row in zip(schedule.rows, expected["rows"], strict=True):
+        assert row.date == parse_date(expected_row["date"])
+        assert abs(row.accrual_fraction - expected_row["accrual_fraction"]) <= 1e-12
+        assert abs(row.interest - expected_row["interest"]) <= money
+        assert abs(row.principal - expected_row["principal"]) <= money
+        assert abs(row.opening_balance - expected_row["opening_balance"]) <= money
     assert abs(schedule.total_interest - expected["total_interest"]) <= money
     assert abs(schedule.total_principal - expected["total_principal"]) <= money
     assert schedule.rows[-1].closing_balance == 0.0
@@ -117,11 +119,11 @@ def test_dated_sculpting(case: Case) -> None:
     sizing, expected = size_debt(dated_sizing(case)), case["expected"]
     money = case["tolerance"]["money_abs_per_100m"] * expected["debt_size"] / 1e8
     assert abs(sizing.debt - expected["debt_size"]) <= money
-    for row, wanted in zip(sizing.rows, expected["rows"], strict=True):
-        assert row.date == day(wanted["date"])
-        assert abs(row.accrual_fraction - wanted["accrual_fraction"]) <= 1e-12
+    for row, expected_row in zip(sizing.rows, expected["rows"], strict=True):
+        assert row.date == parse_date(expected_row["date"])
+        assert abs(row.accrual_fraction - expected_row["accrual_fraction"]) <= 1e-12
         for name in ("interest", "principal", "opening_balance"):
-            assert abs(getattr(row, name) - wanted[name]) <= money, name
+            assert abs(getattr(row, name) - expected_row[name]) <= money, name
     for row, due in zip(sizing.rows, expected["debt_service"], strict=True):
         assert abs(row.debt_service - due) <= money
     assert abs(sizing.total_interest - expected["total_interest"]) <= money
@@ -149,8 +151,8 @@ def test_annual_debt_sizing(case: Case) -> None:
         "opening_balance_t0": [sizing.rows[0].opening_balance],
     }
     for name, values in series.items():
-        wanted = expected[name] if isinstance(expected[name], list) else [expected[name]]
-        assert values == pytest.approx(wanted, rel=0, abs=money), name
+        expected_row = expected[name] if isinstance(expected[name], list) else [expected[name]]
+        assert values == pytest.approx(expected_row, rel=0, abs=money), name
     ratios = {
         "gearing": sizing.gearing,
         "min_dscr": sizing.min_dscr,
@@ -173,26 +175,26 @@ def test_annual_debt_sizing(case: Case) -> None:
 @of_kind("construction_funding_circularity")
 def test_construction_funding(case: Case) -> None:
     expected = case["expected"]
-    funded = fund_construction(msgspec.convert(case["inputs"], ConstructionCase))
+    funding = fund_construction(msgspec.convert(case["inputs"], ConstructionCase))
     money = case["tolerance"]["money_rel"] * expected["total_uses"]
     for name in ("debt_commitment", "total_uses", "equity", "idc_total", "fees_total"):
-        assert abs(getattr(funded, name) - expected[name]) <= money, name
-    for row, wanted in zip(funded.rows, expected["rows"], strict=True):
-        for name, value in wanted.items():
+        assert abs(getattr(funding, name) - expected[name]) <= money, name
+    for row, expected_row in zip(funding.rows, expected["rows"], strict=True):
+        for name, value in expected_row.items():
             assert abs(getattr(row, name) - value) <= money, name
 
 
 @of_kind("cash_waterfall")
 def test_waterfalls(case: Case) -> None:
     rows = run_waterfall(msgspec.convert(case["inputs"], WaterfallCase)).rows
-    for row, wanted in zip(rows, case["expected"]["rows"], strict=True):
-        for name, value in wanted.items():
+    for row, expected_row in zip(rows, case["expected"]["rows"], strict=True):
+        for name, value in expected_row.items():
             assert abs(getattr(row, name) - value) <= case["tolerance"]["amount_abs"], name
 
 
 @of_kind("covenant")
 def test_covenants(case: Case) -> None:
-    result = run_covenant(covenant_terms(case), covenant_ratios(case))
+    result = run_covenant_tests(covenant_terms(case), covenant_ratios(case))
     assert [test.state for test in result.tests] == case["expected"]["state"]
 
 
@@ -217,7 +219,7 @@ def published_value(function: str, args: str) -> float:
     if function == "XNPV":
         flows = next(case for case in CASES if case["case_id"] == "xirr_01_excel_doc")
         rows = flows["inputs"]["flows"]
-        return xnpv(0.09, [day(on) for on, _ in rows], [amount for _, amount in rows])
+        return xnpv(0.09, [parse_date(on) for on, _ in rows], [amount for _, amount in rows])
     return mirr(numbers[:6], numbers[6], numbers[7])
 
 

@@ -1,4 +1,4 @@
-"""The waterfall: cash in is cash out, and nobody is paid before their turn."""
+"""The waterfall: cash in equals cash out, and claims are paid in order."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.domain.finance.refusals import refused
+from tests.domain.finance.error_codes import error_codes
 
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 
@@ -52,7 +52,7 @@ def test_cash_in_is_cash_out_and_the_order_is_kept(
     def series() -> tuple[float, ...]:
         return tuple(data.draw(st.lists(money, min_size=periods, max_size=periods)))
 
-    asked = WaterfallCase(
+    terms = WaterfallCase(
         cfads=series(),
         senior_interest=series(),
         senior_principal=series(),
@@ -66,8 +66,8 @@ def test_cash_in_is_cash_out_and_the_order_is_kept(
         trapped_open=data.draw(money),
         carry_arrears=carry,
     )
-    reserve, trapped, mezz = asked.dsra_open, asked.trapped_open, asked.mezz_open
-    for row in run_waterfall(asked).rows:
+    reserve, trapped, mezz = terms.dsra_open, terms.trapped_open, terms.mezz_open
+    for row in run_waterfall(terms).rows:
         cash_in = row.cfads + row.dsra_draw + row.dsra_release + trapped
         cash_out = row.senior_paid + row.dsra_topup + row.mezz_paid + row.sweep
         assert cash_in == pytest.approx(
@@ -83,7 +83,7 @@ def test_cash_in_is_cash_out_and_the_order_is_kept(
         if row.senior_unpaid > 0.0:
             assert row.mezz_paid == row.sweep == row.dsra_topup == row.distribution == 0.0
             assert row.dsra_close == pytest.approx(0.0, abs=1e-9)
-        if row.dscr is not None and row.dscr < asked.lockup_below:
+        if row.dscr is not None and row.dscr < terms.lockup_below:
             assert row.distribution == 0.0
         trapped = row.trapped_close
 
@@ -116,34 +116,36 @@ def test_cash_trapped_in_lock_up_is_paid_out_once_the_ratio_is_cured() -> None:
     assert result.rows[2].distribution == 72.0
 
 
-def test_trapped_cash_stays_while_a_senior_amount_is_unpaid_whatever_the_levels() -> None:
-    asked = WaterfallCase(
+def test_trapped_cash_stays_while_a_senior_amount_is_unpaid_at_any_level() -> None:
+    terms = WaterfallCase(
         cfads=(50.0, 150.0),
         senior_interest=(40.0, 40.0),
         senior_principal=(60.0, 60.0),
         trapped_open=10.0,
     )
-    short, cured = run_waterfall(asked).rows
+    short, cured = run_waterfall(terms).rows
     assert (short.senior_unpaid, short.distribution, short.trapped_close) == (50.0, 0.0, 10.0)
     assert (cured.senior_paid, cured.distribution) == (150.0, 10.0)
 
 
 def test_a_lock_up_holds_until_the_release_level_is_reached() -> None:
     cfads = (117.0, 114.0, 117.0, 120.0, 117.0)
-    asked = WaterfallCase(
+    terms = WaterfallCase(
         cfads=cfads,
         senior_interest=(40.0,) * 5,
         senior_principal=(60.0,) * 5,
         lockup_below=1.15,
         lockup_release_at_or_above=1.20,
     )
-    rows = run_waterfall(asked).rows
+    rows = run_waterfall(terms).rows
     assert [row.locked_up for row in rows] == [False, True, True, False, False]
     assert [row.distribution for row in rows] == [17.0, 0.0, 0.0, 51.0, 17.0]
-    plain = run_waterfall(msgspec.structs.replace(asked, lockup_release_at_or_above=None)).rows
+    plain = run_waterfall(msgspec.structs.replace(terms, lockup_release_at_or_above=None)).rows
     assert [row.locked_up for row in plain] == [False, True, False, False, False]
-    low = msgspec.structs.replace(asked, lockup_release_at_or_above=1.1)
-    assert refused(lambda: run_waterfall(low)) == {"/lockup_release_at_or_above": "out_of_order"}
+    low = msgspec.structs.replace(terms, lockup_release_at_or_above=1.1)
+    assert error_codes(lambda: run_waterfall(low)) == {
+        "/lockup_release_at_or_above": "out_of_order"
+    }
 
 
 def test_without_senior_debt_service_a_lock_up_neither_begins_nor_ends() -> None:
@@ -158,19 +160,19 @@ def test_without_senior_debt_service_a_lock_up_neither_begins_nor_ends() -> None
     assert [row.locked_up for row in rows] == [True, True, False, False]
 
 
-def test_a_sweep_never_exceeds_the_senior_balance_when_that_is_given() -> None:
+def test_a_sweep_never_exceeds_a_stated_senior_balance() -> None:
     swept = case(sweep_share=1.0, sweep_if_dscr_below=9.0, mezz_open=0.0, cfads=(150.0,) * 4)
     free = run_waterfall(swept)
-    held = run_waterfall(msgspec.structs.replace(swept, senior_open=339.0))
+    reserve = run_waterfall(msgspec.structs.replace(swept, senior_open=339.0))
     assert [row.sweep for row in free.rows] == [50.0, 50.0, 50.0, 70.0]
     assert "last period sweeps" in free.warnings[0]
-    assert [row.sweep for row in held.rows] == [50.0, 50.0, 50.0, 0.0]
-    assert held.warnings == ()
+    assert [row.sweep for row in reserve.rows] == [50.0, 50.0, 50.0, 0.0]
+    assert reserve.warnings == ()
 
 
-def test_bad_cases_name_each_field() -> None:
-    assert refused(lambda: run_waterfall(case(cfads=()))) == {"/cfads": "empty"}
-    assert refused(
+def test_invalid_cases_name_each_field() -> None:
+    assert error_codes(lambda: run_waterfall(case(cfads=()))) == {"/cfads": "empty"}
+    assert error_codes(
         lambda: run_waterfall(
             case(
                 cfads=(1.0, -1.0, math.nan, 1e308),

@@ -1,1 +1,1 @@
-"""The embedded store: one DuckDB file, one writer, one journal that everything derives from."""
+"""Embedded store: one DuckDB file, one writer, and one journal that all tables derive from."""

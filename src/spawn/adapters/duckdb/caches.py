@@ -1,36 +1,36 @@
-"""Bounded memory shared by the writer and the event loop."""
+"""Bounded caches shared by the writer and the event loop."""
 
 from collections.abc import Collection, Sequence
 from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from spawn.adapters.duckdb.journal_rows import Held, JournalRow, Place
+from spawn.adapters.duckdb.journal_rows import AggregateLocation, CachedAggregate, JournalRow
 
-V = TypeVar("V", Held, Place)
-
-
-def _position(value: Held | Place) -> int:
-    return value.place.position if isinstance(value, Held) else value.position
+V = TypeVar("V", CachedAggregate, AggregateLocation)
 
 
-class Recent(Generic[V]):
-    """The newest values of recently used keys, at most about `capacity` of them.
+def _position_of(value: CachedAggregate | AggregateLocation) -> int:
+    return value.location.position if isinstance(value, CachedAggregate) else value.position
 
-    Two generations stand for least-recently-used order: what is used moves to the young one, and
-    when that is full the old one goes. A hit in the young generation takes no lock. `put` is the
-    writer's word and final; `offer` is a reader's, and never replaces newer knowledge: it names the
-    `turns` it saw before it read, and is ignored if a generation went since.
+
+class GenerationalCache(Generic[V]):
+    """Cache of the newest values of recently used keys, about `capacity` of them.
+
+    Two generations approximate least-recently-used order: a used key moves to the young one, and
+    when that is full the old one is evicted. A hit in the young generation takes no lock. `put` is
+    for the writer and always wins; `offer` is for readers and never replaces a newer value: it
+    names the `generation` read before the query, and is ignored if there was an eviction since.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._half = max(capacity // 2, 1)
+        self._generation_size = max(capacity // 2, 1)
         self._young: dict[str, V] = {}
         self._old: dict[str, V] = {}
         self._lock = Lock()
-        self.turns = 0
+        self.generation = 0
 
     def get(self, key: str) -> V | None:
-        """The value, if it is still known."""
+        """Return the cached value, or None."""
         value = self._young.get(key)
         if value is not None:
             return value
@@ -43,127 +43,129 @@ class Recent(Generic[V]):
         return value
 
     def put(self, key: str, value: V) -> None:
-        """Know the newest value."""
+        """Cache the newest value."""
         with self._lock:
             self._insert(key, value)
 
-    def offer(self, key: str, value: V, turns: int) -> None:
-        """Know a value that was read while `turns` stood as given, unless a newer is known."""
+    def offer(self, key: str, value: V, generation: int) -> None:
+        """Cache a value read at `generation`, unless a newer one is cached."""
         with self._lock:
-            known = self._young.get(key) or self._old.get(key)
-            if turns == self.turns and (known is None or _position(known) < _position(value)):
+            cached = self._young.get(key) or self._old.get(key)
+            if generation == self.generation and (
+                cached is None or _position_of(cached) < _position_of(value)
+            ):
                 self._insert(key, value)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every value."""
         with self._lock:
             self._young, self._old = {}, {}
-            self.turns += 1
+            self.generation += 1
 
     def _insert(self, key: str, value: V) -> None:
         self._young[key] = value
-        if len(self._young) >= self._half:
-            self._drop(self._old)
+        if len(self._young) >= self._generation_size:
+            self._before_eviction(self._old)
             self._old, self._young = self._young, {}
-            self.turns += 1
+            self.generation += 1
 
-    def _drop(self, generation: dict[str, V]) -> None:
-        """What is about to be forgotten."""
+    def _before_eviction(self, evicted: dict[str, V]) -> None:
+        """Prepare for the eviction of a generation."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
 
-class Heads(Recent[Place]):
-    """Places by heart, and the certainty that some aggregates do not exist.
+class LocationCache(GenerationalCache[AggregateLocation]):
+    """Cached locations, and the certainty that some aggregates do not exist.
 
-    Every aggregate whose key is greater than its kind's floor is in memory. Ids are made in
-    increasing order, so a new one lies above the floor and its absence needs no look at the disk.
+    Every aggregate whose key is greater than its kind's floor is cached. Ids are issued in
+    increasing order, so a new one is above the floor and its absence needs no disk access.
     """
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
         self._floors: dict[str, str] = {}
-        self._certain = False
+        self._is_complete = False
 
-    def complete_above(self, floors: dict[str, str]) -> None:
-        """From now on everything above these greatest stored keys by kind is known."""
+    def mark_complete_above(self, floors: dict[str, str]) -> None:
+        """Mark the cache as complete above the greatest stored key of each kind."""
         with self._lock:
             for kind, floor in floors.items():
-                self._raise(kind, floor)
-            self._certain = True
+                self._raise_floor(kind, floor)
+            self._is_complete = True
 
-    def surely_absent(self, key: str) -> bool:
-        """Whether a key that is not in memory cannot be on disk either."""
-        return self._certain and key > self._floors.get(key.partition(":")[0], "")
+    def is_known_absent(self, key: str) -> bool:
+        """Whether a key that is not cached cannot be on disk either."""
+        return self._is_complete and key > self._floors.get(key.partition(":")[0], "")
 
-    def pass_over(self, keys: Collection[str]) -> None:
-        """These exist from now on and are not kept, lest many drive out what is used."""
+    def mark_existing(self, keys: Collection[str]) -> None:
+        """Record that keys exist without caching them, so that they evict nothing."""
         kinds = {key[: key.index(":")] for key in keys}
         with self._lock:
             for kind in kinds:
                 prefix = f"{kind}:"
-                self._raise(kind, max(key for key in keys if key.startswith(prefix)))
+                self._raise_floor(kind, max(key for key in keys if key.startswith(prefix)))
 
     def clear(self) -> None:
-        """Forget everything, certainty too."""
+        """Remove every location, and the certainty about absent keys."""
         super().clear()
-        self._floors, self._certain = {}, False
+        self._floors, self._is_complete = {}, False
 
-    def _raise(self, kind: str, floor: str) -> None:
+    def _raise_floor(self, kind: str, floor: str) -> None:
         if floor > self._floors.get(kind, ""):
             self._floors[kind] = floor
 
-    def _drop(self, generation: dict[str, Place]) -> None:
-        for key in generation.keys() - self._young.keys():
-            self._raise(key.partition(":")[0], key)
+    def _before_eviction(self, evicted: dict[str, AggregateLocation]) -> None:
+        for key in evicted.keys() - self._young.keys():
+            self._raise_floor(key.partition(":")[0], key)
 
 
 _ROW_BYTES: Final = 500
-"""About what a row takes beside its document."""
+"""Approximate bytes of a row beside its document."""
 
 
-class _Stretch(NamedTuple):
-    """Rows of the journal that follow one another without a gap."""
+class _RowRange(NamedTuple):
+    """Consecutive rows of the journal, without a gap."""
 
     first: int
     rows: list[JournalRow]
 
 
 class RecentRows:
-    """The newest rows of the journal, about `capacity_bytes` of them, for those who follow it.
+    """Cache of the newest journal rows, about `capacity_bytes`, for followers.
 
-    Only the writer adds. Two generations, each without a gap: when the young one has half the
-    bytes it becomes the old one. A reader takes both at once and needs no lock, since rows are only
-    ever added behind those it looks at.
+    Only the writer adds. There are two generations, each without a gap: when the young one has half
+    the bytes it becomes the old one. A reader takes both at once and needs no lock, since rows are
+    only appended behind those it reads.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
         self._half_bytes = capacity_bytes // 2
         self._bytes = 0
-        self._stretches: tuple[_Stretch, _Stretch] = (_Stretch(0, []), _Stretch(0, []))
+        self._ranges: tuple[_RowRange, _RowRange] = (_RowRange(0, []), _RowRange(0, []))
 
     def put(self, rows: Sequence[JournalRow]) -> None:
-        """Add rows that are durable, following those that were added last or starting anew."""
-        old, young = self._stretches
+        """Add durable rows: after those added last, or as a new start."""
+        old, young = self._ranges
         if young.first + len(young.rows) != rows[0].position:
-            old, young = _Stretch(0, []), _Stretch(rows[0].position, [])
+            old, young = _RowRange(0, []), _RowRange(rows[0].position, [])
             self._bytes = 0
         young.rows.extend(rows)
         self._bytes += sum(_ROW_BYTES + len(row.document or "") for row in rows)
         if self._bytes >= self._half_bytes:
-            old, young = young, _Stretch(rows[-1].position + 1, [])
+            old, young = young, _RowRange(rows[-1].position + 1, [])
             self._bytes = 0
-        self._stretches = (old, young)
+        self._ranges = (old, young)
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._stretches = (_Stretch(0, []), _Stretch(0, []))
+        """Remove every row."""
+        self._ranges = (_RowRange(0, []), _RowRange(0, []))
         self._bytes = 0
 
     def after(self, position: int, limit: int) -> Sequence[JournalRow]:
-        """At most so many of the rows that follow a position; none if the next is not known."""
-        for first, rows in self._stretches:
+        """Return up to `limit` rows after a position; none if the next is not cached."""
+        for first, rows in self._ranges:
             start = position + 1 - first
             if 0 <= start < len(rows):
                 return rows[start : start + limit]

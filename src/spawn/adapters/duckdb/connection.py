@@ -1,4 +1,4 @@
-"""The DuckDB engine behind one file: opening it, reading beside the writer, what failures mean."""
+"""DuckDB engine of one file: opening, cursors, reader threads and error translation."""
 
 import asyncio
 import importlib.util
@@ -30,22 +30,28 @@ _DAMAGE = ("orrupt", "checksum", "not a valid DuckDB database", "Failed to load 
 _MAX_WAITING = 256
 
 
-def translate(error: duckdb.Error, file: str) -> SpawnError:
-    """What a failure of the engine means to the callers of a port; its text stays here."""
+def translate_error(error: duckdb.Error, file: str) -> SpawnError:
+    """Translate an engine failure to a port error; the engine's text stays here."""
     text = str(error)
     if isinstance(error, duckdb.InterruptException):
-        return DeadlineExceeded("The query took too long and was stopped.")
+        return DeadlineExceeded(
+            "The query exceeded its time limit and was stopped: narrow it or retry."
+        )
     if any(sign in text for sign in _NO_SPACE):
-        return StorageFull("The disk is full; nothing was written. Free space and try again.")
+        return StorageFull("The disk is full and nothing was written: free disk space, then retry.")
     if any(sign in text for sign in _DAMAGE):
-        return damaged(file)
+        return damaged_error(file)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return Unavailable("The storage engine is out of memory for this request.")
-    return Unavailable("The storage engine could not do this.")
+        return Unavailable(
+            "The storage engine ran out of memory for this request: narrow it or retry."
+        )
+    return Unavailable(
+        "The storage engine failed to run the statement: retry, and check the disk and the log."
+    )
 
 
-def damaged(file: str) -> StorageDamaged:
-    """The one sentence about a file that must not be served."""
+def damaged_error(file: str) -> StorageDamaged:
+    """Build the error about a file that must not be served."""
     return StorageDamaged(
         f"The database {file} is damaged: move it and its .wal and .mark files away together and"
         " restore all three from the last backup."
@@ -53,10 +59,10 @@ def damaged(file: str) -> StorageDamaged:
 
 
 class _NoPandas:
-    """Says at once that pandas is not there.
+    """Import finder that reports at once that pandas is absent.
 
-    The engine's client asks for pandas twice with every parameter it is given. Where pandas is not
-    installed each question searches the whole path anew, which takes a multiple of the query.
+    The engine's client looks for pandas twice per parameter. Where pandas is not installed, each
+    look-up searches the whole path again, which takes a multiple of the query.
     """
 
     @staticmethod
@@ -67,13 +73,13 @@ class _NoPandas:
 
     @classmethod
     def install(cls) -> None:
-        """Stand before the other finders, unless pandas can be found; once."""
+        """Install the finder before the others, once, unless pandas can be found."""
         if cls not in sys.meta_path and importlib.util.find_spec("pandas") is None:
             sys.meta_path.insert(0, cls)
 
 
 class Engine:
-    """One open database. Every thread uses a cursor of its own."""
+    """Open database of one file; every thread uses a cursor of its own."""
 
     def __init__(self, path: Path, memory_limit: str, log_limit_bytes: int) -> None:
         self.path = path
@@ -107,18 +113,18 @@ class Engine:
                     f"Another process has {self.path.name} open: stop it, or talk to it over HTTP"
                     " (set SPAWN_URL)."
                 ) from error
-            raise damaged(self.path.name) from error
+            raise damaged_error(self.path.name) from error
         return connection
 
     def cursor(self) -> Cursor:
-        """A cursor for the calling thread, closed with the engine."""
+        """Return a cursor for the calling thread, closed with the engine."""
         with self._lock:
             cursor = self._connection.cursor()
             self._cursors.append(cursor)
             return cursor
 
     def reopen(self) -> None:
-        """Close whatever is open and open the file anew, after a failure the engine cannot heal.
+        """Close and reopen the file, after a failure the engine cannot recover from.
 
         Raises:
             StorageDamaged, StorageBusy: as at the start.
@@ -129,12 +135,12 @@ class Engine:
             self.generation += 1
 
     def free_bytes(self) -> int:
-        """What an unprivileged process may still write beside the file."""
+        """Return the bytes that an unprivileged process may still write beside the file."""
         disk = os.statvfs(self.path.parent)
         return disk.f_bavail * disk.f_frsize
 
     def log_bytes(self) -> int:
-        """The size of the engine's log; none is 0."""
+        """Return the size of the engine's log; 0 if there is none."""
         try:
             return os.stat(f"{self.path}.wal").st_size  # noqa: PTH116 -- hot, a Path costs tenfold
         except FileNotFoundError:
@@ -152,8 +158,8 @@ class Engine:
         self._connection.close()
 
 
-class _Job:
-    """One query under way: it may be stopped from outside, but only while it runs."""
+class _RunningQuery:
+    """Query in progress, which another thread may interrupt only while it runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -163,7 +169,7 @@ class _Job:
     def begin(self, cursor: Cursor) -> None:
         with self._lock:
             if self._expired:
-                raise DeadlineExceeded("The query waited too long for its turn.")
+                raise DeadlineExceeded("The query waited longer than its time limit: retry later.")
             self._cursor = cursor
 
     def end(self) -> None:
@@ -177,8 +183,8 @@ class _Job:
                 self._cursor.interrupt()
 
 
-class Readers:
-    """A few threads that answer queries off the event loop, each within the deadline."""
+class ReaderThreads:
+    """Threads that run queries off the event loop, each within a time limit."""
 
     def __init__(self, engine: Engine, count: int, timeout_s: float) -> None:
         self._engine = engine
@@ -188,36 +194,36 @@ class Readers:
         self._waiting = 0
 
     async def run(self, query: Callable[[Cursor], T]) -> T:
-        """What the query returns.
+        """Run the query on a reader thread and return its result.
 
         Raises:
             Overloaded: too many queries wait already.
-            DeadlineExceeded: it did not finish in time; it was stopped.
-            SpawnError: what the engine's failure means.
+            DeadlineExceeded: it did not finish in time and was stopped.
+            SpawnError: the translated failure of the engine.
         """
         if self._waiting >= _MAX_WAITING:
-            raise Overloaded("Too many queries wait for the storage engine.")
-        loop, job = asyncio.get_running_loop(), _Job()
+            raise Overloaded("Too many queries wait for the storage engine: retry later.")
+        loop, running_query = asyncio.get_running_loop(), _RunningQuery()
         self._waiting += 1
-        timer = loop.call_later(self._timeout_s, job.expire)
+        timer = loop.call_later(self._timeout_s, running_query.expire)
         try:
-            return await loop.run_in_executor(self._pool, self._execute, job, query)
+            return await loop.run_in_executor(self._pool, self._execute, running_query, query)
         except asyncio.CancelledError:
-            job.expire()
+            running_query.expire()
             raise
         finally:
             timer.cancel()
             self._waiting -= 1
 
-    def _execute(self, job: _Job, query: Callable[[Cursor], T]) -> T:
+    def _execute(self, running_query: _RunningQuery, query: Callable[[Cursor], T]) -> T:
         try:
-            job.begin(cursor := self._cursor())
+            running_query.begin(cursor := self._cursor())
             try:
                 return query(cursor)
             finally:
-                job.end()
+                running_query.end()
         except duckdb.Error as error:
-            raise translate(error, self._engine.path.name) from error
+            raise translate_error(error, self._engine.path.name) from error
 
     def _cursor(self) -> Cursor:
         if getattr(self._local, "generation", None) != self._engine.generation:
@@ -227,5 +233,5 @@ class Readers:
         return cursor
 
     def close(self) -> None:
-        """Wait for what runs and stop the threads."""
+        """Wait for running queries and stop the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)

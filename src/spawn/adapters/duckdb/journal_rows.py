@@ -1,4 +1,4 @@
-"""Journal rows: what is kept of a change, its hash chain, the way back to entries and states."""
+"""Codec of journal rows, their hash chain, and their conversion to entries."""
 
 import hashlib
 from base64 import b64encode
@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from spawn.adapters.embedded.journal import cursor
-from spawn.domain.change import Answer, Entry, Stored
+from spawn.adapters.embedded.journal import format_cursor
+from spawn.domain.change import JournalEntry, RecordedResponse, StoredAggregate
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 RECEIPT_KIND = "receipt"
-"""The kind of a row that carries nothing but a receipt."""
+"""Kind of a row that carries only a receipt."""
 
 
 class JournalRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One row, in the order and with the names of the table's columns, without its hash.
+    """One row, with the order and names of the table's columns, without its hash.
 
     `recorded_at` counts microseconds since 1970; `receipt_body` is base64. The JSON of this struct
-    is both what is sent to the engine and what is hashed, so its order is part of the format.
+    is both sent to the engine and hashed, so its order is part of the format.
     """
 
     position: int
@@ -54,85 +54,86 @@ SELECT_ROW = ", ".join(
     }.get(name, name)
     for name in ROW_COLUMNS
 )
-"""The select list that `row_from` understands."""
+"""Select list that `read_row` reads."""
 
 _encoder = msgspec.json.Encoder()
 
 
-def row_from(values: Sequence[Any]) -> JournalRow:
-    """A row as selected by `SELECT_ROW`."""
+def read_row(values: Sequence[Any]) -> JournalRow:
+    """Build a row from values selected by `SELECT_ROW`."""
     fields = dict(zip(ROW_COLUMNS, values, strict=True))
-    # A row without an event leaves `changed` out of its JSON, and so out of its hash, only while
-    # it is the empty tuple that it was written with.
-    return JournalRow(**{**fields, "changed": _names(fields["changed"])})
+    # The JSON of a row without an event, and so its hash, omits `changed` only if it is the empty
+    # tuple that it was written with.
+    return JournalRow(**{**fields, "changed": _split_names(fields["changed"])})
 
 
-def _names(listed: str) -> tuple[str, ...]:
-    """Names of fields as the table has them, with commas between."""
-    return tuple(listed.split(",")) if listed else ()
+def _split_names(text: str) -> tuple[str, ...]:
+    """Split the comma-separated field names of the table."""
+    return tuple(text.split(",")) if text else ()
 
 
-class Chained(NamedTuple):
-    """Rows as one JSON array with their hashes, and the hash that the chain ends with."""
+class ChainedRows(NamedTuple):
+    """Rows as one JSON array with their hashes, and the last hash of the chain."""
 
     payload: str
     hash: bytes
 
 
-def chain(rows: Iterable[JournalRow], before: bytes) -> Chained:
-    """Link the rows to the chain that ends with `before`: SHA-256 over it and the row's JSON."""
+def chain_rows(rows: Iterable[JournalRow], previous_hash: bytes) -> ChainedRows:
+    """Link the rows to the chain: SHA-256 over `previous_hash` and the row's JSON."""
     parts: list[bytes] = []
     for row in rows:
         encoded = _encoder.encode(row)
-        before = hashlib.sha256(before + encoded).digest()
-        parts.append(b'%s,"hash":"%s"}' % (encoded[:-1], before.hex().encode()))
-    return Chained("[" + b",".join(parts).decode() + "]", before)
+        previous_hash = hashlib.sha256(previous_hash + encoded).digest()
+        parts.append(b'%s,"hash":"%s"}' % (encoded[:-1], previous_hash.hex().encode()))
+    return ChainedRows("[" + b",".join(parts).decode() + "]", previous_hash)
 
 
-def link(row: JournalRow, before: bytes) -> bytes:
-    """The hash of one stored row after `before`, computed anew."""
-    return hashlib.sha256(before + _encoder.encode(row)).digest()
+def hash_row(row: JournalRow, previous_hash: bytes) -> bytes:
+    """Compute the hash of one stored row after `previous_hash`."""
+    return hashlib.sha256(previous_hash + _encoder.encode(row)).digest()
 
 
-def micros(instant: datetime) -> int:
-    """Microseconds since 1970, exactly."""
-    return (instant - EPOCH) // _MICROSECOND
+def to_microseconds(moment: datetime) -> int:
+    """Return the microseconds since 1970, exactly."""
+    return (moment - UNIX_EPOCH) // _MICROSECOND
 
 
-def instant(microseconds: int) -> datetime:
-    """The aware UTC instant, exactly."""
-    return EPOCH + timedelta(microseconds=microseconds)
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the aware UTC instant, exactly."""
+    return UNIX_EPOCH + timedelta(microseconds=microseconds)
 
 
-_same_instant = lru_cache(maxsize=8)(instant)
-"""`instant`, for rows that follow one another: those of one change have one recorded time."""
+_cached_from_microseconds = lru_cache(maxsize=8)(from_microseconds)
+"""`from_microseconds` for consecutive rows: those of one change share one recorded time."""
 
 SELECT_ENTRY = ", ".join(
-    {"recorded_at": "epoch_us(recorded_at)"}.get(name, name) for name in Entry.__struct_fields__
+    {"recorded_at": "epoch_us(recorded_at)"}.get(name, name)
+    for name in JournalEntry.__struct_fields__
 )
-"""The select list that `entry_from` understands."""
+"""Select list that `read_entry` reads."""
 
 
-def entry_from(values: Sequence[Any], epoch: int) -> Entry:
-    """A row as history and feed show it."""
-    fields = dict(zip(Entry.__struct_fields__, values, strict=True))
-    fields["position"] = cursor(epoch, fields["position"])
-    fields["recorded_at"] = instant(fields["recorded_at"])
-    fields["changed"] = _names(fields["changed"])
+def read_entry(values: Sequence[Any], epoch: int) -> JournalEntry:
+    """Build the entry of history and feed from values selected by `SELECT_ENTRY`."""
+    fields = dict(zip(JournalEntry.__struct_fields__, values, strict=True))
+    fields["position"] = format_cursor(epoch, fields["position"])
+    fields["recorded_at"] = from_microseconds(fields["recorded_at"])
+    fields["changed"] = _split_names(fields["changed"])
     fields["document"] = (fields["document"] or "").encode()
-    return Entry(**fields)
+    return JournalEntry(**fields)
 
 
-def entry_of(row: JournalRow, epoch: int) -> Entry:
-    """A row that was just written as history and feed show it."""
-    return Entry(
-        position=cursor(epoch, row.position),
+def entry_of_row(row: JournalRow, epoch: int) -> JournalEntry:
+    """Build the entry of history and feed from a row that was just written."""
+    return JournalEntry(
+        position=format_cursor(epoch, row.position),
         kind=row.kind,
         id=row.id,
         version=row.version,
         type=row.type,
         actor=row.actor,
-        recorded_at=_same_instant(row.recorded_at),
+        recorded_at=_cached_from_microseconds(row.recorded_at),
         schema_version=row.schema_version,
         changed=tuple(row.changed),
         document=(row.document or "").encode(),
@@ -141,41 +142,43 @@ def entry_of(row: JournalRow, epoch: int) -> Entry:
     )
 
 
-def receipt_columns(scope: str, key: str, fingerprint: str, answer: Answer) -> dict[str, Any]:
-    """The columns that keep a receipt."""
+def receipt_columns(
+    scope: str, key: str, fingerprint: str, response: RecordedResponse
+) -> dict[str, Any]:
+    """Return the columns that store a receipt."""
     return {
         "receipt_scope": scope,
         "receipt_key": key,
         "receipt_fingerprint": fingerprint,
-        "receipt_status": answer.status,
-        "receipt_headers": msgspec.json.encode(answer.headers).decode(),
-        "receipt_body": b64encode(answer.body).decode(),
+        "receipt_status": response.status,
+        "receipt_headers": msgspec.json.encode(response.headers).decode(),
+        "receipt_body": b64encode(response.body).decode(),
     }
 
 
-def answer_from(status: int, headers: str, body: bytes) -> Answer:
-    """The answer that a receipt keeps."""
-    return Answer(
+def read_response(status: int, headers: str, body: bytes) -> RecordedResponse:
+    """Build the recorded response of a receipt."""
+    return RecordedResponse(
         status, msgspec.json.decode(headers, type=tuple[tuple[str, str], ...]), bytes(body)
     )
 
 
-class Place(NamedTuple):
-    """Where an aggregate stands: newest version, and the rows that created and last wrote it."""
+class AggregateLocation(NamedTuple):
+    """Newest version of an aggregate, and the rows that created and last wrote it."""
 
     version: int
-    created: int
+    created_position: int
     position: int
     created_at: int
 
 
-class Held(NamedTuple):
-    """An aggregate's newest state with its place."""
+class CachedAggregate(NamedTuple):
+    """Newest state of an aggregate with its location."""
 
-    stored: Stored[Any]
-    place: Place
+    stored: StoredAggregate[Any]
+    location: AggregateLocation
 
 
-def key_of(kind: str, name: str) -> str:
-    """One text per aggregate; kinds have no colon, so it is unambiguous."""
-    return f"{kind}:{name}"
+def aggregate_key(kind: str, aggregate_id: str) -> str:
+    """Return one text per aggregate; kinds contain no colon, so it is unambiguous."""
+    return f"{kind}:{aggregate_id}"

@@ -1,4 +1,4 @@
-"""Which idempotency keys of the last 24 hours are recorded, and where their answers are."""
+"""Cache of the idempotency receipts of the last 24 hours."""
 
 from collections import deque
 from datetime import datetime
@@ -6,98 +6,104 @@ from threading import Lock
 from typing import NamedTuple
 
 from spawn.adapters.duckdb.connection import Cursor
-from spawn.adapters.duckdb.journal_rows import micros
-from spawn.adapters.embedded.journal import RECEIPT_LIFE
+from spawn.adapters.duckdb.journal_rows import to_microseconds
+from spawn.adapters.embedded.journal import RECEIPT_LIFETIME
 from spawn.domain.errors import IdempotencyMismatch
 
 
-class Kept(NamedTuple):
-    """A receipt by heart: its request's fingerprint, and the journal row that has the answer."""
+class CachedReceipt(NamedTuple):
+    """A request's fingerprint, and the journal row of its recorded response."""
 
     fingerprint: str
     position: int
     recorded_at: int
 
 
-class Receipts:
-    """At most `capacity` receipts by heart; the journal is asked for others of the last 24 h."""
+class ReceiptCache:
+    """Cache of up to `capacity` receipts; older ones of the last 24 h are queried."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: dict[tuple[str, str], Kept] = {}
+        self._receipts: dict[tuple[str, str], CachedReceipt] = {}
         self._order: deque[tuple[tuple[str, str], int]] = deque()
-        self._forgotten: Kept | None = None
+        self._newest_evicted: CachedReceipt | None = None
         self._lock = Lock()
 
     def load(self, cursor: Cursor, now: datetime) -> None:
-        """Learn the newest receipts from the journal."""
+        """Load the newest receipts from the journal."""
         rows = cursor.execute(
             "select receipt_scope, receipt_key, receipt_fingerprint, position,"
             " epoch_us(recorded_at) from journal where receipt_key is not null"
             " and recorded_at > make_timestamp(?) order by position desc limit ?",
-            [micros(now - RECEIPT_LIFE), self._capacity + 1],
+            [to_microseconds(now - RECEIPT_LIFETIME), self._capacity + 1],
         ).fetchall()
         with self._lock:
-            self._kept.clear()
+            self._receipts.clear()
             self._order.clear()
-            self._forgotten = None
+            self._newest_evicted = None
         for scope, key, fingerprint, position, recorded_at in reversed(rows):
             self.put(scope, key, fingerprint, position, recorded_at)
 
     def put(self, scope: str, key: str, fingerprint: str, position: int, recorded_at: int) -> None:
-        """Know a receipt that has become durable."""
+        """Cache a receipt that has become durable."""
         with self._lock:
-            self._kept[scope, key] = Kept(fingerprint, position, recorded_at)
+            self._receipts[scope, key] = CachedReceipt(fingerprint, position, recorded_at)
             self._order.append(((scope, key), position))
             if len(self._order) > self._capacity:
-                self._forget()
+                self._evict_oldest()
 
-    def _forget(self) -> None:
+    def _evict_oldest(self) -> None:
         oldest, position = self._order.popleft()
-        kept = self._kept.get(oldest)
-        if kept is not None and kept.position == position:
-            self._forgotten = self._kept.pop(oldest)
+        cached = self._receipts.get(oldest)
+        if cached is not None and cached.position == position:
+            self._newest_evicted = self._receipts.pop(oldest)
 
-    def by_heart(self, scope: str, key: str, fingerprint: str, now: datetime) -> Kept | None:
-        """The receipt if it is in memory and not too old.
+    def from_cache(
+        self, scope: str, key: str, fingerprint: str, now: datetime
+    ) -> CachedReceipt | None:
+        """Return the receipt if it is cached and still valid.
 
         Raises:
-            IdempotencyMismatch: it is of another request.
+            IdempotencyMismatch: it belongs to another request.
         """
-        return _valid(self._kept.get((scope, key)), fingerprint, _oldest(now))
+        return _check_receipt(self._receipts.get((scope, key)), fingerprint, _oldest_valid_at(now))
 
-    def may_be_elsewhere(self, now: datetime) -> bool:
-        """Whether a receipt that is not in memory could still be valid."""
-        forgotten = self._forgotten
-        return forgotten is not None and forgotten.recorded_at > _oldest(now)
+    def may_be_on_disk(self, now: datetime) -> bool:
+        """Whether a receipt that is not cached could still be valid."""
+        evicted = self._newest_evicted
+        return evicted is not None and evicted.recorded_at > _oldest_valid_at(now)
 
     def find(
         self, cursor: Cursor, scope: str, key: str, fingerprint: str, now: datetime
-    ) -> Kept | None:
-        """The receipt, from memory or from the journal.
+    ) -> CachedReceipt | None:
+        """Return the receipt, from the cache or from the journal.
 
         Raises:
-            IdempotencyMismatch: it is of another request.
+            IdempotencyMismatch: it belongs to another request.
         """
-        kept = self.by_heart(scope, key, fingerprint, now)
-        if kept is not None or not self.may_be_elsewhere(now):
-            return kept
-        found = cursor.execute(
+        cached = self.from_cache(scope, key, fingerprint, now)
+        if cached is not None or not self.may_be_on_disk(now):
+            return cached
+        row = cursor.execute(
             "select receipt_fingerprint, position, epoch_us(recorded_at) from journal"
             " where recorded_at > make_timestamp(?) and receipt_key = ? and receipt_scope = ?"
             " order by position desc limit 1",
-            [_oldest(now), key, scope],
+            [_oldest_valid_at(now), key, scope],
         ).fetchone()
-        return _valid(Kept(*found) if found else None, fingerprint, _oldest(now))
+        return _check_receipt(
+            CachedReceipt(*row) if row else None, fingerprint, _oldest_valid_at(now)
+        )
 
 
-def _oldest(now: datetime) -> int:
-    return micros(now - RECEIPT_LIFE)
+def _oldest_valid_at(now: datetime) -> int:
+    return to_microseconds(now - RECEIPT_LIFETIME)
 
 
-def _valid(kept: Kept | None, fingerprint: str, oldest: int) -> Kept | None:
-    if kept is None or kept.recorded_at <= oldest:
+def _check_receipt(
+    cached: CachedReceipt | None, fingerprint: str, oldest: int
+) -> CachedReceipt | None:
+    if cached is None or cached.recorded_at <= oldest:
         return None
-    if kept.fingerprint != fingerprint:
+    if cached.fingerprint != fingerprint:
         raise IdempotencyMismatch("The idempotency key was used for another request.")
-    return kept
+    return cached

@@ -1,4 +1,4 @@
-"""The ports over one DuckDB file: answers from memory when it knows, from the engine when not."""
+"""The storage ports over one DuckDB file: from the caches where possible, else the engine."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -11,52 +11,66 @@ from typing import Any, TypeVar
 import duckdb
 from opentelemetry import trace
 
-from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
-from spawn.adapters.duckdb.connection import Cursor, Engine, Readers, translate
+from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, RecentRows
+from spawn.adapters.duckdb.connection import Cursor, Engine, ReaderThreads, translate_error
 from spawn.adapters.duckdb.journal import bookmarks
-from spawn.adapters.duckdb.journal.appender import Ledger
-from spawn.adapters.duckdb.journal.cache_update import Memory
-from spawn.adapters.duckdb.journal.group_commit import Writer
-from spawn.adapters.duckdb.journal.high_water_mark import Mark
-from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES, Prepared
-from spawn.adapters.duckdb.journal_rows import EPOCH, Held, Place, key_of
+from spawn.adapters.duckdb.journal.appender import JournalAppender
+from spawn.adapters.duckdb.journal.cache_update import Caches
+from spawn.adapters.duckdb.journal.group_commit import GroupCommitWriter
+from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
+from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES, PreparedChange
+from spawn.adapters.duckdb.journal_rows import (
+    UNIX_EPOCH,
+    AggregateLocation,
+    CachedAggregate,
+    aggregate_key,
+)
 from spawn.adapters.duckdb.migration import schema_changes
-from spawn.adapters.duckdb.migration.migrator import Evolution
-from spawn.adapters.duckdb.receipts import Receipts
-from spawn.adapters.duckdb.schema_table import logged_migrations
+from spawn.adapters.duckdb.migration.migrator import Migrator
+from spawn.adapters.duckdb.receipts import ReceiptCache
+from spawn.adapters.duckdb.schema_table import read_migrations
 from spawn.adapters.duckdb.state import quality_sql, queries
-from spawn.adapters.duckdb.state.bulk_projection import projectable
-from spawn.adapters.duckdb.state.pages import PageCache
+from spawn.adapters.duckdb.state.bulk_projection import is_projectable
+from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
 from spawn.adapters.embedded.options import StoreOptions
-from spawn.adapters.embedded.schema_history import SchemaBook, renamed, understood
+from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
 from spawn.domain import serialization
-from spawn.domain.change import Answer, Change, Committed, Encoded, Entry, FeedPage, Head, Stored
+from spawn.domain.change import (
+    Change,
+    CommitResult,
+    EncodedState,
+    FeedPage,
+    Head,
+    JournalEntry,
+    RecordedResponse,
+    StoredAggregate,
+)
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
-from spawn.domain.quality.rules import Measure, Measured
+from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Operator, Page, Query
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
-from spawn.ports.schemas import Failure, Migration, SchemaRecord
+from spawn.ports.schemas import MigrationRecord, ProofViolation, SchemaRecord
 from spawn.ports.storage import StoreStatus, Table
 
 T = TypeVar("T")
 _tracer = trace.get_tracer("spawn.adapters.duckdb")
 _LOG_LIMIT_BYTES = 1024**3
-_RECENT_LOOKED_AT = 2_000
-_FLOOR_HOLDS = timedelta(minutes=1)
+_MAX_RECENT_ROWS = 2_000
+_FLOOR_LIFETIME = timedelta(minutes=1)
 
 
 async def open_duckdb(path: Path, *, clock: Clock, options: StoreOptions) -> "DuckDbStore":
-    """Open the file, or make it; see `registry.open_store`."""
+    """Open the file, or create it; see `factory.open_store`."""
     return await asyncio.to_thread(DuckDbStore, path, clock, options)
 
 
 class DuckDbStore:
-    """Commands, reads, schemas and control over one file. Made by `open_duckdb`."""
+    """Commands, reads, schemas and control over one file. Built by `open_duckdb`."""
 
     def __init__(self, path: Path, clock: Clock, options: StoreOptions) -> None:
         self._clock = clock
@@ -64,153 +78,160 @@ class DuckDbStore:
         if path.is_dir():
             raise InvalidInput.at("", "url_malformed", f"{path.name} is a directory, not a file.")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with ExitStack() as undone:
-            mark = Mark(path)
-            undone.callback(mark.close)
-            mark.demand(path)
+        with ExitStack() as cleanup:
+            mark = HighWaterMark(path)
+            cleanup.callback(mark.close)
+            mark.require_database(path)
             self._engine = Engine(path, options.memory_limit, _LOG_LIMIT_BYTES)
-            undone.callback(self._engine.close)
-            self._ledger = self._open_ledger(mark)
-            undone.pop_all()
-        self._readers = Readers(self._engine, options.readers, options.query_timeout_s)
-        self._surveyors = Readers(self._engine, 1, options.survey_timeout_s)
-        self._writer = Writer(
-            self._ledger, queue_limit=options.queue_limit, group_cap=options.group_cap
+            cleanup.callback(self._engine.close)
+            self._appender = self._open_journal(mark)
+            cleanup.pop_all()
+        self._readers = ReaderThreads(self._engine, options.readers, options.query_timeout_s)
+        self._scan_readers = ReaderThreads(self._engine, 1, options.survey_timeout_s)
+        self._writer = GroupCommitWriter(
+            self._appender, queue_limit=options.queue_limit, group_cap=options.group_cap
         )
-        self._evolution = Evolution(self._ledger, self._writer, self._surveyors, clock)
-        self._flights: dict[tuple[Query, int], asyncio.Task[Page[Stored[Any]]]] = {}
-        self._floor = (EPOCH, 0)
-        self._closed: asyncio.Task[None] | None = None
+        self._migrator = Migrator(self._appender, self._writer, self._scan_readers, clock)
+        self._page_reads: dict[tuple[Query, int], asyncio.Task[Page[StoredAggregate[Any]]]] = {}
+        self._floor = (UNIX_EPOCH, 0)
+        self._close_task: asyncio.Task[None] | None = None
         self._damage: SpawnError | None = None
 
-    def _open_ledger(self, mark: Mark) -> Ledger:
+    def _open_journal(self, mark: HighWaterMark) -> JournalAppender:
         options = self._options
-        memory = Memory(
-            Heads(options.cached_heads),
-            Recent[Held](options.cached_entities),
-            Recent[Held](options.cached_entities),
+        caches = Caches(
+            LocationCache(options.cached_heads),
+            GenerationalCache[CachedAggregate](options.cached_entities),
+            GenerationalCache[CachedAggregate](options.cached_entities),
             PageCache(options.cached_pages),
-            Receipts(options.cached_receipts),
+            ReceiptCache(options.cached_receipts),
             RecentRows(options.recent_bytes),
         )
         try:
-            return Ledger(
+            return JournalAppender(
                 self._engine,
                 mark,
                 self._clock,
-                memory,
+                caches,
                 reserve_bytes=options.reserve_bytes,
-                tidy_bytes=options.checkpoint_bytes,
+                checkpoint_bytes=options.checkpoint_bytes,
             )
         except duckdb.Error as failure:
-            raise translate(failure, self._engine.path.name) from failure
+            raise translate_error(failure, self._engine.path.name) from failure
 
     @property
-    def _book(self) -> SchemaBook:
-        return self._ledger.shelf.book
+    def _schema_history(self) -> SchemaHistory:
+        return self._appender.schema_table.history
 
-    def _newest(self) -> SchemaBook:
-        return self._ledger.shelf.book
+    def _read_history(self) -> SchemaHistory:
+        return self._appender.schema_table.history
 
     # -- commands ---------------------------------------------------------------------------
 
-    async def commit(self, change: Change) -> Committed:
-        """Write the change; see `CommandStore.commit`."""
+    async def commit(self, change: Change) -> CommitResult:
+        """Commit the change; see `CommandStore.commit`."""
         journal.check_change(change)
         if len(change.writes) > BULK_WRITES:
-            prepared = await asyncio.to_thread(self._prepare, change)
+            prepared_change = await asyncio.to_thread(self._prepare, change)
         else:
-            prepared = self._prepare(change)
-        # Not made the current span: nothing is opened below it, and this costs a tenth.
+            prepared_change = self._prepare(change)
+        # Not the current span: no span opens below it, and this costs a tenth.
         with _tracer.start_span("storage.commit"):
-            return await self._writer.commit(prepared)
+            return await self._writer.commit(prepared_change)
 
-    def _prepare(self, change: Change) -> Prepared:
-        schema = self._book.written_under(change.schema_version)
-        change = journal.spelled_out(change, schema, projectable)
-        encoded = [
+    def _prepare(self, change: Change) -> PreparedChange:
+        schema = self._schema_history.schema_for_version(change.schema_version)
+        change = journal.with_decoded_states(change, schema, is_projectable)
+        documents = [
             w.state.document
-            if isinstance(w.state, Encoded)
-            else serialization.encode(w.kind, w.state, schema)
+            if isinstance(w.state, EncodedState)
+            else serialization.encode_state(w.kind, w.state, schema)
             for w in change.writes
         ]
-        return Prepared(change, encoded)
+        return PreparedChange(change, documents)
 
-    async def receipt(self, scope: str, key: str, fingerprint: str) -> Answer | None:
-        """The recorded answer; see `CommandStore.receipt`."""
+    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> RecordedResponse | None:
+        """Return the recorded response; see `CommandStore.find_receipt`."""
         now = self._clock.now()
-        receipts = self._ledger.receipts
-        kept = receipts.by_heart(scope, key, fingerprint, now)
-        if kept is None and receipts.may_be_elsewhere(now):
-            kept = await self._read(lambda c: receipts.find(c, scope, key, fingerprint, now))
-        if kept is None:
+        receipts = self._appender.receipts
+        receipt = receipts.from_cache(scope, key, fingerprint, now)
+        if receipt is None and receipts.may_be_on_disk(now):
+            receipt = await self._read(lambda c: receipts.find(c, scope, key, fingerprint, now))
+        if receipt is None:
             return None
-        position = kept.position
-        return await self._read(lambda c: self._ledger.answer(c, position))
+        position = receipt.position
+        return await self._read(lambda c: self._appender.read_response(c, position))
 
     # -- single aggregates ------------------------------------------------------------------
 
     async def get(
         self, kind: str, key: str, *, version: int | None = None, as_of: datetime | None = None
-    ) -> Stored[Any]:
-        """The aggregate now, at a version or at an instant; see `ReadStore.get`."""
+    ) -> StoredAggregate[Any]:
+        """Return the aggregate now, at a version or at an instant; see `ReadStore.get`."""
         if version is None and as_of is None:
-            held = self._held(key_of(kind, key)) or await self._read_one(kind, key)
-            return held.stored
-        place = await self._place(kind, key)
+            aggregate = self._find_cached(aggregate_key(kind, key)) or await self._read_aggregate(
+                kind, key
+            )
+            return aggregate.stored
+        location = await self._locate(kind, key)
         return await self._read(
-            lambda c: queries.one_before(c, kind, key, place, self._newest, version, as_of)
+            lambda c: queries.read_version(
+                c, kind, key, location, self._read_history, version, as_of
+            )
         )
 
-    def _held(self, key: str) -> Held | None:
-        """The aggregate by heart: recently used, or not projected yet."""
-        held = self._recent(key)
-        if held is None:
-            pending = self._ledger.projection.get(key)
-            held = pending.held() if pending else None
-        return held
+    def _find_cached(self, key: str) -> CachedAggregate | None:
+        """Return the aggregate from memory: recently used, or not projected yet."""
+        aggregate = self._find_recent(key)
+        if aggregate is None:
+            pending = self._appender.projection.get(key)
+            aggregate = pending.to_cached() if pending else None
+        return aggregate
 
-    def _recent(self, key: str) -> Held | None:
-        """The aggregate, if it was used recently and has the shape of today."""
-        return self._of_today(self._ledger.entities.get(key))
+    def _find_recent(self, key: str) -> CachedAggregate | None:
+        """Return the aggregate, if it is cached in the active version."""
+        return self._if_current(self._appender.aggregates.get(key))
 
-    def _shown(self, position: int) -> Held | None:
-        """The aggregate written there, if a page showed it recently and it has today's shape."""
-        return self._of_today(self._ledger.shown.get(str(position)))
+    def _find_on_page(self, position: int) -> CachedAggregate | None:
+        """Return the aggregate written there, if a page cached it in the active version."""
+        return self._if_current(self._appender.page_items.get(str(position)))
 
-    def _of_today(self, held: Held | None) -> Held | None:
-        if held is None or held.stored.schema_version == self._book.ruling.version:
-            return held
-        return None if held.stored.kind == "project" else held
+    def _if_current(self, aggregate: CachedAggregate | None) -> CachedAggregate | None:
+        if (
+            aggregate is None
+            or aggregate.stored.schema_version == self._schema_history.active_schema.version
+        ):
+            return aggregate
+        return None if aggregate.stored.kind == "project" else aggregate
 
-    async def _read_one(self, kind: str, key: str) -> Held:
-        full, turns = key_of(kind, key), self._ledger.entities.turns
-        place = await self._place(kind, key)
-        found = await self._read(
-            lambda c: queries.held_at(c, {place.position: place}, self._newest)
+    async def _read_aggregate(self, kind: str, key: str) -> CachedAggregate:
+        full_key, generation = aggregate_key(kind, key), self._appender.aggregates.generation
+        location = await self._locate(kind, key)
+        aggregates = await self._read(
+            lambda c: queries.read_at(c, {location.position: location}, self._read_history)
         )
-        held = next(iter(found.values()), None)
-        if held is None:
+        aggregate = next(iter(aggregates.values()), None)
+        if aggregate is None:
             raise NotFound(f"There is no {kind} {key}.")
-        self._ledger.entities.offer(full, held, turns)
-        return held
+        self._appender.aggregates.offer(full_key, aggregate, generation)
+        return aggregate
 
-    async def _place(self, kind: str, key: str) -> Place:
-        """Where the aggregate stands.
+    async def _locate(self, kind: str, key: str) -> AggregateLocation:
+        """Return the location of the aggregate.
 
         Raises:
-            NotFound: nowhere.
+            NotFound: it does not exist.
         """
-        full, turns = key_of(kind, key), self._ledger.heads.turns
-        place, sure = self._ledger.known(full)
-        if place is None and not sure:
-            found = await self._read(lambda c: queries.places_on_disk(c, [full]))
-            place = found.get(full)
-            if place is not None:
-                self._ledger.heads.offer(full, place, turns)
-        if place is None:
+        full_key, generation = aggregate_key(kind, key), self._appender.locations.generation
+        location, is_certain = self._appender.cached_location(full_key)
+        if location is None and not is_certain:
+            locations = await self._read(lambda c: queries.read_locations(c, [full_key]))
+            location = locations.get(full_key)
+            if location is not None:
+                self._appender.locations.offer(full_key, location, generation)
+        if location is None:
             raise NotFound(f"There is no {kind} {key}.")
-        return place
+        return location
 
     async def _read(self, query: Callable[[Cursor], T]) -> T:
         try:
@@ -220,97 +241,116 @@ class DuckDbStore:
             self._damage = damage
             raise
 
-    async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, Stored[Any]]:
-        """Those that exist; see `ReadStore.get_many`."""
+    async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, StoredAggregate[Any]]:
+        """Return those that exist; see `ReadStore.get_many`."""
         query_evaluation.check_ids(ids)
-        return {name: held.stored for name, held in (await self._many(kind, ids)).items()}
+        return {
+            name: aggregate.stored for name, aggregate in (await self._read_many(kind, ids)).items()
+        }
 
-    async def _many(self, kind: str, ids: Sequence[str]) -> dict[str, Held]:
-        by_heart = {name: self._held(key_of(kind, name)) for name in ids}
-        missing: dict[str, Place | None] = {}
-        for name, held in by_heart.items():
-            full = key_of(kind, name)
-            place, sure = self._ledger.known(full)
-            if held is None and not (place is None and sure):
-                missing[full] = place
-        found: dict[str, Held] = {}
+    async def _read_many(self, kind: str, ids: Sequence[str]) -> dict[str, CachedAggregate]:
+        cached = {name: self._find_cached(aggregate_key(kind, name)) for name in ids}
+        missing: dict[str, AggregateLocation | None] = {}
+        for name, aggregate in cached.items():
+            full_key = aggregate_key(kind, name)
+            location, is_certain = self._appender.cached_location(full_key)
+            if aggregate is None and not (location is None and is_certain):
+                missing[full_key] = location
+        aggregates: dict[str, CachedAggregate] = {}
         if missing:
-            found = await self._read(lambda c: queries.many(c, missing, self._newest))
-        chosen = {name: held or found.get(key_of(kind, name)) for name, held in by_heart.items()}
-        return {name: held for name, held in chosen.items() if held is not None}
+            aggregates = await self._read(
+                lambda c: queries.read_many(c, missing, self._read_history)
+            )
+        by_id = {
+            name: aggregate or aggregates.get(aggregate_key(kind, name))
+            for name, aggregate in cached.items()
+        }
+        return {name: aggregate for name, aggregate in by_id.items() if aggregate is not None}
 
     async def head(self, kind: str, key: str) -> Head:
-        """Version and epoch; see `ReadStore.head`."""
-        place = self._ledger.heads.get(key_of(kind, key))
-        if place is None:
-            place = await self._place(kind, key)
-        return Head(place.version, self._ledger.epoch)
+        """Return version and epoch; see `ReadStore.head`."""
+        location = self._appender.locations.get(aggregate_key(kind, key))
+        if location is None:
+            location = await self._locate(kind, key)
+        return Head(location.version, self._appender.epoch)
 
-    async def history(self, kind: str, key: str, *, after_version: int, limit: int) -> list[Entry]:
-        """Entries of one aggregate; see `ReadStore.history`."""
+    async def history(
+        self, kind: str, key: str, *, after_version: int, limit: int
+    ) -> list[JournalEntry]:
+        """Return entries of one aggregate; see `ReadStore.history`."""
         query_evaluation.check_limit(limit)
-        place, epoch = await self._place(kind, key), self._ledger.epoch
+        location, epoch = await self._locate(kind, key), self._appender.epoch
         return await self._read(
-            lambda c: queries.history(c, kind, key, place, after_version, limit, epoch)
+            lambda c: queries.read_entries(c, kind, key, location, after_version, limit, epoch)
         )
 
     # -- pages ------------------------------------------------------------------------------
 
-    async def page(self, query: Query) -> Page[Stored[Any]]:
-        """One page; see `ReadStore.page`. An unchanged page is the same object again."""
-        page = self._ledger.pages.get(query)
+    async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
+        """Return one page; see `ReadStore.page`. An unchanged page is the same object."""
+        page = self._appender.pages.get(query)
         if page is not None:
             return page
-        query = understood(query, self._book)
-        named = next((f for f in query.filters if f.field == "project_id"), None)
-        if named is not None and named.operator in (Operator.EQ, Operator.IN):
-            return await self._page_of_named(query, [str(value) for value in named.values])
+        query = resolve_query(query, self._schema_history)
+        id_filter = next((f for f in query.filters if f.field == "project_id"), None)
+        if id_filter is not None and id_filter.operator in (Operator.EQ, Operator.IN):
+            return await self._page_of_ids(query, [str(value) for value in id_filter.values])
         return await self._shared_page(query)
 
-    async def _page_of_named(self, query: Query, ids: list[str]) -> Page[Stored[Any]]:
-        held = await self._many(query.kind, list(dict.fromkeys(ids)))
-        book = self._book
-        items = sorted(held.values(), key=lambda h: h.place.created)
-        levelled = [(book.levelled(h.stored), h.place.created) for h in items]
-        return query_evaluation.page_of(levelled, understood(query, book))
+    async def _page_of_ids(self, query: Query, ids: list[str]) -> Page[StoredAggregate[Any]]:
+        aggregates = await self._read_many(query.kind, list(dict.fromkeys(ids)))
+        schema_history = self._schema_history
+        items = sorted(aggregates.values(), key=lambda a: a.location.created_position)
+        upgraded = [
+            (schema_history.to_active_version(a.stored), a.location.created_position) for a in items
+        ]
+        return query_evaluation.evaluate_page(upgraded, resolve_query(query, schema_history))
 
-    async def _shared_page(self, query: Query) -> Page[Stored[Any]]:
-        """Read the page once for all who want it at the same position."""
-        shows = self._ledger.projects_position if query.kind == "project" else self._ledger.position
-        flight = self._flights.get((query, shows))
-        if flight is None:
-            flight = asyncio.create_task(self._read_page(query, shows))
-            self._flights[query, shows] = flight
-            flight.add_done_callback(lambda _: self._flights.pop((query, shows), None))
-        return await asyncio.shield(flight)
+    async def _shared_page(self, query: Query) -> Page[StoredAggregate[Any]]:
+        """Read the page once for all concurrent callers at the same position."""
+        position = (
+            self._appender.projects_position if query.kind == "project" else self._appender.position
+        )
+        task = self._page_reads.get((query, position))
+        if task is None:
+            task = asyncio.create_task(self._read_page(query, position))
+            self._page_reads[query, position] = task
+            task.add_done_callback(lambda _: self._page_reads.pop((query, position), None))
+        return await asyncio.shield(task)
 
-    async def _read_page(self, query: Query, shows: int) -> Page[Stored[Any]]:
-        if self._ledger.lag_rows():
-            await self._writer.run(self._ledger.project_all)
-        found, more = await self._read(lambda c: self._looked_up(c, query))
+    async def _read_page(self, query: Query, position: int) -> Page[StoredAggregate[Any]]:
+        if self._appender.lag_rows():
+            await self._writer.run(self._appender.project_all)
+        aggregates, has_more = await self._read(lambda c: self._read_items(c, query))
         next_keys = None
-        if more:
-            last = found[-1]
-            # The schema may have moved on under the page: an item has the names of its shape.
-            shape = self._book.written_under(last.stored.schema_version)
-            sort = renamed(query, shape).sort if query.sort else ()
-            next_keys = query_evaluation.keys_of(last.stored, last.place.created, sort)
-        page = Page(tuple(held.stored for held in found), next_keys)
+        if has_more:
+            last = aggregates[-1]
+            # The active schema may have changed meanwhile: items have the names of their version.
+            schema = self._schema_history.schema_for_version(last.stored.schema_version)
+            sort = rename_fields(query, schema).sort if query.sort else ()
+            next_keys = query_evaluation.sort_keys(
+                last.stored, last.location.created_position, sort
+            )
+        page = Page(tuple(aggregate.stored for aggregate in aggregates), next_keys)
         if query.kind == "project":
-            self._ledger.pages.offer(query, page, shows)
+            self._appender.pages.offer(query, page, position)
         return page
 
-    def _looked_up(self, cursor: Cursor, query: Query) -> tuple[list[Held], bool]:
-        """The items of a page, known by heart from now on; on a reader's thread."""
-        entities, shown = self._ledger.entities, self._ledger.shown
-        turns, turns_shown = entities.turns, shown.turns
-        found, more = queries.page(cursor, query, self._newest, self._shown)
-        for held in found:
-            stored, position = held.stored, str(held.place.position)
-            if shown.get(position) is not held:
-                entities.offer(key_of(stored.kind, stored.id), held, turns)
-                shown.offer(position, held, turns_shown)
-        return found, more
+    def _read_items(self, cursor: Cursor, query: Query) -> tuple[list[CachedAggregate], bool]:
+        """Read and cache the items of a page; runs on a reader thread."""
+        aggregate_cache, page_items = self._appender.aggregates, self._appender.page_items
+        generation, items_generation = aggregate_cache.generation, page_items.generation
+        aggregates, has_more = queries.read_page(
+            cursor, query, self._read_history, self._find_on_page
+        )
+        for aggregate in aggregates:
+            stored_aggregate, position = aggregate.stored, str(aggregate.location.position)
+            if page_items.get(position) is not aggregate:
+                aggregate_cache.offer(
+                    aggregate_key(stored_aggregate.kind, stored_aggregate.id), aggregate, generation
+                )
+                page_items.offer(position, aggregate, items_generation)
+        return aggregates, has_more
 
     # -- the feed ---------------------------------------------------------------------------
 
@@ -323,151 +363,157 @@ class DuckDbStore:
         subject: tuple[str, str] | None = None,
         floor: datetime | None = None,
     ) -> FeedPage:
-        """Entries with events in journal order; see `ReadStore.feed`."""
+        """Return entries with events in journal order; see `ReadStore.feed`."""
         query_evaluation.check_limit(limit)
-        hidden = 0 if floor is None else await self._last_before(floor)
-        epoch, last = self._ledger.epoch, self._ledger.position
-        at = journal.read_cursor(after, epoch, last, hidden)
-        if at == last:
-            return FeedPage((), journal.cursor(epoch, at))
-        recent = self._ledger.recent.after(at, min(last - at, _RECENT_LOOKED_AT))
-        if recent:
-            return queries.recent_feed(recent, limit, types, subject, epoch)
-        return await self._read(lambda c: queries.feed(c, at, last, limit, types, subject, epoch))
+        floor_position = 0 if floor is None else await self._last_position_before(floor)
+        epoch, last = self._appender.epoch, self._appender.position
+        position = journal.parse_cursor(after, epoch, last, floor_position)
+        if position == last:
+            return FeedPage((), journal.format_cursor(epoch, position))
+        rows = self._appender.recent_rows.after(position, min(last - position, _MAX_RECENT_ROWS))
+        if rows:
+            return queries.feed_of_rows(rows, limit, types, subject, epoch)
+        return await self._read(
+            lambda c: queries.read_feed(c, position, last, limit, types, subject, epoch)
+        )
 
-    async def _last_before(self, floor: datetime) -> int:
-        """The last row that was recorded before an instant, as it was within a minute."""
-        known, number = self._floor
-        if not known <= floor < known + _FLOOR_HOLDS:
-            number = await self._read(lambda c: queries.last_before(c, floor))
-            self._floor = (floor, number)
-        return number
+    async def _last_position_before(self, floor: datetime) -> int:
+        """Return the last row recorded before an instant, at most a minute out of date."""
+        cached_floor, position = self._floor
+        if not cached_floor <= floor < cached_floor + _FLOOR_LIFETIME:
+            position = await self._read(lambda c: queries.last_position_before(c, floor))
+            self._floor = (floor, position)
+        return position
 
     async def position(self) -> str:
-        """The newest position; see `ReadStore.position`."""
-        return self._ledger.cursor()
+        """Return the newest position; see `ReadStore.position`."""
+        return self._appender.feed_cursor()
 
-    async def rows_after(self, position: str | None) -> int:
-        """How many rows follow; see `ReadStore.rows_after`."""
-        end = self._ledger.position
-        return end - journal.read_cursor(position, self._ledger.epoch, end)
+    async def count_rows_after(self, position: str | None) -> int:
+        """Return the number of later rows; see `ReadStore.count_rows_after`."""
+        end = self._appender.position
+        return end - journal.parse_cursor(position, self._appender.epoch, end)
 
-    async def await_change(self, after: str, timeout_s: float) -> str:
-        """The newest position once it is another; see `ReadStore.await_change`."""
-        await self._writer.await_change(after, timeout_s)
-        return self._ledger.cursor()
+    async def wait_for_change(self, after: str, timeout_s: float) -> str:
+        """Return the newest position once it differs; see `ReadStore.wait_for_change`."""
+        await self._writer.wait_for_change(after, timeout_s)
+        return self._appender.feed_cursor()
 
     async def tables(self) -> list[Table]:
-        """The tables of the file; see `ReadStore.tables`."""
-        return await self._read(queries.tables)
+        """Return the tables of the file; see `ReadStore.tables`."""
+        return await self._read(queries.read_tables)
 
-    async def measure(self, measures: Sequence[Measure]) -> Measured:
-        """Tallies over one snapshot; see `QualityStore.measure`."""
-        quality_counts.check_measures(measures, compile_schema(self._book.ruling).fields)
-        position = self._ledger.cursor()
-        if self._ledger.lag_rows():
-            await self._writer.run(self._ledger.project_all)
-        projects, changed_at, tallies = await self._surveyors.run(
-            lambda c: quality_sql.measure(c, measures)
+    async def measure(self, measures: Sequence[Measure]) -> Measurement:
+        """Measure one snapshot; see `QualityStore.measure`."""
+        quality_counts.check_measures(
+            measures, compile_schema(self._schema_history.active_schema).fields
         )
-        return Measured(
+        position = self._appender.feed_cursor()
+        if self._appender.lag_rows():
+            await self._writer.run(self._appender.project_all)
+        projects, changed_at, tallies = await self._scan_readers.run(
+            lambda c: quality_sql.count_measures(c, measures)
+        )
+        return Measurement(
             position=position, projects=projects, changed_at=changed_at, tallies=tallies
         )
 
     # -- bookmarks --------------------------------------------------------------------------
 
     async def load_bookmarks(self) -> dict[str, str]:
-        """Every position by name; see `Bookmarks.load_bookmarks`."""
+        """Return every position by name; see `Bookmarks.load_bookmarks`."""
         return await self._read(bookmarks.load)
 
     async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
-        """Remember them; see `Bookmarks.save_bookmarks`."""
-        kept = dict(positions)
-        await self._writer.run(lambda: self._ledger.keep_bookmarks(kept))
+        """Save the positions; see `Bookmarks.save_bookmarks`."""
+        snapshot = dict(positions)
+        await self._writer.run(lambda: self._appender.save_bookmarks(snapshot))
 
     # -- schemas ----------------------------------------------------------------------------
 
     async def active(self) -> SchemaRecord | None:
-        """The active schema; see `SchemaStore.active`."""
-        return self._book.active
+        """Return the active schema; see `SchemaStore.active`."""
+        return self._schema_history.active_record
 
     async def records(self) -> list[SchemaRecord]:
-        """Every recorded version, oldest first."""
-        return list(self._book.records)
+        """Return every recorded version, oldest first."""
+        return list(self._schema_history.records)
 
-    async def lineage(self) -> tuple[Schema, ...]:
-        """The versions whose data are here; see `SchemaStore.lineage`."""
-        return self._book.lineage
+    async def version_history(self) -> tuple[Schema, ...]:
+        """Return the versions of the data; see `SchemaStore.version_history`."""
+        return self._schema_history.version_history
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
-        """Make it active; see `SchemaStore.adopt`."""
-        await self._writer.run(lambda: schema_changes.adopt(self._ledger, record, actor))
+        """Make the version active; see `SchemaStore.adopt`."""
+        await self._writer.run(lambda: schema_changes.adopt(self._appender, record, actor))
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
-        """Remember a version that does not rule; see `SchemaStore.record`."""
-        await self._writer.run(lambda: schema_changes.remember(self._ledger, record, actor))
+        """Record a version that is not active; see `SchemaStore.record`."""
+        await self._writer.run(lambda: schema_changes.record_version(self._appender, record, actor))
 
-    def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
-        """The statements of a plan; see `SchemaStore.describe`."""
-        return self._evolution.describe(plan)
+    def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """Return the statements of a plan; see `SchemaStore.describe_plan`."""
+        return self._migrator.describe_plan(plan)
 
-    async def examine(self, proofs: Sequence[Proof]) -> tuple[Failure, ...]:
-        """The proofs that do not hold; see `SchemaStore.examine`."""
-        return await self._evolution.examine(proofs)
+    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+        """Return the violated proofs; see `SchemaStore.check_proofs`."""
+        return await self._migrator.check_proofs(proofs)
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
-    ) -> Migration:
-        """Put the version in force over what is here; see `SchemaStore.migrate`."""
-        return await self._evolution.migrate(record, plan, actor, reason)
+    ) -> MigrationRecord:
+        """Activate the version over the present data; see `SchemaStore.migrate`."""
+        return await self._migrator.migrate(record, plan, actor, reason)
 
-    async def migrations(self) -> list[Migration]:
-        """The log of attempts, newest first."""
-        return await self._read(logged_migrations)
+    async def migration_log(self) -> list[MigrationRecord]:
+        """Return the log of attempts, newest first."""
+        return await self._read(read_migrations)
 
     # -- control ----------------------------------------------------------------------------
 
     def status(self) -> StoreStatus:
-        """A snapshot; see `StoreControl.status`."""
-        ledger, path = self._ledger, self._engine.path
-        free = self._engine.free_bytes()
-        trouble = ledger.trouble or self._damage
-        full = free < self._options.reserve_bytes
-        detail = "the disk's reserve is used up" if full else "ready"
-        if self._writer.closing():
+        """Return a snapshot; see `StoreControl.status`."""
+        appender, path = self._appender, self._engine.path
+        free_bytes = self._engine.free_bytes()
+        error = appender.last_error or self._damage
+        is_full = free_bytes < self._options.reserve_bytes
+        detail = "the disk reserve is used up: free disk space" if is_full else "ready"
+        if self._writer.is_closing():
             detail = "closed"
         return StoreStatus(
             engine="duckdb",
-            epoch=ledger.epoch,
-            position=ledger.cursor(),
-            writable=ledger.trouble is None and not full and not self._writer.closing(),
-            detail=trouble.detail if trouble else detail,
-            queued=self._writer.queued(),
+            epoch=appender.epoch,
+            position=appender.feed_cursor(),
+            is_writable=appender.last_error is None
+            and not is_full
+            and not self._writer.is_closing(),
+            detail=error.detail if error else detail,
+            queued=self._writer.queue_length(),
             queue_limit=self._options.queue_limit,
-            lag_rows=ledger.lag_rows(),
-            lag_s=ledger.lag_s(),
-            exclusive=True,
+            lag_rows=appender.lag_rows(),
+            lag_s=appender.lag_s(),
+            is_exclusive=True,
             file_bytes=path.stat().st_size,
             wal_bytes=self._engine.log_bytes(),
-            free_bytes=free,
+            free_bytes=free_bytes,
             reserve_bytes=self._options.reserve_bytes,
         )
 
     async def probe(self) -> float:
-        """Once through the writer to the disk; see `StoreControl.probe`."""
-        began = perf_counter()
-        await self._writer.run(self._ledger.probe)
-        return perf_counter() - began
+        """Write once through to the disk; see `StoreControl.probe`."""
+        started_at_s = perf_counter()
+        await self._writer.run(self._appender.probe)
+        return perf_counter() - started_at_s
 
     async def close(self) -> None:
-        """Finish what is queued, project, fold the log, close; idempotent."""
-        if self._closed is None:
-            self._closed = asyncio.create_task(asyncio.to_thread(self._close))
-        await asyncio.shield(self._closed)
+        """Finish the queue, project, checkpoint and close; idempotent."""
+        if self._close_task is None:
+            self._close_task = asyncio.create_task(asyncio.to_thread(self._close))
+        await asyncio.shield(self._close_task)
 
     def _close(self) -> None:
         self._writer.close()
         self._readers.close()
-        self._surveyors.close()
-        self._ledger.close()
+        self._scan_readers.close()
+        self._appender.close()
         self._engine.close()

@@ -1,4 +1,4 @@
-"""The tables of the file: their format version, its migrations, and typed columns of a schema."""
+"""Tables of the file: format version, format migrations, and typed columns of a schema."""
 
 import re
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ create table journal (
     receipt_scope varchar, receipt_key varchar, receipt_fingerprint varchar,
     receipt_status integer, receipt_headers varchar, receipt_body blob, hash blob not null)
 """
-# Documents are not compressed: a page in any order but creation's takes fifty from all over the
-# journal, and each would cost a block of two thousand to unpack. The file is three times the size.
+# Documents are not compressed: a page in any order but creation's reads fifty from all over the
+# journal, and each would unpack a block of two thousand. The file is three times the size.
 _AGGREGATES = """
 create table aggregates (
     key varchar primary key, kind varchar not null, version integer not null,
@@ -38,10 +38,10 @@ create table schema_migrations (
     steps varchar not null, rows bigint not null, outcome varchar not null,
     actor varchar not null, reason varchar not null, detail varchar not null)
 """
-# With every commit the engine logs the lists of up to two thousand rows before it again, 90 kB of
-# field names on average. A text is logged with its own row alone. The table is written anew: the
-# engine cannot read its own log of a column that was given another type.
-_NAMES_AS_TEXT = (
+# With every commit the engine logs the lists of up to two thousand earlier rows again, 90 kB of
+# field names on average. A text is logged with its own row alone. The table is rewritten: the
+# engine cannot read its own log of a column whose type changed.
+_CHANGED_AS_TEXT = (
     _JOURNAL.replace("table journal", "table renewed").replace("varchar[]", "varchar"),
     """
     insert into renewed
@@ -51,7 +51,7 @@ _NAMES_AS_TEXT = (
     "drop table journal",
     "alter table renewed rename to journal",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+FORMAT_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _JOURNAL,
         _AGGREGATES,
@@ -66,15 +66,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "alter table schemas add column predecessor integer",
         _SCHEMA_MIGRATIONS,
     ),
-    _NAMES_AS_TEXT,
+    _CHANGED_AS_TEXT,
 )
-"""Statements that lead from format n to format n + 1; what was released is never edited."""
+"""Statements that lead from format n to format n + 1; released ones are never edited."""
 
-MAX_NARROW = 18
-"""Digits of the widest decimal that the engine holds in a machine word."""
+MAX_NARROW_DIGITS = 18
+"""Digits of the widest decimal that the engine stores in a machine word."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
-_HARMLESS = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
+_SAFE_TEXT = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
 _SQL_TYPES = {
     TypeName.STRING: "VARCHAR",
     TypeName.INTEGER: "INTEGER",
@@ -86,14 +86,14 @@ _SQL_TYPES = {
 }
 
 
-def migrate(cursor: Cursor, now: object) -> None:
-    """Bring the file to the newest format, one transaction a step.
+def migrate_format(cursor: Cursor, now: object) -> None:
+    """Bring the file to the newest format, one transaction per step.
 
     Raises:
         StorageDamaged: the file is of a newer format, or another program's database.
     """
     version = _format_version(cursor)
-    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+    for number, statements in enumerate(FORMAT_MIGRATIONS[version:], start=version + 1):
         cursor.execute("begin")
         for statement in statements:
             cursor.execute(statement)
@@ -109,18 +109,18 @@ def _format_version(cursor: Cursor) -> int:
                 "The database belongs to another program: choose another path for the store."
             )
         return 0
-    found = cursor.execute("select max(version) from formats").fetchone()
-    version = int(found[0]) if found and found[0] is not None else 0
-    if version > len(MIGRATIONS):
+    row = cursor.execute("select max(version) from formats").fetchone()
+    version = int(row[0]) if row and row[0] is not None else 0
+    if version > len(FORMAT_MIGRATIONS):
         raise StorageDamaged(
-            f"The database has format {version} and this release knows {len(MIGRATIONS)}:"
+            f"The database has format {version} and this release knows {len(FORMAT_MIGRATIONS)}:"
             " run the newer release that wrote it."
         )
     return version
 
 
-def quoted(name: str) -> str:
-    """A column name of a schema as a quoted identifier.
+def quote_name(name: str) -> str:
+    """Return a column name of a schema as a quoted identifier.
 
     Raises:
         InvalidInput: it is not a whitelisted identifier; nothing else ever reaches a statement.
@@ -130,45 +130,48 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def sql_type(of: ColumnType) -> str:
-    """The engine's type for a column type."""
-    if of.name is TypeName.DECIMAL:
-        precision, scale = int(of.precision or 18), int(of.scale or 0)
+def sql_type(column_type: ColumnType) -> str:
+    """Return the engine's type for a column type."""
+    if column_type.name is TypeName.DECIMAL:
+        precision, scale = int(column_type.precision or 18), int(column_type.scale or 0)
         return f"DECIMAL({precision},{scale})"
-    return _SQL_TYPES[of.name]
+    return _SQL_TYPES[column_type.name]
 
 
-def literal(value: Value, of: ColumnType) -> str | None:
-    """A value as a constant of the engine's type, for statements that take no parameters.
+def sql_literal(value: Value, column_type: ColumnType) -> str | None:
+    """Return a value as a constant of the engine's type, or None for an unsafe text.
 
-    None if it is a text that is not beyond suspicion: such a one never stands in a statement. No
-    constant calls a function, because the engine cannot read its log of a statement that does.
+    For statements that take no parameters: a text outside the whitelist never stands in a
+    statement. No constant calls a function, because the engine cannot read its log of such a
+    statement.
     """
     if isinstance(value, str):
-        return f"'{value}'" if _HARMLESS.fullmatch(value) else None
+        return f"'{value}'" if _SAFE_TEXT.fullmatch(value) else None
     if isinstance(value, datetime):
-        plain = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+        text = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
     elif isinstance(value, Decimal):
-        plain = f"{value:f}"
+        text = f"{value:f}"
     else:
-        plain = value.isoformat() if isinstance(value, date) else repr(value)
-    return f"'{plain}'::{sql_type(of)}"
+        text = value.isoformat() if isinstance(value, date) else repr(value)
+    return f"'{text}'::{sql_type(column_type)}"
 
 
-def create_projects(cursor: Cursor, fields: Mapping[str, Column]) -> None:
-    """(Re)create the typed table of projects for the fields of a schema.
+def create_projects_table(cursor: Cursor, fields: Mapping[str, Column]) -> None:
+    """Create, or replace, the typed table of projects for the fields of a schema.
 
-    It has no key and no index: the writer knows which rows are there, updates are a delete and an
-    insert, and an index would stand in the way of both that and of later migrations. Wide decimals
-    are not compressed: to unpack them takes four times as long as to look through them.
+    It has no key and no index: the writer knows which rows exist, updates are a delete and an
+    insert, and an index would prevent both that and later migrations. Wide decimals are not
+    compressed: unpacking them takes four times as long as scanning them.
     """
-    columns = ", ".join(f"{quoted(name)} {_stored_as(c.type)}" for name, c in fields.items())
+    columns = ", ".join(f"{quote_name(name)} {_storage_type(c.type)}" for name, c in fields.items())
     cursor.execute("drop table if exists projects")
     cursor.execute(
         f"create table projects (_created bigint not null, _position bigint not null, {columns})"
     )
 
 
-def _stored_as(of: ColumnType) -> str:
-    wide = of.name is TypeName.DECIMAL and (of.precision or 0) > MAX_NARROW
-    return sql_type(of) + (" using compression uncompressed" if wide else "")
+def _storage_type(column_type: ColumnType) -> str:
+    is_wide = (
+        column_type.name is TypeName.DECIMAL and (column_type.precision or 0) > MAX_NARROW_DIGITS
+    )
+    return sql_type(column_type) + (" using compression uncompressed" if is_wide else "")

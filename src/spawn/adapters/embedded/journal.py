@@ -1,4 +1,4 @@
-"""What every embedded journal has in common: feed cursors, recorded time, entries of a change."""
+"""Feed cursors, recorded times and changes, as every embedded journal has them."""
 
 import re
 from collections.abc import Callable
@@ -8,83 +8,93 @@ from typing import Protocol
 import msgspec
 
 from spawn.domain import serialization
-from spawn.domain.change import Change, Encoded, Write
+from spawn.domain.change import Change, EncodedState, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.domain.schemas.model import Schema
 
-RECEIPT_LIFE = timedelta(hours=24)
-"""How long a receipt answers a repeated request."""
+RECEIPT_LIFETIME = timedelta(hours=24)
+"""Time for which a receipt replays its response to a repeated request."""
 
 _CURSOR = re.compile(r"(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,17})", re.ASCII)
 _TICK = timedelta(microseconds=1)
 
 
-def cursor(epoch: int, number: int) -> str:
-    """The feed position of journal row `number`; 0 is before the first."""
-    return f"{epoch}.{number}"
+def format_cursor(epoch: int, row_number: int) -> str:
+    """Return the feed cursor of journal row `number`; 0 is before the first."""
+    return f"{epoch}.{row_number}"
 
 
-def read_cursor(text: str | None, epoch: int, last: int, floor: int = 0) -> int:
-    """The row number that `text` continues after; None is the beginning.
+def parse_cursor(text: str | None, epoch: int, last: int, floor: int = 0) -> int:
+    """Return the row number that the cursor continues after; None is the beginning.
+
+    Args:
+        text: The cursor, or None.
+        epoch: The journal's epoch.
+        last: The last row number.
+        floor: The last hidden row number.
 
     Raises:
         CursorInvalid: never issued by a journal of this epoch that ends at `last`.
-        CursorExpired: issued in an earlier epoch, or before the row `floor`, the last hidden one.
+        CursorExpired: issued in an earlier epoch, or before the row `floor`.
     """
     if text is None:
         return floor
-    found = _CURSOR.fullmatch(text)
-    if found is None:
+    match = _CURSOR.fullmatch(text)
+    if match is None:
         raise CursorInvalid("The feed position is not of the form epoch.number.")
-    issued, number = int(found[1]), int(found[2])
-    if issued < epoch:
+    cursor_epoch, row_number = int(match[1]), int(match[2])
+    if cursor_epoch < epoch:
         raise CursorExpired(
-            "The feed position is of an earlier epoch; start again from the oldest one.",
-            oldest=cursor(epoch, floor),
+            "The feed position is of an earlier epoch: start again from the oldest position.",
+            oldest=format_cursor(epoch, floor),
         )
-    if issued > epoch or number > last:
+    if cursor_epoch > epoch or row_number > last:
         raise CursorInvalid("The feed position was never issued by this store.")
-    if number < floor:
+    if row_number < floor:
         raise CursorExpired(
-            "Events so old are not shown any more; start again from the oldest position.",
-            oldest=cursor(epoch, floor),
+            "Events before the retention limit are hidden: start again from the oldest position.",
+            oldest=format_cursor(epoch, floor),
         )
-    return number
+    return row_number
 
 
-def next_instant(last: datetime | None, now: datetime) -> datetime:
-    """The recorded time after `last`: the clock's, unless it stands still or went back."""
+def next_recorded_at(last: datetime | None, now: datetime) -> datetime:
+    """Return the recorded time after `last`, strictly increasing.
+
+    It is the clock's time, unless the clock stands still or went back.
+    """
     now = now.astimezone(UTC)
     return now if last is None or now > last else last + _TICK
 
 
 def check_change(change: Change) -> None:
-    """Refuse what no caller may build and `Change` itself cannot see: it keeps its own rules.
+    """Check the rules of a change that `Change` itself does not enforce.
 
     Raises:
         ValueError: a programming error, not an input error.
     """
-    if any(write.expected_version and type(write.state) is Encoded for write in change.writes):
-        raise ValueError("only what is created may be encoded already")
+    if any(write.expected_version and type(write.state) is EncodedState for write in change.writes):
+        raise ValueError("only new aggregates may have encoded states")
     if not change.writes and change.receipt is None:
         raise ValueError("a change writes something or carries a receipt")
 
 
-def spelled_out(
-    change: Change, schema: Schema, unless: Callable[[bytes], bool] | None = None
+def with_decoded_states(
+    change: Change, schema: Schema, keep_encoded: Callable[[bytes], bool] | None = None
 ) -> Change:
-    """The change with its encoded states decoded, but for those `unless` is true of.
+    """Return the change with its encoded states decoded, except where `keep_encoded` is true.
 
-    `unless` is asked of all of them at once, line by line, before it is asked of each.
+    `keep_encoded` is called once with all documents, joined by line breaks, before each alone.
     """
-    encoded = [w.state.document for w in change.writes if isinstance(w.state, Encoded)]
-    if not encoded or (unless is not None and unless(b"\n".join(encoded))):
+    documents = [w.state.document for w in change.writes if isinstance(w.state, EncodedState)]
+    if not documents or (keep_encoded is not None and keep_encoded(b"\n".join(documents))):
         return change
     writes = tuple(
-        Write(w.kind, w.id, 0, serialization.decode(w.kind, w.state.document, schema))
-        if isinstance(w.state, Encoded) and not (unless and unless(w.state.document))
+        Write(w.kind, w.id, 0, serialization.decode_state(w.kind, w.state.document, schema))
+        if isinstance(w.state, EncodedState)
+        and not (keep_encoded and keep_encoded(w.state.document))
         else w
         for w in change.writes
     )
@@ -92,12 +102,12 @@ def spelled_out(
 
 
 def events_by_key(change: Change) -> dict[tuple[str, str], DomainEvent]:
-    """The change's events by the aggregate they are about."""
+    """Return the events of the change by the kind and id of their aggregate."""
     return {(event.kind, event.id): event for event in change.events}
 
 
-class _About(Protocol):
-    """What an entry, or a row that becomes one, is about."""
+class _EventFields(Protocol):
+    """The fields of a journal entry, or of a row, that decide on its visibility."""
 
     @property
     def kind(self) -> str: ...
@@ -107,12 +117,12 @@ class _About(Protocol):
     def type(self) -> str: ...
 
 
-def entry_shown(
-    entry: _About, types: frozenset[str] | None, subject: tuple[str, str] | None
+def is_visible(
+    entry: _EventFields, types: frozenset[str] | None, subject: tuple[str, str] | None
 ) -> bool:
-    """Whether the feed shows the entry: it carries an event, of these types, of this subject.
+    """Whether the feed shows the entry: it has an event of these types and this subject.
 
-    Events of lineage are shown only to who names them.
+    Events of lineage are visible only if `types` names them.
     """
     return (
         bool(entry.type)

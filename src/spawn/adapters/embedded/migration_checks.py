@@ -1,4 +1,4 @@
-"""What migrations of every embedded store have in common: their steps in words, failed proofs."""
+"""Migration steps as text and failed proofs, for every embedded store."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -12,77 +12,83 @@ from spawn.domain.schemas.evolution.migration_plan import (
     FillNulls,
     HideColumn,
     MigrationPlan,
+    MigrationStep,
     RenameColumn,
-    Step,
 )
-from spawn.domain.schemas.evolution.version_conversion import upgrade
-from spawn.ports.schemas import SAMPLE, Failure
+from spawn.domain.schemas.evolution.version_conversion import upgrade_project
+from spawn.ports.schemas import MAX_SAMPLE_IDS, ProofViolation
 
 
-def columns_of(plan: MigrationPlan) -> tuple[str, ...]:
-    """The columns that a plan touches, by the names they have after it, each once."""
-    return tuple(dict.fromkeys(name_after(step) for step in plan.steps))
+def changed_columns(plan: MigrationPlan) -> tuple[str, ...]:
+    """Return the columns that a plan changes, by their resulting names, each once."""
+    return tuple(dict.fromkeys(resulting_name(step) for step in plan.steps))
 
 
-def name_after(step: Step) -> str:
-    """The name that the step's column has after it."""
+def resulting_name(step: MigrationStep) -> str:
+    """Return the name of the column after the step."""
     if isinstance(step, AddColumn | HideColumn):
         return step.column.name
     return step.after if isinstance(step, RenameColumn) else step.name
 
 
-def promotion(step: Step) -> str | None:
-    """The extension whose values become those of the step's column, if it may promote one."""
-    if isinstance(step, AddColumn) and (step.promotes or "").startswith(EXTENSION_PREFIX):
-        return step.promotes
+def promoted_extension(step: MigrationStep) -> str | None:
+    """Return the extension field whose values fill the new column, if any."""
+    if isinstance(step, AddColumn) and (step.source_name or "").startswith(EXTENSION_PREFIX):
+        return step.source_name
     return None
 
 
-def in_words(step: Step) -> str:
-    """A step as a sentence."""
-    name = name_after(step)
+def describe_step(step: MigrationStep) -> str:
+    """Describe a step as a sentence."""
+    name = resulting_name(step)
     if isinstance(step, AddColumn):
-        given = "" if step.default is None else f", {step.default} where there is no value"
-        return f"{name} {step.column.type} is added{given}"
+        default = "" if step.default is None else f", default {step.default}"
+        return f"Add column {name} {step.column.type}{default}"
     if isinstance(step, HideColumn):
-        return f"{name} is no longer served; its data stay"
+        return f"Stop serving column {name}; its data are kept"
     if isinstance(step, ChangeType):
-        return f"{name} becomes {step.after} from {step.before}"
+        return f"Change the type of {name} from {step.before} to {step.after}"
     if isinstance(step, RenameColumn):
-        return f"{step.before} is called {step.after}"
-    return f"{name} is {step.default} where there is no value"
+        return f"Rename {step.before} to {step.after}"
+    return f"Fill missing values of {name} with {step.default}"
 
 
-def most_given(projects: Sequence[Project], plan: MigrationPlan) -> int:
-    """How many of the projects get a value by the step that gives most."""
-    names = [name_after(s) for s in plan.steps if isinstance(s, AddColumn | FillNulls)]
-    after = [upgrade(project, (plan,)).attributes for project in projects] if names else []
+def count_filled(projects: Sequence[Project], plan: MigrationPlan) -> int:
+    """Return the largest number of projects that one step of the plan fills."""
+    filled_columns = [resulting_name(s) for s in plan.steps if isinstance(s, AddColumn | FillNulls)]
+    after = (
+        [upgrade_project(project, (plan,)).attributes for project in projects]
+        if filled_columns
+        else []
+    )
     before = [project.attributes for project in projects]
     return max(
         (
             sum(name in a and name not in b for b, a in zip(before, after, strict=True))
-            for name in names
+            for name in filled_columns
         ),
         default=0,
     )
 
 
-class Breaches:
-    """What is found against proofs while the data are looked at, bounded by a sample each."""
+class ViolationCollector:
+    """Violations of proofs, with a bounded sample of project ids each."""
 
     def __init__(self, proofs: Sequence[Proof]) -> None:
         self.proofs = proofs
-        self._found: dict[int, tuple[int, list[str], str]] = {}
+        self._by_proof: dict[int, tuple[int, list[str], str]] = {}
 
     def add(self, number: int, projects: int, ids: Iterable[str], detail: str) -> None:
-        """So many projects, these among them, break the proof of that number."""
-        count, sample, said = self._found.get(number, (0, [], detail))
-        sample += islice(ids, SAMPLE - len(sample))
-        self._found[number] = (count + projects, sample, said)
+        """Record that `projects` projects violate the proof of that number."""
+        count, sample, first_detail = self._by_proof.get(number, (0, [], detail))
+        sample += islice(ids, MAX_SAMPLE_IDS - len(sample))
+        self._by_proof[number] = (count + projects, sample, first_detail)
 
-    def failures(self) -> tuple[Failure, ...]:
-        """The proofs that are broken, in their order."""
+    def failures(self) -> tuple[ProofViolation, ...]:
+        """Return the violations of all violated proofs, in the order of the proofs."""
         return tuple(
-            Failure(proof=self.proofs[n], projects=count, sample=tuple(ids), detail=detail)
-            for n, (count, ids, detail) in sorted(self._found.items())
+            ProofViolation(
+                proof=self.proofs[n], project_count=count, sample_ids=tuple(ids), detail=detail
+            )
+            for n, (count, ids, detail) in sorted(self._by_proof.items())
         )

@@ -1,22 +1,22 @@
-"""What may be set of a store or a publisher, whatever its adapter."""
+"""Options of stores and publishers, independent of the adapter."""
 
 from pathlib import Path
 
 import msgspec
 
-from spawn.domain.events.cloudevents import Envelope
+from spawn.domain.events.cloudevents import EventEnvelope
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of an embedded store; each adapter uses those that concern it.
+    """Limits of an embedded store; each adapter reads those that concern it.
 
     `queue_limit` changes may wait; at most `group_cap` are committed together. `readers` threads
-    answer queries, each within `query_timeout_s`; a survey of all data has a thread of its own and
-    `survey_timeout_s`. `memory_limit` is the engine's, in its own spelling. `reserve_bytes` of the
-    disk stay free: below them commands are refused. `cached_entities` and `cached_pages` are kept
-    decoded, `cached_heads` versions known by heart. About `recent_bytes` of the journal's end are
-    kept for those who follow it. `checkpoint_bytes` of log make the store fold it into the file
-    when idle.
+    run queries, each within `query_timeout_s`; scans of all data (quality, migrations) have a
+    thread of their own and `survey_timeout_s`. `memory_limit` is the engine's, in its own notation.
+    `reserve_bytes` of the disk stay free: below that, commands are rejected. `cached_entities` and
+    `cached_pages` are cached decoded, and the versions of `cached_heads` aggregates. About
+    `recent_bytes` of the end of the journal are cached for followers. Once the log has
+    `checkpoint_bytes`, an idle store checkpoints it into the file.
     """
 
     queue_limit: int = 1024
@@ -35,14 +35,14 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublisherOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What publishers of events share; each adapter uses what concerns it.
+    """Options of event publishers; each adapter reads those that concern it.
 
-    `envelope` makes the CloudEvents. `secrets_file` holds the secrets of webhooks, and webhooks may
+    `envelope` builds the CloudEvents. `secrets_file` contains the webhook secrets, and webhooks may
     reach addresses of `allowed_networks` although they are not public. One delivery ends within
     `timeout_s`.
     """
 
-    envelope: Envelope
+    envelope: EventEnvelope
     secrets_file: Path | None = None
     allowed_networks: tuple[str, ...] = ()
     timeout_s: float = 10.0

@@ -1,4 +1,4 @@
-"""What a measure of quality counts, in plain Python: the memory store counts with it.
+"""Counts of quality measures in plain Python; the memory store uses them.
 
 An engine that counts in its own language must agree with this module; the contract suite compares
 them.
@@ -9,34 +9,34 @@ from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
-from spawn.adapters.embedded.query_evaluation import value_of
-from spawn.domain.change import Stored
+from spawn.adapters.embedded.query_evaluation import field_value
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.money import CONTEXT
-from spawn.domain.projects.project import reference_id
-from spawn.domain.quality.rules import (
+from spawn.domain.money import DECIMAL_CONTEXT
+from spawn.domain.projects.project import build_reservation_id
+from spawn.domain.quality.measures import (
+    EXTERNAL_REF,
     MAX_SAMPLES,
-    REFERENCE,
-    Complete,
-    Conforming,
-    InOrder,
+    CompletenessMeasure,
+    ConformityMeasure,
+    DateOrderMeasure,
     Measure,
-    SharesWhole,
-    SumEquals,
-    Tally,
-    Unique,
+    MeasureTally,
+    SponsorShareMeasure,
+    SumMeasure,
+    UniquenessMeasure,
 )
 from spawn.domain.schemas.model import Value
-from spawn.domain.schemas.value_readers import conforms_to
+from spawn.domain.schemas.value_readers import column_predicate
 
-Holds = Callable[[Stored[Any]], bool | None]
-"""Whether a project keeps a rule; None if the rule has nothing to look at in it."""
+RuleCheck = Callable[[StoredAggregate[Any]], bool | None]
+"""Function that returns whether a project meets a rule; None if the rule does not apply."""
 
 _HUNDRED = Decimal(100)
 
 
 def check_measures(measures: Sequence[Measure], fields: Collection[str]) -> None:
-    """Refuse measures of columns that the schema has not.
+    """Raise InvalidInput for measures of unknown columns.
 
     Raises:
         InvalidInput: names each such column.
@@ -49,85 +49,97 @@ def check_measures(measures: Sequence[Measure], fields: Collection[str]) -> None
 
 def _columns(measure: Measure) -> tuple[str, ...]:
     match measure:
-        case Complete(column):
+        case CompletenessMeasure(column):
             return (column,)
-        case Conforming(allowed):
+        case ConformityMeasure(allowed):
             return (allowed.name,)
-        case InOrder(columns):
+        case DateOrderMeasure(columns):
             return columns
-        case SumEquals(addends, total):
+        case SumMeasure(addends, total):
             return (*addends, total)
     return ()
 
 
-def tallies(measures: Sequence[Measure], projects: Sequence[Stored[Any]]) -> tuple[Tally, ...]:
-    """The counts of several measures, in their order."""
-    return tuple(tally(measure, projects) for measure in measures)
+def count_measures(
+    measures: Sequence[Measure], projects: Sequence[StoredAggregate[Any]]
+) -> tuple[MeasureTally, ...]:
+    """Return the counts of several measures, in their order."""
+    return tuple(count_measure(measure, projects) for measure in measures)
 
 
-def tally(measure: Measure, projects: Sequence[Stored[Any]]) -> Tally:
-    """The count of one measure over projects in the order of their creation."""
-    holds = _unique(measure, projects) if isinstance(measure, Unique) else _holds(measure)
-    judged = [(stored.id, kept) for stored in projects if (kept := holds(stored)) is not None]
-    offending = [name for name, kept in judged if not kept]
-    return Tally(len(judged) - len(offending), len(judged), tuple(offending[:MAX_SAMPLES]))
+def count_measure(measure: Measure, projects: Sequence[StoredAggregate[Any]]) -> MeasureTally:
+    """Return the count of one measure over projects in order of creation."""
+    check = (
+        _uniqueness_check(measure, projects)
+        if isinstance(measure, UniquenessMeasure)
+        else _rule_check(measure)
+    )
+    results = [
+        (project.id, is_met) for project in projects if (is_met := check(project)) is not None
+    ]
+    violating_ids = [project_id for project_id, is_met in results if not is_met]
+    return MeasureTally(
+        len(results) - len(violating_ids), len(results), tuple(violating_ids[:MAX_SAMPLES])
+    )
 
 
-def _unique(measure: Unique, projects: Sequence[Stored[Any]]) -> Holds:
-    def key(stored: Stored[Any]) -> str | None:
-        if measure.field != REFERENCE:
-            return stored.id
-        held = stored.state.external_ref
-        return None if held is None else reference_id(held)
+def _uniqueness_check(
+    measure: UniquenessMeasure, projects: Sequence[StoredAggregate[Any]]
+) -> RuleCheck:
+    def key(project: StoredAggregate[Any]) -> str | None:
+        if measure.field != EXTERNAL_REF:
+            return project.id
+        reference = project.state.external_ref
+        return None if reference is None else build_reservation_id(reference)
 
-    times = Counter(key(stored) for stored in projects)
+    occurrences = Counter(key(project) for project in projects)
 
-    def holds(stored: Stored[Any]) -> bool | None:
-        found = key(stored)
-        return None if found is None else times[found] == 1
+    def is_met(project: StoredAggregate[Any]) -> bool | None:
+        actual = key(project)
+        return None if actual is None else occurrences[actual] == 1
 
-    return holds
+    return is_met
 
 
-def _holds(measure: Measure) -> Holds:
+def _rule_check(measure: Measure) -> RuleCheck:
     match measure:
-        case Complete(column):
-            return lambda stored: value_of(stored, column) is not None
-        case Conforming(allowed):
-            conforms = conforms_to(allowed)
-            return lambda stored: _if_there(value_of(stored, allowed.name), conforms)
-        case InOrder(columns):
-            return lambda stored: _in_order([value_of(stored, name) for name in columns])
-        case SharesWhole():
+        case CompletenessMeasure(column):
+            return lambda project: field_value(project, column) is not None
+        case ConformityMeasure(allowed):
+            conforms = column_predicate(allowed)
+            return lambda project: _if_present(field_value(project, allowed.name), conforms)
+        case DateOrderMeasure(columns):
+            return lambda project: _in_order([field_value(project, name) for name in columns])
+        case SponsorShareMeasure():
             return _shares_whole
-        case SumEquals():
-            return lambda stored: _sum_equals(measure, stored)
+        case SumMeasure():
+            return lambda project: _sum_equals(measure, project)
     raise TypeError(f"a {type(measure).__name__} is not counted one project at a time")
 
 
-def _if_there(value: Value | None, conforms: Callable[[Value], bool]) -> bool | None:
+def _if_present(value: Value | None, conforms: Callable[[Value], bool]) -> bool | None:
     return None if value is None else conforms(value)
 
 
 def _in_order(values: Sequence[Any]) -> bool | None:
-    there = [value for value in values if value is not None]
-    return None if len(there) < 2 else there == sorted(there)  # noqa: PLR2004 - an order takes two
+    present = [value for value in values if value is not None]
+    return None if len(present) < 2 else present == sorted(present)  # noqa: PLR2004 - an order takes two
 
 
-def _shares_whole(stored: Stored[Any]) -> bool | None:
-    shares = [sponsor.share for sponsor in stored.state.sponsors]
+def _shares_whole(project: StoredAggregate[Any]) -> bool | None:
+    shares = [sponsor.share for sponsor in project.state.sponsors]
     return sum(shares, Decimal(0)) == _HUNDRED if shares else None
 
 
-def _sum_equals(measure: SumEquals, stored: Stored[Any]) -> bool | None:
-    given = [value_of(stored, name) for name in measure.addends]
-    addends = [Decimal(value) for value in given if value is not None]  # type: ignore[arg-type]  # numbers only
-    total = value_of(stored, measure.total)
+def _sum_equals(measure: SumMeasure, project: StoredAggregate[Any]) -> bool | None:
+    values = [field_value(project, name) for name in measure.addends]
+    addends = [Decimal(value) for value in values if value is not None]  # type: ignore[arg-type]  # numbers only
+    total = field_value(project, measure.total)
     if not addends or total is None:
         return None
-    found = Decimal(0)
+    actual = Decimal(0)
     for addend in addends:
-        found = CONTEXT.add(found, addend)
-    wanted = Decimal(total)  # type: ignore[arg-type]  # as above
-    gap = abs(CONTEXT.subtract(found, wanted))
-    return not gap or float(gap) < float(measure.tolerance) * float(abs(wanted))
+        actual = DECIMAL_CONTEXT.add(actual, addend)
+    expected = Decimal(total)  # type: ignore[arg-type]  # as above
+    gap = abs(DECIMAL_CONTEXT.subtract(actual, expected))
+    return not gap or float(gap) < float(measure.tolerance) * float(abs(expected))

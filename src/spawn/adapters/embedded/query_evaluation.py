@@ -1,6 +1,6 @@
-"""What a query means, in plain Python: the memory store selects with it, caches judge with it.
+"""Evaluation of queries in plain Python, for the memory store and the page caches.
 
-An engine that selects in its own language must agree with this module; the contract suite
+An engine that evaluates queries in its own language must agree with this module; the contract suite
 compares them.
 """
 
@@ -11,23 +11,23 @@ from datetime import date, datetime
 from decimal import Context, Decimal
 from typing import Any
 
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 
-Keys = tuple[Value | None, ...]
-"""Sort keys of an item in the order of the sorts, completed by its creation position."""
+SortKeys = tuple[Value | None, ...]
+"""Sort keys of an item in the order of the sorts, then its creation position."""
 
 MAX_ENTRIES = 1_000
-"""The cap on one page of history or feed, entries."""
+"""Largest page of history or feed, entries."""
 MAX_IDS = 10_000
-"""The cap on ids named in one call."""
+"""Largest number of ids in one call."""
 
-RECORDED: Mapping[str, Column] = {c.name: c for c in SYSTEM_COLUMNS if c.name == "created_at"}
-"""What aggregates other than projects can be selected and sorted by."""
+COMMON_COLUMNS: Mapping[str, Column] = {c.name: c for c in SYSTEM_COLUMNS if c.name == "created_at"}
+"""Columns that aggregates other than projects can be filtered and sorted by."""
 
 _MAX_DIGITS = 38
 _BIGINT = 2**63
@@ -46,20 +46,20 @@ _PYTHON_TYPES: dict[TypeName, tuple[type, ...]] = {
 
 
 def check_query(query: Query, fields: Mapping[str, Column]) -> None:
-    """Refuse unknown fields, values of another type than their field's, and limits off bounds.
+    """Check the fields, operands, limit and position of a query.
 
-    `fields` are those of projects; aggregates of other kinds have what is `RECORDED` of all.
+    `fields` are those of projects; aggregates of other kinds have `COMMON_COLUMNS`.
 
     Raises:
-        InvalidInput: names every offence.
+        InvalidInput: names every error.
         CursorInvalid: `after` has not one key per sort and the creation position.
     """
-    fields = fields if query.kind == "project" else RECORDED
+    fields = fields if query.kind == "project" else COMMON_COLUMNS
     errors: list[FieldError] = []
     if not 1 <= query.limit <= MAX_LIMIT:
         errors.append(FieldError("/limit", "out_of_range", f"The limit is 1 to {MAX_LIMIT}."))
-    for wanted in query.filters:
-        errors += _filter_offences(wanted, fields)
+    for condition in query.filters:
+        errors += _filter_errors(condition, fields)
     errors += [_unknown(sort.field) for sort in query.sort if sort.field not in fields]
     if errors:
         raise InvalidInput(errors)
@@ -68,42 +68,50 @@ def check_query(query: Query, fields: Mapping[str, Column]) -> None:
 
 
 def _unknown(field: str) -> FieldError:
-    return FieldError(f"/{field}", "unknown_field", "There is no such field to select by.")
+    return FieldError(f"/{field}", "unknown_field", "No such field can be filtered or sorted by.")
 
 
-def _filter_offences(wanted: Filter, fields: Mapping[str, Column]) -> list[FieldError]:
-    column = fields.get(wanted.field)
-    pointer = f"/{wanted.field}"
+def _filter_errors(condition: Filter, fields: Mapping[str, Column]) -> list[FieldError]:
+    column = fields.get(condition.field)
+    pointer = f"/{condition.field}"
     if column is None:
-        return [_unknown(wanted.field)]
-    exists = wanted.operator is Operator.EXISTS
+        return [_unknown(condition.field)]
+    exists = condition.operator is Operator.EXISTS
     kind = TypeName.BOOLEAN if exists else column.type.name
-    if wanted.operator is Operator.LIKE and kind is not TypeName.STRING:
-        return [FieldError(pointer, "operator_unsuitable", "like is for text.")]
-    counted = len(wanted.values) >= 1 if wanted.operator is Operator.IN else len(wanted.values) == 1
-    if not counted:
+    if condition.operator is Operator.LIKE and kind is not TypeName.STRING:
+        return [FieldError(pointer, "operator_unsuitable", "like needs a text field.")]
+    has_operand_count = (
+        len(condition.values) >= 1
+        if condition.operator is Operator.IN
+        else len(condition.values) == 1
+    )
+    if not has_operand_count:
         return [
-            FieldError(pointer, "operand_count", "The operator needs another number of values.")
+            FieldError(pointer, "operand_count", "The operator takes a different number of values.")
         ]
-    if not all(is_of_type(value, kind) for value in wanted.values):
+    if not all(is_of_type(value, kind) for value in condition.values):
         return [FieldError(pointer, "wrong_type", f"The value is not of type {kind}.")]
-    if not all(_fits(value, column.type) for value in wanted.values):
-        return [FieldError(pointer, "out_of_range", f"The value is beyond {column.type}.")]
+    if not all(_fits_column(value, column.type) for value in condition.values):
+        return [
+            FieldError(pointer, "out_of_range", f"The value is out of range for {column.type}.")
+        ]
     return []
 
 
 def _check_after(query: Query, fields: Mapping[str, Column]) -> None:
     *keys, position = query.after or (None,)
-    fits = len(keys) == len(query.sort) and is_of_type(position, TypeName.BIGINT)
+    is_valid = len(keys) == len(query.sort) and is_of_type(position, TypeName.BIGINT)
     for key, sort in zip(keys, query.sort, strict=False):
-        of = fields[sort.field].type
-        fits = fits and (key is None or (is_of_type(key, of.name) and _fits(key, of)))
-    if not fits:
+        column_type = fields[sort.field].type
+        is_valid = is_valid and (
+            key is None or (is_of_type(key, column_type.name) and _fits_column(key, column_type))
+        )
+    if not is_valid:
         raise CursorInvalid("The cursor does not belong to this query.")
 
 
 def is_of_type(value: object, kind: TypeName) -> bool:
-    """Whether a Python value is one of the column type; a bool is no number, an instant no day."""
+    """Whether a Python value has the column type; bool is no number, datetime no date."""
     if isinstance(value, bool):
         return kind is TypeName.BOOLEAN
     if isinstance(value, datetime):
@@ -111,55 +119,58 @@ def is_of_type(value: object, kind: TypeName) -> bool:
     return isinstance(value, _PYTHON_TYPES[kind])
 
 
-def _fits(value: object, of: ColumnType) -> bool:
-    """Whether the column could hold the number, so that no engine has to round it to compare."""
+def _fits_column(value: object, column_type: ColumnType) -> bool:
+    """Whether the column can store the number, so that comparing needs no rounding."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return True
-    if of.name is TypeName.DECIMAL:
-        scale = of.scale or 0
+    if column_type.name is TypeName.DECIMAL:
+        scale = column_type.scale or 0
         number = Decimal(value)
-        whole = (of.precision or _MAX_DIGITS) - scale
+        whole_digits = (column_type.precision or _MAX_DIGITS) - scale
         return number.is_finite() and (
             not number
-            or (number.adjusted() < whole and int(number.normalize(_WIDE).as_tuple()[2]) >= -scale)
+            or (
+                number.adjusted() < whole_digits
+                and int(number.normalize(_WIDE).as_tuple()[2]) >= -scale
+            )
         )
-    if of.name is TypeName.DOUBLE:
+    if column_type.name is TypeName.DOUBLE:
         return math.isfinite(value)
     return -_BIGINT <= value < _BIGINT
 
 
-def value_of(stored: Stored[Any], field: str) -> Value | None:
-    """The value of a core, governed or stored field of a project; None if absent.
+def field_value(aggregate: StoredAggregate[Any], field: str) -> Value | None:
+    """Return the value of a core, governed or stored field of a project; None if absent.
 
-    A query that was read under the version before may still name a column that has retired since.
+    A query that was parsed under the previous version may name a column that has retired since.
     """
     value: Value | None
     if field in _STORED_FIELDS:
-        value = getattr(stored, field)
+        value = getattr(aggregate, field)
     elif field in Project.__struct_fields__:
-        value = getattr(stored.state, field)
+        value = getattr(aggregate.state, field)
     else:
-        state = stored.state
+        state = aggregate.state
         value = state.attributes.get(field)
         if value is None and state.hidden_attributes:
             value = state.hidden_attributes.get(field)
     return value
 
 
-def matches(stored: Stored[Any], filters: tuple[Filter, ...]) -> bool:
-    """Whether all the filters hold for the item."""
-    return all(_holds(value_of(stored, wanted.field), wanted) for wanted in filters)
+def matches(aggregate: StoredAggregate[Any], filters: tuple[Filter, ...]) -> bool:
+    """Whether the item satisfies all filters."""
+    return all(_holds(field_value(aggregate, condition.field), condition) for condition in filters)
 
 
-def _holds(value: Any, wanted: Filter) -> bool:
-    asked, operand = wanted.operator, wanted.values[0]
-    if asked is Operator.EXISTS:
+def _holds(value: Any, condition: Filter) -> bool:
+    operation, operand = condition.operator, condition.values[0]
+    if operation is Operator.EXISTS:
         return (value is not None) is operand
     if value is None:
-        return asked is Operator.NE
-    if asked is Operator.IN:
-        return value in wanted.values
-    return _COMPARISONS[asked](value, operand)
+        return operation is Operator.NE
+    if operation is Operator.IN:
+        return value in condition.values
+    return _COMPARISONS[operation](value, operand)
 
 
 _COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
@@ -173,32 +184,36 @@ _COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
 }
 
 
-def keys_of(stored: Stored[Any], created: int, sort: tuple[Sort, ...]) -> Keys:
-    """The item's sort keys, with its creation position `created` last."""
-    return (*(value_of(stored, by.field) for by in sort), created)
+def sort_keys(
+    aggregate: StoredAggregate[Any], created_position: int, sort: tuple[Sort, ...]
+) -> SortKeys:
+    """Return the item's sort keys, with its creation position `created_position` last."""
+    return (*(field_value(aggregate, order.field) for order in sort), created_position)
 
 
-def comes_after(keys: Keys, mark: Keys, sort: tuple[Sort, ...]) -> bool:
-    """Whether an item with `keys` comes after one with `mark` in the total order of the sorts."""
-    for key, other, by in zip(keys, mark, sort, strict=False):
+def is_after(keys: SortKeys, boundary: SortKeys, sort: tuple[Sort, ...]) -> bool:
+    """Whether `keys` come after `boundary` in the total order of the sorts."""
+    for key, other, order in zip(keys, boundary, sort, strict=False):
         if key == other:
             continue
         if key is None or other is None:
             return key is None
-        return bool(key < other if by.descending else key > other)  # type: ignore[operator]  # one column, one type
-    return bool(keys[-1] > mark[-1])  # type: ignore[operator]  # positions are integers
+        return bool(key < other if order.descending else key > other)  # type: ignore[operator]  # one column, one type
+    return bool(keys[-1] > boundary[-1])  # type: ignore[operator]  # positions are integers
 
 
-def ordered(items: list[tuple[Stored[Any], int]], by: Sort) -> list[tuple[Stored[Any], int]]:
-    """Items stably sorted by one field, absent values last in either direction."""
-    present = [item for item in items if value_of(item[0], by.field) is not None]
-    absent = [item for item in items if value_of(item[0], by.field) is None]
-    present.sort(key=lambda item: value_of(item[0], by.field), reverse=by.descending)  # type: ignore[arg-type,return-value]  # none is None here
+def sort_items(
+    items: list[tuple[StoredAggregate[Any], int]], order: Sort
+) -> list[tuple[StoredAggregate[Any], int]]:
+    """Sort items stably by one field, absent values last in either direction."""
+    present = [item for item in items if field_value(item[0], order.field) is not None]
+    absent = [item for item in items if field_value(item[0], order.field) is None]
+    present.sort(key=lambda item: field_value(item[0], order.field), reverse=order.descending)  # type: ignore[arg-type,return-value]  # none is None here
     return present + absent
 
 
 def check_limit(limit: int, cap: int = MAX_ENTRIES) -> None:
-    """Refuse a limit off bounds.
+    """Check that a limit is within bounds.
 
     Raises:
         InvalidInput: below 1 or above the cap.
@@ -208,7 +223,7 @@ def check_limit(limit: int, cap: int = MAX_ENTRIES) -> None:
 
 
 def check_ids(ids: Sequence[str]) -> None:
-    """Refuse more ids than one call may name.
+    """Check the number of ids in one call.
 
     Raises:
         InvalidInput: above the cap.
@@ -217,14 +232,19 @@ def check_ids(ids: Sequence[str]) -> None:
         raise InvalidInput.at("/ids", "too_many", f"At most {MAX_IDS} ids at once.")
 
 
-def page_of(items: list[tuple[Stored[Any], int]], query: Query) -> Page[Stored[Any]]:
-    """The page that the query asks of these items, given in creation order with its positions."""
-    chosen = [item for item in items if matches(item[0], query.filters)]
-    for by in reversed(query.sort):
-        chosen = ordered(chosen, by)
+def evaluate_page(
+    items: list[tuple[StoredAggregate[Any], int]], query: Query
+) -> Page[StoredAggregate[Any]]:
+    """Return the page of the query from items with positions in order of creation."""
+    selection = [item for item in items if matches(item[0], query.filters)]
+    for order in reversed(query.sort):
+        selection = sort_items(selection, order)
     after, sort = query.after, query.sort
     if after is not None:
-        chosen = [item for item in chosen if comes_after(keys_of(*item, sort), after, sort)]
-    shown = chosen[: query.limit]
-    more = len(chosen) > query.limit
-    return Page(tuple(stored for stored, _ in shown), keys_of(*shown[-1], sort) if more else None)
+        selection = [item for item in selection if is_after(sort_keys(*item, sort), after, sort)]
+    page_items = selection[: query.limit]
+    has_more = len(selection) > query.limit
+    return Page(
+        tuple(aggregate for aggregate, _ in page_items),
+        sort_keys(*page_items[-1], sort) if has_more else None,
+    )

@@ -1,1 +1,1 @@
-"""Clock, ids and spool of this machine."""
+"""Clock, ids and upload spool of the local machine."""

@@ -1,1 +1,1 @@
-"""Schema registries: the ontology server over HTTP with its ladder, and the bundled schema."""
+"""Schema registries: the ontology server over HTTP with its fallbacks, and the bundled schema."""

@@ -1,27 +1,27 @@
-"""The schema shipped with the service: always there, version 0, the last rung of the ladder."""
+"""Schema shipped with the service: version 0, the last fallback of the registry."""
 
 from functools import lru_cache
 from importlib.resources import files
 
 from spawn.domain.errors import NotFound
 from spawn.domain.schemas.document_parser import read_schema
-from spawn.ports.schemas import Fetched, Provenance, RegistryStatus
+from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus
 
 SCHEMA_ID = "project_schema"
 
 
 @lru_cache(maxsize=1)
-def bundled_document() -> bytes:
-    """The JSON document of the bundled schema."""
-    place = files("spawn.adapters.ontology") / "bundled" / f"{SCHEMA_ID}.json"
-    return place.read_bytes()
+def load_bundled_document() -> bytes:
+    """Return the JSON document of the bundled schema."""
+    path = files("spawn.adapters.ontology") / "bundled" / f"{SCHEMA_ID}.json"
+    return path.read_bytes()
 
 
 @lru_cache(maxsize=1)
-def bundled() -> Fetched:
-    """The bundled schema as a registry's answer."""
-    document = bundled_document()
-    return Fetched(
+def load_bundled_schema() -> FetchedSchema:
+    """Return the bundled schema in the form of a registry's response."""
+    document = load_bundled_document()
+    return FetchedSchema(
         schema=read_schema(document, schema_id=SCHEMA_ID),
         document=document,
         provenance=Provenance.BUNDLED,
@@ -31,21 +31,21 @@ def bundled() -> Fetched:
 
 
 class BundledRegistry:
-    """A registry that holds the bundled schema alone: `bundled://`."""
+    """Registry with the bundled schema alone: `bundled://`."""
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> Fetched:
-        """The bundled schema, if it is the one asked for."""
-        found = bundled()
-        if schema_id != SCHEMA_ID or version not in {None, found.schema.version}:
+    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        """Return the bundled schema, if id and version match."""
+        fetched_schema = load_bundled_schema()
+        if schema_id != SCHEMA_ID or version not in {None, fetched_schema.schema.version}:
             raise NotFound(f"{schema_id} is not bundled with the service in that version")
-        return found
+        return fetched_schema
 
-    async def refresh(self, schema_id: str) -> Fetched:
-        """The same: nobody else can be asked."""
+    async def refresh(self, schema_id: str) -> FetchedSchema:
+        """Return the bundled schema: there is no server to query."""
         return await self.fetch(schema_id)
 
     def status(self) -> RegistryStatus:
-        """Always well."""
+        """Return the status of a registry without errors."""
         return RegistryStatus(
             url="bundled://",
             provenance=Provenance.BUNDLED,
@@ -56,4 +56,4 @@ class BundledRegistry:
         )
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no connection."""

@@ -1,7 +1,8 @@
-"""The registry as the service uses it: fresh → stale → disk → bundled, and it says which.
+"""Registry over HTTP with memory, disk and bundled fallbacks.
 
-A fallback is never cached: only what the registry itself said is in memory and on disk, and the
-next question asks it again as soon as the breaker allows.
+The order is fresh, stale, disk, bundled, and the provenance names the one used. A fallback is
+never cached: memory and disk hold only what the registry itself served, and the next fetch sends
+a request again as soon as the circuit breaker allows.
 """
 
 import asyncio
@@ -15,21 +16,21 @@ from weakref import WeakValueDictionary
 import httpx
 import msgspec
 
-from spawn.adapters.ontology.circuit_breaker import BreakerLimits, BreakerState
+from spawn.adapters.ontology.circuit_breaker import CircuitLimits, CircuitState
 from spawn.adapters.ontology.client import RegistryClient
-from spawn.adapters.ontology.disk_cache import LastKnownGood
+from spawn.adapters.ontology.disk_cache import DiskCache
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
-from spawn.domain.schemas.document_parser import DocumentRefused, is_schema_id, read_schema
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument, is_schema_id, read_schema
 from spawn.domain.schemas.model import Schema
 from spawn.ports.runtime import Clock
-from spawn.ports.schemas import Fetched, Provenance, RegistryStatus, SchemaRegistry
+from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus, SchemaRegistry
 
 NOT_FOUND_TTL_S: Final = 30.0
-MAX_REMEMBERED: Final = 64
+MAX_CACHE_ENTRIES: Final = 64
 
 
 class _Key(msgspec.Struct, frozen=True):
-    """What was asked for; no version means the latest."""
+    """Schema id and version of a request; no version means the latest."""
 
     schema_id: str
     version: int | None
@@ -40,12 +41,12 @@ class _Key(msgspec.Struct, frozen=True):
         return latest if self.version is None else f"{latest}/versions/{self.version}"
 
     @property
-    def file(self) -> str:
+    def file_name(self) -> str:
         return f"{self.schema_id}@{'latest' if self.version is None else self.version}"
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """What the registry said, and until when (monotonic seconds) it holds unasked."""
+class _CacheEntry(msgspec.Struct, frozen=True):
+    """A schema of the registry, fresh until `fresh_until` (monotonic seconds)."""
 
     schema: Schema
     document: bytes
@@ -53,8 +54,8 @@ class _Known(msgspec.Struct, frozen=True):
     verified_at: datetime
     fresh_until: float
 
-    def fetched(self, provenance: Provenance, detail: str = "") -> Fetched:
-        return Fetched(
+    def to_fetched_schema(self, provenance: Provenance, detail: str = "") -> FetchedSchema:
+        return FetchedSchema(
             schema=self.schema,
             document=self.document,
             provenance=provenance,
@@ -63,53 +64,53 @@ class _Known(msgspec.Struct, frozen=True):
         )
 
 
-class LadderRegistry:
-    """A registry over HTTP with everything that stands in for it while it is away."""
+class CachingRegistry:
+    """Registry over HTTP with fallbacks for the time while the server is unreachable."""
 
     def __init__(
         self,
         client: RegistryClient,
         *,
         clock: Clock,
-        disk: LastKnownGood | None,
+        disk_cache: DiskCache | None,
         bundled: SchemaRegistry,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._clock = clock
-        self._disk = disk
+        self._disk_cache = disk_cache
         self._bundled = bundled
         self._monotonic = monotonic
-        self._known: dict[_Key, _Known] = {}
-        self._absent: dict[_Key, float] = {}
+        self._entries: dict[_Key, _CacheEntry] = {}
+        self._absent_until: dict[_Key, float] = {}
         self._locks: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
-        self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._revalidations: dict[_Key, asyncio.Task[None]] = {}
         self._provenance: Provenance | None = None
         self._verified_at: datetime | None = None
         self._last_error: str | None = None
-        self._failures = 0
+        self._consecutive_failures = 0
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> Fetched:
-        """The latest, or one version, from the highest rung that has it."""
-        key = _key(schema_id, version)
-        found = self._from_memory(key)
-        if found is None:
-            # Whoever asks meanwhile waits for this answer instead of asking too.
+    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        """Return the latest or one version, from the first source that has it."""
+        key = _create_key(schema_id, version)
+        fetched_schema = self._from_memory(key)
+        if fetched_schema is None:
+            # Concurrent callers share one request.
             async with self._locks.setdefault(key, asyncio.Lock()):
-                found = self._from_memory(key) or await self._from_afar(key)
-        self._provenance = found.provenance
-        return found
+                fetched_schema = self._from_memory(key) or await self._request_or_fall_back(key)
+        self._provenance = fetched_schema.provenance
+        return fetched_schema
 
-    async def refresh(self, schema_id: str) -> Fetched:
-        """What the registry itself says now."""
-        key = _key(schema_id, None)
-        self._absent.pop(key, None)
-        found = await self._ask(key)
-        self._provenance = found.provenance
-        return found
+    async def refresh(self, schema_id: str) -> FetchedSchema:
+        """Return the latest version as the registry itself serves it now."""
+        key = _create_key(schema_id, None)
+        self._absent_until.pop(key, None)
+        fetched_schema = await self._request(key)
+        self._provenance = fetched_schema.provenance
+        return fetched_schema
 
     def status(self) -> RegistryStatus:
-        """A snapshot, without waiting."""
+        """Return the current status, without a request."""
         age_s = None
         if self._verified_at is not None:
             age_s = max((self._clock.now() - self._verified_at).total_seconds(), 0.0)
@@ -119,143 +120,148 @@ class LadderRegistry:
             breaker=self._client.breaker.state.value,
             age_s=age_s,
             last_error=self._last_error,
-            consecutive_failures=self._failures,
+            consecutive_failures=self._consecutive_failures,
         )
 
     async def close(self) -> None:
-        """Stop revalidating and close the connections; idempotent."""
-        tasks = list(self._tasks.values())
+        """Stop revalidations and close the connections; idempotent."""
+        tasks = list(self._revalidations.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
-    def _from_memory(self, key: _Key) -> Fetched | None:
-        known = self._known.get(key)
-        if known is None:
+    def _from_memory(self, key: _Key) -> FetchedSchema | None:
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        if self._monotonic() < known.fresh_until:
-            return known.fetched(Provenance.FRESH)
-        self._revalidate_later(key)
-        return known.fetched(Provenance.STALE, self._last_error or "being revalidated")
+        if self._monotonic() < entry.fresh_until:
+            return entry.to_fetched_schema(Provenance.FRESH)
+        self._start_revalidation(key)
+        detail = self._last_error or "being revalidated"
+        return entry.to_fetched_schema(Provenance.STALE, detail)
 
-    async def _from_afar(self, key: _Key) -> Fetched:
+    async def _request_or_fall_back(self, key: _Key) -> FetchedSchema:
         try:
-            return await self._ask(key)
+            return await self._request(key)
         except (NotFound, RegistryError) as error:
             return await self._fall_back(key, error)
 
-    async def _fall_back(self, key: _Key, error: NotFound | RegistryError) -> Fetched:
-        found = await self._from_disk(key, error.detail)
-        if found is not None:
-            return found
+    async def _fall_back(self, key: _Key, error: NotFound | RegistryError) -> FetchedSchema:
+        from_disk = await self._from_disk(key, error.detail)
+        if from_disk is not None:
+            return from_disk
         try:
             bundled = await self._bundled.fetch(key.schema_id, key.version)
         except NotFound:
             raise error from None
         return msgspec.structs.replace(bundled, detail=error.detail)
 
-    async def _from_disk(self, key: _Key, detail: str) -> Fetched | None:
-        if self._disk is None:
+    async def _from_disk(self, key: _Key, detail: str) -> FetchedSchema | None:
+        if self._disk_cache is None:
             return None
-        kept = await asyncio.to_thread(self._disk.load, key.file)
-        if kept is None:
+        entry = await asyncio.to_thread(self._disk_cache.load, key.file_name)
+        if entry is None:
             return None
         try:
-            schema = read_schema(kept.document, schema_id=key.schema_id)
+            schema = read_schema(entry.document, schema_id=key.schema_id)
         except InvalidInput:
-            # Kept by an earlier release that let it in; this one does not.
+            # An earlier release accepted and stored it; this one does not accept it.
             return None
-        self._verified_at = kept.verified_at
-        return Fetched(
+        self._verified_at = entry.verified_at
+        return FetchedSchema(
             schema=schema,
-            document=kept.document,
+            document=entry.document,
             provenance=Provenance.DISK,
-            verified_at=kept.verified_at,
+            verified_at=entry.verified_at,
             detail=detail,
         )
 
-    async def _ask(self, key: _Key) -> Fetched:
-        """Ask the registry, remember what it said, and keep the books of failures."""
-        if self._absent.get(key, 0.0) > self._monotonic():
-            raise NotFound("the registry said a moment ago that it has no such schema or version")
+    async def _request(self, key: _Key) -> FetchedSchema:
+        """Request the schema from the registry and record success or failure."""
+        if self._absent_until.get(key, 0.0) > self._monotonic():
+            raise NotFound("the registry has no such schema or version, as of a moment ago")
         try:
-            found = await self._answer(key)
+            fetched_schema = await self._request_and_cache(key)
         except NotFound:
-            self._remember(self._absent, key, self._monotonic() + NOT_FOUND_TTL_S)
+            self._store(self._absent_until, key, self._monotonic() + NOT_FOUND_TTL_S)
             raise
         except RegistryError as error:
             self._last_error = error.detail
-            self._failures += 1
+            self._consecutive_failures += 1
             raise
         self._last_error = None
-        self._failures = 0
-        return found
+        self._consecutive_failures = 0
+        return fetched_schema
 
-    async def _answer(self, key: _Key) -> Fetched:
-        before = self._known.get(key)
-        reply = await self._client.get(key.path, etag=before.etag if before else None)
-        now, fresh_until = self._clock.now(), self._monotonic() + reply.max_age_s
-        if reply.document is None:
+    async def _request_and_cache(self, key: _Key) -> FetchedSchema:
+        before = self._entries.get(key)
+        response = await self._client.get(key.path, etag=before.etag if before else None)
+        now, fresh_until = self._clock.now(), self._monotonic() + response.max_age_s
+        if response.document is None:
             if before is None:
-                raise RegistryError("the registry says unchanged to who has nothing yet")
-            known = msgspec.structs.replace(before, verified_at=now, fresh_until=fresh_until)
+                raise RegistryError("the registry responded 304 to a request without an ETag")
+            entry = msgspec.structs.replace(before, verified_at=now, fresh_until=fresh_until)
             provenance = Provenance.REVALIDATED
         else:
-            schema = _read(reply.document, key)
-            known = _Known(schema, reply.document, reply.etag, now, fresh_until)
+            schema = _read_schema(response.document, key)
+            entry = _CacheEntry(schema, response.document, response.etag, now, fresh_until)
             provenance = Provenance.LIVE
-        self._remember(self._known, key, known)
+        self._store(self._entries, key, entry)
         self._verified_at = now
-        detail = await self._keep(key, known)
-        return known.fetched(provenance, detail)
+        detail = await self._save_to_disk(key, entry)
+        return entry.to_fetched_schema(provenance, detail)
 
-    async def _keep(self, key: _Key, known: _Known) -> str:
-        """Keep the document on disk; a full disk is said, and is no reason to do without it."""
-        if self._disk is None:
+    async def _save_to_disk(self, key: _Key, entry: _CacheEntry) -> str:
+        """Save the document on disk; return the error, since a full disk is not fatal."""
+        if self._disk_cache is None:
             return ""
         try:
-            await asyncio.to_thread(self._disk.save, key.file, known.document, known.verified_at)
+            await asyncio.to_thread(
+                self._disk_cache.save, key.file_name, entry.document, entry.verified_at
+            )
         except OSError as error:
             return f"the last known good copy could not be written: {error.strerror}"
         return ""
 
     @staticmethod
-    def _remember(book: dict[_Key, _Known] | dict[_Key, float], key: _Key, value: object) -> None:
-        book.pop(key, None)
-        while len(book) >= MAX_REMEMBERED:
-            del book[next(iter(book))]
-        book[key] = value  # type: ignore[assignment]  # each book gets its own kind of value
+    def _store(
+        cache: dict[_Key, _CacheEntry] | dict[_Key, float], key: _Key, value: object
+    ) -> None:
+        cache.pop(key, None)
+        while len(cache) >= MAX_CACHE_ENTRIES:
+            del cache[next(iter(cache))]
+        cache[key] = value  # type: ignore[assignment]  # each cache gets its own kind of value
 
-    def _revalidate_later(self, key: _Key) -> None:
-        if key in self._tasks or self._client.breaker.state is BreakerState.OPEN:
+    def _start_revalidation(self, key: _Key) -> None:
+        if key in self._revalidations or self._client.breaker.state is CircuitState.OPEN:
             return
         task = asyncio.get_running_loop().create_task(self._revalidate(key))
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        self._revalidations[key] = task
+        task.add_done_callback(lambda _: self._revalidations.pop(key, None))
 
     async def _revalidate(self, key: _Key) -> None:
         try:
-            await self._ask(key)
+            await self._request(key)
         except (NotFound, RegistryError) as error:
-            # What is known serves on as stale; health tells why.
+            # The cached schema stays in use as stale; the health check reports the error.
             self._last_error = error.detail
 
 
-def _key(schema_id: str, version: int | None) -> _Key:
+def _create_key(schema_id: str, version: int | None) -> _Key:
     if not is_schema_id(schema_id):
-        raise NotFound("that is not a name a schema can have")
+        raise NotFound("a schema cannot have that name")
     return _Key(schema_id, version)
 
 
-def _read(document: bytes, key: _Key) -> Schema:
+def _read_schema(document: bytes, key: _Key) -> Schema:
     try:
-        schema = read_schema(document, ordinal=key.version, schema_id=key.schema_id)
+        schema = read_schema(document, default_version=key.version, schema_id=key.schema_id)
         if key.version is not None and schema.version != key.version:
-            detail = f"is {schema.version}, where {key.version} was asked for"
+            detail = f"is {schema.version}, where {key.version} was requested"
             raise InvalidInput.at("/version", "other_version", detail)
-    except InvalidInput as refusal:
-        raise DocumentRefused(document, refusal) from None
+    except InvalidInput as error:
+        raise InvalidSchemaDocument(document, error) from None
     return schema
 
 
@@ -267,23 +273,29 @@ async def open_http_registry(
     clock: Clock,
     bundled: SchemaRegistry,
     transport: httpx.AsyncBaseTransport | None = None,
-    limits: BreakerLimits | None = None,
+    limits: CircuitLimits | None = None,
 ) -> SchemaRegistry:
-    """The registry at an `http(s)://` URL, with the whole ladder below it; asks nothing yet.
+    """Return the registry at an `http(s)://` URL with its fallbacks; no request is sent yet.
 
-    `timeout_s` is the deadline of one question, retries included. `cache_dir` keeps the last known
-    good documents; None keeps none.
+    Args:
+        url: Absolute, without query and fragment.
+        timeout_s: Deadline of one fetch in seconds, retries included.
+        cache_dir: Directory of the last valid documents; None stores none.
+        clock: The present, for the age of a document.
+        bundled: The last fallback.
+        transport: Replaces the network in tests.
+        limits: Limits of the circuit breaker.
 
     Raises:
         InvalidInput: the URL is not an absolute http or https one.
     """
     try:
-        parsed = httpx.URL(url)
+        target = httpx.URL(url)
     except httpx.InvalidURL:
-        parsed = httpx.URL("")
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query or parsed.fragment:
+        target = httpx.URL("")
+    if target.scheme not in {"http", "https"} or not target.host or target.query or target.fragment:
         detail = "A registry is http://host[:port][/path] or https://…, without query or fragment."
         raise InvalidInput.at("", "url_malformed", detail)
     client = RegistryClient(url, timeout_s=timeout_s, transport=transport, limits=limits)
-    disk = None if cache_dir is None else LastKnownGood(cache_dir)
-    return LadderRegistry(client, clock=clock, disk=disk, bundled=bundled)
+    disk_cache = None if cache_dir is None else DiskCache(cache_dir)
+    return CachingRegistry(client, clock=clock, disk_cache=disk_cache, bundled=bundled)

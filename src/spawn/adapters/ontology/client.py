@@ -1,6 +1,6 @@
-"""The HTTP side of the ontology protocol: one bounded, retried, guarded GET.
+"""HTTP client of the ontology server: one bounded GET with retries and a circuit breaker.
 
-The retries stand outside the breaker and never repeat a call that the breaker refused. One
+The retries are outside the breaker and never repeat a call that the breaker rejected. One
 deadline covers all attempts. Bodies are bounded while they arrive and are never decompressed;
 redirects are followed only within the same origin.
 """
@@ -23,28 +23,28 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from spawn.adapters.ontology.circuit_breaker import Breaker, BreakerLimits
-from spawn.adapters.publishers.http_client import DirectTransport, trusted_authorities
+from spawn.adapters.ontology.circuit_breaker import CircuitBreaker, CircuitLimits
+from spawn.adapters.publishers.http_client import DirectTransport, create_ssl_context
 from spawn.domain.errors import NotFound, RegistryError
 from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES
 
-ATTEMPTS: Final = 3
-CONNECTIONS: Final = 4
+MAX_ATTEMPTS: Final = 3
+MAX_CONNECTIONS: Final = 4
 MAX_REDIRECTS: Final = 3
 DEFAULT_MAX_AGE_S: Final = 60.0
 MAX_AGE_LIMIT_S: Final = 86_400.0
 
-_MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
-_UNCACHEABLE = re.compile(r"(?:^|,)\s*no-(?:store|cache)\s*(?:$|[,=])", re.IGNORECASE)
+_MAX_AGE: Final = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
+_UNCACHEABLE: Final = re.compile(r"(?:^|,)\s*no-(?:store|cache)\s*(?:$|[,=])", re.IGNORECASE)
 _tracer = trace.get_tracer("spawn.adapters.ontology")
 
 
-class Transient(RegistryError):
-    """The registry did not answer, or said that it cannot now: counts, and may be retried."""
+class TransientRegistryError(RegistryError):
+    """The registry did not respond or is overloaded; it counts as a failure and may be retried."""
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """An answer; `document` is None where the registry says that what is known still holds."""
+class RegistryResponse(msgspec.Struct, frozen=True):
+    """Response of the registry; `document` is None for 304, where the cached one still holds."""
 
     document: bytes | None
     etag: str | None
@@ -52,7 +52,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class RegistryClient:
-    """Asks one ontology server."""
+    """Client of one ontology server."""
 
     def __init__(
         self,
@@ -60,38 +60,38 @@ class RegistryClient:
         *,
         timeout_s: float,
         transport: httpx.AsyncBaseTransport | None = None,
-        limits: BreakerLimits | None = None,
+        limits: CircuitLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         base = httpx.URL(url.rstrip("/"))
         self.url = str(base.copy_with(userinfo=b""))
-        self.breaker = Breaker(limits or BreakerLimits(), monotonic=monotonic)
+        self.breaker = CircuitBreaker(limits or CircuitLimits(), monotonic=monotonic)
         self._base = str(base)
         self._timeout_s = timeout_s
-        self._too_slow = f"the registry did not answer within {timeout_s:g} s"
+        self._timeout_detail = f"the registry did not respond within {timeout_s:g} s"
         self._monotonic = monotonic
         self._sleep = sleep
-        trusted = trusted_authorities() if base.scheme == "https" else None
+        ssl_context = create_ssl_context() if base.scheme == "https" else None
         # The environment's proxies are for the outside world; the registry is named by its URL.
         self._http = httpx.AsyncClient(
             timeout=timeout_s,
-            transport=transport or DirectTransport(verify=trusted, connections=CONNECTIONS),
+            transport=transport or DirectTransport(verify=ssl_context, connections=MAX_CONNECTIONS),
             follow_redirects=False,
             trust_env=False,
         )
 
-    async def get(self, path: str, *, etag: str | None = None) -> Reply:
-        """The document at a path below the URL, or word that the one of `etag` still holds.
+    async def get(self, path: str, *, etag: str | None = None) -> RegistryResponse:
+        """Get the document at a path below the URL, unless that of `etag` is still current.
 
         Raises:
             NotFound: the registry has none.
-            BreakerOpen: nobody was asked.
-            RegistryError: no sensible answer within the deadline.
+            CircuitOpen: no request was sent.
+            RegistryError: no usable response within the deadline.
         """
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(self._timeout_s),
+            retry=retry_if_exception_type(TransientRegistryError),
+            stop=stop_after_attempt(MAX_ATTEMPTS) | stop_before_delay(self._timeout_s),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             sleep=self._sleep,
             reraise=True,
@@ -104,23 +104,24 @@ class RegistryClient:
         """Close the connections; idempotent."""
         await self._http.aclose()
 
-    async def _attempt(self, path: str, etag: str | None, deadline: float) -> Reply:
+    async def _attempt(self, path: str, etag: str | None, deadline: float) -> RegistryResponse:
         # The time left is this attempt's own timeout, so that slowness counts as a failure.
         remaining_s = deadline - self._monotonic()
         if remaining_s <= 0:
-            raise RegistryError(self._too_slow)
-        with self.breaker.guard(Transient):
+            raise RegistryError(self._timeout_detail)
+        with self.breaker.guard(TransientRegistryError):
             try:
                 async with asyncio.timeout(remaining_s):
-                    return await self._ask(f"{self._base}{path}", etag)
+                    return await self._request(f"{self._base}{path}", etag)
             except TimeoutError:
-                raise Transient(self._too_slow) from None
+                raise TransientRegistryError(self._timeout_detail) from None
             except httpx.TransportError as error:
-                raise Transient(f"the registry cannot be reached: {_reason(error)}") from None
+                detail = f"the registry cannot be reached: {_describe_error(error)}"
+                raise TransientRegistryError(detail) from None
             except httpx.InvalidURL:
                 raise RegistryError("the registry redirects to a malformed address") from None
 
-    async def _ask(self, url: str, etag: str | None) -> Reply:
+    async def _request(self, url: str, etag: str | None) -> RegistryResponse:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if etag is not None:
             headers["If-None-Match"] = etag
@@ -129,40 +130,43 @@ class RegistryClient:
         for _ in range(MAX_REDIRECTS + 1):
             async with self._http.stream("GET", target, headers=headers) as response:
                 if not response.has_redirect_location:
-                    return await _reply(response)
-                following = target.join(response.headers["Location"])
-            if _origin(following) != _origin(target):
+                    return await _read_response(response)
+                location = target.join(response.headers["Location"])
+            if _origin(location) != _origin(target):
                 raise RegistryError("the registry redirects to another host, which is not followed")
-            target = following
+            target = location
         raise RegistryError(f"the registry redirects more than {MAX_REDIRECTS} times")
 
 
-async def _reply(response: httpx.Response) -> Reply:
+async def _read_response(response: httpx.Response) -> RegistryResponse:
     status = response.status_code
     if status == HTTPStatus.NOT_MODIFIED:
-        return Reply(None, response.headers.get("ETag"), _max_age_s(response))
+        return RegistryResponse(None, response.headers.get("ETag"), _parse_max_age_s(response))
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         raise NotFound("the registry has no such schema or version")
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Transient(f"the registry answered with status {status}")
+        raise TransientRegistryError(f"the registry responded with status {status}")
     if status != HTTPStatus.OK:
-        raise RegistryError(f"the registry answered with status {status}")
-    return Reply(await _body(response), response.headers.get("ETag"), _max_age_s(response))
+        raise RegistryError(f"the registry responded with status {status}")
+    document = await _read_body(response)
+    return RegistryResponse(document, response.headers.get("ETag"), _parse_max_age_s(response))
 
 
-async def _body(response: httpx.Response) -> bytes:
+async def _read_body(response: httpx.Response) -> bytes:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise RegistryError("the registry compresses its answer although asked not to")
+        raise RegistryError("the registry compresses its response although asked not to")
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > MAX_DOCUMENT_BYTES:
-            raise RegistryError(f"the registry's answer is larger than {MAX_DOCUMENT_BYTES} bytes")
+            raise RegistryError(
+                f"the registry's response is larger than {MAX_DOCUMENT_BYTES} bytes"
+            )
     return bytes(body)
 
 
-def _max_age_s(response: httpx.Response) -> float:
-    """How long the answer holds by its Cache-Control: at most a day, a minute if unsaid."""
+def _parse_max_age_s(response: httpx.Response) -> float:
+    """Return the seconds of freshness by Cache-Control: at most a day, by default a minute."""
     control = response.headers.get("Cache-Control", "")
     if _UNCACHEABLE.search(control):
         return 0.0
@@ -174,6 +178,6 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _reason(error: httpx.TransportError) -> str:
-    """The kind of failure in words; the texts of transports carry addresses and vary."""
+def _describe_error(error: httpx.TransportError) -> str:
+    """Return the kind of error in words; the texts of transports carry addresses and vary."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()

@@ -1,4 +1,4 @@
-"""The last known good schemas on disk, for a start while the registry is away."""
+"""Last valid schema documents on disk, for a start without the registry."""
 
 import os
 import tempfile
@@ -8,49 +8,49 @@ from pathlib import Path
 import msgspec
 
 from spawn.domain.errors import InvalidInput, MalformedBody
-from spawn.domain.schemas.document_parser import fingerprint
+from spawn.domain.schemas.document_parser import compute_fingerprint
 
 _MAX_FILE_BYTES = 4 << 20
 
 
-class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A document as the registry served it, and when it last vouched for it."""
+class DiskCacheEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A document as the registry served it, and when the registry last confirmed it."""
 
     document: bytes
     verified_at: datetime
     fingerprint: str
 
 
-class LastKnownGood:
-    """One file per schema and version asked for. Blocking: call it off the event loop.
+class DiskCache:
+    """One file per requested schema and version. Blocking: call it off the event loop.
 
-    A file that was cut short or edited does not match its fingerprint and counts as absent.
+    A truncated or edited file does not match its fingerprint and counts as absent.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def load(self, key: str) -> Kept | None:
-        """What is kept under the key, verified; None if there is nothing sound."""
+    def load(self, key: str) -> DiskCacheEntry | None:
+        """Return the verified entry of the key; None if it is absent or damaged."""
         try:
             with self._path(key).open("rb") as file:
-                kept = _DECODER.decode(file.read(_MAX_FILE_BYTES))
+                entry = _DECODER.decode(file.read(_MAX_FILE_BYTES))
         except (OSError, msgspec.DecodeError):
             return None
-        return kept if _fingerprint(kept.document) == kept.fingerprint else None
+        return entry if _compute_fingerprint(entry.document) == entry.fingerprint else None
 
     def save(self, key: str, document: bytes, verified_at: datetime) -> None:
-        """Keep the document: afterwards the file is the new one or the old one, never half.
+        """Store the document atomically: the file is the new one or the old one.
 
         Raises:
             OSError: it could not be written.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        kept = Kept(document, verified_at, fingerprint(document))
+        entry = DiskCacheEntry(document, verified_at, compute_fingerprint(document))
         handle, partial = tempfile.mkstemp(dir=self._directory, prefix=".schema-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(kept))
+                file.write(msgspec.json.encode(entry))
                 file.flush()
                 os.fsync(file.fileno())
             Path(partial).replace(self._path(key))
@@ -62,11 +62,11 @@ class LastKnownGood:
         return self._directory / f"{key}.json"
 
 
-_DECODER = msgspec.json.Decoder(Kept)
+_DECODER = msgspec.json.Decoder(DiskCacheEntry)
 
 
-def _fingerprint(document: bytes) -> str | None:
+def _compute_fingerprint(document: bytes) -> str | None:
     try:
-        return fingerprint(document)
+        return compute_fingerprint(document)
     except (MalformedBody, InvalidInput):
         return None

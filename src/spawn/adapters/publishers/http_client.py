@@ -1,4 +1,4 @@
-"""What adapters over HTTP share: the way out, whom they trust, turns, when to come again."""
+"""HTTP transport, delivery order and Retry-After for publishers over HTTP."""
 
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,17 +8,17 @@ from email.utils import parsedate_to_datetime
 import certifi
 import httpx
 
-from spawn.domain.change import Entry
-from spawn.ports.publishers import Undelivered
+from spawn.domain.change import JournalEntry
+from spawn.ports.publishers import DeliveryFailure
 
-MAX_ANSWER_BYTES = 64 * 1024
-"""What is read of an answer at most, so that its connection can be used again."""
+MAX_RESPONSE_BYTES = 64 * 1024
+"""Bytes read of a response, so that its connection can be used again."""
 
 
 class DirectTransport(httpx.AsyncHTTPTransport):
-    """httpx's own, past any proxy, that also tells of a connection reset as it was made.
+    """httpx transport without proxies that reports a reset during connect as a ConnectError.
 
-    `verify` says whom to trust over TLS; None where there is none.
+    `verify` is the TLS context; None where there is no TLS.
     """
 
     def __init__(self, *, verify: ssl.SSLContext | None, connections: int) -> None:
@@ -29,50 +29,54 @@ class DirectTransport(httpx.AsyncHTTPTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Ask; see httpx.
+        """Send the request; see httpx.
 
         Raises:
-            httpx.TransportError: no answer.
+            httpx.TransportError: there is no response.
         """
         try:
             return await super().handle_async_request(request)
         except AttributeError as failure:
-            # anyio then asks a socket for its peer that uvloop has let go of already.
+            # anyio then asks a socket for its peer that uvloop has closed already.
             raise httpx.ConnectError("reset while connecting", request=request) from failure
 
 
-async def answered(http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """Send and wait for the answer, whose body is of no interest and read no further than a bit."""
-    answer = await http.send(request, stream=True)
+async def send_request(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send the request and return the response, reading at most `MAX_RESPONSE_BYTES` of its body.
+
+    The body itself is discarded.
+    """
+    response = await client.send(request, stream=True)
     try:
         size = 0
-        async for chunk in answer.aiter_raw():
+        async for chunk in response.aiter_raw():
             size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
+            if size > MAX_RESPONSE_BYTES:
                 break
     finally:
-        await answer.aclose()
-    return answer
+        await response.aclose()
+    return response
 
 
-async def one_by_one(
-    entries: Sequence[Entry], post: Callable[[Entry], Awaitable[tuple[str, bool]]]
-) -> Sequence[Undelivered]:
-    """Post the events one after another, up to the first that is not taken.
+async def post_in_order(
+    entries: Sequence[JournalEntry], post: Callable[[JournalEntry], Awaitable[tuple[str, bool]]]
+) -> Sequence[DeliveryFailure]:
+    """Post the events one after another, up to the first that fails.
 
-    `post` says why an event was not taken, if it was not, and whether it was refused as such.
+    `post` returns the reason of a failure, empty on success, and whether the consumer rejected
+    the event itself.
     """
     for number, entry in enumerate(entries):
-        reason, refused = await post(entry)
+        reason, is_rejected = await post(entry)
         if reason:
-            first = Undelivered(entry, reason, refused)
-            waiting = "It waits behind one that was not taken."
-            return [first, *(Undelivered(later, waiting) for later in entries[number + 1 :])]
+            first = DeliveryFailure(entry, reason, is_rejected)
+            blocked = "It waits for an earlier event of the same batch that failed."
+            return [first, *(DeliveryFailure(later, blocked) for later in entries[number + 1 :])]
     return ()
 
 
-def retry_after_s(value: str | None, now: datetime) -> float:
-    """The seconds that a Retry-After header asks to wait; 0 if it is absent or senseless."""
+def parse_retry_after_s(value: str | None, now: datetime) -> float:
+    """Return the seconds of a Retry-After header; 0 if it is absent or malformed."""
     if value is None:
         return 0.0
     if value.strip().isdecimal():
@@ -86,8 +90,11 @@ def retry_after_s(value: str | None, now: datetime) -> float:
     return max(0.0, (moment - now).total_seconds())
 
 
-def trusted_authorities() -> ssl.SSLContext:
-    """The machine's authorities, and those that come with the package where it has none."""
+def create_ssl_context() -> ssl.SSLContext:
+    """Return a TLS context that trusts the machine's authorities and those of certifi.
+
+    Some machines have no authorities of their own.
+    """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

@@ -1,9 +1,9 @@
-"""The publisher to a NATS JetStream: acknowledged by the stream, told apart by message id.
+"""Publisher to NATS JetStream: acknowledged by the stream, deduplicated by message id.
 
 `nats://[user:password@]host[:port]/subject.prefix` sends an event of type `project.created` to the
 subject `subject.prefix.project.created`; with `nats+tls` the connection must be encrypted. The
-option `stream=NAME` names the stream that must take the events; it is made if it does not exist.
-Without it, any stream that listens to the subject will do.
+option `stream=NAME` names the stream that must accept the events; it is created if absent.
+Without it, any stream with that subject will do.
 """
 
 import asyncio
@@ -19,53 +19,55 @@ from nats.js.client import JetStreamContext
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.publishers.url import (
     PublisherUrl,
-    malformed,
-    read_publisher_url,
-    subject_prefix,
+    malformed_url_error,
+    parse_publisher_url,
+    parse_subject_prefix,
 )
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import MEDIA_TYPE
-from spawn.ports.publishers import Undelivered
+from spawn.ports.publishers import DeliveryFailure
 
-BATCH = 256
+BATCH_SIZE = 256
 DUPLICATE_WINDOW_S = 600.0
-"""How long a stream that is made here knows messages by their ids."""
+"""Seconds for which a stream created here recognizes a repeated message id."""
 
-_CLOSE_S = 2.0
-_TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_CLOSE_TIMEOUT_S = 2.0
+_TOKEN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
-async def open_jetstream(url: str, *, options: PublisherOptions) -> "JetStreamPublisher":
-    """The publisher to a server's URL; nothing is connected yet.
+async def open_nats_publisher(url: str, *, options: PublisherOptions) -> "NatsPublisher":
+    """Return the publisher to a NATS server; it connects later.
 
     Raises:
-        InvalidInput: the URL is not of its form.
+        InvalidInput: the URL is malformed.
     """
-    read = read_publisher_url(url, "stream")
-    parts = urlsplit(read.target)
-    prefix = subject_prefix(read.target)
+    publisher_url = parse_publisher_url(url, "stream")
+    parts = urlsplit(publisher_url.target)
+    prefix = parse_subject_prefix(publisher_url.target)
     if not parts.hostname or parts.query:
-        raise malformed("A NATS URL is nats://host:port/subject.prefix and has no query.")
-    if not all(token and _TOKEN.issuperset(token) for token in prefix.split(".")):
-        raise malformed("A subject's prefix is words of letters, digits, - and _ joined by dots.")
-    stream = read.options.get("stream")
-    if stream is not None and not (stream and _TOKEN.issuperset(stream)):
-        raise malformed("A stream's name is letters, digits, - and _.")
-    return JetStreamPublisher(read, prefix, stream, options)
+        raise malformed_url_error("A NATS URL is nats://host:port/subject.prefix and has no query.")
+    if not all(token and _TOKEN_CHARACTERS.issuperset(token) for token in prefix.split(".")):
+        raise malformed_url_error(
+            "A subject's prefix is words of letters, digits, - and _ joined by dots."
+        )
+    stream = publisher_url.options.get("stream")
+    if stream is not None and not (stream and _TOKEN_CHARACTERS.issuperset(stream)):
+        raise malformed_url_error("A stream's name is letters, digits, - and _.")
+    return NatsPublisher(publisher_url, prefix, stream, options)
 
 
-class JetStreamPublisher:
-    """Publishes events to one prefix of subjects.
+class NatsPublisher:
+    """Publisher of events to subjects with one prefix.
 
-    The connection is made when it is first needed and anew whenever it broke; between tries the
-    relay waits, so the client's own reconnecting is off.
+    It connects on first use, and again after the connection broke; the relay waits between
+    attempts, so the client's own reconnecting is off.
     """
 
     def __init__(
         self, url: PublisherUrl, prefix: str, stream: str | None, options: PublisherOptions
     ) -> None:
-        self.terms = url.terms(batch=BATCH)
+        self.delivery_options = url.delivery_options(batch=BATCH_SIZE)
         parts = urlsplit(url.target)
         scheme = "tls" if parts.scheme == "nats+tls" else "nats"
         self._server = f"{scheme}://{parts.netloc}"
@@ -76,30 +78,34 @@ class JetStreamPublisher:
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
-    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
-        """Publish: one after another for each aggregate, side by side for different ones."""
-        stream = await self._connected()
-        lanes: dict[tuple[str, str], list[Entry]] = {}
+    async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
+        """Publish the events, in order for each aggregate and concurrently for different ones."""
+        context = await self._connected_context()
+        queues: dict[tuple[str, str], list[JournalEntry]] = {}
         for entry in entries:
-            lanes.setdefault((entry.kind, entry.id), []).append(entry)
-        results = await asyncio.gather(*(self._in_order(stream, lane) for lane in lanes.values()))
-        return [undelivered for result in results for undelivered in result]
+            queues.setdefault((entry.kind, entry.id), []).append(entry)
+        results = await asyncio.gather(
+            *(self._publish_in_order(context, queue) for queue in queues.values())
+        )
+        return [failure for result in results for failure in result]
 
-    async def _in_order(self, stream: JetStreamContext, lane: list[Entry]) -> list[Undelivered]:
-        for number, entry in enumerate(lane):
-            reason, refused = await self._send(stream, entry)
+    async def _publish_in_order(
+        self, context: JetStreamContext, queue: list[JournalEntry]
+    ) -> list[DeliveryFailure]:
+        for number, entry in enumerate(queue):
+            reason, is_rejected = await self._send(context, entry)
             if reason:
-                waiting = "It waits behind one that was not taken."
-                later = [Undelivered(other, waiting) for other in lane[number + 1 :]]
-                return [Undelivered(entry, reason, refused), *later]
+                blocked = "It waits for an earlier event of its aggregate that failed."
+                later = [DeliveryFailure(other, blocked) for other in queue[number + 1 :]]
+                return [DeliveryFailure(entry, reason, is_rejected), *later]
         return []
 
-    async def _send(self, stream: JetStreamContext, entry: Entry) -> tuple[str, bool]:
-        """Why the stream did not take the event, if it did not, and whether it never will."""
+    async def _send(self, context: JetStreamContext, entry: JournalEntry) -> tuple[str, bool]:
+        """Publish one event; return the reason of a failure and whether it is permanent."""
         try:
-            await stream.publish(
+            await context.publish(
                 f"{self._prefix}.{entry.type}",
-                self._envelope.structured(entry),
+                self._envelope.encode_structured(entry),
                 timeout=self._timeout_s,
                 stream=self._stream,
                 headers={
@@ -108,27 +114,27 @@ class JetStreamPublisher:
                 },
             )
         except nats.errors.MaxPayloadError:
-            return "The event is larger than the server takes.", True
+            return "The event is larger than the server accepts.", True
         except nats.js.errors.NoStreamResponseError:
-            return f"No stream takes {self._prefix}.{entry.type}.", False
+            return f"No stream accepts {self._prefix}.{entry.type}.", False
         except (TimeoutError, OSError, nats.errors.Error) as failure:
-            return f"The stream did not take the event: {type(failure).__name__}.", False
+            return f"The stream did not accept the event: {type(failure).__name__}.", False
         return "", False
 
-    async def _connected(self) -> JetStreamContext:
-        """The stream's context over a connection that stands.
+    async def _connected_context(self) -> JetStreamContext:
+        """Return the JetStream context of a live connection.
 
         Raises:
-            Unavailable: there is none.
+            Unavailable: the server cannot be reached.
         """
         async with self._connecting:
             if self._client is None or not self._client.is_connected:
-                await self._drop()
+                await self._disconnect()
                 try:
                     async with asyncio.timeout(self._timeout_s):
                         self._client = await self._connect()
                 except (TimeoutError, OSError, nats.errors.Error) as failure:
-                    await self._drop()
+                    await self._disconnect()
                     detail = f"The NATS server cannot be reached: {type(failure).__name__}."
                     raise Unavailable(detail, retry_after_s=0) from None
             return self._client.jetstream()
@@ -143,17 +149,17 @@ class JetStreamPublisher:
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=max(1, round(self._timeout_s)),
-                error_cb=_unheard,
+                error_cb=_drop_log_record,
             )
             if self._stream is not None:
-                await self._demand_stream(client.jetstream())
+                await self._create_missing_stream(client.jetstream())
         except BaseException:
-            await _hang_up(client)
+            await _close_client(client)
             raise
         return client
 
-    async def _demand_stream(self, context: JetStreamContext) -> None:
-        """Make the stream unless it is there; one that is there is left as it is."""
+    async def _create_missing_stream(self, context: JetStreamContext) -> None:
+        """Create the stream unless it exists; an existing one is not changed."""
         try:
             await context.stream_info(str(self._stream))
         except nats.js.errors.NotFoundError:
@@ -166,34 +172,34 @@ class JetStreamPublisher:
             )
 
     async def probe(self) -> str:
-        """Connect, and look for the stream."""
-        context = await self._connected()
+        """Connect and find the stream."""
+        context = await self._connected_context()
         subject = f"{self._prefix}.>"
         try:
-            found = self._stream or await context.find_stream_name_by_subject(subject)
+            stream = self._stream or await context.find_stream_name_by_subject(subject)
         except (TimeoutError, OSError, nats.errors.Error) as failure:
             detail = f"no stream listens to {subject}: {type(failure).__name__}"
             raise Unavailable(detail) from None
-        return f"published to {subject} of stream {found}"
+        return f"published to {subject} of stream {stream}"
 
-    async def _drop(self) -> None:
+    async def _disconnect(self) -> None:
         if self._client is not None:
             client, self._client = self._client, None
-            await _hang_up(client)
+            await _close_client(client)
 
     async def close(self) -> None:
-        """Hang up; idempotent."""
-        await self._drop()
+        """Close the connection; idempotent."""
+        await self._disconnect()
 
 
-async def _hang_up(client: Client) -> None:
-    """Close a connection, whatever state it is in."""
+async def _close_client(client: Client) -> None:
+    """Close a connection in any state."""
     try:
-        async with asyncio.timeout(_CLOSE_S):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await client.close()
     except (TimeoutError, OSError, nats.errors.Error):
-        return  # there is nobody to take leave of
+        return  # the server is gone, so there is nothing left to close
 
 
-async def _unheard(_failure: Exception) -> None:
-    """What fails is told by who asked; the client's own log line would repeat it."""
+async def _drop_log_record(_failure: Exception) -> None:
+    """Suppress the client's own log line; the caller reports the error."""

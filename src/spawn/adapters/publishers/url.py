@@ -1,4 +1,4 @@
-"""The URL of a publisher: where events go, and after `#` how, which is never sent there."""
+"""URL of a publisher, with its options in the fragment, which is never sent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,72 +7,78 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.ports.publishers import Terms
+from spawn.ports.publishers import DeliveryOptions
 
-MAX_NAME = 200
-DEFAULT_PREFIX = "spawn.events"
-_STARTS = {"newest": False, "oldest": True}
-_COMMON = ("name", "start")
+MAX_NAME_LENGTH = 200
+DEFAULT_SUBJECT_PREFIX = "spawn.events"
+_FROM_OLDEST_BY_START = {"newest": False, "oldest": True}
+_COMMON_OPTIONS = ("name", "start")
 
 
 class PublisherUrl(msgspec.Struct, frozen=True):
-    """A publisher's URL taken apart; `name` holds no secret, `options` are the adapter's own."""
+    """Parts of a publisher's URL; `name` holds no secret, `options` are the adapter's own."""
 
     target: str
     name: str
     from_oldest: bool
     options: Mapping[str, str]
 
-    def terms(self, **more: Any) -> Terms:
-        """Terms with what every publisher's URL may say."""
-        return Terms(name=self.name, from_oldest=self.from_oldest, **more)
+    def delivery_options(self, **options: Any) -> DeliveryOptions:
+        """Return the given options with the name and start position of the URL."""
+        return DeliveryOptions(name=self.name, from_oldest=self.from_oldest, **options)
 
 
-def read_publisher_url(text: str, *known: str) -> PublisherUrl:
-    """The parts of a publisher's URL, whose options beside `name` and `start` are the known ones.
+def parse_publisher_url(text: str, *adapter_options: str) -> PublisherUrl:
+    """Parse a publisher's URL; options are `name`, `start` and those of the adapter.
 
     Raises:
-        InvalidInput: an option is unknown, repeated or senseless.
+        InvalidInput: an option is unknown, repeated or out of range.
     """
     parts = urlsplit(text)
-    options = _options(parts.fragment, (*_COMMON, *known))
+    options = _parse_options(parts.fragment, (*_COMMON_OPTIONS, *adapter_options))
     start = options.pop("start", "newest")
-    if start not in _STARTS:
-        raise malformed(f"start is one of {', '.join(_STARTS)}.")
-    name = options.pop("name", "") or _plain_name(text)
-    if len(name) > MAX_NAME or not name.isprintable():
-        raise malformed(f"A publisher's name has at most {MAX_NAME} printable characters.")
-    return PublisherUrl(text.partition("#")[0], name, _STARTS[start], options)
+    if start not in _FROM_OLDEST_BY_START:
+        raise malformed_url_error(f"start is one of {', '.join(_FROM_OLDEST_BY_START)}.")
+    name = options.pop("name", "") or _redact_url(text)
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise malformed_url_error(
+            f"A publisher's name has at most {MAX_NAME_LENGTH} printable characters."
+        )
+    return PublisherUrl(text.partition("#")[0], name, _FROM_OLDEST_BY_START[start], options)
 
 
-def _options(fragment: str, known: tuple[str, ...]) -> dict[str, str]:
+def _parse_options(fragment: str, names: tuple[str, ...]) -> dict[str, str]:
     if not fragment:
         return {}
     try:
         pairs = parse_qsl(fragment, keep_blank_values=True, strict_parsing=True)
     except ValueError:
-        raise malformed("After # come options, such as #name=risk&start=oldest.") from None
+        raise malformed_url_error(
+            "The text after # is not a list of options, such as #name=risk&start=oldest."
+        ) from None
     options = dict(pairs)
-    unknown = [name for name in options if name not in known]
+    unknown = [name for name in options if name not in names]
     if unknown:
-        raise malformed(f"There is no option {unknown[0]!r}; there are {', '.join(known)}.")
+        raise malformed_url_error(
+            f"There is no option {unknown[0]!r}; the options are {', '.join(names)}."
+        )
     if len(options) < len(pairs):
-        raise malformed("An option is given once.")
+        raise malformed_url_error("An option occurs twice; give each option once.")
     return options
 
 
-def _plain_name(text: str) -> str:
-    """The URL without credentials, query and options: any of them may hold a secret."""
+def _redact_url(text: str) -> str:
+    """Return the URL without credentials, query and options: each of them may hold a secret."""
     parts = urlsplit(text)
-    _, _, place = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{place}{parts.path}"
+    _, _, address = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{address}{parts.path}"
 
 
-def subject_prefix(url: str) -> str:
-    """The prefix of the subjects that a broker's URL names."""
-    return unquote(urlsplit(url).path.strip("/")) or DEFAULT_PREFIX
+def parse_subject_prefix(url: str) -> str:
+    """Return the prefix of subjects that a broker's URL names, or the default."""
+    return unquote(urlsplit(url).path.strip("/")) or DEFAULT_SUBJECT_PREFIX
 
 
-def malformed(detail: str) -> InvalidInput:
-    """The one error about a publisher's URL."""
+def malformed_url_error(detail: str) -> InvalidInput:
+    """Return the error for a malformed publisher URL."""
     return InvalidInput.at("", "url_malformed", detail)

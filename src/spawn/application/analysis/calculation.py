@@ -1,7 +1,7 @@
-"""The calculators as a use case: several cases in one request, off the event loop, in bounded time.
+"""Calculation of several cases per request, off the event loop, within a deadline.
 
-A thread cannot be stopped from outside. The work therefore asks between cases whether it may go
-on, and each case is bounded by itself: periods, iterations and work of every solver.
+A thread cannot be stopped from outside. The work therefore checks its deadline between cases, and
+each case has limits of its own: periods, iterations and work of every solver.
 """
 
 import asyncio
@@ -14,45 +14,46 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from spawn.application.analysis.calculators import CALCULATORS
-from spawn.application.analysis.explanations import EXPLAINERS, Explained
-from spawn.domain.errors import DeadlineExceeded, FieldError, InvalidInput, Overloaded
-from spawn.domain.finance.limits import MAX_ERRORS
+from spawn.application.analysis.explanations import EXPLAINERS, Explanations
+from spawn.domain.errors import MAX_ERRORS, DeadlineExceeded, FieldError, InvalidInput, Overloaded
 
 T = TypeVar("T")
 
 MAX_CASES: Final = 500
-"""Cases in one request."""
+"""Cases per request."""
 
 MAX_ROWS: Final = 100_000
-"""Rows of all results of one request: what is written in one piece, and held until it is sent."""
+"""Rows of all results per request: a response is encoded whole and in memory until it is sent."""
 
 
-class Calculation(msgspec.Struct, frozen=True):
-    """What came of one case: the figures, the rows of its table form, and why if asked."""
+class CalculationResult(msgspec.Struct, frozen=True):
+    """The result of one case: its figures, its table rows and, on request, its explanations."""
 
     result: msgspec.Struct
     rows: tuple[Any, ...]
-    explained: Explained | None
+    explanations: Explanations | None
 
 
 class Deadline:
-    """Told from the event loop, asked by the work: whether the answer is still awaited."""
+    """A deadline that the event loop expires and the work on a thread checks."""
 
     def __init__(self) -> None:
-        self._passed = threading.Event()
+        self._expired = threading.Event()
 
-    def pass_(self) -> None:
-        """From now on the work stops where it next asks."""
-        self._passed.set()
+    def expire(self) -> None:
+        """Stop the work at its next check."""
+        self._expired.set()
 
-    def check(self) -> None:
-        """Let the work go on while its answer is awaited.
+    def raise_if_expired(self) -> None:
+        """Raise an error when the deadline has expired.
 
         Raises:
-            DeadlineExceeded: it is not any more.
+            DeadlineExceeded: the deadline has expired.
         """
-        if self._passed.is_set():
-            raise DeadlineExceeded("The calculation took too long and was stopped.")
+        if self._expired.is_set():
+            raise DeadlineExceeded(
+                "The calculation took too long and was stopped; send fewer cases."
+            )
 
 
 def calculate(
@@ -62,44 +63,45 @@ def calculate(
     explain: bool,
     pointers: Sequence[str],
     deadline: Deadline,
-) -> list[Calculation]:
-    """Every case through the calculator of that name; `pointers` say where each case stands.
+) -> list[CalculationResult]:
+    """Calculate every case with the calculator `name`; `pointers` are those of the cases.
 
     Raises:
-        InvalidInput: the offences of all cases, each below the pointer of its case; or more rows
-            than one answer holds.
-        DeadlineExceeded: the request was given up meanwhile.
+        InvalidInput: the field errors of all cases, each below the pointer of its case; or more
+            than `MAX_ROWS` rows.
+        DeadlineExceeded: the request was abandoned in the meantime.
     """
     calculator, explainer = CALCULATORS[name], EXPLAINERS[name]
-    found: list[Calculation] = []
+    calculations: list[CalculationResult] = []
     errors: list[FieldError] = []
-    room = MAX_ROWS
+    remaining_rows = MAX_ROWS
     for case, pointer in zip(cases, pointers, strict=True):
-        deadline.check()
+        deadline.raise_if_expired()
         try:
             result = calculator.run(case)
-        except InvalidInput as failure:
-            errors += _below(pointer, failure.errors)
+        except InvalidInput as error:
+            errors += _prefix_pointers(pointer, error.errors)
             if len(errors) >= MAX_ERRORS:
                 break
             continue
-        explained = explainer(case, result) if explain else None
-        found.append(Calculation(result, calculator.rows(result), explained))
-        room -= len(found[-1].rows)
-        if room < 0:
-            detail = f"the results have more than {MAX_ROWS} rows; ask for fewer cases at once"
+        explanations = explainer(case, result) if explain else None
+        rows = calculator.rows(result)
+        calculations.append(CalculationResult(result, rows, explanations))
+        remaining_rows -= len(rows)
+        if remaining_rows < 0:
+            detail = f"the results have more than {MAX_ROWS} rows; send fewer cases per request"
             raise InvalidInput.at("/cases", "too_many", detail)
     if errors:
         raise InvalidInput(errors[:MAX_ERRORS])
-    return found
+    return calculations
 
 
-def _below(pointer: str, errors: Sequence[FieldError]) -> list[FieldError]:
+def _prefix_pointers(pointer: str, errors: Sequence[FieldError]) -> list[FieldError]:
     return [msgspec.structs.replace(error, pointer=pointer + error.pointer) for error in errors]
 
 
-class Workbench:
-    """A few threads for calculations, a bounded queue before them, a deadline for each."""
+class CalculationPool:
+    """A thread pool for calculations with a bounded queue and a deadline per calculation."""
 
     def __init__(
         self,
@@ -113,31 +115,31 @@ class Workbench:
         self._queue_limit = queue_limit
         self._large_limit = large_limit
         self._deadline_s = deadline_s
-        self._admitted = 0
-        self._large = 0
+        self._slots = 0
+        self._large_slots = 0
 
     @asynccontextmanager
-    async def admitted(self, *, large: bool) -> AsyncIterator[None]:
-        """Hold a place for one request, taken before its body is read; large bodies have few.
+    async def slot(self, *, large: bool) -> AsyncIterator[None]:
+        """Reserve a slot for one request before its body is read; large bodies have few slots.
 
         Raises:
-            Overloaded: there is none.
+            Overloaded: no slot is free.
         """
-        if self._admitted >= self._queue_limit or (large and self._large >= self._large_limit):
-            raise Overloaded("Too many calculations wait already.")
-        self._admitted += 1
-        self._large += large
+        if self._slots >= self._queue_limit or (large and self._large_slots >= self._large_limit):
+            raise Overloaded("Too many calculations are queued; retry later.")
+        self._slots += 1
+        self._large_slots += large
         try:
             yield
         finally:
-            self._admitted -= 1
-            self._large -= large
+            self._slots -= 1
+            self._large_slots -= large
 
     async def run(self, work: Callable[[Deadline], T]) -> T:
-        """What `work` gives, from a thread.
+        """Run `work` on a thread and return its result.
 
         Raises:
-            DeadlineExceeded: it took too long; it stops where it next asks.
+            DeadlineExceeded: the work took too long; it stops at its next check.
         """
         deadline = Deadline()
         loop = asyncio.get_running_loop()
@@ -147,18 +149,18 @@ class Workbench:
                 return await asyncio.shield(future)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"The calculation took longer than {self._deadline_s:g} s; ask for fewer cases."
+                f"The calculation took longer than {self._deadline_s:g} s; send fewer cases."
             ) from None
         finally:
-            deadline.pass_()
-            future.add_done_callback(_looked_at)
+            deadline.expire()
+            future.add_done_callback(_consume_exception)
 
     def close(self) -> None:
-        """Let the work under way end and take no more."""
+        """Wait for the running work and accept no more."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _looked_at(future: asyncio.Future[Any]) -> None:
-    """An abandoned calculation may end as it likes; asyncio wants its exception seen."""
+def _consume_exception(future: asyncio.Future[Any]) -> None:
+    """Retrieve the exception of an abandoned calculation, or asyncio logs it as unretrieved."""
     if not future.cancelled():
         future.exception()

@@ -1,8 +1,8 @@
-"""The stateless calculators: one case in, its figures, schedule, conventions and warnings out.
+"""The table of stateless calculators: a case in, figures, schedule, conventions, warnings out.
 
-A case of several domain steps (dates, then a loan on them; ratios, then a covenant) is put
-together here, and refusals of the steps are told in the words of the case: each pointer leads to
-the field of the case that was given.
+A case of several domain steps (dates, then a loan on them; ratios, then a covenant) is composed
+here, and the errors of the steps are rewritten for the case: each pointer leads to a field of the
+request.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from spawn.application.analysis.error_pointers import renamed
+from spawn.application.analysis.error_pointers import rewrite_pointers
 from spawn.application.analysis.schedule_calculator import (
-    Schedule,
     ScheduleCase,
+    ScheduleResult,
     ScheduleRow,
     calculate_schedule,
 )
@@ -27,52 +27,61 @@ from spawn.domain.finance.construction_funding import (
     fund_construction,
 )
 from spawn.domain.finance.covenants import (
-    CovenantResult,
+    CovenantOutcome,
     CovenantTerms,
     CovenantTest,
-    Waiver,
-    exact_series,
-    run_covenant,
+    WaiverRange,
+    run_covenant_tests,
+    to_exact_decimals,
 )
-from spawn.domain.finance.coverage_ratios import Coverage, CoverageCase, coverage
+from spawn.domain.finance.coverage_ratios import (
+    CoverageCase,
+    CoverageRatios,
+    compute_coverage_ratios,
+)
 from spawn.domain.finance.day_count import AccrualPeriod, count_days, parse_day_count
-from spawn.domain.finance.debt_sizing import Sizing, SizingRow, size_debt
+from spawn.domain.finance.debt_sizing import SizingResult, SizingRow, size_debt
 from spawn.domain.finance.debt_sizing_case import SizingCase
-from spawn.domain.finance.limits import MAX_PERIODS, Checker
+from spawn.domain.finance.limits import MAX_PERIODS, FieldChecker
 from spawn.domain.finance.returns.rates_of_return import (
     DatedFlow,
     RateOutcome,
-    Reason,
-    Status,
+    RateReason,
+    RateStatus,
     irr,
     mirr,
     npv,
-    xirr_of_flows,
+    xirr_from_flows,
     xnpv,
 )
-from spawn.domain.finance.waterfall import Waterfall, WaterfallCase, WaterfallRow, run_waterfall
-from spawn.domain.money import currency
+from spawn.domain.finance.waterfall import (
+    WaterfallCase,
+    WaterfallResult,
+    WaterfallRow,
+    run_waterfall,
+)
+from spawn.domain.money import get_currency
 
-C = TypeVar("C", bound=msgspec.Struct)
-R = TypeVar("R", bound=msgspec.Struct)
+CaseT = TypeVar("CaseT", bound=msgspec.Struct)
+ResultT = TypeVar("ResultT", bound=msgspec.Struct)
 
 _METRICS: Final = ("DSCR", "LLCR", "PLCR")
 
 
-class Calculator(msgspec.Struct, Generic[C, R], frozen=True, kw_only=True):
-    """One calculator: what it takes, what it gives, and the rows of its table form."""
+class Calculator(msgspec.Struct, Generic[CaseT, ResultT], frozen=True, kw_only=True):
+    """A calculator: its case and result types, its function, and its table rows."""
 
-    case: type[C]
-    result: type[R]
+    case: type[CaseT]
+    result: type[ResultT]
     row: type[msgspec.Struct]
-    run: Callable[[C], R]
-    rows: Callable[[R], tuple[Any, ...]]
+    run: Callable[[CaseT], ResultT]
+    rows: Callable[[ResultT], tuple[Any, ...]]
 
 
 # Returns
 
 
-class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CashFlowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An amount that moves on a date; receipts are positive."""
 
     date: date
@@ -81,16 +90,16 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ReturnsCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Periodic `cash_flows` or dated `flows`, and what to know of them beside the rate.
+    """Periodic `cash_flows` or dated `flows`, and the rates of further figures.
 
-    `discount_rate` asks for the NPV (per period, or effective a year for dated flows);
-    `finance_rate` and `reinvest_rate` together ask for the modified rate of periodic flows. All
-    flows are in one currency, `currency_code` where a flow names none.
+    `discount_rate` adds the NPV (per period, or effective a year for dated flows); `finance_rate`
+    and `reinvest_rate` together add the modified rate of periodic flows. All flows are in one
+    currency, by default `currency_code`.
     """
 
     cash_flows: tuple[float, ...] | None = None
     periods_per_year: int = 1
-    flows: tuple[Flow, ...] | None = None
+    flows: tuple[CashFlowInput, ...] | None = None
     currency_code: str | None = None
     discount_rate: float | None = None
     finance_rate: float | None = None
@@ -98,11 +107,11 @@ class ReturnsCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ReturnsRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One root; a case without a root has one row without a rate."""
+    """One rate of return; a case without any has one row without a rate."""
 
     method: str
-    status: Status
-    reason: Reason
+    status: RateStatus
+    reason: RateReason
     rate: float | None
     effective_pa: float | None
     nominal_pa: float | None
@@ -110,16 +119,16 @@ class ReturnsRow(msgspec.Struct, frozen=True, kw_only=True):
     mirr: float | None
 
 
-class Returns(msgspec.Struct, frozen=True, kw_only=True):
-    """The typed outcome: `rate` exists when there is exactly one root, `rates` lists them all."""
+class ReturnsResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The typed outcome: `rate` exists when there is exactly one, `rates` lists all."""
 
     method: str
-    status: Status
+    status: RateStatus
     rate: float | None
     rates: tuple[float, ...]
     effective_pa: tuple[float, ...]
     nominal_pa: tuple[float, ...]
-    reason: Reason
+    reason: RateReason
     sign_changes: int
     npv: float | None
     mirr: float | None
@@ -127,28 +136,34 @@ class Returns(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def calculate_returns(case: ReturnsCase) -> Returns:
-    """Every rate of return of a series, and on request its NPV and modified rate.
+def calculate_returns(case: ReturnsCase) -> ReturnsResult:
+    """Calculate every rate of return of a series, and on request its NPV and modified rate.
 
     Raises:
-        InvalidInput: neither or both kinds of flows, mixed currencies, numbers out of bounds.
+        InvalidInput: neither or both kinds of flows, mixed currencies, numbers outside limits.
     """
-    check = Checker()
+    checker = FieldChecker()
     if (case.cash_flows is None) == (case.flows is None):
-        check.refuse("/cash_flows", "ambiguous", "give either cash_flows or flows")
+        checker.reject("/cash_flows", "ambiguous", "give exactly one of cash_flows and flows")
     if (case.finance_rate is None) != (case.reinvest_rate is None):
-        check.refuse("/reinvest_rate", "incomplete", "the modified rate needs both rates")
+        checker.reject(
+            "/reinvest_rate",
+            "incomplete",
+            "the modified rate needs both rates; give both or neither",
+        )
     if case.flows is not None and case.finance_rate is not None:
-        check.refuse("/finance_rate", "not_applicable", "the modified rate is of periodic flows")
+        checker.reject("/finance_rate", "not_applicable", "the modified rate needs periodic flows")
     if case.flows is not None and case.periods_per_year != 1:
-        check.refuse("/periods_per_year", "not_applicable", "dated flows have a rate a year")
-    check.done()
+        checker.reject(
+            "/periods_per_year", "not_applicable", "dated flows have annual rates; remove it"
+        )
+    checker.raise_errors()
     if case.currency_code is not None:
-        currency(case.currency_code, pointer="/currency_code")
-    dated = case.flows is not None
-    outcome = _xirr(case) if dated else irr(case.cash_flows or (), case.periods_per_year)
-    return Returns(
-        method="xirr" if dated else "irr",
+        get_currency(case.currency_code, pointer="/currency_code")
+    is_dated = case.flows is not None
+    outcome = _dated_rates(case) if is_dated else irr(case.cash_flows or (), case.periods_per_year)
+    return ReturnsResult(
+        method="xirr" if is_dated else "irr",
         status=outcome.status,
         rate=outcome.rate,
         rates=outcome.rates,
@@ -157,26 +172,26 @@ def calculate_returns(case: ReturnsCase) -> Returns:
         reason=outcome.reason,
         sign_changes=outcome.sign_changes,
         npv=_present_value(case),
-        mirr=_modified(case),
+        mirr=_modified_rate(case),
         conventions=outcome.conventions | _npv_convention(case),
         warnings=outcome.warnings,
     )
 
 
-def _xirr(case: ReturnsCase) -> RateOutcome:
+def _dated_rates(case: ReturnsCase) -> RateOutcome:
     flows = case.flows or ()
     for index, flow in enumerate(flows):
         if flow.currency_code is not None:
-            currency(flow.currency_code, pointer=f"/flows/{index}/currency_code")
+            get_currency(flow.currency_code, pointer=f"/flows/{index}/currency_code")
     default = case.currency_code or ""
     records = [DatedFlow(flow.date, flow.amount, flow.currency_code or default) for flow in flows]
     try:
-        return xirr_of_flows(records)
-    except InvalidInput as failure:
-        raise InvalidInput([_of_flows(error) for error in failure.errors]) from failure
+        return xirr_from_flows(records)
+    except InvalidInput as error:
+        raise InvalidInput([_rename_currency_field(entry) for entry in error.errors]) from error
 
 
-def _of_flows(error: FieldError) -> FieldError:
+def _rename_currency_field(error: FieldError) -> FieldError:
     if not error.pointer.endswith("/currency"):
         return error
     return msgspec.structs.replace(error, pointer=f"{error.pointer}_code")
@@ -185,14 +200,14 @@ def _of_flows(error: FieldError) -> FieldError:
 def _present_value(case: ReturnsCase) -> float | None:
     if case.discount_rate is None:
         return None
-    with renamed({"/rate": "/discount_rate"}):
+    with rewrite_pointers({"/rate": "/discount_rate"}):
         if case.flows is None:
             return npv(case.discount_rate, case.cash_flows or ())
         dates = [flow.date for flow in case.flows]
         return xnpv(case.discount_rate, dates, [flow.amount for flow in case.flows])
 
 
-def _modified(case: ReturnsCase) -> float | None:
+def _modified_rate(case: ReturnsCase) -> float | None:
     if case.finance_rate is None or case.reinvest_rate is None:
         return None
     return mirr(case.cash_flows or (), case.finance_rate, case.reinvest_rate)
@@ -204,8 +219,8 @@ def _npv_convention(case: ReturnsCase) -> dict[str, str]:
     return {"npv": "the first flow is not discounted; for dated flows the earliest date"}
 
 
-def _returns_rows(result: Returns) -> tuple[ReturnsRow, ...]:
-    triples = zip(result.rates, result.effective_pa, result.nominal_pa, strict=True)
+def _returns_rows(result: ReturnsResult) -> tuple[ReturnsRow, ...]:
+    rate_triples = zip(result.rates, result.effective_pa, result.nominal_pa, strict=True)
     return tuple(
         ReturnsRow(
             method=result.method,
@@ -217,7 +232,7 @@ def _returns_rows(result: Returns) -> tuple[ReturnsRow, ...]:
             npv=result.npv,
             mirr=result.mirr,
         )
-        for rate, effective, nominal in tuple(triples) or ((None, None, None),)
+        for rate, effective, nominal in tuple(rate_triples) or ((None, None, None),)
     )
 
 
@@ -234,41 +249,43 @@ class CovenantCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     lockup_below: Decimal
     default_below: Decimal | None = None
     lockup_release_at_or_above: Decimal | None = None
-    waivers: tuple[Waiver, ...] = ()
+    waivers: tuple[WaiverRange, ...] = ()
     metric: str = "DSCR"
     ratios: tuple[Decimal | None, ...] | None = None
     coverage: CoverageCase | None = None
 
 
-class Covenants(msgspec.Struct, frozen=True, kw_only=True):
-    """All tests, the first breach of each level, and the ratios of a schedule that was given."""
+class CovenantResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All tests, the first breach of each level, and the ratios of a given schedule."""
 
     tests: tuple[CovenantTest, ...]
     first_lockup: int | None
     first_default: int | None
     final_state: str
-    coverage: Coverage | None
+    coverage: CoverageRatios | None
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
 
 
-def calculate_covenants(case: CovenantCase) -> Covenants:
+def calculate_covenants(case: CovenantCase) -> CovenantResult:
     """Test a covenant over its dates.
 
     Raises:
-        InvalidInput: neither or both of ratios and coverage, or terms that do not fit.
+        InvalidInput: neither or both of ratios and coverage, or terms outside their limits.
     """
     if (case.ratios is None) == (case.coverage is None):
-        raise InvalidInput.at("/ratios", "ambiguous", "give either ratios or coverage")
-    covered: Coverage | None = None
+        raise InvalidInput.at("/ratios", "ambiguous", "give exactly one of ratios and coverage")
+    coverage: CoverageRatios | None = None
     ratios = case.ratios or ()
     if case.coverage is not None:
         if case.metric not in _METRICS:
-            listed = ", ".join(_METRICS)
-            raise InvalidInput.at("/metric", "not_in_enum", f"with coverage one of {listed}")
-        with renamed({"": "/coverage"}):
-            covered = coverage(case.coverage)
-        ratios = exact_series(getattr(covered, case.metric.lower()))
+            metrics = ", ".join(_METRICS)
+            raise InvalidInput.at(
+                "/metric", "not_in_enum", f"with coverage must be one of {metrics}"
+            )
+        with rewrite_pointers({"": "/coverage"}):
+            coverage = compute_coverage_ratios(case.coverage)
+        ratios = to_exact_decimals(getattr(coverage, case.metric.lower()))
     terms = CovenantTerms(
         lockup_below=case.lockup_below,
         default_below=case.default_below,
@@ -276,17 +293,17 @@ def calculate_covenants(case: CovenantCase) -> Covenants:
         waivers=case.waivers,
         metric=case.metric,
     )
-    # A ratio that was computed leads to the cash that it divides.
-    with renamed({"/ratios": "/coverage/cfads"} if covered else {}):
-        result: CovenantResult = run_covenant(terms, ratios)
-    return Covenants(
-        tests=result.tests,
-        first_lockup=result.first_lockup,
-        first_default=result.first_default,
-        final_state=result.final_state,
-        coverage=covered,
-        conventions=result.conventions | (covered.conventions if covered else {}),
-        warnings=result.warnings,
+    # An error of a computed ratio points to its numerator.
+    with rewrite_pointers({"/ratios": "/coverage/cfads"} if coverage else {}):
+        outcome: CovenantOutcome = run_covenant_tests(terms, ratios)
+    return CovenantResult(
+        tests=outcome.tests,
+        first_lockup=outcome.first_lockup,
+        first_default=outcome.first_default,
+        final_state=outcome.final_state,
+        coverage=coverage,
+        conventions=outcome.conventions | (coverage.conventions if coverage else {}),
+        warnings=outcome.warnings,
     )
 
 
@@ -310,7 +327,7 @@ class DayCountRow(msgspec.Struct, frozen=True, kw_only=True):
     year_fraction: float
 
 
-class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
+class DayCountResult(msgspec.Struct, frozen=True, kw_only=True):
     """The rows and their sum."""
 
     rows: tuple[DayCountRow, ...]
@@ -320,56 +337,59 @@ class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def calculate_day_counts(case: DayCountCase) -> DayCounts:
-    """Days and year fraction of each period.
+def calculate_day_counts(case: DayCountCase) -> DayCountResult:
+    """Calculate days and year fraction of each period.
 
     Raises:
         InvalidInput: an unknown convention, no or too many periods, an end before its start, or
-            an ICMA reference that does not fit.
+            an invalid ICMA reference.
     """
-    rule = parse_day_count(case.day_count)
-    check = Checker()
-    check.size("/periods", len(case.periods), MAX_PERIODS)
-    check.done()
+    convention = parse_day_count(case.day_count)
+    checker = FieldChecker()
+    checker.require_size("/periods", len(case.periods), MAX_PERIODS)
+    checker.raise_errors()
     rows = []
     for index, period in enumerate(case.periods):
         frequency = period.frequency if period.frequency is not None else case.frequency
-        whole = msgspec.structs.replace(period, frequency=frequency)
-        counted = count_days(rule, whole, f"/periods/{index}")
+        complete_period = msgspec.structs.replace(period, frequency=frequency)
+        length = count_days(convention, complete_period, f"/periods/{index}")
         rows.append(
             DayCountRow(
                 start=period.start,
                 end=period.end,
-                days=counted.days,
-                year_fraction=counted.year_fraction,
+                days=length.days,
+                year_fraction=length.year_fraction,
             )
         )
-    return DayCounts(
+    return DayCountResult(
         rows=tuple(rows),
         total_days=sum(row.days for row in rows),
         total_year_fraction=sum(row.year_fraction for row in rows),
-        conventions={"day_count": rule.value, "days": "first day included, last day excluded"},
+        conventions={
+            "day_count": convention.value,
+            "days": "first day included, last day excluded",
+        },
     )
 
 
 CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
     "returns": Calculator(
         case=ReturnsCase,
-        result=Returns,
+        result=ReturnsResult,
         row=ReturnsRow,
         run=calculate_returns,
         rows=_returns_rows,
     ),
     "debt-sizing": Calculator(
         case=SizingCase,
-        result=Sizing,
+        result=SizingResult,
         row=SizingRow,
         run=size_debt,
         rows=lambda sizing: sizing.rows,
     ),
     "schedule": Calculator(
         case=ScheduleCase,
-        result=Schedule,
+        result=ScheduleResult,
         row=ScheduleRow,
         run=calculate_schedule,
         rows=lambda schedule: schedule.rows,
@@ -383,24 +403,24 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
     ),
     "waterfall": Calculator(
         case=WaterfallCase,
-        result=Waterfall,
+        result=WaterfallResult,
         row=WaterfallRow,
         run=run_waterfall,
         rows=lambda waterfall: waterfall.rows,
     ),
     "covenants": Calculator(
         case=CovenantCase,
-        result=Covenants,
+        result=CovenantResult,
         row=CovenantTest,
         run=calculate_covenants,
         rows=lambda covenants: covenants.tests,
     ),
     "day-count": Calculator(
         case=DayCountCase,
-        result=DayCounts,
+        result=DayCountResult,
         row=DayCountRow,
         run=calculate_day_counts,
         rows=lambda counts: counts.rows,
     ),
 }
-"""Every calculator by the last segment of its path."""
+"""Calculators by the last segment of their paths."""

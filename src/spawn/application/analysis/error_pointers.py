@@ -1,4 +1,4 @@
-"""Refusals of a step, told in the words of the request that the step is a part of."""
+"""Rewriting of JSON Pointers in errors of a step into pointers of the whole request."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ from spawn.domain.errors import FieldError, InvalidInput
 
 
 @contextmanager
-def renamed(pointers: Mapping[str, str]) -> Iterator[None]:
-    """Tell refusals of a step in the words of the case: leading pointers are replaced."""
+def rewrite_pointers(pointers: Mapping[str, str]) -> Iterator[None]:
+    """Replace leading pointers in errors of a step by pointers of the case."""
     try:
         yield
-    except InvalidInput as failure:
-        raise InvalidInput([_renamed(error, pointers) for error in failure.errors]) from failure
+    except InvalidInput as error:
+        raise InvalidInput([_rewrite_pointer(entry, pointers) for entry in error.errors]) from error
 
 
-def _renamed(error: FieldError, pointers: Mapping[str, str]) -> FieldError:
+def _rewrite_pointer(error: FieldError, pointers: Mapping[str, str]) -> FieldError:
     for old, new in pointers.items():
         if error.pointer == old or error.pointer.startswith(f"{old}/"):
             pointer = new + error.pointer.removeprefix(old)

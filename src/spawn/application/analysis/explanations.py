@@ -1,7 +1,7 @@
-"""Why a figure is what it is: for each headline figure its formula and the inputs it took.
+"""Explanations of headline figures: the formula of each and its inputs.
 
-Inputs are the very numbers of the case or of its schedule, so that a reader can put them into the
-formula and arrive at the value.
+Inputs are the very numbers of the case or of its schedule, so that a reader can insert them into
+the formula and obtain the value.
 """
 
 from collections.abc import Callable
@@ -11,62 +11,62 @@ import msgspec
 
 from spawn.application.analysis.calculators import (
     CovenantCase,
-    Covenants,
+    CovenantResult,
     DayCountCase,
-    DayCounts,
-    Returns,
+    DayCountResult,
     ReturnsCase,
+    ReturnsResult,
 )
-from spawn.application.analysis.schedule_calculator import Schedule, ScheduleCase
+from spawn.application.analysis.schedule_calculator import ScheduleCase, ScheduleResult
 from spawn.domain.finance.construction_funding import ConstructionCase, ConstructionFunding
-from spawn.domain.finance.debt_sizing import Sizing
+from spawn.domain.finance.debt_sizing import SizingResult
 from spawn.domain.finance.debt_sizing_case import SizingCase
-from spawn.domain.finance.waterfall import Waterfall, WaterfallCase
+from spawn.domain.finance.waterfall import WaterfallCase, WaterfallResult
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """One figure: its value, the formula in words and signs, and what went into it."""
+    """A figure: its value, its formula in words and signs, and the inputs of the formula."""
 
     value: Any
     formula: str
     inputs: dict[str, Any]
 
 
-Explained = dict[str, Explanation]
+Explanations = dict[str, Explanation]
 
 
-def explain_returns(case: ReturnsCase, result: Returns) -> Explained:
-    """The rate, the NPV and the modified rate."""
+def explain_returns(case: ReturnsCase, result: ReturnsResult) -> Explanations:
+    """Explain the rate, the NPV and the modified rate."""
     flows: Any = case.cash_flows if case.flows is None else case.flows
-    given = {"flows": flows}
-    found = {
+    flow_inputs = {"flows": flows}
+    explanations = {
         "rate": Explanation(
             result.rate if result.status == "unique" else result.rates,
             result.conventions["formula"],
-            given | {"sign_changes": result.sign_changes, "status": result.status},
+            flow_inputs | {"sign_changes": result.sign_changes, "status": result.status},
         )
     }
     if result.npv is not None:
         power = "t" if case.flows is None else "((d - d_0)/365)"
-        inputs = given | {"discount_rate": case.discount_rate}
-        found["npv"] = Explanation(result.npv, f"sum c (1 + rate)^-{power}", inputs)
+        inputs = flow_inputs | {"discount_rate": case.discount_rate}
+        explanations["npv"] = Explanation(result.npv, f"sum c (1 + rate)^-{power}", inputs)
     if result.mirr is not None:
         rates = {"finance_rate": case.finance_rate, "reinvest_rate": case.reinvest_rate}
         formula = "(FV of receipts at reinvest_rate / -PV of outlays at finance_rate)^(1/n) - 1"
-        found["mirr"] = Explanation(result.mirr, formula, given | rates)
-    return found
+        explanations["mirr"] = Explanation(result.mirr, formula, flow_inputs | rates)
+    return explanations
 
 
-def explain_sizing(case: SizingCase, result: Sizing) -> Explained:
-    """The debt, the ratios, and with uses the equity and its return."""
+def explain_sizing(case: SizingCase, result: SizingResult) -> Explanations:
+    """Explain the debt, the ratios, and with uses the equity and its return."""
     rows = result.rows
     cfads = [row.cfads for row in rows]
     service = [row.debt_service for row in rows]
     rates = [row.annual_rate * row.accrual_fraction for row in rows]
     at_loan_rates: dict[str, Any] = {"period_rates": rates, "debt": result.debt}
     principal = [row.principal for row in rows]
-    found = {
-        "debt": _debt_explained(case, result, {"cfads": cfads, "period_rates": rates}),
+    explanations = {
+        "debt": _explain_debt(case, result, {"cfads": cfads, "period_rates": rates}),
         "min_dscr": Explanation(
             result.min_dscr,
             "min over t of CFADS_t / (interest_t + principal_t), the balloon apart",
@@ -96,10 +96,10 @@ def explain_sizing(case: SizingCase, result: Sizing) -> Explained:
             {"interest": [row.interest for row in rows]},
         ),
     }
-    return found | _equity_explained(case, result)
+    return explanations | _explain_equity(case, result)
 
 
-def _debt_explained(case: SizingCase, result: Sizing, series: dict[str, Any]) -> Explanation:
+def _explain_debt(case: SizingCase, result: SizingResult, series: dict[str, Any]) -> Explanation:
     if result.binding == "dscr":
         formula = "sum (CFADS_t / DSCR_t) DF_t + balloon DF_n, DF_t = product of 1/(1 + rate)"
         inputs = series | {"target_dscr": case.target_dscr, "balloon": case.balloon}
@@ -114,12 +114,12 @@ def _debt_explained(case: SizingCase, result: Sizing, series: dict[str, Any]) ->
     return Explanation(result.debt, formula, inputs | funded)
 
 
-def _equity_explained(case: SizingCase, result: Sizing) -> Explained:
+def _explain_equity(case: SizingCase, result: SizingResult) -> Explanations:
     before, after, uses = result.equity_irr, result.equity_irr_after_tax, case.uses
     if uses is None or before is None or after is None:
         return {}
-    parts = {"uses": uses, "upfront_fee": result.upfront_fee, "dsra": result.initial_dsra}
-    both = {"total_uses": result.total_uses, "debt": result.debt}
+    uses_inputs = {"uses": uses, "upfront_fee": result.upfront_fee, "dsra": result.initial_dsra}
+    uses_and_debt = {"total_uses": result.total_uses, "debt": result.debt}
     months = {"dsra_months": uses.dsra_months, "months_per_period": case.months_per_period}
     service = {"debt_service": [row.debt_service for row in result.rows]}
     fee = {"upfront_fee_share": uses.upfront_fee_share, "debt": result.debt}
@@ -127,12 +127,14 @@ def _equity_explained(case: SizingCase, result: Sizing) -> Explained:
         "upfront_fee": Explanation(result.upfront_fee, "upfront_fee_share x debt", fee),
         "initial_dsra": Explanation(
             result.initial_dsra,
-            "debt service of the next dsra_months, a period that they cover in part pro rata",
+            "debt service of the next dsra_months, part periods pro rata",
             months | service,
         ),
-        "total_uses": Explanation(result.total_uses, "costs + upfront fee + initial DSRA", parts),
-        "equity": Explanation(result.equity, "total uses - debt", both),
-        "gearing": Explanation(result.gearing, "debt / total uses", both),
+        "total_uses": Explanation(
+            result.total_uses, "costs + upfront fee + initial DSRA", uses_inputs
+        ),
+        "equity": Explanation(result.equity, "total uses - debt", uses_and_debt),
+        "gearing": Explanation(result.gearing, "debt / total uses", uses_and_debt),
         "equity_irr": Explanation(
             before.rate, before.conventions["formula"], {"cash_flow": result.equity_cash_flow}
         ),
@@ -144,14 +146,14 @@ def _equity_explained(case: SizingCase, result: Sizing) -> Explained:
     }
 
 
-def explain_schedule(case: ScheduleCase, result: Schedule) -> Explained:
-    """The dates, or the loan's level payment and sums."""
+def explain_schedule(case: ScheduleCase, result: ScheduleResult) -> Explanations:
+    """Explain the dates, or the loan's level payment and sums."""
     if case.principal is None:
         formula = "rolled from the anchor by whole months, then moved by the business-day rule"
         return {"dates": Explanation(result.dates, formula, {"payment_dates": case.payment_dates})}
     interest = [row.interest for row in result.rows]
     principal = [row.principal for row in result.rows]
-    found = {
+    explanations = {
         "total_interest": Explanation(
             result.total_interest, result.conventions["interest"], {"interest": interest}
         ),
@@ -168,12 +170,12 @@ def explain_schedule(case: ScheduleCase, result: Schedule) -> Explained:
             "grace_periods": case.grace_periods,
         }
         formula = "A with sum A DF_t = balance after grace - balloon DF_n"
-        found["level_payment"] = Explanation(result.level_payment, formula, inputs)
-    return found
+        explanations["level_payment"] = Explanation(result.level_payment, formula, inputs)
+    return explanations
 
 
-def explain_construction(case: ConstructionCase, result: ConstructionFunding) -> Explained:
-    """The commitment, the equity, and what financing adds to the cost."""
+def explain_construction(case: ConstructionCase, result: ConstructionFunding) -> Explanations:
+    """Explain the commitment, the equity, and the cost of financing."""
     rows = result.rows
     pro_rata = case.funding == "pro_rata"
     return {
@@ -216,8 +218,8 @@ def explain_construction(case: ConstructionCase, result: ConstructionFunding) ->
     }
 
 
-def explain_waterfall(case: WaterfallCase, result: Waterfall) -> Explained:
-    """What reached the sponsors, what was swept and what stayed unpaid."""
+def explain_waterfall(case: WaterfallCase, result: WaterfallResult) -> Explanations:
+    """Explain the distributions, the sweep and the unpaid amounts."""
     rows = result.rows
     due = [row.senior_due for row in rows]
     return {
@@ -248,40 +250,42 @@ def explain_waterfall(case: WaterfallCase, result: Waterfall) -> Explained:
     }
 
 
-def explain_covenants(case: CovenantCase, result: Covenants) -> Explained:
-    """The state that holds at the end, and the first breaches."""
+def explain_covenants(case: CovenantCase, result: CovenantResult) -> Explanations:
+    """Explain the final state and the first breaches."""
     levels = {
         "default_below": case.default_below,
         "lockup_below": case.lockup_below,
         "release_at_or_above": case.lockup_release_at_or_above or case.lockup_below,
     }
     ratios = {"ratios": [test.ratio for test in result.tests]}
-    rule = "default: ratio < default_below, sticky until waived; lock-up: ratio < lockup_below"
-    found = {
+    formula = "default: ratio < default_below, sticky until waived; lock-up: ratio < lockup_below"
+    explanations = {
         "final_state": Explanation(
-            result.final_state, f"{rule}, until a ratio reaches the release level", levels | ratios
+            result.final_state,
+            f"{formula}, until a ratio reaches the release level",
+            levels | ratios,
         ),
         "first_lockup": Explanation(
-            result.first_lockup, "the first test after which LOCKUP holds", levels | ratios
+            result.first_lockup, "the first test after which the state is LOCKUP", levels | ratios
         ),
         "first_default": Explanation(
-            result.first_default, "the first test after which DEFAULT holds", levels | ratios
+            result.first_default, "the first test after which the state is DEFAULT", levels | ratios
         ),
     }
     if case.coverage is not None and result.coverage is not None:
-        given = {
+        inputs = {
             "cfads": case.coverage.cfads,
             "interest": case.coverage.interest,
             "principal": case.coverage.principal,
             "period_rates": case.coverage.period_rates,
             "debt": case.coverage.debt,
         }
-        for name, formula in _FORMULAS.items():
-            found[name] = Explanation(getattr(result.coverage, name), formula, given)
-    return found
+        for name, formula in _COVERAGE_FORMULAS.items():
+            explanations[name] = Explanation(getattr(result.coverage, name), formula, inputs)
+    return explanations
 
 
-_FORMULAS: Final = {
+_COVERAGE_FORMULAS: Final = {
     "min_dscr": "min over t of CFADS_t / (interest_t + principal_t)",
     "avg_dscr": "mean over t of CFADS_t / (interest_t + principal_t)",
     "min_llcr": "min over t of PV of CFADS to maturity at the loan rates / balance",
@@ -290,31 +294,32 @@ _FORMULAS: Final = {
 }
 
 
-def explain_day_counts(case: DayCountCase, result: DayCounts) -> Explained:
-    """The sum of the fractions."""
-    rule = result.conventions["day_count"]
+def explain_day_counts(case: DayCountCase, result: DayCountResult) -> Explanations:
+    """Explain the sum of the year fractions."""
+    convention = result.conventions["day_count"]
     return {
         "total_year_fraction": Explanation(
             result.total_year_fraction,
-            f"sum of the year fractions under {rule}: {_RULES[rule]}",
+            f"sum of the year fractions under {convention}: {_DAY_COUNT_FORMULAS[convention]}",
             {"periods": case.periods, "frequency": case.frequency},
         )
     }
 
 
-_THIRTY: Final = "(360 years + 30 months + days) / 360"
-_RULES: Final = {
+_THIRTY_360_FORMULA: Final = "(360 years + 30 months + days) / 360"
+_DAY_COUNT_FORMULAS: Final = {
     "ACT/360": "days / 360",
     "ACT/365F": "days / 365",
-    "30/360": f"{_THIRTY}, a last 31st becomes the 30th behind a first 30th or 31st",
-    "30E/360": f"{_THIRTY}, each 31st becomes the 30th",
-    "30E/360 ISDA": f"{_THIRTY}, each 31st and end of February becomes the 30th, not at maturity",
-    "30U/360": f"{_THIRTY}, with the US rule for the end of February",
+    "30/360": f"{_THIRTY_360_FORMULA}, a last 31st becomes the 30th behind a first 30th or 31st",
+    "30E/360": f"{_THIRTY_360_FORMULA}, each 31st becomes the 30th",
+    "30E/360 ISDA": f"{_THIRTY_360_FORMULA}, each 31st and end of February becomes the 30th, "
+    "not at maturity",
+    "30U/360": f"{_THIRTY_360_FORMULA}, with the US rule for the end of February",
     "ACT/ACT ISDA": "days in leap years / 366 + other days / 365",
     "ACT/ACT ICMA": "days / (frequency x days of the notional period), over notional periods",
 }
 
-EXPLAINERS: Final[dict[str, Callable[[Any, Any], Explained]]] = {
+EXPLAINERS: Final[dict[str, Callable[[Any, Any], Explanations]]] = {
     "returns": explain_returns,
     "debt-sizing": explain_sizing,
     "schedule": explain_schedule,
@@ -323,4 +328,4 @@ EXPLAINERS: Final[dict[str, Callable[[Any, Any], Explained]]] = {
     "covenants": explain_covenants,
     "day-count": explain_day_counts,
 }
-"""What explains the result of each calculator, by the calculator's name."""
+"""Explanation functions by calculator name."""

@@ -1,10 +1,10 @@
-"""Valuing a simulation in a process of its own.
+"""Valuation of a simulation in a subprocess.
 
-NumPy gives the interpreter lock away in each of its short operations, and a busy event loop takes
-milliseconds to give it back: beside a loaded service threads would value a hundred times slower
-than alone, and the service would wait for them. The process reads the case from its file, values
-on its own threads and tells how far it is, one JSON document a line. It ends when its input does,
-so that it does not outlive the service, however that may end.
+NumPy releases the interpreter lock in each of its short operations, and a busy event loop takes
+milliseconds to return it: beside a loaded service threads would value a hundred times slower than
+alone, and would delay the service. The process reads the case from its file, values it on its own
+threads and reports progress, one JSON document a line. It ends when its input closes, so that it
+does not outlive the service, however that ends.
 """
 
 import os
@@ -21,49 +21,49 @@ import msgspec
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase, SimulationResult
 
-_END_S: Final = 10.0
-_AHEAD: Final = 2  # units under way a thread, so that none waits while results are added up
+_STOP_TIMEOUT_S: Final = 10.0
+_UNITS_PER_THREAD: Final = 2  # units in progress, so that none idles while results are added
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line: paths done so far, at the end with the result or what is wrong with the case."""
+class WorkerMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of output: the valued paths so far, at the end the result or the errors."""
 
-    done: int = 0
+    valued_paths: int = 0
     result: SimulationResult | None = None
-    refused: tuple[FieldError, ...] = ()
+    errors: tuple[FieldError, ...] = ()
 
 
-class ValuingProcess:
-    """The process of one simulation; its methods block and belong on a thread."""
+class SimulationProcess:
+    """The subprocess of one simulation; its methods block, so call them on a thread."""
 
     def __init__(self, path: Path, workers: int) -> None:
         module = "spawn.application.analysis.simulation_worker"
         self._command = ["-m", module, str(path), str(workers)]
-        self._lines = msgspec.json.Decoder(Told)
-        # Whoever gives the simulation up may do so while it is just being started.
+        self._decoder = msgspec.json.Decoder(WorkerMessage)
+        # The simulation may be cancelled while the process is starting.
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def next(self) -> Told:
-        """The next line; the first call starts the process.
+    def read_message(self) -> WorkerMessage:
+        """Read the next message; the first call starts the process.
 
         Raises:
-            InvalidInput: what is wrong with the case.
+            InvalidInput: the case or a path is outside the limits of the engine.
             RuntimeError: the process has ended without a result, or was closed.
         """
-        line = self._output().readline()
+        line = self._output_stream().readline()
         if not line.endswith(b"\n"):
-            raise RuntimeError("the valuing process ended before its work was done")
-        told: Told = self._lines.decode(line)
-        if told.refused:
-            raise InvalidInput(told.refused)
-        return told
+            raise RuntimeError("the simulation process ended before its work was done")
+        message: WorkerMessage = self._decoder.decode(line)
+        if message.errors:
+            raise InvalidInput(message.errors)
+        return message
 
-    def _output(self) -> BinaryIO:
+    def _output_stream(self) -> BinaryIO:
         with self._lock:
             if self._closed:
-                raise RuntimeError("the valuing process was closed")
+                raise RuntimeError("the simulation process was closed")
             if self._process is None:
                 self._process = subprocess.Popen(  # noqa: S603 - our own module and path
                     [sys.executable, *self._command],
@@ -71,52 +71,54 @@ class ValuingProcess:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-                    # An interrupt at the terminal is for the service, which ends this in turn.
+                    # An interrupt at the terminal is for the service, which then ends this process.
                     start_new_session=True,
                 )
             return cast("BinaryIO", self._process.stdout)
 
     def close(self) -> None:
-        """End the process, whatever it does; idempotent."""
+        """Kill the process; idempotent."""
         with self._lock:
             process, self._process, self._closed = self._process, None, True
         if process is None:
             return
         process.kill()
-        process.wait(_END_S)
+        process.wait(_STOP_TIMEOUT_S)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
 
 
-def work(path: Path, workers: int, sink: BinaryIO) -> None:
-    """Value the case in the file: what the process does."""
+def run_worker(path: Path, workers: int, sink: BinaryIO) -> None:
+    """Value the case in the file and write messages to `sink`."""
     # NumPy takes a tenth of a second to import, and only this process needs it.
-    from spawn.domain.finance.simulation.monte_carlo import Simulation, Tally, Valued
+    from spawn.domain.finance.simulation.monte_carlo import ResultAggregator, Simulation, UnitResult
 
-    def tell(told: Told) -> None:
-        sink.write(msgspec.json.encode(told) + b"\n")
+    def write_message(message: WorkerMessage) -> None:
+        sink.write(msgspec.json.encode(message) + b"\n")
         sink.flush()
 
     try:
         simulation = Simulation(msgspec.json.decode(path.read_bytes(), type=SimulationCase))
-        tally = Tally(simulation)
-        waiting, under_way = deque(simulation.units), deque[Future[Valued]]()
+        aggregator = ResultAggregator(simulation)
+        queued_units, running_units = deque(simulation.units), deque[Future[UnitResult]]()
         with ThreadPoolExecutor(workers) as pool:
-            while waiting or under_way:
-                while waiting and len(under_way) < _AHEAD * workers:
-                    under_way.append(pool.submit(simulation.value, waiting.popleft()))
-                tally.add(under_way.popleft().result())
-                tell(Told(done=tally.done))
-        tell(Told(done=tally.done, result=tally.result()))
-    except InvalidInput as failure:
-        tell(Told(refused=failure.errors))
+            while queued_units or running_units:
+                while queued_units and len(running_units) < _UNITS_PER_THREAD * workers:
+                    running_units.append(pool.submit(simulation.value_unit, queued_units.popleft()))
+                aggregator.add(running_units.popleft().result())
+                write_message(WorkerMessage(valued_paths=aggregator.valued_paths))
+        write_message(
+            WorkerMessage(valued_paths=aggregator.valued_paths, result=aggregator.build_result())
+        )
+    except InvalidInput as error:
+        write_message(WorkerMessage(errors=error.errors))
 
 
-def _end_with(source: int) -> None:
-    """End the process when the other end of its input is gone.
+def _exit_when_closed(source: int) -> None:
+    """Exit the process when its input closes.
 
-    The descriptor is read and not the file object, whose lock would be waited for at the end.
+    It reads the descriptor and not the file object, whose lock would delay the exit.
     """
     while os.read(source, 1):
         continue
@@ -124,5 +126,5 @@ def _end_with(source: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
-    work(Path(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer)
+    threading.Thread(target=_exit_when_closed, args=(sys.stdin.fileno(),), daemon=True).start()
+    run_worker(Path(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer)

@@ -1,7 +1,7 @@
-"""The use cases of simulations: order one, run it as a job, read what came of it.
+"""Simulations: submit one, run it as a job, get its result.
 
-The request lies in the spool until its job has ended, so that a job which a crash interrupts is
-run again from its beginning: the same seed gives the same result. Results are committed whole,
+The request stays in the spool until its job has ended, so that a job interrupted by a crash runs
+again from its beginning: the same seed gives the same result. Results are committed whole,
 together with the end of the job.
 """
 
@@ -16,58 +16,64 @@ from typing import Final
 import msgspec
 
 from spawn import __version__
-from spawn.application.analysis.simulation_worker import ValuingProcess
-from spawn.application.dependencies import Services, require
-from spawn.application.imports.commands import KeyUse
+from spawn.application.analysis.simulation_worker import SimulationProcess
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.imports.commands import JobIdempotencyKey
 from spawn.application.jobs import KIND as JOB_KIND
 from spawn.domain import jobs
-from spawn.domain.change import Answer, Change, Receipt, Stored, Write
-from spawn.domain.errors import Overloaded, SpawnError, Stale, Unavailable
+from spawn.domain.change import Change, IdempotencyReceipt, RecordedResponse, StoredAggregate, Write
+from spawn.domain.errors import Overloaded, SpawnError, StaleVersion, Unavailable
 from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
     SimulationResult,
-    check_simulation,
+    validate_simulation_case,
 )
 from spawn.domain.finance.simulation.simulation_run import SimulationRun
-from spawn.domain.jobs import Job, Progress
+from spawn.domain.jobs import Job, JobProgress
 from spawn.domain.principal import Principal
 
-KIND: Final = "simulation"
-JOB: Final = "simulation"
-"""What a job that simulates says it is."""
+SIMULATION_KIND: Final = "simulation"
+SIMULATION_JOB: Final = "simulation"
+"""Job kind of a simulation."""
 
-WORKERS: Final = max(1, min(2, os.cpu_count() or 1))
-"""Threads of the process that values."""
+WORKER_THREADS: Final = max(1, min(2, os.cpu_count() or 1))
+"""Threads of the simulation process."""
 
-REPORT_S: Final = 0.5
-"""Seconds between two reports of progress, and so the most a cancelled job goes on for."""
+REPORT_INTERVAL_S: Final = 0.5
+"""Seconds between progress reports, hence the longest run of a job after its cancellation."""
 
-FIRST_PAUSE_S: Final = 0.25
+MIN_PAUSE_S: Final = 0.25
+"""First pause while the store is full; it doubles up to `MAX_PAUSE_S`."""
+
 MAX_PAUSE_S: Final = 30.0
-_PIECE_BYTES: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
-class Ordered(msgspec.Struct, frozen=True):
-    """A simulation that was ordered: its job, or the recorded answer of the same request before."""
+class SubmittedSimulation(msgspec.Struct, frozen=True):
+    """The job of a submitted simulation, or the recorded response of the same earlier request."""
 
     job: Job | None
-    replayed: Answer | None = None
+    replayed_response: RecordedResponse | None = None
 
 
 async def start_simulation(
-    services: Services, principal: Principal, case: SimulationCase, *, key: KeyUse | None = None
-) -> Ordered:
+    dependencies: Dependencies,
+    principal: Principal,
+    case: SimulationCase,
+    *,
+    key: JobIdempotencyKey | None = None,
+) -> SubmittedSimulation:
     """Record a simulation as a queued job; its request is on disk when this returns.
 
     Raises:
-        InvalidInput: the case does not fit; every field is named.
+        InvalidInput: names each field outside its limits.
         IdempotencyMismatch: the key was used for another request.
-        StorageFull, Overloaded, Unavailable: nothing was kept.
+        StorageFull, Overloaded, Unavailable: nothing was stored.
     """
     require(principal, "write")
-    document = await asyncio.to_thread(_document, case)
+    document = await asyncio.to_thread(_encode_case, case)
     run = SimulationRun(
-        simulation_id=services.ids.new(),
+        simulation_id=dependencies.ids.new(),
         requested_by=principal.id,
         request_sha256=hashlib.sha256(document).hexdigest(),
         projects=len(case.projects),
@@ -75,143 +81,162 @@ async def start_simulation(
         seed=case.seed,
         engine=f"spawn {__version__}, numpy {version('numpy')}",
     )
-    await services.spool.receive(run.simulation_id, _pieces(document))
+    await dependencies.spool.receive(run.simulation_id, _iterate_chunks(document))
     try:
-        ordered = await _order(services, principal, run, key)
+        submitted = await _submit(dependencies, principal, run, key)
     except SpawnError:
-        await services.spool.discard(run.simulation_id)
+        await dependencies.spool.discard(run.simulation_id)
         raise
-    if ordered.replayed is not None:
-        await services.spool.discard(run.simulation_id)
-    return ordered
+    if submitted.replayed_response is not None:
+        await dependencies.spool.discard(run.simulation_id)
+    return submitted
 
 
 async def get_simulation(
-    services: Services, principal: Principal, simulation_id: str
-) -> Stored[SimulationRun]:
-    """The simulation, with its result once there is one.
+    dependencies: Dependencies, principal: Principal, simulation_id: str
+) -> StoredAggregate[SimulationRun]:
+    """Get a simulation, with its result once the job has succeeded.
 
     Raises:
         NotFound: no such simulation.
     """
     require(principal, "read")
-    return await services.reads.get(KIND, simulation_id)
+    return await dependencies.reads.get(SIMULATION_KIND, simulation_id)
 
 
 async def run_simulation(
-    services: Services, job_id: str, executor: Executor, *, workers: int = WORKERS
+    dependencies: Dependencies, job_id: str, executor: Executor, *, workers: int = WORKER_THREADS
 ) -> None:
-    """Do a simulation to its end; returns early if the job is cancelled.
+    """Run a simulation to its end; return early if the job is cancelled.
 
     Raises:
-        NotFound: the request is gone.
-        InvalidInput: a path leaves the bounds of the engine.
+        NotFound: the simulation or its request is gone.
+        InvalidInput: a path exceeds the limits of the engine.
     """
-    order: Stored[SimulationRun] = await services.reads.get(KIND, job_id)
-    path = await asyncio.to_thread(services.spool.path, job_id)
-    if not await _report(services, job_id, 0):
+    simulation: StoredAggregate[SimulationRun] = await dependencies.reads.get(
+        SIMULATION_KIND, job_id
+    )
+    path = await asyncio.to_thread(dependencies.spool.path, job_id)
+    if not await _report_progress(dependencies, job_id, 0):
         return
-    process = ValuingProcess(path, workers)
+    process = SimulationProcess(path, workers)
     try:
-        result = await _valued(services, job_id, process, executor)
+        result = await _await_result(dependencies, job_id, process, executor)
     finally:
         await asyncio.to_thread(process.close)
     if result is not None:
-        run = msgspec.structs.replace(order.state, result=result)
-        await _finish(services, order, run)
+        run = msgspec.structs.replace(simulation.state, result=result)
+        await _commit_result(dependencies, simulation, run)
 
 
-async def _valued(
-    services: Services, job_id: str, process: ValuingProcess, executor: Executor
+async def _await_result(
+    dependencies: Dependencies, job_id: str, process: SimulationProcess, executor: Executor
 ) -> SimulationResult | None:
-    """The result; None if the job has ended meanwhile."""
+    """Return the result; None if the job has ended in the meantime."""
     loop = asyncio.get_running_loop()
-    reported = loop.time()
-    while (told := await loop.run_in_executor(executor, process.next)).result is None:
-        if loop.time() - reported >= REPORT_S:
-            reported = loop.time()
-            if not await _report(services, job_id, told.done):
+    reported_s = loop.time()
+    while (message := await loop.run_in_executor(executor, process.read_message)).result is None:
+        if loop.time() - reported_s >= REPORT_INTERVAL_S:
+            reported_s = loop.time()
+            if not await _report_progress(dependencies, job_id, message.valued_paths):
                 return None
-    return told.result
+    return message.result
 
 
-def _document(case: SimulationCase) -> bytes:
-    """The case in one canonical form, checked."""
-    check_simulation(case)
+def _encode_case(case: SimulationCase) -> bytes:
+    """Validate a case and encode it in canonical form."""
+    validate_simulation_case(case)
     return msgspec.json.encode(case)
 
 
-async def _pieces(document: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(document), _PIECE_BYTES):
-        yield document[start : start + _PIECE_BYTES]
+async def _iterate_chunks(document: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(document), _CHUNK_BYTES):
+        yield document[start : start + _CHUNK_BYTES]
 
 
-async def _order(
-    services: Services, principal: Principal, run: SimulationRun, key: KeyUse | None
-) -> Ordered:
+async def _submit(
+    dependencies: Dependencies,
+    principal: Principal,
+    run: SimulationRun,
+    key: JobIdempotencyKey | None,
+) -> SubmittedSimulation:
     job = Job(
         job_id=run.simulation_id,
-        kind=JOB,
-        progress=Progress(0, run.projects * run.scenarios),
+        kind=SIMULATION_JOB,
+        progress=JobProgress(0, run.projects * run.scenarios),
         result_url=f"/v1/analysis/simulations/{run.simulation_id}",
     )
     receipt = None
     if key is not None:
         content = f"{run.request_sha256} {key.content_type}".encode()
-        receipt = Receipt(
+        receipt = IdempotencyReceipt(
             scope=key.scope,
             key=key.key,
             fingerprint=hashlib.sha256(content).hexdigest(),
-            answer=lambda _recorded_at: key.answer(job),
+            render_response=lambda _recorded_at: key.render_response(job),
         )
     change = Change(
-        writes=(Write(JOB_KIND, job.job_id, 0, job), Write(KIND, run.simulation_id, 0, run)),
+        writes=(
+            Write(JOB_KIND, job.job_id, 0, job),
+            Write(SIMULATION_KIND, run.simulation_id, 0, run),
+        ),
         receipt=receipt,
         actor=principal.id,
-        schema_version=(await services.active()).schema.version,
+        schema_version=(await dependencies.active_schema()).schema.version,
     )
-    committed = await services.commands.commit(change)
-    return Ordered(job if committed.replayed is None else None, committed.replayed)
+    committed = await dependencies.commands.commit(change)
+    return SubmittedSimulation(
+        job if committed.replayed_response is None else None, committed.replayed_response
+    )
 
 
-async def _report(services: Services, job_id: str, done: int) -> bool:
-    """Tell how far the job is; False if it has ended. A store that is busy is told next time."""
-    job: Stored[Job] = await services.reads.get(JOB_KIND, job_id)
+async def _report_progress(dependencies: Dependencies, job_id: str, valued_paths: int) -> bool:
+    """Record the progress of the job; return False if it has ended.
+
+    A report that a busy store rejects is skipped; the next one follows.
+    """
+    job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
     if job.state.is_final:
         return False
     try:
-        await _commit(services, job, jobs.advance(job.state, done))
-    except (Stale, Overloaded, Unavailable):
-        # Whoever was quicker is seen at the next report.
+        await _commit(dependencies, job, jobs.advance(job.state, valued_paths))
+    except (StaleVersion, Overloaded, Unavailable):
+        # The next report reads the change that came first.
         return True
     return True
 
 
-async def _finish(services: Services, order: Stored[SimulationRun], run: SimulationRun) -> None:
+async def _commit_result(
+    dependencies: Dependencies, simulation: StoredAggregate[SimulationRun], run: SimulationRun
+) -> None:
     """Commit the result with the end of the job, unless the job has ended otherwise."""
-    pause_s = FIRST_PAUSE_S
+    pause_s = MIN_PAUSE_S
     while True:
-        job: Stored[Job] = await services.reads.get(JOB_KIND, order.id)
+        job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, simulation.id)
         if job.state.is_final:
             return
-        write = Write(KIND, order.id, order.version, run)
+        write = Write(SIMULATION_KIND, simulation.id, simulation.version, run)
         try:
-            await _commit(services, job, jobs.succeed(job.state, job.state.progress.total), write)
+            await _commit(
+                dependencies, job, jobs.succeed(job.state, job.state.progress.total), write
+            )
         except Unavailable as error:
-            # A full queue or disk passes; the result is kept in memory meanwhile.
+            # A full queue or disk is temporary; the result stays in memory until then.
             await asyncio.sleep(max(pause_s, min(error.retry_after_s, MAX_PAUSE_S)))
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
-        except Stale:
+        except StaleVersion:
             continue
         else:
             return
 
 
-async def _commit(services: Services, job: Stored[Job], after: Job, *writes: Write) -> None:
-    await services.commands.commit(
+async def _commit(
+    dependencies: Dependencies, job: StoredAggregate[Job], after: Job, *writes: Write
+) -> None:
+    await dependencies.commands.commit(
         Change(
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
             actor="service",
-            schema_version=(await services.active()).schema.version,
+            schema_version=(await dependencies.active_schema()).schema.version,
         )
     )

@@ -1,160 +1,162 @@
-"""Dead letters: what the relay gave up, for people to look at, replay or discard."""
+"""List, replay and discard dead letters: events that a publisher could not deliver."""
 
 from collections import Counter
 from typing import Protocol
 
-from spawn.application.dependencies import Services, require
-from spawn.domain.change import Change, Entry, Stored, Write
-from spawn.domain.errors import Conflict, Duplicate, NotFound, Stale
+from spawn.application.dependencies import Dependencies, require
+from spawn.domain.change import Change, JournalEntry, StoredAggregate, Write
+from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
 from spawn.domain.events import dead_letter as letters
-from spawn.domain.events.dead_letter import KIND, DeadLetter, LetterState
+from spawn.domain.events.dead_letter import KIND, DeadLetter, DeadLetterState
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
 from spawn.domain.schemas.model import Value
 from spawn.ports.storage import ReadStore
 
 RELAY = Principal(id="relay")
-"""Who records that an event was given up."""
+"""Principal that records dead letters."""
 
 
-MAX_LOOKS = 20
-"""How many pages one request goes through for letters of one state."""
+MAX_SCANNED_PAGES = 20
+"""Pages that one request scans for dead letters of one state."""
 
 
-class Redelivery(Protocol):
-    """The relay, as far as dead letters need it."""
+class DeadLetterPublisher(Protocol):
+    """The part of the relay that dead letters need."""
 
     async def redeliver(self, letter: DeadLetter) -> None:
-        """Hand the event to its publisher again; see `Relay.redeliver`."""
+        """Publish the event again; see `Relay.redeliver`."""
         ...
 
-    def letter_resolved(self, letter: DeadLetter) -> None:
-        """One letter waits no longer."""
+    def mark_resolved(self, letter: DeadLetter) -> None:
+        """Count the dead letter as resolved."""
         ...
 
 
-async def list_letters(
-    services: Services,
+async def list_dead_letters(
+    dependencies: Dependencies,
     principal: Principal,
     *,
     after: tuple[Value | None, ...] | None,
     limit: int,
-    state: LetterState | None = None,
-) -> Page[Stored[DeadLetter]]:
-    """A page of dead letters in the order in which they were recorded.
+    state: DeadLetterState | None = None,
+) -> Page[StoredAggregate[DeadLetter]]:
+    """Return a page of dead letters, in the order in which they were recorded.
 
-    Of one state, a page may be short although there are more: `next` tells.
+    With a state, a page may be short although more follow: `next` is then set.
     """
     require(principal, "read")
-    for _ in range(MAX_LOOKS):
+    for _ in range(MAX_SCANNED_PAGES):
         query = Query(kind=KIND, limit=limit, after=after)
-        page: Page[Stored[DeadLetter]] = await services.reads.page(query)
-        found = tuple(one for one in page.items if state is None or one.state.state is state)
+        page: Page[StoredAggregate[DeadLetter]] = await dependencies.reads.page(query)
+        matches = tuple(one for one in page.items if state is None or one.state.state is state)
         after = page.next
-        if found or after is None:
+        if matches or after is None:
             break
-    return Page(found, after)
+    return Page(matches, after)
 
 
-async def get_letter(
-    services: Services, principal: Principal, letter_id: str
-) -> Stored[DeadLetter]:
-    """One dead letter.
+async def get_dead_letter(
+    dependencies: Dependencies, principal: Principal, letter_id: str
+) -> StoredAggregate[DeadLetter]:
+    """Return one dead letter.
 
     Raises:
-        NotFound: no such letter.
+        NotFound: no such dead letter.
     """
     require(principal, "read")
-    return await services.reads.get(KIND, letter_id)
+    return await dependencies.reads.get(KIND, letter_id)
 
 
-async def replay_letter(
-    services: Services, principal: Principal, relay: Redelivery, letter_id: str
-) -> Stored[DeadLetter]:
-    """Hand the event to its publisher again; the letter is done with once it was taken.
+async def replay_dead_letter(
+    dependencies: Dependencies, principal: Principal, relay: DeadLetterPublisher, letter_id: str
+) -> StoredAggregate[DeadLetter]:
+    """Publish the event again and mark the dead letter as replayed.
 
     Raises:
-        NotFound: no such letter.
-        Conflict: it was replayed or discarded already, or its publisher is not configured.
-        DeliveryFailed: the event was not taken this time either.
+        NotFound: no such dead letter.
+        Conflict: it was already replayed or discarded, or its publisher is not configured.
+        DeliveryFailed: the publisher did not accept the event this time either.
     """
     require(principal, "write")
-    before: Stored[DeadLetter] = await services.reads.get(KIND, letter_id)
-    after = letters.resolve(before.state, LetterState.REPLAYED)
+    before: StoredAggregate[DeadLetter] = await dependencies.reads.get(KIND, letter_id)
+    after = letters.resolve_dead_letter(before.state, DeadLetterState.REPLAYED)
     await relay.redeliver(before.state)
-    return await _resolved(services, principal, relay, before, after)
+    return await _commit_resolution(dependencies, principal, relay, before, after)
 
 
-async def discard_letter(
-    services: Services, principal: Principal, relay: Redelivery, letter_id: str
-) -> Stored[DeadLetter]:
-    """Let the event go; it stays in the feed, and the letter stays as discarded.
+async def discard_dead_letter(
+    dependencies: Dependencies, principal: Principal, relay: DeadLetterPublisher, letter_id: str
+) -> StoredAggregate[DeadLetter]:
+    """Mark a dead letter as discarded; its event stays in the feed.
 
     Raises:
-        NotFound: no such letter.
-        Conflict: it was replayed or discarded already.
+        NotFound: no such dead letter.
+        Conflict: it was already replayed or discarded.
     """
     require(principal, "write")
-    before: Stored[DeadLetter] = await services.reads.get(KIND, letter_id)
-    after = letters.resolve(before.state, LetterState.DISCARDED)
-    return await _resolved(services, principal, relay, before, after)
+    before: StoredAggregate[DeadLetter] = await dependencies.reads.get(KIND, letter_id)
+    after = letters.resolve_dead_letter(before.state, DeadLetterState.DISCARDED)
+    return await _commit_resolution(dependencies, principal, relay, before, after)
 
 
-async def _resolved(
-    services: Services,
+async def _commit_resolution(
+    dependencies: Dependencies,
     principal: Principal,
-    relay: Redelivery,
-    before: Stored[DeadLetter],
+    relay: DeadLetterPublisher,
+    before: StoredAggregate[DeadLetter],
     after: DeadLetter,
-) -> Stored[DeadLetter]:
+) -> StoredAggregate[DeadLetter]:
     try:
-        await _commit(services, principal, Write(KIND, before.id, before.version, after))
-    except Stale:
-        raise Conflict("Someone else replayed or discarded the dead letter meanwhile.") from None
-    relay.letter_resolved(after)
-    return await services.reads.get(KIND, before.id)
+        await _commit(dependencies, principal, Write(KIND, before.id, before.version, after))
+    except StaleVersion:
+        raise Conflict("Another request replayed or discarded the dead letter meanwhile.") from None
+    relay.mark_resolved(after)
+    return await dependencies.reads.get(KIND, before.id)
 
 
-async def record_letter(
-    services: Services, publisher: str, entry: Entry, tries: int, reason: str
+async def record_dead_letter(
+    dependencies: Dependencies, publisher: str, entry: JournalEntry, tries: int, reason: str
 ) -> bool:
-    """Keep an event that is given up; False if it was kept before.
+    """Record a dead letter; return False if it was already recorded.
 
-    It is no event itself: a consumer that takes nothing would make ever more of them.
+    It emits no event: a publisher that accepts nothing would create ever more of them.
     """
-    letter = letters.dead_letter(publisher, entry, tries, reason)
+    letter = letters.create_dead_letter(publisher, entry, tries, reason)
     try:
-        await _commit(services, RELAY, Write(KIND, letter.dead_letter_id, 0, letter))
+        await _commit(dependencies, RELAY, Write(KIND, letter.dead_letter_id, 0, letter))
     except Duplicate:
         return False
     return True
 
 
-async def _commit(services: Services, principal: Principal, write: Write) -> None:
-    generation = (await services.active()).schema.version
-    change = Change(writes=(write,), actor=principal.id, schema_version=generation)
-    await services.commands.commit(change)
+async def _commit(dependencies: Dependencies, principal: Principal, write: Write) -> None:
+    schema_version = (await dependencies.active_schema()).schema.version
+    change = Change(writes=(write,), actor=principal.id, schema_version=schema_version)
+    await dependencies.commands.commit(change)
 
 
-async def letter_entry(reads: ReadStore, letter: DeadLetter) -> Entry:
-    """The entry of the journal that a letter is about.
+async def load_dead_letter_entry(reads: ReadStore, letter: DeadLetter) -> JournalEntry:
+    """Load the journal entry of a dead letter.
 
     Raises:
-        NotFound: the journal has none, which it never should.
+        NotFound: the journal has no such entry, which should never happen.
     """
-    found = await reads.history(letter.kind, letter.key, after_version=letter.version - 1, limit=1)
-    if not found:
+    entries = await reads.history(
+        letter.kind, letter.key, after_version=letter.version - 1, limit=1
+    )
+    if not entries:
         raise NotFound(f"The journal has no version {letter.version} of this {letter.kind}.")
-    return found[0]
+    return entries[0]
 
 
-async def count_letters(reads: ReadStore) -> Counter[str]:
-    """How many letters wait, by publisher."""
+async def count_dead_letters(reads: ReadStore) -> Counter[str]:
+    """Return the number of waiting dead letters by publisher."""
     waiting: Counter[str] = Counter()
     query: Query | None = Query(kind=KIND, limit=MAX_LIMIT)
     while query is not None:
-        page: Page[Stored[DeadLetter]] = await reads.page(query)
-        for stored in page.items:
-            waiting[stored.state.publisher] += stored.state.state is LetterState.WAITING
+        page: Page[StoredAggregate[DeadLetter]] = await reads.page(query)
+        for aggregate in page.items:
+            waiting[aggregate.state.publisher] += aggregate.state.state is DeadLetterState.WAITING
         query = Query(kind=KIND, limit=MAX_LIMIT, after=page.next) if page.next else None
     return waiting

@@ -1,4 +1,8 @@
-"""The delivery of the feed to one publisher: in order for each aggregate, whatever fails."""
+"""Ordered at-least-once delivery of the feed to one publisher.
+
+The pattern is an outbox relay with a queue per aggregate, exponential backoff, a pause while the
+publisher is away, and dead letters.
+"""
 
 import asyncio
 import heapq
@@ -12,77 +16,88 @@ from typing import NamedTuple
 
 import msgspec
 
-from spawn.application.events.journal_watch import GATHER_S, Pulse
-from spawn.domain.change import Entry, FeedPage
+from spawn.application.events.journal_watch import COALESCE_S, JournalWatch
+from spawn.domain.change import FeedPage, JournalEntry
 from spawn.domain.errors import CursorExpired, CursorInvalid, SpawnError, Unavailable
-from spawn.ports.publishers import EventPublisher, Undelivered
+from spawn.ports.publishers import DeliveryFailure, EventPublisher
 from spawn.ports.storage import ReadStore
 
 PAGE_ENTRIES = 1_000
-"""What is read at once: the more, the less each costs."""
+"""Entries read at once; larger pages cost less per entry."""
 
 BEGINNING = ""
-"""Stands for the position before the first event."""
+"""Position before the first event."""
 
 _IDLE_S = 60.0
 _ENTRY_BYTES = 500
 _NOW = 0.0
 
-Key = tuple[str, str]
-GiveUp = Callable[[Entry, int, str], Awaitable[None]]
-"""Keeps an event that is given up, with the tries and the last reason."""
+AggregateKey = tuple[str, str]
+"""Kind and id of an aggregate."""
+
+DeadLetterRecorder = Callable[[JournalEntry, int, str], Awaitable[None]]
+"""Function that records a dead letter: the entry, its attempts and the last reason."""
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How a failing consumer is tried again.
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Policy for retrying a failing publisher.
 
-    The events of an aggregate wait `first_s` after a failure, twice as long after each further
-    one, at most `longest_s`. When `hold_after` batches in a row failed, nothing is sent but one
-    batch at a time, after pauses that grow to `hold_s`; a consumer may ask for a pause of at most
-    `longest_asked_s`. An event is given up after `tries`: those count in which the consumer
-    refused it, or took others meanwhile, so that an outage gives nothing up. Of what waits behind
-    failures about `parked_bytes` are held; then nothing further is read.
+    The events of an aggregate wait `initial_delay_s` after a failure, twice as long after each
+    further one, at most `max_delay_s`. After `pause_after` failed batches in a row only one batch
+    at a time is sent, after pauses that grow to `max_pause_s`; a publisher may ask for a pause of
+    at most `max_retry_after_s`. An event becomes a dead letter after `max_attempts`; an attempt
+    counts if the publisher rejected the event, or accepted others meanwhile, so that an outage
+    creates no dead letters. About `max_blocked_bytes` of events may wait behind failures; beyond
+    that nothing further is read.
     """
 
-    tries: int = 10
-    first_s: float = 1.0
-    longest_s: float = 300.0
-    hold_after: int = 3
-    hold_s: float = 30.0
-    longest_asked_s: float = 3600.0
-    parked_bytes: int = 32 * 1024 * 1024
+    max_attempts: int = 10
+    initial_delay_s: float = 1.0
+    max_delay_s: float = 300.0
+    pause_after: int = 3
+    max_pause_s: float = 30.0
+    max_retry_after_s: float = 3600.0
+    max_blocked_bytes: int = 32 * 1024 * 1024
 
 
-class _Started(NamedTuple):
-    """An event under way: the position to go on after if it must be read again, and its time."""
+class _PendingEvent(NamedTuple):
+    """An undelivered event: the position before it, to read it again, and its time."""
 
-    before: str
+    previous_position: str
     recorded_at: datetime
 
 
-class _Lane:
-    """The events of one aggregate that wait, oldest first, and how the oldest has failed."""
+class AggregateQueue:
+    """Waiting events of one aggregate, oldest first, and the failures of the oldest."""
 
-    __slots__ = ("due", "entries", "failing", "failures", "reason", "taken_then", "tries")
+    __slots__ = (
+        "attempts",
+        "delivered_at_failure",
+        "due_at",
+        "entries",
+        "failing_position",
+        "failures",
+        "reason",
+    )
 
     def __init__(self) -> None:
-        self.entries: deque[Entry] = deque()
-        self.turn_to("")
+        self.entries: deque[JournalEntry] = deque()
+        self.reset("")
 
-    def turn_to(self, failing: str) -> None:
-        """Count for another event from now on, the one at this position; or for none yet."""
-        self.failing = failing
+    def reset(self, failing_position: str) -> None:
+        """Reset the retry counters for the event at a position; "" for none yet."""
+        self.failing_position = failing_position
         self.failures = 0
-        self.tries = 0
-        self.taken_then = -1
+        self.attempts = 0
+        self.delivered_at_failure = -1
         self.reason = ""
-        self.due = _NOW
+        self.due_at = _NOW
 
 
-class Pages:
-    """Reads pages of the feed, the last one once for all who stand at the same position.
+class FeedReader:
+    """Reader of feed pages; publishers at the same position share the last page.
 
-    `types` are the events wanted; None: all that the feed shows without being asked for types.
+    `types` selects event types; None selects the default types of the feed.
     """
 
     def __init__(self, reads: ReadStore, types: frozenset[str] | None = None) -> None:
@@ -92,364 +107,390 @@ class Pages:
         self._after = ""
         self._page: FeedPage | None = None
 
-    async def after(self, position: str) -> FeedPage:
-        """The page that follows a position."""
+    async def read_after(self, position: str) -> FeedPage:
+        """Return the page after a position."""
         async with self._lock:
-            # A page that led nowhere is not kept: there may be more behind it by now.
-            known = self._page if self._after == position else None
-            if known is None or known.next == position:
-                known = await self.reads.feed(
+            # A page that leads nowhere is not cached: more entries may follow it by now.
+            page = self._page if self._after == position else None
+            if page is None or page.next == position:
+                page = await self.reads.feed(
                     after=position or None, limit=PAGE_ENTRIES, types=self._types
                 )
-                self._after, self._page = position, known
-            return known
+                self._after, self._page = position, page
+            return page
 
 
-class Line:
-    """One publisher, where it stands, and what is on its way to it.
+class PublisherDelivery:
+    """Delivery to one publisher: its position, its batches and its waiting events.
 
-    What it holds is bounded: one page that is not begun, the batches under way, and what waits
-    behind failures. `delivered`, `failed` and `given_up` count events.
+    Its memory is bounded: one unsent page, the batches in flight, and the events blocked by
+    failures. `delivered`, `failed` and `dead_lettered` count events.
     """
 
     def __init__(
         self,
         publisher: EventPublisher,
-        pages: Pages,
-        pulse: Pulse,
-        give_up: GiveUp,
-        patience: Patience,
+        reader: FeedReader,
+        journal_watch: JournalWatch,
+        record_dead_letter: DeadLetterRecorder,
+        retry_policy: RetryPolicy,
         on_error: Callable[[BaseException], None],
     ) -> None:
         self.publisher = publisher
-        self.terms = publisher.terms
-        self.delivered = self.failed = self.given_up = 0
+        self.delivery_options = publisher.delivery_options
+        self.delivered = self.failed = self.dead_lettered = 0
         self._read_error: str | None = None
         self._error: str | None = None
-        self._pages = pages
-        self._pulse = pulse
-        self._give_up = give_up
-        self._patience = patience
+        self._reader = reader
+        self._journal_watch = journal_watch
+        self._record_dead_letter = record_dead_letter
+        self._retry_policy = retry_policy
         self._on_error = on_error
-        self._read_to = self._taken_to = ""
-        self._read_at = 0.0
-        self._ready: deque[Entry] = deque()
-        self._started: dict[str, _Started] = {}
-        self._lanes: dict[Key, _Lane] = {}
-        self._due: list[tuple[float, int, Key]] = []
-        self._turns = count()
-        self._parked_bytes = 0
-        self._busy: set[Key] = set()
-        self._failing: set[Key] = set()
-        self._flights: set[asyncio.Task[None]] = set()
-        self._streak = self._holds = 0
-        self._held_until = self._asked_until = 0.0
-        self._moved = asyncio.Event()
+        self._read_to = self._dequeued_to = ""
+        self._next_read_from = 0.0
+        self._ready: deque[JournalEntry] = deque()
+        self._pending: dict[str, _PendingEvent] = {}
+        self._queues: dict[AggregateKey, AggregateQueue] = {}
+        self._schedule: list[tuple[float, int, AggregateKey]] = []
+        self._tie_breakers = count()
+        self._blocked_bytes = 0
+        self._keys_in_flight: set[AggregateKey] = set()
+        self._failing_keys: set[AggregateKey] = set()
+        self._publish_tasks: set[asyncio.Task[None]] = set()
+        self._consecutive_failures = self._pauses = 0
+        self._paused_until = self._retry_after_until = 0.0
+        self._progress = asyncio.Event()
 
-    # -- where it stands --------------------------------------------------------------------
+    # -- position ---------------------------------------------------------------------------
 
-    def begin(self, position: str) -> None:
-        """Start after a position, or at the beginning."""
-        self._read_to = self._taken_to = position
+    def start_after(self, position: str) -> None:
+        """Set the position to start after."""
+        self._read_to = self._dequeued_to = position
 
     @property
     def error(self) -> str | None:
-        """Why something waits, if anything waits for another reason than its turn."""
+        """The last delivery error, or None while nothing fails."""
         return self._read_error or self._error
 
     @property
     def position(self) -> str:
-        """Everything up to here was taken, or given up and kept."""
-        for started in self._started.values():
-            return started.before
-        return self._taken_to if self._ready else self._read_to
+        """Position up to which every event was delivered or became a dead letter."""
+        for pending in self._pending.values():
+            return pending.previous_position
+        return self._dequeued_to if self._ready else self._read_to
 
-    def oldest(self) -> datetime | None:
-        """When the oldest event that is known of and not taken was recorded."""
-        for started in self._started.values():
-            return started.recorded_at
+    def oldest_recorded_at(self) -> datetime | None:
+        """Return the time of the oldest event known to be undelivered."""
+        for pending in self._pending.values():
+            return pending.recorded_at
         return self._ready[0].recorded_at if self._ready else None
 
-    async def backlog(self) -> int:
-        """How many rows of the journal it is not past yet, whether they carry events or not."""
+    async def count_backlog(self) -> int:
+        """Return the number of journal rows after the position, with or without events."""
         try:
-            return await self._pages.reads.rows_after(self.position or None)
+            return await self._reader.reads.count_rows_after(self.position or None)
         except (CursorExpired, CursorInvalid):
-            return 0  # what its position means is found out when it is read on from
+            return 0  # the next read finds out where this position leads
 
-    def parked(self) -> int:
-        """How many aggregates wait behind a failure."""
-        return len(self._failing)
+    def count_blocked(self) -> int:
+        """Return the number of aggregates blocked by a failure."""
+        return len(self._failing_keys)
 
-    async def settle(self) -> None:
-        """Wait until everything there is now was taken, or something fails."""
-        newest = await self._pages.reads.position()
-        while self.error is None and (self._ready or self._started or self._read_to != newest):
-            await self._moved.wait()
+    async def wait_until_delivered(self) -> None:
+        """Wait until all current events are delivered, or a delivery fails."""
+        newest = await self._reader.reads.position()
+        while self.error is None and (self._ready or self._pending or self._read_to != newest):
+            await self._progress.wait()
 
     # -- the loop ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Deliver until cancelled; what is under way then is cut off and comes again."""
+        """Deliver until cancelled; batches in flight are then aborted and sent again later."""
         try:
             while True:
-                await self._read_on()
-                while batch := self._take():
-                    self._flights.add(asyncio.create_task(self._deliver(batch)))
-                await self._rest()
+                await self._read_page()
+                while batch := self._next_batch():
+                    self._publish_tasks.add(asyncio.create_task(self._deliver(batch)))
+                await self._wait_for_work()
         finally:
-            for flight in self._flights:
-                flight.cancel()
-            await asyncio.gather(*self._flights, return_exceptions=True)
-            self._flights.clear()
+            for task in self._publish_tasks:
+                task.cancel()
+            await asyncio.gather(*self._publish_tasks, return_exceptions=True)
+            self._publish_tasks.clear()
 
     def _has_room(self) -> bool:
-        return not self._ready and self._parked_bytes < self._patience.parked_bytes
+        return not self._ready and self._blocked_bytes < self._retry_policy.max_blocked_bytes
 
-    async def _read_on(self) -> None:
-        """Read a page if none is in hand, leaving others their turn between two."""
-        if not self._has_room() or self._read_to == await self._pages.reads.position():
+    async def _read_page(self) -> None:
+        """Read a page if the last one is sent, with a pause between two reads."""
+        if not self._has_room() or self._read_to == await self._reader.reads.position():
             return
-        await asyncio.sleep(self._read_at + GATHER_S - monotonic())
+        await asyncio.sleep(self._next_read_from + COALESCE_S - monotonic())
         try:
-            page = await self._pages.after(self._read_to)
+            page = await self._reader.read_after(self._read_to)
         except CursorExpired as expired:
-            # Of an earlier epoch: what is there is told from the beginning, rather than left out.
-            self.begin(expired.oldest)
+            # Position of an earlier epoch: deliver from the oldest event rather than skip any.
+            self.start_after(expired.oldest)
             return
         except SpawnError as failure:
             self._read_error = failure.detail
-            self._read_at = monotonic() + self._patience.first_s
+            self._next_read_from = monotonic() + self._retry_policy.initial_delay_s
             return
         self._read_error = None
-        self._read_at = monotonic()
+        self._next_read_from = monotonic()
         self._ready.extend(page.entries)
-        self._taken_to = self._read_to
+        self._dequeued_to = self._read_to
         self._read_to = page.next
 
-    async def _rest(self) -> None:
-        """Wait until a batch has landed, a lane is due, a pause is over or the journal grows."""
-        self._moved.set()
-        self._moved = asyncio.Event()
-        for flight in [flight for flight in self._flights if flight.done()]:
-            self._flights.remove(flight)
-            flight.result()
-        if self._has_room() and self._read_to != await self._pages.reads.position():
+    async def _wait_for_work(self) -> None:
+        """Wait until a batch ends, a retry or pause is due, or the journal grows."""
+        self._progress.set()
+        self._progress = asyncio.Event()
+        for task in [task for task in self._publish_tasks if task.done()]:
+            self._publish_tasks.remove(task)
+            task.result()
+        if self._has_room() and self._read_to != await self._reader.reads.position():
             return
-        waits: set[asyncio.Task[None]] = set(self._flights)
+        waits: set[asyncio.Task[None]] = set(self._publish_tasks)
         if self._has_room():
-            waits.add(asyncio.create_task(self._pulse.wait(self._read_to, _IDLE_S)))
-        waits.add(asyncio.create_task(asyncio.sleep(self._pause_s())))
+            waits.add(asyncio.create_task(self._journal_watch.wait(self._read_to, _IDLE_S)))
+        waits.add(asyncio.create_task(asyncio.sleep(self._max_wait_s())))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for waiting in waits - self._flights:
+            for waiting in waits - self._publish_tasks:
                 waiting.cancel()
 
-    def _pause_s(self) -> float:
-        """How long at most until there may be something to send."""
-        if len(self._flights) >= self._width() or not (self._ready or self._due):
+    def _max_wait_s(self) -> float:
+        """Return the longest time until there may be something to send."""
+        if len(self._publish_tasks) >= self._max_tasks() or not (self._ready or self._schedule):
             return _IDLE_S
-        due = self._due[0][0] if self._due and not self._may_take_ready() else _NOW
-        return max(due, self._held_until, self._asked_until) - monotonic()
+        due_at = self._schedule[0][0] if self._schedule and not self._can_take_new() else _NOW
+        return max(due_at, self._paused_until, self._retry_after_until) - monotonic()
 
-    # -- choosing ---------------------------------------------------------------------------
+    # -- batches ----------------------------------------------------------------------------
 
-    def _width(self) -> int:
-        """How many batches may be under way: one, while the consumer seems to be away."""
-        return 1 if self._streak >= self._patience.hold_after else self.terms.concurrency
+    def _max_tasks(self) -> int:
+        """Return how many batches may be in flight: one, while the publisher seems to be away."""
+        return (
+            1
+            if self._consecutive_failures >= self._retry_policy.pause_after
+            else self.delivery_options.concurrency
+        )
 
-    def _may_take_ready(self) -> bool:
-        return bool(self._ready) and self._parked_bytes < self._patience.parked_bytes
+    def _can_take_new(self) -> bool:
+        return bool(self._ready) and self._blocked_bytes < self._retry_policy.max_blocked_bytes
 
-    def _take(self) -> list[Entry]:
-        """The next batch, if one may be sent now; empty if none."""
+    def _next_batch(self) -> list[JournalEntry]:
+        """Return the next batch to send now; empty if none."""
         now = monotonic()
-        if len(self._flights) >= self._width() or now < max(self._held_until, self._asked_until):
+        if len(self._publish_tasks) >= self._max_tasks() or now < max(
+            self._paused_until, self._retry_after_until
+        ):
             return []
-        # After a failure others are tried first: it may be the event's own fault.
-        batch = self._take_ready() if self._streak else self._take_due(now)
-        batch = batch or (self._take_due(now) if self._streak else self._take_ready())
-        if self.terms.concurrency > 1:
-            self._busy.update((entry.kind, entry.id) for entry in batch)
+        # After a failure, try other events first: the failing event itself may be the cause.
+        batch = self._next_new_batch() if self._consecutive_failures else self._next_due_batch(now)
+        batch = batch or (
+            self._next_due_batch(now) if self._consecutive_failures else self._next_new_batch()
+        )
+        if self.delivery_options.concurrency > 1:
+            self._keys_in_flight.update((entry.kind, entry.id) for entry in batch)
         return batch
 
-    def _take_ready(self) -> list[Entry]:
-        """New events, but for those whose aggregate has earlier ones waiting or under way."""
-        if self.terms.concurrency == 1 and not self._lanes:
-            return self._take_slice()
-        batch: list[Entry] = []
-        while self._may_take_ready() and len(batch) < self.terms.batch:
+    def _next_new_batch(self) -> list[JournalEntry]:
+        """Return new events; queue those whose aggregate has earlier ones waiting or in flight."""
+        if self.delivery_options.concurrency == 1 and not self._queues:
+            return self._next_unblocked_batch()
+        batch: list[JournalEntry] = []
+        while self._can_take_new() and len(batch) < self.delivery_options.batch:
             entry = self._ready.popleft()
-            self._started[entry.position] = _Started(self._taken_to, entry.recorded_at)
-            self._taken_to = entry.position
+            self._pending[entry.position] = _PendingEvent(self._dequeued_to, entry.recorded_at)
+            self._dequeued_to = entry.position
             key = (entry.kind, entry.id)
-            lane = self._lanes.get(key)
-            if lane is None and key not in self._busy:
+            queue = self._queues.get(key)
+            if queue is None and key not in self._keys_in_flight:
                 batch.append(entry)
                 continue
-            if lane is None:
-                lane = self._lanes[key] = _Lane()
-            lane.entries.append(entry)
-            self._parked_bytes += _size(entry)
+            if queue is None:
+                queue = self._queues[key] = AggregateQueue()
+            queue.entries.append(entry)
+            self._blocked_bytes += _size(entry)
         return batch
 
-    def _take_slice(self) -> list[Entry]:
-        """New events, where nothing waits or is under way that they could overtake.
+    def _next_unblocked_batch(self) -> list[JournalEntry]:
+        """Return new events while no earlier event is waiting or in flight.
 
-        Only the first is noted: as long as all are taken, that says enough, and an import's events
-        cost little.
+        Only the first is tracked: that suffices while the whole batch succeeds, and keeps the
+        events of an import cheap.
         """
-        batch = [self._ready.popleft() for _ in range(min(len(self._ready), self.terms.batch))]
+        batch = [
+            self._ready.popleft() for _ in range(min(len(self._ready), self.delivery_options.batch))
+        ]
         if batch:
-            self._started[batch[0].position] = _Started(self._taken_to, batch[0].recorded_at)
-            self._taken_to = batch[-1].position
+            self._pending[batch[0].position] = _PendingEvent(
+                self._dequeued_to, batch[0].recorded_at
+            )
+            self._dequeued_to = batch[-1].position
         return batch
 
-    def _note_each(self, batch: list[Entry]) -> None:
-        """Note what `_take_slice` did not, before some of it is struck off."""
-        first = self._started.get(batch[0].position)
-        before = first.before if first else BEGINNING
+    def _track_each(self, batch: list[JournalEntry]) -> None:
+        """Track each event of a failed batch; `_next_unblocked_batch` tracks only the first."""
+        first = self._pending.get(batch[0].position)
+        previous_position = first.previous_position if first else BEGINNING
         for entry in batch:
-            self._started.setdefault(entry.position, _Started(before, entry.recorded_at))
-            before = entry.position
+            self._pending.setdefault(
+                entry.position, _PendingEvent(previous_position, entry.recorded_at)
+            )
+            previous_position = entry.position
 
-    def _take_due(self, now: float) -> list[Entry]:
-        """Events of lanes whose time has come."""
-        batch: list[Entry] = []
-        while self._due and self._due[0][0] <= now and len(batch) < self.terms.batch:
-            _, _, key = heapq.heappop(self._due)
-            entries = self._lanes[key].entries
-            for _ in range(min(len(entries), self.terms.batch - len(batch))):
+    def _next_due_batch(self, now: float) -> list[JournalEntry]:
+        """Return the events whose retry is due."""
+        batch: list[JournalEntry] = []
+        while (
+            self._schedule
+            and self._schedule[0][0] <= now
+            and len(batch) < self.delivery_options.batch
+        ):
+            _, _, key = heapq.heappop(self._schedule)
+            entries = self._queues[key].entries
+            for _ in range(min(len(entries), self.delivery_options.batch - len(batch))):
                 entry = entries.popleft()
-                self._parked_bytes -= _size(entry)
+                self._blocked_bytes -= _size(entry)
                 batch.append(entry)
         return batch
 
-    # -- sending ----------------------------------------------------------------------------
+    # -- delivery ---------------------------------------------------------------------------
 
-    async def _deliver(self, batch: list[Entry]) -> None:
-        undelivered = await self._publish(batch)
-        for key in self._land(batch, undelivered):
-            await self._bury(key)
-        if self._lanes or self._busy:
+    async def _deliver(self, batch: list[JournalEntry]) -> None:
+        failures = await self._publish(batch)
+        for key in self._settle_batch(batch, failures):
+            await self._dead_letter(key)
+        if self._queues or self._keys_in_flight:
             for key in {(entry.kind, entry.id) for entry in batch}:
-                self._free(key)
-        if not self._failing:
+                self._release(key)
+        if not self._failing_keys:
             self._error = None
 
-    async def _publish(self, batch: list[Entry]) -> Sequence[Undelivered]:
-        """Publish; whatever goes wrong is the fate of the whole batch."""
+    async def _publish(self, batch: list[JournalEntry]) -> Sequence[DeliveryFailure]:
+        """Publish a batch; an exception fails the whole batch."""
         try:
             return tuple(await self.publisher.publish(batch))
         except Unavailable as failure:
-            asked_s = min(failure.retry_after_s, self._patience.longest_asked_s)
-            self._asked_until = max(self._asked_until, monotonic() + asked_s)
+            retry_after_s = min(failure.retry_after_s, self._retry_policy.max_retry_after_s)
+            self._retry_after_until = max(self._retry_after_until, monotonic() + retry_after_s)
             reason = failure.detail
-        except Exception as failure:  # noqa: BLE001 -- a third party's code must not end the line
+        except Exception as failure:  # noqa: BLE001 -- a third party's code must not end the delivery
             self._on_error(failure)
             reason = f"The publisher failed: {type(failure).__name__}."
-        return [Undelivered(entry, reason) for entry in batch]
+        return [DeliveryFailure(entry, reason) for entry in batch]
 
-    def _land(self, batch: list[Entry], undelivered: Sequence[Undelivered]) -> list[Key]:
-        """Strike off what was taken, put the rest back; the aggregates whose patience is over."""
-        failed = {failure.entry.position: failure for failure in undelivered}
+    def _settle_batch(
+        self, batch: list[JournalEntry], failures: Sequence[DeliveryFailure]
+    ) -> list[AggregateKey]:
+        """Remove delivered events, requeue the rest; return the aggregates out of attempts."""
+        failed = {failure.entry.position: failure for failure in failures}
         if failed:
-            self._note_each(batch)
-        lost: dict[Key, list[Undelivered]] = {}
+            self._track_each(batch)
+        failures_by_key: dict[AggregateKey, list[DeliveryFailure]] = {}
         for entry in batch:
             failure = failed.get(entry.position)
             if failure is None:
-                self._started.pop(entry.position, None)
+                self._pending.pop(entry.position, None)
             else:
-                lost.setdefault((entry.kind, entry.id), []).append(failure)
-        taken = len(batch) - len(failed)
-        self.delivered += taken
+                failures_by_key.setdefault((entry.kind, entry.id), []).append(failure)
+        delivered = len(batch) - len(failed)
+        self.delivered += delivered
         self.failed += len(failed)
-        self._note(taken=taken, reason=undelivered[0].reason if undelivered else None)
-        if self._failing:
-            for key in {(entry.kind, entry.id) for entry in batch} - lost.keys():
-                self._forgive(key)
-        return [key for key, failures in lost.items() if self._postpone(key, failures)]
+        self._record_outcome(delivered=delivered, reason=failures[0].reason if failures else None)
+        if self._failing_keys:
+            for key in {(entry.kind, entry.id) for entry in batch} - failures_by_key.keys():
+                self._clear_failure(key)
+        return [key for key, own in failures_by_key.items() if self._schedule_retry(key, own)]
 
-    def _note(self, *, taken: int, reason: str | None) -> None:
-        """Whether the consumer is there, going by one batch."""
-        if taken:
-            if self._streak >= self._patience.hold_after:
-                self._hurry()
-            self._streak = self._holds = 0
-            self._held_until = 0.0
+    def _record_outcome(self, *, delivered: int, reason: str | None) -> None:
+        """Update the failure streak and the pause from the outcome of one batch."""
+        if delivered:
+            if self._consecutive_failures >= self._retry_policy.pause_after:
+                self._retry_all_now()
+            self._consecutive_failures = self._pauses = 0
+            self._paused_until = 0.0
             self._error = reason or self._error
             return
-        self._streak += 1
+        self._consecutive_failures += 1
         self._error = reason
         now = monotonic()
-        # Batches that were under way together and fail together are one failure.
-        if self._streak >= self._patience.hold_after and now >= self._held_until:
-            self._held_until = now + self._wait_s(self._holds, self._patience.hold_s)
-            self._holds += 1
+        # Batches that were in flight together and fail together are one failure.
+        if (
+            self._consecutive_failures >= self._retry_policy.pause_after
+            and now >= self._paused_until
+        ):
+            self._paused_until = now + self._backoff_s(self._pauses, self._retry_policy.max_pause_s)
+            self._pauses += 1
 
-    def _hurry(self) -> None:
-        """The consumer is back: what waited for it waits no longer."""
-        self._due = [(_NOW, turn, key) for _, turn, key in self._due]
-        heapq.heapify(self._due)
+    def _retry_all_now(self) -> None:
+        """Make all delayed events due now, since the publisher is back."""
+        self._schedule = [(_NOW, tie_breaker, key) for _, tie_breaker, key in self._schedule]
+        heapq.heapify(self._schedule)
 
-    def _postpone(self, key: Key, failures: list[Undelivered]) -> bool:
-        """Put the events of one aggregate back in front; whether the first is to be given up."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane()
-        lane.entries.extendleft(failure.entry for failure in reversed(failures))
-        self._parked_bytes += sum(_size(failure.entry) for failure in failures)
+    def _schedule_retry(self, key: AggregateKey, failures: list[DeliveryFailure]) -> bool:
+        """Requeue failed events in front; return whether the first is out of attempts."""
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = AggregateQueue()
+        queue.entries.extendleft(failure.entry for failure in reversed(failures))
+        self._blocked_bytes += sum(_size(failure.entry) for failure in failures)
         first = failures[0]
-        if lane.failing != first.entry.position:
-            lane.turn_to(first.entry.position)
-        if first.refused or lane.taken_then != self.delivered:
-            lane.tries += 1
-        lane.taken_then = self.delivered
-        lane.due = monotonic() + self._wait_s(lane.failures, self._patience.longest_s)
-        lane.failures += 1
-        lane.reason = first.reason
-        self._failing.add(key)
-        return lane.tries >= self._patience.tries
+        if queue.failing_position != first.entry.position:
+            queue.reset(first.entry.position)
+        if first.is_rejected or queue.delivered_at_failure != self.delivered:
+            queue.attempts += 1
+        queue.delivered_at_failure = self.delivered
+        queue.due_at = monotonic() + self._backoff_s(queue.failures, self._retry_policy.max_delay_s)
+        queue.failures += 1
+        queue.reason = first.reason
+        self._failing_keys.add(key)
+        return queue.attempts >= self._retry_policy.max_attempts
 
-    def _wait_s(self, failures: int, longest_s: float) -> float:
-        """Twice as long each time, less up to a half by chance, so that not all come at once."""
-        wait_s = min(self._patience.first_s * 2.0 ** min(failures, 32), longest_s)
-        return wait_s * random.uniform(0.5, 1.0)  # noqa: S311 -- to spread load, not a secret
+    def _backoff_s(self, failures: int, max_delay_s: float) -> float:
+        """Return the exponential backoff with jitter, in seconds.
 
-    async def _bury(self, key: Key) -> None:
-        """Keep the first event of a lane as a dead letter and go on with the next."""
-        lane = self._lanes[key]
-        entry = lane.entries[0]
+        Jitter takes off up to half, so that not all retries come at once.
+        """
+        delay_s = min(self._retry_policy.initial_delay_s * 2.0 ** min(failures, 32), max_delay_s)
+        return delay_s * random.uniform(0.5, 1.0)  # noqa: S311 -- to spread load, not a secret
+
+    async def _dead_letter(self, key: AggregateKey) -> None:
+        """Record the first event of a queue as a dead letter and continue with the next."""
+        queue = self._queues[key]
+        entry = queue.entries[0]
         try:
-            await self._give_up(entry, lane.tries, lane.reason)
+            await self._record_dead_letter(entry, queue.attempts, queue.reason)
         except SpawnError as failure:
-            # The store cannot write now: it stays where it is, and is tried once more.
+            # The store cannot write now: the event stays queued and is tried once more.
             self._error = failure.detail
             return
-        self.given_up += 1
-        lane.entries.popleft()
-        self._parked_bytes -= _size(entry)
-        del self._started[entry.position]
-        self._forgive(key)
+        self.dead_lettered += 1
+        queue.entries.popleft()
+        self._blocked_bytes -= _size(entry)
+        del self._pending[entry.position]
+        self._clear_failure(key)
 
-    def _forgive(self, key: Key) -> None:
-        """The event that failed is out of the way."""
-        self._failing.discard(key)
-        lane = self._lanes.get(key)
-        if lane is not None:
-            lane.turn_to("")
+    def _clear_failure(self, key: AggregateKey) -> None:
+        """Reset the failure counters of an aggregate whose failing event is settled."""
+        self._failing_keys.discard(key)
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.reset("")
 
-    def _free(self, key: Key) -> None:
-        """Let the events of an aggregate that wait, if there are any, have their turn."""
-        self._busy.discard(key)
-        lane = self._lanes.get(key)
-        if lane is not None and not lane.entries:
-            del self._lanes[key]
-        elif lane is not None:
-            heapq.heappush(self._due, (lane.due, next(self._turns), key))
+    def _release(self, key: AggregateKey) -> None:
+        """Schedule the waiting events of an aggregate, or delete its empty queue."""
+        self._keys_in_flight.discard(key)
+        queue = self._queues.get(key)
+        if queue is not None and not queue.entries:
+            del self._queues[key]
+        elif queue is not None:
+            heapq.heappush(self._schedule, (queue.due_at, next(self._tie_breakers), key))
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: JournalEntry) -> int:
     return _ENTRY_BYTES + len(entry.document)

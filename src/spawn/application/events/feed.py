@@ -1,20 +1,20 @@
-"""The feed of events, to be pulled."""
+"""The event feed that clients read."""
 
 from datetime import timedelta
 
-from spawn.application.dependencies import Services, require
+from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import FeedPage
 from spawn.domain.principal import Principal
 
 FEED_LIMIT = 500
-"""The cap on one page of the feed, entries."""
+"""Maximum entries of one feed page."""
 
-MAX_LOOKS = 20
-"""How often an empty page that leads on is followed within one request."""
+MAX_EMPTY_PAGES = 20
+"""Pages read within one request while they are empty but lead on."""
 
 
 async def read_feed(
-    services: Services,
+    dependencies: Dependencies,
     principal: Principal,
     *,
     after: str | None,
@@ -23,19 +23,19 @@ async def read_feed(
     subject: tuple[str, str] | None = None,
     retention: timedelta | None = None,
 ) -> FeedPage:
-    """Entries that carry an event, after a position; none that is older than `retention`.
+    """Return entries with an event after a position, none older than `retention`.
 
-    A store may look at a part of the journal at a time: an empty answer that leads on is followed,
-    so that a rare type or subject costs a client few requests.
+    A store may scan a part of the journal at a time: an empty page that leads on is followed, so
+    that a rare type or subject costs a client few requests.
 
     Raises:
         CursorInvalid: the position was never issued.
         CursorExpired: it belongs to an earlier epoch or fell below the retention floor.
     """
     require(principal, "read")
-    floor = None if retention is None else services.clock.now() - retention
-    for _ in range(MAX_LOOKS):
-        page = await services.reads.feed(
+    floor = None if retention is None else dependencies.clock.now() - retention
+    for _ in range(MAX_EMPTY_PAGES):
+        page = await dependencies.reads.feed(
             after=after, limit=limit, types=types, subject=subject, floor=floor
         )
         if page.entries or page.next == after:

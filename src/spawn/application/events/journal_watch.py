@@ -1,4 +1,4 @@
-"""The end of the journal, watched once for all who follow it."""
+"""One wait on the journal, shared by all followers."""
 
 import asyncio
 from contextlib import suppress
@@ -6,46 +6,46 @@ from contextlib import suppress
 from spawn.domain.errors import SpawnError
 from spawn.ports.storage import ReadStore
 
-GATHER_S = 0.01
-"""After a change the next is told so much later: what is committed meanwhile goes together."""
+COALESCE_S = 0.01
+"""Pause after each notification, so that later commits are notified together."""
 
 _IDLE_S = 60.0
 _RETRY_S = 1.0
 
 
-class Pulse:
-    """Tells everyone who waits when the journal has grown, with one wait on the store."""
+class JournalWatch:
+    """Notifier of journal growth: one wait on the store for all waiters."""
 
-    def __init__(self, reads: ReadStore, *, gather_s: float = GATHER_S) -> None:
+    def __init__(self, reads: ReadStore, *, coalesce_s: float = COALESCE_S) -> None:
         self._reads = reads
-        self._gather_s = gather_s
+        self._gather_s = coalesce_s
         self._waiting: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
-        at = await self._reads.position()
+        """Notify waiters of each change until cancelled."""
+        position = await self._reads.position()
         while True:
             try:
-                newest = await self._reads.await_change(at, _IDLE_S)
+                newest = await self._reads.wait_for_change(position, _IDLE_S)
             except SpawnError:
-                # The store ends before those who follow it, or it mends itself.
+                # The store closes before its followers, or it recovers.
                 await asyncio.sleep(_RETRY_S)
                 continue
-            if newest != at:
-                at = newest
-                self.beat()
+            if newest != position:
+                position = newest
+                self.notify()
                 await asyncio.sleep(self._gather_s)
 
-    def beat(self) -> None:
-        """Let everyone who waits look again."""
+    def notify(self) -> None:
+        """Wake all waiters."""
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def wait(self, after: str, timeout_s: float) -> None:
-        """Wait until the journal ends elsewhere than at a position, or until the time is over."""
+        """Wait until the journal's end differs from a position, or until the timeout."""
         waiter = asyncio.get_running_loop().create_future()
-        # Listening comes first: what is committed after the look is heard.
+        # Register before the check, so that a commit after the check is not missed.
         self._waiting.add(waiter)
         try:
             if await self._reads.position() == after:

@@ -1,4 +1,4 @@
-"""The relay: the feed to every publisher, each at its own pace and from where it stood."""
+"""Outbox relay: delivers the event feed to every publisher, each at its own position."""
 
 import asyncio
 from collections import Counter
@@ -8,25 +8,29 @@ from functools import partial
 
 import msgspec
 
-from spawn.application.dependencies import Services
-from spawn.application.events.dead_letters import count_letters, letter_entry, record_letter
-from spawn.application.events.delivery import BEGINNING, Line, Pages, Patience
-from spawn.application.events.journal_watch import Pulse
-from spawn.domain.change import Entry
+from spawn.application.dependencies import Dependencies
+from spawn.application.events.dead_letters import (
+    count_dead_letters,
+    load_dead_letter_entry,
+    record_dead_letter,
+)
+from spawn.application.events.delivery import BEGINNING, FeedReader, PublisherDelivery, RetryPolicy
+from spawn.application.events.journal_watch import JournalWatch
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Conflict, DeliveryFailed, SpawnError, Unavailable
 from spawn.domain.events.dead_letter import DeadLetter
 from spawn.ports.publishers import EventPublisher
 
 SAVE_S = 1.0
-"""Positions are saved this often, if they moved: a crash repeats at most what was sent since."""
+"""Interval between saves of positions; a crash repeats at most the events sent since."""
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How the delivery to one publisher does.
+class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Status of the delivery to one publisher.
 
-    `backlog` counts rows of the journal that are not behind it yet, so it is at least the number
-    of events that wait; `waiting` aggregates wait behind a failure. `lag_s` is the age of the
-    oldest event known not to be taken. `error` is why it waits, if it does.
+    `backlog` counts the journal rows after its position, which is at least the number of waiting
+    events; `waiting` counts the aggregates blocked by a failure. `lag_s` is the age of the oldest
+    event known to be undelivered. `error` is the reason of the wait, if any.
     """
 
     name: str
@@ -36,41 +40,41 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     lag_s: float
     delivered: int
     failed: int
-    given_up: int
+    dead_lettered: int
     dead_letters: int
     error: str | None
 
 
 class Relay:
-    """Hands journal entries to each publisher, at least once, in order for each aggregate.
+    """Relay of journal entries to each publisher, at least once, in order per aggregate.
 
     A slow or failing publisher delays only itself, and a failing event only its own aggregate. The
-    position of a durable publisher is kept in the store. The names of publishers are unique.
+    position of a durable publisher is stored. The names of publishers are unique.
     """
 
     def __init__(
         self,
-        services: Services,
+        dependencies: Dependencies,
         publishers: Sequence[EventPublisher],
-        pulse: Pulse,
+        journal_watch: JournalWatch,
         *,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
-        self._services = services
-        self._letters: Counter[str] = Counter()
-        self._saved: dict[str, str] = {}
-        pages = {
-            types: Pages(services.reads, types)
-            for types in {publisher.terms.types for publisher in publishers}
+        self._dependencies = dependencies
+        self._waiting_letters: Counter[str] = Counter()
+        self._saved_positions: dict[str, str] = {}
+        readers = {
+            types: FeedReader(dependencies.reads, types)
+            for types in {publisher.delivery_options.types for publisher in publishers}
         }
-        self._lines = {
-            publisher.terms.name: Line(
+        self._deliveries = {
+            publisher.delivery_options.name: PublisherDelivery(
                 publisher,
-                pages[publisher.terms.types],
-                pulse,
-                partial(self._give_up, publisher.terms.name),
-                patience or Patience(),
+                readers[publisher.delivery_options.types],
+                journal_watch,
+                partial(self._record_dead_letter, publisher.delivery_options.name),
+                retry_policy or RetryPolicy(),
                 on_error or (lambda _failure: None),
             )
             for publisher in publishers
@@ -79,107 +83,121 @@ class Relay:
     # -- running ----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Find where each publisher stands; who is new and durable is kept from now on.
+        """Load the position of each publisher; register new durable publishers.
 
-        Comes first. Whatever is committed from here on is relayed.
+        Call this before `run`. Everything committed from now on is relayed.
         """
-        self._saved = await self._services.bookmarks.load_bookmarks()
-        newest = await self._services.reads.position()
-        for name, line in self._lines.items():
-            new = BEGINNING if line.terms.from_oldest else newest
-            line.begin(self._saved.get(name, new) if line.terms.durable else newest)
+        self._saved_positions = await self._dependencies.bookmarks.load_bookmarks()
+        newest = await self._dependencies.reads.position()
+        for name, delivery in self._deliveries.items():
+            new = BEGINNING if delivery.delivery_options.from_oldest else newest
+            delivery.start_after(
+                self._saved_positions.get(name, new)
+                if delivery.delivery_options.durable
+                else newest
+            )
         await self._save()
-        self._letters = await count_letters(self._services.reads)
+        self._waiting_letters = await count_dead_letters(self._dependencies.reads)
 
     async def run(self) -> None:
         """Relay until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for line in self._lines.values():
-                tasks.create_task(line.run())
-            tasks.create_task(self._keep_saving())
+            for delivery in self._deliveries.values():
+                tasks.create_task(delivery.run())
+            tasks.create_task(self._save_periodically())
 
-    async def _keep_saving(self) -> None:
+    async def _save_periodically(self) -> None:
         while True:
             await asyncio.sleep(SAVE_S)
             with suppress(SpawnError):
                 await self._save()
 
     async def _save(self) -> None:
-        """Save the positions that moved; what is not saved is sent again after a crash."""
-        moved = {
-            name: line.position
-            for name, line in self._lines.items()
-            if line.terms.durable and line.position != self._saved.get(name)
+        """Save the positions that moved; unsaved events are sent again after a crash."""
+        positions = {
+            name: delivery.position
+            for name, delivery in self._deliveries.items()
+            if delivery.delivery_options.durable
+            and delivery.position != self._saved_positions.get(name)
         }
-        if moved:
-            await self._services.bookmarks.save_bookmarks(moved)
-            self._saved |= moved
+        if positions:
+            await self._dependencies.bookmarks.save_bookmarks(positions)
+            self._saved_positions |= positions
 
     async def drain(self) -> None:
-        """Wait until each publisher has what is there now, or fails; the relay is running."""
-        await asyncio.gather(*(line.settle() for line in self._lines.values()))
+        """Wait until each publisher has all current events, or fails; the relay must be running."""
+        await asyncio.gather(
+            *(delivery.wait_until_delivered() for delivery in self._deliveries.values())
+        )
 
     async def close(self) -> None:
-        """Save where all stand and close every publisher; the relay runs no more."""
+        """Save all positions and close every publisher; the relay must have stopped."""
         with suppress(SpawnError):
             await self._save()
-        for line in self._lines.values():
-            await line.publisher.close()
+        for delivery in self._deliveries.values():
+            await delivery.publisher.close()
 
-    # -- what was given up ------------------------------------------------------------------
+    # -- dead letters -----------------------------------------------------------------------
 
-    async def _give_up(self, name: str, entry: Entry, tries: int, reason: str) -> None:
-        if await record_letter(self._services, name, entry, tries, reason):
-            self._letters[name] += 1
+    async def _record_dead_letter(
+        self, name: str, entry: JournalEntry, tries: int, reason: str
+    ) -> None:
+        if await record_dead_letter(self._dependencies, name, entry, tries, reason):
+            self._waiting_letters[name] += 1
 
     async def redeliver(self, letter: DeadLetter) -> None:
-        """Hand a given-up event to its publisher again, out of its turn.
+        """Publish the event of a dead letter again, outside of the queue.
 
         Raises:
-            Conflict: that publisher is not configured any more.
-            DeliveryFailed: it was not taken this time either.
+            Conflict: the publisher is no longer configured.
+            DeliveryFailed: the publisher did not accept the event this time either.
         """
-        line = self._lines.get(letter.publisher)
-        if line is None:
-            raise Conflict(f"No publisher is named {letter.publisher} any more.")
-        entry = await letter_entry(self._services.reads, letter)
+        delivery = self._deliveries.get(letter.publisher)
+        if delivery is None:
+            raise Conflict(
+                f"The publisher {letter.publisher} is not configured; configure it, then replay."
+            )
+        entry = await load_dead_letter_entry(self._dependencies.reads, letter)
         try:
-            undelivered = await line.publisher.publish([entry])
+            failures = await delivery.publisher.publish([entry])
         except Unavailable as failure:
             raise DeliveryFailed(failure.detail) from failure
-        if undelivered:
-            raise DeliveryFailed(undelivered[0].reason)
+        if failures:
+            raise DeliveryFailed(failures[0].reason)
 
-    def letter_resolved(self, letter: DeadLetter) -> None:
-        """One letter waits no longer."""
-        self._letters[letter.publisher] -= 1
+    def mark_resolved(self, letter: DeadLetter) -> None:
+        """Count one waiting dead letter less."""
+        self._waiting_letters[letter.publisher] -= 1
 
-    # -- how it does ------------------------------------------------------------------------
+    # -- status -----------------------------------------------------------------------------
 
     def lag_s(self) -> float:
-        """The age of the oldest event that a publisher is known not to have taken; 0 if none."""
-        return max((self._lag_s(line) for line in self._lines.values()), default=0.0)
+        """Return the age of the oldest event known to be undelivered; 0 if none."""
+        return max((self._lag_s(delivery) for delivery in self._deliveries.values()), default=0.0)
 
-    def _lag_s(self, line: Line) -> float:
-        oldest = line.oldest()
-        if oldest is None:
+    def _lag_s(self, delivery: PublisherDelivery) -> float:
+        recorded_at = delivery.oldest_recorded_at()
+        if recorded_at is None:
             return 0.0
-        return max(0.0, (self._services.clock.now() - oldest).total_seconds())
+        return max(0.0, (self._dependencies.clock.now() - recorded_at).total_seconds())
 
-    async def standings(self) -> list[Standing]:
-        """How each delivery does, in the order of configuration."""
-        return [await self._standing(name, line) for name, line in self._lines.items()]
+    async def delivery_statuses(self) -> list[DeliveryStatus]:
+        """Return the status of each delivery, in the order of configuration."""
+        return [
+            await self._delivery_status(name, delivery)
+            for name, delivery in self._deliveries.items()
+        ]
 
-    async def _standing(self, name: str, line: Line) -> Standing:
-        return Standing(
+    async def _delivery_status(self, name: str, delivery: PublisherDelivery) -> DeliveryStatus:
+        return DeliveryStatus(
             name=name,
-            position=line.position,
-            backlog=await line.backlog(),
-            waiting=line.parked(),
-            lag_s=self._lag_s(line),
-            delivered=line.delivered,
-            failed=line.failed,
-            given_up=line.given_up,
-            dead_letters=self._letters[name],
-            error=line.error,
+            position=delivery.position,
+            backlog=await delivery.count_backlog(),
+            waiting=delivery.count_blocked(),
+            lag_s=self._lag_s(delivery),
+            delivered=delivery.delivered,
+            failed=delivery.failed,
+            dead_lettered=delivery.dead_lettered,
+            dead_letters=self._waiting_letters[name],
+            error=delivery.error,
         )

@@ -1,19 +1,32 @@
-"""The use cases of imports: mappings, the order to import a file, and what came of it."""
+"""Submit imports, manage mappings, and read imports and their quarantined rows."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from spawn.application.dependencies import Services, require
-from spawn.application.lineage.recorder import import_begun
-from spawn.domain.change import Answer, Change, Committed, Receipt, Stored, Write
-from spawn.domain.errors import Duplicate, InvalidInput, NotFound, SpawnError, Stale
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.lineage.recorder import begin_import_run
+from spawn.domain.change import (
+    Change,
+    CommitResult,
+    IdempotencyReceipt,
+    RecordedResponse,
+    StoredAggregate,
+    Write,
+)
+from spawn.domain.errors import Duplicate, InvalidInput, NotFound, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.imports.import_state import FileFormat, Import, Note, Quarantine, chunk_id
+from spawn.domain.imports.import_state import (
+    FileFormat,
+    ImportState,
+    QuarantineChunk,
+    RowNote,
+    build_chunk_id,
+)
 from spawn.domain.imports.mapping import ImportMapping, is_mapping_name
 from spawn.domain.imports.row_reader import RowReader
-from spawn.domain.jobs import Job, Progress
+from spawn.domain.jobs import Job, JobProgress
 from spawn.domain.principal import Principal
 from spawn.domain.query import Page, Query
 
@@ -21,112 +34,115 @@ KIND = "import"
 MAPPING_KIND = "import_mapping"
 QUARANTINE_KIND = "quarantine"
 JOB_KIND = "import"
-"""What a job that runs an import says it is."""
+"""Kind of the jobs that run imports."""
 
-_CHUNKS_AT_ONCE = 8
+_CHUNKS_PER_READ = 8
 _SPOOL_BYTES = 1024 * 1024
 
 
-class Saved(msgspec.Struct, frozen=True):
-    """A mapping after a put: as stored, and whether it is new."""
+class SavedMapping(msgspec.Struct, frozen=True):
+    """A stored mapping after a put, and whether it was created."""
 
-    stored: Stored[ImportMapping]
-    created: bool
+    aggregate: StoredAggregate[ImportMapping]
+    is_new: bool
 
 
-class KeyUse(msgspec.Struct, frozen=True, kw_only=True):
-    """An idempotency key; `answer` renders the acknowledgement of the job."""
+class JobIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Idempotency key of a request that submits a job; `render_response` acknowledges it."""
 
     scope: str
     key: str
     content_type: str
-    answer: Callable[[Job], Answer]
+    render_response: Callable[[Job], RecordedResponse]
 
 
-class Ordered(msgspec.Struct, frozen=True):
-    """An import that was ordered: its job, or the recorded answer of the same request before."""
+class SubmittedImport(msgspec.Struct, frozen=True):
+    """Result of a submission: the job, or the recorded response of the same earlier request."""
 
     job: Job | None
-    replayed: Answer | None = None
+    replayed_response: RecordedResponse | None = None
 
 
 async def put_mapping(
-    services: Services,
+    dependencies: Dependencies,
     principal: Principal,
     mapping: ImportMapping,
     *,
     expected_version: int | None = None,
-) -> Saved:
-    """Create or replace a mapping; what says the same writes nothing.
+) -> SavedMapping:
+    """Create or replace a mapping; identical content writes nothing.
 
-    `expected_version` 0 asks for its creation; None replaces only what is identical.
+    `expected_version` 0 requires that it is new; None accepts only identical content.
 
     Raises:
         InvalidInput: the mapping does not fit the active schema.
-        Duplicate: it exists, with other content, and no version of it was named.
+        Duplicate: it exists with other content, and no expected version was passed.
         Stale: it is at another version.
     """
     require(principal, "write")
-    RowReader(await services.conformance(), mapping)
-    before = await _find_mapping(services, mapping.name)
+    RowReader(await dependencies.validator(), mapping)
+    before = await _find_mapping(dependencies, mapping.name)
     version = before.version if before else 0
     if expected_version is not None and expected_version != version:
-        raise Stale(f"The mapping is at version {version}.", current=version)
+        raise StaleVersion(f"The mapping is at version {version}.", current=version)
     if before is not None and before.state == mapping:
-        return Saved(before, created=False)
+        return SavedMapping(before, is_new=False)
     if before is not None and expected_version is None:
         raise Duplicate(
             f"The mapping '{mapping.name}' exists with other content; name its version to replace."
         )
     write = Write(MAPPING_KIND, mapping.name, version, mapping)
-    await _commit(services, principal, (write,))
-    stored = await services.reads.get(MAPPING_KIND, mapping.name, version=version + 1)
-    return Saved(stored, created=before is None)
+    await _commit(dependencies, principal, (write,))
+    aggregate = await dependencies.reads.get(MAPPING_KIND, mapping.name, version=version + 1)
+    return SavedMapping(aggregate, is_new=before is None)
 
 
-async def get_mapping(services: Services, principal: Principal, name: str) -> Stored[ImportMapping]:
-    """The mapping of a name.
+async def get_mapping(
+    dependencies: Dependencies, principal: Principal, name: str
+) -> StoredAggregate[ImportMapping]:
+    """Return the mapping of a name.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such mapping.
     """
     require(principal, "read")
-    stored = await _find_mapping(services, name)
-    if stored is None:
+    aggregate = await _find_mapping(dependencies, name)
+    if aggregate is None:
         raise NotFound("There is no mapping of this name.")
-    return stored
+    return aggregate
 
 
 async def list_mappings(
-    services: Services, principal: Principal, query: Query
-) -> Page[Stored[ImportMapping]]:
-    """One page of mappings, in the order of their creation."""
+    dependencies: Dependencies, principal: Principal, query: Query
+) -> Page[StoredAggregate[ImportMapping]]:
+    """Return a page of mappings, in order of creation."""
     require(principal, "read")
-    return await services.reads.page(query)
+    return await dependencies.reads.page(query)
 
 
-async def start_import(
-    services: Services,
+async def submit_import(
+    dependencies: Dependencies,
     principal: Principal,
     chunks: AsyncIterator[bytes],
     *,
     file_format: FileFormat,
     mapping_name: str | None = None,
-    key: KeyUse | None = None,
-) -> Ordered:
-    """Take a file in: on disk and recorded as a queued job when this returns.
+    key: JobIdempotencyKey | None = None,
+) -> SubmittedImport:
+    """Store an uploaded file and record its import as a queued job.
 
     Raises:
-        InvalidInput: no such mapping, one that the active schema has outgrown, or CSV without one.
+        InvalidInput: no such mapping, one that no longer fits the active schema, or CSV without
+            one.
         IdempotencyMismatch: the key was used for another file.
-        StorageFull, Overloaded, Unavailable: nothing was kept.
+        StorageFull, Overloaded, Unavailable: nothing was stored.
     """
     require(principal, "write")
-    mapping = await _pin(services, mapping_name, file_format)
-    import_id = services.ids.new()
+    mapping = await _resolve_mapping(dependencies, mapping_name, file_format)
+    import_id = dependencies.ids.new()
     digest = hashlib.sha256()
-    size = await services.spool.receive(import_id, _hashed(chunks, digest))
-    order = Import(
+    size = await dependencies.spool.receive(import_id, _hash_chunks(chunks, digest))
+    import_state = ImportState(
         import_id=import_id,
         format=file_format,
         size_bytes=size,
@@ -136,141 +152,159 @@ async def start_import(
         mapping_version=None if mapping is None else mapping.version,
     )
     try:
-        pinned = None if mapping is None else mapping.state
-        ordered = await _order(services, principal, order, pinned, key)
+        pinned_mapping = None if mapping is None else mapping.state
+        submitted_import = await _submit(dependencies, principal, import_state, pinned_mapping, key)
     except SpawnError:
-        await services.spool.discard(import_id)
+        await dependencies.spool.discard(import_id)
         raise
-    if ordered.replayed is not None:
-        await services.spool.discard(import_id)
-    return ordered
+    if submitted_import.replayed_response is not None:
+        await dependencies.spool.discard(import_id)
+    return submitted_import
 
 
-async def get_import(services: Services, principal: Principal, import_id: str) -> Stored[Import]:
-    """The import, with what came of it so far.
+async def get_import(
+    dependencies: Dependencies, principal: Principal, import_id: str
+) -> StoredAggregate[ImportState]:
+    """Return an import with its current progress.
 
     Raises:
         NotFound: no such import.
     """
     require(principal, "read")
-    return await services.reads.get(KIND, import_id)
+    return await dependencies.reads.get(KIND, import_id)
 
 
-async def pinned_mapping(services: Services, order: Import) -> ImportMapping | None:
-    """The mapping of an import as it was when the import was asked for; None: it has none."""
-    if order.mapping is None:
+async def get_pinned_mapping(
+    dependencies: Dependencies, import_state: ImportState
+) -> ImportMapping | None:
+    """Return the mapping version that an import uses; None if it has no mapping."""
+    if import_state.mapping is None:
         return None
-    stored: Stored[ImportMapping] = await services.reads.get(
-        MAPPING_KIND, order.mapping, version=order.mapping_version
+    aggregate: StoredAggregate[ImportMapping] = await dependencies.reads.get(
+        MAPPING_KIND, import_state.mapping, version=import_state.mapping_version
     )
-    return stored.state
+    return aggregate.state
 
 
-async def quarantined(
-    services: Services, principal: Principal, order: Import
-) -> AsyncIterator[Note]:
-    """Each row that an import set aside, in the order of the file."""
-    async for chunk in _chunks(services, principal, order):
+async def stream_quarantined_rows(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[RowNote]:
+    """Yield each quarantined row of an import, in the order of the file."""
+    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
         for note in chunk.quarantined:
             yield note
 
 
-async def warned(services: Services, principal: Principal, order: Import) -> AsyncIterator[Note]:
-    """Each row that an import took in with a warning, in the order of the file."""
-    async for chunk in _chunks(services, principal, order):
+async def stream_rows_with_warnings(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[RowNote]:
+    """Yield each row accepted with a warning, in the order of the file."""
+    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
         for note in chunk.warnings:
             yield note
 
 
-async def _chunks(
-    services: Services, principal: Principal, order: Import
-) -> AsyncIterator[Quarantine]:
+async def _stream_note_chunks(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[QuarantineChunk]:
     require(principal, "read")
-    for start in range(0, order.notes, _CHUNKS_AT_ONCE):
-        numbers = range(start, min(start + _CHUNKS_AT_ONCE, order.notes))
-        ids = [chunk_id(order.import_id, number) for number in numbers]
-        found = await services.reads.get_many(QUARANTINE_KIND, ids)
-        for ident in ids:
-            yield found[ident].state
+    for start in range(0, import_state.chunk_count, _CHUNKS_PER_READ):
+        numbers = range(start, min(start + _CHUNKS_PER_READ, import_state.chunk_count))
+        ids = [build_chunk_id(import_state.import_id, number) for number in numbers]
+        chunks = await dependencies.reads.get_many(QUARANTINE_KIND, ids)
+        for chunk_key in ids:
+            yield chunks[chunk_key].state
 
 
-async def _find_mapping(services: Services, name: str) -> Stored[ImportMapping] | None:
+async def _find_mapping(
+    dependencies: Dependencies, name: str
+) -> StoredAggregate[ImportMapping] | None:
     if not is_mapping_name(name):
         return None
     try:
-        return await services.reads.get(MAPPING_KIND, name)
+        return await dependencies.reads.get(MAPPING_KIND, name)
     except NotFound:
         return None
 
 
-async def _pin(
-    services: Services, name: str | None, file_format: FileFormat
-) -> Stored[ImportMapping] | None:
-    """The mapping to use, checked against the active schema; its version is pinned."""
+async def _resolve_mapping(
+    dependencies: Dependencies, name: str | None, file_format: FileFormat
+) -> StoredAggregate[ImportMapping] | None:
+    """Return the mapping to use, checked against the active schema."""
     if name is None:
         if file_format is FileFormat.CSV:
-            raise InvalidInput.at("/mapping", "required", "CSV needs a mapping.")
+            raise InvalidInput.at("/mapping", "required", "CSV needs a mapping; name one.")
         return None
-    stored = await _find_mapping(services, name)
-    if stored is None:
-        raise InvalidInput.at("/mapping", "unknown_mapping", f"There is no mapping {name[:64]!r}.")
-    RowReader(await services.conformance(), stored.state)
-    return stored
+    aggregate = await _find_mapping(dependencies, name)
+    if aggregate is None:
+        raise InvalidInput.at(
+            "/mapping", "unknown_mapping", f"There is no mapping {name[:64]!r}; create it first."
+        )
+    RowReader(await dependencies.validator(), aggregate.state)
+    return aggregate
 
 
-async def _hashed(chunks: AsyncIterator[bytes], digest: "hashlib._Hash") -> AsyncIterator[bytes]:
-    """The same bytes in larger pieces, so that the spool's thread is called less often."""
-    gathered = bytearray()
+async def _hash_chunks(
+    chunks: AsyncIterator[bytes], digest: "hashlib._Hash"
+) -> AsyncIterator[bytes]:
+    """Hash the bytes and yield them in larger pieces, for fewer calls of the spool's thread."""
+    buffer = bytearray()
     async for chunk in chunks:
         digest.update(chunk)
-        gathered += chunk
-        if len(gathered) >= _SPOOL_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-    if gathered:
-        yield bytes(gathered)
+        buffer += chunk
+        if len(buffer) >= _SPOOL_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
 
 
-async def _order(
-    services: Services,
+async def _submit(
+    dependencies: Dependencies,
     principal: Principal,
-    order: Import,
+    import_state: ImportState,
     mapping: ImportMapping | None,
-    key: KeyUse | None,
-) -> Ordered:
+    key: JobIdempotencyKey | None,
+) -> SubmittedImport:
     job = Job(
-        job_id=order.import_id,
+        job_id=import_state.import_id,
         kind=JOB_KIND,
-        progress=Progress(0, order.size_bytes),
-        result_url=f"/v1/ops/imports/{order.import_id}",
+        progress=JobProgress(0, import_state.size_bytes),
+        result_url=f"/v1/ops/imports/{import_state.import_id}",
     )
     receipt = None
     if key is not None:
-        content = f"{order.sha256} {key.content_type}".encode()
-        receipt = Receipt(
+        content = f"{import_state.sha256} {key.content_type}".encode()
+        receipt = IdempotencyReceipt(
             scope=key.scope,
             key=key.key,
             fingerprint=hashlib.sha256(content).hexdigest(),
-            answer=lambda _recorded_at: key.answer(job),
+            render_response=lambda _recorded_at: key.render_response(job),
         )
-    begun, events = await import_begun(services, order, mapping)
-    writes = (Write("job", job.job_id, 0, job), Write(KIND, order.import_id, 0, order), *begun)
-    committed = await _commit(services, principal, writes, receipt, events)
-    return Ordered(job if committed.replayed is None else None, committed.replayed)
+    run_writes, events = await begin_import_run(dependencies, import_state, mapping)
+    writes = (
+        Write("job", job.job_id, 0, job),
+        Write(KIND, import_state.import_id, 0, import_state),
+        *run_writes,
+    )
+    commit_result = await _commit(dependencies, principal, writes, receipt, events)
+    return SubmittedImport(
+        job if commit_result.replayed_response is None else None, commit_result.replayed_response
+    )
 
 
 async def _commit(
-    services: Services,
+    dependencies: Dependencies,
     principal: Principal,
     writes: tuple[Write, ...],
-    receipt: Receipt | None = None,
+    receipt: IdempotencyReceipt | None = None,
     events: tuple[DomainEvent, ...] = (),
-) -> Committed:
+) -> CommitResult:
     change = Change(
         writes=writes,
         events=events,
         receipt=receipt,
         actor=principal.id,
-        schema_version=(await services.active()).schema.version,
+        schema_version=(await dependencies.active_schema()).schema.version,
     )
-    return await services.commands.commit(change)
+    return await dependencies.commands.commit(change)

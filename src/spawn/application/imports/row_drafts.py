@@ -1,9 +1,9 @@
-"""Drafts of projects from records: here, or in a process of their own.
+"""Draft projects from records, in the calling thread or in a subprocess.
 
-Reading and checking a row takes several times as long as committing it, and holds the interpreter
-all the while. For a file of some size a second process does it: the service stays quick, and both
-cores work. The process lives as long as its import; it ends when its input does, even if the
-service is killed.
+Reading and validating a row takes several times as long as committing it, and holds the
+interpreter lock meanwhile. Large files are drafted in a second process: the service stays
+responsive, and both cores work. The process lives as long as its import; it ends when its input
+ends, even if the service is killed.
 """
 
 import gc
@@ -16,26 +16,26 @@ from typing import BinaryIO, Protocol, cast
 
 import msgspec
 
-from spawn.application.imports.file_records import Record, decoder, encodings_of
+from spawn.application.imports.file_records import Record, build_decoder, list_encodings
 from spawn.domain import serialization
 from spawn.domain.errors import InvalidInput, MalformedBody
-from spawn.domain.imports.fast_row_reader import StraightThrough
-from spawn.domain.imports.import_state import FileFormat, Reason
+from spawn.domain.imports.fast_row_reader import FastRowReader
+from spawn.domain.imports.import_state import FileFormat, RowReason
 from spawn.domain.imports.mapping import ImportMapping
-from spawn.domain.imports.row_reader import Draft, RowReader
-from spawn.domain.json_tokens import Token, read_object
-from spawn.domain.projects.project import changed_fields, reference_id
+from spawn.domain.imports.row_reader import RowReader, RowResult
+from spawn.domain.json_tokens import Token, parse_object
+from spawn.domain.projects.project import build_reservation_id, list_changed_fields
 from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.validator import compile_schema
 
-ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
-"""What a quarantined row is served in: posted back as it is, with its fields corrected."""
+QUARANTINE_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
+"""Members of a quarantined row as it is downloaded, and posted back with corrected fields."""
 
-_END_S = 5.0
+_EXIT_TIMEOUT_S = 5.0
 
 
-class Made(msgspec.Struct, frozen=True, gc=False):
-    """A valid new project, as much of it as an import needs: the rest is in its document.
+class ProjectDraft(msgspec.Struct, frozen=True, gc=False):
+    """A valid new project as its encoded document.
 
     `changed` and `reason` are for its event; `reference` is the id of its external reference.
     """
@@ -47,187 +47,187 @@ class Made(msgspec.Struct, frozen=True, gc=False):
     reference: str | None
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of one record: see `Draft`, whose project is made into its document here."""
+class RowDraft(msgspec.Struct, frozen=True):
+    """Draft of one record: a `RowResult` with its project encoded."""
 
     key: str | None
-    made: Made | None = None
-    reasons: tuple[Reason, ...] = ()
-    warnings: tuple[Reason, ...] = ()
+    project_draft: ProjectDraft | None = None
+    reasons: tuple[RowReason, ...] = ()
+    warnings: tuple[RowReason, ...] = ()
 
 
-_Packed = tuple[
+_PackedDraft = tuple[
     str | None,
     tuple[str, bytes, tuple[str, ...], str | None, str | None] | None,
-    tuple[Reason, ...],
-    tuple[Reason, ...],
+    tuple[RowReason, ...],
+    tuple[RowReason, ...],
 ]
 
 
-Batch = tuple[Sequence[Record], Sequence[str]]
-"""Records, and as many ids."""
+RecordBatch = tuple[Sequence[Record], Sequence[str]]
+"""Records, and one id for each."""
 
 
-class Shape(msgspec.Struct, frozen=True):
-    """How the records of a file are to be understood; `columns` are a CSV header's."""
+class FileLayout(msgspec.Struct, frozen=True):
+    """Layout of a file's records; `columns` are those of a CSV header."""
 
     file_format: FileFormat
     mapping: ImportMapping | None
     columns: tuple[str, ...] = ()
 
 
-class Drafting(Protocol):
-    """Makes drafts under one schema and one shape, one batch after the other."""
+class Drafter(Protocol):
+    """Drafter of records under one schema and one layout, one batch at a time."""
 
     def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
-        """Take on a batch: what each record makes of itself, each under its id."""
+        """Start drafting a batch; each record's project gets the id at the same index."""
         ...
 
-    def take(self) -> Callable[[], list[Outcome]]:
-        """The batch begun last, to be unpacked; the next one may begin before that."""
+    def take_results(self) -> Callable[[], list[RowDraft]]:
+        """Return a function that unpacks the last batch; the next may begin before the call."""
         ...
 
     def close(self) -> None:
-        """Let go of what is held; idempotent."""
+        """Release all resources; idempotent."""
         ...
 
 
-class Sources:
-    """Takes records apart: column → token, or the reason why that cannot be done."""
+class RecordParser:
+    """Parser of records: column → token, or the reason why a record is unreadable."""
 
-    def __init__(self, shape: Shape) -> None:
-        self._columns = shape.columns
-        self._csv = shape.file_format is FileFormat.CSV
-        encodings = encodings_of(shape.file_format, shape.mapping)
-        self._decode = None if encodings == ("utf-8",) else decoder(encodings)
-        self._mapped = shape.mapping is not None
+    def __init__(self, layout: FileLayout) -> None:
+        self._columns = layout.columns
+        self._csv = layout.file_format is FileFormat.CSV
+        encodings = list_encodings(layout.file_format, layout.mapping)
+        self._decode = None if encodings == ("utf-8",) else build_decoder(encodings)
+        self._has_mapping = layout.mapping is not None
 
-    def of(self, record: Record) -> Mapping[str, Token] | Reason:
-        """One record, taken apart."""
-        if record.fault is not None:
-            return record.fault
+    def parse(self, record: Record) -> Mapping[str, Token] | RowReason:
+        """Return the tokens of a record by column, or the reason why it is unreadable."""
+        if record.parse_error is not None:
+            return record.parse_error
         if self._csv:
             if len(record.cells) != len(self._columns):
                 detail = f"{len(record.cells)} cells, where the header has {len(self._columns)}"
-                return Reason("", "wrong_cell_count", detail)
+                return RowReason("", "wrong_cell_count", detail)
             return dict(zip(self._columns, record.cells, strict=True))
-        return self._of_json(record.raw)
+        return self._parse_json(record.raw)
 
-    def _of_json(self, raw: bytes) -> Mapping[str, Token] | Reason:
+    def _parse_json(self, raw: bytes) -> Mapping[str, Token] | RowReason:
         if self._decode is not None:
             raw = (self._decode(raw) or "").encode()
         try:
-            tokens = read_object(raw)
+            tokens = parse_object(raw)
         except MalformedBody as error:
-            return Reason("", "malformed_line", error.detail)
+            return RowReason("", "malformed_line", error.detail)
         except InvalidInput as error:
-            return Reason("", "malformed_line", error.errors[0].detail)
-        if self._mapped and tokens.keys() == ENVELOPE:
+            return RowReason("", "malformed_line", error.errors[0].detail)
+        if self._has_mapping and tokens.keys() == QUARANTINE_ENVELOPE:
             fields = tokens["fields"]
             return fields if isinstance(fields, dict) else tokens
         return tokens
 
 
-class DraftingHere:
-    """Makes drafts in the calling thread."""
+class InlineDrafter:
+    """Drafter in the calling thread."""
 
-    def __init__(self, reader: RowReader, shape: Shape) -> None:
+    def __init__(self, reader: RowReader, layout: FileLayout) -> None:
         self._reader = reader
-        self._sources = Sources(shape)
-        plain = shape.file_format is FileFormat.NDJSON and shape.mapping is None
-        self._straight = StraightThrough(reader.conformance) if plain else None
-        self._batch: Batch = ((), ())
+        self._parser = RecordParser(layout)
+        is_plain = layout.file_format is FileFormat.NDJSON and layout.mapping is None
+        self._fast_reader = FastRowReader(reader.validator) if is_plain else None
+        self._batch: RecordBatch = ((), ())
 
     def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
-        """Take on a batch."""
+        """Store a batch."""
         self._batch = (records, ids)
 
-    def take(self) -> Callable[[], list[Outcome]]:
-        """The batch begun last; it is worked on when it is unpacked."""
+    def take_results(self) -> Callable[[], list[RowDraft]]:
+        """Return a function that drafts the last batch when it is called."""
         records, ids = self._batch
-        return lambda: self.drafts(records, ids)
+        return lambda: self.draft_rows(records, ids)
 
-    def drafts(self, records: Sequence[Record], ids: Sequence[str]) -> list[Outcome]:
-        """What each record makes of itself, each under its id."""
-        return _outcomes(self.packed(records, ids))
+    def draft_rows(self, records: Sequence[Record], ids: Sequence[str]) -> list[RowDraft]:
+        """Return the draft of each record."""
+        return _unpack_drafts(self.draft_packed(records, ids))
 
-    def packed(self, records: Sequence[Record], ids: Sequence[str]) -> list[_Packed]:
-        """The same as plain tuples, which go through a pipe quickly."""
-        if self._straight is None:
-            return [self._closely(r, i) for r, i in zip(records, ids, strict=True)]
-        read = self._straight.read
+    def draft_packed(self, records: Sequence[Record], ids: Sequence[str]) -> list[_PackedDraft]:
+        """Return the drafts as plain tuples, which a pipe transfers quickly."""
+        if self._fast_reader is None:
+            return [self._draft_checked(r, i) for r, i in zip(records, ids, strict=True)]
+        read = self._fast_reader.read
         return [
-            self._closely(record, project_id)
-            if record.fault or (found := read(record.raw, project_id)) is None
+            self._draft_checked(record, project_id)
+            if record.parse_error or (draft := read(record.raw, project_id)) is None
             else (
-                found.key,
-                (project_id, found.document, found.changed, found.reason, found.reference),
+                draft.key,
+                (project_id, draft.document, draft.changed, draft.reason, draft.reference),
                 (),
                 (),
             )
             for record, project_id in zip(records, ids, strict=True)
         ]
 
-    def _closely(self, record: Record, project_id: str) -> _Packed:
-        source = self._sources.of(record)
-        if isinstance(source, Reason):
+    def _draft_checked(self, record: Record, project_id: str) -> _PackedDraft:
+        source = self._parser.parse(record)
+        if isinstance(source, RowReason):
             return None, None, (source,), ()
-        return _packed(self._reader.read(source, project_id), self._reader.conformance.schema)
+        return _pack_result(self._reader.read(source, project_id), self._reader.validator.schema)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no resource to release."""
 
 
-class DraftingProcess:
-    """Makes drafts in another process; if that dies, in the calling thread."""
+class SubprocessDrafter:
+    """Drafter in a subprocess; falls back to the calling thread if it dies."""
 
-    def __init__(self, reader: RowReader, shape: Shape) -> None:
-        self._here = DraftingHere(reader, shape)
-        self._schema = reader.conformance.schema
-        self._csv = shape.file_format is FileFormat.CSV
+    def __init__(self, reader: RowReader, layout: FileLayout) -> None:
+        self._fallback = InlineDrafter(reader, layout)
+        self._schema = reader.validator.schema
+        self._csv = layout.file_format is FileFormat.CSV
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [sys.executable, "-m", "spawn.application.imports.row_drafts"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # An interrupt at the terminal is for the service, which ends this process in turn.
+            # An interrupt at the terminal must reach only the service, which ends this process.
             start_new_session=True,
         )
-        self._start = pickle.dumps((self._schema, shape, reader.on), pickle.HIGHEST_PROTOCOL)
-        self._batch: Batch = ((), ())
+        self._setup = pickle.dumps((self._schema, layout, reader.on_date), pickle.HIGHEST_PROTOCOL)
+        self._batch: RecordBatch = ((), ())
 
     def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
-        """Send a batch over; the process reads it at once, having answered the one before."""
+        """Send a batch; the process is idle and reads it at once."""
         self._batch = (records, ids)
         if self._process is None:
             return
-        # What is not needed over there stays here.
-        sent = [r.fault or (r.cells if self._csv else r.raw) for r in records]
+        # Send only the parts that the process needs.
+        parts = [r.parse_error or (r.cells if self._csv else r.raw) for r in records]
         sink = cast("BinaryIO", self._process.stdin)
         try:
-            sink.write(self._start)
-            pickle.dump((sent, list(ids)), sink, pickle.HIGHEST_PROTOCOL)
+            sink.write(self._setup)
+            pickle.dump((parts, list(ids)), sink, pickle.HIGHEST_PROTOCOL)
             sink.flush()
         except OSError:
             self.close()
-        self._start = b""
+        self._setup = b""
 
-    def take(self) -> Callable[[], list[Outcome]]:
-        """Wait for the answer; if none comes, the batch is worked on here."""
+    def take_results(self) -> Callable[[], list[RowDraft]]:
+        """Wait for the results; without any, return a function that drafts the batch here."""
         records, ids = self._batch
         if self._process is not None:
             source = cast("BinaryIO", self._process.stdout)
             try:
-                # Our own process wrote it, into a pipe that nobody else has.
-                packed: list[_Packed] = pickle.load(source)  # noqa: S301 - as the line above says
+                # Only our own subprocess writes to this pipe.
+                packed_drafts: list[_PackedDraft] = pickle.load(source)  # noqa: S301 - as the line above says
             except (OSError, EOFError, pickle.UnpicklingError):
                 self.close()
             else:
-                return lambda: _outcomes(packed)
-        return lambda: self._here.drafts(records, ids)
+                return lambda: _unpack_drafts(packed_drafts)
+        return lambda: self._fallback.draft_rows(records, ids)
 
     def close(self) -> None:
-        """End the process; it is done with anything that matters."""
+        """Kill the process, whose remaining work is not needed."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -235,60 +235,63 @@ class DraftingProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 _close_quietly(pipe)
-        process.wait(_END_S)
+        process.wait(_EXIT_TIMEOUT_S)
 
 
 def _close_quietly(pipe: object) -> None:
     try:
         cast("BinaryIO", pipe).close()
     except BrokenPipeError:
-        return  # What was still to be flushed into it is of no use to a dead process.
+        return  # The process is dead: unflushed data is not needed.
 
 
-def _packed(draft: Draft, schema: Schema) -> _Packed:
-    """A draft with its project as a document."""
-    project, made = draft.project, None
+def _pack_result(row_result: RowResult, schema: Schema) -> _PackedDraft:
+    """Return a row's result with its project encoded."""
+    project, project_draft = row_result.project, None
     if project is not None:
         reference = project.external_ref
-        made = (
+        project_draft = (
             project.project_id,
-            serialization.encode("project", project, schema),
-            changed_fields(None, project),
+            serialization.encode_state("project", project, schema),
+            list_changed_fields(None, project),
             project.status_reason,
-            None if reference is None else reference_id(reference),
+            None if reference is None else build_reservation_id(reference),
         )
-    return draft.key, made, draft.reasons, draft.warnings
+    return row_result.key, project_draft, row_result.reasons, row_result.warnings
 
 
-def _outcomes(packed: list[_Packed]) -> list[Outcome]:
+def _unpack_drafts(packed_drafts: list[_PackedDraft]) -> list[RowDraft]:
     return [
-        Outcome(key, None if made is None else Made(*made), reasons, warnings)
-        for key, made, reasons, warnings in packed
+        RowDraft(
+            key, None if project_draft is None else ProjectDraft(*project_draft), reasons, warnings
+        )
+        for key, project_draft, reasons, warnings in packed_drafts
     ]
 
 
-def _received(sent: bytes | Sequence[str] | Reason) -> Record:
-    """A record as it is needed here: its bytes, its cells, or why there are none."""
-    if isinstance(sent, Reason):
-        return Record(0, 0, b"", (), sent)
-    return Record(0, 0, sent) if isinstance(sent, bytes) else Record(0, 0, b"", sent)
+def _unpack_record(part: bytes | Sequence[str] | RowReason) -> Record:
+    """Return a record with only its bytes, its cells or its error."""
+    if isinstance(part, RowReason):
+        return Record(0, 0, b"", (), part)
+    return Record(0, 0, part) if isinstance(part, bytes) else Record(0, 0, b"", part)
 
 
-def work(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer questions until there are no more: what the process does."""
-    start = pickle.load(source)  # noqa: S301 - the parent's
-    schema, shape, on = cast("tuple[Schema, Shape, date | None]", start)
-    here = DraftingHere(RowReader(compile_schema(schema), shape.mapping, on), shape)
+def serve_requests(source: BinaryIO, sink: BinaryIO) -> None:
+    """Draft batches from `source` to `sink` until the input ends; run by the subprocess."""
+    setup = pickle.load(source)  # noqa: S301 - written by the parent process
+    schema, layout, on = cast("tuple[Schema, FileLayout, date | None]", setup)
+    drafter = InlineDrafter(RowReader(compile_schema(schema), layout.mapping, on), layout)
     while True:
         try:
-            sent, ids = pickle.load(source)  # noqa: S301 - as above
+            parts, ids = pickle.load(source)  # noqa: S301 - as above
         except EOFError:
             return
-        pickle.dump(here.packed(list(map(_received, sent)), ids), sink, pickle.HIGHEST_PROTOCOL)
+        drafts = drafter.draft_packed(list(map(_unpack_record, parts)), ids)
+        pickle.dump(drafts, sink, pickle.HIGHEST_PROTOCOL)
         sink.flush()
 
 
 if __name__ == "__main__":
-    # Rows come and go in thousands and hold no cycles: collecting them early only costs time.
+    # Rows come in thousands and hold no cycles: early collections only cost time.
     gc.set_threshold(100_000, 50, 1_000)
-    work(sys.stdin.buffer, sys.stdout.buffer)
+    serve_requests(sys.stdin.buffer, sys.stdout.buffer)

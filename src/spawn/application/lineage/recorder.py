@@ -1,8 +1,8 @@
-"""Recording where data come from and go to, and answering who asks.
+"""Record and query lineage runs.
 
-A run that is a job's begins and ends in the changes that begin and end the job: whatever crashes,
-the two agree. A run of its own (an export, a migration) is begun before its work and ended after
-it; one that a crash left running is settled at the next start.
+The run of a job begins and ends in the changes that begin and end the job, so that the two agree
+after any crash. A standalone run (an export, a migration) begins before its work and ends after
+it; one that a crash left running is ended at the next start.
 """
 
 import asyncio
@@ -12,62 +12,70 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from spawn.application.dependencies import Services, require
+from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.run_builder import (
-    export_run,
-    import_ended,
-    import_run,
-    migration_run,
+    build_export_run,
+    build_import_run,
+    build_migration_run,
+    complete_import_run,
 )
-from spawn.application.quality.queries import latest_report
-from spawn.domain.change import Change, Stored, Write
-from spawn.domain.errors import NotFound, SpawnError, Stale, Unavailable
+from spawn.application.quality.queries import get_latest_report
+from spawn.domain.change import Change, StoredAggregate, Write
+from spawn.domain.errors import NotFound, SpawnError, StaleVersion, Unavailable
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.imports.import_state import FileFormat, Import
+from spawn.domain.imports.import_state import FileFormat, ImportState
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.jobs import Job, JobStatus
-from spawn.domain.lineage.run import KIND, Activity, Moved, Run, RunState, ended, told
+from spawn.domain.lineage.run import (
+    KIND,
+    Activity,
+    DataVolume,
+    Run,
+    RunState,
+    build_domain_event,
+    end_run,
+)
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.model import Schema, Value
 
 MAX_PAGES = 10
-"""Pages of runs that one request looks through for those that its filter wants."""
+"""Pages of runs that one request scans for matches of its filter."""
 
-MAX_SETTLED_PAGES = 10
-"""Pages of runs that are looked through for leftovers at a start."""
+MAX_ABANDONED_PAGES = 10
+"""Pages of runs scanned for abandoned runs at the start."""
 
 MAX_RECENT_IMPORTS = 200
-"""Imports that are looked through for the newest of each mapping."""
+"""Imports scanned for the newest one of each mapping."""
 
 MAX_GRAPH_RUNS = 200
-"""Runs that one picture shows, the newest ones."""
+"""Maximum runs of one graph, the newest ones."""
 
 ABANDONED_AFTER = timedelta(hours=1)
-"""A run of its own that has said nothing for so long belongs to no living process."""
+"""Age from which a standalone run of another process is treated as abandoned."""
 
-SERVICE = "service"
-"""Who ends a run that a crash left."""
+SERVICE_ACTOR = "service"
+"""Actor that ends abandoned runs."""
 
-_GONE = "who asked went away before the end"
+_DISCONNECTED = "the client disconnected before the end"
 _CRASHED = "the process ended before the run did"
 _NEWEST_FIRST = (Sort("created_at", descending=True),)
-_OUTCOMES = {
+_RUN_STATES = {
     JobStatus.SUCCEEDED: RunState.COMPLETE,
     JobStatus.FAILED: RunState.FAILED,
     JobStatus.CANCELLED: RunState.ABORTED,
 }
 
-Ending = tuple[tuple[Write, ...], tuple[DomainEvent, ...]]
-"""What a change carries to begin or end a run: nothing, where there is no run."""
+RunChange = tuple[tuple[Write, ...], tuple[DomainEvent, ...]]
+"""Writes and events that begin or end a run; empty where there is no run."""
 
-Keys = tuple[Value | None, ...]
-"""Where a page of runs ended."""
+PageKeys = tuple[Value | None, ...]
+"""Sort keys of the last run of a page."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs are asked for; None is any."""
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter of runs; None matches any."""
 
     job: str | None = None
     dataset: str | None = None
@@ -76,8 +84,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
 
-    def admits(self, run: Run) -> bool:
-        """Whether the run is one of them; `since` and `until` are for the store to judge."""
+    def matches(self, run: Run) -> bool:
+        """Return whether the run matches, apart from `since` and `until`.
+
+        The store filters those two.
+        """
         return (
             self.job in {None, run.job}
             and (self.dataset is None or self.dataset in run.dataset_names)
@@ -86,218 +97,236 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Found(msgspec.Struct, frozen=True):
-    """Runs, newest first, and the keys to go on after; None at the end."""
+class RunPage(msgspec.Struct, frozen=True):
+    """Page of runs, newest first; `next` is None on the last page."""
 
-    runs: tuple[Stored[Run], ...]
-    next: Keys | None
-
-
-async def import_begun(services: Services, order: Import, mapping: ImportMapping | None) -> Ending:
-    """What begins the run of an import, for the change that orders it."""
-    schema = (await services.active()).schema
-    run = import_run(order, mapping, schema)
-    return (Write(KIND, run.run_id, 0, run),), (told(run),)
+    runs: tuple[StoredAggregate[Run], ...]
+    next: PageKeys | None
 
 
-async def job_ended(
-    services: Services, job: Job, order: Import | None = None, mapping: ImportMapping | None = None
-) -> Ending:
-    """What ends the run of a job that is over, for the change that ends the job.
+async def begin_import_run(
+    dependencies: Dependencies, import_state: ImportState, mapping: ImportMapping | None
+) -> RunChange:
+    """Return the writes and events that begin the run of an import."""
+    schema = (await dependencies.active_schema()).schema
+    run = build_import_run(import_state, mapping, schema)
+    return (Write(KIND, run.run_id, 0, run),), (build_domain_event(run),)
 
-    `order` and `mapping` are the import's, if whoever asks has them at hand.
+
+async def end_job_run(
+    dependencies: Dependencies,
+    job: Job,
+    import_state: ImportState | None = None,
+    mapping: ImportMapping | None = None,
+) -> RunChange:
+    """Return the writes and events that end the run of a job.
+
+    They belong to the change that ends the job.
+
+    `import_state` and `mapping` belong to the import; they are loaded if not passed.
     """
-    state = _OUTCOMES.get(job.status)
-    stored = await _find(services, job.job_id) if state is not None else None
-    if state is None or stored is None or stored.state.is_final:
+    state = _RUN_STATES.get(job.status)
+    aggregate = await _find_run(dependencies, job.job_id) if state is not None else None
+    if state is None or aggregate is None or aggregate.state.is_final:
         return (), ()
-    if order is None:
-        order = (await services.reads.get("import", job.job_id)).state
-        mapping = await _mapping_of(services, order)
-    run = import_ended(stored.state, order, mapping, state, _reason(job))
-    return (Write(KIND, run.run_id, stored.version, run),), (told(run),)
+    if import_state is None:
+        import_state = (await dependencies.reads.get("import", job.job_id)).state
+        mapping = await _load_mapping(dependencies, import_state)
+    run = complete_import_run(aggregate.state, import_state, mapping, state, _end_reason(job))
+    return (Write(KIND, run.run_id, aggregate.version, run),), (build_domain_event(run),)
 
 
-class Counted:
-    """What a run has moved so far."""
+class RunProgress:
+    """Rows and bytes that a run has moved so far."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.size_bytes = 0
 
-    async def through(
+    async def count_lines(
         self, lines: AsyncIterator[bytes], file_format: FileFormat
     ) -> AsyncIterator[bytes]:
-        """The same lines, counted as they are taken; the header of CSV is no row."""
-        heads = 1 if file_format is FileFormat.CSV else 0
+        """Yield the same lines and count them; the CSV header is no row."""
+        header_lines = 1 if file_format is FileFormat.CSV else 0
         async for line in lines:
-            self.rows, heads = (self.rows, heads - 1) if heads else (self.rows + 1, 0)
+            self.rows, header_lines = (
+                (self.rows, header_lines - 1) if header_lines else (self.rows + 1, 0)
+            )
             self.size_bytes += len(line)
             yield line
 
 
-class Abandoned(Exception):
-    """Whoever asked for an export went away before its end."""
+class ClientDisconnected(Exception):
+    """The client of an export disconnected before its end."""
 
 
 @asynccontextmanager
-async def exporting(
-    services: Services, principal: Principal, file_format: FileFormat
-) -> AsyncIterator[Counted]:
-    """Record an export: before the body runs, and after it by how the body ended.
+async def record_export(
+    dependencies: Dependencies, principal: Principal, file_format: FileFormat
+) -> AsyncIterator[RunProgress]:
+    """Record an export's run: begin it before the body, end it by the body's outcome.
 
-    Reading goes on where nothing can be written (a full disk): such an export leaves no run.
+    Where nothing can be written (a full disk) the export proceeds and leaves no run.
 
     Raises:
         Forbidden: the principal may not read.
     """
     require(principal, "read")
-    schema = (await services.active()).schema
-    stored = await latest_report(services, principal)
-    report = None if stored is None else stored.state
-    run = export_run(services.ids.new(), file_format, schema, report)
+    schema = (await dependencies.active_schema()).schema
+    aggregate = await get_latest_report(dependencies, principal)
+    report = None if aggregate is None else aggregate.state
+    run = build_export_run(dependencies.ids.new(), file_format, schema, report)
     try:
-        await _commit(services, principal.id, run, 0)
+        await _commit(dependencies, principal.id, run, 0)
     except Unavailable:
-        yield Counted()
+        yield RunProgress()
         return
-    async with _ending(services, principal.id, run) as counted:
-        yield counted
+    async with _end_with_body(dependencies, principal.id, run) as progress:
+        yield progress
 
 
 @asynccontextmanager
-async def migrating(
-    services: Services, actor: str, old: Schema, new: Schema, plan: MigrationPlan
-) -> AsyncIterator[Counted]:
-    """Record a migration: before the body runs, and after it by how the body ended.
+async def record_migration(
+    dependencies: Dependencies, actor: str, old: Schema, new: Schema, plan: MigrationPlan
+) -> AsyncIterator[RunProgress]:
+    """Record a migration's run: begin it before the body, end it by the body's outcome.
 
     Raises:
-        StorageFull, Overloaded, Unavailable: it cannot be recorded, so it is not begun.
+        StorageFull, Overloaded, Unavailable: the run cannot be recorded, so the body must not run.
     """
-    run = migration_run(services.ids.new(), old, new, plan)
-    await _commit(services, actor, run, 0)
-    async with _ending(services, actor, run) as counted:
-        yield counted
+    run = build_migration_run(dependencies.ids.new(), old, new, plan)
+    await _commit(dependencies, actor, run, 0)
+    async with _end_with_body(dependencies, actor, run) as progress:
+        yield progress
 
 
 @asynccontextmanager
-async def _ending(services: Services, actor: str, run: Run) -> AsyncIterator[Counted]:
-    """End a run by how the body ends; if that cannot be recorded, it is settled at a start."""
-    counted = Counted()
+async def _end_with_body(
+    dependencies: Dependencies, actor: str, run: Run
+) -> AsyncIterator[RunProgress]:
+    """End a run by its body's outcome; after a failed write the next start ends it."""
+    progress = RunProgress()
     try:
-        yield counted
+        yield progress
     except BaseException as failure:
-        state, reason = _why(failure)
-        # Whoever asked may have gone; the store hears of it all the same.
+        state, reason = _classify_failure(failure)
+        # The client may have disconnected: shield the write, so that the run ends all the same.
         with suppress(SpawnError):
-            await asyncio.shield(_end(services, actor, run, counted, state, reason))
+            await asyncio.shield(_end(dependencies, actor, run, progress, state, reason))
         raise
     with suppress(SpawnError):
-        await _end(services, actor, run, counted, RunState.COMPLETE)
+        await _end(dependencies, actor, run, progress, RunState.COMPLETE)
 
 
-def _why(failure: BaseException) -> tuple[RunState, str]:
-    """What a failure makes of a run, and the reason that may be told."""
-    if isinstance(failure, Stale):
+def _classify_failure(failure: BaseException) -> tuple[RunState, str]:
+    """Return the run state after a failure, and a reason that may be published."""
+    if isinstance(failure, StaleVersion):
         return RunState.ABORTED, failure.detail
     if isinstance(failure, SpawnError):
         return RunState.FAILED, failure.detail
-    if isinstance(failure, Exception) and not isinstance(failure, Abandoned):
+    if isinstance(failure, Exception) and not isinstance(failure, ClientDisconnected):
         return RunState.FAILED, "an internal error"
-    return RunState.ABORTED, _GONE
+    return RunState.ABORTED, _DISCONNECTED
 
 
-async def settle_runs(services: Services, before: datetime) -> int:
-    """End the runs that a crash left running and that no job resumes; how many there were.
+async def end_abandoned_runs(dependencies: Dependencies, before: datetime) -> int:
+    """End the runs that a crash left running and no job resumes; return their number.
 
-    Where the store belongs to one process alone every run from `before` its start is a leftover;
-    elsewhere another process may be at it, and it has an hour. Of old runs the newest are looked
-    at, `MAX_SETTLED_PAGES` full.
+    In an exclusive store every run from `before` the process start is abandoned; otherwise another
+    process may still work on it, and it gets `ABANDONED_AFTER`. Only the newest
+    `MAX_ABANDONED_PAGES` pages are scanned.
     """
     limit = before
-    if not services.control.status().exclusive:
+    if not dependencies.control.status().is_exclusive:
         limit = before - ABANDONED_AFTER
-    schema = (await services.active()).schema
-    settled = 0
-    async for stored in _running(services, limit):
-        if stored.state.activity is Activity.IMPORT:
+    schema = (await dependencies.active_schema()).schema
+    count = 0
+    async for aggregate in _running_runs(dependencies, limit):
+        if aggregate.state.activity is Activity.IMPORT:
             continue
         try:
-            await _commit(services, SERVICE, _settled(stored.state, schema), stored.version)
-        except Stale:
-            continue  # It ended by itself after all.
-        settled += 1
-    return settled
+            await _commit(
+                dependencies,
+                SERVICE_ACTOR,
+                _end_abandoned_run(aggregate.state, schema),
+                aggregate.version,
+            )
+        except StaleVersion:
+            continue  # The run has ended meanwhile.
+        count += 1
+    return count
 
 
-def _settled(run: Run, active: Schema) -> Run:
-    """What became of a run whose process is gone.
+def _end_abandoned_run(run: Run, active: Schema) -> Run:
+    """Return the final state of a run whose process is gone.
 
-    A migration is one transaction: if its version rules, it was done.
+    A migration is one transaction: it is complete if its version is active.
     """
     target = f"{active.id}@{active.version}"
     if run.activity is Activity.MIGRATION and run.outputs[0].version == target:
-        return ended(run, RunState.COMPLETE, Moved())
-    return ended(run, RunState.ABORTED, Moved(), reason=_CRASHED)
+        return end_run(run, RunState.COMPLETE, DataVolume())
+    return end_run(run, RunState.ABORTED, DataVolume(), reason=_CRASHED)
 
 
-async def get_run(services: Services, principal: Principal, run_id: str) -> Stored[Run]:
-    """One run.
+async def get_run(
+    dependencies: Dependencies, principal: Principal, run_id: str
+) -> StoredAggregate[Run]:
+    """Return one run.
 
     Raises:
-        NotFound: there is none of this id.
+        NotFound: no such run.
     """
     require(principal, "read")
-    return await services.reads.get(KIND, run_id)
+    return await dependencies.reads.get(KIND, run_id)
 
 
 async def find_runs(
-    services: Services,
+    dependencies: Dependencies,
     principal: Principal,
-    wanted: Wanted,
+    run_filter: RunFilter,
     *,
-    after: Keys | None = None,
+    after: PageKeys | None = None,
     limit: int,
-) -> Found:
-    """Runs, newest first. A page may be short, or empty, and still lead on.
+) -> RunPage:
+    """Return a page of runs, newest first; a short or empty page may still lead on.
 
     Raises:
-        CursorInvalid: `after` was not a `next` of this.
+        CursorInvalid: `after` is not the `next` of an earlier page.
     """
     require(principal, "read")
-    found: list[Stored[Run]] = []
+    runs: list[StoredAggregate[Run]] = []
     for _ in range(MAX_PAGES):
-        page = await services.reads.page(_query(wanted, after, limit - len(found)))
-        found += [stored for stored in page.items if wanted.admits(stored.state)]
+        page = await dependencies.reads.page(_run_query(run_filter, after, limit - len(runs)))
+        runs += [aggregate for aggregate in page.items if run_filter.matches(aggregate.state)]
         after = page.next
-        if after is None or len(found) >= limit:
+        if after is None or len(runs) >= limit:
             break
-    return Found(tuple(found), after)
+    return RunPage(tuple(runs), after)
 
 
-async def last_imports(services: Services) -> list[Stored[Run]]:
-    """The run of the newest import through each mapping that ended well, of recent imports."""
-    reads = services.reads
+async def find_latest_import_runs(dependencies: Dependencies) -> list[StoredAggregate[Run]]:
+    """Return the run of the newest successful import of each mapping, among recent imports."""
+    reads = dependencies.reads
     imports = await reads.page(Query(kind="import", sort=_NEWEST_FIRST, limit=MAX_RECENT_IMPORTS))
-    jobs = await reads.get_many("job", [stored.id for stored in imports.items])
+    jobs = await reads.get_many("job", [aggregate.id for aggregate in imports.items])
     newest: dict[str, str] = {}
-    for stored in imports.items:
-        if stored.id in jobs and jobs[stored.id].state.status is JobStatus.SUCCEEDED:
-            newest.setdefault(stored.state.mapping or stored.state.format, stored.id)
+    for aggregate in imports.items:
+        if aggregate.id in jobs and jobs[aggregate.id].state.status is JobStatus.SUCCEEDED:
+            newest.setdefault(aggregate.state.mapping or aggregate.state.format, aggregate.id)
     runs = await reads.get_many(KIND, list(newest.values()))
     return [runs[run_id] for run_id in newest.values() if run_id in runs]
 
 
-async def newest_runs(
-    services: Services, principal: Principal, wanted: Wanted
-) -> list[Stored[Run]]:
-    """As many of the newest runs as one picture shows."""
-    found = await find_runs(services, principal, wanted, limit=MAX_GRAPH_RUNS)
-    return list(found.runs)
+async def find_newest_runs(
+    dependencies: Dependencies, principal: Principal, run_filter: RunFilter
+) -> list[StoredAggregate[Run]]:
+    """Return the newest runs, as many as one graph shows."""
+    page = await find_runs(dependencies, principal, run_filter, limit=MAX_GRAPH_RUNS)
+    return list(page.runs)
 
 
-def _query(wanted: Wanted, after: Keys | None, limit: int) -> Query:
-    bounds = ((Operator.GTE, wanted.since), (Operator.LT, wanted.until))
+def _run_query(run_filter: RunFilter, after: PageKeys | None, limit: int) -> Query:
+    bounds = ((Operator.GTE, run_filter.since), (Operator.LT, run_filter.until))
     filters = tuple(
         Filter("created_at", operator, (instant,)) for operator, instant in bounds if instant
     )
@@ -310,61 +339,67 @@ def _query(wanted: Wanted, after: Keys | None, limit: int) -> Query:
     )
 
 
-async def _running(services: Services, before: datetime) -> AsyncIterator[Stored[Run]]:
-    """The runs from before an instant that have not ended, as far back as is looked."""
-    query = _query(Wanted(until=before), None, MAX_LIMIT)
-    for _ in range(MAX_SETTLED_PAGES):
-        page: Page[Stored[Run]] = await services.reads.page(query)
-        for stored in page.items:
-            if not stored.state.is_final:
-                yield stored
+async def _running_runs(
+    dependencies: Dependencies, before: datetime
+) -> AsyncIterator[StoredAggregate[Run]]:
+    """Yield the unfinished runs from before an instant, within the newest pages."""
+    query = _run_query(RunFilter(until=before), None, MAX_LIMIT)
+    for _ in range(MAX_ABANDONED_PAGES):
+        page: Page[StoredAggregate[Run]] = await dependencies.reads.page(query)
+        for aggregate in page.items:
+            if not aggregate.state.is_final:
+                yield aggregate
         if page.next is None:
             return
         query = msgspec.structs.replace(query, after=page.next)
 
 
 async def _end(
-    services: Services,
+    dependencies: Dependencies,
     actor: str,
     run: Run,
-    counted: Counted,
+    progress: RunProgress,
     state: RunState,
     reason: str | None = None,
 ) -> None:
-    moved = Moved(rows_in=counted.rows, rows_out=counted.rows, bytes_out=counted.size_bytes or None)
-    await _commit(services, actor, ended(run, state, moved, reason=reason), 1)
+    volume = DataVolume(
+        rows_in=progress.rows, rows_out=progress.rows, bytes_out=progress.size_bytes or None
+    )
+    await _commit(dependencies, actor, end_run(run, state, volume, reason=reason), 1)
 
 
-async def _commit(services: Services, actor: str, run: Run, version: int) -> None:
-    schema = (await services.active()).schema
+async def _commit(dependencies: Dependencies, actor: str, run: Run, version: int) -> None:
+    schema = (await dependencies.active_schema()).schema
     change = Change(
         writes=(Write(KIND, run.run_id, version, run),),
-        events=(told(run),),
+        events=(build_domain_event(run),),
         actor=actor,
         schema_version=schema.version,
     )
-    await services.commands.commit(change)
+    await dependencies.commands.commit(change)
 
 
-async def _find(services: Services, run_id: str) -> Stored[Run] | None:
+async def _find_run(dependencies: Dependencies, run_id: str) -> StoredAggregate[Run] | None:
     try:
-        return await services.reads.get(KIND, run_id)
+        return await dependencies.reads.get(KIND, run_id)
     except NotFound:
-        return None  # Its job is older than lineage, or of a kind that moves no data.
+        return None  # The job predates lineage, or its kind moves no data.
 
 
-async def _mapping_of(services: Services, order: Import) -> ImportMapping | None:
-    """The mapping of an import; a job must be able to end, so a lost one is as good as none."""
-    if order.mapping is None:
+async def _load_mapping(
+    dependencies: Dependencies, import_state: ImportState
+) -> ImportMapping | None:
+    """Return an import's mapping, or None if it is lost, so that the job can end."""
+    if import_state.mapping is None:
         return None
     try:
-        stored: Stored[ImportMapping] = await services.reads.get(
-            "import_mapping", order.mapping, version=order.mapping_version
+        aggregate: StoredAggregate[ImportMapping] = await dependencies.reads.get(
+            "import_mapping", import_state.mapping, version=import_state.mapping_version
         )
     except NotFound:
         return None
-    return stored.state
+    return aggregate.state
 
 
-def _reason(job: Job) -> str | None:
+def _end_reason(job: Job) -> str | None:
     return "it was cancelled" if job.status is JobStatus.CANCELLED else job.error

@@ -1,24 +1,31 @@
-"""What imports, exports and migrations say of where data come from: runs made of plain facts."""
+"""Build lineage runs of imports, exports and migrations from plain facts."""
 
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from spawn.domain.imports.import_state import Counts, FileFormat, Import
-from spawn.domain.imports.mapping import Check, ColumnMapping, ImportMapping, OnFailure, Whitespace
+from spawn.domain.imports.import_state import FileFormat, ImportState, RowCounts
+from spawn.domain.imports.mapping import (
+    ColumnMapping,
+    ImportMapping,
+    OnFailure,
+    SumCheck,
+    Whitespace,
+)
 from spawn.domain.lineage.run import (
     Activity,
     Assertion,
     Dataset,
-    Field,
-    Moved,
+    DatasetField,
+    DataVolume,
     NullCount,
     Origin,
     Run,
     RunState,
-    ended,
+    end_run,
 )
-from spawn.domain.quality.rules import Dimension, Report, Result, Severity, Unit
+from spawn.domain.quality.report import QualityReport, RuleResult
+from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -31,68 +38,81 @@ from spawn.domain.schemas.model import Column, Schema
 from spawn.domain.schemas.validator import compile_schema
 
 PROJECTS = "projects"
-"""The dataset of all projects."""
+"""Name of the dataset of all projects."""
 
-_SHOWN_HASH = 16
+_HASH_DIGITS = 16
 _REFERENCE = "external_ref"
 
 
-def import_run(order: Import, mapping: ImportMapping | None, schema: Schema) -> Run:
-    """The run of an import that was ordered: from the uploaded file into the projects."""
-    through = order.mapping or order.format.value
-    upload = f"uploads/{through}/{order.sha256[:_SHOWN_HASH]}"
+def build_import_run(
+    import_state: ImportState, mapping: ImportMapping | None, schema: Schema
+) -> Run:
+    """Return the run of a submitted import, from the uploaded file to the projects."""
+    through = import_state.mapping or import_state.format.value
+    upload = f"uploads/{through}/{import_state.sha256[:_HASH_DIGITS]}"
     fields = compile_schema(schema).fields
-    columns = {name: column for name, column in fields.items() if name not in _SYSTEM}
-    origins = _mapped(mapping, upload, schema) if mapping else _same(columns, upload)
-    read = sorted({origin.field for found in origins.values() for origin in found})
+    columns = {name: column for name, column in fields.items() if name not in _SYSTEM_NAMES}
+    origins = (
+        _mapped_origins(mapping, upload, schema) if mapping else _identity_origins(columns, upload)
+    )
+    source_fields = sorted({origin.field for group in origins.values() for origin in group})
     return Run(
-        run_id=order.import_id,
+        run_id=import_state.import_id,
         activity=Activity.IMPORT,
         job=f"import.{through}",
-        description=_told_of_import(order),
+        description=_describe_import(import_state),
         inputs=(
             Dataset(
                 name=upload,
-                description=f"An uploaded {order.format.upper()} file, SHA-256 {order.sha256}.",
-                fields=tuple(Field(name) for name in read),
+                description=(
+                    f"An uploaded {import_state.format.upper()} file, "
+                    f"SHA-256 {import_state.sha256}."
+                ),
+                fields=tuple(DatasetField(name) for name in source_fields),
             ),
         ),
-        outputs=(projects_dataset(schema, columns.values()),),
+        outputs=(build_projects_dataset(schema, columns.values()),),
         origins=origins,
     )
 
 
-def import_ended(
-    run: Run, order: Import, mapping: ImportMapping | None, state: RunState, reason: str | None
+def complete_import_run(
+    run: Run,
+    import_state: ImportState,
+    mapping: ImportMapping | None,
+    state: RunState,
+    reason: str | None,
 ) -> Run:
-    """The run of an import at its end, with what it moved and what its checks found."""
-    counts = order.counts
-    if order.columns and order.format is FileFormat.CSV:
+    """Return an import's run at its end, with its volume and the results of its checks."""
+    counts = import_state.counts
+    if import_state.columns and import_state.format is FileFormat.CSV:
         upload = msgspec.structs.replace(
-            run.inputs[0], fields=tuple(Field(name) for name in order.columns)
+            run.inputs[0], fields=tuple(DatasetField(name) for name in import_state.columns)
         )
         run = msgspec.structs.replace(run, inputs=(upload, *run.inputs[1:]))
-    moved = Moved(rows_in=counts.rows, bytes_in=order.offset, rows_out=counts.accepted)
+    volume = DataVolume(rows_in=counts.rows, bytes_in=import_state.offset, rows_out=counts.accepted)
     assertions: tuple[Assertion, ...] = ()
     if counts.rows:
-        assertions = (_all_accepted(counts), *_checked(counts, mapping))
-    return ended(run, state, moved, reason=reason, assertions=assertions)
+        assertions = (_acceptance_assertion(counts), *_sum_assertions(counts, mapping))
+    return end_run(run, state, volume, reason=reason, assertions=assertions)
 
 
-def projects_dataset(schema: Schema, columns: Iterable[Column]) -> Dataset:
-    """The projects under a version of a schema."""
+def build_projects_dataset(schema: Schema, columns: Iterable[Column]) -> Dataset:
+    """Return the projects dataset under a version of a schema."""
     return Dataset(
         name=PROJECTS,
         description="Every project, in its newest state.",
-        fields=tuple(Field(c.name, str(c.type), c.description) for c in columns),
+        fields=tuple(DatasetField(c.name, str(c.type), c.description) for c in columns),
         version=f"{schema.id}@{schema.version}",
     )
 
 
-def export_run(run_id: str, file_format: FileFormat, schema: Schema, report: Report | None) -> Run:
-    """The run of an export of all projects, with what was measured of them last."""
+def build_export_run(
+    run_id: str, file_format: FileFormat, schema: Schema, report: QualityReport | None
+) -> Run:
+    """Return the run of an export of all projects, with the latest quality results."""
     fields = compile_schema(schema).fields
-    source = projects_dataset(schema, fields.values())
+    source = build_projects_dataset(schema, fields.values())
     target = f"exports/{PROJECTS}.{file_format.value}"
     results = report.results if report is not None else ()
     return Run(
@@ -109,59 +129,63 @@ def export_run(run_id: str, file_format: FileFormat, schema: Schema, report: Rep
                 version=source.version,
             ),
         ),
-        origins=_same(fields, PROJECTS),
-        assertions=tuple(measured(one) for one in results if one.passed is not None),
+        origins=_identity_origins(fields, PROJECTS),
+        assertions=tuple(to_assertion(result) for result in results if result.passed is not None),
         counts=dict(_null_counts(results)),
     )
 
 
-def migration_run(run_id: str, old: Schema, new: Schema, plan: MigrationPlan) -> Run:
-    """The run of a migration: the projects under one version become those under another."""
+def build_migration_run(run_id: str, old: Schema, new: Schema, plan: MigrationPlan) -> Run:
+    """Return the run of a migration of the projects from one schema version to another."""
     fields = compile_schema(new).fields
     return Run(
         run_id=run_id,
         activity=Activity.MIGRATION,
         job=f"migration.{new.id}",
         description=f"From version {old.version} of {new.id} to version {new.version}.",
-        inputs=(projects_dataset(old, compile_schema(old).fields.values()),),
-        outputs=(projects_dataset(new, fields.values()),),
-        origins=_same(fields, PROJECTS) | _migrated(plan),
+        inputs=(build_projects_dataset(old, compile_schema(old).fields.values()),),
+        outputs=(build_projects_dataset(new, fields.values()),),
+        origins=_identity_origins(fields, PROJECTS) | _migrated_origins(plan),
     )
 
 
-def _migrated(plan: MigrationPlan) -> dict[str, tuple[Origin, ...]]:
-    """Where the columns come from that a plan does not leave as they are."""
-    before: dict[str, str] = {}
-    done: dict[str, list[str]] = {}
+def _migrated_origins(plan: MigrationPlan) -> dict[str, tuple[Origin, ...]]:
+    """Return the origins of the columns that a migration plan changes."""
+    source_names: dict[str, str] = {}
+    conversions_by_name: dict[str, list[str]] = {}
     for step in plan.steps:
         match step:
             case RenameColumn(before=name, after=after):
-                before[after] = name
-                done.setdefault(after, []).append("renamed")
+                source_names[after] = name
+                conversions_by_name.setdefault(after, []).append("renamed")
             case ChangeType(name=name, before=old, after=new):
-                done.setdefault(name, []).append(f"widened from {old} to {new}")
-            case AddColumn(column=column, promotes=str(stored)):
-                before[column.name] = stored
-                done[column.name] = ["promoted"]
+                conversions_by_name.setdefault(name, []).append(f"widened from {old} to {new}")
+            case AddColumn(column=column, source_name=str(aggregate)):
+                source_names[column.name] = aggregate
+                conversions_by_name[column.name] = ["promoted"]
             case FillNulls(name=name):
-                done.setdefault(name, []).append("absent values filled with the default")
+                conversions_by_name.setdefault(name, []).append(
+                    "absent values filled with the default"
+                )
     return {
         name: (
             Origin(
-                dataset=PROJECTS, field=before.get(name, name), conversion=", ".join(conversions)
+                dataset=PROJECTS,
+                field=source_names.get(name, name),
+                conversion=", ".join(conversions),
             ),
         )
-        for name, conversions in done.items()
+        for name, conversions in conversions_by_name.items()
     }
 
 
-def measured(result: Result) -> Assertion:
-    """A measured quality rule as an assertion."""
+def to_assertion(result: RuleResult) -> Assertion:
+    """Return a quality result as an assertion."""
     rule = result.rule
-    unit = "" if rule.unit is Unit.SHARE else f" {rule.unit}"
-    bound = "at least" if rule.unit is Unit.SHARE else "at most"
+    unit = "" if rule.unit is MeasureUnit.SHARE else f" {rule.unit}"
+    bound = "at least" if rule.unit is MeasureUnit.SHARE else "at most"
     value = "nothing to measure" if result.value is None else f"{result.value:.6g}{unit}"
-    counted = "" if result.checked is None else f" ({result.met} of {result.checked})"
+    share = "" if result.checked is None else f" ({result.met} of {result.checked})"
     return Assertion(
         name=rule.rule_id,
         assertion=_ASSERTIONS[rule.dimension],
@@ -170,11 +194,11 @@ def measured(result: Result) -> Assertion:
         column=rule.columns[0] if len(rule.columns) == 1 else None,
         description=rule.description,
         expected=f"{bound} {rule.threshold}{unit}",
-        actual=value + counted,
+        actual=value + share,
     )
 
 
-_SYSTEM = frozenset(column.name for column in SYSTEM_COLUMNS)
+_SYSTEM_NAMES = frozenset(column.name for column in SYSTEM_COLUMNS)
 _ASSERTIONS: Mapping[Dimension, str] = {
     Dimension.COMPLETENESS: "not_null",
     Dimension.VALIDITY: "accepted_values",
@@ -182,26 +206,28 @@ _ASSERTIONS: Mapping[Dimension, str] = {
     Dimension.FRESHNESS: "freshness",
     Dimension.CONSISTENCY: "consistency",
 }
-"""What the standard calls tests of these kinds."""
+"""OpenLineage assertion name by quality dimension."""
 
 
-def _told_of_import(order: Import) -> str:
-    if order.mapping is None:
-        return f"{order.format.upper()} of projects in their own shape."
+def _describe_import(import_state: ImportState) -> str:
+    if import_state.mapping is None:
+        return f"{import_state.format.upper()} with the fields of a project."
     return (
-        f"{order.format.upper()} through version {order.mapping_version} of the mapping "
-        f"{order.mapping}."
+        f"{import_state.format.upper()} through version {import_state.mapping_version} "
+        f"of the mapping {import_state.mapping}."
     )
 
 
-def _same(fields: Iterable[str], dataset: str) -> dict[str, tuple[Origin, ...]]:
+def _identity_origins(fields: Iterable[str], dataset: str) -> dict[str, tuple[Origin, ...]]:
     return {name: (Origin(dataset=dataset, field=name),) for name in fields}
 
 
-def _mapped(mapping: ImportMapping, dataset: str, schema: Schema) -> dict[str, tuple[Origin, ...]]:
-    """Where a mapping takes each attribute from; a constant comes from nowhere."""
-    canonical = compile_schema(schema).alias
-    found: dict[str, tuple[Origin, ...]] = {
+def _mapped_origins(
+    mapping: ImportMapping, dataset: str, schema: Schema
+) -> dict[str, tuple[Origin, ...]]:
+    """Return the origin of each mapped attribute; a constant has none."""
+    canonical = compile_schema(schema).canonical_name
+    origins: dict[str, tuple[Origin, ...]] = {
         canonical(column.attribute) or column.attribute: (
             Origin(dataset=dataset, field=column.column, conversion=_conversion(column)),
         )
@@ -211,12 +237,12 @@ def _mapped(mapping: ImportMapping, dataset: str, schema: Schema) -> dict[str, t
     if mapping.key is not None:
         conversion = f"id of the source {mapping.key.source}"
         key = Origin(dataset=dataset, field=mapping.key.column, conversion=conversion)
-        found[_REFERENCE] = (key,)
-    return found
+        origins[_REFERENCE] = (key,)
+    return origins
 
 
 def _conversion(column: ColumnMapping) -> str:
-    """What a mapping does to a cell, in the order in which it does it."""
+    """Describe the steps that a mapping applies to a cell, in order."""
     steps = [
         "white space collapsed" if column.whitespace is Whitespace.COLLAPSE else "",
         f"{len(column.enum)} texts translated" if column.enum else "",
@@ -227,7 +253,7 @@ def _conversion(column: ColumnMapping) -> str:
     return ", ".join(step for step in steps if step)
 
 
-def _all_accepted(counts: Counts) -> Assertion:
+def _acceptance_assertion(counts: RowCounts) -> Assertion:
     reasons = ", ".join(f"{code} {number}" for code, number in counts.by_reason.items())
     return Assertion(
         name="rows_accepted",
@@ -237,40 +263,40 @@ def _all_accepted(counts: Counts) -> Assertion:
         description=f"No row is quarantined. Reasons: {reasons or 'none'}.",
         expected="0 rows quarantined",
         actual=f"{counts.quarantined} of {counts.rows} rows quarantined",
-        looked_at=counts.rows,
-        failed=counts.quarantined,
+        checked_rows=counts.rows,
+        failed_rows=counts.quarantined,
     )
 
 
-def _checked(counts: Counts, mapping: ImportMapping | None) -> list[Assertion]:
-    """One assertion for each column that a sum is compared with."""
-    by_total: dict[str, list[Check]] = {}
+def _sum_assertions(counts: RowCounts, mapping: ImportMapping | None) -> list[Assertion]:
+    """Return one assertion for each column that is compared with a sum."""
+    by_total: dict[str, list[SumCheck]] = {}
     for check in mapping.checks if mapping else ():
         by_total.setdefault(check.equals, []).append(check)
-    return [_sum_checked(total, checks, counts) for total, checks in by_total.items()]
+    return [_sum_assertion(total, checks, counts) for total, checks in by_total.items()]
 
 
-def _sum_checked(total: str, checks: list[Check], counts: Counts) -> Assertion:
-    failed = counts.failed_checks.get(total, 0)
-    said = "; ".join(
+def _sum_assertion(total: str, checks: list[SumCheck], counts: RowCounts) -> Assertion:
+    failed_rows = counts.failed_checks.get(total, 0)
+    description = "; ".join(
         f"{' + '.join(check.sum_of)} = {total}, within {check.tolerance} of it" for check in checks
     )
     return Assertion(
         name=f"sum_equals.{total}",
         assertion="sum_equals",
-        success=not failed,
+        success=not failed_rows,
         warning=all(check.on_failure is OnFailure.WARN for check in checks),
         column=total,
-        description=said,
+        description=description,
         expected="0 rows differ",
-        actual=f"{failed} of {counts.rows} rows differ",
-        looked_at=counts.rows,
-        failed=failed,
+        actual=f"{failed_rows} of {counts.rows} rows differ",
+        checked_rows=counts.rows,
+        failed_rows=failed_rows,
     )
 
 
-def _null_counts(results: Iterable[Result]) -> Iterable[tuple[str, NullCount]]:
+def _null_counts(results: Iterable[RuleResult]) -> Iterable[tuple[str, NullCount]]:
     for result in results:
         if result.rule.dimension is Dimension.COMPLETENESS and result.checked is not None:
-            there = result.met or 0
-            yield result.rule.columns[0], NullCount(there, result.checked - there)
+            non_null = result.met or 0
+            yield result.rule.columns[0], NullCount(non_null, result.checked - non_null)

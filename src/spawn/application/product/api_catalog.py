@@ -1,4 +1,4 @@
-"""The API catalogue of RFC 9727: a link set (RFC 9264) from each API to what describes it."""
+"""API catalogue (RFC 9727): a link set (RFC 9264) from each API to its descriptions."""
 
 from typing import Final
 
@@ -13,41 +13,41 @@ from spawn.application.product.links import (
     HEALTH,
     LINEAGE,
     OPENAPI,
-    Place,
+    Endpoint,
 )
 from spawn.application.product.snapshot import Json, Product
 
 PROFILE: Final = "https://www.rfc-editor.org/info/rfc9727"
 
-_META: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, LINEAGE)
-_APIS: Final[dict[str, tuple[str, tuple[Place, ...]]]] = {
+_METADATA: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, LINEAGE)
+_APIS: Final[dict[str, tuple[str, tuple[Endpoint, ...]]]] = {
     "/v1/ops/projects": ("Projects", (OPENAPI,)),
     "/v1/data/projects": ("Whole datasets", (OPENAPI,)),
     "/v1/events": ("Events", (ASYNCAPI, OPENAPI)),
     "/v1/governance/schemas": ("Governance", (OPENAPI,)),
 }
-"""Where each API begins, with its name and its machine-readable descriptions."""
+"""Root path of each API, with its name and its machine-readable descriptions."""
 
 
-def api_catalog(product: Product) -> Json:
-    """The link set; the same under every schema."""
+def build_api_catalog(product: Product) -> Json:
+    """Build the link set; it is the same under every schema."""
     items = [{"href": product.url(path), "title": name} for path, (name, _) in _APIS.items()]
-    apis = [_api(product, path, places) for path, (_, places) in _APIS.items()]
+    apis = [_api_links(product, path, endpoints) for path, (_, endpoints) in _APIS.items()]
     return {"linkset": [{"anchor": product.url(API_CATALOG.path), "item": items}, *apis]}
 
 
-def _api(product: Product, path: str, descriptions: tuple[Place, ...]) -> Json:
+def _api_links(product: Product, path: str, descriptions: tuple[Endpoint, ...]) -> Json:
     return {
         "anchor": product.url(path),
         "service-desc": _targets(product, descriptions),
         "service-doc": _targets(product, (DOCS,)),
-        "service-meta": _targets(product, _META),
+        "service-meta": _targets(product, _METADATA),
         "status": _targets(product, (HEALTH,)),
     }
 
 
-def _targets(product: Product, places: tuple[Place, ...]) -> list[Json]:
+def _targets(product: Product, endpoints: tuple[Endpoint, ...]) -> list[Json]:
     return [
-        {"href": product.url(place.path), "type": place.media_type, "title": place.title}
-        for place in places
+        {"href": product.url(endpoint.path), "type": endpoint.media_type, "title": endpoint.title}
+        for endpoint in endpoints
     ]

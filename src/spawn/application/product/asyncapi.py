@@ -1,58 +1,68 @@
-"""The event interface, by AsyncAPI 3.0: where events are read and where they are sent."""
+"""AsyncAPI 3.0 document of the event interface: channels to read from and publishers."""
 
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from spawn import __version__
-from spawn.application.product.event_messages import MESSAGES, messages, schemas
+from spawn.application.product.event_messages import (
+    EVENTS_BY_MESSAGE,
+    build_messages,
+    build_schemas,
+)
 from spawn.application.product.links import CONTRACT, DOCS
-from spawn.application.product.snapshot import TITLE, Broker, Json, Product, View, stated
+from spawn.application.product.snapshot import (
+    TITLE,
+    Broker,
+    Json,
+    Product,
+    ProductSnapshot,
+    omit_empty,
+)
 from spawn.domain.events.cloudevents import MEDIA_TYPE
 
-_CHOICE: Final[Json] = {
-    "after": {"type": "string", "description": "A position; events after it are given."},
-    "type": {"type": "string", "description": "Comma-separated types."},
-    "subject": {"type": "string", "description": "One aggregate only."},
+_FILTER_PARAMETERS: Final[Json] = {
+    "after": {"type": "string", "description": "Position; the response has the events after it."},
+    "type": {"type": "string", "description": "Event types, separated by commas."},
+    "subject": {"type": "string", "description": "Events of this aggregate only."},
 }
 
 
-def asyncapi(view: View) -> Json:
-    """The document at `/asyncapi.json`."""
-    product = view.product
+def build_asyncapi(snapshot: ProductSnapshot) -> Json:
+    """Build the document at `/asyncapi.json`."""
+    product = snapshot.product
     return {
         "asyncapi": "3.0.0",
         "id": f"urn:spawn:{product.id}:events",
-        "info": _info(view),
+        "info": _info(snapshot),
         "defaultContentType": MEDIA_TYPE,
         "servers": _servers(product),
         "channels": _channels(product),
         "operations": _operations(product),
         "components": {
-            "messages": {**messages(view), "eventPage": _PAGE},
-            "schemas": schemas(view),
+            "messages": {**build_messages(snapshot), "eventPage": _PAGE},
+            "schemas": build_schemas(snapshot),
         },
     }
 
 
-def _info(view: View) -> Json:
-    product = view.product
-    return stated(
+def _info(snapshot: ProductSnapshot) -> Json:
+    product = snapshot.product
+    return omit_empty(
         {
             "title": f"{TITLE}: events",
-            "version": view.version,
+            "version": snapshot.version,
             "description": (
-                "Every change of a project, of the schema in force, and of whether a promise "
-                "about the data is kept, in the order of the journal, at least once. The state in "
-                "an event is as it was encoded at commit, under the schema version that "
-                f"`dataschema` names; the active one is `{view.schema.id}` version "
-                f"{view.schema.version}."
+                "Every change of a project, of the active schema and of a service level, in "
+                "journal order, delivered at least once. The state in an event is as it was "
+                "stored, under the schema version that `dataschema` names; the active schema is "
+                f"`{snapshot.schema.id}` version {snapshot.schema.version}."
             ),
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             "contact": product.contact_object,
             "tags": [{"name": "project-finance"}, {"name": "cloudevents"}],
             "externalDocs": {
-                "description": "The API, for people",
+                "description": "API documentation",
                 "url": product.url(DOCS.path),
             },
             "x-contract": product.url(CONTRACT.path),
@@ -62,7 +72,7 @@ def _info(view: View) -> Json:
 
 
 def _servers(product: Product) -> Json:
-    """The service itself, and the brokers it publishes to."""
+    """Return the service itself, and the brokers it publishes to."""
     parts = urlsplit(product.base_url)
     service = {
         "host": parts.netloc,
@@ -76,24 +86,24 @@ def _servers(product: Product) -> Json:
             "protocol": broker.protocol,
             "description": "A NATS server with JetStream.",
         }
-        for name, broker in _named(product.brokers)
+        for name, broker in _name_brokers(product.brokers)
     }
-    return {"api": stated(service), **brokers}
+    return {"api": omit_empty(service), **brokers}
 
 
-def _named(brokers: Iterable[Broker]) -> Iterable[tuple[str, Broker]]:
+def _name_brokers(brokers: Iterable[Broker]) -> Iterable[tuple[str, Broker]]:
     return ((f"nats{number}", broker) for number, broker in enumerate(brokers, start=1))
 
 
 def _channels(product: Product) -> Json:
-    """Where events come from; the ways that nobody configured are left out."""
+    """Return the channels of events, without publishers that are not configured."""
     channels: Json = {
         "feed": {
             "address": "/v1/events",
             "title": "Pull feed",
             "description": (
-                "Pages of events after a position. Keep `next` and ask again with it in `after`; "
-                "an empty page with the same `next` means level with the journal."
+                "Pages of events after a position. Send the `next` of a page as `after` to get "
+                "the next one; an empty page with the same `next` is the end of the journal."
             ),
             "servers": [{"$ref": "#/servers/api"}],
             "messages": {"eventPage": {"$ref": "#/components/messages/eventPage"}},
@@ -103,10 +113,10 @@ def _channels(product: Product) -> Json:
             "title": "Live stream",
             "description": (
                 "Server-sent events: the CloudEvent is the `data`, its position the `id`. A client "
-                "that comes back with `Last-Event-ID` misses nothing."
+                "that reconnects with `Last-Event-ID` misses no event."
             ),
             "servers": [{"$ref": "#/servers/api"}],
-            "messages": _every_message(),
+            "messages": _all_messages(),
         },
     }
     if product.webhooks:
@@ -114,55 +124,60 @@ def _channels(product: Product) -> Json:
             "address": None,
             "title": "Webhooks",
             "description": (
-                "One POST per event to each receiver that the operator configured, signed after "
-                "Standard Webhooks, tried again until it is taken."
+                "One POST per event to each configured receiver, signed according to Standard "
+                "Webhooks, retried until the receiver accepts it."
             ),
-            "messages": _every_message(),
+            "messages": _all_messages(),
         }
-    for name, broker in _named(product.brokers):
-        channels[name] = _subjects(name, broker)
+    for name, broker in _name_brokers(product.brokers):
+        channels[name] = _broker_channel(name, broker)
     return channels
 
 
-def _subjects(server: str, broker: Broker) -> Json:
+def _broker_channel(server: str, broker: Broker) -> Json:
     return {
         "address": f"{broker.prefix}.{{event}}",
         "title": "NATS JetStream",
-        "description": "Each event once in the stream; `Nats-Msg-Id` keeps a repetition out.",
+        "description": "Each event once in the stream, deduplicated by `Nats-Msg-Id`.",
         "servers": [{"$ref": f"#/servers/{server}"}],
         "parameters": {
             "event": {
-                "description": "What happened.",
-                "enum": [told.name for told in MESSAGES.values()],
+                "description": "Event type.",
+                "enum": [event.name for event in EVENTS_BY_MESSAGE.values()],
             }
         },
-        "messages": _every_message(),
+        "messages": _all_messages(),
     }
 
 
-def _every_message() -> Json:
-    return {name: {"$ref": f"#/components/messages/{name}"} for name in MESSAGES}
+def _all_messages() -> Json:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in EVENTS_BY_MESSAGE}
 
 
 def _operations(product: Product) -> Json:
-    """What the service does: it sends, whoever asked for it."""
+    """Return the operations; the service is the sender in all of them."""
     operations = {
         "pullEvents": _operation(
             "feed",
-            "Answers with the events after a position.",
-            {"method": "GET", "query": _query(**_CHOICE, limit={"type": "integer", "minimum": 1})},
+            "Returns the events after a position.",
+            {
+                "method": "GET",
+                "query": _query_schema(
+                    **_FILTER_PARAMETERS, limit={"type": "integer", "minimum": 1}
+                ),
+            },
         ),
         "followEvents": _operation(
             "stream",
             "Sends each event as it happens.",
-            {"method": "GET", "query": _query(**_CHOICE)},
+            {"method": "GET", "query": _query_schema(**_FILTER_PARAMETERS)},
         ),
     }
     if product.webhooks:
         operations["callReceivers"] = _operation(
             "webhook", "Posts each event to the receivers.", {"method": "POST"}
         )
-    for name, _ in _named(product.brokers):
+    for name, _ in _name_brokers(product.brokers):
         operations[f"publishTo{name.capitalize()}"] = _operation(
             name, "Publishes each event to the broker.", None
         )
@@ -170,25 +185,25 @@ def _operations(product: Product) -> Json:
 
 
 def _operation(channel: str, summary: str, http: Json | None) -> Json:
-    found: Json = {
+    operation: Json = {
         "action": "send",
         "channel": {"$ref": f"#/channels/{channel}"},
         "title": summary.removesuffix("."),
         "summary": summary,
     }
     if http is not None:
-        found["bindings"] = {"http": {**http, "bindingVersion": "0.3.0"}}
-    return found
+        operation["bindings"] = {"http": {**http, "bindingVersion": "0.3.0"}}
+    return operation
 
 
-def _query(**properties: Any) -> Json:
+def _query_schema(**properties: Any) -> Json:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 _PAGE: Final[Json] = {
     "name": "eventPage",
     "title": "A page of events",
-    "summary": "Events in order, and where to go on.",
+    "summary": "Events in order, and the position to continue from.",
     "contentType": "application/json",
     "payload": {
         "type": "object",
@@ -197,11 +212,12 @@ _PAGE: Final[Json] = {
                 "type": "array",
                 "items": {
                     "anyOf": [
-                        {"$ref": f"#/components/messages/{name}/payload"} for name in MESSAGES
+                        {"$ref": f"#/components/messages/{name}/payload"}
+                        for name in EVENTS_BY_MESSAGE
                     ]
                 },
             },
-            "next": {"type": "string", "description": "The position to go on after."},
+            "next": {"type": "string", "description": "Position to continue after."},
         },
         "required": ["events", "next"],
     },

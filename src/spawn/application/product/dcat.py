@@ -1,13 +1,13 @@
-"""The catalogue entry: DCAT 3 and DPROD as JSON-LD with an inline context, and a schema.org view.
+"""Catalogue entry in DCAT 3 and DPROD as JSON-LD, and the dataset in schema.org terms.
 
-Nothing outside the document is needed to read it. Measured quality is in the terms of the W3C Data
-Quality Vocabulary (DQV).
+The context is inline, so no other document is needed to read it. Measured quality is in the terms
+of the W3C Data Quality Vocabulary (DQV).
 """
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from spawn.application.product.jsonld_context import meanings_of
+from spawn.application.product.jsonld_context import column_iris
 from spawn.application.product.links import (
     CATALOG,
     CONTEXT,
@@ -16,7 +16,7 @@ from spawn.application.product.links import (
     DOCS,
     LINEAGE,
     OUTPUTS,
-    Output,
+    OutputPort,
 )
 from spawn.application.product.snapshot import (
     DATASET,
@@ -25,12 +25,12 @@ from spawn.application.product.snapshot import (
     TITLE,
     Json,
     Product,
-    View,
-    instant,
-    stated,
+    ProductSnapshot,
+    format_instant,
+    omit_empty,
 )
-from spawn.domain.quality.rules import Result
-from spawn.domain.schemas.json_schema import plain
+from spawn.domain.quality.report import RuleResult
+from spawn.domain.schemas.json_schema import to_json_literal
 from spawn.domain.schemas.model import Column, Value
 
 _CONTEXT: Final[Json] = {
@@ -51,72 +51,80 @@ _CONTINUOUS: Final = "http://purl.org/cld/freq/continuous"
 _ENGLISH: Final = "http://id.loc.gov/vocabulary/iso639-1/en"
 
 
-def catalog(view: View) -> Json:
-    """The document at `/catalog`."""
+def build_catalog(snapshot: ProductSnapshot) -> Json:
+    """Build the document at `/catalog`."""
     return {
         "@context": _CONTEXT,
         "@graph": [
-            _catalog(view),
-            _product(view),
-            _dataset(view),
-            *_ports(view),
-            *_agent(view),
-            *_measurements(view),
+            _catalog(snapshot),
+            _product(snapshot),
+            _dataset(snapshot),
+            *_ports_nodes(snapshot),
+            *_agent(snapshot),
+            *_measurements(snapshot),
         ],
     }
 
 
-def dataset_of_schema_org(view: View) -> Json:
-    """The schema.org view alone, for the page that people and search engines read."""
-    own = {"@context": "https://schema.org", "@type": "Dataset", "@id": _id(view, DATASET)}
-    return {**own, **_unprefixed(_schema_org(view))}
+def build_schema_org_dataset(snapshot: ProductSnapshot) -> Json:
+    """Build the dataset in schema.org terms alone, for the HTML page and search engines."""
+    node = {
+        "@context": "https://schema.org",
+        "@type": "Dataset",
+        "@id": _node_iri(snapshot, DATASET),
+    }
+    return {**node, **_strip_schema_prefix(_schema_org(snapshot))}
 
 
-def _unprefixed(node: Any) -> Any:
-    """The same without the prefix `schema:`, which the context of schema.org makes superfluous."""
+def _strip_schema_prefix(node: Any) -> Any:
+    """Remove the prefix `schema:`, which the schema.org context makes superfluous."""
     if isinstance(node, list):
-        return [_unprefixed(item) for item in node]
+        return [_strip_schema_prefix(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {name.removeprefix("schema:"): _unprefixed(value) for name, value in node.items()}
-    if "@type" in found:
-        found["@type"] = found["@type"].removeprefix("schema:")
-    return found
+    fields = {
+        name.removeprefix("schema:"): _strip_schema_prefix(value) for name, value in node.items()
+    }
+    if "@type" in fields:
+        fields["@type"] = fields["@type"].removeprefix("schema:")
+    return fields
 
 
-def _id(view: View, fragment: str) -> str:
-    return f"{view.product.url(CATALOG.path)}#{fragment}"
+def _node_iri(snapshot: ProductSnapshot, fragment: str) -> str:
+    return f"{snapshot.product.url(CATALOG.path)}#{fragment}"
 
 
 def _ref(iri: str) -> Json:
     return {"@id": iri}
 
 
-def _typed(value: str, kind: str) -> Json:
+def _typed_literal(value: str, kind: str) -> Json:
     return {"@value": value, "@type": f"xsd:{kind}"}
 
 
-def _catalog(view: View) -> Json:
-    return stated(
+def _catalog(snapshot: ProductSnapshot) -> Json:
+    return omit_empty(
         {
-            "@id": view.product.url(CATALOG.path),
+            "@id": snapshot.product.url(CATALOG.path),
             "@type": "dcat:Catalog",
-            "dcterms:title": f"Catalogue of {view.product.id}",
-            "dcterms:description": "What this service offers: one data product and its dataset.",
-            "dcterms:publisher": _owner(view),
-            "dcat:dataset": _ref(_id(view, DATASET)),
-            "dcat:service": [_ref(_id(view, f"service-{output.name}")) for output in OUTPUTS],
-            "dcat:resource": _ref(_id(view, "product")),
-            "foaf:homepage": _ref(view.product.url("/")),
+            "dcterms:title": f"Catalogue of {snapshot.product.id}",
+            "dcterms:description": "The data product of this service and its dataset.",
+            "dcterms:publisher": _owner(snapshot),
+            "dcat:dataset": _ref(_node_iri(snapshot, DATASET)),
+            "dcat:service": [
+                _ref(_node_iri(snapshot, f"service-{output.name}")) for output in OUTPUTS
+            ],
+            "dcat:resource": _ref(_node_iri(snapshot, "product")),
+            "foaf:homepage": _ref(snapshot.product.url("/")),
         }
     )
 
 
-def _product(view: View) -> Json:
-    product = view.product
-    return stated(
+def _product(snapshot: ProductSnapshot) -> Json:
+    product = snapshot.product
+    return omit_empty(
         {
-            "@id": _id(view, "product"),
+            "@id": _node_iri(snapshot, "product"),
             "@type": "dprod:DataProduct",
             "rdfs:label": TITLE,
             "dcterms:identifier": product.id,
@@ -124,41 +132,45 @@ def _product(view: View) -> Json:
             "dcterms:description": PURPOSE,
             "dprod:purpose": PURPOSE,
             "dprod:domain": {
-                "@id": _id(view, f"domain-{DOMAIN}"),
+                "@id": _node_iri(snapshot, f"domain-{DOMAIN}"),
                 "rdfs:label": DOMAIN.replace("-", " "),
             },
             "dprod:lifecycleStatus": {
-                "@id": _id(view, "lifecycle-consume"),
+                "@id": _node_iri(snapshot, "lifecycle-consume"),
                 "@type": "dprod:DataProductLifecycleStatus",
                 "rdfs:label": "Consume",
             },
-            "dprod:dataProductOwner": _owner(view),
-            "dprod:outputPort": [_ref(_id(view, f"service-{output.name}")) for output in OUTPUTS],
-            "dprod:outputDataset": _ref(_id(view, DATASET)),
-            "dcat:version": view.version,
+            "dprod:dataProductOwner": _owner(snapshot),
+            "dprod:outputPort": [
+                _ref(_node_iri(snapshot, f"service-{output.name}")) for output in OUTPUTS
+            ],
+            "dprod:outputDataset": _ref(_node_iri(snapshot, DATASET)),
+            "dcat:version": snapshot.version,
             "dcat:landingPage": _ref(product.url("/")),
             "rdfs:seeAlso": [_ref(product.url(DATA_PRODUCT.path))],
         }
     )
 
 
-def _dataset(view: View) -> Json:
-    product = view.product
-    return stated(
+def _dataset(snapshot: ProductSnapshot) -> Json:
+    product = snapshot.product
+    return omit_empty(
         {
-            "@id": _id(view, DATASET),
+            "@id": _node_iri(snapshot, DATASET),
             "@type": ["dcat:Dataset", "schema:Dataset"],
             "rdfs:label": DATASET,
             "dcterms:identifier": product.contract_id,
             "dcterms:title": f"{TITLE}: {DATASET}",
-            "dcterms:description": view.schema.description or PURPOSE,
-            "dcterms:publisher": _owner(view),
-            "dcterms:issued": _typed(instant(view.record.recorded_at), "dateTime"),
-            "dcterms:modified": _changed(view),
+            "dcterms:description": snapshot.schema.description or PURPOSE,
+            "dcterms:publisher": _owner(snapshot),
+            "dcterms:issued": _typed_literal(
+                format_instant(snapshot.record.recorded_at), "dateTime"
+            ),
+            "dcterms:modified": _last_change(snapshot),
             "dcterms:language": _ref(_ENGLISH),
             "dcterms:accrualPeriodicity": _ref(_CONTINUOUS),
             "dcterms:conformsTo": [
-                _ref(view.schema_url),
+                _ref(snapshot.schema_url),
                 _ref(product.url(CONTRACT.path)),
                 _ref(product.url(CONTEXT.path)),
             ],
@@ -167,45 +179,45 @@ def _dataset(view: View) -> Json:
                 "@type": "dcterms:ProvenanceStatement",
                 "rdfs:label": LINEAGE.title,
             },
-            "dcat:version": view.version,
+            "dcat:version": snapshot.version,
             "dcat:keyword": _KEYWORDS,
             "dcat:landingPage": _ref(product.url("/")),
             "dcat:contactPoint": _contact(product),
             "dcat:distribution": [
-                _ref(iri) for output in OUTPUTS for iri, _ in _forms(view, output)
+                _ref(iri) for output in OUTPUTS for iri, _ in _distribution_iris(snapshot, output)
             ],
-            "dqv:hasQualityMeasurement": [_ref(iri) for iri, _, _ in _numbered(view)],
-            **_schema_org(view),
+            "dqv:hasQualityMeasurement": [_ref(iri) for iri, _, _ in _measured_results(snapshot)],
+            **_schema_org(snapshot),
         }
     )
 
 
-def _changed(view: View) -> Json | None:
-    """When a project was last written, as of the last measurement."""
-    changed = view.report and view.report.changed_at
-    return _typed(instant(changed), "dateTime") if changed else None
+def _last_change(snapshot: ProductSnapshot) -> Json | None:
+    """Return the instant of the last write to a project, as of the last measurement."""
+    changed = snapshot.report and snapshot.report.changed_at
+    return _typed_literal(format_instant(changed), "dateTime") if changed else None
 
 
-def _schema_org(view: View) -> Json:
-    """What search engines read of the dataset."""
-    product = view.product
-    return stated(
+def _schema_org(snapshot: ProductSnapshot) -> Json:
+    """Return the dataset's metadata for search engines."""
+    product = snapshot.product
+    return omit_empty(
         {
             "schema:name": f"{TITLE}: {DATASET}",
-            "schema:description": view.schema.description or PURPOSE,
+            "schema:description": snapshot.schema.description or PURPOSE,
             "schema:identifier": product.contract_id,
             "schema:url": product.url("/"),
-            "schema:version": view.version,
+            "schema:version": snapshot.version,
             "schema:creator": {"@type": "schema:Organization", "schema:name": product.owner}
             if product.owner
             else None,
             "schema:keywords": _KEYWORDS,
-            "schema:variableMeasured": list(_variables(view)),
+            "schema:variableMeasured": list(_schema_org_variables(snapshot)),
             "schema:distribution": [
                 {
                     "@type": "schema:DataDownload",
                     "schema:name": output.title,
-                    "schema:description": output.text,
+                    "schema:description": output.description,
                     "schema:contentUrl": product.url(output.path),
                     "schema:encodingFormat": list(output.media_types),
                 }
@@ -215,126 +227,126 @@ def _schema_org(view: View) -> Json:
     )
 
 
-def _variables(view: View) -> Iterator[Json]:
-    meanings = meanings_of(view)
-    for column in view.columns:
-        yield _variable(column, meanings[column.name])
+def _schema_org_variables(snapshot: ProductSnapshot) -> Iterator[Json]:
+    meanings = column_iris(snapshot)
+    for column in snapshot.columns:
+        yield _schema_org_variable(column, meanings[column.name])
 
 
-def _variable(column: Column, meaning: str) -> Json:
-    return stated(
+def _schema_org_variable(column: Column, meaning: str) -> Json:
+    return omit_empty(
         {
             "@type": "schema:PropertyValue",
             "schema:name": column.name,
             "schema:description": column.description,
             "schema:propertyID": meaning,
             "schema:unitText": column.unit,
-            "schema:minValue": _number(column.minimum),
-            "schema:maxValue": _number(column.maximum),
+            "schema:minValue": _numeric_bound(column.minimum),
+            "schema:maxValue": _numeric_bound(column.maximum),
         }
     )
 
 
-def _number(bound: Value | None) -> float | None:
-    """A bound, if it is one of numbers."""
-    value = None if bound is None else plain(bound)
+def _numeric_bound(bound: Value | None) -> float | None:
+    """Return the bound if it is a number, else None."""
+    value = None if bound is None else to_json_literal(bound)
     return value if isinstance(value, int | float) else None
 
 
-def _ports(view: View) -> Iterator[Json]:
-    """Each output as the service that gives it and a distribution of the dataset for each form."""
+def _ports_nodes(snapshot: ProductSnapshot) -> Iterator[Json]:
+    """Yield each output port as a data service, and a distribution for each media type."""
     for output in OUTPUTS:
-        yield _service(view, output)
-        for iri, media_type in _forms(view, output):
-            yield _distribution(view, output, iri, media_type)
+        yield _service(snapshot, output)
+        for iri, media_type in _distribution_iris(snapshot, output):
+            yield _distribution(snapshot, output, iri, media_type)
 
 
-def _forms(view: View, output: Output) -> Iterator[tuple[str, str]]:
-    """The IRI of each distribution of an output, with its media type."""
+def _distribution_iris(snapshot: ProductSnapshot, output: OutputPort) -> Iterator[tuple[str, str]]:
+    """Yield the IRI of each distribution of an output port, with its media type."""
     for media_type in output.media_types:
-        form = media_type.partition("/")[2].replace("+", "-")
-        yield _id(view, f"distribution-{output.name}-{form}"), media_type
+        subtype = media_type.partition("/")[2].replace("+", "-")
+        yield _node_iri(snapshot, f"distribution-{output.name}-{subtype}"), media_type
 
 
-def _distribution(view: View, output: Output, iri: str, media_type: str) -> Json:
+def _distribution(snapshot: ProductSnapshot, output: OutputPort, iri: str, media_type: str) -> Json:
     return {
         "@id": iri,
         "@type": "dcat:Distribution",
         "dcterms:title": output.title,
-        "dcterms:description": output.text,
-        "dcterms:conformsTo": _ref(view.schema_url),
-        "dcat:accessURL": _ref(view.product.url(output.path)),
+        "dcterms:description": output.description,
+        "dcterms:conformsTo": _ref(snapshot.schema_url),
+        "dcat:accessURL": _ref(snapshot.product.url(output.path)),
         "dcat:mediaType": _ref(_MEDIA_TYPES + media_type),
-        "dcat:accessService": _ref(_id(view, f"service-{output.name}")),
-        "dprod:isDistributionOf": _ref(_id(view, DATASET)),
+        "dcat:accessService": _ref(_node_iri(snapshot, f"service-{output.name}")),
+        "dprod:isDistributionOf": _ref(_node_iri(snapshot, DATASET)),
     }
 
 
-def _service(view: View, output: Output) -> Json:
-    product = view.product
+def _service(snapshot: ProductSnapshot, output: OutputPort) -> Json:
+    product = snapshot.product
     return {
-        "@id": _id(view, f"service-{output.name}"),
+        "@id": _node_iri(snapshot, f"service-{output.name}"),
         "@type": "dcat:DataService",
         "rdfs:label": output.name,
         "dcterms:title": output.title,
-        "dcterms:description": output.text,
+        "dcterms:description": output.description,
         "dcat:endpointURL": _ref(product.url(output.path)),
-        "dcat:endpointDescription": _ref(product.url(output.description.path)),
-        "dcat:servesDataset": _ref(_id(view, DATASET)),
+        "dcat:endpointDescription": _ref(product.url(output.specification.path)),
+        "dcat:servesDataset": _ref(_node_iri(snapshot, DATASET)),
         "dcat:landingPage": _ref(product.url(DOCS.path)),
-        "dprod:isAccessServiceOf": [_ref(iri) for iri, _ in _forms(view, output)],
+        "dprod:isAccessServiceOf": [_ref(iri) for iri, _ in _distribution_iris(snapshot, output)],
         "dprod:protocol": _ref("https://www.rfc-editor.org/info/rfc9110"),
     }
 
 
-def _owner(view: View) -> Json | None:
-    return _ref(_id(view, "owner")) if view.product.owner else None
+def _owner(snapshot: ProductSnapshot) -> Json | None:
+    return _ref(_node_iri(snapshot, "owner")) if snapshot.product.owner else None
 
 
-def _agent(view: View) -> Iterator[Json]:
-    """The team that answers for the product, if one is declared."""
-    if view.product.owner:
+def _agent(snapshot: ProductSnapshot) -> Iterator[Json]:
+    """Yield the team that owns the product, if one is declared."""
+    if snapshot.product.owner:
         yield {
-            "@id": _id(view, "owner"),
+            "@id": _node_iri(snapshot, "owner"),
             "@type": ["prov:Agent", "foaf:Agent"],
-            "foaf:name": view.product.owner,
+            "foaf:name": snapshot.product.owner,
         }
 
 
 def _contact(product: Product) -> Json | None:
     if not product.contact:
         return None
-    way = "vcard:hasEmail" if product.contact.startswith("mailto:") else "vcard:hasURL"
-    return stated(
-        {"@type": "vcard:Organization", "vcard:fn": product.owner, way: _ref(product.contact)}
+    relation = "vcard:hasEmail" if product.contact.startswith("mailto:") else "vcard:hasURL"
+    return omit_empty(
+        {"@type": "vcard:Organization", "vcard:fn": product.owner, relation: _ref(product.contact)}
     )
 
 
-def _numbered(view: View) -> Iterator[tuple[str, str, Result]]:
-    """Every measurement with a value: its IRI, the rule's name, the result."""
-    for rule, result in view.assessed():
+def _measured_results(snapshot: ProductSnapshot) -> Iterator[tuple[str, str, RuleResult]]:
+    """Yield every result with a value: its IRI, the rule's name, the result."""
+    for rule, result in snapshot.rules_with_results():
         if result is not None and result.value is not None:
             name = rule.rule_id.replace(".", "-")
-            yield _id(view, f"measured-{name}"), name, result
+            yield _node_iri(snapshot, f"measured-{name}"), name, result
 
 
-def _measurements(view: View) -> Iterator[Json]:
-    """What was measured of the dataset, by rule."""
-    for iri, name, result in _numbered(view):
+def _measurements(snapshot: ProductSnapshot) -> Iterator[Json]:
+    """Yield the dataset's quality measurements, by rule."""
+    for iri, name, result in _measured_results(snapshot):
         yield {
             "@id": iri,
             "@type": "dqv:QualityMeasurement",
-            "dqv:computedOn": _ref(_id(view, DATASET)),
+            "dqv:computedOn": _ref(_node_iri(snapshot, DATASET)),
             "dqv:value": {"@value": result.value, "@type": "xsd:double"},
-            "prov:generatedAtTime": _typed(instant(result.measured_at), "dateTime"),
+            "prov:generatedAtTime": _typed_literal(format_instant(result.measured_at), "dateTime"),
             "dqv:isMeasurementOf": {
-                "@id": _id(view, f"metric-{name}"),
+                "@id": _node_iri(snapshot, f"metric-{name}"),
                 "@type": "dqv:Metric",
                 "rdfs:label": result.rule.rule_id,
                 "dcterms:description": result.rule.description,
                 "dqv:expectedDataType": _ref("xsd:double"),
                 "dqv:inDimension": {
-                    "@id": _id(view, f"dimension-{result.rule.dimension}"),
+                    "@id": _node_iri(snapshot, f"dimension-{result.rule.dimension}"),
                     "@type": "dqv:Dimension",
                     "rdfs:label": result.rule.dimension.value,
                 },

@@ -1,6 +1,6 @@
-"""The events that the service tells, and the JSON Schemas of the states in them.
+"""Event types as AsyncAPI messages, and the JSON Schemas of the states in them.
 
-The states of what no schema governs are described by the very types that are encoded.
+States that no governed schema covers are described by the types that are encoded.
 """
 
 import inspect
@@ -9,127 +9,144 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.product.snapshot import Json, View
-from spawn.domain.events.cloudevents import MEDIA_TYPE, type_of
-from spawn.domain.lineage.run import ENDED, STARTED, Run, RunState
-from spawn.domain.quality.rules import BREACHED, RECOVERED, Standing
-from spawn.domain.schemas.schema_status import SchemaStanding
+from spawn.application.product.snapshot import Json, ProductSnapshot
+from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
+from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
+from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
+from spawn.domain.schemas.model import SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 
 
-class Told(msgspec.Struct, frozen=True):
-    """A kind of event: its name in the journal, what it tells, the schema of the state in it."""
+class EventDescription(msgspec.Struct, frozen=True):
+    """An event type: its name in the journal, its meaning, the schema of its state."""
 
     name: str
-    text: str
+    description: str
     state: str = "Project"
 
     @property
     def type(self) -> str:
-        """The CloudEvents type."""
-        return type_of(self.name)
+        """CloudEvents type."""
+        return format_event_type(self.name)
 
 
-MESSAGES: Final[Mapping[str, Told]] = {
-    "projectCreated": Told("project.created", "A project was entered or imported."),
-    "projectAmended": Told("project.amended", "Fields of a project were changed."),
-    "projectTransitioned": Told("project.transitioned", "A project took a step in its life."),
-    "schemaAdopted": Told(
-        "schema.adopted", "Another version of the schema is in force.", "SchemaStanding"
+EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
+    "projectCreated": EventDescription("project.created", "A project was created or imported."),
+    "projectAmended": EventDescription("project.amended", "Fields of a project were changed."),
+    "projectTransitioned": EventDescription(
+        "project.transitioned", "A project moved to another status."
     ),
-    "schemaQuarantined": Told(
-        "schema.quarantined", "A version of the schema is held back, and why.", "SchemaStanding"
+    "schemaAdopted": EventDescription(
+        "schema.adopted", "Another version of the schema became active.", "SchemaStatus"
     ),
-    "schemaRejected": Told(
-        "schema.rejected", "Someone rejected a version of the schema.", "SchemaStanding"
+    "schemaQuarantined": EventDescription(
+        "schema.quarantined", "A version of the schema was quarantined.", "SchemaStatus"
     ),
-    "qualityBreached": Told(BREACHED, "A service level of the data is broken.", "Standing"),
-    "qualityRecovered": Told(RECOVERED, "A service level of the data is kept again.", "Standing"),
-    "lineageStarted": Told(STARTED, "An import, export or migration began.", "Run"),
-    "lineageCompleted": Told(ENDED[RunState.COMPLETE], "It ended well.", "Run"),
-    "lineageFailed": Told(ENDED[RunState.FAILED], "It failed, and why.", "Run"),
-    "lineageAborted": Told(ENDED[RunState.ABORTED], "It was stopped.", "Run"),
+    "schemaRejected": EventDescription(
+        "schema.rejected", "A version of the schema was rejected.", "SchemaStatus"
+    ),
+    "qualityBreached": EventDescription(
+        BREACHED_EVENT, "A service level of the data is no longer met.", "ServiceLevelStatus"
+    ),
+    "qualityRecovered": EventDescription(
+        RECOVERED_EVENT, "A service level of the data is met again.", "ServiceLevelStatus"
+    ),
+    "lineageStarted": EventDescription(
+        STARTED_EVENT, "A run of an import, export or migration started.", "Run"
+    ),
+    "lineageCompleted": EventDescription(
+        ENDED_EVENTS[RunState.COMPLETE], "A run completed.", "Run"
+    ),
+    "lineageFailed": EventDescription(ENDED_EVENTS[RunState.FAILED], "A run failed.", "Run"),
+    "lineageAborted": EventDescription(ENDED_EVENTS[RunState.ABORTED], "A run was aborted.", "Run"),
 }
-"""Every event by the name of its message. Those of lineage are told to who names them."""
+"""Event types by AsyncAPI message name. Lineage events are sent only on request."""
 
-_NOT_IN_EVENTS: Final = frozenset({"version", "created_at", "updated_at"})
-"""What the envelope says, and the state in an event does not repeat."""
-
-
-def messages(view: View) -> Json:
-    """Every event as an AsyncAPI message."""
-    return {name: _message(told, view) for name, told in MESSAGES.items()}
+_ENVELOPE_FIELDS: Final = frozenset({"version", "created_at", "updated_at"})
+"""Fields that the event's envelope has, and its state does not repeat."""
 
 
-def schemas(view: View) -> Json:
-    """The schemas that the messages refer to."""
-    states = (Standing, SchemaStanding, Run)
+def build_messages(snapshot: ProductSnapshot) -> Json:
+    """Build every event type as an AsyncAPI message."""
+    return {name: _message(event, snapshot) for name, event in EVENTS_BY_MESSAGE.items()}
+
+
+def build_schemas(snapshot: ProductSnapshot) -> Json:
+    """Build the schemas that the messages refer to."""
+    states = (ServiceLevelStatus, SchemaStatus, Run)
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():
-        # A docstring is laid out for the source; here it is one text.
+        # Docstrings are indented for the source; the document needs plain text.
         component["description"] = inspect.cleandoc(component.get("description", ""))
-    return {**components, "CloudEvent": _ENVELOPE, "Project": _project(view)}
+    return {**components, "CloudEvent": _ENVELOPE, "Project": _project(snapshot)}
 
 
-def reference(name: str) -> Json:
-    """A reference to a schema."""
+def schema_reference(name: str) -> Json:
+    """Return a reference to a component schema."""
     return {"$ref": _REFERENCE.format(name=name)}
 
 
-def _message(told: Told, view: View) -> Json:
+def _message(event: EventDescription, snapshot: ProductSnapshot) -> Json:
     data = {
         "type": "object",
         "properties": {
             "before_version": {"type": "integer", "minimum": 0},
             "changed": {"type": "array", "items": {"type": "string"}},
-            "after": reference(told.state),
+            "after": schema_reference(event.state),
         },
         "required": ["before_version", "changed", "after"],
     }
-    fixed = {"type": {"const": told.type}, "data": data}
+    payload_fields = {"type": {"const": event.type}, "data": data}
     return {
-        "name": told.type,
-        "title": told.text.removesuffix("."),
-        "summary": told.text,
+        "name": event.type,
+        "title": event.description.removesuffix("."),
+        "summary": event.description,
         "contentType": MEDIA_TYPE,
-        "payload": {"allOf": [reference("CloudEvent"), {"type": "object", "properties": fixed}]},
-        "tags": [{"name": view.schema.id if told.state == "Project" else told.state}],
+        "payload": {
+            "allOf": [
+                schema_reference("CloudEvent"),
+                {"type": "object", "properties": payload_fields},
+            ]
+        },
+        "tags": [{"name": snapshot.schema.id if event.state == "Project" else event.state}],
     }
 
 
-def _project(view: View) -> Json:
-    """The state of a project as an event of the active schema carries it."""
-    served = compile_schema(view.schema).json_schema(for_input=False)
-    properties = {n: shape for n, shape in served["properties"].items() if n not in _NOT_IN_EVENTS}
+def _project(snapshot: ProductSnapshot) -> Json:
+    """Return the schema of a project's state in events under the active schema."""
+    project_schema = compile_schema(snapshot.schema).json_schema(for_input=False)
+    properties = {
+        n: shape for n, shape in project_schema["properties"].items() if n not in _ENVELOPE_FIELDS
+    }
     return {
-        **served,
-        "description": f"A project under {view.schema.id} version {view.schema.version}.",
+        **project_schema,
+        "description": f"A project under {snapshot.schema.id} version {snapshot.schema.version}.",
         "properties": properties,
-        "required": [name for name in served["required"] if name not in _NOT_IN_EVENTS],
+        "required": [name for name in project_schema["required"] if name not in _ENVELOPE_FIELDS],
     }
 
 
 _TEXT: Final[Json] = {"type": "string", "minLength": 1}
 _ENVELOPE: Final[Json] = {
     "type": "object",
-    "description": "CloudEvents 1.0, structured. `source` and `id` tell a repetition.",
+    "description": "CloudEvents 1.0, structured. Deduplicate by `source` and `id`.",
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": {**_TEXT, "description": "The position in the feed."},
+        "id": {**_TEXT, "description": "Position in the feed."},
         "source": {"type": "string", "format": "uri", "description": "This service."},
         "type": _TEXT,
-        "subject": {"type": "string", "description": "The aggregate: projects/{id}."},
+        "subject": {"type": "string", "description": "Aggregate, such as projects/{id}."},
         "time": {"type": "string", "format": "date-time"},
         "datacontenttype": {"const": "application/json"},
         "dataschema": {
             "type": "string",
             "format": "uri",
-            "description": "The schema version that a project's state is under.",
+            "description": "Schema version of a project's state.",
         },
-        "sequence": {"type": "string", "description": "The version of the aggregate."},
-        "traceparent": {"type": "string", "description": "The W3C trace of the command."},
+        "sequence": {"type": "string", "description": "Version of the aggregate."},
+        "traceparent": {"type": "string", "description": "W3C trace context of the command."},
         "data": {"type": "object"},
     },
     "required": ["specversion", "id", "source", "type", "subject", "time", "sequence", "data"],

@@ -1,7 +1,7 @@
-"""The JSON-LD 1.1 context: what each field of a project means, as an IRI.
+"""JSON-LD 1.1 context: the meaning of each project field, as an IRI.
 
-A column's meaning is its `semantic` IRI, or else what the schema's own context says of its name,
-or else a term of our own: its place in the schema that declares it. Nothing is dereferenced.
+A column's IRI is its `semantic`, else the one that the schema's own context gives its name, else a
+term in the namespace of the schema that declares it. Nothing is dereferenced.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.product.snapshot import Json, Product, View
+from spawn.application.product.snapshot import Json, Product, ProductSnapshot
 from spawn.domain.schemas.model import Column, Schema, TypeName
 
 _FIBO: Final = "https://spec.edmcouncil.org/fibo/ontology/"
@@ -26,9 +26,9 @@ CLASSES: Final[Mapping[str, str]] = {
     "MonetaryAmount": f"{_FIBO}FND/Accounting/CurrencyAmount/MonetaryAmount",
     "SpecialPurposeVehicle": f"{_FIBO}BE/LegalEntities/LegalPersons/SpecialPurposeVehicle",
 }
-"""Classes of the Financial Industry Business Ontology; capitals keep them apart from columns."""
+"""Classes of the Financial Industry Business Ontology; columns never begin with a capital."""
 
-_CORE: Final[Mapping[str, str]] = {
+_CORE_IRIS: Final[Mapping[str, str]] = {
     "project_id": "http://purl.org/dc/terms/identifier",
     "created_at": "http://purl.org/dc/terms/created",
     "updated_at": "http://purl.org/dc/terms/modified",
@@ -45,68 +45,68 @@ _DATATYPES: Final[Mapping[TypeName, str]] = {
 _BORROWER: Final = f"{_FIBO}FBC/DebtAndEquities/Debt/hasBorrower"
 
 
-def json_ld_context(view: View) -> Json:
-    """The document at `/context.jsonld`."""
-    own = vocabulary(view.product, view.schema)
-    # A page of projects is a graph of them; a column may have these names, and then it has them.
+def build_jsonld_context(snapshot: ProductSnapshot) -> Json:
+    """Build the document at `/context.jsonld`."""
+    namespace = vocabulary_iri(snapshot.product, snapshot.schema)
+    # A page of projects is a graph of them; a column of the same name takes precedence.
     page = {"items": "@graph", "next": None}
-    terms: Json = {"@version": 1.1, "Project": f"{own}Project", **CLASSES, **page}
-    meanings = meanings_of(view)
-    for column in view.columns:
-        terms[column.name] = _term(meanings[column.name], column)
-    terms |= _structure(own)
+    terms: Json = {"@version": 1.1, "Project": f"{namespace}Project", **CLASSES, **page}
+    iris = column_iris(snapshot)
+    for column in snapshot.columns:
+        terms[column.name] = _build_term(iris[column.name], column)
+    terms |= _nested_terms(namespace)
     return {"@context": terms}
 
 
-def vocabulary(product: Product, schema: Schema) -> str:
-    """The namespace of our own terms: it leads to the schema that defines them."""
+def vocabulary_iri(product: Product, schema: Schema) -> str:
+    """Return the namespace of schema-defined terms: the address of the defining schema."""
     return product.url(f"/v1/governance/schemas/{schema.id}#")
 
 
-def meanings_of(view: View) -> dict[str, str]:
-    """The IRI of every column."""
-    own = vocabulary(view.product, view.schema)
-    given = _given(view.schema)
+def column_iris(snapshot: ProductSnapshot) -> dict[str, str]:
+    """Return the IRI of every column."""
+    namespace = vocabulary_iri(snapshot.product, snapshot.schema)
+    context = _schema_context(snapshot.schema)
     return {
         column.name: column.semantic
-        or _CORE.get(column.name)
-        or _expanded(given, column.name)
-        or own + column.name
-        for column in view.columns
+        or _CORE_IRIS.get(column.name)
+        or _expand_name(context, column.name)
+        or namespace + column.name
+        for column in snapshot.columns
     }
 
 
-def _term(iri: str, column: Column) -> Json | str:
+def _build_term(iri: str, column: Column) -> Json | str:
     datatype = _DATATYPES.get(column.type.name)
     return iri if datatype is None else {"@id": iri, "@type": datatype}
 
 
-def _given(schema: Schema) -> Mapping[str, Any]:
-    """The schema's own context where it is an object; references to others are left alone."""
+def _schema_context(schema: Schema) -> Mapping[str, Any]:
+    """Return the schema's own context if it is an object; references are not followed."""
     if schema.context is None:
         return {}
     context = msgspec.json.decode(schema.context)
     return context if isinstance(context, dict) else {}
 
 
-def _expanded(given: Mapping[str, Any], name: str) -> str | None:
-    """The absolute IRI that a context gives a name, if it gives one by plain words."""
-    value = given.get(name)
+def _expand_name(context: Mapping[str, Any], name: str) -> str | None:
+    """Return the absolute IRI that a context maps a name to plainly, else None."""
+    value = context.get(name)
     if isinstance(value, dict):
         value = value.get("@id")
     if not isinstance(value, str):
         return None
     compact = _COMPACT.fullmatch(value)
-    prefix = given.get(compact[1]) if compact else None
+    prefix = context.get(compact[1]) if compact else None
     if compact and isinstance(prefix, str):
         value = prefix + compact[2]
     elif not _ABSOLUTE.fullmatch(value):
-        value = f"{given.get('@vocab', '')}{value}"
+        value = f"{context.get('@vocab', '')}{value}"
     return value if _ABSOLUTE.fullmatch(value) else None
 
 
-def _structure(own: str) -> Json:
-    """Terms of the fields that are objects; their members mean something only inside them."""
+def _nested_terms(namespace: str) -> Json:
+    """Return terms of nested fields; the terms of their members are scoped to them."""
     name = f"{_SCHEMA_ORG}name"
     day = f"{_XSD}date"
     return {
@@ -122,25 +122,25 @@ def _structure(own: str) -> Json:
             "@id": f"{_SCHEMA_ORG}sponsor",
             "@context": {
                 "name": name,
-                "share": {"@id": f"{own}share", "@type": f"{_XSD}decimal"},
+                "share": {"@id": f"{namespace}share", "@type": f"{_XSD}decimal"},
             },
         },
         "milestones": {
-            "@id": f"{own}milestones",
+            "@id": f"{namespace}milestones",
             "@container": "@list",
             "@context": {
                 "milestone_id": f"{_SCHEMA_ORG}identifier",
                 "title": name,
-                "kind": f"{own}milestone_kind",
-                "due_date": {"@id": f"{own}due_date", "@type": day},
-                "met_on": {"@id": f"{own}met_on", "@type": day},
-                "waived_on": {"@id": f"{own}waived_on", "@type": day},
-                "draw_stop": f"{own}draw_stop",
-                "evidence": f"{own}evidence",
+                "kind": f"{namespace}milestone_kind",
+                "due_date": {"@id": f"{namespace}due_date", "@type": day},
+                "met_on": {"@id": f"{namespace}met_on", "@type": day},
+                "waived_on": {"@id": f"{namespace}waived_on", "@type": day},
+                "draw_stop": f"{namespace}draw_stop",
+                "evidence": f"{namespace}evidence",
             },
         },
         "external_ref": {
-            "@id": f"{own}external_ref",
-            "@context": {"source": f"{own}external_source", "id": f"{_SCHEMA_ORG}identifier"},
+            "@id": f"{namespace}external_ref",
+            "@context": {"source": f"{namespace}external_source", "id": f"{_SCHEMA_ORG}identifier"},
         },
     }

@@ -1,4 +1,4 @@
-"""Where everything lies: the one table behind Link headers, the API catalogue and the page."""
+"""The product's documents and APIs, for Link headers, the API catalogue and the page."""
 
 from typing import Final
 
@@ -16,8 +16,8 @@ NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to find: its path, its registered link relation, what it is and its first type."""
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A document or API: its path, registered link relation, title and default media type."""
 
     path: str
     relation: str
@@ -26,119 +26,119 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     standard: str = ""
 
 
-CONTRACT: Final = Place(
+CONTRACT: Final = Endpoint(
     path="/contract",
     relation="service-meta",
     title="Data contract",
     media_type=YAML,
     standard="Open Data Contract Standard 3.2.0",
 )
-DATA_PRODUCT: Final = Place(
+DATA_PRODUCT: Final = Endpoint(
     path="/product",
     relation="service-meta",
     title="Data product",
     media_type=YAML,
     standard="Open Data Product Standard 1.1.0",
 )
-CATALOG: Final = Place(
+CATALOG: Final = Endpoint(
     path="/catalog",
     relation="service-meta",
     title="Catalogue entry",
     media_type=JSON_LD,
     standard="DCAT 3, DPROD and schema.org",
 )
-CONTEXT: Final = Place(
+CONTEXT: Final = Endpoint(
     path="/context.jsonld",
     relation="service-meta",
     title="Meaning of each field",
     media_type=JSON_LD,
     standard="JSON-LD 1.1",
 )
-API_CATALOG: Final = Place(
+API_CATALOG: Final = Endpoint(
     path="/.well-known/api-catalog",
     relation="api-catalog",
-    title="Catalogue of the APIs",
+    title="API catalogue",
     media_type=LINKSET,
     standard="RFC 9727",
 )
-OPENAPI: Final = Place(
+OPENAPI: Final = Endpoint(
     path="/openapi.json",
     relation="service-desc",
-    title="Description of the HTTP API",
+    title="OpenAPI document",
     standard="OpenAPI 3.1",
 )
-ASYNCAPI: Final = Place(
+ASYNCAPI: Final = Endpoint(
     path="/asyncapi.json",
     relation="service-desc",
-    title="Description of the events",
+    title="AsyncAPI document",
     standard="AsyncAPI 3.0",
 )
-DOCS: Final = Place(
-    path="/docs", relation="service-doc", title="The API, for people", media_type=HTML
+DOCS: Final = Endpoint(
+    path="/docs", relation="service-doc", title="API documentation", media_type=HTML
 )
-HEALTH: Final = Place(path="/monitoring/health", relation="status", title="Health")
-QUALITY: Final = Place(
-    path="/v1/governance/quality/runs", relation="status", title="Measurements of quality"
+HEALTH: Final = Endpoint(path="/monitoring/health", relation="status", title="Health")
+QUALITY: Final = Endpoint(
+    path="/v1/governance/quality/runs", relation="status", title="Quality runs"
 )
-LINEAGE: Final = Place(
+LINEAGE: Final = Endpoint(
     path="/lineage", relation="service-meta", title="Lineage", standard="OpenLineage 2-0-2"
 )
 
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """One way that data go out: where, in which forms, and what describes it."""
+class OutputPort(msgspec.Struct, frozen=True, kw_only=True):
+    """An output port: its path, media types and the document that describes it."""
 
     name: str
     kind: str
     path: str
     title: str
-    text: str
+    description: str
     media_types: tuple[str, ...]
-    description: Place
+    specification: Endpoint
 
 
 OUTPUTS: Final = (
-    Output(
+    OutputPort(
         name="projects",
         kind="api",
         path="/v1/ops/projects",
         title="Projects",
-        text="Projects and their history as JSON, filtered, sorted, in pages.",
+        description="Projects and their history as JSON, filtered, sorted and paged.",
         media_types=(JSON,),
-        description=OPENAPI,
+        specification=OPENAPI,
     ),
-    Output(
+    OutputPort(
         name="dataset",
         kind="file",
         path="/v1/data/projects",
         title="All projects as one file",
-        text="Every project in one stream, as lines of JSON or as CSV.",
+        description="Every project in one stream, as lines of JSON or as CSV.",
         media_types=(NDJSON, CSV),
-        description=OPENAPI,
+        specification=OPENAPI,
     ),
-    Output(
+    OutputPort(
         name="events",
         kind="events",
         path="/v1/events",
         title="Events",
-        text="Every change as a CloudEvent, in order, none left out, in pages.",
+        description="Every change as a CloudEvent, in order and without gaps, in pages.",
         media_types=(JSON, BATCH_MEDIA_TYPE),
-        description=ASYNCAPI,
+        specification=ASYNCAPI,
     ),
-    Output(
+    OutputPort(
         name="event-stream",
         kind="events",
         path="/v1/events/stream",
-        title="Events as they happen",
-        text="The same events live, as server-sent events that a client resumes by id.",
+        title="Event stream",
+        description="The same events live, as server-sent events that a client can resume by id.",
         media_types=(EVENT_STREAM,),
-        description=ASYNCAPI,
+        specification=ASYNCAPI,
     ),
 )
-"""The output ports; contract, product, catalogue and page all tell of these."""
+"""Output ports, as the contract, data product, catalogue entry and page list them."""
 
 DOCUMENTS: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, ASYNCAPI, OPENAPI, API_CATALOG)
-"""The documents for machines."""
+"""Machine-readable documents."""
 
 DISCOVERY: Final = (
     API_CATALOG,
@@ -151,15 +151,15 @@ DISCOVERY: Final = (
     LINEAGE,
     HEALTH,
 )
-"""What the Link header of every document and of the page leads to."""
+"""Targets of the Link header of every document and of the page."""
 
 
-def link(place: Place) -> str:
-    """A place as one value of a Link header."""
-    return f'<{place.path}>; rel="{place.relation}"; type="{place.media_type}"'
+def _link_value(endpoint: Endpoint) -> str:
+    """Return an endpoint as one value of a Link header."""
+    return f'<{endpoint.path}>; rel="{endpoint.relation}"; type="{endpoint.media_type}"'
 
 
-def link_header(own: str, *more: str) -> tuple[bytes, bytes]:
-    """The Link header of the document at the path `own`: all other places, then some more links."""
-    values = [link(place) for place in DISCOVERY if place.path != own]
+def link_header(own_path: str, *more: str) -> tuple[bytes, bytes]:
+    """Return the Link header of the document at `own_path`: all other endpoints, then `more`."""
+    values = [_link_value(endpoint) for endpoint in DISCOVERY if endpoint.path != own_path]
     return (b"link", ", ".join((*values, *more)).encode())

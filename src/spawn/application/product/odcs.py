@@ -1,4 +1,4 @@
-"""The data contract, by the Open Data Contract Standard 3.2.0."""
+"""Data contract in the Open Data Contract Standard 3.2.0."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -14,9 +14,9 @@ from spawn.application.product.links import (
     OUTPUTS,
 )
 from spawn.application.product.odcs_properties import (
-    column_property,
-    retired_property,
-    structural_properties,
+    build_column_property,
+    build_retired_property,
+    build_structural_properties,
 )
 from spawn.application.product.snapshot import (
     DATASET,
@@ -27,14 +27,15 @@ from spawn.application.product.snapshot import (
     USAGE,
     Json,
     Product,
-    View,
-    instant,
-    properties,
-    stated,
+    ProductSnapshot,
+    format_instant,
+    omit_empty,
+    property_list,
 )
-from spawn.domain.quality.rules import Dimension, Result, Rule, Unit
-from spawn.domain.schemas.core_columns import STRUCTURE
-from spawn.domain.schemas.json_schema import plain
+from spawn.domain.quality.report import RuleResult
+from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
+from spawn.domain.schemas.core_columns import NESTED_FIELDS
+from spawn.domain.schemas.json_schema import to_json_literal
 from spawn.domain.schemas.validator import compile_schema
 
 _DIMENSIONS: Final[dict[Dimension, str]] = {
@@ -48,34 +49,34 @@ _METRICS: Final[dict[Dimension, str]] = {
     Dimension.COMPLETENESS: "nullValues",
     Dimension.UNIQUENESS: "duplicateValues",
 }
-"""The dimensions whose promise on one column is a metric of the standard's library."""
+"""Dimensions whose rule on one column is a metric of the standard's library."""
 
 
-def data_contract(view: View) -> Json:
-    """The whole contract."""
-    product = view.product
-    return stated(
+def build_data_contract(snapshot: ProductSnapshot) -> Json:
+    """Build the data contract."""
+    product = snapshot.product
+    return omit_empty(
         {
             "apiVersion": "v3.2.0",
             "kind": "DataContract",
             "id": product.contract_id,
             "name": f"{TITLE}: {DATASET}",
-            "version": view.version,
+            "version": snapshot.version,
             "status": "active",
             "domain": DOMAIN,
             # Superseded in the standard by the contractId of an output port; tools still show it.
             "dataProduct": product.id,
             "description": {"purpose": PURPOSE, "usage": USAGE, "limitations": LIMITATIONS},
-            "tags": [DOMAIN, view.schema.id],
-            "authoritativeDefinitions": _definitions(view),
+            "tags": [DOMAIN, snapshot.schema.id],
+            "authoritativeDefinitions": _definitions(snapshot),
             "servers": _servers(product),
-            "schema": [_dataset(view)],
-            "slaProperties": [*_levels(view), *_endings(view)],
-            "support": support(product),
+            "schema": [_dataset(snapshot)],
+            "slaProperties": [*_service_levels(snapshot), *_sunset_levels(snapshot)],
+            "support": build_support(product),
             "team": {"name": product.owner} if product.owner else None,
             "roles": _ROLES,
-            "customProperties": _customs(view),
-            "contractCreatedTs": instant(view.record.recorded_at),
+            "customProperties": _custom_properties(snapshot),
+            "contractCreatedTs": format_instant(snapshot.record.recorded_at),
         }
     )
 
@@ -86,8 +87,8 @@ _ROLES: Final = [
 ]
 
 
-def support(product: Product) -> list[Json]:
-    """Where those who answer for the product are reached; nothing if nobody is declared."""
+def build_support(product: Product) -> list[Json]:
+    """Return the owner's contact channel; empty if none is declared."""
     if not product.contact:
         return []
     tool = "email" if product.contact.startswith("mailto:") else "other"
@@ -101,12 +102,12 @@ def support(product: Product) -> list[Json]:
     ]
 
 
-def _definitions(view: View) -> list[Json]:
-    """What else says with authority what this contract is about."""
-    url = view.product.url
+def _definitions(snapshot: ProductSnapshot) -> list[Json]:
+    """Return the documents that define the contract's subject authoritatively."""
+    url = snapshot.product.url
     return [
         {"type": "canonicalUrl", "url": url(CONTRACT.path)},
-        {"type": "schema", "url": view.schema_url},
+        {"type": "schema", "url": snapshot.schema_url},
         {"type": "dataProduct", "url": url(DATA_PRODUCT.path)},
         {"type": "catalog", "url": url(CATALOG.path)},
         {"type": "ontology", "url": url(CONTEXT.path)},
@@ -116,39 +117,39 @@ def _definitions(view: View) -> list[Json]:
 
 
 def _servers(product: Product) -> list[Json]:
-    """Where the data are served."""
+    """Return the servers of the data, one for each output port."""
     return [
         {
             "server": output.name,
             "type": "api",
             "environment": product.environment,
             "location": product.url(output.path),
-            "description": output.text,
+            "description": output.description,
         }
         for output in OUTPUTS
     ]
 
 
-def _dataset(view: View) -> Json:
-    """Projects as a schema object, with what is promised of each column beside it."""
+def _dataset(snapshot: ProductSnapshot) -> Json:
+    """Return projects as a schema object, with quality rules beside each column."""
     by_column: dict[str, list[Json]] = {}
-    of_rows: list[Json] = []
-    names = {column.name for column in view.columns}
-    for rule, result in view.assessed():
-        if rule.unit is Unit.SECONDS:
-            continue  # an age is a service level, stated there
+    row_rules: list[Json] = []
+    names = {column.name for column in snapshot.columns}
+    for rule, result in snapshot.rules_with_results():
+        if rule.unit is MeasureUnit.SECONDS:
+            continue  # ages are in slaProperties
         quality = _quality(rule, result)
         if len(rule.columns) == 1 and rule.columns[0] in names:
             by_column.setdefault(rule.columns[0], []).append(quality)
         else:
-            of_rows.append(quality)
+            row_rules.append(quality)
     columns = [
-        stated({**column_property(column), "quality": by_column.get(column.name)})
-        for column in view.columns
+        omit_empty({**build_column_property(column), "quality": by_column.get(column.name)})
+        for column in snapshot.columns
     ]
-    served = compile_schema(view.schema).json_schema(for_input=False)
-    retired = [retired_property(column) for column in view.schema.retired]
-    return stated(
+    project_schema = compile_schema(snapshot.schema).json_schema(for_input=False)
+    retired = [build_retired_property(column) for column in snapshot.schema.retired]
+    return omit_empty(
         {
             "id": DATASET,
             "name": DATASET,
@@ -156,11 +157,11 @@ def _dataset(view: View) -> Json:
             "physicalType": "table",
             "logicalType": "object",
             "businessName": "Project",
-            "description": view.schema.description or PURPOSE,
+            "description": snapshot.schema.description or PURPOSE,
             "dataGranularityDescription": "One row for each project, as it stands now.",
-            "authoritativeDefinitions": [{"type": "schema", "url": view.schema_url}],
-            "properties": [*columns, *structural_properties(served)],
-            "quality": of_rows,
+            "authoritativeDefinitions": [{"type": "schema", "url": snapshot.schema_url}],
+            "properties": [*columns, *build_structural_properties(project_schema)],
+            "quality": row_rules,
             "customProperties": [{"property": "retiredColumns", "value": retired}]
             if retired
             else None,
@@ -168,41 +169,48 @@ def _dataset(view: View) -> Json:
     )
 
 
-def _quality(rule: Rule, result: Result | None) -> Json:
-    """A rule with what was measured."""
-    return stated(
+def _quality(rule: QualityRule, result: RuleResult | None) -> Json:
+    """Return a rule with its last result."""
+    return omit_empty(
         {
             "id": rule.rule_id.replace(".", "-"),
             "name": rule.rule_id,
-            **_check(rule),
+            **_quality_check(rule),
             "dimension": _DIMENSIONS[rule.dimension],
             "description": rule.description,
             "severity": rule.severity.value,
-            "customProperties": _measured(rule, result),
+            "customProperties": _measurement_properties(rule, result),
         }
     )
 
 
-def _check(rule: Rule) -> Json:
-    """The rule as a check that tools can run on a column, or else as a text for people."""
+def _quality_check(rule: QualityRule) -> Json:
+    """Return a check that tools can run on a column, else a text check."""
     metric = _METRICS.get(rule.dimension)
     of_column = rule.rule_id == f"{rule.dimension}.{rule.columns[0]}" if rule.columns else False
-    if metric is None or rule.threshold is None or not of_column or rule.columns[0] in STRUCTURE:
+    if (
+        metric is None
+        or rule.threshold is None
+        or not of_column
+        or rule.columns[0] in NESTED_FIELDS
+    ):
         return {"type": "text"}
     if rule.threshold == 1:
         return {"type": "library", "metric": metric, "mustBe": 0, "unit": "rows"}
-    most = plain((1 - rule.threshold) * 100)
+    most = to_json_literal((1 - rule.threshold) * 100)
     return {"type": "library", "metric": metric, "mustBeLessOrEqualTo": most, "unit": "percent"}
 
 
-def _measured(rule: Rule, result: Result | None) -> list[Json]:
-    """The level promised and the value found."""
-    threshold = None if rule.threshold is None else plain(rule.threshold)
-    return properties({"threshold": threshold, "unit": rule.unit.value, **_found(result)})
+def _measurement_properties(rule: QualityRule, result: RuleResult | None) -> list[Json]:
+    """Return the rule's threshold and its last result."""
+    threshold = None if rule.threshold is None else to_json_literal(rule.threshold)
+    return property_list(
+        {"threshold": threshold, "unit": rule.unit.value, **_result_fields(result)}
+    )
 
 
-def _found(result: Result | None) -> Json:
-    """What a rule's last measurement gave."""
+def _result_fields(result: RuleResult | None) -> Json:
+    """Return the fields of a rule's last result."""
     if result is None:
         return {}
     return {
@@ -210,78 +218,90 @@ def _found(result: Result | None) -> Json:
         "met": result.met,
         "checked": result.checked,
         "passed": result.passed,
-        "measuredAt": instant(result.measured_at),
+        "measuredAt": format_instant(result.measured_at),
     }
 
 
-def _levels(view: View) -> list[Json]:
-    """Service levels, promised and measured: one for each dimension of shares, one for each age."""
-    found: list[Json] = []
-    promised = [pair for pair in view.assessed() if pair[0].threshold is not None]
+def _service_levels(snapshot: ProductSnapshot) -> list[Json]:
+    """Return service levels with their results: one for each dimension of shares and each age."""
+    levels: list[Json] = []
+    rules_with_threshold = [
+        pair for pair in snapshot.rules_with_results() if pair[0].threshold is not None
+    ]
     for dimension in Dimension:
-        shares = [p for p in promised if p[0].dimension is dimension and p[0].unit is Unit.SHARE]
+        shares = [
+            p
+            for p in rules_with_threshold
+            if p[0].dimension is dimension and p[0].unit is MeasureUnit.SHARE
+        ]
         if shares:
-            found.append(_level_of_shares(dimension, shares))
-    found += [_level_of_age(rule, result) for rule, result in promised if rule.unit is Unit.SECONDS]
-    return found
+            levels.append(_share_level(dimension, shares))
+    levels += [
+        _age_level(rule, result)
+        for rule, result in rules_with_threshold
+        if rule.unit is MeasureUnit.SECONDS
+    ]
+    return levels
 
 
-def _level_of_shares(dimension: Dimension, pairs: list[tuple[Rule, Result | None]]) -> Json:
-    """The least share that the rules of a dimension promise, and the least that was found."""
+def _share_level(dimension: Dimension, pairs: list[tuple[QualityRule, RuleResult | None]]) -> Json:
+    """Return the lowest threshold of a dimension's rules, and the lowest share measured."""
     results = [result for _, result in pairs if result is not None]
     values = [result.value for result in results if result.value is not None]
-    known = {
+    fields = {
         "rules": len(pairs),
         "measured": min(values, default=None),
         "broken": sum(result.passed is False for result in results) if results else None,
-        "measuredAt": max((instant(r.measured_at) for r in results), default=None),
+        "measuredAt": max((format_instant(r.measured_at) for r in results), default=None),
     }
     return {
         "id": dimension.value,
         "property": dimension.value,
-        "value": plain(min(rule.threshold for rule, _ in pairs if rule.threshold is not None)),
+        "value": to_json_literal(
+            min(rule.threshold for rule, _ in pairs if rule.threshold is not None)
+        ),
         "unit": "share",
         "element": DATASET,
-        "description": f"Every promised rule of {dimension.value} holds for at least this share.",
-        "customProperties": properties(known),
+        "description": f"At least this share meets each rule of {dimension.value}.",
+        "customProperties": property_list(fields),
     }
 
 
-def _level_of_age(rule: Rule, result: Result | None) -> Json:
-    return stated(
+def _age_level(rule: QualityRule, result: RuleResult | None) -> Json:
+    return omit_empty(
         {
             "id": rule.rule_id.replace(".", "-"),
             "property": rule.dimension.value,
-            "value": None if rule.threshold is None else plain(rule.threshold),
+            "value": None if rule.threshold is None else to_json_literal(rule.threshold),
             "unit": rule.unit.value,
             "element": DATASET,
             "description": rule.description,
-            "customProperties": properties(_found(result)),
+            "customProperties": property_list(_result_fields(result)),
         }
     )
 
 
-def _endings(view: View) -> Iterable[Json]:
-    """Until when deprecated columns are served and retired ones accepted."""
-    for column in view.columns:
+def _sunset_levels(snapshot: ProductSnapshot) -> Iterable[Json]:
+    """Yield the last days on which deprecated columns are served and retired ones accepted."""
+    for column in snapshot.columns:
         if column.announced_sunset is not None:
-            yield _ending("endOfSupport", column.name, column.announced_sunset.isoformat())
-    for retired in view.schema.retired:
+            yield _sunset_level("endOfSupport", column.name, column.announced_sunset.isoformat())
+    for retired in snapshot.schema.retired:
         if retired.sunset is not None:
-            yield _ending("endOfLife", retired.name, retired.sunset.isoformat())
+            yield _sunset_level("endOfLife", retired.name, retired.sunset.isoformat())
 
 
-def _ending(name: str, column: str, day: str) -> Json:
+def _sunset_level(name: str, column: str, day: str) -> Json:
     return {"property": name, "value": day, "element": f"{DATASET}.{column}"}
 
 
-def _customs(view: View) -> list[Json]:
-    return properties(
+def _custom_properties(snapshot: ProductSnapshot) -> list[Json]:
+    return property_list(
         {
-            "schemaId": view.schema.id,
-            "schemaVersion": view.schema.version,
-            "schemaFingerprint": view.schema.fingerprint,
-            "schemaProvenance": view.record.provenance.value,
+            "schemaId": snapshot.schema.id,
+            "schemaVersion": snapshot.schema.version,
+            "schemaFingerprint": snapshot.schema.fingerprint,
+            "schemaProvenance": snapshot.record.provenance.value,
             "serviceVersion": __version__,
         }
     )

@@ -1,13 +1,13 @@
-"""Columns and structural fields as properties of the Open Data Contract Standard."""
+"""Columns and nested fields as properties of the Open Data Contract Standard."""
 
 from typing import Any, Final
 
-from spawn.application.product.snapshot import Json, properties, stated
-from spawn.domain.schemas.core_columns import READ_ONLY_COLUMNS, STRUCTURE, SYSTEM_COLUMNS
-from spawn.domain.schemas.json_schema import plain
+from spawn.application.product.snapshot import Json, omit_empty, property_list
+from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
+from spawn.domain.schemas.json_schema import to_json_literal
 from spawn.domain.schemas.model import Column, ColumnType, RetiredColumn, TypeName
 
-_LOGICAL: Final[dict[TypeName, str]] = {
+_LOGICAL_TYPES: Final[dict[TypeName, str]] = {
     TypeName.STRING: "string",
     TypeName.INTEGER: "integer",
     TypeName.BIGINT: "integer",
@@ -17,7 +17,7 @@ _LOGICAL: Final[dict[TypeName, str]] = {
     TypeName.DATE: "date",
     TypeName.TIMESTAMP: "timestamp",
 }
-_PHYSICAL: Final[dict[TypeName, str]] = {
+_SQL_TYPES: Final[dict[TypeName, str]] = {
     TypeName.STRING: "VARCHAR",
     TypeName.INTEGER: "INTEGER",
     TypeName.BIGINT: "BIGINT",
@@ -26,7 +26,7 @@ _PHYSICAL: Final[dict[TypeName, str]] = {
     TypeName.DATE: "DATE",
     TypeName.TIMESTAMP: "TIMESTAMP",
 }
-_FORMATS: Final[dict[TypeName, Json]] = {
+_TYPE_OPTIONS: Final[dict[TypeName, Json]] = {
     TypeName.INTEGER: {"format": "i32"},
     TypeName.BIGINT: {"format": "i64"},
     TypeName.DOUBLE: {"format": "f64"},
@@ -43,7 +43,7 @@ _EXAMPLES: Final[dict[str, list[Any]]] = {
     "dscr": [1.35],
     "financial_close_date": ["2026-03-31"],
 }
-_STRUCTURE_TEXTS: Final = {
+_NESTED_DESCRIPTIONS: Final = {
     "spv": "The special-purpose vehicle that borrows.",
     "sponsors": "The equity sponsors; their shares are percentages and add up to 100.",
     "milestones": "Milestones and conditions precedent, in the order given.",
@@ -53,29 +53,30 @@ _NEVER_NULL: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
 
 
 def physical_type(of: ColumnType) -> str:
-    """The SQL type of a column, as the embedded store has it; instants are in UTC."""
+    """Return a column's SQL type in the embedded store; instants are in UTC."""
     if of.name is TypeName.DECIMAL:
         return f"DECIMAL({of.precision},{of.scale})"
-    return _PHYSICAL[of.name]
+    return _SQL_TYPES[of.name]
 
 
-def column_property(column: Column) -> Json:
-    """A column as a property."""
-    return stated(
+def build_column_property(column: Column) -> Json:
+    """Build the property of a column."""
+    return omit_empty(
         {
             "id": column.name,
             "name": column.name,
             "physicalName": column.name,
-            "logicalType": _LOGICAL[column.type.name],
-            "logicalTypeOptions": _options(column),
+            "logicalType": _LOGICAL_TYPES[column.type.name],
+            "logicalTypeOptions": _logical_type_options(column),
             "physicalType": physical_type(column.type),
             "description": column.description,
-            "required": never_null(column),
+            "required": is_never_null(column),
             "unique": True if column.name == "project_id" else None,
             "primaryKey": True if column.name == "project_id" else None,
             "primaryKeyPosition": 1 if column.name == "project_id" else None,
-            "enum": [{"value": plain(value)} for value in column.enum or ()],
-            "examples": _EXAMPLES.get(column.name) or [plain(v) for v in (column.enum or ())[:2]],
+            "enum": [{"value": to_json_literal(value)} for value in column.enum or ()],
+            "examples": _EXAMPLES.get(column.name)
+            or [to_json_literal(v) for v in (column.enum or ())[:2]],
             "synonyms": [
                 {"synonym": alias, "description": "Accepted on input.", "status": "active"}
                 for alias in column.aliases
@@ -84,14 +85,14 @@ def column_property(column: Column) -> Json:
             "authoritativeDefinitions": [{"type": "ontology", "url": column.semantic}]
             if column.semantic
             else None,
-            "customProperties": _customs(column),
+            "customProperties": _custom_properties(column),
         }
     )
 
 
-def retired_property(retired: RetiredColumn) -> Json:
-    """A column that went, as a custom property of the dataset."""
-    return stated(
+def build_retired_property(retired: RetiredColumn) -> Json:
+    """Build the custom property of a retired column."""
+    return omit_empty(
         {
             "name": retired.name,
             "physicalType": physical_type(retired.column.type),
@@ -101,84 +102,84 @@ def retired_property(retired: RetiredColumn) -> Json:
     )
 
 
-def structural_properties(served: Json) -> list[Json]:
-    """The fields that are objects of their own, from the JSON Schema of a project as served."""
-    found: list[Json] = []
-    for name in (n for n in served["properties"] if n in STRUCTURE):
-        shape = _shaped(name, served["properties"][name], required=False)
-        found.append({**shape, "description": _STRUCTURE_TEXTS[name]})
-    return found
+def build_structural_properties(project_schema: Json) -> list[Json]:
+    """Build the properties of nested fields, from the JSON Schema of a served project."""
+    properties: list[Json] = []
+    for name in (n for n in project_schema["properties"] if n in NESTED_FIELDS):
+        schema = _property_from_schema(name, project_schema["properties"][name], required=False)
+        properties.append({**schema, "description": _NESTED_DESCRIPTIONS[name]})
+    return properties
 
 
-def never_null(column: Column) -> bool:
-    """Whether every project as served has a value: what has a default always has one."""
+def is_never_null(column: Column) -> bool:
+    """Whether every served project has a value; a column with a default always has one."""
     return column.required or column.default is not None or column.name in _NEVER_NULL
 
 
-def _options(column: Column) -> Json:
-    """Bounds, length and pattern, as far as the standard has words for them."""
+def _logical_type_options(column: Column) -> Json:
+    """Return bounds, length and pattern, as far as the standard has options for them."""
     options: Json = {}
     if column.type.name is TypeName.STRING and column.enum is None:
         options["maxLength"] = column.type.max_length
     if column.pattern is not None:
         options["pattern"] = f"^(?:{column.pattern.removeprefix('^').removesuffix('$')})$"
     if column.minimum is not None:
-        options["minimum"] = plain(column.minimum)
+        options["minimum"] = to_json_literal(column.minimum)
     if column.maximum is not None:
-        options["maximum"] = plain(column.maximum)
-    return stated({**options, **_FORMATS.get(column.type.name, {})})
+        options["maximum"] = to_json_literal(column.maximum)
+    return omit_empty({**options, **_TYPE_OPTIONS.get(column.type.name, {})})
 
 
-def _customs(column: Column) -> list[Json]:
-    """What the standard has no word for."""
-    known = {
+def _custom_properties(column: Column) -> list[Json]:
+    """Return the attributes that the standard has no field for."""
+    fields = {
         "unit": column.unit,
-        "default": None if column.default is None else plain(column.default),
+        "default": None if column.default is None else to_json_literal(column.default),
         "wireType": "decimal string" if column.is_amount else None,
         "readOnly": True if column.name in READ_ONLY_COLUMNS | _NEVER_NULL else None,
         "sunset": column.announced_sunset and column.announced_sunset.isoformat(),
     }
-    return properties(known)
+    return property_list(fields)
 
 
-def _shaped(name: str, shape: Json, *, required: bool) -> Json:
-    """A JSON Schema as a property, nested ones included."""
-    found: Json = {
+def _property_from_schema(name: str, schema: Json, *, required: bool) -> Json:
+    """Convert a JSON Schema to a property, with its nested ones."""
+    result: Json = {
         "name": name,
-        "logicalType": _kind(shape),
-        "physicalType": _nested_type(shape),
+        "logicalType": _logical_type(schema),
+        "physicalType": _nested_sql_type(schema),
         "required": required,
     }
-    if found["logicalType"] == "object":
-        found["properties"] = [
-            _shaped(inner, nested, required=inner in shape.get("required", ()))
-            for inner, nested in shape["properties"].items()
+    if result["logicalType"] == "object":
+        result["properties"] = [
+            _property_from_schema(member, nested, required=member in schema.get("required", ()))
+            for member, nested in schema["properties"].items()
         ]
-    elif found["logicalType"] == "array":
-        found["items"] = _shaped("item", shape["items"], required=True)
-    elif found["logicalType"] == "string":
-        # Patterns are left to OpenAPI here: the engines that test a contract read other dialects.
+    elif result["logicalType"] == "array":
+        result["items"] = _property_from_schema("item", schema["items"], required=True)
+    elif result["logicalType"] == "string":
+        # Patterns are only in OpenAPI: engines that test contracts read other regex dialects.
         keys = ("minLength", "maxLength")
-        found["logicalTypeOptions"] = stated({key: shape.get(key) for key in keys})
-        found["enum"] = [{"value": value} for value in shape.get("enum", ()) if value is not None]
-    return stated(found)
+        result["logicalTypeOptions"] = omit_empty({key: schema.get(key) for key in keys})
+        result["enum"] = [{"value": value} for value in schema.get("enum", ()) if value is not None]
+    return omit_empty(result)
 
 
-def _kind(shape: Json) -> str:
-    """The logical type of a JSON Schema of one type, null aside."""
-    kinds = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
-    return "date" if shape.get("format") == "date" else str(kinds[0])
+def _logical_type(schema: Json) -> str:
+    """Return the logical type of a JSON Schema that has one type beside null."""
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return "date" if schema.get("format") == "date" else str(kinds[0])
 
 
-def _nested_type(shape: Json) -> str:
-    """The SQL type of a structural field or a part of it."""
-    kind = _kind(shape)
+def _nested_sql_type(schema: Json) -> str:
+    """Return the SQL type of a nested field or a member of one."""
+    kind = _logical_type(schema)
     if kind == "array":
-        return f"{_nested_type(shape['items'])}[]"
+        return f"{_nested_sql_type(schema['items'])}[]"
     if kind == "object":
-        parts = (f"{name} {_nested_type(part)}" for name, part in shape["properties"].items())
+        parts = (f"{name} {_nested_sql_type(part)}" for name, part in schema["properties"].items())
         return f"STRUCT({', '.join(parts)})"
-    return _NESTED[kind]
+    return _NESTED_SQL_TYPES[kind]
 
 
-_NESTED: Final = {"string": "VARCHAR", "date": "DATE", "boolean": "BOOLEAN"}
+_NESTED_SQL_TYPES: Final = {"string": "VARCHAR", "date": "DATE", "boolean": "BOOLEAN"}

@@ -1,4 +1,4 @@
-"""The data product, by the Open Data Product Standard 1.1.0: its ports and how it is run."""
+"""Data product in the Open Data Product Standard 1.1.0: ports, management and support."""
 
 from typing import Final
 
@@ -14,9 +14,9 @@ from spawn.application.product.links import (
     OPENAPI,
     OUTPUTS,
     QUALITY,
-    Place,
+    Endpoint,
 )
-from spawn.application.product.odcs import support
+from spawn.application.product.odcs import build_support
 from spawn.application.product.snapshot import (
     DOMAIN,
     LIMITATIONS,
@@ -24,89 +24,89 @@ from spawn.application.product.snapshot import (
     TITLE,
     USAGE,
     Json,
-    View,
-    properties,
-    stated,
+    ProductSnapshot,
+    omit_empty,
+    property_list,
 )
 
-_METRICS: Final = Place(
+_METRICS: Final = Endpoint(
     path="/monitoring/metrics", relation="status", title="Metrics", media_type="text/plain"
 )
 
 
-def data_product(view: View) -> Json:
-    """The whole description."""
-    product = view.product
-    return stated(
+def build_data_product(snapshot: ProductSnapshot) -> Json:
+    """Build the data-product description."""
+    product = snapshot.product
+    return omit_empty(
         {
             "apiVersion": "v1.1.0",
             "kind": "DataProduct",
             "id": product.id,
             "name": TITLE,
-            "version": view.version,
+            "version": snapshot.version,
             "status": "active",
             "domain": DOMAIN,
             "type": "sourceAligned",
             "description": {"purpose": PURPOSE, "usage": USAGE, "limitations": LIMITATIONS},
-            "tags": [DOMAIN, view.schema.id],
+            "tags": [DOMAIN, snapshot.schema.id],
             "authoritativeDefinitions": [
                 {"type": "canonicalUrl", "url": product.url(DATA_PRODUCT.path)},
                 {"type": "dataContract", "url": product.url(CONTRACT.path)},
                 {"type": "ontology", "url": product.url(CONTEXT.path)},
             ],
-            "inputPorts": _inputs(view),
-            "outputPorts": _outputs(view),
-            "managementPorts": _management(view),
-            "support": support(product),
+            "inputPorts": _input_ports(snapshot),
+            "outputPorts": _output_ports(snapshot),
+            "managementPorts": _management_ports(snapshot),
+            "support": build_support(product),
             "team": {"name": product.owner} if product.owner else None,
-            "customProperties": properties({"serviceVersion": __version__}),
+            "customProperties": property_list({"serviceVersion": __version__}),
         }
     )
 
 
-def _inputs(view: View) -> list[Json]:
-    """Where data come in; both read requests under the active schema."""
-    described = view.product.url(OPENAPI.path)
+def _input_ports(snapshot: ProductSnapshot) -> list[Json]:
+    """Return the input ports; both validate against the active schema."""
+    openapi_url = snapshot.product.url(OPENAPI.path)
     return [
         {
             "name": name,
-            "version": view.version,
-            "authoritativeDefinitions": [{"type": "implementation", "url": described}],
+            "version": snapshot.version,
+            "authoritativeDefinitions": [{"type": "implementation", "url": openapi_url}],
         }
         for name in ("commands", "imports")
     ]
 
 
-def _outputs(view: View) -> list[Json]:
-    """Where data go out, each under the contract."""
+def _output_ports(snapshot: ProductSnapshot) -> list[Json]:
+    """Return the output ports, each under the contract."""
     return [
         {
             "name": output.name,
-            "description": output.text,
+            "description": output.description,
             "type": output.kind,
-            "version": view.version,
-            "contractId": view.product.contract_id,
+            "version": snapshot.version,
+            "contractId": snapshot.product.contract_id,
             "authoritativeDefinitions": [
-                {"type": "endpoint", "url": view.product.url(output.path)},
-                {"type": "implementation", "url": view.product.url(output.description.path)},
-                {"type": "dataContract", "url": view.product.url(CONTRACT.path)},
+                {"type": "endpoint", "url": snapshot.product.url(output.path)},
+                {"type": "implementation", "url": snapshot.product.url(output.specification.path)},
+                {"type": "dataContract", "url": snapshot.product.url(CONTRACT.path)},
             ],
         }
         for output in OUTPUTS
     ]
 
 
-def _management(view: View) -> list[Json]:
-    """Where the product is found, watched, steered and looked up."""
-    schemas = Place(
-        path=f"/v1/governance/schemas/{view.schema.id}",
+def _management_ports(snapshot: ProductSnapshot) -> list[Json]:
+    """Return the management ports: discovery, observability, control and dictionary."""
+    schemas = Endpoint(
+        path=f"/v1/governance/schemas/{snapshot.schema.id}",
         relation="describedby",
-        title="The schema that rules",
+        title="Active schema",
     )
-    candidates = Place(
+    candidates = Endpoint(
         path=f"{schemas.path}/candidates",
         relation="describedby",
-        title="Schema versions that wait or were refused; refresh and decisions are beside them",
+        title="Schema candidates, with refresh and decisions",
     )
     ports = (
         ("discoverability", API_CATALOG),
@@ -121,11 +121,11 @@ def _management(view: View) -> list[Json]:
     )
     return [
         {
-            "name": place.path.strip("/").replace("/", "-").replace(".", ""),
+            "name": endpoint.path.strip("/").replace("/", "-").replace(".", ""),
             "content": content,
             "type": "rest",
-            "url": view.product.url(place.path),
-            "description": f"{place.title}.",
+            "url": snapshot.product.url(endpoint.path),
+            "description": f"{endpoint.title}.",
         }
-        for content, place in ports
+        for content, endpoint in ports
     ]

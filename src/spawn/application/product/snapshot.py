@@ -1,4 +1,4 @@
-"""What the documents are generated from: one immutable picture of the product."""
+"""Immutable snapshot of the product, from which every document is generated."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.dependencies import Services
-from spawn.application.quality.queries import latest_report
+from spawn.application.dependencies import Dependencies
+from spawn.application.quality.queries import get_latest_report
 from spawn.domain.principal import Principal
-from spawn.domain.quality.rules import Report, Result, Rule, rules_of
+from spawn.domain.quality.report import QualityReport, RuleResult
+from spawn.domain.quality.rules import QualityRule, derive_rules
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 from spawn.domain.schemas.model import Column, Schema
 from spawn.domain.schemas.validator import compile_schema
@@ -18,28 +19,28 @@ from spawn.ports.schemas import SchemaRecord
 Json = dict[str, Any]
 
 API_MAJOR: Final = 1
-"""The major version of the API; the contract's too, since within it nothing breaks."""
+"""Major version of the API and of the contract; within it no change is breaking."""
 
 DOMAIN: Final = "project-finance"
 DATASET: Final = "projects"
 TITLE: Final = "Project finance"
 PURPOSE: Final = (
-    "The system of record for financed infrastructure and energy projects: what they are, what "
-    "they cost, who stands behind them, and where they stand, with every change on record."
+    "The system of record for financed infrastructure and energy projects: their attributes, "
+    "costs, sponsors and status, with a full history of changes."
 )
 USAGE: Final = (
     "Read projects and their history over HTTP, filtered and sorted on any column; follow changes "
-    "through the event feed; ask the calculators what a structure would yield."
+    "through the event feed; calculate returns and coverage ratios of a financing structure."
 )
 LIMITATIONS: Final = (
     "Amounts are in each project's own currency and are never converted. Fields that begin with "
-    "x_ are clients' own and lie outside the contract. Figures are as entered by the desk; the "
-    "measured quality says how complete and consistent they are."
+    "x_ belong to clients and are not part of the contract. Figures are as entered by the desk; "
+    "the measured quality shows how complete and consistent they are."
 )
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """A message broker that events are published to: its host, and the subjects' prefix."""
+    """A message broker that events are published to: its host and subject prefix."""
 
     protocol: str
     host: str
@@ -47,9 +48,9 @@ class Broker(msgspec.Struct, frozen=True):
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """Who this product is; `owner` and `contact` are empty where none is declared.
+    """Identity of the data product; `owner` and `contact` are empty if not declared.
 
-    `webhooks` tells that events are posted to receivers; who they are is the operator's affair.
+    `webhooks` is True if events are posted to receivers; their addresses are not published.
     """
 
     id: str
@@ -62,58 +63,57 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def contract_id(self) -> str:
-        """The id of the contract that rules the data."""
+        """Id of the data contract."""
         return f"{self.id}.{DATASET}"
 
     @property
     def contact_object(self) -> Json:
-        """Owner and contact as OpenAPI and AsyncAPI have them; empty if neither is declared."""
-        mail = self.contact.removeprefix("mailto:")
-        way = {"url": mail} if mail == self.contact else {"email": mail}
-        return stated({"name": self.owner, **way})
+        """Owner and contact as an OpenAPI and AsyncAPI object; empty if neither is declared."""
+        address = self.contact.removeprefix("mailto:")
+        channel = {"url": address} if address == self.contact else {"email": address}
+        return omit_empty({"name": self.owner, **channel})
 
     def url(self, path: str) -> str:
-        """A path of this service as clients reach it."""
+        """Return the absolute URL of a path of this service."""
         return self.base_url + path
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a document may show. Equal views make equal documents.
+class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Input of every document; equal snapshots make equal documents.
 
-    `rules` is what is promised of the data now, `report` what was measured last, None before the
-    first measurement.
+    `rules` are the current quality rules; `report` is the last measurement, None before the first.
     """
 
     product: Product
     record: SchemaRecord
-    rules: tuple[Rule, ...]
-    report: Report | None = None
+    rules: tuple[QualityRule, ...]
+    report: QualityReport | None = None
 
     @property
     def schema(self) -> Schema:
-        """The schema that rules."""
+        """Active schema."""
         return self.record.schema
 
     @property
     def version(self) -> str:
-        """The version of contract and ports: each adopted schema is a compatible minor."""
+        """Version of the contract and its ports; each adopted schema is a compatible minor."""
         return f"{API_MAJOR}.{self.schema.version}.0"
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Every column of a project as served, in the order of its document."""
-        return columns_of(self.schema)
+        """Every column of a served project, in the order of its document."""
+        return served_columns(self.schema)
 
     @property
     def schema_url(self) -> str:
-        """The version of the schema that the data are under."""
+        """URL of the active schema version."""
         return self.product.url(schema_path(self.schema))
 
-    def assessed(self) -> Iterator[tuple[Rule, Result | None]]:
-        """Every rule with its last result, those of ages and files included.
+    def rules_with_results(self) -> Iterator[tuple[QualityRule, RuleResult | None]]:
+        """Yield every rule with its last result, including rules on ages and files.
 
-        These two only the report knows, and they are of no column. What else it alone knows was
-        promised by a schema that rules no more: of its columns no document speaks.
+        Only the report has the rules on ages and files; they have no columns. Its other rules that
+        are not current belong to an earlier schema, whose columns no document lists.
         """
         results = {r.rule.rule_id: r for r in self.report.results} if self.report else {}
         for rule in self.rules:
@@ -123,21 +123,23 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
                 yield result.rule, result
 
 
-async def gather(services: Services, principal: Principal, product: Product) -> View:
-    """The picture as it is now; a few reads of what the store knows by heart."""
-    record = await services.active()
-    declared = rules_of(compile_schema(record.schema).fields, record.schema.promises)
-    found = await latest_report(services, principal)
-    return View(
+async def take_snapshot(
+    dependencies: Dependencies, principal: Principal, product: Product
+) -> ProductSnapshot:
+    """Take the current snapshot; it costs a few reads that the store has cached."""
+    record = await dependencies.active_schema()
+    declarations = derive_rules(compile_schema(record.schema).fields, record.schema.expectations)
+    stored_report = await get_latest_report(dependencies, principal)
+    return ProductSnapshot(
         product=product,
         record=record,
-        rules=tuple(one.rule for one in declared),
-        report=None if found is None else found.state,
+        rules=tuple(declaration.rule for declaration in declarations),
+        report=None if stored_report is None else stored_report.state,
     )
 
 
-def columns_of(schema: Schema) -> tuple[Column, ...]:
-    """The columns of a project as served under a schema: identity, core, governed, times."""
+def served_columns(schema: Schema) -> tuple[Column, ...]:
+    """Return the columns of a project served under a schema: identity, core, governed, times."""
     fields = compile_schema(schema).fields
     identity, version, *times = (column.name for column in SYSTEM_COLUMNS)
     others = [name for name in fields if name not in {identity, version, *times}]
@@ -145,20 +147,20 @@ def columns_of(schema: Schema) -> tuple[Column, ...]:
 
 
 def schema_path(schema: Schema) -> str:
-    """Where a version of a schema lies."""
+    """Return the path of a schema version."""
     return f"/v1/governance/schemas/{schema.id}/versions/{schema.version}"
 
 
-def stated(fields: Mapping[str, Any]) -> Json:
-    """The fields that say something: None, empty texts and empty collections are left out."""
+def omit_empty(fields: Mapping[str, Any]) -> Json:
+    """Return the fields without those that are None, empty texts or empty collections."""
     return {name: value for name, value in fields.items() if value not in (None, "", [], {}, ())}
 
 
-def instant(moment: datetime) -> str:
-    """An instant as the wire has it: RFC 3339 in UTC."""
+def format_instant(moment: datetime) -> str:
+    """Format an instant as RFC 3339 in UTC."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def properties(known: Mapping[str, Any]) -> list[Json]:
-    """What is known as a list of properties, the form of both Bitol standards."""
-    return [{"property": name, "value": value} for name, value in stated(known).items()]
+def property_list(values: Mapping[str, Any]) -> list[Json]:
+    """Convert fields to a list of properties, the form of both Bitol standards."""
+    return [{"property": name, "value": value} for name, value in omit_empty(values).items()]

@@ -1,8 +1,8 @@
-"""The use cases of projects: create, amend, transition, read, list, history.
+"""Commands of projects: create, amend, transition.
 
-Each command loads, decides (pure, in the domain) and commits. When a commit loses a race the
-command loads and decides again, at most `MAX_ATTEMPTS` times; if the caller named the version its
-decision rests on, a newer version is its defeat instead.
+Each command loads, decides (pure, in the domain) and commits. After a lost race it loads and
+decides again, at most `MAX_ATTEMPTS` times; if the caller named the version that its decision
+rests on, a newer version raises `StaleVersion` instead.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,218 +10,205 @@ from datetime import date, datetime
 
 import msgspec
 
-from spawn.application.dependencies import Services, require
-from spawn.domain.change import Answer, Change, Committed, Entry, Receipt, Stored, Write
-from spawn.domain.errors import Conflict, Duplicate, NotFound, Stale
+from spawn.application.dependencies import Dependencies, require
+from spawn.domain.change import (
+    Change,
+    CommitResult,
+    IdempotencyReceipt,
+    RecordedResponse,
+    StoredAggregate,
+    Write,
+)
+from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import Principal
-from spawn.domain.projects.lifecycle import Status
+from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
     ExternalRef,
+    ExternalRefReservation,
     Project,
-    Reservation,
-    amend,
-    changed_fields,
-    propose,
-    reference_id,
-    transition,
+    apply_amendment,
+    apply_transition,
+    build_reservation_id,
+    list_changed_fields,
+    propose_project,
 )
-from spawn.domain.query import Page, Query
-from spawn.domain.schemas.validator import Attributes
+from spawn.domain.schemas.validator import ProjectInput
 
 MAX_ATTEMPTS = 5
 KIND = "project"
 
 
-class Idempotency(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's idempotency key with what it was used for; `answer` renders the success."""
+class ProjectIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Idempotency key of a project command; `render_response` renders its success."""
 
     scope: str
     key: str
     fingerprint: str
-    answer: Callable[[Stored[Project]], Answer]
+    render_response: Callable[[StoredAggregate[Project]], RecordedResponse]
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """Circumstances of one command.
+class CommandContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Context of one command.
 
-    `expected_version` is the version the caller decided on; None leaves it to the loop.
-    `schema_version` is the version of the schema that the caller shows answers under; None takes
-    whichever rules.
+    `expected_version` is the project version that the caller decided on; None accepts any.
+    `schema_version` is the schema version of the caller's responses; None uses the active one.
     """
 
     expected_version: int | None = None
     schema_version: int | None = None
-    idempotency: Idempotency | None = None
+    idempotency_key: ProjectIdempotencyKey | None = None
     traceparent: str | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """The project after the command, or the recorded answer of the same request before."""
+class CommandResult(msgspec.Struct, frozen=True):
+    """The project after the command, or the recorded response of the same earlier request."""
 
-    stored: Stored[Project] | None
+    aggregate: StoredAggregate[Project] | None
     position: str = ""
-    replayed: Answer | None = None
+    replayed_response: RecordedResponse | None = None
 
 
-class SchemaMoved(Conflict):
-    """Another schema version came to rule meanwhile: read the request again, under that one."""
+class SchemaVersionChanged(Conflict):
+    """Another schema version became active meanwhile: read the request again under it."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision: from `before` (None: did not exist) to `after`, told as one event type.
+class ProjectChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision: from `before` (None for a new project) to `after`, as one event type.
 
-    Both have the shape of the schema version under which the decision is recorded.
+    Both have the fields of the schema version under which the change is recorded.
     """
 
-    before: Stored[Project] | None
+    before: StoredAggregate[Project] | None
     after: Project
-    event: str
+    event_type: str
     schema_version: int
     reason: str | None = None
 
 
 async def create_project(
-    services: Services, principal: Principal, *, attributes: Attributes, call: Call | None = None
-) -> Outcome:
-    """Propose a project under a new id.
+    dependencies: Dependencies,
+    principal: Principal,
+    *,
+    attributes: ProjectInput,
+    context: CommandContext | None = None,
+) -> CommandResult:
+    """Create a project under a new id.
 
     It is recorded under the schema version that the attributes were read under.
 
     Raises:
-        InvalidInput: an invariant of the aggregate is broken; each field is named.
+        InvalidInput: an invariant of the project is violated; each field is named.
         Duplicate: the external reference belongs to another project.
-        SchemaMoved: the store never had data of that version, and has another by now.
+        SchemaVersionChanged: the store never had data of that version; another one is active.
     """
     require(principal, "write")
-    call = call or Call()
-    version = await _known_version(services, attributes)
-    project_id = services.ids.new()
-    project = propose(
+    context = context or CommandContext()
+    version = await _resolve_schema_version(dependencies, attributes)
+    project_id = dependencies.ids.new()
+    project = propose_project(
         project_id=project_id,
         fields=attributes.core,
         attributes=attributes.governed,
         extensions=attributes.extensions,
     )
-    step = Step(
+    project_change = ProjectChange(
         before=None,
         after=project,
-        event="project.created",
+        event_type="project.created",
         schema_version=version,
         reason=project.status_reason,
     )
-    return await _persist(lambda: _commit(services, principal, step, call))
+    return await _retry_lost_races(
+        lambda: _commit(dependencies, principal, project_change, context)
+    )
 
 
-async def _known_version(services: Services, attributes: Attributes) -> int:
-    """The schema version to record attributes under: theirs, as long as the store can read it."""
-    active = (await services.active()).schema.version
+async def _resolve_schema_version(dependencies: Dependencies, attributes: ProjectInput) -> int:
+    """Return the attributes' own schema version, if the store can read it."""
+    active = (await dependencies.active_schema()).schema.version
     version = attributes.schema_version
     if version is None or version == active:
         return active
-    if version not in {schema.version for schema in await services.schemas.lineage()}:
-        raise SchemaMoved(f"Version {active} of the schema rules now.")
+    if version not in {schema.version for schema in await dependencies.schemas.version_history()}:
+        raise SchemaVersionChanged(f"Version {active} of the schema is active now.")
     return version
 
 
 async def amend_project(
-    services: Services,
+    dependencies: Dependencies,
     principal: Principal,
     project_id: str,
     *,
-    attributes: Attributes,
-    call: Call | None = None,
-) -> Outcome:
-    """Merge attributes into a project; None removes one. What changes nothing writes nothing.
-
-    Raises:
-        NotFound, InvalidInput, Duplicate: as they say.
-        Stale: the project is not at the expected version.
-        SchemaMoved: the project has the shape of another schema version than the attributes.
-        Conflict: the race was lost too often.
-    """
-
-    def decide(before: Stored[Project]) -> Step:
-        if attributes.schema_version not in {None, before.schema_version}:
-            raise _moved(before)
-        after = amend(before.state, attributes.core, attributes.governed, attributes.extensions)
-        return Step(
-            before=before,
-            after=after,
-            event="project.amended",
-            schema_version=before.schema_version,
-        )
-
-    return await _change(services, principal, project_id, decide, call or Call())
-
-
-async def transition_project(
-    services: Services,
-    principal: Principal,
-    project_id: str,
-    *,
-    to: Status,
-    reason: str,
-    effective_on: date | None = None,
-    call: Call | None = None,
-) -> Outcome:
-    """Take a step of the status machine.
+    attributes: ProjectInput,
+    context: CommandContext | None = None,
+) -> CommandResult:
+    """Merge attributes into a project; None removes one, and no change writes nothing.
 
     Raises:
         NotFound: no such project.
-        IllegalTransition, Conflict: the machine, or an open condition precedent, forbids it.
-        Stale: the project is not at the expected version.
-        SchemaMoved: the project has the shape of another schema version than answers are to have.
+        InvalidInput: an invariant of the project is violated; each field is named.
+        Duplicate: the external reference belongs to another project.
+        StaleVersion: the project is not at the expected version.
+        SchemaVersionChanged: the project and the attributes have different schema versions.
+        Conflict: the command lost too many races.
     """
 
-    def decide(before: Stored[Project]) -> Step:
-        after = transition(before.state, to, reason=reason, effective_on=effective_on)
-        return Step(
+    def decide(before: StoredAggregate[Project]) -> ProjectChange:
+        if attributes.schema_version not in {None, before.schema_version}:
+            raise _build_version_changed(before)
+        after = apply_amendment(
+            before.state, attributes.core, attributes.governed, attributes.extensions
+        )
+        return ProjectChange(
             before=before,
             after=after,
-            event="project.transitioned",
+            event_type="project.amended",
+            schema_version=before.schema_version,
+        )
+
+    return await _change(dependencies, principal, project_id, decide, context or CommandContext())
+
+
+async def transition_project(
+    dependencies: Dependencies,
+    principal: Principal,
+    project_id: str,
+    *,
+    to: ProjectStatus,
+    reason: str,
+    effective_on: date | None = None,
+    context: CommandContext | None = None,
+) -> CommandResult:
+    """Change the status of a project.
+
+    Raises:
+        NotFound: no such project.
+        IllegalTransition, Conflict: the status machine, or an open condition precedent, forbids it.
+        StaleVersion: the project is not at the expected version.
+        SchemaVersionChanged: the project and the response have different schema versions.
+    """
+
+    def decide(before: StoredAggregate[Project]) -> ProjectChange:
+        after = apply_transition(before.state, to, reason=reason, effective_on=effective_on)
+        return ProjectChange(
+            before=before,
+            after=after,
+            event_type="project.transitioned",
             schema_version=before.schema_version,
             reason=reason,
         )
 
-    return await _change(services, principal, project_id, decide, call or Call())
+    return await _change(dependencies, principal, project_id, decide, context or CommandContext())
 
 
-async def get_project(
-    services: Services, principal: Principal, project_id: str, *, as_of: datetime | None = None
-) -> Stored[Project]:
-    """The project now, or as it was recorded at an instant.
-
-    Raises:
-        NotFound: no such project, or not yet at that instant.
-    """
-    require(principal, "read")
-    return await services.reads.get(KIND, project_id, as_of=as_of)
-
-
-async def list_projects(
-    services: Services, principal: Principal, query: Query
-) -> Page[Stored[Project]]:
-    """One page of projects."""
-    require(principal, "read")
-    return await services.reads.page(query)
-
-
-async def project_history(
-    services: Services, principal: Principal, project_id: str, *, after_version: int, limit: int
-) -> list[Entry]:
-    """The project's journal entries after a version, oldest first."""
-    require(principal, "read")
-    return await services.reads.history(KIND, project_id, after_version=after_version, limit=limit)
-
-
-async def reservations(
-    services: Services, before: Project | None, after: Project
+async def list_reservation_writes(
+    dependencies: Dependencies, before: Project | None, after: Project
 ) -> tuple[Write, ...]:
-    """The writes that move the reservation of an external reference along with its project.
+    """Return the writes that move a reservation of an external reference with its project.
 
     Raises:
-        Duplicate: another project holds the reference.
+        Duplicate: the reference belongs to another project.
     """
     old = before.external_ref if before else None
     new = after.external_ref
@@ -229,153 +216,177 @@ async def reservations(
         return ()
     writes = []
     if old is not None:
-        held = await services.reads.get("external_ref", reference_id(old))
-        writes.append(Write("external_ref", held.id, held.version, Reservation(project_id=None)))
+        reservation = await dependencies.reads.get("external_ref", build_reservation_id(old))
+        writes.append(
+            Write(
+                "external_ref",
+                reservation.id,
+                reservation.version,
+                ExternalRefReservation(project_id=None),
+            )
+        )
     if new is not None:
-        writes.append(await _reserve(services, new, after.project_id))
+        writes.append(await _reserve(dependencies, new, after.project_id))
     return tuple(writes)
 
 
-async def _reserve(services: Services, reference: ExternalRef, project_id: str) -> Write:
-    """The write that takes a reference nobody holds."""
-    key = reference_id(reference)
+async def _reserve(dependencies: Dependencies, reference: ExternalRef, project_id: str) -> Write:
+    """Return the write that reserves a free reference."""
+    key = build_reservation_id(reference)
     version = 0
     try:
-        held = await services.reads.get("external_ref", key)
+        reservation = await dependencies.reads.get("external_ref", key)
     except NotFound:
-        pass  # Never reserved before: its first version is ours to write.
+        pass  # Never reserved before: write its first version.
     else:
-        version = held.version
-        if held.state.project_id not in {None, project_id}:
+        version = reservation.version
+        if reservation.state.project_id not in {None, project_id}:
             raise Duplicate(
                 f"The external reference '{reference.source}:{reference.id}' belongs to "
-                f"project {held.state.project_id}."
+                f"project {reservation.state.project_id}."
             )
-    return Write("external_ref", key, version, Reservation(project_id=project_id))
+    return Write("external_ref", key, version, ExternalRefReservation(project_id=project_id))
 
 
 async def _change(
-    services: Services,
+    dependencies: Dependencies,
     principal: Principal,
     project_id: str,
-    decide: Callable[[Stored[Project]], Step],
-    call: Call,
-) -> Outcome:
-    """Load, decide, commit; again when a race is lost."""
+    decide: Callable[[StoredAggregate[Project]], ProjectChange],
+    context: CommandContext,
+) -> CommandResult:
+    """Load, decide and commit; repeat after a lost race."""
     require(principal, "write")
 
-    async def attempt() -> Outcome:
-        before: Stored[Project] = await services.reads.get(KIND, project_id)
-        if call.expected_version is not None and before.version != call.expected_version:
-            raise Stale(
-                f"The project is at version {before.version}, not {call.expected_version}.",
+    async def attempt() -> CommandResult:
+        before: StoredAggregate[Project] = await dependencies.reads.get(KIND, project_id)
+        if context.expected_version is not None and before.version != context.expected_version:
+            raise StaleVersion(
+                f"The project is at version {before.version}, not {context.expected_version}.",
                 current=before.version,
             )
-        if call.schema_version not in {None, before.schema_version}:
-            raise _moved(before)
-        return await _commit(services, principal, decide(before), call)
+        if context.schema_version not in {None, before.schema_version}:
+            raise _build_version_changed(before)
+        return await _commit(dependencies, principal, decide(before), context)
 
-    return await _persist(attempt)
-
-
-def _moved(before: Stored[Project]) -> SchemaMoved:
-    return SchemaMoved(f"Version {before.schema_version} of the schema rules now.")
+    return await _retry_lost_races(attempt)
 
 
-async def _persist(attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    """Try at most `MAX_ATTEMPTS` times while races are lost."""
+def _build_version_changed(before: StoredAggregate[Project]) -> SchemaVersionChanged:
+    return SchemaVersionChanged(f"Version {before.schema_version} of the schema is active now.")
+
+
+async def _retry_lost_races(attempt: Callable[[], Awaitable[CommandResult]]) -> CommandResult:
+    """Repeat an attempt after lost races, at most `MAX_ATTEMPTS` times."""
     for _ in range(MAX_ATTEMPTS):
         try:
             return await attempt()
         except _LostRace:
             continue
-    raise Conflict(f"Others changed the same thing first, {MAX_ATTEMPTS} times in a row.")
+    raise Conflict(
+        f"Other requests changed the project {MAX_ATTEMPTS} times in a row; read it and try again."
+    )
 
 
 class _LostRace(Exception):
-    """Something changed between load and commit: load and decide again.
+    """Data changed between load and commit: load and decide again.
 
-    With an expected version this ends well too: the next attempt sees whether the project itself
-    moved on, which is the caller's defeat, or only the external reference did.
+    With an expected version the next attempt finds out whether the project itself changed, which
+    is stale for the caller, or only the external reference.
     """
 
 
-async def _commit(services: Services, principal: Principal, step: Step, call: Call) -> Outcome:
-    """Write the step with its reservation, event and receipt."""
-    before = step.before
+async def _commit(
+    dependencies: Dependencies,
+    principal: Principal,
+    project_change: ProjectChange,
+    context: CommandContext,
+) -> CommandResult:
+    """Commit a change with its reservations, event and receipt."""
+    before = project_change.before
     version = before.version if before else 0
-    changed = changed_fields(before.state if before else None, step.after)
-    moved = await reservations(services, before.state if before else None, step.after)
+    changed_fields = list_changed_fields(before.state if before else None, project_change.after)
+    reservation_writes = await list_reservation_writes(
+        dependencies, before.state if before else None, project_change.after
+    )
 
-    def stored(recorded_at: datetime) -> Stored[Project]:
-        if before is not None and not changed:
+    def build_stored(recorded_at: datetime) -> StoredAggregate[Project]:
+        if before is not None and not changed_fields:
             return before
-        return Stored(
+        return StoredAggregate(
             kind=KIND,
-            id=step.after.project_id,
+            id=project_change.after.project_id,
             version=version + 1,
-            state=step.after,
+            state=project_change.after,
             created_at=before.created_at if before else recorded_at,
             updated_at=recorded_at,
-            schema_version=step.schema_version,
+            schema_version=project_change.schema_version,
         )
 
-    if before is not None and not changed and call.idempotency is None:
-        return Outcome(before)
+    if before is not None and not changed_fields and context.idempotency_key is None:
+        return CommandResult(before)
     change = Change(
-        writes=_writes(step, version, moved) if changed else (),
-        events=_events(step, changed) if changed else (),
-        receipt=_receipt(call.idempotency, stored),
+        writes=_build_writes(project_change, version, reservation_writes) if changed_fields else (),
+        events=_build_events(project_change, changed_fields) if changed_fields else (),
+        receipt=_build_receipt(context.idempotency_key, build_stored),
         actor=principal.id,
-        schema_version=step.schema_version,
-        traceparent=call.traceparent,
+        schema_version=project_change.schema_version,
+        traceparent=context.traceparent,
     )
-    committed = await _commit_or_race(services, change, moved)
-    if committed.replayed is not None:
-        return Outcome(None, committed.position, committed.replayed)
-    return Outcome(stored(committed.recorded_at), committed.position)
+    commit_result = await _commit_or_report_race(dependencies, change, reservation_writes)
+    if commit_result.replayed_response is not None:
+        return CommandResult(None, commit_result.position, commit_result.replayed_response)
+    return CommandResult(build_stored(commit_result.recorded_at), commit_result.position)
 
 
-async def _commit_or_race(
-    services: Services, change: Change, moved: tuple[Write, ...]
-) -> Committed:
-    """Commit; a duplicate can be an external reference taken since it was looked up."""
+async def _commit_or_report_race(
+    dependencies: Dependencies, change: Change, reservation_writes: tuple[Write, ...]
+) -> CommitResult:
+    """Commit; a duplicate may be a reference that was reserved after its lookup."""
     try:
-        return await services.commands.commit(change)
-    except Stale as lost:
-        raise _LostRace from lost
-    except Duplicate as lost:
-        if moved:
-            raise _LostRace from lost
+        return await dependencies.commands.commit(change)
+    except StaleVersion as error:
+        raise _LostRace from error
+    except Duplicate as error:
+        if reservation_writes:
+            raise _LostRace from error
         raise
 
 
-def _writes(step: Step, version: int, moved: tuple[Write, ...]) -> tuple[Write, ...]:
-    return (Write(KIND, step.after.project_id, version, step.after), *moved)
+def _build_writes(
+    project_change: ProjectChange, version: int, reservation_writes: tuple[Write, ...]
+) -> tuple[Write, ...]:
+    return (
+        Write(KIND, project_change.after.project_id, version, project_change.after),
+        *reservation_writes,
+    )
 
 
-def _events(step: Step, changed: tuple[str, ...]) -> tuple[DomainEvent, ...]:
+def _build_events(
+    project_change: ProjectChange, changed_fields: tuple[str, ...]
+) -> tuple[DomainEvent, ...]:
     return (
         DomainEvent(
-            type=step.event,
+            type=project_change.event_type,
             kind=KIND,
-            id=step.after.project_id,
-            changed=changed,
-            reason=step.reason,
+            id=project_change.after.project_id,
+            changed=changed_fields,
+            reason=project_change.reason,
         ),
     )
 
 
-def _receipt(
-    idempotency: Idempotency | None, stored: Callable[[datetime], Stored[Project]]
-) -> Receipt | None:
-    """The receipt of a keyed command: the answer is rendered at the recorded time."""
-    if idempotency is None:
+def _build_receipt(
+    idempotency_key: ProjectIdempotencyKey | None,
+    build_stored: Callable[[datetime], StoredAggregate[Project]],
+) -> IdempotencyReceipt | None:
+    """Return the receipt of an idempotent command, rendered at the recorded time."""
+    if idempotency_key is None:
         return None
-    answer = idempotency.answer
-    return Receipt(
-        scope=idempotency.scope,
-        key=idempotency.key,
-        fingerprint=idempotency.fingerprint,
-        answer=lambda recorded_at: answer(stored(recorded_at)),
+    render_response = idempotency_key.render_response
+    return IdempotencyReceipt(
+        scope=idempotency_key.scope,
+        key=idempotency_key.key,
+        fingerprint=idempotency_key.fingerprint,
+        render_response=lambda recorded_at: render_response(build_stored(recorded_at)),
     )

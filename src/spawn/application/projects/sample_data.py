@@ -1,8 +1,8 @@
-"""A synthetic portfolio: seeded, plausible, and written through the ordinary use cases.
+"""Synthetic sample projects: seeded, plausible, written through the ordinary use cases.
 
-Figures follow what is known of project finance: total cost is lognormal (median 104 m USD,
-sigma 1.57), tenors run 10-18 years, coverage targets, overruns and delays depend on the sector.
-Names of companies and places are made up or merely geographical; no real project is meant.
+Figures follow the project finance literature: total cost is lognormal (median 104 m USD,
+sigma 1.57), tenors are 10-18 years, coverage targets, overruns and delays depend on the sector.
+Company names are fictitious and places are geographical; no real project is meant.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
 
-from spawn.application.dependencies import Services
+from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project, transition_project
 from spawn.domain.errors import Duplicate
 from spawn.domain.money import CURRENCIES
@@ -23,30 +23,31 @@ from spawn.domain.projects.project import (
     ExternalRef,
     Milestone,
     MilestoneKind,
+    ProjectStatus,
     Sponsor,
     Spv,
-    Status,
 )
-from spawn.domain.schemas.validator import Attributes
+from spawn.domain.schemas.validator import ProjectInput
 
 SOURCE = "spawn.sample"
-"""The external references of the sample: seeding twice adds nothing."""
+"""Source of the samples' external references, so that seeding twice adds nothing."""
 
 TODAY = date(2026, 1, 1)
-"""The day that statuses are seen from: fixed, so that one seed makes one portfolio."""
+"""Date of all statuses; fixed, so that a seed always yields the same projects."""
 
 MEDIAN_SIZE_USD = 104e6
 SIZE_SIGMA = 1.57
 MEDIAN_DELAY_YEARS = 1.5
-_WRITERS = 16
+_CONCURRENT_WRITES = 16
 _DAYS_PER_YEAR = 365.25
 
 
-class Sector(msgspec.Struct, frozen=True, kw_only=True):
-    """What projects of a sector have in common.
+class SectorProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters of the projects of a sector.
 
-    `share` of the portfolio; `dscr` the median target; `overrun` the mean excess of cost over
-    budget; `build_years` planned construction; `irr` the mean expected return per annum.
+    `share` is the weight in the sample, `dscr` the median target, `overrun` the mean excess of
+    cost over budget, `build_years` the planned construction time and `irr` the mean expected
+    return per annum.
     """
 
     name: str
@@ -59,13 +60,13 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SECTORS = (
-    Sector(
+    SectorProfile(
         name="Solar", noun="Solar", share=30, dscr=1.20, overrun=0.01, build_years=1.0, irr=0.075
     ),
-    Sector(
+    SectorProfile(
         name="Wind", noun="Wind Farm", share=25, dscr=1.40, overrun=0.13, build_years=1.5, irr=0.08
     ),
-    Sector(
+    SectorProfile(
         name="Offshore wind",
         noun="Offshore Wind Farm",
         share=8,
@@ -74,16 +75,18 @@ SECTORS = (
         build_years=2.5,
         irr=0.085,
     ),
-    Sector(
+    SectorProfile(
         name="Hydro", noun="Hydro", share=9, dscr=1.80, overrun=0.30, build_years=4.0, irr=0.095
     ),
-    Sector(
+    SectorProfile(
         name="Road", noun="Motorway", share=12, dscr=1.35, overrun=0.24, build_years=3.0, irr=0.105
     ),
-    Sector(
+    SectorProfile(
         name="Rail", noun="Rail Link", share=8, dscr=1.30, overrun=0.39, build_years=5.0, irr=0.1
     ),
-    Sector(name="Dam", noun="Dam", share=8, dscr=1.60, overrun=0.96, build_years=6.0, irr=0.11),
+    SectorProfile(
+        name="Dam", noun="Dam", share=8, dscr=1.60, overrun=0.96, build_years=6.0, irr=0.11
+    ),
 )
 
 COUNTRIES: dict[str, tuple[str, float, tuple[str, ...]]] = {
@@ -108,7 +111,7 @@ COUNTRIES: dict[str, tuple[str, float, tuple[str, ...]]] = {
     "AUS": ("AUD", 1.52, ("Riverina", "Gibb Plain", "Darling", "Coral Range", "Nullarbor")),
     "PHL": ("PHP", 56.0, ("Luzon", "Visayas", "Mindanao")),
 }
-"""Country → currency, units of it to a US dollar (rough), and place names."""
+"""Country → currency, approximate units per US dollar, and place names."""
 
 COMPANIES = (
     *("Meridian Infrastructure", "Northgate Capital", "Aurora Renewables", "Blue Basin Energy"),
@@ -120,139 +123,145 @@ COMPANIES = (
 _CONDITIONS = ("Land rights", "Environmental permit", "Offtake contract", "Equity bridge signed")
 
 
-class Step(msgspec.Struct, frozen=True):
-    """A transition on the way to where the project stands."""
+class SampleTransition(msgspec.Struct, frozen=True):
+    """A transition on the way to the current status."""
 
-    to: Status
+    to: ProjectStatus
     reason: str
     effective_on: date
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """One synthetic project: what it is created with, and its steps since."""
+class SampleProject(msgspec.Struct, frozen=True):
+    """One synthetic project: its initial attributes and its transitions."""
 
-    attributes: Attributes
-    steps: tuple[Step, ...]
+    attributes: ProjectInput
+    transitions: tuple[SampleTransition, ...]
 
 
-async def seed_portfolio(
-    services: Services, principal: Principal, *, projects: int = 500, seed: int = 1
+async def seed_sample_projects(
+    dependencies: Dependencies, principal: Principal, *, projects: int = 500, seed: int = 1
 ) -> int:
-    """Write a synthetic portfolio; the number of projects that were not there before."""
-    room = asyncio.Semaphore(_WRITERS)
+    """Create the sample projects and return the number of new ones."""
+    semaphore = asyncio.Semaphore(_CONCURRENT_WRITES)
 
-    async def write(sample: Sample) -> int:
-        async with room:
-            return await _write(services, principal, sample)
+    async def write(sample: SampleProject) -> int:
+        async with semaphore:
+            return await _create_sample(dependencies, principal, sample)
 
-    samples = synthetic_portfolio(projects, seed)
+    samples = generate_sample_projects(projects, seed)
     return sum(await asyncio.gather(*(write(sample) for sample in samples)))
 
 
-async def _write(services: Services, principal: Principal, sample: Sample) -> int:
+async def _create_sample(
+    dependencies: Dependencies, principal: Principal, sample: SampleProject
+) -> int:
     try:
-        outcome = await create_project(services, principal, attributes=sample.attributes)
+        result = await create_project(dependencies, principal, attributes=sample.attributes)
     except Duplicate:
         return 0
-    if outcome.stored is not None:
-        for step in sample.steps:
+    if result.aggregate is not None:
+        for sample_transition in sample.transitions:
             await transition_project(
-                services,
+                dependencies,
                 principal,
-                outcome.stored.id,
-                to=step.to,
-                reason=step.reason,
-                effective_on=step.effective_on,
+                result.aggregate.id,
+                to=sample_transition.to,
+                reason=sample_transition.reason,
+                effective_on=sample_transition.effective_on,
             )
     return 1
 
 
-def synthetic_portfolio(projects: int, seed: int) -> Iterator[Sample]:
-    """The samples of a seed, always the same."""
-    draw = random.Random(seed)  # noqa: S311 - a portfolio to look at, no secret
+def generate_sample_projects(projects: int, seed: int) -> Iterator[SampleProject]:
+    """Yield the sample projects of a seed, always the same ones."""
+    rng = random.Random(seed)  # noqa: S311 - sample data, not a secret
     names: dict[str, int] = {}
     for number in range(1, projects + 1):
-        yield _sample(draw, number, names)
+        yield _sample(rng, number, names)
 
 
-class _Life(msgspec.Struct, frozen=True, kw_only=True):
-    """The days of a project: as planned at close, and as they came."""
+class _Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Dates of a project, as planned at financial close and as they happened."""
 
-    close: date
+    financial_close: date
     planned_cod: date
     cod: date
     end: date
     tenor_years: int
 
 
-def _sample(draw: random.Random, number: int, names: dict[str, int]) -> Sample:
-    sector = draw.choices(SECTORS, [sector.share for sector in SECTORS])[0]
-    country = draw.choice(sorted(COUNTRIES))
-    life = _life(draw, sector)
-    name = _name(draw, sector, country, names)
-    started = life.close <= TODAY
+def _sample(rng: random.Random, number: int, names: dict[str, int]) -> SampleProject:
+    sector = rng.choices(SECTORS, [sector.share for sector in SECTORS])[0]
+    country = rng.choice(sorted(COUNTRIES))
+    timeline = _timeline(rng, sector)
+    name = _name(rng, sector, country, names)
+    has_closed = timeline.financial_close <= TODAY
     core: dict[str, object] = {
         "project_name": name,
         "sector": sector.name,
         "country_code": country,
-        "maturity_years": life.tenor_years,
-        "expected_irr": _rate(draw.gauss(sector.irr, 0.012), "0.0001"),
-        "dscr": _rate(max(1.05, draw.gauss(sector.dscr, 0.06)), "0.01"),
-        "financial_close_date": life.close,
-        "cod_date": life.cod if started else life.planned_cod,
-        "end_date": life.end,
+        "maturity_years": timeline.tenor_years,
+        "expected_irr": _rate(rng.gauss(sector.irr, 0.012), "0.0001"),
+        "dscr": _rate(max(1.05, rng.gauss(sector.dscr, 0.06)), "0.01"),
+        "financial_close_date": timeline.financial_close,
+        "cod_date": timeline.cod if has_closed else timeline.planned_cod,
+        "end_date": timeline.end,
         "spv": Spv(name=f"{name} SPV", country_code=country),
-        "sponsors": _sponsors(draw),
-        "milestones": _milestones(draw, life),
-        "external_ref": ExternalRef(source=SOURCE, id=f"{seed_id(number)}"),
-        "description": f"{sector.name} project, {life.tenor_years}-year tenor. Synthetic sample.",
+        "sponsors": _sponsors(rng),
+        "milestones": _milestones(rng, timeline),
+        "external_ref": ExternalRef(source=SOURCE, id=f"{sample_reference_id(number)}"),
+        "description": (
+            f"{sector.name} project, {timeline.tenor_years}-year tenor. Synthetic sample."
+        ),
     }
-    extensions = _size(draw, sector, country, core, started=started)
-    extensions["x_equity_share"] = _raw(str(_rate(draw.uniform(0.2, 0.4), "0.001")))
-    if started:
-        extensions["x_planned_cod_date"] = _raw(f'"{life.planned_cod.isoformat()}"')
-    return Sample(Attributes(core, {}, dict(extensions)), tuple(_steps(draw, life)))
+    extensions = _add_cost(rng, sector, country, core, has_closed=has_closed)
+    extensions["x_equity_share"] = _raw(str(_rate(rng.uniform(0.2, 0.4), "0.001")))
+    if has_closed:
+        extensions["x_planned_cod_date"] = _raw(f'"{timeline.planned_cod.isoformat()}"')
+    return SampleProject(
+        ProjectInput(core, {}, dict(extensions)), tuple(_transitions(rng, timeline))
+    )
 
 
-def seed_id(number: int) -> str:
-    """The reference of the sample's project `number`."""
+def sample_reference_id(number: int) -> str:
+    """Return the external reference of the sample project `number`."""
     return f"P{number:05d}"
 
 
-def _life(draw: random.Random, sector: Sector) -> _Life:
-    close = date(2008, 1, 1) + timedelta(days=draw.randrange(int(20 * _DAYS_PER_YEAR)))
-    build_days = sector.build_years * _DAYS_PER_YEAR * draw.uniform(0.8, 1.2)
-    planned = close + timedelta(days=round(build_days))
-    late = draw.random() < 0.5  # noqa: PLR2004 - half of all projects are late at all
-    delay_years = MEDIAN_DELAY_YEARS * math.exp(draw.gauss(0, 0.5)) if late else 0.0
-    tenor = draw.randint(10, 18)
-    return _Life(
-        close=close,
-        planned_cod=planned,
-        cod=planned + timedelta(days=round(delay_years * _DAYS_PER_YEAR)),
-        end=planned + timedelta(days=round((tenor + draw.choice((2, 5, 10))) * _DAYS_PER_YEAR)),
+def _timeline(rng: random.Random, sector: SectorProfile) -> _Timeline:
+    financial_close = date(2008, 1, 1) + timedelta(days=rng.randrange(int(20 * _DAYS_PER_YEAR)))
+    build_days = sector.build_years * _DAYS_PER_YEAR * rng.uniform(0.8, 1.2)
+    planned_cod = financial_close + timedelta(days=round(build_days))
+    late = rng.random() < 0.5  # noqa: PLR2004 - half of all projects are late
+    delay_years = MEDIAN_DELAY_YEARS * math.exp(rng.gauss(0, 0.5)) if late else 0.0
+    tenor = rng.randint(10, 18)
+    return _Timeline(
+        financial_close=financial_close,
+        planned_cod=planned_cod,
+        cod=planned_cod + timedelta(days=round(delay_years * _DAYS_PER_YEAR)),
+        end=planned_cod + timedelta(days=round((tenor + rng.choice((2, 5, 10))) * _DAYS_PER_YEAR)),
         tenor_years=tenor,
     )
 
 
-def _name(draw: random.Random, sector: Sector, country: str, names: dict[str, int]) -> str:
-    name = f"{draw.choice(COUNTRIES[country][2])} {sector.noun}"
+def _name(rng: random.Random, sector: SectorProfile, country: str, names: dict[str, int]) -> str:
+    name = f"{rng.choice(COUNTRIES[country][2])} {sector.noun}"
     names[name] = names.get(name, 0) + 1
     return name if names[name] == 1 else f"{name} {names[name]}"
 
 
-def _size(
-    draw: random.Random,
-    sector: Sector,
+def _add_cost(
+    rng: random.Random,
+    sector: SectorProfile,
     country: str,
     core: dict[str, object],
     *,
-    started: bool,
+    has_closed: bool,
 ) -> dict[str, msgspec.Raw | None]:
-    """Put currency and cost into `core`; the budget goes into an extension."""
+    """Put currency and cost into `core`; return the budget as an extension."""
     code, per_usd, _ = COUNTRIES[country]
-    budget = MEDIAN_SIZE_USD * math.exp(draw.gauss(0, SIZE_SIGMA)) * per_usd
-    excess = max(-0.1, draw.gauss(sector.overrun, 0.15)) if started else 0.0
+    budget = MEDIAN_SIZE_USD * math.exp(rng.gauss(0, SIZE_SIGMA)) * per_usd
+    excess = max(-0.1, rng.gauss(sector.overrun, 0.15)) if has_closed else 0.0
     scale = Decimal(1).scaleb(-(CURRENCIES[code].exponent or 0))
     core["currency_code"] = code
     core["total_amount"] = _round_sum(budget * (1 + excess)).quantize(scale)
@@ -260,7 +269,7 @@ def _size(
 
 
 def _round_sum(amount: float) -> Decimal:
-    """To three significant digits, as budgets are quoted."""
+    """Round to three significant digits, as budgets are quoted."""
     exact = Decimal(round(amount))
     return exact.quantize(Decimal(1).scaleb(exact.adjusted() - 2), ROUND_HALF_EVEN)
 
@@ -273,61 +282,70 @@ def _raw(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-def _sponsors(draw: random.Random) -> tuple[Sponsor, ...]:
-    names = draw.sample(COMPANIES, draw.choice((1, 2, 2, 3)))
+def _sponsors(rng: random.Random) -> tuple[Sponsor, ...]:
+    names = rng.sample(COMPANIES, rng.choice((1, 2, 2, 3)))
     if len(names) == 1:
         return (Sponsor(name=names[0], share=Decimal(100)),)
-    shares = [Decimal(draw.randrange(20, 35)) for _ in names[1:]]
+    shares = [Decimal(rng.randrange(20, 35)) for _ in names[1:]]
     shares.insert(0, Decimal(100) - sum(shares))
     return tuple(Sponsor(name=n, share=s) for n, s in zip(names, shares, strict=True))
 
 
-def _milestones(draw: random.Random, life: _Life) -> tuple[Milestone, ...]:
-    """Conditions precedent, met before close where that lies behind, and the two great days."""
-    found = []
-    for index, title in enumerate(draw.sample(_CONDITIONS, 3)):
-        due = life.close - timedelta(days=30 * (index + 1))
-        found.append(
+def _milestones(rng: random.Random, timeline: _Timeline) -> tuple[Milestone, ...]:
+    """Return the conditions precedent, met before a past close, and commercial operation."""
+    milestones = []
+    for index, title in enumerate(rng.sample(_CONDITIONS, 3)):
+        due = timeline.financial_close - timedelta(days=30 * (index + 1))
+        milestones.append(
             Milestone(
                 milestone_id=f"cp-{index + 1}",
                 title=title,
                 kind=MilestoneKind.CONDITION_PRECEDENT,
                 due_date=due,
-                met_on=due if life.close <= TODAY else None,
+                met_on=due if timeline.financial_close <= TODAY else None,
                 draw_stop=True,
             )
         )
-    done = life.cod if life.cod <= TODAY else None
-    found.append(
+    completed_on = timeline.cod if timeline.cod <= TODAY else None
+    milestones.append(
         Milestone(
-            milestone_id="cod", title="Commercial operation", due_date=life.planned_cod, met_on=done
+            milestone_id="cod",
+            title="Commercial operation",
+            due_date=timeline.planned_cod,
+            met_on=completed_on,
         )
     )
-    return tuple(found)
+    return tuple(milestones)
 
 
-def _steps(draw: random.Random, life: _Life) -> Iterator[Step]:
-    """The way from proposal to where the project stands today."""
-    mandate = life.close - timedelta(days=draw.randrange(180, 500))
-    chance = draw.random()
+def _transitions(rng: random.Random, timeline: _Timeline) -> Iterator[SampleTransition]:
+    """Yield the transitions from the proposal to the current status."""
+    mandate = timeline.financial_close - timedelta(days=rng.randrange(180, 500))
+    chance = rng.random()
     if mandate > TODAY:
-        if chance < 0.05:  # noqa: PLR2004 - one proposal in twenty comes to nothing
-            yield Step(Status.CANCELLED, "Offtake not secured", TODAY)
+        if chance < 0.05:  # noqa: PLR2004 - one proposal in twenty is cancelled
+            yield SampleTransition(ProjectStatus.CANCELLED, "Offtake not secured", TODAY)
         return
-    yield Step(Status.MANDATED, "Lead arrangers mandated", mandate)
-    if life.close > TODAY:
+    yield SampleTransition(ProjectStatus.MANDATED, "Lead arrangers mandated", mandate)
+    if timeline.financial_close > TODAY:
         return
-    yield Step(Status.FINANCIAL_CLOSE, "All conditions precedent met", life.close)
-    start = life.close + timedelta(days=60)
+    yield SampleTransition(
+        ProjectStatus.FINANCIAL_CLOSE, "All conditions precedent met", timeline.financial_close
+    )
+    start = timeline.financial_close + timedelta(days=60)
     if start > TODAY:
         return
-    yield Step(Status.CONSTRUCTION, "Notice to proceed", start)
-    if life.cod > TODAY:
-        if chance < 0.06:  # noqa: PLR2004 - a few sites stand still
-            yield Step(Status.SUSPENDED, "Works suspended by the authority", TODAY)
+    yield SampleTransition(ProjectStatus.CONSTRUCTION, "Notice to proceed", start)
+    if timeline.cod > TODAY:
+        if chance < 0.06:  # noqa: PLR2004 - a few sites are suspended
+            yield SampleTransition(
+                ProjectStatus.SUSPENDED, "Works suspended by the authority", TODAY
+            )
         return
-    yield Step(Status.OPERATION, "Commercial operation certified", max(start, life.cod))
-    if life.end <= TODAY:
-        yield Step(Status.COMPLETED, "Debt repaid", life.end)
+    yield SampleTransition(
+        ProjectStatus.OPERATION, "Commercial operation certified", max(start, timeline.cod)
+    )
+    if timeline.end <= TODAY:
+        yield SampleTransition(ProjectStatus.COMPLETED, "Debt repaid", timeline.end)
     elif chance < 0.03:  # noqa: PLR2004 - the long-run rate of default
-        yield Step(Status.DEFAULTED, "Payment missed", TODAY)
+        yield SampleTransition(ProjectStatus.DEFAULTED, "Payment missed", TODAY)

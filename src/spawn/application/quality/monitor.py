@@ -1,104 +1,106 @@
-"""Measuring the data's quality, remembering what was found, and telling when it changes."""
+"""Measurement of data quality: scheduled runs, stored reports, events on level changes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
-from spawn.application.dependencies import Services, require
-from spawn.application.jobs import SERVICE
-from spawn.application.lineage.recorder import last_imports
-from spawn.application.quality.queries import KIND, latest_report
-from spawn.domain.change import Change, Stored, Write
-from spawn.domain.errors import Conflict, Duplicate, SpawnError, Stale
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.jobs import SERVICE_PRINCIPAL
+from spawn.application.lineage.recorder import find_latest_import_runs
+from spawn.application.quality.queries import KIND, get_latest_report
+from spawn.domain.change import Change, StoredAggregate, Write
+from spawn.domain.errors import Conflict, Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.lineage.run import Run
 from spawn.domain.principal import Principal
-from spawn.domain.quality.rules import (
-    BREACHED,
+from spawn.domain.quality.measures import MeasureTally
+from spawn.domain.quality.report import (
+    BREACHED_EVENT,
     DATASET,
+    RECOVERED_EVENT,
+    QualityReport,
+    RuleResult,
+    ServiceLevelStatus,
+    describe_level_change,
+    evaluate_age,
+    evaluate_share,
+    find_level_changes,
+    refresh_ages,
+)
+from spawn.domain.quality.rules import (
     LAST_CHANGE,
     LAST_IMPORT,
-    RECOVERED,
-    Levels,
-    Report,
-    Result,
-    Standing,
-    Tally,
-    age_result,
-    aged,
-    freshness_rules,
-    import_rule,
-    rules_of,
-    said_of,
-    share_result,
-    transitions,
+    ServiceLevels,
+    build_freshness_rules,
+    build_import_rule,
+    derive_rules,
 )
 from spawn.domain.schemas.validator import compile_schema
 
 RULE_KIND = "quality_rule"
 MAX_ATTEMPTS = 5
 FIRST_PAUSE_S = 2.0
-"""Counting everything begins so much later: whoever waits for the start comes first."""
+"""Delay of the first run, so that it does not compete with the start of the service."""
 
 MAX_IMPORT_RULES = 100
-"""Checks of imports that one report shows."""
+"""Maximum import checks in one report."""
 
 
-class Inspector:
-    """Measures, one run after the other; who asks while one is under way shares the next.
+class QualityMonitor:
+    """Monitor that measures quality, one run at a time; concurrent requests share the next run.
 
-    `told` hears of each service level that broke or is kept again. `error` is why the last
-    scheduled run failed, else empty.
+    `on_change` is called with each service level that was breached or recovered. `error` is the
+    failure of the last scheduled run, or empty.
     """
 
     def __init__(
         self,
-        services: Services,
-        levels: Levels,
+        dependencies: Dependencies,
+        levels: ServiceLevels,
         *,
-        told: Callable[[Standing], None] | None = None,
+        on_change: Callable[[ServiceLevelStatus], None] | None = None,
     ) -> None:
         self.error = ""
-        self._services = services
+        self._dependencies = dependencies
         self._levels = levels
-        self._told = told or (lambda _standing: None)
+        self._on_change = on_change or (lambda _standing: None)
         self._lock = asyncio.Lock()
-        self._next: asyncio.Task[Stored[Report]] | None = None
-        self._running: set[asyncio.Task[Stored[Report]]] = set()
-        self._seen: str | None = None
+        self._next_run: asyncio.Task[StoredAggregate[QualityReport]] | None = None
+        self._running: set[asyncio.Task[StoredAggregate[QualityReport]]] = set()
+        self._measured_to: str | None = None
 
-    async def measure(self, principal: Principal) -> Stored[Report]:
-        """Measure everything now, and record it as a run.
+    async def measure(self, principal: Principal) -> StoredAggregate[QualityReport]:
+        """Measure everything now and record the report.
 
         Raises:
             DeadlineExceeded: counting took too long.
-            Conflict: others kept recording runs.
+            Conflict: other processes kept recording reports.
         """
         require(principal, "write")
-        if self._next is None:
-            self._next = asyncio.create_task(self._in_turn(principal))
-            self._running.add(self._next)
-            self._next.add_done_callback(self._done)
-        return await asyncio.shield(self._next)
+        if self._next_run is None:
+            self._next_run = asyncio.create_task(self._measure_in_turn(principal))
+            self._running.add(self._next_run)
+            self._next_run.add_done_callback(self._discard_task)
+        return await asyncio.shield(self._next_run)
 
-    def _done(self, run: asyncio.Task[Stored[Report]]) -> None:
+    def _discard_task(self, run: asyncio.Task[StoredAggregate[QualityReport]]) -> None:
         self._running.discard(run)
         if not run.cancelled():
-            # Whoever asked may have gone without hearing of a failure.
+            # Retrieve the exception: the client may have disconnected before the failure.
             run.exception()
 
     async def measure_forever(
         self, interval_s: float, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Measure again and again, until cancelled, once the start is over.
+        """Measure at an interval until cancelled.
 
-        Where nothing was written since, only the ages are looked at.
+        While nothing was written since the last run, only ages are checked.
         """
         await sleep(min(interval_s, FIRST_PAUSE_S))
         while True:
             try:
-                await self.look_again()
+                await self.measure_if_changed()
             except SpawnError as failure:
                 self.error = failure.detail
             else:
@@ -106,137 +108,149 @@ class Inspector:
             await sleep(interval_s)
 
     async def close(self) -> None:
-        """Give up what is under way; idempotent."""
+        """Cancel the runs in progress; idempotent."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def look_again(self) -> None:
-        """Measure if anything may have changed, else look whether time alone broke something."""
-        latest = await latest_report(self._services, SERVICE)
-        active = await self._services.active()
-        same = (
+    async def measure_if_changed(self) -> None:
+        """Measure if data may have changed; otherwise record levels that age alone breached."""
+        latest = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
+        active = await self._dependencies.active_schema()
+        is_unchanged = (
             latest is not None
-            and await self._services.reads.position() == self._seen
+            and await self._dependencies.reads.position() == self._measured_to
             and latest.state.schema_version == active.schema.version
         )
-        if latest is None or not same:
-            await self.measure(SERVICE)
+        if latest is None or not is_unchanged:
+            await self.measure(SERVICE_PRINCIPAL)
             return
         async with self._lock:
-            older = aged(latest.state, self._services.clock.now())
-            if transitions(latest.state.results, older.results):
-                await self._record(SERVICE, older, self._seen)
+            current = refresh_ages(latest.state, self._dependencies.clock.now())
+            if find_level_changes(latest.state.results, current.results):
+                await self._record(SERVICE_PRINCIPAL, current, self._measured_to)
 
-    async def _in_turn(self, principal: Principal) -> Stored[Report]:
+    async def _measure_in_turn(self, principal: Principal) -> StoredAggregate[QualityReport]:
         async with self._lock:
-            # Who comes from here on may have written what this run no longer sees.
-            self._next = None
-            report = await self._report()
+            # Later requests may follow writes that this run does not see: they get a new run.
+            self._next_run = None
+            report = await self._build_report()
             return await self._record(principal, report, report.position)
 
-    async def _report(self) -> Report:
-        """Count everything that is promised under the active schema."""
-        schema = (await self._services.active()).schema
-        declared = rules_of(compile_schema(schema).fields, schema.promises)
-        measured = await self._services.quality.measure([one.measure for one in declared])
-        imports = await last_imports(self._services)
-        now, position = self._services.clock.now(), measured.position
+    async def _build_report(self) -> QualityReport:
+        """Measure every rule of the active schema and return the report."""
+        schema = (await self._dependencies.active_schema()).schema
+        declared_rules = derive_rules(compile_schema(schema).fields, schema.expectations)
+        measurement = await self._dependencies.quality.measure(
+            [pair.measure for pair in declared_rules]
+        )
+        imports = await find_latest_import_runs(self._dependencies)
+        now, position = self._dependencies.clock.now(), measurement.position
         shares = [
-            share_result(one.rule, tally, measured_at=now, position=position)
-            for one, tally in zip(declared, measured.tallies, strict=True)
+            evaluate_share(pair.rule, tally, measured_at=now, position=position)
+            for pair, tally in zip(declared_rules, measurement.tallies, strict=True)
         ]
-        report = Report(
+        report = QualityReport(
             dataset=DATASET,
             schema_id=schema.id,
             schema_version=schema.version,
             position=position,
-            projects=measured.projects,
+            projects=measurement.projects,
             measured_at=now,
-            changed_at=measured.changed_at,
-            imported_at=max((stored.updated_at for stored in imports), default=None),
+            changed_at=measurement.changed_at,
+            imported_at=max((aggregate.updated_at for aggregate in imports), default=None),
             results=(),
         )
-        results = (*shares, *_of_imports(imports, position), *self._ages(report))
+        results = (*shares, *_import_results(imports, position), *self._age_results(report))
         return msgspec.structs.replace(report, results=results)
 
-    def _ages(self, report: Report) -> list[Result]:
-        since = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}
+    def _age_results(self, report: QualityReport) -> list[RuleResult]:
+        instants = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}
         return [
-            age_result(
-                rule, since[rule.rule_id], measured_at=report.measured_at, position=report.position
+            evaluate_age(
+                rule,
+                instants[rule.rule_id],
+                measured_at=report.measured_at,
+                position=report.position,
             )
-            for rule in freshness_rules(self._levels)
+            for rule in build_freshness_rules(self._levels)
         ]
 
     async def _record(
-        self, principal: Principal, report: Report, seen: str | None
-    ) -> Stored[Report]:
-        """Keep the report as the next run, with each service level that changed.
+        self, principal: Principal, report: QualityReport, measured_to: str | None
+    ) -> StoredAggregate[QualityReport]:
+        """Record the report as the next run, with each service level that changed.
 
-        `seen` is the position up to which the report knows what was written.
+        `measured_to` is the journal position up to which the report covers the data.
 
         Raises:
-            Conflict: others kept recording runs.
+            Conflict: other processes kept recording reports.
         """
         for _ in range(MAX_ATTEMPTS):
-            before = await latest_report(self._services, SERVICE)
+            before = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
             version = before.version if before else 0
-            changed = transitions(before.state.results if before else (), report.results)
-            writes = (Write(KIND, DATASET, version, report), *await self._standings(changed))
+            level_changes = find_level_changes(
+                before.state.results if before else (), report.results
+            )
+            writes = (
+                Write(KIND, DATASET, version, report),
+                *await self._level_writes(level_changes),
+            )
             change = Change(
                 writes=writes,
-                events=tuple(_event(standing) for standing in changed),
+                events=tuple(_event(status) for status in level_changes),
                 actor=principal.id,
                 schema_version=report.schema_version,
             )
             try:
-                committed = await self._services.commands.commit(change)
-            except (Stale, Duplicate):
+                commit_result = await self._dependencies.commands.commit(change)
+            except (StaleVersion, Duplicate):
                 continue
-            # What came in between was not counted, and is as soon as someone looks again.
-            alone = await self._services.reads.rows_after(seen) == len(writes)
-            self._seen = committed.position if alone else None
-            for standing in changed:
-                self._told(standing)
-            return await self._services.reads.get(KIND, DATASET, version=version + 1)
-        raise Conflict("others keep recording what they measured; try again")
+            # Entries committed in between were not measured; the next check measures them.
+            is_complete = await self._dependencies.reads.count_rows_after(measured_to) == len(
+                writes
+            )
+            self._measured_to = commit_result.position if is_complete else None
+            for status in level_changes:
+                self._on_change(status)
+            return await self._dependencies.reads.get(KIND, DATASET, version=version + 1)
+        raise Conflict("Other processes kept recording reports meanwhile; try again.")
 
-    async def _standings(self, changed: Sequence[Standing]) -> list[Write]:
-        ids = [standing.rule_id for standing in changed]
-        known = await self._services.reads.get_many(RULE_KIND, ids) if ids else {}
+    async def _level_writes(self, level_changes: Sequence[ServiceLevelStatus]) -> list[Write]:
+        ids = [status.rule_id for status in level_changes]
+        aggregate = await self._dependencies.reads.get_many(RULE_KIND, ids) if ids else {}
         return [
             Write(
                 RULE_KIND,
-                standing.rule_id,
-                known[standing.rule_id].version if standing.rule_id in known else 0,
-                standing,
+                status.rule_id,
+                aggregate[status.rule_id].version if status.rule_id in aggregate else 0,
+                status,
             )
-            for standing in changed
+            for status in level_changes
         ]
 
 
-def _of_imports(imports: Iterable[Stored[Run]], position: str) -> list[Result]:
-    """What the checks of each mapping found in the newest file that came through it."""
-    found = [
-        share_result(
-            import_rule(stored.state.job, one),
-            Tally(one.looked_at - one.failed, one.looked_at),
-            measured_at=stored.updated_at,
+def _import_results(imports: Iterable[StoredAggregate[Run]], position: str) -> list[RuleResult]:
+    """Return the results of each mapping's checks in its newest imported file."""
+    results = [
+        evaluate_share(
+            build_import_rule(aggregate.state.job, one),
+            MeasureTally(one.checked_rows - one.failed_rows, one.checked_rows),
+            measured_at=aggregate.updated_at,
             position=position,
         )
-        for stored in imports
-        for one in stored.state.assertions
+        for aggregate in imports
+        for one in aggregate.state.assertions
         if one.column is not None
     ]
-    return found[:MAX_IMPORT_RULES]
+    return results[:MAX_IMPORT_RULES]
 
 
-def _event(standing: Standing) -> DomainEvent:
+def _event(status: ServiceLevelStatus) -> DomainEvent:
     return DomainEvent(
-        type=RECOVERED if standing.kept else BREACHED,
+        type=RECOVERED_EVENT if status.is_met else BREACHED_EVENT,
         kind=RULE_KIND,
-        id=standing.rule_id,
+        id=status.rule_id,
         changed=("kept", "result"),
-        reason=said_of(standing),
+        reason=describe_level_change(status),
     )

@@ -1,6 +1,6 @@
-"""Which schema rules the store, and what stands beside it: settling, health, the rules themselves.
+"""Choose the active schema at startup, and report schema health.
 
-How a version of the registry comes to rule is the matter of `evolution`.
+The module `adoption` adopts later versions of the registry.
 """
 
 from enum import StrEnum
@@ -8,40 +8,40 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.dependencies import Services
+from spawn.application.dependencies import Dependencies
 from spawn.domain.errors import Conflict, InvalidInput, NotFound, RegistryError
 from spawn.domain.query import Query
 from spawn.domain.schemas.document_parser import is_schema_id, read_schema
-from spawn.domain.schemas.evolution.compatibility import Mode
+from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.model import Schema
 from spawn.ports.schemas import (
-    Fetched,
-    Migration,
+    FetchedSchema,
+    MigrationRecord,
     RegistryStatus,
     SchemaRecord,
     SchemaState,
 )
 
 MAX_WAITING: Final = 100
-"""Versions not adopted that are remembered since the active one; more are only reported."""
+"""Maximum versions recorded as waiting since the active one; more are only reported."""
 
 Pin = tuple[str, int]
-"""Schema id and version, as `project_schema@3` states them."""
+"""Schema id and version, written as `project_schema@3`."""
 
 ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
-"""States of versions that rule or have ruled; the others wait or were refused."""
+"""States of versions that are or were active; the others wait or were rejected."""
 
 
-class SchemaRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What governs the service: which schema, if one version is pinned, and what adoption takes."""
+class SchemaPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Policy of schema adoption: the schema id, a pinned version, and the compatibility mode."""
 
     schema_id: str
     pin: Pin | None = None
-    mode: Mode = Mode.BACKWARD_TRANSITIVE
+    mode: CompatibilityMode = CompatibilityMode.BACKWARD_TRANSITIVE
 
 
-class Verdict(StrEnum):
-    """What came of asking the registry, or of a decision."""
+class RefreshVerdict(StrEnum):
+    """Verdict of a refresh or a decision."""
 
     UNCHANGED = "unchanged"
     ADOPTED = "adopted"
@@ -50,37 +50,37 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-class Refreshed(msgspec.Struct, frozen=True):
-    """The outcome of one refresh or decision.
+class RefreshResult(msgspec.Struct, frozen=True):
+    """Result of one refresh or decision.
 
-    `record` is the version it was about, if it is recorded; `migration` what the adoption took, if
-    there were projects.
+    `record` is the version concerned, if it is recorded; `migration` is the log record of the
+    adoption, if there were projects.
     """
 
-    verdict: Verdict
+    verdict: RefreshVerdict
     detail: str
     record: SchemaRecord | None = None
-    migration: Migration | None = None
+    migration: MigrationRecord | None = None
 
 
 class SchemaHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """What rules, where it came from, what waits, and how the registry does.
+    """Health of the schemas: the active one, those waiting, and the registry.
 
-    `problem` is one sentence if governance is not as configured, else empty.
+    `problem` is one sentence if the state differs from the configuration, else empty.
     """
 
     active: SchemaRecord | None
     waiting: tuple[SchemaRecord, ...]
     registry: RegistryStatus
-    rules: SchemaRules
+    policy: SchemaPolicy
     problem: str
 
 
 def parse_pin(text: str) -> Pin:
-    """A pin from `id@version`.
+    """Parse a pin from `id@version`.
 
     Raises:
-        InvalidInput: another form.
+        InvalidInput: the text has another form.
     """
     schema_id, _, version = text.partition("@")
     if is_schema_id(schema_id) and version.isdecimal() and version.isascii() and len(version) < 10:  # noqa: PLR2004  # fits the 32 bits of a version
@@ -88,64 +88,64 @@ def parse_pin(text: str) -> Pin:
     raise InvalidInput.at("", "invalid_pin", "a pin is id@version, such as project_schema@3")
 
 
-async def settle_schema(services: Services, rules: SchemaRules) -> SchemaRecord:
-    """Make sure that a schema rules: at the start, before the first request.
+async def ensure_active_schema(dependencies: Dependencies, policy: SchemaPolicy) -> SchemaRecord:
+    """Ensure that a schema is active, at the start and before the first request.
 
-    A store that has one keeps it, without asking anyone. One that has none takes the pinned
-    version, or else what the registry's ladder gives: live, disk, bundled.
+    A store with an active schema keeps it, without a registry request. An empty one adopts the
+    pinned version, or else the first version found: live, on disk, bundled.
 
     Raises:
-        NotFound, RegistryError: no rung of the ladder has a schema of that id.
+        NotFound, RegistryError: no source has a schema of that id.
     """
-    active = await services.schemas.active()
+    active = await dependencies.schemas.active()
     if active is not None:
-        await _calm(services)
+        await _reset_interrupted_migrations(dependencies)
         return active
-    fetched = await _chosen(services, rules)
-    schema = numbered(fetched, await services.schemas.records())
-    record = record_of(services, schema, fetched, SchemaState.ACTIVE)
+    fetched_schema = await _select_schema(dependencies, policy)
+    schema = assign_version(fetched_schema, await dependencies.schemas.records())
+    record = build_record(dependencies, schema, fetched_schema, SchemaState.ACTIVE)
     try:
-        await services.schemas.adopt(record)
+        await dependencies.schemas.adopt(record)
     except Conflict:
-        # Another replica was first: what rules now rules.
-        return await services.active()
+        # Another replica was first: its schema is active.
+        return await dependencies.active_schema()
     return record
 
 
-async def _calm(services: Services) -> None:
-    """What was migrating when the process ended is a candidate again."""
-    for record in await services.schemas.records():
+async def _reset_interrupted_migrations(dependencies: Dependencies) -> None:
+    """Set versions left MIGRATING by a crash back to CANDIDATE."""
+    for record in await dependencies.schemas.records():
         if record.state is SchemaState.MIGRATING:
-            left = msgspec.structs.replace(record, state=SchemaState.CANDIDATE)
-            await services.schemas.record(left)
+            candidate = msgspec.structs.replace(record, state=SchemaState.CANDIDATE)
+            await dependencies.schemas.record(candidate)
 
 
-async def _chosen(services: Services, rules: SchemaRules) -> Fetched:
-    """By the order pin > live > disk > bundled; the ladder behind the port knows the last three."""
-    if rules.pin is not None:
+async def _select_schema(dependencies: Dependencies, policy: SchemaPolicy) -> FetchedSchema:
+    """Fetch a schema in the order pin, live, disk, bundled; the registry handles the last three."""
+    if policy.pin is not None:
         try:
-            return await services.registry.fetch(*rules.pin)
+            return await dependencies.registry.fetch(*policy.pin)
         except (NotFound, RegistryError):
-            # Health goes on saying that the pin is not in force.
+            # Health reports that the pinned version is not active.
             pass
-    return await services.registry.fetch(rules.schema_id)
+    return await dependencies.registry.fetch(policy.schema_id)
 
 
-async def schema_health(services: Services, rules: SchemaRules) -> SchemaHealth:
-    """A picture of governance; asks the store, never the registry."""
-    active = await services.schemas.active()
-    waiting = [r for r in await services.schemas.records() if r.state not in ADOPTED]
-    registry = services.registry.status()
+async def get_schema_health(dependencies: Dependencies, policy: SchemaPolicy) -> SchemaHealth:
+    """Return the health of the schemas, from the store only, never from the registry."""
+    active = await dependencies.schemas.active()
+    waiting = [r for r in await dependencies.schemas.records() if r.state not in ADOPTED]
+    registry = dependencies.registry.status()
     return SchemaHealth(
         active=active,
         waiting=tuple(waiting),
         registry=registry,
-        rules=rules,
-        problem=_problem(active, waiting, registry, rules.pin),
+        policy=policy,
+        problem=_describe_problem(active, waiting, registry, policy.pin),
     )
 
 
-def _problem(
+def _describe_problem(
     active: SchemaRecord | None,
     waiting: list[SchemaRecord],
     registry: RegistryStatus,
@@ -155,58 +155,64 @@ def _problem(
         return "no schema is active"
     if pin is not None and active.schema.version != pin[1]:
         return f"version {pin[1]} is pinned, but version {active.schema.version} is active"
-    pressing = [r for r in waiting if is_pressing(r, active)]
-    if pressing:
-        newest = pressing[-1]
+    urgent = [r for r in waiting if needs_attention(r, active)]
+    if urgent:
+        newest = urgent[-1]
         return f"version {newest.schema.version} is {newest.state}: {newest.reason}"
     if registry.last_error is not None:
-        return f"the registry does not vouch for the schema: {registry.last_error}"
+        return f"the registry could not confirm the schema: {registry.last_error}"
     return ""
 
 
-def is_pressing(record: SchemaRecord, active: SchemaRecord) -> bool:
-    """Whether a version was refused, or failed, since the active one came, and nobody decided."""
-    refused = record.state in {SchemaState.QUARANTINED, SchemaState.FAILED}
-    return refused and record.recorded_at >= active.recorded_at
+def needs_attention(record: SchemaRecord, active: SchemaRecord) -> bool:
+    """Return whether a version failed or was quarantined after the active one, undecided."""
+    is_undecided = record.state in {SchemaState.QUARANTINED, SchemaState.FAILED}
+    return is_undecided and record.recorded_at >= active.recorded_at
 
 
-async def holds_projects(services: Services) -> bool:
-    """Whether there are data that a schema change would have to take along."""
-    return bool((await services.reads.page(Query(limit=1))).items)
+async def has_projects(dependencies: Dependencies) -> bool:
+    """Return whether there are projects that a schema change must migrate."""
+    return bool((await dependencies.reads.page(Query(limit=1))).items)
 
 
-def numbered(fetched: Fetched, records: list[SchemaRecord]) -> Schema:
-    """The schema under its own number, or one assigned by fingerprint if it states none."""
-    known = known_by(records, fetched.schema.fingerprint)
-    ordinal = known.schema.version if known is not None else next_ordinal(records)
-    return read_schema(fetched.document, ordinal=ordinal, schema_id=fetched.schema.id)
+def assign_version(fetched_schema: FetchedSchema, records: list[SchemaRecord]) -> Schema:
+    """Return the schema with its own version, or one assigned by fingerprint if it has none."""
+    existing = find_record(records, fetched_schema.schema.fingerprint)
+    version = existing.schema.version if existing is not None else next_version(records)
+    return read_schema(
+        fetched_schema.document, default_version=version, schema_id=fetched_schema.schema.id
+    )
 
 
-def next_ordinal(records: list[SchemaRecord]) -> int:
-    """The number after all that are known."""
+def next_version(records: list[SchemaRecord]) -> int:
+    """Return the version number after the highest recorded one."""
     return max((record.schema.version for record in records), default=0) + 1
 
 
-def known_by(
-    records: list[SchemaRecord], mark: str, version: int | None = None
+def find_record(
+    records: list[SchemaRecord], fingerprint: str, version: int | None = None
 ) -> SchemaRecord | None:
-    """The record of a fingerprint, and of a version if one is named."""
+    """Return the record of a fingerprint, and of a version if passed; None without one."""
     for record in records:
         schema = record.schema
-        if schema.fingerprint == mark and version in {None, schema.version}:
+        if schema.fingerprint == fingerprint and version in {None, schema.version}:
             return record
     return None
 
 
-def record_of(
-    services: Services, schema: Schema, fetched: Fetched, state: SchemaState, reason: str = ""
+def build_record(
+    dependencies: Dependencies,
+    schema: Schema,
+    fetched_schema: FetchedSchema,
+    state: SchemaState,
+    reason: str = "",
 ) -> SchemaRecord:
-    """A version as it was fetched, recorded now."""
+    """Return the record of a version fetched now."""
     return SchemaRecord(
         schema=schema,
-        document=fetched.document,
+        document=fetched_schema.document,
         state=state,
-        provenance=fetched.provenance,
-        recorded_at=services.clock.now(),
+        provenance=fetched_schema.provenance,
+        recorded_at=dependencies.clock.now(),
         reason=reason,
     )

@@ -1,8 +1,8 @@
-"""How the schema evolves while the service serves: asked, judged, migrated or refused out loud.
+"""Adopt schema versions of the registry: refresh, check, approve, reject, migrate.
 
-A version of the registry is discovered, validated, compared with the versions whose data are here,
-and then adopted with a migration, or quarantined with the reason while the old version goes on
-serving. Someone who governs may approve or reject what was quarantined. There is no way down.
+A version of the registry is discovered, validated, compared with the versions of the stored data,
+and then adopted with a migration, or quarantined with the reason while the old version stays
+active. An administrator may approve or reject a quarantined version. Downgrades are impossible.
 """
 
 import asyncio
@@ -12,20 +12,20 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.dependencies import Services, require
-from spawn.application.jobs import SERVICE
-from spawn.application.lineage.recorder import migrating
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.jobs import SERVICE_PRINCIPAL
+from spawn.application.lineage.recorder import record_migration
 from spawn.application.schemas.activation import (
     ADOPTED,
     MAX_WAITING,
-    Refreshed,
-    SchemaRules,
-    Verdict,
-    holds_projects,
-    known_by,
-    next_ordinal,
-    numbered,
-    record_of,
+    RefreshResult,
+    RefreshVerdict,
+    SchemaPolicy,
+    assign_version,
+    build_record,
+    find_record,
+    has_projects,
+    next_version,
 )
 from spawn.domain.errors import (
     Conflict,
@@ -33,19 +33,24 @@ from spawn.domain.errors import (
     MalformedBody,
     NotFound,
     SpawnError,
-    Stale,
+    StaleVersion,
 )
-from spawn.domain.json_tokens import Number, read_object
+from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.principal import Principal
-from spawn.domain.schemas.document_parser import DocumentRefused, read_schema, recall_schema
-from spawn.domain.schemas.evolution.adoption_policy import judge
-from spawn.domain.schemas.evolution.compatibility import ChangeKind, Judgement, Proof, Relation
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema, restore_schema
+from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
+from spawn.domain.schemas.evolution.compatibility import (
+    AdoptionJudgement,
+    ChangeKind,
+    Compatibility,
+    Proof,
+)
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
 from spawn.domain.schemas.model import Schema
 from spawn.ports.schemas import (
-    Decision,
-    Disproved,
-    Failure,
+    AdoptionDecision,
+    MigrationRejected,
+    ProofViolation,
     Provenance,
     SchemaRecord,
     SchemaState,
@@ -55,218 +60,252 @@ REFRESH_INTERVAL_S: Final = 60.0
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """What adopting a schema would come to; nothing was changed to find out.
+    """Dry run of the adoption of a schema.
 
-    `objection` says why it cannot even be compared, if it cannot. `steps` are what the store would
-    do to its tables. `failures` are claims that its data do not bear out: proofs that the change
-    asks for, and types that it changes to.
+    `violation` is the reason why the schema cannot even be compared, or empty. `steps` are the
+    changes to the tables. `failures` are the proofs that the stored data violate: those that the
+    change requires, and those of changed types.
     """
 
     schema: Schema
-    objection: str
-    judgement: Judgement
+    violation: str
+    judgement: AdoptionJudgement
     plan: MigrationPlan
     steps: tuple[str, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[ProofViolation, ...]
 
     @property
-    def adoptable(self) -> bool:
-        """Whether it would be adopted as things are now."""
-        return not self.objection and self.judgement.adoptable and not self.failures
+    def is_adoptable(self) -> bool:
+        """Return whether the schema would be adopted now."""
+        return not self.violation and self.judgement.is_adoptable and not self.failures
 
 
 # -- refreshing -----------------------------------------------------------------------------
 
 
 async def refresh_schema(
-    services: Services, rules: SchemaRules, *, actor: str = SERVICE.id, again: bool = True
-) -> Refreshed:
-    """Ask the registry itself, and adopt what is new or refuse it, with the reason recorded.
+    dependencies: Dependencies,
+    policy: SchemaPolicy,
+    *,
+    actor: str = SERVICE_PRINCIPAL.id,
+    should_retry: bool = True,
+) -> RefreshResult:
+    """Fetch the schema from the registry, and adopt a new version or quarantine it.
 
-    `again` looks once more at a version that was quarantined before: the data, or the mode, may
-    have changed. A document that breaks the rules is quarantined, not raised.
+    `should_retry` tries a quarantined version again, since the data or the mode may have changed.
+    An invalid document is quarantined, not raised.
 
     Raises:
-        NotFound, RegistryError: the registry has no such schema, or did not answer with sense.
+        NotFound, RegistryError: the registry has no such schema, or its response is unusable.
     """
     try:
-        if rules.pin is None:
-            fetched = await services.registry.refresh(rules.schema_id)
+        if policy.pin is None:
+            fetched_schema = await dependencies.registry.refresh(policy.schema_id)
         else:
-            fetched = await services.registry.fetch(*rules.pin)
-    except DocumentRefused as refusal:
-        return await _quarantine_refused(services, rules.schema_id, refusal, actor)
-    schema = numbered(fetched, await services.schemas.records())
-    candidate = record_of(services, schema, fetched, SchemaState.CANDIDATE)
-    return await _Case(services, rules, candidate, actor).settle(again=again)
+            fetched_schema = await dependencies.registry.fetch(*policy.pin)
+    except InvalidSchemaDocument as invalid:
+        return await _quarantine_invalid_document(dependencies, policy.schema_id, invalid, actor)
+    schema = assign_version(fetched_schema, await dependencies.schemas.records())
+    candidate = build_record(dependencies, schema, fetched_schema, SchemaState.CANDIDATE)
+    return await _Adoption(dependencies, policy, candidate, actor).adopt_or_quarantine(
+        should_retry=should_retry
+    )
 
 
 async def refresh_forever(
-    services: Services,
-    rules: SchemaRules,
+    dependencies: Dependencies,
+    policy: SchemaPolicy,
     *,
-    report: Callable[[Refreshed], None],
+    report: Callable[[RefreshResult], None],
     interval_s: float = REFRESH_INTERVAL_S,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Refresh now and then again and again, until cancelled; `report` hears of each outcome.
+    """Refresh at an interval until cancelled, and pass each result to `report`.
 
-    The pauses vary by a quarter either way, so that replicas do not ask all at once.
+    The pauses vary by a quarter either way, so that replicas do not all refresh at once.
     """
-    again = True
+    should_retry = True
     while True:
-        report(await _refresh_once(services, rules, again=again))
-        again = False
+        report(await _refresh_once(dependencies, policy, should_retry=should_retry))
+        should_retry = False
         await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
 
 
-async def _refresh_once(services: Services, rules: SchemaRules, *, again: bool) -> Refreshed:
+async def _refresh_once(
+    dependencies: Dependencies, policy: SchemaPolicy, *, should_retry: bool
+) -> RefreshResult:
     try:
-        return await refresh_schema(services, rules, again=again)
+        return await refresh_schema(dependencies, policy, should_retry=should_retry)
     except SpawnError as error:
-        # Whatever refuses now, the next round asks again.
-        return Refreshed(Verdict.FAILED, error.detail)
+        # The next round tries again.
+        return RefreshResult(RefreshVerdict.FAILED, error.detail)
 
 
 # -- decisions ------------------------------------------------------------------------------
 
 
 async def approve_schema(
-    services: Services, rules: SchemaRules, principal: Principal, *, version: int, reason: str
-) -> Refreshed:
-    """Adopt a version that was not adopted by itself, whatever the mode says.
+    dependencies: Dependencies,
+    policy: SchemaPolicy,
+    principal: Principal,
+    *,
+    version: int,
+    reason: str,
+) -> RefreshResult:
+    """Adopt a waiting version by decision in spite of its compatibility mode.
 
-    The rows relation must hold all the same: no one can approve that stored data be lost.
+    The rows relation must hold all the same: a decision cannot permit the loss of stored data.
 
     Raises:
         NotFound: no such version waits.
-        Disproved: the data do not bear out what it demands of them.
-        Conflict: its rows relation does not hold, its document was refused, it is no way up, or
-            another version came to rule meanwhile.
+        MigrationRejected: the stored data violate a proof that the version requires.
+        Conflict: the rows relation does not hold, the document is invalid, the version is no
+            upgrade, or another version became active meanwhile.
     """
     require(principal, "admin")
-    record = await _waiting(services, rules, version)
-    decision = _decision(services, principal, reason, approved=True)
-    decided = msgspec.structs.replace(record, decision=decision, reason="")
-    return await _Case(services, rules, decided, principal.id).approve()
+    record = await _find_waiting(dependencies, policy, version)
+    decision = _build_decision(dependencies, principal, reason, approved=True)
+    approved_record = msgspec.structs.replace(record, decision=decision, reason="")
+    return await _Adoption(dependencies, policy, approved_record, principal.id).approve()
 
 
 async def reject_schema(
-    services: Services, rules: SchemaRules, principal: Principal, *, version: int, reason: str
-) -> Refreshed:
-    """Refuse a version for good: no refresh considers it again, and health is at ease about it.
+    dependencies: Dependencies,
+    policy: SchemaPolicy,
+    principal: Principal,
+    *,
+    version: int,
+    reason: str,
+) -> RefreshResult:
+    """Reject a version permanently: no refresh tries it again, and health ignores it.
 
     Raises:
         NotFound: no such version waits.
-        Conflict: it was rejected before; who did so and why stays on record.
+        Conflict: the version was rejected before; that decision stays on record.
     """
     require(principal, "admin")
-    record = await _waiting(services, rules, version)
+    record = await _find_waiting(dependencies, policy, version)
     if record.state is SchemaState.REJECTED:
-        raise Conflict(f"Version {version} was rejected already.")
-    rejected = msgspec.structs.replace(
+        raise Conflict(f"Version {version} was already rejected.")
+    rejected_record = msgspec.structs.replace(
         record,
         state=SchemaState.REJECTED,
-        decision=_decision(services, principal, reason, approved=False),
+        decision=_build_decision(dependencies, principal, reason, approved=False),
     )
-    await services.schemas.record(rejected, actor=principal.id)
-    return Refreshed(Verdict.REJECTED, f"version {version} was rejected: {reason}", rejected)
+    await dependencies.schemas.record(rejected_record, actor=principal.id)
+    return RefreshResult(
+        RefreshVerdict.REJECTED, f"version {version} was rejected: {reason}", rejected_record
+    )
 
 
-async def _waiting(services: Services, rules: SchemaRules, version: int) -> SchemaRecord:
-    """The newest record of the version that has not been adopted."""
-    for record in reversed(await services.schemas.records()):
-        schema, waits = record.schema, record.state not in ADOPTED
-        if waits and (schema.id, schema.version) == (rules.schema_id, version):
+async def _find_waiting(
+    dependencies: Dependencies, policy: SchemaPolicy, version: int
+) -> SchemaRecord:
+    """Return the newest record of a version that is not adopted."""
+    for record in reversed(await dependencies.schemas.records()):
+        schema, is_waiting = record.schema, record.state not in ADOPTED
+        if is_waiting and (schema.id, schema.version) == (policy.schema_id, version):
             return record
-    raise NotFound(f"No version {version} of {rules.schema_id} waits for a decision.")
+    raise NotFound(f"No version {version} of {policy.schema_id} waits for a decision.")
 
 
-def _decision(services: Services, principal: Principal, reason: str, *, approved: bool) -> Decision:
+def _build_decision(
+    dependencies: Dependencies, principal: Principal, reason: str, *, approved: bool
+) -> AdoptionDecision:
     if not reason.strip():
         raise InvalidInput.at("/reason", "empty", "a decision needs a reason")
-    now = services.clock.now()
-    return Decision(approved=approved, actor=principal.id, reason=reason, decided_at=now)
+    now = dependencies.clock.now()
+    return AdoptionDecision(approved=approved, actor=principal.id, reason=reason, decided_at=now)
 
 
-# -- judging --------------------------------------------------------------------------------
+# -- evaluation -----------------------------------------------------------------------------
 
 
 async def check_schema(
-    services: Services, rules: SchemaRules, principal: Principal, document: bytes
+    dependencies: Dependencies, policy: SchemaPolicy, principal: Principal, document: bytes
 ) -> Proposal:
-    """What adopting a document would come to: verdicts, steps, and projects that would fail.
+    """Return a dry run of the adoption of a document: verdicts, steps, failing projects.
 
     Raises:
-        InvalidInput: the document breaks a rule; each path is named.
+        InvalidInput: the document violates a rule; each path is named.
     """
     require(principal, "read")
-    ordinal = next_ordinal(await services.schemas.records())
-    schema = read_schema(document, ordinal=ordinal, schema_id=rules.schema_id)
-    return await _proposal(services, rules, schema)
+    version = next_version(await dependencies.schemas.records())
+    schema = read_schema(document, default_version=version, schema_id=policy.schema_id)
+    return await _build_proposal(dependencies, policy, schema)
 
 
 async def review_schema(
-    services: Services, rules: SchemaRules, principal: Principal, *, version: int
+    dependencies: Dependencies, policy: SchemaPolicy, principal: Principal, *, version: int
 ) -> tuple[SchemaRecord, Proposal | None]:
-    """A version that waits, and what adopting it would come to as things are now.
+    """Return a waiting version, and a dry run of its adoption now.
 
-    There is no proposal for a document that breaks a rule: the record's reason says which.
+    There is no proposal for a document that violates a rule: the record's reason names the rule.
 
     Raises:
         NotFound: no such version waits.
     """
     require(principal, "read")
-    record = await _waiting(services, rules, version)
+    record = await _find_waiting(dependencies, policy, version)
     try:
-        schema = read_schema(record.document, ordinal=version, schema_id=rules.schema_id)
+        schema = read_schema(record.document, default_version=version, schema_id=policy.schema_id)
     except InvalidInput:
         return record, None
-    return record, await _proposal(services, rules, schema)
+    return record, await _build_proposal(dependencies, policy, schema)
 
 
-async def _proposal(services: Services, rules: SchemaRules, schema: Schema) -> Proposal:
-    active = await services.active()
-    records = await services.schemas.records()
-    empty = not await holds_projects(services)
-    judgement = await judge_schema(services, rules, schema)
+async def _build_proposal(
+    dependencies: Dependencies, policy: SchemaPolicy, schema: Schema
+) -> Proposal:
+    active = await dependencies.active_schema()
+    records = await dependencies.schemas.records()
+    is_empty = not await has_projects(dependencies)
+    judgement = await judge_schema(dependencies, policy, schema)
     plan = plan_migration(active.schema, schema)
-    claims = (*plan.proofs, *_ruled_out(judgement, active.schema, schema))
-    same = schema.fingerprint == active.schema.fingerprint
+    proofs = (*plan.proofs, *_rejected_type_proofs(judgement, active.schema, schema))
+    is_active = schema.fingerprint == active.schema.fingerprint
     return Proposal(
         schema=schema,
-        objection="" if same else _objection(schema, rules, records, active, empty=empty),
+        violation=""
+        if is_active
+        else _find_violation(schema, policy, records, active, is_empty=is_empty),
         judgement=judgement,
         plan=plan,
-        steps=services.schemas.describe(plan),
-        failures=await services.schemas.examine(claims),
+        steps=dependencies.schemas.describe_plan(plan),
+        failures=await dependencies.schemas.check_proofs(proofs),
     )
 
 
-def _ruled_out(judgement: Judgement, active: Schema, schema: Schema) -> Iterator[Proof]:
-    """Claims that no migration makes, since the type is refused anyway: they count what is lost."""
+def _rejected_type_proofs(
+    judgement: AdoptionJudgement, active: Schema, schema: Schema
+) -> Iterator[Proof]:
+    """Yield proofs for rejected type changes, so that a dry run counts the values at risk."""
     findings = judgement.comparisons[0].findings
-    changed = {f.path for f in findings if f.kind is ChangeKind.TYPE_CHANGED}
+    changed_paths = {f.path for f in findings if f.kind is ChangeKind.TYPE_CHANGED}
     names = {column.name for column in active.governed}
     for column in schema.governed:
-        if column.name in names and f"/columns/{column.name}/type" in changed:
-            yield Proof(stored=column.name, column=column)
+        if column.name in names and f"/columns/{column.name}/type" in changed_paths:
+            yield Proof(stored_name=column.name, column=column)
 
 
-async def judge_schema(services: Services, rules: SchemaRules, schema: Schema) -> Judgement:
-    """A schema beside the versions whose data are here, under the mode, today."""
-    active, *earlier = await services.schemas.lineage()
-    return judge(schema, active, earlier, rules.mode, on=services.clock.now().date())
+async def judge_schema(
+    dependencies: Dependencies, policy: SchemaPolicy, schema: Schema
+) -> AdoptionJudgement:
+    """Judge a schema against the versions of the stored data, under the mode, today."""
+    active, *earlier = await dependencies.schemas.version_history()
+    return judge_adoption(
+        schema, active, earlier, policy.mode, on_date=dependencies.clock.now().date()
+    )
 
 
-class _Case:
-    """One version on its way to be adopted or refused."""
+class _Adoption:
+    """Adoption or quarantine of one version."""
 
     def __init__(
-        self, services: Services, rules: SchemaRules, record: SchemaRecord, actor: str
+        self, dependencies: Dependencies, policy: SchemaPolicy, record: SchemaRecord, actor: str
     ) -> None:
-        self._services = services
-        self._rules = rules
+        self._dependencies = dependencies
+        self._policy = policy
         self._record = record
         self._actor = actor
 
@@ -274,198 +313,215 @@ class _Case:
     def _version(self) -> int:
         return self._record.schema.version
 
-    async def settle(self, *, again: bool) -> Refreshed:
-        """Adopt or quarantine, unless it is settled already."""
-        records = await self._services.schemas.records()
-        known = known_by(records, self._record.schema.fingerprint, self._version)
-        active = await self._services.active()
-        if known is not None and _is_settled(known, active, again=again):
-            return Refreshed(Verdict.UNCHANGED, f"version {self._version} is {known.state} here")
-        empty = not await holds_projects(self._services)
-        if objection := _objection(self._record.schema, self._rules, records, active, empty=empty):
-            return await self._refuse(objection)
-        if empty:
+    async def adopt_or_quarantine(self, *, should_retry: bool) -> RefreshResult:
+        """Adopt or quarantine the version, unless it is already decided."""
+        records = await self._dependencies.schemas.records()
+        existing = find_record(records, self._record.schema.fingerprint, self._version)
+        active = await self._dependencies.active_schema()
+        if existing is not None and _is_decided(existing, active, should_retry=should_retry):
+            return RefreshResult(
+                RefreshVerdict.UNCHANGED, f"version {self._version} is already {existing.state}"
+            )
+        is_empty = not await has_projects(self._dependencies)
+        if violation := _find_violation(
+            self._record.schema, self._policy, records, active, is_empty=is_empty
+        ):
+            return await self._quarantine(violation)
+        if is_empty:
             try:
-                await self._services.schemas.adopt(self._record, actor=self._actor)
+                await self._dependencies.schemas.adopt(self._record, actor=self._actor)
             except Conflict:
-                # A project arrived meanwhile: what is there must be taken along.
-                return await self._judged(active)
-            return self._adopted("rules a store without projects")
-        return await self._judged(active)
+                # A project arrived meanwhile: it must be migrated.
+                return await self._adopt_if_allowed(active)
+            return self._build_result("is active in a store without projects")
+        return await self._adopt_if_allowed(active)
 
-    async def approve(self) -> Refreshed:
+    async def approve(self) -> RefreshResult:
         """Adopt by decision; see `approve_schema`."""
-        records = await self._services.schemas.records()
-        active = await self._services.active()
-        if objection := _objection(self._record.schema, self._rules, records, active, empty=False):
-            raise Conflict(objection)
+        records = await self._dependencies.schemas.records()
+        active = await self._dependencies.active_schema()
+        if violation := _find_violation(
+            self._record.schema, self._policy, records, active, is_empty=False
+        ):
+            raise Conflict(violation)
         try:
-            read_schema(self._record.document, ordinal=self._version)
-        except InvalidInput as refusal:
-            raise Conflict(f"The document is refused: {refusal.detail[:500]}") from None
-        judgement = await judge_schema(self._services, self._rules, self._record.schema)
-        lost = [f for f in judgement.comparisons[0].findings if f.rows is Relation.NO]
-        if lost:
-            said = "; ".join(f"{f.path}: {f.reason} {f.consequence}".strip() for f in lost)
-            raise Conflict(f"Stored data could not be read under version {self._version}: {said}")
+            read_schema(self._record.document, default_version=self._version)
+        except InvalidInput as error:
+            raise Conflict(f"The document is invalid: {error.detail[:500]}") from None
+        judgement = await judge_schema(self._dependencies, self._policy, self._record.schema)
+        losses = [f for f in judgement.comparisons[0].findings if f.rows is Compatibility.NO]
+        if losses:
+            reasons = "; ".join(f"{f.path}: {f.reason} {f.consequence}".strip() for f in losses)
+            raise Conflict(
+                f"Stored data could not be read under version {self._version}: {reasons}"
+            )
         try:
             return await self._migrate(active)
-        except Disproved as refusal:
-            await self._refuse(refusal.detail)
+        except MigrationRejected as rejection:
+            await self._quarantine(rejection.detail)
             raise
-        except Stale as moved:
-            raise Conflict(moved.detail) from None
+        except StaleVersion as stale:
+            raise Conflict(stale.detail) from None
 
-    async def _judged(self, active: SchemaRecord) -> Refreshed:
-        judgement = await judge_schema(self._services, self._rules, self._record.schema)
-        if not judgement.adoptable:
-            return await self._refuse("; ".join(judgement.objections))
+    async def _adopt_if_allowed(self, active: SchemaRecord) -> RefreshResult:
+        judgement = await judge_schema(self._dependencies, self._policy, self._record.schema)
+        if not judgement.is_adoptable:
+            return await self._quarantine("; ".join(judgement.violations))
         try:
             return await self._migrate(active)
-        except Disproved as refusal:
-            return await self._refuse(refusal.detail)
-        except Stale as lost:
-            # Another replica was quicker: with this version, or else the next round sees to it.
-            return Refreshed(Verdict.UNCHANGED, lost.detail)
+        except MigrationRejected as rejection:
+            return await self._quarantine(rejection.detail)
+        except StaleVersion as stale:
+            # Another replica adopted this version, or another one: the next round finds out.
+            return RefreshResult(RefreshVerdict.UNCHANGED, stale.detail)
         except SpawnError as failure:
-            return Refreshed(Verdict.FAILED, failure.detail, self._record)
+            return RefreshResult(RefreshVerdict.FAILED, failure.detail, self._record)
 
-    async def _migrate(self, active: SchemaRecord) -> Refreshed:
-        """Take the data along from the version that was objected to and judged against.
+    async def _migrate(self, active: SchemaRecord) -> RefreshResult:
+        """Migrate the data from the version that the judgement was based on.
 
-        If another has come to rule meanwhile, perhaps a newer one, the store refuses: what was
-        found out about the version holds no longer.
+        If another version became active meanwhile, perhaps a newer one, the store rejects the
+        migration, since the judgement no longer holds.
 
         Raises:
-            Disproved, Stale, Unavailable: as `SchemaStore.migrate`.
+            MigrationRejected, StaleVersion, Unavailable: as `SchemaStore.migrate`.
         """
-        schemas = self._services.schemas
-        await self._note(SchemaState.MIGRATING)
+        schemas = self._dependencies.schemas
+        await self._record_progress(SchemaState.MIGRATING)
         old, new = active.schema, self._record.schema
         plan = plan_migration(old, new)
         decision = self._record.decision
         reason = decision.reason if decision else ""
         try:
-            async with migrating(self._services, self._actor, old, new, plan) as counted:
+            async with record_migration(
+                self._dependencies, self._actor, old, new, plan
+            ) as progress:
                 migration = await schemas.migrate(
                     self._record, plan, actor=self._actor, reason=reason
                 )
-                counted.rows = migration.rows
+                progress.rows = migration.rows
         except Conflict:
-            await self._note(SchemaState.CANDIDATE)
+            await self._record_progress(SchemaState.CANDIDATE)
             raise
         except SpawnError as failure:
-            await self._note(SchemaState.FAILED, failure.detail)
+            await self._record_progress(SchemaState.FAILED, failure.detail)
             raise
-        outcome = self._adopted(f"took over the data of version {plan.old_version}")
-        return Refreshed(outcome.verdict, outcome.detail, outcome.record, migration)
+        result = self._build_result(f"took over the data of version {plan.old_version}")
+        return RefreshResult(result.verdict, result.detail, result.record, migration)
 
-    def _adopted(self, how: str) -> Refreshed:
+    def _build_result(self, detail: str) -> RefreshResult:
         record = msgspec.structs.replace(self._record, state=SchemaState.ACTIVE)
-        return Refreshed(Verdict.ADOPTED, f"version {self._version} {how}", record)
+        return RefreshResult(RefreshVerdict.ADOPTED, f"version {self._version} {detail}", record)
 
-    async def _refuse(self, reason: str) -> Refreshed:
-        refused = msgspec.structs.replace(
+    async def _quarantine(self, reason: str) -> RefreshResult:
+        quarantined_record = msgspec.structs.replace(
             self._record, state=SchemaState.QUARANTINED, reason=reason, decision=None
         )
-        return await _quarantine(self._services, refused, self._actor)
+        return await _record_quarantine(self._dependencies, quarantined_record, self._actor)
 
-    async def _note(self, state: SchemaState, reason: str = "") -> None:
-        """Show where the version is on its way; it goes on if that cannot be written."""
-        noted = msgspec.structs.replace(self._record, state=state, reason=reason)
-        records = await self._services.schemas.records()
+    async def _record_progress(self, state: SchemaState, reason: str = "") -> None:
+        """Record the state of the version; continue if that cannot be written."""
+        record = msgspec.structs.replace(self._record, state=state, reason=reason)
+        records = await self._dependencies.schemas.records()
         try:
-            if _has_room(records, noted):
-                await self._services.schemas.record(noted, actor=self._actor)
+            if _has_room(records, record):
+                await self._dependencies.schemas.record(record, actor=self._actor)
         except SpawnError:
-            # Adopted by another replica, or the store cannot write: what follows will tell.
+            # Adopted by another replica, or the store cannot write: the next step finds out.
             return
 
 
-def _is_settled(known: SchemaRecord, active: SchemaRecord, *, again: bool) -> bool:
-    if known.state is SchemaState.QUARANTINED:
-        return not again
-    if known.state is SchemaState.RETIRED:
-        # It ruled before there were projects, and is newer than what rules now.
-        return known.schema.version < active.schema.version
-    return known.state in {SchemaState.ACTIVE, SchemaState.REJECTED}
+def _is_decided(record: SchemaRecord, active: SchemaRecord, *, should_retry: bool) -> bool:
+    if record.state is SchemaState.QUARANTINED:
+        return not should_retry
+    if record.state is SchemaState.RETIRED:
+        # A newer version that was active before there were projects may be adopted again.
+        return record.schema.version < active.schema.version
+    return record.state in {SchemaState.ACTIVE, SchemaState.REJECTED}
 
 
-def _objection(
+def _find_violation(
     schema: Schema,
-    rules: SchemaRules,
+    policy: SchemaPolicy,
     records: list[SchemaRecord],
     active: SchemaRecord,
     *,
-    empty: bool,
+    is_empty: bool,
 ) -> str:
-    """Why a version cannot even be compared, or an empty text."""
-    if _clashes(schema, records):
+    """Return why a version cannot even be compared, or an empty text."""
+    if _has_other_content(schema, records):
         return f"version {schema.version} is known with another content"
-    pinned = rules.pin is not None and schema.version == rules.pin[1]
-    if schema.version < active.schema.version and not (pinned and empty):
+    is_pinned = policy.pin is not None and schema.version == policy.pin[1]
+    if schema.version < active.schema.version and not (is_pinned and is_empty):
         newest = active.schema.version
         return f"version {schema.version} is older than version {newest}, which was adopted"
     return ""
 
 
-def _clashes(schema: Schema, records: list[SchemaRecord]) -> bool:
-    """Whether the number belongs to another content; only what was adopted holds one."""
+def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:
+    """Return whether an adopted version has the same number and other content."""
     return any(
-        known.schema.version == schema.version
-        and known.schema.fingerprint != schema.fingerprint
-        and known.state in ADOPTED
-        for known in records
+        existing.schema.version == schema.version
+        and existing.schema.fingerprint != schema.fingerprint
+        and existing.state in ADOPTED
+        for existing in records
     )
 
 
-async def _quarantine_refused(
-    services: Services, schema_id: str, refusal: DocumentRefused, actor: str
-) -> Refreshed:
-    """Record a refused document by the version it claims; mere garbage raises the refusal again."""
-    records = await services.schemas.records()
+async def _quarantine_invalid_document(
+    dependencies: Dependencies, schema_id: str, invalid: InvalidSchemaDocument, actor: str
+) -> RefreshResult:
+    """Record an invalid document under the version it claims; raise if it is not JSON."""
+    records = await dependencies.schemas.records()
     try:
-        claimed = read_object(refusal.document).get("version")
-        version = int(str(claimed)) if _is_version(claimed) else next_ordinal(records)
-        schema = recall_schema(refusal.document, schema_id=schema_id, version=version)
+        claimed_version = parse_object(invalid.document).get("version")
+        version = (
+            int(str(claimed_version)) if _is_version(claimed_version) else next_version(records)
+        )
+        schema = restore_schema(invalid.document, schema_id=schema_id, version=version)
     except (MalformedBody, InvalidInput):
-        raise refusal from None
-    known = known_by(records, schema.fingerprint)
-    if known is not None:
-        return Refreshed(Verdict.UNCHANGED, f"version {known.schema.version} is {known.state} here")
+        raise invalid from None
+    existing = find_record(records, schema.fingerprint)
+    if existing is not None:
+        return RefreshResult(
+            RefreshVerdict.UNCHANGED,
+            f"version {existing.schema.version} is already {existing.state}",
+        )
     record = SchemaRecord(
         schema=schema,
-        document=refusal.document,
+        document=invalid.document,
         state=SchemaState.QUARANTINED,
         provenance=Provenance.LIVE,
-        recorded_at=services.clock.now(),
-        reason=refusal.detail,
+        recorded_at=dependencies.clock.now(),
+        reason=invalid.detail,
     )
-    return await _quarantine(services, record, actor)
+    return await _record_quarantine(dependencies, record, actor)
 
 
 def _is_version(token: object) -> bool:
-    return isinstance(token, Number) and token.isdecimal() and len(token) < 10  # noqa: PLR2004  # as in a pin
+    return isinstance(token, NumberToken) and token.isdecimal() and len(token) < 10  # noqa: PLR2004  # as in a pin
 
 
-async def _quarantine(services: Services, record: SchemaRecord, actor: str) -> Refreshed:
-    if not _has_room(await services.schemas.records(), record):
-        detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already)"
-        return Refreshed(Verdict.QUARANTINED, detail)
+async def _record_quarantine(
+    dependencies: Dependencies, record: SchemaRecord, actor: str
+) -> RefreshResult:
+    if not _has_room(await dependencies.schemas.records(), record):
+        detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already; reject some)"
+        return RefreshResult(RefreshVerdict.QUARANTINED, detail)
     try:
-        await services.schemas.record(record, actor=actor)
-    except Conflict as decided:
-        # Someone rejected it, or another replica adopted it, while it was judged.
-        return Refreshed(Verdict.UNCHANGED, decided.detail)
-    return Refreshed(Verdict.QUARANTINED, record.reason, record)
+        await dependencies.schemas.record(record, actor=actor)
+    except Conflict as conflict:
+        # It was rejected, or adopted by another replica, during the judgement.
+        return RefreshResult(RefreshVerdict.UNCHANGED, conflict.detail)
+    return RefreshResult(RefreshVerdict.QUARANTINED, record.reason, record)
 
 
 def _has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
-    """Whether one more version may be remembered; what is known already may always change.
+    """Return whether the version may be recorded; existing records may always change.
 
-    What was refused before the ruling version came is history, and takes no room from what follows.
+    Versions quarantined before the active one was adopted do not count.
     """
-    if known_by(records, record.schema.fingerprint, record.schema.version) is not None:
+    if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
         return True
     since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
     waiting = (r for r in records if r.state not in ADOPTED)

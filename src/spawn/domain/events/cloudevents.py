@@ -1,7 +1,7 @@
-"""Journal entries as CloudEvents 1.0: the one rendering for feed, stream, webhook and broker.
+"""Journal entries as CloudEvents 1.0, the one rendering for feed, stream, webhook and broker.
 
-`id` is the entry's position and the key to tell a repetition by; `subject` is the aggregate and
-`sequence` its version; the state in `data` is as it was encoded at commit.
+`id` is the entry's position and the key for deduplication; `subject` is the aggregate and
+`sequence` its version; the state in `data` is as encoded at commit.
 """
 
 import re
@@ -9,20 +9,20 @@ from datetime import datetime
 
 import msgspec
 
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 
 MEDIA_TYPE = "application/cloudevents+json"
 BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
 DATA_MEDIA_TYPE = "application/json"
 
-_GOVERNED = "project"
+_GOVERNED_KIND = "project"
 _TYPE = re.compile(r"spawn\.([a-z_]+\.[a-z_]+)\.v1")
 _SUBJECT = re.compile(r"([a-z_]+)s/([\x21-\x7e]{1,256})")
 _encoder = msgspec.json.Encoder()
 
 
-class Data(msgspec.Struct, frozen=True):
-    """What happened to the aggregate: the version before, the fields that changed, the state."""
+class EventData(msgspec.Struct, frozen=True):
+    """The event data: previous version, changed fields and new state of the aggregate."""
 
     before_version: int
     changed: tuple[str, ...]
@@ -30,7 +30,7 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A CloudEvent in the JSON format's structured form, attributes first."""
+    """A CloudEvent in structured JSON form, attributes first."""
 
     specversion: str
     id: str
@@ -42,7 +42,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dataschema: str | None = None
     sequence: str
     traceparent: str | None = None
-    data: Data
+    data: EventData
 
 
 _ATTRIBUTES = tuple(
@@ -50,62 +50,62 @@ _ATTRIBUTES = tuple(
 )
 
 
-class Envelope(msgspec.Struct, frozen=True):
-    """What all events of a service share: its public URL, and the id of the schema it serves."""
+class EventEnvelope(msgspec.Struct, frozen=True):
+    """The attributes that all events of a service share: its public URL and schema id."""
 
     source: str
     schema_id: str
 
-    def event(self, entry: Entry) -> CloudEvent:
-        """The entry as a CloudEvent; one of a kind that no schema governs names none."""
+    def to_cloudevent(self, entry: JournalEntry) -> CloudEvent:
+        """Return the entry as a CloudEvent; only governed kinds have a `dataschema`."""
         schema = None
-        if entry.kind == _GOVERNED:
+        if entry.kind == _GOVERNED_KIND:
             versions = f"{self.source}/v1/governance/schemas/{self.schema_id}/versions"
             schema = f"{versions}/{entry.schema_version}"
         return CloudEvent(
             specversion="1.0",
             id=entry.position,
             source=self.source,
-            type=type_of(entry.type),
-            subject=subject_of(entry.kind, entry.id),
+            type=format_event_type(entry.type),
+            subject=format_subject(entry.kind, entry.id),
             time=entry.recorded_at,
             datacontenttype=DATA_MEDIA_TYPE,
             dataschema=schema,
             sequence=f"{entry.version:010d}",
             traceparent=entry.traceparent,
-            data=Data(entry.version - 1, entry.changed, msgspec.Raw(entry.document)),
+            data=EventData(entry.version - 1, entry.changed, msgspec.Raw(entry.document)),
         )
 
-    def structured(self, entry: Entry) -> bytes:
-        """The event as one JSON object."""
-        return _encoder.encode(self.event(entry))
+    def encode_structured(self, entry: JournalEntry) -> bytes:
+        """Encode the event as one JSON object."""
+        return _encoder.encode(self.to_cloudevent(entry))
 
-    def binary(self, entry: Entry) -> tuple[dict[str, str], bytes]:
-        """The event's attributes but for the data's media type, as texts; and its data."""
-        event = self.event(entry)
+    def encode_binary(self, entry: JournalEntry) -> tuple[dict[str, str], bytes]:
+        """Return the attributes as texts, without the media type, and the encoded data."""
+        event = self.to_cloudevent(entry)
         values = ((name, getattr(event, name)) for name in _ATTRIBUTES)
-        # What is no text is a time, and its text in JSON is its text here.
+        # Every value that is not a text is a time; its JSON text is its text here.
         attributes = {name: str(msgspec.to_builtins(value)) for name, value in values if value}
         return attributes, _encoder.encode(event.data)
 
 
-def type_of(name: str) -> str:
-    """The type on the wire of a domain event: `spawn.project.created.v1`."""
+def format_event_type(name: str) -> str:
+    """Return the CloudEvents type of an event type, such as `spawn.project.created.v1`."""
     return f"spawn.{name}.v1"
 
 
-def subject_of(kind: str, key: str) -> str:
-    """An aggregate as the subject of its events: `projects/{id}`."""
+def format_subject(kind: str, key: str) -> str:
+    """Return the CloudEvents subject of an aggregate, such as `projects/{id}`."""
     return f"{kind}s/{key}"
 
 
-def read_type(text: str) -> str | None:
-    """The domain event's name in a type on the wire; None if it is none."""
-    found = _TYPE.fullmatch(text)
-    return found[1] if found else None
+def parse_event_type(text: str) -> str | None:
+    """Return the event type in a CloudEvents type, or None if there is none."""
+    match = _TYPE.fullmatch(text)
+    return match[1] if match else None
 
 
-def read_subject(text: str) -> tuple[str, str] | None:
-    """Kind and id of the aggregate that a subject names; None if it names none."""
-    found = _SUBJECT.fullmatch(text)
-    return (found[1], found[2]) if found else None
+def parse_subject(text: str) -> tuple[str, str] | None:
+    """Return kind and id of a CloudEvents subject, or None if it is not one."""
+    match = _SUBJECT.fullmatch(text)
+    return (match[1], match[2]) if match else None

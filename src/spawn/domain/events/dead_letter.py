@@ -1,4 +1,4 @@
-"""Events that a consumer would not take: kept until someone replays or discards them."""
+"""Dead letters: events that a publisher could not deliver, until replayed or discarded."""
 
 import hashlib
 from datetime import datetime
@@ -8,17 +8,18 @@ from uuid import UUID
 
 import msgspec
 
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Conflict
 
 KIND = "dead_letter"
 MAX_REASON = 500
+"""Characters of the reason."""
 
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class LetterState(StrEnum):
-    """What became of a dead letter; the last two are final."""
+class DeadLetterState(StrEnum):
+    """The state of a dead letter; the last two are final."""
 
     WAITING = "waiting"
     REPLAYED = "replayed"
@@ -26,10 +27,10 @@ class LetterState(StrEnum):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One event that one publisher gave up on after so many tries.
+    """One event that one publisher could not deliver in `tries` attempts.
 
-    `kind`, `key` and `version` name the journal's entry; `event_id` is its position. `reason` is
-    the consumer's last answer in a sentence.
+    `kind`, `key` and `version` identify the journal entry; `event_id` is its position. `reason`
+    describes the consumer's last response.
     """
 
     dead_letter_id: str
@@ -42,13 +43,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tries: int
     reason: str
     event_time: _Instant
-    state: LetterState = LetterState.WAITING
+    state: DeadLetterState = DeadLetterState.WAITING
 
 
-def dead_letter(publisher: str, entry: Entry, tries: int, reason: str) -> DeadLetter:
-    """The letter of an event that was given up."""
+def create_dead_letter(publisher: str, entry: JournalEntry, tries: int, reason: str) -> DeadLetter:
+    """Return the dead letter of an event that could not be delivered."""
     return DeadLetter(
-        dead_letter_id=letter_id(publisher, entry),
+        dead_letter_id=derive_dead_letter_id(publisher, entry),
         publisher=publisher,
         event_id=entry.position,
         type=entry.type,
@@ -61,10 +62,10 @@ def dead_letter(publisher: str, entry: Entry, tries: int, reason: str) -> DeadLe
     )
 
 
-def letter_id(publisher: str, entry: Entry) -> str:
-    """A UUIDv7 of the event's time that is the same whenever this event fails this publisher.
+def derive_dead_letter_id(publisher: str, entry: JournalEntry) -> str:
+    """Return a UUIDv7 of the event's time, always the same for one event and publisher.
 
-    So an event that is given up again after a crash makes no second letter.
+    An event that fails again after a crash therefore makes no second dead letter.
     """
     digest = hashlib.sha256(f"{publisher} {entry.position}".encode()).digest()
     milliseconds = int(entry.recorded_at.timestamp() * 1000)
@@ -74,12 +75,12 @@ def letter_id(publisher: str, entry: Entry) -> str:
     return str(UUID(int=value))
 
 
-def resolve(letter: DeadLetter, state: LetterState) -> DeadLetter:
-    """The letter in a final state.
+def resolve_dead_letter(letter: DeadLetter, state: DeadLetterState) -> DeadLetter:
+    """Return the dead letter in a final state.
 
     Raises:
-        Conflict: it is in one already.
+        Conflict: it already has a final state.
     """
-    if letter.state is not LetterState.WAITING:
-        raise Conflict(f"The dead letter was {letter.state.value} already.")
+    if letter.state is not DeadLetterState.WAITING:
+        raise Conflict(f"the dead letter is already {letter.state.value}")
     return msgspec.structs.replace(letter, state=state)

@@ -1,13 +1,13 @@
-"""Domain events: what happened, in the past tense, for the journal and the feed."""
+"""Domain events of the journal and the feed, named in the past tense."""
 
 import msgspec
 
 
 class DomainEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One fact about one aggregate written in the same change.
+    """An event of one aggregate that is written in the same change.
 
     `type` is `<aggregate>.<past_tense>` (`project.created`); the wire adds `spawn.` and `.v1`.
-    `changed` are the names of the fields that differ from the version before, in document order.
+    `changed` lists the fields that differ from the previous version, in document order.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""Construction funding: debt and equity draws that pay costs, interest and fees in each period.
+"""Construction funding: debt and equity draws for costs, interest and fees of each period.
 
 Timing: costs and draws fall at period end; interest is rate x opening balance; the commitment fee
 runs on the undrawn commitment, D - opening balance, from period 1; the upfront fee is a share of
@@ -9,10 +9,10 @@ depends on itself:
   D = a / (1 - b) exactly, with a the debt drawn at D = 0 and b the debt drawn at D = 1 without
   costs (not f(1) - f(0), which cancels);
 * equity first, the equity D (1 - g)/g is spent before the first debt: the debt drawn is a falling
-  piecewise linear function of D, and its fixed point is found inside a bracket.
+  piecewise linear function of D, and its fixed point is solved inside a bracket.
 
-Both follow from the timing above alone; no textbook is needed to check them, for sources equal uses
-in every row and the debt drawn equals the commitment.
+Both follow from the timing above alone and need no textbook to verify: sources equal uses in every
+row, and the debt drawn equals the commitment.
 """
 
 from typing import Literal, NamedTuple
@@ -24,26 +24,26 @@ from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
     MAX_RATE,
-    SMALLEST,
-    Checker,
+    MIN_POSITIVE,
+    FieldChecker,
     check_per_period,
-    per_period,
-    refuse_overflow,
+    expand_per_period,
+    reject_overflow,
 )
 
-Funding = Literal["pro_rata", "equity_first"]
+FundingOrder = Literal["pro_rata", "equity_first"]
 _MAX_DOUBLINGS = 200
 _MAX_ROOT_STEPS = 200
 _RESOLUTION = 4e-16
 
 
 class ConstructionCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is built, and how it is paid.
+    """The costs of construction and the terms of their funding.
 
-    `construction_cost` has one amount a period, due at its end; `cost_at_close` falls in period 0.
-    Rates and the commitment fee are per period: one, or one a period. `upfront_fee` is a share of
-    the commitment. `dsra_funding_at_end` is an amount and `dsra_share_of_debt` a share of the
-    commitment, both funded in the last period.
+    `construction_cost` has one amount per period, due at its end; `cost_at_close` falls in period
+    0. Rates and the commitment fee are per period: one value, or one for each period.
+    `upfront_fee` is a share of the commitment. `dsra_funding_at_end` is an amount and
+    `dsra_share_of_debt` a share of the commitment, both funded in the last period.
     """
 
     construction_cost: tuple[float, ...]
@@ -54,7 +54,7 @@ class ConstructionCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     dsra_funding_at_end: float = 0.0
     dsra_share_of_debt: float = 0.0
     cost_at_close: float = 0.0
-    funding: Funding = "pro_rata"
+    funding: FundingOrder = "pro_rata"
 
 
 class ConstructionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class ConstructionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConstructionFunding(msgspec.Struct, frozen=True, kw_only=True):
-    """The commitment that funds itself, its sums, and the rows from period 0."""
+    """The commitment that also funds its own cost, its sums, and the rows from period 0."""
 
     debt_commitment: float
     equity: float
@@ -88,7 +88,9 @@ class ConstructionFunding(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class _Terms(NamedTuple):
+class _PeriodTerms(NamedTuple):
+    """The case with one cost, rate and fee per period."""
+
     costs: tuple[float, ...]
     rates: tuple[float, ...]
     fees: tuple[float, ...]
@@ -96,72 +98,76 @@ class _Terms(NamedTuple):
 
 
 def fund_construction(case: ConstructionCase) -> ConstructionFunding:
-    """The debt commitment, the equity, and every period's sources and uses.
+    """Solve the debt commitment, the equity, and the sources and uses per period.
 
     Raises:
-        InvalidInput: each field that does not fit is named; also fees and interest so high that
+        InvalidInput: names each field outside its limits; also fees and interest so high that
             each unit of debt needs more than one unit of debt.
     """
-    _check(case)
+    _check_case(case)
     periods = len(case.construction_cost)
-    terms = _Terms(
+    terms = _PeriodTerms(
         (case.cost_at_close, *case.construction_cost),
-        per_period(case.rate_per_period, periods),
-        per_period(case.commitment_fee_per_period, periods),
+        expand_per_period(case.rate_per_period, periods),
+        expand_per_period(case.commitment_fee_per_period, periods),
         case,
     )
-    pro_rata = case.funding == "pro_rata"
-    debt = _pro_rata_debt(terms) if pro_rata else _equity_first_debt(terms)
+    is_pro_rata = case.funding == "pro_rata"
+    debt = _solve_pro_rata(terms) if is_pro_rata else _solve_equity_first(terms)
     if not debt <= MAX_AMOUNT:
-        raise _unsolvable()
-    equity_left = None if pro_rata else debt * (1.0 - case.gearing) / case.gearing
-    rows = _run(terms, debt, equity_left)
-    refuse_overflow(
+        raise _no_solution_error()
+    remaining_equity = None if is_pro_rata else debt * (1.0 - case.gearing) / case.gearing
+    rows = _build_rows(terms, debt, remaining_equity)
+    reject_overflow(
         "/construction_cost", (row.uses for row in rows), (row.closing_balance for row in rows)
     )
-    return _result(case, debt, rows)
+    return _build_result(case, debt, rows)
 
 
-def _check(case: ConstructionCase) -> None:
-    check = Checker()
+def _check_case(case: ConstructionCase) -> None:
+    checker = FieldChecker()
     periods = len(case.construction_cost)
-    if check.size("/construction_cost", periods, MAX_PERIODS):
-        check.each("/construction_cost", case.construction_cost, 0.0, MAX_AMOUNT)
+    if checker.require_size("/construction_cost", periods, MAX_PERIODS):
+        checker.require_each("/construction_cost", case.construction_cost, 0.0, MAX_AMOUNT)
         limits = (0.0, MAX_RATE)
-        check_per_period(check, "/rate_per_period", case.rate_per_period, periods, limits)
+        check_per_period(checker, "/rate_per_period", case.rate_per_period, periods, limits)
         fee = case.commitment_fee_per_period
-        check_per_period(check, "/commitment_fee_per_period", fee, periods, limits)
-    if not SMALLEST <= case.gearing <= 1.0:
-        check.refuse("/gearing", "out_of_range", "must be above 0 and at most 1")
-    check.number("/upfront_fee", case.upfront_fee, 0.0, 1.0)
-    check.amount("/dsra_funding_at_end", case.dsra_funding_at_end, low=0.0)
-    check.number("/dsra_share_of_debt", case.dsra_share_of_debt, 0.0, 1.0)
-    check.amount("/cost_at_close", case.cost_at_close, low=0.0)
-    if periods and max(case.cost_at_close, *case.construction_cost) < SMALLEST:
-        check.refuse("/construction_cost", "all_zero", "there is nothing to fund")
-    check.done()
+        check_per_period(checker, "/commitment_fee_per_period", fee, periods, limits)
+    if not MIN_POSITIVE <= case.gearing <= 1.0:
+        checker.reject("/gearing", "out_of_range", "must be above 0 and at most 1")
+    checker.require_number("/upfront_fee", case.upfront_fee, 0.0, 1.0)
+    checker.require_amount("/dsra_funding_at_end", case.dsra_funding_at_end, low=0.0)
+    checker.require_number("/dsra_share_of_debt", case.dsra_share_of_debt, 0.0, 1.0)
+    checker.require_amount("/cost_at_close", case.cost_at_close, low=0.0)
+    if periods and max(case.cost_at_close, *case.construction_cost) < MIN_POSITIVE:
+        checker.reject("/construction_cost", "all_zero", "all costs are zero; give a cost to fund")
+    checker.raise_errors()
 
 
-def _unsolvable() -> InvalidInput:
+def _no_solution_error() -> InvalidInput:
     return InvalidInput.at(
-        "/rate_per_period", "no_solution", "each unit of debt costs more debt than it funds"
+        "/rate_per_period",
+        "no_solution",
+        "each unit of debt costs more debt than it funds; lower rates, fees or gearing",
     )
 
 
-def _debt_drawn(terms: _Terms, debt: float, equity: float | None, scale: float) -> float:
-    """The debt drawn when `debt` is committed; `scale` 0 leaves out what does not depend on it."""
+def _total_debt_draw(
+    terms: _PeriodTerms, debt: float, equity: float | None, cost_scale: float
+) -> float:
+    """Return the debt drawn at commitment `debt`; `cost_scale` 0 drops uses independent of it."""
     case = terms.case
     last = len(terms.costs) - 1
     balance = 0.0
     for period, cost in enumerate(terms.costs):
-        uses = scale * cost
+        uses = cost_scale * cost
         if period == 0:
             uses += case.upfront_fee * debt
         else:
             fee = terms.fees[period - 1]
             uses += terms.rates[period - 1] * balance + fee * (debt - balance)
         if period == last:
-            uses += scale * case.dsra_funding_at_end + case.dsra_share_of_debt * debt
+            uses += cost_scale * case.dsra_funding_at_end + case.dsra_share_of_debt * debt
         if equity is None:
             balance += case.gearing * uses
         else:
@@ -171,21 +177,21 @@ def _debt_drawn(terms: _Terms, debt: float, equity: float | None, scale: float) 
     return balance
 
 
-def _pro_rata_debt(terms: _Terms) -> float:
-    """D = a / (1 - b)."""
-    at_zero = _debt_drawn(terms, 0.0, None, 1.0)
-    per_unit = _debt_drawn(terms, 1.0, None, 0.0)
-    if not per_unit < 1.0:
-        raise _unsolvable()
-    return at_zero / (1.0 - per_unit)
+def _solve_pro_rata(terms: _PeriodTerms) -> float:
+    """Return D = a / (1 - b)."""
+    draw_at_zero = _total_debt_draw(terms, 0.0, None, 1.0)
+    draw_per_unit = _total_debt_draw(terms, 1.0, None, 0.0)
+    if not draw_per_unit < 1.0:
+        raise _no_solution_error()
+    return draw_at_zero / (1.0 - draw_per_unit)
 
 
-def _equity_first_debt(terms: _Terms) -> float:
-    """The fixed point of the debt drawn, by the Illinois variant of regula falsi in a bracket."""
-    share = (1.0 - terms.case.gearing) / terms.case.gearing
+def _solve_equity_first(terms: _PeriodTerms) -> float:
+    """Find the fixed point of the debt drawn by the Illinois variant of regula falsi."""
+    equity_ratio = (1.0 - terms.case.gearing) / terms.case.gearing
 
     def excess(debt: float) -> float:
-        return _debt_drawn(terms, debt, debt * share, 1.0) - debt
+        return _total_debt_draw(terms, debt, debt * equity_ratio, 1.0) - debt
 
     low, at_low = 0.0, excess(0.0)
     high = at_low
@@ -196,7 +202,7 @@ def _equity_first_debt(terms: _Terms) -> float:
         low, at_low = high, at_high
         high *= 2.0
         if not high <= MAX_AMOUNT:
-            raise _unsolvable()
+            raise _no_solution_error()
     side = 0
     for _ in range(_MAX_ROOT_STEPS):
         if high - low <= _RESOLUTION * high or at_low == at_high:
@@ -216,25 +222,27 @@ def _equity_first_debt(terms: _Terms) -> float:
     return 0.5 * (low + high)
 
 
-def _run(terms: _Terms, debt: float, equity_left: float | None) -> tuple[ConstructionRow, ...]:
-    """Every period's sources and uses at the solved commitment."""
+def _build_rows(
+    terms: _PeriodTerms, debt: float, remaining_equity: float | None
+) -> tuple[ConstructionRow, ...]:
+    """Build the sources and uses of each period at the solved commitment."""
     case = terms.case
     last = len(terms.costs) - 1
     rows: list[ConstructionRow] = []
     balance = 0.0
     for period, cost in enumerate(terms.costs):
-        first = period == 0
-        upfront = case.upfront_fee * debt if first else 0.0
-        interest = 0.0 if first else terms.rates[period - 1] * balance
-        fee = 0.0 if first else terms.fees[period - 1] * (debt - balance)
+        is_close = period == 0
+        upfront = case.upfront_fee * debt if is_close else 0.0
+        interest = 0.0 if is_close else terms.rates[period - 1] * balance
+        fee = 0.0 if is_close else terms.fees[period - 1] * (debt - balance)
         reserve = case.dsra_funding_at_end + case.dsra_share_of_debt * debt
         reserve = reserve if period == last else 0.0
         uses = cost + upfront + interest + fee + reserve
-        if equity_left is None:
+        if remaining_equity is None:
             debt_draw = case.gearing * uses
         else:
-            debt_draw = uses - min(equity_left, uses)
-            equity_left -= uses - debt_draw
+            debt_draw = uses - min(remaining_equity, uses)
+            remaining_equity -= uses - debt_draw
         rows.append(
             ConstructionRow(
                 period=period,
@@ -255,7 +263,7 @@ def _run(terms: _Terms, debt: float, equity_left: float | None) -> tuple[Constru
     return tuple(rows)
 
 
-def _result(
+def _build_result(
     case: ConstructionCase, debt: float, rows: tuple[ConstructionRow, ...]
 ) -> ConstructionFunding:
     total = sum(row.uses for row in rows)

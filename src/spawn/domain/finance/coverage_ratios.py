@@ -1,8 +1,8 @@
-"""Cover ratios and averages of a debt schedule.
+"""Coverage ratios of a debt schedule: DSCR, LLCR, PLCR, average life and gearing.
 
 All series run over payment dates 1..n at the end of their period. `period_rates` are rates of
 interest for a whole period (annual rate times accrual fraction), so that a discount factor is the
-product of 1/(1 + rate). A ratio with nothing below the line does not exist and is None, never
+product of 1/(1 + rate). A ratio whose denominator is zero does not exist and is None, never
 infinity. Source of the definitions: E. R. Yescombe, Principles of Project Finance.
 """
 
@@ -15,11 +15,11 @@ from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
     MAX_RATE,
-    NOISE,
-    Checker,
+    ROUNDING_NOISE,
+    FieldChecker,
     check_per_period,
-    per_period,
-    refuse_overflow,
+    expand_per_period,
+    reject_overflow,
 )
 
 
@@ -27,8 +27,8 @@ class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A debt schedule and the cash before it, for the ratios of a term sheet.
 
     `cfads` runs to the end of the project; `interest` and `principal` to maturity. `period_rates`
-    (one, or one a maturity period) discount; beyond maturity the last one holds. `times_years`
-    are the times of the principal payments for the WAL; by default 1, 2, 3…
+    (one, or one per period to maturity) discount; beyond maturity the last one applies.
+    `times_years` are the times of the principal payments for the WAL; by default 1, 2, 3…
     """
 
     debt: float
@@ -40,8 +40,8 @@ class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     funded_cost: float | None = None
 
 
-class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """Ratios by payment date; `llcr` and `plcr` at each date before its payment falls due.
+class CoverageRatios(msgspec.Struct, frozen=True, kw_only=True):
+    """Ratios per payment date; `llcr` and `plcr` at each date before its payment falls due.
 
     `dscr[t]` is None where no debt service is due (not tested). `llcr[k]` divides the present
     value, at date k, of the cash of dates k+1..n by the balance at date k.
@@ -58,32 +58,32 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     conventions: dict[str, str]
 
 
-def coverage(case: CoverageCase) -> Coverage:
-    """DSCR, LLCR, PLCR, WAL and gearing of a schedule.
+def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
+    """Compute DSCR, LLCR, PLCR, WAL and gearing of a schedule.
 
     DSCR_t = CFADS_t / (interest_t + principal_t); the minimum and the mean run over the periods
     in which debt service is due. WAL = sum t P_t / sum P_t. Gearing = debt / funded cost.
 
     Raises:
-        InvalidInput: lengths that do not fit, tenor beyond the project, non-finite numbers.
+        InvalidInput: wrong lengths, tenor beyond the project, non-finite numbers.
     """
     periods = _check_case(case)
-    rates = per_period(case.period_rates, periods)
-    balances = opening_balances(case.debt, case.principal)
+    rates = expand_per_period(case.period_rates, periods)
+    balances = compute_opening_balances(case.debt, case.principal)
     service = [i + p for i, p in zip(case.interest, case.principal, strict=True)]
-    ratios = dscr(case.cfads[:periods], service, case.debt)
-    tested = [ratio for ratio in ratios if ratio is not None]
-    loan = life_cover(case.cfads[:periods], rates, balances)
-    project = life_cover(case.cfads, rates, balances)
-    refuse_overflow("/cfads", ratios, loan, project)
+    ratios = compute_dscrs(case.cfads[:periods], service, case.debt)
+    tested_ratios = [ratio for ratio in ratios if ratio is not None]
+    llcr = compute_life_cover_ratios(case.cfads[:periods], rates, balances)
+    plcr = compute_life_cover_ratios(case.cfads, rates, balances)
+    reject_overflow("/cfads", ratios, llcr, plcr)
     times = case.times_years or tuple(float(t) for t in range(1, periods + 1))
-    return Coverage(
+    return CoverageRatios(
         dscr=ratios,
-        min_dscr=min(tested, default=None),
-        avg_dscr=sum(tested) / len(tested) if tested else None,
-        llcr=loan,
-        plcr=project,
-        min_llcr=min((ratio for ratio in loan if ratio is not None), default=None),
+        min_dscr=min(tested_ratios, default=None),
+        avg_dscr=sum(tested_ratios) / len(tested_ratios) if tested_ratios else None,
+        llcr=llcr,
+        plcr=plcr,
+        min_llcr=min((ratio for ratio in llcr if ratio is not None), default=None),
         wal_years=weighted_average_life(times, case.principal),
         gearing=None if not case.funded_cost else case.debt / case.funded_cost,
         conventions={
@@ -96,62 +96,66 @@ def coverage(case: CoverageCase) -> Coverage:
 
 
 def _check_case(case: CoverageCase) -> int:
-    check = Checker()
+    checker = FieldChecker()
     periods = len(case.principal)
-    check.positive("/debt", case.debt)
-    if check.size("/principal", periods, MAX_PERIODS):
-        check.length("/interest", case.interest, periods)
-        if check.size("/cfads", len(case.cfads), MAX_PERIODS, periods):
-            check.each("/cfads", case.cfads, -MAX_AMOUNT, MAX_AMOUNT)
-        check.each("/interest", case.interest, -MAX_AMOUNT, MAX_AMOUNT)
-        check.each("/principal", case.principal, -MAX_AMOUNT, MAX_AMOUNT)
-        check_per_period(check, "/period_rates", case.period_rates, periods, (-0.99, MAX_RATE))
-        if case.times_years is not None and check.length("/times_years", case.times_years, periods):
-            check.each("/times_years", case.times_years, 0.0, MAX_PERIODS)
+    checker.require_positive("/debt", case.debt)
+    if checker.require_size("/principal", periods, MAX_PERIODS):
+        checker.require_length("/interest", case.interest, periods)
+        if checker.require_size("/cfads", len(case.cfads), MAX_PERIODS, periods):
+            checker.require_each("/cfads", case.cfads, -MAX_AMOUNT, MAX_AMOUNT)
+        checker.require_each("/interest", case.interest, -MAX_AMOUNT, MAX_AMOUNT)
+        checker.require_each("/principal", case.principal, -MAX_AMOUNT, MAX_AMOUNT)
+        check_per_period(checker, "/period_rates", case.period_rates, periods, (-0.99, MAX_RATE))
+        if case.times_years is not None and checker.require_length(
+            "/times_years", case.times_years, periods
+        ):
+            checker.require_each("/times_years", case.times_years, 0.0, MAX_PERIODS)
     if case.funded_cost is not None:
-        check.positive("/funded_cost", case.funded_cost)
-    check.done()
+        checker.require_positive("/funded_cost", case.funded_cost)
+    checker.raise_errors()
     return periods
 
 
-def opening_balances(debt: float, principal: Sequence[float]) -> list[float]:
-    """The balance before each payment."""
-    return list(accumulate(principal[:-1], lambda balance, paid: balance - paid, initial=debt))
+def compute_opening_balances(debt: float, principal: Sequence[float]) -> list[float]:
+    """Return the balance before each payment."""
+    return list(
+        accumulate(principal[:-1], lambda balance, repayment: balance - repayment, initial=debt)
+    )
 
 
-def dscr(
+def compute_dscrs(
     cfads: Sequence[float], service: Sequence[float], scale: float
 ) -> tuple[float | None, ...]:
-    """CFADS over debt service, None where the service is nothing but rounding of `scale`."""
-    floor = NOISE * abs(scale)
+    """Divide CFADS by debt service; None where service is rounding noise relative to `scale`."""
+    floor = ROUNDING_NOISE * abs(scale)
     return tuple(
         cash / due if due > floor else None for cash, due in zip(cfads, service, strict=True)
     )
 
 
-def life_cover(
+def compute_life_cover_ratios(
     cfads: Sequence[float], period_rates: Sequence[float], balances: Sequence[float]
 ) -> tuple[float | None, ...]:
-    """Present value of the cash still to come over each opening balance.
+    """Divide the present value of the remaining cash by each opening balance.
 
     One backward pass: PV_{k} = (PV_{k+1} + CFADS_{k+1}) / (1 + rate_{k+1}). Cash may run beyond
-    the last rate, which then holds.
+    the last rate, which then applies.
     """
-    value = 0.0
-    values = [0.0] * len(cfads)
+    present_value = 0.0
+    present_values = [0.0] * len(cfads)
     for k in range(len(cfads) - 1, -1, -1):
         rate = period_rates[min(k, len(period_rates) - 1)]
-        value = (value + cfads[k]) / (1.0 + rate)
-        values[k] = value
-    floor = NOISE * max(map(abs, balances))
+        present_value = (present_value + cfads[k]) / (1.0 + rate)
+        present_values[k] = present_value
+    floor = ROUNDING_NOISE * max(map(abs, balances))
     return tuple(
-        worth / balance if balance > floor else None
-        for worth, balance in zip(values, balances, strict=False)
+        present_value / balance if balance > floor else None
+        for present_value, balance in zip(present_values, balances, strict=False)
     )
 
 
 def weighted_average_life(times_years: Sequence[float], principal: Sequence[float]) -> float | None:
-    """Sum of t P over sum of P, in the unit of `times_years`; None when nothing is repaid."""
+    """Return sum of t P over sum of P, in years; None when nothing is repaid."""
     total = sum(principal)
     if total == 0.0:
         return None

@@ -1,4 +1,4 @@
-"""Day counts: days and year fractions between two dates, first included, last excluded.
+"""Day-count conventions: days and year fractions, first day included, last excluded.
 
 Source: ISDA 2006 Definitions section 4.16 (b), (d), (e), (f), (g), (h); ICMA rule 251 for
 ACT/ACT ICMA; the US (NASD) 30/360 rule with its end-of-February steps for 30U/360.
@@ -21,7 +21,7 @@ _MONTHS: Final = 12
 
 
 class DayCount(StrEnum):
-    """The day-count conventions of the engine, spelt as on a term sheet."""
+    """A day-count convention, spelt as on a term sheet."""
 
     ACT_360 = "ACT/360"
     ACT_365F = "ACT/365F"
@@ -62,7 +62,7 @@ _ALIASES: Final = {
 
 
 class AccrualPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One period to count.
+    """A period to count under a day-count convention.
 
     `reference_start`, `reference_end` and `frequency` (payments a year) serve ACT/ACT ICMA alone:
     without a reference the period is its own reference, so that it counts 1/frequency.
@@ -77,54 +77,54 @@ class AccrualPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     maturity: date | None = None
 
 
-class DayCountResult(msgspec.Struct, frozen=True):
-    """Days in the numerator (30-day months where the convention has them) and the fraction."""
+class PeriodLength(msgspec.Struct, frozen=True):
+    """The days in the numerator (in 30-day months for a 30/360 rule) and the fraction."""
 
     days: int
     year_fraction: float
 
 
 def parse_day_count(text: str, pointer: str = "/day_count") -> DayCount:
-    """The convention that `text` names; punctuation and case do not matter.
+    """Return the convention that `text` names, ignoring punctuation and case.
 
     Raises:
-        InvalidInput: the name is unknown; the detail lists the known ones.
+        InvalidInput: the name is unknown; the detail lists the valid ones.
     """
     key = "".join(ch for ch in text.upper() if ch.isalnum())
-    found = _ALIASES.get(key)
-    if found is None:
-        known = ", ".join(convention.value for convention in DayCount)
-        raise InvalidInput.at(pointer, "unknown_day_count", f"must be one of {known}")
-    return found
+    convention = _ALIASES.get(key)
+    if convention is None:
+        names = ", ".join(DayCount)
+        raise InvalidInput.at(pointer, "unknown_day_count", f"must be one of {names}")
+    return convention
 
 
 def count_days(
     convention: DayCount | str, period: AccrualPeriod, pointer: str = ""
-) -> DayCountResult:
-    """Days and year fraction of `period` under `convention`.
+) -> PeriodLength:
+    """Count the days and the year fraction of `period` under `convention`.
 
     Raises:
         InvalidInput: an unknown convention, an end before the start, or an ICMA reference that
-            is missing half, empty or without a frequency.
+            lacks one date, is empty or has no frequency.
     """
     rule = convention if isinstance(convention, DayCount) else parse_day_count(convention)
     start, end = period.start, period.end
     if end < start:
         raise InvalidInput.at(f"{pointer}/end", "before_start", "must not be before the start")
     if rule is DayCount.ACT_ACT_ICMA:
-        return DayCountResult((end - start).days, _icma(period, pointer))
+        return PeriodLength((end - start).days, _act_act_icma(period, pointer))
     if rule is DayCount.ACT_ACT_ISDA:
-        return DayCountResult((end - start).days, _act_act_isda(start, end))
+        return PeriodLength((end - start).days, _act_act_isda(start, end))
     if rule is DayCount.ACT_360:
-        return DayCountResult((end - start).days, (end - start).days / 360.0)
+        return PeriodLength((end - start).days, (end - start).days / 360.0)
     if rule is DayCount.ACT_365F:
-        return DayCountResult((end - start).days, (end - start).days / 365.0)
+        return PeriodLength((end - start).days, (end - start).days / 365.0)
     days = _thirty_360_days(rule, start, end, period.maturity)
-    return DayCountResult(days, days / 360.0)
+    return PeriodLength(days, days / 360.0)
 
 
-def year_fraction(convention: DayCount, start: date, end: date) -> float:
-    """The year fraction of a plain period; ACT/ACT ICMA needs `count_days` and a frequency."""
+def compute_year_fraction(convention: DayCount, start: date, end: date) -> float:
+    """Return the year fraction of a plain period; ACT/ACT ICMA needs `count_days`."""
     return count_days(convention, AccrualPeriod(start=start, end=end)).year_fraction
 
 
@@ -134,18 +134,18 @@ def is_month_end(day: date) -> bool:
 
 
 def add_months(day: date, months: int) -> date:
-    """`day` moved by whole months, clipped to the end of a shorter month."""
+    """Move `day` by whole months, clipped to the end of a shorter month."""
     index = day.year * _MONTHS + day.month - 1 + months
     year, month = divmod(index, _MONTHS)
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
-def _february_end(day: date) -> bool:
+def _is_february_end(day: date) -> bool:
     return day.month == _FEBRUARY and is_month_end(day)
 
 
 def _thirty_360_days(rule: DayCount, start: date, end: date, maturity: date | None) -> int:
-    """Days of 30-day months: only the two day numbers differ between the four conventions."""
+    """Count days of 30-day months: the four conventions differ only in the two day numbers."""
     if rule is DayCount.THIRTY_E_360:
         first, last = _eurobond_days(start, end)
     elif rule is DayCount.THIRTY_E_360_ISDA:
@@ -159,22 +159,22 @@ def _thirty_360_days(rule: DayCount, start: date, end: date, maturity: date | No
 
 
 def _eurobond_days(start: date, end: date) -> tuple[int, int]:
-    """Section 4.16 (g): a 31st becomes the 30th, on either side."""
+    """Apply section 4.16 (g): a 31st becomes the 30th, at the start and at the end."""
     return min(start.day, _COMMERCIAL_MONTH), min(end.day, _COMMERCIAL_MONTH)
 
 
 def _eurobond_isda_days(start: date, end: date, maturity: date | None) -> tuple[int, int]:
-    """Section 4.16 (h): the last of February counts as the 30th, except at the end at maturity."""
+    """Apply section 4.16 (h): the last of February is the 30th, except at maturity."""
     first, last = _eurobond_days(start, end)
-    if _february_end(start):
+    if _is_february_end(start):
         first = _COMMERCIAL_MONTH
-    if _february_end(end) and end != maturity:
+    if _is_february_end(end) and end != maturity:
         last = _COMMERCIAL_MONTH
     return first, last
 
 
 def _bond_basis_days(first: int, last: int) -> tuple[int, int]:
-    """Section 4.16 (f): a last 31st becomes the 30th only behind a first 30th or 31st."""
+    """Apply section 4.16 (f): an end on the 31st is the 30th after a start on the 30th or 31st."""
     first = min(first, _COMMERCIAL_MONTH)
     if last == _LONGEST_MONTH and first == _COMMERCIAL_MONTH:
         last = _COMMERCIAL_MONTH
@@ -182,54 +182,56 @@ def _bond_basis_days(first: int, last: int) -> tuple[int, int]:
 
 
 def _us_days(start: date, end: date) -> tuple[int, int]:
-    """The bond basis after its two steps for the end of February."""
+    """Apply the two end-of-February steps, then the bond basis."""
     first, last = start.day, end.day
-    if _february_end(start):
+    if _is_february_end(start):
         first = _COMMERCIAL_MONTH
-        if _february_end(end):
+        if _is_february_end(end):
             last = _COMMERCIAL_MONTH
     return _bond_basis_days(first, last)
 
 
 def _act_act_isda(start: date, end: date) -> float:
-    """Section 4.16 (b): days in leap years over 366 plus the others over 365."""
+    """Apply section 4.16 (b): days in leap years over 366 plus the others over 365."""
     if start.year == end.year:
-        return (end - start).days / _year_days(start.year)
-    head = (date(start.year + 1, 1, 1) - start).days / _year_days(start.year)
-    tail = (end - date(end.year, 1, 1)).days / _year_days(end.year)
+        return (end - start).days / _days_in_year(start.year)
+    head = (date(start.year + 1, 1, 1) - start).days / _days_in_year(start.year)
+    tail = (end - date(end.year, 1, 1)).days / _days_in_year(end.year)
     return head + (end.year - start.year - 1) + tail
 
 
-def _year_days(year: int) -> int:
+def _days_in_year(year: int) -> int:
     return 366 if isleap(year) else 365
 
 
-def _icma(period: AccrualPeriod, pointer: str) -> float:
-    """Rule 251: days over (frequency times the days of the notional period), summed over them.
+def _act_act_icma(period: AccrualPeriod, pointer: str) -> float:
+    """Apply rule 251: days over (frequency x days of the notional period), summed over them.
 
-    Each notional period in between counts 1/frequency whole, so that only the two at the ends are
-    looked at, however long the period is.
+    Each whole notional period in between counts 1/frequency, so that only the two at the ends are
+    computed, however long the period is.
     """
-    frequency, reference = _icma_terms(period, pointer)
+    frequency, reference = _resolve_icma_reference(period, pointer)
     if reference == (period.start, period.end):
         return 1.0 / frequency
     months = _MONTHS // frequency
-    first = _place(period.start, reference, months)
-    last = _place(period.end, reference, months)
-    opens, closes = _notional(reference, months, first)
-    if first == last:
-        return (period.end - period.start).days / (frequency * (closes - opens).days)
-    head = (closes - period.start).days / (frequency * (closes - opens).days)
-    opens, closes = _notional(reference, months, last)
-    tail = (period.end - opens).days / (frequency * (closes - opens).days)
-    return head + (last - first - 1) / frequency + tail
+    first_index = _notional_index(period.start, reference, months)
+    last_index = _notional_index(period.end, reference, months)
+    notional_start, notional_end = _notional_period(reference, months, first_index)
+    if first_index == last_index:
+        return (period.end - period.start).days / (frequency * (notional_end - notional_start).days)
+    head = (notional_end - period.start).days / (frequency * (notional_end - notional_start).days)
+    notional_start, notional_end = _notional_period(reference, months, last_index)
+    tail = (period.end - notional_start).days / (frequency * (notional_end - notional_start).days)
+    return head + (last_index - first_index - 1) / frequency + tail
 
 
-def _icma_terms(period: AccrualPeriod, pointer: str) -> tuple[int, tuple[date, date]]:
-    """The frequency and the reference period, the frequency read off the reference if absent."""
+def _resolve_icma_reference(period: AccrualPeriod, pointer: str) -> tuple[int, tuple[date, date]]:
+    """Return frequency and reference period; an absent frequency follows from the reference."""
     start, end = period.reference_start, period.reference_end
     if (start is None) != (end is None):
-        raise InvalidInput.at(f"{pointer}/reference_end", "incomplete", "give both or neither")
+        raise InvalidInput.at(
+            f"{pointer}/reference_end", "incomplete", "one date is missing; give both or neither"
+        )
     if start is None or end is None:
         if period.frequency is None:
             raise InvalidInput.at(
@@ -249,26 +251,26 @@ def _icma_terms(period: AccrualPeriod, pointer: str) -> tuple[int, tuple[date, d
     return frequency, (start, end)
 
 
-def _place(day: date, reference: tuple[date, date], months: int) -> int:
-    """The place of the notional period that holds `day`; 0 is the reference period."""
+def _notional_index(day: date, reference: tuple[date, date], months: int) -> int:
+    """Return the index of the notional period that contains `day`; 0 is the reference period."""
     start, end = reference
     if start <= day < end:
         return 0
-    anchor, place = (end, 1) if day >= end else (start, 0)
-    apart = _MONTHS * (day.year - anchor.year) + day.month - anchor.month
-    place += apart // months
+    anchor, index = (end, 1) if day >= end else (start, 0)
+    month_distance = _MONTHS * (day.year - anchor.year) + day.month - anchor.month
+    index += month_distance // months
     # Within a month the day decides: the estimate is at most one period off.
-    while _notional(reference, months, place)[0] > day:
-        place -= 1
-    while _notional(reference, months, place)[1] <= day:
-        place += 1
-    return place
+    while _notional_period(reference, months, index)[0] > day:
+        index -= 1
+    while _notional_period(reference, months, index)[1] <= day:
+        index += 1
+    return index
 
 
-def _notional(reference: tuple[date, date], months: int, place: int) -> tuple[date, date]:
-    """The notional period `place` steps after the reference period, or before it."""
+def _notional_period(reference: tuple[date, date], months: int, index: int) -> tuple[date, date]:
+    """Return the notional period `index` steps after the reference period, or before it."""
     start, end = reference
-    if place == 0:
+    if index == 0:
         return start, end
-    anchor, step = (end, place - 1) if place > 0 else (start, place)
+    anchor, step = (end, index - 1) if index > 0 else (start, index)
     return add_months(anchor, months * step), add_months(anchor, months * (step + 1))

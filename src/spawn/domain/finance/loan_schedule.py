@@ -1,8 +1,8 @@
 """Loan schedules: annuity, straight line, bullet, balloon, custom and sculpted, with grace.
 
-Amounts are float64 through the calculation; `settle` quantises a schedule once, in Decimal minor
-units, and leaves the remainder in the last payment so that the balance closes exactly. Source: the
-annuity formula over uneven periods; profiles as named in facility agreements.
+Amounts are float64 through the calculation; `round_to_minor_units` quantises a schedule once, in
+Decimal, and leaves the remainder in the last payment so that the balance closes exactly. Source:
+the annuity formula over uneven periods; profiles as named in facility agreements.
 """
 
 from collections.abc import Sequence
@@ -24,35 +24,35 @@ from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
     MAX_RATE,
-    NOISE,
-    Checker,
+    ROUNDING_NOISE,
+    FieldChecker,
     check_per_period,
-    per_period,
-    refuse_overflow,
+    expand_per_period,
+    reject_overflow,
 )
 
-Profile = Literal["annuity", "straight_line", "bullet", "balloon", "custom", "sculpted"]
-Grace = Literal["interest_only", "capitalised"]
+RepaymentProfile = Literal["annuity", "straight_line", "bullet", "balloon", "custom", "sculpted"]
+GraceInterest = Literal["interest_only", "capitalised"]
 _MAX_MINOR_UNITS = 6
 _DECIMAL_DIGITS = 60
 _LOWEST_RATE = -0.9
 
 
 class LoanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A loan and how it is repaid.
+    """A loan and its repayment.
 
     Time is either `dates` (the start, then each payment date) with a `day_count`, or `accruals`
     (year fractions, one a period). `annual_rates` is one nominal rate or one a period; interest is
-    rate times accrual fraction times opening balance. `balloon` (amount) or `balloon_share` is
-    left for the last date, beside its regular payment; profile balloon is the straight line to
-    one. `grace_periods` at the start pay no principal; their interest is paid or capitalised.
+    rate times accrual fraction times opening balance. `balloon` (amount) or `balloon_share` falls
+    due on the last date, beside its regular payment; profile balloon is the straight line to
+    it. `grace_periods` at the start pay no principal; their interest is paid or capitalised.
     `custom_shares` (profile custom) are shares of the principal, one a period, that sum to 1.
     `cfads` (profile sculpted) shapes debt service, so that the DSCR is the same in each period.
     """
 
     principal: float
     annual_rates: float | tuple[float, ...]
-    profile: Profile
+    profile: RepaymentProfile
     dates: tuple[date, ...] | None = None
     day_count: str = "ACT/360"
     frequency: int | None = None
@@ -60,7 +60,7 @@ class LoanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     balloon: float = 0.0
     balloon_share: float = 0.0
     grace_periods: int = 0
-    grace: Grace = "interest_only"
+    grace: GraceInterest = "interest_only"
     custom_shares: tuple[float, ...] | None = None
     cfads: tuple[float, ...] | None = None
 
@@ -68,7 +68,7 @@ class LoanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period: closing = opening + capitalised - principal; payment = interest paid + principal.
 
-    `interest` is what accrues; in a capitalising grace it is added to the balance, not paid.
+    `interest` is the accrued amount; in a capitalising grace it is added to the balance, not paid.
     """
 
     period: int
@@ -84,7 +84,7 @@ class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoanSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows and their sums; `level_payment` exists for an annuity alone."""
+    """The rows and their sums; only an annuity has a `level_payment`."""
 
     rows: tuple[LoanRow, ...]
     total_interest: float
@@ -95,8 +95,8 @@ class LoanSchedule(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class SettledRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row in whole minor units."""
+class MinorUnitLoanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A loan row in whole minor units."""
 
     period: int
     date: date | None
@@ -107,10 +107,10 @@ class SettledRow(msgspec.Struct, frozen=True, kw_only=True):
     closing_balance: Decimal
 
 
-def accrual_fractions(
+def compute_accrual_fractions(
     dates: Sequence[date], day_count: DayCount, frequency: int | None = None
 ) -> tuple[float, ...]:
-    """The year fraction of each period; the last date is the maturity for 30E/360 ISDA."""
+    """Return the year fraction per period; the last date is the maturity for 30E/360 ISDA."""
     return tuple(
         count_days(
             day_count,
@@ -120,56 +120,58 @@ def accrual_fractions(
     )
 
 
-def period_rates(annual: Sequence[float], accruals: Sequence[float]) -> tuple[float, ...]:
-    """Rates for whole periods, annual rate times accrual fraction.
+def compute_period_rates(annual: Sequence[float], accruals: Sequence[float]) -> tuple[float, ...]:
+    """Return the rates for whole periods: annual rate times accrual fraction.
 
     Raises:
         InvalidInput: a rate so negative that a period would destroy the balance.
     """
     rates = tuple(rate * tau for rate, tau in zip(annual, accruals, strict=True))
-    check = Checker()
+    checker = FieldChecker()
     for index, rate in enumerate(rates):
         if rate < _LOWEST_RATE:
-            check.refuse(f"/annual_rates/{index}", "out_of_range", "is too negative for its period")
-    check.done()
+            checker.reject(
+                f"/annual_rates/{index}", "out_of_range", "is too negative for its period"
+            )
+    checker.raise_errors()
     return rates
 
 
-def loan_schedule(terms: LoanTerms) -> LoanSchedule:
-    """The schedule of a loan.
+def build_loan_schedule(terms: LoanTerms) -> LoanSchedule:
+    """Build the schedule of a loan.
 
     Annuity: level payments A with sum A DF_t = P - balloon DF_n, where DF_t is the product of
     1/(1 + rate tau); for equal periods this is P i/(1 - (1+i)^-n), and P/n at rate zero.
 
     Raises:
-        InvalidInput: each field that does not fit is named; also shares that do not sum to 1, a
+        InvalidInput: names each field outside its limits; also shares that do not sum to 1, a
             balloon above the principal, a grace as long as the loan, and CFADS that cannot carry
             a sculpted loan.
     """
-    accruals, rule = _timing(terms)
+    accruals, day_count_name = _resolve_timing(terms)
     periods = len(accruals)
     _check_terms(terms, periods)
-    annual = per_period(terms.annual_rates, periods)
-    rates = period_rates(annual, accruals)
+    annual_rates = expand_per_period(terms.annual_rates, periods)
+    rates = compute_period_rates(annual_rates, accruals)
     balloon = terms.balloon + terms.balloon_share * terms.principal
-    owed = _after_grace(terms, rates)
-    principal = _principal(terms, rates, owed, balloon)
-    rows = _rows(terms, accruals, annual, principal)
-    refuse_overflow(
+    balance = _balance_after_grace(terms, rates)
+    principal = _schedule_principal(terms, rates, balance, balloon)
+    rows = _build_rows(terms, accruals, annual_rates, principal)
+    reject_overflow(
         "/principal", (row.interest for row in rows), (row.closing_balance for row in rows)
     )
-    level = rows[terms.grace_periods].payment if terms.profile == "annuity" else None
-    if level is not None and periods == terms.grace_periods + 1:
-        level -= balloon
+    level_payment = rows[terms.grace_periods].payment if terms.profile == "annuity" else None
+    if level_payment is not None and periods == terms.grace_periods + 1:
+        level_payment -= balloon
     return LoanSchedule(
         rows=tuple(rows),
         total_interest=sum(row.interest for row in rows),
         total_principal=sum(row.principal for row in rows),
         total_capitalised=sum(row.capitalised for row in rows),
-        level_payment=level,
+        level_payment=level_payment,
         conventions={
             "profile": terms.profile,
-            "day_count": rule,
+            "day_count": day_count_name,
             "interest": "annual rate x accrual fraction x opening balance",
             "grace": terms.grace if terms.grace_periods else "none",
         },
@@ -177,140 +179,154 @@ def loan_schedule(terms: LoanTerms) -> LoanSchedule:
     )
 
 
-def _timing(terms: LoanTerms) -> tuple[tuple[float, ...], str]:
-    """Accrual fractions and the name of their convention, from dates or as given."""
-    check = Checker()
+def _resolve_timing(terms: LoanTerms) -> tuple[tuple[float, ...], str]:
+    """Return the accrual fractions and the name of their convention."""
+    checker = FieldChecker()
     if (terms.dates is None) == (terms.accruals is None):
-        raise InvalidInput.at("/dates", "ambiguous", "give either dates or accruals")
+        raise InvalidInput.at(
+            "/dates", "ambiguous", "dates and accruals exclude each other; give exactly one of them"
+        )
     if terms.dates is not None:
-        rule = parse_day_count(terms.day_count)
-        if check.size("/dates", len(terms.dates), MAX_PERIODS + 1, 2):
-            check.increasing("/dates", terms.dates)
-        if rule is DayCount.ACT_ACT_ICMA and terms.frequency is None:
-            check.refuse("/frequency", "required", "ACT/ACT ICMA needs it")
-        check.done()
-        return accrual_fractions(terms.dates, rule, terms.frequency), rule.value
+        convention = parse_day_count(terms.day_count)
+        if checker.require_size("/dates", len(terms.dates), MAX_PERIODS + 1, 2):
+            checker.require_increasing("/dates", terms.dates)
+        if convention is DayCount.ACT_ACT_ICMA and terms.frequency is None:
+            checker.reject("/frequency", "required", "ACT/ACT ICMA needs it")
+        checker.raise_errors()
+        return compute_accrual_fractions(terms.dates, convention, terms.frequency), convention.value
     accruals = terms.accruals or ()
-    if check.size("/accruals", len(accruals), MAX_PERIODS):
+    if checker.require_size("/accruals", len(accruals), MAX_PERIODS):
         for index, tau in enumerate(accruals):
-            check.positive(f"/accruals/{index}", tau, MAX_RATE)
-    check.done()
+            checker.require_positive(f"/accruals/{index}", tau, MAX_RATE)
+    checker.raise_errors()
     return accruals, "as given"
 
 
 def _check_terms(terms: LoanTerms, periods: int) -> None:
-    check = Checker()
-    check.positive("/principal", terms.principal)
-    check_per_period(check, "/annual_rates", terms.annual_rates, periods, (-0.5, MAX_RATE))
-    check.number("/grace_periods", terms.grace_periods, 0, periods - 1)
-    check.amount("/balloon", terms.balloon, low=0.0)
-    check.number("/balloon_share", terms.balloon_share, 0.0, 1.0)
+    checker = FieldChecker()
+    checker.require_positive("/principal", terms.principal)
+    check_per_period(checker, "/annual_rates", terms.annual_rates, periods, (-0.5, MAX_RATE))
+    checker.require_number("/grace_periods", terms.grace_periods, 0, periods - 1)
+    checker.require_amount("/balloon", terms.balloon, low=0.0)
+    checker.require_number("/balloon_share", terms.balloon_share, 0.0, 1.0)
     if terms.balloon and terms.balloon_share:
-        check.refuse("/balloon_share", "ambiguous", "give the balloon as amount or as share")
+        checker.reject(
+            "/balloon_share", "ambiguous", "balloon is set too; give an amount or a share"
+        )
     if terms.balloon > terms.principal:
-        check.refuse("/balloon", "out_of_range", "must not exceed the principal")
+        checker.reject("/balloon", "out_of_range", "must not exceed the principal")
     if terms.profile == "balloon" and not terms.balloon and not terms.balloon_share:
-        check.refuse("/balloon", "required", "profile balloon needs one")
+        checker.reject("/balloon", "required", "profile balloon needs one")
     if terms.profile == "bullet" and (terms.balloon or terms.balloon_share):
-        check.refuse("/balloon", "not_applicable", "a bullet repays everything at the end")
+        checker.reject("/balloon", "not_applicable", "a bullet repays everything at the end")
     if terms.profile == "custom":
-        _check_shares(check, terms.custom_shares, periods)
+        _check_shares(checker, terms.custom_shares, periods)
     elif terms.custom_shares is not None:
-        check.refuse("/custom_shares", "not_applicable", "only for profile custom")
+        checker.reject("/custom_shares", "not_applicable", "only for profile custom")
     if terms.profile == "sculpted":
         cfads = terms.cfads or ()
-        if check.length("/cfads", cfads, periods):
-            check.each("/cfads", cfads, 0.0, MAX_AMOUNT)
+        if checker.require_length("/cfads", cfads, periods):
+            checker.require_each("/cfads", cfads, 0.0, MAX_AMOUNT)
     elif terms.cfads is not None:
-        check.refuse("/cfads", "not_applicable", "only for profile sculpted")
-    check.done()
+        checker.reject("/cfads", "not_applicable", "only for profile sculpted")
+    checker.raise_errors()
 
 
-def _check_shares(check: Checker, shares: tuple[float, ...] | None, periods: int) -> None:
-    given = shares or ()
-    if not check.length("/custom_shares", given, periods):
+def _check_shares(checker: FieldChecker, shares: tuple[float, ...] | None, periods: int) -> None:
+    values = shares or ()
+    if not checker.require_length("/custom_shares", values, periods):
         return
-    check.each("/custom_shares", given, 0.0, 1.0)
-    if not abs(sum(given) - 1.0) <= 1e-9:  # noqa: PLR2004 - shares printed with nine decimals pass
-        check.refuse("/custom_shares", "wrong_sum", "must sum to 1")
+    checker.require_each("/custom_shares", values, 0.0, 1.0)
+    if not abs(sum(values) - 1.0) <= 1e-9:  # noqa: PLR2004 - shares printed with nine decimals pass
+        checker.reject("/custom_shares", "wrong_sum", "must sum to 1")
 
 
-def _after_grace(terms: LoanTerms, rates: tuple[float, ...]) -> float:
-    """The balance when repayment begins."""
-    owed = terms.principal
+def _balance_after_grace(terms: LoanTerms, rates: tuple[float, ...]) -> float:
+    """Return the balance when repayment begins."""
+    balance = terms.principal
     if terms.grace == "capitalised":
         for rate in rates[: terms.grace_periods]:
-            owed *= 1.0 + rate
-    if not owed <= MAX_AMOUNT:
-        raise InvalidInput.at("/grace_periods", "overflow", "capitalises beyond the bound")
-    return owed
+            balance *= 1.0 + rate
+    if not balance <= MAX_AMOUNT:
+        raise InvalidInput.at(
+            "/grace_periods", "overflow", f"capitalises beyond {MAX_AMOUNT:g}; shorten the grace"
+        )
+    return balance
 
 
-def _principal(
-    terms: LoanTerms, rates: tuple[float, ...], owed: float, balloon: float
+def _schedule_principal(
+    terms: LoanTerms, rates: tuple[float, ...], balance: float, balloon: float
 ) -> list[float]:
-    """Scheduled principal of each period; the last one also carries the balloon."""
+    """Return the scheduled principal per period; the last one includes the balloon."""
     grace = terms.grace_periods
-    live = rates[grace:]
+    repayment_rates = rates[grace:]
     if terms.profile == "bullet":
-        paid = [0.0] * len(live)
-        balloon = owed
+        principal = [0.0] * len(repayment_rates)
+        balloon = balance
     elif terms.profile in {"straight_line", "balloon"}:
-        paid = [(owed - balloon) / len(live)] * len(live)
+        principal = [(balance - balloon) / len(repayment_rates)] * len(repayment_rates)
     elif terms.profile == "custom":
-        paid = _custom(terms.custom_shares or (), grace, owed - balloon)
+        principal = _custom_principal(terms.custom_shares or (), grace, balance - balloon)
     elif terms.profile == "annuity":
-        paid = _shaped([1.0] * len(live), live, owed, balloon)
+        principal = _proportional_principal(
+            [1.0] * len(repayment_rates), repayment_rates, balance, balloon
+        )
     else:
-        paid = _shaped(list(terms.cfads or ())[grace:], live, owed, balloon)
+        principal = _proportional_principal(
+            list(terms.cfads or ())[grace:], repayment_rates, balance, balloon
+        )
     # The last payment takes the remainder, so that rounding never leaves a balance.
-    paid[-1] = owed - sum(paid[:-1])
-    return [0.0] * grace + paid
+    principal[-1] = balance - sum(principal[:-1])
+    return [0.0] * grace + principal
 
 
-def _custom(shares: tuple[float, ...], grace: int, amount: float) -> list[float]:
-    early = next((index for index, share in enumerate(shares[:grace]) if share), None)
-    if early is not None:
-        pointer = f"/custom_shares/{early}"
-        raise InvalidInput.at(pointer, "in_grace", "no principal falls in the grace")
+def _custom_principal(shares: tuple[float, ...], grace: int, amount: float) -> list[float]:
+    early_index = next((index for index, share in enumerate(shares[:grace]) if share), None)
+    if early_index is not None:
+        pointer = f"/custom_shares/{early_index}"
+        raise InvalidInput.at(pointer, "in_grace", "must be 0: no principal falls in the grace")
     return [share * amount for share in shares[grace:]]
 
 
-def _shaped(
-    shape: list[float], rates: tuple[float, ...], owed: float, balloon: float
+def _proportional_principal(
+    weights: list[float], rates: tuple[float, ...], balance: float, balloon: float
 ) -> list[float]:
-    """Principal such that each payment, balloon aside, is proportional to `shape`."""
-    discount, worth = 1.0, 0.0
-    for part, rate in zip(shape, rates, strict=True):
+    """Return principal such that each payment, balloon aside, is proportional to `weights`."""
+    discount, present_value = 1.0, 0.0
+    for weight, rate in zip(weights, rates, strict=True):
         discount /= 1.0 + rate
-        worth += part * discount
-    if worth <= 0.0:
-        raise InvalidInput.at("/cfads", "no_cash", "has no cash after the grace")
-    factor = (owed - balloon * discount) / worth
+        present_value += weight * discount
+    if present_value <= 0.0:
+        raise InvalidInput.at(
+            "/cfads", "no_cash", "has no cash after the grace; give positive CFADS there"
+        )
+    factor = (balance - balloon * discount) / present_value
     # Backwards, each step divides an error by 1 + rate; forwards it would multiply it.
     balances = [balloon]
-    for part, rate in zip(reversed(shape), reversed(rates), strict=True):
-        balances.append((balances[-1] + factor * part) / (1.0 + rate))
-    balances[0], balances[-1] = 0.0, owed
+    for weight, rate in zip(reversed(weights), reversed(rates), strict=True):
+        balances.append((balances[-1] + factor * weight) / (1.0 + rate))
+    balances[0], balances[-1] = 0.0, balance
     balances.reverse()
     return [before - after for before, after in pairwise(balances)]
 
 
-def _rows(
+def _build_rows(
     terms: LoanTerms,
     accruals: tuple[float, ...],
-    annual: tuple[float, ...],
+    annual_rates: tuple[float, ...],
     principal: list[float],
 ) -> list[LoanRow]:
     rows: list[LoanRow] = []
     balance = terms.principal
     last = len(principal) - 1
-    for index, (tau, rate, paid) in enumerate(zip(accruals, annual, principal, strict=True)):
+    for index, (tau, rate, scheduled_principal) in enumerate(
+        zip(accruals, annual_rates, principal, strict=True)
+    ):
         interest = balance * rate * tau
-        added = terms.grace == "capitalised" and index < terms.grace_periods
-        capitalised = interest if added else 0.0
-        due = balance if index == last else paid
-        closing = 0.0 if index == last else balance + capitalised - due
+        is_capitalised = terms.grace == "capitalised" and index < terms.grace_periods
+        capitalised = interest if is_capitalised else 0.0
+        repayment = balance if index == last else scheduled_principal
+        closing = 0.0 if index == last else balance + capitalised - repayment
         rows.append(
             LoanRow(
                 period=index + 1,
@@ -320,8 +336,8 @@ def _rows(
                 opening_balance=balance,
                 interest=interest,
                 capitalised=capitalised,
-                principal=due,
-                payment=interest - capitalised + due,
+                principal=repayment,
+                payment=interest - capitalised + repayment,
                 closing_balance=closing,
             )
         )
@@ -330,49 +346,51 @@ def _rows(
 
 
 def _warnings(rows: list[LoanRow]) -> tuple[str, ...]:
-    floor = -NOISE * rows[0].opening_balance
+    floor = -ROUNDING_NOISE * rows[0].opening_balance
     negative = [row.period for row in rows if row.principal < floor]
     if not negative:
         return ()
     return (f"principal is negative in period {negative[0]} and {len(negative) - 1} more",)
 
 
-def settle(schedule: LoanSchedule, minor_units: int = 2) -> tuple[SettledRow, ...]:
-    """The schedule in Decimal with `minor_units` decimals, rounded half to even.
+def round_to_minor_units(
+    schedule: LoanSchedule, minor_units: int = 2
+) -> tuple[MinorUnitLoanRow, ...]:
+    """Round a schedule to `minor_units` decimals, half to even.
 
-    Interest and principal are rounded each; the last principal takes the remainder, so that
-    principal sums to the rounded loan plus what was capitalised, and the balance closes at 0.
+    Interest and principal are rounded separately; the last principal takes the remainder, so that
+    principal sums to the rounded loan plus the capitalised interest, and the balance closes at 0.
 
     Raises:
-        InvalidInput: minor units outside 0..6.
+        InvalidInput: `minor_units` is outside 0..6.
     """
-    check = Checker()
-    check.number("/minor_units", minor_units, 0, _MAX_MINOR_UNITS)
-    check.done()
+    checker = FieldChecker()
+    checker.require_number("/minor_units", minor_units, 0, _MAX_MINOR_UNITS)
+    checker.raise_errors()
     unit = Decimal(1).scaleb(-minor_units)
 
-    wide = Context(prec=_DECIMAL_DIGITS)
+    context = Context(prec=_DECIMAL_DIGITS)
 
-    def rounded(value: float) -> Decimal:
-        return Decimal(value).quantize(unit, ROUND_HALF_EVEN, wide)
+    def round_amount(value: float) -> Decimal:
+        return Decimal(value).quantize(unit, ROUND_HALF_EVEN, context)
 
-    settled: list[SettledRow] = []
-    balance = rounded(schedule.rows[0].opening_balance)
+    rows: list[MinorUnitLoanRow] = []
+    balance = round_amount(schedule.rows[0].opening_balance)
     for row in schedule.rows:
-        capitalised = rounded(row.capitalised)
-        last = row.period == len(schedule.rows)
-        principal = balance if last else rounded(row.principal)
-        closing = wide.subtract(wide.add(balance, capitalised), principal)
-        settled.append(
-            SettledRow(
+        capitalised = round_amount(row.capitalised)
+        is_last = row.period == len(schedule.rows)
+        principal = balance if is_last else round_amount(row.principal)
+        closing = context.subtract(context.add(balance, capitalised), principal)
+        rows.append(
+            MinorUnitLoanRow(
                 period=row.period,
                 date=row.date,
                 opening_balance=balance,
-                interest=rounded(row.interest),
+                interest=round_amount(row.interest),
                 capitalised=capitalised,
                 principal=principal,
                 closing_balance=closing,
             )
         )
         balance = closing
-    return tuple(settled)
+    return tuple(rows)

@@ -1,4 +1,4 @@
-"""Payment schedules: dates of periods with stubs, end of month, and business-day rules.
+"""Payment dates: periods with stubs, end-of-month rolling and business-day rules.
 
 Dates roll from one anchor (the start for a stub at the back, the end for a stub at the front) by
 whole months, so that a 31st is clipped in short months and returns in long ones. Business-day
@@ -16,7 +16,7 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.day_count import add_months
-from spawn.domain.finance.limits import MAX_PERIODS, Checker
+from spawn.domain.finance.limits import MAX_PERIODS, FieldChecker
 
 _DAY: Final = timedelta(days=1)
 _WEEKDAYS: Final = 7
@@ -27,7 +27,7 @@ _TARGET_YEAR_ENDS: Final = (1998, 1999, 2001)
 
 
 class BusinessDayRule(StrEnum):
-    """What becomes of a date that is not a business day (ISDA 2006 section 4.12)."""
+    """A rule for dates that are not business days (ISDA 2006 section 4.12)."""
 
     UNADJUSTED = "unadjusted"
     FOLLOWING = "following"
@@ -36,8 +36,8 @@ class BusinessDayRule(StrEnum):
     MODIFIED_PRECEDING = "modified_preceding"
 
 
-class Frequency(StrEnum):
-    """How often a schedule pays."""
+class PaymentFrequency(StrEnum):
+    """The interval between payments."""
 
     MONTHLY = "monthly"
     QUARTERLY = "quarterly"
@@ -46,22 +46,22 @@ class Frequency(StrEnum):
 
     @property
     def months(self) -> int:
-        """Months in one period."""
+        """Months per period."""
         return _MONTHS_BY_FREQUENCY[self]
 
 
 _MONTHS_BY_FREQUENCY: Final = {
-    Frequency.MONTHLY: 1,
-    Frequency.QUARTERLY: 3,
-    Frequency.SEMI_ANNUAL: 6,
-    Frequency.ANNUAL: 12,
+    PaymentFrequency.MONTHLY: 1,
+    PaymentFrequency.QUARTERLY: 3,
+    PaymentFrequency.SEMI_ANNUAL: 6,
+    PaymentFrequency.ANNUAL: 12,
 }
 
-Stub = Literal["short_back", "long_back", "short_front", "long_front"]
+StubKind = Literal["short_back", "long_back", "short_front", "long_front"]
 
 
 class BusinessCalendar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Days on which nobody pays: a base, weekend days (Monday is 0) and further holidays.
+    """The days without payments: a base, weekend days (Monday is 0) and further holidays.
 
     Base `none` has no closing days of its own, `weekends` closes the weekend days, `target`
     closes them and the TARGET holidays.
@@ -82,17 +82,17 @@ class BusinessCalendar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return self.base != "target" or not is_target_holiday(day)
 
 
-class ScheduleTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a term sheet says about payment dates.
+class PaymentDateTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The payment-date terms of a term sheet.
 
-    `end_of_month` keeps month ends when the anchor is one; the last business day of its month
-    counts as one, as the market has it.
+    `end_of_month` keeps month ends when the anchor is one; by market practice the last business
+    day of a month counts as its end.
     """
 
     start: date
     end: date
-    frequency: Frequency
-    stub: Stub = "short_back"
+    frequency: PaymentFrequency
+    stub: StubKind = "short_back"
     end_of_month: bool = False
     rule: BusinessDayRule = BusinessDayRule.UNADJUSTED
     calendar: BusinessCalendar = BusinessCalendar()
@@ -101,19 +101,19 @@ class ScheduleTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class PaymentSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """The dates: `dates[0]` is the start, each other one ends a period and is a payment date.
 
-    `unadjusted` are the same dates before the business-day rule; `stubs` names the odd periods
-    by index from 1.
+    `unadjusted_dates` are the same dates before the business-day rule; `stubs` are the indices of
+    the odd periods, counted from 1.
     """
 
     dates: tuple[date, ...]
-    unadjusted: tuple[date, ...]
+    unadjusted_dates: tuple[date, ...]
     stubs: tuple[int, ...]
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
 
 
 def easter_sunday(year: int) -> date:
-    """Gregorian Easter (the anonymous algorithm, Nature 1876, as given by Meeus)."""
+    """Return Gregorian Easter (the anonymous algorithm of Nature 1876, after Meeus)."""
     golden = year % 19
     century, rest = divmod(year, 100)
     leap, skip = divmod(century, 4)
@@ -126,7 +126,7 @@ def easter_sunday(year: int) -> date:
 
 
 def is_target_holiday(day: date) -> bool:
-    """Whether TARGET is closed on `day`, weekends apart."""
+    """Return whether TARGET is closed on `day`, weekends not considered."""
     key = (day.month, day.day)
     if key in {(1, 1), (12, 25)}:
         return True
@@ -140,110 +140,120 @@ def is_target_holiday(day: date) -> bool:
     return day in {easter - 2 * _DAY, easter + _DAY}
 
 
-def adjust(day: date, rule: BusinessDayRule, calendar: BusinessCalendar) -> date:
-    """`day` moved by the business-day rule.
+def adjust_to_business_day(day: date, rule: BusinessDayRule, calendar: BusinessCalendar) -> date:
+    """Move `day` by the business-day rule.
 
     Raises:
         InvalidInput: the calendar has no business day within sixty days.
     """
     if rule is BusinessDayRule.UNADJUSTED or calendar.is_business_day(day):
         return day
-    forwards = rule in {BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING}
-    step = _DAY if forwards else -_DAY
-    moved = _roll(day, step, calendar)
-    modified = rule in {BusinessDayRule.MODIFIED_FOLLOWING, BusinessDayRule.MODIFIED_PRECEDING}
-    if modified and moved.month != day.month:
-        return _roll(day, -step, calendar)
-    return moved
+    moves_forward = rule in {BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING}
+    step = _DAY if moves_forward else -_DAY
+    business_day = _next_business_day(day, step, calendar)
+    stays_in_month = rule in {
+        BusinessDayRule.MODIFIED_FOLLOWING,
+        BusinessDayRule.MODIFIED_PRECEDING,
+    }
+    if stays_in_month and business_day.month != day.month:
+        return _next_business_day(day, -step, calendar)
+    return business_day
 
 
-def _roll(day: date, step: timedelta, calendar: BusinessCalendar) -> date:
+def _next_business_day(day: date, step: timedelta, calendar: BusinessCalendar) -> date:
     for _ in range(_MAX_ROLL_DAYS):
         day += step
         if calendar.is_business_day(day):
             return day
     raise InvalidInput.at(
-        "/calendar", "no_business_day", f"has no business day for {_MAX_ROLL_DAYS} days"
+        "/calendar",
+        "no_business_day",
+        f"has no business day for {_MAX_ROLL_DAYS} days; remove holidays or weekend days",
     )
 
 
-def payment_schedule(terms: ScheduleTerms) -> PaymentSchedule:
-    """The payment dates of `terms`, start included.
+def build_payment_schedule(terms: PaymentDateTerms) -> PaymentSchedule:
+    """Build the payment dates of `terms`, start included.
 
-    Adjusted dates that fall together merge into one period, which a warning names.
+    Periods whose adjusted dates coincide are merged, with a warning each.
 
     Raises:
         InvalidInput: an end not after the start, too many periods, or a calendar without
             business days.
     """
-    _check(terms)
-    raw, stubs = _unadjusted(terms)
-    kept, adjusted = [raw[0]], [adjust(raw[0], terms.rule, terms.calendar)]
-    merged: list[str] = []
-    for day in raw[1:]:
-        moved = adjust(day, terms.rule, terms.calendar)
-        if moved > adjusted[-1]:
-            kept.append(day)
-            adjusted.append(moved)
+    _check_terms(terms)
+    rolled_dates, stubs = _roll_dates(terms)
+    unadjusted_dates = [rolled_dates[0]]
+    adjusted_dates = [adjust_to_business_day(rolled_dates[0], terms.rule, terms.calendar)]
+    warnings: list[str] = []
+    for day in rolled_dates[1:]:
+        adjusted_date = adjust_to_business_day(day, terms.rule, terms.calendar)
+        if adjusted_date > adjusted_dates[-1]:
+            unadjusted_dates.append(day)
+            adjusted_dates.append(adjusted_date)
         else:
-            merged.append(f"the period that ends on {day} has no business day and was merged")
-            if len(kept) > 1:  # the earlier date gives way, so that the term keeps its end
-                kept[-1] = day
-    if len(adjusted) == 1:
+            warnings.append(f"the period that ends on {day} has no business day and was merged")
+            if len(unadjusted_dates) > 1:  # drop the earlier date, so that the term keeps its end
+                unadjusted_dates[-1] = day
+    if len(adjusted_dates) == 1:
         raise InvalidInput.at("/end", "empty", "no period remains after business-day adjustment")
     return PaymentSchedule(
-        dates=tuple(adjusted),
-        unadjusted=tuple(kept),
+        dates=tuple(adjusted_dates),
+        unadjusted_dates=tuple(unadjusted_dates),
         stubs=stubs,
         conventions=_conventions(terms),
-        warnings=tuple(merged),
+        warnings=tuple(warnings),
     )
 
 
-def _check(terms: ScheduleTerms) -> None:
-    check = Checker()
-    check.day("/start", terms.start)
-    check.day("/end", terms.end)
+def _check_terms(terms: PaymentDateTerms) -> None:
+    checker = FieldChecker()
+    checker.require_day("/start", terms.start)
+    checker.require_day("/end", terms.end)
     if terms.end <= terms.start:
-        check.refuse("/end", "not_increasing", "must be after the start")
+        checker.reject("/end", "not_increasing", "must be after the start")
     months = 12 * (terms.end.year - terms.start.year) + terms.end.month - terms.start.month
     if months // terms.frequency.months > MAX_PERIODS:
-        check.refuse("/end", "too_many_periods", f"at most {MAX_PERIODS} periods")
+        checker.reject(
+            "/end", "too_many_periods", f"the term may have at most {MAX_PERIODS} periods"
+        )
     weekend = set(terms.calendar.weekend)
     if not weekend <= set(range(_WEEKDAYS)) or len(weekend) == _WEEKDAYS:
-        check.refuse("/calendar/weekend", "out_of_range", "days from 0 to 6, not all seven")
+        checker.reject(
+            "/calendar/weekend", "out_of_range", "must be days from 0 to 6, and not all seven"
+        )
     if len(terms.calendar.holidays) > _MAX_HOLIDAYS:
-        check.refuse("/calendar/holidays", "too_many", f"at most {_MAX_HOLIDAYS} days")
-    check.done()
+        checker.reject("/calendar/holidays", "too_many", f"must have at most {_MAX_HOLIDAYS} days")
+    checker.raise_errors()
 
 
-def _unadjusted(terms: ScheduleTerms) -> tuple[list[date], tuple[int, ...]]:
-    """Rolled dates from start to end, and the indices of the odd periods."""
-    front = terms.stub.endswith("front")
-    dates = _backwards(terms) if front else _forwards(terms)
-    roll = _roller(terms, terms.end if front else terms.start)
-    regular = _is_regular(dates, roll, front=front)
-    if not regular and terms.stub.startswith("long") and len(dates) > 2:  # noqa: PLR2004 - a
-        # long stub swallows its neighbour, for which two periods, three dates, are needed
-        del dates[1 if front else -2]
-    if regular:
+def _roll_dates(terms: PaymentDateTerms) -> tuple[list[date], tuple[int, ...]]:
+    """Return the rolled dates from start to end, and the indices of the odd periods."""
+    has_front_stub = terms.stub.endswith("front")
+    dates = _roll_backwards(terms) if has_front_stub else _roll_forwards(terms)
+    roll = _make_roll(terms, terms.end if has_front_stub else terms.start)
+    is_regular = _is_regular(dates, roll, has_front_stub=has_front_stub)
+    if not is_regular and terms.stub.startswith("long") and len(dates) > 2:  # noqa: PLR2004 - a
+        # long stub absorbs its neighbour, which takes two periods, hence three dates
+        del dates[1 if has_front_stub else -2]
+    if is_regular:
         return dates, ()
-    return dates, (1 if front else len(dates) - 1,)
+    return dates, (1 if has_front_stub else len(dates) - 1,)
 
 
-def _roller(terms: ScheduleTerms, anchor: date) -> Callable[[int], date]:
-    """The function from a number of periods to the date that many periods from the anchor."""
-    keep_month_end = terms.end_of_month and _closes_month(anchor, terms.calendar)
+def _make_roll(terms: PaymentDateTerms, anchor: date) -> Callable[[int], date]:
+    """Return a function from a number of periods to the date that far from the anchor."""
+    keeps_month_end = terms.end_of_month and _is_last_business_day(anchor, terms.calendar)
 
     def roll(periods: int) -> date:
         day = add_months(anchor, periods * terms.frequency.months)
-        return _month_end(day) if keep_month_end else day
+        return _last_of_month(day) if keeps_month_end else day
 
     return roll
 
 
-def _closes_month(day: date, calendar: BusinessCalendar) -> bool:
-    """Whether no business day follows `day` in its month."""
+def _is_last_business_day(day: date, calendar: BusinessCalendar) -> bool:
+    """Return whether no business day follows `day` in its month."""
     later = day + _DAY
     while later.month == day.month:
         if calendar.is_business_day(later):
@@ -252,33 +262,33 @@ def _closes_month(day: date, calendar: BusinessCalendar) -> bool:
     return True
 
 
-def _month_end(day: date) -> date:
+def _last_of_month(day: date) -> date:
     return add_months(day.replace(day=1), 1) - _DAY
 
 
-def _forwards(terms: ScheduleTerms) -> list[date]:
-    roll = _roller(terms, terms.start)
+def _roll_forwards(terms: PaymentDateTerms) -> list[date]:
+    roll = _make_roll(terms, terms.start)
     dates = [terms.start]
     while (day := roll(len(dates))) < terms.end:
         dates.append(day)
     return [*dates, terms.end]
 
 
-def _backwards(terms: ScheduleTerms) -> list[date]:
-    roll = _roller(terms, terms.end)
+def _roll_backwards(terms: PaymentDateTerms) -> list[date]:
+    roll = _make_roll(terms, terms.end)
     dates = [terms.end]
     while (day := roll(-len(dates))) > terms.start:
         dates.append(day)
     return [terms.start, *reversed(dates)]
 
 
-def _is_regular(dates: list[date], roll: Callable[[int], date], *, front: bool) -> bool:
-    """Whether the last rolled period fits exactly, so that there is no stub."""
+def _is_regular(dates: list[date], roll: Callable[[int], date], *, has_front_stub: bool) -> bool:
+    """Return whether the rolled dates meet the other end exactly, so that there is no stub."""
     periods = len(dates) - 1
-    return roll(-periods) == dates[0] if front else roll(periods) == dates[-1]
+    return roll(-periods) == dates[0] if has_front_stub else roll(periods) == dates[-1]
 
 
-def _conventions(terms: ScheduleTerms) -> dict[str, str]:
+def _conventions(terms: PaymentDateTerms) -> dict[str, str]:
     return {
         "frequency": terms.frequency.value,
         "stub": terms.stub,
@@ -289,6 +299,6 @@ def _conventions(terms: ScheduleTerms) -> dict[str, str]:
     }
 
 
-def period_days(dates: tuple[date, ...]) -> tuple[int, ...]:
-    """Calendar days of each period."""
+def days_per_period(dates: tuple[date, ...]) -> tuple[int, ...]:
+    """Return the calendar days of each period."""
     return tuple((after - before).days for before, after in pairwise(dates))

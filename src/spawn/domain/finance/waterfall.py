@@ -1,12 +1,12 @@
-"""The cash waterfall: who is paid, in which order, from each period's cash.
+"""Cash-flow waterfall: the order in which each period's cash pays the claims.
 
 Order: senior interest and principal; DSRA draw on a shortfall; DSRA top-up, or release above its
-target; mezzanine cash interest, its shortfall capitalised (PIK); a sweep of a share of what is
-left while the senior DSCR is below its level; then a distribution, unless it is locked up or a
-senior amount is unpaid, in which case the cash is trapped until both are cured. A DSCR below the
-lock-up level locks distributions up until it reaches the release level. Without senior debt service
-the DSCR is not tested: a lock-up neither begins nor ends. Source of the order: the cascade of a
-project's common terms agreement, as in E. R. Yescombe, Principles of Project Finance.
+target; mezzanine cash interest, its shortfall capitalised (PIK); a sweep of a share of the
+remaining cash while the senior DSCR is below its level; then a distribution, unless it is locked up
+or a senior amount is unpaid, in which case the cash is trapped until both are cured. A DSCR below
+the lock-up level locks distributions up until it reaches the release level. Without senior debt
+service the DSCR is not tested: a lock-up neither begins nor ends. Source of the order: the cascade
+of a project's common terms agreement, as in E. R. Yescombe, Principles of Project Finance.
 """
 
 import msgspec
@@ -16,16 +16,16 @@ from spawn.domain.finance.limits import (
     MAX_PERIODS,
     MAX_RATE,
     MAX_RATIO,
-    SMALLEST,
-    Checker,
+    MIN_POSITIVE,
+    FieldChecker,
     check_per_period,
-    per_period,
-    refuse_overflow,
+    expand_per_period,
+    reject_overflow,
 )
 
 
 class WaterfallCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cash and the claims, one amount a period.
+    """The cash and the claims, one amount per period.
 
     `dsra_target` is the reserve required after each payment. `mezz_rate` is per period. A level
     of 0 switches its test off. `carry_arrears` makes an unpaid senior amount due again in the
@@ -53,7 +53,7 @@ class WaterfallCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period, in which cash in (CFADS, DSRA draw and release, trapped cash) equals cash out.
 
-    `senior_due` is scheduled, `arrears` what was carried in; `senior_paid` includes the DSRA draw.
+    `senior_due` is scheduled, `arrears` are carried in; `senior_paid` includes the DSRA draw.
     """
 
     period: int
@@ -77,7 +77,7 @@ class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
     trapped_close: float
 
 
-class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
+class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
     """The rows and their sums."""
 
     rows: tuple[WaterfallRow, ...]
@@ -89,37 +89,37 @@ class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class _Accounts(msgspec.Struct):
-    """Balances that run from period to period."""
+class _AccountBalances(msgspec.Struct):
+    """Balances carried from period to period."""
 
     dsra: float
     mezz: float
     trapped: float
     arrears: float
     senior: float | None
-    locked: bool
+    is_locked: bool
 
 
-def run_waterfall(case: WaterfallCase) -> Waterfall:
-    """Pay each period's cash down the order.
+def run_waterfall(case: WaterfallCase) -> WaterfallResult:
+    """Pay each period's cash in the order of claims.
 
     Raises:
-        InvalidInput: lengths that do not fit, negative or non-finite amounts, shares beyond 1.
+        InvalidInput: wrong lengths, negative or non-finite amounts, shares beyond 1.
     """
-    periods = _check(case)
-    accounts = _Accounts(
+    periods = _check_case(case)
+    accounts = _AccountBalances(
         dsra=case.dsra_open,
         mezz=case.mezz_open,
         trapped=case.trapped_open,
         arrears=0.0,
         senior=case.senior_open,
-        locked=False,
+        is_locked=False,
     )
-    targets = per_period(case.dsra_target, periods)
-    mezz_rates = per_period(case.mezz_rate, periods)
-    rows = tuple(_pay(case, accounts, t, targets[t], mezz_rates[t]) for t in range(periods))
-    refuse_overflow("/cfads", (row.dscr for row in rows), (row.mezz_close for row in rows))
-    return Waterfall(
+    targets = expand_per_period(case.dsra_target, periods)
+    mezz_rates = expand_per_period(case.mezz_rate, periods)
+    rows = tuple(_pay_period(case, accounts, t, targets[t], mezz_rates[t]) for t in range(periods))
+    reject_overflow("/cfads", (row.dscr for row in rows), (row.mezz_close for row in rows))
+    return WaterfallResult(
         rows=rows,
         total_distributions=sum(row.distribution for row in rows),
         total_sweep=sum(row.sweep for row in rows),
@@ -137,46 +137,46 @@ def run_waterfall(case: WaterfallCase) -> Waterfall:
     )
 
 
-def _check(case: WaterfallCase) -> int:
-    check = Checker()
+def _check_case(case: WaterfallCase) -> int:
+    checker = FieldChecker()
     periods = len(case.cfads)
-    if check.size("/cfads", periods, MAX_PERIODS):
-        check.each("/cfads", case.cfads, 0.0, MAX_AMOUNT)
+    if checker.require_size("/cfads", periods, MAX_PERIODS):
+        checker.require_each("/cfads", case.cfads, 0.0, MAX_AMOUNT)
         series = (
             ("/senior_interest", case.senior_interest),
             ("/senior_principal", case.senior_principal),
         )
         for pointer, values in series:
-            if check.length(pointer, values, periods):
-                check.each(pointer, values, 0.0, MAX_AMOUNT)
-        check_per_period(check, "/dsra_target", case.dsra_target, periods, (0.0, MAX_AMOUNT))
-        check_per_period(check, "/mezz_rate", case.mezz_rate, periods, (0.0, MAX_RATE))
-    check.amount("/dsra_open", case.dsra_open, low=0.0)
-    check.amount("/mezz_open", case.mezz_open, low=0.0)
-    check.amount("/trapped_open", case.trapped_open, low=0.0)
-    check.number("/sweep_share", case.sweep_share, 0.0, 1.0)
-    check.number("/sweep_if_dscr_below", case.sweep_if_dscr_below, 0.0, MAX_RATIO)
-    check.number("/lockup_below", case.lockup_below, 0.0, MAX_RATIO)
+            if checker.require_length(pointer, values, periods):
+                checker.require_each(pointer, values, 0.0, MAX_AMOUNT)
+        check_per_period(checker, "/dsra_target", case.dsra_target, periods, (0.0, MAX_AMOUNT))
+        check_per_period(checker, "/mezz_rate", case.mezz_rate, periods, (0.0, MAX_RATE))
+    checker.require_amount("/dsra_open", case.dsra_open, low=0.0)
+    checker.require_amount("/mezz_open", case.mezz_open, low=0.0)
+    checker.require_amount("/trapped_open", case.trapped_open, low=0.0)
+    checker.require_number("/sweep_share", case.sweep_share, 0.0, 1.0)
+    checker.require_number("/sweep_if_dscr_below", case.sweep_if_dscr_below, 0.0, MAX_RATIO)
+    checker.require_number("/lockup_below", case.lockup_below, 0.0, MAX_RATIO)
     release = case.lockup_release_at_or_above
     if release is not None and not case.lockup_below <= release <= MAX_RATIO:
         detail = "must be finite and not below the lock-up level"
-        check.refuse("/lockup_release_at_or_above", "out_of_order", detail)
+        checker.reject("/lockup_release_at_or_above", "out_of_order", detail)
     if case.senior_open is not None:
-        check.amount("/senior_open", case.senior_open, low=0.0)
-    check.done()
+        checker.require_amount("/senior_open", case.senior_open, low=0.0)
+    checker.raise_errors()
     return periods
 
 
-def _pay(
-    case: WaterfallCase, accounts: _Accounts, t: int, dsra_target: float, mezz_rate: float
+def _pay_period(
+    case: WaterfallCase, accounts: _AccountBalances, t: int, dsra_target: float, mezz_rate: float
 ) -> WaterfallRow:
-    """One period down the order; `accounts` is moved on."""
+    """Pay one period's claims in order, and update `accounts`."""
     cash, scheduled, arrears = (
         case.cfads[t],
         case.senior_interest[t] + case.senior_principal[t],
         accounts.arrears,
     )
-    dscr = cash / scheduled if scheduled >= SMALLEST else None
+    dscr = cash / scheduled if scheduled >= MIN_POSITIVE else None
     due = scheduled + arrears
     from_cash = min(cash, due)
     cash -= from_cash
@@ -192,10 +192,10 @@ def _pay(
     sweep = _sweep(case, accounts, dscr, cash, case.senior_principal[t])
     cash -= sweep
     if dscr is not None:
-        accounts.locked = dscr < _lockup_level(case, accounts)
-    locked = accounts.locked or unpaid > 0.0
-    distribution = 0.0 if locked else cash + accounts.trapped
-    accounts.trapped = accounts.trapped + cash if locked else 0.0
+        accounts.is_locked = dscr < _lockup_level(case, accounts)
+    is_locked_up = accounts.is_locked or unpaid > 0.0
+    distribution = 0.0 if is_locked_up else cash + accounts.trapped
+    accounts.trapped = accounts.trapped + cash if is_locked_up else 0.0
     accounts.dsra = reserve + topup - release
     accounts.mezz += mezz_due - mezz_paid
     accounts.arrears = unpaid if case.carry_arrears else 0.0
@@ -216,37 +216,42 @@ def _pay(
         mezz_pik=mezz_due - mezz_paid,
         mezz_close=accounts.mezz,
         sweep=sweep,
-        locked_up=locked,
+        locked_up=is_locked_up,
         distribution=distribution,
         trapped_close=accounts.trapped,
     )
 
 
-def _lockup_level(case: WaterfallCase, accounts: _Accounts) -> float:
-    """The DSCR that distributions need: once they are locked up, that of the release."""
+def _lockup_level(case: WaterfallCase, accounts: _AccountBalances) -> float:
+    """Return the DSCR that distributions need; in a lock-up it is the release level."""
     release = case.lockup_release_at_or_above
-    return release if accounts.locked and release is not None else case.lockup_below
+    return release if accounts.is_locked and release is not None else case.lockup_below
 
 
 def _sweep(
-    case: WaterfallCase, accounts: _Accounts, dscr: float | None, cash: float, repaid: float
+    case: WaterfallCase,
+    accounts: _AccountBalances,
+    dscr: float | None,
+    cash: float,
+    repayment: float,
 ) -> float:
-    """A share of the cash left while the DSCR is below its level; nothing when not tested."""
-    tested_low = dscr is not None and dscr < case.sweep_if_dscr_below
-    sweep = case.sweep_share * cash if tested_low else 0.0
+    """Return a share of the remaining cash while the DSCR is tested and below its level."""
+    is_below_level = dscr is not None and dscr < case.sweep_if_dscr_below
+    sweep = case.sweep_share * cash if is_below_level else 0.0
     if accounts.senior is not None:
-        accounts.senior = max(accounts.senior - repaid, 0.0)
+        accounts.senior = max(accounts.senior - repayment, 0.0)
         sweep = min(sweep, accounts.senior)
         accounts.senior -= sweep
     return sweep
 
 
 def _warnings(case: WaterfallCase, rows: tuple[WaterfallRow, ...]) -> tuple[str, ...]:
-    found: list[str] = []
-    unpaid = [row.period for row in rows if row.senior_unpaid > 0.0]
-    if unpaid:
-        found.append(f"senior debt service is not paid in full in period {unpaid[0]}")
-    swept = sum(row.sweep for row in rows)
-    if case.senior_open is None and swept > 0.0 and rows[-1].sweep > 0.0:
-        found.append("the last period sweeps although no senior principal is scheduled after it")
-    return tuple(found)
+    warnings: list[str] = []
+    unpaid_periods = [row.period for row in rows if row.senior_unpaid > 0.0]
+    if unpaid_periods:
+        first = unpaid_periods[0]
+        warnings.append(f"senior debt service is not paid in full in period {first}")
+    total_sweep = sum(row.sweep for row in rows)
+    if case.senior_open is None and total_sweep > 0.0 and rows[-1].sweep > 0.0:
+        warnings.append("the last period sweeps although no senior principal is scheduled after it")
+    return tuple(warnings)

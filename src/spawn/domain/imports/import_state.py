@@ -1,4 +1,4 @@
-"""An import as an aggregate, the rows it set aside, and the keys it has seen."""
+"""The state of an import: counts, checkpoint, quarantined rows and row keys."""
 
 from array import array
 from collections import Counter
@@ -9,25 +9,25 @@ import msgspec
 
 
 class FileFormat(StrEnum):
-    """What an uploaded file is."""
+    """The format of an uploaded file."""
 
     CSV = "csv"
     NDJSON = "ndjson"
 
 
-class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a row was set aside, or what is odd about it: the field, a stable code, a sentence."""
+class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reason to quarantine a row or to warn about it: field, stable code, sentence."""
 
     field: str
     code: str
     detail: str
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of the rows so far; `rows` is `accepted` + `unchanged` + `quarantined`.
+class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The row counts so far; `rows` is `accepted` + `unchanged` + `quarantined`.
 
-    `accepted` rows created or updated a project. `warnings` counts rows, not sentences;
-    `by_reason` the quarantined rows that carry each code (a row may carry several), and
+    `accepted` rows created or updated a project. `warnings` counts rows, not reasons;
+    `by_reason` the quarantined rows with each code (a row may have several), and
     `failed_checks` the rows, accepted or not, that failed a check of the mapping, by the column
     that the sum was compared with.
     """
@@ -42,15 +42,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 CHECK_CODES = frozenset({"sum_differs", "check_unreadable"})
-"""The codes of reasons that checks give."""
+"""The reason codes of failed checks."""
 
 
-class Import(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One import: its order and its checkpoint, which is committed with the rows it covers.
+class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One import: its parameters and its checkpoint, committed with the rows it covers.
 
-    `size_bytes` and `sha256` are the file's. The first `offset` bytes of it are dealt with.
-    `mapping_version` pins the mapping as it was when the import was asked for. `notes` counts the
-    chunks of set-aside rows and warnings, numbered from 0.
+    `size_bytes` and `sha256` are the file's. The first `offset` bytes of it are processed.
+    `mapping_version` pins the mapping at the time of the request. `chunk_count` counts the chunks
+    of quarantined rows and warnings, numbered from 0.
     """
 
     import_id: str
@@ -62,112 +62,112 @@ class Import(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mapping_version: int | None = None
     columns: tuple[str, ...] = ()
     offset: int = 0
-    notes: int = 0
-    counts: Counts = msgspec.field(default_factory=Counts)
+    chunk_count: int = msgspec.field(name="notes", default=0)
+    counts: RowCounts = msgspec.field(default_factory=RowCounts)
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row with reasons: set aside if it became no project, else accepted with a warning.
+class RowNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row with reasons: quarantined if it has no project, else accepted with a warning.
 
     `line` counts physical lines from 1; `raw_line` is the record as received, decoded.
     """
 
     line: int
-    reasons: tuple[Reason, ...]
+    reasons: tuple[RowReason, ...]
     raw_line: str | None = None
     project_id: str | None = None
 
 
-class Quarantine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The notes of one chunk of an import, in the order of the file."""
+class QuarantineChunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The quarantined rows and warnings of one chunk of an import, in file order."""
 
     import_id: str
-    quarantined: tuple[Note, ...] = ()
-    warnings: tuple[Note, ...] = ()
+    quarantined: tuple[RowNote, ...] = ()
+    warnings: tuple[RowNote, ...] = ()
 
 
-class Upload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which import dealt with this content most completely; the id is the content's fingerprint.
+class UploadProgress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The import that processed most of a content; the id is the content's fingerprint.
 
-    Rows without a key of their own are recognised by it: the same bytes again change nothing.
+    It identifies rows that have no key: importing the same bytes again changes nothing.
     """
 
     import_id: str
     offset: int
 
 
-def chunk_id(import_id: str, number: int) -> str:
-    """The id of the quarantine aggregate of an import's chunk."""
+def build_chunk_id(import_id: str, number: int) -> str:
+    """Return the id of the quarantine aggregate of an import's chunk."""
     return f"{import_id}.{number}"
 
 
-def upload_id(sha256: str, mapping: str | None) -> str:
-    """The id of the upload aggregate of a content read through a mapping (or none)."""
+def build_upload_id(sha256: str, mapping: str | None) -> str:
+    """Return the id of the upload aggregate of a content under a mapping (or none)."""
     return f"{sha256}.{mapping or ''}"
 
 
-def add(
-    counts: Counts,
+def add_chunk(
+    counts: RowCounts,
     *,
     accepted: int,
     unchanged: int,
-    quarantined: Iterable[Note],
-    warnings: Iterable[Note],
-) -> Counts:
-    """The counts after one more chunk."""
-    notes, warned = tuple(quarantined), tuple(warnings)
-    reasons, failed = Counter(counts.by_reason), Counter(counts.failed_checks)
-    for note in notes:
+    quarantined: Iterable[RowNote],
+    warnings: Iterable[RowNote],
+) -> RowCounts:
+    """Return the counts after one more chunk."""
+    rejects, warning_notes = tuple(quarantined), tuple(warnings)
+    reasons, failures = Counter(counts.by_reason), Counter(counts.failed_checks)
+    for note in rejects:
         reasons.update({reason.code for reason in note.reasons})
-    for note in (*notes, *warned):
-        failed.update({reason.field for reason in note.reasons if reason.code in CHECK_CODES})
-    return Counts(
-        rows=counts.rows + accepted + unchanged + len(notes),
+    for note in (*rejects, *warning_notes):
+        failures.update({reason.field for reason in note.reasons if reason.code in CHECK_CODES})
+    return RowCounts(
+        rows=counts.rows + accepted + unchanged + len(rejects),
         accepted=counts.accepted + accepted,
         unchanged=counts.unchanged + unchanged,
-        quarantined=counts.quarantined + len(notes),
-        warnings=counts.warnings + len(warned),
+        quarantined=counts.quarantined + len(rejects),
+        warnings=counts.warnings + len(warning_notes),
         by_reason=dict(sorted(reasons.items())),
-        failed_checks=dict(sorted(failed.items())),
+        failed_checks=dict(sorted(failures.items())),
     )
 
 
 class KeySet:
-    """The keys a file has shown so far, as 64-bit hashes in one flat table.
+    """The row keys of a file so far, as 64-bit hashes in one flat table.
 
-    A file has as many rows as it likes, and a set of strings takes about 100 bytes a row; this
-    takes 11 to 22. Two different keys of ten million share a hash with a chance of 3 in a million.
+    The number of rows is unbounded, and a set of strings takes about 100 bytes per row; this takes
+    11 to 22. Two of ten million different keys share a hash with a chance of 3 in a million.
     """
 
     def __init__(self) -> None:
         self._table = array("Q", bytes(8 * 1024))
-        self._used = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return self._used
+        return self._count
 
     def __contains__(self, key: str) -> bool:
         value = _hash(key)
-        return self._table[_slot(self._table, value)] == value
+        return self._table[_find_slot(self._table, value)] == value
 
     def add(self, key: str) -> None:
-        """Remember `key`; again is fine."""
-        self._put(self._table, _hash(key))
-        if self._used * 4 > len(self._table) * 3:
+        """Add `key`, unless it is present."""
+        self._insert(self._table, _hash(key))
+        if self._count * 4 > len(self._table) * 3:
             self._grow()
 
-    def _put(self, table: "array[int]", value: int) -> None:
-        slot = _slot(table, value)
+    def _insert(self, table: "array[int]", value: int) -> None:
+        slot = _find_slot(table, value)
         if not table[slot]:
             table[slot] = value
-            self._used += 1
+            self._count += 1
 
     def _grow(self) -> None:
-        wider = array("Q", bytes(16 * len(self._table)))
+        table = array("Q", bytes(16 * len(self._table)))
         for value in self._table:
             if value:
-                wider[_slot(wider, value)] = value
-        self._table = wider
+                table[_find_slot(table, value)] = value
+        self._table = table
 
 
 def _hash(key: str) -> int:
@@ -175,7 +175,7 @@ def _hash(key: str) -> int:
     return hash(key) & 0xFFFFFFFFFFFFFFFF or 1
 
 
-def _slot(table: "array[int]", value: int) -> int:
+def _find_slot(table: "array[int]", value: int) -> int:
     mask = len(table) - 1
     slot = value & mask
     while table[slot] and table[slot] != value:

@@ -1,4 +1,4 @@
-"""The countries of ISO 3166-1: alpha-3 is what Spawn keeps, alpha-2 is understood on input."""
+"""The ISO 3166-1 country codes: alpha-3 is stored, alpha-2 is accepted on input."""
 
 from types import MappingProxyType
 
@@ -268,8 +268,8 @@ ALPHA_3: MappingProxyType[str, str] = MappingProxyType(
 """Alpha-2 or alpha-3 code → alpha-3 code."""
 
 
-def country(code: str, *, pointer: str = "") -> str:
-    """The alpha-3 code of a country given by its alpha-3 or alpha-2 code, in upper case.
+def parse_country(code: str, *, pointer: str = "") -> str:
+    """Return the alpha-3 code for an alpha-3 or alpha-2 code in upper case.
 
     Raises:
         InvalidInput: `unknown_country` at `pointer`.

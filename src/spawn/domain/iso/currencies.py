@@ -1,10 +1,10 @@
-"""The currencies of ISO 4217 as data: code, minor units, name, one a line.
+"""The ISO 4217 currency codes: code, minor units and name, one per line.
 
-`-` stands for "not applicable": metals, funds and test codes, in which no amount can be stated.
-The list has the active codes, and those withdrawn since 2020 whose contracts are still on record.
+`-` means "not applicable": metals, funds and test codes, in which no amount can be stated. The
+list has the active codes, and those withdrawn since 2020 whose contracts are still on record.
 """
 
-ACTIVE = """
+ACTIVE_CURRENCIES = """
 AED 2 UAE Dirham
 AFN 2 Afghani
 ALL 2 Lek
@@ -184,9 +184,9 @@ ZAR 2 Rand
 ZMW 2 Zambian Kwacha
 ZWG 2 Zimbabwe Gold
 """
-"""List one: codes in force."""
+"""ISO 4217 list one: the current codes."""
 
-WITHDRAWN = """
+WITHDRAWN_CURRENCIES = """
 ANG 2 Netherlands Antillean Guilder
 BGN 2 Bulgarian Lev
 CUC 2 Peso Convertible
@@ -194,4 +194,4 @@ HRK 2 Kuna
 SLL 2 Leone (old)
 ZWL 2 Zimbabwe Dollar
 """
-"""Codes that left list one since 2020; a project closed in them keeps its figures."""
+"""Codes that left list one since 2020; projects closed in them keep their amounts."""

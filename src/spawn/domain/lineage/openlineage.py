@@ -1,7 +1,7 @@
-"""Runs in the terms of OpenLineage 2-0-2: RunEvents with facets, as values that encode to JSON.
+"""Runs as OpenLineage 2-0-2 RunEvents with facets, as values that encode to JSON.
 
-Only what is known is stated: a member without a value is left out, and every facet names its own
-schema. Nothing here depends on where the events go.
+A member without a value is left out, and every facet names its own schema. Nothing here depends
+on the destination of the events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from spawn.domain.lineage.run import (
     Origin,
     Run,
     RunState,
-    as_begun,
+    rewind_to_start,
 )
 
-PUBLISHER: Final = "openlineage"
-"""The name of who sends them on."""
+PUBLISHER_NAME: Final = "openlineage"
+"""The name of the publisher that sends these events."""
 
 _SPEC: Final = "https://openlineage.io/spec"
 RUN_EVENT_SCHEMA: Final = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -38,7 +38,7 @@ _FACETS: Final[Mapping[str, str]] = {
     "schema": "1-2-0/SchemaDatasetFacet",
     "version": "1-0-1/DatasetVersionDatasetFacet",
 }
-"""Each facet's schema by the facet's key; two keys serve jobs and datasets and are told apart."""
+"""Each facet's schema by key; the suffix tells the documentation of jobs and datasets apart."""
 
 _EVENT_TYPES: Final[Mapping[RunState, str]] = {
     RunState.RUNNING: "START",
@@ -51,15 +51,15 @@ Facets = dict[str, dict[str, Any]]
 
 
 class Emitter(msgspec.Struct, frozen=True, kw_only=True):
-    """Who tells of the runs: the namespace of its jobs and datasets, its URI, its version."""
+    """The producer of the events: namespace of jobs and datasets, URI and version."""
 
     namespace: str
     producer: str
     version: str
 
 
-class _Named(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """A job or a dataset, with what is known of it."""
+class _Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A job or a dataset with its facets."""
 
     namespace: str
     name: str
@@ -79,50 +79,50 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_type: str = msgspec.field(name="eventType")
     event_time: datetime = msgspec.field(name="eventTime")
     run: _RunRef
-    job: _Named
-    inputs: list[_Named]
-    outputs: list[_Named]
+    job: _Entity
+    inputs: list[_Entity]
+    outputs: list[_Entity]
     producer: str
     schema_url: str = msgspec.field(name="schemaURL")
 
 
-def run_event(run: Run, at: datetime, emitter: Emitter) -> RunEvent:
-    """The event of the state that a run reached at an instant."""
-    return _Rendering(run, emitter).event(at)
+def build_run_event(run: Run, at: datetime, emitter: Emitter) -> RunEvent:
+    """Return the event of the state that a run reached at an instant."""
+    return _RunEventBuilder(run, emitter).build(at)
 
 
-def run_events(
+def build_run_events(
     run: Run, begun_at: datetime, ended_at: datetime, emitter: Emitter
 ) -> list[RunEvent]:
-    """Every event of a run so far, in the order of time."""
-    events = [run_event(as_begun(run), begun_at, emitter)]
+    """Return all events of a run so far, in order of time."""
+    events = [build_run_event(rewind_to_start(run), begun_at, emitter)]
     if run.is_final:
-        events.append(run_event(run, ended_at, emitter))
+        events.append(build_run_event(run, ended_at, emitter))
     return events
 
 
-class _Rendering:
-    """One run on its way to an event."""
+class _RunEventBuilder:
+    """A builder of one run's event."""
 
     def __init__(self, run: Run, emitter: Emitter) -> None:
         self._run = run
         self._emitter = emitter
 
-    def event(self, at: datetime) -> RunEvent:
+    def build(self, at: datetime) -> RunEvent:
         run, emitter = self._run, self._emitter
         return RunEvent(
             event_type=_EVENT_TYPES[run.state],
             event_time=at,
             run=_RunRef(run_id=run.run_id, facets=self._run_facets()),
-            job=self._named(run.job, facets=self._job_facets()),
+            job=self._entity(run.job, facets=self._job_facets()),
             inputs=[self._input(dataset, first=not n) for n, dataset in enumerate(run.inputs)],
             outputs=[self._output(dataset) for dataset in run.outputs],
             producer=emitter.producer,
             schema_url=RUN_EVENT_SCHEMA,
         )
 
-    def _named(self, name: str, **facets: Facets) -> _Named:
-        return _Named(namespace=self._emitter.namespace, name=name, **facets)
+    def _entity(self, name: str, **facets: Facets) -> _Entity:
+        return _Entity(namespace=self._emitter.namespace, name=name, **facets)
 
     def _facet(self, key: str, members: Mapping[str, Any]) -> dict[str, Any]:
         path = _FACETS[key]
@@ -146,18 +146,18 @@ class _Rendering:
             "integration": "SPAWN",
             "jobType": self._run.activity.upper(),
         }
-        said = {"description": self._run.description}
+        documentation = {"description": self._run.description}
         return {
-            "documentation": self._facet("documentation_job", said),
+            "documentation": self._facet("documentation_job", documentation),
             "jobType": self._facet("jobType", kind),
         }
 
     def _dataset_facets(self, dataset: Dataset) -> Facets:
-        said = {"description": dataset.description}
-        facets = {"documentation": self._facet("documentation_dataset", said)}
+        documentation = {"description": dataset.description}
+        facets = {"documentation": self._facet("documentation_dataset", documentation)}
         if dataset.fields:
             fields = [
-                _stated(name=f.name, type=f.type, description=f.description or None)
+                _omit_none(name=f.name, type=f.type, description=f.description or None)
                 for f in dataset.fields
             ]
             facets["schema"] = self._facet("schema", {"fields": fields})
@@ -165,11 +165,11 @@ class _Rendering:
             facets["version"] = self._facet("version", {"datasetVersion": dataset.version})
         return facets
 
-    def _input(self, dataset: Dataset, *, first: bool) -> _Named:
-        run, found = self._run, Facets()
+    def _input(self, dataset: Dataset, *, first: bool) -> _Entity:
+        run, input_facets = self._run, Facets()
         counts = run.counts if first else {}
         if counts or dataset.rows is not None or dataset.size_bytes is not None:
-            found["dataQualityMetrics"] = self._facet(
+            input_facets["dataQualityMetrics"] = self._facet(
                 "dataQualityMetrics",
                 {
                     "rowCount": dataset.rows,
@@ -178,14 +178,16 @@ class _Rendering:
                 },
             )
         if first and run.assertions:
-            assertions = [_asserted(one) for one in run.assertions]
-            found["dataQualityAssertions"] = self._facet(
+            assertions = [_render_assertion(assertion) for assertion in run.assertions]
+            input_facets["dataQualityAssertions"] = self._facet(
                 "dataQualityAssertions", {"assertions": assertions}
             )
-        return self._named(dataset.name, facets=self._dataset_facets(dataset), input_facets=found)
+        return self._entity(
+            dataset.name, facets=self._dataset_facets(dataset), input_facets=input_facets
+        )
 
-    def _output(self, dataset: Dataset) -> _Named:
-        facets, found = self._dataset_facets(dataset), Facets()
+    def _output(self, dataset: Dataset) -> _Entity:
+        facets, output_facets = self._dataset_facets(dataset), Facets()
         if self._run.origins:
             fields = {
                 column: {"inputFields": self._origins(origins)}
@@ -193,9 +195,9 @@ class _Rendering:
             }
             facets["columnLineage"] = self._facet("columnLineage", {"fields": fields})
         if dataset.rows is not None or dataset.size_bytes is not None:
-            moved = {"rowCount": dataset.rows, "size": dataset.size_bytes}
-            found["outputStatistics"] = self._facet("outputStatistics", moved)
-        return self._named(dataset.name, facets=facets, output_facets=found)
+            volume = {"rowCount": dataset.rows, "size": dataset.size_bytes}
+            output_facets["outputStatistics"] = self._facet("outputStatistics", volume)
+        return self._entity(dataset.name, facets=facets, output_facets=output_facets)
 
     def _origins(self, origins: Sequence[Origin]) -> list[dict[str, Any]]:
         return [
@@ -204,7 +206,7 @@ class _Rendering:
                 "name": origin.dataset,
                 "field": origin.field,
                 "transformations": [
-                    _stated(
+                    _omit_none(
                         type="DIRECT",
                         subtype="TRANSFORMATION" if origin.conversion else "IDENTITY",
                         description=origin.conversion or None,
@@ -217,21 +219,21 @@ class _Rendering:
 
 
 def _column_metrics(count: NullCount) -> dict[str, Any]:
-    return {"nullCount": count.missing, "count": count.there}
+    return {"nullCount": count.missing, "count": count.present}
 
 
-def _asserted(one: Assertion) -> dict[str, Any]:
-    return _stated(
-        assertion=one.assertion,
-        success=one.success,
-        column=one.column,
-        severity="warn" if one.warning else "error",
-        name=one.name,
-        description=one.description or None,
-        expected=one.expected,
-        actual=one.actual,
+def _render_assertion(assertion: Assertion) -> dict[str, Any]:
+    return _omit_none(
+        assertion=assertion.assertion,
+        success=assertion.success,
+        column=assertion.column,
+        severity="warn" if assertion.warning else "error",
+        name=assertion.name,
+        description=assertion.description or None,
+        expected=assertion.expected,
+        actual=assertion.actual,
     )
 
 
-def _stated(**members: Any) -> dict[str, Any]:
+def _omit_none(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}

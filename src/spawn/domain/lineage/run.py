@@ -1,8 +1,8 @@
-"""Where data come from and go to: one run of an import, an export or a migration, as an aggregate.
+"""One run of an import, export or migration with its datasets, as an aggregate.
 
 A run is recorded before its work begins and again when it ends, so that its two versions are the
-two events that OpenLineage wants of it. Times are the store's own. `openlineage` renders a run in
-the terms of that standard.
+two events that OpenLineage requires. Times are the store's own. `openlineage` renders a run as
+events of that standard.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ MAX_REASON: Final = 1_000
 
 
 class Activity(StrEnum):
-    """What a run did."""
+    """The activity of a run."""
 
     IMPORT = "import"
     EXPORT = "export"
@@ -28,7 +28,7 @@ class Activity(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run stands; all but the first are final."""
+    """The state of a run; all but the first are final."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -36,18 +36,18 @@ class RunState(StrEnum):
     ABORTED = "aborted"
 
 
-STARTED: Final = "lineage.started"
-ENDED: Final[Mapping[RunState, str]] = {
+STARTED_EVENT: Final = "lineage.started"
+ENDED_EVENTS: Final[Mapping[RunState, str]] = {
     RunState.COMPLETE: "lineage.completed",
     RunState.FAILED: "lineage.failed",
     RunState.ABORTED: "lineage.aborted",
 }
-"""The events of a run, by the state that it ended in."""
+"""Event types of a run's end, by its final state."""
 
-EVENT_TYPES: Final = frozenset({STARTED, *ENDED.values()})
+EVENT_TYPES: Final = frozenset({STARTED_EVENT, *ENDED_EVENTS.values()})
 
 
-class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DatasetField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A column of a dataset; a file's columns have no type."""
 
     name: str
@@ -56,20 +56,20 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run read or wrote. `rows` and `size_bytes` are what it moved, once that is known."""
+    """An input or output of a run; `rows` and `size_bytes` are None if unknown."""
 
     name: str
     description: str
-    fields: tuple[Field, ...] = ()
+    fields: tuple[DatasetField, ...] = ()
     version: str | None = None
     rows: int | None = None
     size_bytes: int | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a column's values come from: a field of an input, and what is done to it.
+    """The source of a column's values: a field of an input and its conversion.
 
-    `conversion` is empty where the value is taken as it is.
+    `conversion` is empty if the value is copied unchanged.
     """
 
     dataset: str
@@ -78,9 +78,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was tested about an input, and whether it held; a warning failed and stopped nothing.
+    """A test of an input and its result; a failed `warning` never stops a run.
 
-    `failed` of the `looked_at` rows did not hold, where rows are what is tested.
+    `failed_rows` of the `checked_rows` failed, if the test is about rows.
     """
 
     name: str
@@ -91,22 +91,22 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     actual: str
     column: str | None = None
     description: str = ""
-    looked_at: int = 0
-    failed: int = 0
+    checked_rows: int = msgspec.field(name="looked_at", default=0)
+    failed_rows: int = msgspec.field(name="failed", default=0)
 
 
 class NullCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many values of a column are there, and how many are not."""
+    """The numbers of present and missing values of a column."""
 
-    there: int
+    present: int = msgspec.field(name="there")
     missing: int
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One run. `job` names what is run again and again; `reason` is why it did not complete.
+    """One run; `job` names the repeated work, `reason` the cause of a failure.
 
-    `origins` maps a column of the output to where it comes from. `assertions` and `counts` are of
-    the first input. `parent` is the run that this one was part of.
+    `origins` maps a column of the output to its sources. `assertions` and `counts` belong to the
+    first input.
     """
 
     run_id: str
@@ -123,17 +123,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can happen to it any more."""
+        """Whether the run has ended."""
         return self.state is not RunState.RUNNING
 
     @property
     def dataset_names(self) -> frozenset[str]:
-        """Everything that it read or wrote."""
+        """The names of all inputs and outputs."""
         return frozenset(dataset.name for dataset in (*self.inputs, *self.outputs))
 
 
-class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run moved: rows and bytes read and written, None where unknown."""
+class DataVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """The volume that a run moved: rows and bytes read and written, None if unknown."""
 
     rows_in: int | None = None
     bytes_in: int | None = None
@@ -141,49 +141,49 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int | None = None
 
 
-def ended(
+def end_run(
     run: Run,
     state: RunState,
-    moved: Moved,
+    volume: DataVolume,
     *,
     reason: str | None = None,
     assertions: tuple[Assertion, ...] = (),
 ) -> Run:
-    """The run at its end.
+    """Return the run at its end.
 
     Raises:
-        Conflict: it has ended already.
+        Conflict: the run has ended already.
     """
     if run.is_final:
         raise Conflict(f"the run has {run.state} already")
     return msgspec.structs.replace(
         run,
         state=state,
-        inputs=_moving(run.inputs, moved.rows_in, moved.bytes_in),
-        outputs=_moving(run.outputs, moved.rows_out, moved.bytes_out),
+        inputs=_set_volume(run.inputs, volume.rows_in, volume.bytes_in),
+        outputs=_set_volume(run.outputs, volume.rows_out, volume.bytes_out),
         reason=None if reason is None else reason[:MAX_REASON],
         assertions=assertions or run.assertions,
     )
 
 
-def as_begun(run: Run) -> Run:
-    """The run as it was known when it began."""
+def rewind_to_start(run: Run) -> Run:
+    """Return the run as it was at its start."""
     return msgspec.structs.replace(
         run,
         state=RunState.RUNNING,
-        inputs=_moving(run.inputs, None, None),
-        outputs=_moving(run.outputs, None, None),
+        inputs=_set_volume(run.inputs, None, None),
+        outputs=_set_volume(run.outputs, None, None),
         assertions=(),
         counts={},
         reason=None,
     )
 
 
-def told(run: Run) -> DomainEvent:
-    """The event of the run's state."""
+def build_domain_event(run: Run) -> DomainEvent:
+    """Return the domain event of the run's state."""
     changed = ("state",) if run.is_final else ("job", "inputs", "outputs")
     return DomainEvent(
-        type=ENDED.get(run.state, STARTED),
+        type=ENDED_EVENTS.get(run.state, STARTED_EVENT),
         kind=KIND,
         id=run.run_id,
         changed=changed,
@@ -191,7 +191,7 @@ def told(run: Run) -> DomainEvent:
     )
 
 
-def _moving(
+def _set_volume(
     datasets: tuple[Dataset, ...], rows: int | None, size_bytes: int | None
 ) -> tuple[Dataset, ...]:
     return tuple(

@@ -1,6 +1,6 @@
-"""The life of a project as a status machine: which steps there are, and from where.
+"""The status machine of a project.
 
-PROPOSED → MANDATED → FINANCIAL_CLOSE → CONSTRUCTION → OPERATION → COMPLETED is the good course.
+PROPOSED → MANDATED → FINANCIAL_CLOSE → CONSTRUCTION → OPERATION → COMPLETED is the regular path.
 Before OPERATION a project may be CANCELLED; in construction and operation it may be SUSPENDED and
 then resumed; from financial close on it may be DEFAULTED, and then be cured or worked out.
 """
@@ -11,8 +11,8 @@ from enum import StrEnum
 from spawn.domain.errors import InvalidInput
 
 
-class Status(StrEnum):
-    """Where a project stands in its life."""
+class ProjectStatus(StrEnum):
+    """The status of a project."""
 
     PROPOSED = "PROPOSED"
     MANDATED = "MANDATED"
@@ -25,52 +25,70 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-_STEPS: Mapping[Status, frozenset[Status]] = {
-    Status.PROPOSED: frozenset({Status.MANDATED, Status.CANCELLED}),
-    Status.MANDATED: frozenset({Status.FINANCIAL_CLOSE, Status.CANCELLED}),
-    Status.FINANCIAL_CLOSE: frozenset({Status.CONSTRUCTION, Status.CANCELLED, Status.DEFAULTED}),
-    Status.CONSTRUCTION: frozenset(
-        {Status.OPERATION, Status.SUSPENDED, Status.DEFAULTED, Status.CANCELLED}
+_TRANSITIONS: Mapping[ProjectStatus, frozenset[ProjectStatus]] = {
+    ProjectStatus.PROPOSED: frozenset({ProjectStatus.MANDATED, ProjectStatus.CANCELLED}),
+    ProjectStatus.MANDATED: frozenset({ProjectStatus.FINANCIAL_CLOSE, ProjectStatus.CANCELLED}),
+    ProjectStatus.FINANCIAL_CLOSE: frozenset(
+        {ProjectStatus.CONSTRUCTION, ProjectStatus.CANCELLED, ProjectStatus.DEFAULTED}
     ),
-    Status.OPERATION: frozenset({Status.COMPLETED, Status.SUSPENDED, Status.DEFAULTED}),
+    ProjectStatus.CONSTRUCTION: frozenset(
+        {
+            ProjectStatus.OPERATION,
+            ProjectStatus.SUSPENDED,
+            ProjectStatus.DEFAULTED,
+            ProjectStatus.CANCELLED,
+        }
+    ),
+    ProjectStatus.OPERATION: frozenset(
+        {ProjectStatus.COMPLETED, ProjectStatus.SUSPENDED, ProjectStatus.DEFAULTED}
+    ),
     # A cure, or the end of a workout.
-    Status.DEFAULTED: frozenset(
-        {Status.CONSTRUCTION, Status.OPERATION, Status.COMPLETED, Status.CANCELLED}
+    ProjectStatus.DEFAULTED: frozenset(
+        {
+            ProjectStatus.CONSTRUCTION,
+            ProjectStatus.OPERATION,
+            ProjectStatus.COMPLETED,
+            ProjectStatus.CANCELLED,
+        }
     ),
-    Status.COMPLETED: frozenset(),
-    Status.CANCELLED: frozenset(),
+    ProjectStatus.COMPLETED: frozenset(),
+    ProjectStatus.CANCELLED: frozenset(),
 }
-_SUSPENDED_STEPS: Mapping[Status | None, frozenset[Status]] = {
-    Status.CONSTRUCTION: frozenset({Status.CONSTRUCTION, Status.DEFAULTED, Status.CANCELLED}),
-    Status.OPERATION: frozenset({Status.OPERATION, Status.DEFAULTED}),
-    # Created as suspended, so nobody recorded from where: it may resume either way, but only what
-    # is known to be under construction may be cancelled.
-    None: frozenset({Status.CONSTRUCTION, Status.OPERATION, Status.DEFAULTED}),
+_TRANSITIONS_FROM_SUSPENDED: Mapping[ProjectStatus | None, frozenset[ProjectStatus]] = {
+    ProjectStatus.CONSTRUCTION: frozenset(
+        {ProjectStatus.CONSTRUCTION, ProjectStatus.DEFAULTED, ProjectStatus.CANCELLED}
+    ),
+    ProjectStatus.OPERATION: frozenset({ProjectStatus.OPERATION, ProjectStatus.DEFAULTED}),
+    # Created as suspended, so its earlier status is not recorded: it may resume either way, but
+    # only a project known to be under construction may be cancelled.
+    None: frozenset({ProjectStatus.CONSTRUCTION, ProjectStatus.OPERATION, ProjectStatus.DEFAULTED}),
 }
-SUSPENDABLE = frozenset({Status.CONSTRUCTION, Status.OPERATION})
+SUSPENDABLE = frozenset({ProjectStatus.CONSTRUCTION, ProjectStatus.OPERATION})
 """The statuses that a project may be suspended in."""
 
-_STATUS_ALIASES = {"ACTIVE": Status.OPERATION}
+_STATUS_ALIASES = {"ACTIVE": ProjectStatus.OPERATION}
 
 
-def status_of(text: str, *, pointer: str = "/status") -> Status:
-    """The status that a text names; `ACTIVE` is an input alias of OPERATION.
+def parse_status(text: str, *, pointer: str = "/status") -> ProjectStatus:
+    """Parse a status; `ACTIVE` is an input alias of OPERATION.
 
     Raises:
         InvalidInput: `unknown_status` at `pointer`.
     """
     try:
-        return _STATUS_ALIASES.get(text) or Status(text)
+        return _STATUS_ALIASES.get(text) or ProjectStatus(text)
     except ValueError as error:
-        known = ", ".join(Status)
-        raise InvalidInput.at(pointer, "unknown_status", f"must be one of {known}") from error
+        choices = ", ".join(ProjectStatus)
+        raise InvalidInput.at(pointer, "unknown_status", f"must be one of {choices}") from error
 
 
-def steps_from(status: Status, suspended_from: Status | None = None) -> frozenset[Status]:
-    """The statuses that may follow; none after a terminal one.
+def get_next_statuses(
+    status: ProjectStatus, suspended_from: ProjectStatus | None = None
+) -> frozenset[ProjectStatus]:
+    """Return the statuses that may follow; none after a terminal one.
 
-    `suspended_from` is where a SUSPENDED project was suspended, None if nobody recorded it.
+    `suspended_from` is the status before SUSPENDED, None if it was not recorded.
     """
-    if status is Status.SUSPENDED:
-        return _SUSPENDED_STEPS[suspended_from]
-    return _STEPS[status]
+    if status is ProjectStatus.SUSPENDED:
+        return _TRANSITIONS_FROM_SUSPENDED[suspended_from]
+    return _TRANSITIONS[status]

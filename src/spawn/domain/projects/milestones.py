@@ -1,4 +1,4 @@
-"""Milestones and conditions precedent: what must have happened before the next step."""
+"""Milestones and conditions precedent of a project."""
 
 from datetime import date
 from enum import StrEnum
@@ -10,12 +10,12 @@ from spawn.domain.text import check_line, check_prose
 
 MAX_MILESTONES = 200
 """Milestones of one project."""
-MAX_ID, MAX_TITLE, MAX_EVIDENCE = 64, 200, 2_000
+MAX_ID_LENGTH, MAX_TITLE_LENGTH, MAX_EVIDENCE_LENGTH = 64, 200, 2_000
 """Characters of a milestone's texts."""
 
 
 class MilestoneKind(StrEnum):
-    """What a milestone stands for."""
+    """The kind of a milestone."""
 
     MILESTONE = "MILESTONE"
     CONDITION_PRECEDENT = "CONDITION_PRECEDENT"
@@ -24,7 +24,7 @@ class MilestoneKind(StrEnum):
 class Milestone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A milestone or condition precedent; open while neither met nor waived.
 
-    `draw_stop` says that no drawdown may happen while it is open.
+    `draw_stop` blocks every drawdown while it is open.
     """
 
     milestone_id: str
@@ -38,34 +38,38 @@ class Milestone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def is_open(milestone: Milestone) -> bool:
-    """Whether it is neither met nor waived."""
+    """Return whether a milestone is neither met nor waived."""
     return milestone.met_on is None and milestone.waived_on is None
 
 
-def open_conditions(milestones: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
-    """The conditions precedent that are neither met nor waived."""
+def list_open_conditions(milestones: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
+    """Return the conditions precedent that are neither met nor waived."""
     condition = MilestoneKind.CONDITION_PRECEDENT
     return tuple(m for m in milestones if m.kind is condition and is_open(m))
 
 
-def check_milestones(milestones: tuple[Milestone, ...], faults: list[FieldError]) -> None:
-    """Append what is wrong with the milestones, each of them and their ids."""
+def check_milestones(milestones: tuple[Milestone, ...], errors: list[FieldError]) -> None:
+    """Append the errors of the milestones, including duplicate ids."""
     if len(milestones) > MAX_MILESTONES:
-        faults.append(FieldError("/milestones", "too_many", f"at most {MAX_MILESTONES} milestones"))
+        errors.append(FieldError("/milestones", "too_many", f"at most {MAX_MILESTONES} milestones"))
         return
-    seen: set[str] = set()
+    ids: set[str] = set()
     for index, milestone in enumerate(milestones):
-        at = f"/milestones/{index}"
-        _check_milestone(milestone, at, faults)
-        if milestone.milestone_id in seen:
-            faults.append(FieldError(f"{at}/milestone_id", "duplicate", "is used twice"))
-        seen.add(milestone.milestone_id)
+        pointer = f"/milestones/{index}"
+        _check_milestone(milestone, pointer, errors)
+        if milestone.milestone_id in ids:
+            errors.append(FieldError(f"{pointer}/milestone_id", "duplicate", "is used twice"))
+        ids.add(milestone.milestone_id)
 
 
-def _check_milestone(milestone: Milestone, at: str, faults: list[FieldError]) -> None:
-    check_line(milestone.milestone_id, f"{at}/milestone_id", MAX_ID, faults)
-    check_line(milestone.title, f"{at}/title", MAX_TITLE, faults)
+def _check_milestone(milestone: Milestone, pointer: str, errors: list[FieldError]) -> None:
+    check_line(milestone.milestone_id, f"{pointer}/milestone_id", MAX_ID_LENGTH, errors)
+    check_line(milestone.title, f"{pointer}/title", MAX_TITLE_LENGTH, errors)
     if milestone.evidence is not None:
-        check_prose(milestone.evidence, f"{at}/evidence", MAX_EVIDENCE, faults)
+        check_prose(milestone.evidence, f"{pointer}/evidence", MAX_EVIDENCE_LENGTH, errors)
     if milestone.met_on is not None and milestone.waived_on is not None:
-        faults.append(FieldError(f"{at}/waived_on", "met_and_waived", "is met, so not waived"))
+        errors.append(
+            FieldError(
+                f"{pointer}/waived_on", "met_and_waived", "must not be set together with met_on"
+            )
+        )

@@ -1,4 +1,4 @@
-"""Who stands behind a project: the vehicle that borrows and the sponsors that own it."""
+"""The parties of a project: the borrowing vehicle (SPV) and its sponsors."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError
 from spawn.domain.iso.countries import COUNTRIES
-from spawn.domain.money import CONTEXT
+from spawn.domain.money import DECIMAL_CONTEXT
 from spawn.domain.text import check_line
 
 MAX_NAME = 200
@@ -35,50 +35,50 @@ class Spv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     country_code: str | None = None
 
 
-def check_country(code: str, pointer: str, faults: list[FieldError]) -> None:
-    """Append a fault unless the code is an alpha-3 country."""
+def check_country(code: str, pointer: str, errors: list[FieldError]) -> None:
+    """Append an error unless the code is an alpha-3 country."""
     if code not in COUNTRIES:
-        faults.append(
+        errors.append(
             FieldError(pointer, "unknown_country", "must be an ISO 3166-1 code such as ESP")
         )
 
 
-def check_spv(spv: Spv, faults: list[FieldError]) -> None:
-    """Append what is wrong with the vehicle."""
-    check_line(spv.name, "/spv/name", MAX_NAME, faults)
+def check_spv(spv: Spv, errors: list[FieldError]) -> None:
+    """Append the errors of the vehicle."""
+    check_line(spv.name, "/spv/name", MAX_NAME, errors)
     if spv.registration_number is not None:
-        check_line(spv.registration_number, "/spv/registration_number", MAX_REGISTRATION, faults)
+        check_line(spv.registration_number, "/spv/registration_number", MAX_REGISTRATION, errors)
     if spv.country_code is not None:
-        check_country(spv.country_code, "/spv/country_code", faults)
+        check_country(spv.country_code, "/spv/country_code", errors)
 
 
-def check_sponsors(sponsors: tuple[Sponsor, ...], faults: list[FieldError]) -> None:
-    """Append what is wrong with the sponsors: each of them, their names, their sum of 100."""
+def check_sponsors(sponsors: tuple[Sponsor, ...], errors: list[FieldError]) -> None:
+    """Append the errors of the sponsors: duplicate names, shares, their sum of 100."""
     if len(sponsors) > MAX_SPONSORS:
-        faults.append(FieldError("/sponsors", "too_many", f"at most {MAX_SPONSORS} sponsors"))
+        errors.append(FieldError("/sponsors", "too_many", f"at most {MAX_SPONSORS} sponsors"))
         return
-    total, names, before = Decimal(0), set[str](), len(faults)
+    total, names, error_count = Decimal(0), set[str](), len(errors)
     for index, sponsor in enumerate(sponsors):
-        check_line(sponsor.name, f"/sponsors/{index}/name", MAX_NAME, faults)
+        check_line(sponsor.name, f"/sponsors/{index}/name", MAX_NAME, errors)
         if sponsor.name.casefold() in names:
             detail = "names a sponsor twice"
-            faults.append(FieldError(f"/sponsors/{index}/name", "duplicate", detail))
+            errors.append(FieldError(f"/sponsors/{index}/name", "duplicate", detail))
         names.add(sponsor.name.casefold())
-        if _check_share(sponsor.share, f"/sponsors/{index}/share", faults):
-            total = CONTEXT.add(total, sponsor.share)
-    # A sum over refused shares would only repeat what was said of them.
-    if total != _HUNDRED and len(faults) == before:
+        if _check_share(sponsor.share, f"/sponsors/{index}/share", errors):
+            total = DECIMAL_CONTEXT.add(total, sponsor.share)
+    # With invalid shares, a wrong sum would only repeat their errors.
+    if total != _HUNDRED and len(errors) == error_count:
         detail = f"shares must add up to 100; they add up to {total:f}"
-        faults.append(FieldError("/sponsors", "not_a_hundred", detail))
+        errors.append(FieldError("/sponsors", "not_a_hundred", detail))
 
 
-def _check_share(share: Decimal, pointer: str, faults: list[FieldError]) -> bool:
+def _check_share(share: Decimal, pointer: str, errors: list[FieldError]) -> bool:
     if not share.is_finite():
-        faults.append(FieldError(pointer, "not_finite", "must be a finite number"))
+        errors.append(FieldError(pointer, "not_finite", "must be a finite number"))
     elif not 0 < share <= _HUNDRED:
-        faults.append(FieldError(pointer, "out_of_range", "must be above 0 and at most 100"))
-    elif share.quantize(_SHARE_QUANTUM, None, CONTEXT) != share:
-        faults.append(FieldError(pointer, "too_precise", "must have at most 8 decimals"))
+        errors.append(FieldError(pointer, "out_of_range", "must be above 0 and at most 100"))
+    elif share.quantize(_SHARE_QUANTUM, None, DECIMAL_CONTEXT) != share:
+        errors.append(FieldError(pointer, "too_precise", "must have at most 8 decimals"))
     else:
         return True
     return False

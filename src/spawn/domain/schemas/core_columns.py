@@ -1,12 +1,12 @@
-"""The core attributes of a project as columns: what every schema has, whether it says so or not.
+"""Core attributes of a project as columns, which every schema has implicitly.
 
-A schema may describe a core column (text, semantics, unit, aliases) and tighten it; its type and
-meaning are the domain's.
+A schema may describe a core column (text, semantics, unit, aliases) and tighten it; the domain
+defines its type and meaning.
 """
 
 from decimal import Decimal
 
-from spawn.domain.projects.lifecycle import Status
+from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
     MAX_DESCRIPTION,
     MAX_MATURITY_YEARS,
@@ -16,8 +16,8 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 
-AMOUNT = ColumnType(TypeName.DECIMAL, precision=22, scale=4)
-"""Any amount: 18 digits before the point and, by currency, at most 4 after it."""
+AMOUNT_TYPE = ColumnType(TypeName.DECIMAL, precision=22, scale=4)
+"""Type of amounts: 18 digits before the point and, by currency, at most 4 after it."""
 
 
 def _string(max_length: int) -> ColumnType:
@@ -26,18 +26,18 @@ def _string(max_length: int) -> ColumnType:
 
 _CODE_3 = _string(3)
 _DATE = ColumnType(TypeName.DATE)
-_STATUSES = tuple(status.value for status in Status)
+_STATUSES = tuple(status.value for status in ProjectStatus)
 
 CORE_COLUMNS: tuple[Column, ...] = (
     Column(
         name="project_name",
         type=_string(MAX_NAME),
-        description="What the project is called; trimmed, without control characters.",
+        description="Name of the project; trimmed, without control characters.",
         required=True,
     ),
     Column(
         name="total_amount",
-        type=AMOUNT,
+        type=AMOUNT_TYPE,
         description="Total cost of the project in major units of its currency.",
         required=True,
         minimum=Decimal(0),
@@ -53,28 +53,28 @@ CORE_COLUMNS: tuple[Column, ...] = (
     Column(
         name="status",
         type=_string(32),
-        description="Where the project stands; changed by transitions once it exists.",
-        default=Status.PROPOSED.value,
+        description="Lifecycle status of the project; changed by transitions after its creation.",
+        default=ProjectStatus.PROPOSED.value,
         enum=_STATUSES,
     ),
     Column(
         name="status_reason",
         type=_string(MAX_REASON),
-        description="Why the project has its status; recorded by the transition.",
+        description="Reason for the status; recorded by the transition.",
     ),
     Column(
         name="status_effective_on",
         type=_DATE,
-        description="The day from which the status holds; recorded by the transition.",
+        description="Day from which the status applies; recorded by the transition.",
     ),
     Column(
         name="suspended_from",
         type=_string(32),
-        description="The status that a suspended project may return to.",
+        description="Status to which a suspended project may return.",
         enum=_STATUSES,
     ),
     Column(name="description", type=_string(MAX_DESCRIPTION), description="Free text."),
-    Column(name="sector", type=_string(MAX_SECTOR), description="The sector of the asset."),
+    Column(name="sector", type=_string(MAX_SECTOR), description="Sector of the asset."),
     Column(
         name="country_code",
         type=_CODE_3,
@@ -105,60 +105,60 @@ CORE_COLUMNS: tuple[Column, ...] = (
     Column(name="cod_date", type=_DATE, description="Commercial operation date."),
     Column(name="end_date", type=_DATE, description="End of the project's life."),
 )
-"""Every core column in document order, as it is when a schema adds nothing."""
+"""Core columns in document order, without any description by a schema."""
 
 CORE_BY_NAME: dict[str, Column] = {column.name: column for column in CORE_COLUMNS}
 
 
-def core_columns(schema: Schema) -> tuple[Column, ...]:
-    """The core columns as a schema describes them, in document order."""
-    described = {column.name: column for column in schema.columns if column.name in CORE_BY_NAME}
-    return tuple(described.get(column.name, column) for column in CORE_COLUMNS)
+def get_core_columns(schema: Schema) -> tuple[Column, ...]:
+    """Return the core columns as a schema describes them, in document order."""
+    descriptions = {column.name: column for column in schema.columns if column.name in CORE_BY_NAME}
+    return tuple(descriptions.get(column.name, column) for column in CORE_COLUMNS)
 
 
 READ_ONLY_COLUMNS: frozenset[str] = frozenset(
     {"status_reason", "status_effective_on", "suspended_from"}
 )
-"""Core columns that a transition records: served and filterable, never written by a body."""
+"""Core columns that transitions set: served and filterable, never read from a body."""
 
 SYSTEM_COLUMNS: tuple[Column, ...] = (
     Column(name="project_id", type=_string(36), description="UUIDv7, assigned by the service."),
     Column(
         name="version",
         type=ColumnType(TypeName.INTEGER),
-        description="How many times the project was written; also its event sequence.",
+        description="Number of writes of the project; also its event sequence.",
         minimum=1,
     ),
     Column(
         name="created_at",
         type=ColumnType(TypeName.TIMESTAMP),
-        description="When the store recorded the first version.",
+        description="Time at which the store recorded the first version.",
     ),
     Column(
         name="updated_at",
         type=ColumnType(TypeName.TIMESTAMP),
-        description="When the store recorded this version.",
+        description="Time at which the store recorded this version.",
     ),
 )
-"""What the store itself says of a project: filterable and sortable, never input."""
+"""Columns that the store assigns: filterable and sortable, never input."""
 
-STRUCTURE: frozenset[str] = frozenset({"spv", "sponsors", "milestones", "external_ref"})
-"""Fields of a project that are objects of their own and no columns."""
+NESTED_FIELDS: frozenset[str] = frozenset({"spv", "sponsors", "milestones", "external_ref"})
+"""Fields of a project that hold objects or lists and are not columns."""
 
-STRUCTURAL: frozenset[str] = (
-    STRUCTURE
+RESERVED_NAMES: frozenset[str] = (
+    NESTED_FIELDS
     | frozenset(column.name for column in SYSTEM_COLUMNS)
     | frozenset(
         {
-            # What the store and the wire put beside a project's fields.
+            # Names that the store and the wire use beside a project's fields.
             *("attributes", "extensions", "hidden_attributes", "position", "sequence"),
             *("recorded_at", "epoch", "schema_version", "document", "actor", "kind", "id"),
-            # Query parameters of a list: a column of that name could never be filtered by.
+            # Query parameters of a list: no filter could use a column of that name.
             *("sort", "fields", "limit", "after", "as_of"),
         }
     )
 )
-"""Names that a governed column may not take."""
+"""Names that no governed column may have."""
 
 EXTENSION_PREFIX = "x_"
-"""Fields that begin so are extensions: kept as received, outside the schema."""
+"""Name prefix of extension fields, stored as received outside the schema."""

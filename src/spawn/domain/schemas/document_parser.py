@@ -1,8 +1,8 @@
-"""Reading a schema document: data from elsewhere, let in through a whitelist or refused by path.
+"""Parser of schema documents: external data, checked by a whitelist, with errors by path.
 
 Two generations of documents exist. The first has `name`, `description` and `columns` of `name`,
-`type`, `description` and `required`, and no version: it is read through an anti-corruption map
-into the present shape, and its claims about core attributes are taken as description only.
+`type`, `description` and `required`, and no version: an anti-corruption mapping converts it to the
+current fields, and what it states about core attributes is used as description only.
 """
 
 import hashlib
@@ -12,41 +12,45 @@ from typing import Any, Final
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput, MalformedBody, RegistryError
-from spawn.domain.json_tokens import Token, read_object, write_token
-from spawn.domain.schemas.canonical_json import canonical_json, fingerprint, write_canonical
+from spawn.domain.json_tokens import Token, format_token, parse_object
+from spawn.domain.schemas.canonical_json import (
+    compute_fingerprint,
+    to_canonical_json,
+    write_canonical,
+)
 from spawn.domain.schemas.column_parser import (
     IDENTIFIER,
     MAX_TEXT,
-    Members,
+    MemberReader,
     check_column,
     read_column,
     read_type,
     text_reader,
 )
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, READ_ONLY_COLUMNS
-from spawn.domain.schemas.expectations import read_promises
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
-from spawn.domain.schemas.value_readers import type_reader, wrong_type
+from spawn.domain.schemas.expectations import read_expectations
+from spawn.domain.schemas.model import Column, ColumnType, Expectation, Schema, TypeName
+from spawn.domain.schemas.value_readers import type_reader, wrong_type_error
 
 __all__ = [
-    "DocumentRefused",
-    "canonical_json",
-    "fingerprint",
+    "InvalidSchemaDocument",
+    "compute_fingerprint",
     "is_schema_id",
     "read_schema",
-    "recall_schema",
+    "restore_schema",
+    "to_canonical_json",
 ]
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 500
 MAX_CONTEXT_BYTES: Final = 65_536
-PERCENT_COLUMN: Final = "expected_tri"
-"""The first generation's column for `expected_irr`, as a percentage."""
+PERCENT_ALIAS: Final = "expected_tri"
+"""First-generation name of `expected_irr`, which states it as a percentage."""
 
 # A title may end up in logs, pages and reports: letters, digits and quiet punctuation only.
 _TITLE = re.compile(r"\w[\w .,()/&+:-]{0,119}")
 _FIRST_GENERATION_MEMBERS = ("name", "type", "description", "required")
-# The first generation listed what the service assigns beside what a client says.
+# The first generation also listed columns that the service assigns.
 _FIRST_GENERATION_IDENTITY = frozenset({"id", "project_id", "created_at", "updated_at"})
 
 _NUMERIC = frozenset({TypeName.DECIMAL, TypeName.DOUBLE, TypeName.INTEGER, TypeName.BIGINT})
@@ -64,89 +68,98 @@ _COMPATIBLE_AT_FIRST: Final[dict[TypeName, frozenset[TypeName]]] = {
 }
 
 
-class DocumentRefused(RegistryError):
-    """A registry served a document that is no acceptable schema; `errors` says where and why."""
+class InvalidSchemaDocument(RegistryError):
+    """The registry returned an invalid schema document; `errors` lists the violations."""
 
-    def __init__(self, document: bytes, refusal: InvalidInput) -> None:
-        super().__init__(f"the registry's document is refused: {refusal.detail[:500]}")
+    def __init__(self, document: bytes, error: InvalidInput) -> None:
+        super().__init__(f"the registry's document is invalid: {error.detail[:500]}")
         self.document = document
-        self.errors = refusal.errors
+        self.errors = error.errors
 
 
 def is_schema_id(text: str) -> bool:
-    """Whether a text may name a schema: safe in a URL, a file name and a message."""
+    """Whether a text is a valid schema id: safe in URLs, file names and messages."""
     return IDENTIFIER.fullmatch(text) is not None
 
 
 def read_schema(
-    document: bytes, *, ordinal: int | None = None, schema_id: str | None = None
+    document: bytes, *, default_version: int | None = None, schema_id: str | None = None
 ) -> Schema:
-    """The schema that a registry's document states.
+    """Read the schema from a registry's document.
 
-    `ordinal` is the version of a document that has none (1 if not given); `schema_id` the id it was
-    asked for by, taken for a document without one and demanded of a document with one.
+    `default_version` is the version of a document without one (1 if None). `schema_id` is the
+    requested id: the id of a document without one, and required of a document with one.
 
     Raises:
-        InvalidInput: not JSON, too large, or naming each path that breaks a rule.
+        InvalidInput: not JSON, too large, or one error for each path that violates a rule.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise InvalidInput.at("", "too_long", f"is larger than {MAX_DOCUMENT_BYTES} bytes")
     try:
-        tokens = read_object(document)
+        tokens = parse_object(document)
     except MalformedBody as error:
         raise InvalidInput.at("", "malformed", error.detail) from None
     canonical = write_canonical(tokens).encode()
-    members = Members(tokens, "", [])
-    schema = _read_members(members, tokens, ordinal, schema_id)
+    members = MemberReader(tokens, "", [])
+    schema = _read_members(members, tokens, default_version, schema_id)
     if members.errors:
         raise InvalidInput(members.errors[:100])
     return msgspec.structs.replace(schema, fingerprint=hashlib.sha256(canonical).hexdigest())
 
 
-def recall_schema(document: bytes, *, schema_id: str, version: int) -> Schema:
-    """The schema of a recorded document, under the version it was recorded by.
+def restore_schema(document: bytes, *, schema_id: str, version: int) -> Schema:
+    """Read the schema of a recorded document, under its recorded version.
 
-    A document that was refused has only a name, a version and a fingerprint: no columns.
+    A rejected document yields only a name, a version and a fingerprint, no columns.
 
     Raises:
-        MalformedBody, InvalidInput: not even one JSON document of finite numbers.
+        MalformedBody, InvalidInput: not one JSON document of finite numbers.
     """
     try:
-        schema = read_schema(document, ordinal=version, schema_id=schema_id)
+        schema = read_schema(document, default_version=version, schema_id=schema_id)
     except InvalidInput:
-        mark = fingerprint(document)
-        return Schema(id=schema_id, version=version, name=schema_id, fingerprint=mark)
+        document_fingerprint = compute_fingerprint(document)
+        return Schema(
+            id=schema_id, version=version, name=schema_id, fingerprint=document_fingerprint
+        )
     return msgspec.structs.replace(schema, version=version)
 
 
 def _read_members(
-    members: Members, tokens: dict[str, Token], ordinal: int | None, schema_id: str | None
+    members: MemberReader,
+    tokens: dict[str, Token],
+    default_version: int | None,
+    schema_id: str | None,
 ) -> Schema:
-    first_generation = tokens.get("version") is None
-    fallback = ordinal if ordinal is not None else 1
-    title = members.take("name", _read_title)
-    id_ = members.take("id", _read_schema_id) or schema_id or title
+    is_first_generation = tokens.get("version") is None
+    version = default_version if default_version is not None else 1
+    title = members.read("name", _read_title)
+    id_ = members.read("id", _read_schema_id) or schema_id or title
     if id_ is None or not is_schema_id(id_):
-        members.refuse("name" if title else "id", "invalid_identifier", "names no schema")
+        members.reject("name" if title else "id", "invalid_identifier", "is no valid schema id")
     elif schema_id is not None and id_ != schema_id:
-        members.refuse("id", "other_schema", f"is not {schema_id}, which was asked for")
-    columns = _read_columns(tokens.get("columns"), members, first_generation=first_generation)
-    known = CORE_BY_NAME | {column.name: column for column in columns}
+        members.reject("id", "other_schema", f"is not the requested {schema_id}")
+    columns = _read_columns(tokens.get("columns"), members, is_first_generation=is_first_generation)
+    columns_by_name = CORE_BY_NAME | {column.name: column for column in columns}
+
+    def read_quality(token: Token, pointer: str) -> tuple[Expectation, ...]:
+        return read_expectations(token, pointer, columns_by_name)
+
     return Schema(
         id=id_ or "",
-        version=members.take("version", _read_version, fallback),
+        version=members.read("version", _read_version, version),
         name=title or id_ or "",
-        description=members.take("description", text_reader(MAX_TEXT), ""),
+        description=members.read("description", text_reader(MAX_TEXT), ""),
         columns=tuple(columns),
         governed=tuple(c for c in columns if c.name not in CORE_BY_NAME),
-        context=members.take("@context", _read_context),
-        promises=members.take("quality", lambda t, at: read_promises(t, at, known), ()),
+        context=members.read("@context", _read_context),
+        expectations=members.read("quality", read_quality, ()),
     )
 
 
 def _read_title(token: Token, pointer: str) -> str:
     if type(token) is not str:
-        raise wrong_type(pointer, "a string", token)
+        raise wrong_type_error(pointer, "a string", token)
     if _TITLE.fullmatch(token) is None:
         detail = "must be 1 to 120 letters, digits, blanks and . , ( ) / & + : - _"
         raise InvalidInput.at(pointer, "invalid_identifier", detail)
@@ -155,7 +168,7 @@ def _read_title(token: Token, pointer: str) -> str:
 
 def _read_schema_id(token: Token, pointer: str) -> str:
     if type(token) is not str:
-        raise wrong_type(pointer, "a string", token)
+        raise wrong_type_error(pointer, "a string", token)
     if not is_schema_id(token):
         detail = "must be lower-case letters, digits and _, begin with a letter, at most 63 long"
         raise InvalidInput.at(pointer, "invalid_identifier", detail)
@@ -170,27 +183,29 @@ def _read_version(token: Token, pointer: str) -> int:
 
 
 def _read_context(token: Token, pointer: str) -> msgspec.Raw:
-    raw = write_token(token).encode()
+    raw = format_token(token).encode()
     if len(raw) > MAX_CONTEXT_BYTES:
         raise InvalidInput.at(pointer, "too_long", f"is larger than {MAX_CONTEXT_BYTES} bytes")
     return msgspec.Raw(raw)
 
 
-def _read_columns(token: Token, members: Members, *, first_generation: bool) -> list[Column]:
+def _read_columns(
+    token: Token, members: MemberReader, *, is_first_generation: bool
+) -> list[Column]:
     if type(token) is not list:
-        members.refuse("columns", "missing" if token is None else "wrong_type", "must be an array")
+        members.reject("columns", "missing" if token is None else "wrong_type", "must be an array")
         return []
     if len(token) > MAX_COLUMNS:
-        members.refuse("columns", "too_many", f"has more than {MAX_COLUMNS} columns")
+        members.reject("columns", "too_many", f"has more than {MAX_COLUMNS} columns")
         return []
     columns: list[Column] = []
-    owners = {PERCENT_COLUMN: "expected_irr"}
-    for at, item in enumerate(token):
-        pointer = f"/columns/{at}"
+    owners = {PERCENT_ALIAS: "expected_irr"}
+    for index, item in enumerate(token):
+        pointer = f"/columns/{index}"
         try:
-            column = _read_one(item, pointer, first_generation=first_generation)
+            column = _read_column_entry(item, pointer, is_first_generation=is_first_generation)
             if column is not None:
-                _claim(column, pointer, owners)
+                _check_unique_name(column, pointer, owners)
                 columns.append(column)
         except InvalidInput as error:
             members.errors.extend(error.errors)
@@ -198,92 +213,98 @@ def _read_columns(token: Token, members: Members, *, first_generation: bool) -> 
     return columns
 
 
-def _read_one(token: Token, pointer: str, *, first_generation: bool) -> Column | None:
-    """One column; None for a first-generation column that the service itself supplies."""
+def _read_column_entry(token: Token, pointer: str, *, is_first_generation: bool) -> Column | None:
+    """Read one column; None for a first-generation column that the service assigns."""
     if type(token) is not dict:
-        raise wrong_type(pointer, "an object", token)
+        raise wrong_type_error(pointer, "an object", token)
     name = token.get("name")
-    if first_generation and isinstance(name, str) and name in _FIRST_GENERATION_IDENTITY:
+    if is_first_generation and isinstance(name, str) and name in _FIRST_GENERATION_IDENTITY:
         return None
-    if first_generation:
+    if is_first_generation:
         token = {key: token[key] for key in _FIRST_GENERATION_MEMBERS if key in token}
-    if name == PERCENT_COLUMN:
-        # A percentage's bounds say nothing about the fraction that is kept.
-        kept: dict[str, Token] = {
+    if name == PERCENT_ALIAS:
+        # The bounds of the percentage do not apply to the stored fraction.
+        fields: dict[str, Token] = {
             key: token[key] for key in ("type", "description") if key in token
         }
-        token, name = {**kept, "name": "expected_irr"}, "expected_irr"
+        token, name = {**fields, "name": "expected_irr"}, "expected_irr"
     core = CORE_BY_NAME.get(name) if isinstance(name, str) else None
     if core is None:
         return read_column(token, pointer)
-    return _describe(core, token, pointer, first_generation=first_generation)
+    return _merge_core_column(core, token, pointer, is_first_generation=is_first_generation)
 
 
-def _describe(
-    core: Column, token: dict[str, Token], pointer: str, *, first_generation: bool
+def _merge_core_column(
+    core: Column, token: dict[str, Token], pointer: str, *, is_first_generation: bool
 ) -> Column:
-    """What a document says of a core column: described and perhaps tightened, never redefined."""
-    declared = read_type({} if (t := token.get("type")) is None else t, f"{pointer}/type")
-    allowed = _COMPATIBLE_AT_FIRST if first_generation else _COMPATIBLE
-    if declared.name not in allowed[core.type.name]:
-        detail = f"{core.name} is a {core.type} of the core, which {declared} is not"
+    """Merge a document's description of a core column, which may only tighten it."""
+    type_token = token.get("type")
+    # An absent type is reported as a wrong one: `{}` is no type name.
+    declared_type = read_type({} if type_token is None else type_token, f"{pointer}/type")
+    compatible_types = _COMPATIBLE_AT_FIRST if is_first_generation else _COMPATIBLE
+    if declared_type.name not in compatible_types[core.type.name]:
+        detail = f"{core.name} is a core column of type {core.type}, not {declared_type}"
         raise InvalidInput.at(f"{pointer}/type", "core_redefined", detail)
-    said = read_column(token, pointer, core.type)
-    _refuse_redefinition(core, said, pointer)
-    required = said.required and core.default is None and not first_generation
+    declared_column = read_column(token, pointer, core.type)
+    _check_no_redefinition(core, declared_column, pointer)
+    is_required = declared_column.required and core.default is None and not is_first_generation
     column = msgspec.structs.replace(
-        said,
-        description=said.description or core.description,
-        required=core.required or required,
+        declared_column,
+        description=declared_column.description or core.description,
+        required=core.required or is_required,
         default=core.default,
-        enum=said.enum or core.enum,
-        minimum=core.minimum if said.minimum is None else said.minimum,
-        maximum=core.maximum if said.maximum is None else said.maximum,
-        semantic=said.semantic or core.semantic,
-        unit=said.unit or core.unit,
-        aliases=tuple(alias for alias in said.aliases if alias != PERCENT_COLUMN),
+        enum=declared_column.enum or core.enum,
+        minimum=core.minimum if declared_column.minimum is None else declared_column.minimum,
+        maximum=core.maximum if declared_column.maximum is None else declared_column.maximum,
+        semantic=declared_column.semantic or core.semantic,
+        unit=declared_column.unit or core.unit,
+        aliases=tuple(alias for alias in declared_column.aliases if alias != PERCENT_ALIAS),
     )
     check_column(column, pointer)
     return column
 
 
-def _refuse_redefinition(core: Column, said: Column, pointer: str) -> None:
+def _check_no_redefinition(core: Column, declared_column: Column, pointer: str) -> None:
     errors: list[FieldError] = []
 
-    def refuse(member: str) -> None:
-        detail = f"contradicts what the core says of {core.name}"
+    def reject(member: str) -> None:
+        detail = f"contradicts the core definition of {core.name}"
         errors.append(FieldError(f"{pointer}/{member}", "core_redefined", detail))
 
-    if said.default not in {None, core.default}:
-        refuse("default")
-    if said.enum is not None and core.enum is not None and {*said.enum} != {*core.enum}:
-        refuse("enum")
-    if _below(said.minimum, core.minimum):
-        refuse("minimum")
-    if _below(core.maximum, said.maximum):
-        refuse("maximum")
-    if said.required and core.name in READ_ONLY_COLUMNS:
-        refuse("required")
+    if declared_column.default not in {None, core.default}:
+        reject("default")
+    if (
+        declared_column.enum is not None
+        and core.enum is not None
+        and {*declared_column.enum} != {*core.enum}
+    ):
+        reject("enum")
+    if _is_below(declared_column.minimum, core.minimum):
+        reject("minimum")
+    if _is_below(core.maximum, declared_column.maximum):
+        reject("maximum")
+    if declared_column.required and core.name in READ_ONLY_COLUMNS:
+        reject("required")
     if errors:
         raise InvalidInput(errors)
 
 
-def _below(value: Any, bound: Any) -> bool:
+def _is_below(value: Any, bound: Any) -> bool:
     return value is not None and bound is not None and value < bound
 
 
-def _claim(column: Column, pointer: str, owners: dict[str, str]) -> None:
+def _check_unique_name(column: Column, pointer: str, owners: dict[str, str]) -> None:
     if column.name in owners:
-        raise InvalidInput.at(f"{pointer}/name", "duplicate", f"{column.name} is named twice")
+        raise InvalidInput.at(f"{pointer}/name", "duplicate", f"{column.name} is declared twice")
     owners[column.name] = column.name
 
 
 def _check_aliases(columns: list[Column], errors: list[FieldError]) -> None:
-    """An alias must not be anyone's name, nor anyone else's alias."""
-    taken = {*CORE_BY_NAME, PERCENT_COLUMN, *(column.name for column in columns)}
+    """Append an error for each alias that is another column's name or alias."""
+    names = {*CORE_BY_NAME, PERCENT_ALIAS, *(column.name for column in columns)}
     for column in columns:
         for alias in column.aliases:
-            if alias in taken:
+            if alias in names:
                 detail = f"the alias {alias} of {column.name} is taken"
                 errors.append(FieldError("/columns", "duplicate", detail))
-            taken.add(alias)
+            names.add(alias)

@@ -1,7 +1,7 @@
-"""A governed schema as a value: columns with types, bounds and meaning.
+"""Schema versions: columns with types, bounds and semantics; the schema status.
 
-A schema says what a project may carry beside its structure. It is data from elsewhere, so every
-identifier and type here has passed a whitelist before it exists (`read_schema` in `reading`).
+A schema defines the attributes of a project beside its nested fields. It is external data, so every
+identifier and type has passed a whitelist first (`document_parser.read_schema`).
 """
 
 from datetime import date, datetime
@@ -11,15 +11,15 @@ from enum import StrEnum
 import msgspec
 
 Value = str | bool | int | Decimal | float | date | datetime
-"""What a governed attribute may hold once read; an absent one is None."""
+"""Typed value of a governed attribute; None stands for absent."""
 
 
 AMOUNT_SUFFIX = "_amount"
-"""Decimals of this name are money: decimal strings on the wire, lest a client read a float."""
+"""Name suffix of money columns: decimal strings on the wire, so that no client reads a float."""
 
 
 class TypeName(StrEnum):
-    """The closed set of column types; none is ever taken from a document as text."""
+    """Closed set of column types; a type is never taken from a document as text."""
 
     STRING = "string"
     INTEGER = "integer"  # 32 bits, signed
@@ -28,7 +28,7 @@ class TypeName(StrEnum):
     DOUBLE = "double"  # IEEE 754, finite only
     BOOLEAN = "boolean"
     DATE = "date"
-    TIMESTAMP = "timestamp"  # an instant; held and served in UTC
+    TIMESTAMP = "timestamp"  # an instant; stored and served in UTC
 
 
 class ColumnType(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class ColumnType(msgspec.Struct, frozen=True):
     max_length: int | None = None
 
     def __str__(self) -> str:
-        """The canonical spelling: `decimal(18,4)`, `string(200)`, `date`."""
+        """Return the canonical spelling: `decimal(18,4)`, `string(200)`, `date`."""
         if self.name is TypeName.DECIMAL:
             return f"decimal({self.precision},{self.scale})"
         if self.name is TypeName.STRING and self.max_length is not None:
@@ -52,8 +52,8 @@ class ColumnType(msgspec.Struct, frozen=True):
         return self.name.value
 
     @property
-    def phrase(self) -> str:
-        """The type with its article, as a sentence has it: `a string(200)`, `an integer`."""
+    def with_article(self) -> str:
+        """The type with its article: `a string(200)`, `an integer`."""
         return f"{'an' if self.name is TypeName.INTEGER else 'a'} {self}"
 
 
@@ -82,20 +82,20 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_amount(self) -> bool:
-        """Whether the column is money by name, so that the wire carries it as a string."""
+        """Whether the column is money by its name and therefore a string on the wire."""
         return self.type.name is TypeName.DECIMAL and self.name.endswith(AMOUNT_SUFFIX)
 
     @property
     def announced_sunset(self) -> date | None:
-        """The day from which it may go; a `sunset` counts for a deprecated column only."""
+        """Day from which the column may be removed; None unless it is deprecated."""
         return self.sunset if self.deprecated else None
 
 
 class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A governed column that the schema no longer has; `since` is the version without it.
+    """A removed governed column; `since` is the first version without it.
 
-    Its values stay in the documents, unserved. Requests that name it are heard until its Sunset:
-    the value is ignored, with a warning. A column that went without a Sunset is ignored for good.
+    Its values stay in the documents, unserved. Until its Sunset, a request that names it is
+    accepted with a warning and the value ignored; without a Sunset this lasts forever.
     """
 
     column: Column
@@ -103,24 +103,24 @@ class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The name, which no column of another type or meaning may take."""
+        """Name of the column, closed to columns of another type or meaning."""
         return self.column.name
 
     @property
     def sunset(self) -> date | None:
-        """The day from which requests that name it are refused."""
+        """Day from which requests that name the column are rejected."""
         return self.column.announced_sunset
 
 
-class Promise(msgspec.Struct, frozen=True, kw_only=True):
-    """What a schema promises of all projects together.
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """A data-quality expectation that a schema declares for all projects together.
 
-    Either that the column `about` is there in a share of at least `threshold`; or, with `sum_of`,
-    that these columns add up to `equals`, within `tolerance` times it, in such a share. `severity`
-    is `error` or `warning`.
+    Either the column `subject` has a value in at least the share `threshold` of projects; or, with
+    `sum_of`, these columns add up to `equals` in that share, within `tolerance` times `equals`.
+    `severity` is `error` or `warning`.
     """
 
-    about: str
+    subject: str
     sum_of: tuple[str, ...] = ()
     equals: str | None = None
     tolerance: Decimal = Decimal(0)
@@ -130,11 +130,11 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a schema: its governed columns beside what it says of core attributes.
+    """One schema version: governed columns, and descriptions of core columns.
 
-    `columns` holds every column the document declares, core ones included, in its order;
-    `governed` those that are not core. `version` 0 is the bundled schema. `context` is the
-    JSON-LD context as received (never dereferenced).
+    `columns` holds every column of the document, core ones included, in its order; `governed` those
+    that are not core. `version` 0 is the bundled schema. `context` is the JSON-LD context as
+    received (never dereferenced).
     """
 
     id: str
@@ -146,6 +146,24 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     context: msgspec.Raw | None = None
     fingerprint: str = ""
     """Lower-case hex SHA-256 over the RFC 8785 canonical JSON of the document."""
-    promises: tuple[Promise, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
     retired: tuple[RetiredColumn, ...] = ()
-    """Columns of earlier versions: no part of the document, known by `revision.succeed`."""
+    """Removed columns of earlier versions, added by `column_mapping.carry_retired_columns`."""
+
+
+class SchemaStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The status of a schema after a decision about one of its versions.
+
+    The aggregate of kind `schema`, whose id is the schema's. `version` is the version decided on
+    and `state` its state now; `active_version` is the active version afterwards. `changed` lists
+    the columns that a migration touched; `reason` is why a version was rejected or approved.
+    """
+
+    schema_id: str
+    version: int
+    fingerprint: str
+    state: str
+    active_version: int | None = None
+    previous_version: int | None = None
+    changed: tuple[str, ...] = ()
+    reason: str | None = None

@@ -1,4 +1,4 @@
-"""One JSON token, or one plain text, to one typed value of a column, exactly or not at all."""
+"""Readers from a JSON token or plain text to an exact typed column value."""
 
 import re
 from collections.abc import Callable
@@ -7,59 +7,59 @@ from decimal import Decimal, InvalidOperation
 
 from spawn.domain.dates import parse_date, parse_instant
 from spawn.domain.errors import InvalidInput
-from spawn.domain.json_tokens import Number, Token, kind
-from spawn.domain.money import CONTEXT, Rounding
+from spawn.domain.json_tokens import NumberToken, Token, describe_type
+from spawn.domain.money import DECIMAL_CONTEXT, Rounding
 from spawn.domain.schemas.linear_regex import MAX_MATCHED_LENGTH, compile_pattern
 from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 
-Reader = Callable[[Token, str], Value]
-"""Token and JSON Pointer to value; raises `InvalidInput` at the pointer. Never sees null."""
+ValueReader = Callable[[Token, str], Value]
+"""Function of token and JSON Pointer; raises `InvalidInput` there. Never called with null."""
 
 MAX_STRING_LENGTH = 10_000
-"""Characters of a string whose column names no maximum."""
+"""Maximum characters of a string whose column declares no length."""
 
 MAX_ROUNDED_DECIMALS = 30
-"""Decimals that a number may carry when its rounding is named."""
+"""Maximum decimals of a number when a rounding mode is set."""
 
 INTEGER_RANGE: dict[TypeName, tuple[int, int]] = {
     TypeName.INTEGER: (-(2**31), 2**31 - 1),
     TypeName.BIGINT: (-(2**63), 2**63 - 1),
 }
 
-_LISTED = 20
+_MAX_LISTED_MEMBERS = 20
 _ZERO = Decimal(0)
 _PLAIN_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.([0-9]+))?").fullmatch
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})").fullmatch
 
 
-def reader_for(column: Column, *, rounding: Rounding | None = None) -> Reader:
-    """The reader of a column's values: its type first, then enum, bounds, length and pattern."""
+def column_reader(column: Column, *, rounding: Rounding | None = None) -> ValueReader:
+    """Return a reader of a column: type, then enum, bounds, length and pattern."""
     if column.is_amount:
-        read = decimal_reader(column.type, rounding=rounding, text_too=True)
+        read = decimal_reader(column.type, rounding=rounding, accept_text=True)
     else:
         read = type_reader(column.type, rounding=rounding)
-    return _checked(read, _all_checks(column))
+    return _with_checks(read, _build_all_checks(column))
 
 
 def check_value(column: Column, value: Value, pointer: str) -> None:
-    """Refuse a typed value that breaks a constraint of its column.
+    """Reject a typed value that violates a constraint of its column.
 
     Raises:
-        InvalidInput: at `pointer`, the first constraint it breaks.
+        InvalidInput: at `pointer`, for the first violation.
     """
-    for check in _all_checks(column):
+    for check in _build_all_checks(column):
         check(value, pointer)
 
 
-def constrained(read: Reader, column: Column) -> Reader:
-    """`read`, followed by the column's enum, bounds and pattern where it has them."""
-    return _checked(read, _constraints(column))
+def with_constraints(read: ValueReader, column: Column) -> ValueReader:
+    """Return `read` followed by checks of the column's enum, bounds and pattern."""
+    return _with_checks(read, _build_constraint_checks(column))
 
 
-def conforms_to(column: Column) -> Callable[[Value], bool]:
-    """Whether a value of the column's type is within its enum, bounds, length and pattern."""
-    checks = _all_checks(column)
+def column_predicate(column: Column) -> Callable[[Value], bool]:
+    """Return a predicate for the column's enum, bounds, length and pattern."""
+    checks = _build_all_checks(column)
 
     def conforms(value: Value) -> bool:
         try:
@@ -72,116 +72,126 @@ def conforms_to(column: Column) -> Callable[[Value], bool]:
     return conforms
 
 
-def type_reader(type_: ColumnType, *, rounding: Rounding | None = None) -> Reader:
-    """The reader of a type alone, without the column's constraints."""
+def type_reader(type_: ColumnType, *, rounding: Rounding | None = None) -> ValueReader:
+    """Return a reader of a type, without constraints of a column."""
     if type_.name is TypeName.DECIMAL:
         return decimal_reader(type_, rounding=rounding)
     if type_.name in INTEGER_RANGE:
         return _integer_reader(*INTEGER_RANGE[type_.name])
-    return _SIMPLE[type_.name]
+    return _TYPE_READERS[type_.name]
 
 
-def token_of(type_: ColumnType, text: str) -> Token:
-    """The JSON token that a plain text (a query parameter, a CSV cell) stands for, by type."""
+def token_from_text(type_: ColumnType, text: str) -> Token:
+    """Return the JSON token for plain text (query parameter, CSV cell) by type."""
     if type_.name is TypeName.BOOLEAN:
         return {"true": True, "false": False}.get(text.lower(), text)
     if type_.name in _NUMERIC and _JSON_NUMBER(text) and len(text) <= MAX_ROUNDED_DECIMALS + 50:
-        return Number(text)
+        return NumberToken(text)
     return text
 
 
 def decimal_reader(
-    type_: ColumnType, *, rounding: Rounding | None = None, text_too: bool = False
-) -> Reader:
-    """The reader of exact decimals; with `text_too` a JSON string in plain notation is as good."""
+    type_: ColumnType, *, rounding: Rounding | None = None, accept_text: bool = False
+) -> ValueReader:
+    """Return a reader of exact decimals; `accept_text` admits strings in plain notation."""
     scale = type_.scale or 0
-    whole = (type_.precision or 0) - scale
-    digits = rf"(?:0|[1-9][0-9]{{0,{whole - 1}}})" if whole else "0"
-    plain = re.compile(rf"-?{digits}" + (rf"(?:\.[0-9]{{1,{scale}}})?" if scale else "")).fullmatch
-    exact = _exact_decimal(whole, scale, rounding, text_too=text_too)
+    integer_digits = (type_.precision or 0) - scale
+    digits = rf"(?:0|[1-9][0-9]{{0,{integer_digits - 1}}})" if integer_digits else "0"
+    match_plain = re.compile(
+        rf"-?{digits}" + (rf"(?:\.[0-9]{{1,{scale}}})?" if scale else "")
+    ).fullmatch
+    read_exactly = _build_exact_reader(integer_digits, scale, rounding, accept_text=accept_text)
 
     def read(token: Token, pointer: str) -> Value:
-        readable = type(token) is Number or (text_too and type(token) is str)
-        if readable and plain(token):  # type: ignore[arg-type]  # `readable` says it is text
+        is_readable = type(token) is NumberToken or (accept_text and type(token) is str)
+        if is_readable and match_plain(token):  # type: ignore[arg-type]  # checked by `is_readable`
             return Decimal(token) or _ZERO  # type: ignore[arg-type]  # as above; -0 becomes 0
-        return exact(token, pointer)
+        return read_exactly(token, pointer)
 
     return read
 
 
-def _exact_decimal(
-    whole: int, scale: int, rounding: Rounding | None, *, text_too: bool
+def _build_exact_reader(
+    integer_digits: int, scale: int, rounding: Rounding | None, *, accept_text: bool
 ) -> Callable[[Token, str], Decimal]:
-    """What the fast path left over: exponents, over-precise, out of range, no number at all."""
-    allowed = MAX_ROUNDED_DECIMALS if rounding else scale
+    """Return the slow path: exponents, excess decimals, out of range, wrong types."""
+    max_decimals = MAX_ROUNDED_DECIMALS if rounding else scale
 
     def read(token: Token, pointer: str) -> Decimal:
-        if type(token) is str and text_too:
+        if type(token) is str and accept_text:
             match = _PLAIN_DECIMAL(token)
             if match is None:
                 detail = "is not an amount: digits, with a point before the decimals"
                 raise InvalidInput.at(pointer, "pattern_mismatch", detail)
-            if len(match[1] or "") > allowed:
-                raise _too_precise(pointer, allowed)
-        elif type(token) is not Number:
-            wanted = "a number or a decimal string" if text_too else "a number"
-            raise wrong_type(pointer, wanted, token)
-        value = _finite(token, pointer)
+            if len(match[1] or "") > max_decimals:
+                raise _too_precise_error(pointer, max_decimals)
+        elif type(token) is not NumberToken:
+            expected_type = "a number or a decimal string" if accept_text else "a number"
+            raise wrong_type_error(pointer, expected_type, token)
+        value = _parse_finite(token, pointer)
         if not value:
             return _ZERO
-        if value.adjusted() >= whole:
-            raise _too_large(pointer, whole)
-        if -_exponent(value) > allowed:
-            raise _too_precise(pointer, allowed)
+        if value.adjusted() >= integer_digits:
+            raise _too_large_error(pointer, integer_digits)
+        if -_get_exponent(value) > max_decimals:
+            raise _too_precise_error(pointer, max_decimals)
         if rounding is None:
-            return value.quantize(Decimal(1).scaleb(max(-scale, _exponent(value))), context=CONTEXT)
-        return _rounded(value, whole, scale, rounding, pointer)
+            return value.quantize(
+                Decimal(1).scaleb(max(-scale, _get_exponent(value))), context=DECIMAL_CONTEXT
+            )
+        return _round(value, integer_digits, scale, rounding, pointer)
 
     return read
 
 
-def _finite(text: str, pointer: str) -> Decimal:
+def _parse_finite(text: str, pointer: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
         raise InvalidInput.at(pointer, "out_of_range", "is beyond any decimal") from None
     # Trailing zeros carry no information: 1.500000 has one decimal.
-    return value.normalize(CONTEXT) if abs(value.adjusted()) < CONTEXT.prec else value
-
-
-def _rounded(value: Decimal, whole: int, scale: int, rounding: Rounding, pointer: str) -> Decimal:
-    rule = f"ROUND_{rounding.value.upper()}"
-    result = value.quantize(Decimal(1).scaleb(-scale), rounding=rule, context=CONTEXT)
-    if result and result.adjusted() >= whole:
-        raise _too_large(pointer, whole)
-    return result or _ZERO
-
-
-def _exponent(value: Decimal) -> int:
-    exponent = value.as_tuple().exponent
-    # Finite by construction, so the exponent is a number; a positive one is just zeros.
-    return min(exponent, 0) if isinstance(exponent, int) else 0
-
-
-def _too_precise(pointer: str, scale: int) -> InvalidInput:
-    return InvalidInput.at(pointer, "too_precise", f"has more than {scale} decimals")
-
-
-def _too_large(pointer: str, whole: int) -> InvalidInput:
-    return InvalidInput.at(
-        pointer, "out_of_range", f"has more than {whole} digits before the point"
+    return (
+        value.normalize(DECIMAL_CONTEXT) if abs(value.adjusted()) < DECIMAL_CONTEXT.prec else value
     )
 
 
-def wrong_type(pointer: str, wanted: str, token: Token) -> InvalidInput:
-    """The refusal of a token of another JSON type."""
-    return InvalidInput.at(pointer, "wrong_type", f"must be {wanted}, not {kind(token)}")
+def _round(
+    value: Decimal, integer_digits: int, scale: int, rounding: Rounding, pointer: str
+) -> Decimal:
+    rule = f"ROUND_{rounding.value.upper()}"
+    result = value.quantize(Decimal(1).scaleb(-scale), rounding=rule, context=DECIMAL_CONTEXT)
+    if result and result.adjusted() >= integer_digits:
+        raise _too_large_error(pointer, integer_digits)
+    return result or _ZERO
 
 
-def _integer_reader(low: int, high: int) -> Reader:
+def _get_exponent(value: Decimal) -> int:
+    exponent = value.as_tuple().exponent
+    # Finite by construction, so the exponent is a number; a positive one adds only zeros.
+    return min(exponent, 0) if isinstance(exponent, int) else 0
+
+
+def _too_precise_error(pointer: str, scale: int) -> InvalidInput:
+    return InvalidInput.at(pointer, "too_precise", f"has more than {scale} decimals")
+
+
+def _too_large_error(pointer: str, integer_digits: int) -> InvalidInput:
+    return InvalidInput.at(
+        pointer, "out_of_range", f"has more than {integer_digits} digits before the point"
+    )
+
+
+def wrong_type_error(pointer: str, expected_type: str, token: Token) -> InvalidInput:
+    """Return the error for a token of another JSON type."""
+    return InvalidInput.at(
+        pointer, "wrong_type", f"must be {expected_type}, not {describe_type(token)}"
+    )
+
+
+def _integer_reader(low: int, high: int) -> ValueReader:
     def read(token: Token, pointer: str) -> Value:
-        if type(token) is not Number:
-            raise wrong_type(pointer, "an integer", token)
+        if type(token) is not NumberToken:
+            raise wrong_type_error(pointer, "an integer", token)
         value = int(token) if _INTEGER(token) else _integral(token, pointer, low, high)
         if not low <= value <= high:
             raise InvalidInput.at(pointer, "out_of_range", f"must be between {low} and {high}")
@@ -191,55 +201,55 @@ def _integer_reader(low: int, high: int) -> Reader:
 
 
 def _integral(token: str, pointer: str, low: int, high: int) -> int:
-    """JSON Schema's integers include 49.0 and 4.9e1; what is huge is refused before it is built."""
-    value = _finite(token, pointer)
+    """Read integers such as 49.0 and 4.9e1; reject huge ones before building them."""
+    value = _parse_finite(token, pointer)
     if value and value.adjusted() > len(str(high)):
         raise InvalidInput.at(pointer, "out_of_range", f"must be between {low} and {high}")
-    if _exponent(value) < 0:
+    if _get_exponent(value) < 0:
         raise InvalidInput.at(pointer, "wrong_type", "must be an integer, without a fraction")
     return int(value)
 
 
-def _double(token: Token, pointer: str) -> Value:
-    if type(token) is not Number:
-        raise wrong_type(pointer, "a number", token)
+def _read_double(token: Token, pointer: str) -> Value:
+    if type(token) is not NumberToken:
+        raise wrong_type_error(pointer, "a number", token)
     value = float(token)
     if value in {float("inf"), float("-inf")}:
         raise InvalidInput.at(pointer, "out_of_range", "is beyond a double-precision number")
     return value or 0.0
 
 
-def _boolean(token: Token, pointer: str) -> Value:
+def _read_boolean(token: Token, pointer: str) -> Value:
     if type(token) is not bool:
-        raise wrong_type(pointer, "true or false", token)
+        raise wrong_type_error(pointer, "true or false", token)
     return token
 
 
-def _string(token: Token, pointer: str) -> Value:
+def _read_string(token: Token, pointer: str) -> Value:
     if type(token) is not str:
-        raise wrong_type(pointer, "a string", token)
+        raise wrong_type_error(pointer, "a string", token)
     return token
 
 
 def read_date(token: Token, pointer: str) -> date:
-    """A calendar date, `YYYY-MM-DD` and nothing else."""
+    """Read a calendar date, `YYYY-MM-DD` only."""
     if type(token) is not str:
-        raise wrong_type(pointer, "a date string", token)
+        raise wrong_type_error(pointer, "a date string", token)
     return parse_date(token, pointer=pointer)
 
 
 def read_instant(token: Token, pointer: str) -> datetime:
-    """An RFC 3339 instant with its offset, in UTC."""
+    """Read an RFC 3339 instant with offset, in UTC."""
     if type(token) is not str:
-        raise wrong_type(pointer, "a timestamp string", token)
+        raise wrong_type_error(pointer, "a timestamp string", token)
     return parse_instant(token, pointer=pointer)
 
 
 _NUMERIC = frozenset({TypeName.DECIMAL, TypeName.INTEGER, TypeName.BIGINT, TypeName.DOUBLE})
-_SIMPLE: dict[TypeName, Reader] = {
-    TypeName.DOUBLE: _double,
-    TypeName.BOOLEAN: _boolean,
-    TypeName.STRING: _string,
+_TYPE_READERS: dict[TypeName, ValueReader] = {
+    TypeName.DOUBLE: _read_double,
+    TypeName.BOOLEAN: _read_boolean,
+    TypeName.STRING: _read_string,
     TypeName.DATE: read_date,
     TypeName.TIMESTAMP: read_instant,
 }
@@ -247,8 +257,8 @@ _SIMPLE: dict[TypeName, Reader] = {
 _Check = Callable[[Value, str], None]
 
 
-def _checked(read: Reader, checks: list[_Check]) -> Reader:
-    """`read` followed by the checks, with as few calls as there are checks."""
+def _with_checks(read: ValueReader, checks: list[_Check]) -> ValueReader:
+    """Return `read` followed by the checks; one check needs no loop."""
     if not checks:
         return read
     if len(checks) == 1:
@@ -270,32 +280,32 @@ def _checked(read: Reader, checks: list[_Check]) -> Reader:
     return read_all_checked
 
 
-def _all_checks(column: Column) -> list[_Check]:
-    constraints = _constraints(column)
+def _build_all_checks(column: Column) -> list[_Check]:
+    constraints = _build_constraint_checks(column)
     if column.type.name is TypeName.STRING and column.enum is None:
-        return [_length(column), *constraints]
+        return [_build_length_check(column), *constraints]
     return constraints
 
 
-def _constraints(column: Column) -> list[_Check]:
+def _build_constraint_checks(column: Column) -> list[_Check]:
     checks: list[_Check] = []
     if column.enum is not None:
-        checks.append(_membership(column.enum))
+        checks.append(_build_enum_check(column.enum))
     if column.minimum is not None or column.maximum is not None:
-        checks.append(_bounds(column.minimum, column.maximum))
+        checks.append(_build_bounds_check(column.minimum, column.maximum))
     if column.pattern is not None:
-        checks.append(_match(column.pattern))
+        checks.append(_build_pattern_check(column.pattern))
     return checks
 
 
-def longest(column: Column) -> int:
-    """Characters that a value of a string column may have."""
+def max_characters(column: Column) -> int:
+    """Return the maximum length of a string column in characters."""
     limit = column.type.max_length or MAX_STRING_LENGTH
     return min(limit, MAX_MATCHED_LENGTH) if column.pattern else limit
 
 
-def _length(column: Column) -> _Check:
-    limit = longest(column)
+def _build_length_check(column: Column) -> _Check:
+    limit = max_characters(column)
 
     def check(value: Value, pointer: str) -> None:
         if len(value) > limit:  # type: ignore[arg-type]  # only string columns have this check
@@ -304,20 +314,20 @@ def _length(column: Column) -> _Check:
     return check
 
 
-def _membership(enum: tuple[Value, ...]) -> _Check:
+def _build_enum_check(enum: tuple[Value, ...]) -> _Check:
     members = frozenset(enum)
-    listed = ", ".join(str(member) for member in enum[:_LISTED]) + (
-        ", …" if len(enum) > _LISTED else ""
+    member_list = ", ".join(str(member) for member in enum[:_MAX_LISTED_MEMBERS]) + (
+        ", …" if len(enum) > _MAX_LISTED_MEMBERS else ""
     )
 
     def check(value: Value, pointer: str) -> None:
         if value not in members:
-            raise InvalidInput.at(pointer, "not_in_enum", f"must be one of: {listed}")
+            raise InvalidInput.at(pointer, "not_in_enum", f"must be one of: {member_list}")
 
     return check
 
 
-def _bounds(minimum: Value | None, maximum: Value | None) -> _Check:
+def _build_bounds_check(minimum: Value | None, maximum: Value | None) -> _Check:
     def check(value: Value, pointer: str) -> None:
         # A column's bounds have its own type, so the comparison is always one of like with like.
         if minimum is not None and value < minimum:  # type: ignore[operator]
@@ -328,7 +338,7 @@ def _bounds(minimum: Value | None, maximum: Value | None) -> _Check:
     return check
 
 
-def _match(pattern: str) -> _Check:
+def _build_pattern_check(pattern: str) -> _Check:
     matches = compile_pattern(pattern)
 
     def check(value: Value, pointer: str) -> None:

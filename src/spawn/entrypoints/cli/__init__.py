@@ -1,4 +1,4 @@
-"""The command line: `spawn serve`, `demo`, `import`, `export`, `schema`, `doctor`."""
+"""Command line: `spawn serve`, `demo`, `import`, `export`, `schema`, `doctor`."""
 
 from spawn.entrypoints.cli.parser import main
 

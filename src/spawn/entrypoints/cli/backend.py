@@ -1,6 +1,7 @@
-"""How a command reaches the data: over HTTP, or by opening the file itself.
+"""Access of commands to the data: over HTTP, or by opening the file.
 
-HTTP if `SPAWN_URL` is set, or if whoever has the file open left word of where it serves it.
+HTTP is used if `SPAWN_URL` is set, or if the process that has the file open wrote its address
+beside the file.
 """
 
 import asyncio
@@ -15,209 +16,229 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from spawn.application.dependencies import Services
-from spawn.application.exports import QuarantineLines, every_project, lines_of
+from spawn.application.dependencies import Dependencies
+from spawn.application.exports import QuarantineFormatter, format_lines, stream_projects
 from spawn.application.imports.commands import (
     JOB_KIND,
     get_import,
     get_mapping,
-    pinned_mapping,
+    get_pinned_mapping,
     put_mapping,
-    quarantined,
-    start_import,
+    stream_quarantined_rows,
+    submit_import,
 )
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, get_job
-from spawn.application.lineage.recorder import exporting
-from spawn.application.schemas.activation import SchemaRules
+from spawn.application.lineage.recorder import record_export
+from spawn.application.schemas.activation import SchemaPolicy
 from spawn.application.schemas.adoption import check_schema
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import read_mapping
 from spawn.domain.jobs import Job, JobStatus
-from spawn.domain.json_tokens import read_object
+from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
-from spawn.domain.schemas.evolution.compatibility import Mode
-from spawn.entrypoints.cli.parser import UNREACHABLE, CommandError
-from spawn.entrypoints.cli.serve import known_address, store_file
-from spawn.entrypoints.composition import open_services
-from spawn.entrypoints.http.imports.routes import FORMATS, import_fields
-from spawn.entrypoints.http.schemas.routes import full
-from spawn.entrypoints.http.schemas.verdicts import proposal_fields
-from spawn.entrypoints.http.wire import project_fields
-from spawn.entrypoints.settings import Settings, service_url, shown_url
+from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
+from spawn.entrypoints.cli.serve import find_store_file, read_served_address
+from spawn.entrypoints.composition import open_dependencies
+from spawn.entrypoints.http.imports.routes import FORMATS, render_import
+from spawn.entrypoints.http.projects.representation import project_fields
+from spawn.entrypoints.http.schemas.routes import render_schema
+from spawn.entrypoints.http.schemas.wire import render_proposal
+from spawn.entrypoints.settings import Settings, read_service_url, redact_url
 
 OPERATOR: Final = Principal(id="cli")
-"""Who acts when the command opens the file itself."""
+"""Actor of commands that open the file themselves."""
 
-POLL_S: Final = 0.2
+POLL_INTERVAL_S: Final = 0.2
 TIMEOUT_S: Final = 60.0
-PIECE_BYTES: Final = 1024 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
-Watch = Callable[[int, int], None]
-"""Told how many bytes of how many are dealt with."""
+ReportProgress = Callable[[int, int], None]
+"""Callback with the bytes processed, and the bytes in all."""
 
 
-class Access(Protocol):
-    """What the commands need of a service, wherever it is."""
+class Backend(Protocol):
+    """Operations that the commands need of a service."""
 
     async def put_mapping(self, name: str, document: bytes) -> None:
-        """Store a mapping under a name, whatever was there."""
+        """Store a mapping under a name, replacing an existing one."""
         ...
 
     async def import_file(
-        self, path: Path, file_format: FileFormat, mapping: str | None, watch: Watch
+        self,
+        path: Path,
+        file_format: FileFormat,
+        mapping: str | None,
+        report_progress: ReportProgress,
     ) -> dict[str, Any]:
-        """Import a file to its end; the import's wire fields."""
+        """Import a file and return the wire fields of the finished import."""
         ...
 
-    def quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
-        """The rows that an import set aside, as lines."""
+    def export_quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
+        """Yield the quarantined rows of an import as lines."""
         ...
 
-    def exported(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
-        """Every project, as a file in pieces; to be closed if it is not read to its end."""
+    def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Yield all projects as chunks of a file; close it if it is not read to its end."""
         ...
 
-    async def schema(self) -> bytes:
-        """The active schema as JSON."""
+    async def get_schema(self) -> bytes:
+        """Return the active schema as JSON."""
         ...
 
-    async def check_schema(self, document: bytes, mode: Mode | None) -> dict[str, Any]:
-        """What adopting a schema document would come to; the proposal's wire fields."""
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> dict[str, Any]:
+        """Check the adoption of a schema document; return the wire fields of the proposal."""
         ...
 
 
 @asynccontextmanager
-async def open_access(
+async def open_backend(
     settings: Settings, *, create: bool = False, url: str | None = None
-) -> AsyncIterator[Access]:
-    """The way to the data that the environment leaves open, or the service at a URL.
+) -> AsyncIterator[Backend]:
+    """Open the backend of the environment, or of the service at a URL.
 
-    Where nobody serves it, the file is opened; it is made if absent only to be written to.
+    If no service has the file open, the command opens it; only `create` creates an absent file.
 
     Raises:
         SettingsError: SPAWN_URL is malformed.
         CommandError: the service cannot be reached, or there is nothing to open.
-        StorageBusy: another process has the file open and left no word.
+        StorageBusy: another process has the file open and wrote no address.
     """
-    url = service_url(os.environ if url is None else {"SPAWN_URL": url})
+    url = read_service_url(os.environ if url is None else {"SPAWN_URL": url})
     if url:
-        async with _remote(url) as remote:
-            yield remote
+        async with _open_http_backend(url) as backend:
+            yield backend
         return
     if settings.storage_url == "memory://":
-        raise CommandError("memory:// holds nothing to open; set SPAWN_URL to a running service")
-    path = store_file(settings)
+        raise CommandError("memory:// has no file to open: set SPAWN_URL to a running service")
+    path = find_store_file(settings)
     if path is not None and not create and not path.exists():
-        raise CommandError(f"{path} does not exist; correct SPAWN_STORAGE_URL, or set SPAWN_URL")
-    async with _direct_or_served(settings) as access:
-        yield access
+        raise CommandError(f"{path} does not exist: correct SPAWN_STORAGE_URL, or set SPAWN_URL")
+    async with _open_file_or_service(settings) as backend:
+        yield backend
 
 
 @asynccontextmanager
-async def _direct_or_served(settings: Settings) -> AsyncIterator[Access]:
-    opened = open_services(settings)
+async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
+    context = open_dependencies(settings)
     try:
-        services = await opened.__aenter__()
+        dependencies = await context.__aenter__()
     except StorageBusy:
-        url = known_address(settings)
+        url = read_served_address(settings)
         if url is None:
             raise
-        sys.stderr.write(f"the file is being served; talking to {url}\n")
-        async with _remote(url) as remote:
-            yield remote
+        sys.stderr.write(f"the file is open in a running service; connecting to {url}\n")
+        async with _open_http_backend(url) as backend:
+            yield backend
         return
     try:
-        yield Direct(services, settings.schema_rules)
+        yield FileBackend(dependencies, settings.schema_policy)
     finally:
-        await opened.__aexit__(*sys.exc_info())
+        await context.__aexit__(*sys.exc_info())
 
 
 @asynccontextmanager
-async def _remote(url: str) -> AsyncIterator["Remote"]:
+async def _open_http_backend(url: str) -> AsyncIterator["HttpBackend"]:
     try:
         async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
-            yield Remote(client)
+            yield HttpBackend(client)
     except httpx.HTTPError as failure:
-        said = str(failure) or type(failure).__name__
-        detail = f"{shown_url(url)} cannot be reached: {said}; is it running there?"
-        raise CommandError(detail, UNREACHABLE) from failure
+        reason = str(failure) or type(failure).__name__
+        detail = f"{redact_url(url)} cannot be reached: {reason}; start it, or correct the URL"
+        raise CommandError(detail, EXIT_UNREACHABLE) from failure
 
 
-class Direct:
-    """The file, opened by this very command."""
+class FileBackend:
+    """Backend that opens the store's file in this process."""
 
-    def __init__(self, services: Services, rules: SchemaRules) -> None:
-        self._services = services
-        self._rules = rules
+    def __init__(self, dependencies: Dependencies, schema_policy: SchemaPolicy) -> None:
+        self._dependencies = dependencies
+        self._schema_policy = schema_policy
 
     async def put_mapping(self, name: str, document: bytes) -> None:
-        """Store a mapping under a name, whatever was there."""
-        mapping = read_mapping(name, read_object(document))
+        """Store a mapping under a name, replacing an existing one."""
+        mapping = read_mapping(name, parse_object(document))
         try:
-            await put_mapping(self._services, OPERATOR, mapping)
+            await put_mapping(self._dependencies, OPERATOR, mapping)
         except Duplicate:
-            stored = await get_mapping(self._services, OPERATOR, name)
-            await put_mapping(self._services, OPERATOR, mapping, expected_version=stored.version)
+            mapping_state = await get_mapping(self._dependencies, OPERATOR, name)
+            await put_mapping(
+                self._dependencies, OPERATOR, mapping, expected_version=mapping_state.version
+            )
 
     async def import_file(
-        self, path: Path, file_format: FileFormat, mapping: str | None, watch: Watch
+        self,
+        path: Path,
+        file_format: FileFormat,
+        mapping: str | None,
+        report_progress: ReportProgress,
     ) -> dict[str, Any]:
-        """Import a file to its end; the import's wire fields."""
-        runner = JobRunner(self._services, {JOB_KIND: run_import})
+        """Import a file and return the wire fields of the finished import."""
+        runner = JobRunner(self._dependencies, {JOB_KIND: run_import})
         await runner.start()
         try:
-            ordered = await start_import(
-                self._services,
+            submitted_job = await submit_import(
+                self._dependencies,
                 OPERATOR,
-                _pieces(path),
+                _read_chunks(path),
                 file_format=file_format,
                 mapping_name=mapping,
             )
-            if ordered.job is None:
+            if submitted_job.job is None:
                 raise CommandError("the import was not queued")
-            job_id = ordered.job.job_id
+            job_id = submitted_job.job.job_id
             await runner.submit(job_id)
-            drained = asyncio.create_task(runner.drain())
-            while not drained.done():
-                await asyncio.wait({drained}, timeout=POLL_S)
-                job = (await get_job(self._services, OPERATOR, job_id)).state
-                watch(job.progress.done, job.progress.total)
+            drain = asyncio.create_task(runner.drain())
+            while not drain.done():
+                await asyncio.wait({drain}, timeout=POLL_INTERVAL_S)
+                job = (await get_job(self._dependencies, OPERATOR, job_id)).state
+                report_progress(job.progress.done, job.progress.total)
         finally:
             await runner.close()
-        _refuse_unfinished(job)
-        return import_fields(await get_import(self._services, OPERATOR, job_id))
+        _require_success(job)
+        return render_import(await get_import(self._dependencies, OPERATOR, job_id))
 
-    async def quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
-        """The rows that an import set aside, as lines."""
-        order = (await get_import(self._services, OPERATOR, import_id)).state
-        form = QuarantineLines(order, await pinned_mapping(self._services, order))
+    async def export_quarantine(
+        self, import_id: str, file_format: FileFormat
+    ) -> AsyncIterator[bytes]:
+        """Yield the quarantined rows of an import as lines."""
+        import_state = (await get_import(self._dependencies, OPERATOR, import_id)).state
+        formatter = QuarantineFormatter(
+            import_state, await get_pinned_mapping(self._dependencies, import_state)
+        )
         if file_format is FileFormat.CSV:
-            yield form.csv_header()
-        async for note in quarantined(self._services, OPERATOR, order):
-            yield form.csv(note) if file_format is FileFormat.CSV else form.ndjson(note)
+            yield formatter.format_csv_header()
+        async for row in stream_quarantined_rows(self._dependencies, OPERATOR, import_state):
+            yield (
+                formatter.format_csv_row(row)
+                if file_format is FileFormat.CSV
+                else formatter.format_ndjson_row(row)
+            )
 
-    async def exported(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
-        """Every project, as a file in pieces; to be closed if it is not read to its end."""
-        schema = (await self._services.active()).schema
-        async with exporting(self._services, OPERATOR, file_format) as counted:
-            projects = every_project(self._services, OPERATOR, schema)
-            documents = (_encode(project_fields(stored, schema)) async for stored in projects)
-            async for line in counted.through(lines_of(documents, file_format), file_format):
+    async def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Yield all projects as chunks of a file; close it if it is not read to its end."""
+        schema = (await self._dependencies.active_schema()).schema
+        async with record_export(self._dependencies, OPERATOR, file_format) as progress:
+            projects = stream_projects(self._dependencies, OPERATOR, schema)
+            documents = (_encode(project_fields(project, schema)) async for project in projects)
+            async for line in progress.count_lines(
+                format_lines(documents, file_format), file_format
+            ):
                 yield line
 
-    async def schema(self) -> bytes:
-        """The active schema as JSON."""
-        return _encode(full(await self._services.active()))
+    async def get_schema(self) -> bytes:
+        """Return the active schema as JSON."""
+        return _encode(render_schema(await self._dependencies.active_schema()))
 
-    async def check_schema(self, document: bytes, mode: Mode | None) -> dict[str, Any]:
-        """What adopting a schema document would come to; the proposal's wire fields."""
-        rules = self._rules
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> dict[str, Any]:
+        """Check the adoption of a schema document; return the wire fields of the proposal."""
+        policy = self._schema_policy
         if mode is not None:
-            rules = msgspec.structs.replace(rules, mode=mode)
-        return proposal_fields(await check_schema(self._services, rules, OPERATOR, document))
+            policy = msgspec.structs.replace(policy, mode=mode)
+        return render_proposal(await check_schema(self._dependencies, policy, OPERATOR, document))
 
 
 class _Problem(msgspec.Struct):
@@ -225,115 +246,121 @@ class _Problem(msgspec.Struct):
     code: str = ""
 
 
-class Remote:
-    """A running service, over HTTP."""
+class HttpBackend:
+    """Backend that sends requests to a running service."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def put_mapping(self, name: str, document: bytes) -> None:
-        """Store a mapping under a name, whatever was there."""
+        """Store a mapping under a name, replacing an existing one."""
         path = f"/v1/ops/import-mappings/{quote(name, safe='')}"
         headers = {"Content-Type": "application/json"}
-        known = await self._client.get(path)
-        if known.status_code == httpx.codes.OK:
-            headers["If-Match"] = known.headers["ETag"]
-        await self._asked("PUT", path, content=document, headers=headers)
+        response = await self._client.get(path)
+        if response.status_code == httpx.codes.OK:
+            headers["If-Match"] = response.headers["ETag"]
+        await self._request("PUT", path, content=document, headers=headers)
 
     async def import_file(
-        self, path: Path, file_format: FileFormat, mapping: str | None, watch: Watch
+        self,
+        path: Path,
+        file_format: FileFormat,
+        mapping: str | None,
+        report_progress: ReportProgress,
     ) -> dict[str, Any]:
-        """Import a file to its end; the import's wire fields."""
-        media_type = next(name for name, form in FORMATS.items() if form is file_format)
-        answer = await self._asked(
+        """Import a file and return the wire fields of the finished import."""
+        media_type = next(name for name, format_ in FORMATS.items() if format_ is file_format)
+        response = await self._request(
             "POST",
             "/v1/ops/imports",
             params={} if mapping is None else {"mapping": mapping},
-            content=_pieces(path),
+            content=_read_chunks(path),
             headers={"Content-Type": media_type},
         )
-        job = msgspec.json.decode(answer.content, type=Job)
+        job = msgspec.json.decode(response.content, type=Job)
         while not job.is_final:
-            watch(job.progress.done, job.progress.total)
-            await asyncio.sleep(POLL_S)
-            answer = await self._asked("GET", f"/v1/jobs/{job.job_id}")
-            job = msgspec.json.decode(answer.content, type=Job)
-        watch(job.progress.done, job.progress.total)
-        _refuse_unfinished(job)
-        answer = await self._asked("GET", f"/v1/ops/imports/{job.job_id}")
-        fields: dict[str, Any] = msgspec.json.decode(answer.content)
+            report_progress(job.progress.done, job.progress.total)
+            await asyncio.sleep(POLL_INTERVAL_S)
+            response = await self._request("GET", f"/v1/jobs/{job.job_id}")
+            job = msgspec.json.decode(response.content, type=Job)
+        report_progress(job.progress.done, job.progress.total)
+        _require_success(job)
+        response = await self._request("GET", f"/v1/ops/imports/{job.job_id}")
+        fields: dict[str, Any] = msgspec.json.decode(response.content)
         return fields
 
-    async def quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
-        """The rows that an import set aside, as lines."""
+    async def export_quarantine(
+        self, import_id: str, file_format: FileFormat
+    ) -> AsyncIterator[bytes]:
+        """Yield the quarantined rows of an import as lines."""
         path = f"/v1/ops/imports/{import_id}/quarantine"
-        async for piece in self._streamed(path, file_format):
-            yield piece
+        async for chunk in self._stream(path, file_format):
+            yield chunk
 
-    async def exported(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
-        """Every project, as a file in pieces; to be closed if it is not read to its end."""
-        async for piece in self._streamed("/v1/data/projects", file_format):
-            yield piece
+    async def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Yield all projects as chunks of a file; close it if it is not read to its end."""
+        async for chunk in self._stream("/v1/data/projects", file_format):
+            yield chunk
 
-    async def _streamed(self, path: str, file_format: FileFormat) -> AsyncIterator[bytes]:
-        media_type = next(name for name, form in FORMATS.items() if form is file_format)
-        async with self._client.stream("GET", path, headers={"Accept": media_type}) as answer:
-            if answer.is_error:
-                await answer.aread()
-                raise _refusal(answer)
-            async for piece in answer.aiter_bytes():
-                yield piece
+    async def _stream(self, path: str, file_format: FileFormat) -> AsyncIterator[bytes]:
+        media_type = next(name for name, format_ in FORMATS.items() if format_ is file_format)
+        async with self._client.stream("GET", path, headers={"Accept": media_type}) as response:
+            if response.is_error:
+                await response.aread()
+                raise _build_command_error(response)
+            async for chunk in response.aiter_bytes():
+                yield chunk
 
-    async def schema(self) -> bytes:
-        """The active schema as JSON."""
-        return (await self._asked("GET", await self._schema_path())).content
+    async def get_schema(self) -> bytes:
+        """Return the active schema as JSON."""
+        return (await self._request("GET", await self._find_schema_path())).content
 
-    async def check_schema(self, document: bytes, mode: Mode | None) -> dict[str, Any]:
-        """What adopting a schema document would come to; the proposal's wire fields."""
-        answer = await self._asked(
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> dict[str, Any]:
+        """Check the adoption of a schema document; return the wire fields of the proposal."""
+        response = await self._request(
             "POST",
-            f"{await self._schema_path()}/check",
+            f"{await self._find_schema_path()}/check",
             params={} if mode is None else {"mode": mode.value},
             content=document,
             headers={"Content-Type": "application/json"},
         )
-        fields: dict[str, Any] = msgspec.json.decode(answer.content)
+        fields: dict[str, Any] = msgspec.json.decode(response.content)
         return fields
 
-    async def _schema_path(self) -> str:
-        answer = await self._asked("GET", "/v1/governance/schemas")
-        known = msgspec.json.decode(answer.content, type=dict[str, Any])["items"]
-        active = next((item for item in known if item["state"] == "active"), None)
+    async def _find_schema_path(self) -> str:
+        response = await self._request("GET", "/v1/governance/schemas")
+        schemas = msgspec.json.decode(response.content, type=dict[str, Any])["items"]
+        active = next((item for item in schemas if item["state"] == "active"), None)
         if active is None:
             raise CommandError("the service has no active schema")
         return f"/v1/governance/schemas/{active['schema_id']}"
 
-    async def _asked(self, method: str, path: str, **options: Any) -> httpx.Response:
-        answer = await self._client.request(method, path, **options)
-        if answer.is_error:
-            raise _refusal(answer)
-        return answer
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response = await self._client.request(method, path, **options)
+        if response.is_error:
+            raise _build_command_error(response)
+        return response
 
 
-def _refusal(answer: httpx.Response) -> CommandError:
-    """What the service says against it, in one line."""
+def _build_command_error(response: httpx.Response) -> CommandError:
+    """Return the problem of a response as an error of one line."""
     try:
-        problem = msgspec.json.decode(answer.content, type=_Problem)
+        problem = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem()
-    where = shown_url(str(answer.request.url))
-    said = problem.detail or f"{where} answered {answer.status_code}"
-    return CommandError(f"{said} ({problem.code})" if problem.code else said)
+    url = redact_url(str(response.request.url))
+    detail = problem.detail or f"{url} responded with {response.status_code}"
+    return CommandError(f"{detail} ({problem.code})" if problem.code else detail)
 
 
-def _refuse_unfinished(job: Job) -> None:
+def _require_success(job: Job) -> None:
     if job.status is not JobStatus.SUCCEEDED:
-        why = job.error or "it may be resumed by serving the file"
-        raise CommandError(f"the import has {job.status.value}: {why}")
+        reason = job.error or "run spawn serve on the file to resume it"
+        raise CommandError(f"the import has {job.status.value}: {reason}")
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    """The file's bytes, read off the loop."""
+async def _read_chunks(path: Path) -> AsyncIterator[bytes]:
+    """Yield the bytes of the file, read off the event loop."""
     with await asyncio.to_thread(path.open, "rb") as file:
-        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-            yield piece
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk

@@ -1,4 +1,4 @@
-"""`spawn doctor`: look at everything the service depends on, and say what to do."""
+"""Command `spawn doctor`: check what the service depends on, and print advice."""
 
 import asyncio
 import os
@@ -14,143 +14,158 @@ import msgspec
 
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_registry, open_store
-from spawn.adapters.local.runtime import SystemClock
+from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy, Unavailable
-from spawn.entrypoints.cli.serve import known_address, reachable_url, store_file
+from spawn.entrypoints.cli.serve import build_local_url, find_store_file, read_served_address
 from spawn.entrypoints.composition import open_publishers
-from spawn.entrypoints.settings import Settings, shown_url
+from spawn.entrypoints.settings import Settings, redact_url
 from spawn.ports.publishers import EventPublisher
 
 TIMEOUT_S: Final = 5.0
 _MEBIBYTE: Final = 1024 * 1024
 
 
-class Verdict(StrEnum):
-    """How a thing was found."""
+class CheckStatus(StrEnum):
+    """Status of a check; a FAULT stops the service from running."""
 
     OK = "ok"
     WARNING = "warn"
     FAULT = "FAIL"
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing looked at; `advice` says what to do where it is not well."""
+class CheckResult(msgspec.Struct, frozen=True):
+    """Result of one check; `advice` says what to do if it did not pass."""
 
-    what: str
-    verdict: Verdict
+    name: str
+    status: CheckStatus
     detail: str
     advice: str = ""
 
 
-async def examine(settings: Settings) -> bool:
-    """Print a finding for each thing; whether the service can run."""
-    findings = [
-        _settings(settings),
-        await asyncio.to_thread(_disk, settings),
-        await _store(settings),
-        await _address(settings),
-        await _ontology(settings),
-        *[await _publisher(publisher) for publisher in await open_publishers(settings)],
+async def run_checks(settings: Settings) -> bool:
+    """Print the result of each check and return whether the service can run."""
+    results = [
+        _check_settings(settings),
+        await asyncio.to_thread(_check_disk, settings),
+        await _check_store(settings),
+        await _check_address(settings),
+        await _check_registry(settings),
+        *[await _check_publisher(publisher) for publisher in await open_publishers(settings)],
     ]
-    for finding in findings:
-        sys.stdout.write(f"{finding.verdict:<4}  {finding.what:<9} {finding.detail}\n")
-        if finding.advice:
-            sys.stdout.write(f"{'':<16}-> {finding.advice}\n")
-    return all(finding.verdict is not Verdict.FAULT for finding in findings)
+    for result in results:
+        sys.stdout.write(f"{result.status:<4}  {result.name:<9} {result.detail}\n")
+        if result.advice:
+            sys.stdout.write(f"{'':<16}-> {result.advice}\n")
+    return all(result.status is not CheckStatus.FAULT for result in results)
 
 
-def _settings(settings: Settings) -> Finding:
-    # Unreadable settings end the command before it comes here.
-    storage, ontology = shown_url(settings.storage_url), shown_url(settings.ontology_url)
+def _check_settings(settings: Settings) -> CheckResult:
+    # Malformed settings end the command earlier.
+    storage, ontology = redact_url(settings.storage_url), redact_url(settings.ontology_url)
     detail = f"{settings.environment}; {storage}; schemas from {ontology}"
-    return Finding("settings", Verdict.OK, detail)
+    return CheckResult("settings", CheckStatus.OK, detail)
 
 
-def _disk(settings: Settings) -> Finding:
+def _check_disk(settings: Settings) -> CheckResult:
     folder = settings.data_path
     if folder is None:
-        return Finding("disk", Verdict.OK, f"{shown_url(settings.storage_url)} needs none")
-    there = folder
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        advice = f"let this user write there (chown), or choose another SPAWN_STORAGE_URL: {folder}"
-        return Finding("disk", Verdict.FAULT, f"{there} cannot be written", advice)
-    free, reserve = shutil.disk_usage(there).free, StoreOptions().reserve_bytes
-    detail = f"{free // _MEBIBYTE} MiB free at {there}, {reserve // _MEBIBYTE} kept in reserve"
+        return CheckResult("disk", CheckStatus.OK, f"{redact_url(settings.storage_url)} needs none")
+    existing_folder = folder
+    while not existing_folder.exists():
+        existing_folder = existing_folder.parent
+    if not existing_folder.is_dir() or not os.access(existing_folder, os.W_OK | os.X_OK):
+        advice = (
+            f"make {folder} writable for this user (chown), or choose another SPAWN_STORAGE_URL"
+        )
+        return CheckResult(
+            "disk", CheckStatus.FAULT, f"{existing_folder} cannot be written", advice
+        )
+    free, reserve = shutil.disk_usage(existing_folder).free, StoreOptions().reserve_bytes
+    detail = (
+        f"{free // _MEBIBYTE} MiB free at {existing_folder}, {reserve // _MEBIBYTE} kept in reserve"
+    )
     if free < reserve:
-        return Finding("disk", Verdict.FAULT, detail, "free some space: every write is refused")
+        return CheckResult(
+            "disk", CheckStatus.FAULT, detail, "free some space: every write is rejected"
+        )
     if free < 4 * reserve:
-        return Finding("disk", Verdict.WARNING, detail, "free some space soon")
-    return Finding("disk", Verdict.OK, detail)
+        return CheckResult("disk", CheckStatus.WARNING, detail, "free some space soon")
+    return CheckResult("disk", CheckStatus.OK, detail)
 
 
-async def _store(settings: Settings) -> Finding:
+async def _check_store(settings: Settings) -> CheckResult:
     if settings.storage_url == "memory://":
-        advice = "set SPAWN_STORAGE_URL=duckdb:///… to keep what is written"
-        return Finding("store", Verdict.WARNING, "in memory: gone when the service ends", advice)
-    file = store_file(settings)
-    if file is not None and not _left_of(file):
-        return Finding("store", Verdict.OK, f"{file} does not exist yet; serving creates it")
+        advice = "set SPAWN_STORAGE_URL=duckdb:///… to keep the data"
+        return CheckResult(
+            "store", CheckStatus.WARNING, "in memory: lost when the service stops", advice
+        )
+    file = find_store_file(settings)
+    if file is not None and not _has_existed(file):
+        return CheckResult(
+            "store", CheckStatus.OK, f"{file} does not exist yet; serving creates it"
+        )
     try:
         store = await open_store(settings.storage_url, clock=SystemClock())
     except StorageBusy as busy:
-        url = known_address(settings)
-        where = f"served at {url}" if url else busy.detail
-        return Finding("store", Verdict.OK, where)
+        url = read_served_address(settings)
+        detail = f"served at {url}" if url else busy.detail
+        return CheckResult("store", CheckStatus.OK, detail)
     except SpawnError as failure:
-        return Finding("store", Verdict.FAULT, type(failure).title, failure.detail)
+        return CheckResult("store", CheckStatus.FAULT, type(failure).title, failure.detail)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         status = store.status()
-        return Finding("store", Verdict.OK, f"{status.engine}, at {status.position}, intact")
+        return CheckResult(
+            "store", CheckStatus.OK, f"{status.engine}, at {status.position}, intact"
+        )
 
 
-def _left_of(file: Path) -> bool:
-    """Whether the database is there, or the mark of one that has gone."""
+def _has_existed(file: Path) -> bool:
+    """Whether the database exists, or the high-water mark of one that was removed."""
     return file.exists() or file.with_name(f"{file.name}.mark").exists()
 
 
-async def _address(settings: Settings) -> Finding:
-    """Whether the address is free, or who is there."""
-    url = f"{reachable_url(settings)}/monitoring/health"
+async def _check_address(settings: Settings) -> CheckResult:
+    """Check that the address is free, or that Spawn serves there."""
+    url = f"{build_local_url(settings)}/monitoring/health"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-            answer = await client.get(url)
+            response = await client.get(url)
     except httpx.ConnectError:
-        return Finding("address", Verdict.OK, f"{settings.host}:{settings.port} is free")
+        return CheckResult("address", CheckStatus.OK, f"{settings.host}:{settings.port} is free")
     except httpx.HTTPError as failure:
-        detail = f"{url} does not answer as HTTP: {type(failure).__name__}"
-        return Finding("address", Verdict.FAULT, detail, "choose another SPAWN_PORT")
-    return _who_answers(url, answer)
+        detail = f"{url} does not speak HTTP: {type(failure).__name__}"
+        return CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")
+    return _check_health_response(url, response)
 
 
-def _who_answers(url: str, answer: httpx.Response) -> Finding:
+def _check_health_response(url: str, response: httpx.Response) -> CheckResult:
     try:
-        status = msgspec.json.decode(answer.content, type=dict[str, object]).get("status")
+        status = msgspec.json.decode(response.content, type=dict[str, object]).get("status")
     except msgspec.DecodeError:
         status = None
     if status is None:
-        detail = f"another server answers at {url}"
-        return Finding("address", Verdict.FAULT, detail, "choose another SPAWN_PORT")
-    verdict = Verdict.OK if status == "ok" else Verdict.WARNING
-    advice = "" if verdict is Verdict.OK else f"its checks say why: {url}"
-    return Finding("address", verdict, f"Spawn runs at {url}: {status}", advice)
+        detail = f"another server listens at {url}"
+        return CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")
+    check_status = CheckStatus.OK if status == "ok" else CheckStatus.WARNING
+    advice = "" if check_status is CheckStatus.OK else f"see its checks at {url}"
+    return CheckResult("address", check_status, f"Spawn runs at {url}: {status}", advice)
 
 
-async def _publisher(publisher: EventPublisher) -> Finding:
-    """Whether events reach their consumer; none is sent."""
+async def _check_publisher(publisher: EventPublisher) -> CheckResult:
+    """Check that the consumer of events can be reached, without sending any."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(publisher.close)
         try:
-            return Finding("events", Verdict.OK, await publisher.probe())
+            return CheckResult("events", CheckStatus.OK, await publisher.probe())
         except Unavailable as failure:
-            advice = f"events for {publisher.terms.name} wait until it can be reached"
-            return Finding("events", Verdict.WARNING, failure.detail, advice)
+            name = publisher.delivery_options.name
+            advice = f"start it or correct its URL; events for {name} wait until then"
+            return CheckResult("events", CheckStatus.WARNING, failure.detail, advice)
 
 
-async def _ontology(settings: Settings) -> Finding:
-    """Ask the ontology server itself, without any fallback."""
+async def _check_registry(settings: Settings) -> CheckResult:
+    """Fetch the schema from the ontology server, without fallbacks."""
     registry = await open_registry(
         settings.ontology_url,
         clock=SystemClock(),
@@ -160,16 +175,16 @@ async def _ontology(settings: Settings) -> Finding:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(registry.close)
         try:
-            fetched = await registry.refresh(settings.schema_id)
+            fetched_schema = await registry.refresh(settings.schema_id)
         except NotFound as failure:
             advice = "publish the schema there, or correct SPAWN_SCHEMA_ID"
-            return Finding("ontology", Verdict.WARNING, failure.detail, advice)
+            return CheckResult("ontology", CheckStatus.WARNING, failure.detail, advice)
         except RegistryError as failure:
             advice = (
-                "start it or correct SPAWN_ONTOLOGY_URL; meanwhile the service goes on with the "
-                "last schema it knows, or the bundled one"
+                "start it or correct SPAWN_ONTOLOGY_URL; meanwhile the service uses the "
+                "last cached schema, or the bundled one"
             )
-            return Finding("ontology", Verdict.WARNING, failure.detail, advice)
-    schema = fetched.schema
-    detail = f"{schema.id} version {schema.version} ({fetched.provenance.value})"
-    return Finding("ontology", Verdict.OK, detail)
+            return CheckResult("ontology", CheckStatus.WARNING, failure.detail, advice)
+    schema = fetched_schema.schema
+    detail = f"{schema.id} version {schema.version} ({fetched_schema.provenance.value})"
+    return CheckResult("ontology", CheckStatus.OK, detail)

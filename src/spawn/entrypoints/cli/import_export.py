@@ -1,4 +1,4 @@
-"""Commands that move data: import, export, and a look at the schema."""
+"""Commands `spawn import`, `spawn export` and `spawn schema show`."""
 
 import asyncio
 import sys
@@ -10,8 +10,8 @@ from typing import IO, Any, Final
 import msgspec
 
 from spawn.domain.imports.import_state import FileFormat
-from spawn.entrypoints.cli.backend import open_access
-from spawn.entrypoints.cli.parser import MISUSED, CommandError
+from spawn.entrypoints.cli.backend import open_backend
+from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
 from spawn.entrypoints.settings import Settings
 
 _SUFFIXES: Final = {
@@ -21,8 +21,8 @@ _SUFFIXES: Final = {
 }
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What `spawn import` was asked to do."""
+class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of `spawn import`."""
 
     path: Path
     file_format: str | None
@@ -31,56 +31,61 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
 
 
-async def import_file(settings: Settings, order: Order) -> None:
-    """Import a file, showing progress on stderr and the result on stdout."""
-    file_format = _format_of(order.path, order.file_format)
-    mapping = _mapping_of(order.mapping)
-    await asyncio.to_thread(_require_file, order.path)
-    aside = None if order.quarantine is None else _format_of(order.quarantine, None)
-    async with open_access(settings, create=True) as access:
-        name = order.mapping
-        if mapping is not None:
-            name, path = mapping
-            await access.put_mapping(name, await asyncio.to_thread(path.read_bytes))
+async def import_file(settings: Settings, options: ImportOptions) -> None:
+    """Import a file; show progress on stderr and the result on stdout."""
+    file_format = _detect_format(options.path, options.file_format)
+    mapping_file = _parse_mapping_file(options.mapping)
+    await asyncio.to_thread(_require_file, options.path)
+    quarantine_format = (
+        None if options.quarantine is None else _detect_format(options.quarantine, None)
+    )
+    async with open_backend(settings, create=True) as backend:
+        name = options.mapping
+        if mapping_file is not None:
+            name, path = mapping_file
+            await backend.put_mapping(name, await asyncio.to_thread(path.read_bytes))
         progress = _Progress()
-        fields = await access.import_file(order.path, file_format, name, progress.show)
+        fields = await backend.import_file(options.path, file_format, name, progress.report)
         progress.end()
-        if order.quarantine is not None and aside is not None:
-            lines = access.quarantine(str(fields["import_id"]), aside)
-            await _write(lines, order.quarantine)
-    _tell(fields, as_json=order.as_json)
+        if options.quarantine is not None and quarantine_format is not None:
+            lines = backend.export_quarantine(str(fields["import_id"]), quarantine_format)
+            await _write_output(lines, options.quarantine)
+    _print_result(fields, as_json=options.as_json)
 
 
-async def export_projects(settings: Settings, file_format: str, output: Path | None) -> None:
-    """Write all projects, as they come, to a file or standard output."""
-    chosen = FileFormat(file_format)
-    async with open_access(settings) as access, aclosing(access.exported(chosen)) as pieces:
-        await _write(pieces, output)
+async def export_projects(settings: Settings, format_name: str, output: Path | None) -> None:
+    """Write all projects to a file or standard output, without buffering them."""
+    file_format = FileFormat(format_name)
+    async with (
+        open_backend(settings) as backend,
+        aclosing(backend.export_projects(file_format)) as chunks,
+    ):
+        await _write_output(chunks, output)
 
 
 async def show_schema(settings: Settings) -> None:
     """Print the active schema."""
-    async with open_access(settings) as access:
-        shown = msgspec.json.format(await access.schema(), indent=2)
-    sys.stdout.write(shown.decode() + "\n")
+    async with open_backend(settings) as backend:
+        document = msgspec.json.format(await backend.get_schema(), indent=2)
+    sys.stdout.write(document.decode() + "\n")
 
 
-def _format_of(path: Path, named: str | None) -> FileFormat:
-    if named is not None:
-        return FileFormat(named)
-    found = _SUFFIXES.get(path.suffix.lower())
-    if found is None:
+def _detect_format(path: Path, format_name: str | None) -> FileFormat:
+    if format_name is not None:
+        return FileFormat(format_name)
+    file_format = _SUFFIXES.get(path.suffix.lower())
+    if file_format is None:
         raise CommandError(
-            f"{path} has none of the suffixes {', '.join(_SUFFIXES)}; say --format", MISUSED
+            f"{path} has none of the suffixes {', '.join(_SUFFIXES)}: set --format", EXIT_USAGE
         )
-    return found
+    return file_format
 
 
-def _mapping_of(given: str | None) -> tuple[str, Path] | None:
-    """The name and path of a mapping given as a file; None if it is a name, or absent."""
-    if given is None or not (given.endswith(".json") or "/" in given):
+def _parse_mapping_file(mapping: str | None) -> tuple[str, Path] | None:
+    """Return name and path of a mapping file; None for the name of a stored mapping."""
+    if mapping is None or not (mapping.endswith(".json") or "/" in mapping):
         return None
-    path = Path(given)
+    path = Path(mapping)
     return path.name.removesuffix(".json").removesuffix(".mapping").lower(), path
 
 
@@ -90,24 +95,24 @@ def _require_file(path: Path) -> None:
 
 
 class _Progress:
-    """One line on a terminal, rewritten; nothing where nobody watches."""
+    """Progress on one line of a terminal; silent if stderr is not a terminal."""
 
     def __init__(self) -> None:
-        self._shown = False
+        self._is_visible = False
 
-    def show(self, done: int, total: int) -> None:
+    def report(self, done: int, total: int) -> None:
         if sys.stderr.isatty():
             percent = 100 * done // total if total else 100
             sys.stderr.write(f"\r{percent:3d} %  {done / 1e6:.1f} of {total / 1e6:.1f} MB")
             sys.stderr.flush()
-            self._shown = True
+            self._is_visible = True
 
     def end(self) -> None:
-        if self._shown:
+        if self._is_visible:
             sys.stderr.write("\n")
 
 
-def _tell(fields: dict[str, Any], *, as_json: bool) -> None:
+def _print_result(fields: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
         return
@@ -120,26 +125,26 @@ def _tell(fields: dict[str, Any], *, as_json: bool) -> None:
     )
 
 
-async def _write(lines: AsyncIterator[bytes], output: Path | None) -> None:
-    """Write lines to standard output, or to a file that appears only once it is whole."""
+async def _write_output(lines: AsyncIterator[bytes], output: Path | None) -> None:
+    """Write lines to standard output, or to a file that appears only once it is complete."""
     if output is None:
-        await _pour(lines, sys.stdout.buffer)
+        await _write_lines(lines, sys.stdout.buffer)
         return
     partial = output.with_name(output.name + ".part")
-    with _removed_unless_whole(partial):
+    with _remove_if_incomplete(partial):
         with await asyncio.to_thread(partial.open, "wb") as file:
-            await _pour(lines, file)
+            await _write_lines(lines, file)
         await asyncio.to_thread(partial.replace, output)
 
 
-async def _pour(lines: AsyncIterator[bytes], file: IO[bytes]) -> None:
+async def _write_lines(lines: AsyncIterator[bytes], file: IO[bytes]) -> None:
     async for line in lines:
         file.write(line)
     file.flush()
 
 
 @contextmanager
-def _removed_unless_whole(partial: Path) -> Iterator[None]:
+def _remove_if_incomplete(partial: Path) -> Iterator[None]:
     try:
         yield
     finally:

@@ -1,8 +1,4 @@
-"""What the commands are called, what they take, and how they end.
-
-Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 3 the service cannot be reached,
-or its file or address is in use; 130 interrupted. Every failure is one line on stderr.
-"""
+"""Grammar of the command line, and dispatch to its commands."""
 
 import argparse
 import asyncio
@@ -14,84 +10,47 @@ from pathlib import Path
 from typing import Any, Final
 
 from spawn import __version__
-from spawn.domain.errors import SpawnError, StorageBusy
-from spawn.domain.schemas.evolution.compatibility import Mode
-from spawn.entrypoints.settings import AddressError, Settings, SettingsError, read_settings
-
-DONE: Final = 0
-FAILED: Final = 1
-MISUSED: Final = 2
-UNREACHABLE: Final = 3
-INTERRUPTED: Final = 130
+from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.entrypoints.cli.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXPECTED_ERRORS,
+    describe_error,
+)
+from spawn.entrypoints.settings import Settings, read_settings
 
 _EPILOG: Final = """\
 settings are environment variables that begin with SPAWN_, for instance
-  SPAWN_STORAGE_URL=duckdb:///var/spawn.duckdb   where the data is
-  SPAWN_ONTOLOGY_URL=http://127.0.0.1:8100       where schemas come from
-  SPAWN_URL=http://127.0.0.1:8000                a running service for the commands to talk to
+  SPAWN_STORAGE_URL=duckdb:///var/spawn.duckdb   the store
+  SPAWN_ONTOLOGY_URL=http://127.0.0.1:8100       the source of schemas
+  SPAWN_URL=http://127.0.0.1:8000                the running service that commands connect to
 
-exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 unreachable or in use
+exit codes: 0 success, 1 rejected or failed, 2 wrong usage or settings, 3 unreachable or in use
 """
 
 
-class CommandError(Exception):
-    """A command cannot go on: one sentence, and the exit code that goes with it."""
-
-    def __init__(self, detail: str, code: int = FAILED) -> None:
-        super().__init__(detail)
-        self.code = code
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
-    parsed = build_parser().parse_args(arguments)
+    """Run one command and return its exit code."""
+    namespace = build_parser().parse_args(arguments)
     try:
         settings = read_settings(os.environ)
-        run: Callable[[Settings, argparse.Namespace], int] = parsed.run
-        return run(settings, parsed)
+        run: Callable[[Settings, argparse.Namespace], int] = namespace.run
+        return run(settings, namespace)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; what is left of it goes nowhere.
+        # The reader closed the pipe: discard the rest of the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except _TOLD as failure:
-        return _end(*_told(failure))
+        return EXIT_FAILED
+    except EXPECTED_ERRORS as error:
+        return _report_error(*describe_error(error))
 
 
-_TOLD: Final = (
-    SettingsError,
-    AddressError,
-    CommandError,
-    SpawnError,
-    OSError,
-    KeyboardInterrupt,
-)
-"""What ends a command with a sentence; anything else is a fault and shows where it happened."""
-
-
-def _told(failure: BaseException) -> tuple[str, int]:
-    """A failure as one sentence, and the exit code that goes with it."""
-    match failure:
-        case SettingsError():
-            return str(failure), MISUSED
-        case CommandError():
-            return str(failure), failure.code
-        case AddressError() | StorageBusy():
-            return str(failure), UNREACHABLE
-        case SpawnError():
-            return failure.detail, FAILED
-        case OSError():
-            name = f"{failure.filename}: " if failure.filename else ""
-            return f"{name}{failure.strerror or failure}", FAILED
-    return "interrupted", INTERRUPTED
-
-
-def _end(sentence: str, code: int) -> int:
+def _report_error(sentence: str, code: int) -> int:
     sys.stderr.write(f"spawn: {' '.join(sentence.split())}\n")
     return code
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole grammar of the command line."""
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="spawn",
         description="A project-finance data product in a box.",
@@ -100,227 +59,242 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"spawn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_serving(commands)
-    _add_data(commands)
-    _add_looking(commands)
+    _add_serve_commands(commands)
+    _add_data_commands(commands)
+    _add_inspection_commands(commands)
     return parser
 
 
-def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="run the service", description="Run the service.")
-    serve.add_argument(
-        "--check-config", action="store_true", help="only check the settings, then end"
-    )
-    serve.set_defaults(run=_serve)
+    serve.add_argument("--check-config", action="store_true", help="check the settings and exit")
+    serve.set_defaults(run=_run_serve)
     demo = commands.add_parser(
         "demo",
         help="run the service with a synthetic sample portfolio",
-        description="Run the service with a seeded synthetic portfolio. Nothing is written twice: "
-        "a second demo on the same store finds its projects there.",
+        description="Run the service with a seeded synthetic portfolio. A second demo on the same "
+        "store adds no project twice.",
     )
     demo.add_argument(
-        "--projects", type=_count, default=500, metavar="N", help="how many (default 500)"
+        "--projects",
+        type=_parse_count,
+        default=500,
+        metavar="N",
+        help="number of projects (default 500)",
     )
-    demo.add_argument("--seed", type=_count, default=1, help="another seed, another portfolio")
-    demo.set_defaults(run=_demo)
+    demo.add_argument(
+        "--seed", type=_parse_count, default=1, help="seed of the random portfolio (default 1)"
+    )
+    demo.set_defaults(run=_run_demo)
     ontology = commands.add_parser(
         "ontology-server",
         help="run a local ontology server",
-        description="Run a local ontology server that speaks the registry's protocol.",
+        description="Run a local ontology server with the protocol of the schema registry.",
     )
-    ontology.add_argument("--host", default="127.0.0.1", help="(default 127.0.0.1)")
+    ontology.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1)")
     ontology.add_argument(
-        "--port", type=_port, default=8100, help="(default 8100; 0 takes a free one)"
+        "--port",
+        type=_parse_port,
+        default=8100,
+        help="port to bind (default 8100; 0 takes a free one)",
     )
     ontology.add_argument(
-        "--directory", type=Path, help="keep published schemas here (default: forget them)"
+        "--directory", type=Path, help="directory of the published schemas (default: in memory)"
     )
-    ontology.set_defaults(run=_ontology_server)
+    ontology.set_defaults(run=_run_ontology_server)
 
 
-def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     importing = commands.add_parser(
         "import",
         help="import projects from a CSV or NDJSON file",
-        description="Import projects from a file. Rows that make no project are set aside with "
-        "their reasons; the same file again changes nothing.",
+        description="Import projects from a file. Invalid rows are quarantined with their reasons; "
+        "the same file again changes nothing.",
     )
     importing.add_argument("file", type=Path, metavar="FILE")
     importing.add_argument(
         "--mapping",
         metavar="NAME|FILE",
-        help="the mapping to read the rows through: the name of a stored one, or a JSON file, "
+        help="the mapping of columns to attributes: the name of a stored one, or a JSON file, "
         "which is stored under its name first (CSV needs a mapping)",
     )
     importing.add_argument(
-        "--format", choices=("csv", "ndjson"), help="(default: by the file's name)"
+        "--format", choices=("csv", "ndjson"), help="format of the file (default: by its suffix)"
     )
     importing.add_argument(
         "--quarantine",
         type=Path,
         metavar="FILE",
-        help="write the rows that were set aside here, as CSV or NDJSON by its name",
+        help="write the quarantined rows to this file, as CSV or NDJSON by its suffix",
     )
     importing.add_argument("--json", action="store_true", help="print the result as JSON")
-    importing.set_defaults(run=_import)
-    exporting = commands.add_parser(
+    importing.set_defaults(run=_run_import)
+    export_parser = commands.add_parser(
         "export", help="export all projects", description="Export all projects, oldest first."
     )
-    exporting.add_argument("--format", choices=("ndjson", "csv"), default="ndjson")
-    exporting.add_argument(
-        "--output", type=Path, metavar="FILE", help="write here (default: standard output)"
+    export_parser.add_argument("--format", choices=("ndjson", "csv"), default="ndjson")
+    export_parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write to this file (default: standard output)"
     )
-    exporting.set_defaults(run=_export)
+    export_parser.set_defaults(run=_run_export)
 
 
-def _add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    schema = commands.add_parser("schema", help="look at the schema that rules")
+def _add_inspection_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    schema = commands.add_parser("schema", help="show the active schema, or check a proposed one")
     actions = schema.add_subparsers(metavar="ACTION", required=True)
     show = actions.add_parser("show", help="print the active schema as JSON")
-    show.set_defaults(run=_show_schema)
-    _add_check(actions)
+    show.set_defaults(run=_run_schema_show)
+    _add_schema_check(actions)
     doctor = commands.add_parser(
         "doctor",
-        help="check settings, file, disk and ontology, and say what to do",
-        description="Check settings, file, disk, address and ontology; for each that is not well, "
-        "say what to do.",
+        help="check settings, file, disk and ontology, with advice",
+        description="Check settings, disk, file, address, ontology and publishers of events, and "
+        "print advice for each check that does not pass.",
     )
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=_run_doctor)
 
 
-def _add_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    check = actions.add_parser(
+def _add_schema_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check_parser = actions.add_parser(
         "check",
-        help="say what a proposed schema would change, and whether it would be adopted",
-        description="Compare a schema document with the one that rules, or with files. Every "
-        "change is listed with what it means to stored rows, to writers and to readers. Ends "
-        "with 0 if the document would be adopted, with 1 if not.",
+        help="show the changes of a proposed schema, and whether it would be adopted",
+        description="Compare a schema document with the active one, or with files. Every change "
+        "is listed with its effect on stored rows, writers and readers. The exit code is 0 if the "
+        "document would be adopted, 1 if not.",
     )
-    check.add_argument("file", type=Path, metavar="FILE")
-    other = check.add_mutually_exclusive_group()
-    other.add_argument("--url", help="ask this service (default: as SPAWN_URL or the file says)")
-    other.add_argument(
+    check_parser.add_argument("file", type=Path, metavar="FILE")
+    source = check_parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--url", help="compare with the data of this service (default: SPAWN_URL, else the store)"
+    )
+    source.add_argument(
         "--against",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="compare with this document instead, without any service or data; again for each "
-        "version before it, newest first",
+        help="compare with this document instead, without service and data; repeat it for each "
+        "earlier version, newest first",
     )
-    check.add_argument(
+    check_parser.add_argument(
         "--mode",
-        choices=[mode.value for mode in Mode],
-        help="what to demand (default: with files backward_transitive, else as configured)",
+        choices=[mode.value for mode in CompatibilityMode],
+        help="compatibility mode (default: backward_transitive with files, else as configured)",
     )
-    check.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    check.set_defaults(run=_check_schema)
+    check_parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    check_parser.set_defaults(run=_run_schema_check)
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
     return int(text)
 
 
-def _port(text: str) -> int:
-    port = _count(text)
+def _parse_port(text: str) -> int:
+    port = _parse_count(text)
     if port > 65535:  # noqa: PLR2004 - the last port
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: the last one is 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port up to 65535")
     return port
 
 
-def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
+def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli import serve
 
-    if parsed.check_config:
+    if arguments.check_config:
         asyncio.run(serve.check_publishers(settings))
-        sys.stdout.write("The settings are sound.\n")
-        return DONE
-    serve.serve(settings)
-    return DONE
+        sys.stdout.write("The settings are valid.\n")
+        return EXIT_OK
+    serve.run_service(settings)
+    return EXIT_OK
 
 
-def _demo(settings: Settings, parsed: argparse.Namespace) -> int:
+def _run_demo(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli import serve
 
-    serve.demo(settings, projects=parsed.projects, seed=parsed.seed)
-    return DONE
+    serve.run_demo(settings, projects=arguments.projects, seed=arguments.seed)
+    return EXIT_OK
 
 
-def _ontology_server(_: Settings, parsed: argparse.Namespace) -> int:
-    from spawn.entrypoints.ontology_server import app as ontology_server
+def _run_ontology_server(_: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.ontology_server import routes
 
-    def told(port: int) -> None:
-        sys.stderr.write(f"ontology server on http://{parsed.host}:{port}\n")
+    def report_address(port: int) -> None:
+        sys.stderr.write(f"ontology server on http://{arguments.host}:{port}\n")
         sys.stderr.flush()
 
-    ontology_server.serve(parsed.host, parsed.port, parsed.directory, told=told)
-    return DONE
+    routes.run_ontology_server(
+        arguments.host, arguments.port, arguments.directory, on_listening=report_address
+    )
+    return EXIT_OK
 
 
-def _run(settings: Settings, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a command's work, in a span of its name if a collector is named."""
+def _run_traced(
+    settings: Settings, name: str, command: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Run a command, in a span of its name if a collector is configured."""
     if not settings.otlp_endpoint:
-        asyncio.run(work())
+        asyncio.run(command())
         return
-    from spawn.entrypoints.telemetry import configure_tracing, flush_tracing
+    from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 
     tracing = configure_tracing(settings)
     try:
         with nullcontext() if tracing is None else tracing.span(name):
-            asyncio.run(work())
+            asyncio.run(command())
     finally:
         flush_tracing()
 
 
-def _import(settings: Settings, parsed: argparse.Namespace) -> int:
-    from spawn.entrypoints.cli.import_export import Order, import_file
+def _run_import(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.import_export import ImportOptions, import_file
 
-    order = Order(
-        path=parsed.file,
-        file_format=parsed.format,
-        mapping=parsed.mapping,
-        quarantine=parsed.quarantine,
-        as_json=parsed.json,
+    options = ImportOptions(
+        path=arguments.file,
+        file_format=arguments.format,
+        mapping=arguments.mapping,
+        quarantine=arguments.quarantine,
+        as_json=arguments.json,
     )
-    _run(settings, "spawn import", lambda: import_file(settings, order))
-    return DONE
+    _run_traced(settings, "spawn import", lambda: import_file(settings, options))
+    return EXIT_OK
 
 
-def _export(settings: Settings, parsed: argparse.Namespace) -> int:
+def _run_export(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.import_export import export_projects
 
-    _run(
+    _run_traced(
         settings,
         "spawn export",
-        lambda: export_projects(settings, parsed.format, parsed.output),
+        lambda: export_projects(settings, arguments.format, arguments.output),
     )
-    return DONE
+    return EXIT_OK
 
 
-def _show_schema(settings: Settings, _: argparse.Namespace) -> int:
+def _run_schema_show(settings: Settings, _: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.import_export import show_schema
 
-    _run(settings, "spawn schema show", lambda: show_schema(settings))
-    return DONE
+    _run_traced(settings, "spawn schema show", lambda: show_schema(settings))
+    return EXIT_OK
 
 
-def _check_schema(settings: Settings, parsed: argparse.Namespace) -> int:
-    from spawn.entrypoints.cli.schema_check import Question, check
+def _run_schema_check(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.schema_check import SchemaCheckOptions, check_schema
 
-    question = Question(
-        path=parsed.file,
-        against=tuple(parsed.against),
-        url=parsed.url,
-        mode=None if parsed.mode is None else Mode(parsed.mode),
-        as_json=parsed.json,
+    options = SchemaCheckOptions(
+        path=arguments.file,
+        against=tuple(arguments.against),
+        url=arguments.url,
+        mode=None if arguments.mode is None else CompatibilityMode(arguments.mode),
+        as_json=arguments.json,
     )
-    adoptable = asyncio.run(check(settings, question))
-    return DONE if adoptable else FAILED
+    is_adoptable = asyncio.run(check_schema(settings, options))
+    return EXIT_OK if is_adoptable else EXIT_FAILED
 
 
-def _doctor(settings: Settings, _: argparse.Namespace) -> int:
-    from spawn.entrypoints.cli.doctor import examine
+def _run_doctor(settings: Settings, _: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.doctor import run_checks
 
-    return DONE if asyncio.run(examine(settings)) else FAILED
+    return EXIT_OK if asyncio.run(run_checks(settings)) else EXIT_FAILED

@@ -1,4 +1,4 @@
-"""Commands that serve: they leave word beside the file of where it is served."""
+"""Commands `spawn serve` and `spawn demo`; they write the served address beside the file."""
 
 import os
 import sys
@@ -7,69 +7,69 @@ from typing import Final
 
 import msgspec
 
-from spawn.adapters.factory import duckdb_path
-from spawn.application.projects.sample_data import SOURCE, seed_id, seed_portfolio
+from spawn.adapters.factory import parse_duckdb_url
+from spawn.application.projects.sample_data import SOURCE, sample_reference_id, seed_sample_projects
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
-from spawn.domain.projects.project import ExternalRef, reference_id
+from spawn.domain.projects.project import ExternalRef, build_reservation_id
 from spawn.entrypoints.composition import Composition, open_publishers
 from spawn.entrypoints.http import server
-from spawn.entrypoints.settings import Settings, shown_url
+from spawn.entrypoints.settings import Settings, redact_url
 
-SEEDER: Final = Principal(id="demo")
-PRIVATE: Final = 0o077
+SEED_ACTOR: Final = Principal(id="demo")
+PRIVATE_UMASK: Final = 0o077
 _SUFFIX: Final = ".serving"
 
 
-class Serving(msgspec.Struct, frozen=True):
-    """Where a file is served; left behind by a crash, it is merely out of date."""
+class ServedAddress(msgspec.Struct, frozen=True):
+    """Address at which a file is served; after a crash it is out of date."""
 
     url: str
 
 
-def store_file(settings: Settings) -> Path | None:
-    """The store's file, whether or not it exists; None where the store is none."""
-    return None if settings.data_path is None else duckdb_path(settings.storage_url)
+def find_store_file(settings: Settings) -> Path | None:
+    """Return the store's file, existing or not; None if the store has no file."""
+    return None if settings.data_path is None else parse_duckdb_url(settings.storage_url)
 
 
-def serving_path(settings: Settings) -> Path | None:
-    """The file that says where the store's file is served; None where there is no file."""
-    database = store_file(settings)
+def find_address_file(settings: Settings) -> Path | None:
+    """Return the file with the served address; None if the store has no file."""
+    database = find_store_file(settings)
     return None if database is None else database.with_name(database.name + _SUFFIX)
 
 
-def known_address(settings: Settings) -> str | None:
-    """The address that whoever has the file open says it serves it at."""
-    path = serving_path(settings)
+def read_served_address(settings: Settings) -> str | None:
+    """Return the address written by the process that has the file open."""
+    path = find_address_file(settings)
     if path is None or not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Serving).url
+        return msgspec.json.decode(path.read_bytes(), type=ServedAddress).url
     except msgspec.DecodeError:
         return None
 
 
-class _Word:
-    """The word left beside the file; taken back only by who left it."""
+class _AddressFile:
+    """Address file beside the database; removed only by the process that wrote it."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
 
-    def leave(self, settings: Settings) -> None:
-        """Say where the file is served; only who has it open comes here."""
-        path = serving_path(settings)
+    def write(self, settings: Settings) -> None:
+        """Write the served address; the caller has the file open."""
+        path = find_address_file(settings)
         if path is not None:
-            path.write_bytes(msgspec.json.encode(Serving(reachable_url(settings))))
+            path.write_bytes(msgspec.json.encode(ServedAddress(build_local_url(settings))))
             self._path = path
 
-    def take_back(self) -> None:
-        """It is served no longer."""
+    def remove(self) -> None:
+        """Remove the file, if this process wrote it."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
-def reachable_url(settings: Settings) -> str:
-    """Where a command on this machine reaches the service."""
+def build_local_url(settings: Settings) -> str:
+    """Return the URL at which a command on this machine reaches the service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
@@ -84,65 +84,70 @@ async def check_publishers(settings: Settings) -> None:
         await publisher.close()
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until it is told to stop."""
+def run_service(settings: Settings) -> None:
+    """Run the service until it receives a signal."""
 
-    async def nothing_more(_: Composition) -> None:
+    async def do_nothing(_: Composition) -> None:
         return
 
-    _run(settings, nothing_more)
+    _run_server(settings, do_nothing)
 
 
-def demo(settings: Settings, *, projects: int, seed: int) -> None:
-    """Run the service with a sample portfolio, and say where to look."""
+def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
+    """Run the service with a sample portfolio, and print its addresses."""
 
-    async def seed_and_tell(composition: Composition) -> None:
-        added = await _seed(composition, projects, seed)
-        if added:
-            # What the schedule measured at the start was an empty store.
-            await composition.inspector.measure(SEEDER)
-        sys.stdout.write(_where_to_look(composition.settings, added, projects))
+    async def seed_and_report(composition: Composition) -> None:
+        count = await _seed_missing_projects(composition, projects, seed)
+        if count:
+            # The scheduled measurement at the start saw an empty store.
+            await composition.quality_monitor.measure(SEED_ACTOR)
+        sys.stdout.write(_format_addresses(composition.settings, count, projects))
         sys.stdout.flush()
 
-    _run(settings, seed_and_tell)
+    _run_server(settings, seed_and_report)
 
 
-def _run(settings: Settings, then: server.Prepare) -> None:
-    word = _Word()
+def _run_server(settings: Settings, on_ready: server.Prepare) -> None:
+    address_file = _AddressFile()
 
     async def prepare(composition: Composition) -> None:
-        word.leave(composition.settings)
-        await then(composition)
+        address_file.write(composition.settings)
+        await on_ready(composition)
 
-    # What is written, the database above all, is for the user alone whom the service runs as.
-    os.umask(PRIVATE)
+    # Files, the database above all, are readable only by the user of the service.
+    os.umask(PRIVATE_UMASK)
     try:
         server.serve(settings, prepare)
     finally:
-        word.take_back()
+        address_file.remove()
 
 
-async def _seed(composition: Composition, projects: int, seed: int) -> int:
-    """Write what is missing of the sample; looking for its last project is quick."""
+async def _seed_missing_projects(composition: Composition, projects: int, seed: int) -> int:
+    """Write the missing sample projects and return their number.
+
+    Only the last one is looked up, which is quick.
+    """
     if not projects:
         return 0
-    last = reference_id(ExternalRef(source=SOURCE, id=seed_id(projects)))
+    last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
     try:
-        await composition.services.reads.get("external_ref", last)
+        await composition.dependencies.reads.get("external_ref", last)
     except NotFound:
-        return await seed_portfolio(composition.services, SEEDER, projects=projects, seed=seed)
+        return await seed_sample_projects(
+            composition.dependencies, SEED_ACTOR, projects=projects, seed=seed
+        )
     return 0
 
 
-def _where_to_look(settings: Settings, added: int, projects: int) -> str:
+def _format_addresses(settings: Settings, count: int, projects: int) -> str:
     url = settings.base_url
-    sample = f"{added} sample projects were added" if added else f"{projects} sample projects"
+    sample = f"{count} sample projects were added" if count else f"{projects} sample projects"
     return (
-        f"Spawn is at {url} ({sample}, {shown_url(settings.storage_url)}).\n"
-        f"  {url}/                        what there is\n"
-        f"  {url}/docs                    the API, to try\n"
+        f"Spawn is at {url} ({sample}, {redact_url(settings.storage_url)}).\n"
+        f"  {url}/                        product page\n"
+        f"  {url}/docs                    API reference\n"
         f"  {url}/v1/ops/projects?status=OPERATION&sort=-total_amount&limit=5\n"
-        f"  {url}/v1/events               what happened\n"
-        f"  {url}/monitoring/health       how it is\n"
-        f"Ctrl-C ends it; the data {'stays' if settings.data_path else 'goes with it'}.\n"
+        f"  {url}/v1/events               event feed\n"
+        f"  {url}/monitoring/health       health checks\n"
+        f"Press Ctrl-C to stop; the data {'is kept' if settings.data_path else 'is then lost'}.\n"
     )

@@ -1,1 +1,1 @@
-"""The HTTP surface: Litestar routes inside one pure-ASGI wrapper."""
+"""The HTTP application: Litestar routes behind one ASGI middleware."""

@@ -1,4 +1,4 @@
-"""Introspection and operation: the tables behind the store, the log level."""
+"""Routes of administration: the tables of the store, the log level."""
 
 from typing import Any, Final
 
@@ -7,10 +7,15 @@ from loguru import logger
 
 from spawn.application.dependencies import require
 from spawn.domain.errors import InvalidInput, NotFound
-from spawn.entrypoints.http.openapi.operation import Body, Operation, Success, described
+from spawn.entrypoints.http.openapi.operation import (
+    Operation,
+    RequestBody,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Reply, json_reply
-from spawn.entrypoints.telemetry import LEVELS, set_log_level
+from spawn.entrypoints.http.protocol.response import Response, json_response
+from spawn.entrypoints.logging import LOG_LEVELS, set_log_level
 from spawn.ports.storage import Table
 
 TABLES: Final = "/v1/admin/tables"
@@ -18,23 +23,23 @@ TABLES: Final = "/v1/admin/tables"
 LIST: Final = Operation(
     id="listTables",
     tag="admin",
-    summary="List the tables behind the store",
-    answers={200: Success(description="Tables.", schema="TableList")},
+    summary="List the tables of the store",
+    responses={200: SuccessResponse(description="Tables.", schema="TableList")},
     problems=("forbidden",),
 )
 READ: Final = Operation(
     id="getTable",
     tag="admin",
-    summary="Read the columns of a table",
-    answers={200: Success(description="The table.", schema="Table")},
+    summary="Get a table",
+    responses={200: SuccessResponse(description="The table.", schema="Table")},
     problems=("not_found", "forbidden"),
 )
 LOG_LEVEL: Final = Operation(
     id="setLogLevel",
     tag="admin",
-    summary="Change the log level of this process",
-    body=Body(schema="LogLevel", example={"level": "DEBUG"}),
-    answers={200: Success(description="The level now.", schema="LogLevel")},
+    summary="Set the log level of the process",
+    body=RequestBody(schema="LogLevel", example={"level": "DEBUG"}),
+    responses={200: SuccessResponse(description="The new level.", schema="LogLevel")},
     problems=(
         "malformed_body",
         "invalid_input",
@@ -46,46 +51,48 @@ LOG_LEVEL: Final = Operation(
 )
 
 
-def _fields(table: Table) -> dict[str, Any]:
+def _table_fields(table: Table) -> dict[str, Any]:
     return {"name": table.name, "rows": table.rows, "columns": table.columns}
 
 
-@get(TABLES, opt=described(LIST))
-async def tables(request: StrictRequest) -> Reply:
-    """The tables, without data."""
-    request.query()
-    request.accepts("application/json")
+@get(TABLES, opt=operation_options(LIST))
+async def list_tables(request: StrictRequest) -> Response:
+    """Return the tables with their columns and row counts, without data."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     require(request.principal, "admin")
-    found = await request.services.reads.tables()
-    return json_reply({"items": [_fields(table) for table in found], "next": None})
+    tables = await request.dependencies.reads.tables()
+    return json_response({"items": [_table_fields(table) for table in tables], "next": None})
 
 
-@get(TABLES + "/{name:str}", opt=described(READ))
-async def table(request: StrictRequest) -> Reply:
-    """One table."""
-    request.query()
-    request.accepts("application/json")
+@get(TABLES + "/{name:str}", opt=operation_options(READ))
+async def get_table(request: StrictRequest) -> Response:
+    """Return the columns and the row count of a table."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     require(request.principal, "admin")
     name = request.scope["path_params"]["name"]
-    for found in await request.services.reads.tables():
-        if found.name == name:
-            return json_reply(_fields(found))
-    raise NotFound("There is no such table.")
+    for table in await request.dependencies.reads.tables():
+        if table.name == name:
+            return json_response(_table_fields(table))
+    raise NotFound("No table has this name.")
 
 
-@put("/v1/admin/log-level", opt=described(LOG_LEVEL))
-async def log_level(request: StrictRequest) -> Reply:
-    """Change how much this process logs, until it ends."""
-    request.query()
-    request.accepts("application/json")
+@put("/v1/admin/log-level", opt=operation_options(LOG_LEVEL))
+async def put_log_level(request: StrictRequest) -> Response:
+    """Set the log level until the process ends."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     require(request.principal, "admin")
-    tokens = await request.tokens()
+    tokens = await request.read_json_object()
     level = tokens.get("level")
-    if set(tokens) != {"level"} or type(level) is not str or level not in LEVELS:
-        raise InvalidInput.at("/level", "not_in_enum", f"One level, of {', '.join(LEVELS)}.")
+    if set(tokens) != {"level"} or type(level) is not str or level not in LOG_LEVELS:
+        raise InvalidInput.at(
+            "/level", "not_in_enum", f"The level is one of {', '.join(LOG_LEVELS)}."
+        )
     set_log_level(level)
     logger.warning("log level set to {}", level)
-    return json_reply({"level": level})
+    return json_response({"level": level})
 
 
-ROUTES: Final = [tables, table, log_level]
+ROUTES: Final = [list_tables, get_table, put_log_level]

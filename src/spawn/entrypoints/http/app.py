@@ -1,4 +1,4 @@
-"""The application: routes of every group, Litestar to dispatch them, the wrapper around both."""
+"""The ASGI application: every route, Litestar as router, the edge middleware around it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,10 +7,10 @@ from typing import Any, Final
 from litestar import Litestar
 from litestar.datastructures.state import State
 
-from spawn.application.analysis.calculation import Workbench
-from spawn.application.dependencies import Services
+from spawn.application.analysis.calculation import CalculationPool
+from spawn.application.dependencies import Dependencies
 from spawn.application.jobs import JobRunner
-from spawn.application.quality.monitor import Inspector
+from spawn.application.quality.monitor import QualityMonitor
 from spawn.entrypoints.http import admin, datasets, quality
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import simulation_routes
@@ -21,18 +21,18 @@ from spawn.entrypoints.http.imports import routes as import_routes
 from spawn.entrypoints.http.lineage import routes as lineage_routes
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
-from spawn.entrypoints.http.middleware.edge import Rules, Wrapper
+from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.monitoring import routes as monitoring_routes
 from spawn.entrypoints.http.product import routes as product
 from spawn.entrypoints.http.projects import list_route
 from spawn.entrypoints.http.projects import routes as project_routes
-from spawn.entrypoints.http.projects.cached_reads import answer_at_hand
-from spawn.entrypoints.http.protocol.problems import on_exception
+from spawn.entrypoints.http.projects.cached_reads import find_cached_response
+from spawn.entrypoints.http.protocol.problems import handle_exception
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route_table import RouteTable
 from spawn.entrypoints.http.schemas import candidate_routes
 from spawn.entrypoints.http.schemas import routes as schema_routes
-from spawn.entrypoints.http.state import Surface
+from spawn.entrypoints.http.state import HttpState
 
 HANDLERS: Final[Sequence[Any]] = (
     *project_routes.ROUTES,
@@ -55,40 +55,42 @@ HANDLERS: Final[Sequence[Any]] = (
 
 
 def create_app(
-    services: Services,
-    surface: Surface,
+    dependencies: Dependencies,
+    http_state: HttpState,
     jobs: JobRunner,
-    workbench: Workbench,
-    inspector: Inspector,
+    calculation_pool: CalculationPool,
+    quality_monitor: QualityMonitor,
     *,
-    rules: Rules,
+    rules: AccessRules,
     metrics: RequestMetrics,
     log: AccessLog,
-) -> Wrapper:
-    """The ASGI application over some services."""
-    limits = surface.limits
-    state = State({"jobs": jobs, "workbench": workbench, "inspector": inspector})
+) -> EdgeMiddleware:
+    """Return the ASGI application over the dependencies and the shared state."""
+    limits = http_state.limits
+    state = State(
+        {"jobs": jobs, "calculation_pool": calculation_pool, "quality_monitor": quality_monitor}
+    )
     app = Litestar(
         list(HANDLERS),
         state=state,
-        request_class=StrictRequest.of(services, surface),
+        request_class=StrictRequest.of(dependencies, http_state),
         request_max_body_size=limits.body_bytes,
-        exception_handlers={Exception: on_exception},  # type: ignore[dict-item]  # a Reply is one
+        exception_handlers={Exception: handle_exception},  # type: ignore[dict-item]  # Response is an ASGIResponse
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
     routes = RouteTable.of(app)
-    app.state.allowed = routes.allowed
-    wrapper = Wrapper(
+    app.state.allowed_methods = routes.allowed_methods
+    middleware = EdgeMiddleware(
         app,
         routes=routes,
         rules=rules,
         limits=limits,
         metrics=metrics,
         log=log,
-        at_hand=partial(answer_at_hand, services, surface),
-        tracing=surface.tracing,
+        cached_responder=partial(find_cached_response, dependencies, http_state),
+        tracer=http_state.tracer,
     )
-    metrics.in_flight = lambda: wrapper.in_flight
-    return wrapper
+    metrics.in_flight = lambda: middleware.in_flight
+    return middleware

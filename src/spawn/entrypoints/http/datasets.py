@@ -1,4 +1,4 @@
-"""Data out: a whole dataset as one file, streamed as it is read and recorded as an export."""
+"""Route of datasets: a whole dataset as one streamed file, recorded as an export."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,32 +9,33 @@ from litestar import get
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from spawn.application.dependencies import Services
-from spawn.application.exports import every_project, lines_of
-from spawn.application.lineage.recorder import Abandoned, exporting
+from spawn.application.dependencies import Dependencies
+from spawn.application.exports import format_lines, stream_projects
+from spawn.application.lineage.recorder import ClientDisconnected, record_export
 from spawn.application.product.links import CSV, NDJSON
 from spawn.application.product.snapshot import DATASET
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.imports.routes import FORMATS
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.projects.representation import project_fields
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, encode, in_pieces
-from spawn.entrypoints.http.wire import project_fields
+from spawn.entrypoints.http.protocol.response import Header, Response, body_messages, encode_json
 
 PATH: Final = "/v1/data"
-_NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 READ: Final = Operation(
     id="readDataset",
     tag="data",
-    summary="Read a whole dataset",
+    summary="Download a dataset",
     description=(
-        "Every project as it is when its page is read, in the order of creation, as lines of JSON "
-        "or as CSV. The export is a run of the lineage: complete once the last byte was sent."
+        "Every project in the order of creation, as lines of JSON or as CSV. Each page of projects "
+        "is as current as its read. The lineage has the export as a run, which is complete once "
+        "the last byte was sent."
     ),
-    answers={
-        200: Success(
+    responses={
+        200: SuccessResponse(
             description="The dataset.", schema={"type": "string"}, media_types=(NDJSON, CSV)
         )
     },
@@ -42,70 +43,73 @@ READ: Final = Operation(
 )
 
 
-@get(PATH + "/{dataset:str}", opt=described(READ))
-async def read(request: StrictRequest) -> ASGIResponse:
-    """The dataset as a stream."""
-    request.query()
-    media_type = request.accepts(NDJSON, CSV)
+@get(PATH + "/{dataset:str}", opt=operation_options(READ))
+async def download_dataset(request: StrictRequest) -> ASGIResponse:
+    """Stream the dataset."""
+    request.query_parameters()
+    media_type = request.negotiate_media_type(NDJSON, CSV)
     if request.scope["path_params"]["dataset"] != DATASET:
-        raise NotFound("There is no such dataset.")
-    if request.context.bodiless:
-        return Reply(200, media_type=_charset(media_type), headers=(_NEVER_STORED,))
-    return Export(request.services, request.principal, media_type)
+        raise NotFound(f"The only dataset is {DATASET}.")
+    if request.context.is_head:
+        return Response(200, media_type=_with_charset(media_type), headers=(_NO_STORE,))
+    return ExportResponse(request.dependencies, request.principal, media_type)
 
 
-class Export(ASGIResponse):
-    """An export under way to a client."""
+class ExportResponse(ASGIResponse):
+    """A streamed export; its length is unknown in advance."""
 
-    __slots__ = ("_format", "_media_type", "_principal", "_services")
+    __slots__ = ("_dependencies", "_format", "_media_type", "_principal")
 
-    def __init__(  # not ASGIResponse's: nothing of this answer is known beforehand
-        self, services: Services, principal: Principal, media_type: str
+    def __init__(  # replaces ASGIResponse's: status and body are not known yet
+        self, dependencies: Dependencies, principal: Principal, media_type: str
     ) -> None:
-        self._services = services
+        self._dependencies = dependencies
         self._principal = principal
         self._media_type = media_type
         self._format = FORMATS[media_type]
 
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "Export":
-        """Itself: what Litestar asks of an answer."""
+    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "ExportResponse":
+        """Return itself; Litestar calls this on every response."""
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send the pieces as they come; stop if nobody takes them any more."""
-        gone = asyncio.create_task(_gone(receive))
+        """Send the chunks as they are read; stop when the client disconnects."""
+        disconnect_task = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            with suppress(Abandoned):
-                await self._send(send, gone)
+            with suppress(ClientDisconnected):
+                await self._send(send, disconnect_task)
         finally:
-            gone.cancel()
+            disconnect_task.cancel()
 
-    async def _send(self, send: Send, gone: "asyncio.Task[None]") -> None:
-        async with exporting(self._services, self._principal, self._format) as counted:
-            lines = counted.through(lines_of(self._documents(), self._format), self._format)
-            headers = [(b"content-type", _charset(self._media_type)), _NEVER_STORED]
+    async def _send(self, send: Send, disconnect_task: "asyncio.Task[None]") -> None:
+        async with record_export(self._dependencies, self._principal, self._format) as progress:
+            lines = progress.count_lines(
+                format_lines(self._encode_projects(), self._format), self._format
+            )
+            headers = [(b"content-type", _with_charset(self._media_type)), _NO_STORE]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            async for piece in in_pieces(lines):
-                # Nothing before this may have waited: let others, and word of an end, come through.
+            async for message in body_messages(lines):
+                # The reads above may not have awaited anything: let other tasks run, and the
+                # notice of a disconnect arrive.
                 await asyncio.sleep(0)
-                if gone.done():
-                    raise Abandoned
-                await send(piece)
+                if disconnect_task.done():
+                    raise ClientDisconnected
+                await send(message)
 
-    async def _documents(self) -> AsyncIterator[bytes]:
-        schema = (await self._services.active()).schema
-        async for stored in every_project(self._services, self._principal, schema):
-            yield encode(project_fields(stored, schema))
+    async def _encode_projects(self) -> AsyncIterator[bytes]:
+        schema = (await self._dependencies.active_schema()).schema
+        async for aggregate in stream_projects(self._dependencies, self._principal, schema):
+            yield encode_json(project_fields(aggregate, schema))
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the client hangs up."""
+async def _wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _charset(media_type: str) -> bytes:
+def _with_charset(media_type: str) -> bytes:
     return f"{media_type}; charset=utf-8".encode()
 
 
-ROUTES: Final = [read]
+ROUTES: Final = [download_dataset]

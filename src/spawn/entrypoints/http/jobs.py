@@ -1,4 +1,4 @@
-"""Routes of jobs: how far long work is, and the way to end it."""
+"""Routes of background jobs: read and cancel."""
 
 from typing import Final
 
@@ -6,35 +6,39 @@ from litestar import delete, get
 
 from spawn.application.jobs import cancel_job, get_job
 from spawn.entrypoints.http.imports import operations
-from spawn.entrypoints.http.openapi.operation import described
+from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, json_reply
+from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
 JOBS: Final = "/v1/jobs"
-_NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
-@get(JOBS + "/{job_id:str}", opt=described(operations.GET_JOB))
-async def read_job(request: StrictRequest) -> Reply:
-    """How far a job is."""
-    request.query()
-    request.accepts("application/json")
-    with request.surface.span("get_job"):
-        stored = await get_job(request.services, request.principal, request.path_id("job_id"))
-    headers: list[Header] = [_NEVER_STORED]
-    if not stored.state.is_final:
+@get(JOBS + "/{job_id:str}", opt=operation_options(operations.GET_JOB))
+async def get_job_route(request: StrictRequest) -> Response:
+    """Return the state and progress of a job."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    with request.http_state.span("get_job"):
+        aggregate = await get_job(
+            request.dependencies, request.principal, request.path_id("job_id")
+        )
+    headers: list[Header] = [_NO_STORE]
+    if not aggregate.state.is_final:
         headers.append((b"retry-after", b"1"))
-    return json_reply(stored.state, headers=headers)
+    return json_response(aggregate.state, headers=headers)
 
 
-@delete(JOBS + "/{job_id:str}", status_code=200, opt=described(operations.CANCEL_JOB))
-async def end_job(request: StrictRequest) -> Reply:
+@delete(JOBS + "/{job_id:str}", status_code=200, opt=operation_options(operations.CANCEL_JOB))
+async def cancel_job_route(request: StrictRequest) -> Response:
     """Cancel a job."""
-    request.query()
-    request.accepts("application/json")
-    with request.surface.span("cancel_job"):
-        stored = await cancel_job(request.services, request.principal, request.path_id("job_id"))
-    return json_reply(stored.state, headers=(_NEVER_STORED,))
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    with request.http_state.span("cancel_job"):
+        aggregate = await cancel_job(
+            request.dependencies, request.principal, request.path_id("job_id")
+        )
+    return json_response(aggregate.state, headers=(_NO_STORE,))
 
 
-ROUTES: Final = [read_job, end_job]
+ROUTES: Final = [get_job_route, cancel_job_route]

@@ -1,4 +1,4 @@
-"""Measured data quality: the latest run, earlier ones, and a run on demand."""
+"""Routes of data quality: the latest run, earlier runs, and a run on demand."""
 
 import re
 from typing import Any, Final
@@ -6,37 +6,39 @@ from typing import Any, Final
 import msgspec
 from litestar import get, post
 
-from spawn.application.quality.monitor import Inspector
+from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import (
     KIND,
-    earlier_reports,
-    latest_report,
-    report_of,
+    get_latest_report,
+    get_report,
+    list_earlier_reports,
 )
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorInvalid, NotFound
-from spawn.domain.quality.rules import Dimension, Report, Result, Severity, Unit, broken
-from spawn.domain.serialization import number
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
-from spawn.entrypoints.http.protocol.query_params import read_cursor, read_limit, write_cursor
+from spawn.domain.quality.report import QualityReport, RuleResult, filter_failed
+from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
+from spawn.domain.serialization import to_json_number
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
+from spawn.entrypoints.http.protocol.etags import content_etag, fields_digest, is_not_modified
+from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, encode, json_reply
-from spawn.entrypoints.http.wire import content_tag, none_match, view_digest
+from spawn.entrypoints.http.protocol.response import Header, Response, encode_json, json_response
 
 PATH: Final = "/v1/governance/quality"
 RUNS: Final = PATH + "/runs"
-_BINDING: Final = bytes.fromhex(view_digest((KIND,)))
+_BINDING: Final = bytes.fromhex(fields_digest((KIND,)))
 _NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
 Json = dict[str, Any]
 
 
-def _object(**properties: Json) -> Json:
+def _object_schema(**properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _enum(of: type[Dimension | Severity | Unit]) -> Json:
-    return {"type": "string", "enum": [member.value for member in of]}
+def _enum_schema(enum: type[Dimension | Severity | MeasureUnit]) -> Json:
+    return {"type": "string", "enum": [member.value for member in enum]}
 
 
 _TEXT: Final[Json] = {"type": "string"}
@@ -52,85 +54,94 @@ _SUMMARY: Final[dict[str, Json]] = {
     "dataset": _TEXT,
     "schema_id": _TEXT,
     "schema_version": _COUNT,
-    "position": {"type": "string", "description": "The feed position that was measured."},
+    "position": {"type": "string", "description": "The measured feed position."},
     "projects": _COUNT,
     "measured_at": _INSTANT,
     "changed_at": _INSTANT_OR_NULL,
     "imported_at": _INSTANT_OR_NULL,
     "rules": _COUNT,
-    "broken": {**_TEXTS, "description": "Rules whose service level is not kept."},
+    "broken": {**_TEXTS, "description": "Rules whose service level is missed."},
     "url": _TEXT,
 }
-_RESULT: Final = _object(
+_RESULT: Final = _object_schema(
     rule_id=_TEXT,
-    dimension=_enum(Dimension),
+    dimension=_enum_schema(Dimension),
     columns=_TEXTS,
     description=_TEXT,
-    unit={**_enum(Unit), "description": "`share` of what was looked at, or seconds of age."},
-    threshold={**_NUMBER_OR_NULL, "description": "The service level; null promises nothing."},
-    severity=_enum(Severity),
+    unit={
+        **_enum_schema(MeasureUnit),
+        "description": "`share` of the checked values, or seconds of age.",
+    },
+    threshold={**_NUMBER_OR_NULL, "description": "The service level; null if there is none."},
+    severity=_enum_schema(Severity),
     value=_NUMBER_OR_NULL,
     passed={"type": ["boolean", "null"]},
     met=_COUNT_OR_NULL,
     checked=_COUNT_OR_NULL,
-    samples={**_TEXTS, "description": "A few of the projects that break the rule."},
+    samples={**_TEXTS, "description": "Up to a few projects that violate the rule."},
     measured_at=_INSTANT,
     position=_TEXT,
 )
-_REPORT: Final = _object(**_SUMMARY, results={"type": "array", "items": _RESULT})
-_RUNS_PAGE: Final = _object(
-    items={"type": "array", "items": _object(**_SUMMARY)},
+_REPORT: Final = _object_schema(**_SUMMARY, results={"type": "array", "items": _RESULT})
+_RUNS_PAGE: Final = _object_schema(
+    items={"type": "array", "items": _object_schema(**_SUMMARY)},
     next={"type": ["string", "null"], "description": "Cursor of the next page."},
 )
 
 
-def _one(description: str) -> dict[int, Success]:
+def _run_responses(description: str) -> dict[int, SuccessResponse]:
     return {
-        200: Success(description=description, schema=_REPORT, headers=("ETag",)),
-        304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
+        200: SuccessResponse(description=description, schema=_REPORT, headers=("ETag",)),
+        304: SuccessResponse(description="Not modified since that ETag.", headers=("ETag",)),
     }
 
 
 LATEST: Final = Operation(
     id="getQuality",
     tag="governance",
-    summary="Read what the newest run measured",
-    description="Every declared rule with what was measured, over all projects.",
+    summary="Get the latest quality run",
+    description="Every declared rule with its measured value, over all projects.",
     parameters=("IfNoneMatch",),
-    answers=_one("The latest run."),
+    responses=_run_responses("The latest run."),
     problems=("not_found",),
 )
 LIST: Final = Operation(
     id="listQualityRuns",
     tag="governance",
-    summary="List runs, newest first",
+    summary="List quality runs",
     parameters=("Limit", "After"),
-    answers={200: Success(description="Runs.", schema=_RUNS_PAGE, headers=("Link",))},
+    responses={
+        200: SuccessResponse(
+            description="Quality runs, newest first.", schema=_RUNS_PAGE, headers=("Link",)
+        )
+    },
     problems=("cursor_invalid",),
 )
 READ: Final = Operation(
     id="getQualityRun",
     tag="governance",
-    summary="Read what one run measured",
+    summary="Get a quality run",
     parameters=("IfNoneMatch",),
-    answers=_one("The run."),
+    responses=_run_responses("The run."),
     problems=("not_found",),
 )
 MEASURE: Final = Operation(
     id="measureQuality",
     tag="governance",
-    summary="Measure now",
+    summary="Measure the quality",
     description=(
-        "Counts every declared rule over the data as they are, and answers when that is done: "
-        "seconds for a million projects. Who asks while a run is under way shares the next one."
+        "Measure every declared rule over the current data and respond when this is done, after "
+        "seconds for a million projects. Requests during a run share the next run."
     ),
-    answers={201: Success(description="The run.", schema=_REPORT, headers=("Location", "ETag"))},
+    responses={
+        201: SuccessResponse(description="The run.", schema=_REPORT, headers=("Location", "ETag"))
+    },
     problems=("conflict", "deadline_exceeded", "forbidden", "overloaded", "storage_full"),
 )
 
 
-def summary_of(run: int, report: Report) -> Json:
-    """A run without its results."""
+def render_report_summary(run: int, report: QualityReport) -> Json:
+    """Return the wire fields of a run without its results."""
     return {
         "run": run,
         "dataset": report.dataset,
@@ -142,17 +153,17 @@ def summary_of(run: int, report: Report) -> Json:
         "changed_at": report.changed_at,
         "imported_at": report.imported_at,
         "rules": len(report.results),
-        "broken": [result.rule.rule_id for result in broken(report.results)],
+        "broken": [result.rule.rule_id for result in filter_failed(report.results)],
         "url": f"{RUNS}/{run}",
     }
 
 
-def result_fields(result: Result) -> Json:
-    """A result on the wire: its rule and what was measured, side by side."""
+def result_fields(result: RuleResult) -> Json:
+    """Return the wire fields of a result: its rule and the measured values."""
     threshold = result.rule.threshold
     return {
         **msgspec.structs.asdict(result.rule),
-        "threshold": None if threshold is None else number(threshold),
+        "threshold": None if threshold is None else to_json_number(threshold),
         "value": result.value,
         "passed": result.passed,
         "met": result.met,
@@ -163,82 +174,86 @@ def result_fields(result: Result) -> Json:
     }
 
 
-def full(run: int, report: Report) -> Json:
-    """A run with its results."""
+def run_fields(run: int, report: QualityReport) -> Json:
+    """Return the wire fields of a run with its results."""
     results = [result_fields(result) for result in report.results]
-    return {**summary_of(run, report), "results": results}
+    return {**render_report_summary(run, report), "results": results}
 
 
-@get(PATH, opt=described(LATEST))
-async def latest(request: StrictRequest) -> Reply:
-    """The newest run."""
-    request.query()
-    request.accepts("application/json")
-    stored = await latest_report(request.services, request.principal)
-    if stored is None:
-        raise NotFound("Quality has not been measured yet.")
-    return _tagged(request, stored)
+@get(PATH, opt=operation_options(LATEST))
+async def get_latest_run(request: StrictRequest) -> Response:
+    """Return the latest run."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    aggregate = await get_latest_report(request.dependencies, request.principal)
+    if aggregate is None:
+        raise NotFound("The quality has not been measured yet; start a run.")
+    return _run_response(request, aggregate)
 
 
-@get(RUNS, opt=described(LIST))
-async def runs(request: StrictRequest) -> Reply:
-    """One page of runs."""
-    request.accepts("application/json")
-    given = request.query("limit", "after")
-    limit = read_limit(given.get("limit"))
-    before = _before(given["after"]) if "after" in given else None
-    found = await earlier_reports(request.services, request.principal, before=before, limit=limit)
+@get(RUNS, opt=operation_options(LIST))
+async def list_runs(request: StrictRequest) -> Response:
+    """Return a page of runs, newest first."""
+    request.negotiate_media_type("application/json")
+    parameters = request.query_parameters("limit", "after")
+    limit = read_limit(parameters.get("limit"))
+    before = _read_run_number(parameters["after"]) if "after" in parameters else None
+    reports = await list_earlier_reports(
+        request.dependencies, request.principal, before=before, limit=limit
+    )
     cursor = None
-    if found and found[-1][0] > 1:
-        cursor = write_cursor((found[-1][0],), _BINDING)
+    if reports and reports[-1][0] > 1:
+        cursor = encode_cursor((reports[-1][0],), _BINDING)
     headers: list[Header] = []
     if cursor is not None:
         headers.append((b"link", f'<{RUNS}?limit={limit}&after={cursor}>; rel="next"'.encode()))
-    items = [summary_of(run, report) for run, report in found]
-    return json_reply({"items": items, "next": cursor}, headers=headers)
+    items = [render_report_summary(run, report) for run, report in reports]
+    return json_response({"items": items, "next": cursor}, headers=headers)
 
 
-@get(RUNS + "/{number:str}", opt=described(READ))
-async def run(request: StrictRequest) -> Reply:
-    """One run."""
-    request.query()
-    request.accepts("application/json")
+@get(RUNS + "/{number:str}", opt=operation_options(READ))
+async def get_run(request: StrictRequest) -> Response:
+    """Return a run."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     text = str(request.scope["path_params"]["number"])
     if _NUMBER.fullmatch(text) is None:
-        raise NotFound("There is no such run.")
-    return _tagged(request, await report_of(request.services, request.principal, int(text)))
-
-
-@post(RUNS, status_code=201, opt=described(MEASURE))
-async def measure(request: StrictRequest) -> Reply:
-    """Measure now."""
-    request.query()
-    request.accepts("application/json")
-    inspector: Inspector = request.app.state.inspector
-    with request.surface.span("measure_quality"):
-        stored = await inspector.measure(request.principal)
-    body = encode(full(stored.version, stored.state))
-    headers = (
-        (b"location", f"{RUNS}/{stored.version}".encode()),
-        (b"etag", content_tag(body).encode()),
+        raise NotFound("No quality run has this number.")
+    return _run_response(
+        request, await get_report(request.dependencies, request.principal, int(text))
     )
-    return Reply(201, body, headers=headers)
 
 
-def _tagged(request: StrictRequest, stored: Stored[Report]) -> Reply:
-    body = encode(full(stored.version, stored.state))
-    tag = content_tag(body)
+@post(RUNS, status_code=201, opt=operation_options(MEASURE))
+async def start_run(request: StrictRequest) -> Response:
+    """Measure the quality of the current data."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    quality_monitor: QualityMonitor = request.app.state.quality_monitor
+    with request.http_state.span("measure_quality"):
+        aggregate = await quality_monitor.measure(request.principal)
+    body = encode_json(run_fields(aggregate.version, aggregate.state))
+    headers = (
+        (b"location", f"{RUNS}/{aggregate.version}".encode()),
+        (b"etag", content_etag(body).encode()),
+    )
+    return Response(201, body, headers=headers)
+
+
+def _run_response(request: StrictRequest, aggregate: StoredAggregate[QualityReport]) -> Response:
+    body = encode_json(run_fields(aggregate.version, aggregate.state))
+    tag = content_etag(body)
     fields = ((b"etag", tag.encode()), (b"cache-control", b"no-cache"))
-    if none_match(request.field(b"if-none-match"), tag):
-        return Reply(304, headers=fields)
-    return Reply(200, body, headers=fields)
+    if is_not_modified(request.header(b"if-none-match"), tag):
+        return Response(304, headers=fields)
+    return Response(200, body, headers=fields)
 
 
-def _before(cursor: str) -> int:
-    keys = read_cursor(cursor, _BINDING)
+def _read_run_number(cursor: str) -> int:
+    keys = decode_cursor(cursor, _BINDING)
     if len(keys) != 1 or not isinstance(keys[0], int):
         raise CursorInvalid("The cursor is not the next of a page of this query.")
     return keys[0]
 
 
-ROUTES: Final = [latest, runs, run, measure]
+ROUTES: Final = [get_latest_run, list_runs, get_run, start_run]

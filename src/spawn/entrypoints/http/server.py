@@ -1,4 +1,4 @@
-"""The server: uvicorn, one process, bounded connections and headers, a clean end on SIGTERM."""
+"""The server: uvicorn in one process, with bounded connections and heads, drained on SIGTERM."""
 
 import asyncio
 import contextlib
@@ -17,175 +17,180 @@ from litestar.types import Receive, Scope, Send
 from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from spawn.entrypoints.composition import Composition, compose
-from spawn.entrypoints.http.middleware.limits import Limits
-from spawn.entrypoints.http.protocol.problems import problem_reply
-from spawn.entrypoints.http.protocol.response import Header, Reply
-from spawn.entrypoints.request_context import BODY_IS_HERE
+from spawn.entrypoints.composition import Composition, open_composition
+from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.protocol.problems import problem_response
+from spawn.entrypoints.http.protocol.response import Header, Response
+from spawn.entrypoints.logging import configure_logging
+from spawn.entrypoints.request_context import BODY_COMPLETE
 from spawn.entrypoints.settings import AddressError, Settings
-from spawn.entrypoints.telemetry import configure_logging
 
-GRACE_S: Final = 20
+SHUTDOWN_TIMEOUT_S: Final = 20
 KEEP_ALIVE_S: Final = 15
 BACKLOG: Final = 2048
 GC_THRESHOLDS: Final = (10_000, 20, 20)
-"""A request allocates hundreds of objects and leaves no cycles: look for garbage less often."""
-SPARE_CONNECTIONS: Final = 64
-"""Connections beyond the limit that are let in, to be told of it when they ask for something."""
+"""Rare collections: a request allocates hundreds of objects and leaves no cycles."""
 
-KEPT_DESCRIPTORS: Final = 128
-"""File descriptors that connections leave to the store and to what the service asks of others."""
+SURPLUS_CONNECTIONS: Final = 64
+"""Connections beyond the limit that get a 503 response; further ones are closed at once."""
 
-_LAST: Final[tuple[Header, ...]] = (
+RESERVED_DESCRIPTORS: Final = 128
+"""File descriptors reserved for the store and for outgoing connections."""
+
+_CLOSING_HEADERS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"connection", b"close"),
 )
 
 
-def _problem(code: str, detail: str, *headers: Header, instance: str = "") -> Reply:
-    """The last answer on a connection; the application never saw what it answers to."""
+def _problem(code: str, detail: str, *headers: Header, instance: str = "") -> Response:
+    """Return the last response on a connection, for a request the application never sees."""
     trace_id = secrets.token_hex(16)
-    return problem_reply(
-        code, detail, instance=instance, trace_id=trace_id, headers=(*_LAST, *headers)
+    return problem_response(
+        code, detail, instance=instance, trace_id=trace_id, headers=(*_CLOSING_HEADERS, *headers)
     )
 
 
-def _written_out(reply: Reply) -> bytes:
-    """An answer as it goes over the wire where no request is there to be answered."""
-    fields = b"".join(b"%b: %b\r\n" % field for field in reply.start["headers"])
-    line = f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n"
-    return line.encode() + fields + b"\r\n" + reply.payload
+def _to_http_bytes(response: Response) -> bytes:
+    """Encode a response as HTTP/1.1, for a connection without a parsed request."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in response.head_message["headers"])
+    line = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
+    return line.encode() + fields + b"\r\n" + response.payload
 
 
-async def _crowded_out(scope: Scope, receive: Receive, send: Send) -> None:
-    """What a request meets on a connection too many."""
-    detail = "Too many connections are open already."
+async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
+    """Respond 503 to a request on a connection beyond the limit."""
+    detail = "The service has as many connections as it may."
     path = cast("Any", scope)["path"]
-    reply = _problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
-    await reply(scope, receive, send)
+    response = _problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
+    await response(scope, receive, send)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the size of a request's head and the time it may take.
+    """uvicorn's protocol with limits on the size and the duration of a request's head.
 
-    The parser keeps header fields without limit, and half-sent heads for ever; no application sees
-    either, so the bound has to be here. What is refused here is refused as a problem too.
+    The parser buffers header fields without limit, and incomplete heads for ever. No application
+    sees either, so the limits are here. Requests are rejected with problems here too.
     """
 
-    limits = Limits()
+    limits = HttpLimits()
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock: a client that connects is to say something."""
+        """Start the timer of the first head, and enforce the connection limit."""
         super().connection_made(transport)
-        beyond = len(self.connections) - self.limits.connections
-        if beyond > 0:
-            self.app = cast("Any", _crowded_out)
-        if beyond > SPARE_CONNECTIONS:
+        surplus = len(self.connections) - self.limits.connections
+        if surplus > 0:
+            self.app = cast("Any", _too_many_connections)
+        if surplus > SURPLUS_CONNECTIONS:
             transport.close()
-        self._unread = 0
+        self._head_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
-            self.limits.header_timeout_s, self._head_too_slow
+            self.limits.header_timeout_s, self._on_head_timeout
         )
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to no complete head and to no body: trailer fields count too."""
+        """Count the bytes outside complete heads and bodies; trailer fields count too."""
         if self._in_head and self._timer is None:
-            self._timer = self.loop.call_later(self.limits.header_timeout_s, self._head_too_slow)
-        self._unread += len(data)
+            self._timer = self.loop.call_later(self.limits.header_timeout_s, self._on_head_timeout)
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._unread > self.limits.head_bytes:
-            detail = f"At most {self.limits.head_bytes} bytes come before a body or after it."
-            self._refuse(_problem("headers_too_large", detail))
+        if self._head_bytes > self.limits.head_bytes:
+            detail = f"The head or the trailer exceeds {self.limits.head_bytes} bytes."
+            self._reject(_problem("headers_too_large", detail))
 
     def on_headers_complete(self) -> None:
-        """The head is there: stop the clock until the next one begins."""
+        """Stop the timer; the head is complete."""
         self._in_head = False
-        self._unread = 0
+        self._head_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
-        # A stream whose client takes nothing cannot end by sending: it has to be cut off.
+        # A stream whose client reads nothing cannot end by sending; its connection is aborted.
         cast("Any", self.scope)["spawn.abort"] = self.transport.abort
 
     def on_body(self, body: bytes) -> None:
-        """A body has bounds of its own, in the application."""
-        self._unread = 0
+        """Reset the byte count; the application limits bodies."""
+        self._head_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next bytes belong to the next head; nobody need wait for this body."""
-        cast("Any", self.scope)[BODY_IS_HERE] = True
+        """Mark the body as complete; the next bytes belong to the next head."""
+        cast("Any", self.scope)[BODY_COMPLETE] = True
         self._in_head = True
-        self._unread = 0
+        self._head_bytes = 0
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to wait for."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser cannot read is a problem like any other."""
-        self._refuse(_problem("malformed_request", msg))
+        """Respond with a problem to a request that the parser cannot read."""
+        self._reject(_problem("malformed_request", msg))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _head_too_slow(self) -> None:
+    def _on_head_timeout(self) -> None:
         self._timer = None
-        if self._unread:
-            self._refuse(_problem("request_timeout", "The head did not arrive in time."))
+        if self._head_bytes:
+            self._reject(
+                _problem(
+                    "request_timeout", "The head did not arrive in time; send the request again."
+                )
+            )
         else:
             self.transport.close()
 
-    def _refuse(self, reply: Reply) -> None:
-        """Answer, if nothing else is being answered, and hang up."""
+    def _reject(self, response: Response) -> None:
+        """Send the response unless another one is under way, and close the connection."""
         if self.transport.is_closing():
             return
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
-            self.transport.write(_written_out(reply))
+            self.transport.write(_to_http_bytes(response))
         self.transport.close()
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, ending by itself after a signal instead of by it: exit code 0.
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that drains after a signal and exits with code 0.
 
-    `ending` is called when the drain begins: what would go on for ever is to end then.
+    `on_drain` is called when the drain begins, to end streams that would never end.
     """
 
-    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ending = ending
+        self._on_drain = on_drain
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        """Drain."""
-        self._ending()
+        """Drain the connections and stop."""
+        self._on_drain()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Drain on the first SIGTERM or SIGINT, hang up on a second SIGINT."""
+        """Drain on the first SIGTERM or SIGINT, disconnect on a second SIGINT."""
         loop = asyncio.get_running_loop()
-        caught: list[signal.Signals] = []
+        handled: list[signal.Signals] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             # Outside the main thread (tests) there are no signals to handle.
             with contextlib.suppress(ValueError, RuntimeError):
                 loop.add_signal_handler(number, self.handle_exit, number, None)
-                caught.append(number)
+                handled.append(number)
         try:
             yield
         finally:
-            for number in caught:
+            for number in handled:
                 loop.remove_signal_handler(number)
 
 
-def build_server(composition: Composition, *, limits: Limits | None = None) -> Server:
-    """The server of a composed service, not yet listening."""
+def build_server(composition: Composition, *, limits: HttpLimits | None = None) -> DrainingServer:
+    """Return the server of a composed service, not yet listening."""
     settings = composition.settings
-    limits = Limits() if limits is None else limits
+    limits = HttpLimits() if limits is None else limits
     protocol = type("Protocol", (BoundedProtocol,), {"limits": limits})
     config = uvicorn.Config(
         cast("Any", composition.app),
@@ -201,34 +206,40 @@ def build_server(composition: Composition, *, limits: Limits | None = None) -> S
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
-    return Server(config, composition.streams.end)
+    return DrainingServer(config, composition.streams.end)
 
 
 Prepare = Callable[[Composition], Awaitable[None]]
-"""What is to happen once everything is composed and before the server listens."""
+"""A step after the composition and before the server listens."""
 
 
 async def serve_async(
     settings: Settings,
-    ready: Callable[[Server], None] | None = None,
+    ready: Callable[[DrainingServer], None] | None = None,
     prepare: Prepare | None = None,
     *,
-    limits: Limits | None = None,
+    limits: HttpLimits | None = None,
 ) -> None:
-    """Take the address, compose, prepare, listen, serve until told to stop, drain, close.
+    """Bind the address, compose, prepare, serve until a signal, drain and close.
+
+    Args:
+        settings: the settings of the service.
+        ready: called with the server before it listens.
+        prepare: run once the service is composed.
+        limits: limits that replace the defaults.
 
     Raises:
         AddressError: the address is in use, or not one of this machine's.
     """
-    with _bound(settings.host, settings.port) as sockets:
+    with _bind_sockets(settings.host, settings.port) as sockets:
         settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
-        async with compose(settings, limits=limits) as composition:
+        async with open_composition(settings, limits=limits) as composition:
             if prepare is not None:
                 await prepare(composition)
             server = build_server(composition, limits=limits)
-            # What start-up built stays: the collector need not walk it again (p99 45 -> 15 ms).
+            # Objects of the start-up live on: the collector need not scan them (p99 45 -> 15 ms).
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -240,27 +251,27 @@ async def serve_async(
 
 
 @contextlib.contextmanager
-def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets bound to each address of the host, at one port (0: a free one), not yet listening.
+def _bind_sockets(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Bind sockets to each address of the host, at one port (0: a free one), without listening.
 
-    Binding comes first, so that a port in use is told before a store is opened, and the port that
-    was found free is known to whatever names it.
+    Binding comes first, so that a port in use is reported before a store is opened, and so that
+    the free port is known when addresses are built.
     """
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            for family, _, _, _, address in dict.fromkeys(found):
-                bound = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            for family, _, _, _, address in dict.fromkeys(infos):
+                listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
-                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                chosen = sockets[0].getsockname()[1] if sockets else port
-                bound.bind((address[0], chosen, *address[2:]))
-                sockets.append(bound)
-        except OSError as failure:
-            why = failure.strerror or str(failure)
-            raise AddressError(f"{host}:{port} cannot be listened on: {why}") from failure
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                actual_port = sockets[0].getsockname()[1] if sockets else port
+                listener.bind((address[0], actual_port, *address[2:]))
+                sockets.append(listener)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise AddressError(f"{host}:{port} cannot be listened on: {reason}") from error
         yield sockets
 
 
@@ -269,18 +280,21 @@ def serve(settings: Settings, prepare: Prepare | None = None) -> None:
     import uvloop
 
     configure_logging(settings.log_level)
-    limits = within_descriptors(Limits())
+    limits = fit_to_descriptors(HttpLimits())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_async(settings, prepare=prepare, limits=limits))
 
 
-def within_descriptors(limits: Limits) -> Limits:
-    """No more connections than there are file descriptors for, having asked the system for more."""
+def fit_to_descriptors(limits: HttpLimits) -> HttpLimits:
+    """Return the limits with no more connections than file descriptors.
+
+    The soft limit of the process is raised first, as far as the system allows.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.connections + KEPT_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    required = limits.connections + RESERVED_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < required:
+        soft = required if hard == resource.RLIM_INFINITY else min(required, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    if soft == resource.RLIM_INFINITY or soft >= required:
         return limits
-    return msgspec.structs.replace(limits, connections=max(1, soft - KEPT_DESCRIPTORS))
+    return msgspec.structs.replace(limits, connections=max(1, soft - RESERVED_DESCRIPTORS))

@@ -1,1 +1,1 @@
-"""A local ontology server."""
+"""Local ontology server for development and drills."""

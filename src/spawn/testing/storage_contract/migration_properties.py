@@ -1,7 +1,7 @@
 # ruff: noqa: D102 -- a test's name is its sentence
-"""The storage contract's laws, continued: whatever versions come, projects read as they should.
+"""Storage contract: migration properties, for random schema versions and projects.
 
-See `spawn.testing.storage_contract.commands` for how to run it against an adapter.
+See `spawn.testing.storage_contract.harness` for how to run it against an adapter.
 Needs hypothesis.
 """
 
@@ -17,20 +17,20 @@ from spawn.adapters.embedded import query_evaluation
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.memory.store import MemoryStore
 from spawn.domain import serialization
-from spawn.domain.change import Encoded, Stored, Write
+from spawn.domain.change import EncodedState, StoredAggregate, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schemas.document_parser import read_schema
-from spawn.domain.schemas.evolution.compatibility import Relation
-from spawn.domain.schemas.evolution.diff import compare
+from spawn.domain.schemas.evolution.compatibility import Compatibility
+from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
-from spawn.domain.schemas.evolution.version_conversion import upgrade
+from spawn.domain.schemas.evolution.version_conversion import upgrade_project
 from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.validator import compile_schema
-from spawn.ports.schemas import Disproved, SchemaState
-from spawn.testing.storage_contract.commands import Desk, ManualClock, a_record
-from spawn.testing.storage_contract.properties import suffix
+from spawn.ports.schemas import MigrationRejected, SchemaState
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.properties import url_suffix
 from spawn.testing.strategies import columns, projects, values
 
 _NAMES = [f"g_{letter}" for letter in "abcdefg"]
@@ -44,37 +44,49 @@ _WIDER: dict[TypeName, tuple[ColumnType, ...]] = {
 }
 
 
-def _wider(of: ColumnType) -> list[ColumnType]:
-    """Types that hold every value of a type."""
-    if of.name is TypeName.STRING:
-        return [ColumnType(of.name, max_length=(of.max_length or 0) + 20), ColumnType(of.name)]
-    if of.name is TypeName.DECIMAL:
-        precision, scale = of.precision or 0, of.scale or 0
-        room = 38 - precision
-        return [ColumnType(of.name, precision=precision + room, scale=scale + room // 2)]
-    return list(_WIDER.get(of.name, ()))
+def _wider(type_: ColumnType) -> list[ColumnType]:
+    """Return types that hold every value of a type."""
+    if type_.name is TypeName.STRING:
+        return [
+            ColumnType(type_.name, max_length=(type_.max_length or 0) + 20),
+            ColumnType(type_.name),
+        ]
+    if type_.name is TypeName.DECIMAL:
+        precision, scale = type_.precision or 0, type_.scale or 0
+        spare_digits = 38 - precision
+        return [
+            ColumnType(
+                type_.name, precision=precision + spare_digits, scale=scale + spare_digits // 2
+            )
+        ]
+    return list(_WIDER.get(type_.name, ()))
 
 
 def _document(version: int, governed: list[Column]) -> bytes:
-    """The registry's document of these columns."""
-    shown = [
+    """Build a registry's document of these columns."""
+    columns_json = [
         {
             "name": column.name,
             "type": str(column.type),
             "required": column.required,
             "default": None
             if column.default is None
-            else serialization.plain(column.name, column.default),
+            else serialization.to_json_value(column.name, column.default),
             "aliases": column.aliases,
         }
         for column in governed
     ]
-    document = {"id": "project_schema", "version": version, "name": "Grown", "columns": shown}
+    document = {
+        "id": "project_schema",
+        "version": version,
+        "name": "Grown",
+        "columns": columns_json,
+    }
     return msgspec.json.encode(document)
 
 
-class _Growth:
-    """Draws what happens: versions that may follow one another, and projects under any of them."""
+class _HistoryGenerator:
+    """Draws successive schema versions, and projects under any of them."""
 
     def __init__(self, data: st.DataObject) -> None:
         self._draw = data.draw
@@ -84,53 +96,57 @@ class _Growth:
         return [self._draw(columns(name)) for name in names]
 
     def next(self, schema: Schema) -> list[Column]:
-        """Columns that follow a schema's: some changed, some gone, some new or returned."""
-        kept: list[Column] = []
+        """Draw successor columns of a schema: changed, removed, new or restored ones."""
+        columns_kept: list[Column] = []
         for column in schema.governed:
-            what = self._draw(st.sampled_from(("keep", "keep", "widen", "rename", "fill", "drop")))
-            kept += self._changed(column, what)
-        taken = {column.name for column in kept} | {c.name for c in schema.governed}
-        free = [name for name in _NAMES if name not in taken]
-        for name in self._draw(st.sets(st.sampled_from(free), max_size=2)) if free else ():
+            edit = self._draw(st.sampled_from(("keep", "keep", "widen", "rename", "fill", "drop")))
+            columns_kept += self._edit(column, edit)
+        used_names = {column.name for column in columns_kept} | {c.name for c in schema.governed}
+        free_names = [name for name in _NAMES if name not in used_names]
+        for name in (
+            self._draw(st.sets(st.sampled_from(free_names), max_size=2)) if free_names else ()
+        ):
             retired = next((r.column for r in schema.retired if r.name == name), None)
             column = retired or self._draw(columns(name))
             bare = msgspec.structs.replace(column, required=False, aliases=())
-            kept.append(self._defaulted(bare))
-        return kept
+            columns_kept.append(self._with_random_default(bare))
+        return columns_kept
 
-    def _changed(self, column: Column, what: str) -> list[Column]:
-        if what == "drop":
+    def _edit(self, column: Column, edit: str) -> list[Column]:
+        if edit == "drop":
             return []
-        if what == "widen":
+        if edit == "widen":
             types = _wider(column.type) or [column.type]
             return [msgspec.structs.replace(column, type=self._draw(st.sampled_from(types)))]
-        if what == "rename":
+        if edit == "rename":
             name = f"{column.name}x"[:20]
             return [msgspec.structs.replace(column, name=name, aliases=(column.name,))]
-        if what == "fill" and not column.required:
+        if edit == "fill" and not column.required:
             default = self._draw(values(column.type))
             return [msgspec.structs.replace(column, required=True, default=default)]
         return [column]
 
-    def _defaulted(self, column: Column) -> Column:
+    def _with_random_default(self, column: Column) -> Column:
         default = self._draw(st.none() | values(column.type))
         return msgspec.structs.replace(column, default=default)
 
     def project(self, schema: Schema, project_id: str) -> Project:
-        """A project under a schema; some of what it carries may be promoted one day."""
+        """Draw a project under a schema, with extensions that later columns may take."""
         project = self._draw(projects(schema))
         names = self._draw(st.lists(st.sampled_from(_NAMES), unique=True, max_size=2))
-        held = {f"x_{name}": msgspec.Raw(self._draw(_HELD)) for name in names}
+        promotable = {f"x_{name}": msgspec.Raw(self._draw(_PROMOTABLE_VALUES)) for name in names}
         return msgspec.structs.replace(
-            project, project_id=project_id, extensions={**project.extensions, **held}
+            project, project_id=project_id, extensions={**project.extensions, **promotable}
         )
 
 
-_HELD = st.sampled_from([b"7", b"7.50", b"true", b'"2020-02-29"', b'"a"', b"0", b'""', b"1e3"])
+_PROMOTABLE_VALUES = st.sampled_from(
+    [b"7", b"7.50", b"true", b'"2020-02-29"', b'"a"', b"0", b'""', b"1e3"]
+)
 
 
-class TestEvolutionLaws:
-    """Laws that hold for any versions and projects."""
+class TestMigrationProperties:
+    """Properties of any versions and projects."""
 
     @given(data=st.data())
     @settings(
@@ -143,117 +159,126 @@ class TestEvolutionLaws:
             HealthCheck.differing_executors,
         ],
     )
-    def test_projects_read_as_upgrading_them_says_in_any_store(
+    def test_every_store_reads_projects_as_upgraded(
         self, store_url: str, data: st.DataObject
     ) -> None:
-        asyncio.run(_grow(f"{store_url}{suffix(store_url)}", data))
+        asyncio.run(_run_history(f"{store_url}{url_suffix(store_url)}", data))
 
 
-async def _grow(url: str, data: st.DataObject) -> None:
-    growth, clock = _Growth(data), ManualClock()
-    store, model = await open_store(url, clock=clock), MemoryStore(clock)
+async def _run_history(url: str, data: st.DataObject) -> None:
+    generator, clock = _HistoryGenerator(data), ManualClock()
+    store, reference = await open_store(url, clock=clock), MemoryStore(clock)
     try:
-        desk = Desk(store, clock)
-        document = _document(1, growth.first())
-        for one in (store, model):
-            await one.adopt(a_record(document))
-        written: list[Project] = []
+        harness = StorageHarness(store, clock)
+        document = _document(1, generator.first())
+        for either in (store, reference):
+            await either.adopt(a_record(document))
+        projects_written: list[Project] = []
         for _ in range(data.draw(st.integers(1, 4))):
-            await _write(growth, data, desk, model, written)
-            await _evolve(growth, store, model)
-            await _compare(data, store, model, written)
-        await _write(growth, data, desk, model, written)
-        await _compare(data, store, model, written)
+            await _write(generator, data, harness, reference, projects_written)
+            await _migrate_both(generator, store, reference)
+            await _compare(data, store, reference, projects_written)
+        await _write(generator, data, harness, reference, projects_written)
+        await _compare(data, store, reference, projects_written)
     finally:
         await store.close()
     if not url.endswith("//"):
         again = await open_store(url, clock=clock)
         try:
-            await _compare(data, again, model, written)
+            await _compare(data, again, reference, projects_written)
         finally:
             await again.close()
 
 
 async def _write(
-    growth: _Growth, data: st.DataObject, desk: Desk, model: MemoryStore, written: list[Project]
+    generator: _HistoryGenerator,
+    data: st.DataObject,
+    harness: StorageHarness,
+    reference: MemoryStore,
+    projects_written: list[Project],
 ) -> None:
-    """New projects and new versions of old ones, decided under any version of the lineage."""
+    """Write new projects and new versions, decided under any version of the history."""
     for _ in range(data.draw(st.integers(0, 3))):
-        schema = data.draw(st.sampled_from(await model.lineage()))
-        before = data.draw(st.sampled_from([None, *written]))
-        name = desk.project().project_id if before is None else before.project_id
-        version = 0 if before is None else (await model.head("project", name)).version
-        state = growth.project(schema, name)
+        schema = data.draw(st.sampled_from(await reference.version_history()))
+        before = data.draw(st.sampled_from([None, *projects_written]))
+        name = harness.project().project_id if before is None else before.project_id
+        version = 0 if before is None else (await reference.head("project", name)).version
+        state = generator.project(schema, name)
         write = Write("project", name, version, state)
         if version == 0 and data.draw(st.booleans()):
-            encoded = Encoded(serialization.encode("project", state, schema))
-            write = Write("project", name, 0, encoded)
-        change = desk.change(writes=(write,), events=(), schema_version=schema.version)
-        for one in (desk.store, model):
-            await one.commit(change)
+            encoded_state = EncodedState(serialization.encode_state("project", state, schema))
+            write = Write("project", name, 0, encoded_state)
+        change = harness.change(writes=(write,), events=(), schema_version=schema.version)
+        for either in (harness.store, reference):
+            await either.commit(change)
         if before is None:
-            written.append(state)
+            projects_written.append(state)
 
 
-async def _evolve(growth: _Growth, store: Store, model: MemoryStore) -> None:
-    """The next version, if stored data can be read under it; both stores agree that they can."""
-    active = (await model.lineage())[0]
-    document = _document(active.version + 1, growth.next(active))
+async def _migrate_both(generator: _HistoryGenerator, store: Store, reference: MemoryStore) -> None:
+    """Migrate both stores to a random next version, with equal results."""
+    active = (await reference.version_history())[0]
+    document = _document(active.version + 1, generator.next(active))
     try:
         schema = read_schema(document)
     except InvalidInput:
-        # An alias that is another column's name: no registry's document is allowed that.
+        # An alias is another column's name, which no schema document may have.
         return
-    if compare(active, schema, on=_TODAY).rows is Relation.NO:
+    if compare_schemas(active, schema, on_date=_TODAY).rows is Compatibility.NO:
         return
     record = a_record(document, SchemaState.CANDIDATE)
     plan = plan_migration(active, schema)
-    found: list[Any] = []
-    for one in (store, model):
+    results: list[Any] = []
+    for either in (store, reference):
         try:
-            found.append((await one.migrate(record, plan, actor="steward")).rows)
-        except Disproved as refusal:
-            found.append([(f.proof, f.projects) for f in refusal.failures])
-    assert found[0] == found[1]
-    assert await store.lineage() == await model.lineage()
+            results.append((await either.migrate(record, plan, actor="steward")).rows)
+        except MigrationRejected as error:
+            results.append([(f.proof, f.project_count) for f in error.violations])
+    assert results[0] == results[1]
+    assert await store.version_history() == await reference.version_history()
 
 
 _TODAY = ManualClock().now().date()
 
 
 async def _compare(
-    data: st.DataObject, store: Store, model: MemoryStore, written: list[Project]
+    data: st.DataObject, store: Store, reference: MemoryStore, projects_written: list[Project]
 ) -> None:
-    """Every project is as its documents say, and every column finds the same in both stores."""
-    active, *_ = lineage = await model.lineage()
-    schemas = {schema.version: schema for schema in lineage}
-    newest: list[tuple[Stored[Any], int]] = []
-    for number, project in enumerate(written):
+    """Check that projects match their documents, and that filters match in both stores."""
+    active, *_ = history = await reference.version_history()
+    schemas = {schema.version: schema for schema in history}
+    current_projects: list[tuple[StoredAggregate[Any], int]] = []
+    for index, project in enumerate(projects_written):
         name = project.project_id
         entry = (await store.history("project", name, after_version=0, limit=100))[-1]
-        kept = serialization.decode("project", entry.document, schemas[entry.schema_version])
-        assert isinstance(kept, Project)
-        path = [s for s in reversed(lineage) if s.version >= entry.schema_version]
+        document_state = serialization.decode_state(
+            "project", entry.document, schemas[entry.schema_version]
+        )
+        assert isinstance(document_state, Project)
+        path = [s for s in reversed(history) if s.version >= entry.schema_version]
         plans = [plan_migration(a, b) for a, b in pairwise(path)]
-        stored = await store.get("project", name)
-        assert stored.state == upgrade(kept, plans)
-        assert stored == await model.get("project", name)
-        newest.append((stored, number))
-    if not newest:
+        aggregate = await store.get("project", name)
+        assert aggregate.state == upgrade_project(document_state, plans)
+        assert aggregate == await reference.get("project", name)
+        current_projects.append((aggregate, index))
+    if not current_projects:
         return
     fields = sorted(compile_schema(active).fields)
     for field in data.draw(st.sets(st.sampled_from(fields), max_size=3)):
-        await _find(data, store, newest, field)
+        await _compare_filter(data, store, current_projects, field)
 
 
-async def _find(
-    data: st.DataObject, store: Store, newest: list[tuple[Stored[Any], int]], field: str
+async def _compare_filter(
+    data: st.DataObject,
+    store: Store,
+    current_projects: list[tuple[StoredAggregate[Any], int]],
+    field: str,
 ) -> None:
-    chosen, _ = data.draw(st.sampled_from(newest))
-    value = query_evaluation.value_of(chosen, field)
-    wanted = Filter(field, Operator.EXISTS, (False,))
+    stored_project, _ = data.draw(st.sampled_from(current_projects))
+    value = query_evaluation.field_value(stored_project, field)
+    filter_ = Filter(field, Operator.EXISTS, (False,))
     if value is not None:
-        wanted = Filter(field, data.draw(st.sampled_from((Operator.EQ, Operator.GTE))), (value,))
-    query = Query(filters=(wanted,), sort=(Sort(field),), limit=100)
+        filter_ = Filter(field, data.draw(st.sampled_from((Operator.EQ, Operator.GTE))), (value,))
+    query = Query(filters=(filter_,), sort=(Sort(field),), limit=100)
     page = await store.page(query)
-    assert page.items == query_evaluation.page_of(newest, query).items
+    assert page.items == query_evaluation.evaluate_page(current_projects, query).items

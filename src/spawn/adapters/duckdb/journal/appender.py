@@ -1,49 +1,40 @@
-# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""The journal as its writer sees it: the end of the chain, what is known by heart, the append.
+"""Append to the journal: version checks, receipts, hash chain and group transactions.
 
-Everything here but `lookup` runs on the writer's thread.
+Everything here but `read_response` runs on the writer's thread.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import duckdb
 
-from spawn.adapters.duckdb import tables
-from spawn.adapters.duckdb.connection import Cursor, Engine, damaged, translate
+from spawn.adapters.duckdb.connection import Cursor, Engine, damaged_error
 from spawn.adapters.duckdb.journal import bookmarks
-from spawn.adapters.duckdb.journal.cache_update import Memory, settle
-from spawn.adapters.duckdb.journal.high_water_mark import Mark
+from spawn.adapters.duckdb.journal.cache_update import Caches, Locations, apply_to_caches
+from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
 from spawn.adapters.duckdb.journal.prepared_change import (
-    Placed,
-    Prepared,
+    PositionedChange,
+    PreparedChange,
+    build_rows,
     check_version,
-    pending_of,
-    rows_of,
-    spelled_out,
+    with_decoded_states,
 )
-from spawn.adapters.duckdb.journal.tail import Appender, Tail, check_mark, find_tail
+from spawn.adapters.duckdb.journal.recovery import RecoverableJournal
+from spawn.adapters.duckdb.journal.tail import Tail
 from spawn.adapters.duckdb.journal_rows import (
-    RECEIPT_KIND,
-    SELECT_ROW,
-    Chained,
+    ChainedRows,
     JournalRow,
-    Place,
-    answer_from,
-    chain,
-    instant,
-    key_of,
-    micros,
+    aggregate_key,
+    chain_rows,
+    from_microseconds,
+    read_response,
     receipt_columns,
-    row_from,
+    to_microseconds,
 )
-from spawn.adapters.duckdb.schema_table import SchemaShelf
-from spawn.adapters.duckdb.state.projection import Projection
-from spawn.adapters.duckdb.state.queries import places_on_disk
 from spawn.adapters.embedded import journal
-from spawn.adapters.embedded.schema_history import SchemaBook
-from spawn.domain.change import Answer, Committed
+from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.domain.change import CommitResult, RecordedResponse
 from spawn.domain.errors import (
     SpawnError,
     StorageDamaged,
@@ -53,421 +44,282 @@ from spawn.domain.errors import (
 from spawn.ports.runtime import Clock
 
 T = TypeVar("T")
-_SYNC_AFTER_S = 1.0
-_CATCH_UP_ROWS = 2_000
 _MAX_PENDING_ROWS = 200_000
 
 
-class Ledger:
-    """The end of the journal and everything the writer knows by heart."""
+class JournalAppender(RecoverableJournal):
+    """The journal as the writer commits to it."""
 
     def __init__(
         self,
         engine: Engine,
-        mark: Mark,
+        mark: HighWaterMark,
         clock: Clock,
-        memory: Memory,
+        caches: Caches,
         *,
         reserve_bytes: int,
-        tidy_bytes: int,
+        checkpoint_bytes: int,
     ) -> None:
-        self._engine = engine
-        self._mark = mark
-        self._clock = clock
+        super().__init__(engine, mark, clock, caches)
         self._reserve_bytes = reserve_bytes
-        self._tidy_bytes = tidy_bytes
-        self._memory = memory
-        self.heads, self.entities, self.shown, self.pages, self.receipts, self.recent = memory
-        self.projects_position = 0
-        self.trouble: SpawnError | None = None
-        self._load()
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that positions are issued in."""
-        return self._tail.epoch
-
-    @property
-    def position(self) -> int:
-        """The last durable row."""
-        return self._tail.position
-
-    # -- opening ----------------------------------------------------------------------------
-
-    def _load(self) -> None:
-        self._cursor = self._engine.cursor()
-        tables.migrate(self._cursor, self._clock.now().replace(tzinfo=None))
-        self.shelf = SchemaShelf(self._cursor)
-        self.projection = Projection(self._cursor, self.shelf.fields, self.shelf.retired)
-        self._appender = Appender(self._cursor)
-        self._tail = find_tail(self._cursor, self._engine.path.name)
-        check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
-        self.receipts.load(self._cursor, self._clock.now())
-        floors = self._cursor.execute("select kind, max(key) from aggregates group by kind")
-        self.heads.complete_above(dict(floors.fetchall()))
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        """Take what the journal holds beyond the state tables as pending."""
-        found = self._cursor.execute("select coalesce(max(position), 0) from aggregates").fetchone()
-        at = int(found[0]) if found else 0
-        newest = self._cursor.execute("select coalesce(max(_position), 0) from projects").fetchone()
-        self.projects_position = int(newest[0]) if newest else 0
-        while at < self.position:
-            rows = [row_from(v) for v in self._rows(at, at + _CATCH_UP_ROWS)]
-            at += _CATCH_UP_ROWS
-            places = self._places(key_of(row.kind, row.id) for row in rows)
-            for row in rows:
-                if row.kind != RECEIPT_KIND:
-                    key = key_of(row.kind, row.id)
-                    document = (row.document or "").encode()
-                    state = self.shelf.book.read(row.kind, document, row.schema_version)
-                    shape = self.shelf.book.shape(row.kind, row.schema_version)
-                    pending = pending_of(row, state, places.get(key), shape)
-                    self.projection.note(key, pending)
-                    self.heads.put(key, pending.place)
-                    places[key] = pending.place
-            while len(self.projection) > _CATCH_UP_ROWS:
-                self.project(_CATCH_UP_ROWS)
-
-    def _rows(self, after: int, through: int) -> list[Any]:
-        return self._cursor.execute(
-            f"select {SELECT_ROW} from journal where position > ? and position <= ?"
-            " order by position",
-            [after, through],
-        ).fetchall()
+        self._checkpoint_bytes = checkpoint_bytes
 
     # -- committing -------------------------------------------------------------------------
 
-    def commit(self, group: list[Prepared]) -> list[Committed | SpawnError]:
-        """Write what of the group can be written, in one transaction; an outcome for each."""
+    def commit(self, group: list[PreparedChange]) -> list[CommitResult | SpawnError]:
+        """Commit a group in one transaction; return an outcome for each change."""
         outcomes: list[Any] = [None] * len(group)
-        group = [spelled_out(prepared, self.shelf.book) for prepared in group]
+        group = [
+            with_decoded_states(prepared_change, self.schema_table.history)
+            for prepared_change in group
+        ]
         try:
             self._check_writable()
-            places = self._places(key for p in group for key in (*p.keys, *p.guarded))
+            locations = self._locate_all(key for p in group for key in (*p.keys, *p.guarded_keys))
         except SpawnError as error:
             return [error] * len(group)
         except duckdb.Error as error:
-            return [self.heal(error)] * len(group)
-        accepted: list[tuple[int, Prepared]] = []
-        for index, prepared in enumerate(group):
+            return [self.recover(error)] * len(group)
+        changes_to_write: list[tuple[int, PreparedChange]] = []
+        for index, prepared_change in enumerate(group):
             try:
-                outcomes[index] = self._decide(prepared, places)
+                outcomes[index] = self._replay_or_check(prepared_change, locations)
             except SpawnError as error:
                 outcomes[index] = error
             except duckdb.Error as error:
-                outcomes[index] = self.heal(error)
+                outcomes[index] = self.recover(error)
             if outcomes[index] is None:
-                accepted.append((index, prepared))
-        if accepted:
-            self._write(accepted, places, outcomes)
+                changes_to_write.append((index, prepared_change))
+        if changes_to_write:
+            self._write_group(changes_to_write, locations, outcomes)
         return outcomes
 
     def _check_writable(self) -> None:
-        if self.trouble is not None:
+        if self.last_error is not None:
             self._reopen()
         if len(self.projection) > _MAX_PENDING_ROWS:
-            raise Unavailable("The state tables cannot follow the journal.")
+            raise Unavailable("The state tables lag too far behind the journal: retry later.")
         if self._engine.free_bytes() < self._reserve_bytes:
             raise StorageFull(
-                f"Less than the reserve of {self._reserve_bytes} bytes is free on the disk."
+                f"Less than the reserve of {self._reserve_bytes} bytes is free: free disk space."
             )
 
-    def _decide(self, prepared: Prepared, places: dict[str, Place | None]) -> Committed | None:
-        """The answer of a repeated request, or None if the change may go ahead.
+    def _replay_or_check(
+        self, prepared_change: PreparedChange, locations: Locations
+    ) -> CommitResult | None:
+        """Return the result of a repeated request, or None if the change may be committed.
 
         Raises:
-            IdempotencyMismatch, Duplicate, Stale: it may not.
+            IdempotencyMismatch, Duplicate, StaleVersion: it may not.
         """
-        receipt = prepared.change.receipt
+        receipt = prepared_change.change.receipt
         if receipt is not None:
-            known = self.receipts.find(
+            receipt_row = self.receipts.find(
                 self._cursor, receipt.scope, receipt.key, receipt.fingerprint, self._clock.now()
             )
-            if known is not None:
-                answer = self.answer(self._cursor, known.position)
-                return Committed(instant(known.recorded_at), self.cursor(), replayed=answer)
-        for row in prepared.rows:
-            check_version(row.write, places.get(row.key))
-        for guard in prepared.change.guards:
-            check_version(guard, places.get(key_of(guard.kind, guard.id)))
+            if receipt_row is not None:
+                response = self.read_response(self._cursor, receipt_row.position)
+                return CommitResult(
+                    from_microseconds(receipt_row.recorded_at),
+                    self.feed_cursor(),
+                    replayed_response=response,
+                )
+        for row in prepared_change.rows:
+            check_version(row.write, locations.get(row.key))
+        for guard in prepared_change.change.guards:
+            check_version(guard, locations.get(aggregate_key(guard.kind, guard.id)))
         return None
 
-    def answer(self, cursor: Cursor, position: int) -> Answer:
-        """The answer that the receipt at a position keeps."""
-        found = cursor.execute(
+    def read_response(self, cursor: Cursor, position: int) -> RecordedResponse:
+        """Read the response that the receipt at a position recorded."""
+        row = cursor.execute(
             "select receipt_status, receipt_headers, receipt_body from journal where position = ?",
             [position],
         ).fetchone()
-        if found is None:
-            raise damaged(self._engine.path.name)
-        return answer_from(*found)
+        if row is None:
+            raise damaged_error(self._engine.path.name)
+        return read_response(*row)
 
-    def _write(
+    def _write_group(
         self,
-        accepted: list[tuple[int, Prepared]],
-        places: dict[str, Place | None],
+        changes_to_write: list[tuple[int, PreparedChange]],
+        locations: Locations,
         outcomes: list[Any],
     ) -> None:
-        placed = self._place(accepted, outcomes)
-        rows = [row for item in placed for row in item.rows]
+        changes = self._assign_positions(changes_to_write, outcomes)
+        rows = [row for item in changes for row in item.rows]
         if not rows:
             return
-        chained = chain(rows, self._tail.hash)
+        chained_rows = chain_rows(rows, self._tail.hash)
         try:
-            self._append(chained.payload, rows[: placed[0].prepared.encoded])
+            self._append_rows(chained_rows.payload, rows[: changes[0].prepared.encoded_count])
         except duckdb.Error as failure:
-            error = self.heal(failure)
-            if self._tail.hash != chained.hash:  # else it had become durable before the failure
-                self._retry(accepted, places, outcomes, error)
+            error = self.recover(failure)
+            # Equal hashes: the rows had become durable before the failure.
+            if self._tail.hash != chained_rows.hash:
+                self._write_one_by_one(changes_to_write, locations, outcomes, error)
                 return
-        self._durable(placed, chained, places)
-        for item in placed:
-            at = journal.cursor(self.epoch, item.rows[-1].position)
-            outcomes[item.turn] = Committed(item.recorded_at, at)
+        self._apply_commit(changes, chained_rows, locations)
+        for item in changes:
+            cursor = journal.format_cursor(self.epoch, item.rows[-1].position)
+            outcomes[item.group_index] = CommitResult(item.recorded_at, cursor)
 
-    def _durable(
-        self, placed: list[Placed], chained: Chained, places: dict[str, Place | None]
+    def _apply_commit(
+        self, changes: list[PositionedChange], chained_rows: ChainedRows, locations: Locations
     ) -> None:
-        """Go on from rows that the journal has now."""
-        rows = [row for item in placed for row in item.rows]
-        self.recent.put(rows)
-        self._tail = Tail(self.epoch, rows[-1].position, chained.hash, placed[-1].recorded_at)
-        self._mark.write(self._tail.reached())
-        settled = settle(self._memory, self.projection, self.shelf.book, placed, places)
-        self.projects_position = settled or self.projects_position
+        """Update tail, mark and caches for rows that have become durable."""
+        rows = [row for item in changes for row in item.rows]
+        self.recent_rows.put(rows)
+        self._tail = Tail(self.epoch, rows[-1].position, chained_rows.hash, changes[-1].recorded_at)
+        self._mark.write(self._tail.journal_position())
+        newest_position = apply_to_caches(
+            self._caches, self.projection, self.schema_table.history, changes, locations
+        )
+        self.projects_position = newest_position or self.projects_position
 
-    def _retry(
+    def _write_one_by_one(
         self,
-        accepted: list[tuple[int, Prepared]],
-        places: dict[str, Place | None],
+        changes_to_write: list[tuple[int, PreparedChange]],
+        locations: Locations,
         outcomes: list[Any],
         error: SpawnError,
     ) -> None:
-        """One by one, after a group failed; unless there is no hope or it was one already."""
-        hopeless = isinstance(error, StorageFull | StorageDamaged) or self.trouble is not None
-        for item in accepted:
-            if outcomes[item[0]] is not None:
+        """Write the changes of a failed group singly, unless that would fail as well."""
+        is_hopeless = isinstance(error, StorageFull | StorageDamaged) or self.last_error is not None
+        for index, prepared_change in changes_to_write:
+            if outcomes[index] is not None:
                 continue
-            if hopeless or len(accepted) == 1:
-                outcomes[item[0]] = error
+            if is_hopeless or len(changes_to_write) == 1:
+                outcomes[index] = error
             else:
-                self._write([item], places, outcomes)
+                self._write_group([(index, prepared_change)], locations, outcomes)
 
-    def _place(self, accepted: list[tuple[int, Prepared]], outcomes: list[Any]) -> list[Placed]:
-        placed: list[Placed] = []
+    def _assign_positions(
+        self, changes_to_write: list[tuple[int, PreparedChange]], outcomes: list[Any]
+    ) -> list[PositionedChange]:
+        changes: list[PositionedChange] = []
         position, recorded_at = self.position, self._tail.recorded_at
-        for index, prepared in accepted:
-            recorded_at = journal.next_instant(recorded_at, self._clock.now())
-            change, columns = prepared.change, dict[str, Any]()
+        for index, prepared_change in changes_to_write:
+            recorded_at = journal.next_recorded_at(recorded_at, self._clock.now())
+            change, columns = prepared_change.change, dict[str, Any]()
             if change.receipt is not None:
                 try:
-                    answer = change.receipt.answer(recorded_at)
-                except Exception:  # noqa: BLE001 -- the caller's code must not take its group down
-                    outcomes[index] = Unavailable("The answer to keep could not be made.")
+                    response = change.receipt.render_response(recorded_at)
+                except Exception:  # noqa: BLE001 -- the caller's code must not fail its group
+                    outcomes[index] = Unavailable(
+                        "The response to record could not be rendered: nothing was written."
+                    )
                     continue
                 columns = receipt_columns(
-                    change.receipt.scope, change.receipt.key, change.receipt.fingerprint, answer
+                    change.receipt.scope, change.receipt.key, change.receipt.fingerprint, response
                 )
-            rows = rows_of(prepared, position, micros(recorded_at), columns)
+            rows = build_rows(prepared_change, position, to_microseconds(recorded_at), columns)
             position += len(rows)
-            placed.append(Placed(index, prepared, rows, recorded_at))
-        return placed
+            changes.append(PositionedChange(index, prepared_change, rows, recorded_at))
+        return changes
 
-    def _append(self, payload: str, encoded: list[JournalRow]) -> None:
+    def _append_rows(self, payload: str, encoded_rows: list[JournalRow]) -> None:
         """Append, and project encoded rows in the same transaction.
 
-        A change with such rows is a group of its own, and nothing may wait before it: see
-        `Prepared`.
+        A change with such rows is a group of its own, and nothing may be pending before it: see
+        `PreparedChange`.
         """
-        if not encoded:
-            self._appender.append(payload)
+        if not encoded_rows:
+            self._statements.append(payload)
             return
         self.project_all()
         self._cursor.execute("begin")
-        self._appender.append_within(payload)
-        self.projection.take_in(encoded[0].position, encoded[-1].position)
+        self._statements.append_in_transaction(payload)
+        self.projection.project_encoded(encoded_rows[0].position, encoded_rows[-1].position)
         self._cursor.execute("commit")
 
-    # -- looking up -------------------------------------------------------------------------
+    # -- the store --------------------------------------------------------------------------
 
-    def known(self, key: str) -> tuple[Place | None, bool]:
-        """The place of an aggregate and True, or None and whether it surely does not exist."""
-        place = self.heads.get(key)
-        if place is None:
-            pending = self.projection.get(key)
-            if pending is None:
-                return None, self.heads.surely_absent(key)
-            place = pending.place
-        return place, True
+    def feed_cursor(self) -> str:
+        """Return the cursor of the newest acknowledged change."""
+        return journal.format_cursor(self.epoch, self.position)
 
-    def _places(self, keys: Iterable[str]) -> dict[str, Place | None]:
-        places: dict[str, Place | None] = {}
-        unknown: list[str] = []
-        for key in keys:
-            places[key], sure = self.known(key)
-            if not sure:
-                unknown.append(key)
-        for key, place in places_on_disk(self._cursor, unknown).items():
-            places[key] = place
-            self.heads.put(key, place)
-        return places
+    def needs_maintenance(self) -> bool:
+        """Whether the mark is unsynced, or the log is large enough to checkpoint."""
+        return self._mark.unsynced_s() > 0 or self._engine.log_bytes() > self._checkpoint_bytes
 
-    def cursor(self) -> str:
-        """The position of the newest acknowledged change."""
-        return journal.cursor(self.epoch, self.position)
-
-    # -- the state tables -------------------------------------------------------------------
-
-    def lag_rows(self) -> int:
-        """How many aggregates are ahead of their projection."""
-        return len(self.projection)
-
-    def lag_s(self) -> float:
-        """How long the oldest of them has waited."""
-        return self.projection.age_s()
-
-    def project(self, rows: int) -> None:
-        """Project some of them."""
-        self.projection.step(rows)
-        if self._mark.unsynced_s() >= _SYNC_AFTER_S:
-            self._mark.sync()
-
-    def project_all(self) -> None:
-        """Project whatever is pending."""
-        while len(self.projection):
-            self.projection.step(_CATCH_UP_ROWS)
-
-    def untidy(self) -> bool:
-        """Whether the mark is unsynced, or the log has grown enough to be folded into the file."""
-        return self._mark.unsynced_s() > 0 or self._engine.log_bytes() > self._tidy_bytes
-
-    def tidy(self) -> None:
-        """Sync the mark, and fold a grown log into the file."""
+    def maintain(self) -> None:
+        """Sync the mark, and checkpoint a large log."""
         self._mark.sync()
-        if self._engine.log_bytes() > self._tidy_bytes:
+        if self._engine.log_bytes() > self._checkpoint_bytes:
             self._cursor.execute("checkpoint")
 
     def probe(self) -> None:
-        """Go through the engine durably: one counter moves, no journal row is made."""
+        """Write through the engine durably: one counter moves, no journal row is added."""
         self._check_writable()
         self._cursor.execute("update store set probed = probed + 1")
 
-    def keep_bookmarks(self, positions: Mapping[str, str]) -> None:
-        """Put the positions in the place of those kept under the same names."""
+    def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+        """Save the positions under their names."""
         self._check_writable()
         bookmarks.save(self._cursor, positions)
 
     def in_transaction(self, work: Callable[[Cursor], T]) -> T:
-        """Run `work(cursor)` whole or not at all, with the state tables caught up.
+        """Run `work(cursor)` in one transaction, with the state tables caught up.
 
-        This is where a change of the tables themselves belongs, such as adopting a schema.
+        This is the place for changes of the tables themselves, such as adopting a schema.
         """
         self._check_writable()
         self.project_all()
         self._cursor.execute("begin")
         try:
-            done = work(self._cursor)
+            result = work(self._cursor)
             self._cursor.execute("commit")
         except SpawnError:
             self._cursor.execute("rollback")
             raise
-        return done
+        return result
 
-    def commit_with(self, prepared: Prepared, work: Callable[[Cursor], T]) -> T:
-        """Commit a change and do other work on the file, both or neither.
+    def commit_with(self, prepared_change: PreparedChange, work: Callable[[Cursor], T]) -> T:
+        """Commit a change and run other work on the file, in one transaction.
 
         Raises:
-            Duplicate, Stale: of the change.
-            SpawnError: whatever the work raises.
+            Duplicate, StaleVersion: of the change.
+            SpawnError: any error of the work.
         """
         self._check_writable()
-        places = self._places(prepared.keys)
-        self._decide(prepared, places)
-        placed = self._place([(0, prepared)], [None])
-        chained = chain(placed[0].rows, self._tail.hash)
+        locations = self._locate_all(prepared_change.keys)
+        self._replay_or_check(prepared_change, locations)
+        changes = self._assign_positions([(0, prepared_change)], [None])
+        chained_rows = chain_rows(changes[0].rows, self._tail.hash)
 
-        def both(cursor: Cursor) -> T:
-            done = work(cursor)
-            self._appender.append_within(chained.payload)
-            return done
+        def work_and_append(cursor: Cursor) -> T:
+            result = work(cursor)
+            self._statements.append_in_transaction(chained_rows.payload)
+            return result
 
-        done = self.in_transaction(both)
-        self._durable(placed, chained, places)
-        return done
+        result = self.in_transaction(work_and_append)
+        self._apply_commit(changes, chained_rows, locations)
+        return result
 
-    def turn_to(self, book: SchemaBook) -> None:
-        """Go by another book, as the file does already; what was known in its shape is forgotten.
+    def switch_schema(self, schema_history: SchemaHistory) -> None:
+        """Switch to a history that the file already has, and clear caches of the previous one.
 
-        Readers that still have the old one are told by the tables that they changed.
+        Readers that still have the previous history notice it by the changed tables.
         """
-        self.shelf.book = book
+        self.schema_table.history = schema_history
         try:
-            # A statement prepared before a change of tables is planned anew at each execution.
-            self._appender.prepare()
-            self.projection.prepare(self.shelf.fields, self.shelf.retired)
+            # A statement prepared before a change of tables is planned again at every execution.
+            self._statements.prepare()
+            self.projection.prepare(self.schema_table.fields, self.schema_table.retired_columns)
         except duckdb.Error:
             self._reopen()
-        self.entities.clear()
-        self.shown.clear()
+        self.aggregates.clear()
+        self.page_items.clear()
         self.projects_position = self.position
         self.pages.clear(self.position)
 
-    def scratch(self, statement: str, *parameters: Any) -> None:
-        """Run a statement about temporary tables, of which the file knows nothing."""
+    def run_on_temporary_tables(self, statement: str, *parameters: Any) -> None:
+        """Run a statement on temporary tables, which are not part of the file."""
         self._cursor.execute(statement, parameters)
 
-    def place(self, key: str) -> Place | None:
-        """Where an aggregate stands."""
-        return self._places([key])[key]
-
-    # -- failing and healing ----------------------------------------------------------------
-
-    def heal(self, failure: duckdb.Error) -> SpawnError:
-        """Bring the writer back to a working state, if need be by opening the file anew."""
-        error = translate(failure, self._engine.path.name)
-        with contextlib.suppress(duckdb.Error):
-            self._cursor.execute("rollback")
-        try:
-            self._cursor.execute("select count(*) from stage_journal").fetchone()
-        except duckdb.Error:
-            self.trouble = error
-            with contextlib.suppress(SpawnError):
-                self._reopen()
-        return error
-
-    def doubt(self) -> SpawnError:
-        """Something failed that should not: believe only the file from now on."""
-        self.trouble = Unavailable("The writer failed and opens the file anew.")
-        with contextlib.suppress(SpawnError):
-            self._reopen()
-        return Unavailable("The store failed at this; look at what became of it and try again.")
-
-    def _reopen(self) -> None:
-        """Open the file anew and believe only what it says.
-
-        Raises:
-            SpawnError: it still cannot be opened.
-        """
-        try:
-            self.heads.clear()
-            self.recent.clear()
-            self._engine.reopen()
-            self.entities.clear()
-            self.shown.clear()
-            self._load()
-        except duckdb.Error as failure:
-            self.trouble = translate(failure, self._engine.path.name)
-            raise self.trouble from failure
-        except SpawnError as error:
-            self.trouble = error
-            raise
-        self.pages.clear(self.position)
-        self.trouble = None
-
     def close(self) -> None:
-        """Project, fold the log, sync the mark; whatever fails now will be done at the start."""
+        """Project, checkpoint and sync the mark; a failure is made up for at the next start."""
         with contextlib.suppress(duckdb.Error, SpawnError):
             self.project_all()
             self._cursor.execute("checkpoint")

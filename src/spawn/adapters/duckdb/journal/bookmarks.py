@@ -1,4 +1,4 @@
-"""Positions that those who follow the feed keep in the file."""
+"""Positions of feed followers, stored in the file."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ from spawn.adapters.duckdb.connection import Cursor
 
 
 def load(cursor: Cursor) -> dict[str, str]:
-    """Every position by name."""
+    """Return every position by name."""
     return dict(cursor.execute("select name, position from bookmarks").fetchall())
 
 
 def save(cursor: Cursor, positions: Mapping[str, str]) -> None:
-    """Put the positions in the place of those kept under the same names, in one transaction."""
+    """Save the positions under their names, in one transaction."""
     cursor.execute("begin")
     for name, position in positions.items():
         cursor.execute("delete from bookmarks where name = ?", [name])

@@ -1,117 +1,127 @@
-"""What the writer knows by heart, and how what has become durable enters it."""
+"""The writer's caches, and how a durable commit updates them."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from spawn.adapters.duckdb.caches import Heads, Recent, RecentRows
-from spawn.adapters.duckdb.journal.prepared_change import Placed, pending_of
-from spawn.adapters.duckdb.journal_rows import Held, Place
-from spawn.adapters.duckdb.receipts import Receipts
-from spawn.adapters.duckdb.state.pages import PageCache, Written
-from spawn.adapters.duckdb.state.projection import Pending, Projection
-from spawn.adapters.embedded.schema_history import SchemaBook
+from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, RecentRows
+from spawn.adapters.duckdb.journal.prepared_change import PositionedChange, pending_aggregate
+from spawn.adapters.duckdb.journal_rows import AggregateLocation, CachedAggregate
+from spawn.adapters.duckdb.receipts import ReceiptCache
+from spawn.adapters.duckdb.state.page_cache import PageCache, ProjectWrite
+from spawn.adapters.duckdb.state.projection import PendingAggregate, Projection
+from spawn.adapters.embedded.schema_history import SchemaHistory
 
 
-class Memory(NamedTuple):
-    """What is known by heart, each part bounded.
+class Caches(NamedTuple):
+    """The bounded caches of the writer.
 
-    `entities` are by key, and what pages showed of them (`shown`) is by the position of its state.
+    `aggregates` are by key; `page_items`, which pages returned, are by the position of their state.
     """
 
-    heads: Heads
-    entities: Recent[Held]
-    shown: Recent[Held]
+    locations: LocationCache
+    aggregates: GenerationalCache[CachedAggregate]
+    page_items: GenerationalCache[CachedAggregate]
     pages: PageCache
-    receipts: Receipts
-    recent: RecentRows
+    receipts: ReceiptCache
+    recent_rows: RecentRows
 
 
-Places = Mapping[str, Place | None]
+Locations = Mapping[str, AggregateLocation | None]
 
 
-def settle(
-    memory: Memory,
+def apply_to_caches(
+    caches: Caches,
     projection: Projection,
-    book: SchemaBook,
-    placed: Iterable[Placed],
-    places: Places,
+    schema_history: SchemaHistory,
+    changes: Iterable[PositionedChange],
+    locations: Locations,
 ) -> int | None:
-    """Make what is durable visible, before anyone is told; where a project was written last."""
-    newest: int | None = None
-    seen: list[Written] = []
-    for item in placed:
-        encoded = item.prepared.encoded
-        pending = _pending(book, item, places)
-        if encoded:
-            # Readers find these in the state tables at once.
-            newest = item.rows[encoded - 1].position
-            memory.heads.pass_over([row.key for row in item.prepared.rows[:encoded]])
-            memory.pages.clear(newest)
-        if item.prepared.is_bulk():
-            newest = _settle_bulk(memory, projection, pending) or newest
+    """Make durable changes visible to readers, before they are acknowledged.
+
+    Returns:
+        The position at which a project was last written, if any was.
+    """
+    newest_position: int | None = None
+    project_writes: list[ProjectWrite] = []
+    for change in changes:
+        encoded_count = change.prepared.encoded_count
+        pending = _pending(schema_history, change, locations)
+        if encoded_count:
+            # Readers see these in the state tables immediately.
+            newest_position = change.rows[encoded_count - 1].position
+            caches.locations.mark_existing(
+                [row.key for row in change.prepared.rows[:encoded_count]]
+            )
+            caches.pages.clear(newest_position)
+        if change.prepared.is_bulk():
+            newest_position = _apply_bulk(caches, projection, pending) or newest_position
         else:
-            newest = _settle_few(memory, projection, pending, seen) or newest
-        receipt = item.prepared.change.receipt
+            newest_position = (
+                _apply_small(caches, projection, pending, project_writes) or newest_position
+            )
+        receipt = change.prepared.change.receipt
         if receipt is not None:
-            last = item.rows[-1]
-            memory.receipts.put(
+            last = change.rows[-1]
+            caches.receipts.put(
                 receipt.scope, receipt.key, receipt.fingerprint, last.position, last.recorded_at
             )
-    if seen:
-        memory.pages.written(seen)
-    return newest
+    if project_writes:
+        caches.pages.drop_affected(project_writes)
+    return newest_position
 
 
-def _pending(book: SchemaBook, item: Placed, places: Places) -> list[tuple[str, Pending]]:
-    """The aggregates that a change wrote as states, in the shape of today."""
-    version = item.prepared.change.schema_version
-    schema = book.written_under(version)
-    pairs = zip(item.prepared.rows, item.rows, strict=False)
+def _pending(
+    schema_history: SchemaHistory, change: PositionedChange, locations: Locations
+) -> list[tuple[str, PendingAggregate]]:
+    """Return the aggregates that a change wrote as states, in the active version."""
+    version = change.prepared.change.schema_version
+    schema = schema_history.schema_for_version(version)
+    pairs = zip(change.prepared.rows, change.rows, strict=False)
     return [
         (
             row.key,
-            pending_of(
-                stored,
-                book.current(row.write.state, schema),
-                places.get(row.key),
-                book.shape(stored.kind, version),
+            pending_aggregate(
+                journal_row,
+                schema_history.upgrade_state(row.write.state, schema),
+                locations.get(row.key),
+                schema_history.served_version(journal_row.kind, version),
             ),
         )
-        for row, stored in list(pairs)[item.prepared.encoded :]
+        for row, journal_row in list(pairs)[change.prepared.encoded_count :]
     ]
 
 
-def _settle_few(
-    memory: Memory,
+def _apply_small(
+    caches: Caches,
     projection: Projection,
-    pending: list[tuple[str, Pending]],
-    seen: list[Written],
+    pending: list[tuple[str, PendingAggregate]],
+    project_writes: list[ProjectWrite],
 ) -> int | None:
-    newest: int | None = None
-    for key, written in pending:
-        before, after = memory.entities.get(key), written.held()
-        projection.note(key, written)
-        memory.heads.put(key, written.place)
-        memory.entities.put(key, after)
-        if written.kind == "project":
-            newest = written.place.position
-            seen.append((before, after))
+    newest_position: int | None = None
+    for key, aggregate in pending:
+        before, after = caches.aggregates.get(key), aggregate.to_cached()
+        projection.add(key, aggregate)
+        caches.locations.put(key, aggregate.location)
+        caches.aggregates.put(key, after)
+        if aggregate.kind == "project":
+            newest_position = aggregate.location.position
+            project_writes.append((before, after))
             if before is None and after.stored.version > 1:
-                memory.pages.clear(newest)
-    return newest
+                caches.pages.clear(newest_position)
+    return newest_position
 
 
-def _settle_bulk(
-    memory: Memory, projection: Projection, pending: list[tuple[str, Pending]]
+def _apply_bulk(
+    caches: Caches, projection: Projection, pending: list[tuple[str, PendingAggregate]]
 ) -> int | None:
-    """Readers find these on their way to the state tables, and in them later."""
-    for key, written in pending:
-        projection.note(key, written)
-        memory.heads.put(key, written.place)
-        if written.place.version > 1:
-            memory.entities.put(key, written.held())
+    """Add the aggregates to the projection alone, where readers find them until it is written."""
+    for key, aggregate in pending:
+        projection.add(key, aggregate)
+        caches.locations.put(key, aggregate.location)
+        if aggregate.location.version > 1:
+            caches.aggregates.put(key, aggregate.to_cached())
     if not pending:
         return None
-    newest = pending[-1][1].place.position
-    memory.pages.clear(newest)
-    return newest
+    newest_position = pending[-1][1].location.position
+    caches.pages.clear(newest_position)
+    return newest_position

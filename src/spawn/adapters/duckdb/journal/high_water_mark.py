@@ -1,10 +1,10 @@
-"""The high-water mark: how far the journal had come, kept outside the file that holds it.
+"""High-water mark of the journal, stored outside the database file.
 
-DuckDB opens a database whose log was deleted or cut short without a word about what is missing.
-The mark, beside the file, tells: a journal that ends below it has lost acknowledged changes.
+DuckDB opens a database whose log was deleted or truncated without reporting what is missing. The
+mark, beside the file, reveals it: a journal that ends below the mark has lost acknowledged changes.
 It is written after each durable commit, so it can lag behind the journal and never leads it. Two
-slots take turns, each with a checksum: a torn write leaves the other. The mark's lock also keeps a
-second process, or a second store of this process, away from the file.
+slots alternate, each with a checksum: a torn write leaves the other intact. The lock on the mark
+also excludes a second process, or a second store of this process, from the file.
 """
 
 import fcntl
@@ -21,16 +21,16 @@ _SLOT_BYTES = 256
 _ZERO = "0" * 64
 
 
-class Reached(msgspec.Struct, frozen=True):
-    """The journal's last row in an epoch, with its hash (hex)."""
+class JournalPosition(msgspec.Struct, frozen=True):
+    """Last row of the journal in an epoch, with its hash (hex)."""
 
     epoch: int
     position: int
     hash: str = _ZERO
 
 
-class Mark:
-    """The open and locked mark of one database file."""
+class HighWaterMark:
+    """Open and locked mark of one database file."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".mark")
@@ -44,79 +44,79 @@ class Mark:
                 f"Another process serves {database.name}: stop it, or talk to it over HTTP"
                 " (set SPAWN_URL)."
             ) from None
-        self._turn = 0
-        self._unsynced: float | None = None
+        self._next_slot = 0
+        self._unsynced_since: float | None = None
 
-    def read(self) -> Reached | None:
-        """The newest intact slot; None for a new file.
+    def read(self) -> JournalPosition | None:
+        """Read the newest intact slot; None for a new file.
 
         Raises:
-            StorageDamaged: something is there, and no slot of it is intact.
+            StorageDamaged: the file has content, and no slot of it is intact.
         """
         content = os.pread(self._descriptor, 2 * _SLOT_BYTES, 0)
-        slots = [_unpack(content[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
-        intact = [slot for slot in slots if slot is not None]
-        if not intact:
+        slots = [_unpack(content[offset : offset + _SLOT_BYTES]) for offset in (0, _SLOT_BYTES)]
+        intact_slots = [slot for slot in slots if slot is not None]
+        if not intact_slots:
             if content.strip(b"\0"):
                 raise StorageDamaged(
                     f"The high-water mark {self.path.name} is unreadable: restore it from a backup"
                     " together with the database file."
                 )
             return None
-        newest = max(intact, key=lambda reached: (reached.epoch, reached.position))
-        self._turn = 1 - slots.index(newest)
+        newest = max(intact_slots, key=lambda slot: (slot.epoch, slot.position))
+        self._next_slot = 1 - slots.index(newest)
         return newest
 
-    def demand(self, database: Path) -> None:
-        """Refuse a database that is gone, before an empty one takes its place.
+    def require_database(self, database: Path) -> None:
+        """Check that the database exists, before an empty one replaces it.
 
         Raises:
             StorageDamaged: the mark knows of changes and there is no file; or it is unreadable.
         """
-        reached = self.read()
-        if reached is not None and reached.position and not database.exists():
-            raise fallen_short(database.name, 0, reached.position)
+        position_record = self.read()
+        if position_record is not None and position_record.position and not database.exists():
+            raise journal_truncated_error(database.name, 0, position_record.position)
 
-    def write(self, reached: Reached) -> None:
-        """Note how far the durable journal has come; survives the process at once."""
-        os.pwrite(self._descriptor, _pack(reached), self._turn * _SLOT_BYTES)
-        self._turn = 1 - self._turn
-        if self._unsynced is None:
-            self._unsynced = time.monotonic()
+    def write(self, position_record: JournalPosition) -> None:
+        """Write the position of the durable journal; it survives the process at once."""
+        os.pwrite(self._descriptor, _pack(position_record), self._next_slot * _SLOT_BYTES)
+        self._next_slot = 1 - self._next_slot
+        if self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
 
     def unsynced_s(self) -> float:
-        """How long a note has been waiting to survive the machine."""
-        return 0.0 if self._unsynced is None else time.monotonic() - self._unsynced
+        """Return the age of the oldest write that a machine crash would lose."""
+        return 0.0 if self._unsynced_since is None else time.monotonic() - self._unsynced_since
 
     def sync(self) -> None:
-        """Make the last note survive the machine too; nothing to do if it already does."""
-        if self._unsynced is not None:
+        """Sync the last write to disk, if it is not synced yet."""
+        if self._unsynced_since is not None:
             os.fsync(self._descriptor)
-            self._unsynced = None
+            self._unsynced_since = None
 
     def close(self) -> None:
-        """Sync, and let go of the lock."""
+        """Sync, and release the lock."""
         self.sync()
         os.close(self._descriptor)
 
 
-def fallen_short(name: str, position: int, marked: int) -> StorageDamaged:
-    """The one sentence about a journal that ends below its mark."""
+def journal_truncated_error(name: str, position: int, marked_position: int) -> StorageDamaged:
+    """Build the error about a journal that ends below its mark."""
     return StorageDamaged(
-        f"The database {name} ends at change {position} and its high-water mark says {marked}:"
-        " acknowledged changes are missing, most likely because the file or its .wal was deleted"
-        " or cut short; put that back, or restore a backup."
+        f"The database {name} ends at change {position}, below its high-water mark"
+        f" {marked_position}: acknowledged changes are missing, most likely because the file or its"
+        " .wal was deleted or truncated; put that back, or restore a backup."
     )
 
 
-def _pack(reached: Reached) -> bytes:
-    body = msgspec.json.encode(reached)
+def _pack(position_record: JournalPosition) -> bytes:
+    body = msgspec.json.encode(position_record)
     line = b"%08x %s" % (zlib.crc32(body), body)
     return line.ljust(_SLOT_BYTES - 1) + b"\n"
 
 
-def _unpack(slot: bytes) -> Reached | None:
+def _unpack(slot: bytes) -> JournalPosition | None:
     checksum, _, body = slot.strip().partition(b" ")
     if not body or checksum != b"%08x" % zlib.crc32(body):
         return None
-    return msgspec.json.decode(body, type=Reached)
+    return msgspec.json.decode(body, type=JournalPosition)

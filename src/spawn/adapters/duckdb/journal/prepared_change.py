@@ -1,25 +1,30 @@
-"""Changes on their way into the journal: what is worked out before their turn, and their rows."""
+"""Changes prepared before they reach the writer, and their journal rows."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from spawn.adapters.duckdb.journal_rows import RECEIPT_KIND, JournalRow, Place, key_of
-from spawn.adapters.duckdb.state.projection import Pending
+from spawn.adapters.duckdb.journal_rows import (
+    RECEIPT_KIND,
+    AggregateLocation,
+    JournalRow,
+    aggregate_key,
+)
+from spawn.adapters.duckdb.state.projection import PendingAggregate
 from spawn.adapters.embedded import journal
-from spawn.adapters.embedded.schema_history import SchemaBook
+from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain import serialization
-from spawn.domain.change import Change, Encoded, Guard, Write
-from spawn.domain.errors import Duplicate, Stale
+from spawn.domain.change import Change, EncodedState, Guard, Write
+from spawn.domain.errors import Duplicate, StaleVersion
 from spawn.domain.events.event import DomainEvent
 
 BULK_WRITES = 16
-"""A change with more writes gives way to smaller ones, and is a group of its own."""
+"""Largest small change, writes; a larger one has low priority and a group of its own."""
 
 
 class PreparedRow(NamedTuple):
-    """One write with its key, its document and the event about it."""
+    """One write with its key, its document and its event."""
 
     key: str
     write: Write
@@ -27,81 +32,94 @@ class PreparedRow(NamedTuple):
     event: DomainEvent | None
 
 
-class Prepared:
-    """A change with all that can be worked out before its turn, so that little can fail in it."""
+class PreparedChange:
+    """Change with everything computed that can be before the writer commits it."""
 
-    __slots__ = ("change", "encoded", "guarded", "keys", "rows", "written")
+    __slots__ = ("change", "encoded_count", "guarded_keys", "keys", "rows", "written_keys")
 
-    def __init__(self, change: Change, documents_: list[bytes]) -> None:
+    def __init__(self, change: Change, documents: list[bytes]) -> None:
         events = journal.events_by_key(change)
         rows = [
             PreparedRow(
-                f"{write.kind}:{write.id}",  # `key_of`, which a row of thousands need not call
+                f"{write.kind}:{write.id}",  # `aggregate_key`, inline for speed
                 write,
                 document.decode(),
                 events.get((write.kind, write.id)),
             )
-            for write, document in zip(change.writes, documents_, strict=True)
+            for write, document in zip(change.writes, documents, strict=True)
         ]
-        encoded = [row for row in rows if type(row.write.state) is Encoded]
-        if encoded:
-            # What is projected at once comes first, so that what waits stands behind it: at a
-            # start, everything behind the newest projected position is taken as waiting.
-            rows = [*encoded, *(row for row in rows if type(row.write.state) is not Encoded)]
+        encoded_rows = [row for row in rows if type(row.write.state) is EncodedState]
+        if encoded_rows:
+            # Rows projected at once come first, so that pending rows stand behind them: on
+            # opening, everything behind the newest projected position is taken as pending.
+            rows = [
+                *encoded_rows,
+                *(row for row in rows if type(row.write.state) is not EncodedState),
+            ]
         self.change = change
-        self.encoded = len(encoded)
+        self.encoded_count = len(encoded_rows)
         self.rows = rows
         self.keys = {row.key for row in self.rows}
-        self.written = self.keys
+        self.written_keys = self.keys
         if change.receipt is not None:
-            # A space is in no kind, so this can be no aggregate.
+            # No kind contains a space, so this cannot be the key of an aggregate.
             receipt = f"receipt {change.receipt.scope} {change.receipt.key}"
-            self.written = self.keys | {receipt}
-        self.guarded = {key_of(guard.kind, guard.id) for guard in change.guards}
+            self.written_keys = self.keys | {receipt}
+        self.guarded_keys = {aggregate_key(guard.kind, guard.id) for guard in change.guards}
 
     def is_bulk(self) -> bool:
-        """Whether it gives way to smaller changes, and is not worth knowing by heart."""
-        return len(self.rows) > BULK_WRITES or self.encoded > 0
+        """Whether the change is low priority and bypasses the caches."""
+        return len(self.rows) > BULK_WRITES or self.encoded_count > 0
 
 
-def spelled_out(prepared: Prepared, book: SchemaBook) -> Prepared:
-    """A change whose encoded rows are of an older schema version as one with states.
+def with_decoded_states(
+    prepared_change: PreparedChange, schema_history: SchemaHistory
+) -> PreparedChange:
+    """Decode the states of a change whose encoded rows have an older schema version.
 
-    The engine projects encoded rows from their documents, under the names of today.
+    The engine projects encoded rows from their documents, under the current column names.
     """
-    if not prepared.encoded:
-        return prepared
-    schema = book.written_under(prepared.change.schema_version)
-    if schema is book.ruling:
-        return prepared
-    change = journal.spelled_out(prepared.change, schema)
-    return Prepared(change, [serialization.encode(w.kind, w.state, schema) for w in change.writes])
+    if not prepared_change.encoded_count:
+        return prepared_change
+    schema = schema_history.schema_for_version(prepared_change.change.schema_version)
+    if schema is schema_history.active_schema:
+        return prepared_change
+    change = journal.with_decoded_states(prepared_change.change, schema)
+    return PreparedChange(
+        change, [serialization.encode_state(w.kind, w.state, schema) for w in change.writes]
+    )
 
 
-class Placed(NamedTuple):
-    """A change under way: its rows as they will stand in the journal."""
+class PositionedChange(NamedTuple):
+    """Change in a commit, with its final journal rows."""
 
-    turn: int
-    prepared: Prepared
+    group_index: int
+    prepared_change: PreparedChange
     rows: list[JournalRow]
     recorded_at: datetime
 
 
-def pending_of(row: JournalRow, state: msgspec.Struct, known: Place | None, shape: int) -> Pending:
-    """The aggregate that a row wrote, in the shape of a schema version, over what was before."""
-    if known is None:
-        place = Place(row.version, row.position, row.position, row.recorded_at)
+def pending_aggregate(
+    row: JournalRow, state: msgspec.Struct, previous: AggregateLocation | None, schema_version: int
+) -> PendingAggregate:
+    """Build the pending aggregate of a row, over its previous location."""
+    if previous is None:
+        location = AggregateLocation(row.version, row.position, row.position, row.recorded_at)
     else:
-        place = Place(row.version, known.created, row.position, known.created_at)
-    return Pending(row.kind, row.id, state, place, row.recorded_at, shape, known is None)
+        location = AggregateLocation(
+            row.version, previous.created_position, row.position, previous.created_at
+        )
+    return PendingAggregate(
+        row.kind, row.id, state, location, row.recorded_at, schema_version, previous is None
+    )
 
 
-def rows_of(
-    prepared: Prepared, position: int, recorded_at: int, receipt: dict[str, Any]
+def build_rows(
+    prepared_change: PreparedChange, position: int, recorded_at: int, receipt: dict[str, Any]
 ) -> list[JournalRow]:
-    """The journal rows of a change; the last one carries its receipt."""
-    change, last = prepared.change, len(prepared.rows)
-    if not prepared.rows:
+    """Build the journal rows of a change; the last one carries its receipt."""
+    change, last = prepared_change.change, len(prepared_change.rows)
+    if not prepared_change.rows:
         return [
             JournalRow(
                 position=position + 1,
@@ -132,22 +150,22 @@ def rows_of(
             document=row.document,
             **(receipt if number == last else {}),
         )
-        for number, row in enumerate(prepared.rows, start=1)
+        for number, row in enumerate(prepared_change.rows, start=1)
     ]
 
 
-def check_version(item: Write | Guard, place: Place | None) -> None:
-    """Hold a write or guard to where its aggregate stands.
+def check_version(item: Write | Guard, location: AggregateLocation | None) -> None:
+    """Check the expected version of a write or guard against its aggregate.
 
     Raises:
-        Duplicate, Stale: it expects another version.
+        Duplicate, StaleVersion: the aggregate has another version.
     """
-    current = place.version if place else 0
+    current = location.version if location else 0
     if current == item.expected_version:
         return
     if isinstance(item, Write) and item.expected_version == 0:
         raise Duplicate(f"The {item.kind} {item.id} exists already.")
-    raise Stale(
+    raise StaleVersion(
         f"The {item.kind} {item.id} is at version {current}, not {item.expected_version}.",
         current=current,
     )

@@ -1,8 +1,8 @@
-"""Migrations of the table of projects: looked at beside the writer, done in one of its turns.
+"""Online migration of the table of projects: scans beside the writer, then one transaction.
 
-The data are looked at through to where the journal stands, by a reader of their own, while writes
-go on; then what was written meanwhile, and again until little is left. Only that little is looked
-at in the transaction that changes table, book, log and journal.
+A reader of its own scans the data up to the end of the journal while writes go on; then the rows
+written meanwhile, and again until few remain. Only those few are scanned in the transaction that
+changes table, history, log and journal.
 """
 
 import asyncio
@@ -12,106 +12,125 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from spawn.adapters.duckdb.connection import Readers
-from spawn.adapters.duckdb.journal.appender import Ledger
-from spawn.adapters.duckdb.journal.group_commit import Writer
-from spawn.adapters.duckdb.migration.scan import look_at, windows
-from spawn.adapters.duckdb.migration.sql import described
-from spawn.adapters.duckdb.migration.transaction import Attempt
-from spawn.adapters.embedded.migration_checks import Breaches
+from spawn.adapters.duckdb.connection import ReaderThreads
+from spawn.adapters.duckdb.journal.appender import JournalAppender
+from spawn.adapters.duckdb.journal.group_commit import GroupCommitWriter
+from spawn.adapters.duckdb.migration.scan import scan, scan_ranges
+from spawn.adapters.duckdb.migration.sql import describe_plan
+from spawn.adapters.duckdb.migration.transaction import MigrationTransaction
+from spawn.adapters.embedded.migration_checks import ViolationCollector
 from spawn.domain.errors import SpawnError
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.ports.runtime import Clock
-from spawn.ports.schemas import Disproved, Failure, Migration, SchemaRecord
+from spawn.ports.schemas import MigrationRecord, MigrationRejected, ProofViolation, SchemaRecord
 
-_SMALL_REST: Final = 500
+_MAX_REMAINING_ROWS: Final = 500
 _MAX_ROUNDS: Final = 8
-_MAX_STEPS: Final = 50
-_LONGEST_REST_S: Final = 0.1
+_MAX_PROJECTION_STEPS: Final = 50
+_MAX_PAUSE_S: Final = 0.1
 
 
-class Evolution:
-    """What the store does to go from one version of the schema to the next."""
+class Migrator:
+    """Checks of proofs, and migrations from one schema version to the next."""
 
-    def __init__(self, ledger: Ledger, writer: Writer, surveys: Readers, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(
+        self,
+        appender: JournalAppender,
+        writer: GroupCommitWriter,
+        scan_readers: ReaderThreads,
+        clock: Clock,
+    ) -> None:
+        self._appender = appender
         self._writer = writer
-        self._surveys = surveys
+        self._scan_readers = scan_readers
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    def describe(self, plan: MigrationPlan) -> tuple[str, ...]:
-        """The statements of a plan; see `SchemaStore.describe`."""
-        return described(plan, self._ledger.shelf.book.stored_fields)
+    def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """Return the statements of a plan; see `SchemaStore.describe_plan`."""
+        return describe_plan(plan, self._appender.schema_table.history.stored_fields)
 
-    async def examine(self, proofs: Sequence[Proof]) -> tuple[Failure, ...]:
-        """The proofs that do not hold; see `SchemaStore.examine`."""
-        breaches = Breaches(proofs)
-        await self._look(breaches, None, 0, await self._level())
-        return breaches.failures()
+    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+        """Return the violated proofs; see `SchemaStore.check_proofs`."""
+        violations = ViolationCollector(proofs)
+        await self._scan(violations, None, 0, await self._project_all())
+        return violations.failures()
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, actor: str, reason: str
-    ) -> Migration:
-        """Put the version in force over the data; see `SchemaStore.migrate`."""
-        async with self._turn:
-            self._ledger.shelf.book.migrating(record, plan)  # refuses what cannot be, before work
-            attempt = Attempt(self._ledger, self._clock, plan, actor, reason)
+    ) -> MigrationRecord:
+        """Activate the version over the data; see `SchemaStore.migrate`."""
+        async with self._lock:
+            # Raises before any work if the migration is impossible.
+            self._appender.schema_table.history.with_migration(record, plan)
+            transaction = MigrationTransaction(self._appender, self._clock, plan, actor, reason)
             try:
-                seen = await self._prepare(attempt)
-                migration: Migration = await self._writer.run(
-                    lambda: attempt.carry_out(record, seen)
+                scanned_through = await self._scan_and_stage(transaction)
+                migration: MigrationRecord = await self._writer.run(
+                    lambda: transaction.run(record, scanned_through)
                 )
-            except SpawnError as failure:
+            except SpawnError as error:
                 with suppress(SpawnError):
-                    await self._writer.run(partial(attempt.give_up, failure))
+                    await self._writer.run(partial(transaction.record_failure, error))
                 raise
             return migration
 
-    async def _prepare(self, attempt: Attempt) -> int:
-        """Look at what is there and stage what is promoted; the position that was reached.
+    async def _scan_and_stage(self, transaction: MigrationTransaction) -> int:
+        """Scan the data and stage promoted values; return the position that was reached.
 
         Raises:
-            Disproved: a proof does not hold.
+            MigrationRejected: a proof does not hold.
         """
-        await self._writer.run(attempt.make_stages)
-        seen = 0
+        await self._writer.run(transaction.create_stages)
+        scanned_through = 0
         for _ in range(_MAX_ROUNDS):
-            breaches, through = Breaches(attempt.plan.proofs), await self._level()
-            await self._look(breaches, attempt, seen, through)
-            if failures := breaches.failures():
-                raise Disproved(failures)
-            seen = through
-            if self._ledger.position - seen <= _SMALL_REST:
+            violations = ViolationCollector(transaction.plan.proofs)
+            through = await self._project_all()
+            await self._scan(violations, transaction, scanned_through, through)
+            if failures := violations.failures():
+                raise MigrationRejected(failures)
+            scanned_through = through
+            if self._appender.position - scanned_through <= _MAX_REMAINING_ROWS:
                 break
-        return seen
+        return scanned_through
 
-    async def _level(self) -> int:
-        """The journal's end, with the state tables level with it; commits go between the steps."""
-        for _ in range(_MAX_STEPS):
-            if self._ledger.lag_rows() <= _SMALL_REST:
+    async def _project_all(self) -> int:
+        """Project up to the end of the journal, between commits, and return that position."""
+        for _ in range(_MAX_PROJECTION_STEPS):
+            if self._appender.lag_rows() <= _MAX_REMAINING_ROWS:
                 break
-            await self._writer.run(partial(self._ledger.project, _SMALL_REST))
-        through = self._ledger.position
-        await self._writer.run(self._ledger.project_all)
+            await self._writer.run(partial(self._appender.project, _MAX_REMAINING_ROWS))
+        through = self._appender.position
+        await self._writer.run(self._appender.project_all)
         return through
 
-    async def _look(
-        self, breaches: Breaches, attempt: Attempt | None, after: int, through: int
+    async def _scan(
+        self,
+        violations: ViolationCollector,
+        transaction: MigrationTransaction | None,
+        after: int,
+        through: int,
     ) -> None:
-        """Look at the projects whose newest row is behind a position and not behind another.
+        """Scan the projects whose newest row is in the journal range (after, through].
 
-        What is written behind that is looked at in the next round, or in the transaction. Each look
-        is short and followed by a rest as long: requests come first.
+        Later rows are scanned in the next round, or in the transaction. Each scan is short and
+        followed by a pause of the same length: requests have priority.
         """
-        book, plan = self._ledger.shelf.book, attempt.plan if attempt else None
-        if not breaches.proofs and not (attempt and attempt.promotes()):
+        schema_history = self._appender.schema_table.history
+        plan = transaction.plan if transaction else None
+        if not violations.proofs and not (transaction and transaction.has_promotions()):
             return
-        for window in windows(after, through):
-            began = time.monotonic()
-            look = partial(look_at, breaches=breaches, plan=plan, book=book, window=window)
-            found = await self._surveys.run(look)
-            if attempt is not None and found:
-                await self._writer.run(partial(attempt.stage, found))
-            await asyncio.sleep(min(time.monotonic() - began, _LONGEST_REST_S))
+        for scan_range in scan_ranges(after, through):
+            started_at_s = time.monotonic()
+            scan_one_range = partial(
+                scan,
+                violations=violations,
+                plan=plan,
+                schema_history=schema_history,
+                scan_range=scan_range,
+            )
+            promotions = await self._scan_readers.run(scan_one_range)
+            if transaction is not None and promotions:
+                await self._writer.run(partial(transaction.stage, promotions))
+            await asyncio.sleep(min(time.monotonic() - started_at_s, _MAX_PAUSE_S))

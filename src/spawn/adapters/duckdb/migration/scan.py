@@ -1,8 +1,8 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""Looking at stored projects before a migration: which break a proof, and what is promoted.
+"""Scan of stored projects before a migration: violated proofs and promoted values.
 
-Each look is at a window of the journal, at the projects whose newest row lies in it: so none takes
-long or holds much of the data, and what was written since can be looked at alone.
+Each scan covers a range of the journal, and the projects whose newest row is in it: so none takes
+long or reads much of the data, and later rows can be scanned alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,167 +10,202 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from spawn.adapters.duckdb.connection import Cursor
-from spawn.adapters.duckdb.state.constraint_sql import conforming
-from spawn.adapters.duckdb.state.pages import engine_value
-from spawn.adapters.duckdb.tables import quoted, sql_type
-from spawn.adapters.embedded.migration_checks import Breaches, promotion
-from spawn.adapters.embedded.schema_history import SchemaBook
+from spawn.adapters.duckdb.state.constraint_sql import constraint_condition
+from spawn.adapters.duckdb.state.page_query import engine_value
+from spawn.adapters.duckdb.tables import quote_name, sql_type
+from spawn.adapters.embedded.migration_checks import ViolationCollector, promoted_extension
+from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, MigrationPlan
-from spawn.domain.schemas.evolution.type_widening import cast
-from spawn.domain.schemas.evolution.version_conversion import broken_by, upgrade
+from spawn.domain.schemas.evolution.type_widening import cast_value
+from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
 from spawn.domain.schemas.model import Column, Value
 from spawn.domain.schemas.value_readers import check_value
-from spawn.ports.schemas import SAMPLE
+from spawn.ports.schemas import MAX_SAMPLE_IDS
 
-WINDOW = 5_000
-"""Journal rows that one look is at."""
+ROWS_PER_SCAN = 5_000
+"""Journal rows per scan."""
 
-_FETCHED = 1_000
-_DOCUMENTS = 200
-"""Documents that are taken from the engine at once; each may be as large as a request."""
+_FETCH_ROWS = 1_000
+_FETCH_DOCUMENTS = 200
+"""Documents fetched from the engine at once; each may be as large as a request."""
 
-Window = tuple[int, int]
-"""Behind a position, up to and with another."""
+ScanRange = tuple[int, int]
+"""Journal range (after, through]."""
 
-_IN_WINDOW = "_position > ? and _position <= ?"
+_IN_RANGE = "_position > ? and _position <= ?"
 
 
 class Promotion(NamedTuple):
-    """A value that an extension holds, for the column of the plan's step of this number."""
+    """Value of an extension field for the column of the plan's step of this number."""
 
     step: int
     position: int
     value: Value
 
 
-def windows(after: int, through: int) -> Iterator[Window]:
-    """What lies behind a position and not behind another, in order."""
-    for start in range(after, through, WINDOW):
-        yield start, min(start + WINDOW, through)
+def scan_ranges(after: int, through: int) -> Iterator[ScanRange]:
+    """Yield the scan ranges between two positions, in order."""
+    for start in range(after, through, ROWS_PER_SCAN):
+        yield start, min(start + ROWS_PER_SCAN, through)
 
 
-def look_at(
-    cursor: Cursor, breaches: Breaches, plan: MigrationPlan | None, book: SchemaBook, window: Window
+def scan(
+    cursor: Cursor,
+    violations: ViolationCollector,
+    plan: MigrationPlan | None,
+    schema_history: SchemaHistory,
+    scan_range: ScanRange,
 ) -> list[Promotion]:
-    """Hold the proofs against the projects of a window; what a plan would promote of theirs."""
-    for number, proof in enumerate(breaches.proofs):
-        if not proof.stored.startswith(EXTENSION_PREFIX):
-            _look_at_column(cursor, breaches, number, book.stored_fields[proof.stored], window)
-    return _look_at_extensions(cursor, breaches, plan, book, window)
+    """Check the proofs against the projects of a range; return the values a plan promotes."""
+    for number, proof in enumerate(violations.proofs):
+        if not proof.stored_name.startswith(EXTENSION_PREFIX):
+            _scan_column(
+                cursor,
+                violations,
+                number,
+                schema_history.stored_fields[proof.stored_name],
+                scan_range,
+            )
+    return _scan_extensions(cursor, violations, plan, schema_history, scan_range)
 
 
-def _look_at_column(
-    cursor: Cursor, breaches: Breaches, number: int, column: Column, window: Window
+def _scan_column(
+    cursor: Cursor,
+    violations: ViolationCollector,
+    number: int,
+    column: Column,
+    scan_range: ScanRange,
 ) -> None:
-    """The engine picks values that may not do; each is judged as a single project's would be."""
-    proof, name = breaches.proofs[number], quoted(column.name)
-    parameters: list[Any] = [*window]
+    """Check a proof of one column.
 
-    def parameter(value: Any) -> str:
+    The engine selects suspect values; each is then checked as a single project's would be.
+    """
+    proof, name = violations.proofs[number], quote_name(column.name)
+    parameters: list[Any] = [*scan_range]
+
+    def add_parameter(value: Any) -> str:
         parameters.append(value)
         return f"${len(parameters)}"
 
-    kept = conforming(proof.column, f"{name}::{sql_type(proof.column.type)}", parameter)
+    condition = constraint_condition(
+        proof.column, f"{name}::{sql_type(proof.column.type)}", add_parameter
+    )
     cursor.execute(
         f"select {name}, count(*) from projects where _position > $1 and _position <= $2"
-        f" and ({name} is null or not {kept}) group by 1",
+        f" and ({name} is null or not {condition}) group by 1",
         parameters,
     )
-    broken: list[Value | None] = []
+    violating_values: list[Value | None] = []
     projects, detail = 0, ""
-    while rows := cursor.fetchmany(_FETCHED):
-        for found, count in rows:
-            # The engine keeps instants in UTC and gives them without saying so.
-            value = found.replace(tzinfo=UTC) if isinstance(found, datetime) else found
-            offence = _offence(proof, value)
-            if offence:
-                projects, detail = projects + count, detail or offence
-                broken = [*broken, value][:SAMPLE]
+    while rows := cursor.fetchmany(_FETCH_ROWS):
+        for stored_value, count in rows:
+            # The engine stores UTC and returns naive values.
+            value = (
+                stored_value.replace(tzinfo=UTC)
+                if isinstance(stored_value, datetime)
+                else stored_value
+            )
+            violation = _violation(proof, value)
+            if violation:
+                projects, detail = projects + count, detail or violation
+                violating_values = [*violating_values, value][:MAX_SAMPLE_IDS]
     if projects:
-        breaches.add(number, projects, _having(cursor, column, broken, window), detail)
+        violations.add(
+            number, projects, _sample_ids(cursor, column, violating_values, scan_range), detail
+        )
 
 
-def _offence(proof: Proof, value: Any) -> str:
-    """What is wrong with a value under a proof, or an empty text."""
+def _violation(proof: Proof, value: Any) -> str:
+    """Return the description of a value that violates a proof, or an empty text."""
     if value is None:
-        return "" if proof.nulls else "has no value"
+        return "" if proof.allows_null else "has no value"
     try:
-        check_value(proof.column, cast(value, proof.column.type), "")
-    except InvalidInput as refusal:
-        return refusal.errors[0].detail
+        check_value(proof.column, cast_value(value, proof.column.type), "")
+    except InvalidInput as error:
+        return error.errors[0].detail
     return ""
 
 
-def _having(
-    cursor: Cursor, column: Column, values: Sequence[Value | None], window: Window
+def _sample_ids(
+    cursor: Cursor, column: Column, values: Sequence[Value | None], scan_range: ScanRange
 ) -> list[str]:
-    """Some of the projects that have one of the values."""
-    name, of = quoted(column.name), sql_type(column.type)
-    same = " or ".join(f"{name} is not distinct from ?::{of}" for _ in values)
+    """Return ids of some projects that have one of the values."""
+    name, column_type = quote_name(column.name), sql_type(column.type)
+    same = " or ".join(f"{name} is not distinct from ?::{column_type}" for _ in values)
     rows = cursor.execute(
-        f"select project_id from projects where {_IN_WINDOW} and ({same})"
-        f" order by _created limit {SAMPLE}",
-        [*window, *(None if v is None else engine_value(v) for v in values)],
+        f"select project_id from projects where {_IN_RANGE} and ({same})"
+        f" order by _created limit {MAX_SAMPLE_IDS}",
+        [*scan_range, *(None if v is None else engine_value(v) for v in values)],
     ).fetchall()
     return [project_id for (project_id,) in rows]
 
 
-def _look_at_extensions(
-    cursor: Cursor, breaches: Breaches, plan: MigrationPlan | None, book: SchemaBook, window: Window
+def _scan_extensions(
+    cursor: Cursor,
+    violations: ViolationCollector,
+    plan: MigrationPlan | None,
+    schema_history: SchemaHistory,
+    scan_range: ScanRange,
 ) -> list[Promotion]:
-    proofs = [n for n, p in enumerate(breaches.proofs) if p.stored.startswith(EXTENSION_PREFIX)]
-    steps = [n for n, s in enumerate(plan.steps) if promotion(s)] if plan else []
-    names = {breaches.proofs[n].stored for n in proofs}
+    proofs = [
+        n for n, p in enumerate(violations.proofs) if p.stored_name.startswith(EXTENSION_PREFIX)
+    ]
+    steps = [n for n, s in enumerate(plan.steps) if promoted_extension(s)] if plan else []
+    names = {violations.proofs[n].stored_name for n in proofs}
     if plan is not None:
-        names |= {name for n in steps if (name := promotion(plan.steps[n])) is not None}
-    found: list[Promotion] = []
-    for position, project in _extended(cursor, sorted(names), book, window):
+        names |= {name for n in steps if (name := promoted_extension(plan.steps[n])) is not None}
+    promotions: list[Promotion] = []
+    for position, project in _projects_with_extensions(
+        cursor, sorted(names), schema_history, scan_range
+    ):
         for number in proofs:
-            broken = broken_by(project, breaches.proofs[number])
-            if broken is not None:
-                breaches.add(number, 1, [project.project_id], broken.detail)
+            violation = find_violation(project, violations.proofs[number])
+            if violation is not None:
+                violations.add(number, 1, [project.project_id], violation.detail)
         if plan is not None:
-            found += _promotions(project, plan, steps, position)
-    return found
+            promotions += _promoted_values(project, plan, steps, position)
+    return promotions
 
 
-def _extended(
-    cursor: Cursor, names: Sequence[str], book: SchemaBook, window: Window
+def _projects_with_extensions(
+    cursor: Cursor, names: Sequence[str], schema_history: SchemaHistory, scan_range: ScanRange
 ) -> Iterator[tuple[int, Project]]:
-    """The projects whose newest row is in the window and names one of the extensions."""
+    """Yield the projects of the range that name one of the extension fields."""
     if not names:
         return
-    newest = cursor.execute(f"select _position from projects where {_IN_WINDOW}", window).fetchall()
-    standing = {position for (position,) in newest}
+    newest = cursor.execute(
+        f"select _position from projects where {_IN_RANGE}", scan_range
+    ).fetchall()
+    newest_positions = {position for (position,) in newest}
     mentions = " or ".join("contains(document, ?)" for _ in names)
     cursor.execute(
         "select position, schema_version, document from journal where position > ?"
         f" and position <= ? and kind = 'project' and ({mentions})",
-        [*window, *(f'"{name}":' for name in names)],
+        [*scan_range, *(f'"{name}":' for name in names)],
     )
-    while rows := cursor.fetchmany(_DOCUMENTS):
+    while rows := cursor.fetchmany(_FETCH_DOCUMENTS):
         for position, version, document in rows:
-            if position not in standing:
+            if position not in newest_positions:
                 continue
-            state = book.read("project", document.encode(), version)
+            state = schema_history.decode_state("project", document.encode(), version)
             if isinstance(state, Project):
                 yield position, state
 
 
-def _promotions(
+def _promoted_values(
     project: Project, plan: MigrationPlan, steps: Sequence[int], position: int
 ) -> list[Promotion]:
-    """What the project's extensions become by the plan."""
-    after = upgrade(project, (plan,)).attributes
-    found: list[Promotion] = []
+    """Return the column values that the plan makes of the project's extensions."""
+    after = upgrade_project(project, (plan,)).attributes
+    promotions: list[Promotion] = []
     for number in steps:
         step = plan.steps[number]
-        if isinstance(step, AddColumn) and step.promotes in project.extensions:
+        if isinstance(step, AddColumn) and step.source_name in project.extensions:
             value = after.get(step.column.name)
             if value is not None:
-                found.append(Promotion(number, position, value))
-    return found
+                promotions.append(Promotion(number, position, value))
+    return promotions

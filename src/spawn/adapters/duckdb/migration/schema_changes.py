@@ -1,57 +1,75 @@
-"""Changes of the book of schemas: in the file, in the journal and by heart, whole or not at all."""
+"""Adoption and recording of schema versions: file, journal and caches in one transaction."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from spawn.adapters.duckdb.connection import Cursor
-from spawn.adapters.duckdb.journal.appender import Ledger
-from spawn.adapters.duckdb.journal.prepared_change import Prepared
-from spawn.adapters.duckdb.journal_rows import key_of
-from spawn.adapters.duckdb.schema_table import make_table, write_book
-from spawn.adapters.embedded.schema_history import KIND, SchemaBook, standing, told
+from spawn.adapters.duckdb.journal.appender import JournalAppender
+from spawn.adapters.duckdb.journal.prepared_change import PreparedChange
+from spawn.adapters.duckdb.journal_rows import aggregate_key
+from spawn.adapters.duckdb.schema_table import create_empty_projects_table, write_history
+from spawn.adapters.embedded.schema_history import (
+    SCHEMA_KIND,
+    SchemaHistory,
+    reportable_record,
+    status_change,
+)
 from spawn.domain import serialization
 from spawn.ports.schemas import SchemaRecord
 
 T = TypeVar("T")
 
 
-def adopt(ledger: Ledger, record: SchemaRecord, actor: str) -> None:
-    """Put a schema in force in a store without projects; see `SchemaStore.adopt`."""
-    book = ledger.shelf.book.adopting(record)
-    govern(ledger, book, record, actor, partial(make_table, book=book))
+def adopt(appender: JournalAppender, record: SchemaRecord, actor: str) -> None:
+    """Activate a schema in a store without projects; see `SchemaStore.adopt`."""
+    schema_history = appender.schema_table.history.with_adoption(record)
+    change_schema(
+        appender,
+        schema_history,
+        record,
+        actor,
+        partial(create_empty_projects_table, schema_history=schema_history),
+    )
 
 
-def remember(ledger: Ledger, record: SchemaRecord, actor: str) -> None:
-    """Keep a version that does not rule; see `SchemaStore.record`."""
-    govern(ledger, ledger.shelf.book.recording(record), record, actor, lambda _: None)
+def record_version(appender: JournalAppender, record: SchemaRecord, actor: str) -> None:
+    """Record a version that is not active; see `SchemaStore.record`."""
+    change_schema(
+        appender, appender.schema_table.history.with_record(record), record, actor, lambda _: None
+    )
 
 
-def govern(
-    ledger: Ledger,
-    book: SchemaBook,
+def change_schema(
+    appender: JournalAppender,
+    schema_history: SchemaHistory,
     record: SchemaRecord,
     actor: str,
     work: Callable[[Cursor], T],
     changed: tuple[str, ...] = (),
 ) -> T:
-    """Do the work and turn to a book, in one transaction, and tell of the record if it is news."""
+    """Run `work` and switch to a history, in one transaction.
 
-    def with_book(cursor: Cursor) -> T:
-        done = work(cursor)
-        write_book(cursor, book)
-        return done
+    An event is committed with them if the change of the record is reportable.
+    """
 
-    shown = told(ledger.shelf.book, book, record)
-    if shown is None:
-        done = ledger.in_transaction(with_book)
+    def work_and_write_history(cursor: Cursor) -> T:
+        result = work(cursor)
+        write_history(cursor, schema_history)
+        return result
+
+    news = reportable_record(appender.schema_table.history, schema_history, record)
+    if news is None:
+        result = appender.in_transaction(work_and_write_history)
     else:
-        known = ledger.place(key_of(KIND, shown.schema.id))
-        version = known.version if known else 0
-        change = standing(shown, book, version=version, actor=actor, changed=changed)
-        document = serialization.encode(KIND, change.writes[0].state, book.ruling)
-        done = ledger.commit_with(Prepared(change, [document]), with_book)
-    if book.ruling is not ledger.shelf.book.ruling:
-        ledger.turn_to(book)
-    ledger.shelf.book = book
-    return done
+        location = appender.location(aggregate_key(SCHEMA_KIND, news.schema.id))
+        version = location.version if location else 0
+        change = status_change(news, schema_history, version=version, actor=actor, changed=changed)
+        document = serialization.encode_state(
+            SCHEMA_KIND, change.writes[0].state, schema_history.active_schema
+        )
+        result = appender.commit_with(PreparedChange(change, [document]), work_and_write_history)
+    if schema_history.active_schema is not appender.schema_table.history.active_schema:
+        appender.switch_schema(schema_history)
+    appender.schema_table.history = schema_history
+    return result

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""One attempt to migrate, as the writer's thread sees it: staging, the transaction, the log."""
+"""Migration on the writer's thread: staging tables, the final transaction, the log."""
 
 import time
 from collections.abc import Sequence
@@ -10,42 +10,51 @@ import duckdb
 import msgspec
 
 from spawn.adapters.duckdb.connection import Cursor
-from spawn.adapters.duckdb.journal.appender import Ledger
-from spawn.adapters.duckdb.migration.scan import Promotion, look_at, windows
-from spawn.adapters.duckdb.migration.schema_changes import govern
-from spawn.adapters.duckdb.migration.sql import described, fill, fills, statements
+from spawn.adapters.duckdb.journal.appender import JournalAppender
+from spawn.adapters.duckdb.migration.scan import Promotion, scan, scan_ranges
+from spawn.adapters.duckdb.migration.schema_changes import change_schema
+from spawn.adapters.duckdb.migration.sql import (
+    describe_plan,
+    fill_sql,
+    parameter_fills,
+    step_statements,
+)
 from spawn.adapters.duckdb.schema_table import log_migration
-from spawn.adapters.duckdb.state.bulk_projection import json_type, typed
-from spawn.adapters.duckdb.tables import quoted, sql_type
-from spawn.adapters.embedded.migration_checks import Breaches, columns_of, promotion
+from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_type
+from spawn.adapters.duckdb.tables import quote_name, sql_type
+from spawn.adapters.embedded.migration_checks import (
+    ViolationCollector,
+    changed_columns,
+    promoted_extension,
+)
 from spawn.domain.errors import Conflict, SpawnError
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, FillNulls, MigrationPlan
 from spawn.ports.runtime import Clock
-from spawn.ports.schemas import Disproved, Migration, MigrationOutcome, SchemaRecord
+from spawn.ports.schemas import MigrationOutcome, MigrationRecord, MigrationRejected, SchemaRecord
 
 
-class Attempt:
-    """A migration under way, from its first look at the data to its end, good or bad."""
+class MigrationTransaction:
+    """Migration in progress, from the first scan of the data to its outcome."""
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, plan: MigrationPlan, actor: str, reason: str
+        self, appender: JournalAppender, clock: Clock, plan: MigrationPlan, actor: str, reason: str
     ) -> None:
         self.plan = plan
-        self._ledger = ledger
-        self._fields = ledger.shelf.book.stored_fields
-        self._began = time.monotonic()
-        self._promoting = [
+        self._appender = appender
+        self._fields = appender.schema_table.history.stored_fields
+        self._started_at_s = time.monotonic()
+        self._promoted_columns = [
             (n, s.column)
             for n, s in enumerate(plan.steps)
-            if isinstance(s, AddColumn) and promotion(s)
+            if isinstance(s, AddColumn) and promoted_extension(s)
         ]
-        self._attempted = Migration(
+        self._record = MigrationRecord(
             schema_id=plan.schema_id,
             old_version=plan.old_version,
             new_version=plan.new_version,
             started_at=clock.now(),
             duration_s=0.0,
-            steps=described(plan, self._fields),
+            steps=describe_plan(plan, self._fields),
             rows=0,
             outcome=MigrationOutcome.ADOPTED,
             actor=actor,
@@ -54,106 +63,112 @@ class Attempt:
 
     # -- before the transaction -------------------------------------------------------------
 
-    def promotes(self) -> bool:
-        """Whether projects may hold extensions that become values of columns."""
-        return bool(self._promoting)
+    def has_promotions(self) -> bool:
+        """Whether projects may have extensions that become values of columns."""
+        return bool(self._promoted_columns)
 
-    def make_stages(self) -> None:
-        """Make an empty table for each column that an extension may be promoted to."""
-        for number, column in self._promoting:
-            of = sql_type(column.type)
-            self._ledger.scratch(
-                f"create or replace temp table {_stage(number)} (position bigint, value {of})"
+    def create_stages(self) -> None:
+        """Create an empty table per column that an extension may be promoted to."""
+        for number, column in self._promoted_columns:
+            column_type = sql_type(column.type)
+            self._appender.run_on_temporary_tables(
+                f"create or replace temp table {_stage(number)}"
+                f" (position bigint, value {column_type})"
             )
 
     def stage(self, promotions: Sequence[Promotion]) -> None:
-        """Keep values that are to be promoted until their column is there."""
-        for number, column in self._promoting:
-            mine = (p for p in promotions if p.step == number)
-            rows = [{"position": p.position, "value": p.value} for p in mine]
+        """Stage promoted values until their column exists."""
+        for number, column in self._promoted_columns:
+            own_promotions = (p for p in promotions if p.step == number)
+            rows = [{"position": p.position, "value": p.value} for p in own_promotions]
             if not rows:
                 continue
-            shape = f'[{{"position":"BIGINT","value":"{json_type(column.type)}"}}]'
-            value = typed(msgspec.structs.replace(column, name="value"))
-            taken = (
+            layout = f'[{{"position":"BIGINT","value":"{json_type(column.type)}"}}]'
+            value = cast_expression(msgspec.structs.replace(column, name="value"))
+            source = (
                 "select r.position as position, r.value as value"
-                f" from (select unnest(from_json(?, '{shape}')) r)"
+                f" from (select unnest(from_json(?, '{layout}')) r)"
             )
-            self._ledger.scratch(
-                f"insert into {_stage(number)} select position, {value} from ({taken})",
+            self._appender.run_on_temporary_tables(
+                f"insert into {_stage(number)} select position, {value} from ({source})",
                 msgspec.json.encode(rows).decode(),
             )
 
     # -- the transaction --------------------------------------------------------------------
 
-    def carry_out(self, record: SchemaRecord, seen: int) -> Migration:
-        """Look at what was written behind a position, then change table, book, log and journal.
+    def run(self, record: SchemaRecord, scanned_through: int) -> MigrationRecord:
+        """Scan the rows after a position, then change table, history, log and journal.
 
         Raises:
-            Disproved, Stale, Conflict: as `SchemaStore.migrate`; nothing was changed.
+            MigrationRejected, StaleVersion, Conflict: as `SchemaStore.migrate`; nothing was
+                changed.
         """
-        ledger = self._ledger
-        before = ledger.shelf.book
-        book = before.migrating(record, self.plan)
+        appender = self._appender
+        schema_history = appender.schema_table.history.with_migration(record, self.plan)
 
-        def work(cursor: Cursor) -> Migration:
-            self._look_again(cursor, seen)
-            migration = self._done(rows=self._change_tables(cursor))
+        def work(cursor: Cursor) -> MigrationRecord:
+            self._scan_rest(cursor, scanned_through)
+            migration = self._finished_record(rows=self._change_tables(cursor))
             log_migration(cursor, migration)
             return migration
 
-        actor = self._attempted.actor
-        migration = govern(ledger, book, record, actor, work, columns_of(self.plan))
+        actor = self._record.actor
+        migration = change_schema(
+            appender, schema_history, record, actor, work, changed_columns(self.plan)
+        )
         self._drop_stages()
         return migration
 
-    def _look_again(self, cursor: Cursor, seen: int) -> None:
-        breaches, book = Breaches(self.plan.proofs), self._ledger.shelf.book
-        for window in windows(seen, self._ledger.position):
-            self.stage(look_at(cursor, breaches, self.plan, book, window))
-        if failures := breaches.failures():
-            raise Disproved(failures)
+    def _scan_rest(self, cursor: Cursor, scanned_through: int) -> None:
+        violations = ViolationCollector(self.plan.proofs)
+        schema_history = self._appender.schema_table.history
+        for scan_range in scan_ranges(scanned_through, self._appender.position):
+            self.stage(scan(cursor, violations, self.plan, schema_history, scan_range))
+        if failures := violations.failures():
+            raise MigrationRejected(failures)
 
     def _change_tables(self, cursor: Cursor) -> int:
-        """Carry out the steps; to how many projects the step that gave most gave a value."""
-        given = [0]
-        for step, lines in statements(self.plan, self._fields):
+        """Run the plan's SQL. Return the largest number of projects that one step filled."""
+        filled_counts = [0]
+        for step, lines in step_statements(self.plan, self._fields):
             if isinstance(step, FillNulls):
-                given.append(_count(cursor, f"{quoted(step.name)} is null"))
+                filled_counts.append(_count(cursor, f"{quote_name(step.name)} is null"))
             for line in lines:
                 cursor.execute(line)
-        for name, default in fills(self.plan):
-            cursor.execute(fill(name), [default])
-        for number, column in self._promoting:
+        for name, default in parameter_fills(self.plan):
+            cursor.execute(fill_sql(name), [default])
+        for number, column in self._promoted_columns:
             cursor.execute(
-                f"update projects set {quoted(column.name)} = s.value"
+                f"update projects set {quote_name(column.name)} = s.value"
                 f" from {_stage(number)} s where projects._position = s.position"
             )
-        added = [step.column for step in self.plan.steps if isinstance(step, AddColumn)]
-        given += [_count(cursor, f"{quoted(column.name)} is not null") for column in added]
-        return max(given)
+        new_columns = [step.column for step in self.plan.steps if isinstance(step, AddColumn)]
+        filled_counts += [
+            _count(cursor, f"{quote_name(column.name)} is not null") for column in new_columns
+        ]
+        return max(filled_counts)
 
     # -- the end ----------------------------------------------------------------------------
 
-    def give_up(self, failure: SpawnError) -> None:
-        """Put an attempt that failed into the log, unless another one was only quicker."""
+    def record_failure(self, error: SpawnError) -> None:
+        """Log a failed migration, unless it only lost a race."""
         self._drop_stages()
-        refused = isinstance(failure, Disproved)
-        if isinstance(failure, Conflict) and not refused:
+        is_rejected = isinstance(error, MigrationRejected)
+        if isinstance(error, Conflict) and not is_rejected:
             return
-        outcome = MigrationOutcome.REFUSED if refused else MigrationOutcome.FAILED
-        migration = self._done(outcome=outcome, detail=failure.detail)
-        self._ledger.in_transaction(lambda cursor: log_migration(cursor, migration))
+        outcome = MigrationOutcome.REJECTED if is_rejected else MigrationOutcome.FAILED
+        migration = self._finished_record(outcome=outcome, detail=error.detail)
+        self._appender.in_transaction(lambda cursor: log_migration(cursor, migration))
 
-    def _done(self, **found: Any) -> Migration:
-        spent = time.monotonic() - self._began
-        return msgspec.structs.replace(self._attempted, duration_s=spent, **found)
+    def _finished_record(self, **values: Any) -> MigrationRecord:
+        duration_s = time.monotonic() - self._started_at_s
+        return msgspec.structs.replace(self._record, duration_s=duration_s, **values)
 
     def _drop_stages(self) -> None:
-        # A file that was opened anew meanwhile has forgotten them already.
+        # A file reopened meanwhile has lost its temporary tables already.
         with suppress(duckdb.Error):
-            for number, _ in self._promoting:
-                self._ledger.scratch(f"drop table if exists {_stage(number)}")
+            for number, _ in self._promoted_columns:
+                self._appender.run_on_temporary_tables(f"drop table if exists {_stage(number)}")
 
 
 def _stage(number: int) -> str:
@@ -161,5 +176,5 @@ def _stage(number: int) -> str:
 
 
 def _count(cursor: Cursor, condition: str) -> int:
-    found = cursor.execute(f"select count(*) from projects where {condition}").fetchone()
-    return int(found[0]) if found else 0
+    row = cursor.execute(f"select count(*) from projects where {condition}").fetchone()
+    return int(row[0]) if row else 0

@@ -1,12 +1,12 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""New projects by the thousand: from their journal rows to the state tables, inside the engine."""
+"""Bulk projection: new projects from journal rows to state tables inside the engine."""
 
 import re
 from collections.abc import Mapping
 
 import msgspec
 
-from spawn.adapters.duckdb.tables import MAX_NARROW, quoted, sql_type
+from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, quote_name, sql_type
 from spawn.domain.schemas.model import Column, ColumnType, TypeName
 
 _SYSTEM = {
@@ -19,8 +19,8 @@ _SYSTEM = {
 _LONG_NUMBER = re.compile(rb":-?[0-9][0-9.]{15}").search
 
 
-def projectable(document: bytes) -> bool:
-    """Whether the engine can read a document's values itself, exactly.
+def is_projectable(document: bytes) -> bool:
+    """Whether the engine can read the values of a document itself, exactly.
 
     It reads a JSON number as a double: up to 15 digits that is exact, in either direction. The
     decimals of a document have no exponent.
@@ -28,58 +28,69 @@ def projectable(document: bytes) -> bool:
     return _LONG_NUMBER(document) is None
 
 
-def insert_projects(
-    fields: Mapping[str, Column], raw: Mapping[str, str], system: Mapping[str, str], source: str
+def insert_projects_sql(
+    fields: Mapping[str, Column],
+    raw_values: Mapping[str, str],
+    system_values: Mapping[str, str],
+    source: str,
 ) -> str:
-    """What inserts projects out of a source, given where in it the raw value of each field is.
+    """Return the insert of projects from a source with an expression per raw value.
 
-    The raw values are taken out first and cast afterwards: over a member of a struct the engine
-    evaluates every branch of an expression, the slow one that is hardly ever needed included.
+    The raw values are extracted first and cast afterwards: over a member of a struct the engine
+    evaluates every branch of an expression, including the slow one that is rarely needed.
     """
-    taken = ", ".join(f"{value} as {quoted(name)}" for name, value in raw.items())
-    given = ", ".join(f"{value} as {name}" for name, value in system.items())
-    names = ", ".join((*system, *map(quoted, raw)))
-    values = ", ".join((*system, *(typed(fields[name]) for name in raw)))
+    raw_columns = ", ".join(f"{value} as {quote_name(name)}" for name, value in raw_values.items())
+    system_columns = ", ".join(f"{value} as {name}" for name, value in system_values.items())
+    names = ", ".join((*system_values, *map(quote_name, raw_values)))
+    values = ", ".join((*system_values, *(cast_expression(fields[name]) for name in raw_values)))
     return (
         f"insert into projects ({names}) select {values}"
-        f" from (select {given}, {taken} from {source})"
+        f" from (select {system_columns}, {raw_columns} from {source})"
     )
 
 
-def projects_of_journal(fields: Mapping[str, Column], condition: str) -> str:
-    """What inserts the projects of the journal rows that a condition names."""
+def insert_journal_projects_sql(fields: Mapping[str, Column], condition: str) -> str:
+    """Return the insert of the projects of the journal rows that meet a condition."""
     columns = [column for column in fields.values() if column.name not in _SYSTEM]
     structure = msgspec.json.encode({c.name: json_type(c.type) for c in columns}).decode()
-    raw = {column.name: f"r.{quoted(column.name)}" for column in columns}
+    raw_values = {column.name: f"r.{quote_name(column.name)}" for column in columns}
     source = (
         f"(select position, version, recorded_at, from_json(document, '{structure}') r"
         f" from journal where {condition} and kind = 'project')"
     )
-    return insert_projects(fields, raw, _SYSTEM, source)
+    return insert_projects_sql(fields, raw_values, _SYSTEM, source)
 
 
-def insert_aggregates(condition: str) -> str:
-    """What inserts the aggregates of the journal rows that a condition names."""
+def insert_aggregates_sql(condition: str) -> str:
+    """Return the insert of the aggregates of the journal rows that meet a condition."""
     return (
         "insert into aggregates select kind || ':' || id, kind, version, position, position,"
         f" recorded_at from journal where {condition}"
     )
 
 
-def json_type(of: ColumnType) -> str:
-    """As what a value of the type is read from JSON before it is cast."""
-    return "VARCHAR" if of.name in {TypeName.DECIMAL, TypeName.TIMESTAMP} else sql_type(of)
+def json_type(column_type: ColumnType) -> str:
+    """Return the type that a value is read as from JSON before it is cast."""
+    return (
+        "VARCHAR"
+        if column_type.name in {TypeName.DECIMAL, TypeName.TIMESTAMP}
+        else sql_type(column_type)
+    )
 
 
-def typed(column: Column) -> str:
-    """The raw JSON value of a column, as it is under the column's name, cast to its type."""
-    field, of = quoted(column.name), column.type
-    if of.name is TypeName.TIMESTAMP:
+def cast_expression(column: Column) -> str:
+    """Return the cast of a raw JSON value, named like its column, to the column type."""
+    field, column_type = quote_name(column.name), column.type
+    if column_type.name is TypeName.TIMESTAMP:
         # A cast to a plain timestamp would drop the offset.
         return f"make_timestamp(epoch_us({field}::timestamptz))"
-    cast = f"{field}::{sql_type(of)}"
-    precision, scale = of.precision or MAX_NARROW, of.scale or 0
-    if of.name is not TypeName.DECIMAL or precision <= MAX_NARROW or scale > MAX_NARROW:
+    cast = f"{field}::{sql_type(column_type)}"
+    precision, scale = column_type.precision or MAX_NARROW_DIGITS, column_type.scale or 0
+    if (
+        column_type.name is not TypeName.DECIMAL
+        or precision <= MAX_NARROW_DIGITS
+        or scale > MAX_NARROW_DIGITS
+    ):
         return cast
-    # The engine reads text into a wide decimal some hundred times slower than into a narrow one.
-    return f"coalesce(try_cast({field} as decimal({MAX_NARROW},{scale})), {cast})"
+    # The engine casts text to a wide decimal about a hundred times slower than to a narrow one.
+    return f"coalesce(try_cast({field} as decimal({MAX_NARROW_DIGITS},{scale})), {cast})"

@@ -1,35 +1,35 @@
-"""What a column allows, as a condition that the engine judges as the core would."""
+"""Column constraints as SQL conditions that agree with the validation of the core."""
 
 from collections.abc import Callable
 from typing import Any
 
-from spawn.adapters.duckdb.state.pages import engine_value
+from spawn.adapters.duckdb.state.page_query import engine_value
 from spawn.adapters.duckdb.tables import sql_type
-from spawn.domain.schemas.linear_regex import explicit_form
+from spawn.domain.schemas.linear_regex import expand_pattern
 from spawn.domain.schemas.model import Column, TypeName, Value
-from spawn.domain.schemas.value_readers import longest
+from spawn.domain.schemas.value_readers import max_characters
 
 Parameter = Callable[[Any], str]
-"""Takes a parameter of the statement and gives what stands for it."""
+"""Function that adds a statement parameter and returns its placeholder."""
 
 
-def conforming(column: Column, value: str, parameter: Parameter) -> str:
-    """Whether an expression, of the column's type and not null, is what the column allows."""
+def constraint_condition(column: Column, expression: str, add_parameter: Parameter) -> str:
+    """Return the SQL condition that a typed, non-null expression satisfies the column."""
 
-    def of(bound: Value) -> str:
-        return f"{parameter(engine_value(bound))}::{sql_type(column.type)}"
+    def cast_parameter(limit: Value) -> str:
+        return f"{add_parameter(engine_value(limit))}::{sql_type(column.type)}"
 
     conditions = []
     if column.enum is not None:
-        members = ", ".join(of(member) for member in column.enum)
-        conditions.append(f"{value} in ({members})" if members else "false")
+        members = ", ".join(cast_parameter(member) for member in column.enum)
+        conditions.append(f"{expression} in ({members})" if members else "false")
     elif column.type.name is TypeName.STRING:
-        conditions.append(f"length({value}) <= {longest(column):d}")
+        conditions.append(f"length({expression}) <= {max_characters(column):d}")
     if column.minimum is not None:
-        conditions.append(f"{value} >= {of(column.minimum)}")
+        conditions.append(f"{expression} >= {cast_parameter(column.minimum)}")
     if column.maximum is not None:
-        conditions.append(f"{value} <= {of(column.maximum)}")
+        conditions.append(f"{expression} <= {cast_parameter(column.maximum)}")
     if column.pattern is not None:
-        pattern = parameter(explicit_form(column.pattern))
-        conditions.append(f"regexp_full_match({value}, {pattern})")
+        pattern = add_parameter(expand_pattern(column.pattern))
+        conditions.append(f"regexp_full_match({expression}, {pattern})")
     return f"({' and '.join(conditions)})" if conditions else "true"

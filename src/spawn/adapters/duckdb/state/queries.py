@@ -1,5 +1,5 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""What readers ask of the engine: each function runs on a reader's thread with its own cursor."""
+"""Read queries; each function runs on a reader thread with its own cursor."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,19 +12,19 @@ import msgspec
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import (
     SELECT_ENTRY,
-    Held,
+    AggregateLocation,
+    CachedAggregate,
     JournalRow,
-    Place,
-    entry_from,
-    entry_of,
-    instant,
-    key_of,
-    micros,
+    aggregate_key,
+    entry_of_row,
+    from_microseconds,
+    read_entry,
+    to_microseconds,
 )
-from spawn.adapters.duckdb.state.pages import Statement
+from spawn.adapters.duckdb.state.page_query import PageStatement
 from spawn.adapters.embedded import journal, query_evaluation
-from spawn.adapters.embedded.schema_history import SchemaBook, understood
-from spawn.domain.change import Entry, FeedPage, Stored
+from spawn.adapters.embedded.schema_history import SchemaHistory, resolve_query
+from spawn.domain.change import FeedPage, JournalEntry, StoredAggregate
 from spawn.domain.errors import NotFound, Unavailable
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.domain.query import Query
@@ -34,32 +34,32 @@ _POINT_LOOKUPS = 100
 _POINT_ROWS = 3
 _DENSE_ROWS = 2_048
 _FIRST_WINDOW = 2_048
-_MAX_LOOKED_AT = 262_144
-_BOOK_AWAITED = 200
-_BOOK_PAUSE_S = 0.01
-_STATE = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
+_MAX_SCANNED_ROWS = 262_144
+_HISTORY_RETRIES = 200
+_HISTORY_PAUSE_S = 0.01
+_STATE_COLUMNS = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
 
 
-def places_on_disk(cursor: Cursor, keys: list[str]) -> dict[str, Place]:
-    """The places of those of the aggregates that the state tables know."""
+def read_locations(cursor: Cursor, keys: list[str]) -> dict[str, AggregateLocation]:
+    """Return the locations of the aggregates that the state tables contain."""
     select = "select key, version, created, position, epoch_us(created_at) from aggregates where "
-    found: list[Any] = []
+    rows: list[Any] = []
     if len(keys) <= _POINT_LOOKUPS:
-        # One look into the key's index each; a list of keys would not use the index.
+        # One index lookup per key; a list of keys would not use the index.
         for key in keys:
-            found += cursor.execute(select + "key = ?", [key]).fetchall()
+            rows += cursor.execute(select + "key = ?", [key]).fetchall()
     else:
-        wanted = msgspec.json.encode(keys).decode()
-        found = cursor.execute(
-            select + "key in (select unnest(from_json(?, '[\"VARCHAR\"]')))", [wanted]
+        keys_json = msgspec.json.encode(keys).decode()
+        rows = cursor.execute(
+            select + "key in (select unnest(from_json(?, '[\"VARCHAR\"]')))", [keys_json]
         ).fetchall()
-    return {key: Place(*place) for key, *place in found}
+    return {key: AggregateLocation(*location) for key, *location in rows}
 
 
-def _states(cursor: Cursor, positions: list[int]) -> list[Any]:
-    """The states written at these positions, in any order, and perhaps some neighbours."""
+def _state_rows(cursor: Cursor, positions: list[int]) -> list[Any]:
+    """Return the states written at these positions, in any order, perhaps with neighbours."""
     first, last = min(positions), max(positions)
-    select = f"select {_STATE} from journal where "
+    select = f"select {_STATE_COLUMNS} from journal where "
     if len(positions) <= _POINT_ROWS:
         rows: list[Any] = []
         for position in positions:
@@ -67,218 +67,245 @@ def _states(cursor: Cursor, positions: list[int]) -> list[Any]:
         return rows
     if last - first < max(4 * len(positions), _DENSE_ROWS // 8):
         return cursor.execute(select + "position between ? and ?", [first, last]).fetchall()
-    # Spread wide: by row numbers, which the engine goes straight to. No row ever leaves the
-    # journal, so they are the positions less one; should a file be otherwise, they are asked for.
-    found = _at_rows(cursor, [position - 1 for position in positions])
-    if {row[0] for row in found} != set(positions):
-        wanted = msgspec.json.encode(positions).decode()
-        numbers = cursor.execute(
+    # Spread wide: by row number, which the engine reads directly. No row ever leaves the journal,
+    # so row numbers are positions less one; if a file differs, they are queried.
+    rows = _state_rows_by_rowid(cursor, [position - 1 for position in positions])
+    if {row[0] for row in rows} != set(positions):
+        positions_json = msgspec.json.encode(positions).decode()
+        rowids = cursor.execute(
             "select rowid from journal where position in"
             " (select unnest(from_json(?, '[\"BIGINT\"]')))",
-            [wanted],
+            [positions_json],
         ).fetchall()
-        found = _at_rows(cursor, [number for (number,) in numbers])
-    return found
+        rows = _state_rows_by_rowid(cursor, [rowid for (rowid,) in rowids])
+    return rows
 
 
-def _at_rows(cursor: Cursor, numbers: list[int]) -> list[Any]:
-    wanted = msgspec.json.encode(numbers).decode()
+def _state_rows_by_rowid(cursor: Cursor, rowids: list[int]) -> list[Any]:
+    rowids_json = msgspec.json.encode(rowids).decode()
     return cursor.execute(
-        f"select {_STATE} from journal where rowid in"
+        f"select {_STATE_COLUMNS} from journal where rowid in"
         " (select unnest(from_json(?, '[\"BIGINT\"]')))",
-        [wanted],
+        [rowids_json],
     ).fetchall()
 
 
-Newest = Callable[[], SchemaBook]
-"""Asks for the book of schemas; asked after rows were read, it knows every version they are of."""
+HistorySource = Callable[[], SchemaHistory]
+"""Source of the schema history; called after rows are read, it knows their versions."""
 
 
-def _stored(state: Any, created_at: int, book: SchemaBook) -> Stored[Any]:
-    _, kind, name, version, recorded_at, schema_version, document = state
-    return Stored(
+def _build_stored(
+    state: Any, created_at: int, schema_history: SchemaHistory
+) -> StoredAggregate[Any]:
+    _, kind, aggregate_id, version, recorded_at, schema_version, document = state
+    return StoredAggregate(
         kind=kind,
-        id=name,
+        id=aggregate_id,
         version=version,
-        state=book.read(kind, document.encode(), schema_version),
-        created_at=instant(created_at),
-        updated_at=instant(recorded_at),
-        schema_version=book.shape(kind, schema_version),
+        state=schema_history.decode_state(kind, document.encode(), schema_version),
+        created_at=from_microseconds(created_at),
+        updated_at=from_microseconds(recorded_at),
+        schema_version=schema_history.served_version(kind, schema_version),
     )
 
 
-def held_at(cursor: Cursor, places: Mapping[int, Place], newest: Newest) -> dict[int, Held]:
-    """The aggregates whose newest versions were written at these positions."""
-    if not places:
+def read_at(
+    cursor: Cursor, locations: Mapping[int, AggregateLocation], read_history: HistorySource
+) -> dict[int, CachedAggregate]:
+    """Return the aggregates whose newest versions were written at these positions."""
+    if not locations:
         return {}
-    found = [(row[0], row) for row in _states(cursor, list(places)) if row[0] in places]
-    book = newest()
+    rows = [(row[0], row) for row in _state_rows(cursor, list(locations)) if row[0] in locations]
+    schema_history = read_history()
     return {
-        position: Held(_stored(row, places[position].created_at, book), places[position])
-        for position, row in found
+        position: CachedAggregate(
+            _build_stored(row, locations[position].created_at, schema_history), locations[position]
+        )
+        for position, row in rows
     }
 
 
-def many(cursor: Cursor, wanted: Mapping[str, Place | None], newest: Newest) -> dict[str, Held]:
-    """The aggregates of these keys that exist; a place that is known already may be given."""
-    places = {key: place for key, place in wanted.items() if place is not None}
-    places |= places_on_disk(cursor, [key for key, place in wanted.items() if place is None])
-    by_position = {place.position: place for place in places.values()}
-    held = held_at(cursor, by_position, newest).values()
-    return {key_of(h.stored.kind, h.stored.id): h for h in held}
+def read_many(
+    cursor: Cursor,
+    known_locations: Mapping[str, AggregateLocation | None],
+    read_history: HistorySource,
+) -> dict[str, CachedAggregate]:
+    """Return the existing aggregates of these keys, by key; known locations save a query."""
+    locations = {key: location for key, location in known_locations.items() if location is not None}
+    locations |= read_locations(
+        cursor, [key for key, location in known_locations.items() if location is None]
+    )
+    by_position = {location.position: location for location in locations.values()}
+    aggregates = read_at(cursor, by_position, read_history).values()
+    return {aggregate_key(a.stored.kind, a.stored.id): a for a in aggregates}
 
 
-def one_before(
+def read_version(
     cursor: Cursor,
     kind: str,
-    name: str,
-    place: Place,
-    newest: Newest,
+    aggregate_id: str,
+    location: AggregateLocation,
+    read_history: HistorySource,
     version: int | None,
     as_of: datetime | None,
-) -> Stored[Any]:
-    """The newest state at most that of `version` exactly, or of the instant.
+) -> StoredAggregate[Any]:
+    """Return the state at `version`, or the newest one recorded at or before `as_of`.
 
     Raises:
         NotFound: there is none.
     """
-    condition, parameters = "", [place.created, place.position, kind, name]
+    condition, parameters = "", [location.created_position, location.position, kind, aggregate_id]
     if version is not None:
         condition += " and version = ?"
         parameters.append(version)
     if as_of is not None:
         condition += " and recorded_at <= make_timestamp(?)"
-        parameters.append(micros(as_of))
+        parameters.append(to_microseconds(as_of))
     row = cursor.execute(
-        f"select {_STATE} from journal where position between ? and ? and kind = ? and id = ?"
-        f"{condition} order by position desc limit 1",
+        f"select {_STATE_COLUMNS} from journal where position between ? and ?"
+        f" and kind = ? and id = ?{condition} order by position desc limit 1",
         parameters,
     ).fetchone()
     if row is None:
-        raise NotFound(f"The {kind} {name} has no such version or was not there yet.")
-    return _stored(row, place.created_at, newest())
+        raise NotFound(f"The {kind} {aggregate_id} has no such version or was not there yet.")
+    return _build_stored(row, location.created_at, read_history())
 
 
-def history(
-    cursor: Cursor, kind: str, name: str, place: Place, after: int, limit: int, epoch: int
-) -> list[Entry]:
-    """The journal of one aggregate after a version, oldest first."""
-    if after >= place.version:
+def read_entries(
+    cursor: Cursor,
+    kind: str,
+    aggregate_id: str,
+    location: AggregateLocation,
+    after: int,
+    limit: int,
+    epoch: int,
+) -> list[JournalEntry]:
+    """Return an aggregate's journal entries after a version, oldest first."""
+    if after >= location.version:
         return []
     rows = cursor.execute(
         f"select {SELECT_ENTRY} from journal where position between ? and ? and kind = ? and id = ?"
         " and version > ? order by position limit ?",
-        [place.created, place.position, kind, name, max(after, 0), limit],
+        [location.created_position, location.position, kind, aggregate_id, max(after, 0), limit],
     ).fetchall()
-    return [entry_from(values, epoch) for values in rows]
+    return [read_entry(values, epoch) for values in rows]
 
 
-def page(
-    cursor: Cursor, query: Query, newest: Newest, recent: Callable[[int], Held | None]
-) -> tuple[list[Held], bool]:
-    """The aggregates of a page in their order, and whether there are more.
+def read_page(
+    cursor: Cursor,
+    query: Query,
+    read_history: HistorySource,
+    find_cached: Callable[[int], CachedAggregate | None],
+) -> tuple[list[CachedAggregate], bool]:
+    """Return the aggregates of a page in order, and whether a page follows.
 
-    `recent` gives those that it knows by the position at which they were written.
+    `find_cached` returns the cached aggregate that was written at a position, if any.
     """
     if query.kind == "project":
-        rows = _placed_projects(cursor, query, newest)
+        rows = _locate_projects(cursor, query, read_history)
     else:
-        statement = Statement(query_evaluation.RECORDED)
-        rows = cursor.execute(statement.page(query), statement.parameters).fetchall()
-    wanted = rows[: query.limit]
-    held = {p: known for _, p, _ in wanted if (known := recent(p)) is not None}
-    missing = {row[1]: row for row in wanted if row[1] not in held}
+        statement = PageStatement(query_evaluation.COMMON_COLUMNS)
+        rows = cursor.execute(statement.select(query), statement.parameters).fetchall()
+    page_rows = rows[: query.limit]
+    aggregates = {p: cached for _, p, _ in page_rows if (cached := find_cached(p)) is not None}
+    missing = {row[1]: row for row in page_rows if row[1] not in aggregates}
     if missing:
-        states = [state for state in _states(cursor, list(missing)) if state[0] in missing]
-        book = newest()
+        states = [state for state in _state_rows(cursor, list(missing)) if state[0] in missing]
+        schema_history = read_history()
         for state in states:
-            created, position, created_at = missing[state[0]]
-            place = Place(state[3], created, position, created_at)
-            held[position] = Held(_stored(state, created_at, book), place)
-    return [held[position] for _, position, _ in wanted], len(rows) > query.limit
+            created_position, position, created_at = missing[state[0]]
+            location = AggregateLocation(state[3], created_position, position, created_at)
+            aggregates[position] = CachedAggregate(
+                _build_stored(state, created_at, schema_history), location
+            )
+    return [aggregates[position] for _, position, _ in page_rows], len(rows) > query.limit
 
 
-def _placed_projects(cursor: Cursor, query: Query, newest: Newest) -> list[Any]:
-    """Where the projects of a page stand.
+def _locate_projects(cursor: Cursor, query: Query, read_history: HistorySource) -> list[Any]:
+    """Return the locations of the projects of a page.
 
-    Between a migration's commit and the word of it the tables are ahead of the book, and a column
-    can have another name or type than the book says: then the book is waited for.
+    Between the commit of a migration and the switch to its history, the tables are ahead of the
+    history and a column can have another name or type: then this waits for the new history.
     """
-    for _ in range(_BOOK_AWAITED):
-        book = newest()
-        statement = Statement(book.stored_fields)
-        sql = statement.page(understood(query, book))
+    for _ in range(_HISTORY_RETRIES):
+        schema_history = read_history()
+        statement = PageStatement(schema_history.stored_fields)
+        sql = statement.select(resolve_query(query, schema_history))
         try:
             return cursor.execute(sql, statement.parameters).fetchall()
         except (duckdb.BinderException, duckdb.CatalogException):
-            if newest() is book:
-                time.sleep(_BOOK_PAUSE_S)
-    raise Unavailable("The tables are being migrated; try again.")
+            if read_history() is schema_history:
+                time.sleep(_HISTORY_PAUSE_S)
+    raise Unavailable("The tables are being migrated: retry.")
 
 
-def feed(
+def read_feed(
     cursor: Cursor,
-    at: int,
+    position: int,
     last: int,
     limit: int,
     types: frozenset[str] | None,
     subject: tuple[str, str] | None,
     epoch: int,
 ) -> FeedPage:
-    """Entries that carry an event, after row `at` and through `last`.
+    """Return entries that carry an event, after row `position` and through `last`.
 
-    The journal is looked at in windows that grow, each found by its positions alone, and at most
-    so many rows a call: an empty page with a later position is an answer.
+    The journal is read in growing windows, each selected by position alone, and a call reads a
+    bounded number of rows: an empty page with a later position is a valid result.
     """
-    condition, parameters = _shown(types, subject)
-    shown: list[Entry] = []
-    window, end = max(2 * limit, _FIRST_WINDOW), min(last, at + _MAX_LOOKED_AT)
-    while at < end and len(shown) < limit:
-        through = min(at + window, end)
+    condition, parameters = _feed_condition(types, subject)
+    entries: list[JournalEntry] = []
+    window_rows, end = max(2 * limit, _FIRST_WINDOW), min(last, position + _MAX_SCANNED_ROWS)
+    while position < end and len(entries) < limit:
+        through = min(position + window_rows, end)
         rows = cursor.execute(
             f"select {SELECT_ENTRY} from journal where position > ? and position <= ?"
             f" and {condition} order by position limit ?",
-            [at, through, *parameters, limit - len(shown)],
+            [position, through, *parameters, limit - len(entries)],
         ).fetchall()
-        shown += [entry_from(values, epoch) for values in rows]
-        at = rows[-1][0] if len(shown) == limit else through
-        window *= 4
-    return FeedPage(tuple(shown), journal.cursor(epoch, at))
+        entries += [read_entry(values, epoch) for values in rows]
+        position = rows[-1][0] if len(entries) == limit else through
+        window_rows *= 4
+    return FeedPage(tuple(entries), journal.format_cursor(epoch, position))
 
 
-def last_before(cursor: Cursor, moment: datetime) -> int:
-    """The last row of the journal that was recorded before an instant; 0 if none was."""
-    found = cursor.execute(
+def last_position_before(cursor: Cursor, moment: datetime) -> int:
+    """Return the last journal row recorded before an instant; 0 if there is none."""
+    row = cursor.execute(
         "select coalesce(max(position), 0) from journal where recorded_at < make_timestamp(?)",
-        [micros(moment)],
+        [to_microseconds(moment)],
     ).fetchone()
-    return int(found[0]) if found else 0
+    return int(row[0]) if row else 0
 
 
-def recent_feed(
+def feed_of_rows(
     rows: Sequence[JournalRow],
     limit: int,
     types: frozenset[str] | None,
     subject: tuple[str, str] | None,
     epoch: int,
 ) -> FeedPage:
-    """As `feed`, of rows that are known by heart; at least one."""
-    shown: list[Entry] = []
-    at = 0
+    """Return the feed page, as `read_feed` does, of at least one cached row."""
+    entries: list[JournalEntry] = []
+    position = 0
     for row in rows:
-        at = row.position
-        if journal.entry_shown(row, types, subject):
-            shown.append(entry_of(row, epoch))
-            if len(shown) == limit:
+        position = row.position
+        if journal.is_visible(row, types, subject):
+            entries.append(entry_of_row(row, epoch))
+            if len(entries) == limit:
                 break
-    return FeedPage(tuple(shown), journal.cursor(epoch, at))
+    return FeedPage(tuple(entries), journal.format_cursor(epoch, position))
 
 
-def _shown(types: frozenset[str] | None, subject: tuple[str, str] | None) -> tuple[str, list[Any]]:
-    named, negation = (EVENT_TYPES, "not ") if types is None else (types, "")
-    condition, parameters = "type <> ''", list[Any](sorted(named))
+def _feed_condition(
+    types: frozenset[str] | None, subject: tuple[str, str] | None
+) -> tuple[str, list[Any]]:
+    type_names, negation = (EVENT_TYPES, "not ") if types is None else (types, "")
+    condition, parameters = "type <> ''", list[Any](sorted(type_names))
     condition += (
-        f" and type {negation}in ({', '.join('?' * len(named))})" if named else " and false"
+        f" and type {negation}in ({', '.join('?' * len(type_names))})"
+        if type_names
+        else " and false"
     )
     if subject is not None:
         condition += " and kind = ? and id = ?"
@@ -286,8 +313,8 @@ def _shown(types: frozenset[str] | None, subject: tuple[str, str] | None) -> tup
     return condition, parameters
 
 
-def tables(cursor: Cursor) -> list[Table]:
-    """The tables of the file with their columns; rows are the engine's estimate."""
+def read_tables(cursor: Cursor) -> list[Table]:
+    """Return the tables of the file with columns; rows are the engine's estimate."""
     columns: dict[str, list[TableColumn]] = {}
     for table, name, kind, nullable in cursor.execute(
         "select table_name, column_name, data_type, is_nullable from duckdb_columns()"

@@ -1,9 +1,9 @@
-"""Which addresses a webhook may reach: none inside the network, unless it is allowed by name.
+"""Guard against server-side request forgery: webhooks reach public or allowed addresses only.
 
-A URL is a way for its author to make the service speak to hosts that only it can reach: its own
-ports, neighbours, the metadata service of a cloud. So a name is resolved here, once for each
-delivery, every address is judged, and the connection is made to the very address that was judged:
-what the name means a moment later makes no difference.
+Through a URL its author can make the service connect to hosts that only the service can reach: its
+own ports, neighbours, the metadata service of a cloud. So the host name is resolved here, once for
+each delivery, every address is checked, and the connection is made to the very address that was
+checked: what the name means a moment later makes no difference.
 """
 
 import asyncio
@@ -20,26 +20,26 @@ from ipaddress import (
 
 from spawn.domain.errors import InvalidInput, Unavailable
 
-_TRANSLATED = ip_network("64:ff9b::/96")
-_COMPATIBLE = ip_network("::/96")
+_NAT64_PREFIX = ip_network("64:ff9b::/96")
+_IPV4_COMPATIBLE_PREFIX = ip_network("::/96")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
 class AddressGuard:
-    """Resolves names to addresses that may be reached."""
+    """Resolver of host names to addresses that webhooks may reach."""
 
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = read_networks(allowed)
+    def __init__(self, allowed_networks: Sequence[str]) -> None:
+        self._allowed_networks = parse_networks(allowed_networks)
 
     async def resolve(self, host: str, port: int) -> str:
-        """An address of the host that may be reached.
+        """Return an address of the host that webhooks may reach.
 
         Raises:
-            Unavailable: the name has none, or none that may be reached.
+            Unavailable: the host has no address, or none that webhooks may reach.
         """
-        for text in await _addresses(host, port):
+        for text in await _resolve_addresses(host, port):
             if self.permits(ip_address(text)):
                 return text
         raise Unavailable(
@@ -49,40 +49,44 @@ class AddressGuard:
         )
 
     def permits(self, address: Address) -> bool:
-        """Whether the address is public, whatever it is wrapped in, or of an allowed network."""
-        inner = _unwrapped(address)
-        if any(inner.version == network.version and inner in network for network in self._allowed):
+        """Return whether the address, or the IPv4 address inside it, is public or allowed."""
+        inner = _unwrap_ipv4(address)
+        if any(
+            inner.version == network.version and inner in network
+            for network in self._allowed_networks
+        ):
             return True
         return inner.is_global and not inner.is_multicast
 
 
-async def _addresses(host: str, port: int) -> list[str]:
-    """The addresses of a name; of one in plain notation, itself."""
+async def _resolve_addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host name; a literal address is returned unchanged."""
     try:
         return [str(ip_address(host))]
     except ValueError:
         loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        records = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0) from None
-    return [str(entry[4][0]) for entry in found]
+    return [str(record[4][0]) for record in records]
 
 
-def _unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
+def _unwrap_ipv4(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address embeds, or the address itself."""
     if isinstance(address, IPv4Address):
         return address
-    embedded = address.ipv4_mapped or address.sixtofour
-    if embedded is None and address.teredo is not None:
-        embedded = address.teredo[1]
-    if embedded is None and (address in _TRANSLATED or address in _COMPATIBLE) and int(address) > 1:
-        embedded = IPv4Address(int(address) & 0xFFFFFFFF)
-    return address if embedded is None else embedded
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address.teredo is not None:
+        inner = address.teredo[1]
+    is_wrapped = address in _NAT64_PREFIX or address in _IPV4_COMPATIBLE_PREFIX
+    if inner is None and is_wrapped and int(address) > 1:
+        inner = IPv4Address(int(address) & 0xFFFFFFFF)
+    return address if inner is None else inner
 
 
-def read_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Networks in CIDR notation.
+def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Parse networks in CIDR notation.
 
     Raises:
         InvalidInput: one is malformed.

@@ -1,4 +1,4 @@
-"""The webhook publisher: one signed POST per event, in the HTTP binding of CloudEvents.
+"""Webhook publisher: one signed POST per event, in the HTTP binding of CloudEvents.
 
 The options of its URL are `mode=structured` (default: the whole event is the body, so that the
 signature covers all of it) or `mode=binary` (attributes as headers, the data as the body).
@@ -18,97 +18,100 @@ from spawn import __version__
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.publishers.http_client import (
     DirectTransport,
-    answered,
-    one_by_one,
-    retry_after_s,
-    trusted_authorities,
+    create_ssl_context,
+    parse_retry_after_s,
+    post_in_order,
+    send_request,
 )
-from spawn.adapters.publishers.url import PublisherUrl, malformed, read_publisher_url
+from spawn.adapters.publishers.url import PublisherUrl, malformed_url_error, parse_publisher_url
 from spawn.adapters.publishers.webhook.address_guard import AddressGuard
 from spawn.adapters.publishers.webhook.signing import Signer
-from spawn.domain.change import Entry
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Unavailable
-from spawn.domain.events.cloudevents import DATA_MEDIA_TYPE, MEDIA_TYPE, Envelope
-from spawn.ports.publishers import Undelivered
+from spawn.domain.events.cloudevents import DATA_MEDIA_TYPE, MEDIA_TYPE, EventEnvelope
+from spawn.ports.publishers import DeliveryFailure
 
 CONCURRENCY = 8
 _MODES = ("structured", "binary")
-_REFUSING = frozenset({400, 413, 415, 422})
-"""Statuses that speak of the event itself, not of the endpoint."""
+_REJECTING_STATUSES = frozenset({400, 413, 415, 422})
+"""Statuses about the event itself, not about the endpoint."""
 
-_PATIENT = frozenset({429, 502, 503, 504})
-"""Statuses that ask for patience."""
+_RETRY_STATUSES = frozenset({429, 502, 503, 504})
+"""Statuses that ask the sender to wait."""
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 
 
-async def open_webhook(url: str, *, options: PublisherOptions) -> "WebhookPublisher":
-    """The publisher to a receiver's URL; nothing is sent yet.
+async def open_webhook_publisher(url: str, *, options: PublisherOptions) -> "WebhookPublisher":
+    """Return the publisher to a receiver's URL; it connects later.
 
     Raises:
         InvalidInput: the URL, the secrets file or the networks cannot be used.
     """
-    read = read_publisher_url(url, "mode")
-    if not httpx.URL(read.target).host:
-        raise malformed("A webhook's URL names a host.")
-    if read.options.get("mode", _MODES[0]) not in _MODES:
-        raise malformed(f"mode is one of {', '.join(_MODES)}.")
+    publisher_url = parse_publisher_url(url, "mode")
+    if not httpx.URL(publisher_url.target).host:
+        raise malformed_url_error("The webhook's URL has no host.")
+    if publisher_url.options.get("mode", _MODES[0]) not in _MODES:
+        raise malformed_url_error(f"mode is one of {', '.join(_MODES)}.")
     if options.secrets_file is None:
-        raise malformed("A webhook is signed: SPAWN_WEBHOOK_SECRETS_FILE names its secrets.")
-    return WebhookPublisher(read, Signer(options.secrets_file, read.name), options)
+        raise malformed_url_error(
+            "A webhook needs secrets to sign with: set SPAWN_WEBHOOK_SECRETS_FILE."
+        )
+    signer = Signer(options.secrets_file, publisher_url.name)
+    return WebhookPublisher(publisher_url, signer, options)
 
 
 class WebhookPublisher:
-    """Posts events to one URL."""
+    """Publisher of events to one URL."""
 
     def __init__(self, url: PublisherUrl, signer: Signer, options: PublisherOptions) -> None:
-        self.terms = url.terms(concurrency=CONCURRENCY)
+        self.delivery_options = url.delivery_options(concurrency=CONCURRENCY)
         self._url = httpx.URL(url.target)
         self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
-        self._binary = url.options.get("mode") == "binary"
+        self._is_binary = url.options.get("mode") == "binary"
         self._envelope = options.envelope
         self._signer = signer
         self._guard = AddressGuard(options.allowed_networks)
         self._timeout_s = options.timeout_s
-        self._tls = trusted_authorities() if self._url.scheme == "https" else None
-        # No proxy and no redirect: either would reach an address that the guard has not judged.
+        self._ssl_context = create_ssl_context() if self._url.scheme == "https" else None
+        # No proxy and no redirect: either would reach an address that the guard has not checked.
         self._http = httpx.AsyncClient(
-            transport=DirectTransport(verify=self._tls, connections=CONCURRENCY),
+            transport=DirectTransport(verify=self._ssl_context, connections=CONCURRENCY),
             timeout=options.timeout_s,
             follow_redirects=False,
             trust_env=False,
         )
 
-    async def publish(self, entries: Sequence[Entry]) -> Sequence[Undelivered]:
-        """Post the events one after another, up to the first that is not taken."""
+    async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
+        """Post the events one after another, up to the first that fails."""
         await self._signer.refresh()
-        return await one_by_one(entries, self._post)
+        return await post_in_order(entries, self._post)
 
-    async def _post(self, entry: Entry) -> tuple[str, bool]:
-        """Why the event was not taken, if it was not, and whether it was refused as such."""
-        headers, body = self._message(entry)
+    async def _post(self, entry: JournalEntry) -> tuple[str, bool]:
+        """Post one event; return the reason of a failure and whether the event was rejected."""
+        headers, body = self._encode_message(entry)
         message_id = f"evt_{entry.position.replace('.', '_')}"
         headers |= self._signer.headers(message_id, int(time()), body)
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._send(headers, body)
+                response = await self._send(headers, body)
         except TimeoutError:
-            detail = f"The receiver did not answer within {self._timeout_s:g} s."
+            detail = f"The receiver did not respond within {self._timeout_s:g} s."
             raise Unavailable(detail, retry_after_s=0) from None
         except (httpx.HTTPError, ssl.SSLError, OSError) as failure:
             detail = f"The receiver cannot be reached: {type(failure).__name__}."
             raise Unavailable(detail, retry_after_s=0) from None
-        return _judged(answer)
+        return _classify_response(response)
 
-    def _message(self, entry: Entry) -> tuple[dict[str, str], bytes]:
+    def _encode_message(self, entry: JournalEntry) -> tuple[dict[str, str], bytes]:
         headers = {"user-agent": f"Spawn/{__version__}"}
-        if not self._binary:
+        if not self._is_binary:
             headers["content-type"] = f"{MEDIA_TYPE}; charset=utf-8"
-            return headers, self._envelope.structured(entry)
-        return binary_message(self._envelope, entry, headers)
+            return headers, self._envelope.encode_structured(entry)
+        return encode_binary_message(self._envelope, entry, headers)
 
     async def _send(self, headers: dict[str, str], body: bytes) -> httpx.Response:
-        """Post to the address that the guard lets pass."""
+        """Post to an address that the guard permits."""
         host = self._url.host
         address = await self._guard.resolve(host, self._port)
         request = self._http.build_request(
@@ -116,12 +119,12 @@ class WebhookPublisher:
             self._url.copy_with(host=address),
             headers={**headers, "host": self._url.netloc.decode()},
             content=body,
-            extensions={"sni_hostname": host} if self._tls else {},
+            extensions={"sni_hostname": host} if self._ssl_context else {},
         )
-        return await answered(self._http, request)
+        return await send_request(self._http, request)
 
     async def probe(self) -> str:
-        """Connect to the receiver and hang up."""
+        """Connect to the receiver and disconnect."""
         host = self._url.host
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -129,43 +132,45 @@ class WebhookPublisher:
                 _, writer = await asyncio.open_connection(
                     address,
                     self._port,
-                    ssl=self._tls,
-                    server_hostname=host if self._tls else None,
+                    ssl=self._ssl_context,
+                    server_hostname=host if self._ssl_context else None,
                 )
                 writer.close()
         except (TimeoutError, ssl.SSLError, OSError) as failure:
             detail = f"{host}:{self._port} cannot be reached: {type(failure).__name__}."
             raise Unavailable(detail) from None
-        return f"posted to {self.terms.name}"
+        return f"posted to {self.delivery_options.name}"
 
     async def close(self) -> None:
         """Close the connections; idempotent."""
         await self._http.aclose()
 
 
-def binary_message(
-    envelope: Envelope, entry: Entry, headers: dict[str, str]
+def encode_binary_message(
+    envelope: EventEnvelope, entry: JournalEntry, headers: dict[str, str]
 ) -> tuple[dict[str, str], bytes]:
-    """The headers and body of the binary content mode."""
-    attributes, data = envelope.binary(entry)
-    encoded = {f"ce-{name}": quote(value, safe=_PRINTABLE) for name, value in attributes.items()}
-    return {**headers, **encoded, "content-type": DATA_MEDIA_TYPE}, data
+    """Return the headers and the body of the binary content mode."""
+    attributes, data = envelope.encode_binary(entry)
+    event_headers = {
+        f"ce-{name}": quote(value, safe=_PRINTABLE) for name, value in attributes.items()
+    }
+    return {**headers, **event_headers, "content-type": DATA_MEDIA_TYPE}, data
 
 
-def _judged(answer: httpx.Response) -> tuple[str, bool]:
-    """What an answer means for the event.
+def _classify_response(response: httpx.Response) -> tuple[str, bool]:
+    """Return the reason of a failure, empty on success, and whether the event was rejected.
 
     Raises:
-        Unavailable: it asks for patience.
+        Unavailable: the receiver asks to wait.
     """
-    if answer.is_success:
+    if response.is_success:
         return "", False
-    status = answer.status_code
-    known = status in HTTPStatus._value2member_map_
-    reason = f"The receiver answered {status} {HTTPStatus(status).phrase if known else ''}".strip()
-    if answer.is_redirect:
+    status = response.status_code
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    reason = f"The receiver responded with {status} {phrase}".strip()
+    if response.is_redirect:
         reason += "; redirects are not followed"
-    if status in _PATIENT:
-        wait_s = retry_after_s(answer.headers.get("retry-after"), datetime.now(UTC))
+    if status in _RETRY_STATUSES:
+        wait_s = parse_retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
         raise Unavailable(f"{reason}.", retry_after_s=wait_s)
-    return f"{reason}.", status in _REFUSING
+    return f"{reason}.", status in _REJECTING_STATUSES

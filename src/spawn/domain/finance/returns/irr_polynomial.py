@@ -1,36 +1,36 @@
-"""The function whose roots are rates of return: f(x) = sum c_i exp(-x t_i), with x = ln(1 + r)."""
+"""The IRR polynomial f(x) = sum c_i exp(-x t_i), x = ln(1 + r), whose roots are the rates."""
 
 import math
 from itertools import accumulate, pairwise
 from operator import mul
 
-_MAX_NEWTON = 60
-_MAX_REFINE = 200
+_MAX_NEWTON_STEPS = 60
+_MAX_REFINE_STEPS = 200
 _MAX_DOUBLINGS = 70
 _EPSILON = 2.3e-16
 _SAFE_EXPONENT = 300.0
-_EDGE = 1e-5
-_SETTLED = 1e-13
-_ROUGH = 1e-9
+_EDGE_MARGIN = 1e-5
+_CONVERGED_STEP = 1e-13
+_ROUNDING_STEP = 1e-9
 
 
 def count_sign_changes(values: list[float]) -> int:
-    """Changes of sign along `values`, zeros left out."""
+    """Count changes of sign along `values`, zeros left out."""
     positive = [value > 0.0 for value in values if value]
     return sum(before is not after for before, after in pairwise(positive))
 
 
-class Series:
-    """The flows, scaled to a largest amount of 1 and to start at time 0."""
+class IrrPolynomial:
+    """The function f of flows that start at time 0 and have a largest amount of 1."""
 
     def __init__(self, times: list[float], amounts: list[float]) -> None:
         self.times = times
         self.amounts = amounts
         self.span = times[-1]
-        self.noise = 4.0 * len(times) * _EPSILON
+        self.relative_noise = 4.0 * len(times) * _EPSILON
 
-    def weights(self, x: float) -> list[float]:
-        """c_i exp(-x (t_i - t_ref)), the reference such that no factor exceeds 1."""
+    def discounted_amounts(self, x: float) -> list[float]:
+        """Return c_i exp(-x (t_i - t_ref)), with t_ref such that no factor exceeds 1."""
         if x >= 0.0:
             factors = [math.exp(-x * t) for t in self.times]
         else:
@@ -38,13 +38,13 @@ class Series:
             factors = [math.exp(x * (last - t)) for t in self.times]
         return list(map(mul, self.amounts, factors))
 
-    def newton(self) -> float | None:
-        """Newton on ln(inflows / outflows); None when it does not settle on a simple root."""
+    def solve_newton(self) -> float | None:
+        """Run Newton on ln(inflows / outflows); None when it does not converge to a simple root."""
         times = self.times
         x: float = 0.0
-        best = math.inf
-        for _ in range(_MAX_NEWTON):
-            weights = self.weights(x)
+        smallest_step = math.inf
+        for _ in range(_MAX_NEWTON_STEPS):
+            weights = self.discounted_amounts(x)
             inflow = sum(w for w in weights if w > 0.0)
             net = sum(weights)
             outflow = inflow - net
@@ -57,83 +57,83 @@ class Series:
                 return None
             step = math.log(inflow / outflow) / slope
             x += step
-            size = abs(step) * self.span
-            if size <= _SETTLED * max(1.0, abs(x) * self.span):
+            step_size = abs(step) * self.span
+            if step_size <= _CONVERGED_STEP * max(1.0, abs(x) * self.span):
                 return x
-            if best <= size <= _ROUGH:  # the steps are down to rounding
+            if smallest_step <= step_size <= _ROUNDING_STEP:  # the steps are down to rounding
                 return x
-            best = size
+            smallest_step = step_size
             if abs(x) * self.span > _SAFE_EXPONENT:
                 return None
         return None
 
     def is_only_root(self, x: float) -> bool:
-        """Laguerre's test at a root: all partial sums of one sign, beyond rounding."""
-        weights = self.weights(x)
-        noise = self.noise * sum(map(abs, weights))
+        """Apply Laguerre's test at a root: all partial sums have one sign, beyond rounding."""
+        weights = self.discounted_amounts(x)
+        noise = self.relative_noise * sum(map(abs, weights))
         sums = list(accumulate(weights))[:-1]
         return min(sums) > noise or max(sums) < -noise
 
-    def outer_bounds(self) -> tuple[float, float]:
-        """An interval that holds every root: beyond it the sums of Laguerre keep their sign."""
+    def root_bounds(self) -> tuple[float, float]:
+        """Return an interval with every root: beyond it Laguerre's sums keep their sign."""
         step = 1.0 / self.span
         high = low = 0.0
         for _ in range(_MAX_DOUBLINGS):
-            if count_sign_changes(list(accumulate(self.weights(high)))) == 0:
+            if count_sign_changes(list(accumulate(self.discounted_amounts(high)))) == 0:
                 break
             high = 2.0 * (high or 0.5 * step)
         for _ in range(_MAX_DOUBLINGS):
-            tail = list(accumulate(reversed(self.weights(low))))
+            tail = list(accumulate(reversed(self.discounted_amounts(low))))
             if count_sign_changes(tail) == 0:
                 break
             low = 2.0 * (low or -0.5 * step)
-        # A root on the edge itself must not be lost to rounding.
-        return low - _EDGE / self.span, high + _EDGE / self.span
+        # The margin keeps a root on the edge from being lost to rounding.
+        return low - _EDGE_MARGIN / self.span, high + _EDGE_MARGIN / self.span
 
-    def refine(self, low: float, high: float) -> float:
-        """The root inside a bracket: Newton on the tilted function, bisection when it strays."""
-        at_low, at_high = self.value(low)[0], self.value(high)[0]
+    def refine_root(self, low: float, high: float) -> float:
+        """Refine the root in a bracket: Newton on the tilted function, else bisection."""
+        at_low, at_high = self.value_and_slope(low)[0], self.value_and_slope(high)[0]
         if at_low == 0.0 or at_high == 0.0:
             return low if at_low == 0.0 else high
         x = 0.5 * (low + high)
-        for _ in range(_MAX_REFINE):
-            value, slope = self.value(x)
+        for _ in range(_MAX_REFINE_STEPS):
+            value, slope = self.value_and_slope(x)
             if value == 0.0:
                 return x
             if (value > 0.0) == (at_low > 0.0):
                 low = x
             else:
                 high = x
-            following = x - value / slope if slope else math.inf
-            if not low < following < high:
-                following = 0.5 * (low + high)
-            if abs(following - x) <= _EPSILON * max(abs(x), 1.0 / self.span):
-                return following
-            x = following
+            next_x = x - value / slope if slope else math.inf
+            if not low < next_x < high:
+                next_x = 0.5 * (low + high)
+            if abs(next_x - x) <= _EPSILON * max(abs(x), 1.0 / self.span):
+                return next_x
+            x = next_x
         return x
 
-    def value(self, x: float) -> tuple[float, float]:
-        """The value of f and the slope of exp(x s) f, with s the centre of the terms at x.
+    def value_and_slope(self, x: float) -> tuple[float, float]:
+        """Return the value of f and the slope of exp(x s) f, with s the centre of the terms at x.
 
         The tilt by s removes the common trend of the terms, so that Newton steps are long. Both
-        numbers carry the same positive factor, which their ratio loses.
+        numbers share a positive factor, which cancels in their ratio.
         """
-        weights = self.weights(x)
+        weights = self.discounted_amounts(x)
         sizes = list(map(abs, weights))
         centre = sum(map(mul, sizes, self.times)) / sum(sizes)
         value = sum(weights)
         return value, centre * value - sum(map(mul, weights, self.times))
 
-    def turning_point(self, low: float, high: float) -> float:
-        """Where the slope changes sign inside [low, high], by bisection; the middle if nowhere."""
-        rising = self.value(low)[1] > 0.0
-        if rising == (self.value(high)[1] > 0.0):
+    def find_turning_point(self, low: float, high: float) -> float:
+        """Bisect for a change of sign of the slope in [low, high]; the middle if there is none."""
+        is_rising = self.value_and_slope(low)[1] > 0.0
+        if is_rising == (self.value_and_slope(high)[1] > 0.0):
             return 0.5 * (low + high)
-        for _ in range(_MAX_REFINE):
+        for _ in range(_MAX_REFINE_STEPS):
             middle = 0.5 * (low + high)
             if not low < middle < high:
                 break
-            if (self.value(middle)[1] > 0.0) == rising:
+            if (self.value_and_slope(middle)[1] > 0.0) == is_rising:
                 low = middle
             else:
                 high = middle

@@ -1,4 +1,4 @@
-"""All real roots of f(x) = sum c_i exp(-x t_i): the rates of return of a series, in log form.
+"""All real roots of the IRR polynomial f(x) = sum c_i exp(-x t_i), as log rates.
 
 With x = ln(1 + r) the equation of the rate of return is a Dirichlet polynomial, and two facts
 count its roots without a search:
@@ -9,8 +9,8 @@ count its roots without a search:
   At a root all S_k of one sign therefore prove that it is the only one. (For periodic flows S_k
   is the outstanding balance of Teichroew, Robichek and Montalbano, 1965.)
 
-Most series are settled by one of them and a few steps of Newton or Halley on ln(inflows/outflows),
-which is nearly a straight line in x. For the others `isolation` separates every root.
+One of them and a few steps of Newton or Halley on ln(inflows/outflows), which is nearly a straight
+line in x, suffice for most series. For the others `irr_root_isolation` isolates every root.
 """
 
 import math
@@ -18,18 +18,18 @@ from itertools import repeat
 from operator import is_not, mul
 from typing import NamedTuple
 
-from spawn.domain.finance.returns.irr_polynomial import Series
-from spawn.domain.finance.returns.irr_root_isolation import isolate
+from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
+from spawn.domain.finance.returns.irr_root_isolation import isolate_roots
 
 _MAX_STEPS = 60
 _SAFE_EXPONENT = 300.0
 _LAST_STEP = 3e-6
-_LEAST_BEND = 0.5
-_MOST_BEND = 2.0
+_MIN_BEND = 0.5
+_MAX_BEND = 2.0
 _TINY = 1e-200
 
 
-class Found(NamedTuple):
+class IrrRoots(NamedTuple):
     """The roots in ascending order, in log form, and the sign changes of the coefficients."""
 
     log_rates: tuple[float, ...]
@@ -37,39 +37,41 @@ class Found(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def find_roots(times: list[float], amounts: list[float]) -> Found:
-    """All real roots for increasing `times` and non-zero `amounts` of the same number.
+def find_irr_roots(times: list[float], amounts: list[float]) -> IrrRoots:
+    """Find all real roots for increasing `times` and as many non-zero `amounts`.
 
     Raises:
-        WorkBound: the bound on work was reached before all roots were isolated.
+        WorkLimitExceeded: the work limit was reached before all roots were isolated.
     """
-    positive = [amount > 0.0 for amount in amounts]
-    changes = sum(map(is_not, positive, positive[1:]))
+    signs = [amount > 0.0 for amount in amounts]
+    changes = sum(map(is_not, signs, signs[1:]))
     if changes == 0:
-        return Found((), 0)
+        return IrrRoots((), 0)
     if changes == 1:
-        split = positive.index(not positive[0])
-        if (root := _one_change(times, amounts, split)) is not None:
-            return Found((root,), 1)
+        split = signs.index(not signs[0])
+        if (root := _solve_one_sign_change(times, amounts, split)) is not None:
+            return IrrRoots((root,), 1)
     largest = max(map(abs, amounts))
     origin = times[0]
-    series = Series([t - origin for t in times], [a / largest for a in amounts])
-    if (root := series.newton()) is not None and (changes == 1 or series.is_only_root(root)):
-        return Found((root,), changes)
+    polynomial = IrrPolynomial([t - origin for t in times], [a / largest for a in amounts])
+    if (root := polynomial.solve_newton()) is not None and (
+        changes == 1 or polynomial.is_only_root(root)
+    ):
+        return IrrRoots((root,), changes)
     if changes == 1:
-        return Found((series.refine(*series.outer_bounds()),), changes)
-    log_rates, warnings = isolate(series)
-    return Found(log_rates, changes, warnings)
+        return IrrRoots((polynomial.refine_root(*polynomial.root_bounds()),), changes)
+    log_rates, warnings = isolate_roots(polynomial)
+    return IrrRoots(log_rates, changes, warnings)
 
 
-def _one_change(times: list[float], amounts: list[float], split: int) -> float | None:
-    """The only root when the sign changes once, at `split`; None when float64 might overflow.
+def _solve_one_sign_change(times: list[float], amounts: list[float], split: int) -> float | None:
+    """Return the only root when the sign changes once, at `split`; None near overflow.
 
     With E and L the discounted sums of the early and the late flows, ln(L/E) falls strictly in x,
     at the distance between their mean times, and is so nearly a line that Halley's iteration
-    needs two or three steps. It ends when the cube of a step could not be seen.
+    needs two or three steps. It ends when the cube of a step is below rounding.
     """
-    limit = _SAFE_EXPONENT / max(times[-1], 1.0)
+    max_x = _SAFE_EXPONENT / max(times[-1], 1.0)
     weights = amounts
     x: float = 0.0
     for _ in range(_MAX_STEPS):
@@ -86,9 +88,9 @@ def _one_change(times: list[float], amounts: list[float], split: int) -> float |
         late_spread = sum(seconds[split:]) / late - late_mean * late_mean
         bend = 1.0 - 0.5 * level * (late_spread - early_spread) / (distance * distance)
         # Far from the root Halley may overshoot or turn back: there a plain Newton step is safe.
-        step = level / distance / (bend if _LEAST_BEND < bend < _MOST_BEND else 1.0)
+        step = level / distance / (bend if _MIN_BEND < bend < _MAX_BEND else 1.0)
         x += step
-        if abs(x) > limit:
+        if abs(x) > max_x:
             return None
         if abs(step) * times[-1] <= _LAST_STEP:
             return x

@@ -1,11 +1,11 @@
-"""Drawing scenarios and revaluing a portfolio over them, to the same bits on any number of threads.
+"""Monte Carlo simulation: draw scenarios and revalue a portfolio, with repeatable bits.
 
-Work comes in units: a block of scenarios for a few projects. A unit depends on the case and its
-own place alone: each stream of random numbers is keyed by the seed, the kind of shock, the factor
-(global, the sector's name, the country's code, the project's place) and the block. Units may be
-valued anywhere in any order; a `Tally` takes their results in the order of the units, so that
-sums round alike. Memory holds the units under way, one block of the portfolio's flows, and three
-numbers a path where each project's distributions are asked for.
+The work consists of units: a block of scenarios for a few projects. A unit depends on the case and
+its own index alone: each stream of random numbers is keyed by the seed, the kind of shock, the
+factor (global, the sector's name, the country's code, the project's index) and the block. Units may
+be valued on any threads in any order; a `ResultAggregator` adds their results in the order of the
+units, so that sums round alike. Memory holds the units in progress, one block of the portfolio's
+flows, and three numbers a path where the result has distributions per project.
 """
 
 import hashlib
@@ -16,47 +16,47 @@ from typing import NamedTuple
 import numpy as np
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.limits import SMALLEST
+from spawn.domain.finance.limits import MIN_POSITIVE
 from spawn.domain.finance.simulation.monte_carlo_case import (
-    Breach,
+    BreachProbability,
     CovenantLevel,
-    PortfolioBreach,
-    PortfolioSpread,
-    ProjectSpread,
+    DistributionSummary,
+    PortfolioBreachProbability,
+    PortfolioDistributions,
+    ProjectDistributions,
     Sensitivity,
     Shock,
     SimulatedProject,
     SimulationCase,
     SimulationResult,
-    Spread,
-    check_simulation,
+    validate_simulation_case,
 )
 from spawn.domain.finance.simulation.vectorized import (
-    Flags,
-    Floats,
+    BoolArray,
+    FloatArray,
     IrrStatus,
     batch_irr,
     batch_npv,
     percentiles,
 )
 
-BLOCK = 1_024
-"""Scenarios of a unit: a constant, for the draws are keyed by the number of the block."""
+SCENARIOS_PER_BLOCK = 1_024
+"""Scenarios per unit: a constant, because the draws are keyed by the block number."""
 
-GROUP = 64
-"""Projects of a unit."""
+PROJECTS_PER_UNIT = 64
+"""Projects per unit."""
 
-SHOCKS = ("cfads", "capex", "delay", "rates")
+SHOCK_NAMES = ("cfads", "capex", "delay", "rates")
 PAYMENT_DEFAULT = CovenantLevel(name="payment default", below=1.0)
-_LEVELS = (5, 10, 25, 50, 75, 90, 95)
+_PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
 _P90 = 1.2815515655446004  # the standard normal quantile at 0.9
-_NEUTRAL = {"cfads": 1.0, "capex": 0.0, "delay": 0.0, "rates": 0.0}
+_NEUTRAL_VALUES = {"cfads": 1.0, "capex": 0.0, "delay": 0.0, "rates": 0.0}
 _NOISE_KEY = 99
-_LIMIT = 8.0  # standard deviations: beyond them a quantile is past any scenario count here
+_MAX_DEVIATIONS = 8.0  # standard deviations: a quantile beyond them exceeds any scenario count here
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
-class Unit(NamedTuple):
+class WorkUnit(NamedTuple):
     """A block of scenarios for the projects `first` to `last` - 1."""
 
     block: int
@@ -64,216 +64,235 @@ class Unit(NamedTuple):
     last: int
 
 
-class Valued(NamedTuple):
-    """What came of a unit, projects along the first axis; `flows` is their sum by period."""
+class UnitResult(NamedTuple):
+    """The values of a unit, projects along the first axis; `flows` is their sum per period."""
 
-    unit: Unit
-    irr: Floats
-    unique: Flags
-    npv: Floats
-    min_dscr: Floats
-    flows: Floats
+    unit: WorkUnit
+    irr: FloatArray
+    has_unique_irr: BoolArray
+    npv: FloatArray
+    min_dscr: FloatArray
+    flows: FloatArray
 
 
 class Simulation:
-    """A case made ready: arrays instead of tuples, and the list of units."""
+    """A case prepared for valuation: its arrays and its units of work."""
 
     def __init__(self, case: SimulationCase) -> None:
-        check_simulation(case)
+        validate_simulation_case(case)
         self.case = case
         self.levels = (PAYMENT_DEFAULT, *case.covenants)
-        self.rate = math.expm1(math.log1p(case.discount_rate) / case.periods_per_year)
+        self.rate_per_period = math.expm1(math.log1p(case.discount_rate) / case.periods_per_year)
         self.periods = max(len(project.cfads) for project in case.projects) + 1
-        self._deals = [_Deal(project, case) for project in case.projects]
+        self._projects = [_ProjectArrays(project, case) for project in case.projects]
         count = len(case.projects)
         self.units = [
-            Unit(block, first, min(first + GROUP, count))
-            for block in range(-(-case.scenarios // BLOCK))
-            for first in range(0, count, GROUP)
+            WorkUnit(block, first, min(first + PROJECTS_PER_UNIT, count))
+            for block in range(-(-case.scenarios // SCENARIOS_PER_BLOCK))
+            for first in range(0, count, PROJECTS_PER_UNIT)
         ]
 
     @property
     def paths(self) -> int:
-        """Projects times scenarios: the work to do."""
+        """Projects times scenarios."""
         return len(self.case.projects) * self.case.scenarios
 
-    def width(self, block: int) -> int:
-        """The scenarios of a block; the last one may be short."""
-        return min(BLOCK, self.case.scenarios - block * BLOCK)
+    def scenario_count(self, block: int) -> int:
+        """Return the number of scenarios of a block; the last one may be short."""
+        return min(SCENARIOS_PER_BLOCK, self.case.scenarios - block * SCENARIOS_PER_BLOCK)
 
-    def value(self, unit: Unit) -> Valued:
+    def value_unit(self, unit: WorkUnit) -> UnitResult:
         """Draw and value one unit; safe on any thread.
 
         Raises:
-            InvalidInput: a path left the bounds of the engine.
+            InvalidInput: a path exceeds the limits of the engine.
         """
-        width = self.width(unit.block)
-        shared: dict[tuple[int, ...], Floats] = {}
+        width = self.scenario_count(unit.block)
+        common_draws: dict[tuple[int, ...], FloatArray] = {}
         values = [
-            {name: self._shock(name, number, unit.block, shared)[:width] for name in SHOCKS}
+            {
+                name: self._draw_shock(name, number, unit.block, common_draws)[:width]
+                for name in SHOCK_NAMES
+            }
             for number in range(unit.first, unit.last)
         ]
-        noise = [self._noise(number, unit.block, width) for number in range(unit.first, unit.last)]
-        return self._value(unit, width, values, noise)
+        noise = [
+            self._draw_noise(number, unit.block, width) for number in range(unit.first, unit.last)
+        ]
+        return self._value_projects(unit, width, values, noise)
 
-    def _value(
+    def _value_projects(
         self,
-        unit: Unit,
+        unit: WorkUnit,
         width: int,
-        values: Sequence[dict[str, Floats]],
-        noise: Sequence[Floats | None],
-    ) -> Valued:
+        values: Sequence[dict[str, FloatArray]],
+        noise: Sequence[FloatArray | None],
+    ) -> UnitResult:
         count = unit.last - unit.first
         total = np.zeros((self.periods, width))
         irr, npv = np.zeros((count, width)), np.empty((count, width))
-        unique, cover = np.zeros((count, width), dtype=bool), np.empty((count, width))
-        for place in range(count):
-            number = unit.first + place
-            flows, cover[place] = self._deals[number].paths(values[place], noise[place])
+        unique = np.zeros((count, width), dtype=bool)
+        min_dscr = np.empty((count, width))
+        for row in range(count):
+            number = unit.first + row
+            flows, min_dscr[row] = self._projects[number].value_paths(values[row], noise[row])
             try:
-                irr[place], unique[place] = self.annual_irr(flows)
-                npv[place] = batch_npv(flows, self.rate)
-            except InvalidInput as failure:
-                detail = "a path leaves the bounds of the engine"
-                raise InvalidInput.at(f"/projects/{number}", "overflow", detail) from failure
+                irr[row], unique[row] = self.annual_irr(flows)
+                npv[row] = batch_npv(flows, self.rate_per_period)
+            except InvalidInput as error:
+                detail = "a path exceeds the limits of the engine; give smaller amounts or shocks"
+                raise InvalidInput.at(f"/projects/{number}", "overflow", detail) from error
             total[: flows.shape[0]] += flows
-        return Valued(unit, irr, unique, npv, cover, total)
+        return UnitResult(unit, irr, unique, npv, min_dscr, total)
 
-    def annual_irr(self, flows: Floats) -> tuple[Floats, Flags]:
-        """Effective rates a year, and where there is exactly one."""
+    def annual_irr(self, flows: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Return effective rates a year, and which paths have exactly one."""
         rates, status = batch_irr(flows)
         with np.errstate(over="ignore"):
             annual = np.expm1(self.case.periods_per_year * np.log1p(rates))
         return annual, (status == IrrStatus.UNIQUE) & np.isfinite(annual)
 
-    def _shock(
-        self, name: str, number: int, block: int, shared: dict[tuple[int, ...], Floats]
-    ) -> Floats:
+    def _draw_shock(
+        self, name: str, number: int, block: int, common_draws: dict[tuple[int, ...], FloatArray]
+    ) -> FloatArray:
         shock: Shock | None = getattr(self.case.shocks, name)
         if shock is None:
-            return np.full(BLOCK, _NEUTRAL[name])
-        project, parts, kind = self.case.projects[number], shock.loadings, SHOCKS.index(name)
-        x = parts.own * self._draw((kind, 3, number, block), {})
+            return np.full(SCENARIOS_PER_BLOCK, _NEUTRAL_VALUES[name])
+        project, loadings = self.case.projects[number], shock.loadings
+        kind = SHOCK_NAMES.index(name)
+        x = loadings.own * self._draw_normals((kind, 3, number, block), {})
         for loading, level, label in (
-            (parts.global_, 0, ""),
-            (parts.sector, 1, project.sector),
-            (parts.country, 2, project.country_code),
+            (loadings.global_, 0, ""),
+            (loadings.sector, 1, project.sector),
+            (loadings.country, 2, project.country_code),
         ):
             if loading:
-                x += loading * self._draw((kind, level, *_words(label), block), shared)
-        return _value_of(name, shock, x)
+                x += loading * self._draw_normals(
+                    (kind, level, *_hash_words(label), block), common_draws
+                )
+        return _shock_values(name, shock, x)
 
-    def _draw(self, key: tuple[int, ...], shared: dict[tuple[int, ...], Floats]) -> Floats:
-        """A block of standard normal numbers from the stream of a key."""
-        if key not in shared:
-            shared[key] = self._stream(key).standard_normal(BLOCK)
-        return shared[key]
+    def _draw_normals(
+        self, key: tuple[int, ...], common_draws: dict[tuple[int, ...], FloatArray]
+    ) -> FloatArray:
+        """Return a block of standard normal numbers from the stream of `key`, drawn once."""
+        if key not in common_draws:
+            common_draws[key] = self._random_stream(key).standard_normal(SCENARIOS_PER_BLOCK)
+        return common_draws[key]
 
-    def _stream(self, key: tuple[int, ...]) -> np.random.Generator:
+    def _random_stream(self, key: tuple[int, ...]) -> np.random.Generator:
         seed = np.random.SeedSequence(self.case.seed, spawn_key=key)
         return np.random.Generator(np.random.PCG64(seed))
 
-    def _noise(self, number: int, block: int, width: int) -> Floats | None:
-        """Noise by period with mean one, own to the project."""
+    def _draw_noise(self, number: int, block: int, width: int) -> FloatArray | None:
+        """Draw noise per period with mean one, own to the project."""
         sigma = self.case.shocks.cfads_noise_sigma
         if not sigma:
             return None
-        shape = (len(self.case.projects[number].cfads), BLOCK)
-        draws = self._stream((_NOISE_KEY, 3, number, block)).standard_normal(shape)
+        shape = (len(self.case.projects[number].cfads), SCENARIOS_PER_BLOCK)
+        draws = self._random_stream((_NOISE_KEY, 3, number, block)).standard_normal(shape)
         draws *= sigma
         draws -= 0.5 * sigma * sigma
         return np.exp(draws, out=draws)[:, :width]
 
-    def sensitivities(self) -> tuple[Valued, list[str]]:
-        """The whole portfolio without shocks, then with each shock at its P10 and its P90."""
-        active = [name for name in SHOCKS if getattr(self.case.shocks, name) is not None]
-        x = np.zeros((len(active), 1 + 2 * len(active)))
-        for row in range(len(active)):
+    def value_sensitivities(self) -> tuple[UnitResult, list[str]]:
+        """Value the portfolio without shocks, then with each shock at its P10 and its P90."""
+        active_shocks = [
+            name for name in SHOCK_NAMES if getattr(self.case.shocks, name) is not None
+        ]
+        x = np.zeros((len(active_shocks), 1 + 2 * len(active_shocks)))
+        for row in range(len(active_shocks)):
             x[row, 1 + 2 * row : 3 + 2 * row] = (-_P90, _P90)
-        values = {name: np.full(x.shape[1], _NEUTRAL[name]) for name in SHOCKS}
-        for row, name in enumerate(active):
-            values[name] = _value_of(name, getattr(self.case.shocks, name), x[row])
-            values[name][0] = _NEUTRAL[name]
-        whole = Unit(0, 0, len(self._deals))
-        everywhere = [values] * len(self._deals)
-        valued = self._value(whole, x.shape[1], everywhere, [None] * len(self._deals))
-        return valued, active
+        values = {name: np.full(x.shape[1], _NEUTRAL_VALUES[name]) for name in SHOCK_NAMES}
+        for row, name in enumerate(active_shocks):
+            values[name] = _shock_values(name, getattr(self.case.shocks, name), x[row])
+            values[name][0] = _NEUTRAL_VALUES[name]
+        portfolio = WorkUnit(0, 0, len(self._projects))
+        values_by_project = [values] * len(self._projects)
+        result = self._value_projects(
+            portfolio, x.shape[1], values_by_project, [None] * len(self._projects)
+        )
+        return result, active_shocks
 
 
-class _Deal:
+class _ProjectArrays:
     """One project's series over periods 0..n as arrays."""
 
     def __init__(self, project: SimulatedProject, case: SimulationCase) -> None:
         length = len(project.cfads) + 1
-        self.cfads = _padded(project.cfads, length, 1)
-        self.capex = _padded(project.capex, length, 0)
-        self.interest = _padded(project.interest, length, 1)
-        principal = _padded(project.principal, length, 1)
+        self.cfads = _pad_series(project.cfads, length, 1)
+        self.capex = _pad_series(project.capex, length, 0)
+        self.interest = _pad_series(project.interest, length, 1)
+        principal = _pad_series(project.principal, length, 1)
         self.principal = principal
-        self.equity = _padded(project.equity, length, 0)
-        # Where the base case has no interest nothing is drawn yet, or interest is capitalised.
+        self.equity = _pad_series(project.equity, length, 0)
+        # Without interest in the base case nothing is drawn yet, or interest is capitalised.
         opening = np.where(self.interest > 0.0, np.cumsum(principal[::-1])[::-1], 0.0)
-        self.exposed = opening * (1.0 - project.hedged_share) / case.periods_per_year
-        self.tested = np.flatnonzero(self.interest + principal >= SMALLEST)
-        self.delayed = bool(self.capex.any())
+        self.rate_exposure = opening * (1.0 - project.hedged_share) / case.periods_per_year
+        self.tested_periods = np.flatnonzero(self.interest + principal >= MIN_POSITIVE)
+        self.can_be_delayed = bool(self.capex.any())
 
-    def paths(self, values: dict[str, Floats], noise: Floats | None) -> tuple[Floats, Floats]:
-        """Equity flows (periods, scenarios) and the lowest DSCR of each scenario.
+    def value_paths(
+        self, values: dict[str, FloatArray], noise: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return equity flows (periods, scenarios) and the lowest DSCR of each scenario.
 
-        Without debt service the DSCR is not tested: infinity, which no level is above.
+        Without debt service the DSCR is not tested: it is infinity, which is below no level.
         """
-        cash = self._cash(values["delay"])
+        cash = self._delayed_cfads(values["delay"])
         cash *= values["cfads"]
         if noise is not None:
             cash[1:] *= noise
-        interest = self.interest[:, None] + self.exposed[:, None] * values["rates"]
+        interest = self.interest[:, None] + self.rate_exposure[:, None] * values["rates"]
         service = np.maximum(interest, 0.0, out=interest)
         service += self.principal[:, None]
-        cover = np.full(cash.shape[1], np.inf)
-        if self.tested.size:
+        min_dscr = np.full(cash.shape[1], np.inf)
+        if self.tested_periods.size:
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = cash[self.tested] / np.maximum(service[self.tested], SMALLEST)
-            cover = ratios.min(axis=0)
+                ratios = cash[self.tested_periods] / np.maximum(
+                    service[self.tested_periods], MIN_POSITIVE
+                )
+            min_dscr = ratios.min(axis=0)
         cash -= service
         cash -= self.equity[:, None]
         cash -= self.capex[:, None] * values["capex"]
-        return cash, cover
+        return cash, min_dscr
 
-    def _cash(self, delay: Floats) -> Floats:
-        """CFADS later by a number of periods, whole and part, within the life of the project."""
+    def _delayed_cfads(self, delay: FloatArray) -> FloatArray:
+        """Delay CFADS by whole and part periods, within the life of the project."""
         length = self.cfads.size
-        if not (self.delayed and delay.any()):
+        if not (self.can_be_delayed and delay.any()):
             return np.repeat(self.cfads[:, None], delay.size, axis=1)
-        late = np.clip(delay, 0.0, float(length))
-        whole = np.floor(late)
-        part = late - whole
-        padded = np.concatenate([np.zeros(length + 1), self.cfads])
+        clipped_delay = np.clip(delay, 0.0, float(length))
+        whole = np.floor(clipped_delay)
+        part = clipped_delay - whole
+        padded_cfads = np.concatenate([np.zeros(length + 1), self.cfads])
         index = np.arange(length)[:, None] - whole.astype(np.int64) + length + 1
-        moved: Floats = padded[index] * (1.0 - part)
-        moved += padded[index - 1] * part
-        return moved
+        delayed_cfads: FloatArray = padded_cfads[index] * (1.0 - part)
+        delayed_cfads += padded_cfads[index - 1] * part
+        return delayed_cfads
 
 
-def _padded(values: Sequence[float], length: int, start: int) -> Floats:
+def _pad_series(values: Sequence[float], length: int, start: int) -> FloatArray:
     series = np.zeros(length)
     series[start : start + len(values)] = values
     return series
 
 
-def _words(label: str) -> tuple[int, int]:
-    """A label as part of a key: the same whatever other labels there are."""
+def _hash_words(label: str) -> tuple[int, int]:
+    """Hash a label to a part of a key that does not depend on the other labels."""
     digest = hashlib.blake2b(label.encode(), digest_size=8).digest()
     return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big")
 
 
-def _value_of(name: str, shock: Shock, x: Floats) -> Floats:
-    """The quantiles of the distribution at standard normal numbers, inside what makes sense."""
-    value = _quantile(shock, np.clip(x, -_LIMIT, _LIMIT))
+def _shock_values(name: str, shock: Shock, x: FloatArray) -> FloatArray:
+    """Return the shock's quantiles at standard normal numbers, within its valid range."""
+    values = _quantile(shock, np.clip(x, -_MAX_DEVIATIONS, _MAX_DEVIATIONS))
     floor = {"cfads": 0.0, "capex": -1.0, "delay": 0.0, "rates": -np.inf}[name]
-    return np.maximum(value, floor)
+    return np.maximum(values, floor)
 
 
-def _quantile(shock: Shock, x: Floats) -> Floats:
+def _quantile(shock: Shock, x: FloatArray) -> FloatArray:
     if shock.distribution == "normal":
         return np.asarray((shock.mean or 0.0) + (shock.standard_deviation or 0.0) * x)
     if shock.distribution == "lognormal":
@@ -290,101 +309,112 @@ def _quantile(shock: Shock, x: Floats) -> Floats:
     return np.where(u * span < mode - low, rising, falling)
 
 
-class Tally:
-    """Takes valued units in their order and makes the result of them."""
+class ResultAggregator:
+    """An aggregator of unit results, added in the order of the units."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         case = simulation.case
         scenarios, count = case.scenarios, len(case.projects)
-        kept = count if case.detailed else 0
-        self._irr, self._npv = np.empty((kept, scenarios)), np.empty((kept, scenarios))
-        self._unique = np.empty((kept, scenarios), dtype=bool)
-        self._cover = np.empty((kept, scenarios))
-        self._total_npv, self._lowest = np.zeros(scenarios), np.full(scenarios, np.inf)
-        self._total_irr, self._total_unique = np.zeros(scenarios), np.zeros(scenarios, dtype=bool)
-        self._below = np.zeros((len(simulation.levels), scenarios), dtype=np.int64)
-        self._flows: Floats | None = None
-        self.done = 0
+        detailed_rows = count if case.is_detailed else 0
+        self._irr = np.empty((detailed_rows, scenarios))
+        self._npv = np.empty((detailed_rows, scenarios))
+        self._has_unique_irr = np.empty((detailed_rows, scenarios), dtype=bool)
+        self._min_dscr = np.empty((detailed_rows, scenarios))
+        self._total_npv, self._total_min_dscr = np.zeros(scenarios), np.full(scenarios, np.inf)
+        self._total_irr = np.zeros(scenarios)
+        self._total_has_unique_irr = np.zeros(scenarios, dtype=bool)
+        self._breach_counts = np.zeros((len(simulation.levels), scenarios), dtype=np.int64)
+        self._flows: FloatArray | None = None
+        self.valued_paths = 0
 
-    def add(self, valued: Valued) -> None:
-        """Take the result of the next unit."""
-        unit, width = valued.unit, valued.npv.shape[1]
-        where = slice(unit.block * BLOCK, unit.block * BLOCK + width)
+    def add(self, result: UnitResult) -> None:
+        """Add the result of the next unit."""
+        unit, width = result.unit, result.npv.shape[1]
+        columns = slice(unit.block * SCENARIOS_PER_BLOCK, unit.block * SCENARIOS_PER_BLOCK + width)
         if self._npv.shape[0]:
             rows = slice(unit.first, unit.last)
-            self._irr[rows, where], self._unique[rows, where] = valued.irr, valued.unique
-            self._npv[rows, where], self._cover[rows, where] = valued.npv, valued.min_dscr
-        self._total_npv[where] += valued.npv.sum(axis=0)
-        np.minimum(self._lowest[where], valued.min_dscr.min(axis=0), out=self._lowest[where])
+            self._irr[rows, columns], self._has_unique_irr[rows, columns] = (
+                result.irr,
+                result.has_unique_irr,
+            )
+            self._npv[rows, columns], self._min_dscr[rows, columns] = result.npv, result.min_dscr
+        self._total_npv[columns] += result.npv.sum(axis=0)
+        np.minimum(
+            self._total_min_dscr[columns],
+            result.min_dscr.min(axis=0),
+            out=self._total_min_dscr[columns],
+        )
         for row, level in enumerate(self._simulation.levels):
-            self._below[row, where] += (valued.min_dscr < level.below).sum(axis=0)
-        self._flows = valued.flows if unit.first == 0 else self._sum(valued.flows)
+            self._breach_counts[row, columns] += (result.min_dscr < level.below).sum(axis=0)
+        self._flows = result.flows if unit.first == 0 else self._add_flows(result.flows)
         if unit.last == len(self._simulation.case.projects):
             annual, unique = self._simulation.annual_irr(self._flows)
-            self._total_irr[where], self._total_unique[where] = annual, unique
-        self.done += (unit.last - unit.first) * width
+            self._total_irr[columns], self._total_has_unique_irr[columns] = annual, unique
+        self.valued_paths += (unit.last - unit.first) * width
 
-    def _sum(self, flows: Floats) -> Floats:
+    def _add_flows(self, flows: FloatArray) -> FloatArray:
         if self._flows is None:
-            raise RuntimeError("the first unit of a block comes before the others")
+            raise RuntimeError("the first unit of a block must be added before the others")
         self._flows += flows
         return self._flows
 
-    def result(self) -> SimulationResult:
-        """The distributions, probabilities and sensitivities of all units."""
+    def build_result(self) -> SimulationResult:
+        """Return the distributions, probabilities and sensitivities of all units."""
         simulation = self._simulation
-        base, active = simulation.sensitivities()
+        base, active_shocks = simulation.value_sensitivities()
         annual, unique = simulation.annual_irr(base.flows)
-        worth, lowest = base.npv.sum(axis=0), base.min_dscr.min(axis=0)
+        total_npv, lowest_dscr = base.npv.sum(axis=0), base.min_dscr.min(axis=0)
         return SimulationResult(
             seed=simulation.case.seed,
             scenarios=simulation.case.scenarios,
-            base_npv=float(worth[0]),
+            base_npv=float(total_npv[0]),
             base_irr=float(annual[0]) if unique[0] else None,
-            base_min_dscr=_finite(lowest[0]),
-            portfolio=self._portfolio(),
-            projects=self._projects() if simulation.case.detailed else None,
-            tornado=_tornado(simulation, active, worth, (annual, unique), lowest),
+            base_min_dscr=_finite_or_none(lowest_dscr[0]),
+            portfolio=self._summarise_portfolio(),
+            projects=self._summarise_projects() if simulation.case.is_detailed else None,
+            tornado=_build_tornado(
+                simulation, active_shocks, total_npv, (annual, unique), lowest_dscr
+            ),
             conventions=_CONVENTIONS,
         )
 
-    def _portfolio(self) -> PortfolioSpread:
+    def _summarise_portfolio(self) -> PortfolioDistributions:
         count = len(self._simulation.case.projects)
         breaches = []
-        for level, below in zip(self._simulation.levels, self._below, strict=True):
-            p50, p95 = percentiles(below.astype(np.float64), (50, 95))
+        for level, counts in zip(self._simulation.levels, self._breach_counts, strict=True):
+            p50, p95 = percentiles(counts.astype(np.float64), (50, 95))
             breaches.append(
-                PortfolioBreach(
+                PortfolioBreachProbability(
                     name=level.name,
                     below=level.below,
-                    expected_share=float(below.mean()) / count,
-                    any_probability=float((below > 0).mean()),
+                    expected_share=float(counts.mean()) / count,
+                    any_probability=float((counts > 0).mean()),
                     projects_p50=p50,
                     projects_p95=p95,
                 )
             )
-        return PortfolioSpread(
-            irr=_spread(self._total_irr[self._total_unique]),
-            irr_unique_share=float(self._total_unique.mean()),
-            npv=_whole_spread(self._total_npv),
-            min_dscr=_spread(self._lowest[np.isfinite(self._lowest)]),
+        return PortfolioDistributions(
+            irr=_summarise_or_none(self._total_irr[self._total_has_unique_irr]),
+            irr_unique_share=float(self._total_has_unique_irr.mean()),
+            npv=_summarise(self._total_npv),
+            min_dscr=_summarise_or_none(self._total_min_dscr[np.isfinite(self._total_min_dscr)]),
             breaches=tuple(breaches),
         )
 
-    def _projects(self) -> tuple[ProjectSpread, ...]:
+    def _summarise_projects(self) -> tuple[ProjectDistributions, ...]:
         return tuple(
-            ProjectSpread(
+            ProjectDistributions(
                 name=project.name,
-                irr=_spread(self._irr[row][self._unique[row]]),
-                irr_unique_share=float(self._unique[row].mean()),
-                npv=_whole_spread(self._npv[row]),
-                min_dscr=_spread(self._cover[row][np.isfinite(self._cover[row])]),
+                irr=_summarise_or_none(self._irr[row][self._has_unique_irr[row]]),
+                irr_unique_share=float(self._has_unique_irr[row].mean()),
+                npv=_summarise(self._npv[row]),
+                min_dscr=_summarise_or_none(self._min_dscr[row][np.isfinite(self._min_dscr[row])]),
                 breaches=tuple(
-                    Breach(
+                    BreachProbability(
                         name=level.name,
                         below=level.below,
-                        probability=float((self._cover[row] < level.below).mean()),
+                        probability=float((self._min_dscr[row] < level.below).mean()),
                     )
                     for level in self._simulation.levels
                 ),
@@ -393,60 +423,63 @@ class Tally:
         )
 
 
-def simulate(case: SimulationCase) -> SimulationResult:
-    """The whole simulation on the calling thread.
+def simulate_portfolio(case: SimulationCase) -> SimulationResult:
+    """Run the whole simulation on the calling thread.
 
     Raises:
-        InvalidInput: a field does not fit, or a path leaves the bounds of the engine.
+        InvalidInput: a field or a path is outside the limits of the engine.
     """
     simulation = Simulation(case)
-    tally = Tally(simulation)
+    aggregator = ResultAggregator(simulation)
     for unit in simulation.units:
-        tally.add(simulation.value(unit))
-    return tally.result()
+        aggregator.add(simulation.value_unit(unit))
+    return aggregator.build_result()
 
 
-def _spread(values: Floats) -> Spread | None:
-    return _whole_spread(values) if values.size else None
+def _summarise_or_none(values: FloatArray) -> DistributionSummary | None:
+    return _summarise(values) if values.size else None
 
 
-def _whole_spread(values: Floats) -> Spread:
-    found = dict(zip(_LEVELS, percentiles(values, _LEVELS), strict=True))
-    return Spread(
-        mean=float(values.mean()), **{f"p{level}": value for level, value in found.items()}
+def _summarise(values: FloatArray) -> DistributionSummary:
+    values_by_level = dict(zip(_PERCENTILES, percentiles(values, _PERCENTILES), strict=True))
+    return DistributionSummary(
+        mean=float(values.mean()),
+        **{f"p{level}": value for level, value in values_by_level.items()},
     )
 
 
-def _finite(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _tornado(
+def _build_tornado(
     simulation: Simulation,
-    active: Sequence[str],
-    worth: Floats,
-    rates: tuple[Floats, Flags],
-    lowest: Floats,
+    active_shocks: Sequence[str],
+    total_npv: FloatArray,
+    irr_and_uniqueness: tuple[FloatArray, BoolArray],
+    lowest_dscr: FloatArray,
 ) -> tuple[Sensitivity, ...]:
     def irr(column: int) -> float | None:
-        return float(rates[0][column]) if rates[1][column] else None
+        return float(irr_and_uniqueness[0][column]) if irr_and_uniqueness[1][column] else None
 
     bars = []
-    for row, name in enumerate(active):
+    for row, name in enumerate(active_shocks):
         low, high = 1 + 2 * row, 2 + 2 * row
-        ends = _value_of(name, getattr(simulation.case.shocks, name), np.array([-_P90, _P90]))
+        shock_values = _shock_values(
+            name, getattr(simulation.case.shocks, name), np.array([-_P90, _P90])
+        )
         bars.append(
             Sensitivity(
                 shock=name,
-                low_value=float(ends[0]),
-                high_value=float(ends[1]),
-                npv_low=float(worth[low]),
-                npv_high=float(worth[high]),
+                low_value=float(shock_values[0]),
+                high_value=float(shock_values[1]),
+                npv_low=float(total_npv[low]),
+                npv_high=float(total_npv[high]),
                 irr_low=irr(low),
                 irr_high=irr(high),
-                min_dscr_low=_finite(lowest[low]),
-                min_dscr_high=_finite(lowest[high]),
-                swing=abs(float(worth[high]) - float(worth[low])),
+                min_dscr_low=_finite_or_none(lowest_dscr[low]),
+                min_dscr_high=_finite_or_none(lowest_dscr[high]),
+                swing=abs(float(total_npv[high]) - float(total_npv[low])),
             )
         )
     return tuple(sorted(bars, key=lambda bar: -bar.swing))

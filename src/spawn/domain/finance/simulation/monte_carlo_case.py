@@ -1,4 +1,4 @@
-"""What a simulation is asked, and what it answers; the arithmetic is in `simulation`.
+"""Input and result of a Monte Carlo simulation; `monte_carlo` has the arithmetic.
 
 Timeline: period 0 is the date of valuation, CFADS and debt service run over periods 1..n. Each
 project's equity flow is -equity_t - overrun x capex_t + CFADS_t - debt service_t; a shortfall of
@@ -21,36 +21,36 @@ from spawn.domain.finance.limits import (
     MAX_PERIODS,
     MAX_RATE,
     MAX_RATIO,
-    SMALLEST,
-    Checker,
+    MIN_POSITIVE,
+    FieldChecker,
 )
 
 MAX_PROJECTS = 10_000
-"""Projects of one simulation."""
+"""Projects per simulation."""
 
 MAX_SCENARIOS = 100_000
-"""Scenarios of one simulation."""
+"""Scenarios per simulation."""
 
 MAX_PATHS = 50_000_000
-"""Projects times scenarios."""
+"""Projects times scenarios per simulation."""
 
-MAX_KEPT_PATHS = 10_000_000
-"""Projects times scenarios where each project has its distributions: three numbers a path."""
+MAX_DETAILED_PATHS = 10_000_000
+"""Projects times scenarios with distributions per project, which take three numbers a path."""
 
 DETAILED_PROJECTS = 1_000
-"""Up to so many projects the distributions of each one are given unless it is said otherwise."""
+"""Largest number of projects with distributions per project by default."""
 
-MAX_LEVELS = 10
+MAX_COVENANT_LEVELS = 10
 _MAX_SEED = 2**53 - 1
 _MAX_SIGMA = 3.0
 _MAX_DELAY = 1e6
-_LOG_TOP = 600.0
+_MAX_LOG_DISCOUNT = 600.0
 
-Kind = Literal["normal", "lognormal", "uniform", "triangular"]
+DistributionKind = Literal["normal", "lognormal", "uniform", "triangular"]
 
 
 class Loadings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far common factors move a shock; the sum of squares is at most 1, own takes the rest."""
+    """Loadings of a shock on common factors; squares sum to at most 1, own takes the rest."""
 
     global_: float = msgspec.field(default=0.0, name="global")
     sector: float = 0.0
@@ -70,7 +70,7 @@ class Shock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `low`, `mode` and `high`.
     """
 
-    distribution: Kind
+    distribution: DistributionKind
     mean: float | None = None
     standard_deviation: float | None = None
     median: float | None = None
@@ -82,12 +82,12 @@ class Shock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Shocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may differ from the base case.
+    """The shocks to the base case.
 
     `cfads` is a factor on CFADS (1 is the base); `cfads_noise_sigma` adds noise of mean one, own
     to each project and period. `capex` is an overrun as a share of capex (0.1 is 10 % more), paid
     in as equity. `delay` is in periods and moves the CFADS of projects with capex, while debt
-    service stays as scheduled and the end of the project stays where it is. `rates` shifts the
+    service stays as scheduled and the end of the project does not move. `rates` shifts the
     annual rate of interest on the unhedged share of the debt (0.01 is 100 basis points) in the
     periods with interest in the base case; interest does not fall below zero.
     """
@@ -103,7 +103,7 @@ class SimulatedProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """One project's base case.
 
     `cfads` runs over periods 1..n, `interest` and `principal` from period 1 to at most n, `equity`
-    (paid in) and `capex` from period 0. The balance is the principal still to be paid.
+    (paid in) and `capex` from period 0. The balance is the outstanding principal.
     """
 
     name: str
@@ -119,16 +119,16 @@ class SimulatedProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class CovenantLevel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A level of the DSCR; a scenario breaches it when any tested period is below it."""
+    """A DSCR level; a scenario breaches it when any tested period is below it."""
 
     name: str
     below: float
 
 
 class SimulationCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A portfolio, its shocks, and how often to draw them.
+    """A portfolio, its shocks, and the number of scenarios to draw.
 
-    `discount_rate` is effective a year. `by_project` asks for the distributions of each project.
+    `discount_rate` is effective a year. `by_project` adds the distributions of each project.
     """
 
     projects: tuple[SimulatedProject, ...]
@@ -144,14 +144,14 @@ class SimulationCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     by_project: bool | None = None
 
     @property
-    def detailed(self) -> bool:
-        """Whether each project has its distributions."""
+    def is_detailed(self) -> bool:
+        """Whether the result has distributions per project."""
         if self.by_project is not None:
             return self.by_project
         return len(self.projects) <= DETAILED_PROJECTS
 
 
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
+class DistributionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A distribution: percentiles by linear interpolation, and the mean."""
 
     mean: float
@@ -164,27 +164,27 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     p95: float
 
 
-class Breach(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the lowest DSCR is below a level; `below` 1.0 is the default of payment."""
+class BreachProbability(msgspec.Struct, frozen=True, kw_only=True):
+    """The probability that the lowest DSCR is below a level; 1.0 is the payment default."""
 
     name: str
     below: float
     probability: float
 
 
-class ProjectSpread(msgspec.Struct, frozen=True, kw_only=True):
-    """One project. `irr` is effective a year over the scenarios that have exactly one."""
+class ProjectDistributions(msgspec.Struct, frozen=True, kw_only=True):
+    """The distributions of a project; `irr` is effective a year over scenarios with exactly one."""
 
     name: str
-    irr: Spread | None
+    irr: DistributionSummary | None
     irr_unique_share: float
-    npv: Spread
-    min_dscr: Spread | None
-    breaches: tuple[Breach, ...]
+    npv: DistributionSummary
+    min_dscr: DistributionSummary | None
+    breaches: tuple[BreachProbability, ...]
 
 
-class PortfolioBreach(msgspec.Struct, frozen=True, kw_only=True):
-    """A level over the portfolio: the expected share of projects, any project, and their number."""
+class PortfolioBreachProbability(msgspec.Struct, frozen=True, kw_only=True):
+    """Breaches of a level in the portfolio: expected share, any project, and their number."""
 
     name: str
     below: float
@@ -194,20 +194,20 @@ class PortfolioBreach(msgspec.Struct, frozen=True, kw_only=True):
     projects_p95: float
 
 
-class PortfolioSpread(msgspec.Struct, frozen=True, kw_only=True):
-    """The sum of all projects; `min_dscr` is the lowest of any project in a scenario."""
+class PortfolioDistributions(msgspec.Struct, frozen=True, kw_only=True):
+    """The distributions of the sum of projects; `min_dscr` is the lowest of any project."""
 
-    irr: Spread | None
+    irr: DistributionSummary | None
     irr_unique_share: float
-    npv: Spread
-    min_dscr: Spread | None
-    breaches: tuple[PortfolioBreach, ...]
+    npv: DistributionSummary
+    min_dscr: DistributionSummary | None
+    breaches: tuple[PortfolioBreachProbability, ...]
 
 
 class Sensitivity(msgspec.Struct, frozen=True, kw_only=True):
-    """One bar: the portfolio with one shock at its P10 and P90 everywhere, others at the median.
+    """One tornado bar: one shock at its P10 and P90 in all projects, the others at the median.
 
-    `swing` is the distance of the NPVs; bars come in its order, the widest first.
+    `swing` is the distance between the NPVs; bars are sorted by it, the widest first.
     """
 
     shock: str
@@ -230,67 +230,69 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     base_npv: float
     base_irr: float | None
     base_min_dscr: float | None
-    portfolio: PortfolioSpread
-    projects: tuple[ProjectSpread, ...] | None
+    portfolio: PortfolioDistributions
+    projects: tuple[ProjectDistributions, ...] | None
     tornado: tuple[Sensitivity, ...]
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
 
 
-def check_simulation(case: SimulationCase) -> None:
-    """Let a case pass that can be simulated.
+def validate_simulation_case(case: SimulationCase) -> None:
+    """Validate a simulation case.
 
     Raises:
-        InvalidInput: every field that does not fit is named.
+        InvalidInput: names each field outside its limits.
     """
-    check = Checker()
-    check.number("/discount_rate", case.discount_rate, -0.5, MAX_RATE)
-    check.number("/periods_per_year", case.periods_per_year, 1, 12)
-    check.number("/scenarios", case.scenarios, 1, MAX_SCENARIOS)
-    check.number("/seed", case.seed, 0, _MAX_SEED)
-    _check_shocks(check, case.shocks)
-    if check.size("/covenants", len(case.covenants), MAX_LEVELS, 0):
+    checker = FieldChecker()
+    checker.require_number("/discount_rate", case.discount_rate, -0.5, MAX_RATE)
+    checker.require_number("/periods_per_year", case.periods_per_year, 1, 12)
+    checker.require_number("/scenarios", case.scenarios, 1, MAX_SCENARIOS)
+    checker.require_number("/seed", case.seed, 0, _MAX_SEED)
+    _check_shocks(checker, case.shocks)
+    if checker.require_size("/covenants", len(case.covenants), MAX_COVENANT_LEVELS, 0):
         for index, level in enumerate(case.covenants):
-            check.number(f"/covenants/{index}/below", level.below, 0.0, MAX_RATIO)
-    if check.size("/projects", len(case.projects), MAX_PROJECTS):
+            checker.require_number(f"/covenants/{index}/below", level.below, 0.0, MAX_RATIO)
+    if checker.require_size("/projects", len(case.projects), MAX_PROJECTS):
         for index, project in enumerate(case.projects):
-            _check_project(check, f"/projects/{index}", project)
+            _check_project(checker, f"/projects/{index}", project)
             if project.currency_code != case.projects[0].currency_code:
                 pointer = f"/projects/{index}/currency_code"
-                check.refuse(pointer, "mixed_currencies", "must be that of the first project")
-    check.done()
-    longest = max(len(project.cfads) for project in case.projects) + 1
-    if -math.log1p(case.discount_rate) / case.periods_per_year * longest > _LOG_TOP:
-        raise InvalidInput.at("/discount_rate", "overflow", "discounts beyond float64")
+                checker.reject(pointer, "mixed_currencies", "must equal that of the first project")
+    checker.raise_errors()
+    longest_life = max(len(project.cfads) for project in case.projects) + 1
+    if -math.log1p(case.discount_rate) / case.periods_per_year * longest_life > _MAX_LOG_DISCOUNT:
+        raise InvalidInput.at(
+            "/discount_rate", "overflow", "discounts beyond float64; raise the rate"
+        )
     paths = len(case.projects) * case.scenarios
-    bound = MAX_KEPT_PATHS if case.detailed else MAX_PATHS
-    if paths > bound:
-        detail = f"projects times scenarios is {paths}, at most {bound}"
-        if case.detailed:
+    max_paths = MAX_DETAILED_PATHS if case.is_detailed else MAX_PATHS
+    if paths > max_paths:
+        detail = f"projects times scenarios is {paths}; use at most {max_paths}"
+        if case.is_detailed:
             detail += f", or {MAX_PATHS} without by_project"
         raise InvalidInput.at("/scenarios", "too_many", detail)
 
 
-def _check_project(check: Checker, pointer: str, project: SimulatedProject) -> None:
+def _check_project(checker: FieldChecker, pointer: str, project: SimulatedProject) -> None:
     periods = len(project.cfads)
-    if not check.size(f"{pointer}/cfads", periods, MAX_PERIODS):
+    if not checker.require_size(f"{pointer}/cfads", periods, MAX_PERIODS):
         return
-    check.each(f"{pointer}/cfads", project.cfads, -MAX_AMOUNT, MAX_AMOUNT)
-    check.length(f"{pointer}/interest", project.interest, len(project.principal))
+    checker.require_each(f"{pointer}/cfads", project.cfads, -MAX_AMOUNT, MAX_AMOUNT)
+    checker.require_length(f"{pointer}/interest", project.interest, len(project.principal))
     series = (
         ("equity", project.equity, 1, periods + 1),
         ("capex", project.capex, 0, periods + 1),
         ("principal", project.principal, 0, periods),
     )
     for name, values, low, high in series:
-        if check.size(f"{pointer}/{name}", len(values), high, low):
-            check.each(f"{pointer}/{name}", values, 0.0, MAX_AMOUNT)
-    check.each(f"{pointer}/interest", project.interest, 0.0, MAX_AMOUNT)
-    check.number(f"{pointer}/hedged_share", project.hedged_share, 0.0, 1.0)
+        if checker.require_size(f"{pointer}/{name}", len(values), high, low):
+            checker.require_each(f"{pointer}/{name}", values, 0.0, MAX_AMOUNT)
+    checker.require_each(f"{pointer}/interest", project.interest, 0.0, MAX_AMOUNT)
+    checker.require_number(f"{pointer}/hedged_share", project.hedged_share, 0.0, 1.0)
 
 
-def _check_shocks(check: Checker, shocks: Shocks) -> None:
-    check.number("/shocks/cfads_noise_sigma", shocks.cfads_noise_sigma, 0.0, _MAX_SIGMA)
+def _check_shocks(checker: FieldChecker, shocks: Shocks) -> None:
+    checker.require_number("/shocks/cfads_noise_sigma", shocks.cfads_noise_sigma, 0.0, _MAX_SIGMA)
     limits = {
         "cfads": (0.0, MAX_RATIO),
         "capex": (-1.0, MAX_RATIO),
@@ -300,10 +302,10 @@ def _check_shocks(check: Checker, shocks: Shocks) -> None:
     for name, (low, high) in limits.items():
         shock: Shock | None = getattr(shocks, name)
         if shock is not None:
-            _check_shock(check, f"/shocks/{name}", shock, low, high)
+            _check_shock(checker, f"/shocks/{name}", shock, low, high)
 
 
-_NEEDS: dict[Kind, tuple[str, ...]] = {
+_PARAMETERS_OF: dict[DistributionKind, tuple[str, ...]] = {
     "normal": ("mean", "standard_deviation"),
     "lognormal": ("median", "sigma"),
     "uniform": ("low", "high"),
@@ -312,32 +314,34 @@ _NEEDS: dict[Kind, tuple[str, ...]] = {
 _PARAMETERS = ("mean", "standard_deviation", "median", "sigma", "low", "mode", "high")
 
 
-def _check_shock(check: Checker, pointer: str, shock: Shock, low: float, high: float) -> None:
-    needs = _NEEDS[shock.distribution]
+def _check_shock(
+    checker: FieldChecker, pointer: str, shock: Shock, low: float, high: float
+) -> None:
+    required = _PARAMETERS_OF[shock.distribution]
     values: list[float] = []
     for name in _PARAMETERS:
         value: float | None = getattr(shock, name)
-        if name in needs and value is None:
-            check.refuse(f"{pointer}/{name}", "required", f"{shock.distribution} needs it")
-        elif name not in needs and value is not None:
-            detail = f"{shock.distribution} takes {' and '.join(needs)}"
-            check.refuse(f"{pointer}/{name}", "not_applicable", detail)
+        if name in required and value is None:
+            checker.reject(f"{pointer}/{name}", "required", f"{shock.distribution} needs it")
+        elif name not in required and value is not None:
+            detail = f"{shock.distribution} takes {' and '.join(required)}"
+            checker.reject(f"{pointer}/{name}", "not_applicable", detail)
         elif value is not None:
             values.append(value)
             bounds = {"sigma": (0.0, _MAX_SIGMA), "standard_deviation": (0.0, high)}
-            check.number(f"{pointer}/{name}", value, *bounds.get(name, (low, high)))
-    if shock.median is not None and not shock.median >= SMALLEST:
-        check.refuse(f"{pointer}/median", "not_positive", "must be above 0")
+            checker.require_number(f"{pointer}/{name}", value, *bounds.get(name, (low, high)))
+    if shock.median is not None and not shock.median >= MIN_POSITIVE:
+        checker.reject(f"{pointer}/median", "not_positive", "must be above 0")
     if shock.distribution in {"uniform", "triangular"} and values != sorted(values):
-        check.refuse(f"{pointer}/high", "out_of_order", f"{' <= '.join(needs)} must hold")
-    _check_loadings(check, f"{pointer}/loadings", shock.loadings)
+        checker.reject(f"{pointer}/high", "out_of_order", f"must satisfy {' <= '.join(required)}")
+    _check_loadings(checker, f"{pointer}/loadings", shock.loadings)
 
 
-def _check_loadings(check: Checker, pointer: str, parts: Loadings) -> None:
-    loadings = {"global": parts.global_, "sector": parts.sector, "country": parts.country}
-    for name, loading in loadings.items():
-        check.number(f"{pointer}/{name}", loading, -1.0, 1.0)
-    # A product overflows to infinity, where a power would raise.
-    if sum(loading * loading for loading in loadings.values()) > 1.0:
+def _check_loadings(checker: FieldChecker, pointer: str, loadings: Loadings) -> None:
+    values = {"global": loadings.global_, "sector": loadings.sector, "country": loadings.country}
+    for name, loading in values.items():
+        checker.require_number(f"{pointer}/{name}", loading, -1.0, 1.0)
+    # A product overflows to infinity, where a power would raise OverflowError.
+    if sum(loading * loading for loading in values.values()) > 1.0:
         detail = "the squares of the loadings must sum to at most 1"
-        check.refuse(pointer, "wrong_sum", detail)
+        checker.reject(pointer, "wrong_sum", detail)

@@ -1,4 +1,4 @@
-"""A simulation as an aggregate: what was asked for, by what engine, and what came of it."""
+"""A stored simulation as an aggregate: its request, its engine and its result."""
 
 import msgspec
 
@@ -6,10 +6,10 @@ from spawn.domain.finance.simulation.monte_carlo_case import SimulationResult
 
 
 class SimulationRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One simulation. The same request gives the same result to the last digit on this engine.
+    """A simulation; the same request on the same engine repeats the result to the last digit.
 
-    `request_sha256` is of the request in canonical form, `engine` names the versions that drew
-    and valued; `result` is there once the job has succeeded.
+    `request_sha256` is the hash of the request in canonical form, `engine` names the versions
+    that drew and valued it; `result` is null until the job has succeeded.
     """
 
     simulation_id: str

@@ -1,20 +1,20 @@
-"""Revaluing many scenarios at once: IRR, NPV and minimum DSCR in NumPy.
+"""Vectorized IRR, NPV and minimum DSCR over many scenarios in NumPy.
 
-The scalar functions of `returns` are the reference; this engine is tested equal to them. A deal's
-scenarios form one array, time along the first axis and scenarios along the second, so that each
-step of the arithmetic runs over contiguous memory.
+The scalar functions of `rates_of_return` are the reference; tests hold this engine equal to them.
+A deal's scenarios form one array, time along the first axis and scenarios along the second, so that
+each step of the arithmetic runs over contiguous memory.
 
-The rate of return is found in three stages. A scalar solve of the mean path gives a centre. Around
-it, f(x) = sum c_t exp(-x t) is a polynomial of low degree in x to many digits, and one matrix
-product gives its coefficients for all scenarios, whose roots a few short Newton steps find. One
-full Horner step in v = 1/(1 + i) then corrects them exactly, and is also the proof: its length
-bounds the error, and its partial values are the outstanding balances, whose single sign shows
-that the root is the only one (Descartes' rule on the deflated polynomial). What this does not
-certify goes to the scalar reference, one path at a time.
+The rate of return takes three stages. A scalar solve of the mean path gives a centre. Around it,
+f(x) = sum c_t exp(-x t) is a polynomial of low degree in x to many digits, and one matrix product
+gives its coefficients for all scenarios; a few short Newton steps find their roots. One full Horner
+step in v = 1/(1 + i) then corrects them exactly, and is also the proof: its length bounds the
+error, and its partial values are the outstanding balances, whose single sign shows that the root is
+the only one (Descartes' rule on the deflated polynomial). Paths without this proof go to the scalar
+reference, one at a time.
 
-Determinism: each deal is valued alone, in blocks whose size depends on its shape only, and each
-matrix product is kept below the size at which OpenBLAS would split it between threads. The same
-input therefore gives the same bits, whatever the number of workers.
+Determinism: each deal is valued alone, in blocks whose size depends on its array size only, and
+each matrix product is smaller than the size at which OpenBLAS would split it between threads. The
+same input therefore gives the same bits for any number of workers.
 """
 
 import math
@@ -26,41 +26,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.limits import MAX_AMOUNT, MAX_PERIODS, MAX_RATE, SMALLEST, Checker
+from spawn.domain.finance.limits import (
+    MAX_AMOUNT,
+    MAX_PERIODS,
+    MAX_RATE,
+    MIN_POSITIVE,
+    FieldChecker,
+)
 from spawn.domain.finance.returns.rates_of_return import irr as scalar_irr
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int8]
-Flags = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+CodeArray = NDArray[np.int8]
+BoolArray = NDArray[np.bool_]
 
 MAX_SCENARIOS = 1_000_000
-"""Scenarios of one deal."""
+"""Scenarios per deal."""
 
-_BLOCK = 2_048
+_BLOCK_SCENARIOS = 2_048
 _DEGREE = 11
-_BLAS_ONE_THREAD = 262_144
-_POLISH_STEPS = 6
+_MAX_SINGLE_THREAD_SIZE = 262_144
+_POLYNOMIAL_STEPS = 6
 _NEWTON_STEPS = 30
-_LOG_TOP = 600.0
+_MAX_LOG_DISCOUNT = 600.0
 _CENTRE_STEPS = 12
-_CENTRE_NEAR = 0.05
+_CENTRE_TOLERANCE = 0.05
 _CENTRE_REACH = 300.0
 _SHORT_STEP = 1e-5
-_POLISHED = 1e-4
-_WIDEST = 6.0
-_MARGIN = 1.1
-_NARROW = 1e-6
-_FAR = 30.0
-_CLEAR = 1e-12
-_OUTSIDE = 1.02
+_POLYNOMIAL_STEP_LIMIT = 1e-4
+_MAX_GUESS = 6.0
+_INTERVAL_MARGIN = 1.1
+_MIN_INTERVAL = 1e-6
+_MAX_LOG_RATE = 30.0
+_SIGN_TOLERANCE = 1e-12
+_MAX_NODE_DISTANCE = 1.02
 
 # Chebyshev nodes on [-1, 1], and the matrix from values there to coefficients of powers.
 _NODES = np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
-_FROM_NODES = np.linalg.inv(np.vander(_NODES, increasing=True))
+_POWERS_FROM_NODES = np.linalg.inv(np.vander(_NODES, increasing=True))
 
 
 class IrrStatus(IntEnum):
-    """The typed outcome of each path, as in `returns.RateOutcome`."""
+    """The typed outcome of a path, as in `RateOutcome`."""
 
     UNIQUE = 0
     SEVERAL = 1
@@ -77,81 +83,89 @@ _STATUS_CODES = {
 
 
 class Deal(NamedTuple):
-    """One project's equity view: flow_t = fixed_t + cfads_t x factor_t, t from 0.
+    """A project's equity flows: flow_t = fixed_t + cfads_t x factor_t, t from 0.
 
-    `fixed` holds what scenarios do not move (equity paid in, debt service as negative amounts);
-    `debt_service` is the positive amount that the DSCR of a period divides by, 0 where none is
-    due. All three have the same length. `discount_rate` is per period, for the NPV.
+    `fixed` has the flows common to all scenarios (equity paid in, debt service as negatives);
+    `debt_service` is the positive denominator of the DSCR of a period, 0 where none is due. All
+    three have the same length. `discount_rate` is per period, for the NPV.
     """
 
-    fixed: Floats
-    cfads: Floats
-    debt_service: Floats
+    fixed: FloatArray
+    cfads: FloatArray
+    debt_service: FloatArray
     discount_rate: float
 
 
-class Valuation(NamedTuple):
-    """One number a scenario.
+class DealValuation(NamedTuple):
+    """The IRR, NPV and minimum DSCR of a deal per scenario.
 
     `irr` is per period and meaningful only where `irr_status` is UNIQUE; elsewhere it is 0.0, a
-    placeholder that `unique_irr` leaves out. `min_dscr` is over the periods with debt service;
-    `tested` is False when there is none, and `min_dscr` is then 0.0.
+    placeholder that `unique_irr` omits. `min_dscr` is over the periods with debt service;
+    `has_debt_service` is False when there is none, and `min_dscr` is then 0.0.
     """
 
-    irr: Floats
-    irr_status: Codes
-    npv: Floats
-    min_dscr: Floats
-    tested: bool
+    irr: FloatArray
+    irr_status: CodeArray
+    npv: FloatArray
+    min_dscr: FloatArray
+    has_debt_service: bool
 
-    def unique_irr(self) -> Floats:
-        """The rates of the scenarios that have exactly one."""
+    def unique_irr(self) -> FloatArray:
+        """Return the rates of the scenarios that have exactly one."""
         return np.asarray(self.irr[self.irr_status == IrrStatus.UNIQUE])
 
 
-def workspace(periods: int, scenarios: int) -> Floats:
-    """Scratch memory that `value_deal` may reuse from deal to deal of at most this size."""
-    return np.empty((2, periods, min(scenarios, _BLOCK)))
+def allocate_workspace(periods: int, scenarios: int) -> FloatArray:
+    """Allocate scratch memory that `value_deal` can reuse for deals up to this size."""
+    return np.empty((2, periods, min(scenarios, _BLOCK_SCENARIOS)))
 
 
-def value_deal(deal: Deal, factors: Floats, scratch: Floats | None = None) -> Valuation:
+def value_deal(deal: Deal, factors: FloatArray, scratch: FloatArray | None = None) -> DealValuation:
     """Value one deal over its scenarios; `factors` is (periods, scenarios), multiplying CFADS.
 
-    `scratch` is a `workspace` to reuse; its contents mean nothing before and after.
+    `scratch` is memory from `allocate_workspace`; its contents are undefined before and after.
 
     Raises:
-        InvalidInput: shapes that do not fit, too many periods or scenarios, a non-finite number,
-            a discount rate outside its bounds.
+        InvalidInput: arrays of different lengths, too many periods or scenarios, a non-finite
+            number, a discount rate outside its limits.
     """
     _check_deal(deal, factors)
     periods, scenarios = factors.shape
     rates, status = np.zeros(scenarios), np.zeros(scenarios, dtype=np.int8)
-    npv, cover = np.empty(scenarios), np.zeros(scenarios)
+    npv, min_dscr = np.empty(scenarios), np.zeros(scenarios)
     weights = _discount_weights(deal.discount_rate, periods, "/discount_rate")
-    if scratch is None or scratch.shape[1] < periods or scratch.shape[2] < min(scenarios, _BLOCK):
-        scratch = workspace(periods, scenarios)
-    with np.errstate(over="ignore", invalid="ignore"):  # the check of the NPV refuses them
-        for start in range(0, scenarios, _BLOCK):
-            part = slice(start, min(start + _BLOCK, scenarios))
+    if (
+        scratch is None
+        or scratch.shape[1] < periods
+        or scratch.shape[2] < min(scenarios, _BLOCK_SCENARIOS)
+    ):
+        scratch = allocate_workspace(periods, scenarios)
+    with np.errstate(over="ignore", invalid="ignore"):  # the check of the NPV rejects them
+        for start in range(0, scenarios, _BLOCK_SCENARIOS):
+            part = slice(start, min(start + _BLOCK_SCENARIOS, scenarios))
             cash = scratch[0][:periods, : part.stop - part.start]
             np.multiply(factors[:, part], deal.cfads[:, None], cash)
-            cover[part] = _min_cover(cash, deal.debt_service, scratch[1])
+            min_dscr[part] = _min_dscr(cash, deal.debt_service, scratch[1])
             np.add(cash, deal.fixed[:, None], cash)
             npv[part] = np.einsum("t,ts->s", weights, cash)
             if not np.isfinite(npv[part]).all():
-                raise InvalidInput.at("/factors", "out_of_range", "a path is not finite")
+                raise InvalidInput.at(
+                    "/factors", "out_of_range", "a path is not finite; give smaller factors"
+                )
             rates[part], status[part] = _block_irr(cash, scratch[1])
-    return Valuation(rates, status, npv, cover, bool((deal.debt_service >= SMALLEST).any()))
+    return DealValuation(
+        rates, status, npv, min_dscr, bool((deal.debt_service >= MIN_POSITIVE).any())
+    )
 
 
-def _min_cover(cash: Floats, debt_service: Floats, scratch: Floats) -> Floats:
-    """The smallest CFADS / debt service of each path; zeros when no debt service is due."""
-    tested = np.flatnonzero(debt_service >= SMALLEST)
-    if tested.size == 0:
+def _min_dscr(cash: FloatArray, debt_service: FloatArray, scratch: FloatArray) -> FloatArray:
+    """Return the smallest CFADS / debt service of each path; zeros without debt service."""
+    tested_periods = np.flatnonzero(debt_service >= MIN_POSITIVE)
+    if tested_periods.size == 0:
         return np.zeros(cash.shape[1])
-    first, last = int(tested[0]), int(tested[-1]) + 1
-    if tested.size < last - first:  # a gap in the debt service: copy the tested rows together
-        return np.asarray((cash[tested] / debt_service[tested, None]).min(axis=0))
+    first, last = int(tested_periods[0]), int(tested_periods[-1]) + 1
+    if tested_periods.size < last - first:  # a gap in the debt service: gather the tested rows
+        return np.asarray((cash[tested_periods] / debt_service[tested_periods, None]).min(axis=0))
     ratio = scratch[: last - first, : cash.shape[1]]
     np.divide(cash[first:last], debt_service[first:last, None], ratio)
     return np.asarray(ratio.min(axis=0))
@@ -159,27 +173,28 @@ def _min_cover(cash: Floats, debt_service: Floats, scratch: Floats) -> Floats:
 
 def value_portfolio(
     deals: Sequence[Deal],
-    factors: Callable[[int], Floats],
-    on_valued: Callable[[int, Valuation], None],
+    factors: Callable[[int], FloatArray],
+    on_result: Callable[[int, DealValuation], None],
 ) -> None:
     """Value deals one after the other; memory holds one deal's scenarios at a time.
 
-    `factors(k)` gives the (periods, scenarios) factors of deal k; `on_valued` takes each result
-    and may stop the run by raising. Deals are independent, so that callers may share them out.
+    `factors(k)` returns the (periods, scenarios) factors of deal k; `on_result` receives each
+    result and may stop the run by raising. Deals are independent, so that callers may distribute
+    them.
 
     Raises:
         InvalidInput: as `value_deal`.
     """
-    scratch: Floats | None = None
+    scratch: FloatArray | None = None
     for index, deal in enumerate(deals):
         paths = factors(index)
         if scratch is None and paths.ndim == 2:  # noqa: PLR2004 - time and scenario
-            scratch = workspace(*paths.shape)
-        on_valued(index, value_deal(deal, paths, scratch))
+            scratch = allocate_workspace(*paths.shape)
+        on_result(index, value_deal(deal, paths, scratch))
 
 
-def batch_irr(flows: Floats) -> tuple[Floats, Codes]:
-    """Rates of return per period of many paths, (periods, scenarios), and their status.
+def batch_irr(flows: FloatArray) -> tuple[FloatArray, CodeArray]:
+    """Compute rates of return per period of (periods, scenarios) paths, and their status.
 
     Raises:
         InvalidInput: an array that is not two-dimensional, empty, too large or not finite.
@@ -187,15 +202,15 @@ def batch_irr(flows: Floats) -> tuple[Floats, Codes]:
     _check_shape(flows, "/flows")
     _check_paths(flows)
     rates, status = np.zeros(flows.shape[1]), np.zeros(flows.shape[1], dtype=np.int8)
-    for start in range(0, flows.shape[1], _BLOCK):
-        part = slice(start, min(start + _BLOCK, flows.shape[1]))
+    for start in range(0, flows.shape[1], _BLOCK_SCENARIOS):
+        part = slice(start, min(start + _BLOCK_SCENARIOS, flows.shape[1]))
         block = np.ascontiguousarray(flows[:, part])
         rates[part], status[part] = _block_irr(block, np.empty_like(block))
     return rates, status
 
 
-def batch_npv(flows: Floats, rate: float) -> Floats:
-    """Net present values of many paths, the first flow not discounted.
+def batch_npv(flows: FloatArray, rate: float) -> FloatArray:
+    """Compute net present values of many paths, the first flow not discounted.
 
     Raises:
         InvalidInput: as `batch_irr`, or a rate outside (-1, 100].
@@ -206,43 +221,43 @@ def batch_npv(flows: Floats, rate: float) -> Floats:
     return np.asarray(np.einsum("t,ts->s", _discount_weights(rate, flows.shape[0], "/rate"), flows))
 
 
-def percentiles(values: Floats, levels: Sequence[float]) -> tuple[float, ...]:
-    """Percentiles by linear interpolation; `levels` run from 0 to 100.
+def percentiles(values: FloatArray, levels: Sequence[float]) -> tuple[float, ...]:
+    """Compute percentiles by linear interpolation; `levels` run from 0 to 100.
 
     Raises:
         InvalidInput: no values, or a level outside 0..100.
     """
-    check = Checker()
+    checker = FieldChecker()
     if values.size == 0:
-        check.refuse("/values", "empty", "has no values")
-    check.each("/levels", levels, 0.0, 100.0)
-    check.done()
+        checker.reject("/values", "empty", "must have at least one value")
+    checker.require_each("/levels", levels, 0.0, 100.0)
+    checker.raise_errors()
     return tuple(float(value) for value in np.percentile(values, levels))
 
 
-def _check_deal(deal: Deal, factors: Floats) -> None:
+def _check_deal(deal: Deal, factors: FloatArray) -> None:
     _check_shape(factors, "/factors")
-    check = Checker()
+    checker = FieldChecker()
     for pointer, values in (
         ("/fixed", deal.fixed),
         ("/cfads", deal.cfads),
         ("/debt_service", deal.debt_service),
     ):
         if values.shape != factors.shape[:1]:
-            check.refuse(pointer, "wrong_length", f"must have {factors.shape[0]} items")
-    check.done()
+            checker.reject(pointer, "wrong_length", f"must have {factors.shape[0]} items")
+    checker.raise_errors()
     if not bool((deal.debt_service >= 0.0).all()):
         raise InvalidInput.at("/debt_service", "out_of_range", "must not be negative")
     _check_rate(deal.discount_rate, "/discount_rate")
 
 
-def _check_shape(values: Floats, pointer: str) -> None:
+def _check_shape(values: FloatArray, pointer: str) -> None:
     if values.ndim != 2 or values.dtype != np.float64:  # noqa: PLR2004 - time and scenario
         raise InvalidInput.at(pointer, "wrong_shape", "must be float64 (periods, scenarios)")
-    check = Checker()
-    check.size(pointer, values.shape[0], MAX_PERIODS + 1)
-    check.size(pointer, values.shape[1], MAX_SCENARIOS)
-    check.done()
+    checker = FieldChecker()
+    checker.require_size(pointer, values.shape[0], MAX_PERIODS + 1)
+    checker.require_size(pointer, values.shape[1], MAX_SCENARIOS)
+    checker.raise_errors()
 
 
 def _check_rate(rate: float, pointer: str) -> None:
@@ -250,22 +265,22 @@ def _check_rate(rate: float, pointer: str) -> None:
         raise InvalidInput.at(pointer, "out_of_range", f"must be above -1 and at most {MAX_RATE}")
 
 
-def _check_paths(flows: Floats) -> None:
-    # Minimum and maximum let a NaN through to the comparison, which it fails.
+def _check_paths(flows: FloatArray) -> None:
+    # Minimum and maximum propagate a NaN, which fails the comparison.
     if not (float(flows.min()) >= -MAX_AMOUNT and float(flows.max()) <= MAX_AMOUNT):
         raise InvalidInput.at("/flows", "out_of_range", f"must be finite, at most {MAX_AMOUNT:g}")
 
 
-def _discount_weights(rate: float, periods: int, pointer: str) -> Floats:
-    if -math.log1p(rate) * periods > _LOG_TOP:
-        raise InvalidInput.at(pointer, "overflow", "discounts beyond float64")
+def _discount_weights(rate: float, periods: int, pointer: str) -> FloatArray:
+    if -math.log1p(rate) * periods > _MAX_LOG_DISCOUNT:
+        raise InvalidInput.at(pointer, "overflow", "discounts beyond float64; raise the rate")
     return np.asarray(np.exp(-np.log1p(rate) * np.arange(periods)))
 
 
-def _product(matrix: Floats, flows: Floats) -> Floats:
-    """The matrix product, in column blocks that BLAS computes on one thread."""
+def _multiply_single_threaded(matrix: FloatArray, flows: FloatArray) -> FloatArray:
+    """Multiply in column blocks small enough for BLAS to use one thread."""
     rows, periods = matrix.shape
-    width = max(_BLAS_ONE_THREAD // (rows * periods), 1)
+    width = max(_MAX_SINGLE_THREAD_SIZE // (rows * periods), 1)
     result = np.empty((rows, flows.shape[1]))
     for start in range(0, flows.shape[1], width):
         part = slice(start, start + width)
@@ -273,27 +288,27 @@ def _product(matrix: Floats, flows: Floats) -> Floats:
     return result
 
 
-def _block_irr(flows: Floats, scratch: Floats) -> tuple[Floats, Codes]:
-    """Rates and status of one block of paths; `scratch` is as large as `flows`."""
+def _block_irr(flows: FloatArray, scratch: FloatArray) -> tuple[FloatArray, CodeArray]:
+    """Return rates and status of one block of paths; `scratch` is as large as `flows`."""
     rates = np.zeros(flows.shape[1])
     status = np.full(flows.shape[1], IrrStatus.UNDEFINED, dtype=np.int8)
-    open_paths = np.ones(flows.shape[1], dtype=bool)
-    live = _trimmed(flows)
-    centre = _centre(live.mean(axis=1)) if live.shape[0] > 1 else None
+    unproved_paths = np.ones(flows.shape[1], dtype=bool)
+    active_flows = _trim_zero_rows(flows)
+    centre = _approximate_log_rate(active_flows.mean(axis=1)) if active_flows.shape[0] > 1 else None
     if centre is not None:
-        log_rates, certain = _certified(live, centre, scratch)
-        rates[certain] = np.expm1(log_rates[certain])
-        status[certain] = IrrStatus.UNIQUE
-        open_paths = ~certain
-    for column in np.flatnonzero(open_paths):
+        log_rates, is_proved = _prove_rates(active_flows, centre, scratch)
+        rates[is_proved] = np.expm1(log_rates[is_proved])
+        status[is_proved] = IrrStatus.UNIQUE
+        unproved_paths = ~is_proved
+    for column in np.flatnonzero(unproved_paths):
         outcome = scalar_irr(flows[:, column].tolist())
         rates[column] = outcome.rate or 0.0
         status[column] = _STATUS_CODES[outcome.status]
     return rates, status
 
 
-def _trimmed(flows: Floats) -> Floats:
-    """The rows from the first to the last in which any path moves."""
+def _trim_zero_rows(flows: FloatArray) -> FloatArray:
+    """Return the rows from the first to the last with any flow."""
     first, last = 0, flows.shape[0]
     while first < last and not flows[first].any():
         first += 1
@@ -302,93 +317,101 @@ def _trimmed(flows: Floats) -> Floats:
     return flows[first:last]
 
 
-def _centre(path: Floats) -> float | None:
-    """A log rate near the root of one path: Newton on ln(inflows / outflows), roughly."""
+def _approximate_log_rate(path: FloatArray) -> float | None:
+    """Approximate the log rate of one path by Newton on ln(inflows / outflows)."""
     times = np.arange(path.shape[0], dtype=np.float64)
     inflow, outflow = np.maximum(path, 0.0), np.maximum(-path, 0.0)
     x = 0.0
     for _ in range(_CENTRE_STEPS):
         decay = np.exp(-x * times)
-        gain, cost = float(inflow @ decay), float(outflow @ decay)
-        if not (gain > 0.0 and cost > 0.0):
+        discounted_inflow, discounted_outflow = float(inflow @ decay), float(outflow @ decay)
+        if not (discounted_inflow > 0.0 and discounted_outflow > 0.0):
             return None
         decay *= times
-        distance = float(inflow @ decay) / gain - float(outflow @ decay) / cost
-        if distance == 0.0:
+        mean_distance = (
+            float(inflow @ decay) / discounted_inflow - float(outflow @ decay) / discounted_outflow
+        )
+        if mean_distance == 0.0:
             return None
-        step = math.log(gain / cost) / distance
+        step = math.log(discounted_inflow / discounted_outflow) / mean_distance
         x += step
         if not abs(x) * times[-1] <= _CENTRE_REACH:
             return None
-        if abs(step) * times[-1] <= _CENTRE_NEAR:
+        if abs(step) * times[-1] <= _CENTRE_TOLERANCE:
             break
     return x
 
 
-def _certified(flows: Floats, centre: float, scratch: Floats) -> tuple[Floats, Flags]:
-    """Log rates near a centre, and which of them are exact and proved to be the only root."""
-    with np.errstate(all="ignore"):  # what strays is caught by the comparisons below
-        x, slope = _start(flows, centre)
-        balances = _balances(flows, np.exp(-x), scratch)
+def _prove_rates(
+    flows: FloatArray, centre: float, scratch: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """Return log rates near a centre, and which are proved exact and the only root."""
+    with np.errstate(all="ignore"):  # the comparisons below reject what diverges
+        x, slope = _estimate_log_rates(flows, centre)
+        balances = _horner_balances(flows, np.exp(-x), scratch)
         step = balances[0] / slope
-        alone = _single_signed(balances[1:])
+        is_only_root = _have_single_sign(balances[1:])
         span = flows.shape[0] - 1
         # The slope is good to about the step, hence the error to about its square.
-        late = np.flatnonzero(~(np.abs(step) * span <= _SHORT_STEP))
+        inaccurate = np.flatnonzero(~(np.abs(step) * span <= _SHORT_STEP))
         x -= step
-        if late.size:
-            x[late], alone[late] = _newton(np.ascontiguousarray(flows[:, late]), x[late])
-        return x, alone & (np.abs(x) <= _FAR)
+        if inaccurate.size:
+            columns = np.ascontiguousarray(flows[:, inaccurate])
+            x[inaccurate], is_only_root[inaccurate] = _iterate_newton(columns, x[inaccurate])
+        return x, is_only_root & (np.abs(x) <= _MAX_LOG_RATE)
 
 
-def _newton(flows: Floats, x: Floats) -> tuple[Floats, Flags]:
-    """Full Newton steps for the paths that the local polynomial served badly."""
+def _iterate_newton(flows: FloatArray, x: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Take full Newton steps for paths that the local polynomial approximates badly."""
     span = flows.shape[0] - 1
     scratch = np.empty_like(flows)
-    settled = np.zeros(x.shape, dtype=bool)
+    has_converged = np.zeros(x.shape, dtype=bool)
     x = np.where(np.isfinite(x), x, 0.0)
     for _ in range(_NEWTON_STEPS):
         v = np.exp(-x)
-        balances = _balances(flows, v, scratch)
+        balances = _horner_balances(flows, v, scratch)
         slope = np.zeros_like(v)
         for row in balances[:0:-1]:
             slope *= v
             slope += row
         step = -balances[0] / (slope * v)
-        settled = np.abs(step) * span <= _SHORT_STEP
+        has_converged = np.abs(step) * span <= _SHORT_STEP
         x = x - step
-        if settled.all():
+        if has_converged.all():
             break
-    return x, settled & _single_signed(balances[1:])
+    return x, has_converged & _have_single_sign(balances[1:])
 
 
-def _start(flows: Floats, centre: float) -> tuple[Floats, Floats]:
-    """Approximate log rates, and the slope of f there, from the local polynomial of each path."""
+def _estimate_log_rates(flows: FloatArray, centre: float) -> tuple[FloatArray, FloatArray]:
+    """Estimate log rates, and the slope of f there, by the local polynomial of each path."""
     times = np.arange(flows.shape[0], dtype=np.float64)
     lags = times - 0.5 * times[-1]
     decay = np.exp(-centre * times)
     moments = np.stack([decay, -lags * decay, lags * lags * decay])
-    value, slope, bend = np.einsum("kt,ts->ks", moments, flows)
+    value, slope, curvature = np.einsum("kt,ts->ks", moments, flows)
     guess = -value / slope
-    guess /= 1.0 + 0.5 * guess * bend / slope  # Halley's step
-    limit = _WIDEST / times[-1]
+    guess /= 1.0 + 0.5 * guess * curvature / slope  # Halley's step
+    limit = _MAX_GUESS / times[-1]
     guess = np.nan_to_num(guess, nan=0.0, posinf=limit, neginf=-limit).clip(-limit, limit)
     low, high = min(float(guess.min()), 0.0), max(float(guess.max()), 0.0)
-    shift, half = 0.5 * (low + high), max(_MARGIN * 0.5 * (high - low), _NARROW / times[-1])
+    shift, half = (
+        0.5 * (low + high),
+        max(_INTERVAL_MARGIN * 0.5 * (high - low), _MIN_INTERVAL / times[-1]),
+    )
     values = np.exp(-np.outer(shift + half * _NODES, lags)) * decay
-    coefficients = _product(_FROM_NODES @ values, flows)
+    coefficients = _multiply_single_threaded(_POWERS_FROM_NODES @ values, flows)
     guess -= shift
     guess /= half
-    u, slope = _polynomial_root(coefficients, guess)
+    u, slope = _solve_polynomials(coefficients, guess)
     distance = shift + half * u
     return centre + distance, slope * np.exp(-0.5 * times[-1] * distance) / half
 
 
-def _polynomial_root(coefficients: Floats, u: Floats) -> tuple[Floats, Floats]:
-    """Newton steps on the local polynomials, all paths together, and the last slopes."""
+def _solve_polynomials(coefficients: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Take Newton steps on all local polynomials together; return roots and last slopes."""
     rows = list(coefficients[-2::-1])
     value, slope = np.empty_like(u), np.empty_like(u)
-    for _ in range(_POLISH_STEPS):
+    for _ in range(_POLYNOMIAL_STEPS):
         value[:] = coefficients[-1]
         slope.fill(0.0)
         for row in rows:
@@ -398,26 +421,26 @@ def _polynomial_root(coefficients: Floats, u: Floats) -> tuple[Floats, Floats]:
             np.add(value, row, value)
         value /= slope
         u -= value
-        np.clip(u, -_OUTSIDE, _OUTSIDE, out=u)
-        if float(np.abs(value).max()) <= _POLISHED:
+        np.clip(u, -_MAX_NODE_DISTANCE, _MAX_NODE_DISTANCE, out=u)
+        if float(np.abs(value).max()) <= _POLYNOMIAL_STEP_LIMIT:
             break
     return u, slope
 
 
-def _balances(flows: Floats, v: Floats, scratch: Floats) -> Floats:
-    """The partial values of Horner's scheme: row 0 is f(v), row t the balance after period t."""
+def _horner_balances(flows: FloatArray, v: FloatArray, scratch: FloatArray) -> FloatArray:
+    """Evaluate Horner's scheme: row 0 is f(v), row t the balance after period t."""
     last = flows.shape[0] - 1
     balances = scratch[: last + 1, : flows.shape[1]]
     balances[last] = flows[last]
-    before = balances[last]
+    previous_row = balances[last]
     for row, flow in zip(list(balances)[-2::-1], list(flows)[-2::-1], strict=True):
-        np.multiply(before, v, row)
+        np.multiply(previous_row, v, row)
         np.add(row, flow, row)
-        before = row
+        previous_row = row
     return balances
 
 
-def _single_signed(balances: Floats) -> Flags:
-    """Whether all balances of a path have one sign, beyond rounding."""
+def _have_single_sign(balances: FloatArray) -> BoolArray:
+    """Return whether all balances of a path have one sign, beyond rounding."""
     low, high = balances.min(axis=0), balances.max(axis=0)
-    return np.asarray((low > _CLEAR * high) | (high < _CLEAR * low))
+    return np.asarray((low > _SIGN_TOLERANCE * high) | (high < _SIGN_TOLERANCE * low))

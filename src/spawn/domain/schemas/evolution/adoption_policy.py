@@ -1,68 +1,87 @@
-"""Whether a candidate may be adopted: what a mode demands, asked of the comparisons."""
+"""Adoption policy: the relations that a mode requires of a candidate schema."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
-from spawn.domain.schemas.evolution.compatibility import Comparison, Judgement, Mode, Relation
-from spawn.domain.schemas.evolution.diff import compare
+from spawn.domain.schemas.evolution.compatibility import (
+    AdoptionJudgement,
+    Compatibility,
+    CompatibilityMode,
+    SchemaComparison,
+)
+from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.model import Schema
 
-_DEMANDS: Final[dict[Mode, tuple[str, ...]]] = {
-    # Stored data that cannot be read are lost: no mode goes without the rows.
-    Mode.NONE: ("rows",),
-    Mode.BACKWARD: ("rows", "writers"),
-    Mode.BACKWARD_TRANSITIVE: ("rows", "writers"),
-    Mode.FORWARD: ("rows", "readers"),
-    Mode.FORWARD_TRANSITIVE: ("rows", "readers"),
-    Mode.FULL: ("rows", "writers", "readers"),
-    Mode.FULL_TRANSITIVE: ("rows", "writers", "readers"),
+_REQUIRED_RELATIONS: Final[dict[CompatibilityMode, tuple[str, ...]]] = {
+    # Unreadable stored data would be lost: every mode requires the rows.
+    CompatibilityMode.NONE: ("rows",),
+    CompatibilityMode.BACKWARD: ("rows", "writers"),
+    CompatibilityMode.BACKWARD_TRANSITIVE: ("rows", "writers"),
+    CompatibilityMode.FORWARD: ("rows", "readers"),
+    CompatibilityMode.FORWARD_TRANSITIVE: ("rows", "readers"),
+    CompatibilityMode.FULL: ("rows", "writers", "readers"),
+    CompatibilityMode.FULL_TRANSITIVE: ("rows", "writers", "readers"),
 }
 _TRANSITIVE: Final = frozenset(
-    {Mode.BACKWARD_TRANSITIVE, Mode.FORWARD_TRANSITIVE, Mode.FULL_TRANSITIVE}
+    {
+        CompatibilityMode.BACKWARD_TRANSITIVE,
+        CompatibilityMode.FORWARD_TRANSITIVE,
+        CompatibilityMode.FULL_TRANSITIVE,
+    }
 )
 
 
-def judge(
-    candidate: Schema, active: Schema, earlier: Sequence[Schema], mode: Mode, on: date
-) -> Judgement:
-    """A candidate beside the active version and those that were active before, on a day.
+def judge_adoption(
+    candidate: Schema,
+    active: Schema,
+    earlier: Sequence[Schema],
+    mode: CompatibilityMode,
+    on_date: date,
+) -> AdoptionJudgement:
+    """Judge a candidate against the active version and earlier ones, on a day.
 
     `earlier` may be in any order. A relation that the active version itself broke with an earlier
-    one is not asked of the candidate again: that was decided then. Only the comparison with the
-    active version has proofs to offer, since all stored data have its shape.
+    one is not required of the candidate: that was decided then. Only the comparison with the active
+    version has proofs, since all stored data are read under it.
     """
-    comparisons = [compare(active, candidate, on=on)]
-    objections = [*_objections(comparisons[0], _DEMANDS[mode])]
-    if mode is not Mode.NONE:
-        objections += _too_early(comparisons[0])
+    comparisons = [compare_schemas(active, candidate, on_date=on_date)]
+    violations = [*_find_violations(comparisons[0], _REQUIRED_RELATIONS[mode])]
+    if mode is not CompatibilityMode.NONE:
+        violations += _find_early_removals(comparisons[0])
     if mode in _TRANSITIVE:
         for version in sorted(earlier, key=lambda schema: schema.version, reverse=True):
-            comparison = compare(version, candidate, on=on, via=active)
-            before = compare(version, active, on=on, via=active)
-            demands = [name for name in _DEMANDS[mode] if getattr(before, name) is not Relation.NO]
+            comparison = compare_schemas(version, candidate, on_date=on_date, via=active)
+            active_comparison = compare_schemas(version, active, on_date=on_date, via=active)
+            relations = [
+                name
+                for name in _REQUIRED_RELATIONS[mode]
+                if getattr(active_comparison, name) is not Compatibility.NO
+            ]
             comparisons.append(comparison)
-            objections += _objections(comparison, demands)
-    return Judgement(
+            violations += _find_violations(comparison, relations)
+    return AdoptionJudgement(
         mode=mode,
-        adoptable=not objections,
+        is_adoptable=not violations,
         comparisons=tuple(comparisons),
-        objections=tuple(dict.fromkeys(objections)),
+        violations=tuple(dict.fromkeys(violations)),
     )
 
 
-def _objections(comparison: Comparison, demands: Sequence[str]) -> Iterator[str]:
+def _find_violations(comparison: SchemaComparison, relations: Sequence[str]) -> Iterator[str]:
     for finding in comparison.findings:
-        broken = [name for name in demands if getattr(finding, name) is Relation.NO]
-        if broken:
-            relations = " and ".join(broken)
+        broken_relations = [
+            name for name in relations if getattr(finding, name) is Compatibility.NO
+        ]
+        if broken_relations:
+            names = " and ".join(broken_relations)
             yield (
-                f"{finding.path} breaks the {relations} of version {comparison.old_version}:"
+                f"{finding.path} breaks the {names} of version {comparison.old_version}:"
                 f" {finding.reason} {finding.consequence}"
             )
 
 
-def _too_early(comparison: Comparison) -> Iterator[str]:
+def _find_early_removals(comparison: SchemaComparison) -> Iterator[str]:
     for finding in comparison.findings:
-        if finding.early:
-            yield f"{finding.path} goes too early: {finding.reason} {finding.consequence}"
+        if finding.is_early:
+            yield f"{finding.path} is removed too early: {finding.reason} {finding.consequence}"

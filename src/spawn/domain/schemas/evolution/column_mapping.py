@@ -1,86 +1,100 @@
-"""Which column of one schema version is which of the next: kept, renamed, added or removed."""
+"""Mapping between the columns of two schema versions: same, renamed, added or removed."""
 
 from collections.abc import Iterable
 
 import msgspec
 
-from spawn.domain.schemas.core_columns import CORE_BY_NAME, core_columns
+from spawn.domain.schemas.core_columns import CORE_BY_NAME, get_core_columns
 from spawn.domain.schemas.model import Column, RetiredColumn, Schema
 
+ColumnPairs = tuple[tuple[Column, Column], ...]
+"""Pairs of an old and a new column."""
 
-class Succession(msgspec.Struct, frozen=True, kw_only=True):
-    """Every column of two versions, each once; core columns are always kept.
 
-    `kept` and `renamed` pair the old column with the new one. `merged` names old columns whose
-    place is taken by a column that is another one's already. `returning` gives, by the name of an
-    added column, the retired one whose values it takes up; `occupied` the renamed columns whose new
-    name belonged to a retired one.
+class SchemaMapping(msgspec.Struct, frozen=True, kw_only=True):
+    """Every column of two versions, each once; core columns always keep their name.
+
+    `same_name_pairs` and `renamed_pairs` pair the old column with the new one. `merged_pairs` pairs
+    old columns with a new column that is the successor of another column already.
+    `restored_columns` maps the name of an added column to the retired one whose values it restores;
+    `conflicting_columns` are renamed columns whose new name belonged to a retired one.
     """
 
-    kept: tuple[tuple[Column, Column], ...]
-    renamed: tuple[tuple[Column, Column], ...]
-    merged: tuple[tuple[Column, Column], ...]
-    added: tuple[Column, ...]
-    removed: tuple[Column, ...]
-    returning: dict[str, RetiredColumn]
-    occupied: tuple[Column, ...]
+    same_name_pairs: ColumnPairs
+    renamed_pairs: ColumnPairs
+    merged_pairs: ColumnPairs
+    added_columns: tuple[Column, ...]
+    removed_columns: tuple[Column, ...]
+    restored_columns: dict[str, RetiredColumn]
+    conflicting_columns: tuple[Column, ...]
 
 
-def succession(old: Schema, new: Schema) -> Succession:
-    """The columns of `old` beside those of `new`, in the order of each.
+def map_columns(old: Schema, new: Schema) -> SchemaMapping:
+    """Map the columns of `old` to those of `new`, in the order of each.
 
-    A column that declares the name of one that went as an alias is that column, renamed.
+    A column whose alias is the name of a removed column is that column, renamed.
     """
-    before = {column.name: column for column in (*core_columns(old), *old.governed)}
-    after = (*core_columns(new), *new.governed)
-    kept = tuple((before[c.name], c) for c in after if c.name in before)
-    gone = {name: before[name] for name in before if name not in {c.name for c in after}}
-    renamed, merged = _renamed(gone, after, before)
-    taken = {column.name for _, column in renamed}
-    added = tuple(c for c in new.governed if c.name not in before and c.name not in taken)
-    retired = {column.name: column for column in old.retired}
-    return Succession(
-        kept=kept,
-        renamed=renamed,
-        merged=merged,
-        added=added,
-        removed=tuple(c for c in gone.values() if c.name not in _names(renamed, merged)),
-        returning={c.name: found for c in added if (found := _returning(c, retired)) is not None},
-        occupied=tuple(column for _, column in renamed if column.name in retired),
+    before = {column.name: column for column in (*get_core_columns(old), *old.governed)}
+    after = (*get_core_columns(new), *new.governed)
+    names_after = {column.name for column in after}
+    missing = {name: before[name] for name in before if name not in names_after}
+    renamed_pairs, merged_pairs = _pair_by_alias(missing, after, before)
+    new_names = {column.name for _, column in renamed_pairs}
+    added_columns = tuple(
+        c for c in new.governed if c.name not in before and c.name not in new_names
+    )
+    retired_by_name = {column.name: column for column in old.retired}
+    restored_by_name = {
+        column.name: _find_retired(column, retired_by_name) for column in added_columns
+    }
+    paired_names = _get_old_names(renamed_pairs, merged_pairs)
+    return SchemaMapping(
+        same_name_pairs=tuple((before[c.name], c) for c in after if c.name in before),
+        renamed_pairs=renamed_pairs,
+        merged_pairs=merged_pairs,
+        added_columns=added_columns,
+        removed_columns=tuple(c for c in missing.values() if c.name not in paired_names),
+        restored_columns={
+            name: column for name, column in restored_by_name.items() if column is not None
+        },
+        conflicting_columns=tuple(
+            column for _, column in renamed_pairs if column.name in retired_by_name
+        ),
     )
 
 
-def succeed(old: Schema, new: Schema) -> Schema:
-    """`new` as the successor of `old`: with every column that went, now or before, as retired."""
-    pairs = succession(old, new)
-    back = {column.name for column in pairs.returning.values()}
-    kept = [column for column in old.retired if column.name not in back]
-    went = [*pairs.removed, *(column for column, _ in pairs.merged)]
-    gone = [RetiredColumn(column=column, since=new.version) for column in went]
-    return msgspec.structs.replace(new, retired=(*kept, *gone))
+def carry_retired_columns(old: Schema, new: Schema) -> Schema:
+    """Return `new` as the successor of `old`, with every column removed so far as retired."""
+    mapping = map_columns(old, new)
+    restored_names = {column.name for column in mapping.restored_columns.values()}
+    still_retired = [column for column in old.retired if column.name not in restored_names]
+    removed_columns = [*mapping.removed_columns, *(column for column, _ in mapping.merged_pairs)]
+    newly_retired = [RetiredColumn(column=column, since=new.version) for column in removed_columns]
+    return msgspec.structs.replace(new, retired=(*still_retired, *newly_retired))
 
 
-_Pairs = tuple[tuple[Column, Column], ...]
-
-
-def _renamed(
-    gone: dict[str, Column], after: Iterable[Column], before: dict[str, Column]
-) -> tuple[_Pairs, _Pairs]:
-    """Columns that went by a name which another declares as alias: one each, the rest merge."""
-    renamed: list[tuple[Column, Column]] = []
-    merged: list[tuple[Column, Column]] = []
+def _pair_by_alias(
+    missing: dict[str, Column], after: Iterable[Column], before: dict[str, Column]
+) -> tuple[ColumnPairs, ColumnPairs]:
+    """Pair missing columns with those that declare their name: one rename each, the rest merge."""
+    renamed_pairs: list[tuple[Column, Column]] = []
+    merged_pairs: list[tuple[Column, Column]] = []
     for column in after:
-        free = column.name not in before and column.name not in CORE_BY_NAME
+        is_new = column.name not in before and column.name not in CORE_BY_NAME
         for alias in column.aliases:
-            if alias in gone:
-                (renamed if free else merged).append((gone[alias], column))
-                free = False
-    return tuple(renamed), tuple(merged)
+            if alias in missing:
+                (renamed_pairs if is_new else merged_pairs).append((missing[alias], column))
+                is_new = False
+    return tuple(renamed_pairs), tuple(merged_pairs)
 
 
-def _names(*pairs: _Pairs) -> set[str]:
-    return {old.name for group in pairs for old, _ in group}
+def _get_old_names(*groups: ColumnPairs) -> set[str]:
+    return {old.name for group in groups for old, _ in group}
 
 
-def _returning(column: Column, retired: dict[str, RetiredColumn]) -> RetiredColumn | None:
-    return next((retired[n] for n in (column.name, *column.aliases) if n in retired), None)
+def _find_retired(
+    column: Column, retired_by_name: dict[str, RetiredColumn]
+) -> RetiredColumn | None:
+    return next(
+        (retired_by_name[n] for n in (column.name, *column.aliases) if n in retired_by_name), None
+    )

@@ -1,8 +1,8 @@
-"""What one schema version means to the data and clients of another, as values.
+"""Compatibility of schema versions: modes, relations, findings and judgements.
 
-Three relations are judged (rows: stored data read under the new schema; writers: requests written
-for the old one; readers: clients of the old one reading new answers). Whether a candidate may be
-adopted follows from them and from the mode.
+Three relations are judged: rows (stored data read under the new schema), writers (requests written
+for the old one) and readers (clients of the old one that read new responses). They and the mode
+determine whether a candidate may be adopted.
 """
 
 from enum import StrEnum
@@ -12,16 +12,16 @@ import msgspec
 from spawn.domain.schemas.model import Column
 
 
-class Relation(StrEnum):
-    """Whether a relation holds; `IF_PROVEN` asks the data first."""
+class Compatibility(StrEnum):
+    """Verdict on a relation; `IF_PROVEN` depends on stored data."""
 
     YES = "yes"
     IF_PROVEN = "if_proven"
     NO = "no"
 
 
-class Mode(StrEnum):
-    """Which relations adoption demands; the transitive forms demand them of every past version."""
+class CompatibilityMode(StrEnum):
+    """Relations that adoption requires; transitive modes require them of every past version."""
 
     NONE = "none"
     BACKWARD = "backward"
@@ -33,7 +33,7 @@ class Mode(StrEnum):
 
 
 class ChangeKind(StrEnum):
-    """What happened to a column, one fact each."""
+    """Kind of a change to a column or schema."""
 
     ADDED_OPTIONAL = "added_optional"
     ADDED_WITH_DEFAULT = "added_with_default"
@@ -60,63 +60,63 @@ class ChangeKind(StrEnum):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim about stored data that a store can check: each value reads under `column`.
+    """A claim that a store can check: each stored value is valid under `column`.
 
-    `stored` is the name the value has now: a column of the active schema, an `x_…` extension, or
-    a retired column whose values are kept. With `nulls` False an absent value breaks the claim too.
-    `revision.broken_by` judges one project.
+    `stored_name` is the current name of the value: a column of the active schema, an `x_…`
+    extension, or a retired column. Unless `allows_null`, an absent value violates the claim too.
+    `version_conversion.find_violation` checks one project.
     """
 
-    stored: str
+    stored_name: str
     column: Column
-    nulls: bool = True
+    allows_null: bool = True
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One change with its three verdicts.
 
-    `path` is a JSON Pointer by column name (`/columns/capacity_mw/type`); `reason` says what
-    changed and `consequence` what follows for rows, writers or readers, a sentence each. `early`
-    marks a removal before the notice that was given for it has run out.
+    `path` is a JSON Pointer by column name (`/columns/capacity_mw/type`); `reason` describes the
+    change and `consequence` its effect on rows, writers or readers, a sentence each. `is_early`
+    marks a removal before its announced Sunset.
     """
 
     path: str
     kind: ChangeKind
-    rows: Relation
-    writers: Relation
-    readers: Relation
+    rows: Compatibility
+    writers: Compatibility
+    readers: Compatibility
     reason: str
     consequence: str
     proofs: tuple[Proof, ...] = ()
-    early: bool = False
+    is_early: bool = False
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Every change from one version to another, and the worst of each relation."""
+class SchemaComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Every change between two versions, and the worst verdict of each relation."""
 
     old_version: int
     new_version: int
     findings: tuple[Finding, ...]
-    rows: Relation
-    writers: Relation
-    readers: Relation
+    rows: Compatibility
+    writers: Compatibility
+    readers: Compatibility
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
-        """What the data have to show."""
+        """The proofs of all findings."""
         return tuple(proof for finding in self.findings for proof in finding.proofs)
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """A candidate under a mode: `adoptable` once the proofs hold; else `objections` say why not."""
+class AdoptionJudgement(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate judged under a mode: adoptable if the proofs hold, else its violations."""
 
-    mode: Mode
-    adoptable: bool
-    comparisons: tuple[Comparison, ...]
-    """Against the active version first, then (transitive modes) each earlier one, newest first."""
-    objections: tuple[str, ...]
+    mode: CompatibilityMode
+    is_adoptable: bool
+    comparisons: tuple[SchemaComparison, ...]
+    """With the active version, then (transitive modes) with earlier ones, newest first."""
+    violations: tuple[str, ...]
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
-        """What the stored data, which are all in the active version's shape, have to show."""
+        """Proofs on the stored data, which are all read under the active version."""
         return self.comparisons[0].proofs

@@ -1,8 +1,8 @@
-"""Comparing two schema versions: every change with its verdicts, one small rule per kind of change.
+"""Comparison of two schema versions: every change with its verdicts, one rule per kind of change.
 
-A rule looks at one column before and after. Its verdicts hold for stored rows, for requests that
-were written for the old version (and respect a Sunset that it gave), and for clients that hold
-answers against the old version's JSON Schema.
+A rule compares one column before and after. Its verdicts apply to stored rows, to requests written
+for the old version (which respect its Sunsets), and to clients that validate responses against the
+old version's JSON Schema.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,453 +11,496 @@ from typing import Any
 
 import msgspec
 
-from spawn.domain.json_tokens import read_token
-from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, core_columns
-from spawn.domain.schemas.evolution.column_mapping import Succession, succeed, succession
+from spawn.domain.json_tokens import parse_token
+from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, get_core_columns
+from spawn.domain.schemas.evolution.column_mapping import (
+    SchemaMapping,
+    carry_retired_columns,
+    map_columns,
+)
 from spawn.domain.schemas.evolution.compatibility import (
     ChangeKind,
-    Comparison,
+    Compatibility,
     Finding,
     Proof,
-    Relation,
+    SchemaComparison,
 )
-from spawn.domain.schemas.evolution.type_widening import same_type, widens
+from spawn.domain.schemas.evolution.type_widening import has_same_type, is_widening
 from spawn.domain.schemas.model import Column, RetiredColumn, Schema, Value
 
-_Verdicts = tuple[Relation, Relation, Relation]
-"""Rows, writers, readers."""
+_Verdicts = tuple[Compatibility, Compatibility, Compatibility]
+"""Verdicts on rows, writers and readers."""
 
-_YES, _IF_PROVEN, _NO = Relation.YES, Relation.IF_PROVEN, Relation.NO
-_HARMLESS: _Verdicts = (_YES, _YES, _YES)
-_IMPACT: _Verdicts = (_YES, _YES, _NO)
-_REFUSED: _Verdicts = (_NO, _NO, _NO)
+_YES, _IF_PROVEN, _NO = Compatibility.YES, Compatibility.IF_PROVEN, Compatibility.NO
+_COMPATIBLE: _Verdicts = (_YES, _YES, _YES)
+_BREAKS_READERS: _Verdicts = (_YES, _YES, _NO)
+_INCOMPATIBLE: _Verdicts = (_NO, _NO, _NO)
 _SEVERITY = (_YES, _IF_PROVEN, _NO)
 
 
-def compare(old: Schema, new: Schema, *, on: date, via: Schema | None = None) -> Comparison:
-    """Every change from `old` to `new`, judged on a day.
+def compare_schemas(
+    old: Schema, new: Schema, *, on_date: date, via: Schema | None = None
+) -> SchemaComparison:
+    """Compare two versions and judge every change, on a day.
 
-    `via` is the version that `new` succeeds, where that is not `old` itself: what was announced
-    and what was retired by then count. For a version that was adopted already it is `new`.
+    `via` is the predecessor of `new` if that is not `old`: its Sunsets and retired columns apply.
+    For a version that was adopted already it is `new`.
     """
     before = via or old
-    successor = succeed(before, new)
-    notices = _notices(before)
-    pairs = succession(old, successor)
-    findings = [*_of_schema(old, new), *_of_pairs(pairs, old)]
+    successor = carry_retired_columns(before, new)
+    notices = _collect_notices(before)
+    mapping = map_columns(old, successor)
+    findings = [*_compare_schema(old, new), *_compare_pairs(mapping, old)]
     for column in new.governed:
-        if column in pairs.added:
-            findings.extend(_added(column, pairs.returning.get(column.name)))
-    heard = _heard(successor)
-    findings += [
-        _removed(column, notices.get(column.name), on, heard=heard.issuperset(_inputs(column)))
-        for column in pairs.removed
-    ]
-    return Comparison(
+        if column in mapping.added_columns:
+            findings.extend(_build_added_finding(column, mapping.restored_columns.get(column.name)))
+    accepted_names = _get_accepted_names(successor)
+    for column in mapping.removed_columns:
+        is_accepted = accepted_names.issuperset(_get_input_names(column))
+        notice = notices.get(column.name)
+        findings.append(_build_removed_finding(column, notice, on_date, is_accepted=is_accepted))
+    return SchemaComparison(
         old_version=old.version,
         new_version=new.version,
         findings=tuple(findings),
-        rows=worst(finding.rows for finding in findings),
-        writers=worst(finding.writers for finding in findings),
-        readers=worst(finding.readers for finding in findings),
+        rows=worst_compatibility(finding.rows for finding in findings),
+        writers=worst_compatibility(finding.writers for finding in findings),
+        readers=worst_compatibility(finding.readers for finding in findings),
     )
 
 
-def _inputs(column: Column) -> set[str]:
+def _get_input_names(column: Column) -> set[str]:
     return {column.name, *column.aliases}
 
 
-def _heard(schema: Schema) -> set[str]:
-    """Names of retired columns that requests may still use, since no other column has them."""
-    taken = {n for column in (*core_columns(schema), *schema.governed) for n in _inputs(column)}
-    return {n for retired in schema.retired for n in _inputs(retired.column)} - taken
+def _get_accepted_names(schema: Schema) -> set[str]:
+    """Return names of retired columns that requests may still use: no column has them."""
+    columns = (*get_core_columns(schema), *schema.governed)
+    current_names = {name for column in columns for name in _get_input_names(column)}
+    retired_names = {name for c in schema.retired for name in _get_input_names(c.column)}
+    return retired_names - current_names
 
 
-def worst(relations: Iterable[Relation]) -> Relation:
-    """The least favourable of some relations; YES if there are none."""
+def worst_compatibility(relations: Iterable[Compatibility]) -> Compatibility:
+    """Return the least favourable verdict; YES if there are none."""
     return max(relations, key=_SEVERITY.index, default=_YES)
 
 
-def _notices(schema: Schema) -> dict[str, Column | None]:
-    """The columns that still have to be given notice; None for those that went already."""
+def _collect_notices(schema: Schema) -> dict[str, Column | None]:
+    """Return the columns that need notice before removal; None for removed ones."""
     notices: dict[str, Column | None] = {retired.name: None for retired in schema.retired}
     return {**notices, **{column.name: column for column in schema.governed}}
 
 
-def _of_schema(old: Schema, new: Schema) -> Iterator[Finding]:
+def _compare_schema(old: Schema, new: Schema) -> Iterator[Finding]:
     if old.id != new.id:
-        yield _finding(
+        yield _build_finding(
             "/id",
             ChangeKind.MEANING_CHANGED,
-            _REFUSED,
+            _INCOMPATIBLE,
             f"The schema {old.id} became {new.id}.",
-            "Another schema says nothing about the data of this one.",
+            "Another schema does not describe the data of this one.",
         )
     if (old.name, old.description) != (new.name, new.description):
-        yield _text("/description", "The schema's name or description changed.")
-    terms = _redefined_terms(old, new)
+        yield _build_text_finding("/description", "The schema's name or description changed.")
+    terms = _find_redefined_terms(old, new)
     if terms:
-        yield _finding(
+        yield _build_finding(
             "/@context",
             ChangeKind.MEANING_CHANGED,
-            _REFUSED,
+            _INCOMPATIBLE,
             f"The context gives another meaning to {', '.join(terms)}.",
-            "Stored values and requests keep the meaning that they were written with.",
+            "Stored values and requests keep the meaning under which they were written.",
         )
     elif old.context != new.context:
-        yield _text("/@context", "The JSON-LD context changed, no column's term in it.")
-    if old.promises != new.promises:
-        yield _text("/quality", "What is promised of the data as a whole changed.")
-    if _order(old, new) != _order(new, old):
-        yield _finding(
+        yield _build_text_finding(
+            "/@context", "The JSON-LD context changed, but no term of a column."
+        )
+    if old.expectations != new.expectations:
+        yield _build_text_finding("/quality", "The data-quality expectations changed.")
+    if _get_common_order(old, new) != _get_common_order(new, old):
+        yield _build_finding(
             "/columns",
             ChangeKind.REORDERED,
-            _HARMLESS,
+            _COMPATIBLE,
             "The columns have another order.",
-            "Answers list them in the new order; nothing else depends on it.",
+            "Responses list them in the new order; nothing else depends on it.",
         )
 
 
-def _order(schema: Schema, other: Schema) -> list[str]:
+def _get_common_order(schema: Schema, other: Schema) -> list[str]:
     names = {column.name for column in other.columns}
     return [column.name for column in schema.columns if column.name in names]
 
 
-def _redefined_terms(old: Schema, new: Schema) -> list[str]:
-    """Columns of both versions whose term in the contexts differs."""
-    before, after = _terms(old), _terms(new)
+def _find_redefined_terms(old: Schema, new: Schema) -> list[str]:
+    """Return columns of both versions whose terms in the contexts differ."""
+    before, after = _get_terms(old), _get_terms(new)
     names = {column.name for column in old.columns} & {column.name for column in new.columns}
     return sorted(
         name for name in names if name in before and before[name] != after.get(name, before[name])
     )
 
 
-def _terms(schema: Schema) -> dict[str, Any]:
-    """The terms that the context itself defines; what it only refers to is never fetched."""
-    context: Any = None if schema.context is None else read_token(bytes(schema.context))
+def _get_terms(schema: Schema) -> dict[str, Any]:
+    """Return the terms that a context defines itself; remote contexts are never fetched."""
+    context: Any = None if schema.context is None else parse_token(bytes(schema.context))
     parts = context if isinstance(context, list) else [context]
-    return {term: said for part in parts if isinstance(part, dict) for term, said in part.items()}
+    return {
+        term: definition
+        for part in parts
+        if isinstance(part, dict)
+        for term, definition in part.items()
+    }
 
 
-def _of_pairs(pairs: Succession, old: Schema) -> Iterator[Finding]:
-    for before, after in pairs.kept:
+def _compare_pairs(mapping: SchemaMapping, old: Schema) -> Iterator[Finding]:
+    for before, after in mapping.same_name_pairs:
         if before != after:
-            yield from _changed(before, after)
-    for before, after in pairs.renamed:
-        yield _rename(before, after, occupied=after in pairs.occupied)
-        yield from _changed(before, after)
-    core = {column.name for column in core_columns(old)}
-    for before, after in pairs.merged:
+            yield from _compare_column(before, after)
+    for before, after in mapping.renamed_pairs:
+        yield _build_rename_finding(
+            before, after, is_conflicting=after in mapping.conflicting_columns
+        )
+        yield from _compare_column(before, after)
+    core = {column.name for column in get_core_columns(old)}
+    for before, after in mapping.merged_pairs:
         owner = "the core's" if after.name in core else "another column's"
-        yield _finding(
-            _path(after, "aliases"),
+        yield _build_finding(
+            _build_path(after, "aliases"),
             ChangeKind.MEANING_CHANGED,
-            _REFUSED,
+            _INCOMPATIBLE,
             f"{before.name} became an alias of {after.name}, which has {owner} values already.",
-            "A project may hold two values and the new column takes one.",
+            "A project may have two values, and the new column has room for one.",
         )
 
 
-def _rename(before: Column, after: Column, *, occupied: bool) -> Finding:
-    reason = f"{before.name} is called {after.name} now."
-    if occupied:
-        return _finding(
-            _path(after, "name"),
+def _build_rename_finding(before: Column, after: Column, *, is_conflicting: bool) -> Finding:
+    reason = f"{before.name} is now called {after.name}."
+    if is_conflicting:
+        return _build_finding(
+            _build_path(after, "name"),
             ChangeKind.MEANING_CHANGED,
-            _REFUSED,
-            f"{reason} A column of that name went before, and its values are kept.",
-            "Kept values would be taken for values of the renamed column: choose another name.",
+            _INCOMPATIBLE,
+            f"{reason} A retired column had that name, and its values are kept.",
+            "Its values would be taken for values of the renamed column: choose another name.",
         )
-    return _finding(
-        _path(after, "name"),
+    return _build_finding(
+        _build_path(after, "name"),
         ChangeKind.RENAMED,
-        _IMPACT,
+        _BREAKS_READERS,
         reason,
-        f"Requests may use both names. Answers have {after.name} and no {before.name}.",
+        f"Requests may use both names. Responses have {after.name} and no {before.name}.",
     )
 
 
-def _changed(before: Column, after: Column) -> Iterator[Finding]:
-    """What happened to one column, by every rule."""
-    yield from _type(before, after)
-    yield from _presence(before, after)
-    if same_type(before, after) or widens(before, after):
-        # Values of two types that have nothing to do with each other cannot be compared.
-        yield from _enumeration(before, after)
-        yield from _limits(before, after)
-        yield from _pattern(before, after)
-    yield from _meaning(before, after)
-    yield from _aliases(before, after)
-    yield from _notice(before, after)
+def _compare_column(before: Column, after: Column) -> Iterator[Finding]:
+    """Apply every rule to one column."""
+    yield from _compare_type(before, after)
+    yield from _compare_presence(before, after)
+    if has_same_type(before, after) or is_widening(before, after):
+        # Values of two unrelated types cannot be compared.
+        yield from _compare_enum(before, after)
+        yield from _compare_limits(before, after)
+        yield from _compare_pattern(before, after)
+    yield from _compare_meaning(before, after)
+    yield from _compare_aliases(before, after)
+    yield from _compare_notice(before, after)
     if before.description != after.description:
-        yield _text(_path(after, "description"), f"The description of {after.name} changed.")
+        yield _build_text_finding(
+            _build_path(after, "description"), f"The description of {after.name} changed."
+        )
 
 
-def _type(before: Column, after: Column) -> Iterator[Finding]:
-    if same_type(before, after):
+def _compare_type(before: Column, after: Column) -> Iterator[Finding]:
+    if has_same_type(before, after):
         return
-    path = _path(after, "type")
-    reason = f"{after.name} is {after.type.phrase} where it was {before.type.phrase}."
+    path = _build_path(after, "type")
+    reason = f"{after.name} is {after.type.with_article} where it was {before.type.with_article}."
     if before.type == after.type:
-        shape = "a decimal string" if after.is_amount else "a JSON number"
-        reason = f"{after.name} is {shape} on the wire and {before.name} was not."
-    if widens(before, after):
-        consequence = "Stored values and requests stay valid. Answers may hold larger values."
-        yield _finding(path, ChangeKind.TYPE_WIDENED, _IMPACT, reason, consequence)
+        json_form = "a decimal string" if after.is_amount else "a JSON number"
+        reason = f"{after.name} is {json_form} on the wire and {before.name} was not."
+    if is_widening(before, after):
+        consequence = "Stored values and requests stay valid. Responses may have larger values."
+        yield _build_finding(path, ChangeKind.TYPE_WIDENED, _BREAKS_READERS, reason, consequence)
         return
     consequence = "Stored values and requests cannot all be read as the new type."
-    yield _finding(path, ChangeKind.TYPE_CHANGED, _REFUSED, reason, consequence)
+    yield _build_finding(path, ChangeKind.TYPE_CHANGED, _INCOMPATIBLE, reason, consequence)
 
 
-def _presence(before: Column, after: Column) -> Iterator[Finding]:
-    """Required, and the default that makes up for absence."""
-    path, name = _path(after, "required"), after.name
+def _compare_presence(before: Column, after: Column) -> Iterator[Finding]:
+    """Compare whether the column is required, and its default."""
+    path, name = _build_path(after, "required"), after.name
     if before.required and not after.required:
-        reason, consequence = f"{name} is optional now.", "Answers may hold null."
-        yield _finding(path, ChangeKind.MADE_OPTIONAL, _IMPACT, reason, consequence)
+        reason, consequence = f"{name} is now optional.", "Responses may have null."
+        yield _build_finding(path, ChangeKind.MADE_OPTIONAL, _BREAKS_READERS, reason, consequence)
     elif after.required and not before.required and after.default is not None:
-        yield _finding(
+        yield _build_finding(
             path,
             ChangeKind.MADE_REQUIRED,
-            _HARMLESS,
-            f"{name} is required now, with a default.",
-            f"Projects and requests without it get {_show(after.default)}.",
+            _COMPATIBLE,
+            f"{name} is now required, with a default.",
+            f"Projects and requests without it get {_format_value(after.default)}.",
         )
     elif after.required and not before.required:
-        yield _finding(
+        yield _build_finding(
             path,
             ChangeKind.MADE_REQUIRED,
             (_IF_PROVEN, _NO, _YES),
-            f"{name} is required now, without a default.",
-            "Every stored project must have a value. Requests that leave it out are refused.",
-            Proof(stored=before.name, column=after, nulls=False),
+            f"{name} is now required, without a default.",
+            "Every stored project must have a value. Requests without it are rejected.",
+            Proof(stored_name=before.name, column=after, allows_null=False),
         )
     if before.default != after.default:
-        yield _default(before, after)
+        yield _compare_default(before, after)
 
 
-def _default(before: Column, after: Column) -> Finding:
-    path = _path(after, "default")
-    reason = (
-        f"The default of {after.name} is {_show(after.default)} and was {_show(before.default)}."
-    )
+def _compare_default(before: Column, after: Column) -> Finding:
+    path = _build_path(after, "default")
+    old, new = _format_value(before.default), _format_value(after.default)
+    reason = f"The default of {after.name} is {new} and was {old}."
     if after.default is None and before.required and after.required:
-        consequence = "Requests that leave it out are refused."
-        return _finding(path, ChangeKind.DEFAULT_CHANGED, (_YES, _NO, _YES), reason, consequence)
-    consequence = "Stored values stay. Requests that leave it out get what the new version says."
-    return _finding(path, ChangeKind.DEFAULT_CHANGED, _HARMLESS, reason, consequence)
+        consequence = "Requests without it are rejected."
+        return _build_finding(
+            path, ChangeKind.DEFAULT_CHANGED, (_YES, _NO, _YES), reason, consequence
+        )
+    consequence = "Stored values stay. Requests without it follow the new version."
+    return _build_finding(path, ChangeKind.DEFAULT_CHANGED, _COMPATIBLE, reason, consequence)
 
 
-def _enumeration(before: Column, after: Column) -> Iterator[Finding]:
+def _compare_enum(before: Column, after: Column) -> Iterator[Finding]:
     if before.enum == after.enum:
         return
-    path = _path(after, "enum")
+    path = _build_path(after, "enum")
     old, new = before.enum, after.enum
-    fewer = new is not None and (old is None or not {*old} <= {*new})
-    more = old is not None and (new is None or not {*new} <= {*old})
-    if more:
-        added = "any value" if new is None else _listed(v for v in new if v not in {*(old or ())})
-        yield _finding(
+    is_reduced = new is not None and (old is None or not {*old} <= {*new})
+    is_extended = old is not None and (new is None or not {*new} <= {*old})
+    if is_extended:
+        old_values = {*(old or ())}
+        added_values = (
+            "any value" if new is None else _join_values(v for v in new if v not in old_values)
+        )
+        yield _build_finding(
             path,
             ChangeKind.ENUM_EXTENDED,
-            _IMPACT,
-            f"{after.name} may also be {added}.",
-            "Answers may hold values that old clients do not know.",
+            _BREAKS_READERS,
+            f"{after.name} may also be {added_values}.",
+            "Responses may have values that old clients do not know.",
         )
-    if fewer:
-        kept = {*(new or ())}
-        lost = _listed(v for v in old if v not in kept) if old else "anything else"
-        yield _finding(
+    if is_reduced:
+        new_values = {*(new or ())}
+        removed_values = "anything else"
+        if old:
+            removed_values = _join_values(value for value in old if value not in new_values)
+        yield _build_finding(
             path,
             ChangeKind.ENUM_REDUCED,
             (_IF_PROVEN, _NO, _YES),
-            f"{after.name} may no longer be {lost}.",
-            "No stored project may hold such a value. Requests with one are refused.",
-            Proof(stored=before.name, column=after),
+            f"{after.name} may no longer be {removed_values}.",
+            "No stored project may have such a value. Requests with one are rejected.",
+            Proof(stored_name=before.name, column=after),
         )
-    if not more and not fewer:
+    if not is_extended and not is_reduced:
         reason = f"The values of {after.name} are listed in another order."
-        yield _finding(path, ChangeKind.REORDERED, _HARMLESS, reason, "Nothing depends on it.")
+        yield _build_finding(
+            path, ChangeKind.REORDERED, _COMPATIBLE, reason, "Nothing depends on it."
+        )
 
 
-def _limits(before: Column, after: Column) -> Iterator[Finding]:
-    yield from _limit(before, after, "minimum", before.minimum, after.minimum)
-    yield from _limit(before, after, "maximum", before.maximum, after.maximum)
+def _compare_limits(before: Column, after: Column) -> Iterator[Finding]:
+    yield from _compare_limit(before, after, "minimum", before.minimum, after.minimum)
+    yield from _compare_limit(before, after, "maximum", before.maximum, after.maximum)
 
 
-def _limit(before: Column, after: Column, member: str, old: Any, new: Any) -> Iterator[Finding]:
+def _compare_limit(
+    before: Column, after: Column, member: str, old: Any, new: Any
+) -> Iterator[Finding]:
     if old == new:
         return
-    lower = new is None or (old is not None and new < old)
-    looser = new is None or (old is not None and lower == (member == "minimum"))
-    reason = f"The {member} of {after.name} is {_show(new)} and was {_show(old)}."
-    yield _constraint(before, after, member, reason, looser=looser, tighter=not looser)
+    is_lower = new is None or (old is not None and new < old)
+    is_looser = new is None or (old is not None and is_lower == (member == "minimum"))
+    reason = f"The {member} of {after.name} is {_format_value(new)} and was {_format_value(old)}."
+    yield _build_constraint_finding(
+        before, after, member, reason, is_looser=is_looser, is_tighter=not is_looser
+    )
 
 
-def _pattern(before: Column, after: Column) -> Iterator[Finding]:
+def _compare_pattern(before: Column, after: Column) -> Iterator[Finding]:
     if before.pattern == after.pattern:
         return
-    reason = (
-        f"The pattern of {after.name} is {_show(after.pattern)} and was {_show(before.pattern)}."
-    )
-    yield _constraint(
+    old, new = _format_value(before.pattern), _format_value(after.pattern)
+    reason = f"The pattern of {after.name} is {new} and was {old}."
+    yield _build_constraint_finding(
         before,
         after,
         "pattern",
         reason,
-        looser=before.pattern is not None,
-        tighter=after.pattern is not None,
+        is_looser=before.pattern is not None,
+        is_tighter=after.pattern is not None,
     )
 
 
-def _constraint(
-    before: Column, after: Column, member: str, reason: str, *, looser: bool, tighter: bool
+def _build_constraint_finding(
+    before: Column, after: Column, member: str, reason: str, *, is_looser: bool, is_tighter: bool
 ) -> Finding:
-    """Which of two patterns allows more is not known: such a change may be both."""
-    readers = _NO if looser else _YES
-    if not tighter:
-        consequence = "Answers may hold values that the old version ruled out."
+    """Build the finding of a looser or tighter constraint.
+
+    A changed pattern counts as both: which of two patterns allows more is unknown.
+    """
+    readers = _NO if is_looser else _YES
+    if not is_tighter:
+        consequence = "Responses may have values that the old version excluded."
         verdicts = (_YES, _YES, readers)
-        return _finding(
-            _path(after, member), ChangeKind.CONSTRAINT_LOOSENED, verdicts, reason, consequence
+        return _build_finding(
+            _build_path(after, member),
+            ChangeKind.CONSTRAINT_LOOSENED,
+            verdicts,
+            reason,
+            consequence,
         )
-    return _finding(
-        _path(after, member),
+    return _build_finding(
+        _build_path(after, member),
         ChangeKind.CONSTRAINT_TIGHTENED,
         (_IF_PROVEN, _NO, readers),
         reason,
-        "Every stored value must keep to it. Requests that do not are refused.",
-        Proof(stored=before.name, column=after),
+        "Every stored value must satisfy it. Requests that do not are rejected.",
+        Proof(stored_name=before.name, column=after),
     )
 
 
-def _meaning(before: Column, after: Column) -> Iterator[Finding]:
+def _compare_meaning(before: Column, after: Column) -> Iterator[Finding]:
     for member, old, new in (
         ("semantic", before.semantic, after.semantic),
         ("unit", before.unit, after.unit),
     ):
-        path = _path(after, member)
+        path = _build_path(after, member)
         if old == new:
             continue
         if old is None:
-            yield _text(path, f"The {member} of {after.name} is stated: {new}.")
+            yield _build_text_finding(path, f"The {member} of {after.name} is stated: {new}.")
             continue
-        yield _finding(
+        yield _build_finding(
             path,
             ChangeKind.MEANING_CHANGED,
-            _REFUSED,
-            f"The {member} of {after.name} is {_show(new)} and was {old}.",
+            _INCOMPATIBLE,
+            f"The {member} of {after.name} is {_format_value(new)} and was {old}.",
             "The same figure would mean something else. Publish it under another name.",
         )
 
 
-def _aliases(before: Column, after: Column) -> Iterator[Finding]:
-    path = _path(after, "aliases")
-    lost = [name for name in before.aliases if name not in {*after.aliases, after.name}]
-    won = [name for name in after.aliases if name not in {*before.aliases, before.name}]
-    if lost:
-        yield _finding(
+def _compare_aliases(before: Column, after: Column) -> Iterator[Finding]:
+    path = _build_path(after, "aliases")
+    removed_values = [name for name in before.aliases if name not in {*after.aliases, after.name}]
+    new_aliases = [name for name in after.aliases if name not in {*before.aliases, before.name}]
+    if removed_values:
+        yield _build_finding(
             path,
             ChangeKind.ALIAS_REMOVED,
             (_YES, _NO, _YES),
-            f"{after.name} no longer answers to {_listed(lost)}.",
-            "Requests that use the alias are refused.",
+            f"{after.name} no longer has the alias {_join_values(removed_values)}.",
+            "Requests that use the alias are rejected.",
         )
-    if won:
-        yield _finding(
+    if new_aliases:
+        yield _build_finding(
             path,
             ChangeKind.ALIAS_ADDED,
-            _HARMLESS,
-            f"{after.name} may also be called {_listed(won)}.",
-            "Requests may use the alias; answers keep the name.",
+            _COMPATIBLE,
+            f"{after.name} has the new alias {_join_values(new_aliases)}.",
+            "Requests may use the alias; responses keep the name.",
         )
 
 
-def _notice(before: Column, after: Column) -> Iterator[Finding]:
+def _compare_notice(before: Column, after: Column) -> Iterator[Finding]:
     if (before.deprecated, before.sunset) == (after.deprecated, after.sunset):
         return
-    path = _path(after, "deprecated")
+    path = _build_path(after, "deprecated")
     if not after.deprecated:
         reason = f"{after.name} is not deprecated."
-        yield _finding(path, ChangeKind.UNDEPRECATED, _HARMLESS, reason, "Its notice is withdrawn.")
+        yield _build_finding(
+            path, ChangeKind.UNDEPRECATED, _COMPATIBLE, reason, "Its notice is withdrawn."
+        )
         return
-    until = f" until {after.sunset}" if after.sunset else ""
-    yield _finding(
+    sunset_text = f" until {after.sunset}" if after.sunset else ""
+    yield _build_finding(
         path,
         ChangeKind.DEPRECATED,
-        _HARMLESS,
+        _COMPATIBLE,
         f"{after.name} is deprecated.",
-        f"It is served{until} with notice in the Deprecation and Sunset headers.",
+        f"It is served{sunset_text} with notice in the Deprecation and Sunset headers.",
     )
 
 
-def _added(column: Column, returning: RetiredColumn | None) -> Iterator[Finding]:
-    name, path = column.name, _path(column)
+def _build_added_finding(column: Column, retired_column: RetiredColumn | None) -> Iterator[Finding]:
+    name, path = column.name, _build_path(column)
     optional = msgspec.structs.replace(column, required=False)
-    stored = EXTENSION_PREFIX + name if returning is None else returning.name
-    proof = Proof(stored=stored, column=optional)
-    found = f"Values that projects hold as {stored} become its values, and all must fit."
+    source_name = EXTENSION_PREFIX + name if retired_column is None else retired_column.name
+    proof = Proof(stored_name=source_name, column=optional)
+    value_effect = f"Stored values of {source_name} become its values, and all must be valid."
     if column.default is not None:
         kind, verdicts = ChangeKind.ADDED_WITH_DEFAULT, (_IF_PROVEN, _YES, _YES)
-        fate = f"Projects and requests without it get {_show(column.default)}. {found}"
+        default = _format_value(column.default)
+        consequence = f"Projects and requests without it get {default}. {value_effect}"
     elif not column.required:
         kind, verdicts = ChangeKind.ADDED_OPTIONAL, (_IF_PROVEN, _YES, _YES)
-        fate = f"Projects and requests may go without it. {found}"
+        consequence = f"Projects and requests may omit it. {value_effect}"
     else:
         kind, verdicts = ChangeKind.ADDED_REQUIRED, (_NO, _NO, _YES)
-        fate = "Neither stored projects nor old requests have a value, and no default is declared."
+        consequence = "Stored projects and old requests have no value, and there is no default."
     proofs = () if kind is ChangeKind.ADDED_REQUIRED else (proof,)
-    yield _finding(path, kind, verdicts, f"{name} is new.", fate, *proofs)
-    if returning is not None:
-        yield from _reused(returning, column)
+    yield _build_finding(path, kind, verdicts, f"{name} is new.", consequence, *proofs)
+    if retired_column is not None:
+        yield from _compare_reuse(retired_column, column)
 
 
-def _reused(returning: RetiredColumn, column: Column) -> Iterator[Finding]:
-    """A name whose kept values are of another type or meaning is not free."""
-    before = returning.column
-    for finding in (*_type(before, column), *_meaning(before, column)):
+def _compare_reuse(retired_column: RetiredColumn, column: Column) -> Iterator[Finding]:
+    """Report reuse of a retired name by a column of another type or meaning."""
+    before = retired_column.column
+    for finding in (*_compare_type(before, column), *_compare_meaning(before, column)):
         if finding.rows is _NO:
-            reason = f"Version {returning.since} retired {before.name}. {finding.reason}"
+            reason = f"Version {retired_column.since} retired {before.name}. {finding.reason}"
             yield msgspec.structs.replace(finding, reason=reason)
 
 
-def _removed(column: Column, notice: Column | None, on: date, *, heard: bool) -> Finding:
-    """A column that went; `heard` if requests may still name it."""
+def _build_removed_finding(
+    column: Column, notice: Column | None, on_date: date, *, is_accepted: bool
+) -> Finding:
+    """Build the finding of a removed column; `is_accepted` if requests may still name it."""
     name = column.name
     kind = ChangeKind.REMOVED_REQUIRED if column.required else ChangeKind.REMOVED_OPTIONAL
-    always = column.required or column.default is not None
-    writers = _YES if heard else _NO
-    fate = "Requests that name it are refused."
-    if heard:
+    always_present = column.required or column.default is not None
+    writers = _YES if is_accepted else _NO
+    consequence = "Requests that name it are rejected."
+    if is_accepted:
         sunset = column.announced_sunset
-        until = f" until {sunset}, then refused" if sunset else ""
-        fate = f"What requests say of it is ignored with a warning{until}."
-    early = notice is not None and notice.required and not _expired(notice, on)
-    if early:
-        fate = f"A required column goes after deprecation and its Sunset. {fate}"
+        sunset_text = f" until {sunset}, then rejected" if sunset else ""
+        consequence = f"Its value in requests is ignored with a warning{sunset_text}."
+    is_early = notice is not None and notice.required and not _is_past_sunset(notice, on_date)
+    if is_early:
+        rule = "A required column may be removed after deprecation and its Sunset."
+        consequence = f"{rule} {consequence}"
     return Finding(
-        path=_path(column),
+        path=_build_path(column),
         kind=kind,
         rows=_YES,
         writers=writers,
-        readers=_NO if always else _YES,
-        reason=f"{name} is gone.",
-        consequence=f"Its values stay in the documents, unserved. {fate}",
-        early=early,
+        readers=_NO if always_present else _YES,
+        reason=f"{name} is removed.",
+        consequence=f"Its values stay in the documents, unserved. {consequence}",
+        is_early=is_early,
     )
 
 
-def _expired(column: Column, on: date) -> bool:
+def _is_past_sunset(column: Column, on_date: date) -> bool:
     sunset = column.announced_sunset
-    return sunset is not None and sunset <= on
+    return sunset is not None and sunset <= on_date
 
 
-def _text(path: str, reason: str) -> Finding:
+def _build_text_finding(path: str, reason: str) -> Finding:
     consequence = "Validation and data stay as they are."
-    return _finding(path, ChangeKind.TEXT_CHANGED, _HARMLESS, reason, consequence)
+    return _build_finding(path, ChangeKind.TEXT_CHANGED, _COMPATIBLE, reason, consequence)
 
 
-def _finding(
+def _build_finding(
     path: str, kind: ChangeKind, verdicts: _Verdicts, reason: str, consequence: str, *proofs: Proof
 ) -> Finding:
     rows, writers, readers = verdicts
@@ -473,17 +516,19 @@ def _finding(
     )
 
 
-def _path(column: Column, member: str = "") -> str:
+def _build_path(column: Column, member: str = "") -> str:
     return f"/columns/{column.name}" + (f"/{member}" if member else "")
 
 
-_LISTED = 10
+_MAX_LISTED_VALUES = 10
 
 
-def _listed(values: Iterable[Value]) -> str:
+def _join_values(values: Iterable[Value]) -> str:
     texts = [str(value) for value in values]
-    return ", ".join(texts[:_LISTED]) + (", …" if len(texts) > _LISTED else "")
+    return ", ".join(texts[:_MAX_LISTED_VALUES]) + (
+        ", …" if len(texts) > _MAX_LISTED_VALUES else ""
+    )
 
 
-def _show(value: Value | None) -> str:
+def _format_value(value: Value | None) -> str:
     return "none" if value is None else str(value)

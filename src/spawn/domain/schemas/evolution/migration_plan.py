@@ -1,7 +1,7 @@
-"""How tables and readers come from one schema version to the next, as a value.
+"""Migration plan: steps from one schema version to the next, as a value.
 
-The steps are what a store does to its tables; `revision.upgrade` does the same to one project.
-Both follow from the same plan, so that a row read and a document read agree.
+A store applies the steps to its tables; `version_conversion.upgrade_project` applies them to one
+project. Both follow the same plan, so that a row and a document yield the same project.
 """
 
 from collections.abc import Iterator
@@ -10,33 +10,33 @@ from datetime import date
 import msgspec
 
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
-from spawn.domain.schemas.evolution.column_mapping import Succession, succession
+from spawn.domain.schemas.evolution.column_mapping import SchemaMapping, map_columns
 from spawn.domain.schemas.evolution.compatibility import Proof
-from spawn.domain.schemas.evolution.diff import compare
-from spawn.domain.schemas.evolution.type_widening import widens
+from spawn.domain.schemas.evolution.diff import compare_schemas
+from spawn.domain.schemas.evolution.type_widening import is_widening
 from spawn.domain.schemas.model import Column, ColumnType, Schema, Value
 
 
 class AddColumn(msgspec.Struct, frozen=True, kw_only=True, tag="add_column"):
-    """A new column; stored projects get `default`, or what they hold under the name `promotes`.
+    """A new column; stored projects get their value under `source_name`, or else `default`.
 
-    That is an extension `x_…`, which moves out of the extensions, or a retired column whose values
-    were kept (often the column's own name), which are served again.
+    The source is an extension `x_…`, which leaves the extensions, or a retired column (often of the
+    same name), whose stored values are served again.
     """
 
     column: Column
     default: Value | None = None
-    promotes: str | None = None
+    source_name: str | None = None
 
 
 class HideColumn(msgspec.Struct, frozen=True, kw_only=True, tag="hide_column"):
-    """A column that is no longer served; its data stay in the documents, and in the table."""
+    """A column no longer served; its data stay in documents and table."""
 
     column: Column
 
 
 class ChangeType(msgspec.Struct, frozen=True, kw_only=True, tag="change_type"):
-    """A wider type for a column; every value stays what it is."""
+    """A wider type of a column; no value changes."""
 
     name: str
     before: ColumnType
@@ -44,64 +44,67 @@ class ChangeType(msgspec.Struct, frozen=True, kw_only=True, tag="change_type"):
 
 
 class RenameColumn(msgspec.Struct, frozen=True, kw_only=True, tag="rename_column"):
-    """A new name, with the old one as a declared alias."""
+    """A new name of a column, with the old one as a declared alias."""
 
     before: str
     after: str
 
 
 class FillNulls(msgspec.Struct, frozen=True, kw_only=True, tag="fill_nulls"):
-    """Stored projects without a value get the default that the column now has."""
+    """A default for stored projects without a value."""
 
     name: str
     default: Value
 
 
-Step = AddColumn | HideColumn | ChangeType | RenameColumn | FillNulls
+MigrationStep = AddColumn | HideColumn | ChangeType | RenameColumn | FillNulls
 
 
 class MigrationPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps from `old_version` to `new_version`, in order, and what the data must show first.
+    """Ordered steps from `old_version` to `new_version`, and the proofs that the data must pass.
 
-    A plan without steps changes validation, texts or notices only.
+    A plan without steps changes only validation, texts or notices.
     """
 
     schema_id: str
     old_version: int
     new_version: int
-    steps: tuple[Step, ...]
+    steps: tuple[MigrationStep, ...]
     proofs: tuple[Proof, ...]
 
 
 def plan_migration(old: Schema, new: Schema) -> MigrationPlan:
-    """The steps from one version to the next: rename, widen, add, fill, hide, each in column order.
+    """Plan the steps rename, widen, add, fill and hide, each in column order.
 
-    A change that no step can make (another type, say) is not in the plan: `compare` refuses it.
+    A change that no step can make, such as another type, is not in the plan: `compare_schemas`
+    rejects it.
     """
-    pairs = succession(old, new)
+    mapping = map_columns(old, new)
     return MigrationPlan(
         schema_id=new.id,
         old_version=old.version,
         new_version=new.version,
-        steps=tuple(_steps(pairs)),
-        # What has to be proven depends on no day.
-        proofs=compare(old, new, on=date.max).proofs,
+        steps=tuple(_build_steps(mapping)),
+        # The proofs are the same on any day.
+        proofs=compare_schemas(old, new, on_date=date.max).proofs,
     )
 
 
-def _steps(pairs: Succession) -> Iterator[Step]:
-    lasting = (*pairs.kept, *pairs.renamed)
-    for before, after in pairs.renamed:
+def _build_steps(mapping: SchemaMapping) -> Iterator[MigrationStep]:
+    surviving_pairs = (*mapping.same_name_pairs, *mapping.renamed_pairs)
+    for before, after in mapping.renamed_pairs:
         yield RenameColumn(before=before.name, after=after.name)
-    for before, after in lasting:
-        if before.type != after.type and widens(before, after):
+    for before, after in surviving_pairs:
+        if before.type != after.type and is_widening(before, after):
             yield ChangeType(name=after.name, before=before.type, after=after.type)
-    for column in pairs.added:
-        returning = pairs.returning.get(column.name)
-        stored = EXTENSION_PREFIX + column.name if returning is None else returning.name
-        yield AddColumn(column=column, default=column.default, promotes=stored)
-    for before, after in lasting:
+    for column in mapping.added_columns:
+        retired_column = mapping.restored_columns.get(column.name)
+        source_name = (
+            EXTENSION_PREFIX + column.name if retired_column is None else retired_column.name
+        )
+        yield AddColumn(column=column, default=column.default, source_name=source_name)
+    for before, after in surviving_pairs:
         if after.required and not before.required and after.default is not None:
             yield FillNulls(name=after.name, default=after.default)
-    for column in (*pairs.removed, *(before for before, _ in pairs.merged)):
+    for column in (*mapping.removed_columns, *(before for before, _ in mapping.merged_pairs)):
         yield HideColumn(column=column)

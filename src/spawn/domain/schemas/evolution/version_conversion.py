@@ -1,10 +1,10 @@
-"""Reading a project of one schema version under another.
+"""Conversion of projects between schema versions.
 
-The journal keeps each document as it was encoded, so a project is brought to the active version
-whenever its document is read (`upgrade`), by the plans between the two. Nothing is lost on the way:
-what a retired column held becomes a hidden attribute, which later writes keep in the document, and
-a value that does not fit a new column stays where it was. The way back (`downgrade`) shows a
-project to clients of an older version that is still supported.
+The journal keeps each document as it was encoded, so `upgrade_project` converts a project to the
+active version whenever its document is read, by the plans between the two. No value is lost: the
+value of a retired column becomes a hidden attribute, which later writes keep in the document, and a
+value that does not fit a new column stays in its source. `downgrade_project` converts a project for
+clients of an older version that is still supported.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.json_tokens import read_token
+from spawn.domain.json_tokens import parse_token
 from spawn.domain.projects.extensions import MAX_COUNT, check_extensions
-from spawn.domain.projects.project import FIELDS, Project, check_attributes
+from spawn.domain.projects.project import CORE_FIELDS, Project, check_attributes
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import (
@@ -28,14 +28,14 @@ from spawn.domain.schemas.evolution.migration_plan import (
     MigrationPlan,
     RenameColumn,
 )
-from spawn.domain.schemas.evolution.type_widening import cast
+from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.model import Column, Value
-from spawn.domain.schemas.value_readers import Reader, check_value, reader_for
-from spawn.domain.serialization import plain
+from spawn.domain.schemas.value_readers import ValueReader, check_value, column_reader
+from spawn.domain.serialization import to_json_value
 
 
-class _Shape:
-    """The parts of a project that a schema has a say in, while they are being moved."""
+class _SchemaFields:
+    """Mutable copy of the project fields that depend on the schema."""
 
     __slots__ = ("attributes", "extensions", "hidden")
 
@@ -44,12 +44,12 @@ class _Shape:
         self.extensions = dict(project.extensions)
         self.hidden = dict(project.hidden_attributes)
 
-    def give(self, project: Project) -> Project:
-        """The project in this shape; the same object if nothing moved."""
+    def apply_to(self, project: Project) -> Project:
+        """Return the project with these fields; the same object if nothing changed."""
         if (
-            _unmoved(project.attributes, self.attributes)
-            and _unmoved(project.extensions, self.extensions)
-            and _unmoved(project.hidden_attributes, self.hidden)
+            _is_unchanged(project.attributes, self.attributes)
+            and _is_unchanged(project.extensions, self.extensions)
+            and _is_unchanged(project.hidden_attributes, self.hidden)
         ):
             return project
         return msgspec.structs.replace(
@@ -60,219 +60,219 @@ class _Shape:
         )
 
 
-def upgrade(project: Project, plans: Sequence[MigrationPlan]) -> Project:
-    """A project of an older version as the newest one sees it; `plans` lead there, oldest first.
+def upgrade_project(project: Project, plans: Sequence[MigrationPlan]) -> Project:
+    """Convert a project to the newest version; `plans` lead there, oldest first.
 
-    Names are followed, types widened, extensions and kept values taken up by the columns that they
-    fit, defaults filled in, and values of retired columns hidden.
+    Columns are renamed and types widened, extensions and hidden values move to new columns that
+    they fit, defaults are filled in, and values of retired columns are hidden.
     """
-    shape = _Shape(project)
+    fields = _SchemaFields(project)
     for plan in plans:
         for step in plan.steps:
-            _FORTH[type(step)](shape, step)
-    return shape.give(project)
+            _UPGRADE_STEPS[type(step)](fields, step)
+    return fields.apply_to(project)
 
 
-def downgrade(project: Project, plans: Sequence[MigrationPlan]) -> Project:
-    """A project of the newest version in the shape of an older one; `plans` as for `upgrade`.
+def downgrade_project(project: Project, plans: Sequence[MigrationPlan]) -> Project:
+    """Convert a project of the newest version to an older one; `plans` as for upgrades.
 
-    Columns have their old names, those added since are left out, and what retired columns held is
-    there again. No value is falsified: one that only the wider type holds is shown as it is, as is
-    one that the older version would not have accepted.
+    Columns have their old names, columns added since are left out, and values of retired columns
+    return. No value is falsified: a value that only the wider type holds, or that the older version
+    would have rejected, stays as it is.
     """
-    shape = _Shape(project)
+    fields = _SchemaFields(project)
     for plan in reversed(plans):
         for step in reversed(plan.steps):
-            _BACK[type(step)](shape, step)
-    return shape.give(project)
+            _DOWNGRADE_STEPS[type(step)](fields, step)
+    return fields.apply_to(project)
 
 
-def supported_until(plans: Iterable[MigrationPlan]) -> date | None:
-    """The day from which the shape of the version where `plans` begin is no longer served.
+def support_end_date(plans: Iterable[MigrationPlan]) -> date | None:
+    """Return the day from which the version where `plans` begin is no longer served.
 
-    It is the first Sunset of a column that went since; None if no such day was announced.
+    It is the first Sunset of a column removed since; None if none was announced.
     """
     steps = (step for plan in plans for step in plan.steps)
     days = (step.column.announced_sunset for step in steps if isinstance(step, HideColumn))
     return min((day for day in days if day is not None), default=None)
 
 
-def stored_name(name: str, plans: Sequence[MigrationPlan]) -> str:
-    """What a field of the version where `plans` begin is called now, in tables and queries.
+def current_name(name: str, plans: Sequence[MigrationPlan]) -> str:
+    """Return the current name of a field of the version where `plans` begin.
 
-    A retired column keeps its name until another takes up its values.
+    Tables and queries use it. A retired column keeps its name until another restores its values.
     """
     for plan in plans:
         for step in plan.steps:
             if isinstance(step, RenameColumn) and step.before == name:
                 name = step.after
-            elif isinstance(step, AddColumn) and step.promotes == name:
+            elif isinstance(step, AddColumn) and step.source_name == name:
                 name = step.column.name
     return name
 
 
-def broken_by(project: Project, proof: Proof) -> FieldError | None:
-    """How a project breaks a claim about the data, at the name under which the value is stored."""
-    pointer = f"/{proof.stored}"
+def find_violation(project: Project, proof: Proof) -> FieldError | None:
+    """Return how a project violates a proof, at the stored name; None if it does not."""
+    pointer = f"/{proof.stored_name}"
     try:
-        value = _stored(project, proof, pointer)
+        value = _read_stored_value(project, proof, pointer)
     except InvalidInput as error:
         return error.errors[0]
-    if value is None and not proof.nulls:
+    if value is None and not proof.allows_null:
         return FieldError(pointer, "missing", "has no value")
     return None
 
 
-def _unmoved(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
-    """Whether the very same values are there: 5 equals Decimal(5), and is of another type."""
+def _is_unchanged(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
+    """Whether both hold the identical objects: 5 equals Decimal(5) but has another type."""
     return before.keys() == after.keys() and all(before[name] is after[name] for name in before)
 
 
-def _stored(project: Project, proof: Proof, pointer: str) -> Value | None:
-    """The value under the column of the proof; None if there is none.
+def _read_stored_value(project: Project, proof: Proof, pointer: str) -> Value | None:
+    """Return the stored value under the proof's column; None if absent.
 
     Raises:
-        InvalidInput: there is one, and it does not fit.
+        InvalidInput: the value is invalid under the column.
     """
-    name, column = proof.stored, proof.column
+    name, column = proof.stored_name, proof.column
     if name.startswith(EXTENSION_PREFIX):
         raw = project.extensions.get(name)
-        return None if raw is None else _read(column, raw, pointer)
+        return None if raw is None else _read_extension(column, raw, pointer)
     value: Any
-    if name in FIELDS:
+    if name in CORE_FIELDS:
         value = getattr(project, name)
     else:
         value = project.attributes.get(name, project.hidden_attributes.get(name))
-    return None if value is None else _fitted(column, value, pointer)
+    return None if value is None else _fit_value(column, value, pointer)
 
 
-def _fitted(column: Column, value: Value, pointer: str) -> Value:
-    found = cast(value, column.type, pointer)
-    check_value(column, found, pointer)
-    return found
+def _fit_value(column: Column, value: Value, pointer: str) -> Value:
+    result = cast_value(value, column.type, pointer)
+    check_value(column, result, pointer)
+    return result
 
 
-def _read(column: Column, raw: msgspec.Raw, pointer: str) -> Value:
-    """The JSON of an extension as a value that a project may have in this column."""
-    value = _reader(column)(read_token(bytes(raw)), pointer)
-    faults: list[FieldError] = []
-    check_attributes({column.name: value}, faults)
-    if faults:
-        raise InvalidInput.at(pointer, faults[0].code, faults[0].detail)
+def _read_extension(column: Column, raw: msgspec.Raw, pointer: str) -> Value:
+    """Read an extension's JSON as a valid value of a column."""
+    value = _get_reader(column)(parse_token(bytes(raw)), pointer)
+    errors: list[FieldError] = []
+    check_attributes({column.name: value}, errors)
+    if errors:
+        raise InvalidInput.at(pointer, errors[0].code, errors[0].detail)
     return value
 
 
 @lru_cache(maxsize=1024)
-def _reader(column: Column) -> Reader:
-    read = reader_for(column)
+def _get_reader(column: Column) -> ValueReader:
+    read = column_reader(column)
 
-    def present(token: Any, pointer: str) -> Value:
+    def read_present(token: Any, pointer: str) -> Value:
         if token is None:
             raise InvalidInput.at(pointer, "wrong_type", "is null")
         return read(token, pointer)
 
-    return present
+    return read_present
 
 
-def _add(shape: _Shape, step: AddColumn) -> None:
+def _add_column(fields: _SchemaFields, step: AddColumn) -> None:
     name, column = step.column.name, step.column
-    value = _taken_up(shape, step.promotes, column) if step.promotes else None
+    value = _take_source_value(fields, step.source_name, column) if step.source_name else None
     if value is None:
         value = step.default
     if value is not None:
-        shape.attributes[name] = value
+        fields.attributes[name] = value
 
 
-def _taken_up(shape: _Shape, stored: str, column: Column) -> Value | None:
-    """What the project holds by that name, taken from there; None, and left, if it is unfit."""
+def _take_source_value(fields: _SchemaFields, source_name: str, column: Column) -> Value | None:
+    """Move a value out of its source; None, leaving it there, if it does not fit."""
     try:
-        if stored in shape.extensions:
-            value = _read(column, shape.extensions[stored], "")
-            del shape.extensions[stored]
+        if source_name in fields.extensions:
+            value = _read_extension(column, fields.extensions[source_name], "")
+            del fields.extensions[source_name]
             return value
-        if stored in shape.hidden:
-            value = _fitted(column, shape.hidden[stored], "")
-            del shape.hidden[stored]
+        if source_name in fields.hidden:
+            value = _fit_value(column, fields.hidden[source_name], "")
+            del fields.hidden[source_name]
             return value
     except InvalidInput:
-        # An earlier state, from before the claim was proven: it keeps its value where it was.
+        # An earlier state, from before the proof was checked: its value stays in its source.
         pass
     return None
 
 
-def _hide(shape: _Shape, step: HideColumn) -> None:
+def _hide_column(fields: _SchemaFields, step: HideColumn) -> None:
     name = step.column.name
-    if name in shape.attributes:
-        shape.hidden[name] = shape.attributes.pop(name)
+    if name in fields.attributes:
+        fields.hidden[name] = fields.attributes.pop(name)
 
 
-def _widen(shape: _Shape, step: ChangeType) -> None:
-    value = shape.attributes.get(step.name)
+def _widen_type(fields: _SchemaFields, step: ChangeType) -> None:
+    value = fields.attributes.get(step.name)
     if value is not None:
-        shape.attributes[step.name] = cast(value, step.after)
+        fields.attributes[step.name] = cast_value(value, step.after)
 
 
-def _rename(shape: _Shape, step: RenameColumn) -> None:
-    if step.before in shape.attributes:
-        shape.attributes[step.after] = shape.attributes.pop(step.before)
+def _rename_column(fields: _SchemaFields, step: RenameColumn) -> None:
+    if step.before in fields.attributes:
+        fields.attributes[step.after] = fields.attributes.pop(step.before)
 
 
-def _fill(shape: _Shape, step: FillNulls) -> None:
-    shape.attributes.setdefault(step.name, step.default)
+def _fill_null(fields: _SchemaFields, step: FillNulls) -> None:
+    fields.attributes.setdefault(step.name, step.default)
 
 
-def _leave_out(shape: _Shape, step: AddColumn) -> None:
-    value = shape.attributes.pop(step.column.name, None)
-    if value is None or step.promotes is None or value == step.default:
+def _remove_column(fields: _SchemaFields, step: AddColumn) -> None:
+    value = fields.attributes.pop(step.column.name, None)
+    if value is None or step.source_name is None or value == step.default:
         return
-    if not step.promotes.startswith(EXTENSION_PREFIX):
-        shape.hidden[step.promotes] = value
+    if not step.source_name.startswith(EXTENSION_PREFIX):
+        fields.hidden[step.source_name] = value
         return
-    raw = msgspec.Raw(msgspec.json.encode(plain(step.column.name, value)))
-    faults: list[FieldError] = []
-    check_extensions({step.promotes: raw}, faults)
-    if not faults and len(shape.extensions) < MAX_COUNT:
-        shape.extensions.setdefault(step.promotes, raw)
+    raw = msgspec.Raw(msgspec.json.encode(to_json_value(step.column.name, value)))
+    errors: list[FieldError] = []
+    check_extensions({step.source_name: raw}, errors)
+    if not errors and len(fields.extensions) < MAX_COUNT:
+        fields.extensions.setdefault(step.source_name, raw)
 
 
-def _show(shape: _Shape, step: HideColumn) -> None:
+def _restore_column(fields: _SchemaFields, step: HideColumn) -> None:
     name = step.column.name
-    if name in shape.hidden:
-        shape.attributes[name] = shape.hidden.pop(name)
+    if name in fields.hidden:
+        fields.attributes[name] = fields.hidden.pop(name)
 
 
-def _narrow(shape: _Shape, step: ChangeType) -> None:
-    value = shape.attributes.get(step.name)
+def _narrow_type(fields: _SchemaFields, step: ChangeType) -> None:
+    value = fields.attributes.get(step.name)
     if value is None:
         return
     try:
-        shape.attributes[step.name] = cast(value, step.before)
+        fields.attributes[step.name] = cast_value(value, step.before)
     except InvalidInput:
-        # Only the wider type holds it; rounding or cutting it would be a lie.
+        # Only the wider type holds the value; rounding or cutting would falsify it.
         return
 
 
-def _rename_back(shape: _Shape, step: RenameColumn) -> None:
-    if step.after in shape.attributes:
-        shape.attributes[step.before] = shape.attributes.pop(step.after)
+def _restore_name(fields: _SchemaFields, step: RenameColumn) -> None:
+    if step.after in fields.attributes:
+        fields.attributes[step.before] = fields.attributes.pop(step.after)
 
 
-def _leave(_shape: _Shape, _step: FillNulls) -> None:
-    """A value that was filled in stays: the older version took it too."""
+def _keep_filled(_fields: _SchemaFields, _step: FillNulls) -> None:
+    """Keep a filled-in value: the older version accepts it too."""
 
 
-_Move = Callable[[_Shape, Any], None]
-_FORTH: Final[dict[type, _Move]] = {
-    AddColumn: _add,
-    HideColumn: _hide,
-    ChangeType: _widen,
-    RenameColumn: _rename,
-    FillNulls: _fill,
+_StepFunction = Callable[[_SchemaFields, Any], None]
+_UPGRADE_STEPS: Final[dict[type, _StepFunction]] = {
+    AddColumn: _add_column,
+    HideColumn: _hide_column,
+    ChangeType: _widen_type,
+    RenameColumn: _rename_column,
+    FillNulls: _fill_null,
 }
-_BACK: Final[dict[type, _Move]] = {
-    AddColumn: _leave_out,
-    HideColumn: _show,
-    ChangeType: _narrow,
-    RenameColumn: _rename_back,
-    FillNulls: _leave,
+_DOWNGRADE_STEPS: Final[dict[type, _StepFunction]] = {
+    AddColumn: _remove_column,
+    HideColumn: _restore_column,
+    ChangeType: _narrow_type,
+    RenameColumn: _restore_name,
+    FillNulls: _keep_filled,
 }

@@ -1,1 +1,1 @@
-"""The calculators and the simulation over HTTP: strict reading, answers in three forms."""
+"""HTTP routes of the calculators and simulations."""

@@ -1,4 +1,4 @@
-"""What the routes of analysis say of themselves in OpenAPI, with examples that are computed."""
+"""OpenAPI operations of the analysis routes, with computed example responses."""
 
 from typing import Any, Final
 
@@ -8,14 +8,14 @@ from spawn.application.analysis.calculation import Deadline, calculate
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase, SimulationResult
 from spawn.entrypoints.http.analysis.requests import read_request
-from spawn.entrypoints.http.analysis.responses import ARROW, CSV, as_json
+from spawn.entrypoints.http.analysis.responses import ARROW, CSV, encode_json
 from spawn.entrypoints.http.imports.operations import JOB_SCHEMA
-from spawn.entrypoints.http.openapi.operation import Body, Operation, Success
+from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
 from spawn.entrypoints.http.openapi.struct_schemas import (
-    answer_schema,
     input_schema,
     output_schema,
     request_schema,
+    response_schema,
 )
 
 TAG: Final = "analysis"
@@ -28,29 +28,29 @@ PROBLEMS: Final = (
     "overloaded",
     "deadline_exceeded",
 )
-EXPLAIN: Final[dict[str, Any]] = {
+EXPLAIN_PARAMETER: Final[dict[str, Any]] = {
     "name": "explain",
     "in": "query",
     "required": False,
-    "description": "As `explain` in the body: formula and inputs of each headline figure.",
+    "description": "Formula and inputs of each headline figure, as `explain` in the body.",
     "schema": {"type": "string", "enum": ["true", "false"]},
 }
-TABLES: Final[dict[str, dict[str, Any]]] = {
-    CSV: {"type": "string", "description": "The rows of the schedule, one a line."},
+TABLE_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    CSV: {"type": "string", "description": "The rows of the schedule, one per line."},
     ARROW: {
         "type": "string",
         "format": "binary",
-        "description": "The rows as an Arrow IPC stream, where the extra `arrow` is installed.",
+        "description": "The rows as an Arrow IPC stream, if the extra `arrow` is installed.",
     },
 }
 _SUMMARIES: Final = {
-    "returns": "Rates of return and present value of a series",
+    "returns": "Calculate rates of return and present value",
     "debt-sizing": "Size debt on CFADS, targets and gearing",
-    "schedule": "Payment dates, and the loan repaid on them",
+    "schedule": "Calculate payment dates and a loan schedule",
     "construction-funding": "Fund construction with debt and equity",
-    "waterfall": "Pay cash down the order of claims",
-    "covenants": "Test a covenant over its dates",
-    "day-count": "Days and year fractions",
+    "waterfall": "Run a cash-flow waterfall",
+    "covenants": "Test a covenant over a series of ratios",
+    "day-count": "Calculate days and year fractions",
 }
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "returns": {
@@ -128,41 +128,41 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def _computed(name: str) -> Any:
-    """The answer to the example, by the very code that answers."""
-    asked = read_request(name, msgspec.json.encode(EXAMPLES[name]))
-    found = calculate(
-        name, asked.cases, explain=asked.explain, pointers=asked.pointers, deadline=Deadline()
+def _compute_example(name: str) -> Any:
+    """Compute the response to the example with the code of the route."""
+    request = read_request(name, msgspec.json.encode(EXAMPLES[name]))
+    results = calculate(
+        name, request.cases, explain=request.explain, pointers=request.pointers, deadline=Deadline()
     )
-    return msgspec.json.decode(as_json(asked.names, found, single=asked.single))
+    return msgspec.json.decode(encode_json(request.names, results, is_single=request.is_single))
 
 
-def _operation(name: str) -> Operation:
+def _create_operation(name: str) -> Operation:
     calculator = CALCULATORS[name]
     return Operation(
         id=f"calculate{name.title().replace('-', '')}",
         tag=TAG,
         summary=_SUMMARIES[name],
         description=(
-            "Stateless. One case, or several under `cases`; the answer has the whole schedule, the "
-            "conventions used and warnings. Amounts and rates are float64, rates are fractions; "
-            "`explain` adds to each headline figure its formula and inputs."
+            "Stateless. Send one case, or several under `cases`; the response has the whole "
+            "schedule, its conventions and warnings. Amounts and rates are float64, rates are "
+            "fractions; `explain` adds to each headline figure its formula and inputs."
         ),
-        parameters=(EXPLAIN,),
-        body=Body(schema=request_schema(calculator.case), example=EXAMPLES[name]),
-        answers={
-            200: Success(
+        parameters=(EXPLAIN_PARAMETER,),
+        body=RequestBody(schema=request_schema(calculator.case), example=EXAMPLES[name]),
+        responses={
+            200: SuccessResponse(
                 description="Calculated.",
-                schema=answer_schema(calculator.result),
-                example=_computed(name),
-                also=TABLES,
+                schema=response_schema(calculator.result),
+                example=_compute_example(name),
+                alternative_schemas=TABLE_SCHEMAS,
             )
         },
         problems=PROBLEMS,
     )
 
 
-CALCULATIONS: Final = {name: _operation(name) for name in CALCULATORS}
+CALCULATOR_OPERATIONS: Final = {name: _create_operation(name) for name in CALCULATORS}
 
 SIMULATION_EXAMPLE: Final[dict[str, Any]] = {
     "projects": [
@@ -200,7 +200,7 @@ SIMULATION_EXAMPLE: Final[dict[str, Any]] = {
     "scenarios": 2000,
     "seed": 2026,
 }
-RUN_SCHEMA: Final[dict[str, Any]] = {
+SIMULATION_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
         "simulation_id": {"type": "string", "format": "uuid"},
@@ -223,21 +223,23 @@ START_SIMULATION: Final = Operation(
     summary="Simulate a portfolio under shocks",
     description=(
         "A job draws scenarios of CFADS, capex, delay and rates by a factor model and revalues "
-        "every project. The same request gives the same result to the last digit. `DELETE` of the "
-        "job stops it."
+        "every project. The same request gives the same result to the last digit. `DELETE` the "
+        "job to stop it."
     ),
     parameters=("IdempotencyKey",),
-    body=Body(schema=input_schema(SimulationCase), example=SIMULATION_EXAMPLE),
-    answers={
-        202: Success(description="Queued; `Location` is the job's address.", schema=JOB_SCHEMA)
+    body=RequestBody(schema=input_schema(SimulationCase), example=SIMULATION_EXAMPLE),
+    responses={
+        202: SuccessResponse(
+            description="Queued; `Location` is the address of the job.", schema=JOB_SCHEMA
+        )
     },
     problems=(*PROBLEMS, "idempotency_key_reused", "storage_full"),
 )
 GET_SIMULATION: Final = Operation(
     id="getSimulation",
     tag=TAG,
-    summary="What came of a simulation",
+    summary="Get a simulation",
     description="`result` is null until the job has succeeded.",
-    answers={200: Success(description="The simulation.", schema=RUN_SCHEMA)},
+    responses={200: SuccessResponse(description="The simulation.", schema=SIMULATION_SCHEMA)},
     problems=("not_found",),
 )

@@ -1,4 +1,4 @@
-"""Results as JSON, CSV or an Arrow stream; pyarrow is asked for only when Arrow is."""
+"""Calculation responses as JSON, CSV or an Arrow stream; only Arrow imports pyarrow."""
 
 import csv
 import importlib
@@ -12,10 +12,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from spawn.application.analysis.calculation import Calculation
-from spawn.entrypoints.http.protocol.problems import Refusal
-from spawn.entrypoints.http.protocol.request import StrictRequest, negotiate
-from spawn.entrypoints.http.protocol.response import Reply
+from spawn.application.analysis.calculation import CalculationResult
+from spawn.entrypoints.http.protocol.negotiation import select_media_type
+from spawn.entrypoints.http.protocol.problems import RequestProblem
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Response
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
@@ -23,49 +24,59 @@ ARROW: Final = "application/vnd.apache.arrow.stream"
 MEDIA_TYPES: Final = (JSON, CSV, ARROW)
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
-_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def chosen_media_type(request: StrictRequest) -> str:
-    """The form that the client wants and this installation has.
+def choose_media_type(request: StrictRequest) -> str:
+    """Select the media type that the client accepts and this installation supports.
 
     Raises:
-        Refusal: 406, there is none; it says so when only pyarrow is missing.
+        RequestProblem: 406, there is none; the detail names a missing pyarrow.
     """
-    chosen = request.accepts(*MEDIA_TYPES)
-    if chosen != ARROW or has_arrow():
-        return chosen
-    other = negotiate(request.field(b"accept") or "*/*", (JSON, CSV))
-    if other is None:
-        raise Refusal(
+    media_type = request.negotiate_media_type(*MEDIA_TYPES)
+    if media_type != ARROW or has_arrow():
+        return media_type
+    fallback = select_media_type(request.header(b"accept") or "*/*", (JSON, CSV))
+    if fallback is None:
+        raise RequestProblem(
             "not_acceptable",
-            "Arrow streams need the optional extra: install spawn[arrow]. "
-            f"Without it this resource has: {JSON}, {CSV}.",
+            "Arrow streams need the optional extra, which is not installed: install spawn[arrow], "
+            f"or accept {JSON} or {CSV}.",
         )
-    return other
+    return fallback
 
 
 def has_arrow() -> bool:
-    """Whether the optional extra is installed."""
+    """Return whether the optional extra is installed."""
     return importlib.util.find_spec("pyarrow") is not None
 
 
-class Table(msgspec.Struct, frozen=True):
-    """Rows of several cases: each row is led by the number of its case and the case's name."""
+class ResultTable(msgspec.Struct, frozen=True):
+    """Rows of several cases, each with the number and the name of its case."""
 
     row: type[msgspec.Struct]
     rows: tuple[tuple[int, str | None, Any], ...]
 
     @classmethod
-    def of(
-        cls, row: type[msgspec.Struct], names: Sequence[str | None], found: Sequence[Calculation]
-    ) -> "Table":
-        """The rows of all calculations, in order."""
-        numbered = enumerate(zip(names, found, strict=True), start=1)
-        return cls(row, tuple((n, name, line) for n, (name, one) in numbered for line in one.rows))
+    def from_calculations(
+        cls,
+        row: type[msgspec.Struct],
+        names: Sequence[str | None],
+        calculations: Sequence[CalculationResult],
+    ) -> "ResultTable":
+        """Build the table of all calculations, in order."""
+        numbered_cases = enumerate(zip(names, calculations, strict=True), start=1)
+        return cls(
+            row,
+            tuple(
+                (number, name, line)
+                for number, (name, calculation) in numbered_cases
+                for line in calculation.rows
+            ),
+        )
 
-    def lines(self) -> Iterator[tuple[Any, ...]]:
-        """One tuple a row, in the order of the columns."""
+    def iterate_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield one tuple per row, in the order of the columns."""
         for number, name, row in self.rows:
             yield (number, name, *msgspec.structs.astuple(row))
 
@@ -75,38 +86,43 @@ class Table(msgspec.Struct, frozen=True):
         return ("case", "name", *self.row.__struct_fields__)
 
 
-def table_reply(media_type: str, table: Table) -> Reply:
-    """The rows in the form that was chosen."""
+def create_table_response(media_type: str, table: ResultTable) -> Response:
+    """Encode the rows as `media_type`."""
     if media_type == CSV:
-        return Reply(200, as_csv(table), media_type=b"text/csv; charset=utf-8")
-    return Reply(200, as_arrow(table), media_type=ARROW.encode())
+        return Response(200, encode_csv(table), media_type=b"text/csv; charset=utf-8")
+    return Response(200, encode_arrow(table), media_type=ARROW.encode())
 
 
-def as_json(names: Sequence[str | None], found: Sequence[Calculation], *, single: bool) -> bytes:
-    """One result, or all of them under `results`."""
-    results = [_shown(name, one) for name, one in zip(names, found, strict=True)]
-    return _encoder.encode(results[0] if single else {"results": results})
+def encode_json(
+    names: Sequence[str | None], calculations: Sequence[CalculationResult], *, is_single: bool
+) -> bytes:
+    """Encode one result, or all of them under `results`."""
+    results = [
+        _result_fields(name, calculation)
+        for name, calculation in zip(names, calculations, strict=True)
+    ]
+    return _encoder.encode(results[0] if is_single else {"results": results})
 
 
-def _shown(name: str | None, one: Calculation) -> dict[str, Any]:
+def _result_fields(name: str | None, calculation: CalculationResult) -> dict[str, Any]:
     fields: dict[str, Any] = {} if name is None else {"name": name}
-    fields |= msgspec.structs.asdict(one.result)
-    if one.explained is not None:
-        fields["explain"] = one.explained
+    fields |= msgspec.structs.asdict(calculation.result)
+    if calculation.explanations is not None:
+        fields["explain"] = calculation.explanations
     return fields
 
 
-def as_csv(table: Table) -> bytes:
-    """A header and one line a row; nothing is an empty cell, numbers have all their digits."""
+def encode_csv(table: ResultTable) -> bytes:
+    """Encode a header and one line per row; None is an empty cell, numbers have all digits."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(table.columns)
-    for line in table.lines():
-        writer.writerow([_cell(value) for value in line])
+    for line in table.iterate_rows():
+        writer.writerow([_format_cell(value) for value in line])
     return text.getvalue().encode()
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -114,44 +130,51 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA_SIGNS) else value
+        return f"'{value}" if value.startswith(_FORMULA_PREFIXES) else value
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
-def as_arrow(table: Table) -> bytes:
-    """The rows as an Arrow IPC stream; decimals become float64."""
+def encode_arrow(table: ResultTable) -> bytes:
+    """Encode the rows as an Arrow IPC stream; decimals become float64."""
     pyarrow: Any = importlib.import_module("pyarrow")
-    kinds = {
+    arrow_types = {
         int: pyarrow.int64(),
         float: pyarrow.float64(),
         bool: pyarrow.bool_(),
         date: pyarrow.date32(),
         Decimal: pyarrow.float64(),
     }
-    types = [int, str, *(_plain(field) for field in inspect.type_info(table.row).fields)]  # type: ignore[attr-defined]  # a struct has fields
-    named = zip(table.columns, types, strict=True)
-    schema = pyarrow.schema([(name, kinds.get(kind, pyarrow.utf8())) for name, kind in named])
-    lines = [[_number(value) for value in line] for line in table.lines()]
-    columns = list(zip(*lines, strict=True)) or [()] * len(types)
-    arrays = [pyarrow.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+    types = [int, str, *(_column_type(field) for field in inspect.type_info(table.row).fields)]  # type: ignore[attr-defined]  # a struct has fields
+    typed_columns = zip(table.columns, types, strict=True)
+    schema = pyarrow.schema(
+        [
+            (name, arrow_types.get(python_type, pyarrow.utf8()))
+            for name, python_type in typed_columns
+        ]
+    )
+    rows = [[_to_number(value) for value in row] for row in table.iterate_rows()]
+    columns = list(zip(*rows, strict=True)) or [()] * len(types)
+    arrays = [
+        pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+    ]
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
-    whole: bytes = sink.getvalue().to_pybytes()
-    return whole
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
 
 
-def _number(value: Any) -> Any:
+def _to_number(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _plain(field: inspect.Field) -> type:
-    """The Python type of a column, nullable or not."""
+def _column_type(field: inspect.Field) -> type:
+    """Return the Python type of a column, nullable or not."""
     parts = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
     for part in parts:
-        found = _COLUMN_TYPES.get(type(part))
-        if found is not None:
-            return found
+        column_type = _COLUMN_TYPES.get(type(part))
+        if column_type is not None:
+            return column_type
     return str
 
 

@@ -1,93 +1,110 @@
-"""Routes of the calculators. `app.state.workbench` holds the threads they work on."""
+"""Routes of the calculators; `app.state.calculation_pool` has their threads."""
 
 from typing import Any, Final
 
 import msgspec
 from litestar import post
 
-from spawn.application.analysis.calculation import Deadline, Workbench, calculate
+from spawn.application.analysis.calculation import CalculationPool, Deadline, calculate
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.errors import InvalidInput
 from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_request
 from spawn.entrypoints.http.analysis.responses import (
     JSON,
-    Table,
-    as_json,
-    chosen_media_type,
-    table_reply,
+    ResultTable,
+    choose_media_type,
+    create_table_response,
+    encode_json,
 )
-from spawn.entrypoints.http.openapi.operation import described
+from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Reply
+from spawn.entrypoints.http.protocol.response import Response
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-"""Room for a thousand cases' series; what exceeds a bound inside is refused by name."""
+"""Largest body: the series of a thousand cases; a field error names what exceeds a limit inside."""
 
 LARGE_BYTES: Final = 1024 * 1024
-"""From this size on a body is one of the few that are held at once."""
+"""Larger bodies need one of the few `large` slots."""
 
-_QUICK: Final = frozenset({"debt-sizing", "waterfall"})
-_QUICK_COMMAS: Final = 160
-_QUICK_BYTES: Final = 6144
+_LINEAR_CALCULATORS: Final = frozenset({"debt-sizing", "waterfall"})
+_MAX_INLINE_COMMAS: Final = 160
+_MAX_INLINE_BYTES: Final = 6144
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What a request to a calculator says beside its body."""
+class CalculationOptions(msgspec.Struct, frozen=True):
+    """The calculator, response format and explanation flag of a request, apart from its body."""
 
     name: str
     media_type: str
     explain: bool
 
 
-def answer(order: Order, body: bytes, deadline: Deadline) -> Reply:
-    """Read, calculate, encode: all that a request costs beside its transport."""
-    asked = read_request(order.name, body)
-    explain = order.explain or asked.explain
-    found = calculate(
-        order.name, asked.cases, explain=explain, pointers=asked.pointers, deadline=deadline
+def compute_response(options: CalculationOptions, body: bytes, deadline: Deadline) -> Response:
+    """Read a body, calculate its cases and encode the response."""
+    calculation_request = read_request(options.name, body)
+    explain = options.explain or calculation_request.explain
+    results = calculate(
+        options.name,
+        calculation_request.cases,
+        explain=explain,
+        pointers=calculation_request.pointers,
+        deadline=deadline,
     )
-    if order.media_type == JSON:
-        return Reply(200, as_json(asked.names, found, single=asked.single))
-    row = CALCULATORS[order.name].row
-    return table_reply(order.media_type, Table.of(row, asked.names, found))
+    if options.media_type == JSON:
+        return Response(
+            200,
+            encode_json(
+                calculation_request.names, results, is_single=calculation_request.is_single
+            ),
+        )
+    row = CALCULATORS[options.name].row
+    return create_table_response(
+        options.media_type, ResultTable.from_calculations(row, calculation_request.names, results)
+    )
 
 
-def explains(request: StrictRequest) -> bool:
-    """Whether the query asks for explanations, which the body may do too.
+def read_explain_parameter(request: StrictRequest) -> bool:
+    """Read the `explain` query parameter; the body has a member of the same name.
 
     Raises:
         InvalidInput: an unknown parameter, or neither true nor false.
     """
-    text = request.query("explain").get("explain", "false")
+    text = request.query_parameters("explain").get("explain", "false")
     if text not in {"true", "false"}:
-        raise InvalidInput.at("/explain", "wrong_type", "explain is true or false.")
+        raise InvalidInput.at("/explain", "wrong_type", "must be true or false")
     return text == "true"
 
 
-def is_quick(name: str, body: bytes) -> bool:
-    """Whether a thread would cost more than the work: few numbers, and time linear in them."""
-    return name in _QUICK and len(body) <= _QUICK_BYTES and body.count(b",") <= _QUICK_COMMAS
+def is_inline(name: str, body: bytes) -> bool:
+    """Return whether the work costs less than a thread: few numbers, in linear time."""
+    return (
+        name in _LINEAR_CALCULATORS
+        and len(body) <= _MAX_INLINE_BYTES
+        and body.count(b",") <= _MAX_INLINE_COMMAS
+    )
 
 
 def is_large(request: StrictRequest) -> bool:
-    """Whether the body is announced as large, or not announced at all."""
-    announced = request.field(b"content-length") or ""
-    return not announced.isdigit() or int(announced) > LARGE_BYTES
+    """Return whether the announced body is large or its length is missing."""
+    content_length = request.header(b"content-length") or ""
+    return not content_length.isdigit() or int(content_length) > LARGE_BYTES
 
 
-def _route(name: str) -> Any:
-    """The route of one calculator."""
+def _create_route(name: str) -> Any:
+    """Create the route of one calculator."""
 
-    async def handler(request: StrictRequest) -> Reply:
-        order = Order(name, chosen_media_type(request), explains(request))
-        bench: Workbench = request.app.state.workbench
-        async with bench.admitted(large=is_large(request)):
-            body = await request.bytes_of(limit=MAX_BODY_BYTES)
-            with request.surface.span(f"calculate {name}"):
-                if is_quick(name, body):
-                    return answer(order, body, Deadline())
-                return await bench.run(lambda deadline: answer(order, body, deadline))
+    async def handler(request: StrictRequest) -> Response:
+        options = CalculationOptions(
+            name, choose_media_type(request), read_explain_parameter(request)
+        )
+        pool: CalculationPool = request.app.state.calculation_pool
+        async with pool.slot(large=is_large(request)):
+            body = await request.read_body(limit=MAX_BODY_BYTES)
+            with request.http_state.span(f"calculate {name}"):
+                if is_inline(name, body):
+                    return compute_response(options, body, Deadline())
+                return await pool.run(lambda deadline: compute_response(options, body, deadline))
 
     handler.__name__ = name.replace("-", "_")
     handler.__doc__ = f"Calculate {name}."
@@ -95,8 +112,8 @@ def _route(name: str) -> Any:
         f"/v1/analysis/{name}",
         status_code=200,
         request_max_body_size=MAX_BODY_BYTES,
-        opt=described(examples.CALCULATIONS[name]),
+        opt=operation_options(examples.CALCULATOR_OPERATIONS[name]),
     )(handler)
 
 
-ROUTES: Final = [_route(name) for name in CALCULATORS]
+ROUTES: Final = [_create_route(name) for name in CALCULATORS]

@@ -1,101 +1,101 @@
-"""Routes of simulations: one is ordered as a job, and its result read under its own address."""
+"""Routes of simulations: submit one as a job, and get it under its own address."""
 
 from typing import Any, Final
 
 import msgspec
 from litestar import get, post
 
-from spawn.application.analysis.calculation import Workbench
+from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import get_simulation, start_simulation
-from spawn.application.imports.commands import KeyUse
+from spawn.application.imports.commands import JobIdempotencyKey
 from spawn.application.jobs import JobRunner
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.finance.simulation.simulation_run import SimulationRun
 from spawn.domain.jobs import Job
 from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_simulation
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, is_large
 from spawn.entrypoints.http.jobs import JOBS
-from spawn.entrypoints.http.openapi.operation import described
-from spawn.entrypoints.http.protocol.preconditions import answer_of, reply_of
+from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.protocol.idempotency import restore_response, to_stored_response
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, json_reply
+from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
-SIMULATION: Final = "/v1/analysis/simulation"
-SIMULATIONS: Final = "/v1/analysis/simulations"
-_NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
+SIMULATION_PATH: Final = "/v1/analysis/simulation"
+SIMULATIONS_PATH: Final = "/v1/analysis/simulations"
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
 @post(
-    SIMULATION,
+    SIMULATION_PATH,
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
-    opt=described(examples.START_SIMULATION),
+    opt=operation_options(examples.START_SIMULATION),
 )
-async def start(request: StrictRequest) -> Reply:
-    """Take a simulation in and queue it."""
-    request.query()
-    request.accepts("application/json")
+async def submit_simulation(request: StrictRequest) -> Response:
+    """Validate a simulation and queue it as a job."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     runner: JobRunner = request.app.state.jobs
-    bench: Workbench = request.app.state.workbench
-    runner.check_room()
-    async with bench.admitted(large=is_large(request)):
-        body = await request.bytes_of(limit=MAX_BODY_BYTES)
-        case = await bench.run(lambda _deadline: read_simulation(body))
-        with request.surface.span("start_simulation"):
-            ordered = await start_simulation(
-                request.services, request.principal, case, key=_key_use(request)
+    pool: CalculationPool = request.app.state.calculation_pool
+    runner.check_capacity()
+    async with pool.slot(large=is_large(request)):
+        body = await request.read_body(limit=MAX_BODY_BYTES)
+        case = await pool.run(lambda _deadline: read_simulation(body))
+        with request.http_state.span("start_simulation"):
+            submitted = await start_simulation(
+                request.dependencies, request.principal, case, key=_idempotency_key(request)
             )
-    if ordered.job is None:
-        if ordered.replayed is None:
-            raise RuntimeError("an order that was not replayed has a job")
-        return reply_of(ordered.replayed)
-    await runner.submit(ordered.job.job_id)
-    return _accepted(ordered.job)
+    if submitted.job is None:
+        if submitted.replayed_response is None:
+            raise RuntimeError("a new submission must have a job")
+        return restore_response(submitted.replayed_response)
+    await runner.submit(submitted.job.job_id)
+    return _accepted_response(submitted.job)
 
 
-@get(SIMULATIONS + "/{simulation_id:str}", opt=described(examples.GET_SIMULATION))
-async def read_simulation_run(request: StrictRequest) -> Reply:
-    """A simulation and, once there is one, its result."""
-    request.query()
-    request.accepts("application/json")
-    with request.surface.span("get_simulation"):
-        stored = await get_simulation(
-            request.services, request.principal, request.path_id("simulation_id")
+@get(SIMULATIONS_PATH + "/{simulation_id:str}", opt=operation_options(examples.GET_SIMULATION))
+async def get_simulation_run(request: StrictRequest) -> Response:
+    """Get a simulation and, once its job has succeeded, its result."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    with request.http_state.span("get_simulation"):
+        simulation = await get_simulation(
+            request.dependencies, request.principal, request.path_id("simulation_id")
         )
-    return json_reply(_fields(stored), headers=(_NEVER_STORED,))
+    return json_response(_simulation_fields(simulation), headers=(_NO_STORE,))
 
 
-def _fields(stored: Stored[SimulationRun]) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(stored.state)
+def _simulation_fields(simulation: StoredAggregate[SimulationRun]) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(simulation.state)
     result = fields.pop("result")
     return {
         **fields,
-        "created_at": stored.created_at,
-        "updated_at": stored.updated_at,
-        "job_url": f"{JOBS}/{stored.id}",
+        "created_at": simulation.created_at,
+        "updated_at": simulation.updated_at,
+        "job_url": f"{JOBS}/{simulation.id}",
         "result": result,
     }
 
 
-def _key_use(request: StrictRequest) -> KeyUse | None:
+def _idempotency_key(request: StrictRequest) -> JobIdempotencyKey | None:
     key = request.idempotency_key()
     if key is None:
         return None
-    return KeyUse(
-        scope=f"{request.principal.id} POST {SIMULATION}",
+    return JobIdempotencyKey(
+        scope=f"{request.principal.id} POST {SIMULATION_PATH}",
         key=key,
-        content_type=request.field(b"content-type") or "",
-        answer=lambda job: answer_of(_accepted(job)),
+        content_type=request.header(b"content-type") or "",
+        render_response=lambda job: to_stored_response(_accepted_response(job)),
     )
 
 
-def _accepted(job: Job) -> Reply:
+def _accepted_response(job: Job) -> Response:
     headers: list[Header] = [
         (b"location", f"{JOBS}/{job.job_id}".encode()),
         (b"retry-after", b"1"),
     ]
-    return json_reply(job, status=202, headers=headers)
+    return json_response(job, status=202, headers=headers)
 
 
-ROUTES: Final = [start, read_simulation_run]
+ROUTES: Final = [submit_simulation, get_simulation_run]

@@ -1,4 +1,4 @@
-"""Routes of dead letters: what a publisher gave up, to look at, replay or discard."""
+"""Routes of dead letters, events that a publisher could not deliver: get, replay, discard."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -7,68 +7,73 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import get, post
 
-from spawn.application.dependencies import Services
+from spawn.application.dependencies import Dependencies
 from spawn.application.events.dead_letters import (
-    Redelivery,
-    discard_letter,
-    get_letter,
-    list_letters,
-    replay_letter,
+    DeadLetterPublisher,
+    discard_dead_letter,
+    get_dead_letter,
+    list_dead_letters,
+    replay_dead_letter,
 )
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import InvalidInput
-from spawn.domain.events.cloudevents import subject_of, type_of
-from spawn.domain.events.dead_letter import KIND, DeadLetter, LetterState
+from spawn.domain.events.cloudevents import format_event_type, format_subject
+from spawn.domain.events.dead_letter import KIND, DeadLetter, DeadLetterState
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
-from spawn.entrypoints.http.protocol.query_params import read_cursor, read_limit, write_cursor
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
+from spawn.entrypoints.http.protocol.etags import fields_digest
+from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, json_reply
-from spawn.entrypoints.http.wire import view_digest
+from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
 PATH: Final = "/v1/events/dead-letters"
-_ONE: Final = PATH + "/{dead_letter_id:str}"
-_BINDING: Final = bytes.fromhex(view_digest((KIND,)))
-_NEVER_STORED: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"),)
-_LETTER: Final = Success(description="The dead letter.", schema="DeadLetter")
+_LETTER_PATH: Final = PATH + "/{dead_letter_id:str}"
+_BINDING: Final = bytes.fromhex(fields_digest((KIND,)))
+_NO_STORE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"),)
+_LETTER: Final = SuccessResponse(description="The dead letter.", schema="DeadLetter")
 
 LIST: Final = Operation(
     id="listDeadLetters",
     tag="events",
-    summary="List what publishers gave up",
+    summary="List dead letters",
     description=(
         "Dead letters in the order in which they were recorded. With `state` a page may be short "
-        "although more follow: `next` tells."
+        "although more follow: page until `next` is null."
     ),
     parameters=("After", "Limit", "LetterState"),
-    answers={200: Success(description="Dead letters.", schema="DeadLetterPage", headers=("Link",))},
+    responses={
+        200: SuccessResponse(
+            description="Dead letters.", schema="DeadLetterPage", headers=("Link",)
+        )
+    },
     problems=("cursor_invalid",),
 )
 GET: Final = Operation(
     id="getDeadLetter",
     tag="events",
-    summary="Look at a dead letter",
-    answers={200: _LETTER},
+    summary="Get a dead letter",
+    responses={200: _LETTER},
     problems=("not_found",),
 )
 REPLAY: Final = Operation(
     id="replayDeadLetter",
     tag="events",
-    summary="Send a dead letter's event again",
+    summary="Replay a dead letter",
     description=(
-        "The event goes to its publisher at once, out of its turn: later events of the same "
-        "project may have been taken before. The letter is replayed when it was taken, and waits "
-        "on when not."
+        "The publisher sends the event at once, out of order: it may have delivered later events "
+        "of the same project already. If the consumer accepts the event, the dead letter becomes "
+        "replayed; otherwise its state stays."
     ),
-    answers={200: _LETTER},
+    responses={200: _LETTER},
     problems=("not_found", "conflict", "delivery_failed"),
 )
 DISCARD: Final = Operation(
     id="discardDeadLetter",
     tag="events",
-    summary="Let a dead letter's event go",
-    description="The event stays in the feed, and the letter stays to be looked at.",
-    answers={200: _LETTER},
+    summary="Discard a dead letter",
+    description="The event stays in the feed, and the dead letter can still be read.",
+    responses={200: _LETTER},
     problems=("not_found", "conflict"),
 )
 
@@ -90,94 +95,96 @@ class LetterShown(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Any
 
 
-def shown(stored: Stored[DeadLetter]) -> LetterShown:
-    """A dead letter as it is served."""
-    letter = stored.state
+def dead_letter_view(aggregate: StoredAggregate[DeadLetter]) -> LetterShown:
+    """Return a dead letter as it is sent."""
+    letter = aggregate.state
     return LetterShown(
         dead_letter_id=letter.dead_letter_id,
         publisher=letter.publisher,
         state=letter.state.value,
         event_id=letter.event_id,
-        event_type=type_of(letter.type),
-        subject=subject_of(letter.kind, letter.key),
+        event_type=format_event_type(letter.type),
+        subject=format_subject(letter.kind, letter.key),
         sequence=f"{letter.version:010d}",
         event_time=letter.event_time,
         tries=letter.tries,
         reason=letter.reason,
-        recorded_at=stored.created_at,
-        updated_at=stored.updated_at,
+        recorded_at=aggregate.created_at,
+        updated_at=aggregate.updated_at,
     )
 
 
-@get(PATH, opt=described(LIST))
-async def list_all(request: StrictRequest) -> Reply:
-    """A page of dead letters."""
-    request.accepts("application/json")
-    given = request.query("after", "limit", "state")
-    with request.surface.span("list_dead_letters"):
-        page = await list_letters(
-            request.services,
+@get(PATH, opt=operation_options(LIST))
+async def list_route(request: StrictRequest) -> Response:
+    """Return a page of dead letters."""
+    request.negotiate_media_type("application/json")
+    parameters = request.query_parameters("after", "limit", "state")
+    with request.http_state.span("list_dead_letters"):
+        page = await list_dead_letters(
+            request.dependencies,
             request.principal,
-            after=read_cursor(given["after"], _BINDING) if "after" in given else None,
-            limit=read_limit(given.get("limit")),
-            state=_state(given.get("state")),
+            after=decode_cursor(parameters["after"], _BINDING) if "after" in parameters else None,
+            limit=read_limit(parameters.get("limit")),
+            state=_read_state(parameters.get("state")),
         )
-    cursor = None if page.next is None else write_cursor(page.next, _BINDING)
-    headers = [*_NEVER_STORED]
+    cursor = None if page.next is None else encode_cursor(page.next, _BINDING)
+    headers = [*_NO_STORE]
     if cursor is not None:
-        following = urlencode({**given, "after": cursor})
-        headers.append((b"link", f'<{PATH}?{following}>; rel="next"'.encode()))
-    body = {"items": [shown(stored) for stored in page.items], "next": cursor}
-    return json_reply(body, headers=headers)
+        query = urlencode({**parameters, "after": cursor})
+        headers.append((b"link", f'<{PATH}?{query}>; rel="next"'.encode()))
+    body = {"items": [dead_letter_view(aggregate) for aggregate in page.items], "next": cursor}
+    return json_response(body, headers=headers)
 
 
-@get(_ONE, opt=described(GET))
-async def read(request: StrictRequest) -> Reply:
-    """One dead letter."""
-    key = _prepared(request)
-    with request.surface.span("get_dead_letter"):
-        stored = await get_letter(request.services, request.principal, key)
-    return json_reply(shown(stored), headers=_NEVER_STORED)
+@get(_LETTER_PATH, opt=operation_options(GET))
+async def get_route(request: StrictRequest) -> Response:
+    """Return a dead letter."""
+    key = _read_letter_id(request)
+    with request.http_state.span("get_dead_letter"):
+        aggregate = await get_dead_letter(request.dependencies, request.principal, key)
+    return json_response(dead_letter_view(aggregate), headers=_NO_STORE)
 
 
-@post(f"{_ONE}/replay", status_code=200, opt=described(REPLAY))
-async def replay(request: StrictRequest) -> Reply:
-    """Send the event again."""
-    return await _ended(request, "replay_dead_letter", replay_letter)
+@post(f"{_LETTER_PATH}/replay", status_code=200, opt=operation_options(REPLAY))
+async def replay_route(request: StrictRequest) -> Response:
+    """Send the event of a dead letter again."""
+    return await _resolve(request, "replay_dead_letter", replay_dead_letter)
 
 
-@post(f"{_ONE}/discard", status_code=200, opt=described(DISCARD))
-async def discard(request: StrictRequest) -> Reply:
-    """Let the event go."""
-    return await _ended(request, "discard_dead_letter", discard_letter)
+@post(f"{_LETTER_PATH}/discard", status_code=200, opt=operation_options(DISCARD))
+async def discard_route(request: StrictRequest) -> Response:
+    """Discard a dead letter."""
+    return await _resolve(request, "discard_dead_letter", discard_dead_letter)
 
 
-Ending = Callable[[Services, Principal, Redelivery, str], Awaitable[Stored[DeadLetter]]]
+Resolution = Callable[
+    [Dependencies, Principal, DeadLetterPublisher, str], Awaitable[StoredAggregate[DeadLetter]]
+]
 
 
-async def _ended(request: StrictRequest, span: str, end: Ending) -> Reply:
-    key, relay = _prepared(request), request.surface.relay
-    with request.surface.span(span):
-        stored = await end(request.services, request.principal, relay, key)
-    return json_reply(shown(stored), headers=_NEVER_STORED)
+async def _resolve(request: StrictRequest, span: str, resolve: Resolution) -> Response:
+    key, relay = _read_letter_id(request), request.http_state.relay
+    with request.http_state.span(span):
+        aggregate = await resolve(request.dependencies, request.principal, relay, key)
+    return json_response(dead_letter_view(aggregate), headers=_NO_STORE)
 
 
-def _prepared(request: StrictRequest) -> str:
-    """The letter's id, of a request that asks for nothing else."""
-    request.query()
-    request.accepts("application/json")
+def _read_letter_id(request: StrictRequest) -> str:
+    """Return the id of the dead letter, from a request without parameters."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     return request.path_id("dead_letter_id")
 
 
-def _state(text: str | None) -> LetterState | None:
+def _read_state(text: str | None) -> DeadLetterState | None:
     if text is None:
         return None
     try:
-        return LetterState(text)
+        return DeadLetterState(text)
     except ValueError:
-        states = ", ".join(LetterState)
-        detail = f"A dead letter's state is one of {states}."
+        states = ", ".join(DeadLetterState)
+        detail = f"The state of a dead letter is one of {states}."
         raise InvalidInput.at("/state", "not_in_enum", detail) from None
 
 
-ROUTES: Final = [list_all, read, replay, discard]
+ROUTES: Final = [list_route, get_route, replay_route, discard_route]

@@ -1,4 +1,4 @@
-"""The feed: journal entries as CloudEvents, pulled from a position or followed live."""
+"""Routes of the event feed: pull CloudEvents after a position, or follow them as a stream."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,12 +9,12 @@ from litestar import get
 from spawn.application.events.feed import FEED_LIMIT, read_feed
 from spawn.domain.change import FeedPage
 from spawn.domain.errors import InvalidInput
-from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE, read_subject, read_type
-from spawn.entrypoints.http.events.sse import MEDIA_TYPE, Choice, EventStream
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE, parse_event_type, parse_subject
+from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventFilter, EventStreamResponse
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
 from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Reply, encode
+from spawn.entrypoints.http.protocol.response import Response, encode_json
 
 PATH: Final = "/v1/events"
 MAX_TYPES: Final = 20
@@ -23,19 +23,21 @@ EVENT_SCHEMA: Final = "#/components/schemas/Event"
 READ: Final = Operation(
     id="readEvents",
     tag="events",
-    summary="Pull events",
+    summary="List events",
     description=(
-        "CloudEvents 1.0 in the order of the journal, after a position; at least once. Keep "
-        "`next` and ask again with it. An empty page whose `next` is the position you asked with "
-        "means that you are level with the journal."
+        "CloudEvents 1.0 in the order of the journal, after a position; delivery is at least once. "
+        "Store `next` and send it as `after` of the next request. An empty page whose `next` is "
+        "your `after` means that there are no newer events."
     ),
     parameters=("FeedAfter", "Limit", "EventTypes", "EventSubject"),
-    answers={
-        200: Success(
-            description="Events.",
+    responses={
+        200: SuccessResponse(
+            description="A page of events.",
             schema="Feed",
             headers=("Link",),
-            also={BATCH_MEDIA_TYPE: {"type": "array", "items": {"$ref": EVENT_SCHEMA}}},
+            alternative_schemas={
+                BATCH_MEDIA_TYPE: {"type": "array", "items": {"$ref": EVENT_SCHEMA}}
+            },
         )
     },
     problems=("invalid_input", "cursor_invalid", "cursor_expired"),
@@ -45,16 +47,16 @@ READ: Final = Operation(
 STREAM: Final = Operation(
     id="followEvents",
     tag="events",
-    summary="Follow events as they happen",
+    summary="Stream events",
     description=(
         "Server-sent events: a CloudEvent as `data`, its position as `id`. Without a position the "
-        "stream begins with what happens next; a client that comes back with `Last-Event-ID` "
-        "misses nothing. A comment is sent when nothing happens for a while."
+        "stream starts with the next event; a client that reconnects with `Last-Event-ID` misses "
+        "nothing. A comment is sent while there are no events."
     ),
     parameters=("FeedAfter", "LastEventId", "EventTypes", "EventSubject"),
-    answers={
-        200: Success(
-            description="A stream without an end.",
+    responses={
+        200: SuccessResponse(
+            description="A stream of events without an end.",
             schema={"type": "string"},
             media_types=(MEDIA_TYPE,),
         )
@@ -63,77 +65,81 @@ STREAM: Final = Operation(
 )
 
 
-@get(PATH, opt=described(READ))
-async def read(request: StrictRequest) -> Reply:
-    """Events after a position."""
-    media_type = request.accepts("application/json", BATCH_MEDIA_TYPE)
-    given = request.query("after", "limit", "type", "subject")
-    limit = min(read_limit(given.get("limit")), FEED_LIMIT)
-    choice = _choice(given)
-    page = await _page(request, given.get("after"), limit, choice)
-    envelope = request.surface.streams.envelope
-    body = b"[%b]" % b",".join([envelope.structured(entry) for entry in page.entries])
+@get(PATH, opt=operation_options(READ))
+async def list_events(request: StrictRequest) -> Response:
+    """Return the events after a position."""
+    media_type = request.negotiate_media_type("application/json", BATCH_MEDIA_TYPE)
+    parameters = request.query_parameters("after", "limit", "type", "subject")
+    limit = min(read_limit(parameters.get("limit")), FEED_LIMIT)
+    event_filter = _read_filter(parameters)
+    page = await _read_page(request, parameters.get("after"), limit, event_filter)
+    envelope = request.http_state.streams.envelope
+    body = b"[%b]" % b",".join([envelope.encode_structured(entry) for entry in page.entries])
     if media_type != BATCH_MEDIA_TYPE:
-        body = b'{"events":%b,"next":%b}' % (body, encode(page.next))
-    link = f'<{PATH}?{urlencode({**given, "after": page.next})}>; rel="next"'
-    return Reply(
+        body = b'{"events":%b,"next":%b}' % (body, encode_json(page.next))
+    link = f'<{PATH}?{urlencode({**parameters, "after": page.next})}>; rel="next"'
+    return Response(
         200, body, media_type=media_type.encode(), headers=[(b"link", link.encode("ascii"))]
     )
 
 
-@get(f"{PATH}/stream", opt=described(STREAM))
-async def follow(request: StrictRequest) -> EventStream:
-    """Events as they happen."""
-    request.accepts(MEDIA_TYPE)
-    given = request.query("after", "type", "subject")
-    choice = _choice(given)
-    streams = request.surface.streams
-    # A client that comes back repeats its first address: where it stands now goes before.
-    after = request.field(b"last-event-id") or given.get("after")
+@get(f"{PATH}/stream", opt=operation_options(STREAM))
+async def stream_events(request: StrictRequest) -> EventStreamResponse:
+    """Stream events as they are recorded."""
+    request.negotiate_media_type(MEDIA_TYPE)
+    parameters = request.query_parameters("after", "type", "subject")
+    event_filter = _read_filter(parameters)
+    streams = request.http_state.streams
+    # A client that reconnects repeats its first address; Last-Event-ID is more recent.
+    after = request.header(b"last-event-id") or parameters.get("after")
     if after is None:
-        after = await request.services.reads.position()
+        after = await request.dependencies.reads.position()
     else:
-        await _page(request, after, 1, choice)  # or the position is refused
-    # Last, so that nobody else slips in while the position is looked at.
-    streams.check_room()
-    return EventStream(streams, after, choice)
+        await _read_page(request, after, 1, event_filter)  # raises if the position is invalid
+    # Checked last, so that no other stream opens while the position is validated.
+    streams.check_capacity()
+    return EventStreamResponse(streams, after, event_filter)
 
 
-async def _page(request: StrictRequest, after: str | None, limit: int, choice: Choice) -> FeedPage:
-    with request.surface.span("read_feed"):
+async def _read_page(
+    request: StrictRequest, after: str | None, limit: int, event_filter: EventFilter
+) -> FeedPage:
+    with request.http_state.span("read_feed"):
         return await read_feed(
-            request.services,
+            request.dependencies,
             request.principal,
             after=after,
             limit=limit,
-            types=choice.types,
-            subject=choice.subject,
-            retention=request.surface.streams.retention,
+            types=event_filter.types,
+            subject=event_filter.subject,
+            retention=request.http_state.streams.retention,
         )
 
 
-def _choice(given: Mapping[str, str]) -> Choice:
-    """The events that `type` and `subject` ask for."""
-    return Choice(
-        types=_types(given["type"]) if "type" in given else None,
-        subject=_subject(given["subject"]) if "subject" in given else None,
+def _read_filter(parameters: Mapping[str, str]) -> EventFilter:
+    """Read the filter from `type` and `subject`."""
+    return EventFilter(
+        types=_read_types(parameters["type"]) if "type" in parameters else None,
+        subject=_read_subject(parameters["subject"]) if "subject" in parameters else None,
     )
 
 
-def _types(text: str) -> frozenset[str]:
-    """Comma-separated CloudEvents types, as the journal names them."""
+def _read_types(text: str) -> frozenset[str]:
+    """Read comma-separated CloudEvents types as journal types."""
     names = text.split(",")
-    found = [name for name in map(read_type, names) if name is not None]
-    if len(found) != len(names) or len(names) > MAX_TYPES:
-        raise InvalidInput.at("/type", "invalid_type", "Types look like spawn.project.created.v1.")
-    return frozenset(found)
+    types = [name for name in map(parse_event_type, names) if name is not None]
+    if len(types) != len(names) or len(names) > MAX_TYPES:
+        raise InvalidInput.at(
+            "/type", "invalid_type", "A type is unknown; types look like spawn.project.created.v1."
+        )
+    return frozenset(types)
 
 
-def _subject(text: str) -> tuple[str, str]:
-    found = read_subject(text)
-    if found is None:
+def _read_subject(text: str) -> tuple[str, str]:
+    subject = parse_subject(text)
+    if subject is None:
         raise InvalidInput.at("/subject", "invalid_subject", "A subject looks like projects/{id}.")
-    return found
+    return subject
 
 
-ROUTES: Final = [read, follow]
+ROUTES: Final = [list_events, stream_events]

@@ -1,8 +1,8 @@
-"""The live feed as server-sent events: each event encoded once, whoever follows.
+"""The event feed as server-sent events; each event is encoded once for all clients.
 
-A follower is a position and nothing more: what it has not taken is read again from the feed, so no
-queue grows for it. While the connection takes nothing the follower waits, and after a while it is
-cut off; it comes back with `Last-Event-ID` and misses nothing.
+A stream has a position and no queue: it reads from the feed what it has not sent yet. While its
+connection accepts nothing the stream waits, and after a time limit it is disconnected. The client
+reconnects with `Last-Event-ID` and misses nothing.
 """
 
 import asyncio
@@ -15,21 +15,21 @@ import msgspec
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from spawn.application.events.journal_watch import Pulse
-from spawn.domain.change import Entry
+from spawn.application.events.journal_watch import JournalWatch
+from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Overloaded, SpawnError
-from spawn.domain.events.cloudevents import Envelope
+from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.run import EVENT_TYPES
-from spawn.entrypoints.http.middleware.limits import Limits
+from spawn.entrypoints.http.middleware.limits import HttpLimits
 from spawn.entrypoints.http.protocol.response import Header
-from spawn.entrypoints.request_context import context_of
+from spawn.entrypoints.request_context import get_request_context
 from spawn.ports.storage import ReadStore
 
 MEDIA_TYPE: Final = "text/event-stream"
 PAGE_EVENTS: Final = 200
 RETRY_MS: Final = 2_000
 RETRY_LATER_S: Final = 5.0
-KEPT_BYTES: Final = 8 * 1024 * 1024
+CACHE_BYTES: Final = 8 * 1024 * 1024
 _HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
@@ -37,215 +37,230 @@ _HEADERS: Final[tuple[Header, ...]] = (
 )
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """Which events a follower wants; None: all of them."""
+class EventFilter(msgspec.Struct, frozen=True):
+    """A selection of events by type and subject; None selects all."""
 
     types: frozenset[str] | None = None
     subject: tuple[str, str] | None = None
 
     @property
-    def takes_all(self) -> bool:
-        """Whether nothing is left out."""
+    def is_empty(self) -> bool:
+        """Whether the filter selects every event."""
         return self.types is None and self.subject is None
 
     @property
-    def asks_for_more(self) -> bool:
-        """Whether it names events that the feed leaves out unless they are named."""
+    def has_lineage_types(self) -> bool:
+        """Whether it names lineage events, which the feed omits unless they are named."""
         return self.types is not None and not self.types.isdisjoint(EVENT_TYPES)
 
-    def takes(self, entry: Entry) -> bool:
-        """Whether an event is among them."""
-        wanted = self.types is None or entry.type in self.types
-        return wanted and (self.subject is None or self.subject == (entry.kind, entry.id))
+    def is_match(self, entry: JournalEntry) -> bool:
+        """Whether the filter selects an event."""
+        is_type_match = self.types is None or entry.type in self.types
+        return is_type_match and (self.subject is None or self.subject == (entry.kind, entry.id))
 
 
-class Batch(NamedTuple):
-    """Events that follow a position, as they are sent, and where they end."""
+class EncodedEvents(NamedTuple):
+    """Encoded events after a position, and the position after them."""
 
-    events: tuple[tuple[Entry, bytes], ...]
-    whole: bytes
+    events: tuple[tuple[JournalEntry, bytes], ...]
+    all_messages: bytes
     next: str
 
-    def chosen(self, choice: Choice) -> tuple[bytes, int]:
-        """The messages of those that a follower wants, and their number."""
-        if choice.takes_all:
-            return self.whole, len(self.events)
-        wanted = [message for entry, message in self.events if choice.takes(entry)]
-        return b"".join(wanted), len(wanted)
+    def select(self, event_filter: EventFilter) -> tuple[bytes, int]:
+        """Return the messages of the events that the filter selects, and their number."""
+        if event_filter.is_empty:
+            return self.all_messages, len(self.events)
+        messages = [message for entry, message in self.events if event_filter.is_match(entry)]
+        return b"".join(messages), len(messages)
 
 
-class Streams:
-    """Everyone who follows the feed live. `sent` counts messages, `cut_off` slow followers."""
+class EventStreams:
+    """All open event streams.
+
+    `open_count` counts open streams, `sent_count` their messages, and `disconnect_count` the
+    streams disconnected because they accepted nothing.
+    """
 
     def __init__(
         self,
         reads: ReadStore,
-        pulse: Pulse,
-        envelope: Envelope,
+        journal_watch: JournalWatch,
+        envelope: EventEnvelope,
         *,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
         retention: timedelta | None = None,
     ) -> None:
-        self.open = self.sent = self.cut_off = 0
+        self.open_count = self.sent_count = self.disconnect_count = 0
         self._reads = reads
-        self._pulse = pulse
+        self._journal_watch = journal_watch
         self.envelope = envelope
         self.retention = retention
-        self._limits = limits or Limits()
-        self._kept: dict[str, Batch] = {}
-        self._kept_bytes = 0
-        self._flights: dict[str, asyncio.Task[Batch]] = {}
-        self._ending = False
+        self._limits = limits or HttpLimits()
+        self._cache: dict[str, EncodedEvents] = {}
+        self._cache_bytes = 0
+        self._reads_in_flight: dict[str, asyncio.Task[EncodedEvents]] = {}
+        self._is_ending = False
 
-    def check_room(self) -> None:
-        """Let one more in if there is room.
+    def check_capacity(self) -> None:
+        """Raise unless one more stream may open.
 
         Raises:
-            Overloaded: as many as may follow do so already, or the service is ending.
+            Overloaded: the limit of open streams is reached, or the service is stopping.
         """
-        if self.open >= self._limits.streams or self._ending:
+        if self.open_count >= self._limits.streams or self._is_ending:
             raise Overloaded(
-                f"{self._limits.streams} clients follow the stream already.",
+                f"{self._limits.streams} event streams are open already.",
                 retry_after_s=RETRY_LATER_S,
             )
 
     def end(self) -> None:
-        """End every stream after the message under way; they come back to whoever serves next."""
-        self._ending = True
-        self._pulse.beat()
+        """End every stream after its current message, so that the server can stop."""
+        self._is_ending = True
+        self._journal_watch.notify()
 
-    async def follow(self, after: str, choice: Choice, write: Callable[[bytes], Any]) -> None:
-        """Write what follows a position, and a heartbeat when there is nothing, until the end.
+    async def follow(
+        self, after: str, event_filter: EventFilter, write: Callable[[bytes], Any]
+    ) -> None:
+        """Write the events after a position, and heartbeats between them, until `end`.
 
         Raises:
-            TimeoutError: the follower takes nothing.
-            SpawnError: the feed cannot be read on from here.
+            TimeoutError: the connection accepts nothing.
+            SpawnError: the feed cannot be read after the position.
         """
         await self._write(write, b"retry: %d\nid: %b\n\n" % (RETRY_MS, after.encode()))
-        spoke = monotonic()
-        while not self._ending:
-            batch = await self._batch(after, choice)
-            messages, number = batch.chosen(choice)
-            silence_s = monotonic() - spoke
+        last_write = monotonic()
+        while not self._is_ending:
+            batch = await self._get_batch(after, event_filter)
+            messages, number = batch.select(event_filter)
+            silence_s = monotonic() - last_write
             if number == 0 and silence_s >= self._limits.heartbeat_s:
-                # The position moves on although nothing is told: a return begins here.
+                # The position advances without events, so a reconnect starts here.
                 messages = b": all is well\nid: %b\n\n" % batch.next.encode()
             if messages:
                 await self._write(write, messages)
-                self.sent += number
-                spoke, silence_s = monotonic(), 0.0
+                self.sent_count += number
+                last_write, silence_s = monotonic(), 0.0
             if batch.next == after:
-                await self._pulse.wait(after, max(0.0, self._limits.heartbeat_s - silence_s))
+                wait_s = max(0.0, self._limits.heartbeat_s - silence_s)
+                await self._journal_watch.wait(after, wait_s)
             after = batch.next
 
     async def _write(self, write: Callable[[bytes], Any], messages: bytes) -> None:
         async with asyncio.timeout(self._limits.stream_stall_s):
             await write(messages)
 
-    async def _batch(self, after: str, choice: Choice) -> Batch:
-        """What follows a position, read and encoded once for all who stand there."""
-        far = not choice.takes_all and await self._reads.rows_after(after) > PAGE_EVENTS
-        if far or choice.asks_for_more:
-            # Far behind, the store finds the few that are wanted better than everyone's pages do.
+    async def _get_batch(self, after: str, event_filter: EventFilter) -> EncodedEvents:
+        """Return the events after a position, read and encoded once for all streams there."""
+        is_far_behind = (
+            not event_filter.is_empty and await self._reads.count_rows_after(after) > PAGE_EVENTS
+        )
+        if is_far_behind or event_filter.has_lineage_types:
+            # Far behind, the store's filter costs less than encoding every page.
             page = await self._reads.feed(
-                after=after, limit=PAGE_EVENTS, types=choice.types, subject=choice.subject
+                after=after,
+                limit=PAGE_EVENTS,
+                types=event_filter.types,
+                subject=event_filter.subject,
             )
-            return self._encoded(page.entries, page.next)
-        known = self._kept.get(after)
-        if known is not None:
-            return known
-        flight = self._flights.get(after)
-        if flight is None:
-            flight = self._flights[after] = asyncio.create_task(self._read(after))
-            flight.add_done_callback(lambda _: self._flights.pop(after, None))
-        return await asyncio.shield(flight)
+            return self._encode(page.entries, page.next)
+        cached = self._cache.get(after)
+        if cached is not None:
+            return cached
+        task = self._reads_in_flight.get(after)
+        if task is None:
+            task = self._reads_in_flight[after] = asyncio.create_task(self._read(after))
+            task.add_done_callback(lambda _: self._reads_in_flight.pop(after, None))
+        return await asyncio.shield(task)
 
-    async def _read(self, after: str) -> Batch:
+    async def _read(self, after: str) -> EncodedEvents:
         page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
-        batch = self._encoded(page.entries, page.next)
+        batch = self._encode(page.entries, page.next)
         if batch.next != after:
-            self._keep(after, batch)
+            self._cache_batch(after, batch)
         return batch
 
-    def _encoded(self, entries: tuple[Entry, ...], end: str) -> Batch:
-        events = tuple((entry, self._message(entry)) for entry in entries)
-        return Batch(events, b"".join(message for _, message in events), end)
+    def _encode(self, entries: tuple[JournalEntry, ...], end: str) -> EncodedEvents:
+        events = tuple((entry, self._encode_message(entry)) for entry in entries)
+        return EncodedEvents(events, b"".join(message for _, message in events), end)
 
-    def _message(self, entry: Entry) -> bytes:
-        """One event; its JSON has no line breaks."""
+    def _encode_message(self, entry: JournalEntry) -> bytes:
+        """Encode one event; its JSON has no line breaks."""
         return b"id: %b\ndata: %b\n\n" % (
             entry.position.encode(),
-            self.envelope.structured(entry),
+            self.envelope.encode_structured(entry),
         )
 
-    def _keep(self, after: str, batch: Batch) -> None:
-        """Keep the newest batches, as far as their bytes allow."""
-        self._kept[after] = batch
-        self._kept_bytes += len(batch.whole)
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-            oldest = next(iter(self._kept))
-            self._kept_bytes -= len(self._kept.pop(oldest).whole)
+    def _cache_batch(self, after: str, batch: EncodedEvents) -> None:
+        """Cache a batch, and evict the oldest ones beyond `CACHE_BYTES`."""
+        self._cache[after] = batch
+        self._cache_bytes += len(batch.all_messages)
+        while self._cache_bytes > CACHE_BYTES and len(self._cache) > 1:
+            oldest = next(iter(self._cache))
+            self._cache_bytes -= len(self._cache.pop(oldest).all_messages)
 
 
-class EventStream(ASGIResponse):
-    """An answer that ends when the client goes, is cut off, or the service ends."""
+class EventStreamResponse(ASGIResponse):
+    """A response that ends when the client disconnects, stalls, or the service stops."""
 
-    __slots__ = ("_after", "_choice", "_streams")
+    __slots__ = ("_after", "_filter", "_streams")
 
-    def __init__(self, streams: Streams, after: str, choice: Choice) -> None:  # not ASGIResponse's
+    def __init__(
+        self, streams: EventStreams, after: str, event_filter: EventFilter
+    ) -> None:  # replaces ASGIResponse's
         self._streams = streams
         self._after = after
-        self._choice = choice
+        self._filter = event_filter
 
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "EventStream":
-        """Itself: what Litestar asks of an answer."""
+    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "EventStreamResponse":
+        """Return itself; Litestar calls this on every response."""
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head, then events."""
-        context = context_of(scope)
+        """Send the head, then events until the stream ends."""
+        context = get_request_context(scope)
         start: Any = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS]}
-        if context.bodiless:
+        if context.is_head:
             await send(start)
         else:
-            context.streams = True
+            context.is_stream = True
             await send(start)
-            self._streams.open += 1
+            self._streams.open_count += 1
             try:
-                await self._serve(scope, receive, send)
+                await self._send_events(scope, receive, send)
             finally:
-                self._streams.open -= 1
+                self._streams.open_count -= 1
         finish: Any = {"type": "http.response.body", "body": b"", "more_body": False}
         await send(finish)
 
-    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Send events until one side ends it."""
+    async def _send_events(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Send events until the client disconnects or the stream ends."""
 
         async def write(messages: bytes) -> None:
             body: Any = {"type": "http.response.body", "body": messages, "more_body": True}
             await send(body)
 
-        following = asyncio.create_task(self._streams.follow(self._after, self._choice, write))
-        leaving = asyncio.create_task(_left(receive))
+        follow_task = asyncio.create_task(self._streams.follow(self._after, self._filter, write))
+        disconnect_task = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({follow_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
-            following.cancel()
-            outcome = (await asyncio.gather(following, leaving, return_exceptions=True))[0]
+            disconnect_task.cancel()
+            follow_task.cancel()
+            tasks = (follow_task, disconnect_task)
+            outcome = (await asyncio.gather(*tasks, return_exceptions=True))[0]
         if isinstance(outcome, TimeoutError):
-            self._streams.cut_off += 1
-            # What the connection holds for a client that takes nothing would stay for ever.
-            scope.get("spawn.abort", _nothing)()
+            self._streams.disconnect_count += 1
+            # The buffer of a connection that accepts nothing would stay for ever.
+            scope.get("spawn.abort", _do_nothing)()
         elif isinstance(outcome, Exception) and not isinstance(outcome, SpawnError):
             raise outcome
 
 
-async def _left(receive: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until the client has gone."""
+async def _wait_for_disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _nothing() -> None:
-    """What stands in where the server cannot cut a connection off."""
+def _do_nothing() -> None:
+    """Replace the abort function of servers that have none."""

@@ -1,4 +1,4 @@
-"""Pages for people, and the documents that describe the product."""
+"""HTTP routes of the HTML pages: home, problems, API documentation."""
 
 from html import escape
 from importlib.resources import files
@@ -7,93 +7,98 @@ from typing import Final
 from litestar import get
 
 from spawn.application.product.links import link_header
-from spawn.application.product.snapshot import TITLE, gather
+from spawn.application.product.snapshot import TITLE, take_snapshot
 from spawn.domain.errors import NotFound
-from spawn.entrypoints.http.html import home as front
-from spawn.entrypoints.http.html.components import link, page, table
-from spawn.entrypoints.http.html.home import Now
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.entrypoints.http.html.elements import link, page_response, table
+from spawn.entrypoints.http.html.home import LiveStatus, render_home
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Reply, json_reply
-from spawn.entrypoints.http.wire import content_tag, none_match
+from spawn.entrypoints.http.protocol.response import Response, json_response
 
 _HTML: Final = ("text/html",)
 
 
-def _page(name: str, summary: str, media_type: str = "text/html", **more: str) -> Operation:
-    shape = {"type": "string"} if media_type.startswith("text/") else {"type": "object"}
+def _page_operation(
+    name: str, summary: str, *problems: str, media_type: str = "text/html"
+) -> Operation:
+    schema = {"type": "string"} if media_type.startswith("text/") else {"type": "object"}
     return Operation(
         id=name,
         tag="product",
         summary=summary,
-        answers={200: Success(description="Found.", schema=shape, media_types=(media_type,))},
-        problems=tuple(more.values()),
+        responses={
+            200: SuccessResponse(description="The page.", schema=schema, media_types=(media_type,))
+        },
+        problems=problems,
     )
 
 
-@get("/", opt=described(_page("getHome", "The product's page, for people")))
-async def home(request: StrictRequest) -> Reply:
-    """What the product is, how its data do, and where everything lies."""
-    request.query()
-    request.accepts(*_HTML)
-    services, surface = request.services, request.surface
-    view = await gather(services, request.principal, surface.product)
-    grade, checks = await surface.health.report()
-    now = Now(
-        at=services.clock.now(),
-        grade=grade,
+@get("/", opt=operation_options(_page_operation("getHome", "Get the product page")))
+async def read_home(request: StrictRequest) -> Response:
+    """Return the product page: purpose, data quality, documents and APIs."""
+    request.query_parameters()
+    request.negotiate_media_type(*_HTML)
+    dependencies, http_state = request.dependencies, request.http_state
+    snapshot = await take_snapshot(dependencies, request.principal, http_state.product)
+    health, checks = await http_state.health.report()
+    status = LiveStatus(
+        now=dependencies.clock.now(),
+        health=health,
         checks=checks,
-        position=await services.reads.position(),
-        counted=await surface.press.counted(services),
+        position=await dependencies.reads.position(),
+        measurement=await http_state.document_cache.measure_projects(dependencies),
     )
-    body = front.home(view, now)
-    return page(TITLE, body, headers=(link_header("/"), (b"cache-control", b"no-cache")))
+    body = render_home(snapshot, status)
+    return page_response(TITLE, body, headers=(link_header("/"), (b"cache-control", b"no-cache")))
 
 
-@get("/problems", opt=described(_page("listProblems", "Every problem, explained")))
-async def problems(request: StrictRequest) -> Reply:
-    """All problem types."""
-    request.query()
-    request.accepts(*_HTML)
+@get("/problems", opt=operation_options(_page_operation("listProblems", "List problem types")))
+async def read_problems(request: StrictRequest) -> Response:
+    """List all problem types."""
+    request.query_parameters()
+    request.negotiate_media_type(*_HTML)
     rows = [
-        (link(_address(code), code), str(problem.status), escape(problem.title))
-        for code, problem in sorted(PROBLEMS.items())
+        (link(_problem_path(code), code), str(problem_type.status), escape(problem_type.title))
+        for code, problem_type in sorted(PROBLEMS.items())
     ]
-    listed = table("By code", ("Code", "Status", "Title"), rows)
-    return page("Problems", f"<main><h1>Problems</h1>{listed}</main>")
+    problem_table = table("Problem types by code", ("Code", "Status", "Title"), rows)
+    return page_response("Problems", f"<main><h1>Problems</h1>{problem_table}</main>")
 
 
 @get(
     "/problems/{code:str}",
-    opt=described(_page("getProblem", "A problem, explained", problem="not_found")),
+    opt=operation_options(_page_operation("getProblem", "Get a problem type", "not_found")),
 )
-async def problem(request: StrictRequest) -> Reply:
-    """What a problem type means and what to do about it."""
-    request.query()
-    chosen = request.accepts("text/html", "application/json")
+async def read_problem(request: StrictRequest) -> Response:
+    """Return what a problem type means and what to do about it."""
+    request.query_parameters()
+    media_type = request.negotiate_media_type("text/html", "application/json")
     code = str(request.scope["path_params"]["code"]).replace("-", "_")
-    found = PROBLEMS.get(code)
-    if found is None:
-        raise NotFound("There is no such problem type.")
-    if chosen == "application/json":
-        return json_reply(
+    problem_type = PROBLEMS.get(code)
+    if problem_type is None:
+        raise NotFound("There is no such problem type. See /problems for all.")
+    if media_type == "application/json":
+        return json_response(
             {
-                "type": _address(code),
+                "type": _problem_path(code),
                 "code": code,
-                "status": found.status,
-                "title": found.title,
-                "explanation": found.explanation,
+                "status": problem_type.status,
+                "title": problem_type.title,
+                "explanation": problem_type.explanation,
             }
         )
     body = (
-        f"<main><h1>{escape(found.title)}</h1><p><code>{code}</code>, status {found.status}</p>"
-        f"<p>{escape(found.explanation)}</p><p>{link('/problems', 'All problems')}</p></main>"
+        f"<main><h1>{escape(problem_type.title)}</h1>"
+        f"<p><code>{code}</code>, status {problem_type.status}</p>"
+        f"<p>{escape(problem_type.explanation)}</p>"
+        f"<p>{link('/problems', 'All problems')}</p></main>"
     )
-    return page(found.title, body)
+    return page_response(problem_type.title, body)
 
 
-def _address(code: str) -> str:
+def _problem_path(code: str) -> str:
     return f"/problems/{code.replace('_', '-')}"
 
 
@@ -103,36 +108,36 @@ _ASSETS: Final = {
 }
 
 
-@get("/docs", opt=described(_page("getDocs", "Documentation of the API, for people")))
-async def docs(request: StrictRequest) -> Reply:
-    """The OpenAPI document as a page; everything it loads comes from here."""
-    request.query()
-    request.accepts(*_HTML)
+@get("/docs", opt=operation_options(_page_operation("getDocs", "Get the API documentation page")))
+async def read_docs(request: StrictRequest) -> Response:
+    """Return the OpenAPI document as a page; it loads nothing from other hosts."""
+    request.query_parameters()
+    request.negotiate_media_type(*_HTML)
     body = (
-        '<main><h1>Spawn API</h1><p><a href="/">The product</a></p>'
+        '<main><h1>Spawn API</h1><p><a href="/">Product page</a></p>'
         '<p id="state">Loading <a href="/openapi.json">the OpenAPI document</a>…</p>'
         '<div id="api"></div></main><script src="/docs/docs.js"></script>'
     )
-    return page("Spawn API", body)
+    return page_response("Spawn API", body)
 
 
 @get(
     "/docs/{asset:str}",
     opt={},
 )
-async def asset(request: StrictRequest) -> Reply:
-    """A style sheet or script of the pages."""
-    request.query()
+async def read_asset(request: StrictRequest) -> Response:
+    """Return a style sheet or script of the pages."""
+    request.query_parameters()
     name = str(request.scope["path_params"]["asset"])
     media_type = _ASSETS.get(name)
     if media_type is None:
         raise NotFound("There is no such file.")
     content = (files("spawn.entrypoints.http") / "static" / name).read_bytes()
-    tag = content_tag(content)
+    tag = content_etag(content)
     headers = ((b"cache-control", b"max-age=3600"), (b"etag", tag.encode()))
-    if none_match(request.field(b"if-none-match"), tag):
-        return Reply(304, headers=headers)
-    return Reply(200, content, media_type=media_type, headers=headers)
+    if is_not_modified(request.header(b"if-none-match"), tag):
+        return Response(304, headers=headers)
+    return Response(200, content, media_type=media_type, headers=headers)
 
 
-ROUTES: Final = [home, problems, problem, docs, asset]
+ROUTES: Final = [read_home, read_problems, read_problem, read_docs, read_asset]

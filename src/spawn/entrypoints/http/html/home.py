@@ -1,6 +1,6 @@
-"""The product's page for people: what it is, how its data do, and where everything lies.
+"""HTML product page: purpose, quality, columns, events, documents and APIs.
 
-Plain HTML without scripts: it reads the same offline, on a phone and to a screen reader.
+It is plain HTML without scripts, so it works offline, on a phone and with a screen reader.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from spawn import __version__
-from spawn.application.product.dcat import dataset_of_schema_org
-from spawn.application.product.event_messages import MESSAGES
+from spawn.application.product.dcat import build_schema_org_dataset
+from spawn.application.product.event_messages import EVENTS_BY_MESSAGE
 from spawn.application.product.links import (
     DOCS,
     DOCUMENTS,
@@ -20,90 +20,101 @@ from spawn.application.product.links import (
     LINEAGE,
     QUALITY,
     YAML,
-    Place,
+    Endpoint,
 )
-from spawn.application.product.odcs_properties import never_null
+from spawn.application.product.odcs_properties import is_never_null
 from spawn.application.product.snapshot import (
     PURPOSE,
     TITLE,
     USAGE,
-    View,
-    instant,
+    ProductSnapshot,
+    format_instant,
     schema_path,
 )
-from spawn.domain.quality.rules import Dimension, Measured, Result, Rule, Unit
+from spawn.domain.quality.measures import Measurement
+from spawn.domain.quality.report import RuleResult
+from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, SYSTEM_COLUMNS
-from spawn.domain.schemas.json_schema import plain
+from spawn.domain.schemas.json_schema import to_json_literal
 from spawn.domain.schemas.model import Column
-from spawn.entrypoints.http.html.components import code, link, section, table
-from spawn.entrypoints.http.monitoring.health import Grade
-from spawn.entrypoints.http.protocol.response import encode
+from spawn.entrypoints.http.html.elements import code, link, section, table
+from spawn.entrypoints.http.monitoring.health import HealthStatus
+from spawn.entrypoints.http.protocol.response import encode_json
 
-_WORDS: Final = {Grade.OK: "Healthy", Grade.DEGRADED: "Degraded", Grade.UNAVAILABLE: "Unavailable"}
+_STATUS_LABELS: Final = {
+    HealthStatus.OK: "Healthy",
+    HealthStatus.DEGRADED: "Degraded",
+    HealthStatus.UNAVAILABLE: "Unavailable",
+}
 _ABSENT: Final = "—"
-_SYSTEM: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
-_UNITS: Final = {"a": "years", "1": ""}
-"""Units of UCUM that only a machine reads well."""
+_SYSTEM_NAMES: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
+_UNIT_LABELS: Final = {"a": "years", "1": ""}
+"""Readable labels of UCUM unit codes."""
 
 _APIS: Final = (
     ("/v1/ops/projects", "Projects, filtered and sorted on any column, in pages"),
-    ("/v1/data/projects", "All projects as one file, lines of JSON or CSV"),
-    ("/v1/events", "The event feed, from the beginning"),
-    ("/v1/governance/schemas", "Schemas that rule, and those that ruled"),
-    ("/v1/ops/import-mappings", "Mappings by which files are imported"),
-    ("/v1/admin/tables", "The tables behind the store"),
+    ("/v1/data/projects", "All projects as one file, JSON lines or CSV"),
+    ("/v1/events", "Event feed, from the beginning"),
+    ("/v1/governance/schemas", "Active schema and its earlier versions"),
+    ("/v1/ops/import-mappings", "Import mappings"),
+    ("/v1/admin/tables", "Tables of the store"),
 )
-_WATCH: Final = (
-    (QUALITY.path, "Quality of the data, rule by rule"),
-    (LINEAGE.path, "Lineage: where the projects come from, and where they went"),
-    ("/monitoring/health", "Health, check by check"),
-    ("/monitoring/metrics", "Metrics for Prometheus"),
-    ("/monitoring/ready", "Whether requests can be served"),
-    ("/problems", "Every problem the service can answer with, explained"),
+_MONITORING: Final = (
+    (QUALITY.path, "Data quality, rule by rule"),
+    (LINEAGE.path, "Data lineage: sources and targets of the projects"),
+    ("/monitoring/health", "Health checks"),
+    ("/monitoring/metrics", "Prometheus metrics"),
+    ("/monitoring/ready", "Readiness to serve requests"),
+    ("/problems", "Error types, explained"),
 )
-_LARGEST_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_TIME_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
-class Now(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows beside the documents' view: health, and how much there is.
+class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Current health and counts; `measurement` is None if counting took too long."""
 
-    `counted` is None if it could not be counted now.
-    """
-
-    at: datetime
-    grade: Grade
+    now: datetime
+    health: HealthStatus
     checks: dict[str, dict[str, Any]]
     position: str
-    counted: Measured | None
+    measurement: Measurement | None
 
 
-def home(view: View, now: Now) -> str:
-    """The body of the page."""
+def render_home(snapshot: ProductSnapshot, status: LiveStatus) -> str:
+    """Return the body of the page."""
+    sections = (
+        _tiles(snapshot, status),
+        _waiting_versions(snapshot, status),
+        _quality_section(snapshot, status),
+        _columns_section(snapshot),
+        _events_section(snapshot, status),
+        _documents(),
+        _first_steps(snapshot),
+    )
     return (
-        f'<a class="skip" href="#main">Skip to the content</a>{_header(view, now)}'
-        f'<main id="main">{_tiles(view, now)}{_waiting(view, now)}{_quality(view, now)}'
-        f"{_data(view)}{_events(view, now)}{_places()}{_start(view)}</main>{_footer(view)}"
-        f'<script type="application/ld+json">{_linked_data(view)}</script>'
+        f'<a class="skip" href="#main">Skip to the content</a>{_header(snapshot, status)}'
+        f'<main id="main">{"".join(sections)}</main>{_footer(snapshot)}'
+        f'<script type="application/ld+json">{_json_ld(snapshot)}</script>'
     )
 
 
-def _linked_data(view: View) -> str:
-    """The dataset for search engines; no end of a script may hide in a description."""
-    return encode(dataset_of_schema_org(view)).decode().replace("<", "\\u003c")
+def _json_ld(snapshot: ProductSnapshot) -> str:
+    """Return the dataset as JSON-LD, escaped so that no text can end the script element."""
+    return encode_json(build_schema_org_dataset(snapshot)).decode().replace("<", "\\u003c")
 
 
-def _header(view: View, now: Now) -> str:
-    product = view.product
-    who = [f"Data product {code(product.id)}", f"version {escape(view.version)}"]
+def _header(snapshot: ProductSnapshot, status: LiveStatus) -> str:
+    product = snapshot.product
+    identity = [f"Data product {code(product.id)}", f"version {escape(snapshot.version)}"]
     if product.owner:
-        who.append(f"by {escape(product.owner)}")
+        identity.append(f"by {escape(product.owner)}")
     if product.contact:
-        shown = product.contact.removeprefix("mailto:")
-        who.append(f'<a href="{escape(product.contact)}">{escape(shown)}</a>')
+        address = product.contact.removeprefix("mailto:")
+        identity.append(f'<a href="{escape(product.contact)}">{escape(address)}</a>')
+    health = f'<p class="grade {status.health.value}">{_STATUS_LABELS[status.health]}</p>'
     return (
-        f'<header class="top"><p class="grade {now.grade.value}">{_WORDS[now.grade]}</p>'
-        f"<h1>{escape(TITLE)}</h1><p>{escape(PURPOSE)}</p>"
-        f'<p class="quiet">{" · ".join(who)}</p>{_navigation()}</header>'
+        f'<header class="top">{health}<h1>{escape(TITLE)}</h1><p>{escape(PURPOSE)}</p>'
+        f'<p class="quiet">{" · ".join(identity)}</p>{_navigation()}</header>'
     )
 
 
@@ -119,242 +130,275 @@ def _navigation() -> str:
     return f'<nav aria-label="On this page"><ul>{links}</ul></nav>'
 
 
-def _tiles(view: View, now: Now) -> str:
-    """The state of the product at a glance."""
-    schema = view.schema
-    found = [
-        _tile("Projects", *_size(view, now)),
-        _tile("Last change", *_change(now)),
-        _tile("Quality", *_kept(view)),
+def _tiles(snapshot: ProductSnapshot, status: LiveStatus) -> str:
+    """Return tiles with the product's key figures."""
+    schema = snapshot.schema
+    tiles = [
+        _tile("Projects", *_project_count(snapshot, status)),
+        _tile("Last change", *_last_change(status)),
+        _tile("Quality", *_levels_met(snapshot)),
         _tile(
             "Schema",
             f"Version {schema.version}",
-            f"{code(schema.id)}, {escape(view.record.provenance.value)}, "
-            f"in force since {_when(view.record.recorded_at)}",
+            f"{code(schema.id)}, {escape(snapshot.record.provenance.value)}, "
+            f"active since {_format_time(snapshot.record.recorded_at)}",
         ),
-        _tile("Health", _WORDS[now.grade], _troubles(now)),
+        _tile("Health", _STATUS_LABELS[status.health], _health_link(status)),
     ]
-    return f'<div class="tiles">{"".join(found)}</div>'
+    return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _tile(name: str, value: str, more: str) -> str:
+def _tile(name: str, value: str, details: str) -> str:
     return (
         f'<div class="tile"><h2>{escape(name)}</h2><p class="value">{escape(value)}</p>'
-        f'<p class="quiet">{more}</p></div>'
+        f'<p class="quiet">{details}</p></div>'
     )
 
 
-def _size(view: View, now: Now) -> tuple[str, str]:
-    if now.counted is None:
-        return _ABSENT, "cannot be counted now"
-    return f"{now.counted.projects:,}", f"each with {len(view.columns)} columns and its history"
+def _project_count(snapshot: ProductSnapshot, status: LiveStatus) -> tuple[str, str]:
+    if status.measurement is None:
+        return _ABSENT, "the count took too long"
+    return (
+        f"{status.measurement.projects:,}",
+        f"each with {len(snapshot.columns)} columns and its history",
+    )
 
 
-def _change(now: Now) -> tuple[str, str]:
-    changed = now.counted and now.counted.changed_at
-    if not changed:
-        return _ABSENT, "none on record yet"
-    return _ago(now.at - changed), _when(changed)
+def _last_change(status: LiveStatus) -> tuple[str, str]:
+    changed_at = status.measurement and status.measurement.changed_at
+    if not changed_at:
+        return _ABSENT, "no changes yet"
+    return _format_age(status.now - changed_at), _format_time(changed_at)
 
 
-def _kept(view: View) -> tuple[str, str]:
-    """How many of the promised levels are kept."""
-    promised = [result for _, result in view.assessed() if result and result.passed is not None]
-    if not promised or view.report is None:
+def _levels_met(snapshot: ProductSnapshot) -> tuple[str, str]:
+    """Return how many of the service levels are met."""
+    results = [
+        result
+        for _, result in snapshot.rules_with_results()
+        if result and result.passed is not None
+    ]
+    if not results or snapshot.report is None:
         return _ABSENT, "not measured yet"
-    kept = sum(bool(result.passed) for result in promised)
-    return f"{kept} of {len(promised)}", f"levels kept, measured {_when(view.report.measured_at)}"
+    met = sum(bool(result.passed) for result in results)
+    return (
+        f"{met} of {len(results)}",
+        f"service levels met, measured {_format_time(snapshot.report.measured_at)}",
+    )
 
 
-def _troubles(now: Now) -> str:
-    """The checks that do not do well, or that all do."""
-    bad = [name for name, check in now.checks.items() if check["status"] != Grade.OK]
-    text = f"{', '.join(bad)}: see the checks" if bad else f"all {len(now.checks)} checks pass"
+def _health_link(status: LiveStatus) -> str:
+    """Return a link to the health checks that names those that fail."""
+    failing = [name for name, check in status.checks.items() if check["status"] != HealthStatus.OK]
+    text = f"all {len(status.checks)} checks pass"
+    if failing:
+        text = f"{', '.join(failing)}: see the checks"
     return link(HEALTH.path, text)
 
 
-def _waiting(view: View, now: Now) -> str:
-    """Schema versions that were not adopted, if there are any: governance should look."""
-    waiting = now.checks.get("schema", {}).get("waiting", ())
+def _waiting_versions(snapshot: ProductSnapshot, status: LiveStatus) -> str:
+    """Return a notice of the schema versions that wait for a decision, or nothing."""
+    waiting = status.checks.get("schema", {}).get("waiting", ())
     if not waiting:
         return ""
     items = "".join(
-        f"<li>Version {one['version']} is {escape(str(one['state']))}"
-        f"{': ' + escape(str(one['reason'])) if one['reason'] else '.'}</li>"
-        for one in waiting
+        f"<li>Version {version['version']} is {escape(str(version['state']))}"
+        f"{': ' + escape(str(version['reason'])) if version['reason'] else '.'}</li>"
+        for version in waiting
     )
-    title = "Schema versions that are not in force"
-    candidates = f"/v1/governance/schemas/{view.schema.id}/candidates"
-    more = f"<p>{link(candidates, 'Every change of theirs, with its verdict')}</p>"
-    return f'<div class="notice" role="status"><h2>{title}</h2><ul>{items}</ul>{more}</div>'
+    title = "Schema versions that were not adopted"
+    candidates_path = f"/v1/governance/schemas/{snapshot.schema.id}/candidates"
+    candidates = f"<p>{link(candidates_path, 'Review their changes')}</p>"
+    return f'<div class="notice" role="status"><h2>{title}</h2><ul>{items}</ul>{candidates}</div>'
 
 
-def _data(view: View) -> str:
-    schema = view.schema
-    known = {rule.columns[0]: result for rule, result in view.assessed() if _completeness(rule)}
-    rows = [_row(column, known.get(column.name)) for column in view.columns]
-    caption = f"{len(rows)} columns of a project, with the share of projects that have a value"
-    heads = ("Column", "Type", "What it is", "Filled")
-    versions = link(schema_path(schema), f"{schema.id} version {schema.version}")
+def _columns_section(snapshot: ProductSnapshot) -> str:
+    schema = snapshot.schema
+    results = {
+        rule.columns[0]: result
+        for rule, result in snapshot.rules_with_results()
+        if _is_column_completeness(rule)
+    }
+    rows = [_column_row(column, results.get(column.name)) for column in snapshot.columns]
+    caption = f"{len(rows)} columns of a project, and the share of projects with a value"
+    headers = ("Column", "Type", "Description", "Filled")
+    version = link(schema_path(schema), f"{schema.id} version {schema.version}")
     text = (
-        f"<p>Projects are governed by {versions}. Beside the columns each has its vehicle, "
-        f"sponsors, milestones and reference, as {link(DOCS.path, 'the API')} describes.</p>"
+        f"<p>The active schema is {version}. Projects also have an SPV, sponsors, milestones and "
+        f"an external reference: see {link(DOCS.path, 'the API documentation')}.</p>"
     )
-    return section("data", "Data", text, table(caption, heads, rows))
+    return section("data", "Data", text, table(caption, headers, rows))
 
 
-def _completeness(rule: Rule) -> bool:
+def _is_column_completeness(rule: QualityRule) -> bool:
     return rule.dimension is Dimension.COMPLETENESS and len(rule.columns) == 1
 
 
-def _row(column: Column, result: Result | None) -> Sequence[str]:
+def _column_row(column: Column, result: RuleResult | None) -> Sequence[str]:
     marks = [
-        ("governed", column.name not in CORE_BY_NAME and column.name not in _SYSTEM),
-        ("required", never_null(column)),
+        ("governed", column.name not in CORE_BY_NAME and column.name not in _SYSTEM_NAMES),
+        ("required", is_never_null(column)),
         ("deprecated", column.deprecated),
     ]
-    shown = "".join(f' <span class="mark {name}">{name}</span>' for name, is_so in marks if is_so)
-    about = escape(column.description)
-    unit = _UNITS.get(column.unit or "", column.unit or "")
+    badges = "".join(
+        f' <span class="mark {name}">{name}</span>' for name, is_set in marks if is_set
+    )
+    description = escape(column.description)
+    unit = _UNIT_LABELS.get(column.unit or "", column.unit or "")
     kind = f'<code class="type">{escape(str(column.type))}</code> <span>{escape(unit)}</span>'
     if column.announced_sunset is not None:
-        about += f" Served until {column.announced_sunset.isoformat()}."
-    return code(column.name) + shown, kind, about, _meter(column, result)
+        description += f" Served until {column.announced_sunset.isoformat()}."
+    return code(column.name) + badges, kind, description, _fill_meter(column, result)
 
 
-def _meter(column: Column, result: Result | None) -> str:
-    """The share of projects with a value, as a number and a bar."""
+def _fill_meter(column: Column, result: RuleResult | None) -> str:
+    """Return the share of projects with a value, as a number and a bar."""
     value = result.value if result is not None else None
     if value is None:
-        return '<span class="quiet">always</span>' if column.name in _SYSTEM else _ABSENT
-    # A share that is not whole is never shown as whole.
+        return '<span class="quiet">always</span>' if column.name in _SYSTEM_NAMES else _ABSENT
+    # Rounded down: only a full share may read 100 %.
     percent = f"{int(value * 1000) / 10:g} %"
     return f'<meter min="0" max="1" value="{value:.4f}">{percent}</meter> {percent}'
 
 
-def _quality(view: View, now: Now) -> str:
-    rows = list(_dimensions(view))
-    heads = ("Dimension", "Promised", "Kept", "Least found")
-    caption = "What is promised of the data, by dimension, and what was found"
-    parts = [table(caption, heads, rows), *_ages(view), *_broken(view)]
-    if view.report is None:
-        parts.append("<p>Nothing has been measured yet.</p>")
+def _quality_section(snapshot: ProductSnapshot, status: LiveStatus) -> str:
+    rows = list(_dimension_rows(snapshot))
+    headers = ("Dimension", "Rules", "Met", "Lowest share")
+    caption = "Quality rules with a threshold, by dimension, and the last measurement"
+    parts = [table(caption, headers, rows), *_freshness_table(snapshot), *_broken_levels(snapshot)]
+    if snapshot.report is None:
+        parts.append("<p>Quality has not been measured yet.</p>")
     else:
-        run = f"{view.report.projects:,} projects at position {code(view.report.position)}"
+        age = _format_age(status.now - snapshot.report.measured_at)
+        scope = (
+            f"{snapshot.report.projects:,} projects at position {code(snapshot.report.position)}"
+        )
+        report = link("/v1/governance/quality", "quality report")
         parts.append(
-            f'<p class="quiet">Measured {_ago(now.at - view.report.measured_at)}, over {run}. '
-            f"Every rule with its counts: {link('/v1/governance/quality', 'the measurement')}.</p>"
+            f'<p class="quiet">Measured {age}, over {scope}. The {report} has every rule with its '
+            "counts.</p>"
         )
     return section("quality", "Quality and service levels", *parts)
 
 
-def _dimensions(view: View) -> Iterator[Sequence[str]]:
-    """A row for each dimension of shares in which something is promised."""
+def _dimension_rows(snapshot: ProductSnapshot) -> Iterator[Sequence[str]]:
+    """Yield a row for each dimension that has share rules with a threshold."""
     for dimension in Dimension:
         pairs = [
             (rule, result)
-            for rule, result in view.assessed()
+            for rule, result in snapshot.rules_with_results()
             if rule.dimension is dimension
-            and rule.unit is Unit.SHARE
+            and rule.unit is MeasureUnit.SHARE
             and rule.threshold is not None
         ]
         if not pairs:
             continue
-        judged = [result for _, result in pairs if result is not None and result.passed is not None]
-        values = [result.value for result in judged if result.value is not None]
-        kept = f"{sum(bool(r.passed) for r in judged)} of {len(judged)}" if judged else _ABSENT
-        least = f"{int(min(values) * 10_000) / 100:g} %" if values else _ABSENT
+        results = [
+            result for _, result in pairs if result is not None and result.passed is not None
+        ]
+        values = [result.value for result in results if result.value is not None]
+        met = f"{sum(bool(r.passed) for r in results)} of {len(results)}" if results else _ABSENT
+        lowest = f"{int(min(values) * 10_000) / 100:g} %" if values else _ABSENT
         rules = "1 rule" if len(pairs) == 1 else f"{len(pairs)} rules"
-        yield dimension.value.capitalize(), rules, kept, least
+        yield dimension.value.capitalize(), rules, met, lowest
 
 
-def _ages(view: View) -> Iterator[str]:
-    """How fresh the data are, beside what is promised."""
-    rows = [_age(rule, result) for rule, result in view.assessed() if rule.unit is Unit.SECONDS]
+def _freshness_table(snapshot: ProductSnapshot) -> Iterator[str]:
+    """Yield the table of the data's ages and their limits, if there are any."""
+    rows = [
+        _freshness_row(rule, result)
+        for rule, result in snapshot.rules_with_results()
+        if rule.unit is MeasureUnit.SECONDS
+    ]
     if rows:
-        yield table("How fresh the data are", ("Age", "Promised", "Found", "Kept"), rows)
+        yield table("Freshness of the data", ("Age", "Limit", "Measured", "Met"), rows)
 
 
-def _age(rule: Rule, result: Result | None) -> Sequence[str]:
-    promised = "nothing promised"
+def _freshness_row(rule: QualityRule, result: RuleResult | None) -> Sequence[str]:
+    limit = "no limit"
     if rule.threshold is not None:
-        promised = f"at most {_span(float(rule.threshold))}"
-    found = _ABSENT if result is None or result.value is None else _span(result.value)
-    kept = {None: _ABSENT, True: "yes", False: "no"}[result.passed if result else None]
-    return escape(rule.description), promised, found, kept
+        limit = f"at most {_format_duration(float(rule.threshold))}"
+    age = _ABSENT if result is None or result.value is None else _format_duration(result.value)
+    met = {None: _ABSENT, True: "yes", False: "no"}[result.passed if result else None]
+    return escape(rule.description), limit, age, met
 
 
-def _broken(view: View) -> Iterator[str]:
-    """The promises that do not hold, in words."""
+def _broken_levels(snapshot: ProductSnapshot) -> Iterator[str]:
+    """Yield a notice of the service levels that are not met, if there are any."""
     items = [
-        f"<li>{escape(rule.description)} {_counted(result)}</li>"
-        for rule, result in view.assessed()
+        f"<li>{escape(rule.description)} {_describe_counts(result)}</li>"
+        for rule, result in snapshot.rules_with_results()
         if result is not None and result.passed is False
     ]
     if items:
-        title = "Not kept at the moment"
+        title = "Service levels not met"
         yield f'<div class="notice"><h3>{title}</h3><ul>{"".join(items)}</ul></div>'
 
 
-def _counted(result: Result) -> str:
+def _describe_counts(result: RuleResult) -> str:
     if result.met is None or result.checked is None:
         return ""
-    promised = result.rule.threshold
-    least = "" if promised is None else f", of {plain(promised * 100):g} % promised"
-    return f"It holds for {result.met:,} of {result.checked:,}{least}."
+    threshold = result.rule.threshold
+    required = "" if threshold is None else f"; {to_json_literal(threshold * 100):g} % required"
+    return f"True for {result.met:,} of {result.checked:,}{required}."
 
 
-def _events(view: View, now: Now) -> str:
-    rows = [(code(told.type), escape(told.text)) for told in MESSAGES.values()]
-    base = escape(view.product.base_url)
+def _events_section(snapshot: ProductSnapshot, status: LiveStatus) -> str:
+    rows = [(code(event.type), escape(event.description)) for event in EVENTS_BY_MESSAGE.values()]
+    base = escape(snapshot.product.base_url)
     return section(
         "events",
         "Events",
-        f"<p>Every change is an event in the journal, which stands at {code(now.position)}. "
-        "Pull them in pages: keep the <code>next</code> of one and ask again with it. Or follow "
-        f"them as they happen.{_publishing(view)}</p>",
+        f"<p>Every change is an event in the journal, now at position {code(status.position)}. "
+        "Read the events in pages: request the next page with the <code>next</code> of the last. "
+        f"Or stream them as they happen.{_describe_publishers(snapshot)}</p>",
         f"<pre>curl -s {base}/v1/events?limit=10\ncurl --no-buffer {base}/v1/events/stream</pre>",
-        table("What is told", ("Type", "When"), rows),
+        table("Event types", ("Type", "When"), rows),
     )
 
 
-def _publishing(view: View) -> str:
-    """Where events are sent beside, if anywhere."""
-    product = view.product
-    posted = " They are posted to webhooks, too." if product.webhooks else ""
-    subjects = "".join(
-        f" They are published to NATS at {code(broker.host)}, below {code(broker.prefix)}."
+def _describe_publishers(snapshot: ProductSnapshot) -> str:
+    """Describe the configured publishers in sentences; empty without any."""
+    product = snapshot.product
+    webhooks = " They are also posted to webhooks." if product.webhooks else ""
+    brokers = "".join(
+        f" They are also published to NATS at {code(broker.host)}, under {code(broker.prefix)}."
         for broker in product.brokers
     )
-    return posted + subjects
+    return webhooks + brokers
 
 
-def _places() -> str:
+def _documents() -> str:
     documents = [
-        (link(_shown_by_browsers(p), p.title), code(p.path), escape(p.standard)) for p in DOCUMENTS
+        (
+            link(_browser_path(document), document.title),
+            code(document.path),
+            escape(document.standard),
+        )
+        for document in DOCUMENTS
     ]
-    heads = ("Document", "Address", "Standard")
+    headers = ("Document", "Path", "Standard")
     return section(
         "places",
-        "Where everything lies",
-        table("For programs, always as the schema in force has it", heads, documents),
-        _listed("The API", ((DOCS.path, "The whole API, documented"), *_APIS)),
-        _listed("To watch it", _WATCH),
+        "Documents and APIs",
+        table("Machine-readable documents, generated from the active schema", headers, documents),
+        _link_list("API", ((DOCS.path, "API documentation"), *_APIS)),
+        _link_list("Monitoring", _MONITORING),
     )
 
 
-def _shown_by_browsers(place: Place) -> str:
-    """The address at which a browser shows a document: YAML it would only store."""
-    return f"{place.path}?format=json" if place.media_type == YAML else place.path
+def _browser_path(endpoint: Endpoint) -> str:
+    """Return the path at which a browser displays a document; it would only download YAML."""
+    return f"{endpoint.path}?format=json" if endpoint.media_type == YAML else endpoint.path
 
 
-def _listed(title: str, places: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f"<li>{link(path, text)} {code(path)}</li>" for path, text in places)
+def _link_list(title: str, links: Sequence[tuple[str, str]]) -> str:
+    items = "".join(f"<li>{link(path, text)} {code(path)}</li>" for path, text in links)
     return f'<h3>{escape(title)}</h3><ul class="places">{items}</ul>'
 
 
-def _start(view: View) -> str:
-    base = escape(view.product.base_url)
+def _first_steps(snapshot: ProductSnapshot) -> str:
+    base = escape(snapshot.product.base_url)
     return section(
         "start",
         "First steps",
@@ -364,26 +408,26 @@ def _start(view: View) -> str:
     )
 
 
-def _footer(view: View) -> str:
+def _footer(snapshot: ProductSnapshot) -> str:
     return (
         f'<footer class="quiet">Spawn {escape(__version__)} · contract '
-        f"{code(view.product.contract_id)} · {escape(view.product.environment)}</footer>"
+        f"{code(snapshot.product.contract_id)} · {escape(snapshot.product.environment)}</footer>"
     )
 
 
-def _when(moment: datetime) -> str:
-    shown = moment.strftime("%Y-%m-%d %H:%M UTC")
-    return f'<time datetime="{instant(moment)}">{shown}</time>'
+def _format_time(moment: datetime) -> str:
+    text = moment.strftime("%Y-%m-%d %H:%M UTC")
+    return f'<time datetime="{format_instant(moment)}">{text}</time>'
 
 
-def _ago(age: timedelta) -> str:
+def _format_age(age: timedelta) -> str:
     seconds = age.total_seconds()
-    return "just now" if seconds < 1 else f"{_span(seconds)} ago"
+    return "just now" if seconds < 1 else f"{_format_duration(seconds)} ago"
 
 
-def _span(seconds: float) -> str:
-    """A length of time in its largest whole unit."""
-    for size, unit in _LARGEST_UNITS:
+def _format_duration(seconds: float) -> str:
+    """Format a duration in its largest whole unit."""
+    for size, unit in _TIME_UNITS:
         if seconds >= size:
             count = int(seconds // size)
             return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""Routes of imports."""
+"""HTTP routes of imports."""

@@ -1,4 +1,4 @@
-"""What the routes of imports say of themselves in OpenAPI."""
+"""OpenAPI operations of imports and jobs."""
 
 from typing import Any, Final
 
@@ -8,37 +8,37 @@ from spawn.domain.imports.mapping import (
     MAX_ADDENDS,
     MAX_CHECKS,
     MAX_COLUMNS,
-    Duplicates,
+    DuplicatePolicy,
     OnExisting,
     OnFailure,
     Whitespace,
 )
 from spawn.domain.jobs import JobStatus
 from spawn.domain.money import Rounding
-from spawn.entrypoints.http.openapi.operation import Body, Operation, Success
+from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
 
 TAG: Final = "imports"
-LINES: Final = ("application/x-ndjson", "text/csv")
-Schema = dict[str, Any]
+LINE_MEDIA_TYPES: Final = ("application/x-ndjson", "text/csv")
+Json = dict[str, Any]
 
-_TEXT: Final[Schema] = {"type": "string"}
-_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-_ID: Final[Schema] = {"type": "string", "format": "uuid"}
-_INSTANT: Final[Schema] = {"type": "string", "format": "date-time"}
-_MAYBE_TEXT: Final[Schema] = {"type": ["string", "null"]}
+_TEXT: Final[Json] = {"type": "string"}
+_COUNT: Final[Json] = {"type": "integer", "minimum": 0}
+_ID: Final[Json] = {"type": "string", "format": "uuid"}
+_INSTANT: Final[Json] = {"type": "string", "format": "date-time"}
+_OPTIONAL_TEXT: Final[Json] = {"type": ["string", "null"]}
 
 
-def _object(properties: Schema, *required: str, closed: bool = False) -> Schema:
-    shape: Schema = {"type": "object", "properties": properties}
+def _object(properties: Json, *required: str, closed: bool = False) -> Json:
+    schema: Json = {"type": "object", "properties": properties}
     if required:
-        shape["required"] = list(required)
+        schema["required"] = list(required)
     if closed:
-        shape["additionalProperties"] = False
-    return shape
+        schema["additionalProperties"] = False
+    return schema
 
 
-def _exact(**bounds: object) -> Schema:
-    """A number given exactly: as a JSON number or as text."""
+def _exact_number(**bounds: object) -> Json:
+    """Return the schema of an exact number: a JSON number or a text."""
     return {"anyOf": [{"type": "number", **bounds}, {"type": "string", "maxLength": 64}]}
 
 
@@ -50,7 +50,7 @@ _COLUMN: Final = _object(
         "null": {"type": "array", "items": _TEXT},
         "enum": {"type": "object", "additionalProperties": _TEXT},
         "date_format": {"type": "string", "examples": ["%d/%m/%Y", "year", "year_end"]},
-        "unit_factor": _exact(),
+        "unit_factor": _exact_number(),
         "rounding": {"type": "string", "enum": [*Rounding]},
         "whitespace": {"type": "string", "enum": [*Whitespace]},
     },
@@ -61,7 +61,7 @@ _CHECK: Final = _object(
     {
         "sum_of": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_ADDENDS},
         "equals": _TEXT,
-        "tolerance": _exact(minimum=0),
+        "tolerance": _exact_number(minimum=0),
         "on_failure": {"type": "string", "enum": [*OnFailure]},
     },
     "sum_of",
@@ -82,13 +82,13 @@ MAPPING_SCHEMA: Final = _object(
         "columns": {"type": "array", "items": _COLUMN, "minItems": 1, "maxItems": MAX_COLUMNS},
         "checks": {"type": "array", "items": _CHECK, "maxItems": MAX_CHECKS},
         "key": _object({"source": _TEXT, "column": _TEXT}, "source", "column", closed=True),
-        "duplicates": {"type": "string", "enum": [*Duplicates]},
+        "duplicates": {"type": "string", "enum": [*DuplicatePolicy]},
         "on_existing": {"type": "string", "enum": [*OnExisting]},
     },
     "columns",
     closed=True,
 )
-MAPPING_EXAMPLE: Final[Schema] = {
+MAPPING_EXAMPLE: Final[Json] = {
     "encoding": ["utf-8", "cp1252"],
     "null": ["", "NA"],
     "columns": [
@@ -111,8 +111,8 @@ JOB_SCHEMA: Final = _object(
         "kind": {"type": "string", "examples": ["import"]},
         "status": {"type": "string", "examples": [*JobStatus]},
         "progress": _object({"done": _COUNT, "total": _COUNT}, "done", "total"),
-        "result_url": _MAYBE_TEXT,
-        "error": _MAYBE_TEXT,
+        "result_url": _OPTIONAL_TEXT,
+        "error": _OPTIONAL_TEXT,
     },
     "job_id",
     "kind",
@@ -128,7 +128,7 @@ IMPORT_SCHEMA: Final = _object(
         **dict.fromkeys(_COUNTS, _COUNT),
         "by_reason": {"type": "object", "additionalProperties": _COUNT},
         "failed_checks": {"type": "object", "additionalProperties": _COUNT},
-        "mapping": _MAYBE_TEXT,
+        "mapping": _OPTIONAL_TEXT,
         "format": {"type": "string", "examples": ["csv", "ndjson"]},
         "size_bytes": _COUNT,
         "sha256": _TEXT,
@@ -143,30 +143,30 @@ IMPORT_SCHEMA: Final = _object(
     "by_reason",
     "failed_checks",
 )
-_NAME: Final[Schema] = {
+_MAPPING_PARAMETER: Final[Json] = {
     "name": "mapping",
     "in": "query",
     "required": False,
-    "description": "The mapping to read the rows through; CSV needs one.",
+    "description": "Name of the mapping that converts rows to projects; required for CSV.",
     "schema": _TEXT,
 }
-_LIMIT: Final[Schema] = {
+_LIMIT: Final[Json] = {
     "name": "limit",
     "in": "query",
     "required": False,
-    "description": "How many items a page has.",
+    "description": "Maximum number of items in the page.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
 }
-_AFTER: Final[Schema] = {
+_AFTER: Final[Json] = {
     "name": "after",
     "in": "query",
     "required": False,
-    "description": "The `next` of the page before.",
+    "description": "Cursor: the `next` of the previous page.",
     "schema": _TEXT,
 }
 
 
-def _condition(name: str, description: str) -> Schema:
+def _header_parameter(name: str, description: str) -> Json:
     return {
         "name": name,
         "in": "header",
@@ -180,16 +180,16 @@ PUT_MAPPING: Final = Operation(
     id="putImportMapping",
     tag=TAG,
     summary="Create or replace an import mapping",
-    description="A mapping that says what is stored already changes nothing. To replace another "
-    "one, name the version that you have seen in `If-Match`.",
+    description="Putting the stored content again changes nothing. To replace other content, send "
+    "the ETag of the version that you read in `If-Match`.",
     parameters=(
-        _condition("If-Match", "The ETag of the version to replace."),
-        _condition("If-None-Match", "`*`: create, never replace."),
+        _header_parameter("If-Match", "The ETag of the version to replace."),
+        _header_parameter("If-None-Match", "`*`: create only, never replace."),
     ),
-    body=Body(schema=MAPPING_SCHEMA, example=MAPPING_EXAMPLE),
-    answers={
-        200: Success(description="Replaced, or as it was", schema=MAPPING_SCHEMA),
-        201: Success(description="Created", schema=MAPPING_SCHEMA),
+    body=RequestBody(schema=MAPPING_SCHEMA, example=MAPPING_EXAMPLE),
+    responses={
+        200: SuccessResponse(description="Replaced, or unchanged", schema=MAPPING_SCHEMA),
+        201: SuccessResponse(description="Created", schema=MAPPING_SCHEMA),
     },
     problems=(
         "malformed_body",
@@ -204,11 +204,11 @@ PUT_MAPPING: Final = Operation(
 GET_MAPPING: Final = Operation(
     id="getImportMapping",
     tag=TAG,
-    summary="Read an import mapping",
-    parameters=(_condition("If-None-Match", "The ETag that you have."),),
-    answers={
-        200: Success(description="The mapping", schema=MAPPING_SCHEMA),
-        304: Success(description="You have it"),
+    summary="Get an import mapping",
+    parameters=(_header_parameter("If-None-Match", "The ETag of the copy that you have."),),
+    responses={
+        200: SuccessResponse(description="The mapping", schema=MAPPING_SCHEMA),
+        304: SuccessResponse(description="Unchanged since that ETag"),
     },
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
@@ -217,11 +217,11 @@ LIST_MAPPINGS: Final = Operation(
     tag=TAG,
     summary="List import mappings",
     parameters=(_LIMIT, _AFTER),
-    answers={
-        200: Success(
+    responses={
+        200: SuccessResponse(
             description="A page of mappings, oldest first",
             schema=_object(
-                {"items": {"type": "array", "items": MAPPING_SCHEMA}, "next": _MAYBE_TEXT},
+                {"items": {"type": "array", "items": MAPPING_SCHEMA}, "next": _OPTIONAL_TEXT},
                 "items",
                 "next",
             ),
@@ -233,16 +233,25 @@ START_IMPORT: Final = Operation(
     id="startImport",
     tag=TAG,
     summary="Import projects from a file",
-    description="The file is on disk when this answers; a job reads it. Rows that make no project "
-    "are set aside with their reasons. The same file again changes nothing.",
-    parameters=(_NAME, _condition("Idempotency-Key", "Repeats the first answer for 24 hours.")),
-    body=Body(
-        media_types=LINES,
+    description="The file is stored before the response is sent; a background job imports it. "
+    "Invalid rows are quarantined with their reasons. Importing the same file again changes "
+    "nothing.",
+    parameters=(
+        _MAPPING_PARAMETER,
+        _header_parameter(
+            "Idempotency-Key",
+            "Requests with the same key get the first response again for 24 hours.",
+        ),
+    ),
+    body=RequestBody(
+        media_types=LINE_MEDIA_TYPES,
         schema=_TEXT,
         example='{"project_name":"Rio Verde Solar","total_amount":"104000000.00"}\n',
     ),
-    answers={
-        202: Success(description="Queued; `Location` is the job's address", schema=JOB_SCHEMA)
+    responses={
+        202: SuccessResponse(
+            description="Queued; `Location` is the job's address", schema=JOB_SCHEMA
+        )
     },
     problems=(
         "malformed_body",
@@ -258,38 +267,47 @@ START_IMPORT: Final = Operation(
 GET_IMPORT: Final = Operation(
     id="getImport",
     tag=TAG,
-    summary="What came of an import",
-    answers={200: Success(description="The counts so far", schema=IMPORT_SCHEMA)},
+    summary="Get an import",
+    responses={200: SuccessResponse(description="The counts so far", schema=IMPORT_SCHEMA)},
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
 GET_QUARANTINE: Final = Operation(
     id="getImportQuarantine",
     tag=TAG,
-    summary="The rows that were set aside",
-    description="Each with its line, fields, reasons and raw line. Correct the fields and post the "
-    "lines back as another import through the same mapping.",
-    answers={200: Success(description="One row a line", schema=_TEXT, media_types=LINES)},
+    summary="List the quarantined rows of an import",
+    description="Each row has its line number, fields, reasons and raw line. Correct the fields "
+    "and import the lines again with the same mapping.",
+    responses={
+        200: SuccessResponse(
+            description="One row per line", schema=_TEXT, media_types=LINE_MEDIA_TYPES
+        )
+    },
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
 GET_WARNINGS: Final = Operation(
     id="getImportWarnings",
     tag=TAG,
-    summary="The rows that were taken in with a warning",
-    answers={200: Success(description="One row a line", schema=_TEXT, media_types=LINES[:1])},
+    summary="List the rows of an import that have warnings",
+    description="These rows were imported. Each has its line number, project and reasons.",
+    responses={
+        200: SuccessResponse(
+            description="One row per line", schema=_TEXT, media_types=LINE_MEDIA_TYPES[:1]
+        )
+    },
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
 GET_JOB: Final = Operation(
     id="getJob",
     tag="jobs",
-    summary="How far a job is",
-    answers={200: Success(description="The job", schema=JOB_SCHEMA)},
+    summary="Get a job",
+    responses={200: SuccessResponse(description="The job", schema=JOB_SCHEMA)},
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
 CANCEL_JOB: Final = Operation(
     id="cancelJob",
     tag="jobs",
     summary="Cancel a job",
-    description="What it has committed stays.",
-    answers={200: Success(description="The job, cancelled", schema=JOB_SCHEMA)},
+    description="Projects that the job has committed already stay.",
+    responses={200: SuccessResponse(description="The job, cancelled", schema=JOB_SCHEMA)},
     problems=("not_found", "conflict", "not_acceptable", "invalid_input"),
 )

@@ -1,4 +1,4 @@
-"""Routes of imports and their mappings. `app.state.jobs` holds the `JobRunner`."""
+"""HTTP routes of imports and their mappings; `app.state.jobs` holds the `JobRunner`."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -8,36 +8,49 @@ from litestar import get, post, put
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from spawn.application.exports import QuarantineLines
+from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports.commands import (
     MAPPING_KIND,
-    KeyUse,
+    JobIdempotencyKey,
     get_import,
     get_mapping,
+    get_pinned_mapping,
     list_mappings,
-    pinned_mapping,
     put_mapping,
-    quarantined,
-    start_import,
-    warned,
+    stream_quarantined_rows,
+    stream_rows_with_warnings,
+    submit_import,
 )
 from spawn.application.jobs import JobRunner
-from spawn.domain.change import Stored
-from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, Stale
-from spawn.domain.imports.import_state import FileFormat, Import, Note
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
+from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import ImportMapping, read_mapping
 from spawn.domain.jobs import Job
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports import operations
 from spawn.entrypoints.http.jobs import JOBS
 from spawn.entrypoints.http.jobs import ROUTES as JOB_ROUTES
-from spawn.entrypoints.http.openapi.operation import described
-from spawn.entrypoints.http.protocol.preconditions import answer_of, reply_of
-from spawn.entrypoints.http.protocol.problems import Refusal
-from spawn.entrypoints.http.protocol.query_params import read_cursor, read_limit, write_cursor
+from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
+from spawn.entrypoints.http.protocol.etags import (
+    fields_digest,
+    is_not_modified,
+    is_version_match,
+    parse_epoch,
+    version_etag,
+)
+from spawn.entrypoints.http.protocol.idempotency import restore_response, to_stored_response
+from spawn.entrypoints.http.protocol.problems import RequestProblem
+from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, encode, in_pieces, json_reply
-from spawn.entrypoints.http.wire import entity_tag, epoch_of, matches, none_match, view_digest
+from spawn.entrypoints.http.protocol.response import (
+    Header,
+    Response,
+    body_messages,
+    encode_json,
+    json_response,
+)
 
 IMPORTS: Final = "/v1/ops/imports"
 MAPPINGS: Final = "/v1/ops/import-mappings"
@@ -45,265 +58,295 @@ CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
 FORMATS: Final = {CSV: FileFormat.CSV, NDJSON: FileFormat.NDJSON}
 
-_MAPPINGS_BINDING: Final = bytes.fromhex(view_digest((MAPPING_KIND,)))
-_NEVER_STORED: Final[Header] = (b"cache-control", b"no-store")
+_MAPPINGS_BINDING: Final = bytes.fromhex(fields_digest((MAPPING_KIND,)))
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
-@put(MAPPINGS + "/{name:str}", status_code=200, opt=described(operations.PUT_MAPPING))
-async def save_mapping(request: StrictRequest) -> Reply:
-    """Create or replace a mapping."""
-    request.query()
-    request.accepts("application/json")
+@put(MAPPINGS + "/{name:str}", status_code=200, opt=operation_options(operations.PUT_MAPPING))
+async def put_import_mapping(request: StrictRequest) -> Response:
+    """Create or replace an import mapping."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     name = str(request.scope["path_params"]["name"])
-    mapping = read_mapping(name, await request.tokens())
-    version = await _expected_version(request, name)
-    with request.surface.span("put_mapping"):
+    mapping = read_mapping(name, await request.read_json_object())
+    version = await _read_expected_version(request, name)
+    with request.http_state.span("put_mapping"):
         try:
-            saved = await put_mapping(
-                request.services, request.principal, mapping, expected_version=version
+            result = await put_mapping(
+                request.dependencies, request.principal, mapping, expected_version=version
             )
-        except Duplicate as taken:
+        except Duplicate as duplicate:
             if version is not None:
-                raise Stale("The mapping was created meanwhile.") from taken
-            detail = "The mapping exists with other content; send its ETag in If-Match."
-            raise Refusal("precondition_required", detail) from taken
-    headers = [await _mapping_tag(request, saved.stored)]
-    if saved.created:
+                detail = "The mapping was created meanwhile. Read it, then send its ETag."
+                raise StaleVersion(detail) from duplicate
+            detail = "The mapping exists with other content. Send its ETag in If-Match."
+            raise RequestProblem("precondition_required", detail) from duplicate
+    headers = [await _mapping_etag_header(request, result.aggregate)]
+    if result.is_new:
         headers.append((b"location", f"{MAPPINGS}/{name}".encode()))
-    status = 201 if saved.created else 200
-    return Reply(status, _mapping_body(saved.stored.state), headers=headers)
+    status = 201 if result.is_new else 200
+    return Response(status, _encode_mapping(result.aggregate.state), headers=headers)
 
 
-@get(MAPPINGS + "/{name:str}", opt=described(operations.GET_MAPPING))
-async def read_one_mapping(request: StrictRequest) -> Reply:
-    """One mapping."""
-    request.query()
-    request.accepts("application/json")
+@get(MAPPINGS + "/{name:str}", opt=operation_options(operations.GET_MAPPING))
+async def read_import_mapping(request: StrictRequest) -> Response:
+    """Return an import mapping."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     name = str(request.scope["path_params"]["name"])
-    with request.surface.span("get_mapping"):
-        stored = await get_mapping(request.services, request.principal, name)
-    tag = await _mapping_tag(request, stored)
-    if none_match(request.field(b"if-none-match"), tag[1].decode()):
-        return Reply(304, headers=(tag,))
-    return Reply(200, _mapping_body(stored.state), headers=(tag, (b"cache-control", b"no-cache")))
+    with request.http_state.span("get_mapping"):
+        aggregate = await get_mapping(request.dependencies, request.principal, name)
+    tag = await _mapping_etag_header(request, aggregate)
+    if is_not_modified(request.header(b"if-none-match"), tag[1].decode()):
+        return Response(304, headers=(tag,))
+    return Response(
+        200, _encode_mapping(aggregate.state), headers=(tag, (b"cache-control", b"no-cache"))
+    )
 
 
-@get(MAPPINGS, opt=described(operations.LIST_MAPPINGS))
-async def read_mappings(request: StrictRequest) -> Reply:
-    """One page of mappings."""
-    request.accepts("application/json")
-    given = request.query("limit", "after")
-    after = read_cursor(given["after"], _MAPPINGS_BINDING) if "after" in given else None
-    query = Query(kind=MAPPING_KIND, limit=read_limit(given.get("limit")), after=after)
-    with request.surface.span("list_mappings"):
-        page = await list_mappings(request.services, request.principal, query)
-    cursor = None if page.next is None else write_cursor(page.next, _MAPPINGS_BINDING)
-    items = b",".join(_mapping_body(stored.state) for stored in page.items)
+@get(MAPPINGS, opt=operation_options(operations.LIST_MAPPINGS))
+async def read_import_mapping_page(request: StrictRequest) -> Response:
+    """List import mappings, one page at a time."""
+    request.negotiate_media_type("application/json")
+    parameters = request.query_parameters("limit", "after")
+    after = decode_cursor(parameters["after"], _MAPPINGS_BINDING) if "after" in parameters else None
+    query = Query(kind=MAPPING_KIND, limit=read_limit(parameters.get("limit")), after=after)
+    with request.http_state.span("list_mappings"):
+        page = await list_mappings(request.dependencies, request.principal, query)
+    cursor = None if page.next is None else encode_cursor(page.next, _MAPPINGS_BINDING)
+    items = b",".join(_encode_mapping(aggregate.state) for aggregate in page.items)
     headers: list[Header] = []
     if cursor is not None:
-        limit = f"limit={given['limit']}&" if "limit" in given else ""
+        limit = f"limit={parameters['limit']}&" if "limit" in parameters else ""
         headers.append((b"link", f'<{MAPPINGS}?{limit}after={cursor}>; rel="next"'.encode()))
-    return Reply(200, b'{"items":[%b],"next":%b}' % (items, encode(cursor)), headers=headers)
+    return Response(
+        200, b'{"items":[%b],"next":%b}' % (items, encode_json(cursor)), headers=headers
+    )
 
 
-@post(IMPORTS, status_code=202, request_max_body_size=None, opt=described(operations.START_IMPORT))
-async def start(request: StrictRequest) -> Reply:
-    """Take in a file and queue its import."""
-    given = request.query("mapping")
-    request.accepts("application/json")
+@post(
+    IMPORTS,
+    status_code=202,
+    request_max_body_size=None,
+    opt=operation_options(operations.START_IMPORT),
+)
+async def post_import(request: StrictRequest) -> Response:
+    """Store an uploaded file and queue its import."""
+    parameters = request.query_parameters("mapping")
+    request.negotiate_media_type("application/json")
     runner: JobRunner = request.app.state.jobs
-    media_type = _file_type(request)
-    runner.check_room()
-    with request.surface.span("start_import"):
-        ordered = await start_import(
-            request.services,
+    media_type = _read_upload_media_type(request)
+    runner.check_capacity()
+    with request.http_state.span("start_import"):
+        submitted = await submit_import(
+            request.dependencies,
             request.principal,
-            _received(request),
+            _stream_upload(request),
             file_format=FORMATS[media_type],
-            mapping_name=given.get("mapping"),
-            key=_key_use(request, given.get("mapping")),
+            mapping_name=parameters.get("mapping"),
+            key=_read_idempotency_key(request, parameters.get("mapping")),
         )
-    if ordered.job is None:
-        if ordered.replayed is None:
-            raise RuntimeError("an order that was not replayed has a job")
-        return reply_of(ordered.replayed)
-    await runner.submit(ordered.job.job_id)
-    return _accepted(ordered.job)
+    if submitted.job is None:
+        if submitted.replayed_response is None:
+            raise RuntimeError("an import that was not replayed must have a job")
+        return restore_response(submitted.replayed_response)
+    await runner.submit(submitted.job.job_id)
+    return _accepted_response(submitted.job)
 
 
-@get(IMPORTS + "/{import_id:str}", opt=described(operations.GET_IMPORT))
-async def read_import(request: StrictRequest) -> Reply:
-    """What came of an import so far."""
-    request.query()
-    request.accepts("application/json")
-    with request.surface.span("get_import"):
-        stored = await get_import(request.services, request.principal, request.path_id("import_id"))
-    return json_reply(import_fields(stored), headers=(_NEVER_STORED,))
+@get(IMPORTS + "/{import_id:str}", opt=operation_options(operations.GET_IMPORT))
+async def read_import(request: StrictRequest) -> Response:
+    """Return an import with its counts so far."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    with request.http_state.span("get_import"):
+        aggregate = await get_import(
+            request.dependencies, request.principal, request.path_id("import_id")
+        )
+    return json_response(render_import(aggregate), headers=(_NO_STORE,))
 
 
-@get(IMPORTS + "/{import_id:str}/quarantine", opt=described(operations.GET_QUARANTINE))
+@get(IMPORTS + "/{import_id:str}/quarantine", opt=operation_options(operations.GET_QUARANTINE))
 async def read_quarantine(request: StrictRequest) -> ASGIResponse:
-    """The rows that an import set aside, to correct and post back."""
-    return await _lines_of(request, quarantined)
+    """Stream the quarantined rows of an import, to correct and import again."""
+    return await _quarantine_response(request, stream_quarantined_rows)
 
 
-@get(IMPORTS + "/{import_id:str}/warnings", opt=described(operations.GET_WARNINGS))
+@get(IMPORTS + "/{import_id:str}/warnings", opt=operation_options(operations.GET_WARNINGS))
 async def read_warnings(request: StrictRequest) -> ASGIResponse:
-    """The rows that an import took in with a warning."""
-    request.query()
-    request.accepts(NDJSON)
-    services, principal = request.services, request.principal
-    stored = await get_import(services, principal, request.path_id("import_id"))
+    """Stream the rows that an import accepted with a warning."""
+    request.query_parameters()
+    request.negotiate_media_type(NDJSON)
+    dependencies, principal = request.dependencies, request.principal
+    aggregate = await get_import(dependencies, principal, request.path_id("import_id"))
 
     async def lines() -> AsyncIterator[bytes]:
-        async for note in warned(services, principal, stored.state):
-            shown = {"line": note.line, "project_id": note.project_id, "reasons": note.reasons}
-            yield encode(shown) + b"\n"
+        async for note in stream_rows_with_warnings(dependencies, principal, aggregate.state):
+            row = {"line": note.line, "project_id": note.project_id, "reasons": note.reasons}
+            yield encode_json(row) + b"\n"
 
-    return Lines(lines(), NDJSON)
+    return LineStreamResponse(lines(), NDJSON)
 
 
-def import_fields(stored: Stored[Import]) -> dict[str, Any]:
-    """An import on the wire: its counts, and what it was asked to do."""
-    order = stored.state
+def render_import(aggregate: StoredAggregate[ImportState]) -> dict[str, Any]:
+    """Render an import: its counts and its request."""
+    state = aggregate.state
     return {
-        "import_id": order.import_id,
-        **msgspec.structs.asdict(order.counts),
-        "mapping": order.mapping,
-        "format": order.format,
-        "size_bytes": order.size_bytes,
-        "sha256": order.sha256,
-        "requested_by": order.requested_by,
-        "created_at": stored.created_at,
-        "updated_at": stored.updated_at,
-        "job_url": f"{JOBS}/{order.import_id}",
-        "quarantine_url": f"{IMPORTS}/{order.import_id}/quarantine",
+        "import_id": state.import_id,
+        **msgspec.structs.asdict(state.counts),
+        "mapping": state.mapping,
+        "format": state.format,
+        "size_bytes": state.size_bytes,
+        "sha256": state.sha256,
+        "requested_by": state.requested_by,
+        "created_at": aggregate.created_at,
+        "updated_at": aggregate.updated_at,
+        "job_url": f"{JOBS}/{state.import_id}",
+        "quarantine_url": f"{IMPORTS}/{state.import_id}/quarantine",
     }
 
 
-class Lines(ASGIResponse):
-    """A stream of lines, sent in larger pieces."""
+class LineStreamResponse(ASGIResponse):
+    """A streamed response of lines, sent in larger pieces."""
 
     __slots__ = ("_lines", "_media_type")
 
-    def __init__(  # not ASGIResponse's: nothing of this answer is known beforehand
+    def __init__(  # ASGIResponse's needs the whole body beforehand; here it is a stream
         self, lines: AsyncIterator[bytes], media_type: str, charset: str = "utf-8"
     ) -> None:
         self._lines = lines
         self._media_type = f"{media_type}; charset={charset}".encode()
 
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "Lines":
-        """Itself: what Litestar asks of an answer."""
+    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "LineStreamResponse":
+        """Return the response itself, which is an ASGI application already."""
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send the lines as they come."""
-        headers = [(b"content-type", self._media_type), _NEVER_STORED]
+        """Send the lines as they are produced."""
+        headers = [(b"content-type", self._media_type), _NO_STORE]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for piece in in_pieces(self._lines):
+        async for piece in body_messages(self._lines):
             await send(piece)
 
 
-async def _lines_of(
-    request: StrictRequest, notes_of: Callable[..., AsyncIterator[Note]]
+async def _quarantine_response(
+    request: StrictRequest, iter_notes: Callable[..., AsyncIterator[RowNote]]
 ) -> ASGIResponse:
-    """Notes as NDJSON or CSV, by Accept."""
-    request.query()
-    media_type = request.accepts(NDJSON, CSV)
-    services, principal = request.services, request.principal
-    order = (await get_import(services, principal, request.path_id("import_id"))).state
-    form = QuarantineLines(order, await pinned_mapping(services, order))
+    """Stream an import's row notes as NDJSON or CSV, by Accept."""
+    request.query_parameters()
+    media_type = request.negotiate_media_type(NDJSON, CSV)
+    dependencies, principal = request.dependencies, request.principal
+    state = (await get_import(dependencies, principal, request.path_id("import_id"))).state
+    formatter = QuarantineFormatter(state, await get_pinned_mapping(dependencies, state))
 
     async def lines() -> AsyncIterator[bytes]:
         if media_type == CSV:
-            yield form.csv_header()
-        async for note in notes_of(services, principal, order):
-            yield form.csv(note) if media_type == CSV else form.ndjson(note)
+            yield formatter.format_csv_header()
+        async for note in iter_notes(dependencies, principal, state):
+            yield (
+                formatter.format_csv_row(note)
+                if media_type == CSV
+                else formatter.format_ndjson_row(note)
+            )
 
-    return Lines(lines(), media_type, form.charset if media_type == CSV else "utf-8")
-
-
-def _file_type(request: StrictRequest) -> str:
-    """CSV or NDJSON; a charset parameter is let be, for the mapping names the encoding."""
-    given = (request.field(b"content-type") or "").partition(";")[0].strip().lower()
-    coded = request.context.headers.get(b"content-encoding", b"identity") != b"identity"
-    if given not in FORMATS or coded:
-        listed = ", ".join(FORMATS)
-        detail = f"Content-Type must be one of: {listed}, and the file not compressed."
-        raise Refusal("unsupported_media_type", detail, headers=((b"accept", listed.encode()),))
-    return given
+    charset = formatter.charset if media_type == CSV else "utf-8"
+    return LineStreamResponse(lines(), media_type, charset)
 
 
-async def _received(request: StrictRequest) -> AsyncIterator[bytes]:
-    """The body as it arrives; an upload that breaks off is none."""
+def _read_upload_media_type(request: StrictRequest) -> str:
+    """Return the upload's media type; its charset is ignored, as the mapping has the encoding."""
+    media_type = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
+    is_encoded = request.context.headers.get(b"content-encoding", b"identity") != b"identity"
+    if media_type not in FORMATS or is_encoded:
+        supported = ", ".join(FORMATS)
+        detail = f"Content-Type must be one of: {supported}, and the file not compressed."
+        raise RequestProblem(
+            "unsupported_media_type", detail, headers=((b"accept", supported.encode()),)
+        )
+    return media_type
+
+
+async def _stream_upload(request: StrictRequest) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives.
+
+    Raises:
+        MalformedBody: the client disconnected before the end.
+    """
     more = True
     while more:
         message: Any = await request.receive()
         if message["type"] == "http.disconnect":
-            raise MalformedBody("The upload broke off.")
+            raise MalformedBody("The upload ended early. Send the whole file again.")
         yield message.get("body", b"")
         more = message.get("more_body", False)
 
 
-def _key_use(request: StrictRequest, mapping: str | None) -> KeyUse | None:
+def _read_idempotency_key(request: StrictRequest, mapping: str | None) -> JobIdempotencyKey | None:
     key = request.idempotency_key()
     if key is None:
         return None
-    return KeyUse(
+    return JobIdempotencyKey(
         scope=f"{request.principal.id} POST {IMPORTS}",
         key=key,
-        # The mapping is part of what was asked for, though not of the body.
-        content_type=f"{request.field(b'content-type') or ''} {mapping or ''}",
-        answer=lambda job: answer_of(_accepted(job)),
+        # The mapping is part of the request, though not of its body.
+        content_type=f"{request.header(b'content-type') or ''} {mapping or ''}",
+        render_response=lambda job: to_stored_response(_accepted_response(job)),
     )
 
 
-def _accepted(job: Job) -> Reply:
+def _accepted_response(job: Job) -> Response:
     headers: list[Header] = [
         (b"location", f"{JOBS}/{job.job_id}".encode()),
         (b"retry-after", b"1"),
     ]
-    return json_reply(job, status=202, headers=headers)
+    return json_response(job, status=202, headers=headers)
 
 
-async def _expected_version(request: StrictRequest, name: str) -> int | None:
-    """The version that the preconditions name; 0: must not exist, None: no precondition."""
-    if request.field(b"if-none-match") is not None:
-        if request.field(b"if-none-match") != "*" or request.field(b"if-match") is not None:
-            raise InvalidInput.at("/If-None-Match", "invalid_value", "Only * has a meaning here.")
+async def _read_expected_version(request: StrictRequest, name: str) -> int | None:
+    """Return the version that the preconditions expect; 0: must not exist, None: any."""
+    if request.header(b"if-none-match") is not None:
+        if request.header(b"if-none-match") != "*" or request.header(b"if-match") is not None:
+            raise InvalidInput.at(
+                "/If-None-Match", "invalid_value", "If-None-Match must be *, alone."
+            )
         return 0
-    header = request.field(b"if-match")
+    header = request.header(b"if-match")
     if header is None:
         return None
     try:
-        head = await request.services.reads.head(MAPPING_KIND, name)
+        head = await request.dependencies.reads.head(MAPPING_KIND, name)
     except NotFound:
-        raise Stale("There is no such mapping yet.", current=0) from None
-    if header != "*" and not matches(header, head.version, head.epoch):
-        raise Stale(f"The mapping is at version {head.version}.", current=head.version)
+        raise StaleVersion(
+            "The mapping does not exist. Send If-None-Match: * to create it.", current=0
+        ) from None
+    if header != "*" and not is_version_match(header, head.version, head.epoch):
+        detail = f"The mapping is at version {head.version}. Read it, then send its ETag."
+        raise StaleVersion(detail, current=head.version)
     return head.version
 
 
-async def _mapping_tag(request: StrictRequest, stored: Stored[ImportMapping]) -> Header:
-    epoch = epoch_of(await request.services.reads.position())
-    return (b"etag", entity_tag(stored.version, epoch, 0).encode())
+async def _mapping_etag_header(
+    request: StrictRequest, aggregate: StoredAggregate[ImportMapping]
+) -> Header:
+    epoch = parse_epoch(await request.dependencies.reads.position())
+    return (b"etag", version_etag(aggregate.version, epoch, 0).encode())
 
 
-def _mapping_body(mapping: ImportMapping) -> bytes:
-    """A mapping as it may be put again: what it leaves open is left out."""
-    shown = msgspec.to_builtins(mapping)
-    shown["columns"] = [
+def _encode_mapping(mapping: ImportMapping) -> bytes:
+    """Encode a mapping as it may be put again, without its null members."""
+    fields = msgspec.to_builtins(mapping)
+    fields["columns"] = [
         {name: value for name, value in column.items() if value is not None}
-        for column in shown["columns"]
+        for column in fields["columns"]
     ]
-    return encode({name: value for name, value in shown.items() if value is not None})
+    return encode_json({name: value for name, value in fields.items() if value is not None})
 
 
-route_handlers: Final = [  # those of the jobs that imports start included
-    save_mapping,
-    read_one_mapping,
-    read_mappings,
-    start,
+route_handlers: Final = [  # with those of jobs, which imports start
+    put_import_mapping,
+    read_import_mapping,
+    read_import_mapping_page,
+    post_import,
     read_import,
     read_quarantine,
     read_warnings,

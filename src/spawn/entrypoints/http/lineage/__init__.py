@@ -1,1 +1,1 @@
-"""Routes of lineage."""
+"""HTTP routes and HTML pages of data lineage."""

@@ -1,4 +1,4 @@
-"""The page of lineage, for people: the picture, the newest runs, and one run in detail."""
+"""HTML pages of lineage: the diagram with the newest runs, and one run in detail."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -6,140 +6,148 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import quote
 
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.lineage.run import Assertion, Dataset, Run
-from spawn.entrypoints.http.html.components import code, link, section, table
-from spawn.entrypoints.http.lineage.svg import MAX_ROWS, STATE_CLASSES, jobs_of, picture
+from spawn.entrypoints.http.html.elements import code, link, section, table
+from spawn.entrypoints.http.lineage.svg import (
+    MAX_ROWS,
+    STATE_CLASSES,
+    draw_lineage,
+    group_runs_by_job,
+)
 
 PATH: Final = "/lineage"
 TITLE: Final = "Lineage"
-MAX_SHOWN: Final = 50
-"""Runs that the page's table shows."""
+MAX_TABLE_ROWS: Final = 50
+"""Maximum number of runs in the page's table."""
 
-_NOTHING: Final = "—"
+_ABSENT: Final = "—"
 _STYLE: Final = (
     "<style>.mark.ok{color:var(--ok)}.mark.bad{color:var(--bad)}.mark.warn{color:var(--warn)}"
     ".mark{border-color:currentColor}</style>"
 )
-_RUN_HEADS: Final = ("Started", "Job", "State", "Rows read", "Rows written", "Took", "Checks")
+_RUN_HEADERS: Final = ("Started", "Job", "State", "Rows read", "Rows written", "Duration", "Checks")
 
 
-def overview(runs: Sequence[Stored[Any]]) -> str:
-    """The body of the page of many runs, newest first."""
+def render_runs_page(runs: Sequence[StoredAggregate[Any]]) -> str:
+    """Return the body of the page of many runs, newest first."""
     if not runs:
-        return _framed(
-            "<p>Nothing has moved yet: an import, an export or a migration of the schema leaves a "
-            "run here.</p>"
+        return _frame(
+            "<p>No runs yet. Each import, export and schema migration adds a run to this page.</p>"
         )
-    jobs = jobs_of(runs)
-    more = len(jobs) - MAX_ROWS
-    note = f"<p class=quiet>{more} older jobs are in the table alone.</p>" if more > 0 else ""
-    shown = [_row(stored) for stored in runs[:MAX_SHOWN]]
-    caption = f"The newest {len(shown)} runs; each leads to its columns and checks."
-    return _framed(
-        section("picture", "What flows where", picture(jobs), note),
-        section("runs", "Runs", table(caption, _RUN_HEADS, shown)),
+    jobs = group_runs_by_job(runs)
+    hidden_jobs = len(jobs) - MAX_ROWS
+    note = (
+        f"<p class=quiet>{hidden_jobs} older jobs are not in the diagram.</p>"
+        if hidden_jobs > 0
+        else ""
+    )
+    rows = [_run_row(aggregate) for aggregate in runs[:MAX_TABLE_ROWS]]
+    caption = f"The newest {len(rows)} runs. Follow a run's link for its columns and checks."
+    return _frame(
+        section("picture", "Data flow", draw_lineage(jobs), note),
+        section("runs", "Runs", table(caption, _RUN_HEADERS, rows)),
     )
 
 
-def detail(stored: Stored[Any]) -> str:
-    """The body of the page of one run."""
-    run: Run = stored.state
+def render_run_page(aggregate: StoredAggregate[Any]) -> str:
+    """Return the body of the page of one run."""
+    run: Run = aggregate.state
     facts = [
         ("Run", code(run.run_id)),
-        ("State", _state(run)),
-        ("Started", _moment(stored.created_at)),
-        ("Ended", _moment(stored.updated_at) if run.is_final else _NOTHING),
-        ("What it did", escape(run.description)),
+        ("State", _state_mark(run)),
+        ("Started", _format_moment(aggregate.created_at)),
+        ("Ended", _format_moment(aggregate.updated_at) if run.is_final else _ABSENT),
+        ("Description", escape(run.description)),
     ]
     if run.reason:
         facts.append(("Reason", escape(run.reason)))
     parts = [
-        section("run", run.job, table("What is known of the run.", ("Fact", "Value"), facts)),
+        section("run", run.job, table("Details of the run.", ("Property", "Value"), facts)),
         section(
             "datasets",
             "Datasets",
             table(
-                "What it read and wrote.",
+                "Datasets that the run read and wrote.",
                 ("Dataset", "Role", "Version", "Columns", "Rows", "Bytes"),
-                [*_datasets(run.inputs, "read"), *_datasets(run.outputs, "written")],
+                [*_dataset_rows(run.inputs, "read"), *_dataset_rows(run.outputs, "written")],
             ),
         ),
-        section("columns", "Columns", _columns(run)),
+        section("columns", "Columns", _columns_table(run)),
     ]
     if run.assertions:
-        heads = ("Check", "Outcome", "Expected", "Found", "What it says")
-        rows = [_assertion(one) for one in run.assertions]
-        parts.append(section("checks", "Checks", table("What was tested.", heads, rows)))
-    return _framed(*parts)
+        headers = ("Check", "Result", "Expected", "Actual", "Description")
+        rows = [_assertion_row(assertion) for assertion in run.assertions]
+        parts.append(section("checks", "Checks", table("Checks of the run.", headers, rows)))
+    return _frame(*parts)
 
 
-def _framed(*parts: str) -> str:
+def _frame(*parts: str) -> str:
     return (
         f'{_STYLE}<a class="skip" href="#main">Skip to the content</a><header class="top">'
-        f"<h1>{TITLE}</h1><p>Where the projects come from, and where they went. As "
-        f"{link(PATH + '?format=json', 'OpenLineage events')} and as a "
-        f"{link(PATH + '/graph', 'graph')} for machines.</p><p>{link('/', 'The product')} · "
+        f"<h1>{TITLE}</h1><p>Sources of the projects, and the exports and migrations they went "
+        f"through. Machine-readable as {link(PATH + '?format=json', 'OpenLineage events')} and as "
+        f"a {link(PATH + '/graph', 'graph')}.</p><p>{link('/', 'Product page')} · "
         f'{link(PATH, "All runs")}</p></header><main id="main">{"".join(parts)}</main>'
     )
 
 
-def _row(stored: Stored[Any]) -> tuple[str, ...]:
-    run: Run = stored.state
-    took = (stored.updated_at - stored.created_at).total_seconds()
-    failed = [one for one in run.assertions if not one.success]
-    checks = "<br>".join(f"{escape(one.name)}: {escape(one.actual)}" for one in failed)
+def _run_row(aggregate: StoredAggregate[Any]) -> tuple[str, ...]:
+    run: Run = aggregate.state
+    duration_s = (aggregate.updated_at - aggregate.created_at).total_seconds()
+    failures = [assertion for assertion in run.assertions if not assertion.success]
+    checks = "<br>".join(f"{escape(one.name)}: {escape(one.actual)}" for one in failures)
     return (
-        link(f"{PATH}?run={run.run_id}", f"{stored.created_at:%Y-%m-%d %H:%M:%S}"),
+        link(f"{PATH}?run={run.run_id}", f"{aggregate.created_at:%Y-%m-%d %H:%M:%S}"),
         link(f"{PATH}?job={quote(run.job)}", run.job),
-        _state(run),
-        _count(run.inputs[0].rows),
-        _count(run.outputs[0].rows),
-        f"{took:.1f}&nbsp;s" if run.is_final else _NOTHING,
-        checks or (f"{len(run.assertions)} kept" if run.assertions else _NOTHING),
+        _state_mark(run),
+        _format_count(run.inputs[0].rows),
+        _format_count(run.outputs[0].rows),
+        f"{duration_s:.1f}&nbsp;s" if run.is_final else _ABSENT,
+        checks or (f"{len(run.assertions)} passed" if run.assertions else _ABSENT),
     )
 
 
-def _state(run: Run) -> str:
+def _state_mark(run: Run) -> str:
     return f'<span class="mark {STATE_CLASSES[run.state]}">{run.state}</span>'
 
 
-def _count(number: int | None) -> str:
-    return _NOTHING if number is None else f"{number:,}"
+def _format_count(number: int | None) -> str:
+    return _ABSENT if number is None else f"{number:,}"
 
 
-def _moment(instant: datetime) -> str:
+def _format_moment(instant: datetime) -> str:
     return f"<time>{instant.isoformat().replace('+00:00', 'Z')}</time>"
 
 
-def _datasets(datasets: Sequence[Dataset], role: str) -> Iterator[tuple[str, ...]]:
+def _dataset_rows(datasets: Sequence[Dataset], role: str) -> Iterator[tuple[str, ...]]:
     for dataset in datasets:
         yield (
             link(f"{PATH}?dataset={quote(dataset.name)}", dataset.name),
             role,
-            escape(dataset.version or _NOTHING),
+            escape(dataset.version or _ABSENT),
             str(len(dataset.fields)),
-            _count(dataset.rows),
-            _count(dataset.size_bytes),
+            _format_count(dataset.rows),
+            _format_count(dataset.size_bytes),
         )
 
 
-def _columns(run: Run) -> str:
+def _columns_table(run: Run) -> str:
     rows = [
-        (code(name), code(origin.field), escape(origin.conversion or _NOTHING))
+        (code(name), code(origin.field), escape(origin.conversion or _ABSENT))
         for name, origins in run.origins.items()
         for origin in origins
     ]
-    heads = ("Column", "Comes from", "What is done to it")
-    return table("Where each column of the output comes from.", heads, rows)
+    headers = ("Column", "Source field", "Conversion")
+    return table("Source of each output column.", headers, rows)
 
 
-def _assertion(one: Assertion) -> tuple[str, ...]:
-    held = "kept" if one.success else ("warning" if one.warning else "broken")
+def _assertion_row(assertion: Assertion) -> tuple[str, ...]:
+    result = "passed" if assertion.success else ("warning" if assertion.warning else "failed")
     return (
-        code(one.name),
-        held,
-        escape(one.expected),
-        escape(one.actual),
-        escape(one.description),
+        code(assertion.name),
+        result,
+        escape(assertion.expected),
+        escape(assertion.actual),
+        escape(assertion.description),
     )

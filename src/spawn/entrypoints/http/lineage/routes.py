@@ -1,4 +1,4 @@
-"""Lineage over HTTP: OpenLineage events for machines, a picture for people, a graph for tools."""
+"""HTTP routes of lineage: OpenLineage events, HTML pages, and a graph."""
 
 import re
 from typing import Any, Final
@@ -7,52 +7,55 @@ from urllib.parse import urlencode
 from litestar import get
 
 from spawn import __version__
-from spawn.application.lineage.recorder import Wanted, find_runs, get_run, newest_runs
+from spawn.application.lineage.recorder import RunFilter, find_newest_runs, find_runs, get_run
 from spawn.application.product.snapshot import Product
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput, NotFound
-from spawn.domain.lineage.graph import graph_of
-from spawn.domain.lineage.openlineage import Emitter, run_events
+from spawn.domain.lineage.graph import build_graph
+from spawn.domain.lineage.openlineage import Emitter, build_run_events
 from spawn.domain.lineage.run import KIND, Activity, RunState
 from spawn.domain.schemas.model import Value
-from spawn.entrypoints.http.html.components import page
-from spawn.entrypoints.http.lineage.page import PATH, TITLE, detail, overview
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
-from spawn.entrypoints.http.protocol.query_params import read_cursor, read_limit, write_cursor
+from spawn.entrypoints.http.html.elements import page_response
+from spawn.entrypoints.http.lineage.page import PATH, TITLE, render_run_page, render_runs_page
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
+from spawn.entrypoints.http.protocol.etags import fields_digest
+from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, json_reply
-from spawn.entrypoints.http.wire import view_digest
+from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
 GRAPH: Final = PATH + "/graph"
 JSON: Final = "application/json"
 HTML: Final = "text/html"
 _FORMATS: Final = {"json": JSON, "html": HTML}
-_FILTERS: Final = ("job", "dataset", "state", "activity", "since", "until")
+_FILTER_NAMES: Final = ("job", "dataset", "state", "activity", "since", "until")
 _RUN_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_LONGEST: Final = 300
+_MAX_NAME_CHARACTERS: Final = 300
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 
 Json = dict[str, Any]
 
 
-def _query(name: str, description: str, **schema: Any) -> Json:
+def _query_parameter(name: str, description: str, **schema: Any) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _choice(name: str, of: type[RunState | Activity], description: str) -> Json:
-    return _query(name, description, type="string", enum=[member.value for member in of])
+def _enum_parameter(name: str, enum_type: type[RunState | Activity], description: str) -> Json:
+    return _query_parameter(
+        name, description, type="string", enum=[member.value for member in enum_type]
+    )
 
 
-_TEXT: Final[Json] = {"type": "string", "minLength": 1, "maxLength": _LONGEST}
+_TEXT: Final[Json] = {"type": "string", "minLength": 1, "maxLength": _MAX_NAME_CHARACTERS}
 _INSTANT: Final[Json] = {"type": "string", "format": "date-time"}
-_WANTED: Final[tuple[Json, ...]] = (
-    _query("job", "Runs of one job, such as `import.desk`.", **_TEXT),
-    _query("dataset", "Runs that read or wrote a dataset, such as `projects`.", **_TEXT),
-    _choice("state", RunState, "Runs that stand so."),
-    _choice("activity", Activity, "Runs that did this."),
-    _query("since", "Runs that began at this instant or later (RFC 3339).", **_INSTANT),
-    _query("until", "Runs that began before this instant.", **_INSTANT),
+_FILTER_PARAMETERS: Final[tuple[Json, ...]] = (
+    _query_parameter("job", "Runs of one job, such as `import.desk`.", **_TEXT),
+    _query_parameter("dataset", "Runs that read or wrote a dataset, such as `projects`.", **_TEXT),
+    _enum_parameter("state", RunState, "Runs in this state."),
+    _enum_parameter("activity", Activity, "Runs of this activity."),
+    _query_parameter("since", "Runs that started at this instant or later (RFC 3339).", **_INSTANT),
+    _query_parameter("until", "Runs that started before this instant.", **_INSTANT),
 )
 
 
@@ -60,9 +63,9 @@ def _object(*required: str, **properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-_PLAIN: Final[Json] = {"type": "string"}
+_STRING: Final[Json] = {"type": "string"}
 _COUNT: Final[Json] = {"type": ["integer", "null"], "minimum": 0}
-_MAYBE: Final[Json] = {"type": ["string", "null"]}
+_OPTIONAL_TEXT: Final[Json] = {"type": ["string", "null"]}
 _EVENT: Final = _object(
     *("eventType", "eventTime", "run", "job", "inputs", "outputs", "producer", "schemaURL"),
     eventType={"type": "string", "enum": ["START", "COMPLETE", "FAIL", "ABORT"]},
@@ -77,63 +80,66 @@ _EVENT: Final = _object(
 _NODE: Final = _object(
     *("type", "id"),
     type={"type": "string", "enum": ["dataset", "run"]},
-    id=_PLAIN,
-    name=_PLAIN,
-    description=_PLAIN,
-    run_id=_PLAIN,
-    job=_PLAIN,
+    id=_STRING,
+    name=_STRING,
+    description=_STRING,
+    run_id=_STRING,
+    job=_STRING,
     activity={"type": "string", "enum": [activity.value for activity in Activity]},
     state={"type": "string", "enum": [state.value for state in RunState]},
     started_at=_INSTANT,
-    ended_at={**_MAYBE, "format": "date-time"},
-    reason=_MAYBE,
+    ended_at={**_OPTIONAL_TEXT, "format": "date-time"},
+    reason=_OPTIONAL_TEXT,
 )
-_EDGE: Final = _object("source", "target", "rows", source=_PLAIN, target=_PLAIN, rows=_COUNT)
+_EDGE: Final = _object("source", "target", "rows", source=_STRING, target=_STRING, rows=_COUNT)
 
-READ: Final = Operation(
+LINEAGE_OPERATION: Final = Operation(
     id="readLineage",
     tag="product",
-    summary="Lineage: where data came from and went",
+    summary="List lineage events",
     description=(
-        "OpenLineage 2-0-2 RunEvents of every import, export and migration of the schema, newest "
-        "run first: a START, and one more event once the run has ended. `limit` counts runs; a "
-        "page of a filter may be short and still lead on. `text/html` is a picture."
+        "OpenLineage 2-0-2 RunEvents of every import, export and schema migration, newest run "
+        "first: a START, and one more event once the run has ended. `limit` counts runs; a "
+        "filtered page may have fewer and still have a next page. `text/html` is a diagram."
     ),
     parameters=(
-        *_WANTED,
-        _query("run", "One run, by its id.", type="string", format="uuid"),
-        _query(
+        *_FILTER_PARAMETERS,
+        _query_parameter("run", "One run, by its id.", type="string", format="uuid"),
+        _query_parameter(
             "format",
-            "The form, where Accept cannot be set: it wins over Accept.",
+            "Response format; takes precedence over the Accept header.",
             type="string",
             enum=["json", "html"],
         ),
         "Limit",
         "After",
     ),
-    answers={
-        200: Success(
-            description="Events.",
+    responses={
+        200: SuccessResponse(
+            description="One page of events.",
             schema=_object(
                 *("items", "next"),
                 items={"type": "array", "items": _EVENT},
-                next={**_MAYBE, "description": "Cursor of the next page."},
+                next={**_OPTIONAL_TEXT, "description": "Cursor of the next page."},
             ),
             headers=("Link",),
-            also={HTML: {"type": "string"}},
+            alternative_schemas={HTML: {"type": "string"}},
         )
     },
     problems=("cursor_invalid", "deadline_exceeded"),
 )
-READ_GRAPH: Final = Operation(
+GRAPH_OPERATION: Final = Operation(
     id="readLineageGraph",
     tag="product",
-    summary="Lineage as a graph of datasets and runs",
-    description="The newest runs that are wanted, at most 200, with what they read and wrote.",
-    parameters=_WANTED,
-    answers={
-        200: Success(
-            description="The graph.",
+    summary="Get the lineage graph",
+    description=(
+        "The newest matching runs, at most 200, as nodes, with the datasets that they read and "
+        "wrote."
+    ),
+    parameters=_FILTER_PARAMETERS,
+    responses={
+        200: SuccessResponse(
+            description="Nodes and edges.",
             schema=_object(
                 *("nodes", "edges"),
                 nodes={"type": "array", "items": _NODE},
@@ -145,125 +151,150 @@ READ_GRAPH: Final = Operation(
 )
 
 
-def emitter_of(product: Product) -> Emitter:
-    """Who tells of the runs: the product by its id, from where it is served."""
+def build_emitter(product: Product) -> Emitter:
+    """Return the emitter of run events: the product's id and address."""
     return Emitter(namespace=product.id, producer=product.base_url, version=__version__)
 
 
-@get(PATH, opt=described(READ))
-async def lineage(request: StrictRequest) -> Reply:
-    """Events of runs, or a picture of them."""
-    given = request.query(*_FILTERS, "run", "limit", "after", "format")
-    chosen = given.get("format")
-    if chosen not in {None, *_FORMATS}:
-        raise InvalidInput.at("/format", "not_in_enum", f"There are: {', '.join(_FORMATS)}.")
-    media_type = _FORMATS[chosen] if chosen is not None else request.accepts(JSON, HTML)
-    with request.surface.span("read_lineage"):
+@get(PATH, opt=operation_options(LINEAGE_OPERATION))
+async def read_lineage(request: StrictRequest) -> Response:
+    """List lineage events, or render the lineage page, by Accept."""
+    parameters = request.query_parameters(*_FILTER_NAMES, "run", "limit", "after", "format")
+    requested_format = parameters.get("format")
+    if requested_format not in {None, *_FORMATS}:
+        detail = f"The format must be one of: {', '.join(_FORMATS)}."
+        raise InvalidInput.at("/format", "not_in_enum", detail)
+    media_type = (
+        _FORMATS[requested_format]
+        if requested_format is not None
+        else request.negotiate_media_type(JSON, HTML)
+    )
+    with request.http_state.span("read_lineage"):
         if media_type == HTML:
-            return await _shown(request, given)
-        runs, cursor = await _runs(request, given)
-    emitter = emitter_of(request.surface.product)
+            return await _html_response(request, parameters)
+        runs, cursor = await _find_run_page(request, parameters)
+    emitter = build_emitter(request.http_state.product)
     items = [
         event
-        for stored in runs
+        for aggregate in runs
         for event in reversed(
-            run_events(stored.state, stored.created_at, stored.updated_at, emitter)
+            build_run_events(aggregate.state, aggregate.created_at, aggregate.updated_at, emitter)
         )
     ]
     headers = [_NO_CACHE]
     if cursor is not None:
-        headers.append((b"link", f'<{_next(given, cursor)}>; rel="next"'.encode()))
-    return json_reply({"items": items, "next": cursor}, headers=headers)
+        headers.append((b"link", f'<{_next_path(parameters, cursor)}>; rel="next"'.encode()))
+    return json_response({"items": items, "next": cursor}, headers=headers)
 
 
-@get(GRAPH, opt=described(READ_GRAPH))
-async def graph(request: StrictRequest) -> Reply:
-    """Datasets and runs."""
-    request.accepts(JSON)
-    wanted = _wanted(request.query(*_FILTERS))
-    with request.surface.span("read_lineage_graph"):
-        runs = await newest_runs(request.services, request.principal, wanted)
-    return json_reply(graph_of(runs), headers=(_NO_CACHE,))
+@get(GRAPH, opt=operation_options(GRAPH_OPERATION))
+async def read_lineage_graph(request: StrictRequest) -> Response:
+    """Return the graph of datasets and runs."""
+    request.negotiate_media_type(JSON)
+    run_filter = _parse_filter(request.query_parameters(*_FILTER_NAMES))
+    with request.http_state.span("read_lineage_graph"):
+        runs = await find_newest_runs(request.dependencies, request.principal, run_filter)
+    return json_response(build_graph(runs), headers=(_NO_CACHE,))
 
 
-async def _shown(request: StrictRequest, given: dict[str, str]) -> Reply:
-    """The page: of one run if one is named, else of the newest that are wanted."""
-    wanted, _, _ = _asked(given)
-    if "run" in given:
-        run = await _one(request, given["run"])
+async def _html_response(request: StrictRequest, parameters: dict[str, str]) -> Response:
+    """Return the HTML page of the requested run, else of the newest matching runs."""
+    run_filter, _, _ = _parse_parameters(parameters)
+    if "run" in parameters:
+        run = await _find_run(request, parameters["run"])
         if run is None:
             raise NotFound("There is no such run.")
-        return page(f"{TITLE}: {run.state.job}", detail(run), headers=(_NO_CACHE,))
-    runs = await newest_runs(request.services, request.principal, wanted)
-    return page(TITLE, overview(runs), headers=(_NO_CACHE,))
+        return page_response(
+            f"{TITLE}: {run.state.job}", render_run_page(run), headers=(_NO_CACHE,)
+        )
+    runs = await find_newest_runs(request.dependencies, request.principal, run_filter)
+    return page_response(TITLE, render_runs_page(runs), headers=(_NO_CACHE,))
 
 
-async def _runs(
-    request: StrictRequest, given: dict[str, str]
-) -> tuple[tuple[Stored[Any], ...], str | None]:
-    """A page of runs, and the cursor of the next."""
-    wanted, limit, after = _asked(given)
-    if "run" in given:
-        run = await _one(request, given["run"])
-        return (run,) if run is not None and wanted.admits(run.state) else (), None
-    found = await find_runs(request.services, request.principal, wanted, after=after, limit=limit)
-    return found.runs, None if found.next is None else write_cursor(found.next, _binding(given))
+async def _find_run_page(
+    request: StrictRequest, parameters: dict[str, str]
+) -> tuple[tuple[StoredAggregate[Any], ...], str | None]:
+    """Return a page of runs, and the cursor of the next page."""
+    run_filter, limit, after = _parse_parameters(parameters)
+    if "run" in parameters:
+        run = await _find_run(request, parameters["run"])
+        return (run,) if run is not None and run_filter.matches(run.state) else (), None
+    run_page = await find_runs(
+        request.dependencies, request.principal, run_filter, after=after, limit=limit
+    )
+    return run_page.runs, None if run_page.next is None else encode_cursor(
+        run_page.next, _cursor_binding(parameters)
+    )
 
 
-def _asked(given: dict[str, str]) -> tuple[Wanted, int, tuple[Value | None, ...] | None]:
-    """The filter, the limit and the keys to go on after: each understood, whatever is shown."""
-    limit, wanted = read_limit(given.get("limit")), _wanted(given)
-    after = read_cursor(given["after"], _binding(given)) if "after" in given else None
-    return wanted, limit, after
+def _parse_parameters(
+    parameters: dict[str, str],
+) -> tuple[RunFilter, int, tuple[Value | None, ...] | None]:
+    """Parse the filter, the limit and the cursor's keys, whichever of them the response uses."""
+    limit, run_filter = read_limit(parameters.get("limit")), _parse_filter(parameters)
+    after = (
+        decode_cursor(parameters["after"], _cursor_binding(parameters))
+        if "after" in parameters
+        else None
+    )
+    return run_filter, limit, after
 
 
-def _binding(given: dict[str, str]) -> bytes:
-    """What ties a cursor to its filter."""
-    return bytes.fromhex(view_digest((KIND, *(given.get(name, "") for name in _FILTERS))))
+def _cursor_binding(parameters: dict[str, str]) -> bytes:
+    """Return the digest that binds a cursor to its filter."""
+    return bytes.fromhex(
+        fields_digest((KIND, *(parameters.get(name, "") for name in _FILTER_NAMES)))
+    )
 
 
-async def _one(request: StrictRequest, run_id: str) -> Stored[Any] | None:
+async def _find_run(request: StrictRequest, run_id: str) -> StoredAggregate[Any] | None:
     if _RUN_ID.fullmatch(run_id) is None:
-        raise InvalidInput.at("/run", "invalid_value", "A run is named by its UUIDv7.")
+        raise InvalidInput.at("/run", "invalid_value", "The run must be a UUIDv7.")
     try:
-        return await get_run(request.services, request.principal, run_id)
+        return await get_run(request.dependencies, request.principal, run_id)
     except NotFound:
         return None
 
 
-def _wanted(given: dict[str, str]) -> Wanted:
-    """The filter that the query states."""
-    return Wanted(
-        job=_name(given, "job"),
-        dataset=_name(given, "dataset"),
-        state=_member(given, "state", RunState),
-        activity=_member(given, "activity", Activity),
-        since=parse_instant(given["since"], pointer="/since") if "since" in given else None,
-        until=parse_instant(given["until"], pointer="/until") if "until" in given else None,
+def _parse_filter(parameters: dict[str, str]) -> RunFilter:
+    """Parse the run filter."""
+    return RunFilter(
+        job=_parse_name(parameters, "job"),
+        dataset=_parse_name(parameters, "dataset"),
+        state=_parse_enum(parameters, "state", RunState),
+        activity=_parse_enum(parameters, "activity", Activity),
+        since=parse_instant(parameters["since"], pointer="/since")
+        if "since" in parameters
+        else None,
+        until=parse_instant(parameters["until"], pointer="/until")
+        if "until" in parameters
+        else None,
     )
 
 
-def _name(given: dict[str, str], parameter: str) -> str | None:
-    text = given.get(parameter)
-    if text is not None and not 0 < len(text) <= _LONGEST:
+def _parse_name(parameters: dict[str, str], parameter: str) -> str | None:
+    text = parameters.get(parameter)
+    if text is not None and not 0 < len(text) <= _MAX_NAME_CHARACTERS:
         raise InvalidInput.at(
-            f"/{parameter}", "invalid_value", f"A name has 1 to {_LONGEST} characters."
+            f"/{parameter}",
+            "invalid_value",
+            f"A name must have 1 to {_MAX_NAME_CHARACTERS} characters.",
         )
     return text
 
 
-def _member(given: dict[str, str], parameter: str, of: Any) -> Any:
-    text = given.get(parameter)
-    members = {member.value: member for member in of}
+def _parse_enum(parameters: dict[str, str], parameter: str, enum_type: Any) -> Any:
+    text = parameters.get(parameter)
+    members = {member.value: member for member in enum_type}
     if text is not None and text not in members:
-        detail_ = f"One of {', '.join(members)}."
-        raise InvalidInput.at(f"/{parameter}", "not_in_enum", detail_)
+        detail = f"The {parameter} must be one of: {', '.join(members)}."
+        raise InvalidInput.at(f"/{parameter}", "not_in_enum", detail)
     return None if text is None else members[text]
 
 
-def _next(given: dict[str, str], cursor: str) -> str:
-    """The address of the next page: this one's, with another cursor."""
-    return f"{PATH}?{urlencode({**given, 'after': cursor})}"
+def _next_path(parameters: dict[str, str], cursor: str) -> str:
+    """Return the path of the next page: this one's, with another cursor."""
+    return f"{PATH}?{urlencode({**parameters, 'after': cursor})}"
 
 
-ROUTES: Final = [lineage, graph]
+ROUTES: Final = [read_lineage, read_lineage_graph]

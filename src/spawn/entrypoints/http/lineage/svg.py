@@ -1,7 +1,7 @@
-"""The picture of lineage: what flows into the projects, through which jobs, and out of them.
+"""SVG diagram of lineage: sources, import jobs, projects, export jobs and targets.
 
-Jobs stand for all of their runs and show the newest. Five columns are enough, because everything
-goes into the projects or comes out of them: sources, imports, projects, exports, targets.
+A job's box stands for all of its runs and shows the newest. Five columns are enough, because all
+data go into the projects or come out of them: sources, imports, projects, exports, targets.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +12,15 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.product.snapshot import DATASET
-from spawn.domain.change import Stored
+from spawn.domain.change import StoredAggregate
 from spawn.domain.lineage.run import Activity, Run, RunState
 
 MAX_ROWS: Final = 12
-"""Jobs that one column shows; the page's table has the others."""
+"""Maximum number of jobs in one column; the page's table has the others."""
 
 _WIDTH, _HEIGHT = 188, 58
 _GAP_X, _GAP_Y = 44, 22
-_LONGEST: Final = 24
+_MAX_NAME_CHARACTERS: Final = 24
 _UPLOADS: Final = "uploads/"
 _COLUMN: Final = {Activity.IMPORT: 1, Activity.MIGRATION: 2, Activity.EXPORT: 3}
 STATE_CLASSES: Final = {
@@ -29,7 +29,7 @@ STATE_CLASSES: Final = {
     RunState.FAILED: "bad",
     RunState.ABORTED: "warn",
 }
-"""How a state is coloured."""
+"""CSS class of each state."""
 
 _STYLE: Final = (
     "<style>.flow{overflow-x:auto}.flow svg{min-width:44rem;width:100%;height:auto}"
@@ -38,17 +38,17 @@ _STYLE: Final = (
     ".flow .ok rect{stroke:var(--ok)}.flow .bad rect{stroke:var(--bad)}"
     ".flow .warn rect{stroke:var(--warn)}.flow .running rect{stroke-dasharray:5 3}"
     ".flow text{fill:var(--ink);font:600 12.5px system-ui,sans-serif}"
-    ".flow text.said{fill:var(--quiet);font-weight:400;font-size:12px}"
+    ".flow text.caption{fill:var(--quiet);font-weight:400;font-size:12px}"
     ".flow path{fill:none;stroke:var(--quiet);stroke-width:1.5}"
     ".flow marker path{fill:var(--quiet);stroke:none}</style>"
 )
 
 
-class Job(msgspec.Struct, frozen=True):
-    """A job with its newest run, how many runs there are, and what they read and wrote."""
+class LineageJob(msgspec.Struct, frozen=True):
+    """A job: its newest run, the number of runs, the datasets read and written."""
 
     name: str
-    newest: Stored[Any]
+    newest: StoredAggregate[Any]
     runs: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -62,13 +62,13 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class _Box(msgspec.Struct, frozen=True):
-    """A rectangle with a name and a line below it, at a place of the grid."""
+    """A rectangle on the grid, with a name and a caption below it."""
 
     x: float
     y: float
     kind: str
     name: str
-    said: str
+    caption: str
 
     @property
     def left(self) -> tuple[float, float]:
@@ -79,28 +79,30 @@ class _Box(msgspec.Struct, frozen=True):
         return self.x + _WIDTH, self.y + _HEIGHT / 2
 
 
-def jobs_of(runs: Iterable[Stored[Any]]) -> list[Job]:
-    """The jobs of some runs, those with the newest runs first; the runs are newest first too."""
-    found: dict[str, list[Stored[Any]]] = {}
-    for stored in runs:
-        found.setdefault(stored.state.job, []).append(stored)
-    return [_job(name, of_job) for name, of_job in found.items()]
+def group_runs_by_job(runs: Iterable[StoredAggregate[Any]]) -> list[LineageJob]:
+    """Group runs by job; runs and jobs are newest first."""
+    runs_by_job: dict[str, list[StoredAggregate[Any]]] = {}
+    for aggregate in runs:
+        runs_by_job.setdefault(aggregate.state.job, []).append(aggregate)
+    return [_build_job(name, job_runs) for name, job_runs in runs_by_job.items()]
 
 
-def _job(name: str, runs: Sequence[Stored[Any]]) -> Job:
-    inputs = dict.fromkeys(d.name for stored in runs for d in stored.state.inputs)
-    outputs = dict.fromkeys(_grouped(d.name) for stored in runs for d in stored.state.outputs)
-    groups = tuple(dict.fromkeys(_grouped(name) for name in inputs))
-    return Job(name, runs[0], len(runs), groups, tuple(outputs), len(inputs))
+def _build_job(name: str, runs: Sequence[StoredAggregate[Any]]) -> LineageJob:
+    inputs = dict.fromkeys(d.name for aggregate in runs for d in aggregate.state.inputs)
+    outputs = dict.fromkeys(
+        _source_name(d.name) for aggregate in runs for d in aggregate.state.outputs
+    )
+    groups = tuple(dict.fromkeys(_source_name(name) for name in inputs))
+    return LineageJob(name, runs[0], len(runs), groups, tuple(outputs), len(inputs))
 
 
-def _grouped(dataset: str) -> str:
-    """Uploads through one mapping are one source, however many files they are."""
+def _source_name(dataset: str) -> str:
+    """Return the name of a dataset's source; all uploads with one mapping are one source."""
     return dataset.rpartition("/")[0] if dataset.startswith(_UPLOADS) else dataset
 
 
-def picture(jobs: Sequence[Job]) -> str:
-    """The jobs and what they move as one inline SVG, styled by the page's colours."""
+def draw_lineage(jobs: Sequence[LineageJob]) -> str:
+    """Draw the jobs and their datasets as one inline SVG in the page's colours."""
     by_activity = {
         activity: [job for job in jobs if job.run.activity is activity][:MAX_ROWS]
         for activity in Activity
@@ -111,85 +113,85 @@ def picture(jobs: Sequence[Job]) -> str:
     width = 5 * _WIDTH + 4 * _GAP_X + 4
     shapes = "".join(_Layout(rows).draw(by_activity))
     return (
-        f'{_STYLE}<div class="flow" tabindex="0" role="region" aria-label="Picture of lineage">'
+        f'{_STYLE}<div class="flow" tabindex="0" role="region" aria-label="Lineage diagram">'
         f'<svg viewBox="-2 -2 {width} {height}" role="img" aria-labelledby="flow-title">'
-        f'<title id="flow-title">{escape(_told(jobs))}</title>'
+        f'<title id="flow-title">{escape(_describe_jobs(jobs))}</title>'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
         'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>'
         f"{shapes}</svg></div>"
     )
 
 
-def _told(jobs: Sequence[Job]) -> str:
-    """What the picture shows, for who cannot see it."""
+def _describe_jobs(jobs: Sequence[LineageJob]) -> str:
+    """Describe the diagram in words, for screen readers."""
     lines = (f"{', '.join(j.inputs)} to {', '.join(j.outputs)} by {j.name}" for j in jobs)
-    return "; ".join(lines) or "Nothing has moved yet"
+    return "; ".join(lines) or "No runs yet"
 
 
 class _Layout:
-    """Places boxes on the grid and joins them."""
+    """Layout of boxes on the grid, and their edges."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
 
-    def draw(self, jobs: dict[Activity, list[Job]]) -> Iterator[str]:
-        """Every shape, edges first so that boxes lie above them."""
+    def draw(self, jobs: dict[Activity, list[LineageJob]]) -> Iterator[str]:
+        """Yield every shape, edges first so that boxes lie above them."""
         migrations = jobs[Activity.MIGRATION]
-        middle = self._stacked(1 + len(migrations))
-        projects = self._box(2, middle[0], "data", DATASET, "every project")
+        middle = self._stack_tops(1 + len(migrations))
+        projects = self._box(2, middle[0], "data", DATASET, "all projects")
         edges: list[str] = []
         boxes = [projects]
         for job, y in zip(migrations, middle[1:], strict=True):
-            boxes.append(self._job(job, y))
-            edges += _loop(projects, boxes[-1])
+            boxes.append(self._job_box(job, y))
+            edges += _draw_loop(projects, boxes[-1])
         for activity in (Activity.IMPORT, Activity.EXPORT):
-            for job, y in zip(jobs[activity], self._stacked(len(jobs[activity])), strict=True):
-                box, other = self._job(job, y), self._dataset(job, y)
+            for job, y in zip(jobs[activity], self._stack_tops(len(jobs[activity])), strict=True):
+                box, other = self._job_box(job, y), self._dataset_box(job, y)
                 boxes += [box, other]
                 chain = (other, box, projects)
-                edges += _chain(chain if activity is Activity.IMPORT else chain[::-1])
+                edges += _draw_chain(chain if activity is Activity.IMPORT else chain[::-1])
         yield from edges
-        yield from map(_drawn, boxes)
+        yield from map(_draw_box, boxes)
 
-    def _stacked(self, count: int) -> list[float]:
-        """The tops of so many boxes, centred in their column."""
+    def _stack_tops(self, count: int) -> list[float]:
+        """Return the top of each of `count` boxes, centred in their column."""
         pitch = _HEIGHT + _GAP_Y
         first = (self._rows - count) * pitch / 2
         return [first + n * pitch for n in range(count)]
 
-    def _job(self, job: Job, y: float) -> _Box:
+    def _job_box(self, job: LineageJob, y: float) -> _Box:
         run = job.run
         rows = run.outputs[0].rows
         moved = "" if rows is None else f" · {rows:,} row{'' if rows == 1 else 's'}"
-        said = f"{run.state}{moved}"
-        return self._box(_COLUMN[run.activity], y, STATE_CLASSES[run.state], job.name, said)
+        caption = f"{run.state}{moved}"
+        return self._box(_COLUMN[run.activity], y, STATE_CLASSES[run.state], job.name, caption)
 
-    def _dataset(self, job: Job, y: float) -> _Box:
+    def _dataset_box(self, job: LineageJob, y: float) -> _Box:
         if job.run.activity is Activity.EXPORT:
-            return self._box(4, y, "data", job.outputs[0], _times(job.runs, "export"))
-        return self._box(0, y, "data", job.inputs[0], _times(job.files, "file"))
+            return self._box(4, y, "data", job.outputs[0], _pluralize(job.runs, "export"))
+        return self._box(0, y, "data", job.inputs[0], _pluralize(job.files, "file"))
 
-    def _box(self, column: int, y: float, kind: str, name: str, said: str) -> _Box:
-        return _Box(column * (_WIDTH + _GAP_X), y, kind, name, said)
+    def _box(self, column: int, y: float, kind: str, name: str, caption: str) -> _Box:
+        return _Box(column * (_WIDTH + _GAP_X), y, kind, name, caption)
 
 
-def _times(number: int, noun: str) -> str:
+def _pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _chain(boxes: Sequence[_Box]) -> list[str]:
-    return [_curve(a.right, b.left) for a, b in pairwise(boxes)]
+def _draw_chain(boxes: Sequence[_Box]) -> list[str]:
+    return [_draw_curve(a.right, b.left) for a, b in pairwise(boxes)]
 
 
-def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
+def _draw_curve(start: tuple[float, float], end: tuple[float, float]) -> str:
     (x1, y1), (x2, y2) = start, end
     bend = (x1 + x2) / 2
     path = f"M{x1:g} {y1:g}C{bend:g} {y1:g} {bend:g} {y2:g} {x2 - 2:g} {y2:g}"
     return f'<path d="{path}" marker-end="url(#tip)"/>'
 
 
-def _loop(above: _Box, below: _Box) -> list[str]:
-    """Out of the projects and back into them, beside each other."""
+def _draw_loop(above: _Box, below: _Box) -> list[str]:
+    """Draw two edges side by side: out of the projects and back into them."""
     start, end = above.y + _HEIGHT, below.y
     down, up = above.x + _WIDTH * 0.4, above.x + _WIDTH * 0.6
     return [
@@ -198,13 +200,17 @@ def _loop(above: _Box, below: _Box) -> list[str]:
     ]
 
 
-def _drawn(box: _Box) -> str:
+def _draw_box(box: _Box) -> str:
     centre = box.x + _WIDTH / 2
-    name = box.name if len(box.name) <= _LONGEST else box.name[: _LONGEST - 1] + "…"
+    name = (
+        box.name
+        if len(box.name) <= _MAX_NAME_CHARACTERS
+        else box.name[: _MAX_NAME_CHARACTERS - 1] + "…"
+    )
     return (
-        f'<g class="{box.kind}"><title>{escape(box.name)}: {escape(box.said)}</title>'
+        f'<g class="{box.kind}"><title>{escape(box.name)}: {escape(box.caption)}</title>'
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="7"/>'
         f'<text x="{centre:g}" y="{box.y + 25:g}" text-anchor="middle">{escape(name)}</text>'
-        f'<text class="said" x="{centre:g}" y="{box.y + 43:g}" text-anchor="middle">'
-        f"{escape(box.said)}</text></g>"
+        f'<text class="caption" x="{centre:g}" y="{box.y + 43:g}" text-anchor="middle">'
+        f"{escape(box.caption)}</text></g>"
     )

@@ -1,4 +1,4 @@
-"""The histogram of requests by route template, in plain numbers, rendered when scraped.
+"""The request histogram by route template, counted in plain numbers and rendered when scraped.
 
 Recording through the metrics SDK costs about nine microseconds a request; this costs one.
 """
@@ -21,6 +21,8 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 
 class _Series:
+    """Counts of one combination of labels, by bucket, and their total duration."""
+
     __slots__ = ("buckets", "total_s")
 
     def __init__(self) -> None:
@@ -36,32 +38,32 @@ class RequestMetrics(Collector):
         self.in_flight = in_flight
 
     def observe(self, method: str, route: str, status: int, duration_s: float) -> None:
-        """Count one request."""
+        """Record one request."""
         series = self._series.get((method, route, status))
         if series is None:
-            series = self._new(method, route, status)
+            series = self._add_series(method, route, status)
         series.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
         series.total_s += duration_s
 
-    def _new(self, method: str, route: str, status: int) -> _Series:
-        """A series for new labels; strange methods share one, so that labels stay bounded."""
+    def _add_series(self, method: str, route: str, status: int) -> _Series:
+        """Add a series for new labels; unknown methods share one, so that labels stay bounded."""
         key = (method if method in _METHODS else "other", route, status)
         if len(self._series) >= MAX_SERIES:
             key = ("other", "other", 0)
         return self._series.setdefault(key, _Series())
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape sees."""
+        """Yield the histogram and the gauge of active requests."""
         family = HistogramMetricFamily(
             "http_server_request_duration_seconds",
-            "Time from the request's head to the end of the answer.",
+            "Seconds from the request's head to the end of the response.",
             labels=("http_request_method", "http_route", "http_response_status_code"),
         )
         for (method, route, status), series in list(self._series.items()):
             total = 0
             buckets: list[tuple[str, float]] = []
-            for bound, number in zip((*BUCKETS_S, "+Inf"), series.buckets, strict=True):
-                total += number
+            for bound, count in zip((*BUCKETS_S, "+Inf"), series.buckets, strict=True):
+                total += count
                 buckets.append((str(bound), total))
             family.add_metric((method, route, str(status)), buckets, series.total_s)
         yield family

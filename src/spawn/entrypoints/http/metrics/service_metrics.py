@@ -1,4 +1,4 @@
-"""Metrics of the service itself, gathered when scraped, in the Prometheus text format."""
+"""Metrics of the service in the Prometheus text format, collected when scraped."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -11,45 +11,43 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spawn import __version__
-from spawn.application.dependencies import Services
-from spawn.application.events.relay import Relay, Standing
-from spawn.application.jobs import SERVICE
-from spawn.application.quality.queries import latest_report
-from spawn.domain.quality.rules import Report
-from spawn.entrypoints.http.events.sse import Streams
+from spawn.application.dependencies import Dependencies
+from spawn.application.events.relay import DeliveryStatus, Relay
+from spawn.application.jobs import SERVICE_PRINCIPAL
+from spawn.application.quality.queries import get_latest_report
+from spawn.domain.quality.report import QualityReport
+from spawn.entrypoints.http.events.sse import EventStreams
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.schema_metrics import SchemaMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
-
-
-_EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
+_EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[DeliveryStatus], float]], ...]] = (
     (
         "spawn_events_lag_seconds",
-        "Age of the oldest event that the publisher has not taken.",
-        lambda standing: standing.lag_s,
+        "Age of the oldest event that the publisher has not delivered.",
+        lambda status: status.lag_s,
     ),
     (
         "spawn_events_backlog_rows",
-        "Rows of the journal that the publisher is not past yet.",
-        lambda standing: standing.backlog,
+        "Journal rows after the position of the publisher.",
+        lambda status: status.backlog,
     ),
     (
         "spawn_events_waiting_aggregates",
-        "Aggregates whose events wait behind one that failed.",
-        lambda standing: standing.waiting,
+        "Aggregates whose events wait for the retry of a failed one.",
+        lambda status: status.waiting,
     ),
     (
         "spawn_dead_letters",
-        "Events given up that wait to be replayed or discarded.",
-        lambda standing: standing.dead_letters,
+        "Undeliverable events that are neither replayed nor discarded.",
+        lambda status: status.dead_letters,
     ),
 )
 
 
-class Metrics:
-    """The registry behind `/monitoring/metrics`, private to this service."""
+class PrometheusMetrics:
+    """The metrics behind `/monitoring/metrics`, in a registry private to the service."""
 
     def __init__(self, requests: RequestMetrics, log: AccessLog) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -67,128 +65,148 @@ class Metrics:
 
     @property
     def meter(self) -> Meter:
-        """Where business metrics are recorded."""
+        """The OpenTelemetry meter of domain metrics."""
         return self._provider.get_meter("spawn", __version__)
 
-    def watch(self, services: Services, relay: Relay, streams: Streams) -> None:
-        """Add what the services know of themselves to every scrape."""
-        self._service = _ServiceCollector(services, relay, streams, self._log)
+    def watch(self, dependencies: Dependencies, relay: Relay, streams: EventStreams) -> None:
+        """Add the state of the relay and the schemas to every scrape."""
+        self._service = _ServiceCollector(dependencies, relay, streams, self._log)
         self._registry.register(self._service)
 
     async def render(self) -> bytes:
-        """The metrics now, as text."""
+        """Return the current metrics as text."""
         if self._service is not None:
             await self._service.gather()
         return generate_latest(self._registry)
 
     def close(self) -> None:
-        """Let the readers go."""
+        """Shut the metric readers down."""
         self._provider.shutdown()
 
 
 class _ServiceCollector(Collector):
-    """Store, feed, schema and registry as gauges."""
+    """Collector of store, schema, quality and event metrics."""
 
-    def __init__(self, services: Services, relay: Relay, streams: Streams, log: AccessLog) -> None:
-        self._services = services
+    def __init__(
+        self, dependencies: Dependencies, relay: Relay, streams: EventStreams, log: AccessLog
+    ) -> None:
+        self._dependencies = dependencies
         self._relay = relay
         self._streams = streams
         self._log = log
-        self._schemas = SchemaMetrics(services)
-        self._report: Report | None = None
-        self._standings: list[Standing] = []
+        self._schemas = SchemaMetrics(dependencies)
+        self._report: QualityReport | None = None
+        self._delivery_statuses: list[DeliveryStatus] = []
 
     async def gather(self) -> None:
-        """Ask what can only be awaited, before the scrape reads it."""
+        """Load the values that need awaiting, before `collect` reads them."""
         await self._schemas.gather()
-        stored = await latest_report(self._services, SERVICE)
-        self._report = None if stored is None else stored.state
-        self._standings = await self._relay.standings()
+        aggregate = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
+        self._report = None if aggregate is None else aggregate.state
+        self._delivery_statuses = await self._relay.delivery_statuses()
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape sees."""
-        yield from self._storage()
+        """Yield the metrics of the service."""
+        yield from self._collect_storage()
         yield from self._schemas.collect()
-        yield from self._quality()
-        yield from self._events()
+        yield from self._collect_quality()
+        yield from self._collect_events()
         yield CounterMetricFamily(
             "spawn_access_lines_dropped",
-            "Access lines dropped because the log's reader stalled.",
+            "Access log lines dropped because the reader of the log stalled.",
             value=self._log.dropped,
         )
 
-    def _storage(self) -> Iterator[Metric]:
-        status = self._services.control.status()
+    def _collect_storage(self) -> Iterator[Metric]:
+        status = self._dependencies.control.status()
         gauges = (
-            ("spawn_storage_writable", "1 if the store takes writes.", int(status.writable)),
-            ("spawn_storage_queue_changes", "Changes waiting for the writer.", status.queued),
-            ("spawn_storage_queue_limit_changes", "Most that may wait.", status.queue_limit),
-            ("spawn_projection_lag_rows", "Rows not projected yet.", status.lag_rows),
-            ("spawn_projection_lag_seconds", "Age of the oldest such row.", status.lag_s),
+            ("spawn_storage_writable", "1 if the store accepts writes.", int(status.is_writable)),
+            ("spawn_storage_queue_changes", "Changes in the write queue.", status.queued),
+            (
+                "spawn_storage_queue_limit_changes",
+                "Capacity of the write queue.",
+                status.queue_limit,
+            ),
+            (
+                "spawn_projection_lag_rows",
+                "Journal rows that are not projected yet.",
+                status.lag_rows,
+            ),
+            (
+                "spawn_projection_lag_seconds",
+                "Age of the oldest row that is not projected.",
+                status.lag_s,
+            ),
             ("spawn_storage_file_bytes", "Size of the store's file.", status.file_bytes),
-            ("spawn_storage_wal_bytes", "Size of its log.", status.wal_bytes),
+            ("spawn_storage_wal_bytes", "Size of the store's write-ahead log.", status.wal_bytes),
             ("spawn_disk_free_bytes", "Free space on the store's disk.", status.free_bytes),
-            ("spawn_disk_reserve_bytes", "Space kept free.", status.reserve_bytes),
+            (
+                "spawn_disk_reserve_bytes",
+                "Space reserved on the store's disk.",
+                status.reserve_bytes,
+            ),
         )
         for name, text, value in gauges:
             if value is not None:
                 yield GaugeMetricFamily(name, text, value=value)
 
-    def _events(self) -> Iterator[Metric]:
+    def _collect_events(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "spawn_feed_lag_seconds",
-            "Age of the oldest event that some publisher has not taken.",
-            value=max((standing.lag_s for standing in self._standings), default=0.0),
+            "Age of the oldest event that some publisher has not delivered.",
+            value=max((status.lag_s for status in self._delivery_statuses), default=0.0),
         )
         published = CounterMetricFamily(
             "spawn_events_published",
-            "Events by publisher and what became of a try: delivered, failed, dead_lettered.",
+            "Delivery attempts by publisher and outcome: delivered, failed, dead_lettered.",
             labels=("publisher", "outcome"),
         )
-        for standing in self._standings:
-            published.add_metric((standing.name, "delivered"), standing.delivered)
-            published.add_metric((standing.name, "failed"), standing.failed)
-            published.add_metric((standing.name, "dead_lettered"), standing.given_up)
+        for status in self._delivery_statuses:
+            published.add_metric((status.name, "delivered"), status.delivered)
+            published.add_metric((status.name, "failed"), status.failed)
+            published.add_metric((status.name, "dead_lettered"), status.dead_lettered)
         yield published
         for name, text, value in _EVENT_GAUGES:
             gauge = GaugeMetricFamily(name, text, labels=("publisher",))
-            for standing in self._standings:
-                gauge.add_metric((standing.name,), value(standing))
+            for status in self._delivery_statuses:
+                gauge.add_metric((status.name,), value(status))
             yield gauge
-        yield from self._followers()
+        yield from self._collect_streams()
 
-    def _followers(self) -> Iterator[Metric]:
+    def _collect_streams(self) -> Iterator[Metric]:
         streams = self._streams
         yield GaugeMetricFamily(
-            "spawn_event_streams", "Clients that follow the event stream.", value=streams.open
+            "spawn_event_streams", "Open event streams.", value=streams.open_count
         )
         yield CounterMetricFamily(
-            "spawn_event_stream_messages", "Events sent to followers.", value=streams.sent
+            "spawn_event_stream_messages",
+            "Events sent over event streams.",
+            value=streams.sent_count,
         )
         yield CounterMetricFamily(
             "spawn_event_streams_cut_off",
-            "Followers cut off because their connection took nothing.",
-            value=streams.cut_off,
+            "Event streams disconnected because their connection accepted nothing.",
+            value=streams.disconnect_count,
         )
 
-    def _quality(self) -> Iterator[Metric]:
-        """The latest measurement; there are at most three rules for a column of the schema."""
+    def _collect_quality(self) -> Iterator[Metric]:
+        """Yield the latest measured values; a column has at most three rules."""
         report = self._report
         if report is None:
             return
         yield GaugeMetricFamily(
             "spawn_quality_measured_timestamp_seconds",
-            "When the data were last measured.",
+            "Time of the last quality measurement.",
             value=report.measured_at.timestamp(),
         )
         values = GaugeMetricFamily(
             "spawn_quality_rule_value",
-            "What a rule measured: a share, or an age in seconds.",
+            "Measured value of a rule: a share, or an age in seconds.",
             labels=("rule", "dimension"),
         )
         passed = GaugeMetricFamily(
             "spawn_quality_rule_passed",
-            "1 if the service level of a rule is kept, 0 if it is broken.",
+            "1 if the data meet the service level of a rule, 0 if they miss it.",
             labels=("rule", "severity"),
         )
         for result in report.results:

@@ -1,4 +1,4 @@
-"""The access log: one JSON line per request, gathered and written off the event loop."""
+"""The access log: one JSON line per request, buffered and written off the event loop."""
 
 import asyncio
 import os
@@ -10,8 +10,8 @@ import msgspec
 _encoder: Final = msgspec.json.Encoder()
 
 
-class Line(msgspec.Struct, frozen=True, gc=False):
-    """One served request."""
+class AccessLogLine(msgspec.Struct, frozen=True, gc=False):
+    """The JSON line of one request."""
 
     time: datetime
     method: str
@@ -25,14 +25,14 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     kind: str = "access"
 
 
-Entry = tuple[float, str, str, str, int, float, str, str, str]
-"""Epoch seconds, then the fields of `Line` from `method` on, durations in seconds."""
+AccessLogEntry = tuple[float, str, str, str, int, float, str, str, str]
+"""Epoch seconds, then the fields of `AccessLogLine` from `method` on, the duration in seconds."""
 
 
 class AccessLog:
-    """Lines wait in a bounded buffer and are written together, at most every `interval_s`.
+    """A bounded buffer of lines that is written at most every `interval_s`.
 
-    When the reader of the log stalls, lines are dropped and counted rather than requests held up.
+    When the reader of the log stalls, lines are dropped and counted, so that requests never wait.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class AccessLog:
         self._descriptor = descriptor
         self._interval_s = interval_s
         self._capacity = capacity
-        self._entries: list[Entry] = []
+        self._entries: list[AccessLogEntry] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._write_task: asyncio.Future[None] | None = None
         self.dropped = 0
 
-    def append(self, entry: Entry) -> None:
-        """Take one line; it is written soon."""
+    def append(self, entry: AccessLogEntry) -> None:
+        """Append one line; it is written at the next flush."""
         if self._descriptor is None:
             return
         if len(self._entries) >= self._capacity:
@@ -60,30 +60,30 @@ class AccessLog:
 
     def _flush(self) -> None:
         self._timer = None
-        if self._writing is not None and not self._writing.done():
+        if self._write_task is not None and not self._write_task.done():
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._interval_s, self._flush)
             return
         entries, self._entries = self._entries, []
         if entries and self._descriptor is not None:
             loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(None, _write, self._descriptor, entries)
+            self._write_task = loop.run_in_executor(None, _write, self._descriptor, entries)
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._writing is not None:
-            await self._writing
+        if self._write_task is not None:
+            await self._write_task
         self._flush()
-        if self._writing is not None:
-            await self._writing
+        if self._write_task is not None:
+            await self._write_task
 
 
-def _write(descriptor: int, entries: list[Entry]) -> None:
-    """Encode and write; a log that is gone loses its lines, never the service."""
-    lines = b"".join(_encoder.encode(_line(entry)) + b"\n" for entry in entries)
+def _write(descriptor: int, entries: list[AccessLogEntry]) -> None:
+    """Encode and write the lines; if the log is closed they are lost without an error."""
+    lines = b"".join(_encoder.encode(_build_line(entry)) + b"\n" for entry in entries)
     view = memoryview(lines)
     try:
         while view:
@@ -92,10 +92,10 @@ def _write(descriptor: int, entries: list[Entry]) -> None:
         return
 
 
-def _line(entry: Entry) -> Line:
-    moment, method, path, route, status, duration_s, client, request_id, trace_id = entry
-    return Line(
-        datetime.fromtimestamp(moment, UTC),
+def _build_line(entry: AccessLogEntry) -> AccessLogLine:
+    epoch_s, method, path, route, status, duration_s, client, request_id, trace_id = entry
+    return AccessLogLine(
+        datetime.fromtimestamp(epoch_s, UTC),
         method,
         path,
         route,

@@ -1,4 +1,4 @@
-"""gzip, where the client takes it (`q=0` means it does not) and the body is worth it."""
+"""gzip compression of responses, by Accept-Encoding and size."""
 
 import asyncio
 import gzip
@@ -8,94 +8,97 @@ from typing import Any, Final, cast
 
 from litestar.types import Message, Send
 
-from spawn.entrypoints.http.protocol.request import quality_value
+from spawn.entrypoints.http.protocol.negotiation import parse_quality
 from spawn.entrypoints.http.protocol.response import Header
 
 LEVEL: Final = 1
-"""Beyond the first level JSON shrinks little and the event loop waits much longer."""
+"""Compression level; higher ones shrink JSON little and block the event loop much longer."""
 
 LARGE_BYTES: Final = 128 * 1024
-"""Bodies from here on are compressed on a thread."""
+"""Bodies of this size or more are compressed on a thread."""
 
-_COMPRESSIBLE: Final = (b"application/json", b"application/problem+json", b"text/")
-SUFFIX: Final = "-gzip"
-"""What a compressed representation's entity tag ends in."""
+ETAG_SUFFIX: Final = "-gzip"
+"""Suffix of a compressed representation's entity tag."""
+
+_COMPRESSIBLE_TYPES: Final = (b"application/json", b"application/problem+json", b"text/")
 
 
 @lru_cache(maxsize=128)
-def takes_gzip(accept_encoding: bytes) -> bool:
-    """Whether an Accept-Encoding header takes gzip, and likes nothing as it is better."""
+def is_gzip_accepted(accept_encoding: bytes) -> bool:
+    """Whether Accept-Encoding accepts gzip (`q=0` does not) and ranks it no lower than identity."""
     qualities: dict[str, float] = {}
     for part in accept_encoding.decode("latin-1").lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
-        qualities[name] = quality_value(parameters)
+        qualities[name] = parse_quality(parameters)
     quality = qualities.get("gzip", qualities.get("*", 0.0))
     return quality > 0 and quality >= qualities.get("identity", 0.0)
 
 
-def compressing(send: Send, minimum_bytes: int, seen: bytes | None = None) -> Send:
-    """A `send` that compresses an answer sent in one piece; streams pass unchanged.
+def with_compression(send: Send, min_bytes: int, if_none_match: bytes | None = None) -> Send:
+    """Wrap `send` so that it compresses bodies sent in one message; streams pass unchanged.
 
-    `seen` are the tags that the client has: a 304 names the one that it has compressed.
+    Args:
+        send: the ASGI function.
+        min_bytes: the size from which bodies are compressed.
+        if_none_match: the tags that the client has; a 304 names the one of its compressed copy.
     """
-    held: Any = None
+    start_message: Any = None
 
-    async def forward(message: Message) -> None:
-        nonlocal held
+    async def send_compressed(message: Message) -> None:
+        nonlocal start_message
         if message["type"] == "http.response.start":
-            held = message
+            start_message = message
             return
-        if held is not None:
-            start, held = held, None
+        if start_message is not None:
+            start, start_message = start_message, None
             body = cast("Any", message).get("body", b"")
-            whole = not cast("Any", message).get("more_body", False)
-            if whole and len(body) >= minimum_bytes and _compressible(start["headers"]):
-                packed = await _pack(body)
-                start = {**start, "headers": _coded(start["headers"], len(packed))}
-                message = cast("Message", {**message, "body": packed})
-            elif seen and start["status"] == HTTPStatus.NOT_MODIFIED:
-                start = {
-                    **start,
-                    "headers": [_as_seen(header, seen) for header in start["headers"]],
-                }
+            is_whole = not cast("Any", message).get("more_body", False)
+            if is_whole and len(body) >= min_bytes and _is_compressible(start["headers"]):
+                compressed = await _compress(body)
+                start = {**start, "headers": _gzip_headers(start["headers"], len(compressed))}
+                message = cast("Message", {**message, "body": compressed})
+            elif if_none_match and start["status"] == HTTPStatus.NOT_MODIFIED:
+                headers = [_match_client_etag(header, if_none_match) for header in start["headers"]]
+                start = {**start, "headers": headers}
             await send(start)
         await send(message)
 
-    return forward
+    return send_compressed
 
 
-async def _pack(body: bytes) -> bytes:
+async def _compress(body: bytes) -> bytes:
     if len(body) < LARGE_BYTES:
         return gzip.compress(body, LEVEL, mtime=0)
     return await asyncio.to_thread(gzip.compress, body, LEVEL, mtime=0)
 
 
-def _compressible(headers: list[Header]) -> bool:
-    names = dict(headers)
-    media_type = names.get(b"content-type", b"")
-    return media_type.startswith(_COMPRESSIBLE) and b"content-encoding" not in names
+def _is_compressible(headers: list[Header]) -> bool:
+    by_name = dict(headers)
+    media_type = by_name.get(b"content-type", b"")
+    return media_type.startswith(_COMPRESSIBLE_TYPES) and b"content-encoding" not in by_name
 
 
-def _coded_tag(tag: bytes) -> bytes:
-    """The tag of the compressed representation."""
-    return tag[:-1] + SUFFIX.encode() + b'"'
+def _gzip_etag(etag: bytes) -> bytes:
+    """Return the tag of the compressed representation."""
+    return etag[:-1] + ETAG_SUFFIX.encode() + b'"'
 
 
-def _as_seen(header: Header, seen: bytes) -> Header:
+def _match_client_etag(header: Header, if_none_match: bytes) -> Header:
+    """Return the header, with the compressed tag if the client has that one."""
     name, value = header
-    if name == b"etag" and (coded := _coded_tag(value)) in seen:
-        return (name, coded)
+    if name == b"etag" and (gzip_etag := _gzip_etag(value)) in if_none_match:
+        return (name, gzip_etag)
     return header
 
 
-def _coded(headers: list[Header], length: int) -> list[Header]:
-    """The headers of the compressed representation, which has a tag of its own."""
-    coded: list[Header] = [(b"content-encoding", b"gzip")]
+def _gzip_headers(headers: list[Header], length: int) -> list[Header]:
+    """Return the headers of the compressed representation, which has a tag of its own."""
+    gzip_headers: list[Header] = [(b"content-encoding", b"gzip")]
     for name, value in headers:
         if name == b"content-length":
-            coded.append((name, str(length).encode()))
+            gzip_headers.append((name, str(length).encode()))
         elif name == b"etag" and value.endswith(b'"'):
-            coded.append((name, _coded_tag(value)))
+            gzip_headers.append((name, _gzip_etag(value)))
         else:
-            coded.append((name, value))
-    return coded
+            gzip_headers.append((name, value))
+    return gzip_headers

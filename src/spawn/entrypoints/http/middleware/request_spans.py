@@ -1,4 +1,4 @@
-"""Spans through the OpenTelemetry API: one per request, one per use case."""
+"""OpenTelemetry spans: one per request, one per use case."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -9,31 +9,31 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from spawn.entrypoints.http.protocol.route_table import plain_template
-from spawn.entrypoints.request_context import context_of
+from spawn.entrypoints.request_context import get_request_context
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _SERVER_ERROR: Final = 500
 
 
-class Tracing:
-    """Opens spans; exists only where a tracer is configured, so that others pay nothing."""
+class RequestTracer:
+    """Opens spans; created only where a tracer is configured, so that others pay nothing."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
     async def run(self, app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        """Run the application inside the request's span, a child of the caller's if it has one."""
-        context = context_of(scope)
+        """Run the application inside a span of the request, a child of the client's if any."""
+        context = get_request_context(scope)
         carrier = {} if context.traceparent is None else {"traceparent": context.traceparent}
         method: str = scope["method"]
         status = 0
 
-        async def watch(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if context.streams:
-                    _finish(span, scope, method, status)
+                if context.is_stream:
+                    _end_span(span, scope, method, status)
             await send(message)
 
         with self._tracer.start_as_current_span(
@@ -42,31 +42,31 @@ class Tracing:
             kind=SpanKind.SERVER,
             end_on_exit=False,
         ) as span:
-            self._adopt(context, span)
+            self._set_span(context, span)
             try:
-                await app(scope, receive, watch)
+                await app(scope, receive, send_and_record)
             finally:
-                if not context.streams:
-                    _finish(span, scope, method, status)
+                if not context.is_stream:
+                    _end_span(span, scope, method, status)
 
     def span(self, name: str) -> AbstractContextManager[Any]:
-        """A span around a use case."""
+        """Open a span around a use case."""
         return self._tracer.start_as_current_span(name)
 
     @staticmethod
-    def _adopt(context: Any, span: trace.Span) -> None:
-        """Let logs, problems and events name this span."""
-        identity = span.get_span_context()
-        if identity.is_valid:
-            context.trace_id = f"{identity.trace_id:032x}"
-            context.span_id = f"{identity.span_id:016x}"
+    def _set_span(context: Any, span: trace.Span) -> None:
+        """Set the ids of the span in the request context, for logs, problems and events."""
+        span_context = span.get_span_context()
+        if span_context.is_valid:
+            context.trace_id = f"{span_context.trace_id:032x}"
+            context.span_id = f"{span_context.span_id:016x}"
             context.traceparent = (
-                f"00-{context.trace_id}-{context.span_id}-{int(identity.trace_flags):02x}"
+                f"00-{context.trace_id}-{context.span_id}-{int(span_context.trace_flags):02x}"
             )
 
 
-def _finish(span: trace.Span, scope: HTTPScope, method: str, status: int) -> None:
-    """Name the span after its route, say how the request ended, and end it."""
+def _end_span(span: trace.Span, scope: HTTPScope, method: str, status: int) -> None:
+    """Name the span after its route, record the status, and end it."""
     if span.is_recording():
         route = plain_template(scope.get("path_template", ""))
         span.update_name(f"{method} {route}")

@@ -1,94 +1,101 @@
-"""Health that tests the real things: the write path, the disk, the feed, the schema's source."""
+"""Health checks of the write path, disk, feed, projection, schema, registry and quality."""
 
 import asyncio
 from enum import StrEnum
 from time import monotonic
 from typing import Any, Final
 
-from spawn.application.dependencies import Services
-from spawn.application.events.relay import Relay, Standing
-from spawn.application.jobs import SERVICE
-from spawn.application.quality.monitor import Inspector
-from spawn.application.quality.queries import latest_report
-from spawn.application.schemas.activation import SchemaRules, schema_health
+from spawn.application.dependencies import Dependencies
+from spawn.application.events.relay import DeliveryStatus, Relay
+from spawn.application.jobs import SERVICE_PRINCIPAL
+from spawn.application.quality.monitor import QualityMonitor
+from spawn.application.quality.queries import get_latest_report
+from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
 from spawn.domain.errors import SpawnError
-from spawn.domain.quality.rules import Severity, broken
+from spawn.domain.quality.report import filter_failed
+from spawn.domain.quality.rules import Severity
 
-PROBE_EVERY_S: Final = 1.0
-PROBE_DEADLINE_S: Final = 2.0
+PROBE_INTERVAL_S: Final = 1.0
+PROBE_TIMEOUT_S: Final = 2.0
 FEED_LAG_DEGRADED_S: Final = 120.0
 PROJECTION_LAG_DEGRADED_S: Final = 15.0
-QUEUE_DEGRADED: Final = 0.8
-MAX_WAITING_SHOWN: Final = 20
-MAX_BROKEN_SHOWN: Final = 20
+QUEUE_DEGRADED_SHARE: Final = 0.8
+MAX_WAITING_VERSIONS: Final = 20
+MAX_BROKEN_RULES: Final = 20
 
 
-class Grade(StrEnum):
-    """How well something does, best first."""
+class HealthStatus(StrEnum):
+    """The status of a check or of the service, best first."""
 
     OK = "ok"
     DEGRADED = "degraded"
     UNAVAILABLE = "unavailable"
 
 
-Check = dict[str, Any]
-_ORDER: Final = (Grade.OK, Grade.DEGRADED, Grade.UNAVAILABLE)
+HealthCheck = dict[str, Any]
+_SEVERITY_ORDER: Final = (HealthStatus.OK, HealthStatus.DEGRADED, HealthStatus.UNAVAILABLE)
 
 
-def _check(grade: Grade, detail: str, **facts: Any) -> Check:
-    return {"status": grade, "detail": detail, **facts}
+def _build_check(status: HealthStatus, detail: str, **facts: Any) -> HealthCheck:
+    return {"status": status, "detail": detail, **facts}
 
 
-def _publisher(standing: Standing) -> dict[str, Any]:
+def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
     return {
-        "name": standing.name,
-        "position": standing.position or None,
-        "backlog": standing.backlog,
-        "waiting": standing.waiting,
-        "lag_s": round(standing.lag_s, 3),
-        "dead_letters": standing.dead_letters,
-        "error": standing.error,
+        "name": status.name,
+        "position": status.position or None,
+        "backlog": status.backlog,
+        "waiting": status.waiting,
+        "lag_s": round(status.lag_s, 3),
+        "dead_letters": status.dead_letters,
+        "error": status.error,
     }
 
 
-class Health:
-    """Knows how the service does. Probes are shared, bounded in time and at most one a second."""
+class HealthChecker:
+    """Checks of the service; probes are shared, bounded in time and at most one a second."""
 
     def __init__(
-        self, services: Services, relay: Relay, inspector: Inspector, rules: SchemaRules
+        self,
+        dependencies: Dependencies,
+        relay: Relay,
+        quality_monitor: QualityMonitor,
+        schema_policy: SchemaPolicy,
     ) -> None:
-        self._services = services
-        self._inspector = inspector
-        self._rules = rules
+        self._dependencies = dependencies
+        self._quality_monitor = quality_monitor
+        self._schema_policy = schema_policy
         self._relay = relay
-        self._probed: Check | None = None
-        self._probed_at = 0.0
-        self._probing: asyncio.Task[Check] | None = None
+        self._probe_check: HealthCheck | None = None
+        self._probe_time = 0.0
+        self._probe_task: asyncio.Task[HealthCheck] | None = None
 
-    async def report(self) -> tuple[Grade, dict[str, Check]]:
-        """Every check, and the worst of them."""
+    async def report(self) -> tuple[HealthStatus, dict[str, HealthCheck]]:
+        """Return the worst status, and every check by name."""
         checks = {
-            "storage": await self._storage(),
-            "disk": self._disk(),
-            "feed": await self._feed(),
-            "projection": self._projection(),
-            "schema": await self._schema(),
-            "breaker": self._breaker(),
-            "quality": await self._quality(),
+            "storage": await self._check_storage(),
+            "disk": self._check_disk(),
+            "feed": await self._check_feed(),
+            "projection": self._check_projection(),
+            "schema": await self._check_schema(),
+            "breaker": self._check_breaker(),
+            "quality": await self._check_quality(),
         }
-        worst = max((Grade(check["status"]) for check in checks.values()), key=_ORDER.index)
+        worst = max(
+            (HealthStatus(check["status"]) for check in checks.values()), key=_SEVERITY_ORDER.index
+        )
         return worst, checks
 
-    async def _storage(self) -> Check:
-        """The write path, really gone through; one probe serves everyone who asks meanwhile."""
-        if self._probed is not None and monotonic() - self._probed_at < PROBE_EVERY_S:
-            return self._probed
-        if self._probing is None:
-            self._probing = asyncio.create_task(self._probe())
-        return await asyncio.shield(self._probing)
+    async def _check_storage(self) -> HealthCheck:
+        """Check the write path with a durable write; concurrent requests share one probe."""
+        if self._probe_check is not None and monotonic() - self._probe_time < PROBE_INTERVAL_S:
+            return self._probe_check
+        if self._probe_task is None:
+            self._probe_task = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probe_task)
 
-    async def _probe(self) -> Check:
-        status = self._services.control.status()
+    async def _probe(self) -> HealthCheck:
+        status = self._dependencies.control.status()
         facts = {
             "engine": status.engine,
             "position": status.position,
@@ -96,29 +103,29 @@ class Health:
             "queue_limit": status.queue_limit,
         }
         try:
-            async with asyncio.timeout(PROBE_DEADLINE_S):
-                seconds = await self._services.control.probe()
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                duration_s = await self._dependencies.control.probe()
         except TimeoutError:
-            detail = f"The write path did not answer within {PROBE_DEADLINE_S:g} s."
-            check = _check(Grade.UNAVAILABLE, detail, **facts)
-        except SpawnError as failure:
-            check = _check(Grade.UNAVAILABLE, failure.detail, **facts)
+            detail = f"The write path did not respond within {PROBE_TIMEOUT_S:g} s."
+            check = _build_check(HealthStatus.UNAVAILABLE, detail, **facts)
+        except SpawnError as error:
+            check = _build_check(HealthStatus.UNAVAILABLE, error.detail, **facts)
         else:
-            busy = status.queued > status.queue_limit * QUEUE_DEGRADED
-            check = _check(
-                Grade.DEGRADED if busy else Grade.OK,
-                "The write queue is nearly full." if busy else "A write went through durably.",
-                probe_ms=round(seconds * 1000, 3),
+            is_busy = status.queued > status.queue_limit * QUEUE_DEGRADED_SHARE
+            check = _build_check(
+                HealthStatus.DEGRADED if is_busy else HealthStatus.OK,
+                "The write queue is nearly full." if is_busy else "A probe was written durably.",
+                probe_ms=round(duration_s * 1000, 3),
                 **facts,
             )
-        self._probed, self._probed_at, self._probing = check, monotonic(), None
+        self._probe_check, self._probe_time, self._probe_task = check, monotonic(), None
         return check
 
-    def _disk(self) -> Check:
-        status = self._services.control.status()
+    def _check_disk(self) -> HealthCheck:
+        status = self._dependencies.control.status()
         free, reserve = status.free_bytes, status.reserve_bytes or 0
         if free is None:
-            return _check(Grade.OK, "The store keeps nothing on disk.")
+            return _build_check(HealthStatus.OK, "The store is in memory.")
         facts = {
             "free_bytes": free,
             "reserve_bytes": reserve,
@@ -126,45 +133,53 @@ class Health:
             "wal_bytes": status.wal_bytes,
         }
         if free <= reserve:
-            return _check(Grade.UNAVAILABLE, "The disk is full: commands are refused.", **facts)
+            return _build_check(
+                HealthStatus.UNAVAILABLE,
+                "The disk is full: commands are rejected. Free space.",
+                **facts,
+            )
         if free <= 2 * reserve:
-            return _check(Grade.DEGRADED, "The disk is nearly full.", **facts)
-        return _check(Grade.OK, "There is space.", **facts)
+            return _build_check(HealthStatus.DEGRADED, "The disk is nearly full.", **facts)
+        return _build_check(HealthStatus.OK, "The disk has free space.", **facts)
 
-    async def _feed(self) -> Check:
-        """How far each publisher of events is, and what was given up."""
-        standings = await self._relay.standings()
+    async def _check_feed(self) -> HealthCheck:
+        """Check the lag and the dead letters of each publisher."""
+        delivery_statuses = await self._relay.delivery_statuses()
         facts: dict[str, Any] = {
-            "lag_s": round(max((s.lag_s for s in standings), default=0.0), 3),
-            "publishers": [_publisher(standing) for standing in standings],
+            "lag_s": round(max((s.lag_s for s in delivery_statuses), default=0.0), 3),
+            "publishers": [_publisher_fields(status) for status in delivery_statuses],
         }
-        error = next((s.error for s in standings if s.error), None)
-        letters = sum(s.dead_letters for s in standings)
+        error = next((s.error for s in delivery_statuses if s.error), None)
+        letters = sum(s.dead_letters for s in delivery_statuses)
         if error is not None:
-            return _check(Grade.DEGRADED, error, **facts)
+            return _build_check(HealthStatus.DEGRADED, error, **facts)
         if facts["lag_s"] > FEED_LAG_DEGRADED_S:
-            return _check(Grade.DEGRADED, "Publishers are behind the journal.", **facts)
+            return _build_check(
+                HealthStatus.DEGRADED, "Publishers are behind the journal.", **facts
+            )
         if letters:
-            detail = f"{letters} dead letters wait to be replayed or discarded."
-            return _check(Grade.DEGRADED, detail, **facts)
-        return _check(Grade.OK, "Publishers follow the journal.", **facts)
+            detail = f"{letters} dead letters are open: replay or discard them."
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        return _build_check(HealthStatus.OK, "Publishers follow the journal.", **facts)
 
-    def _projection(self) -> Check:
-        status = self._services.control.status()
+    def _check_projection(self) -> HealthCheck:
+        status = self._dependencies.control.status()
         facts = {"lag_rows": status.lag_rows, "lag_s": round(status.lag_s, 3)}
         if status.lag_s > PROJECTION_LAG_DEGRADED_S:
-            return _check(Grade.DEGRADED, "State tables are behind the journal.", **facts)
-        return _check(Grade.OK, "State tables follow the journal.", **facts)
+            return _build_check(
+                HealthStatus.DEGRADED, "State tables are behind the journal.", **facts
+            )
+        return _build_check(HealthStatus.OK, "State tables follow the journal.", **facts)
 
-    async def _schema(self) -> Check:
-        """What rules, where it came from, what waits, and how the registry does."""
-        found = await schema_health(self._services, self._rules)
-        active, source = found.active, found.registry
+    async def _check_schema(self) -> HealthCheck:
+        """Check the active schema, its source, waiting versions and the registry."""
+        schema_status = await get_schema_health(self._dependencies, self._schema_policy)
+        active, source = schema_status.active, schema_status.registry
         if active is None:
-            return _check(Grade.UNAVAILABLE, "No schema is active.")
+            return _build_check(HealthStatus.UNAVAILABLE, "No schema is active.")
         waiting = [
             {"version": r.schema.version, "state": r.state, "reason": r.reason or None}
-            for r in found.waiting[-MAX_WAITING_SHOWN:]
+            for r in schema_status.waiting[-MAX_WAITING_VERSIONS:]
         ]
         facts = {
             "schema_id": active.schema.id,
@@ -173,33 +188,43 @@ class Health:
             "source": source.url,
             "source_provenance": source.provenance,
             "age_s": None if source.age_s is None else round(source.age_s, 3),
-            "mode": found.rules.mode,
+            "mode": schema_status.policy.mode,
             "waiting": waiting,
         }
-        if found.problem:
-            return _check(Grade.DEGRADED, found.problem, **facts)
-        return _check(Grade.OK, "The schema is governed by its registry.", **facts)
+        if schema_status.problem:
+            return _build_check(HealthStatus.DEGRADED, schema_status.problem, **facts)
+        return _build_check(HealthStatus.OK, "The registry governs the active schema.", **facts)
 
-    def _breaker(self) -> Check:
-        source = self._services.registry.status()
+    def _check_breaker(self) -> HealthCheck:
+        source = self._dependencies.registry.status()
         facts = {"state": source.breaker, "consecutive_failures": source.consecutive_failures}
         if source.breaker in {"open", "half_open"}:
-            return _check(Grade.DEGRADED, "Calls to the registry are held back.", **facts)
-        return _check(Grade.OK, "Calls to the registry go through.", **facts)
+            return _build_check(
+                HealthStatus.DEGRADED, "The circuit breaker blocks calls to the registry.", **facts
+            )
+        return _build_check(
+            HealthStatus.OK, "The circuit breaker allows calls to the registry.", **facts
+        )
 
-    async def _quality(self) -> Check:
-        """Whether the service levels of the data are kept; nothing is counted for this."""
-        stored = await latest_report(self._services, SERVICE)
-        if self._inspector.error:
-            return _check(Grade.DEGRADED, f"Quality is not measured: {self._inspector.error}")
-        if stored is None:
-            return _check(Grade.OK, "Quality has not been measured yet.")
-        found = broken(stored.state.results)
+    async def _check_quality(self) -> HealthCheck:
+        """Check the service levels in the latest quality report; nothing is measured."""
+        aggregate = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
+        if self._quality_monitor.error:
+            return _build_check(
+                HealthStatus.DEGRADED, f"Quality is not measured: {self._quality_monitor.error}"
+            )
+        if aggregate is None:
+            return _build_check(HealthStatus.OK, "The quality has not been measured yet.")
+        failed_results = filter_failed(aggregate.state.results)
         facts = {
-            "run": stored.version,
-            "measured_at": stored.state.measured_at,
-            "broken": [result.rule.rule_id for result in found[:MAX_BROKEN_SHOWN]],
+            "run": aggregate.version,
+            "measured_at": aggregate.state.measured_at,
+            "broken": [result.rule.rule_id for result in failed_results[:MAX_BROKEN_RULES]],
         }
-        if any(result.rule.severity is Severity.ERROR for result in found):
-            return _check(Grade.DEGRADED, "Service levels of the data are broken.", **facts)
-        return _check(Grade.OK, "The service levels that matter are kept.", **facts)
+        if any(result.rule.severity is Severity.ERROR for result in failed_results):
+            return _build_check(
+                HealthStatus.DEGRADED, "The data miss service levels of severity error.", **facts
+            )
+        return _build_check(
+            HealthStatus.OK, "The data meet every service level of severity error.", **facts
+        )

@@ -1,4 +1,4 @@
-"""Routes for those who watch: live, ready, health, metrics."""
+"""Routes of monitoring: live, ready, health, metrics."""
 
 from typing import Any, Final
 
@@ -6,82 +6,96 @@ from litestar import get
 
 from spawn import __version__
 from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
-from spawn.entrypoints.http.monitoring.health import Grade
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.entrypoints.http.monitoring.health import HealthStatus
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, json_reply
+from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
 _NO_STORE: Final[Header] = (b"cache-control", b"no-store")
-_LIVE: Final = json_reply({"status": "ok"}, headers=(_NO_STORE,))
+_LIVE_RESPONSE: Final = json_response({"status": "ok"}, headers=(_NO_STORE,))
 
 
-def _operation(name: str, summary: str, description: str, schema: str = "Health") -> Operation:
-    answers = {200: Success(description="So it is.", schema=schema)}
+def _health_operation(
+    operation_id: str, summary: str, description: str, schema: str = "Health"
+) -> Operation:
+    responses = {200: SuccessResponse(description="The service can serve requests.", schema=schema)}
     if schema == "Health":
-        answers[503] = Success(description="Not able to serve.", schema=schema)
+        responses[503] = SuccessResponse(
+            description="The service cannot serve requests.", schema=schema
+        )
     return Operation(
-        id=name, tag="monitoring", summary=summary, description=description, answers=answers
+        id=operation_id,
+        tag="monitoring",
+        summary=summary,
+        description=description,
+        responses=responses,
     )
 
 
 @get(
     "/monitoring/live",
-    opt=described(
-        _operation("getLiveness", "Is the process alive", "Touches nothing else.", "Liveness")
+    opt=operation_options(
+        _health_operation(
+            "getLiveness", "Get the liveness", "Check only that the process responds.", "Liveness"
+        )
     ),
 )
-async def live(request: StrictRequest) -> Reply:
-    """The process answers."""
-    request.query()
-    request.accepts("application/json")
-    return _LIVE
+async def get_liveness(request: StrictRequest) -> Response:
+    """Respond that the process is alive."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    return _LIVE_RESPONSE
 
 
 @get(
     "/monitoring/ready",
-    opt=described(
-        _operation("getReadiness", "Can it serve", "200 also when degraded, 503 when it cannot.")
+    opt=operation_options(
+        _health_operation(
+            "getReadiness",
+            "Get the readiness",
+            "200 also when degraded, 503 when the service is unavailable.",
+        )
     ),
 )
-async def ready(request: StrictRequest) -> Reply:
-    """Requests can be served."""
-    return await _report(request)
+async def get_readiness(request: StrictRequest) -> Response:
+    """Return whether the service can serve requests."""
+    return await _health_response(request)
 
 
 @get(
     "/monitoring/health",
-    opt=described(
-        _operation(
+    opt=operation_options(
+        _health_operation(
             "getHealth",
-            "How does it do",
-            "Tests the write path, disk, feed, projection, schema source and breaker.",
+            "Get the health",
+            "Check the write path, disk, feed, projection, schema, circuit breaker and quality.",
         )
     ),
 )
-async def health(request: StrictRequest) -> Reply:
-    """Every check with its detail."""
-    return await _report(request)
+async def get_health(request: StrictRequest) -> Response:
+    """Return every check with its detail."""
+    return await _health_response(request)
 
 
-async def _report(request: StrictRequest) -> Reply:
-    request.query()
-    request.accepts("application/json")
-    grade, checks = await request.surface.health.report()
-    body: dict[str, Any] = {"status": grade, "version": __version__, "checks": checks}
-    status = 503 if grade is Grade.UNAVAILABLE else 200
+async def _health_response(request: StrictRequest) -> Response:
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    health_status, checks = await request.http_state.health.report()
+    body: dict[str, Any] = {"status": health_status, "version": __version__, "checks": checks}
+    status = 503 if health_status is HealthStatus.UNAVAILABLE else 200
     headers: list[Header] = [_NO_STORE]
     if status == 503:  # noqa: PLR2004 - the status of the line above
         headers.append((b"retry-after", b"1"))
-    return json_reply(body, status=status, headers=headers)
+    return json_response(body, status=status, headers=headers)
 
 
 METRICS: Final = Operation(
     id="getMetrics",
     tag="monitoring",
-    summary="Metrics in the Prometheus text format",
-    answers={
-        200: Success(
-            description="Metrics.",
+    summary="Get the metrics",
+    responses={
+        200: SuccessResponse(
+            description="Metrics in the Prometheus text format.",
             schema={"type": "string"},
             media_types=("text/plain",),
         )
@@ -89,13 +103,13 @@ METRICS: Final = Operation(
 )
 
 
-@get("/monitoring/metrics", opt=described(METRICS))
-async def metrics(request: StrictRequest) -> Reply:
-    """What Prometheus scrapes."""
-    request.query()
-    request.accepts("text/plain", "application/openmetrics-text")
-    text = await request.surface.metrics.render()
-    return Reply(200, text, media_type=MEDIA_TYPE, headers=(_NO_STORE,))
+@get("/monitoring/metrics", opt=operation_options(METRICS))
+async def get_metrics(request: StrictRequest) -> Response:
+    """Return the metrics for Prometheus."""
+    request.query_parameters()
+    request.negotiate_media_type("text/plain", "application/openmetrics-text")
+    text = await request.http_state.metrics.render()
+    return Response(200, text, media_type=MEDIA_TYPE, headers=(_NO_STORE,))
 
 
-ROUTES: Final = [live, ready, health, metrics]
+ROUTES: Final = [get_liveness, get_readiness, get_health, get_metrics]

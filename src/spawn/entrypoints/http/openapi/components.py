@@ -1,29 +1,30 @@
-"""The parts of the OpenAPI document that no schema changes."""
+"""Components of the OpenAPI document that do not depend on the active schema."""
 
 from typing import Any, Final
 
-from spawn.domain.events.dead_letter import LetterState
+from spawn.domain.events.dead_letter import DeadLetterState
 from spawn.domain.iso.countries import COUNTRIES
 from spawn.domain.money import CURRENCIES
-from spawn.domain.projects.lifecycle import Status
+from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.query import MAX_LIMIT
-from spawn.entrypoints.http.protocol.query_params import DEFAULT_LIMIT, MAX_CURSOR
+from spawn.entrypoints.http.protocol.cursors import MAX_CURSOR_LENGTH
+from spawn.entrypoints.http.protocol.query_params import DEFAULT_LIMIT
 from spawn.ports.schemas import Provenance, SchemaState
 
 Json = dict[str, Any]
 
 TAGS: Final = {
-    "operations": "Commands and queries on projects.",
-    "imports": "Files of projects: mappings, imports, quarantine.",
-    "data": "All of the data, as files.",
-    "analysis": "Calculators and simulation: the finance engine, stateless.",
-    "jobs": "Long work.",
-    "events": "What happened, in order.",
-    "governance": "The schemas that rule projects.",
-    "admin": "Introspection and operation.",
-    "monitoring": "For those who watch.",
-    "product": "The product's own documents.",
+    "operations": "Projects: commands and queries.",
+    "imports": "Imports of project files, with mappings and quarantine.",
+    "data": "Downloads of whole datasets.",
+    "analysis": "Financial calculators and simulations.",
+    "jobs": "Background jobs.",
+    "events": "The event feed and dead letters.",
+    "governance": "Schemas of projects, data quality and lineage.",
+    "admin": "Tables of the store and log level.",
+    "monitoring": "Health and metrics.",
+    "product": "Documents of the data product.",
 }
 
 _ID: Final[Json] = {
@@ -40,7 +41,7 @@ _VERSION: Final[Json] = {"type": "integer", "minimum": 1}
 _NEXT: Final[Json] = {"type": ["string", "null"], "description": "Cursor of the next page."}
 
 
-def _object(properties: Json, *required: str, **more: Any) -> Json:
+def _object_schema(properties: Json, *required: str, **more: Any) -> Json:
     return {
         "type": "object",
         "properties": properties,
@@ -53,8 +54,8 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _list(item: Json) -> Json:
-    return _object({"items": {"type": "array", "items": item}, "next": _NEXT})
+def _page_schema(item: Json) -> Json:
+    return _object_schema({"items": {"type": "array", "items": item}, "next": _NEXT})
 
 
 SCHEMA_SUMMARY: Final[Json] = {
@@ -68,7 +69,7 @@ SCHEMA_SUMMARY: Final[Json] = {
     "reason": _TEXT_OR_NULL,
     "decision": {
         "anyOf": [
-            _object(
+            _object_schema(
                 {
                     "approved": {"type": "boolean"},
                     "actor": _TEXT,
@@ -78,11 +79,11 @@ SCHEMA_SUMMARY: Final[Json] = {
             ),
             {"type": "null"},
         ],
-        "description": "What someone who governs made of it.",
+        "description": "The decision of a data steward.",
     },
     "url": _TEXT,
 }
-"""A version of a schema without its document."""
+"""Fields of a schema version without its document."""
 
 SCHEMAS: Final[dict[str, Json]] = {
     "CurrencyCode": {
@@ -95,10 +96,10 @@ SCHEMAS: Final[dict[str, Json]] = {
         "description": "ISO 3166-1 alpha-3.",
         "enum": sorted(COUNTRIES),
     },
-    "ProjectPage": _list(_ref("Project")),
-    "Transition": _object(
+    "ProjectPage": _page_schema(_ref("Project")),
+    "Transition": _object_schema(
         {
-            "to": {"type": "string", "enum": [status.value for status in Status]},
+            "to": {"type": "string", "enum": [status.value for status in ProjectStatus]},
             "reason": {
                 "type": "string",
                 "minLength": 1,
@@ -111,8 +112,8 @@ SCHEMAS: Final[dict[str, Json]] = {
         "reason",
         additionalProperties=False,
     ),
-    "HistoryPage": _list(
-        _object(
+    "HistoryPage": _page_schema(
+        _object_schema(
             {
                 "version": _VERSION,
                 "type": {"type": "string", "examples": ["project.created"]},
@@ -126,8 +127,8 @@ SCHEMAS: Final[dict[str, Json]] = {
             *("version", "type", "actor", "recorded_at", "schema_version", "changed", "document"),
         )
     ),
-    "Feed": _object({"events": {"type": "array", "items": _ref("Event")}, "next": _TEXT}),
-    "Event": _object(
+    "Feed": _object_schema({"events": {"type": "array", "items": _ref("Event")}, "next": _TEXT}),
+    "Event": _object_schema(
         {
             "specversion": {"const": "1.0"},
             "id": _TEXT,
@@ -139,7 +140,7 @@ SCHEMAS: Final[dict[str, Json]] = {
             "dataschema": {"type": "string", "format": "uri"},
             "sequence": {"type": "string", "pattern": r"^[0-9]{10}$"},
             "traceparent": _TEXT,
-            "data": _object(
+            "data": _object_schema(
                 {
                     "before_version": _COUNT,
                     "changed": {"type": "array", "items": _TEXT},
@@ -149,31 +150,31 @@ SCHEMAS: Final[dict[str, Json]] = {
         },
         *("specversion", "id", "source", "type", "subject", "time", "sequence", "data"),
     ),
-    "DeadLetterPage": _list(_ref("DeadLetter")),
-    "DeadLetter": _object(
+    "DeadLetterPage": _page_schema(_ref("DeadLetter")),
+    "DeadLetter": _object_schema(
         {
             "dead_letter_id": _ID,
             "publisher": _TEXT,
-            "state": {"type": "string", "enum": [state.value for state in LetterState]},
+            "state": {"type": "string", "enum": [state.value for state in DeadLetterState]},
             "event_id": _TEXT,
             "event_type": {"type": "string", "examples": ["spawn.project.created.v1"]},
             "subject": _TEXT,
             "sequence": {"type": "string", "pattern": r"^[0-9]{10}$"},
             "event_time": _INSTANT,
             "tries": _COUNT,
-            "reason": {"type": "string", "description": "The consumer's last answer."},
+            "reason": {"type": "string", "description": "The consumer's last error."},
             "recorded_at": _INSTANT,
             "updated_at": _INSTANT,
         }
     ),
-    "SchemaList": _list(_object(SCHEMA_SUMMARY)),
-    "Schema": _object(
+    "SchemaList": _page_schema(_object_schema(SCHEMA_SUMMARY)),
+    "Schema": _object_schema(
         {
             **SCHEMA_SUMMARY,
             "description": _TEXT,
             "columns": {
                 "type": "array",
-                "items": _object(
+                "items": _object_schema(
                     {
                         "name": _TEXT,
                         "type": {"type": "string", "examples": ["decimal(18,4)", "string(200)"]},
@@ -191,15 +192,15 @@ SCHEMAS: Final[dict[str, Json]] = {
             "document": {"type": "object", "description": "As received from the registry."},
         }
     ),
-    "TableList": _list(_ref("Table")),
-    "Table": _object(
+    "TableList": _page_schema(_ref("Table")),
+    "Table": _object_schema(
         {
             "name": _TEXT,
             "rows": _COUNT,
             "columns": {"type": "array", "items": {"type": "object"}},
         }
     ),
-    "LogLevel": _object(
+    "LogLevel": _object_schema(
         {
             "level": {
                 "type": "string",
@@ -208,8 +209,8 @@ SCHEMAS: Final[dict[str, Json]] = {
         },
         additionalProperties=False,
     ),
-    "Liveness": _object({"status": {"const": "ok"}}),
-    "Health": _object(
+    "Liveness": _object_schema({"status": {"const": "ok"}}),
+    "Health": _object_schema(
         {
             "status": {"type": "string", "enum": ["ok", "degraded", "unavailable"]},
             "version": _TEXT,
@@ -226,17 +227,17 @@ SCHEMAS: Final[dict[str, Json]] = {
             },
         }
     ),
-    "Problem": _object(
+    "Problem": _object_schema(
         {
             "type": {"type": "string", "format": "uri-reference"},
             "title": _TEXT,
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "detail": _TEXT,
             "instance": _TEXT,
-            "code": {"type": "string", "description": "Stable; new codes may come."},
+            "code": {"type": "string", "description": "Stable; new codes may be added."},
             "errors": {
                 "type": "array",
-                "items": _object(
+                "items": _object_schema(
                     {
                         "pointer": {"type": "string", "description": "JSON Pointer (RFC 6901)."},
                         "code": _TEXT,
@@ -245,100 +246,105 @@ SCHEMAS: Final[dict[str, Json]] = {
                 ),
             },
             "trace_id": _TEXT,
-            "oldest": {"type": "string", "description": "With cursor_expired: the first valid."},
+            "oldest": {
+                "type": "string",
+                "description": "With cursor_expired: the oldest valid cursor.",
+            },
         },
         *("type", "title", "status", "detail", "instance", "code", "trace_id"),
     ),
 }
 
-_TAG_PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
+_ETAG_LIST_PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
 
 
-def _query(name: str, description: str, schema: Json, **more: Any) -> Json:
+def _query_parameter(name: str, description: str, schema: Json, **more: Any) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema, **more}
 
 
-def _header(name: str, description: str, schema: Json, **more: Any) -> Json:
+def _header_parameter(name: str, description: str, schema: Json, **more: Any) -> Json:
     return {"name": name, "in": "header", "description": description, "schema": schema, **more}
 
 
 PARAMETERS: Final[dict[str, Json]] = {
-    "IdempotencyKey": _header(
+    "IdempotencyKey": _header_parameter(
         "Idempotency-Key",
-        "Makes a repeated request give the first answer again, for 24 hours.",
+        "Return the first response again when the request is repeated within 24 hours.",
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
     ),
-    "IfMatch": _header(
+    "IfMatch": _header_parameter(
         "If-Match",
-        "The ETag of the version the change was decided on, or * for any.",
-        {"type": "string", "pattern": _TAG_PATTERN},
+        "The ETag of the version that the change is based on, or * for any.",
+        {"type": "string", "pattern": _ETAG_LIST_PATTERN},
         required=True,
     ),
-    "IfNoneMatch": _header(
-        "If-None-Match", "An ETag held already.", {"type": "string", "pattern": _TAG_PATTERN}
+    "IfNoneMatch": _header_parameter(
+        "If-None-Match",
+        "The ETag of a cached response.",
+        {"type": "string", "pattern": _ETAG_LIST_PATTERN},
     ),
-    "AsOf": _query(
+    "AsOf": _query_parameter(
         "as_of",
         "An instant of recorded time (RFC 3339 with offset).",
         {"type": "string", "format": "date-time"},
     ),
-    "SchemaVersion": _query(
+    "SchemaVersion": _query_parameter(
         "schema_version",
-        "A version of the schema whose shape the answer takes: one that the data here were under "
-        "before, as long as it is served. Names in the query are that version's.",
+        "The schema version of the response: an earlier version of the data that is still served. "
+        "Names in the query are those of this version.",
         {"type": "integer", "minimum": 0, "maximum": 999_999_999},
     ),
-    "Fields": _query(
+    "Fields": _query_parameter(
         "fields",
-        "Comma-separated fields to show beside id and version.",
+        "Comma-separated fields to return beside id and version.",
         {
             "type": "string",
             "pattern": r"^(project_name(,total_amount)?|total_amount|status|dscr|spv)$",
         },
         examples={"two": {"value": "project_name,total_amount"}},
     ),
-    "Sort": _query(
+    "Sort": _query_parameter(
         "sort",
-        "Comma-separated fields; a leading minus sorts downwards. Default: order of creation.",
+        "Comma-separated fields; a leading minus sorts descending. Default: order of creation.",
         {
             "type": "string",
             "pattern": r"^-?(total_amount(,project_name)?|project_name|status|created_at)$",
         },
         examples={"largest": {"value": "-total_amount,project_name"}},
     ),
-    "Limit": _query(
+    "Limit": _query_parameter(
         "limit",
-        "Items in a page.",
+        "Maximum items of a page.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
-    "After": _query(
+    "After": _query_parameter(
         "after",
-        "The next of the page before.",
-        {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_CURSOR}}}$"},
+        "The `next` of the previous page.",
+        {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}$"},
     ),
-    "FeedAfter": _query(
+    "FeedAfter": _query_parameter(
         "after",
-        "The next of the page before; absent for the beginning.",
+        "The `next` of the previous page; absent for the start of the feed.",
         {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
     ),
-    "LastEventId": _header(
+    "LastEventId": _header_parameter(
         "Last-Event-ID",
-        "The id that was received last; goes before `after`.",
+        "The id of the last received event; takes precedence over `after`.",
         {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
     ),
-    "LetterState": _query(
+    "LetterState": _query_parameter(
         "state",
-        "Dead letters in this state only.",
-        {"type": "string", "enum": [state.value for state in LetterState]},
+        "Only dead letters in this state.",
+        {"type": "string", "enum": [state.value for state in DeadLetterState]},
     ),
-    "EventTypes": _query(
+    "EventTypes": _query_parameter(
         "type",
         "Comma-separated event types.",
         {"type": "string", "pattern": r"^spawn\.project\.(created|amended|transitioned)\.v1$"},
     ),
-    "EventSubject": _query(
+    "EventSubject": _query_parameter(
         "subject",
-        "One aggregate only.",
+        "Only events of one aggregate.",
         {"type": "string", "pattern": r"^projects/[0-9a-f-]{36}$"},
     ),
 }
@@ -347,36 +353,39 @@ HEADERS: Final[dict[str, Json]] = {
     "ETag": {"description": "The strong tag of this representation.", "schema": _TEXT},
     "Link": {
         "description": (
-            "`describedby` names the schema version, `next` the next page; a document's own links "
-            "lead to the other documents of the product."
+            "`describedby` is the schema version, `next` the next page; links of a document are "
+            "the other documents of the product."
         ),
         "schema": _TEXT,
     },
-    "Location": {"description": "Where it is.", "schema": _TEXT},
+    "Location": {"description": "The address of the resource.", "schema": _TEXT},
     "Deprecation": {
         "description": (
-            "Since when some of the answer is deprecated (RFC 9745): columns that the schema marks "
-            "so, or the shape of an older version. Absent if nothing is."
+            "The time since which a part of the response is deprecated (RFC 9745): a column, or "
+            "the older schema version of the response. Absent if nothing is deprecated."
         ),
         "schema": _TEXT,
     },
     "Sunset": {
-        "description": "From when that may be gone (RFC 8594). Absent if no day was announced.",
+        "description": (
+            "The time at which the deprecated part may be removed (RFC 8594). Absent if "
+            "unannounced."
+        ),
         "schema": _TEXT,
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": _COUNT},
     "Spawn-Warnings": {
         "description": (
-            "What is odd about the body, which was accepted all the same: a list (RFC 9651) of "
-            'JSON Pointers with a code and a detail each, such as `"/sector";code=deprecated;'
-            'detail="is deprecated and may go"`. Absent if there is nothing.'
+            "Warnings about a body that was accepted: a list (RFC 9651) of JSON Pointers with a "
+            'code and a detail each, such as `"/sector";code=deprecated;'
+            'detail="is deprecated and may go"`. Absent without warnings.'
         ),
         "schema": _TEXT,
     },
     "X-Request-ID": {"description": "The id of this request in the logs.", "schema": _TEXT},
 }
 
-_PATH_SCHEMAS: Final[dict[str, Json]] = {
+_PATH_PARAMETER_SCHEMAS: Final[dict[str, Json]] = {
     "number": {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,8})$"},
     "schema_id": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]{0,63}$"},
     "name": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]{0,62}$"},
@@ -385,7 +394,7 @@ _PATH_SCHEMAS: Final[dict[str, Json]] = {
 }
 
 
-def parameter_of_path(name: str) -> Json:
-    """A path parameter by its name; whatever ends in `_id` and has no grammar is a UUIDv7."""
-    schema = _PATH_SCHEMAS.get(name, _ID)
+def path_parameter(name: str) -> Json:
+    """Return a path parameter by its name; names without a pattern of their own are UUIDv7."""
+    schema = _PATH_PARAMETER_SCHEMAS.get(name, _ID)
     return {"name": name, "in": "path", "required": True, "schema": schema}

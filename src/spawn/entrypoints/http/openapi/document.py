@@ -1,4 +1,4 @@
-"""The OpenAPI document: built from what each route says of itself and from the active schema."""
+"""The OpenAPI document, built from the operations of the routes and the active schema."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,17 +11,17 @@ from litestar.routes import HTTPRoute
 from spawn import __version__
 from spawn.domain.query import Operator
 from spawn.domain.schemas.model import Column, TypeName
-from spawn.domain.schemas.validator import Conformance
+from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,
     PARAMETERS,
     SCHEMAS,
     TAGS,
-    parameter_of_path,
+    path_parameter,
 )
-from spawn.entrypoints.http.openapi.operation import Body, Operation, Success
+from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
-from spawn.entrypoints.http.protocol.query_params import MAX_TEXT
+from spawn.entrypoints.http.protocol.query_params import MAX_OPERAND_LENGTH
 from spawn.entrypoints.http.protocol.route_table import plain_template
 
 COMMON_PROBLEMS: Final = (
@@ -35,74 +35,76 @@ COMMON_PROBLEMS: Final = (
     "internal",
     "unavailable",
 )
-"""What any operation can answer with."""
+"""Problems that every operation can return."""
 
 _WITHOUT_EXAMPLES: Final = frozenset({"application/x-ndjson"})
-"""Tools take an example for one JSON value, which lines of JSON are not."""
+"""Tools parse an example as one JSON value, which lines of JSON are not."""
 
 Json = dict[str, Any]
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
-class Description:
-    """The document of an application: what its routes say of themselves."""
+class OpenApiBuilder:
+    """Builder of the document from the routes of an application."""
 
     def __init__(self, app: Litestar) -> None:
-        self._operations = list(_operations(app))
+        self._operations = list(_iter_operations(app))
 
-    def build(self, conformance: Conformance, contact: Json | None = None) -> Json:
-        """The document under a schema; `contact` is an OpenAPI contact object."""
+    def build(self, validator: SchemaValidator, contact: Json | None = None) -> Json:
+        """Build the document under a schema; `contact` is an OpenAPI contact object."""
         paths: dict[str, Json] = {}
         for path, method, operation in self._operations:
-            paths.setdefault(path, {})[method] = _operation(path, operation)
+            paths.setdefault(path, {})[method] = _build_operation(path, operation)
         return {
             "openapi": "3.1.0",
-            "info": _info(conformance, contact or {}),
+            "info": _build_info(validator, contact or {}),
             "servers": [{"url": "/"}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
             "components": {
-                **_components(conformance),
-                "responses": self._responses(),
-                "examples": {code: {"value": _problem_example(code)} for code in self._codes()},
+                **_build_components(validator),
+                "responses": self._build_responses(),
+                "examples": {
+                    code: {"value": _problem_example(code)} for code in self._problem_codes()
+                },
             },
         }
 
-    def _codes(self) -> list[str]:
-        """Every problem that some operation has."""
+    def _problem_codes(self) -> list[str]:
+        """Return the codes of all problems of all operations."""
         named = {code for _, _, operation in self._operations for code in operation.problems}
         return sorted(named | set(COMMON_PROBLEMS))
 
-    def _responses(self) -> Json:
-        """Every response of problems that some operation has."""
+    def _build_responses(self) -> Json:
+        """Return the responses of all problems, by component name."""
         return {
             _response_name(status, codes): _problem_response(status, codes)
             for _, _, operation in self._operations
-            for status, codes in _by_status((*COMMON_PROBLEMS, *operation.problems))
+            for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems))
         }
 
 
-def _operations(app: Litestar) -> Iterator[tuple[str, str, Operation]]:
+def _iter_operations(app: Litestar) -> Iterator[tuple[str, str, Operation]]:
     for route in app.routes:
         if not isinstance(route, HTTPRoute):
             continue
         for handler in route.route_handlers:
             operation = handler.opt.get("operation")
             if isinstance(operation, Operation):
-                operation = _explained(operation, handler.fn.__doc__ or "")
+                operation = _with_description(operation, handler.fn.__doc__ or "")
                 for method in handler.http_methods:
                     yield plain_template(route.path), str(method).lower(), operation
 
 
-def _explained(operation: Operation, docstring: str) -> Operation:
-    """The operation with a description: its own, or else what its handler says of itself."""
+def _with_description(operation: Operation, docstring: str) -> Operation:
+    """Return the operation with a description: its own, or its handler's docstring."""
     if operation.description:
         return operation
     return msgspec.structs.replace(operation, description=docstring.partition("\n\n")[0])
 
 
-def _info(conformance: Conformance, contact: Json) -> Json:
-    schema = conformance.schema
+def _build_info(validator: SchemaValidator, contact: Json) -> Json:
+    schema = validator.schema
     return {
         "title": "Spawn",
         "version": __version__,
@@ -117,38 +119,40 @@ def _info(conformance: Conformance, contact: Json) -> Json:
     }
 
 
-def _operation(path: str, operation: Operation) -> Json:
-    described: Json = {
+def _build_operation(path: str, operation: Operation) -> Json:
+    document: Json = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
     }
-    parameters: list[Json] = [parameter_of_path(name) for name in _PATH_PARAMETER.findall(path)]
+    parameters: list[Json] = [path_parameter(name) for name in _PATH_PARAMETER.findall(path)]
     parameters += [
         {"$ref": f"#/components/parameters/{one}"} if isinstance(one, str) else one
         for one in operation.parameters
     ]
     if parameters:
-        described["parameters"] = parameters
+        document["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = _body(operation.body)
-    responses = {str(status): _success(answer) for status, answer in operation.answers.items()}
-    for status, codes in _by_status((*COMMON_PROBLEMS, *operation.problems)):
+        document["requestBody"] = _build_request_body(operation.body)
+    responses = {
+        str(status): _build_response(response) for status, response in operation.responses.items()
+    }
+    for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems)):
         if status in responses:
-            # Health answers 503 in its own shape; a full queue or disk does so as a problem.
+            # Health has its own 503 body; a full queue or disk returns a problem with 503.
             responses[status]["content"] |= _problem_response(status, codes)["content"]
         else:
             responses[status] = {"$ref": f"#/components/responses/{_response_name(status, codes)}"}
-    described["responses"] = dict(sorted(responses.items()))
-    return described
+    document["responses"] = dict(sorted(responses.items()))
+    return document
 
 
 def _schema_ref(schema: str | Json) -> Json:
     return {"$ref": f"#/components/schemas/{schema}"} if isinstance(schema, str) else schema
 
 
-def _body(body: Body) -> Json:
+def _build_request_body(body: RequestBody) -> Json:
     content: Json = {}
     for media_type in body.media_types:
         content[media_type] = {"schema": _schema_ref(body.schema)}
@@ -157,30 +161,30 @@ def _body(body: Body) -> Json:
     return {"required": body.required, "content": content}
 
 
-def _success(answer: Success) -> Json:
+def _build_response(success: SuccessResponse) -> Json:
     response: Json = {
-        "description": answer.description,
+        "description": success.description,
         "headers": {
             name: {"$ref": f"#/components/headers/{name}"}
-            for name in (*answer.headers, "X-Request-ID")
+            for name in (*success.headers, "X-Request-ID")
         },
     }
-    if answer.schema is not None:
-        media: Json = {"schema": _schema_ref(answer.schema)}
-        if answer.example is not None:
-            media["examples"] = {"typical": {"value": answer.example}}
-        response["content"] = dict.fromkeys(answer.media_types, media)
-        for media_type, schema in answer.also.items():
+    if success.schema is not None:
+        media: Json = {"schema": _schema_ref(success.schema)}
+        if success.example is not None:
+            media["examples"] = {"typical": {"value": success.example}}
+        response["content"] = dict.fromkeys(success.media_types, media)
+        for media_type, schema in success.alternative_schemas.items():
             response["content"][media_type] = {"schema": schema}
     return response
 
 
-def _by_status(codes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Statuses as texts, with the codes of problems that have them."""
-    found: dict[int, list[str]] = {}
+def _group_by_status(codes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each status as text, with the codes of its problems."""
+    codes_by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
-        found.setdefault(PROBLEMS[code].status, []).append(code)
-    for status, names in found.items():
+        codes_by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    for status, names in codes_by_status.items():
         yield str(status), tuple(names)
 
 
@@ -189,7 +193,7 @@ def _response_name(status: str, codes: tuple[str, ...]) -> str:
 
 
 def _problem_response(status: str, codes: tuple[str, ...]) -> Json:
-    """The response of some problems of one status, each with an example."""
+    """Return the response of the problems of one status, each with an example."""
     names = ["X-Request-ID"]
     if status in {"429", "503"}:
         names.append("Retry-After")
@@ -218,51 +222,51 @@ def _problem_example(code: str) -> Json:
     }
 
 
-def _components(conformance: Conformance) -> Json:
-    given = conformance.json_schema(for_input=True)
-    patch = _merge_patch(given)
+def _build_components(validator: SchemaValidator) -> Json:
+    input_schema = validator.json_schema(for_input=True)
+    patch = _merge_patch_schema(input_schema)
     return {
         "schemas": {
             **SCHEMAS,
-            "Project": _shown(conformance.json_schema(for_input=False)),
-            "ProjectInput": given,
+            "Project": _response_schema(validator.json_schema(for_input=False)),
+            "ProjectInput": input_schema,
             "ProjectPatch": patch,
         },
-        "parameters": {**PARAMETERS, "ProjectFilters": _filters(conformance)},
+        "parameters": {**PARAMETERS, "ProjectFilters": _filter_parameter(validator)},
         "headers": HEADERS,
     }
 
 
-def _shown(served: Json) -> Json:
-    """A project as served; with `fields=` anything but id and version may be left out."""
-    return {**served, "required": ["project_id", "version"]}
+def _response_schema(output_schema: Json) -> Json:
+    """Return the schema of a project in a response; `fields=` may omit all but id and version."""
+    return {**output_schema, "required": ["project_id", "version"]}
 
 
-def _merge_patch(given: Json) -> Json:
-    """The input schema as a merge patch: nothing required, no defaults, the status left out."""
+def _merge_patch_schema(input_schema: Json) -> Json:
+    """Return the schema of a merge patch: nothing required, no defaults, no status."""
     properties = {
-        name: {key: value for key, value in shape.items() if key != "default"}
-        for name, shape in given["properties"].items()
+        name: {key: value for key, value in property_schema.items() if key != "default"}
+        for name, property_schema in input_schema["properties"].items()
         if name != "status"
     }
-    return {**given, "properties": properties, "required": []}
+    return {**input_schema, "properties": properties, "required": []}
 
 
-_ORDERED: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
+_ORDER_OPERATORS: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
 
 
-def _filters(conformance: Conformance) -> Json:
-    """Every filter there is, as one exploded object parameter."""
+def _filter_parameter(validator: SchemaValidator) -> Json:
+    """Return the filters of all fields as one exploded object parameter."""
     properties: Json = {}
-    for column in conformance.fields.values():
-        shape = _filter_shape(column)
-        properties[column.name] = shape
+    for column in validator.fields.values():
+        value_schema = _filter_value_schema(column)
+        properties[column.name] = value_schema
         properties[f"{column.name}[exists]"] = {"type": "string", "enum": ["true", "false"]}
         if column.type.name is TypeName.STRING:
-            properties[f"{column.name}[like]"] = _BY_TYPE[TypeName.STRING]
+            properties[f"{column.name}[like]"] = _SCHEMA_BY_TYPE[TypeName.STRING]
         for operator in _operators(column):
-            properties[f"{column.name}[{operator}]"] = shape
-        properties[f"{column.name}[in]"] = _SEVERAL
+            properties[f"{column.name}[{operator}]"] = value_schema
+        properties[f"{column.name}[in]"] = _VALUE_LIST
     return {
         "name": "filters",
         "in": "query",
@@ -278,23 +282,25 @@ def _filters(conformance: Conformance) -> Json:
 
 
 def _operators(column: Column) -> tuple[Operator, ...]:
-    """The operators of a column that take one value of its type, beside equality."""
-    return (Operator.NE,) if column.type.name is TypeName.BOOLEAN else (Operator.NE, *_ORDERED)
+    """Return the operators with one operand of the column's type, beside equality."""
+    return (
+        (Operator.NE,) if column.type.name is TypeName.BOOLEAN else (Operator.NE, *_ORDER_OPERATORS)
+    )
 
 
-def _filter_shape(column: Column) -> Json:
-    """What the text of a filter looks like, by the column's type."""
+def _filter_value_schema(column: Column) -> Json:
+    """Return the schema of a filter's operand, by the column's type."""
     if column.enum is not None:
         return {"type": "string", "enum": [str(value) for value in column.enum]}
     if column.name in {"currency_code", "country_code"}:
-        return {"$ref": f"#/components/schemas/{_CODES[column.name]}"}
-    return _BY_TYPE[column.type.name]
+        return {"$ref": f"#/components/schemas/{_CODE_SCHEMAS[column.name]}"}
+    return _SCHEMA_BY_TYPE[column.type.name]
 
 
-_SEVERAL: Final[Json] = {"type": "string", "description": "Values, separated by commas."}
-_CODES: Final = {"currency_code": "CurrencyCode", "country_code": "CountryCode"}
-_BY_TYPE: Final[dict[TypeName, Json]] = {
-    TypeName.STRING: {"type": "string", "maxLength": MAX_TEXT},
+_VALUE_LIST: Final[Json] = {"type": "string", "description": "Values, separated by commas."}
+_CODE_SCHEMAS: Final = {"currency_code": "CurrencyCode", "country_code": "CountryCode"}
+_SCHEMA_BY_TYPE: Final[dict[TypeName, Json]] = {
+    TypeName.STRING: {"type": "string", "maxLength": MAX_OPERAND_LENGTH},
     TypeName.INTEGER: {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
     TypeName.BIGINT: {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     TypeName.DECIMAL: {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,4})?$"},

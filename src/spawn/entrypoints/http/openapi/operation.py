@@ -1,4 +1,4 @@
-"""What a route says of itself, for OpenAPI: kept beside its handler, in `opt["operation"]`."""
+"""OpenAPI metadata of a route, stored beside its handler in `opt["operation"]`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """A request body: media types and the schema they share (a component's name or a schema)."""
+class RequestBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A request body: media types and their common schema (a component's name or a schema)."""
 
     media_types: tuple[str, ...] = ("application/json",)
     schema: str | dict[str, Any]
@@ -15,10 +15,10 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = True
 
 
-class Success(msgspec.Struct, frozen=True, kw_only=True):
-    """One successful answer; `headers` are names of header components.
+class SuccessResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A successful response; `headers` are names of header components.
 
-    `also` has the schemas of further media types, for tables beside the JSON.
+    `alternative_schemas` has the schemas of further media types, for tables beside the JSON.
     """
 
     description: str
@@ -26,15 +26,15 @@ class Success(msgspec.Struct, frozen=True, kw_only=True):
     media_types: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
     example: Any = None
-    also: Mapping[str, dict[str, Any]] = {}
+    alternative_schemas: Mapping[str, dict[str, Any]] = {}
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """An operation.
 
     `parameters` are names of parameter components or parameter objects; path parameters are
-    supplied from the path. `problems` are codes of `PROBLEMS`: their statuses become responses,
-    beside those that every operation can give.
+    derived from the path. `problems` are codes of `PROBLEMS`: their statuses become responses,
+    beside those of every operation.
     """
 
     id: str
@@ -42,11 +42,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     description: str = ""
     parameters: tuple[str | dict[str, Any], ...] = ()
-    body: Body | None = None
-    answers: Mapping[int, Success]
+    body: RequestBody | None = None
+    responses: Mapping[int, SuccessResponse]
     problems: tuple[str, ...] = ()
 
 
-def described(operation: Operation) -> dict[str, Any]:
-    """The `opt` of a handler that carries its description."""
+def operation_options(operation: Operation) -> dict[str, Any]:
+    """Return the `opt` of a handler with its operation."""
     return {"operation": operation}

@@ -1,22 +1,22 @@
-"""JSON Schemas of cases and results, out of the structs that they are read into and made from."""
+"""JSON Schemas of msgspec structs: calculator cases and results."""
 
 from typing import Any, Final
 
 import msgspec
 
 from spawn.application.analysis.calculation import MAX_CASES
-from spawn.domain.struct_reader import MAX_TEXT
+from spawn.domain.struct_reader import MAX_TEXT_LENGTH
 
 Json = dict[str, Any]
 
-_REF: Final = "#/shapes/"
-_EXACT: Final[Json] = {
+_REF_PREFIX: Final = "#/structs/"
+_EXACT_DECIMAL: Final[Json] = {
     "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?[0-9]{1,18}(\.[0-9]{1,40})?$"}]
 }
 _NAME: Final[Json] = {
     "type": "string",
-    "maxLength": MAX_TEXT,
-    "description": "A name of the case, given back with its result.",
+    "maxLength": MAX_TEXT_LENGTH,
+    "description": "A name of the case, repeated in its result.",
 }
 _EXPLAIN: Final[Json] = {
     "type": "boolean",
@@ -26,14 +26,14 @@ _EXPLAIN: Final[Json] = {
 
 
 def request_schema(case: type[msgspec.Struct]) -> Json:
-    """One case, or several under `cases`."""
-    shape = input_schema(case)
-    named = {**shape, "properties": {**shape["properties"], "name": _NAME}}
-    single = {**named, "properties": {**named["properties"], "explain": _EXPLAIN}}
+    """Return the schema of one case, or several under `cases`."""
+    schema = input_schema(case)
+    named_case = {**schema, "properties": {**schema["properties"], "name": _NAME}}
+    single = {**named_case, "properties": {**named_case["properties"], "explain": _EXPLAIN}}
     several = {
         "type": "object",
         "properties": {
-            "cases": {"type": "array", "items": named, "minItems": 1, "maxItems": MAX_CASES},
+            "cases": {"type": "array", "items": named_case, "minItems": 1, "maxItems": MAX_CASES},
             "explain": _EXPLAIN,
         },
         "required": ["cases"],
@@ -42,10 +42,10 @@ def request_schema(case: type[msgspec.Struct]) -> Json:
     return {"anyOf": [single, several]}
 
 
-def answer_schema(result: type[msgspec.Struct]) -> Json:
-    """The result of one case, or `results` in the order of the cases."""
-    shape = output_schema(result)
-    explained = {
+def response_schema(result: type[msgspec.Struct]) -> Json:
+    """Return the schema of one result, or of `results` in the order of the cases."""
+    schema = output_schema(result)
+    explanations = {
         "type": "object",
         "additionalProperties": {
             "type": "object",
@@ -57,77 +57,84 @@ def answer_schema(result: type[msgspec.Struct]) -> Json:
             "required": ["value", "formula", "inputs"],
         },
     }
-    properties = {**shape["properties"], "name": {"type": "string"}, "explain": explained}
-    one = {**shape, "properties": properties}
+    properties = {**schema["properties"], "name": {"type": "string"}, "explain": explanations}
+    single = {**schema, "properties": properties}
     several = {
         "type": "object",
-        "properties": {"results": {"type": "array", "items": one}},
+        "properties": {"results": {"type": "array", "items": single}},
         "required": ["results"],
     }
-    return {"anyOf": [one, several]}
+    return {"anyOf": [single, several]}
 
 
 def input_schema(case: type[msgspec.Struct]) -> Json:
-    """What the strict reader takes."""
-    shape: Json = _whole(_taken(_inlined(case)))
-    return shape
+    """Return the schema of input to the strict reader."""
+    schema: Json = _clean_descriptions(_to_input_schema(_inline_references(case)))
+    return schema
 
 
 def output_schema(result: type[msgspec.Struct]) -> Json:
-    """What is sent: decimals as numbers with exactly their digits."""
-    shape: Json = _whole(_sent(_inlined(result)))
-    return shape
+    """Return the schema of output, with decimals as numbers of exactly their digits."""
+    schema: Json = _clean_descriptions(_to_output_schema(_inline_references(result)))
+    return schema
 
 
-def _inlined(struct: type[msgspec.Struct]) -> Any:
-    (top,), found = msgspec.json.schema_components([struct], ref_template=_REF + "{name}")
-    return _resolve(top, found)
+def _inline_references(struct: type[msgspec.Struct]) -> Any:
+    (top,), components = msgspec.json.schema_components(
+        [struct], ref_template=_REF_PREFIX + "{name}"
+    )
+    return _resolve_references(top, components)
 
 
-def _resolve(node: Any, found: dict[str, Any]) -> Any:
-    """The schema with every reference replaced by what it means; the structs do not recur."""
+def _resolve_references(node: Any, components: dict[str, Any]) -> Any:
+    """Replace every reference by its schema; the structs are not recursive."""
     if isinstance(node, list | tuple):
-        return [_resolve(item, found) for item in node]
+        return [_resolve_references(item, components) for item in node]
     if not isinstance(node, dict):
         return node
-    resolved = {key: _resolve(value, found) for key, value in node.items() if key != "$ref"}
+    resolved = {
+        key: _resolve_references(value, components) for key, value in node.items() if key != "$ref"
+    }
     if "$ref" in node:
-        return _resolve(found[node["$ref"].removeprefix(_REF)], found) | resolved
+        return (
+            _resolve_references(components[node["$ref"].removeprefix(_REF_PREFIX)], components)
+            | resolved
+        )
     return resolved
 
 
-def _whole(node: Any) -> Any:
-    """Descriptions on one line, without the titles that repeat a class's name."""
+def _clean_descriptions(node: Any) -> Any:
+    """Put descriptions on one line, and drop the titles that repeat class names."""
     if isinstance(node, list):
-        return [_whole(item) for item in node]
+        return [_clean_descriptions(item) for item in node]
     if not isinstance(node, dict):
         return node
-    shown = {key: _whole(value) for key, value in node.items()}
-    if isinstance(shown.get("title"), str):
-        del shown["title"]
-    if isinstance(shown.get("description"), str):
-        shown["description"] = " ".join(shown["description"].split())
-    return shown
+    schema = {key: _clean_descriptions(value) for key, value in node.items()}
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    if isinstance(schema.get("description"), str):
+        schema["description"] = " ".join(schema["description"].split())
+    return schema
 
 
-def _taken(node: Any) -> Any:
+def _to_input_schema(node: Any) -> Any:
     if isinstance(node, list):
-        return [_taken(item) for item in node]
+        return [_to_input_schema(item) for item in node]
     if not isinstance(node, dict):
         return node
     if node.get("format") == "decimal":
-        return {**_EXACT, **({"default": node["default"]} if "default" in node else {})}
-    shown = {key: _taken(value) for key, value in node.items() if key != "uniqueItems"}
-    if shown.get("type") == "string" and "format" not in shown:
-        shown["maxLength"] = MAX_TEXT
-    return shown
+        return {**_EXACT_DECIMAL, **({"default": node["default"]} if "default" in node else {})}
+    schema = {key: _to_input_schema(value) for key, value in node.items() if key != "uniqueItems"}
+    if schema.get("type") == "string" and "format" not in schema:
+        schema["maxLength"] = MAX_TEXT_LENGTH
+    return schema
 
 
-def _sent(node: Any) -> Any:
+def _to_output_schema(node: Any) -> Any:
     if isinstance(node, list):
-        return [_sent(item) for item in node]
+        return [_to_output_schema(item) for item in node]
     if not isinstance(node, dict):
         return node
     if node.get("format") == "decimal":
         return {"type": "number"}
-    return {key: _sent(value) for key, value in node.items() if key != "default"}
+    return {key: _to_output_schema(value) for key, value in node.items() if key != "default"}

@@ -1,1 +1,1 @@
-"""The documents of the data product, generated from what rules now, and its page for people."""
+"""HTTP routes of the data-product documents."""

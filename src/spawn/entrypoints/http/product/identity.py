@@ -1,34 +1,34 @@
-"""Who the product is and where its events go, from the settings, without anything secret."""
+"""Identity of the data product, from the settings, without secrets."""
 
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from spawn.adapters.publishers.url import subject_prefix
+from spawn.adapters.publishers.url import parse_subject_prefix
 from spawn.application.product.snapshot import Broker, Product
 from spawn.entrypoints.settings import Settings
 
-_WEBHOOKS: Final = frozenset({"http", "https"})
-_BROKERS: Final = frozenset({"nats", "nats+tls"})
+_WEBHOOK_SCHEMES: Final = frozenset({"http", "https"})
+_BROKER_SCHEMES: Final = frozenset({"nats", "nats+tls"})
 
 
-def product_of(settings: Settings) -> Product:
-    """The product as its documents say it."""
+def product_from_settings(settings: Settings) -> Product:
+    """Return the product as its documents describe it."""
     return Product(
         id=settings.product_id,
         base_url=settings.base_url.rstrip("/"),
         owner=settings.product_owner,
         contact=settings.product_contact,
         environment=settings.environment,
-        webhooks=any(urlsplit(url).scheme in _WEBHOOKS for url in settings.events_url),
-        brokers=tuple(_brokers(settings.events_url)),
+        webhooks=any(urlsplit(url).scheme in _WEBHOOK_SCHEMES for url in settings.events_url),
+        brokers=tuple(_parse_brokers(settings.events_url)),
     )
 
 
-def _brokers(urls: tuple[str, ...]) -> Iterator[Broker]:
-    """The brokers among the publishers, without credentials and options."""
+def _parse_brokers(urls: tuple[str, ...]) -> Iterator[Broker]:
+    """Yield the brokers among the publishers, without credentials and options."""
     for url in urls:
         parts = urlsplit(url)
-        if parts.scheme in _BROKERS:
+        if parts.scheme in _BROKER_SCHEMES:
             host = parts.netloc.rpartition("@")[2]
-            yield Broker(parts.scheme, host, subject_prefix(url))
+            yield Broker(parts.scheme, host, parse_subject_prefix(url))

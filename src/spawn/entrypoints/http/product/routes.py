@@ -1,4 +1,4 @@
-"""Where the product's documents are served: negotiated, tagged, linked with each other."""
+"""HTTP routes of the data-product documents, with content negotiation, ETags and links."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 import msgspec
 from litestar import get
 
-from spawn.application.dependencies import Services
-from spawn.application.product import api_catalog as linkset
-from spawn.application.product.asyncapi import asyncapi
-from spawn.application.product.dcat import catalog
-from spawn.application.product.jsonld_context import json_ld_context
+from spawn.application.dependencies import Dependencies
+from spawn.application.product.api_catalog import PROFILE, build_api_catalog
+from spawn.application.product.asyncapi import build_asyncapi
+from spawn.application.product.dcat import build_catalog
+from spawn.application.product.jsonld_context import build_jsonld_context
 from spawn.application.product.links import (
     API_CATALOG,
     ASYNCAPI,
@@ -23,186 +23,239 @@ from spawn.application.product.links import (
     LINKSET,
     OPENAPI,
     YAML,
-    Place,
+    Endpoint,
     link_header,
 )
-from spawn.application.product.odcs import data_contract
-from spawn.application.product.odps import data_product
-from spawn.application.product.snapshot import Json, View, gather, schema_path
+from spawn.application.product.odcs import build_data_contract
+from spawn.application.product.odps import build_data_product
+from spawn.application.product.snapshot import Json, ProductSnapshot, schema_path, take_snapshot
 from spawn.domain.errors import DeadlineExceeded, InvalidInput
-from spawn.domain.quality.rules import Measured
-from spawn.entrypoints.http.openapi.document import Description
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.domain.quality.measures import Measurement
+from spawn.entrypoints.http.openapi.document import OpenApiBuilder
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, encode
-from spawn.entrypoints.http.wire import content_tag, none_match
+from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 
 _FORMATS: Final[Mapping[str, str]] = {"yaml": YAML, "json": JSON}
 _FORMAT: Final[Json] = {
     "name": "format",
     "in": "query",
-    "description": "The format, where Accept cannot be set: it wins over Accept.",
+    "description": "Response format; takes precedence over the Accept header.",
     "schema": {"type": "string", "enum": list(_FORMATS)},
 }
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 
-Encode = Callable[[object], bytes]
+_Encoder = Callable[[object], bytes]
 
 
-class Printed(msgspec.Struct, frozen=True):
-    """A document as sent, with its tag and the view it shows."""
+class CachedDocument(msgspec.Struct, frozen=True):
+    """An encoded document, its entity tag and its snapshot."""
 
-    view: View
+    snapshot: ProductSnapshot
     body: bytes
     tag: str
 
 
-class Press:
-    """Keeps each document as it was encoded last; another view (schema, quality) replaces it."""
+class DocumentCache:
+    """Cache of the last encoding of each document; another snapshot replaces it."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], Printed] = {}
-        self._counted: Measured | None = None
-        self.description: Description | None = None
+        self._documents: dict[tuple[str, str], CachedDocument] = {}
+        self._measurement: Measurement | None = None
+        self.openapi_builder: OpenApiBuilder | None = None
 
-    def printed(
-        self, place: Place, media_type: str, view: View, build: Callable[[View], object]
-    ) -> Printed:
-        """The document of a view."""
-        key = (place.path, media_type)
-        kept = self._kept.get(key)
-        if kept is None or kept.view != view:
-            encoder: Encode = _ENCODERS.get(media_type, encode)
-            body = encoder(build(view))
-            kept = self._kept[key] = Printed(view, body, content_tag(body))
-        return kept
+    def get(
+        self,
+        endpoint: Endpoint,
+        media_type: str,
+        snapshot: ProductSnapshot,
+        build: Callable[[ProductSnapshot], object],
+    ) -> CachedDocument:
+        """Return the document of a snapshot, encoded anew if the snapshot changed."""
+        key = (endpoint.path, media_type)
+        document = self._documents.get(key)
+        if document is None or document.snapshot != snapshot:
+            encoder: _Encoder = _ENCODERS.get(media_type, encode_json)
+            body = encoder(build(snapshot))
+            document = CachedDocument(snapshot, body, content_etag(body))
+            self._documents[key] = document
+        return document
 
-    async def counted(self, services: Services) -> Measured | None:
-        """How much there is, counted again once anything was written; None if it takes too long."""
-        kept = self._counted
-        if kept is None or kept.position != await services.reads.position():
+    async def measure_projects(self, dependencies: Dependencies) -> Measurement | None:
+        """Count the projects, anew only after a write; None if the deadline is exceeded."""
+        cached = self._measurement
+        if cached is None or cached.position != await dependencies.reads.position():
             try:
-                kept = self._counted = await services.quality.measure(())
+                cached = self._measurement = await dependencies.quality.measure(())
             except DeadlineExceeded:
                 return None
-        return kept
+        return cached
 
 
-_ENCODERS: Final[Mapping[str, Encode]] = {YAML: msgspec.yaml.encode}
-"""YAML in block style and in the document's own order; PyYAML does it."""
+_ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: msgspec.yaml.encode}
+"""PyYAML's block style keeps the document's own order."""
 
 
-def _operation(name: str, place: Place, *more: str, formats: bool = False) -> Operation:
+def _operation(
+    name: str, summary: str, endpoint: Endpoint, *media_types: str, formats: bool = False
+) -> Operation:
     return Operation(
         id=name,
         tag="product",
-        summary=place.title,
-        description=f"{place.standard}, generated from the active schema.",
+        summary=summary,
+        description=f"{endpoint.standard}, generated from the active schema.",
         parameters=("IfNoneMatch", _FORMAT) if formats else ("IfNoneMatch",),
-        answers={
-            200: Success(
-                description="As things are now.",
+        responses={
+            200: SuccessResponse(
+                description="The current document.",
                 schema={"type": "object"},
-                media_types=(place.media_type, *more),
+                media_types=(endpoint.media_type, *media_types),
                 headers=("ETag", "Link"),
             ),
-            304: Success(description="Unchanged since that ETag.", headers=("ETag", "Link")),
+            304: SuccessResponse(
+                description="Unchanged since that ETag.", headers=("ETag", "Link")
+            ),
         },
     )
 
 
-async def _answer(
+async def _respond(
     request: StrictRequest,
-    place: Place,
-    build: Callable[[View], object],
+    endpoint: Endpoint,
+    build: Callable[[ProductSnapshot], object],
     *media_types: str,
     formats: bool = False,
-    measured: bool = False,
-) -> Reply:
-    """A document in the form asked for, or 304; `measured` if it shows what was measured."""
-    given = request.query(*(("format",) if formats else ()))
-    chosen = _format(given["format"]) if "format" in given else request.accepts(*media_types)
-    surface = request.surface
-    view = await gather(request.services, request.principal, surface.product)
-    if not measured:
-        view = msgspec.structs.replace(view, report=None)
-    printed = surface.press.printed(place, chosen, view, build)
-    return _tagged(request, place, printed, chosen, view)
+    with_quality: bool = False,
+) -> Response:
+    """Return a document in the requested format, or 304.
+
+    `with_quality` includes the last quality report in its snapshot.
+    """
+    parameters = request.query_parameters(*(("format",) if formats else ()))
+    media_type = (
+        _parse_format(parameters["format"])
+        if "format" in parameters
+        else request.negotiate_media_type(*media_types)
+    )
+    http_state = request.http_state
+    snapshot = await take_snapshot(request.dependencies, request.principal, http_state.product)
+    if not with_quality:
+        snapshot = msgspec.structs.replace(snapshot, report=None)
+    document = http_state.document_cache.get(endpoint, media_type, snapshot, build)
+    return _document_response(request, endpoint, document, media_type)
 
 
-def _format(name: str) -> str:
+def _parse_format(name: str) -> str:
     if name not in _FORMATS:
-        known = ", ".join(_FORMATS)
-        raise InvalidInput.at("/format", "not_in_enum", f"There are: {known}.")
+        formats = ", ".join(_FORMATS)
+        raise InvalidInput.at("/format", "not_in_enum", f"The format must be one of: {formats}.")
     return _FORMATS[name]
 
 
-def _tagged(
-    request: StrictRequest, place: Place, printed: Printed, media_type: str, view: View
-) -> Reply:
-    ruled = f'<{schema_path(view.schema)}>; rel="describedby"'
+def _document_response(
+    request: StrictRequest,
+    endpoint: Endpoint,
+    document: CachedDocument,
+    media_type: str,
+) -> Response:
+    schema_link = f'<{schema_path(document.snapshot.schema)}>; rel="describedby"'
     headers = (
-        (b"etag", printed.tag.encode()),
+        (b"etag", document.tag.encode()),
         _NO_CACHE,
-        link_header(place.path, *([] if place is API_CATALOG else [ruled])),
+        link_header(endpoint.path, *([] if endpoint is API_CATALOG else [schema_link])),
     )
-    if none_match(request.field(b"if-none-match"), printed.tag):
-        return Reply(304, headers=headers)
-    shown = f'{LINKSET}; profile="{linkset.PROFILE}"' if media_type == LINKSET else media_type
-    return Reply(200, printed.body, media_type=shown.encode(), headers=headers)
+    if is_not_modified(request.header(b"if-none-match"), document.tag):
+        return Response(304, headers=headers)
+    content_type = f'{LINKSET}; profile="{PROFILE}"' if media_type == LINKSET else media_type
+    return Response(200, document.body, media_type=content_type.encode(), headers=headers)
 
 
-@get(CONTRACT.path, opt=described(_operation("getContract", CONTRACT, JSON, formats=True)))
-async def contract(request: StrictRequest) -> Reply:
-    """What is promised of the data."""
-    return await _answer(request, CONTRACT, data_contract, YAML, JSON, formats=True, measured=True)
+@get(
+    CONTRACT.path,
+    opt=operation_options(
+        _operation("getContract", "Get the data contract", CONTRACT, JSON, formats=True)
+    ),
+)
+async def read_contract(request: StrictRequest) -> Response:
+    """Return the data contract."""
+    return await _respond(
+        request, CONTRACT, build_data_contract, YAML, JSON, formats=True, with_quality=True
+    )
 
 
 @get(
     DATA_PRODUCT.path,
-    opt=described(_operation("getDataProduct", DATA_PRODUCT, JSON, formats=True)),
+    opt=operation_options(
+        _operation(
+            "getDataProduct", "Get the data-product description", DATA_PRODUCT, JSON, formats=True
+        )
+    ),
 )
-async def product(request: StrictRequest) -> Reply:
-    """What this product takes in and gives out."""
-    return await _answer(request, DATA_PRODUCT, data_product, YAML, JSON, formats=True)
+async def read_data_product(request: StrictRequest) -> Response:
+    """Return the data-product description."""
+    return await _respond(request, DATA_PRODUCT, build_data_product, YAML, JSON, formats=True)
 
 
-@get(CATALOG.path, opt=described(_operation("getCatalog", CATALOG, JSON)))
-async def catalogue(request: StrictRequest) -> Reply:
-    """What a catalogue harvests."""
-    return await _answer(request, CATALOG, catalog, JSON_LD, JSON, measured=True)
+@get(
+    CATALOG.path,
+    opt=operation_options(_operation("getCatalog", "Get the catalogue entry", CATALOG, JSON)),
+)
+async def read_catalog(request: StrictRequest) -> Response:
+    """Return the catalogue entry."""
+    return await _respond(request, CATALOG, build_catalog, JSON_LD, JSON, with_quality=True)
 
 
-@get(CONTEXT.path, opt=described(_operation("getContext", CONTEXT, JSON)))
-async def context(request: StrictRequest) -> Reply:
-    """What each field means."""
-    return await _answer(request, CONTEXT, json_ld_context, JSON_LD, JSON)
+@get(
+    CONTEXT.path,
+    opt=operation_options(_operation("getContext", "Get the JSON-LD context", CONTEXT, JSON)),
+)
+async def read_context(request: StrictRequest) -> Response:
+    """Return the JSON-LD context."""
+    return await _respond(request, CONTEXT, build_jsonld_context, JSON_LD, JSON)
 
 
-@get(ASYNCAPI.path, opt=described(_operation("getAsyncApi", ASYNCAPI)))
-async def events(request: StrictRequest) -> Reply:
-    """The event interface."""
-    return await _answer(request, ASYNCAPI, asyncapi, JSON)
+@get(
+    ASYNCAPI.path,
+    opt=operation_options(_operation("getAsyncApi", "Get the AsyncAPI document", ASYNCAPI)),
+)
+async def read_asyncapi(request: StrictRequest) -> Response:
+    """Return the AsyncAPI document."""
+    return await _respond(request, ASYNCAPI, build_asyncapi, JSON)
 
 
-@get(API_CATALOG.path, opt=described(_operation("getApiCatalog", API_CATALOG, JSON)))
-async def apis(request: StrictRequest) -> Reply:
-    """The APIs and what describes them."""
-    return await _answer(
-        request, API_CATALOG, lambda view: linkset.api_catalog(view.product), LINKSET, JSON
+@get(
+    API_CATALOG.path,
+    opt=operation_options(_operation("getApiCatalog", "Get the API catalogue", API_CATALOG, JSON)),
+)
+async def read_api_catalog(request: StrictRequest) -> Response:
+    """Return the API catalogue."""
+    return await _respond(
+        request, API_CATALOG, lambda snapshot: build_api_catalog(snapshot.product), LINKSET, JSON
     )
 
 
-@get(OPENAPI.path, opt=described(_operation("getOpenApi", OPENAPI)))
-async def openapi(request: StrictRequest) -> Reply:
-    """The HTTP interface."""
-    press = request.surface.press
-    if press.description is None:
-        press.description = Description(request.app)
-    conformance = await request.services.conformance()
-    build = press.description.build
-    contact = request.surface.product.contact_object
-    return await _answer(request, OPENAPI, lambda _: build(conformance, contact), JSON)
+@get(
+    OPENAPI.path,
+    opt=operation_options(_operation("getOpenApi", "Get the OpenAPI document", OPENAPI)),
+)
+async def read_openapi(request: StrictRequest) -> Response:
+    """Return the OpenAPI document."""
+    document_cache = request.http_state.document_cache
+    if document_cache.openapi_builder is None:
+        document_cache.openapi_builder = OpenApiBuilder(request.app)
+    validator = await request.dependencies.validator()
+    build = document_cache.openapi_builder.build
+    contact = request.http_state.product.contact_object
+    return await _respond(request, OPENAPI, lambda _: build(validator, contact), JSON)
 
 
-ROUTES: Final = [contract, product, catalogue, context, events, apis, openapi]
+ROUTES: Final = [
+    read_contract,
+    read_data_product,
+    read_catalog,
+    read_context,
+    read_asyncapi,
+    read_api_catalog,
+    read_openapi,
+]

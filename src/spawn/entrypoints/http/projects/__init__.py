@@ -1,1 +1,1 @@
-"""Routes of projects."""
+"""HTTP routes of projects."""

@@ -1,67 +1,80 @@
-"""Answers that are kept encoded, given out before any routing.
+"""Cached GET responses of projects, served before routing.
 
-A project, or a page of them, that somebody asked for before costs a look at the store's memory; to
-find the way to its route costs several times that. What is said here is what the routes would say,
-in the plain case alone: whatever is not at hand, asked for in particular, or wrong, is theirs.
+A cached project, or page of projects, costs a look at the store's memory; routing the request costs
+several times that (ADR 0014). The responses equal those of the routes. Only the plain case is
+served here: requests that are not cached, have other options or are invalid go to the routes.
 """
 
 from typing import Final
 
 from litestar.types import HTTPScope
 
-from spawn.application.dependencies import Services, require
+from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import SpawnError
-from spawn.entrypoints.http.projects.list_route import page_at_hand
+from spawn.entrypoints.http.projects.list_route import get_cached_page
 from spawn.entrypoints.http.projects.routes import KIND, PATH, READ_PATH
-from spawn.entrypoints.http.protocol.problems import Refusal
+from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import LOCAL, is_canonical_id
-from spawn.entrypoints.http.protocol.response import Reply
-from spawn.entrypoints.http.state import Surface
-from spawn.entrypoints.request_context import context_of
+from spawn.entrypoints.http.protocol.response import Response
+from spawn.entrypoints.http.state import HttpState
+from spawn.entrypoints.request_context import get_request_context
 
-_UNDER: Final = f"{PATH}/"
-_ANYTHING: Final = frozenset({None, b"*/*", b"application/json"})
+_PROJECT_PREFIX: Final = f"{PATH}/"
+_JSON_ACCEPT_VALUES: Final = frozenset({None, b"*/*", b"application/json"})
 
 
-async def answer_at_hand(services: Services, surface: Surface, scope: HTTPScope) -> Reply | None:
-    """The answer to a GET, or None: let the route answer."""
+async def find_cached_response(
+    dependencies: Dependencies, http_state: HttpState, scope: HTTPScope
+) -> Response | None:
+    """Return the cached response to a GET; None leaves the request to its route."""
     path = scope["path"]
-    if not path.startswith(PATH) or context_of(scope).headers.get(b"accept") not in _ANYTHING:
+    if (
+        not path.startswith(PATH)
+        or get_request_context(scope).headers.get(b"accept") not in _JSON_ACCEPT_VALUES
+    ):
         return None
     try:
         require(LOCAL, "read")
-        active = await services.schemas.active()
+        active = await dependencies.schemas.active()
         if active is None:
             return None
         if path == PATH:
-            return await _page(services, surface, scope, active.schema.version)
-        if not scope["query_string"] and path.startswith(_UNDER):
-            project_id = path[len(_UNDER) :]
-            return await _project(services, surface, scope, project_id, active.schema.version)
-    except (SpawnError, Refusal):
+            return await _find_page(dependencies, http_state, scope, active.schema.version)
+        if not scope["query_string"] and path.startswith(_PROJECT_PREFIX):
+            project_id = path[len(_PROJECT_PREFIX) :]
+            return await _find_project(
+                dependencies, http_state, scope, project_id, active.schema.version
+            )
+    except (SpawnError, RequestProblem):
         return None
     return None
 
 
-async def _project(
-    services: Services, surface: Surface, scope: HTTPScope, project_id: str, generation: int
-) -> Reply | None:
+async def _find_project(
+    dependencies: Dependencies,
+    http_state: HttpState,
+    scope: HTTPScope,
+    project_id: str,
+    active_version: int,
+) -> Response | None:
     if not is_canonical_id(project_id):
         return None
-    head = await services.reads.head(KIND, project_id)
-    document = surface.documents.get((project_id, head.version, head.epoch, generation, ()))
-    seen = context_of(scope).headers.get(b"if-none-match")
-    if document is None or (seen is not None and seen != document.tag.encode()):
+    head = await dependencies.reads.head(KIND, project_id)
+    document = http_state.projects.get((project_id, head.version, head.epoch, active_version, ()))
+    if_none_match = get_request_context(scope).headers.get(b"if-none-match")
+    if document is None or (if_none_match is not None and if_none_match != document.etag.encode()):
         return None
     scope["path_template"] = READ_PATH
-    return document.reply() if seen is None else document.unchanged()
+    return document.to_response() if if_none_match is None else document.to_not_modified()
 
 
-async def _page(
-    services: Services, surface: Surface, scope: HTTPScope, generation: int
-) -> Reply | None:
-    kept = await page_at_hand(services, surface, LOCAL, scope["query_string"], generation)
-    if kept is None:
+async def _find_page(
+    dependencies: Dependencies, http_state: HttpState, scope: HTTPScope, active_version: int
+) -> Response | None:
+    page = await get_cached_page(
+        dependencies, http_state, LOCAL, scope["query_string"], active_version
+    )
+    if page is None:
         return None
     scope["path_template"] = PATH
-    return kept.answer(context_of(scope).headers.get(b"if-none-match"))
+    return page.respond(get_request_context(scope).headers.get(b"if-none-match"))

@@ -1,4 +1,4 @@
-"""Pages of projects: read by a typed query, encoded once, and given again while they stand."""
+"""HTTP route that lists projects, with a cache of encoded pages."""
 
 import asyncio
 import weakref
@@ -8,160 +8,186 @@ from typing import Any, Final
 import msgspec
 from litestar import get
 
-from spawn.application.dependencies import Services
-from spawn.application.projects.commands import list_projects
-from spawn.domain.change import Stored
+from spawn.application.dependencies import Dependencies
+from spawn.application.projects.queries import list_projects
+from spawn.domain.change import StoredAggregate
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
-from spawn.entrypoints.http.openapi.operation import described
+from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.projects import operations
-from spawn.entrypoints.http.projects.routes import PATH, document_of
-from spawn.entrypoints.http.projects.version_headers import View, asked_view
-from spawn.entrypoints.http.protocol.query_params import next_link, read_listing, write_cursor
+from spawn.entrypoints.http.projects.representation import ProjectRepresentation
+from spawn.entrypoints.http.projects.routes import PATH, get_project_document
+from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
+from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
+from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified, parse_epoch
+from spawn.entrypoints.http.protocol.query_params import read_list_parameters
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import JSON, Header, Reply, encode
-from spawn.entrypoints.http.state import Surface
-from spawn.entrypoints.http.wire import Document, content_tag, epoch_of, none_match
+from spawn.entrypoints.http.protocol.response import JSON, Header, Response, encode_json
+from spawn.entrypoints.http.state import HttpState
 
-_AT_ONCE: Final = 50
-_KEPT_BYTES: Final = 4096
-_VALIDATED: Final = (b"etag", b"link", b"deprecation", b"sunset")
+_ITEMS_PER_TURN: Final = 50
+_ENTRY_OVERHEAD_BYTES: Final = 4096
+_NOT_MODIFIED_HEADERS: Final = (b"etag", b"link", b"deprecation", b"sunset")
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What a query string asks for, understood."""
+class ListRequest(msgspec.Struct, frozen=True):
+    """A parsed query string of the list."""
 
-    given: dict[str, str]
-    view: View
+    parameters: dict[str, str]
+    view: ProjectView
     query: Query
     binding: bytes
 
 
-class KeptPage(msgspec.Struct, frozen=True):
-    """An encoded page: what was asked, the page that the store gave at a position, the answer.
+class CachedProjectPage(msgspec.Struct, frozen=True):
+    """An encoded page: its request, the store's page at a journal position, the response.
 
-    The page itself is the store's to keep: it is only known again while that does.
+    The store's own cache owns the page; the weak reference recognises it only while that lasts.
     """
 
-    asked: Asked
+    list_request: ListRequest
     position: str
-    page: "weakref.ref[Page[Stored[Project]]]"
-    reply: Reply
+    page: "weakref.ref[Page[StoredAggregate[Project]]]"
+    response: Response
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes to keep."""
-        return len(self.reply.finish["body"]) + _KEPT_BYTES
+        """Approximate bytes that the entry takes in the cache."""
+        return len(self.response.body_message["body"]) + _ENTRY_OVERHEAD_BYTES
 
-    def answer(self, seen: bytes | None) -> Reply:
-        """The page, or 304 to who has seen it.
+    def respond(self, if_none_match: bytes | None) -> Response:
+        """Return the page, or 304 if the If-None-Match header names it.
 
         Raises:
-            Refusal: 400, what was seen is no list of entity tags.
+            RequestProblem: 400, if the header is not a list of entity tags.
         """
-        if seen is None:
-            return self.reply
-        headers = self.reply.start["headers"]
-        if not none_match(seen.decode("latin-1"), dict(headers)[b"etag"].decode()):
-            return self.reply
-        return Reply(304, headers=[pair for pair in headers if pair[0] in _VALIDATED])
+        if if_none_match is None:
+            return self.response
+        headers = self.response.head_message["headers"]
+        if not is_not_modified(if_none_match.decode("latin-1"), dict(headers)[b"etag"].decode()):
+            return self.response
+        return Response(304, headers=[pair for pair in headers if pair[0] in _NOT_MODIFIED_HEADERS])
 
 
-@get(PATH, opt=described(operations.LIST))
-async def list_all(request: StrictRequest) -> Reply:
-    """One page of projects."""
-    request.accepts("application/json")
-    services, surface, principal = request.services, request.surface, request.principal
-    generation = (await services.active()).schema.version
-    raw = request.scope["query_string"]
-    kept = await page_at_hand(services, surface, principal, raw, generation)
-    if kept is None:
-        asked = await _understood(request)
-        key = _key(services, principal, raw, generation)
-        kept = surface.pages.put(key, await _read(services, surface, principal, asked, None))
-    return kept.answer(request.context.headers.get(b"if-none-match"))
+@get(PATH, opt=operation_options(operations.LIST))
+async def read_project_page(request: StrictRequest) -> Response:
+    """List projects, one page at a time."""
+    request.negotiate_media_type("application/json")
+    dependencies, http_state, principal = (
+        request.dependencies,
+        request.http_state,
+        request.principal,
+    )
+    active_version = (await dependencies.active_schema()).schema.version
+    query_string = request.scope["query_string"]
+    cached = await get_cached_page(
+        dependencies, http_state, principal, query_string, active_version
+    )
+    if cached is None:
+        list_request = await _parse_list_request(request)
+        key = _cache_key(dependencies, principal, query_string, active_version)
+        cached = http_state.pages.put(
+            key, await _load_page(dependencies, http_state, principal, list_request, None)
+        )
+    return cached.respond(request.context.headers.get(b"if-none-match"))
 
 
-async def page_at_hand(
-    services: Services, surface: Surface, principal: Principal, raw: bytes, generation: int
-) -> KeptPage | None:
-    """The page that a query string asks for, if it was asked before; as it is now."""
-    key = _key(services, principal, raw, generation)
-    kept: KeptPage | None = surface.pages.get(key)
-    if kept is None or kept.position == await services.reads.position():
-        return kept
-    return surface.pages.put(key, await _read(services, surface, principal, kept.asked, kept))
-
-
-def _key(services: Services, principal: Principal, raw: bytes, generation: int) -> tuple[Any, ...]:
-    """Who asked what, under which schema, on which day: shapes are served until a day."""
-    return (principal.row_scope, raw, generation, services.clock.now().date())
-
-
-async def _understood(request: StrictRequest) -> Asked:
-    given = request.any_query()
-    view = await asked_view(request, given.get("schema_version"))
-    listing = read_listing(given, view.conformance)
-    named = msgspec.structs.replace(view, names=listing.fields)
-    return Asked(given, named, view.shape.asked(listing.query), listing.binding)
-
-
-async def _read(
-    services: Services,
-    surface: Surface,
+async def get_cached_page(
+    dependencies: Dependencies,
+    http_state: HttpState,
     principal: Principal,
-    asked: Asked,
-    before: KeptPage | None,
-) -> KeptPage:
-    """The page as it is now, encoded anew unless it is the very page that it was before.
+    query_string: bytes,
+    active_version: int,
+) -> CachedProjectPage | None:
+    """Return the cached page of a query string, reloaded if the data changed, or None."""
+    key = _cache_key(dependencies, principal, query_string, active_version)
+    cached: CachedProjectPage | None = http_state.pages.get(key)
+    if cached is None or cached.position == await dependencies.reads.position():
+        return cached
+    return http_state.pages.put(
+        key, await _load_page(dependencies, http_state, principal, cached.list_request, cached)
+    )
 
-    A store gives an unchanged page as the same object again.
+
+def _cache_key(
+    dependencies: Dependencies, principal: Principal, query_string: bytes, active_version: int
+) -> tuple[Any, ...]:
+    """Return the cache key, with today's date, on which older schema versions may expire."""
+    return (principal.row_scope, query_string, active_version, dependencies.clock.now().date())
+
+
+async def _parse_list_request(request: StrictRequest) -> ListRequest:
+    parameters = request.unchecked_query_parameters()
+    view = await view_for_version(request, parameters.get("schema_version"))
+    listing = read_list_parameters(parameters, view.validator)
+    selected = msgspec.structs.replace(view, field_names=listing.fields)
+    return ListRequest(
+        parameters, selected, view.version_view.translate_query(listing.query), listing.binding
+    )
+
+
+async def _load_page(
+    dependencies: Dependencies,
+    http_state: HttpState,
+    principal: Principal,
+    list_request: ListRequest,
+    previous: CachedProjectPage | None,
+) -> CachedProjectPage:
+    """Load the page, and encode it unless it is the previous page.
+
+    A store returns an unchanged page as the same object.
     """
-    position = await services.reads.position()
-    with surface.span("list_projects"):
-        page = await list_projects(services, principal, asked.query)
-    epoch = epoch_of(position)
-    if before is not None and page is before.page() and epoch == epoch_of(before.position):
-        return msgspec.structs.replace(before, position=position)
-    shown = await _documents(services, surface, page.items, asked.view, epoch)
-    cursor = None if page.next is None else write_cursor(page.next, asked.binding)
-    bodies = b",".join([document.body for document in shown])
-    body = b'{"items":[%b],"next":%b}' % (bodies, encode(cursor))
+    position = await dependencies.reads.position()
+    with http_state.span("list_projects"):
+        page = await list_projects(dependencies, principal, list_request.query)
+    epoch = parse_epoch(position)
+    if previous is not None and page is previous.page() and epoch == parse_epoch(previous.position):
+        return msgspec.structs.replace(previous, position=position)
+    representations = await _encode_items(
+        dependencies, http_state, page.items, list_request.view, epoch
+    )
+    cursor = None if page.next is None else encode_cursor(page.next, list_request.binding)
+    bodies = b",".join([document.body for document in representations])
+    body = b'{"items":[%b],"next":%b}' % (bodies, encode_json(cursor))
     headers: list[Header] = [
-        (b"etag", _tag(shown, cursor).encode()),
+        (b"etag", _page_etag(representations, cursor).encode()),
         (b"cache-control", b"no-cache"),
-        *asked.view.headers,
+        *list_request.view.headers,
     ]
     if cursor is not None:
-        headers.append(next_link(PATH, asked.given, cursor))
-    reply = Reply(200, body, media_type=JSON, headers=headers)
-    return KeptPage(asked, position, weakref.ref(page), reply)
+        headers.append(next_link(PATH, list_request.parameters, cursor))
+    response = Response(200, body, media_type=JSON, headers=headers)
+    return CachedProjectPage(list_request, position, weakref.ref(page), response)
 
 
-async def _documents(
-    services: Services, surface: Surface, items: Sequence[Stored[Project]], view: View, epoch: int
-) -> list[Document]:
-    """The items encoded; who else waits for the event loop gets a turn after every few."""
-    known = surface.documents.get
-    generation, marks = view.generation, view.marks
-    shown: list[Document] = []
-    fresh = 0
+async def _encode_items(
+    dependencies: Dependencies,
+    http_state: HttpState,
+    items: Sequence[StoredAggregate[Project]],
+    view: ProjectView,
+    epoch: int,
+) -> list[ProjectRepresentation]:
+    """Encode the items; yield to the event loop after every few that were not cached."""
+    get_cached = http_state.projects.get
+    active_version, etag_parts = view.active_version, view.etag_parts
+    representations: list[ProjectRepresentation] = []
+    encoded_count = 0
     for item in items:
-        document = known((item.id, item.version, epoch, generation, marks))
+        document = get_cached((item.id, item.version, epoch, active_version, etag_parts))
         if document is None:
-            document = await document_of(services, surface, item, view, epoch)
-            fresh += 1
-            if fresh % _AT_ONCE == 0:
+            document = await get_project_document(dependencies, http_state, item, view, epoch)
+            encoded_count += 1
+            if encoded_count % _ITEMS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        shown.append(document)
-    return shown
+        representations.append(document)
+    return representations
 
 
-def _tag(shown: Sequence[Document], cursor: str | None) -> str:
-    """A strong tag from the tags of the items: what each is, its tag says already."""
-    items = "\n".join([f"{document.project_id} {document.tag}" for document in shown])
-    return content_tag(f"{items}\n{cursor or ''}".encode())
+def _page_etag(representations: Sequence[ProjectRepresentation], cursor: str | None) -> str:
+    """Return a strong tag of the page, made of the tags of its items."""
+    items = "\n".join([f"{document.project_id} {document.etag}" for document in representations])
+    return content_etag(f"{items}\n{cursor or ''}".encode())
 
 
-ROUTES: Final = [list_all]
+ROUTES: Final = [read_project_page]

@@ -1,8 +1,8 @@
-"""What OpenAPI says of the routes of projects."""
+"""OpenAPI operations of projects."""
 
 from typing import Final
 
-from spawn.entrypoints.http.openapi.operation import Body, Operation, Success
+from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
 
 EXAMPLE: Final = {
     "project_name": "Sierra Wind II",
@@ -15,10 +15,10 @@ EXAMPLE: Final = {
     "dscr": 1.35,
     "description": "120 MW onshore wind farm",
 }
-_ITEM_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
-_WARNED: Final = (*_ITEM_HEADERS, "Spawn-Warnings")
-_KEYED: Final = ("idempotency_key_reused", "conflict", "duplicate")
-_BODY: Final = (
+_PROJECT_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
+_WRITE_HEADERS: Final = (*_PROJECT_HEADERS, "Spawn-Warnings")
+_IDEMPOTENCY_PROBLEMS: Final = ("idempotency_key_reused", "conflict", "duplicate")
+_BODY_PROBLEMS: Final = (
     "malformed_body",
     "invalid_input",
     "unsupported_media_type",
@@ -33,47 +33,62 @@ CREATE: Final = Operation(
     tag="operations",
     summary="Create a project",
     description=(
-        "The body is checked against the active schema. Unknown fields are refused unless they "
+        "The body is validated against the active schema. Unknown fields are rejected unless they "
         "begin with `x_`. First-generation payloads are accepted: amounts as JSON numbers, "
         "`expected_tri` as a percentage, `ACTIVE` for OPERATION."
     ),
     parameters=("IdempotencyKey",),
-    body=Body(schema="ProjectInput", example=EXAMPLE),
-    answers={
-        201: Success(description="Created.", schema="Project", headers=("Location", *_WARNED))
+    body=RequestBody(schema="ProjectInput", example=EXAMPLE),
+    responses={
+        201: SuccessResponse(
+            description="Created.", schema="Project", headers=("Location", *_WRITE_HEADERS)
+        )
     },
-    problems=(*_BODY, *_KEYED),
+    problems=(*_BODY_PROBLEMS, *_IDEMPOTENCY_PROBLEMS),
 )
 AMEND: Final = Operation(
     id="amendProject",
     tag="operations",
     summary="Amend a project",
     description=(
-        "A JSON merge patch (RFC 7396): a value replaces, null removes, absence keeps. What "
-        "changes nothing writes nothing. The status changes by transitions only."
+        "The body is a JSON merge patch (RFC 7396): a value replaces, null removes, absent fields "
+        "stay. A patch without changes writes nothing. The status changes by transitions only."
     ),
     parameters=("IfMatch", "IdempotencyKey"),
-    body=Body(
+    body=RequestBody(
         media_types=("application/merge-patch+json", "application/json"),
         schema="ProjectPatch",
         example={"description": "130 MW after repowering", "dscr": 1.4},
     ),
-    answers={200: Success(description="Amended.", schema="Project", headers=_WARNED)},
-    problems=(*_BODY, *_KEYED, "not_found", "stale_version", "precondition_required"),
+    responses={
+        200: SuccessResponse(description="Amended.", schema="Project", headers=_WRITE_HEADERS)
+    },
+    problems=(
+        *_BODY_PROBLEMS,
+        *_IDEMPOTENCY_PROBLEMS,
+        "not_found",
+        "stale_version",
+        "precondition_required",
+    ),
 )
 TRANSITION: Final = Operation(
     id="transitionProject",
     tag="operations",
-    summary="Take a step of the status machine",
+    summary="Transition a project",
+    description="Moves the project to another status that its lifecycle allows, with a reason.",
     parameters=("IfMatch", "IdempotencyKey"),
-    body=Body(
+    body=RequestBody(
         schema="Transition",
         example={"to": "MANDATED", "reason": "mandate letter signed", "effective_on": "2026-03-01"},
     ),
-    answers={200: Success(description="Moved on.", schema="Project", headers=_ITEM_HEADERS)},
+    responses={
+        200: SuccessResponse(
+            description="Transitioned.", schema="Project", headers=_PROJECT_HEADERS
+        )
+    },
     problems=(
-        *_BODY,
-        *_KEYED,
+        *_BODY_PROBLEMS,
+        *_IDEMPOTENCY_PROBLEMS,
         "not_found",
         "stale_version",
         "precondition_required",
@@ -83,15 +98,17 @@ TRANSITION: Final = Operation(
 READ: Final = Operation(
     id="getProject",
     tag="operations",
-    summary="Read a project",
+    summary="Get a project",
     description=(
-        "Now, or as it was recorded at an instant (`as_of`), whole or some of its fields, under "
-        "the schema that rules or (`schema_version`) in the shape of an older version."
+        "The current version, or the one recorded at an instant (`as_of`); all fields, or some "
+        "(`fields`); under the active schema, or an older version of it (`schema_version`)."
     ),
     parameters=("AsOf", "Fields", "SchemaVersion", "IfNoneMatch"),
-    answers={
-        200: Success(description="The project.", schema="Project", headers=_ITEM_HEADERS),
-        304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
+    responses={
+        200: SuccessResponse(
+            description="The project.", schema="Project", headers=_PROJECT_HEADERS
+        ),
+        304: SuccessResponse(description="Unchanged since that ETag.", headers=("ETag",)),
     },
     problems=("not_found", "invalid_input", "schema_version_expired"),
 )
@@ -102,7 +119,7 @@ LIST: Final = Operation(
     description=(
         "Filters are `field=value` or `field[operator]=value` on core and governed fields, with "
         "the operators eq, ne, lt, lte, gt, gte, in, like and exists; `in` takes values separated "
-        "by commas. Pages are continued by `after`, and stay stable while others write."
+        "by commas. Continue with `after`; pages stay stable while projects change."
     ),
     parameters=(
         "ProjectFilters",
@@ -113,9 +130,11 @@ LIST: Final = Operation(
         "SchemaVersion",
         "IfNoneMatch",
     ),
-    answers={
-        200: Success(description="One page.", schema="ProjectPage", headers=_ITEM_HEADERS),
-        304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
+    responses={
+        200: SuccessResponse(
+            description="One page.", schema="ProjectPage", headers=_PROJECT_HEADERS
+        ),
+        304: SuccessResponse(description="Unchanged since that ETag.", headers=("ETag",)),
     },
     problems=(
         "invalid_input",
@@ -129,9 +148,14 @@ LIST: Final = Operation(
 HISTORY: Final = Operation(
     id="getProjectHistory",
     tag="operations",
-    summary="Read the history of a project",
-    description="Every version, oldest first, with who changed what and the document of the time.",
+    summary="Get the history of a project",
+    description=(
+        "Every version, oldest first, with its actor, its changed fields and the document as it "
+        "was stored."
+    ),
     parameters=("Limit", "After"),
-    answers={200: Success(description="Versions.", schema="HistoryPage", headers=("Link",))},
+    responses={
+        200: SuccessResponse(description="Versions.", schema="HistoryPage", headers=("Link",))
+    },
     problems=("not_found", "invalid_input", "cursor_invalid"),
 )

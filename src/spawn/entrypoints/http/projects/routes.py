@@ -1,4 +1,4 @@
-"""Routes of projects: thin readings of a request around one use case each."""
+"""HTTP routes of single projects: create, amend, transition, read, history."""
 
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -7,359 +7,401 @@ from typing import Any, Final, TypeVar
 import msgspec
 from litestar import get, patch, post
 
-from spawn.application.dependencies import Services
+from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import (
     MAX_ATTEMPTS,
-    Call,
-    Outcome,
-    SchemaMoved,
+    CommandContext,
+    CommandResult,
+    SchemaVersionChanged,
     amend_project,
     create_project,
-    get_project,
-    project_history,
     transition_project,
 )
-from spawn.application.projects.versioned_views import shown_under
-from spawn.domain.change import Entry, Stored
+from spawn.application.projects.queries import get_project, list_project_history
+from spawn.application.projects.versioned_views import convert_to_version
+from spawn.domain.change import JournalEntry, StoredAggregate
 from spawn.domain.dates import parse_date, parse_instant
 from spawn.domain.errors import (
     CursorInvalid,
     FieldError,
     InvalidInput,
-    Stale,
+    StaleVersion,
     Unavailable,
 )
-from spawn.domain.json_tokens import Token, read_object
-from spawn.domain.projects.lifecycle import Status, status_of
+from spawn.domain.json_tokens import Token, parse_object
+from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
 from spawn.domain.projects.project import MAX_REASON, Project
-from spawn.domain.schemas.nested_fields import read_prose
-from spawn.domain.schemas.validator import Attributes
-from spawn.entrypoints.http.openapi.operation import described
+from spawn.domain.schemas.nested_fields import prose_reader
+from spawn.domain.schemas.validator import ProjectInput
+from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.projects import operations
-from spawn.entrypoints.http.projects.version_headers import View, asked_view, ruling_view
+from spawn.entrypoints.http.projects.representation import (
+    ProjectRepresentation,
+    build_representation,
+    build_warning_headers,
+)
+from spawn.entrypoints.http.projects.version_headers import (
+    ProjectView,
+    active_view,
+    view_for_version,
+)
+from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor, next_link
+from spawn.entrypoints.http.protocol.etags import (
+    fields_digest,
+    is_not_modified,
+    parse_epoch,
+    version_etag,
+)
+from spawn.entrypoints.http.protocol.idempotency import (
+    RequestIdempotencyKey,
+    find_stored_response,
+    read_idempotency_key,
+    restore_response,
+)
 from spawn.entrypoints.http.protocol.preconditions import (
-    Keyed,
-    call_of,
-    expected_version,
-    kept_answer,
-    keyed,
-    reply_of,
+    build_command_context,
+    read_expected_version,
 )
-from spawn.entrypoints.http.protocol.query_params import (
-    next_link,
-    read_cursor,
-    read_fields,
-    read_limit,
-    write_cursor,
-)
-from spawn.entrypoints.http.protocol.request import StrictRequest, canonical_id
-from spawn.entrypoints.http.protocol.response import Reply, encode
-from spawn.entrypoints.http.state import Surface
-from spawn.entrypoints.http.wire import (
-    Document,
-    build_document,
-    entity_tag,
-    epoch_of,
-    none_match,
-    view_digest,
-    warned,
-)
+from spawn.entrypoints.http.protocol.query_params import read_fields, read_limit
+from spawn.entrypoints.http.protocol.request import StrictRequest, require_canonical_id
+from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.state import HttpState
 
 T = TypeVar("T")
 KIND: Final = "project"
 PATH: Final = "/v1/ops/projects"
 READ_PATH: Final = PATH + "/{project_id:str}"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
-_PROSE: Final = read_prose(MAX_REASON)
-"""Headers of a page that a 304 repeats."""
-_TRANSITION: Final = frozenset({"to", "reason", "effective_on"})
+_read_reason_text: Final = prose_reader(MAX_REASON)
+_TRANSITION_FIELDS: Final = frozenset({"to", "reason", "effective_on"})
 
 
-class _Attempt:
-    """One attempt at a command, under one version of the schema from the body to the answer."""
+class _CommandAttempt:
+    """One attempt at a command, under one schema version from the body to the response."""
 
-    def __init__(self, request: StrictRequest, use: Keyed | None, view: View, epoch: int) -> None:
+    def __init__(
+        self,
+        request: StrictRequest,
+        key: RequestIdempotencyKey | None,
+        view: ProjectView,
+        epoch: int,
+    ) -> None:
         self._request = request
-        self._use = use
+        self._key = key
         self._view = view
         self._epoch = epoch
 
-    def read(self, body: bytes, *, partial: bool = False) -> Attributes:
-        """What a body says, by the day of the request."""
-        today = self._request.services.clock.now().date()
-        return self._view.conformance.read(read_object(body), partial=partial, on=today)
+    def parse_body(self, body: bytes, *, partial: bool = False) -> ProjectInput:
+        """Parse and validate a body; rules about dates use today's date."""
+        today = self._request.dependencies.clock.now().date()
+        return self._view.validator.read(parse_object(body), partial=partial, on_date=today)
 
-    def call(self, answer: Callable[[Document], Reply], version: int | None = None) -> Call:
-        """The circumstances of the command, the answer to keep for its key included."""
+    def command_context(
+        self,
+        build_response: Callable[[ProjectRepresentation], Response],
+        version: int | None = None,
+    ) -> CommandContext:
+        """Return the command's context, with the response to store for its key."""
 
-        def render(stored: Stored[Project]) -> Reply:
-            return answer(_built(stored, self._view, self._epoch))
+        def render(aggregate: StoredAggregate[Project]) -> Response:
+            return build_response(_encode_project(aggregate, self._view, self._epoch))
 
-        kept = None if self._use is None else self._use.answered(render)
-        return call_of(self._request, kept, version, self._view.generation)
+        key = None if self._key is None else self._key.with_response(render)
+        return build_command_context(self._request, key, version, self._view.active_version)
 
-    async def reply(self, outcome: Outcome, answer: Callable[[Document], Reply]) -> Reply:
-        """The answer to what came of it; the document is kept for the reads that follow."""
-        if outcome.replayed is not None:
-            return reply_of(outcome.replayed)
-        if outcome.stored is None:
-            raise RuntimeError("a command that was not replayed leaves a project behind")
-        services, surface = self._request.services, self._request.surface
-        stored, view = outcome.stored, self._view
-        return answer(await document_of(services, surface, stored, view, self._epoch))
+    async def respond(
+        self, result: CommandResult, build_response: Callable[[ProjectRepresentation], Response]
+    ) -> Response:
+        """Build the response and cache the representation for later reads."""
+        if result.replayed_response is not None:
+            return restore_response(result.replayed_response)
+        if result.aggregate is None:
+            raise RuntimeError("a command that was not replayed must return a project")
+        dependencies, http_state = self._request.dependencies, self._request.http_state
+        aggregate, view = result.aggregate, self._view
+        return build_response(
+            await get_project_document(dependencies, http_state, aggregate, view, self._epoch)
+        )
 
 
-async def _carry_out(
-    request: StrictRequest, use: Keyed | None, perform: Callable[[_Attempt], Awaitable[Reply]]
-) -> Reply:
-    """Perform a command; again from the body on if another schema came to rule meanwhile."""
+async def _run_command(
+    request: StrictRequest,
+    key: RequestIdempotencyKey | None,
+    run: Callable[[_CommandAttempt], Awaitable[Response]],
+) -> Response:
+    """Run a command; parse the body again if the active schema changed meanwhile."""
     for _ in range(MAX_ATTEMPTS):
-        view = await ruling_view(request)
-        epoch = epoch_of(await request.services.reads.position())
+        view = await active_view(request)
+        epoch = parse_epoch(await request.dependencies.reads.position())
         try:
-            return await perform(_Attempt(request, use, view, epoch))
-        except SchemaMoved:
+            return await run(_CommandAttempt(request, key, view, epoch))
+        except SchemaVersionChanged:
             continue
-        except Stale:
-            # The same request may have won meanwhile: then this one has lost nothing.
-            known = await kept_answer(request, use)
-            if known is None:
+        except StaleVersion:
+            # A concurrent retry of the same request may have won: return its response.
+            stored_response = await find_stored_response(request, key)
+            if stored_response is None:
                 raise
-            return known
-    raise Unavailable(f"The schema changed {MAX_ATTEMPTS} times while this was decided.")
+            return stored_response
+    raise Unavailable(
+        f"The active schema changed {MAX_ATTEMPTS} times during the request. Retry later."
+    )
 
 
-@post(PATH, opt=described(operations.CREATE))
-async def create(request: StrictRequest) -> Reply:
+@post(PATH, opt=operation_options(operations.CREATE))
+async def post_project(request: StrictRequest) -> Response:
     """Create a project under a new id."""
-    request.query()
-    request.accepts("application/json")
-    body = await request.bytes_of()
-    use = keyed(request, PATH, body)
-    known = await kept_answer(request, use)
-    if known is not None:
-        return known
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    body = await request.read_body()
+    key = read_idempotency_key(request, PATH, body)
+    stored_response = await find_stored_response(request, key)
+    if stored_response is not None:
+        return stored_response
 
-    async def perform(attempt: _Attempt) -> Reply:
-        attributes = attempt.read(body)
+    async def run(attempt: _CommandAttempt) -> Response:
+        attributes = attempt.parse_body(body)
 
-        def answer(document: Document) -> Reply:
+        def build_response(document: ProjectRepresentation) -> Response:
             location = (b"location", f"{PATH}/{document.project_id}".encode())
-            return document.reply(201, location, *warned(attributes.warnings))
+            return document.to_response(201, location, *build_warning_headers(attributes.warnings))
 
-        with request.surface.span("create_project"):
-            outcome = await create_project(
-                request.services,
+        with request.http_state.span("create_project"):
+            result = await create_project(
+                request.dependencies,
                 request.principal,
                 attributes=attributes,
-                call=attempt.call(answer),
+                context=attempt.command_context(build_response),
             )
-        return await attempt.reply(outcome, answer)
+        return await attempt.respond(result, build_response)
 
-    return await _carry_out(request, use, perform)
+    return await _run_command(request, key, run)
 
 
-@patch(PATH + "/{project_id:str}", opt=described(operations.AMEND))
-async def amend(request: StrictRequest) -> Reply:
-    """Merge a patch into a project."""
-    request.query()
-    request.accepts("application/json")
+@patch(PATH + "/{project_id:str}", opt=operation_options(operations.AMEND))
+async def patch_project(request: StrictRequest) -> Response:
+    """Amend a project by a JSON merge patch."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     project_id = request.path_id()
-    body = await request.bytes_of(PATCH_TYPES)
-    use = keyed(request, f"{PATH}/{project_id}", body)
-    known = await kept_answer(request, use)
-    if known is not None:
-        return known
+    body = await request.read_body(PATCH_TYPES)
+    key = read_idempotency_key(request, f"{PATH}/{project_id}", body)
+    stored_response = await find_stored_response(request, key)
+    if stored_response is not None:
+        return stored_response
 
-    async def perform(attempt: _Attempt) -> Reply:
-        attributes = attempt.read(body, partial=True)
-        # RFC 9110, 13.2.1: what is wrong with the request itself comes before its preconditions.
-        version = await expected_version(request, KIND, project_id)
+    async def run(attempt: _CommandAttempt) -> Response:
+        attributes = attempt.parse_body(body, partial=True)
+        # RFC 9110, 13.2.1: errors of the request itself come before its preconditions.
+        version = await read_expected_version(request, KIND, project_id)
 
-        def answer(document: Document) -> Reply:
-            return document.reply(200, *warned(attributes.warnings))
+        def build_response(document: ProjectRepresentation) -> Response:
+            return document.to_response(200, *build_warning_headers(attributes.warnings))
 
-        with request.surface.span("amend_project"):
-            outcome = await amend_project(
-                request.services,
+        with request.http_state.span("amend_project"):
+            result = await amend_project(
+                request.dependencies,
                 request.principal,
                 project_id,
                 attributes=attributes,
-                call=attempt.call(answer, version),
+                context=attempt.command_context(build_response, version),
             )
-        return await attempt.reply(outcome, answer)
+        return await attempt.respond(result, build_response)
 
-    return await _carry_out(request, use, perform)
+    return await _run_command(request, key, run)
 
 
-@post(PATH + "/{project_id:str}/transitions", status_code=200, opt=described(operations.TRANSITION))
-async def transition(request: StrictRequest) -> Reply:
-    """Take a step of the status machine."""
-    request.query()
-    request.accepts("application/json")
+@post(
+    PATH + "/{project_id:str}/transitions",
+    status_code=200,
+    opt=operation_options(operations.TRANSITION),
+)
+async def post_transition(request: StrictRequest) -> Response:
+    """Move a project to another status."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     project_id = request.path_id()
-    body = await request.bytes_of()
-    use = keyed(request, f"{PATH}/{project_id}/transitions", body)
-    known = await kept_answer(request, use)
-    if known is not None:
-        return known
-    to, reason, effective_on = _read_transition(read_object(body))
+    body = await request.read_body()
+    key = read_idempotency_key(request, f"{PATH}/{project_id}/transitions", body)
+    stored_response = await find_stored_response(request, key)
+    if stored_response is not None:
+        return stored_response
+    to, reason, effective_on = _parse_transition(parse_object(body))
 
-    async def perform(attempt: _Attempt) -> Reply:
-        version = await expected_version(request, KIND, project_id)
-        with request.surface.span("transition_project"):
-            outcome = await transition_project(
-                request.services,
+    async def run(attempt: _CommandAttempt) -> Response:
+        version = await read_expected_version(request, KIND, project_id)
+        with request.http_state.span("transition_project"):
+            result = await transition_project(
+                request.dependencies,
                 request.principal,
                 project_id,
                 to=to,
                 reason=reason,
                 effective_on=effective_on,
-                call=attempt.call(Document.reply, version),
+                context=attempt.command_context(ProjectRepresentation.to_response, version),
             )
-        return await attempt.reply(outcome, Document.reply)
+        return await attempt.respond(result, ProjectRepresentation.to_response)
 
-    return await _carry_out(request, use, perform)
+    return await _run_command(request, key, run)
 
 
-@get(READ_PATH, opt=described(operations.READ))
-async def read(request: StrictRequest) -> Reply:
-    """One project. The common case costs a head, two look-ups and a comparison of tags."""
+@get(READ_PATH, opt=operation_options(operations.READ))
+async def read_project(request: StrictRequest) -> Response:
+    """Return one project.
+
+    The common case costs a read of the head, two look-ups and a comparison of tags.
+    """
     scope = request.scope
-    project_id = canonical_id(scope["path_params"]["project_id"])
+    project_id = require_canonical_id(scope["path_params"]["project_id"])
     headers = request.context.headers
     if headers.get(b"accept") not in {None, b"*/*"}:
-        request.accepts("application/json")
+        request.negotiate_media_type("application/json")
     if scope["query_string"]:
-        document = await _read_view(request, project_id)
+        document = await _load_requested_view(request, project_id)
     else:
-        services = request.services
-        generation = (await services.active()).schema.version
-        head = await services.reads.head(KIND, project_id)
-        known = request.surface.documents.get(
-            (project_id, head.version, head.epoch, generation, ())
+        dependencies = request.dependencies
+        active_version = (await dependencies.active_schema()).schema.version
+        head = await dependencies.reads.head(KIND, project_id)
+        cached = request.http_state.projects.get(
+            (project_id, head.version, head.epoch, active_version, ())
         )
-        document = known or await _load(request, project_id, head.epoch)
-    seen = headers.get(b"if-none-match")
-    if seen is not None and none_match(seen.decode("latin-1"), document.tag):
-        return document.unchanged()
-    return document.reply()
+        document = cached or await _load_active(request, project_id, head.epoch)
+    if_none_match = headers.get(b"if-none-match")
+    if if_none_match is not None and is_not_modified(
+        if_none_match.decode("latin-1"), document.etag
+    ):
+        return document.to_not_modified()
+    return document.to_response()
 
 
-async def _load(request: StrictRequest, project_id: str, epoch: int) -> Document:
-    view = await ruling_view(request)
-    stored = await get_project(request.services, request.principal, project_id)
-    return await document_of(request.services, request.surface, stored, view, epoch)
+async def _load_active(
+    request: StrictRequest, project_id: str, epoch: int
+) -> ProjectRepresentation:
+    view = await active_view(request)
+    aggregate = await get_project(request.dependencies, request.principal, project_id)
+    return await get_project_document(
+        request.dependencies, request.http_state, aggregate, view, epoch
+    )
 
 
-async def _read_view(request: StrictRequest, project_id: str) -> Document:
-    """A project at an instant, some of its fields, or in the shape of an older version."""
-    given = request.query("as_of", "fields", "schema_version")
-    services = request.services
-    view = await asked_view(request, given.get("schema_version"))
-    names = read_fields(given.get("fields"), view.conformance)
-    as_of = parse_instant(given["as_of"], pointer="/as_of") if "as_of" in given else None
-    with request.surface.span("get_project"):
-        stored = await get_project(services, request.principal, project_id, as_of=as_of)
-    epoch = (await services.reads.head(KIND, project_id)).epoch
-    view = msgspec.structs.replace(view, names=names)
-    return await document_of(services, request.surface, stored, view, epoch)
+async def _load_requested_view(request: StrictRequest, project_id: str) -> ProjectRepresentation:
+    """Load a project as of an instant, with some fields, or under an older schema."""
+    parameters = request.query_parameters("as_of", "fields", "schema_version")
+    dependencies = request.dependencies
+    view = await view_for_version(request, parameters.get("schema_version"))
+    names = read_fields(parameters.get("fields"), view.validator)
+    as_of = parse_instant(parameters["as_of"], pointer="/as_of") if "as_of" in parameters else None
+    with request.http_state.span("get_project"):
+        aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
+    epoch = (await dependencies.reads.head(KIND, project_id)).epoch
+    view = msgspec.structs.replace(view, field_names=names)
+    return await get_project_document(dependencies, request.http_state, aggregate, view, epoch)
 
 
-async def document_of(
-    services: Services, surface: Surface, stored: Stored[Project], view: View, epoch: int
-) -> Document:
-    """The encoded project, from the cache or into it; entries never change."""
-    cache = surface.documents
-    key = (stored.id, stored.version, epoch, view.generation, view.marks)
-    known = cache.get(key)
-    if known is not None:
-        return known
-    shown = await shown_under(services, stored, view.schema.version)
-    return cache.put(key, _built(shown, view, epoch))
+async def get_project_document(
+    dependencies: Dependencies,
+    http_state: HttpState,
+    aggregate: StoredAggregate[Project],
+    view: ProjectView,
+    epoch: int,
+) -> ProjectRepresentation:
+    """Return the encoded project, cached if possible; cache entries never change."""
+    cache = http_state.projects
+    key = (aggregate.id, aggregate.version, epoch, view.active_version, view.etag_parts)
+    cached = cache.get(key)
+    if cached is not None:
+        return cached
+    converted = await convert_to_version(dependencies, aggregate, view.schema.version)
+    return cache.put(key, _encode_project(converted, view, epoch))
 
 
-def _built(stored: Stored[Project], view: View, epoch: int) -> Document:
-    """The project encoded; it has the view's shape."""
-    tag = entity_tag(stored.version, epoch, view.generation, view.marks)
-    return build_document(stored, view.schema, tag, view.headers, view.names)
+def _encode_project(
+    aggregate: StoredAggregate[Project], view: ProjectView, epoch: int
+) -> ProjectRepresentation:
+    """Encode a project that is under the view's schema version already."""
+    tag = version_etag(aggregate.version, epoch, view.active_version, view.etag_parts)
+    return build_representation(aggregate, view.schema, tag, view.headers, view.field_names)
 
 
-def _read_transition(tokens: dict[str, Token]) -> tuple[Status, str, date | None]:
-    """The step that a body asks for."""
+def _parse_transition(tokens: dict[str, Token]) -> tuple[ProjectStatus, str, date | None]:
+    """Return the target status, the reason and the effective date of a body."""
     errors = [
-        FieldError(f"/{name}", "unknown_field", "There is no such field.")
+        FieldError(f"/{name}", "unknown_field", "is not a known field")
         for name in tokens
-        if name not in _TRANSITION
+        if name not in _TRANSITION_FIELDS
     ]
     to, reason, on = (tokens.get(name) for name in ("to", "reason", "effective_on"))
-    status = _text(to, "/to", status_of, errors)
-    effective_on = None if on is None else _text(on, "/effective_on", parse_date, errors)
-    said = _text(reason, "/reason", _reason, errors)
-    if errors or status is None or said is None:
+    status = _parse_text(to, "/to", parse_status, errors)
+    effective_on = None if on is None else _parse_text(on, "/effective_on", parse_date, errors)
+    reason_text = _parse_text(reason, "/reason", _parse_reason, errors)
+    if errors or status is None or reason_text is None:
         raise InvalidInput(errors)
-    return status, said, effective_on
+    return status, reason_text, effective_on
 
 
-def _text(token: Token, pointer: str, read: Callable[..., T], errors: list[FieldError]) -> T | None:
-    """A required text, read; or None with the offence added."""
+def _parse_text(
+    token: Token, pointer: str, parse: Callable[..., T], errors: list[FieldError]
+) -> T | None:
+    """Parse a required text; None, with the error appended, if it is invalid."""
     if type(token) is not str:
-        errors.append(FieldError(pointer, _missing(token), "A text is required here."))
+        errors.append(FieldError(pointer, _missing_code(token), "must be a text"))
         return None
     try:
-        return read(token, pointer=pointer)
+        return parse(token, pointer=pointer)
     except InvalidInput as failure:
         errors.extend(failure.errors)
         return None
 
 
-def _reason(text: str, *, pointer: str) -> str:
-    """Fit to be kept: judged here, because what is wrong with a body comes before If-Match."""
+def _parse_reason(text: str, *, pointer: str) -> str:
+    """Validate a reason here, because errors of the body come before If-Match."""
     if not text.strip():
         raise InvalidInput.at(pointer, "empty", "A transition needs a reason.")
-    return _PROSE(text, pointer)
+    return _read_reason_text(text, pointer)
 
 
-def _missing(token: Token) -> str:
+def _missing_code(token: Token) -> str:
     return "missing" if token is None else "wrong_type"
 
 
-@get(PATH + "/{project_id:str}/history", opt=described(operations.HISTORY))
-async def history(request: StrictRequest) -> Reply:
-    """The versions of a project, oldest first."""
-    request.accepts("application/json")
+@get(PATH + "/{project_id:str}/history", opt=operation_options(operations.HISTORY))
+async def read_project_history(request: StrictRequest) -> Response:
+    """List the versions of a project, oldest first."""
+    request.negotiate_media_type("application/json")
     project_id = request.path_id()
-    given = request.query("limit", "after")
-    limit = read_limit(given.get("limit"))
-    binding = bytes.fromhex(view_digest((KIND, project_id)))
-    after = _after_version(given["after"], binding) if "after" in given else 0
-    view = await ruling_view(request)
-    with request.surface.span("project_history"):
-        entries = await project_history(
-            request.services,
+    parameters = request.query_parameters("limit", "after")
+    limit = read_limit(parameters.get("limit"))
+    binding = bytes.fromhex(fields_digest((KIND, project_id)))
+    after = _parse_history_cursor(parameters["after"], binding) if "after" in parameters else 0
+    view = await active_view(request)
+    with request.http_state.span("project_history"):
+        entries = await list_project_history(
+            request.dependencies,
             request.principal,
             project_id,
             after_version=after,
             limit=limit,
         )
-    cursor = write_cursor((entries[-1].version,), binding) if len(entries) == limit else None
-    items = b",".join(encode(_history_item(entry)) for entry in entries)
-    body = b'{"items":[%b],"next":%b}' % (items, encode(cursor))
+    cursor = encode_cursor((entries[-1].version,), binding) if len(entries) == limit else None
+    items = b",".join(encode_json(_render_history_entry(entry)) for entry in entries)
+    body = b'{"items":[%b],"next":%b}' % (items, encode_json(cursor))
     headers = list(view.headers)
     if cursor is not None:
-        headers.append(next_link(request.scope["path"], request.any_query(), cursor))
-    return Reply(200, body, headers=headers)
+        headers.append(
+            next_link(request.scope["path"], request.unchecked_query_parameters(), cursor)
+        )
+    return Response(200, body, headers=headers)
 
 
-def _after_version(text: str, binding: bytes) -> int:
-    keys = read_cursor(text, binding)
+def _parse_history_cursor(text: str, binding: bytes) -> int:
+    keys = decode_cursor(text, binding)
     if len(keys) != 1 or not isinstance(keys[0], int):
-        raise CursorInvalid("The cursor is not one of this history.")
+        raise CursorInvalid("The cursor is not one of this history. Start from its first page.")
     return keys[0]
 
 
-def _history_item(entry: Entry) -> dict[str, Any]:
-    """One version, with the document as it was encoded at commit."""
+def _render_history_entry(entry: JournalEntry) -> dict[str, Any]:
+    """Render one version, with the document as it was encoded at commit."""
     item: dict[str, Any] = {
         "version": entry.version,
         "type": entry.type,
@@ -374,4 +416,4 @@ def _history_item(entry: Entry) -> dict[str, Any]:
     return item
 
 
-ROUTES: Final = [create, read, amend, transition, history]
+ROUTES: Final = [post_project, read_project, patch_project, post_transition, read_project_history]

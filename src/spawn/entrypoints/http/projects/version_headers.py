@@ -1,4 +1,4 @@
-"""Under which version of the schema projects are shown, and the headers that say so."""
+"""Schema version under which projects are served, and its response headers."""
 
 import re
 from datetime import UTC, date, datetime, time
@@ -9,115 +9,126 @@ import msgspec
 
 from spawn.application.product.links import CONTEXT
 from spawn.application.product.snapshot import schema_path
-from spawn.application.projects.versioned_views import Shape, deprecated_since, shape_of
+from spawn.application.projects.versioned_views import (
+    SchemaVersionView,
+    find_deprecation_instant,
+    get_version_view,
+)
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schemas.model import Schema
-from spawn.domain.schemas.validator import Conformance, compile_schema
+from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header
 
-_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
-# With it, JSON-LD 1.1 reads plain JSON as linked data.
-_CONTEXT: Final = (
+# JSON-LD 1.1 processors read plain JSON as linked data through this link.
+_CONTEXT_LINK: Final = (
     f'<{CONTEXT.path}>; rel="http://www.w3.org/ns/json-ld#context"; type="{CONTEXT.media_type}"'
 )
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """How projects are shown: in which shape, which fields (empty: all), with which headers.
+class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
+    """Representation of projects: schema version, fields (empty: all) and response headers.
 
-    `generation` is the schema version that ruled when the view was made. `marks` tell this view
-    from others of the same generation; there are none for the whole project as it is now.
+    `active_version` is the active schema version when the view was made.
     """
 
-    shape: Shape
-    generation: int
+    version_view: SchemaVersionView
+    active_version: int
     headers: tuple[Header, ...]
-    names: tuple[str, ...] = ()
+    field_names: tuple[str, ...] = ()
 
     @property
     def schema(self) -> Schema:
-        """The schema that answers are under."""
-        return self.shape.schema
+        """Schema version of the response."""
+        return self.version_view.schema
 
     @property
-    def conformance(self) -> Conformance:
-        """That schema, compiled: it knows the names that the request uses."""
-        return compile_schema(self.shape.schema)
+    def validator(self) -> SchemaValidator:
+        """Compiled schema; it knows the field names that the request may use."""
+        return compile_schema(self.version_view.schema)
 
     @property
-    def marks(self) -> tuple[str, ...]:
-        """What is said beside version, epoch and generation to name a representation."""
-        if self.schema.version == self.generation:
-            return self.names
-        return (f"schema_version={self.schema.version}", *self.names)
+    def etag_parts(self) -> tuple[str, ...]:
+        """Parts of the entity tag beside version, epoch and active schema version.
+
+        They distinguish views under one active version; the whole current project has none.
+        """
+        if self.schema.version == self.active_version:
+            return self.field_names
+        return (f"schema_version={self.schema.version}", *self.field_names)
 
 
-async def ruling_view(request: StrictRequest) -> View:
-    """Whole projects under the version that rules."""
-    schema = (await request.services.active()).schema
-    kept = request.surface.views
+async def active_view(request: StrictRequest) -> ProjectView:
+    """Return the view of whole projects under the active schema version."""
+    schema = (await request.dependencies.active_schema()).schema
+    cache = request.http_state.views
     key = (schema.id, schema.version, schema.fingerprint)
-    view = kept.get(key)
+    view = cache.get(key)
     if view is None:
-        headers = await _headers(request, schema)
-        shape = Shape(schema=schema)
-        view = kept.put(key, View(shape=shape, generation=schema.version, headers=headers))
+        headers = await _active_version_headers(request, schema)
+        version_view = SchemaVersionView(schema=schema)
+        view = cache.put(
+            key,
+            ProjectView(version_view=version_view, active_version=schema.version, headers=headers),
+        )
     return view
 
 
-async def asked_view(request: StrictRequest, version: str | None) -> View:
-    """Whole projects under the version that a query names, or under the one that rules.
+async def view_for_version(request: StrictRequest, version: str | None) -> ProjectView:
+    """Return the view of whole projects under a schema version; None is the active one.
 
     Raises:
-        InvalidInput: it names no version.
-        NotFound: the version never had data here.
-        SchemaVersionExpired: its shape is no longer served.
+        InvalidInput: the text is not a version number.
+        NotFound: this store never had data under the version.
+        SchemaVersionExpired: the version is no longer served.
     """
-    ruling = await ruling_view(request)
+    current = await active_view(request)
     if version is None:
-        return ruling
-    if not _NUMBER.fullmatch(version):
+        return current
+    if not _VERSION_NUMBER.fullmatch(version):
         detail = "A schema version is a whole number."
         raise InvalidInput.at("/schema_version", "out_of_range", detail)
-    if int(version) == ruling.generation:
-        return ruling
-    shape = await shape_of(request.services, int(version))
-    headers = _older(shape, ruling.schema)
-    return View(shape=shape, generation=ruling.generation, headers=headers)
-
-
-async def _headers(request: StrictRequest, schema: Schema) -> tuple[Header, ...]:
-    """The Link to the schema; and the notice that some of it will go (RFC 9745, RFC 8594)."""
-    url = schema_path(schema)
-    leaving = [column for column in schema.columns if column.deprecated]
-    since = await deprecated_since(request.services) if leaving else None
-    if since is None:
-        return (_link(f'<{url}>; rel="describedby", {_CONTEXT}'),)
-    sunsets = [c.announced_sunset for c in leaving if c.announced_sunset is not None]
-    link = _link(f'<{url}>; rel="describedby", <{url}>; rel="deprecation", {_CONTEXT}')
-    return (link, *_notice(since, min(sunsets, default=None)))
-
-
-def _older(shape: Shape, ruling: Schema) -> tuple[Header, ...]:
-    """An older shape is deprecated as such, since its successor came."""
-    link = _link(
-        f'<{schema_path(shape.schema)}>; rel="describedby",'
-        f' <{schema_path(ruling)}>; rel="successor-version"'
+    if int(version) == current.active_version:
+        return current
+    version_view = await get_version_view(request.dependencies, int(version))
+    headers = _older_version_headers(version_view, current.schema)
+    return ProjectView(
+        version_view=version_view, active_version=current.active_version, headers=headers
     )
-    if shape.superseded_at is None:
+
+
+async def _active_version_headers(request: StrictRequest, schema: Schema) -> tuple[Header, ...]:
+    """Build the Link to the schema, and any Deprecation (RFC 9745) and Sunset (RFC 8594)."""
+    url = schema_path(schema)
+    deprecated = [column for column in schema.columns if column.deprecated]
+    since = await find_deprecation_instant(request.dependencies) if deprecated else None
+    if since is None:
+        return (_link_header(f'<{url}>; rel="describedby", {_CONTEXT_LINK}'),)
+    sunsets = [c.announced_sunset for c in deprecated if c.announced_sunset is not None]
+    link = _link_header(f'<{url}>; rel="describedby", <{url}>; rel="deprecation", {_CONTEXT_LINK}')
+    return (link, *_deprecation_headers(since, min(sunsets, default=None)))
+
+
+def _older_version_headers(version_view: SchemaVersionView, active: Schema) -> tuple[Header, ...]:
+    """Build the headers of an older version: deprecated since its successor was recorded."""
+    link = _link_header(
+        f'<{schema_path(version_view.schema)}>; rel="describedby",'
+        f' <{schema_path(active)}>; rel="successor-version"'
+    )
+    if version_view.superseded_at is None:
         return (link,)
-    return (link, *_notice(shape.superseded_at, shape.until))
+    return (link, *_deprecation_headers(version_view.superseded_at, version_view.sunset_on))
 
 
-def _notice(since: datetime, until: date | None) -> tuple[Header, ...]:
+def _deprecation_headers(since: datetime, sunset: date | None) -> tuple[Header, ...]:
     deprecation = (b"deprecation", b"@%d" % int(since.timestamp()))
-    if until is None:
+    if sunset is None:
         return (deprecation,)
-    midnight = datetime.combine(until, time(), UTC)
+    midnight = datetime.combine(sunset, time(), UTC)
     return (deprecation, (b"sunset", format_datetime(midnight, usegmt=True).encode()))
 
 
-def _link(text: str) -> Header:
+def _link_header(text: str) -> Header:
     return (b"link", text.encode())

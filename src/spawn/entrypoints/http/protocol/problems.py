@@ -1,4 +1,4 @@
-"""RFC 9457 problems: one table from code to status, and every error's way to the client."""
+"""RFC 9457 problems: the table of problem types, and the mapping of errors to them."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -16,185 +16,209 @@ from litestar.exceptions import (
 from loguru import logger
 
 from spawn.domain.errors import CursorExpired, FieldError, InvalidInput, SpawnError, Unavailable
-from spawn.entrypoints.http.protocol.response import Header, Reply, encode
-from spawn.entrypoints.request_context import context_of
+from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
+from spawn.entrypoints.request_context import get_request_context
 
 MEDIA_TYPE: Final = b"application/problem+json"
 MAX_FIELD_ERRORS: Final = 100
-_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+INTERNAL_ERROR_DETAIL: Final = "The service failed unexpectedly; the log has the request id."
+NO_ROUTE_DETAIL: Final = "No resource has this address."
+_NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
 _RETRY_LATER: Final = (b"retry-after", b"5")
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """A kind of problem: its status, its invariant title and what a reader should do about it."""
+class ProblemType(msgspec.Struct, frozen=True):
+    """A problem type: status, invariant title, and what the client should do."""
 
     status: int
     title: str
     explanation: str
 
 
-PROBLEMS: Final[dict[str, Problem]] = {
-    "invalid_input": Problem(
+PROBLEMS: Final[dict[str, ProblemType]] = {
+    "invalid_input": ProblemType(
         422,
-        "The request breaks a rule",
-        "Each entry of errors names one offending field by JSON Pointer, or one query parameter by "
+        "The request violates a rule",
+        "Each entry of errors names one invalid field by JSON Pointer, or one query parameter by "
         "its name, with a code and a sentence. Correct them and send the request again.",
     ),
-    "malformed_body": Problem(
+    "malformed_body": ProblemType(
         400,
         "The body cannot be read",
         "The body must be one JSON object in UTF-8, without duplicate keys, NUL characters, NaN or "
         "Infinity, and nested no deeper than the service allows.",
     ),
-    "malformed_request": Problem(
+    "malformed_request": ProblemType(
         400,
         "The request cannot be read",
-        "The request line, a header or the query string is not well formed.",
+        "The request line, a header or the query string is malformed. Correct it and send the "
+        "request again.",
     ),
-    "not_found": Problem(
+    "not_found": ProblemType(
         404,
         "Not found",
-        "There is no such resource, version or page, or not yet at the instant asked for. Paths "
-        "are case-sensitive and identifiers are canonical lower-case UUIDs.",
+        "The resource, version or page does not exist, or did not exist at the requested instant. "
+        "Check the address: paths are case-sensitive, identifiers canonical lower-case UUIDs.",
     ),
-    "method_not_allowed": Problem(
+    "method_not_allowed": ProblemType(
         405,
-        "The method is not allowed here",
-        "The Allow header lists the methods that this resource answers to.",
+        "Method not allowed",
+        "The resource does not support this method. Use one that the Allow header lists.",
     ),
-    "not_acceptable": Problem(
+    "not_acceptable": ProblemType(
         406,
         "No acceptable representation",
-        "The Accept header excludes every media type that this resource has.",
+        "The Accept header excludes every media type of this resource. Accept one that the detail "
+        "lists.",
     ),
-    "request_timeout": Problem(
+    "request_timeout": ProblemType(
         408,
-        "The body came too slowly",
-        "The rest of the body did not arrive in time. Send the request again.",
+        "The request timed out",
+        "The head or the body did not arrive in time. Send the request again.",
     ),
-    "conflict": Problem(
+    "conflict": ProblemType(
         409,
         "The command conflicts with the current state",
-        "The state of the resource, or others who were quicker, forbid the command. Read it again, "
-        "then decide.",
+        "The state of the resource, or a concurrent change, forbids the command. Read the resource "
+        "again, then decide.",
     ),
-    "duplicate": Problem(
+    "duplicate": ProblemType(
         409,
         "Already exists",
-        "An identifier, a name or an external reference is already taken.",
+        "An identifier, a name or an external reference is already in use. Choose another one.",
     ),
-    "illegal_transition": Problem(
+    "illegal_transition": ProblemType(
         409,
-        "The status does not allow this step",
-        "The status machine has no such step from where the project stands.",
+        "The status does not allow this transition",
+        "The status machine has no such transition from the current status. Read the project, then "
+        "choose a transition that its status allows.",
     ),
-    "cursor_expired": Problem(
+    "cursor_expired": ProblemType(
         410,
-        "The cursor is too old",
-        "The cursor belongs to an earlier epoch of the store, or events so old are not shown any "
-        "more. Start again with the cursor in oldest.",
+        "The cursor has expired",
+        "The cursor belongs to an earlier epoch of the store, or to events beyond the retention. "
+        "Start again with the cursor in oldest.",
     ),
-    "schema_version_expired": Problem(
+    "schema_version_expired": ProblemType(
         410,
         "The schema version is no longer served",
-        "A column of this version went on its Sunset, so answers no longer take its shape. Read "
-        "without schema_version, or name a later version.",
+        "A column of this version was removed at its Sunset, so responses no longer use this "
+        "version. Read without schema_version, or name a later version.",
     ),
-    "stale_version": Problem(
+    "stale_version": ProblemType(
         412,
         "The version is stale",
-        "Someone else changed the resource first. Read it again, and send the change with the new "
+        "The resource changed since this version. Read it again, and send the change with the new "
         "ETag in If-Match.",
     ),
-    "body_too_large": Problem(
+    "body_too_large": ProblemType(
         413,
         "The body is too large",
-        "The body exceeds the limit of this resource. Large sets of records go through an import.",
+        "The body exceeds the limit of this resource. Send large sets of records as an import.",
     ),
-    "uri_too_long": Problem(414, "The address is too long", "Shorten the path or the query."),
-    "unsupported_media_type": Problem(
+    "uri_too_long": ProblemType(
+        414, "The URI is too long", "The path or the query exceeds its limit. Shorten it."
+    ),
+    "unsupported_media_type": ProblemType(
         415,
         "The media type is not supported",
-        "Content-Type must name a media type that this resource reads; Accept lists them.",
+        "The resource does not read this Content-Type, charset or coding. Send one that the Accept "
+        "header of the response lists.",
     ),
-    "misdirected_request": Problem(
+    "misdirected_request": ProblemType(
         421,
-        "The host is not served here",
-        "The Host header names a host that this service does not answer for.",
+        "The host is not served",
+        "The Host header names a host that this service does not serve. Check the address, or let "
+        "the operator add the host.",
     ),
-    "cursor_invalid": Problem(
+    "cursor_invalid": ProblemType(
         400,
-        "The cursor is not valid here",
-        "Cursors are opaque: use the next of a page of the very same filters and order.",
+        "The cursor is invalid",
+        "The cursor is malformed or belongs to another query. Use the next of a page with the same "
+        "filters and order.",
     ),
-    "idempotency_key_reused": Problem(
+    "idempotency_key_reused": ProblemType(
         422,
         "The idempotency key belongs to another request",
         "The key was used within the last 24 hours with another body or content type. Use a new "
         "key for a new request.",
     ),
-    "precondition_required": Problem(
+    "precondition_required": ProblemType(
         428,
         "If-Match is required",
-        "A change needs the ETag of the version it was decided on, in If-Match, so that no one "
-        "overwrites what they have not seen.",
+        "The change has no If-Match header. Send the ETag of the version that it is based on, so "
+        "that it does not overwrite an unseen change.",
     ),
-    "rate_limited": Problem(
+    "rate_limited": ProblemType(
         429,
         "Too many requests",
-        "Wait as long as Retry-After says, then go on more slowly.",
+        "The client exceeded its rate. Wait for Retry-After seconds, then send fewer requests.",
     ),
-    "headers_too_large": Problem(
-        431, "The headers are too large", "Send fewer or shorter header fields."
+    "headers_too_large": ProblemType(
+        431,
+        "The headers are too large",
+        "The header fields exceed their limit. Send fewer or shorter ones.",
     ),
-    "forbidden": Problem(403, "Not allowed", "The principal lacks the scope that this needs."),
-    "internal": Problem(
+    "forbidden": ProblemType(
+        403,
+        "Not allowed",
+        "The principal lacks the required scope. Use a principal that has it.",
+    ),
+    "internal": ProblemType(
         500,
         "Internal error",
-        "The fault is the service's own and has been logged under the request id.",
+        "The service failed and logged the error under the request id. Report the id to the "
+        "operator.",
     ),
-    "registry_error": Problem(
+    "registry_error": ProblemType(
         502,
         "The schema registry failed",
-        "The ontology server is absent, slow or answered something senseless. The service goes on "
-        "under the schema it has.",
+        "The ontology server is unreachable, slow or sent an invalid response. The service keeps "
+        "its active schema; try again later.",
     ),
-    "delivery_failed": Problem(
+    "delivery_failed": ProblemType(
         502,
         "The event was not delivered",
-        "The consumer cannot be reached or did not take the event; the detail says why. The dead "
-        "letter stays, to be replayed again or discarded.",
+        "The consumer is unreachable or did not accept the event; the detail has the reason. "
+        "Replay the dead letter again, or discard it.",
     ),
-    "unavailable": Problem(
-        503, "Temporarily unavailable", "Try again after the time that Retry-After names."
-    ),
-    "overloaded": Problem(
+    "unavailable": ProblemType(
         503,
-        "Too much work in hand",
-        "A bounded queue is full and nothing was queued. Try again after Retry-After.",
+        "Temporarily unavailable",
+        "The service cannot process the request now. Try again after Retry-After seconds.",
     ),
-    "deadline_exceeded": Problem(
+    "overloaded": ProblemType(
         503,
-        "The deadline has passed",
-        "The work took too long and was stopped. Narrow the question or try again later.",
+        "The service is overloaded",
+        "A bounded queue is full and nothing was queued. Try again after Retry-After seconds.",
     ),
-    "storage_full": Problem(
+    "deadline_exceeded": ProblemType(
+        503,
+        "The deadline was exceeded",
+        "The work took too long and was stopped. Narrow the request or try again later.",
+    ),
+    "storage_full": ProblemType(
         503,
         "No space left to write",
-        "The disk or the reserve kept on it is exhausted; nothing was written. Reads go on.",
+        "The disk or its reserve is exhausted; nothing was written, and reads still work. Free "
+        "space, then try again.",
     ),
-    "storage_damaged": Problem(
-        503, "The store is damaged", "An operator must look at it; the log names the remedy."
+    "storage_damaged": ProblemType(
+        503,
+        "The store is damaged",
+        "The store cannot be read. An operator must repair it; the log names the remedy.",
     ),
-    "storage_busy": Problem(
-        503, "The store is in use", "Another process holds the file; the log names the remedy."
+    "storage_busy": ProblemType(
+        503,
+        "The store is in use",
+        "Another process has the file open. An operator must stop it; the log names the remedy.",
     ),
 }
-"""Every problem this service can answer with, by code; documented at /problems/{code}."""
+"""Problem types by code; documented at /problems/{code}."""
 
 
-class Refusal(Exception):
-    """A request refused by the protocol rather than by the domain; `code` is in `PROBLEMS`."""
+class RequestProblem(Exception):
+    """A request that the protocol, not the domain, rejects; `code` is a key of `PROBLEMS`."""
 
     def __init__(self, code: str, detail: str, *, headers: Iterable[Header] = ()) -> None:
         super().__init__(detail)
@@ -203,7 +227,7 @@ class Refusal(Exception):
         self.headers = tuple(headers)
 
 
-def problem_reply(
+def problem_response(
     code: str,
     detail: str,
     *,
@@ -211,9 +235,9 @@ def problem_reply(
     trace_id: str,
     errors: tuple[FieldError, ...] = (),
     headers: Iterable[Header] = (),
-    more: Mapping[str, object] = _NOTHING,
-) -> Reply:
-    """The answer that tells of one problem; `more` are members that its kind adds."""
+    more: Mapping[str, object] = _NO_MEMBERS,
+) -> Response:
+    """Return the response of one problem; `more` are members that its type adds."""
     problem = PROBLEMS[code]
     body: dict[str, Any] = {
         "type": f"/problems/{code.replace('_', '-')}",
@@ -227,72 +251,74 @@ def problem_reply(
         body["errors"] = errors[:MAX_FIELD_ERRORS]
     body["trace_id"] = trace_id
     body |= more
-    return Reply(problem.status, encode(body), media_type=MEDIA_TYPE, headers=headers)
+    return Response(problem.status, encode_json(body), media_type=MEDIA_TYPE, headers=headers)
 
 
-def on_exception(request: Request[Any, Any, Any], failure: Exception) -> Reply:
-    """The edge: whatever was raised becomes a problem, and is logged here if it is our fault."""
+def handle_exception(request: Request[Any, Any, Any], exception: Exception) -> Response:
+    """Convert an exception to a problem response, and log it if its status is 5xx."""
     scope = request.scope
-    code, detail, errors, headers = _describe(request, failure)
+    code, detail, errors, headers = _describe(request, exception)
     if PROBLEMS[code].status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        where = logger.bind(code=code, method=scope["method"], path=scope["path"])
+        request_log = logger.bind(code=code, method=scope["method"], path=scope["path"])
         if code == "internal":
-            where.opt(exception=failure).error("a request failed unexpectedly")
+            request_log.opt(exception=exception).error("a request failed unexpectedly")
         else:
-            where.warning("a request could not be served: {}", detail)
-    return problem_reply(
+            request_log.warning("a request could not be served: {}", detail)
+    return problem_response(
         code,
         detail,
         instance=scope["path"],
-        trace_id=context_of(scope).trace_id,
+        trace_id=get_request_context(scope).trace_id,
         errors=errors,
         headers=headers,
-        more={"oldest": failure.oldest} if isinstance(failure, CursorExpired) else _NOTHING,
+        more={"oldest": exception.oldest} if isinstance(exception, CursorExpired) else _NO_MEMBERS,
     )
 
 
-Described = tuple[str, str, tuple[FieldError, ...], tuple[Header, ...]]
+Description = tuple[str, str, tuple[FieldError, ...], tuple[Header, ...]]
 
 
-def _describe(request: Request[Any, Any, Any], failure: Exception) -> Described:
-    """Code, detail, offences and headers of a failure; nothing internal is told."""
-    if isinstance(failure, Refusal):
-        return failure.code, failure.detail, (), failure.headers
-    if isinstance(failure, SpawnError) and failure.code in PROBLEMS:
-        return _describe_core(failure)
-    if isinstance(failure, HTTPException):
-        return _describe_router(request, failure)
-    return "internal", "Something failed inside the service.", (), ()
+def _describe(request: Request[Any, Any, Any], exception: Exception) -> Description:
+    """Return code, detail, field errors and headers of an exception, without internals."""
+    if isinstance(exception, RequestProblem):
+        return exception.code, exception.detail, (), exception.headers
+    if isinstance(exception, SpawnError) and exception.code in PROBLEMS:
+        return _describe_spawn_error(exception)
+    if isinstance(exception, HTTPException):
+        return _describe_http_exception(request, exception)
+    return "internal", INTERNAL_ERROR_DETAIL, (), ()
 
 
-def _describe_core(failure: SpawnError) -> Described:
-    """What the core or an adapter refuses."""
-    if isinstance(failure, InvalidInput):
-        return failure.code, failure.detail[:1000], failure.errors, ()
-    if isinstance(failure, Unavailable):
-        retry = str(max(1, round(failure.retry_after_s))).encode()
-        return failure.code, failure.detail, (), ((b"retry-after", retry),)
-    if PROBLEMS[failure.code].status == HTTPStatus.SERVICE_UNAVAILABLE:
-        # What an operator must mend names files: that stays in the log.
-        return failure.code, "The store cannot serve this now.", (), (_RETRY_LATER,)
-    return failure.code, failure.detail, (), ()
+def _describe_spawn_error(error: SpawnError) -> Description:
+    """Describe an error of the domain, a use case or an adapter."""
+    if isinstance(error, InvalidInput):
+        return error.code, error.detail[:1000], error.errors, ()
+    if isinstance(error, Unavailable):
+        retry_after_s = str(max(1, round(error.retry_after_s))).encode()
+        return error.code, error.detail, (), ((b"retry-after", retry_after_s),)
+    if PROBLEMS[error.code].status == HTTPStatus.SERVICE_UNAVAILABLE:
+        # Details for the operator name files, so they stay in the log.
+        return error.code, "The store cannot serve this request now.", (), (_RETRY_LATER,)
+    return error.code, error.detail, (), ()
 
 
-def _describe_router(request: Request[Any, Any, Any], failure: HTTPException) -> Described:
-    """What Litestar itself refuses: unknown paths, methods, oversized bodies."""
-    if isinstance(failure, MethodNotAllowedException):
-        allow = request.app.state.allowed(request.scope["path"])
+def _describe_http_exception(
+    request: Request[Any, Any, Any], exception: HTTPException
+) -> Description:
+    """Describe an exception of Litestar: unknown paths, methods, oversized bodies."""
+    if isinstance(exception, MethodNotAllowedException):
+        allow = request.app.state.allowed_methods(request.scope["path"])
         return (
             "method_not_allowed",
-            f"{request.scope['method']} is not among: {allow}.",
+            f"The resource does not support {request.scope['method']}; use {allow}.",
             (),
             ((b"allow", allow.encode()),),
         )
-    if isinstance(failure, NotFoundException):
-        return "not_found", "There is nothing at this address.", (), ()
-    if failure.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if isinstance(exception, NotFoundException):
+        return "not_found", NO_ROUTE_DETAIL, (), ()
+    if exception.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return "body_too_large", "The body exceeds the limit of this resource.", (), ()
-    if isinstance(failure, InternalServerException):
-        # Litestar's word for a body that broke off: nobody is there to read the answer.
-        return "request_timeout", "The client went away.", (), ()
+    if isinstance(exception, InternalServerException):
+        # Litestar raises this for an incomplete body; the client has disconnected.
+        return "request_timeout", "The client disconnected.", (), ()
     return "malformed_request", "The request cannot be read.", (), ()

@@ -1,54 +1,49 @@
-"""Typed queries out of query strings, and the cursors that continue them."""
+"""Parameters of lists: filters, sorts, fields and limits as a typed query."""
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from typing import Final, TypeVar
 
 import msgspec
 
-from spawn.domain.dates import parse_instant
-from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
+from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
-from spawn.domain.schemas.core_columns import STRUCTURE
-from spawn.domain.schemas.model import TypeName, Value
-from spawn.domain.schemas.validator import Conformance
-from spawn.entrypoints.http.protocol.response import Header
+from spawn.domain.schemas.core_columns import NESTED_FIELDS
+from spawn.domain.schemas.model import TypeName
+from spawn.domain.schemas.validator import SchemaValidator
+from spawn.entrypoints.http.protocol.cursors import decode_cursor
 
 T = TypeVar("T")
 DEFAULT_LIMIT: Final = 50
 MAX_SORTS: Final = 8
 MAX_FILTERS: Final = 32
 MAX_OPERANDS: Final = 500
-MAX_TEXT: Final = 500
-"""Characters of a text to look for: texts that are longer are descriptions, which `like` finds."""
+MAX_OPERAND_LENGTH: Final = 500
+"""Characters of an operand at most; longer texts are descriptions, which `like` searches."""
 
 MAX_FIELDS: Final = 200
-MAX_CURSOR: Final = 2048
 _FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?:\[([a-z]+)\])?")
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
-_BESIDE: Final = frozenset({"fields", "limit", "after", "schema_version"})
-"""What a list is asked beside its filters and order."""
-_UNORDERED: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
-_BASE64: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}")
+_OTHER_PARAMETERS: Final = frozenset({"fields", "limit", "after", "schema_version"})
+"""Parameters of a list that are neither filters nor order."""
+
+_EQUALITY_OPERATORS: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
 
 
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A list request: the query, the fields to show (empty: all), and what its cursors bind to."""
+class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters of a list: query, fields (empty: all) and the binding of its cursors."""
 
     query: Query
     fields: tuple[str, ...]
     binding: bytes
 
 
-def read_listing(given: Mapping[str, str], conformance: Conformance) -> Listing:
-    """The query that list parameters ask.
+def read_list_parameters(
+    parameters: Mapping[str, str], validator: SchemaValidator
+) -> ListParameters:
+    """Read the query of a list from its parameters.
 
     Raises:
         InvalidInput: naming each parameter that is unknown or not of its type.
@@ -56,28 +51,28 @@ def read_listing(given: Mapping[str, str], conformance: Conformance) -> Listing:
     """
     errors: list[FieldError] = []
     filters: list[Filter] = []
-    for name, text in given.items():
-        if name == "sort" or name in _BESIDE:
+    for name, text in parameters.items():
+        if name == "sort" or name in _OTHER_PARAMETERS:
             continue
         try:
-            filters.append(_filter(name, text, conformance))
-        except InvalidInput as failure:
-            errors.extend(failure.errors)
+            filters.append(_read_filter(name, text, validator))
+        except InvalidInput as error:
+            errors.extend(error.errors)
     if len(filters) > MAX_FILTERS:
         errors.append(FieldError("", "too_many", f"At most {MAX_FILTERS} filters."))
-    sort = _collect(errors, lambda: _sort(given.get("sort"), conformance)) or ()
-    fields = _collect(errors, lambda: read_fields(given.get("fields"), conformance)) or ()
-    limit = _collect(errors, lambda: read_limit(given.get("limit"))) or DEFAULT_LIMIT
+    sort = _collect(errors, lambda: _read_sort(parameters.get("sort"), validator)) or ()
+    fields = _collect(errors, lambda: read_fields(parameters.get("fields"), validator)) or ()
+    limit = _collect(errors, lambda: read_limit(parameters.get("limit"))) or DEFAULT_LIMIT
     if errors:
         raise InvalidInput(errors)
-    binding = _binding(given)
-    after = given.get("after")
-    return Listing(
+    binding = _cursor_binding(parameters)
+    after = parameters.get("after")
+    return ListParameters(
         query=Query(
             filters=tuple(filters),
             sort=sort,
             limit=limit,
-            after=None if after is None else read_cursor(after, binding),
+            after=None if after is None else decode_cursor(after, binding),
         ),
         fields=fields,
         binding=binding,
@@ -85,26 +80,28 @@ def read_listing(given: Mapping[str, str], conformance: Conformance) -> Listing:
 
 
 def read_limit(text: str | None) -> int:
-    """A page's limit, at most the cap; the default when absent."""
+    """Return the limit of a page, at most the cap; the default when absent."""
     if text is None:
         return DEFAULT_LIMIT
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise InvalidInput.at("/limit", "out_of_range", f"A limit is a number 1 to {MAX_LIMIT}.")
+        raise InvalidInput.at(
+            "/limit", "out_of_range", f"A limit is a number from 1 to {MAX_LIMIT}."
+        )
     return int(text)
 
 
-def read_fields(text: str | None, conformance: Conformance) -> tuple[str, ...]:
-    """The fields to show, by canonical name, each once; empty for all of them."""
+def read_fields(text: str | None, validator: SchemaValidator) -> tuple[str, ...]:
+    """Return the canonical names of the fields, each once; empty for all fields."""
     if text is None:
         return ()
     names: list[str] = []
     errors: list[FieldError] = []
     for name in text.split(",")[: MAX_FIELDS + 1]:
-        canonical = conformance.alias(name)
-        if canonical is None and (name in STRUCTURE or _EXTENSION.fullmatch(name)):
+        canonical = validator.canonical_name(name)
+        if canonical is None and (name in NESTED_FIELDS or _EXTENSION.fullmatch(name)):
             canonical = name
         if canonical is None:
-            errors.append(FieldError("/fields", "unknown_field", f"No field '{name[:64]}'."))
+            errors.append(FieldError("/fields", "unknown_field", f"Unknown field '{name[:64]}'."))
         elif canonical not in names:
             names.append(canonical)
     if len(names) > MAX_FIELDS:
@@ -115,68 +112,72 @@ def read_fields(text: str | None, conformance: Conformance) -> tuple[str, ...]:
 
 
 def _collect(errors: list[FieldError], read: Callable[[], T]) -> T | None:
-    """What is read, or None with the offences added."""
+    """Return the value, or None and add its errors."""
     try:
         return read()
-    except InvalidInput as failure:
-        errors.extend(failure.errors)
+    except InvalidInput as error:
+        errors.extend(error.errors)
         return None
 
 
-def _filter(name: str, text: str, conformance: Conformance) -> Filter:
-    """One filter: `field=value` or `field[operator]=value`."""
+def _read_filter(name: str, text: str, validator: SchemaValidator) -> Filter:
+    """Read one filter: `field=value` or `field[operator]=value`."""
     match = _FILTER.fullmatch(name)
     pointer = f"/{name[:128]}"
-    canonical = conformance.alias(match[1]) if match else None
+    canonical = validator.canonical_name(match[1]) if match else None
     if match is None or canonical is None:
-        raise InvalidInput.at(pointer, "unknown_parameter", "No such parameter or field.")
+        raise InvalidInput.at(pointer, "unknown_parameter", "Unknown parameter or field.")
     try:
         operator = Operator(match[2] or "eq")
-    except ValueError as failure:
+    except ValueError as error:
         listed = ", ".join(Operator)
-        raise InvalidInput.at(pointer, "unknown_operator", f"Operators are {listed}.") from failure
-    kind = conformance.fields[canonical].type.name
+        raise InvalidInput.at(pointer, "unknown_operator", f"Operators are {listed}.") from error
+    type_name = validator.fields[canonical].type.name
     if operator is Operator.EXISTS:
-        return Filter(canonical, operator, (_boolean(pointer, text),))
+        return Filter(canonical, operator, (_read_boolean(pointer, text),))
     if operator is Operator.LIKE:
-        if kind is not TypeName.STRING:
-            raise InvalidInput.at(pointer, "operator_unsuitable", "like is for text.")
-        _refuse_long(pointer, [text])
+        if type_name is not TypeName.STRING:
+            raise InvalidInput.at(
+                pointer, "operator_unsuitable", "The operator like applies to texts only."
+            )
+        _require_short(pointer, [text])
         return Filter(canonical, operator, (text,))
-    if kind is TypeName.BOOLEAN and operator not in _UNORDERED:
-        raise InvalidInput.at(pointer, "operator_unsuitable", "Booleans have no order.")
+    if type_name is TypeName.BOOLEAN and operator not in _EQUALITY_OPERATORS:
+        raise InvalidInput.at(
+            pointer, "operator_unsuitable", "Booleans are not ordered: use eq, ne, in or exists."
+        )
     texts = text.split(",") if operator is Operator.IN else [text]
-    _refuse_long(pointer, texts)
+    _require_short(pointer, texts)
     if len(texts) > MAX_OPERANDS:
         raise InvalidInput.at(pointer, "too_many", f"At most {MAX_OPERANDS} values.")
     return Filter(
-        canonical, operator, tuple(conformance.read_value(match[1], item) for item in texts)
+        canonical, operator, tuple(validator.read_value(match[1], item) for item in texts)
     )
 
 
-def _refuse_long(pointer: str, texts: list[str]) -> None:
-    if any(len(text) > MAX_TEXT for text in texts):
-        raise InvalidInput.at(pointer, "too_long", f"At most {MAX_TEXT} characters.")
+def _require_short(pointer: str, texts: list[str]) -> None:
+    if any(len(text) > MAX_OPERAND_LENGTH for text in texts):
+        raise InvalidInput.at(pointer, "too_long", f"At most {MAX_OPERAND_LENGTH} characters.")
 
 
-def _boolean(pointer: str, text: str) -> bool:
+def _read_boolean(pointer: str, text: str) -> bool:
     if text not in {"true", "false"}:
-        raise InvalidInput.at(pointer, "wrong_type", "exists is true or false.")
+        raise InvalidInput.at(pointer, "wrong_type", "The operand of exists is true or false.")
     return text == "true"
 
 
-def _sort(text: str | None, conformance: Conformance) -> tuple[Sort, ...]:
-    """`-total_amount,project_name`: descending, then ascending."""
+def _read_sort(text: str | None, validator: SchemaValidator) -> tuple[Sort, ...]:
+    """Read a sort such as `-total_amount,project_name`: descending, then ascending."""
     if text is None:
         return ()
     sorts: list[Sort] = []
     errors: list[FieldError] = []
     for item in text.split(",")[: MAX_SORTS + 1]:
-        canonical = conformance.alias(item.removeprefix("-"))
+        canonical = validator.canonical_name(item.removeprefix("-"))
         if canonical is None:
-            errors.append(FieldError("/sort", "unknown_field", f"No field '{item[:64]}'."))
+            errors.append(FieldError("/sort", "unknown_field", f"Unknown field '{item[:64]}'."))
         elif canonical in {sort.field for sort in sorts}:
-            errors.append(FieldError("/sort", "repeated_field", f"'{canonical}' comes twice."))
+            errors.append(FieldError("/sort", "repeated_field", f"'{canonical}' is repeated."))
         else:
             sorts.append(Sort(canonical, descending=item.startswith("-")))
     if len(sorts) > MAX_SORTS:
@@ -186,82 +187,13 @@ def _sort(text: str | None, conformance: Conformance) -> tuple[Sort, ...]:
     return tuple(sorts)
 
 
-def _binding(given: Mapping[str, str]) -> bytes:
-    """What a cursor of this query may continue: the same filters and order, whatever the limit.
+def _cursor_binding(parameters: Mapping[str, str]) -> bytes:
+    """Return a digest of filters and order, independent of limit and fields.
 
-    As they were asked, so that a scan goes on when a schema gives a column another name or type.
+    It uses the texts of the request, so that a scan continues after a schema change renames or
+    retypes a column.
     """
-    asked = sorted((name, text) for name, text in given.items() if name not in _BESIDE)
-    return hashlib.blake2b(msgspec.json.encode(asked), digest_size=8).digest()
-
-
-def write_cursor(keys: tuple[Value | None, ...], binding: bytes) -> str:
-    """An opaque cursor: the keys to continue after, sealed against changes and other queries."""
-    payload = msgspec.json.encode([_tagged(key) for key in keys])
-    seal = hashlib.blake2b(payload, digest_size=8, key=binding).digest()
-    return base64.urlsafe_b64encode(seal + payload).rstrip(b"=").decode()
-
-
-def read_cursor(text: str, binding: bytes) -> tuple[Value | None, ...]:
-    """The keys of a cursor of this very query.
-
-    Raises:
-        CursorInvalid: anything else.
-    """
-    refusal = CursorInvalid("The cursor is not the next of a page of this query.")
-    if len(text) > MAX_CURSOR or not _BASE64.fullmatch(text):
-        raise refusal
-    try:
-        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        seal, payload = raw[:8], raw[8:]
-        if seal != hashlib.blake2b(payload, digest_size=8, key=binding).digest():
-            raise refusal
-        return tuple(_untagged(tag, value) for tag, value in _KEYS.decode(payload))
-    except (binascii.Error, msgspec.DecodeError, ValueError, InvalidOperation) as failure:
-        raise refusal from failure
-
-
-_KEYS: Final = msgspec.json.Decoder(list[tuple[str, str]])
-
-
-def _tagged(value: Value | None) -> tuple[str, str]:
-    """A value as type letter and text, so that it comes back as what it was."""
-    if value is None:
-        return ("n", "")
-    # Enumerations of texts (the status) go as texts.
-    letter, write = _TAG.get(type(value), _TEXT)
-    return (letter, write(value))
-
-
-_TEXT: Final = ("s", str)
-_TAG: Final[Mapping[type, tuple[str, Callable[[Any], str]]]] = {
-    bool: ("b", lambda value: "1" if value else ""),
-    datetime: ("t", datetime.isoformat),
-    date: ("a", date.isoformat),
-    Decimal: ("d", str),
-    int: ("i", str),
-    float: ("f", float.hex),
-}
-
-
-def _untagged(tag: str, text: str) -> Value | None:
-    if tag == "n":
-        return None
-    return _UNTAG[tag](text) if tag in _UNTAG else text
-
-
-_UNTAG: Final[Mapping[str, Callable[[str], Value]]] = {
-    "b": bool,
-    "t": parse_instant,
-    "a": date.fromisoformat,
-    "d": Decimal,
-    "i": int,
-    "f": float.fromhex,
-}
-
-
-def next_link(path: str, given: Mapping[str, str], cursor: str) -> Header:
-    """The Link to the page after: the same request with the cursor."""
-    continued = {**given, "after": cursor}
-    query = "&".join(f"{quote(k)}={quote(v, safe=',')}" for k, v in continued.items())
-    return (b"link", f'<{path}?{query}>; rel="next"'.encode())
+    query = sorted(
+        (name, text) for name, text in parameters.items() if name not in _OTHER_PARAMETERS
+    )
+    return hashlib.blake2b(msgspec.json.encode(query), digest_size=8).digest()

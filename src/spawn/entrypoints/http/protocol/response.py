@@ -1,4 +1,4 @@
-"""Answers as ready-made ASGI messages: immutable, so that a cached one can be sent many times."""
+"""Responses as prebuilt ASGI messages: immutable, so that a cached one can be sent many times."""
 
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
@@ -9,7 +9,7 @@ from litestar.types import Receive, Scope, Send
 
 JSON: Final = b"application/json"
 Header = tuple[bytes, bytes]
-_PIECE_BYTES: Final = 64 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
 _PAGE_POLICY: Final = (
     b"default-src 'none'",
     b"style-src 'self' 'unsafe-inline'",
@@ -21,15 +21,15 @@ _PAGE_POLICY: Final = (
     b"frame-ancestors 'none'",
 )
 _encoder: Final = msgspec.json.Encoder()
-encode: Final = _encoder.encode
+encode_json: Final = _encoder.encode
 
 
-class Reply(ASGIResponse):
-    """A whole answer. Litestar sends it as it is; the wrapper adds headers without changing it."""
+class Response(ASGIResponse):
+    """A whole response; Litestar sends it unchanged, the middleware adds headers to a copy."""
 
-    __slots__ = ("finish", "start")
+    __slots__ = ("body_message", "head_message")
 
-    def __init__(  # not ASGIResponse's: it has nothing left to work out per request
+    def __init__(  # replaces ASGIResponse's: nothing is left to compute per request
         self,
         status: int,
         body: bytes = b"",
@@ -41,50 +41,54 @@ class Reply(ASGIResponse):
         if body or status not in {204, 304}:
             fields.append((b"content-type", media_type))
             fields.append((b"content-length", str(len(body)).encode()))
-        self.start: Any = {"type": "http.response.start", "status": status, "headers": fields}
-        self.finish: Any = {"type": "http.response.body", "body": body, "more_body": False}
+        self.head_message: Any = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": fields,
+        }
+        self.body_message: Any = {"type": "http.response.body", "body": body, "more_body": False}
 
     @property
     def status(self) -> int:
         """The status code."""
-        return int(self.start["status"])
+        return int(self.head_message["status"])
 
     @property
     def payload(self) -> bytes:
         """The body."""
-        return bytes(self.finish["body"])
+        return bytes(self.body_message["body"])
 
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "Reply":
-        """Itself: what Litestar asks of an answer made by an exception handler."""
+    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "Response":
+        """Return itself; Litestar calls this on the responses of exception handlers."""
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
         """Send both messages."""
-        await send(self.start)
-        await send(self.finish)
+        await send(self.head_message)
+        await send(self.body_message)
 
 
-async def in_pieces(lines: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    """The messages of a body that comes in lines, gathered into larger pieces."""
-    piece = bytearray()
+async def body_messages(lines: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """Yield the ASGI messages of a body of lines, joined into larger chunks."""
+    chunk = bytearray()
     async for line in lines:
-        piece += line
-        if len(piece) >= _PIECE_BYTES:
-            yield {"type": "http.response.body", "body": bytes(piece), "more_body": True}
-            piece.clear()
-    yield {"type": "http.response.body", "body": bytes(piece), "more_body": False}
+        chunk += line
+        if len(chunk) >= _CHUNK_BYTES:
+            yield {"type": "http.response.body", "body": bytes(chunk), "more_body": True}
+            chunk.clear()
+    yield {"type": "http.response.body", "body": bytes(chunk), "more_body": False}
 
 
-def json_reply(value: object, *, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
-    """A JSON answer of a value msgspec can encode."""
-    return Reply(status, encode(value), headers=headers)
+def json_response(value: object, *, status: int = 200, headers: Iterable[Header] = ()) -> Response:
+    """Return a JSON response of a value that msgspec can encode."""
+    return Response(status, encode_json(value), headers=headers)
 
 
-def html_reply(page: str, *, headers: Iterable[Header] = ()) -> Reply:
-    """A page for people, which may load nothing from elsewhere."""
+def html_response(page: str, *, headers: Iterable[Header] = ()) -> Response:
+    """Return an HTML page that may load nothing from other origins."""
     policy = (
         b"content-security-policy",
         b"; ".join(_PAGE_POLICY),
     )
     media_type = b"text/html; charset=utf-8"
-    return Reply(200, page.encode(), media_type=media_type, headers=(policy, *headers))
+    return Response(200, page.encode(), media_type=media_type, headers=(policy, *headers))

@@ -1,4 +1,4 @@
-"""Which paths exist and what they answer to: for OPTIONS, Allow and route templates."""
+"""The paths of the application and their methods, for OPTIONS, Allow and route templates."""
 
 import re
 from collections.abc import Iterable
@@ -7,44 +7,48 @@ from typing import Final
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-GROUPS: Final = frozenset({"ops", "analysis", "data", "governance", "events", "jobs", "admin"})
-"""First segments that mean the newest major when the version prefix is left out."""
+ALIASED_SEGMENTS: Final = frozenset(
+    {"ops", "analysis", "data", "governance", "events", "jobs", "admin"}
+)
+"""First segments that address the newest major version without a version prefix."""
 
-NEWEST: Final = "/v1"
+NEWEST_PREFIX: Final = "/v1"
 _PARAMETER: Final = re.compile(r"\{(\w+)(:\w+)?\}")
 
 
 def canonical_path(path: str) -> str:
-    """The path with its version prefix; aliases are resolved."""
+    """Return the path with its version prefix; aliases are resolved."""
     if path.startswith("/v1/"):
         return path
     if path == "/health":
         return "/monitoring/health"
-    if path[1:].partition("/")[0] in GROUPS:
-        return NEWEST + path
+    if path[1:].partition("/")[0] in ALIASED_SEGMENTS:
+        return NEWEST_PREFIX + path
     return path
 
 
 def plain_template(template: str) -> str:
-    """A Litestar path template without its types: `/projects/{project_id}`."""
+    """Return a Litestar path template without its types: `/projects/{project_id}`."""
     return _PARAMETER.sub(r"{\1}", template) or "/"
 
 
 class RouteTable:
-    """The methods of every path, all handlers of a path together."""
+    """The methods of every path, over all handlers of the path."""
 
     def __init__(self, routes: Iterable[tuple[str, frozenset[str]]]) -> None:
         merged: dict[str, set[str]] = {}
         for template, methods in routes:
             merged.setdefault(template, set()).update(methods)
-        self._methods = {template: self._listed(found) for template, found in merged.items()}
+        self._methods = {
+            template: self._format_allow(methods) for template, methods in merged.items()
+        }
         self._patterns = [
             (re.compile(_PARAMETER.sub("[^/]+", template)), template) for template in merged
         ]
 
     @classmethod
     def of(cls, app: Litestar) -> "RouteTable":
-        """The table of an application."""
+        """Return the table of an application."""
         return cls(
             (plain_template(route.path), frozenset(route.methods))
             for route in app.routes
@@ -52,12 +56,12 @@ class RouteTable:
         )
 
     @staticmethod
-    def _listed(methods: set[str]) -> str:
+    def _format_allow(methods: set[str]) -> str:
         implied = {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
         return ", ".join(sorted(methods | implied))
 
-    def allowed(self, path: str) -> str:
-        """The Allow header of a path; empty if nothing is there."""
+    def allowed_methods(self, path: str) -> str:
+        """Return the Allow header of a path; empty if the path has no route."""
         path = path.rstrip("/") or "/"
         if path in self._methods:
             return self._methods[path]

@@ -1,1 +1,1 @@
-"""Routes of schema governance."""
+"""HTTP routes of schema governance."""

@@ -1,12 +1,16 @@
-"""What OpenAPI says of the routes by which schemas evolve."""
+"""OpenAPI operations of schema candidates, migrations and decisions."""
 
 from typing import Any, Final
 
-from spawn.application.schemas.activation import Verdict
+from spawn.application.schemas.activation import RefreshVerdict
 from spawn.domain.projects.project import MAX_REASON
-from spawn.domain.schemas.evolution.compatibility import ChangeKind, Mode, Relation
+from spawn.domain.schemas.evolution.compatibility import (
+    ChangeKind,
+    Compatibility,
+    CompatibilityMode,
+)
 from spawn.entrypoints.http.openapi.components import SCHEMA_SUMMARY
-from spawn.entrypoints.http.openapi.operation import Body, Operation, Success
+from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
 from spawn.ports.schemas import MigrationOutcome
 
 Json = dict[str, Any]
@@ -15,8 +19,8 @@ _TEXT: Final[Json] = {"type": "string"}
 _TEXTS: Final[Json] = {"type": "array", "items": _TEXT}
 _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _FLAG: Final[Json] = {"type": "boolean"}
-_RELATION: Final[Json] = {"type": "string", "enum": [relation.value for relation in Relation]}
-_MODE: Final[Json] = {"type": "string", "enum": [mode.value for mode in Mode]}
+_RELATION: Final[Json] = {"type": "string", "enum": [relation.value for relation in Compatibility]}
+_MODE: Final[Json] = {"type": "string", "enum": [mode.value for mode in CompatibilityMode]}
 
 
 def _object(**properties: Json) -> Json:
@@ -34,32 +38,35 @@ _COMPARISON: Final[dict[str, Json]] = {
     **_RELATIONS,
     "findings": _array(
         _object(
-            path={**_TEXT, "description": "A JSON Pointer by column name."},
+            path={**_TEXT, "description": "JSON Pointer to the change, by column name."},
             kind={"type": "string", "enum": [kind.value for kind in ChangeKind]},
             **_RELATIONS,
             reason=_TEXT,
             consequence=_TEXT,
-            early={**_FLAG, "description": "It goes before the notice that was given has run out."},
+            early={
+                **_FLAG,
+                "description": "Whether the column is removed before its announced sunset.",
+            },
         )
     ),
 }
 _PLAN: Final[dict[str, Json]] = {
-    "plan": {**_TEXTS, "description": "The steps of the migration, in words."},
+    "plan": {**_TEXTS, "description": "Steps of the migration, one sentence each."},
 }
 _PROPOSAL: Final = _object(
     schema_id=_TEXT,
     version=_COUNT,
-    adoptable={**_FLAG, "description": "Whether it would be adopted as things are now."},
+    adoptable={**_FLAG, "description": "Whether the version could be adopted now."},
     mode=_MODE,
-    objections={**_TEXTS, "description": "Why it would not be adopted."},
+    objections={**_TEXTS, "description": "Reasons against the adoption; empty if there are none."},
     comparisons=_array(_object(**_COMPARISON)),
     **_PLAN,
-    statements={**_TEXTS, "description": "The same in the store's own language."},
+    statements={**_TEXTS, "description": "The migration's statements in the store's own language."},
     failures=_array(
         _object(
-            stored={**_TEXT, "description": "The column or extension that the values are in."},
-            projects={**_COUNT, "description": "How many hold a value that does not fit."},
-            sample={**_TEXTS, "description": "A few of them."},
+            aggregate={**_TEXT, "description": "Column or extension field that holds the values."},
+            projects={**_COUNT, "description": "Number of projects whose value does not fit."},
+            sample={**_TEXTS, "description": "Ids of a few of these projects."},
             detail=_TEXT,
         )
     ),
@@ -68,7 +75,7 @@ _CANDIDATE: Final = _object(
     **SCHEMA_SUMMARY,
     proposal={
         "anyOf": [_PROPOSAL, {"type": "null"}],
-        "description": "Null if the document breaks a rule, which the reason names.",
+        "description": "Null if the document is invalid; the reason names the error.",
     },
 )
 _MIGRATION: Final = _object(
@@ -79,12 +86,15 @@ _MIGRATION: Final = _object(
     started_at={"type": "string", "format": "date-time"},
     duration_s={"type": "number", "minimum": 0},
     statements=_TEXTS,
-    rows={**_COUNT, "description": "Projects that got a value by the step that gave most."},
+    rows={**_COUNT, "description": "Largest number of projects that one step filled."},
     actor=_TEXT,
     reason={"type": ["string", "null"]},
-    detail={"type": ["string", "null"], "description": "What stood against it."},
+    detail={
+        "type": ["string", "null"],
+        "description": "Why the migration failed; null if it did not.",
+    },
 )
-_DECISION_BODY: Final = Body(
+_REASON_BODY: Final = RequestBody(
     schema={
         **_object(
             reason={
@@ -99,28 +109,30 @@ _DECISION_BODY: Final = Body(
     example={"reason": "agreed with the data owners of the downstream reports"},
 )
 _OUTCOME: Final[dict[str, Json]] = {
-    "verdict": {"type": "string", "enum": [verdict.value for verdict in Verdict]},
+    "verdict": {"type": "string", "enum": [verdict.value for verdict in RefreshVerdict]},
     "detail": _TEXT,
     "version": {"anyOf": [_object(**SCHEMA_SUMMARY), {"type": "null"}]},
 }
-_DECIDED: Final = {200: Success(description="What came of it.", schema=_object(**_OUTCOME))}
-_BODY: Final = (
+_DECISION_RESPONSES: Final = {
+    200: SuccessResponse(description="The decision's result.", schema=_object(**_OUTCOME))
+}
+_BODY_PROBLEMS: Final = (
     "malformed_body",
     "invalid_input",
     "unsupported_media_type",
     "body_too_large",
     "request_timeout",
 )
-_STORE: Final = ("unavailable", "overloaded", "storage_full")
+_STORE_PROBLEMS: Final = ("unavailable", "overloaded", "storage_full")
 
 REFRESH: Final = Operation(
     id="refreshSchema",
     tag="governance",
-    summary="Ask the ontology server again",
-    description="What is new is adopted, or waits with the reason.",
-    answers={
-        200: Success(
-            description="What came of it, and every version that is not in force.",
+    summary="Refresh the schema from the ontology server",
+    description="A new version is adopted, or quarantined with the reason.",
+    responses={
+        200: SuccessResponse(
+            description="The refresh's result, and every version that was not adopted.",
             schema=_object(
                 **_OUTCOME,
                 items=_array(_object(**SCHEMA_SUMMARY)),
@@ -133,33 +145,35 @@ REFRESH: Final = Operation(
 CANDIDATE: Final = Operation(
     id="getSchemaCandidate",
     tag="governance",
-    summary="Read a version that was not adopted, with every verdict",
+    summary="Get a schema candidate",
     description=(
-        "Each change is judged by what it means to stored rows, to requests written for the older "
-        "version (writers) and to clients that read answers (readers), as things are now: under "
-        "the mode that is configured, on this day, by the data that are there."
+        "A version that was not adopted, with a verdict on every change for stored data (rows), "
+        "for requests written for the older version (writers) and for clients that read responses "
+        "(readers). The verdicts use the configured mode, today's date and the stored data."
     ),
-    answers={200: Success(description="The version and the proposal.", schema=_CANDIDATE)},
+    responses={
+        200: SuccessResponse(description="The version and the proposal.", schema=_CANDIDATE)
+    },
     problems=("not_found", "deadline_exceeded"),
 )
 CHECK: Final = Operation(
     id="checkSchema",
     tag="governance",
-    summary="Judge a proposed schema without adopting it",
+    summary="Check a schema document",
     description=(
-        "A dry run: verdicts on every change, the plan of the migration, and the stored projects "
-        "that stand against it. The body is a schema document as an ontology server serves it. "
-        "Nothing is recorded."
+        "A dry run: verdicts on every change, the migration plan, and the stored projects whose "
+        "values do not fit. The body is a schema document as an ontology server serves it. "
+        "Nothing is stored."
     ),
     parameters=(
         {
             "name": "mode",
             "in": "query",
-            "description": "What to demand (default: as configured).",
+            "description": "Compatibility mode to check under (default: as configured).",
             "schema": _MODE,
         },
     ),
-    body=Body(
+    body=RequestBody(
         schema={"type": "object"},
         example={
             "id": "project_schema",
@@ -168,8 +182,8 @@ CHECK: Final = Operation(
             "columns": [{"name": "hub_height_m", "type": "decimal(6,2)", "unit": "m"}],
         },
     ),
-    answers={200: Success(description="The proposal.", schema=_PROPOSAL)},
-    problems=("not_found", *_BODY, "deadline_exceeded"),
+    responses={200: SuccessResponse(description="The proposal.", schema=_PROPOSAL)},
+    problems=("not_found", *_BODY_PROBLEMS, "deadline_exceeded"),
 )
 DIFF: Final = Operation(
     id="diffSchemaVersions",
@@ -191,8 +205,8 @@ DIFF: Final = Operation(
             "schema": {**_COUNT, "maximum": 999_999_999},
         },
     ),
-    answers={
-        200: Success(
+    responses={
+        200: SuccessResponse(
             description="Every change.", schema=_object(schema_id=_TEXT, **_COMPARISON, **_PLAN)
         )
     },
@@ -201,12 +215,15 @@ DIFF: Final = Operation(
 MIGRATIONS: Final = Operation(
     id="listSchemaMigrations",
     tag="governance",
-    summary="List migrations, newest first",
-    description="Every attempt to take the data from one version to the next, with its outcome.",
+    summary="List schema migrations",
+    description=(
+        "Every attempt to migrate the data from one version to the next, with its outcome, newest "
+        "first."
+    ),
     parameters=("Limit", "After"),
-    answers={
-        200: Success(
-            description="Attempts.",
+    responses={
+        200: SuccessResponse(
+            description="One page of migrations.",
             schema=_object(items=_array(_MIGRATION), next={"type": ["string", "null"]}),
             headers=("Link",),
         )
@@ -216,20 +233,21 @@ MIGRATIONS: Final = Operation(
 APPROVE: Final = Operation(
     id="approveSchemaCandidate",
     tag="governance",
-    summary="Adopt a version that was not adopted by itself",
+    summary="Approve a schema candidate",
     description=(
-        "Whatever the mode says; but stored data must be readable under it, which nobody can waive."
+        "Adopts the version regardless of the compatibility mode. Stored data must still be "
+        "readable under it; that cannot be waived."
     ),
-    body=_DECISION_BODY,
-    answers=_DECIDED,
-    problems=("not_found", "conflict", "forbidden", *_BODY, *_STORE),
+    body=_REASON_BODY,
+    responses=_DECISION_RESPONSES,
+    problems=("not_found", "conflict", "forbidden", *_BODY_PROBLEMS, *_STORE_PROBLEMS),
 )
 REJECT: Final = Operation(
     id="rejectSchemaCandidate",
     tag="governance",
-    summary="Refuse a version for good",
-    description="No refresh considers it again, and health no longer speaks of it.",
-    body=_DECISION_BODY,
-    answers=_DECIDED,
-    problems=("not_found", "conflict", "forbidden", *_BODY, *_STORE),
+    summary="Reject a schema candidate",
+    description="No refresh considers the version again, and health no longer reports it.",
+    body=_REASON_BODY,
+    responses=_DECISION_RESPONSES,
+    problems=("not_found", "conflict", "forbidden", *_BODY_PROBLEMS, *_STORE_PROBLEMS),
 )

@@ -1,4 +1,4 @@
-"""Schema discovery: the active schema, every known version, candidates, refresh."""
+"""HTTP routes of schema discovery: active schema, versions, candidates, refresh."""
 
 import re
 from typing import Any, Final
@@ -6,19 +6,19 @@ from typing import Any, Final
 import msgspec
 from litestar import get, post
 
-from spawn.application.dependencies import Services
-from spawn.application.schemas.activation import ADOPTED, Refreshed
+from spawn.application.dependencies import Dependencies
+from spawn.application.schemas.activation import ADOPTED, RefreshResult
 from spawn.application.schemas.adoption import refresh_schema
 from spawn.domain.errors import NotFound
-from spawn.entrypoints.http.openapi.operation import Operation, Success, described
+from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Reply, encode, json_reply
+from spawn.entrypoints.http.protocol.response import Header, Response, encode_json, json_response
 from spawn.entrypoints.http.schemas.operations import REFRESH
-from spawn.entrypoints.http.wire import content_tag, none_match
 from spawn.ports.schemas import SchemaRecord, SchemaState
 
 PATH: Final = "/v1/governance/schemas"
-_NUMBER: Final = re.compile(r"0|[1-9]\d{0,8}")
+_VERSION_NUMBER: Final = re.compile(r"0|[1-9]\d{0,8}")
 
 
 def _operation(name: str, summary: str, schema: str, *problems: str) -> Operation:
@@ -27,16 +27,18 @@ def _operation(name: str, summary: str, schema: str, *problems: str) -> Operatio
         tag="governance",
         summary=summary,
         parameters=("IfNoneMatch",),
-        answers={
-            200: Success(description="Found.", schema=schema, headers=("ETag",)),
-            304: Success(description="Unchanged since that ETag.", headers=("ETag",)),
+        responses={
+            200: SuccessResponse(
+                description="The current state.", schema=schema, headers=("ETag",)
+            ),
+            304: SuccessResponse(description="Unchanged since that ETag.", headers=("ETag",)),
         },
         problems=problems,
     )
 
 
-def summary_of(record: SchemaRecord) -> dict[str, Any]:
-    """A schema version without its document."""
+def render_schema_summary(record: SchemaRecord) -> dict[str, Any]:
+    """Render a schema version without its document."""
     schema = record.schema
     return {
         "schema_id": schema.id,
@@ -52,14 +54,14 @@ def summary_of(record: SchemaRecord) -> dict[str, Any]:
     }
 
 
-def outcome_of(outcome: Refreshed) -> dict[str, Any]:
-    """What came of a look at the registry, or of a decision."""
-    version = None if outcome.record is None else summary_of(outcome.record)
+def render_outcome(outcome: RefreshResult) -> dict[str, Any]:
+    """Render the result of a refresh or of a decision."""
+    version = None if outcome.record is None else render_schema_summary(outcome.record)
     return {"verdict": outcome.verdict, "detail": outcome.detail, "version": version}
 
 
-def full(record: SchemaRecord) -> dict[str, Any]:
-    """A schema version with its columns, and the registry's document as received."""
+def render_schema(record: SchemaRecord) -> dict[str, Any]:
+    """Render a schema version with its columns and the registry's document as received."""
     columns = [
         {
             "name": column.name,
@@ -76,138 +78,147 @@ def full(record: SchemaRecord) -> dict[str, Any]:
         for column in record.schema.columns
     ]
     return {
-        **summary_of(record),
+        **render_schema_summary(record),
         "description": record.schema.description,
         "columns": columns,
         "document": msgspec.Raw(record.document),
     }
 
 
-def _tagged(request: StrictRequest, value: object, *headers: Header) -> Reply:
-    """An answer with a tag of its content; 304 if the client has it."""
-    body = encode(value)
-    tag = content_tag(body)
+def _etag_response(request: StrictRequest, value: object, *headers: Header) -> Response:
+    """Return a response tagged by its content, or 304 if the client has it."""
+    body = encode_json(value)
+    tag = content_etag(body)
     fields = [(b"etag", tag.encode()), (b"cache-control", b"no-cache"), *headers]
-    if none_match(request.field(b"if-none-match"), tag):
-        return Reply(304, headers=fields)
-    return Reply(200, body, headers=fields)
+    if is_not_modified(request.header(b"if-none-match"), tag):
+        return Response(304, headers=fields)
+    return Response(200, body, headers=fields)
 
 
-def version_number(request: StrictRequest) -> int:
-    """The version in the path.
+def read_version_number(request: StrictRequest) -> int:
+    """Return the version number in the path.
 
     Raises:
-        NotFound: it is no number of a version.
+        NotFound: the path has no valid version number.
     """
     number: str = request.scope["path_params"]["number"]
-    if not _NUMBER.fullmatch(number):
+    if not _VERSION_NUMBER.fullmatch(number):
         raise NotFound("There is no such version.")
     return int(number)
 
 
-async def records_of(services: Services, schema_id: str) -> list[SchemaRecord]:
-    """Every known version of a schema, oldest first."""
-    found = [r for r in await services.schemas.records() if r.schema.id == schema_id]
-    if not found:
+async def find_records(dependencies: Dependencies, schema_id: str) -> list[SchemaRecord]:
+    """Return every known version of a schema, oldest first."""
+    all_records = await dependencies.schemas.records()
+    records = [record for record in all_records if record.schema.id == schema_id]
+    if not records:
         raise NotFound("There is no such schema.")
-    return found
+    return records
 
 
-@get(PATH, opt=described(_operation("listSchemas", "List schemas", "SchemaList")))
-async def list_all(request: StrictRequest) -> Reply:
-    """The schemas this service knows, each by its ruling version."""
-    request.query()
-    request.accepts("application/json")
-    ruling: dict[str, SchemaRecord] = {}
-    for record in await request.services.schemas.records():
-        known = ruling.get(record.schema.id)
-        if known is None or record.state is SchemaState.ACTIVE:
-            ruling[record.schema.id] = record
-    items = [summary_of(record) for record in ruling.values()]
-    return _tagged(request, {"items": items, "next": None})
+@get(PATH, opt=operation_options(_operation("listSchemas", "List schemas", "SchemaList")))
+async def read_schemas(request: StrictRequest) -> Response:
+    """List the known schemas, each by its active version."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    by_id: dict[str, SchemaRecord] = {}
+    for record in await request.dependencies.schemas.records():
+        if record.schema.id not in by_id or record.state is SchemaState.ACTIVE:
+            by_id[record.schema.id] = record
+    items = [render_schema_summary(record) for record in by_id.values()]
+    return _etag_response(request, {"items": items, "next": None})
 
 
 @get(
     PATH + "/{schema_id:str}",
-    opt=described(_operation("getSchema", "Read the active schema", "Schema", "not_found")),
+    opt=operation_options(_operation("getSchema", "Get the active schema", "Schema", "not_found")),
 )
-async def read(request: StrictRequest) -> Reply:
-    """The active version."""
-    request.query()
-    request.accepts("application/json")
-    record = await request.services.active()
+async def read_active_schema(request: StrictRequest) -> Response:
+    """Return the active schema version."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    record = await request.dependencies.active_schema()
     if record.schema.id != request.scope["path_params"]["schema_id"]:
         raise NotFound("There is no such schema.")
-    versions = f"<{PATH}/{record.schema.id}/versions>"
-    return _tagged(request, full(record), (b"link", f'{versions}; rel="version-history"'.encode()))
+    versions_link = f'<{PATH}/{record.schema.id}/versions>; rel="version-history"'
+    return _etag_response(request, render_schema(record), (b"link", versions_link.encode()))
 
 
 @get(
     PATH + "/{schema_id:str}/versions",
-    opt=described(
-        _operation("listSchemaVersions", "List versions of a schema", "SchemaList", "not_found")
+    opt=operation_options(
+        _operation("listSchemaVersions", "List schema versions", "SchemaList", "not_found")
     ),
 )
-async def versions(request: StrictRequest) -> Reply:
-    """Every version this service has met."""
-    request.query()
-    request.accepts("application/json")
-    found = await records_of(request.services, request.scope["path_params"]["schema_id"])
-    return _tagged(request, {"items": [summary_of(record) for record in found], "next": None})
+async def read_schema_versions(request: StrictRequest) -> Response:
+    """List every known version of a schema."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    records = await find_records(request.dependencies, request.scope["path_params"]["schema_id"])
+    return _etag_response(
+        request, {"items": [render_schema_summary(record) for record in records], "next": None}
+    )
 
 
 @get(
     PATH + "/{schema_id:str}/versions/{number:str}",
-    opt=described(
-        _operation("getSchemaVersion", "Read a version of a schema", "Schema", "not_found")
+    opt=operation_options(
+        _operation("getSchemaVersion", "Get a schema version", "Schema", "not_found")
     ),
 )
-async def version(request: StrictRequest) -> Reply:
-    """One version."""
-    request.query()
-    request.accepts("application/json")
-    number = version_number(request)
-    found = await records_of(request.services, request.scope["path_params"]["schema_id"])
-    # A refused content may have claimed the number of one that was adopted.
-    for record in sorted(found, key=lambda record: record.state not in ADOPTED):
+async def read_schema_version(request: StrictRequest) -> Response:
+    """Return one schema version."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    number = read_version_number(request)
+    records = await find_records(request.dependencies, request.scope["path_params"]["schema_id"])
+    # A rejected document may have the same version number as an adopted one.
+    for record in sorted(records, key=lambda record: record.state not in ADOPTED):
         if record.schema.version == number:
-            return _tagged(request, full(record))
+            return _etag_response(request, render_schema(record))
     raise NotFound("There is no such version.")
 
 
 @get(
     PATH + "/{schema_id:str}/candidates",
-    opt=described(
-        _operation("listSchemaCandidates", "List versions not adopted", "SchemaList", "not_found")
+    opt=operation_options(
+        _operation("listSchemaCandidates", "List schema candidates", "SchemaList", "not_found")
     ),
 )
-async def candidates(request: StrictRequest) -> Reply:
-    """Versions that wait or were refused, with the reason."""
-    request.query()
-    request.accepts("application/json")
-    found = await records_of(request.services, request.scope["path_params"]["schema_id"])
-    items = [summary_of(record) for record in found if record.state not in ADOPTED]
-    return _tagged(request, {"items": items, "next": None})
+async def read_schema_candidates(request: StrictRequest) -> Response:
+    """List candidates, quarantined and rejected versions, with the reason."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
+    records = await find_records(request.dependencies, request.scope["path_params"]["schema_id"])
+    items = [render_schema_summary(record) for record in records if record.state not in ADOPTED]
+    return _etag_response(request, {"items": items, "next": None})
 
 
 @post(
     PATH + "/{schema_id:str}/refresh",
     status_code=200,
-    opt=described(REFRESH),
+    opt=operation_options(REFRESH),
 )
-async def refresh(request: StrictRequest) -> Reply:
-    """Ask the registry itself; what is new is adopted, or waits with the reason."""
-    request.query()
-    request.accepts("application/json")
+async def post_schema_refresh(request: StrictRequest) -> Response:
+    """Fetch the newest version from the ontology server, and adopt or quarantine it."""
+    request.query_parameters()
+    request.negotiate_media_type("application/json")
     schema_id = request.scope["path_params"]["schema_id"]
-    await records_of(request.services, schema_id)
-    with request.surface.span("refresh_schema"):
+    await find_records(request.dependencies, schema_id)
+    with request.http_state.span("refresh_schema"):
         outcome = await refresh_schema(
-            request.services, request.surface.schema_rules, actor=request.principal.id
+            request.dependencies, request.http_state.schema_policy, actor=request.principal.id
         )
-    found = await records_of(request.services, schema_id)
-    items = [summary_of(record) for record in found if record.state not in ADOPTED]
-    return json_reply({**outcome_of(outcome), "items": items, "next": None})
+    records = await find_records(request.dependencies, schema_id)
+    items = [render_schema_summary(record) for record in records if record.state not in ADOPTED]
+    return json_response({**render_outcome(outcome), "items": items, "next": None})
 
 
-ROUTES: Final = [list_all, read, versions, version, candidates, refresh]
+ROUTES: Final = [
+    read_schemas,
+    read_active_schema,
+    read_schema_versions,
+    read_schema_version,
+    read_schema_candidates,
+    post_schema_refresh,
+]

@@ -1,0 +1,218 @@
+# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
+"""The writer's state of the journal: loaded from the file, and reloaded after a failure."""
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import duckdb
+
+from spawn.adapters.duckdb import tables
+from spawn.adapters.duckdb.connection import Engine, translate_error
+from spawn.adapters.duckdb.journal.cache_update import Caches
+from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
+from spawn.adapters.duckdb.journal.prepared_change import pending_aggregate
+from spawn.adapters.duckdb.journal.tail import AppendStatements, check_mark, find_tail
+from spawn.adapters.duckdb.journal_rows import (
+    RECEIPT_KIND,
+    SELECT_ROW,
+    AggregateLocation,
+    JournalRow,
+    aggregate_key,
+    read_row,
+)
+from spawn.adapters.duckdb.schema_table import SchemaTable
+from spawn.adapters.duckdb.state.projection import Projection
+from spawn.adapters.duckdb.state.queries import read_locations
+from spawn.domain.errors import SpawnError, Unavailable
+from spawn.ports.runtime import Clock
+
+CATCH_UP_ROWS = 2_000
+"""Rows per step while the state tables catch up with the journal."""
+
+_SYNC_AFTER_S = 1.0
+
+
+class RecoverableJournal:
+    """The end of the journal, its state tables and its caches, which a failure may reset.
+
+    Everything but `cached_location` runs on the writer's thread.
+    """
+
+    def __init__(self, engine: Engine, mark: HighWaterMark, clock: Clock, caches: Caches) -> None:
+        self._engine = engine
+        self._mark = mark
+        self._clock = clock
+        self._caches = caches
+        self.locations = caches.locations
+        self.aggregates = caches.aggregates
+        self.page_items = caches.page_items
+        self.pages = caches.pages
+        self.receipts = caches.receipts
+        self.recent_rows = caches.recent_rows
+        self.projects_position = 0
+        self.last_error: SpawnError | None = None
+        self._load()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that positions are issued in."""
+        return self._tail.epoch
+
+    @property
+    def position(self) -> int:
+        """The number of the last durable row."""
+        return self._tail.position
+
+    # -- loading ----------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        self._cursor = self._engine.cursor()
+        tables.migrate_format(self._cursor, self._clock.now().replace(tzinfo=None))
+        self.schema_table = SchemaTable(self._cursor)
+        self.projection = Projection(
+            self._cursor, self.schema_table.fields, self.schema_table.retired_columns
+        )
+        self._statements = AppendStatements(self._cursor)
+        self._tail = find_tail(self._cursor, self._engine.path.name)
+        check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
+        self.receipts.load(self._cursor, self._clock.now())
+        floors = self._cursor.execute("select kind, max(key) from aggregates group by kind")
+        self.locations.mark_complete_above(dict(floors.fetchall()))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Add the journal rows beyond the state tables to the pending aggregates."""
+        row = self._cursor.execute("select coalesce(max(position), 0) from aggregates").fetchone()
+        position = int(row[0]) if row else 0
+        row = self._cursor.execute("select coalesce(max(_position), 0) from projects").fetchone()
+        self.projects_position = int(row[0]) if row else 0
+        while position < self.position:
+            rows = [read_row(v) for v in self._rows(position, position + CATCH_UP_ROWS)]
+            position += CATCH_UP_ROWS
+            self._add_pending(rows)
+            while len(self.projection) > CATCH_UP_ROWS:
+                self.project(CATCH_UP_ROWS)
+
+    def _add_pending(self, rows: list[JournalRow]) -> None:
+        history = self.schema_table.history
+        locations = self._locate_all(aggregate_key(row.kind, row.id) for row in rows)
+        for row in rows:
+            if row.kind == RECEIPT_KIND:
+                continue
+            key = aggregate_key(row.kind, row.id)
+            document = (row.document or "").encode()
+            state = history.decode_state(row.kind, document, row.schema_version)
+            schema_version = history.served_version(row.kind, row.schema_version)
+            pending = pending_aggregate(row, state, locations.get(key), schema_version)
+            self.projection.add(key, pending)
+            self.locations.put(key, pending.location)
+            locations[key] = pending.location
+
+    def _rows(self, after: int, through: int) -> list[Any]:
+        return self._cursor.execute(
+            f"select {SELECT_ROW} from journal where position > ? and position <= ?"
+            " order by position",
+            [after, through],
+        ).fetchall()
+
+    # -- locations --------------------------------------------------------------------------
+
+    def cached_location(self, key: str) -> tuple[AggregateLocation | None, bool]:
+        """Return an aggregate's location from memory, and whether the result is certain.
+
+        Returns:
+            The location and True; or None and whether the aggregate certainly does not exist.
+        """
+        location = self.locations.get(key)
+        if location is None:
+            pending = self.projection.get(key)
+            if pending is None:
+                return None, self.locations.is_known_absent(key)
+            location = pending.location
+        return location, True
+
+    def location(self, key: str) -> AggregateLocation | None:
+        """Return the location of an aggregate; None if it does not exist."""
+        return self._locate_all([key])[key]
+
+    def _locate_all(self, keys: Iterable[str]) -> dict[str, AggregateLocation | None]:
+        locations: dict[str, AggregateLocation | None] = {}
+        uncertain: list[str] = []
+        for key in keys:
+            locations[key], is_certain = self.cached_location(key)
+            if not is_certain:
+                uncertain.append(key)
+        for key, location in read_locations(self._cursor, uncertain).items():
+            locations[key] = location
+            self.locations.put(key, location)
+        return locations
+
+    # -- the state tables -------------------------------------------------------------------
+
+    def lag_rows(self) -> int:
+        """Return the number of aggregates ahead of their projection."""
+        return len(self.projection)
+
+    def lag_s(self) -> float:
+        """Return the age of the oldest pending aggregate."""
+        return self.projection.age_s()
+
+    def project(self, rows: int) -> None:
+        """Project up to `rows` pending aggregates."""
+        self.projection.project_batch(rows)
+        if self._mark.unsynced_s() >= _SYNC_AFTER_S:
+            self._mark.sync()
+
+    def project_all(self) -> None:
+        """Project every pending aggregate."""
+        while len(self.projection):
+            self.projection.project_batch(CATCH_UP_ROWS)
+
+    # -- recovery ---------------------------------------------------------------------------
+
+    def recover(self, failure: duckdb.Error) -> SpawnError:
+        """Bring the writer back to a working state, if need be by reopening the file.
+
+        Returns:
+            The port error that the failure translates to.
+        """
+        error = translate_error(failure, self._engine.path.name)
+        with contextlib.suppress(duckdb.Error):
+            self._cursor.execute("rollback")
+        try:
+            self._cursor.execute("select count(*) from stage_journal").fetchone()
+        except duckdb.Error:
+            self.last_error = error
+            with contextlib.suppress(SpawnError):
+                self._reopen()
+        return error
+
+    def discard_state(self) -> SpawnError:
+        """Discard all in-memory state after an unexpected failure and reload it from the file."""
+        self.last_error = Unavailable("The writer failed and reopens the file: retry later.")
+        with contextlib.suppress(SpawnError):
+            self._reopen()
+        return Unavailable("The write failed with unknown outcome: read the resource, then retry.")
+
+    def _reopen(self) -> None:
+        """Reopen the file and reload all state from it.
+
+        Raises:
+            SpawnError: it still cannot be opened.
+        """
+        try:
+            self.locations.clear()
+            self.recent_rows.clear()
+            self._engine.reopen()
+            self.aggregates.clear()
+            self.page_items.clear()
+            self._load()
+        except duckdb.Error as failure:
+            self.last_error = translate_error(failure, self._engine.path.name)
+            raise self.last_error from failure
+        except SpawnError as error:
+            self.last_error = error
+            raise
+        self.pages.clear(self.position)
+        self.last_error = None

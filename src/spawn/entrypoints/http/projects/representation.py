@@ -1,0 +1,106 @@
+"""Projects on the wire: their JSON, entity tag and headers."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from spawn.domain import serialization
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import FieldError
+from spawn.domain.projects.project import Project
+from spawn.domain.schemas.model import Schema
+from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
+
+MAX_WARNINGS: Final = 20
+MANDATORY_FIELDS: Final = ("project_id", "version")
+_NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+
+
+class ProjectRepresentation(msgspec.Struct, frozen=True, gc=False):
+    """An encoded project and its entity tag.
+
+    It has only bytes, texts and headers that all representations of a view share, so that tens of
+    thousands of them cost the garbage collector nothing; responses are built when sent.
+    """
+
+    project_id: str
+    body: bytes
+    etag: str
+    schema_headers: tuple[Header, ...]
+
+    @property
+    def headers(self) -> list[Header]:
+        """Headers of the entity tag, caching, the schema version and its deprecation."""
+        return [(b"etag", self.etag.encode()), _NO_CACHE, *self.schema_headers]
+
+    def to_response(self, status: int = 200, *more_headers: Header) -> Response:
+        """Return a response with the whole project and further headers."""
+        return Response(status, self.body, headers=[*more_headers, *self.headers])
+
+    def to_not_modified(self) -> Response:
+        """Return a 304 response."""
+        return Response(304, headers=self.headers)
+
+
+def project_fields(aggregate: StoredAggregate[Project], schema: Schema) -> dict[str, Any]:
+    """Return the wire fields of a stored project in document order."""
+    rendered = serialization.render_project(aggregate.state, schema)
+    fields: dict[str, Any] = {
+        "project_id": rendered.pop("project_id"),
+        "version": aggregate.version,
+    }
+    fields.update(rendered)
+    fields["created_at"] = aggregate.created_at
+    fields["updated_at"] = aggregate.updated_at
+    return fields
+
+
+def select_fields(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the named fields, id and version; `x_` fields that a project lacks are omitted."""
+    if not names:
+        return fields
+    selection = {*MANDATORY_FIELDS, *names}
+    return {name: value for name, value in fields.items() if name in selection}
+
+
+def build_representation(
+    aggregate: StoredAggregate[Project],
+    schema: Schema,
+    etag: str,
+    schema_headers: tuple[Header, ...],
+    names: tuple[str, ...] = (),
+) -> ProjectRepresentation:
+    """Encode a project that has the fields of the schema.
+
+    Args:
+        aggregate: the project.
+        schema: the schema version whose fields the project has.
+        etag: the entity tag of the representation.
+        schema_headers: headers about the schema version.
+        names: the fields to include; empty for all.
+    """
+    body = encode_json(select_fields(project_fields(aggregate, schema), names))
+    return ProjectRepresentation(aggregate.id, body, etag, schema_headers)
+
+
+def build_warning_headers(warnings: Sequence[FieldError]) -> tuple[Header, ...]:
+    """Return the warnings about an accepted body as one structured field (RFC 9651).
+
+    The field is a list of JSON Pointers, each with a code and a sentence:
+    `"/sector";code=deprecated;detail="is deprecated and may go"`. Without warnings there is none.
+    """
+    if not warnings:
+        return ()
+    members = (
+        f"{_quote(warning.pointer)};code={warning.code};detail={_quote(warning.detail)}"
+        for warning in warnings[:MAX_WARNINGS]
+    )
+    return ((b"spawn-warnings", ", ".join(members).encode()),)
+
+
+def _quote(text: str) -> str:
+    """Return a structured-field string: visible ASCII, other characters as question marks."""
+    ascii_text = re.sub(r"[^ -~]", "?", text)
+    return '"' + ascii_text.replace("\\", r"\\").replace('"', r"\"") + '"'

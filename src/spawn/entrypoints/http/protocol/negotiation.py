@@ -1,0 +1,40 @@
+"""Content negotiation: Accept headers and their quality values."""
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+
+
+@lru_cache(maxsize=256)
+def select_media_type(accept: str, media_types: tuple[str, ...]) -> str | None:
+    """Return the media type of highest quality under an Accept header; None if none is accepted."""
+    ranges = [_parse_media_range(part) for part in accept.split(",") if part.strip()]
+    if not ranges:
+        return media_types[0]
+    scores = [(_find_quality(ranges, name), -index) for index, name in enumerate(media_types)]
+    quality, index = max(scores)
+    return media_types[-index] if quality > 0 else None
+
+
+def _parse_media_range(part: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    return name, parse_quality(parameters)
+
+
+def parse_quality(parameters: Collection[str]) -> float:
+    """Return the `q` among header parameters; 1 when absent, 0 when malformed."""
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            return float(value) if re.fullmatch(r"[01](\.\d{0,3})?", value.strip()) else 0.0
+    return 1.0
+
+
+def _find_quality(ranges: list[tuple[str, float]], media_type: str) -> float:
+    """Return the quality of the most specific range that matches."""
+    by_name = dict(ranges)
+    main_type = media_type.partition("/")[0]
+    for name in (media_type, f"{main_type}/*", "*/*"):
+        if name in by_name:
+            return by_name[name]
+    return 0.0

@@ -1,0 +1,52 @@
+"""Export of spans over OTLP."""
+
+from typing import Any, Final
+
+from opentelemetry import trace
+
+from spawn import __version__
+from spawn.entrypoints.http.middleware.request_spans import RequestTracer
+from spawn.entrypoints.settings import Settings
+
+SAMPLE_RATIO: Final = 0.1
+"""Share of requests whose spans are recorded, where the caller has not decided."""
+
+
+def configure_tracing(settings: Settings) -> RequestTracer | None:
+    """Export spans to the configured collector; return None if there is none."""
+    if not settings.otlp_endpoint:
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    provider = TracerProvider(
+        resource=Resource.create(
+            {
+                "service.name": "spawn",
+                "service.version": __version__,
+                "deployment.environment.name": settings.environment,
+            }
+        ),
+        sampler=ParentBased(TraceIdRatioBased(SAMPLE_RATIO)),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(f"{settings.otlp_endpoint}/v1/traces", timeout=5)
+    # Bounded, and exported from the processor's own thread: a slow collector costs spans, not time.
+    provider.add_span_processor(
+        BatchSpanProcessor(
+            exporter, max_queue_size=2048, schedule_delay_millis=1000, max_export_batch_size=256
+        )
+    )
+    trace.set_tracer_provider(provider)
+    return RequestTracer(trace.get_tracer("spawn", __version__))
+
+
+def flush_tracing() -> None:
+    """Export the recorded spans, as far as the collector accepts them within seconds."""
+    provider: Any = trace.get_tracer_provider()
+    shutdown = getattr(provider, "shutdown", None)
+    if shutdown is not None:
+        shutdown()

@@ -1,0 +1,395 @@
+"""Fallbacks of the registry: fresh, stale, disk, bundled; and the provenance of each."""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.adapters.ontology.conftest import ManualTime, ScriptedServer, stream_body
+
+from spawn.adapters.ontology.bundled import (
+    BundledRegistry,
+    load_bundled_document,
+    load_bundled_schema,
+)
+from spawn.adapters.ontology.caching_registry import (
+    NOT_FOUND_TTL_S,
+    CachingRegistry,
+    open_http_registry,
+)
+from spawn.adapters.ontology.circuit_breaker import CircuitLimits
+from spawn.adapters.ontology.client import RegistryClient
+from spawn.adapters.ontology.disk_cache import DiskCache
+from spawn.domain.errors import InvalidInput, NotFound, RegistryError
+from spawn.domain.schemas.core_columns import CORE_COLUMNS
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument
+from spawn.ports.schemas import Provenance, SchemaRegistry
+
+ID = "project_schema"
+
+
+def document(version: int = 3, **members: Any) -> bytes:
+    columns = [{"name": f"column_{version}", "type": "date"}]
+    return json.dumps({"id": ID, "version": version, "columns": columns, **members}).encode()
+
+
+def create_registry(
+    server: ScriptedServer, time: ManualTime, directory: Path | None
+) -> CachingRegistry:
+    client = RegistryClient(
+        "http://ontology.test",
+        timeout_s=2.0,
+        transport=httpx.MockTransport(server),
+        limits=CircuitLimits(failures=6, window_s=60.0, open_s=10.0),
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+    )
+    return CachingRegistry(
+        client,
+        clock=time,
+        disk_cache=None if directory is None else DiskCache(directory),
+        bundled=BundledRegistry(),
+        monotonic=time.monotonic,
+    )
+
+
+@pytest.fixture
+async def registry(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> AsyncIterator[CachingRegistry]:
+    registry = create_registry(server, time, tmp_path / "cache")
+    yield registry
+    await registry.close()
+
+
+async def finish_revalidation(registry: CachingRegistry) -> None:
+    """Wait until background revalidations have ended."""
+    await asyncio.gather(*registry._revalidations.values())
+
+
+async def test_the_first_fetch_is_live_and_the_next_is_fresh_from_memory(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(), ETag='"3"', Cache_Control="max-age=100")
+    first = await registry.fetch(ID)
+    assert (first.provenance, first.schema.version) == (Provenance.LIVE, 3)
+    assert first.verified_at == time.now()
+    time.elapsed_s += 99
+    second = await registry.fetch(ID)
+    assert second.provenance is Provenance.FRESH
+    assert second.schema is first.schema
+    assert len(server.requests) == 1
+    assert registry.status().age_s == 99.0
+
+
+async def test_an_expired_schema_is_served_stale_and_revalidated_in_the_background(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(), ETag='"3"', Cache_Control="max-age=10")
+    await registry.fetch(ID)
+    time.elapsed_s += 11
+    server.set_response(304, Cache_Control="max-age=10")
+    stale = await registry.fetch(ID)
+    assert stale.provenance is Provenance.STALE
+    await finish_revalidation(registry)
+    assert server.requests[-1].headers["if-none-match"] == '"3"'
+    renewed = await registry.fetch(ID)
+    assert renewed.provenance is Provenance.FRESH
+    assert renewed.verified_at == time.now()
+    assert len(server.requests) == 2
+
+
+async def test_revalidation_fetches_the_new_version(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(3), Cache_Control="max-age=10")
+    await registry.fetch(ID)
+    time.elapsed_s += 11
+    server.set_response(200, document(4), Cache_Control="max-age=10")
+    assert (await registry.fetch(ID)).schema.version == 3
+    await finish_revalidation(registry)
+    assert (await registry.fetch(ID)).schema.version == 4
+
+
+async def test_a_failing_registry_leaves_the_stale_schema_with_the_error(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(), Cache_Control="max-age=10")
+    await registry.fetch(ID)
+    server.set_response(500)
+    time.elapsed_s += 100
+    await registry.fetch(ID)
+    await finish_revalidation(registry)
+    stale = await registry.fetch(ID)
+    assert stale.provenance is Provenance.STALE
+    assert "500" in stale.detail
+    status = registry.status()
+    assert status.consecutive_failures >= 1
+    assert "500" in (status.last_error or "")
+    # The age counts from the last confirmation by the registry.
+    assert (status.age_s or 0) >= 100
+
+
+async def test_after_a_restart_without_registry_the_schema_comes_from_disk(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> None:
+    first = create_registry(server, time, tmp_path)
+    server.set_response(200, document(5))
+    await first.fetch(ID)
+    await first.close()
+    time.elapsed_s += 3600
+    server.disconnect()
+    second = create_registry(server, time, tmp_path)
+    fetched = await second.fetch(ID)
+    assert (fetched.provenance, fetched.schema.version) == (Provenance.DISK, 5)
+    assert "cannot be reached" in fetched.detail
+    assert second.status().age_s == pytest.approx(3600, abs=5)
+    await second.close()
+
+
+async def test_a_fallback_is_never_cached_as_a_success(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(503)
+    assert (await registry.fetch(ID)).provenance is Provenance.BUNDLED
+    server.set_response(200, document())
+    assert (await registry.fetch(ID)).provenance is Provenance.LIVE
+
+
+def damage_file(directory: Path, damage: str) -> None:
+    (path,) = directory.iterdir()
+    entry = json.loads(path.read_bytes())
+    another = b64encode(document(9)).decode()
+    damaged_files = {
+        "cut": path.read_bytes()[:-40],
+        "edited": json.dumps({**entry, "document": another}).encode(),
+        "nonsense": b"\x00" * 100,
+        "renamed": json.dumps({**entry, "more": 1}).encode(),
+    }
+    path.write_bytes(damaged_files[damage])
+
+
+@pytest.mark.parametrize("damage", ["cut", "edited", "nonsense", "renamed"])
+async def test_a_damaged_file_counts_as_absent(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path, damage: str
+) -> None:
+    first = create_registry(server, time, tmp_path)
+    server.set_response(200, document(5))
+    await first.fetch(ID)
+    await first.close()
+    damage_file(tmp_path, damage)
+    server.disconnect()
+    second = create_registry(server, time, tmp_path)
+    assert (await second.fetch(ID)).provenance is Provenance.BUNDLED
+    await second.close()
+
+
+async def test_an_unwritable_disk_is_reported_and_not_fatal(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file where a directory should be")
+    registry = create_registry(server, time, tmp_path / "cache")
+    server.set_response(200, document())
+    fetched = await registry.fetch(ID)
+    assert fetched.provenance is Provenance.LIVE
+    assert "could not be written" in fetched.detail
+    await registry.close()
+
+
+async def test_a_missing_schema_is_not_requested_again_at_once(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(404)
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            await registry.fetch("other_schema")
+    assert len(server.requests) == 1
+    time.elapsed_s += NOT_FOUND_TTL_S
+    server.set_response(200, document(1, id="other_schema"))
+    assert (await registry.fetch("other_schema")).provenance is Provenance.LIVE
+
+
+async def test_a_missing_project_schema_falls_back_to_the_bundled_one(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(404)
+    fetched = await registry.fetch(ID)
+    assert (fetched.provenance, fetched.schema.version) == (Provenance.BUNDLED, 0)
+    assert "no such schema" in fetched.detail
+
+
+async def test_a_version_is_requested_by_number_and_has_no_fallback(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(200, document(2))
+    assert (await registry.fetch(ID, 2)).schema.version == 2
+    assert server.requests[0].url.path == f"/schemas/{ID}/versions/2"
+    server.set_response(503)
+    with pytest.raises(RegistryError):
+        await registry.fetch(ID, 7)
+
+
+async def test_another_version_than_requested_is_rejected(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(200, document(2))
+    with pytest.raises(RegistryError, match="where 7 was requested"):
+        await registry.fetch(ID, 7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>oops</html>",
+        b"",
+        b"[]",
+        b"{}",
+        document(columns=[{"name": 'x"; drop table journal; --', "type": "string"}]),
+        document(name="x'; drop table journal; --"),
+        document(id="another"),
+    ],
+)
+async def test_an_invalid_document_is_rejected_and_never_served(
+    registry: CachingRegistry, server: ScriptedServer, body: bytes
+) -> None:
+    server.set_response(200, body)
+    fetched = await registry.fetch(ID)
+    assert fetched.provenance is Provenance.BUNDLED
+    assert "document is invalid" in fetched.detail
+    with pytest.raises(InvalidSchemaDocument) as failure:
+        await registry.refresh(ID)
+    assert failure.value.document == body
+    assert failure.value.errors
+    # The breaker counts failures of the transport alone.
+    assert registry.status().breaker == "closed"
+
+
+async def test_a_304_without_a_cached_document_is_an_error(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(304)
+    assert (await registry.fetch(ID)).provenance is Provenance.BUNDLED
+
+
+async def test_refresh_bypasses_the_cache_and_never_falls_back(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(200, document(3), ETag='"3"', Cache_Control="max-age=1000")
+    await registry.fetch(ID)
+    server.set_response(304)
+    assert (await registry.refresh(ID)).provenance is Provenance.REVALIDATED
+    server.set_response(500)
+    with pytest.raises(RegistryError):
+        await registry.refresh(ID)
+    server.set_response(404)
+    with pytest.raises(NotFound):
+        await registry.refresh(ID)
+
+
+async def test_an_open_breaker_is_visible_and_stops_requests(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(500)
+    await registry.fetch(ID)
+    await registry.fetch(ID)
+    assert registry.status().breaker == "open"
+    request_count = len(server.requests)
+    fetched = await registry.fetch(ID)
+    assert (fetched.provenance, len(server.requests)) == (Provenance.BUNDLED, request_count)
+    assert "time to recover" in fetched.detail
+    time.elapsed_s += 10
+    assert registry.status().breaker == "half_open"
+    server.set_response(200, document())
+    assert (await registry.fetch(ID)).provenance is Provenance.LIVE
+    status = registry.status()
+    assert (status.breaker, status.last_error) == ("closed", None)
+    assert status.consecutive_failures == 0
+
+
+async def test_concurrent_fetches_share_one_request(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(200, document(), Cache_Control="max-age=100")
+    fetched = await asyncio.gather(*(registry.fetch(ID) for _ in range(20)))
+    assert len(server.requests) == 1
+    assert sorted(f.provenance for f in fetched) == sorted(["live", *["fresh"] * 19])
+
+
+async def test_a_document_of_the_first_generation_is_accepted(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    columns = [{"name": "expected_tri", "type": "DOUBLE"}, {"name": "region", "type": "VARCHAR"}]
+    old = {"name": ID, "description": "", "columns": columns}
+    server.set_response(200, json.dumps(old).encode())
+    fetched = await registry.fetch(ID)
+    assert fetched.provenance is Provenance.LIVE
+    assert [column.name for column in fetched.schema.governed] == ["region"]
+
+
+@pytest.mark.parametrize("schema_id", ["../admin", "A", "a/b", "", "a?x=1", "a%2fb"])
+async def test_a_hostile_schema_id_reaches_neither_url_nor_file(
+    registry: CachingRegistry, server: ScriptedServer, schema_id: str
+) -> None:
+    with pytest.raises(NotFound):
+        await registry.fetch(schema_id)
+    with pytest.raises(NotFound):
+        await registry.refresh(schema_id)
+    assert server.requests == []
+
+
+async def test_closing_stops_revalidations_and_may_be_repeated(
+    server: ScriptedServer, time: ManualTime
+) -> None:
+    registry = create_registry(server, time, None)
+    server.set_response(200, document(), Cache_Control="max-age=0")
+    await registry.fetch(ID)
+    await registry.fetch(ID)
+    (task,) = registry._revalidations.values()
+    await registry.close()
+    assert task.done()
+    await registry.close()
+
+
+async def test_the_cache_is_bounded(registry: CachingRegistry, server: ScriptedServer) -> None:
+    def any_version(request: httpx.Request) -> httpx.Response:
+        version = int(request.url.path.rpartition("/")[2])
+        return httpx.Response(200, content=stream_body(document(version)))
+
+    server.respond = any_version
+    for version in range(1, 101):
+        await registry.fetch(ID, version)
+    assert len(registry._entries) == 64
+
+
+@pytest.mark.parametrize("url", ["ftp://a", "http://", "http://a?b=c", "http://a#b", "nonsense"])
+async def test_a_malformed_registry_url_is_rejected(url: str, time: ManualTime) -> None:
+    with pytest.raises(InvalidInput, match="A registry is"):
+        await open_http_registry(
+            url, timeout_s=1, cache_dir=None, clock=time, bundled=BundledRegistry()
+        )
+
+
+async def test_the_bundled_registry_has_one_schema_and_no_errors() -> None:
+    registry: SchemaRegistry = BundledRegistry()
+    fetched = await registry.fetch(ID)
+    assert (fetched.provenance, fetched.schema.version) == (Provenance.BUNDLED, 0)
+    assert await registry.fetch(ID, 0) == await registry.refresh(ID) == fetched
+    for schema_id, version in [("other", None), (ID, 1)]:
+        with pytest.raises(NotFound):
+            await registry.fetch(schema_id, version)
+    assert registry.status().breaker == "none"
+    await registry.close()
+
+
+def test_the_bundled_schema_describes_every_writable_core_column() -> None:
+    schema = load_bundled_schema().schema
+    documented = {c.name for c in schema.columns} - {c.name for c in schema.governed}
+    recorded = {"status_reason", "status_effective_on", "suspended_from"}
+    assert documented == {c.name for c in CORE_COLUMNS} - recorded
+    assert not any(c.required for c in schema.governed)
+    assert all(c.description for c in schema.columns)
+    assert json.loads(load_bundled_document())["version"] == 0

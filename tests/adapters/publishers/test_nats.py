@@ -1,0 +1,213 @@
+"""NATS publisher against a real server: acknowledgement, deduplication, reconnection."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats
+import pytest
+from nats.js.api import StreamConfig
+from nats.js.client import JetStreamContext
+from tests.http.conftest import free_port
+
+from spawn.adapters.embedded.options import PublisherOptions
+from spawn.adapters.factory import open_publisher
+from spawn.domain.errors import InvalidInput, Unavailable
+from spawn.ports.publishers import EventPublisher
+from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
+from spawn.testing.publisher_contract import SECRET, an_entry
+
+STREAM = "SPAWN"
+
+
+class NatsServer:
+    """NATS server with JetStream in its own folder that can be killed and restarted."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"nats://spawn:{SECRET}@127.0.0.1:{self.port}"
+        self._command = [program, "-a", "127.0.0.1", "-p", str(self.port), "-js"]
+        self._command += ["-sd", str(folder), "--user", "spawn", "--pass", SECRET]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+
+    async def context(self) -> tuple[Any, JetStreamContext]:
+        """Connect for the test, once the server is ready."""
+
+        async def drop_error(_failure: Exception) -> None:
+            return
+
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    client = await nats.connect(
+                        self.url,
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
+                        error_cb=drop_error,
+                    )
+                except (OSError, nats.errors.Error):
+                    await asyncio.sleep(0.02)  # until the server listens; there is no other signal
+                    continue
+                return client, client.jetstream()
+
+
+class StreamConsumer:
+    """Messages of the stream."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._server = server
+
+    async def messages(self) -> list[Any]:
+        client, context = await self._server.context()
+        try:
+            last = (await context.stream_info(STREAM)).state.last_seq
+            return [await context.get_msg(STREAM, number) for number in range(1, last + 1)]
+        finally:
+            await client.close()
+
+    async def events(self, number: int) -> list[dict[str, Any]]:
+        # The publisher has the acknowledgement of the stream: no wait is needed.
+        events = [msgspec.json.decode(message.data) for message in await self.messages()]
+        assert len(events) >= number
+        return events
+
+    async def go_away(self) -> None:
+        self._server.stop()
+
+    async def come_back(self) -> None:
+        self._server.start()
+        client, _ = await self._server.context()
+        await client.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("nats-server is not installed, and CI must run these tests")
+        pytest.skip("NOT TESTED: nats-server is not installed (Debian: nats-server)")
+    server = NatsServer(program, tmp_path / "jetstream")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def consumer(server: NatsServer) -> StreamConsumer:
+    client, _ = await server.context()
+    await client.close()
+    return StreamConsumer(server)
+
+
+@pytest.fixture
+def publisher_url(server: NatsServer) -> str:
+    return f"{server.url}/desk.events#stream={STREAM}"
+
+
+async def test_a_message_has_subject_id_and_media_type(
+    publisher: EventPublisher, consumer: StreamConsumer
+) -> None:
+    await publisher.publish([an_entry(1), an_entry(2, version=2)])
+    first, second = await consumer.messages()
+    assert (first.subject, second.subject) == (
+        "desk.events.project.created",
+        "desk.events.project.amended",
+    )
+    assert first.headers["Nats-Msg-Id"] == "1.1@https://spawn.example"
+    assert first.headers["Content-Type"] == "application/cloudevents+json"
+
+
+async def test_the_stream_stores_a_repeated_event_once(
+    publisher: EventPublisher, consumer: StreamConsumer
+) -> None:
+    for _ in range(3):
+        assert await publisher.publish([an_entry(1), an_entry(2, "p2")]) == []
+    assert [event["id"] for event in await consumer.events(2)] == ["1.1", "1.2"]
+
+
+async def test_an_existing_stream_is_not_changed(
+    server: NatsServer, consumer: StreamConsumer, publisher: EventPublisher
+) -> None:
+    client, context = await server.context()
+    await context.add_stream(StreamConfig(name=STREAM, subjects=["desk.>"], max_msgs=7))
+    await publisher.publish([an_entry(1)])
+    info = await context.stream_info(STREAM)
+    assert (info.config.subjects, info.config.max_msgs, info.state.messages) == (["desk.>"], 7, 1)
+    await client.close()
+    del consumer
+
+
+async def test_an_event_that_no_stream_accepts_is_not_delivered(
+    server: NatsServer, consumer: StreamConsumer, publisher_options: PublisherOptions
+) -> None:
+    del consumer
+    publisher = await open_publisher(f"{server.url}/lost", options=publisher_options)
+    failures = await publisher.publish([an_entry(1), an_entry(2, version=2)])
+    assert [failure.entry.position for failure in failures] == ["1.1", "1.2"]
+    assert failures[0].reason == "No stream accepts lost.project.created."
+    assert not any(failure.is_rejected for failure in failures)
+    with pytest.raises(Unavailable, match="no stream listens"):
+        await publisher.probe()
+    await publisher.close()
+
+
+async def test_an_event_that_is_too_large_is_rejected(
+    publisher: EventPublisher, consumer: StreamConsumer
+) -> None:
+    huge = an_entry(1, document=b'"' + b"x" * 1_100_000 + b'"')
+    failures = await publisher.publish([huge, an_entry(2, version=2), an_entry(3, "p2")])
+    assert [(failure.entry.position, failure.is_rejected) for failure in failures] == [
+        ("1.1", True),
+        ("1.2", False),
+    ]
+    assert [event["id"] for event in await consumer.events(1)] == ["1.3"]
+
+
+async def test_a_wrong_password_is_reported_as_unavailable(
+    server: NatsServer, consumer: StreamConsumer, publisher_options: PublisherOptions
+) -> None:
+    del consumer
+    url = server.url.replace(SECRET, "wrong")
+    publisher = await open_publisher(url, options=publisher_options)
+    with pytest.raises(Unavailable) as failure:
+        await publisher.publish([an_entry(1)])
+    assert "wrong" not in failure.value.detail
+    await publisher.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://",
+        "nats://h/two words",
+        "nats://h/a..b",
+        "nats://h/a.*",
+        "nats://h/a#stream=x.y",
+        "nats://h/a#stream=",
+        "nats://h/a?x=1",
+        "nats://h/a#colour=red",
+    ],
+)
+async def test_a_malformed_nats_url_is_rejected(
+    url: str, publisher_options: PublisherOptions
+) -> None:
+    with pytest.raises(InvalidInput):
+        await open_publisher(url, options=publisher_options)

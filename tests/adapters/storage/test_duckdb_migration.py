@@ -1,0 +1,122 @@
+"""Migration in the DuckDB store, whose tables change before the schema history in memory."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from spawn.adapters.duckdb.state import queries
+from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
+from spawn.adapters.duckdb.tables import sql_literal
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.local.clock import SystemClock
+from spawn.domain.errors import Unavailable
+from spawn.domain.query import Filter, Operator, Query, Sort
+from spawn.domain.schemas.model import ColumnType, TypeName
+from spawn.ports.schemas import MigrationOutcome, SchemaState
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.migrations import (
+    find_names,
+    migrate_to,
+    propose_version,
+    revise_columns,
+)
+
+TURBINES = {"name": "turbines", "type": "integer", "aliases": ["units"]}
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DuckDbStore]:
+    path = tmp_path / "store.duckdb"
+    duckdb_store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
+    await duckdb_store.adopt(a_record())
+    yield duckdb_store
+    await duckdb_store.close()
+
+
+@pytest.fixture
+def harness(store: DuckDbStore) -> StorageHarness:
+    return StorageHarness(store, ManualClock())
+
+
+async def test_a_query_of_renamed_columns_waits_for_the_new_history(
+    store: DuckDbStore, harness: StorageHarness
+) -> None:
+    project = await harness.create(attributes={"units": 7})
+    old_history = store._schema_history
+    await migrate_to(harness, revise_columns(TURBINES, without=["units"]))
+    outdated_histories: Iterator[SchemaHistory] = iter([old_history] * 5)
+
+    def read_history() -> SchemaHistory:
+        return next(outdated_histories, store._schema_history)
+
+    query = Query(filters=(Filter("units", Operator.EQ, (7,)),), sort=(Sort("units"),))
+    aggregates, has_more = await store._read(
+        lambda c: queries.read_page(c, query, read_history, lambda _: None)
+    )
+    assert not has_more
+    (aggregate,) = aggregates
+    assert (aggregate.stored.id, dict(aggregate.stored.state.attributes)) == (
+        project.project_id,
+        {"turbines": 7},
+    )
+
+
+async def test_a_query_does_not_wait_forever_for_the_new_history(
+    store: DuckDbStore, harness: StorageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_history = store._schema_history
+    await migrate_to(harness, revise_columns(TURBINES, without=["units"]))
+    monkeypatch.setattr(queries, "_HISTORY_PAUSE_S", 0.0)
+    query = Query(filters=(Filter("units", Operator.EQ, (7,)),))
+    with pytest.raises(Unavailable):
+        await store._read(
+            lambda c: queries.read_page(c, query, lambda: old_history, lambda _: None)
+        )
+
+
+async def test_a_failed_migration_changes_nothing_and_is_logged_once_possible(
+    store: DuckDbStore, harness: StorageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await harness.create(attributes={"units": 7})
+    record, plan = await propose_version(harness, revise_columns(TURBINES, without=["units"]))
+    with monkeypatch.context() as full:
+        full.setattr(store._engine, "free_bytes", lambda: 0)
+        with pytest.raises(Unavailable):
+            await store.migrate(record, plan, actor="steward")
+    assert (await harness.get(project)).state == project
+    assert await store.migration_log() == []
+    failing = iter([True])
+    run = store._appender._statements.append_in_transaction
+
+    def fail_once(payload: str) -> None:
+        if next(failing, False):
+            store._appender._cursor.execute("select * from no_such_table")
+        run(payload)
+
+    monkeypatch.setattr(store._appender._statements, "append_in_transaction", fail_once)
+    with pytest.raises(Unavailable):
+        await store.migrate(record, plan, actor="steward")
+    assert (await harness.get(project)).state == project
+    assert [m.outcome for m in await store.migration_log()] == [MigrationOutcome.FAILED]
+    await store.migrate(record, plan, actor="steward")
+    assert dict((await harness.get(project)).state.attributes) == {"turbines": 7}
+    states = [(r.schema.version, r.state) for r in await store.records()]
+    assert states == [(1, SchemaState.RETIRED), (2, SchemaState.ACTIVE)]
+    await harness.create(attributes={"units": 8})
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "it's", "'; drop table projects; --", "ü\\x00", "a\nb", "x" * 300]
+)
+async def test_only_a_plain_text_of_a_schema_reaches_a_statement(
+    harness: StorageHarness, text: str
+) -> None:
+    assert sql_literal(text, ColumnType(TypeName.STRING)) == (
+        "'plain'" if text == "plain" else None
+    )
+    await harness.create(project_name="one")
+    label = {"name": "label", "type": "string", "required": True, "default": text}
+    await migrate_to(harness, revise_columns(label))
+    assert await find_names(harness, "label", text) == ["one"]

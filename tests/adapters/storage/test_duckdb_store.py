@@ -1,0 +1,57 @@
+"""Storage contract of the DuckDB store."""
+
+from pathlib import Path
+
+import pytest
+
+from spawn.domain import serialization
+from spawn.domain.change import EncodedState, Write
+from spawn.domain.quality.measures import MeasureTally
+from spawn.domain.quality.rules import derive_rules
+from spawn.domain.schemas.validator import compile_schema
+from spawn.testing.builders import some_sponsors
+from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
+from spawn.testing.storage_contract.harness import StorageHarness, a_record
+from spawn.testing.storage_contract.migration_properties import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.properties import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
+
+DURABLE = True
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    return f"duckdb:///{tmp_path}/store.duckdb"
+
+
+async def test_invalid_data_in_the_file_are_counted_and_named(harness: StorageHarness) -> None:
+    valid, invalid = harness.project(sponsors=some_sponsors("60", "40")), harness.project()
+    document = serialization.encode_state("project", valid, a_record().schema)
+    # No command accepts such a project: only a defect, or another program, could have written it.
+    invalid_document = (
+        document.replace(valid.project_id.encode(), invalid.project_id.encode())
+        .replace(b'"share":"40"', b'"share":"30"')
+        .replace(b'"EUR"', b'"EUX"')
+    )
+    writes = tuple(
+        Write("project", name, 0, EncodedState(text))
+        for name, text in ((valid.project_id, document), (invalid.project_id, invalid_document))
+    )
+    await harness.store.commit(harness.change(writes=writes, events=()))
+    rules = derive_rules(compile_schema(a_record().schema).fields)
+    measurement = await harness.store.measure([declared.measure for declared in rules])
+    violations = {
+        declared.rule.rule_id: tally
+        for declared, tally in zip(rules, measurement.tallies, strict=True)
+        if declared.rule.threshold is not None and tally.met < tally.checked
+    }
+    tally_with_violation = MeasureTally(1, 2, (invalid.project_id,))
+    assert violations == {
+        "validity.currency_code": tally_with_violation,
+        "consistency.sponsor_shares": tally_with_violation,
+    }

@@ -1,0 +1,31 @@
+"""Storage contract of the DuckDB store with almost no caches."""
+
+from pathlib import Path
+
+import pytest
+
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
+from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
+
+DURABLE = True
+STORE_OPTIONS = StoreOptions(
+    cached_entities=2,
+    cached_heads=2,
+    cached_pages=1,
+    cached_receipts=1,
+    group_cap=3,
+    readers=1,
+    checkpoint_bytes=1,
+    recent_bytes=1,
+)
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    return f"duckdb:///{tmp_path}/store.duckdb"

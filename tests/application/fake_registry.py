@@ -1,0 +1,90 @@
+"""A registry whose documents a test sets, and schema policies for it."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.ontology.bundled import BundledRegistry
+from spawn.application.schemas.activation import SchemaPolicy
+from spawn.domain.errors import InvalidInput, NotFound, RegistryError
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema
+from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus
+
+ID = "project_schema"
+
+
+class FakeRegistry:
+    """A registry that serves what the test puts on it, or nothing but the bundled schema."""
+
+    def __init__(self) -> None:
+        self.documents: dict[int, bytes] = {}
+        self.latest: bytes | None = None
+        self.error: RegistryError | None = None
+
+    def serve(self, version: int | None, *columns: str | dict[str, Any], **members: Any) -> bytes:
+        """Serve a version as the latest; a column given by name alone is a date."""
+        column_documents = [
+            {"name": c, "type": "date"} if isinstance(c, str) else c for c in columns or "a"
+        ]
+        document: dict[str, Any] = {"columns": column_documents, **members}
+        document |= {"name": ID} if version is None else {"id": ID, "version": version}
+        self.latest = json.dumps(document).encode()
+        if version is not None:
+            self.documents[version] = self.latest
+        return self.latest
+
+    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        try:
+            return self._find(schema_id, version)
+        except RegistryError as error:
+            fallback = await BundledRegistry().fetch(schema_id, version)
+            return msgspec.structs.replace(fallback, detail=error.detail)
+
+    async def refresh(self, schema_id: str) -> FetchedSchema:
+        return self._find(schema_id, None)
+
+    def _find(self, schema_id: str, version: int | None) -> FetchedSchema:
+        if self.error is not None:
+            raise self.error
+        document = self.latest if version is None else self.documents.get(version)
+        if document is None:
+            raise NotFound("none")
+        try:
+            schema = read_schema(document, schema_id=schema_id)
+        except InvalidInput as error:
+            raise InvalidSchemaDocument(document, error) from None
+        return FetchedSchema(
+            schema=schema,
+            document=document,
+            provenance=Provenance.LIVE,
+            verified_at=SystemClock().now(),
+        )
+
+    def status(self) -> RegistryStatus:
+        detail = None if self.error is None else self.error.detail
+        return RegistryStatus(
+            url="http://ontology.test",
+            provenance=Provenance.LIVE,
+            breaker="closed",
+            age_s=0.0,
+            last_error=detail,
+            consecutive_failures=0 if self.error is None else 1,
+        )
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+def schema_policy(**members: Any) -> SchemaPolicy:
+    """Return a policy for the registry's schema."""
+    return SchemaPolicy(**{"schema_id": ID} | members)
+
+
+def pinned_policy(version: int) -> SchemaPolicy:
+    """Return the policy with one version pinned."""
+    return schema_policy(pin=(ID, version))
+
+
+POLICY = schema_policy()

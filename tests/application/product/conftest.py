@@ -1,0 +1,64 @@
+"""Snapshots of a product without a service, with any schema and any measurement."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from spawn.application.product.snapshot import Product, ProductSnapshot
+from spawn.domain.quality.measures import MeasureTally
+from spawn.domain.quality.report import QualityReport, evaluate_share
+from spawn.domain.quality.rules import QualityRule, derive_rules
+from spawn.domain.schemas.model import Schema
+from spawn.domain.schemas.validator import compile_schema
+from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
+from spawn.testing.builders import a_schema
+
+ADOPTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MEASURED = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def a_report(rules: Iterable[QualityRule], met: int, checked: int) -> QualityReport:
+    """Build a measurement in which each rule is met by `met` of `checked` projects."""
+    results = tuple(
+        evaluate_share(rule, MeasureTally(met, checked), measured_at=MEASURED, position="1.9")
+        for rule in rules
+    )
+    return QualityReport(
+        dataset="projects",
+        schema_id="project_schema",
+        schema_version=1,
+        position="1.9",
+        projects=checked,
+        measured_at=MEASURED,
+        changed_at=MEASURED,
+        imported_at=None,
+        results=results,
+    )
+
+
+class SnapshotFactory:
+    """Builder of snapshots; overrides replace any other member."""
+
+    def build(self, schema: Schema | None = None, **overrides: Any) -> ProductSnapshot:
+        schema = schema or a_schema()
+        record = SchemaRecord(
+            schema=schema,
+            document=b"{}",
+            state=SchemaState.ACTIVE,
+            provenance=Provenance.LIVE,
+            recorded_at=ADOPTED,
+        )
+        rules = tuple(
+            one.rule for one in derive_rules(compile_schema(schema).fields, schema.expectations)
+        )
+        product = Product(id="iberia", base_url="https://spawn.example")
+        snapshot = ProductSnapshot(product=product, record=record, rules=rules)
+        return msgspec.structs.replace(snapshot, **overrides)
+
+
+@pytest.fixture
+def snapshots() -> SnapshotFactory:
+    return SnapshotFactory()

@@ -1,0 +1,213 @@
+"""The data contract equals what the schema and the measurements contain."""
+
+from datetime import date
+from decimal import Decimal
+from importlib.resources import files
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import pytest
+from open_data_contract_standard.model import OpenDataContractStandard
+from tests.application.product.conftest import SnapshotFactory, a_report
+
+from spawn.adapters.duckdb.tables import sql_type
+from spawn.application.product.odcs import build_data_contract
+from spawn.application.product.odcs_properties import physical_type
+from spawn.application.product.odps import build_data_product
+from spawn.application.product.snapshot import Product
+from spawn.domain.schemas.core_columns import NESTED_FIELDS
+from spawn.domain.schemas.model import Column, ColumnType, Expectation, RetiredColumn, TypeName
+from spawn.testing.builders import a_schema
+
+RATING = Column(
+    name="rating",
+    type=ColumnType(TypeName.STRING),
+    description="The desk's rating.",
+    enum=("A", "B"),
+    required=True,
+    default="B",
+    semantic="https://example.org/rating",
+    aliases=("grade",),
+    deprecated=True,
+    sunset=date(2027, 1, 31),
+)
+
+LONG = Column(name="long", type=ColumnType(TypeName.BIGINT), minimum=-5, maximum=2**40)
+CODE = Column(name="code", type=ColumnType(TypeName.STRING, max_length=9), pattern="[A-Z]{3}")
+RETIRED = RetiredColumn(
+    column=Column(
+        name="old_code",
+        type=ColumnType(TypeName.STRING),
+        deprecated=True,
+        sunset=date(2026, 12, 31),
+    ),
+    since=2,
+)
+
+
+def properties(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in contract["schema"][0]["properties"]}
+
+
+def customs(node: dict[str, Any]) -> dict[str, Any]:
+    return {one["property"]: one["value"] for one in node.get("customProperties", ())}
+
+
+def test_contract_lists_exactly_the_served_columns_and_nested_fields(
+    snapshots: SnapshotFactory,
+) -> None:
+    snapshot = snapshots.build(a_schema([RATING]))
+    names = set(properties(build_data_contract(snapshot)))
+    assert names == {column.name for column in snapshot.columns} | NESTED_FIELDS
+    assert "rating" in names
+    assert "capacity_mw" not in names
+
+
+def test_contract_is_valid_by_the_standard(snapshots: SnapshotFactory) -> None:
+    standard = files("open_data_contract_standard").joinpath("schema.json").read_text()
+    validator = jsonschema_rs.validator_for(standard)
+    snapshot = snapshots.build(a_schema([RATING, LONG, CODE], version=2, retired=(RETIRED,)))
+    measured = msgspec.structs.replace(snapshot, report=a_report(snapshot.rules, 9, 10))
+    for shown in (snapshot, measured):
+        contract = build_data_contract(shown)
+        validator.validate(contract)
+        read = OpenDataContractStandard.model_validate(contract)
+        assert read.schema_ is not None
+        assert not validator.is_valid({**contract, "colour": "blue"})
+
+
+def test_contract_has_every_attribute_of_a_column(snapshots: SnapshotFactory) -> None:
+    documented = properties(build_data_contract(snapshots.build(a_schema([RATING]))))["rating"]
+    assert documented["logicalType"] == "string"
+    assert documented["physicalType"] == "VARCHAR"
+    assert documented["description"] == "The desk's rating."
+    assert documented["required"] is True
+    assert [one["value"] for one in documented["enum"]] == ["A", "B"]
+    assert documented["deprecated"] is True
+    assert [one["synonym"] for one in documented["synonyms"]] == ["grade"]
+    assert documented["authoritativeDefinitions"] == [
+        {"type": "ontology", "url": "https://example.org/rating"}
+    ]
+    assert customs(documented) == {"default": "B", "sunset": "2027-01-31"}
+
+
+def test_numbers_keep_their_bounds_digits_and_unit(snapshots: SnapshotFactory) -> None:
+    capacity = Column(
+        name="capacity_mw",
+        type=ColumnType(TypeName.DECIMAL, precision=12, scale=3),
+        minimum=Decimal("0.5"),
+        maximum=Decimal(4000),
+        unit="MW",
+    )
+    documented = properties(build_data_contract(snapshots.build(a_schema([capacity]))))
+    assert documented["capacity_mw"]["physicalType"] == "DECIMAL(12,3)"
+    assert documented["capacity_mw"]["logicalTypeOptions"] == {"minimum": 0.5, "maximum": 4000}
+    assert customs(documented["capacity_mw"]) == {"unit": "MW"}
+    assert customs(documented["total_amount"])["wireType"] == "decimal string"
+    assert documented["project_id"]["primaryKey"] is True
+
+
+def test_last_day_of_deprecated_and_retired_columns_is_a_service_level(
+    snapshots: SnapshotFactory,
+) -> None:
+    contract = build_data_contract(
+        snapshots.build(a_schema([RATING], version=2, retired=(RETIRED,)))
+    )
+    ends = {
+        one["element"]: (one["property"], one["value"])
+        for one in contract["slaProperties"]
+        if one["property"].startswith("endOf")
+    }
+    assert ends == {
+        "projects.rating": ("endOfSupport", "2027-01-31"),
+        "projects.old_code": ("endOfLife", "2026-12-31"),
+    }
+    retired = customs(contract["schema"][0])["retiredColumns"]
+    assert retired == [
+        {
+            "name": "old_code",
+            "physicalType": "VARCHAR",
+            "retiredInVersion": 2,
+            "acceptedUntil": "2026-12-31",
+        }
+    ]
+    assert "old_code" not in properties(contract)
+
+
+@pytest.mark.parametrize("name", TypeName)
+def test_physical_types_are_those_of_the_embedded_store(name: TypeName) -> None:
+    digits = {"precision": 9, "scale": 2} if name is TypeName.DECIMAL else {}
+    assert physical_type(ColumnType(name, **digits)) == sql_type(ColumnType(name, **digits))
+
+
+def test_pattern_is_anchored_as_in_validation(snapshots: SnapshotFactory) -> None:
+    documented = properties(build_data_contract(snapshots.build(a_schema([CODE]))))["code"]
+    assert documented["logicalTypeOptions"] == {"maxLength": 9, "pattern": "^(?:[A-Z]{3})$"}
+
+
+def test_measured_values_are_beside_the_thresholds(snapshots: SnapshotFactory) -> None:
+    snapshot = snapshots.build()
+    name = next(rule for rule in snapshot.rules if rule.rule_id == "completeness.project_name")
+    snapshot = msgspec.structs.replace(snapshot, report=a_report([name], 3, 4))
+    contract = build_data_contract(snapshot)
+    (quality,) = [
+        q
+        for q in properties(contract)["project_name"]["quality"]
+        if q["name"] == "completeness.project_name"
+    ]
+    assert (quality["metric"], quality["mustBe"]) == ("nullValues", 0)
+    found = customs(quality)
+    assert (found["threshold"], found["measured"], found["passed"]) == (1, 0.75, False)
+    assert found["measuredAt"] == "2026-03-02T00:00:00Z"
+    (level,) = [one for one in contract["slaProperties"] if one["id"] == "completeness"]
+    assert level["value"] == 1
+    assert (customs(level)["measured"], customs(level)["broken"]) == (0.75, 1)
+
+
+def test_share_with_a_threshold_is_a_check_that_tools_can_run(snapshots: SnapshotFactory) -> None:
+    promise = Expectation(subject="country_code", threshold=Decimal("0.95"), severity="warning")
+    contract = build_data_contract(snapshots.build(a_schema(expectations=(promise,))))
+    quality = {q["name"]: q for q in properties(contract)["country_code"]["quality"]}
+    check = quality["completeness.country_code"]
+    assert (check["metric"], check["mustBeLessOrEqualTo"]) == ("nullValues", 5)
+    assert (check["unit"], check["severity"]) == ("percent", "warning")
+    unique = {q["name"]: q for q in contract["schema"][0]["quality"]}
+    assert unique["uniqueness.external_ref"]["type"] == "text"
+
+
+def test_before_the_first_measurement_levels_have_thresholds_but_no_values(
+    snapshots: SnapshotFactory,
+) -> None:
+    contract = build_data_contract(snapshots.build())
+    levels = {one["id"]: one for one in contract["slaProperties"]}
+    assert {"completeness", "validity", "uniqueness", "consistency"} <= set(levels)
+    assert all("measured" not in customs(level) for level in levels.values())
+
+
+def test_owner_and_contact_are_absent_unless_declared(snapshots: SnapshotFactory) -> None:
+    contract, product = (
+        build_data_contract(snapshots.build()),
+        build_data_product(snapshots.build()),
+    )
+    for document in (contract, product):
+        assert "team" not in document
+        assert "support" not in document
+    declared = Product(
+        id="iberia",
+        base_url="https://spawn.example",
+        owner="Iberia desk",
+        contact="mailto:desk@spawn.example",
+    )
+    contract = build_data_contract(snapshots.build(product=declared))
+    assert contract["team"] == {"name": "Iberia desk"}
+    assert contract["support"][0]["url"] == "mailto:desk@spawn.example"
+
+
+def test_output_ports_have_the_contracts_id_and_version(snapshots: SnapshotFactory) -> None:
+    snapshot = snapshots.build(a_schema(version=7))
+    contract, product = build_data_contract(snapshot), build_data_product(snapshot)
+    assert contract["version"] == product["version"] == "1.7.0"
+    for port in product["outputPorts"]:
+        assert (port["contractId"], port["version"]) == (contract["id"], "1.7.0")
+    assert contract["id"] == "iberia.projects"

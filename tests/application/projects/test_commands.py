@@ -1,0 +1,207 @@
+"""The use cases of projects, over the memory store: races, reservations, keys, scopes."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.projects.commands import (
+    MAX_ATTEMPTS,
+    CommandContext,
+    CommandResult,
+    ProjectIdempotencyKey,
+    amend_project,
+    create_project,
+    transition_project,
+)
+from spawn.application.projects.queries import get_project, list_project_history, list_projects
+from spawn.domain.change import RecordedResponse, StoredAggregate
+from spawn.domain.errors import Conflict, Duplicate, Forbidden, NotFound, StaleVersion
+from spawn.domain.principal import Principal
+from spawn.domain.projects.lifecycle import ProjectStatus
+from spawn.domain.projects.project import ExternalRef, Project
+from spawn.domain.query import Query
+from spawn.domain.schemas.validator import ProjectInput
+from spawn.entrypoints.composition import open_dependencies
+from spawn.entrypoints.settings import Settings
+
+ANNA = Principal(id="anna")
+
+
+def attributes(**core: object) -> ProjectInput:
+    return ProjectInput(core=core, governed={}, extensions={})
+
+
+async def create(
+    dependencies: Dependencies, context: CommandContext | None = None, **core: object
+) -> StoredAggregate[Project]:
+    project_input = attributes(**{"project_name": "Sierra", "total_amount": Decimal(1), **core})
+    outcome = await create_project(dependencies, ANNA, attributes=project_input, context=context)
+    assert outcome.aggregate is not None
+    return outcome.aggregate
+
+
+async def amend(
+    dependencies: Dependencies,
+    project_id: str,
+    context: CommandContext | None = None,
+    **core: object,
+) -> CommandResult:
+    return await amend_project(
+        dependencies, ANNA, project_id, attributes=attributes(**core), context=context
+    )
+
+
+async def test_a_read_returns_the_created_project(dependencies: Dependencies) -> None:
+    aggregate = await create(dependencies)
+    assert await get_project(dependencies, ANNA, aggregate.id) == aggregate
+    page = await list_projects(dependencies, ANNA, Query())
+    assert page.items == (aggregate,)
+
+
+async def test_history_names_the_principal_and_the_changed_fields(
+    dependencies: Dependencies,
+) -> None:
+    aggregate = await create(dependencies)
+    await amend(dependencies, aggregate.id, dscr=Decimal("1.4"))
+    await transition_project(
+        dependencies, ANNA, aggregate.id, to=ProjectStatus.MANDATED, reason="signed"
+    )
+    entries = await list_project_history(
+        dependencies, ANNA, aggregate.id, after_version=0, limit=10
+    )
+    assert [entry.type for entry in entries] == [
+        "project.created",
+        "project.amended",
+        "project.transitioned",
+    ]
+    assert {entry.actor for entry in entries} == {"anna"}
+    assert entries[1].changed == ("dscr",)
+    assert entries[2].reason == "signed"
+
+
+async def test_amendment_without_effect_writes_nothing(dependencies: Dependencies) -> None:
+    aggregate = await create(dependencies, sector="wind")
+    position = await dependencies.reads.position()
+    outcome = await amend(dependencies, aggregate.id, sector="wind")
+    assert outcome.aggregate == aggregate
+    assert await dependencies.reads.position() == position
+
+
+async def test_amendment_on_an_old_version_is_stale(dependencies: Dependencies) -> None:
+    aggregate = await create(dependencies)
+    await amend(dependencies, aggregate.id, sector="wind")
+    with pytest.raises(StaleVersion) as error:
+        await amend(dependencies, aggregate.id, CommandContext(expected_version=1), sector="solar")
+    assert error.value.current == 2
+
+
+async def test_racing_amendments_without_expectation_all_land(dependencies: Dependencies) -> None:
+    aggregate = await create(dependencies)
+    fields: list[dict[str, object]] = [
+        {"sector": "wind"},
+        {"description": "d"},
+        {"dscr": Decimal(2)},
+    ]
+    await asyncio.gather(*(amend(dependencies, aggregate.id, None, **core) for core in fields))
+    now = (await get_project(dependencies, ANNA, aggregate.id)).state
+    assert (now.sector, now.description, now.dscr) == ("wind", "d", Decimal(2))
+
+
+async def test_a_race_lost_in_the_store_is_decided_again(tmp_path: Path) -> None:
+    # In memory each amendment runs to its end at once; on disk all wait for the one writer.
+    settings = Settings(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb")
+    async with open_dependencies(settings) as dependencies:
+        aggregate = await create(dependencies)
+        fields: list[dict[str, object]] = [{"sector": "wind"}, {"description": "d"}]
+        await asyncio.gather(*(amend(dependencies, aggregate.id, None, **core) for core in fields))
+        now = await get_project(dependencies, ANNA, aggregate.id)
+        assert (now.version, now.state.sector, now.state.description) == (3, "wind", "d")
+
+
+async def test_losing_every_race_raises_a_conflict(tmp_path: Path) -> None:
+    settings = Settings(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb")
+    async with open_dependencies(settings) as dependencies:
+        aggregate = await create(dependencies)
+        # Each round has one winner, and a command goes into as many rounds as it has attempts.
+        racing = (
+            amend(dependencies, aggregate.id, sector=f"s{n}") for n in range(MAX_ATTEMPTS + 1)
+        )
+        outcomes = await asyncio.gather(*racing, return_exceptions=True)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert [type(error) for error in errors] == [Conflict]
+        assert (await get_project(dependencies, ANNA, aggregate.id)).version == 1 + MAX_ATTEMPTS
+
+
+async def test_racing_creations_with_one_reference_have_one_winner(
+    dependencies: Dependencies,
+) -> None:
+    reference = ExternalRef(source="desk", id="7")
+    results = await asyncio.gather(
+        *(create(dependencies, external_ref=reference) for _ in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(result, StoredAggregate) for result in results) == 1
+    assert sum(isinstance(result, Duplicate) for result in results) == 7
+
+
+async def test_reference_moves_with_its_project_and_comes_free(dependencies: Dependencies) -> None:
+    first = await create(dependencies, external_ref=ExternalRef(source="a b", id="1"))
+    await amend(dependencies, first.id, external_ref=ExternalRef(source="a b", id="2"))
+    second = await create(dependencies, external_ref=ExternalRef(source="a b", id="1"))
+    with pytest.raises(Duplicate):
+        await amend(dependencies, second.id, external_ref=ExternalRef(source="a b", id="2"))
+    await amend(dependencies, first.id, external_ref=None)
+    await amend(dependencies, second.id, external_ref=ExternalRef(source="a b", id="2"))
+
+
+async def test_a_repeated_key_returns_the_recorded_response_and_one_project(
+    dependencies: Dependencies,
+) -> None:
+    def render_response(aggregate: StoredAggregate[Project]) -> RecordedResponse:
+        return RecordedResponse(201, (("etag", "x"),), aggregate.id.encode())
+
+    context = CommandContext(
+        idempotency_key=ProjectIdempotencyKey(
+            scope="anna POST /p", key="k", fingerprint="f", render_response=render_response
+        )
+    )
+    aggregate = await create(dependencies, context)
+    project_input = attributes(project_name="Sierra", total_amount=Decimal(1))
+    again = await create_project(dependencies, ANNA, attributes=project_input, context=context)
+    assert again.replayed_response == RecordedResponse(201, (("etag", "x"),), aggregate.id.encode())
+    assert len((await list_projects(dependencies, ANNA, Query())).items) == 1
+
+
+async def test_the_key_of_an_amendment_without_effect_is_stored_too(
+    dependencies: Dependencies,
+) -> None:
+    aggregate = await create(dependencies, sector="wind")
+    key = ProjectIdempotencyKey(
+        scope="anna PATCH /p",
+        key="k",
+        fingerprint="f",
+        render_response=lambda _: RecordedResponse(200, (), b"same"),
+    )
+    first = await amend(
+        dependencies, aggregate.id, CommandContext(idempotency_key=key), sector="wind"
+    )
+    assert first.aggregate == aggregate
+    assert await dependencies.commands.find_receipt("anna PATCH /p", "k", "f") == RecordedResponse(
+        200, (), b"same"
+    )
+
+
+async def test_missing_project_is_not_found(dependencies: Dependencies) -> None:
+    with pytest.raises(NotFound):
+        await amend(dependencies, dependencies.ids.new(), sector="wind")
+
+
+async def test_principal_without_the_scope_is_forbidden(dependencies: Dependencies) -> None:
+    reader = Principal(id="reader", scopes=frozenset({"read"}))
+    project_input = attributes(project_name="x", total_amount=Decimal(1))
+    with pytest.raises(Forbidden):
+        await create_project(dependencies, reader, attributes=project_input)
+    with pytest.raises(Forbidden):
+        await list_projects(dependencies, Principal(id="nobody", scopes=frozenset()), Query())

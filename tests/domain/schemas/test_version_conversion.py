@@ -1,0 +1,274 @@
+"""Projects are converted between versions and back without losing values."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.json_tokens import NumberToken
+from spawn.domain.projects.project import Project, apply_amendment
+from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
+from spawn.domain.schemas.evolution.compatibility import Proof
+from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.type_widening import cast_value
+from spawn.domain.schemas.evolution.version_conversion import (
+    current_name,
+    downgrade_project,
+    find_violation,
+    support_end_date,
+    upgrade_project,
+)
+from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schemas.validator import SchemaValidator, compile_schema
+from spawn.domain.serialization import decode_state, encode_state
+from spawn.testing.builders import a_project, a_schema
+
+pytestmark = pytest.mark.core
+
+TEXT, WHOLE = ColumnType(TypeName.STRING), ColumnType(TypeName.INTEGER)
+BIG = ColumnType(TypeName.BIGINT)
+EXACT = ColumnType(TypeName.DECIMAL, precision=12, scale=2)
+SUNSET = date(2030, 6, 15)
+EVE = date(2030, 6, 14)
+
+
+def column(name: str, type_: ColumnType = TEXT, **members: Any) -> Column:
+    return Column(name=name, type=type_, **members)
+
+
+def version(number: int, *columns: Column) -> Schema:
+    return a_schema(columns, version=number)
+
+
+def plans(*versions: Schema) -> list[MigrationPlan]:
+    """The plans through versions of which each knows what the ones before retired."""
+    made: list[MigrationPlan] = []
+    active = versions[0]
+    for schema in versions[1:]:
+        made.append(plan_migration(active, schema))
+        active = carry_retired_columns(active, schema)
+    return made
+
+
+def raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+V1 = version(1, column("grade"), column("mw", WHOLE), column("zone"))
+V2 = version(
+    2,
+    column("rating", aliases=("grade",)),
+    column("mw", BIG),
+    column("tier", required=True, default="B"),
+)
+
+
+def test_names_are_followed_types_widened_defaults_filled_and_the_rest_hidden() -> None:
+    old = a_project(attributes={"grade": "A", "mw": 5, "zone": "N"})
+    new = upgrade_project(old, plans(V1, V2))
+    assert new.attributes == {"rating": "A", "mw": 5, "tier": "B"}
+    assert new.hidden_attributes == {"zone": "N"}
+    assert downgrade_project(new, plans(V1, V2)) == old
+
+
+def test_a_project_that_nothing_happens_to_is_the_same_object() -> None:
+    project = a_project()
+    assert upgrade_project(project, plans(version(1), version(2))) is project
+    assert upgrade_project(project, []) is project
+
+
+def test_what_was_hidden_survives_later_writes_and_comes_back() -> None:
+    first, gone, back = version(1, column("mw", WHOLE)), version(2), version(3, column("mw", BIG))
+    second = carry_retired_columns(first, gone)
+    document = encode_state("project", a_project(attributes={"mw": 7}), first)
+    read: Any = upgrade_project(decode_state("project", document, first), plans(first, gone))  # type: ignore[arg-type]  # a project, by its kind
+    amended = apply_amendment(read, {"sector": "Wind"}, {}, {})
+    reread: Any = decode_state("project", encode_state("project", amended, second), second)
+    assert (reread.attributes, reread.hidden_attributes) == ({}, {"mw": 7})
+    restored = upgrade_project(reread, [plan_migration(second, back)])
+    assert (restored.attributes, restored.hidden_attributes) == ({"mw": 7}, {})
+    assert downgrade_project(restored, plans(first, gone, back)).attributes == {"mw": 7}
+
+
+def test_an_extension_that_fits_is_promoted_and_one_that_does_not_stays() -> None:
+    added = column("mw", EXACT, minimum=Decimal(1), default=Decimal(9))
+    steps = plans(version(1), version(2, added))
+    fitting = a_project(extensions={"x_mw": raw("12.5"), "x_note": raw("1")})
+    promoted = upgrade_project(fitting, steps)
+    assert promoted.attributes == {"mw": Decimal("12.5")}
+    assert promoted.extensions == {"x_note": raw("1")}
+    assert downgrade_project(promoted, steps) == fitting
+    for unfit in ("0.5", '"12"', "null", "[]", "1.234"):
+        project = a_project(extensions={"x_mw": raw(unfit)})
+        read = upgrade_project(project, steps)
+        assert (read.attributes, read.extensions) == ({"mw": Decimal(9)}, project.extensions)
+        proof = steps[0].proofs[0]
+        fault = find_violation(project, proof)
+        assert fault is not None
+        assert fault.pointer == "/x_mw"
+        assert find_violation(fitting, proof) is None
+
+
+def test_a_promoted_value_is_shown_as_an_extension_only_while_it_may_be_one() -> None:
+    steps = plans(version(1), version(2, column("note")))
+    crowded = a_project(
+        attributes={"note": "n"}, extensions={f"x_{n}": raw("1") for n in range(32)}
+    )
+    assert downgrade_project(crowded, steps).extensions == crowded.extensions
+    long = a_project(attributes={"note": "n" * 5_000})
+    assert downgrade_project(long, steps).extensions == {}
+
+
+def test_a_value_that_only_the_wider_type_holds_is_shown_as_it_is() -> None:
+    steps = plans(version(1, column("mw", WHOLE)), version(2, column("mw", EXACT)))
+    shown = [
+        downgrade_project(a_project(attributes={"mw": Decimal(figure)}), steps).attributes["mw"]
+        for figure in ("5", "5.5")
+    ]
+    assert [(type(value), value) for value in shown] == [(int, 5), (Decimal, Decimal("5.5"))]
+
+
+def test_the_shape_of_a_version_is_served_until_the_first_sunset_of_what_went() -> None:
+    leaving = column("grade", deprecated=True, sunset=SUNSET)
+    unannounced = column("zone", sunset=EVE)
+    first, second = version(1, leaving, unannounced), version(2, column("mw", WHOLE))
+    assert support_end_date(plans(first, second)) == SUNSET
+    assert support_end_date(plans(second, version(3))) is None
+    assert support_end_date([]) is None
+
+
+def test_a_field_of_an_old_version_is_asked_for_by_the_name_that_it_has_now() -> None:
+    renamed = version(2, column("rating", aliases=("grade",)), column("mw", WHOLE))
+    back = version(3, column("score", aliases=("rating",)), column("power", aliases=("mw",)))
+    gone = carry_retired_columns(renamed, version(3, column("score", aliases=("rating",))))
+    taken = version(4, column("score"), column("power", WHOLE, aliases=("mw",)))
+    steps = [*plans(V1, renamed), plan_migration(renamed, gone), plan_migration(gone, taken)]
+    assert [current_name(n, steps) for n in ("grade", "mw", "zone", "status")] == [
+        "score",
+        "power",
+        "zone",
+        "status",
+    ]
+    assert current_name("mw", [plan_migration(renamed, back)]) == "power"
+
+
+def test_a_proof_is_asked_of_core_governed_and_kept_values_alike() -> None:
+    project = a_project(
+        sector="Solar", attributes={"mw": 7}, hidden_attributes={"grade": "AAA"}, dscr=None
+    )
+    wind = column("sector", enum=("Wind",))
+    assert fault_code(project, Proof(stored_name="sector", column=wind)) == "not_in_enum"
+    assert fault_code(project, Proof(stored_name="mw", column=column("mw", BIG, minimum=8))) == (
+        "out_of_range"
+    )
+    assert fault_code(project, Proof(stored_name="grade", column=column("grade", pattern="A"))) == (
+        "pattern_mismatch"
+    )
+    present = column("dscr", EXACT)
+    assert fault_code(project, Proof(stored_name="dscr", column=present)) == ""
+    assert (
+        fault_code(project, Proof(stored_name="dscr", column=present, allows_null=False))
+        == "missing"
+    )
+
+
+def fault_code(project: Project, proof: Proof) -> str:
+    fault = find_violation(project, proof)
+    return "" if fault is None else fault.code
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "expected"),
+    [
+        (5, BIG, 5),
+        (5, EXACT, Decimal(5)),
+        (Decimal("5.00"), WHOLE, 5),
+        (5, ColumnType(TypeName.DOUBLE), 5.0),
+        ("a", ColumnType(TypeName.STRING, max_length=1), "a"),
+        (Decimal("0E+5"), ColumnType(TypeName.DECIMAL, precision=1, scale=0), Decimal(0)),
+    ],
+)
+def test_a_cast_keeps_the_value(value: Value, type_: ColumnType, expected: Value) -> None:
+    found = cast_value(value, type_)
+    assert (type(found), found) == (type(expected), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_"),
+    [
+        (2**31, WHOLE),
+        (Decimal("5.5"), WHOLE),
+        (Decimal("5.555"), EXACT),
+        (Decimal(12345678901), EXACT),
+        (2**53 + 1, ColumnType(TypeName.DOUBLE)),
+        (0.5, EXACT),
+        (True, WHOLE),
+        ("5", WHOLE),
+        (date(2030, 1, 1), ColumnType(TypeName.TIMESTAMP)),
+        ("ab", ColumnType(TypeName.STRING, max_length=1)),
+    ],
+)
+def test_what_a_cast_would_change_is_rejected(value: Value, type_: ColumnType) -> None:
+    with pytest.raises(InvalidInput):
+        cast_value(value, type_)
+
+
+WHOLE_BODY = {"project_name": "A", "total_amount": NumberToken("1")}
+
+
+def retiring(leaving: Column) -> SchemaValidator:
+    return compile_schema(carry_retired_columns(version(1, leaving), version(2)))
+
+
+def test_what_requests_say_of_a_retired_column_is_ignored_until_its_sunset() -> None:
+    validator = retiring(column("grade", aliases=("mark",), deprecated=True, sunset=SUNSET))
+    for name in ("grade", "mark"):
+        for today in (None, EVE):
+            read = validator.read({**WHOLE_BODY, name: "A"}, on_date=today)
+            assert (read.governed, read.extensions) == ({}, {})
+            (warning,) = read.warnings
+            assert (warning.pointer, warning.code) == (f"/{name}", "retired")
+            assert "version 2" in warning.detail
+            assert "2030-06-15" in warning.detail
+        with pytest.raises(InvalidInput) as exception:
+            validator.read({**WHOLE_BODY, name: "A"}, on_date=SUNSET)
+        (error,) = exception.value.errors
+        assert (error.pointer, error.code) == (f"/{name}", "retired")
+        assert "Sunset was 2030-06-15" in error.detail
+
+
+def test_a_column_that_went_without_notice_is_ignored_for_good() -> None:
+    validator = retiring(column("grade", sunset=SUNSET))
+    read = validator.read({"grade": None}, partial=True, on_date=date(2999, 1, 1))
+    assert [warning.code for warning in read.warnings] == ["retired"]
+
+
+def test_the_name_of_a_retired_column_goes_to_the_column_that_takes_it() -> None:
+    gone = carry_retired_columns(version(1, column("grade")), version(2))
+    heir = compile_schema(
+        carry_retired_columns(gone, version(3, column("rating", aliases=("grade",))))
+    )
+    read = heir.read({**WHOLE_BODY, "grade": "A"}, on_date=EVE)
+    assert (read.governed, read.warnings) == ({"rating": "A"}, ())
+
+
+def test_a_deprecated_column_says_until_when_it_is_there() -> None:
+    leaving = column("grade", deprecated=True, sunset=SUNSET)
+    (warning,) = compile_schema(version(1, leaving)).read({**WHOLE_BODY, "grade": "A"}).warnings
+    assert warning.detail == "is deprecated and may go from 2030-06-15"
+
+
+def test_a_schema_that_retired_something_is_compiled_for_itself() -> None:
+    plain, knowing = version(2), carry_retired_columns(version(1, column("grade")), version(2))
+    assert plain.fingerprint == knowing.fingerprint
+    assert compile_schema(plain) is not compile_schema(knowing)
+    assert compile_schema(knowing) is compile_schema(knowing)
+
+
+def test_null_gives_a_required_column_its_default_again() -> None:
+    tier = column("tier", required=True, default="B")
+    read = compile_schema(version(1, tier)).read({"tier": None}, partial=True)
+    assert read.governed == {"tier": "B"}

@@ -1,0 +1,87 @@
+"""The event feed over HTTP."""
+
+import json
+import re
+
+import httpx
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from tests.http.conftest import WIND, Start
+
+
+def test_feed_has_each_change_once_in_order_as_cloud_events(start: Start) -> None:
+    service = start(public_url="https://spawn.example")
+    with service.client() as client:
+        created = client.post("/v1/ops/projects", json=WIND)
+        where = created.headers["location"]
+        client.patch(where, json={"dscr": 2}, headers={"if-match": "*"})
+        step = {"to": "MANDATED", "reason": "signed"}
+        client.post(f"{where}/transitions", json=step, headers={"if-match": "*"})
+        first = client.get("/v1/events", params={"limit": 2}).json()
+        rest = client.get("/v1/events", params={"after": first["next"]}).json()
+        empty = client.get("/v1/events", params={"after": rest["next"]}).json()
+    events = first["events"] + rest["events"]
+    assert [event["type"] for event in events] == [
+        "spawn.project.created.v1",
+        "spawn.project.amended.v1",
+        "spawn.project.transitioned.v1",
+    ]
+    assert [event["sequence"] for event in events] == ["0000000001", "0000000002", "0000000003"]
+    assert len({event["id"] for event in events}) == 3
+    for event in events:
+        assert event["specversion"] == "1.0"
+        assert event["source"] == "https://spawn.example"
+        assert event["subject"] == f"projects/{created.json()['project_id']}"
+        assert event["dataschema"].startswith("https://spawn.example/v1/governance/schemas/")
+    assert events[1]["data"]["before_version"] == 1
+    assert events[1]["data"]["changed"] == ["dscr"]
+    assert events[1]["data"]["after"]["dscr"] == 2
+    assert empty["events"] == []
+    assert empty["next"] == rest["next"]
+
+
+def test_the_cloud_events_sdk_reads_the_feed_in_either_form(client: httpx.Client) -> None:
+    client.post("/v1/ops/projects", json=WIND)
+    page = client.get("/v1/events").json()
+    batch = client.get("/v1/events", headers={"accept": "application/cloudevents-batch+json"})
+    assert batch.headers["content-type"] == "application/cloudevents-batch+json"
+    assert batch.json() == page["events"]
+    assert f"after={page['next']}" in batch.headers["link"]
+    for event in page["events"]:
+        cloud_event = JSONFormat().read(None, json.dumps(event))
+        assert cloud_event.get_id() == event["id"]
+        assert cloud_event.get_datacontenttype() == "application/json"
+        assert all(re.fullmatch("[a-z0-9]{1,20}", name) for name in event)
+        assert None not in event.values()
+        assert re.fullmatch(r"[0-9]{10}", event["sequence"])
+
+
+def test_feed_is_filtered_by_type_and_subject(client: httpx.Client) -> None:
+    created = client.post("/v1/ops/projects", json=WIND)
+    where = created.headers["location"]
+    client.patch(where, json={"dscr": 3}, headers={"if-match": "*"})
+    subject = f"projects/{created.json()['project_id']}"
+    page = client.get(
+        "/v1/events", params={"subject": subject, "type": "spawn.project.amended.v1"}
+    ).json()
+    assert [event["sequence"] for event in page["events"]] == ["0000000002"]
+    response = client.get("/v1/events", params={"subject": subject, "limit": 1})
+    again = client.get(response.links["next"]["url"])
+    assert [event["sequence"] for event in again.json()["events"]] == ["0000000002"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "code"),
+    [
+        ({"after": "nonsense"}, 400, "cursor_invalid"),
+        ({"after": "0.1"}, 410, "cursor_expired"),
+        ({"type": "created"}, 422, "invalid_input"),
+        ({"subject": "everything"}, 422, "invalid_input"),
+        ({"from": "1"}, 422, "invalid_input"),
+    ],
+)
+def test_feed_rejects_positions_that_it_cannot_continue(
+    client: httpx.Client, parameters: dict[str, str], status: int, code: str
+) -> None:
+    response = client.get("/v1/events", params=parameters)
+    assert (response.status_code, response.json()["code"]) == (status, code)

@@ -1,0 +1,118 @@
+"""The OpenAPI document and the HTML pages."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from spawn.entrypoints.http.app import HANDLERS
+from spawn.entrypoints.http.protocol.problems import PROBLEMS
+from spawn.entrypoints.http.protocol.route_table import plain_template
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+@pytest.fixture
+def document(client: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def test_every_route_is_described_except_static_files(document: dict[str, Any]) -> None:
+    described = {(path, method) for path, item in document["paths"].items() for method in item}
+    routed = {
+        (plain_template(path), str(method).lower())
+        for handler in HANDLERS
+        for path in handler.paths
+        for method in handler.http_methods
+    }
+    assert routed - described == {("/docs/{asset}", "get")}
+    assert described <= routed
+
+
+def test_every_reference_resolves(document: dict[str, Any]) -> None:
+    for reference in set(references(document)):
+        node: Any = document
+        for name in reference.removeprefix("#/").split("/"):
+            node = node[name]
+
+
+def test_operations_have_unique_ids_and_document_their_errors(document: dict[str, Any]) -> None:
+    operations = [one for item in document["paths"].values() for one in item.values()]
+    ids = [one["operationId"] for one in operations]
+    assert len(ids) == len(set(ids))
+    for one in operations:
+        assert {"400", "406", "429", "500", "503"} <= set(one["responses"]), one["operationId"]
+        assert any(status.startswith("2") for status in one["responses"])
+
+
+def test_writes_document_their_preconditions(document: dict[str, Any]) -> None:
+    patch = document["paths"]["/v1/ops/projects/{project_id}"]["patch"]
+    assert {"200", "404", "409", "412", "413", "415", "422", "428"} <= set(patch["responses"])
+    names = [parameter.get("$ref", "") for parameter in patch["parameters"]]
+    assert "#/components/parameters/IfMatch" in names
+
+
+def test_input_schema_rejects_unknown_fields_and_has_integer_bounds(
+    document: dict[str, Any],
+) -> None:
+    given = document["components"]["schemas"]["ProjectInput"]
+    assert given["additionalProperties"] is False
+    maturity = given["properties"]["maturity_years"]
+    assert (maturity["minimum"], maturity["maximum"]) == (1, 99)
+    assert all(type(maturity[bound]) is int for bound in ("minimum", "maximum"))
+
+
+def test_governed_columns_of_the_active_schema_are_documented(document: dict[str, Any]) -> None:
+    assert "capacity_mw" in document["components"]["schemas"]["Project"]["properties"]
+    filters = document["components"]["parameters"]["ProjectFilters"]["schema"]["properties"]
+    assert "capacity_mw[gte]" in filters
+
+
+def test_openapi_document_has_an_etag(client: httpx.Client) -> None:
+    tag = client.get("/openapi.json").headers["etag"]
+    assert client.get("/openapi.json", headers={"if-none-match": tag}).status_code == 304
+
+
+@pytest.mark.parametrize("code", sorted(PROBLEMS))
+def test_each_problem_type_has_a_page(client: httpx.Client, code: str) -> None:
+    path = f"/problems/{code.replace('_', '-')}"
+    page = client.get(path)
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    problem_type = client.get(path, headers={"accept": "application/json"}).json()
+    assert (problem_type["code"], problem_type["status"]) == (code, PROBLEMS[code].status)
+
+
+def test_unknown_problem_is_not_found(client: httpx.Client) -> None:
+    assert client.get("/problems/nonsense").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/problems"])
+def test_pages_load_nothing_from_other_hosts(client: httpx.Client, path: str) -> None:
+    page = client.get(path)
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for target in re.findall(r"(?:src|href)=\"?([^\s\">]+)", page.text):
+        if target.startswith("#"):
+            assert f'id="{target[1:]}"' in page.text, target
+            continue
+        assert target.startswith("/"), target
+        assert client.get(target).status_code == 200, target
+
+
+def test_script_of_the_docs_names_no_other_host(client: httpx.Client) -> None:
+    script = client.get("/docs/docs.js").text
+    assert re.findall(r"https?://|//[a-z]+\.", script) == []
+    assert client.get("/docs/other.js").status_code == 404

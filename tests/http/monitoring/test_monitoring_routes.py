@@ -1,0 +1,130 @@
+"""Health with real checks, and metrics that a Prometheus client can parse."""
+
+import httpx
+import msgspec
+import pytest
+import tenacity
+from prometheus_client.parser import text_string_to_metric_families
+from tests.http.conftest import WIND, Start
+
+from spawn.adapters.memory.store import MemoryStore
+from spawn.domain.errors import StorageFull
+from spawn.ports.storage import StoreStatus
+
+CHECKS = {"storage", "disk", "feed", "projection", "schema", "breaker", "quality"}
+
+
+def test_health_lists_each_check_and_has_the_worst_status(client: httpx.Client) -> None:
+    response = client.get("/monitoring/health")
+    assert response.status_code == 200
+    assert set(response.json()["checks"]) == CHECKS
+    assert response.json()["status"] == "ok"
+    assert response.json()["checks"]["storage"]["probe_ms"] >= 0
+    assert client.get("/health").json()["status"] == "ok"
+
+
+def test_store_that_cannot_write_makes_the_service_unready_but_alive(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail_probe(_store: MemoryStore) -> float:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(MemoryStore, "probe", fail_probe)
+    with start().client() as client:
+        ready = client.get("/monitoring/ready")
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["storage"]["status"] == "unavailable"
+        assert "retry-after" in ready.headers
+        assert client.get("/monitoring/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "status", "health"),
+    [(201, 200, "ok"), (200, 200, "degraded"), (100, 503, "unavailable")],
+)
+def test_disk_is_ready_down_to_its_reserve(
+    start: Start, monkeypatch: pytest.MonkeyPatch, free_bytes: int, status: int, health: str
+) -> None:
+    get_status = MemoryStore.status
+
+    def get_shrunk_status(store: MemoryStore) -> StoreStatus:
+        return msgspec.structs.replace(get_status(store), free_bytes=free_bytes, reserve_bytes=100)
+
+    monkeypatch.setattr(MemoryStore, "status", get_shrunk_status)
+    with start().client() as client:
+        response = client.get("/monitoring/ready")
+        assert (response.status_code, response.json()["status"]) == (status, health)
+        assert response.json()["checks"]["disk"]["status"] == health
+        assert ("retry-after" in response.headers) is (status == 503)
+        assert client.get("/monitoring/live").status_code == 200
+
+
+def test_unreachable_ontology_server_degrades_the_health(start: Start) -> None:
+    service = start(ontology_url="http://127.0.0.1:9", ontology_timeout_s=0.2)
+    with service.client() as client:
+        client.post("/v1/governance/schemas/project_schema/refresh")
+        response = client.get("/monitoring/health")
+        assert response.status_code == 200
+        assert response.json()["status"] == "degraded"
+        schema = response.json()["checks"]["schema"]
+        assert schema["status"] == "degraded"
+        assert schema["provenance"] == "bundled"
+        assert client.post("/v1/ops/projects", json=WIND).status_code == 201
+
+
+def test_metrics_count_requests_by_route_template(client: httpx.Client) -> None:
+    created = client.post("/v1/ops/projects", json=WIND)
+    client.get(created.headers["location"])
+    client.get("/v1/ops/projects/nonsense/nowhere")
+    text = client.get("/monitoring/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    samples = families["http_server_request_duration_seconds"].samples
+    routes = {sample.labels["http_route"] for sample in samples}
+    assert "/v1/ops/projects/{project_id}" in routes
+    assert "unrouted" in routes
+    assert not any(created.json()["project_id"] in route for route in routes)
+    bounds = {sample.labels.get("le") for sample in samples if sample.name.endswith("_bucket")}
+    assert {"0.005", "1.0", "+Inf"} <= bounds
+
+
+def test_metrics_cover_schema_registry_store_and_feed(client: httpx.Client) -> None:
+    text = client.get("/monitoring/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    info = families["spawn_schema_active_info"].samples[0]
+    assert (info.labels["schema_id"], info.value) == ("project_schema", 1)
+    states = {s.labels["state"]: s.value for s in families["spawn_registry_breaker_state"].samples}
+    assert sum(states.values()) == 1
+    for name in (
+        "spawn_schema_quarantined",
+        "spawn_feed_lag_seconds",
+        "spawn_storage_writable",
+        "spawn_storage_queue_changes",
+        "spawn_projection_lag_seconds",
+        "http_server_active_requests",
+    ):
+        assert name in families
+
+
+@tenacity.retry(wait=tenacity.wait_fixed(0.02), stop=tenacity.stop_after_delay(20))
+def scrape_published(client: httpx.Client) -> str:
+    """Return the metrics once the relay has published every event."""
+    text = client.get("/monitoring/metrics").text
+    assert 'spawn_domain_events_total{type="project.created"} 2.0' in text
+    return text
+
+
+def test_domain_metrics_are_derived_from_domain_events(start: Start) -> None:
+    service = start()
+    with service.client() as client:
+        client.post("/v1/ops/projects", json=WIND)
+        client.post("/v1/ops/projects", json={**WIND, "status": "OPERATION"})
+        text = scrape_published(client)
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+    created_count = sum(
+        s.value
+        for s in families["spawn_domain_events"].samples
+        if s.labels.get("type") == "project.created" and s.name.endswith("_total")
+    )
+    assert created_count == 2
+    counts = {s.labels["status"]: s.value for s in families["spawn_project_status_reached"].samples}
+    assert counts == {"PROPOSED": 1, "OPERATION": 1}
