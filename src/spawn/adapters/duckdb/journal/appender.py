@@ -152,7 +152,9 @@ class JournalAppender(RecoverableJournal):
             return
         chained_rows = chain_rows(rows, self._tail.hash)
         try:
-            self._append_rows(chained_rows.payload, rows[: changes[0].prepared.encoded_count])
+            self._append_rows(
+                chained_rows.payload, rows[: changes[0].prepared_change.encoded_count]
+            )
         except duckdb.Error as failure:
             error = self.recover(failure)
             # Equal hashes: the rows had become durable before the failure.

@@ -44,22 +44,22 @@ def apply_to_caches(
     newest_position: int | None = None
     project_writes: list[ProjectWrite] = []
     for change in changes:
-        encoded_count = change.prepared.encoded_count
+        encoded_count = change.prepared_change.encoded_count
         pending = _pending(schema_history, change, locations)
         if encoded_count:
             # Readers see these in the state tables immediately.
             newest_position = change.rows[encoded_count - 1].position
             caches.locations.mark_existing(
-                [row.key for row in change.prepared.rows[:encoded_count]]
+                [row.key for row in change.prepared_change.rows[:encoded_count]]
             )
             caches.pages.clear(newest_position)
-        if change.prepared.is_bulk():
+        if change.prepared_change.is_bulk():
             newest_position = _apply_bulk(caches, projection, pending) or newest_position
         else:
             newest_position = (
                 _apply_small(caches, projection, pending, project_writes) or newest_position
             )
-        receipt = change.prepared.change.receipt
+        receipt = change.prepared_change.change.receipt
         if receipt is not None:
             last = change.rows[-1]
             caches.receipts.put(
@@ -74,9 +74,9 @@ def _pending(
     schema_history: SchemaHistory, change: PositionedChange, locations: Locations
 ) -> list[tuple[str, PendingAggregate]]:
     """Return the aggregates that a change wrote as states, in the active version."""
-    version = change.prepared.change.schema_version
+    version = change.prepared_change.change.schema_version
     schema = schema_history.schema_for_version(version)
-    pairs = zip(change.prepared.rows, change.rows, strict=False)
+    pairs = zip(change.prepared_change.rows, change.rows, strict=False)
     return [
         (
             row.key,
@@ -87,7 +87,7 @@ def _pending(
                 schema_history.served_version(journal_row.kind, version),
             ),
         )
-        for row, journal_row in list(pairs)[change.prepared.encoded_count :]
+        for row, journal_row in list(pairs)[change.prepared_change.encoded_count :]
     ]
 
 
