@@ -14,7 +14,8 @@ import tenacity
 import uvloop
 
 from spawn.entrypoints.http.middleware.limits import HttpLimits
-from spawn.entrypoints.http.server import DrainingServer, serve_async
+from spawn.entrypoints.http.server import DrainingServer
+from spawn.entrypoints.service import run_async
 from spawn.entrypoints.settings import Settings
 
 WIND: dict[str, Any] = {
@@ -76,7 +77,7 @@ class Service:
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve_async(self._settings, ready, limits=self._limits))
+                runner.run(run_async(self._settings, ready, limits=self._limits))
         except BaseException as error:  # noqa: BLE001  # raised by start or stop
             self._error = error
 

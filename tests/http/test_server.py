@@ -24,8 +24,8 @@ from tests.product.ontology import run_ontology_server, send_json
 from spawn.entrypoints.logging import REDACTED, log_line, redact
 
 SERVE = (
-    "import os; from spawn.entrypoints.http.server import serve; "
-    "from spawn.entrypoints.settings import read_settings; serve(read_settings(os.environ))"
+    "import os; from spawn.entrypoints.service import run; "
+    "from spawn.entrypoints.settings import read_settings; run(read_settings(os.environ))"
 )
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -12,8 +12,8 @@ from spawn.application.projects.sample_data import SOURCE, sample_reference_id, 
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import ExternalRef, build_reservation_id
+from spawn.entrypoints import service
 from spawn.entrypoints.composition import Composition, open_publishers
-from spawn.entrypoints.http import server
 from spawn.entrypoints.settings import Settings, redact_url
 
 SEED_ACTOR: Final = Principal(id="demo")
@@ -107,7 +107,7 @@ def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
     _run_server(settings, seed_and_report)
 
 
-def _run_server(settings: Settings, on_ready: server.Prepare) -> None:
+def _run_server(settings: Settings, on_ready: service.Prepare) -> None:
     address_file = _AddressFile()
 
     async def prepare(composition: Composition) -> None:
@@ -117,7 +117,7 @@ def _run_server(settings: Settings, on_ready: server.Prepare) -> None:
     # Files, the database above all, are readable only by the user of the service.
     os.umask(PRIVATE_UMASK)
     try:
-        server.serve(settings, prepare)
+        service.run(settings, prepare)
     finally:
         address_file.remove()
 
