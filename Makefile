@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 ARGS ?=
 IMAGE ?= spawn:dev
 
-.PHONY: help run test test-core lint types contracts bench drill docs schemathesis conformance lock image clean
+.PHONY: help run extras test test-core lint types contracts bench drill docs schemathesis conformance lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -44,8 +44,14 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/build.txt pyproject.toml | 
 	$(call install,dev)
 	@touch $(VENV)/runtime.stamp
 
+$(VENV)/extras.stamp: requirements/extras.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(call install,extras)
+	@touch $(VENV)/runtime.stamp
+
 run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 	@exec $(BIN)/spawn demo
+
+extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, nats, otlp
 
 test: $(VENV)/dev.stamp ## Run every test
 	@$(BIN)/pytest $(ARGS)

@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_every_documented_make_target_exists() -> None:
         assert targets_in_page <= targets, page
 
 
-@pytest.mark.parametrize("lock", ["arrow", "build", "dev", "infra", "image", "runtime"])
+@pytest.mark.parametrize("lock", ["build", "dev", "extras", "infra", "image", "runtime"])
 def test_a_lock_file_has_hashes_and_no_url(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text()
     pins = re.findall(r"^[a-z0-9._-]+==\S+( \\)?$", text, re.MULTILINE)
@@ -155,9 +156,22 @@ def test_a_lock_file_has_hashes_and_no_url(lock: str) -> None:
     assert "--index" not in text
 
 
+def test_the_distribution_is_not_the_package_of_that_name_on_the_index() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "duckdb-spawn"
+    assert set(project["scripts"]) == {"spawn"}
+
+
+def test_no_text_tells_anyone_to_install_the_package_called_spawn() -> None:
+    command = re.compile(r"\bpip3? [^\n]*install [^\n]*(?<![\w./-])spawn(?![\w/-])")
+    paths = [ROOT / "Containerfile", ROOT / "Makefile", *PAGES, *(ROOT / "src").rglob("*.py")]
+    assert command.search("run pip install 'spawn[nats]'")
+    assert [path for path in paths if command.search(path.read_text())] == []
+
+
 def test_one_package_has_one_version_in_every_lock() -> None:
     pins: dict[str, set[str]] = {}
-    for lock in ("arrow", "dev", "infra", "image", "runtime"):
+    for lock in ("dev", "extras", "infra", "image", "runtime"):
         text = (ROOT / "requirements" / f"{lock}.txt").read_text()
         for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE):
             pins.setdefault(name, set()).add(version)

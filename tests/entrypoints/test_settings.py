@@ -154,7 +154,7 @@ def test_url_is_redacted_of_credentials(url: str, redacted_url: str) -> None:
 
 def test_otlp_endpoint_needs_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spawn.entrypoints.settings._OTLP_EXPORTER", "spawn_has.no_such.module")
-    with pytest.raises(SettingsError, match="SPAWN_OTLP_ENDPOINT needs the extra"):
+    with pytest.raises(SettingsError, match="needs the extra otlp: run `make extras`"):
         read_settings({"SPAWN_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
 
 

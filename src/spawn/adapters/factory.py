@@ -224,7 +224,10 @@ async def _open_nats(url: str, *, options: PublisherOptions) -> EventPublisher:
         from spawn.adapters.publishers.nats import open_nats_publisher
     except ImportError:
         raise InvalidInput.at(
-            "", "not_installed", "A NATS publisher needs an extra: pip install spawn[nats]"
+            "",
+            "not_installed",
+            "A NATS publisher needs the extra nats: run `make extras` in a clone; "
+            "the container image includes it",
         ) from None
     return await open_nats_publisher(url, options=options)
 

@@ -174,7 +174,10 @@ def _check_combinations(settings: Settings) -> None:
             f"SPAWN_SCHEMA_PIN names {pin[0]}, but SPAWN_SCHEMA_ID is {settings.schema_id}"
         )
     if settings.otlp_endpoint and not _is_installed(_OTLP_EXPORTER):
-        raise SettingsError("SPAWN_OTLP_ENDPOINT needs the extra: pip install spawn[otlp]")
+        raise SettingsError(
+            "SPAWN_OTLP_ENDPOINT needs the extra otlp: run `make extras` in a clone; "
+            "the container image includes it"
+        )
 
 
 def _is_installed(module: str) -> bool:

@@ -220,7 +220,7 @@ def test_arrow_without_its_extra_is_rejected_with_the_reason(
     monkeypatch.setattr(responses, "has_arrow", lambda: False)
     response = post(desk, "debt-sizing", SIZING, accept=responses.ARROW)
     assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")
-    assert "spawn[arrow]" in response.json()["detail"]
+    assert "the extra arrow" in response.json()["detail"]
     fallback = post(desk, "debt-sizing", SIZING, accept=f"{responses.ARROW}, text/csv;q=0.5")
     assert fallback.headers["content-type"].startswith("text/csv")
 

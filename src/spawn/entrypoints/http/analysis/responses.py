@@ -40,8 +40,8 @@ def choose_media_type(request: StrictRequest) -> str:
     if fallback is None:
         raise RequestProblem(
             "not_acceptable",
-            "Arrow streams need the optional extra, which is not installed: install spawn[arrow], "
-            f"or accept {JSON} or {CSV}.",
+            f"Arrow streams need the extra arrow, which is not installed. Accept {JSON} or {CSV}, "
+            "or ask the operator to install it.",
         )
     return fallback
 
