@@ -16,7 +16,7 @@ from spawn.domain.projects.project import (
     ExternalRefReservation,
     apply_amendment,
 )
-from spawn.domain.schemas.model import Column, ColumnType, RetiredColumn, TypeName
+from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName
 from spawn.domain.serialization import KINDS, decode_state, encode_state, render_project
 from spawn.testing.builders import a_condition, a_project, a_schema, some_sponsors
 from spawn.testing.strategies import projects, schemas

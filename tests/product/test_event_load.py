@@ -20,10 +20,11 @@ from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.feed import read_feed
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
-from spawn.domain.change import Change, JournalEntry, Write
+from spawn.domain.change import Change, Write
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.events.sse import EventFilter, EventStreams
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions, EventPublisher

@@ -20,8 +20,8 @@ from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import CORE_FIELDS, Project
 from spawn.domain.query import MAX_LIMIT, Page, Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
-from spawn.domain.schemas.model import Schema
 
 EXTENSIONS_COLUMN = "extensions"
 """CSV column with all `x_` fields as one JSON object, since projects differ in them."""

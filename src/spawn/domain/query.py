@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from spawn.domain.schemas.model import Value
+from spawn.domain.schema_version import Value
 
 T = TypeVar("T")
 

@@ -23,7 +23,8 @@ from spawn.domain.jobs import Job
 from spawn.domain.lineage.run import Run
 from spawn.domain.projects.project import CORE_FIELDS, ExternalRefReservation, Project
 from spawn.domain.quality.report import QualityReport, ServiceLevelStatus
-from spawn.domain.schemas.model import AMOUNT_SUFFIX, Schema, SchemaStatus, TypeName, Value
+from spawn.domain.schema_version import AMOUNT_SUFFIX, Schema, TypeName, Value
+from spawn.domain.schemas.schema_status import SchemaStatus
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "project": Project,

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from spawn.domain.change import JournalEntry
+from spawn.domain.events.journal_entry import JournalEntry
 
 
 class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from typing import Protocol
 import msgspec
 
 from spawn.domain.errors import Conflict
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.domain.schemas.model import Schema
 
 
 class Provenance(StrEnum):

@@ -17,15 +17,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from spawn.domain.change import (
-    Change,
-    CommitResult,
-    FeedPage,
-    Head,
-    JournalEntry,
-    RecordedResponse,
-    StoredAggregate,
-)
+from spawn.domain.change import Change, CommitResult, Head, RecordedResponse, StoredAggregate
+from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.query import Page, Query
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Milestone, MilestoneKind, Project, Sponsor
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 
 PROJECT_ID = "0190b5a0-0000-7000-8000-000000000001"
 """Default id of a built project; a UUIDv7."""

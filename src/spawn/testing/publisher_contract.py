@@ -29,9 +29,9 @@ import pytest
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import DeliveryFailure, EventPublisher
 
 SOURCE = "https://spawn.example"

@@ -28,7 +28,7 @@ from spawn.domain.projects.project import (
     Spv,
     is_open,
 )
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.text import trim
 
 CODES = sorted(code for code, currency in CURRENCIES.items() if currency.exponent is not None)

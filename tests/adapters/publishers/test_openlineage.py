@@ -11,8 +11,8 @@ from tests.adapters.publishers.receiver import CannedResponse, Message, Receiver
 from tests.lineage.standard_client import validate_event
 
 from spawn.adapters.publishers.openlineage import OpenLineagePublisher
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import InvalidInput, Unavailable
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.lineage.openlineage import Emitter
 from spawn.domain.lineage.run import (
     EVENT_TYPES,

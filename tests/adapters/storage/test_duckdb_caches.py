@@ -10,7 +10,8 @@ from spawn.adapters.duckdb.caches import RecentRows
 from spawn.adapters.duckdb.journal_rows import JournalRow
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
-from spawn.domain.change import JournalEntry, Write
+from spawn.domain.change import Write
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.project import ExternalRefReservation
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 

@@ -13,7 +13,7 @@ from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import Unavailable
 from spawn.domain.query import Filter, Operator, Query, Sort
-from spawn.domain.schemas.model import ColumnType, TypeName
+from spawn.domain.schema_version import ColumnType, TypeName
 from spawn.ports.schemas import MigrationOutcome, SchemaState
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migrations import (

@@ -16,8 +16,8 @@ import pytest
 
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import InvalidInput, SpawnError, StorageBusy, StorageDamaged
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.query import Query
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 

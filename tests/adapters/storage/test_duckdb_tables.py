@@ -7,8 +7,9 @@ import duckdb
 
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
-from spawn.domain.change import JournalEntry, Write
+from spawn.domain.change import Write
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.project import ExternalRefReservation
 from spawn.domain.query import Filter, Operator, Query
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record

@@ -19,10 +19,11 @@ from spawn.application.events.dead_letters import (
 from spawn.application.events.delivery import BEGINNING, PAGE_ENTRIES, RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import DeliveryStatus, Relay
-from spawn.domain.change import Change, JournalEntry, Write
+from spawn.domain.change import Change, Write
 from spawn.domain.errors import Conflict, DeliveryFailed, Unavailable
 from spawn.domain.events.dead_letter import DeadLetterState
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions
 from spawn.testing.builders import a_project

@@ -12,7 +12,7 @@ from tests.application.conftest import open_test_dependencies
 from tests.application.events.test_relay import Consumer, ProjectWriter, RejectionRule, relaying
 
 from spawn.application.events.delivery import RetryPolicy
-from spawn.domain.change import JournalEntry
+from spawn.domain.events.journal_entry import JournalEntry
 
 KEYS = ("a", "b", "c", "d")
 RETRY_POLICY = RetryPolicy(

@@ -43,7 +43,7 @@ from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
-from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import ProjectInput, compile_schema
 from spawn.ports.storage import CommandStore
 from spawn.testing.builders import a_schema

@@ -11,7 +11,7 @@ from spawn.application.product.snapshot import Product, ProductSnapshot
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.report import QualityReport, evaluate_share
 from spawn.domain.quality.rules import QualityRule, derive_rules
-from spawn.domain.schemas.model import Schema
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 from spawn.testing.builders import a_schema

@@ -14,7 +14,7 @@ from spawn.application.product.snapshot import Product
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.report import evaluate_share
 from spawn.domain.quality.rules import ServiceLevels, build_freshness_rules
-from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.testing.builders import a_schema
 
 OWN = "https://spawn.example/v1/governance/schemas/project_schema#"

@@ -16,8 +16,8 @@ from spawn.application.product.odcs import build_data_contract
 from spawn.application.product.odcs_properties import physical_type
 from spawn.application.product.odps import build_data_product
 from spawn.application.product.snapshot import Product
+from spawn.domain.schema_version import Column, ColumnType, Expectation, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
-from spawn.domain.schemas.model import Column, ColumnType, Expectation, RetiredColumn, TypeName
 from spawn.testing.builders import a_schema
 
 RATING = Column(

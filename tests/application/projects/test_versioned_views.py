@@ -29,9 +29,9 @@ from spawn.domain.json_tokens import NumberToken, Token, parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.query import Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
-from spawn.domain.schemas.model import Schema
 from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 
 ANNA = Principal(id="anna")

@@ -15,8 +15,9 @@ from spawn.application.imports.runner import run_import
 from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report, get_report, list_earlier_reports
-from spawn.domain.change import Change, CommitResult, JournalEntry, Write
+from spawn.domain.change import Change, CommitResult, Write
 from spawn.domain.errors import DeadlineExceeded, Forbidden, NotFound, SpawnError
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import read_mapping
 from spawn.domain.json_tokens import parse_object

@@ -32,14 +32,9 @@ from spawn.application.schemas.adoption import (
     refresh_schema,
     reject_schema,
 )
-from spawn.domain.change import (
-    Change,
-    CommitResult,
-    JournalEntry,
-    RecordedResponse,
-    StoredAggregate,
-)
+from spawn.domain.change import Change, CommitResult, RecordedResponse, StoredAggregate
 from spawn.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, RegistryError
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import read_mapping
 from spawn.domain.json_tokens import parse_object

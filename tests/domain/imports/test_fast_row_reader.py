@@ -14,7 +14,7 @@ from spawn.domain.imports.fast_row_reader import MAX_CACHED_BYTES, FastRowReader
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.projects.project import build_reservation_id, list_changed_fields
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.validator import compile_schema
 
 pytestmark = pytest.mark.core

@@ -14,8 +14,8 @@ from spawn.domain.imports.mapping import read_mapping
 from spawn.domain.imports.row_reader import RowReader, RowResult
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.project import ExternalRef, Project
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 

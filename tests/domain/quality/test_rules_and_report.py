@@ -29,7 +29,7 @@ from spawn.domain.quality.rules import (
     build_freshness_rules,
     derive_rules,
 )
-from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.core_columns import CORE_BY_NAME
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
@@ -27,7 +28,6 @@ from spawn.domain.schemas.evolution.migration_plan import (
     RenameColumn,
     plan_migration,
 )
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.testing.builders import a_schema
 
 pytestmark = pytest.mark.core

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, RESERVED_NAMES
 from spawn.domain.schemas.document_parser import (
     MAX_COLUMNS,
@@ -19,7 +20,6 @@ from spawn.domain.schemas.document_parser import (
     read_schema,
     restore_schema,
 )
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.testing.strategies import json_values
 
 pytestmark = pytest.mark.core

@@ -17,6 +17,7 @@ from tests.domain.schemas.schema_generator import ON, body, evolved, schema
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.project import Project, propose_project
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, get_core_columns
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns, map_columns
@@ -33,7 +34,6 @@ from spawn.domain.schemas.evolution.version_conversion import (
     find_violation,
     upgrade_project,
 )
-from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.domain.schemas.value_readers import column_reader
 from spawn.domain.serialization import decode_state, encode_state, render_project

@@ -10,10 +10,10 @@ import pytest
 from spawn.domain.errors import InvalidInput
 from spawn.domain.quality.measures import CompletenessMeasure, SumMeasure
 from spawn.domain.quality.rules import Severity, derive_rules
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.compatibility import ChangeKind, Compatibility
 from spawn.domain.schemas.evolution.diff import compare_schemas
-from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.validator import compile_schema
 
 pytestmark = pytest.mark.core

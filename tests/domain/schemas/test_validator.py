@@ -22,8 +22,8 @@ from spawn.domain.projects.project import (
     Spv,
     propose_project,
 )
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.core_columns import CORE_COLUMNS
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.validator import MAX_ERRORS, ProjectInput, compile_schema
 from spawn.domain.serialization import decode_state, encode_state
 from spawn.testing.builders import PROJECT_ID, a_schema

@@ -10,6 +10,7 @@ import pytest
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import NumberToken
 from spawn.domain.projects.project import Project, apply_amendment
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
@@ -21,7 +22,6 @@ from spawn.domain.schemas.evolution.version_conversion import (
     support_end_date,
     upgrade_project,
 )
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.domain.serialization import decode_state, encode_state
 from spawn.testing.builders import a_project, a_schema

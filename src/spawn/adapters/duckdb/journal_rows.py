@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from spawn.adapters.embedded.journal import format_cursor
-from spawn.domain.change import JournalEntry, RecordedResponse, StoredAggregate
+from spawn.domain.change import RecordedResponse, StoredAggregate
+from spawn.domain.events.journal_entry import JournalEntry
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -11,8 +11,8 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds, to_microseconds
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import Conflict
+from spawn.domain.schema_version import Column
 from spawn.domain.schemas.document_parser import restore_schema
-from spawn.domain.schemas.model import Column
 from spawn.ports.schemas import (
     MIN_LOGGED_MIGRATIONS,
     AdoptionDecision,

@@ -40,18 +40,17 @@ from spawn.domain.change import (
     Change,
     CommitResult,
     EncodedState,
-    FeedPage,
     Head,
-    JournalEntry,
     RecordedResponse,
     StoredAggregate,
 )
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
+from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Operator, Page, Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationRecord, ProofViolation, SchemaRecord

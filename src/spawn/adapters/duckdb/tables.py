@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import InvalidInput, StorageDamaged
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 
 _JOURNAL = """
 create table journal (

@@ -12,7 +12,7 @@ from spawn.domain.change import Change, EncodedState, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.lineage.run import EVENT_TYPES
-from spawn.domain.schemas.model import Schema
+from spawn.domain.schema_version import Schema
 
 RECEIPT_LIFETIME = timedelta(hours=24)
 """Time for which a receipt replays its response to a repeated request."""

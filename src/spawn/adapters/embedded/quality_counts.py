@@ -26,7 +26,7 @@ from spawn.domain.quality.measures import (
     SumMeasure,
     UniquenessMeasure,
 )
-from spawn.domain.schemas.model import Value
+from spawn.domain.schema_version import Value
 from spawn.domain.schemas.value_readers import column_predicate
 
 RuleCheck = Callable[[StoredAggregate[Any]], bool | None]

@@ -15,8 +15,8 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 
 SortKeys = tuple[Value | None, ...]
 """Sort keys of an item in the order of the sorts, then its creation position."""

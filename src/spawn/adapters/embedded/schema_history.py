@@ -12,10 +12,11 @@ from spawn.domain.errors import Conflict, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Query, Sort
+from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
 from spawn.domain.schemas.evolution.version_conversion import upgrade_project
-from spawn.domain.schemas.model import Column, Schema, SchemaStatus
+from spawn.domain.schemas.schema_status import SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaRecord, SchemaState
 

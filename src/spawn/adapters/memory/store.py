@@ -34,10 +34,8 @@ from spawn.domain import serialization
 from spawn.domain.change import (
     Change,
     CommitResult,
-    FeedPage,
     Guard,
     Head,
-    JournalEntry,
     RecordedResponse,
     StoredAggregate,
     Write,
@@ -50,13 +48,14 @@ from spawn.domain.errors import (
     StaleVersion,
     Unavailable,
 )
+from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.projects.project import Project
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Page, Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
-from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import (

@@ -20,8 +20,8 @@ from spawn.adapters.ontology.circuit_breaker import CircuitLimits, CircuitState
 from spawn.adapters.ontology.client import RegistryClient
 from spawn.adapters.ontology.disk_cache import DiskCache
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, is_schema_id, read_schema
-from spawn.domain.schemas.model import Schema
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus, SchemaRegistry
 

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import certifi
 import httpx
 
-from spawn.domain.change import JournalEntry
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import DeliveryFailure
 
 MAX_RESPONSE_BYTES = 64 * 1024

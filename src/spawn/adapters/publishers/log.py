@@ -6,7 +6,7 @@ from typing import Final
 
 from loguru import logger
 
-from spawn.domain.change import JournalEntry
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions
 
 BATCH_SIZE: Final = 1_000

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from opentelemetry.metrics import Meter
 
-from spawn.domain.change import JournalEntry
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions
 
 BATCH_SIZE: Final = 1_000

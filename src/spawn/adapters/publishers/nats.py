@@ -23,9 +23,9 @@ from spawn.adapters.publishers.url import (
     parse_publisher_url,
     parse_subject_prefix,
 )
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import MEDIA_TYPE
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import DeliveryFailure
 
 BATCH_SIZE = 256

@@ -19,8 +19,8 @@ from spawn.adapters.publishers.http_client import (
     post_in_order,
     send_request,
 )
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import InvalidInput, Unavailable
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME, Emitter, build_run_event
 from spawn.domain.lineage.run import EVENT_TYPES, Run
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions

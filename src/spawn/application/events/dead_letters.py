@@ -4,13 +4,14 @@ from collections import Counter
 from typing import Protocol
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.domain.change import Change, JournalEntry, StoredAggregate, Write
+from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
 from spawn.domain.events import dead_letter as letters
 from spawn.domain.events.dead_letter import KIND, DeadLetter, DeadLetterState
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
-from spawn.domain.schemas.model import Value
+from spawn.domain.schema_version import Value
 from spawn.ports.storage import ReadStore
 
 RELAY = Principal(id="relay")

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from spawn.application.events.journal_watch import COALESCE_S, JournalWatch
-from spawn.domain.change import FeedPage, JournalEntry
 from spawn.domain.errors import CursorExpired, CursorInvalid, SpawnError, Unavailable
+from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.ports.publishers import DeliveryFailure, EventPublisher
 from spawn.ports.storage import ReadStore
 

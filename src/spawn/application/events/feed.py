@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.domain.change import FeedPage
+from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.principal import Principal
 
 FEED_LIMIT = 500

@@ -16,9 +16,9 @@ from spawn.application.events.dead_letters import (
 )
 from spawn.application.events.delivery import BEGINNING, FeedReader, PublisherDelivery, RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Conflict, DeliveryFailed, SpawnError, Unavailable
 from spawn.domain.events.dead_letter import DeadLetter
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import EventPublisher
 
 SAVE_S = 1.0

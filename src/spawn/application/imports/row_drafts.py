@@ -25,7 +25,7 @@ from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader, RowResult
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.project import build_reservation_id, list_changed_fields
-from spawn.domain.schemas.model import Schema
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import compile_schema
 
 QUARANTINE_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})

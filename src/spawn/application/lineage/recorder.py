@@ -37,8 +37,8 @@ from spawn.domain.lineage.run import (
 )
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
+from spawn.domain.schema_version import Schema, Value
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.domain.schemas.model import Schema, Value
 
 MAX_PAGES = 10
 """Pages of runs that one request scans for matches of its filter."""

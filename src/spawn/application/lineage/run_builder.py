@@ -26,6 +26,7 @@ from spawn.domain.lineage.run import (
 )
 from spawn.domain.quality.report import QualityReport, RuleResult
 from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
+from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -34,7 +35,6 @@ from spawn.domain.schemas.evolution.migration_plan import (
     MigrationPlan,
     RenameColumn,
 )
-from spawn.domain.schemas.model import Column, Schema
 from spawn.domain.schemas.validator import compile_schema
 
 PROJECTS = "projects"

@@ -30,8 +30,8 @@ from spawn.application.product.snapshot import (
     omit_empty,
 )
 from spawn.domain.quality.report import RuleResult
+from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.json_schema import to_json_literal
-from spawn.domain.schemas.model import Column, Value
 
 _CONTEXT: Final[Json] = {
     "dcat": "http://www.w3.org/ns/dcat#",

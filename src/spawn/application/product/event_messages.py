@@ -13,7 +13,7 @@ from spawn.application.product.snapshot import Json, ProductSnapshot
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
-from spawn.domain.schemas.model import SchemaStatus
+from spawn.domain.schemas.schema_status import SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
 
 _REFERENCE: Final = "#/components/schemas/{name}"

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.product.snapshot import Json, Product, ProductSnapshot
-from spawn.domain.schemas.model import Column, Schema, TypeName
+from spawn.domain.schema_version import Column, Schema, TypeName
 
 _FIBO: Final = "https://spec.edmcouncil.org/fibo/ontology/"
 _XSD: Final = "http://www.w3.org/2001/XMLSchema#"

@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from spawn.application.product.snapshot import Json, omit_empty, property_list
+from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
-from spawn.domain.schemas.model import Column, ColumnType, RetiredColumn, TypeName
 
 _LOGICAL_TYPES: Final[dict[TypeName, str]] = {
     TypeName.STRING: "string",

@@ -11,8 +11,8 @@ from spawn.application.quality.queries import get_latest_report
 from spawn.domain.principal import Principal
 from spawn.domain.quality.report import QualityReport, RuleResult
 from spawn.domain.quality.rules import QualityRule, derive_rules
+from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
-from spawn.domain.schemas.model import Column, Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaRecord
 

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.domain.change import JournalEntry, StoredAggregate
+from spawn.domain.change import StoredAggregate
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query

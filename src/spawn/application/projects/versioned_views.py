@@ -12,6 +12,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound, SchemaVersionExpired
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
 from spawn.domain.schemas.evolution.version_conversion import (
     current_name,
@@ -19,7 +20,6 @@ from spawn.domain.schemas.evolution.version_conversion import (
     support_end_date,
     upgrade_project,
 )
-from spawn.domain.schemas.model import Schema
 
 MAX_PLANS: Final = 64
 """Maximum migration plans cached."""

@@ -11,9 +11,9 @@ import msgspec
 from spawn.application.dependencies import Dependencies
 from spawn.domain.errors import Conflict, InvalidInput, NotFound, RegistryError
 from spawn.domain.query import Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import is_schema_id, read_schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
-from spawn.domain.schemas.model import Schema
 from spawn.ports.schemas import (
     FetchedSchema,
     MigrationRecord,

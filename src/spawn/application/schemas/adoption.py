@@ -37,6 +37,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.principal import Principal
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema, restore_schema
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
 from spawn.domain.schemas.evolution.compatibility import (
@@ -46,7 +47,6 @@ from spawn.domain.schemas.evolution.compatibility import (
     Proof,
 )
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
-from spawn.domain.schemas.model import Schema
 from spawn.ports.schemas import (
     AdoptionDecision,
     MigrationRejected,

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from spawn.domain.change import JournalEntry
+from spawn.domain.events.journal_entry import JournalEntry
 
 MEDIA_TYPE = "application/cloudevents+json"
 BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Conflict
+from spawn.domain.events.journal_entry import JournalEntry
 
 KIND = "dead_letter"
 MAX_REASON = 500

@@ -30,7 +30,7 @@ from spawn.domain.projects.project import (
     build_reservation_id,
     propose_project,
 )
-from spawn.domain.schemas.model import Schema, Value
+from spawn.domain.schema_version import Schema, Value
 from spawn.domain.schemas.validator import FieldReader, SchemaValidator
 
 MAX_CACHED_TEXTS = 4096

@@ -31,8 +31,8 @@ from spawn.domain.imports.mapping import (
 from spawn.domain.json_tokens import NumberToken, Token
 from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT, Rounding
 from spawn.domain.projects.project import Project, propose_project
+from spawn.domain.schema_version import Column, TypeName
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
-from spawn.domain.schemas.model import Column, TypeName
 from spawn.domain.schemas.validator import ProjectInput, SchemaValidator
 
 # 48 digits times a factor of 30 stay below the 80 digits of DECIMAL_CONTEXT: nothing rounds.

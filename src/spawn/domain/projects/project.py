@@ -33,7 +33,7 @@ from spawn.domain.projects.milestones import (
     list_open_conditions,
 )
 from spawn.domain.projects.parties import Sponsor, Spv, check_country, check_sponsors, check_spv
-from spawn.domain.schemas.model import Value
+from spawn.domain.schema_version import Value
 from spawn.domain.text import check_line, check_prose, escape_pointer_token, trim
 
 __all__ = [

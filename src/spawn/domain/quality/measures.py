@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from spawn.domain.schemas.model import Column
+from spawn.domain.schema_version import Column
 
 MAX_SAMPLES: Final = 10
 """Ids of failing projects in one tally."""

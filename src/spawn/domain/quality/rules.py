@@ -26,8 +26,8 @@ from spawn.domain.quality.measures import (
     SumMeasure,
     UniquenessMeasure,
 )
+from spawn.domain.schema_version import Column, Expectation, TypeName
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
-from spawn.domain.schemas.model import Column, Expectation, TypeName
 
 _ORDERED_DATES: Final = ("financial_close_date", "cod_date", "end_date")
 _FULL_SHARE: Final = Decimal(1)

@@ -9,9 +9,9 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import Token
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, RESERVED_NAMES
 from spawn.domain.schemas.linear_regex import UnsupportedPattern, compile_pattern
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.value_readers import (
     MAX_STRING_LENGTH,
     check_value,

@@ -14,7 +14,7 @@ from spawn.domain.projects.project import (
     MAX_REASON,
     MAX_SECTOR,
 )
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 
 AMOUNT_TYPE = ColumnType(TypeName.DECIMAL, precision=22, scale=4)
 """Type of amounts: 18 digits before the point and, by currency, at most 4 after it."""

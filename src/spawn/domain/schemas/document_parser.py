@@ -13,6 +13,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput, MalformedBody, RegistryError
 from spawn.domain.json_tokens import Token, format_token, parse_object
+from spawn.domain.schema_version import Column, ColumnType, Expectation, Schema, TypeName
 from spawn.domain.schemas.canonical_json import (
     compute_fingerprint,
     to_canonical_json,
@@ -29,7 +30,6 @@ from spawn.domain.schemas.column_parser import (
 )
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, READ_ONLY_COLUMNS
 from spawn.domain.schemas.expectations import read_expectations
-from spawn.domain.schemas.model import Column, ColumnType, Expectation, Schema, TypeName
 from spawn.domain.schemas.value_readers import type_reader, wrong_type_error
 
 __all__ = [

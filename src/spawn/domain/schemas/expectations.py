@@ -15,8 +15,8 @@ from typing import Final
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import Token
+from spawn.domain.schema_version import Column, ColumnType, Expectation, TypeName
 from spawn.domain.schemas.column_parser import MAX_TEXT, MemberReader, read_identifier, text_reader
-from spawn.domain.schemas.model import Column, ColumnType, Expectation, TypeName
 from spawn.domain.schemas.value_readers import decimal_reader, wrong_type_error
 
 MAX_EXPECTATIONS: Final = 100

@@ -15,8 +15,8 @@ from spawn.domain.projects.milestones import (
 )
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS
 from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID
+from spawn.domain.schema_version import Column, TypeName, Value
 from spawn.domain.schemas.core_columns import READ_ONLY_COLUMNS, SYSTEM_COLUMNS
-from spawn.domain.schemas.model import Column, TypeName, Value
 from spawn.domain.schemas.value_readers import INTEGER_RANGE, max_characters
 
 AMOUNT_PATTERN = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,4})?$"

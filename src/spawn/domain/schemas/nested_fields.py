@@ -18,7 +18,7 @@ from spawn.domain.projects.milestones import (
 )
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS, Sponsor, Spv
 from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID, ExternalRef
-from spawn.domain.schemas.model import ColumnType, TypeName
+from spawn.domain.schema_version import ColumnType, TypeName
 from spawn.domain.schemas.value_readers import decimal_reader, read_date, wrong_type_error
 from spawn.domain.text import check_line, check_prose, escape_pointer_token, trim
 

@@ -19,6 +19,7 @@ from spawn.domain.money import DECIMAL_CONTEXT, Rounding, fit_amount, get_expone
 from spawn.domain.projects.extensions import check_extensions
 from spawn.domain.projects.lifecycle import parse_status
 from spawn.domain.projects.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
+from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
 from spawn.domain.schemas.core_columns import (
     AMOUNT_TYPE,
     CORE_BY_NAME,
@@ -28,7 +29,6 @@ from spawn.domain.schemas.core_columns import (
     get_core_columns,
 )
 from spawn.domain.schemas.json_schema import build_project_schema
-from spawn.domain.schemas.model import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
 from spawn.domain.schemas.nested_fields import (
     line_reader,
     prose_reader,

@@ -9,8 +9,8 @@ from spawn.domain.dates import parse_date, parse_instant
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token, describe_type
 from spawn.domain.money import DECIMAL_CONTEXT, Rounding
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.linear_regex import MAX_MATCHED_LENGTH, compile_pattern
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 
 ValueReader = Callable[[Token, str], Value]
 """Function of token and JSON Pointer; raises `InvalidInput` there. Never called with null."""

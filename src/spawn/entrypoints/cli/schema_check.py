@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
-from spawn.domain.schemas.model import Schema
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.http.schemas.wire import render_judgement, render_plan

@@ -12,12 +12,7 @@ import msgspec
 import pytest
 
 from spawn.domain import serialization
-from spawn.domain.change import (
-    CommitResult,
-    EncodedState,
-    Guard,
-    Write,
-)
+from spawn.domain.change import CommitResult, EncodedState, Guard, Write
 from spawn.domain.errors import Duplicate, IdempotencyMismatch, NotFound, StaleVersion, Unavailable
 from spawn.domain.projects.project import ExternalRefReservation, Project
 from spawn.domain.query import Filter, Operator, Query

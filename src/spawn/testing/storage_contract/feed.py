@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from spawn.domain.change import JournalEntry, Write
+from spawn.domain.change import Write
 from spawn.domain.errors import CursorExpired, CursorInvalid, Unavailable
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.project import ExternalRefReservation
 from spawn.testing.storage_contract.harness import StorageHarness, gather_outcomes
 

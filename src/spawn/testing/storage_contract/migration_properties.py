@@ -21,12 +21,12 @@ from spawn.domain.change import EncodedState, StoredAggregate, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query, Sort
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.compatibility import Compatibility
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.domain.schemas.evolution.version_conversion import upgrade_project
-from spawn.domain.schemas.model import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import MigrationRejected, SchemaState
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record

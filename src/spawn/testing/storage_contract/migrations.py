@@ -19,8 +19,8 @@ from spawn.domain.change import EncodedState, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query, Sort
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
-from spawn.domain.schemas.model import Schema
 from spawn.ports.schemas import (
     MAX_SAMPLE_IDS,
     MigrationOutcome,

@@ -33,7 +33,7 @@ from spawn.domain.quality.measures import (
 )
 from spawn.domain.quality.rules import derive_rules
 from spawn.domain.query import Query
-from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record

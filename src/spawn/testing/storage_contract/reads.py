@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.domain.change import JournalEntry, StoredAggregate, Write
+from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import (
     Conflict,
     CursorInvalid,
     InvalidInput,
     NotFound,
 )
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.project import ExternalRefReservation, ProjectStatus
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
 from spawn.ports.schemas import SchemaState

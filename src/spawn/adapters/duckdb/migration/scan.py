@@ -17,12 +17,12 @@ from spawn.adapters.embedded.migration_checks import ViolationCollector, promote
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
+from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, MigrationPlan
 from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
-from spawn.domain.schemas.model import Column, Value
 from spawn.domain.schemas.value_readers import check_value
 from spawn.ports.schemas import MAX_SAMPLE_IDS
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from spawn.adapters.duckdb.tables import quote_name, sql_literal, sql_type
 from spawn.adapters.embedded.migration_checks import promoted_extension, resulting_name
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
     ChangeType,
@@ -19,7 +20,6 @@ from spawn.domain.schemas.evolution.migration_plan import (
     MigrationStep,
     RenameColumn,
 )
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
 
 Constant = Callable[[Value, ColumnType], str | None]
 

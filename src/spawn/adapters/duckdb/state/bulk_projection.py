@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, quote_name, sql_type
-from spawn.domain.schemas.model import Column, ColumnType, TypeName
+from spawn.domain.schema_version import Column, ColumnType, TypeName
 
 _SYSTEM = {
     "_created": "position",

@@ -5,8 +5,8 @@ from typing import Any
 
 from spawn.adapters.duckdb.state.page_query import engine_value
 from spawn.adapters.duckdb.tables import sql_type
+from spawn.domain.schema_version import Column, TypeName, Value
 from spawn.domain.schemas.linear_regex import expand_pattern
-from spawn.domain.schemas.model import Column, TypeName, Value
 from spawn.domain.schemas.value_readers import max_characters
 
 Parameter = Callable[[Any], str]

@@ -8,7 +8,7 @@ from typing import Any
 
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.domain.query import Filter, Operator, Query, Sort
-from spawn.domain.schemas.model import Column, Value
+from spawn.domain.schema_version import Column, Value
 
 _COMPARISONS = {
     Operator.EQ: "=",

@@ -19,7 +19,7 @@ from spawn.adapters.duckdb.state.bulk_projection import (
 from spawn.adapters.duckdb.tables import quote_name
 from spawn.domain.change import StoredAggregate
 from spawn.domain.projects.project import Project
-from spawn.domain.schemas.model import Column
+from spawn.domain.schema_version import Column
 
 _AGGREGATE = """[{"key":"VARCHAR","kind":"VARCHAR","version":"INTEGER","created":"BIGINT",
 "position":"BIGINT","created_at":"BIGINT","is_new":"BOOLEAN"}]"""

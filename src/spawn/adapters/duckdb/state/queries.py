@@ -24,8 +24,9 @@ from spawn.adapters.duckdb.journal_rows import (
 from spawn.adapters.duckdb.state.page_query import PageStatement
 from spawn.adapters.embedded import journal, query_evaluation
 from spawn.adapters.embedded.schema_history import SchemaHistory, resolve_query
-from spawn.domain.change import FeedPage, JournalEntry, StoredAggregate
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound, Unavailable
+from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.domain.query import Query
 from spawn.ports.storage import Table, TableColumn

@@ -26,9 +26,9 @@ from spawn.adapters.publishers.http_client import (
 from spawn.adapters.publishers.url import PublisherUrl, malformed_url_error, parse_publisher_url
 from spawn.adapters.publishers.webhook.address_guard import AddressGuard
 from spawn.adapters.publishers.webhook.signing import Signer
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import DATA_MEDIA_TYPE, MEDIA_TYPE, EventEnvelope
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.ports.publishers import DeliveryFailure
 
 CONCURRENCY = 8

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
     Compatibility,
@@ -11,7 +12,6 @@ from spawn.domain.schemas.evolution.compatibility import (
     SchemaComparison,
 )
 from spawn.domain.schemas.evolution.diff import compare_schemas
-from spawn.domain.schemas.model import Schema
 
 _REQUIRED_RELATIONS: Final[dict[CompatibilityMode, tuple[str, ...]]] = {
     # Unreadable stored data would be lost: every mode requires the rows.

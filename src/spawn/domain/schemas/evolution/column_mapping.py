@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from spawn.domain.schema_version import Column, RetiredColumn, Schema
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, get_core_columns
-from spawn.domain.schemas.model import Column, RetiredColumn, Schema
 
 ColumnPairs = tuple[tuple[Column, Column], ...]
 """Pairs of an old and a new column."""

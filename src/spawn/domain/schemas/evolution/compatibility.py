@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from spawn.domain.schemas.model import Column
+from spawn.domain.schema_version import Column
 
 
 class Compatibility(StrEnum):

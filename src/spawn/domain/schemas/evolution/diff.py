@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from spawn.domain.json_tokens import parse_token
+from spawn.domain.schema_version import Column, RetiredColumn, Schema, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, get_core_columns
 from spawn.domain.schemas.evolution.column_mapping import (
     SchemaMapping,
@@ -26,7 +27,6 @@ from spawn.domain.schemas.evolution.compatibility import (
     SchemaComparison,
 )
 from spawn.domain.schemas.evolution.type_widening import has_same_type, is_widening
-from spawn.domain.schemas.model import Column, RetiredColumn, Schema, Value
 
 _Verdicts = tuple[Compatibility, Compatibility, Compatibility]
 """Verdicts on rows, writers and readers."""

@@ -9,12 +9,12 @@ from datetime import date
 
 import msgspec
 
+from spawn.domain.schema_version import Column, ColumnType, Schema, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.column_mapping import SchemaMapping, map_columns
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.type_widening import is_widening
-from spawn.domain.schemas.model import Column, ColumnType, Schema, Value
 
 
 class AddColumn(msgspec.Struct, frozen=True, kw_only=True, tag="add_column"):

@@ -19,7 +19,7 @@ from decimal import Decimal
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.money import DECIMAL_CONTEXT
-from spawn.domain.schemas.model import Column, ColumnType, TypeName, Value
+from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.value_readers import INTEGER_RANGE, MAX_STRING_LENGTH
 
 _INTEGER_DIGITS = {TypeName.INTEGER: 10, TypeName.BIGINT: 19}

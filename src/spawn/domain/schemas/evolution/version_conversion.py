@@ -18,6 +18,7 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import parse_token
 from spawn.domain.projects.extensions import MAX_COUNT, check_extensions
 from spawn.domain.projects.project import CORE_FIELDS, Project, check_attributes
+from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import (
@@ -29,7 +30,6 @@ from spawn.domain.schemas.evolution.migration_plan import (
     RenameColumn,
 )
 from spawn.domain.schemas.evolution.type_widening import cast_value
-from spawn.domain.schemas.model import Column, Value
 from spawn.domain.schemas.value_readers import ValueReader, check_value, column_reader
 from spawn.domain.serialization import to_json_value
 

@@ -16,9 +16,9 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from spawn.application.events.journal_watch import JournalWatch
-from spawn.domain.change import JournalEntry
 from spawn.domain.errors import Overloaded, SpawnError
 from spawn.domain.events.cloudevents import EventEnvelope
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.entrypoints.http.middleware.limits import HttpLimits
 from spawn.entrypoints.http.protocol.response import Header

@@ -15,7 +15,7 @@ from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.lineage.graph import build_graph
 from spawn.domain.lineage.openlineage import Emitter, build_run_events
 from spawn.domain.lineage.run import KIND, Activity, RunState
-from spawn.domain.schemas.model import Value
+from spawn.domain.schema_version import Value
 from spawn.entrypoints.http.html.elements import page_response
 from spawn.entrypoints.http.lineage.page import PATH, TITLE, render_run_page, render_runs_page
 from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options

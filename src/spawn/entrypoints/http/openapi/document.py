@@ -10,7 +10,7 @@ from litestar.routes import HTTPRoute
 
 from spawn import __version__
 from spawn.domain.query import Operator
-from spawn.domain.schemas.model import Column, TypeName
+from spawn.domain.schema_version import Column, TypeName
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,

@@ -10,7 +10,7 @@ from spawn.domain import serialization
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import FieldError
 from spawn.domain.projects.project import Project
-from spawn.domain.schemas.model import Schema
+from spawn.domain.schema_version import Schema
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 
 MAX_WARNINGS: Final = 20

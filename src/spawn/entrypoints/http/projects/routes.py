@@ -19,7 +19,7 @@ from spawn.application.projects.commands import (
 )
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
-from spawn.domain.change import JournalEntry, StoredAggregate
+from spawn.domain.change import StoredAggregate
 from spawn.domain.dates import parse_date, parse_instant
 from spawn.domain.errors import (
     CursorInvalid,
@@ -28,6 +28,7 @@ from spawn.domain.errors import (
     StaleVersion,
     Unavailable,
 )
+from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
 from spawn.domain.projects.project import MAX_REASON, Project

@@ -15,7 +15,7 @@ from spawn.application.projects.versioned_views import (
     get_version_view,
 )
 from spawn.domain.errors import InvalidInput
-from spawn.domain.schemas.model import Schema
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header

@@ -14,7 +14,7 @@ import msgspec
 
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import CursorInvalid
-from spawn.domain.schemas.model import Value
+from spawn.domain.schema_version import Value
 from spawn.entrypoints.http.protocol.response import Header
 
 MAX_CURSOR_LENGTH: Final = 2048

@@ -9,8 +9,8 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
+from spawn.domain.schema_version import TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
-from spawn.domain.schemas.model import TypeName
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.protocol.cursors import decode_cursor
 

@@ -19,10 +19,10 @@ from spawn.domain.errors import Conflict, CursorInvalid, FieldError, InvalidInpu
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import MAX_REASON
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
-from spawn.domain.schemas.model import Schema
 from spawn.domain.schemas.nested_fields import prose_reader
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor, next_link

@@ -1,4 +1,4 @@
-"""Schema versions: columns with types, bounds and semantics; the schema status.
+"""Schema versions: columns with types, bounds and semantics.
 
 A schema defines the attributes of a project beside its nested fields. It is external data, so every
 identifier and type has passed a whitelist first (`document_parser.read_schema`).
@@ -149,21 +149,3 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     expectations: tuple[Expectation, ...] = ()
     retired: tuple[RetiredColumn, ...] = ()
     """Removed columns of earlier versions, added by `column_mapping.carry_retired_columns`."""
-
-
-class SchemaStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The status of a schema after a decision about one of its versions.
-
-    The aggregate of kind `schema`, whose id is the schema's. `version` is the version decided on
-    and `state` its state now; `active_version` is the active version afterwards. `changed` lists
-    the columns that a migration touched; `reason` is why a version was rejected or approved.
-    """
-
-    schema_id: str
-    version: int
-    fingerprint: str
-    state: str
-    active_version: int | None = None
-    previous_version: int | None = None
-    changed: tuple[str, ...] = ()
-    reason: str | None = None
