@@ -8,13 +8,18 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.file_records import build_encoder, list_encodings
+from spawn.application.lineage.recorder import RunProgress, begin_run, end_with_body
+from spawn.application.lineage.run_builder import build_export_run
 from spawn.application.projects.versioned_views import convert_to_version
+from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import Unavailable
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.principal import Principal
@@ -30,6 +35,31 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+
+
+@asynccontextmanager
+async def record_export(
+    dependencies: Dependencies, principal: Principal, file_format: FileFormat
+) -> AsyncIterator[RunProgress]:
+    """Record an export's run: begin it before the body, end it by the body's outcome.
+
+    Where nothing can be written (a full disk) the export proceeds and leaves no run.
+
+    Raises:
+        Forbidden: the principal may not read.
+    """
+    require(principal, "read")
+    schema = (await dependencies.active_schema()).schema
+    aggregate = await get_latest_report(dependencies, principal)
+    report = None if aggregate is None else aggregate.state
+    run = build_export_run(dependencies.ids.new(), file_format, schema, report)
+    try:
+        await begin_run(dependencies, principal.id, run)
+    except Unavailable:
+        yield RunProgress()
+        return
+    async with end_with_body(dependencies, principal.id, run) as progress:
+        yield progress
 
 
 async def stream_projects(

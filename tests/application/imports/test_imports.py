@@ -15,15 +15,13 @@ import pytest
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports import chunks
-from spawn.application.imports.commands import (
-    JOB_KIND,
+from spawn.application.imports.commands import JOB_KIND, put_mapping, submit_import
+from spawn.application.imports.file_records import Record
+from spawn.application.imports.queries import (
     get_import,
-    put_mapping,
     stream_quarantined_rows,
     stream_rows_with_warnings,
-    submit_import,
 )
-from spawn.application.imports.file_records import Record
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, cancel_job, get_job
 from spawn.application.projects.commands import amend_project

@@ -14,6 +14,7 @@ from tests.application.fake_registry import POLICY, FakeRegistry
 from tests.lineage.standard_client import validate_event
 
 from spawn.application.dependencies import Dependencies
+from spawn.application.exports import record_export
 from spawn.application.imports import chunks
 from spawn.application.imports.commands import JOB_KIND, put_mapping, submit_import
 from spawn.application.imports.runner import run_import
@@ -25,7 +26,6 @@ from spawn.application.lineage.recorder import (
     find_newest_runs,
     find_runs,
     get_run,
-    record_export,
     record_migration,
 )
 from spawn.application.projects.commands import create_project

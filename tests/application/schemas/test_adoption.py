@@ -16,7 +16,8 @@ from tests.application.fake_registry import ID, POLICY, FakeRegistry, pinned_pol
 from spawn.adapters.factory import open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
-from spawn.application.imports.commands import get_import, put_mapping, submit_import
+from spawn.application.imports.commands import put_mapping, submit_import
+from spawn.application.imports.queries import get_import
 from spawn.application.imports.runner import run_import
 from spawn.application.projects.commands import SchemaVersionChanged, amend_project, create_project
 from spawn.application.projects.queries import get_project

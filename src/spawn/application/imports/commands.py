@@ -1,4 +1,4 @@
-"""Submit imports, manage mappings, and read imports and their quarantined rows."""
+"""Submit imports, and create or replace their mappings."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
+from spawn.application.imports.queries import KIND, MAPPING_KIND, find_mapping
 from spawn.application.lineage.recorder import begin_import_run
 from spawn.domain.change import (
     Change,
@@ -15,28 +16,20 @@ from spawn.domain.change import (
     StoredAggregate,
     Write,
 )
-from spawn.domain.errors import Duplicate, InvalidInput, NotFound, SpawnError, StaleVersion
+from spawn.domain.errors import Duplicate, InvalidInput, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import (
     FileFormat,
     ImportState,
-    QuarantineChunk,
-    RowNote,
-    build_chunk_id,
 )
-from spawn.domain.imports.mapping import ImportMapping, is_mapping_name
+from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import Job, JobProgress
 from spawn.domain.principal import Principal
-from spawn.domain.query import Page, Query
 
-KIND = "import"
-MAPPING_KIND = "import_mapping"
-QUARANTINE_KIND = "quarantine"
 JOB_KIND = "import"
 """Kind of the jobs that run imports."""
 
-_CHUNKS_PER_READ = 8
 _SPOOL_BYTES = 1024 * 1024
 
 
@@ -81,7 +74,7 @@ async def put_mapping(
     """
     require(principal, "write")
     RowReader(await dependencies.validator(), mapping)
-    before = await _find_mapping(dependencies, mapping.name)
+    before = await find_mapping(dependencies, mapping.name)
     version = before.version if before else 0
     if expected_version is not None and expected_version != version:
         raise StaleVersion(f"The mapping is at version {version}.", current=version)
@@ -95,29 +88,6 @@ async def put_mapping(
     await _commit(dependencies, principal, (write,))
     aggregate = await dependencies.reads.get(MAPPING_KIND, mapping.name, version=version + 1)
     return SavedMapping(aggregate, is_new=before is None)
-
-
-async def get_mapping(
-    dependencies: Dependencies, principal: Principal, name: str
-) -> StoredAggregate[ImportMapping]:
-    """Return the mapping of a name.
-
-    Raises:
-        NotFound: no such mapping.
-    """
-    require(principal, "read")
-    aggregate = await _find_mapping(dependencies, name)
-    if aggregate is None:
-        raise NotFound("There is no mapping of this name.")
-    return aggregate
-
-
-async def list_mappings(
-    dependencies: Dependencies, principal: Principal, query: Query
-) -> Page[StoredAggregate[ImportMapping]]:
-    """Return a page of mappings, in order of creation."""
-    require(principal, "read")
-    return await dependencies.reads.page(query)
 
 
 async def submit_import(
@@ -162,71 +132,6 @@ async def submit_import(
     return submitted_import
 
 
-async def get_import(
-    dependencies: Dependencies, principal: Principal, import_id: str
-) -> StoredAggregate[ImportState]:
-    """Return an import with its current progress.
-
-    Raises:
-        NotFound: no such import.
-    """
-    require(principal, "read")
-    return await dependencies.reads.get(KIND, import_id)
-
-
-async def get_pinned_mapping(
-    dependencies: Dependencies, import_state: ImportState
-) -> ImportMapping | None:
-    """Return the mapping version that an import uses; None if it has no mapping."""
-    if import_state.mapping is None:
-        return None
-    aggregate: StoredAggregate[ImportMapping] = await dependencies.reads.get(
-        MAPPING_KIND, import_state.mapping, version=import_state.mapping_version
-    )
-    return aggregate.state
-
-
-async def stream_quarantined_rows(
-    dependencies: Dependencies, principal: Principal, import_state: ImportState
-) -> AsyncIterator[RowNote]:
-    """Yield each quarantined row of an import, in the order of the file."""
-    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
-        for note in chunk.quarantined:
-            yield note
-
-
-async def stream_rows_with_warnings(
-    dependencies: Dependencies, principal: Principal, import_state: ImportState
-) -> AsyncIterator[RowNote]:
-    """Yield each row accepted with a warning, in the order of the file."""
-    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
-        for note in chunk.warnings:
-            yield note
-
-
-async def _stream_note_chunks(
-    dependencies: Dependencies, principal: Principal, import_state: ImportState
-) -> AsyncIterator[QuarantineChunk]:
-    require(principal, "read")
-    for start in range(0, import_state.chunk_count, _CHUNKS_PER_READ):
-        numbers = range(start, min(start + _CHUNKS_PER_READ, import_state.chunk_count))
-        ids = [build_chunk_id(import_state.import_id, number) for number in numbers]
-        chunks = await dependencies.reads.get_many(QUARANTINE_KIND, ids)
-        for chunk_key in ids:
-            yield chunks[chunk_key].state
-
-
-async def _find_mapping(
-    dependencies: Dependencies, name: str
-) -> StoredAggregate[ImportMapping] | None:
-    if not is_mapping_name(name):
-        return None
-    try:
-        return await dependencies.reads.get(MAPPING_KIND, name)
-    except NotFound:
-        return None
-
-
 async def _resolve_mapping(
     dependencies: Dependencies, name: str | None, file_format: FileFormat
 ) -> StoredAggregate[ImportMapping] | None:
@@ -235,7 +140,7 @@ async def _resolve_mapping(
         if file_format is FileFormat.CSV:
             raise InvalidInput.at("/mapping", "required", "CSV needs a mapping; name one.")
         return None
-    aggregate = await _find_mapping(dependencies, name)
+    aggregate = await find_mapping(dependencies, name)
     if aggregate is None:
         raise InvalidInput.at(
             "/mapping", "unknown_mapping", f"There is no mapping {name[:64]!r}; create it first."

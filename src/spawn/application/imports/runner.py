@@ -22,7 +22,7 @@ from spawn.application.imports.chunks import (
     EarlierImport,
     ExistingRecords,
 )
-from spawn.application.imports.commands import (
+from spawn.application.imports.queries import (
     KIND,
     QUARANTINE_KIND,
     get_pinned_mapping,

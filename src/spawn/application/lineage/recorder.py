@@ -14,14 +14,12 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.run_builder import (
-    build_export_run,
     build_import_run,
     build_migration_run,
     complete_import_run,
 )
-from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import Change, StoredAggregate, Write
-from spawn.domain.errors import NotFound, SpawnError, StaleVersion, Unavailable
+from spawn.domain.errors import NotFound, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import FileFormat, ImportState
 from spawn.domain.imports.mapping import ImportMapping
@@ -45,9 +43,6 @@ MAX_PAGES = 10
 
 MAX_ABANDONED_PAGES = 10
 """Pages of runs scanned for abandoned runs at the start."""
-
-MAX_RECENT_IMPORTS = 200
-"""Imports scanned for the newest one of each mapping."""
 
 MAX_GRAPH_RUNS = 200
 """Maximum runs of one graph, the newest ones."""
@@ -161,31 +156,6 @@ class ClientDisconnected(Exception):
 
 
 @asynccontextmanager
-async def record_export(
-    dependencies: Dependencies, principal: Principal, file_format: FileFormat
-) -> AsyncIterator[RunProgress]:
-    """Record an export's run: begin it before the body, end it by the body's outcome.
-
-    Where nothing can be written (a full disk) the export proceeds and leaves no run.
-
-    Raises:
-        Forbidden: the principal may not read.
-    """
-    require(principal, "read")
-    schema = (await dependencies.active_schema()).schema
-    aggregate = await get_latest_report(dependencies, principal)
-    report = None if aggregate is None else aggregate.state
-    run = build_export_run(dependencies.ids.new(), file_format, schema, report)
-    try:
-        await _commit(dependencies, principal.id, run, 0)
-    except Unavailable:
-        yield RunProgress()
-        return
-    async with _end_with_body(dependencies, principal.id, run) as progress:
-        yield progress
-
-
-@asynccontextmanager
 async def record_migration(
     dependencies: Dependencies, actor: str, old: Schema, new: Schema, plan: MigrationPlan
 ) -> AsyncIterator[RunProgress]:
@@ -195,13 +165,22 @@ async def record_migration(
         StorageFull, Overloaded, Unavailable: the run cannot be recorded, so the body must not run.
     """
     run = build_migration_run(dependencies.ids.new(), old, new, plan)
-    await _commit(dependencies, actor, run, 0)
-    async with _end_with_body(dependencies, actor, run) as progress:
+    await begin_run(dependencies, actor, run)
+    async with end_with_body(dependencies, actor, run) as progress:
         yield progress
 
 
+async def begin_run(dependencies: Dependencies, actor: str, run: Run) -> None:
+    """Record the beginning of a standalone run.
+
+    Raises:
+        StorageFull, Overloaded, Unavailable: the store cannot write now.
+    """
+    await _commit(dependencies, actor, run, 0)
+
+
 @asynccontextmanager
-async def _end_with_body(
+async def end_with_body(
     dependencies: Dependencies, actor: str, run: Run
 ) -> AsyncIterator[RunProgress]:
     """End a run by its body's outcome; after a failed write the next start ends it."""
@@ -302,19 +281,6 @@ async def find_runs(
         if after is None or len(runs) >= limit:
             break
     return RunPage(tuple(runs), after)
-
-
-async def find_latest_import_runs(dependencies: Dependencies) -> list[StoredAggregate[Run]]:
-    """Return the run of the newest successful import of each mapping, among recent imports."""
-    reads = dependencies.reads
-    imports = await reads.page(Query(kind="import", sort=_NEWEST_FIRST, limit=MAX_RECENT_IMPORTS))
-    jobs = await reads.get_many("job", [aggregate.id for aggregate in imports.items])
-    newest: dict[str, str] = {}
-    for aggregate in imports.items:
-        if aggregate.id in jobs and jobs[aggregate.id].state.status is JobStatus.SUCCEEDED:
-            newest.setdefault(aggregate.state.mapping or aggregate.state.format, aggregate.id)
-    runs = await reads.get_many(KIND, list(newest.values()))
-    return [runs[run_id] for run_id in newest.values() if run_id in runs]
 
 
 async def find_newest_runs(

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
+from spawn.application.imports.queries import find_latest_import_runs
 from spawn.application.jobs import SERVICE_PRINCIPAL
-from spawn.application.lineage.recorder import find_latest_import_runs
 from spawn.application.quality.queries import KIND, get_latest_report
 from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, Duplicate, SpawnError, StaleVersion

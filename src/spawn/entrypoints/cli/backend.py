@@ -17,19 +17,21 @@ import httpx
 import msgspec
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.exports import QuarantineFormatter, format_lines, stream_projects
-from spawn.application.imports.commands import (
-    JOB_KIND,
+from spawn.application.exports import (
+    QuarantineFormatter,
+    format_lines,
+    record_export,
+    stream_projects,
+)
+from spawn.application.imports.commands import JOB_KIND, put_mapping, submit_import
+from spawn.application.imports.queries import (
     get_import,
     get_mapping,
     get_pinned_mapping,
-    put_mapping,
     stream_quarantined_rows,
-    submit_import,
 )
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, get_job
-from spawn.application.lineage.recorder import record_export
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.application.schemas.adoption import check_schema
 from spawn.domain.errors import Duplicate, StorageBusy

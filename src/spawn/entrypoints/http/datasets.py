@@ -10,8 +10,8 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.exports import format_lines, stream_projects
-from spawn.application.lineage.recorder import ClientDisconnected, record_export
+from spawn.application.exports import format_lines, record_export, stream_projects
+from spawn.application.lineage.recorder import ClientDisconnected
 from spawn.application.product.links import CSV, NDJSON
 from spawn.application.product.snapshot import DATASET
 from spawn.domain.errors import NotFound

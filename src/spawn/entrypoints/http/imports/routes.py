@@ -9,17 +9,15 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from spawn.application.exports import QuarantineFormatter
-from spawn.application.imports.commands import (
+from spawn.application.imports.commands import JobIdempotencyKey, put_mapping, submit_import
+from spawn.application.imports.queries import (
     MAPPING_KIND,
-    JobIdempotencyKey,
     get_import,
     get_mapping,
     get_pinned_mapping,
     list_mappings,
-    put_mapping,
     stream_quarantined_rows,
     stream_rows_with_warnings,
-    submit_import,
 )
 from spawn.application.jobs import JobRunner
 from spawn.domain.change import StoredAggregate

@@ -1,0 +1,126 @@
+"""Read imports, their rows and mappings, and the newest run of each mapping."""
+
+from collections.abc import AsyncIterator
+
+from spawn.application.dependencies import Dependencies, require
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import NotFound
+from spawn.domain.imports.import_state import ImportState, QuarantineChunk, RowNote, build_chunk_id
+from spawn.domain.imports.mapping import ImportMapping, is_mapping_name
+from spawn.domain.jobs import JobStatus
+from spawn.domain.lineage.run import KIND as RUN_KIND
+from spawn.domain.lineage.run import Run
+from spawn.domain.principal import Principal
+from spawn.domain.query import Page, Query, Sort
+
+KIND = "import"
+MAPPING_KIND = "import_mapping"
+QUARANTINE_KIND = "quarantine"
+
+MAX_RECENT_IMPORTS = 200
+"""Imports scanned for the newest one of each mapping."""
+
+_CHUNKS_PER_READ = 8
+_NEWEST_FIRST = (Sort("created_at", descending=True),)
+
+
+async def get_mapping(
+    dependencies: Dependencies, principal: Principal, name: str
+) -> StoredAggregate[ImportMapping]:
+    """Return the mapping of a name.
+
+    Raises:
+        NotFound: no such mapping.
+    """
+    require(principal, "read")
+    aggregate = await find_mapping(dependencies, name)
+    if aggregate is None:
+        raise NotFound("There is no mapping of this name.")
+    return aggregate
+
+
+async def list_mappings(
+    dependencies: Dependencies, principal: Principal, query: Query
+) -> Page[StoredAggregate[ImportMapping]]:
+    """Return a page of mappings, in order of creation."""
+    require(principal, "read")
+    return await dependencies.reads.page(query)
+
+
+async def find_mapping(
+    dependencies: Dependencies, name: str
+) -> StoredAggregate[ImportMapping] | None:
+    """Return the mapping of a name; None if there is none."""
+    if not is_mapping_name(name):
+        return None
+    try:
+        return await dependencies.reads.get(MAPPING_KIND, name)
+    except NotFound:
+        return None
+
+
+async def get_import(
+    dependencies: Dependencies, principal: Principal, import_id: str
+) -> StoredAggregate[ImportState]:
+    """Return an import with its current progress.
+
+    Raises:
+        NotFound: no such import.
+    """
+    require(principal, "read")
+    return await dependencies.reads.get(KIND, import_id)
+
+
+async def get_pinned_mapping(
+    dependencies: Dependencies, import_state: ImportState
+) -> ImportMapping | None:
+    """Return the mapping version that an import uses; None if it has no mapping."""
+    if import_state.mapping is None:
+        return None
+    aggregate: StoredAggregate[ImportMapping] = await dependencies.reads.get(
+        MAPPING_KIND, import_state.mapping, version=import_state.mapping_version
+    )
+    return aggregate.state
+
+
+async def stream_quarantined_rows(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[RowNote]:
+    """Yield each quarantined row of an import, in the order of the file."""
+    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
+        for note in chunk.quarantined:
+            yield note
+
+
+async def stream_rows_with_warnings(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[RowNote]:
+    """Yield each row accepted with a warning, in the order of the file."""
+    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
+        for note in chunk.warnings:
+            yield note
+
+
+async def _stream_note_chunks(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[QuarantineChunk]:
+    require(principal, "read")
+    for start in range(0, import_state.chunk_count, _CHUNKS_PER_READ):
+        numbers = range(start, min(start + _CHUNKS_PER_READ, import_state.chunk_count))
+        ids = [build_chunk_id(import_state.import_id, number) for number in numbers]
+        chunks = await dependencies.reads.get_many(QUARANTINE_KIND, ids)
+        for chunk_key in ids:
+            yield chunks[chunk_key].state
+
+
+async def find_latest_import_runs(dependencies: Dependencies) -> list[StoredAggregate[Run]]:
+    """Return the run of the newest successful import of each mapping, among recent imports."""
+    reads = dependencies.reads
+    imports = await reads.page(Query(kind=KIND, sort=_NEWEST_FIRST, limit=MAX_RECENT_IMPORTS))
+    jobs = await reads.get_many("job", [aggregate.id for aggregate in imports.items])
+    newest: dict[str, str] = {}
+    for aggregate in imports.items:
+        if aggregate.id in jobs and jobs[aggregate.id].state.status is JobStatus.SUCCEEDED:
+            newest.setdefault(aggregate.state.mapping or aggregate.state.format, aggregate.id)
+    runs = await reads.get_many(RUN_KIND, list(newest.values()))
+    return [runs[run_id] for run_id in newest.values() if run_id in runs]
