@@ -176,11 +176,15 @@ class TableColumn(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A stored table; `rows` may be an estimate."""
+    """A stored table; `rows` may be an estimate.
+
+    If the columns are the fields of a kind of aggregate, each by its own name, `kind` is that kind.
+    """
 
     name: str
     columns: tuple[TableColumn, ...]
     rows: int
+    kind: str | None = None
 
 
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):

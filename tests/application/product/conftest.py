@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.adapters.duckdb.tables import sql_type
 from spawn.application.product.snapshot import Product, ProductSnapshot
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.report import QualityReport, evaluate_share
@@ -55,7 +56,13 @@ class SnapshotFactory:
             one.rule for one in derive_rules(compile_schema(schema).fields, schema.expectations)
         )
         product = Product(id="iberia", base_url="https://spawn.example")
-        snapshot = ProductSnapshot(product=product, record=record, rules=rules)
+        columns = {**compile_schema(schema).fields, **{r.name: r.column for r in schema.retired}}
+        snapshot = ProductSnapshot(
+            product=product,
+            record=record,
+            rules=rules,
+            physical_types={name: sql_type(column.type) for name, column in columns.items()},
+        )
         return msgspec.structs.replace(snapshot, **overrides)
 
 

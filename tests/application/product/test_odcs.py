@@ -3,19 +3,23 @@
 from datetime import date
 from decimal import Decimal
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import jsonschema_rs
 import msgspec
-import pytest
 from open_data_contract_standard.model import OpenDataContractStandard
+from tests.application.conftest import build_dependencies
 from tests.application.product.conftest import SnapshotFactory, a_report
 
-from spawn.adapters.duckdb.tables import sql_type
+from spawn.adapters.duckdb.store import open_duckdb
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.application.product.odcs import build_data_contract
-from spawn.application.product.odcs_properties import physical_type
 from spawn.application.product.odps import build_data_product
-from spawn.application.product.snapshot import Product
+from spawn.application.product.snapshot import Product, read_physical_types
 from spawn.domain.schema_version import Column, ColumnType, Expectation, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.testing.builders import a_schema
@@ -135,10 +139,38 @@ def test_last_day_of_deprecated_and_retired_columns_is_a_service_level(
     assert "old_code" not in properties(contract)
 
 
-@pytest.mark.parametrize("name", TypeName)
-def test_physical_types_are_those_of_the_embedded_store(name: TypeName) -> None:
-    digits = {"precision": 9, "scale": 2} if name is TypeName.DECIMAL else {}
-    assert physical_type(ColumnType(name, **digits)) == sql_type(ColumnType(name, **digits))
+async def test_physical_types_are_those_of_the_embedded_store(
+    tmp_path: Path, snapshots: SnapshotFactory
+) -> None:
+    digits = {TypeName.DECIMAL: {"precision": 9, "scale": 2}}
+    types = {f"a_{name}": ColumnType(name, **digits.get(name, {})) for name in TypeName}
+    schema = a_schema([Column(name=name, type=type_) for name, type_ in types.items()])
+    store = await open_duckdb(
+        tmp_path / "store.duckdb", clock=SystemClock(), options=StoreOptions()
+    )
+    await store.adopt(snapshots.build(schema).record)
+    physical_types = await read_physical_types(
+        build_dependencies(store, BundledRegistry(), tmp_path)
+    )
+    await store.close()
+    with duckdb.connect(tmp_path / "store.duckdb", read_only=True) as connection:
+        stored_types = {
+            name: kind for name, kind, *_ in connection.execute("describe projects").fetchall()
+        }
+    documented = properties(
+        build_data_contract(snapshots.build(schema, physical_types=physical_types))
+    )
+    assert types.keys() < stored_types.keys()
+    assert {
+        name: documented[name]["physicalType"] for name in stored_types if name in documented
+    } == {name: kind for name, kind in stored_types.items() if name in documented}
+    assert documented["a_decimal"]["physicalType"] == "DECIMAL(9,2)"
+
+
+def test_columns_of_an_unknown_store_have_no_physical_type(snapshots: SnapshotFactory) -> None:
+    contract = build_data_contract(snapshots.build(a_schema([RATING]), physical_types={}))
+    assert "physicalType" not in properties(contract)["rating"]
+    assert properties(contract)["spv"]["physicalType"].startswith("STRUCT(")
 
 
 def test_pattern_is_anchored_as_in_validation(snapshots: SnapshotFactory) -> None:

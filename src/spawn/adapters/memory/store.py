@@ -325,7 +325,9 @@ class MemoryStore:
         for kind, _ in self._aggregates:
             counts[kind] = counts.get(kind, 0) + 1
         columns = {kind: self._columns(kind) for kind in counts}
-        state_tables = [Table(kind, columns[kind], rows) for kind, rows in sorted(counts.items())]
+        state_tables = [
+            Table(kind, columns[kind], rows, kind) for kind, rows in sorted(counts.items())
+        ]
         entry = tuple(TableColumn(name, "object", nullable=False) for name in _ENTRY_FIELDS)
         return [Table("journal", entry, len(self._entries)), *state_tables]
 
@@ -344,7 +346,7 @@ class MemoryStore:
 
     def _columns(self, kind: str) -> tuple[TableColumn, ...]:
         if kind == "project":
-            fields = compile_schema(self._history.active_schema).fields.values()
+            fields = self._history.stored_fields.values()
             return tuple(TableColumn(c.name, str(c.type), not c.required) for c in fields)
         names = serialization.KINDS[kind].__struct_fields__
         return tuple(TableColumn(name, "object", nullable=True) for name in names)

@@ -143,12 +143,20 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
             by_column.setdefault(rule.columns[0], []).append(quality)
         else:
             row_rules.append(quality)
+    types = snapshot.physical_types
     columns = [
-        omit_empty({**build_column_property(column), "quality": by_column.get(column.name)})
+        omit_empty(
+            {
+                **build_column_property(column, types.get(column.name)),
+                "quality": by_column.get(column.name),
+            }
+        )
         for column in snapshot.columns
     ]
     project_schema = compile_schema(snapshot.schema).json_schema(for_input=False)
-    retired = [build_retired_property(column) for column in snapshot.schema.retired]
+    retired = [
+        build_retired_property(column, types.get(column.name)) for column in snapshot.schema.retired
+    ]
     return omit_empty(
         {
             "id": DATASET,

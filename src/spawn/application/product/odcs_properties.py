@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from spawn.application.product.snapshot import Json, omit_empty, property_list
-from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName
+from spawn.domain.schema_version import Column, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
 
@@ -16,15 +16,6 @@ _LOGICAL_TYPES: Final[dict[TypeName, str]] = {
     TypeName.BOOLEAN: "boolean",
     TypeName.DATE: "date",
     TypeName.TIMESTAMP: "timestamp",
-}
-_SQL_TYPES: Final[dict[TypeName, str]] = {
-    TypeName.STRING: "VARCHAR",
-    TypeName.INTEGER: "INTEGER",
-    TypeName.BIGINT: "BIGINT",
-    TypeName.DOUBLE: "DOUBLE",
-    TypeName.BOOLEAN: "BOOLEAN",
-    TypeName.DATE: "DATE",
-    TypeName.TIMESTAMP: "TIMESTAMP",
 }
 _TYPE_OPTIONS: Final[dict[TypeName, Json]] = {
     TypeName.INTEGER: {"format": "i32"},
@@ -52,15 +43,8 @@ _NESTED_DESCRIPTIONS: Final = {
 _NEVER_NULL: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
 
 
-def physical_type(of: ColumnType) -> str:
-    """Return a column's SQL type in the embedded store; instants are in UTC."""
-    if of.name is TypeName.DECIMAL:
-        return f"DECIMAL({of.precision},{of.scale})"
-    return _SQL_TYPES[of.name]
-
-
-def build_column_property(column: Column) -> Json:
-    """Build the property of a column."""
+def build_column_property(column: Column, physical_type: str | None) -> Json:
+    """Build the property of a column; without a physical type it names none."""
     return omit_empty(
         {
             "id": column.name,
@@ -68,7 +52,7 @@ def build_column_property(column: Column) -> Json:
             "physicalName": column.name,
             "logicalType": _LOGICAL_TYPES[column.type.name],
             "logicalTypeOptions": _logical_type_options(column),
-            "physicalType": physical_type(column.type),
+            "physicalType": physical_type,
             "description": column.description,
             "required": is_never_null(column),
             "unique": True if column.name == "project_id" else None,
@@ -90,12 +74,12 @@ def build_column_property(column: Column) -> Json:
     )
 
 
-def build_retired_property(retired: RetiredColumn) -> Json:
+def build_retired_property(retired: RetiredColumn, physical_type: str | None) -> Json:
     """Build the custom property of a retired column."""
     return omit_empty(
         {
             "name": retired.name,
-            "physicalType": physical_type(retired.column.type),
+            "physicalType": physical_type,
             "retiredInVersion": retired.since,
             "acceptedUntil": retired.sunset and retired.sunset.isoformat(),
         }
@@ -172,7 +156,7 @@ def _logical_type(schema: Json) -> str:
 
 
 def _nested_sql_type(schema: Json) -> str:
-    """Return the SQL type of a nested field or a member of one."""
+    """Return the SQL type of a nested field in the exported file; no column stores it."""
     kind = _logical_type(schema)
     if kind == "array":
         return f"{_nested_sql_type(schema['items'])}[]"

@@ -23,6 +23,7 @@ API_MAJOR: Final = 1
 
 DOMAIN: Final = "project-finance"
 DATASET: Final = "projects"
+PROJECT_KIND: Final = "project"
 TITLE: Final = "Project finance"
 PURPOSE: Final = (
     "The system of record for financed infrastructure and energy projects: their attributes, "
@@ -82,12 +83,14 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Input of every document; equal snapshots make equal documents.
 
     `rules` are the current quality rules; `report` is the last measurement, None before the first.
+    `physical_types` are the store's own types of the columns by name, empty where none are needed.
     """
 
     product: Product
     record: SchemaRecord
     rules: tuple[QualityRule, ...]
     report: QualityReport | None = None
+    physical_types: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def schema(self) -> Schema:
@@ -136,6 +139,17 @@ async def take_snapshot(
         rules=tuple(declaration.rule for declaration in declarations),
         report=None if stored_report is None else stored_report.state,
     )
+
+
+async def read_physical_types(dependencies: Dependencies) -> dict[str, str]:
+    """Return the type of each stored column of a project, as the store itself names it."""
+    tables = await dependencies.reads.tables()
+    return {
+        column.name: column.type
+        for table in tables
+        if table.kind == PROJECT_KIND
+        for column in table.columns
+    }
 
 
 def served_columns(schema: Schema) -> tuple[Column, ...]:

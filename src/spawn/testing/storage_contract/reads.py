@@ -22,6 +22,7 @@ from spawn.domain.errors import (
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.project import ExternalRefReservation, ProjectStatus
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
+from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaState
 from spawn.testing.storage_contract.harness import StorageHarness, a_record
 
@@ -419,7 +420,10 @@ class TestSchemas:
         await harness.store.page(Query())
         tables = await harness.store.tables()
         assert tables
-        assert any(c.name == "capacity_mw" for table in tables for c in table.columns)
+        (of_projects,) = [table for table in tables if table.kind == "project"]
+        fields = compile_schema((await harness.store.version_history())[0]).fields
+        assert fields.keys() <= {column.name for column in of_projects.columns}
+        assert all(column.type for column in of_projects.columns)
 
 
 SECOND_DOCUMENT = b"""{"id": "project_schema", "version": 2, "name": "Projects", "columns": [

@@ -38,6 +38,7 @@ _FIRST_WINDOW = 2_048
 _MAX_SCANNED_ROWS = 262_144
 _HISTORY_RETRIES = 200
 _HISTORY_PAUSE_S = 0.01
+_KINDS_BY_TABLE = {"projects": "project"}
 _STATE_COLUMNS = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
 
 
@@ -327,4 +328,7 @@ def read_tables(cursor: Cursor) -> list[Table]:
         "select table_name, estimated_size from duckdb_tables()"
         " where database_name = current_database()"
     ).fetchall()
-    return [Table(name, tuple(columns[name]), int(count)) for name, count in sorted(rows)]
+    return [
+        Table(name, tuple(columns[name]), int(count), _KINDS_BY_TABLE.get(name))
+        for name, count in sorted(rows)
+    ]

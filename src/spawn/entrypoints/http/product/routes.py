@@ -28,7 +28,13 @@ from spawn.application.product.links import (
 )
 from spawn.application.product.odcs import build_data_contract
 from spawn.application.product.odps import build_data_product
-from spawn.application.product.snapshot import Json, ProductSnapshot, schema_path, take_snapshot
+from spawn.application.product.snapshot import (
+    Json,
+    ProductSnapshot,
+    read_physical_types,
+    schema_path,
+    take_snapshot,
+)
 from spawn.domain.errors import DeadlineExceeded, InvalidInput
 from spawn.domain.quality.measures import Measurement
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
@@ -127,10 +133,11 @@ async def _respond(
     *media_types: str,
     formats: bool = False,
     with_quality: bool = False,
+    with_types: bool = False,
 ) -> Response:
     """Return a document in the requested format, or 304.
 
-    `with_quality` includes the last quality report in its snapshot.
+    `with_quality` includes the last quality report in its snapshot, `with_types` the store's types.
     """
     parameters = request.query_parameters(*(("format",) if formats else ()))
     media_type = (
@@ -142,6 +149,9 @@ async def _respond(
     snapshot = await take_snapshot(request.dependencies, request.principal, http_state.product)
     if not with_quality:
         snapshot = msgspec.structs.replace(snapshot, report=None)
+    if with_types:
+        types = await read_physical_types(request.dependencies)
+        snapshot = msgspec.structs.replace(snapshot, physical_types=types)
     document = http_state.document_cache.get(endpoint, media_type, snapshot, build)
     return _document_response(request, endpoint, document, media_type)
 
@@ -180,7 +190,14 @@ def _document_response(
 async def read_contract(request: StrictRequest) -> Response:
     """Return the data contract."""
     return await _respond(
-        request, CONTRACT, build_data_contract, YAML, JSON, formats=True, with_quality=True
+        request,
+        CONTRACT,
+        build_data_contract,
+        YAML,
+        JSON,
+        formats=True,
+        with_quality=True,
+        with_types=True,
     )
 
 
