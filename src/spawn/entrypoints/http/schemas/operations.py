@@ -64,7 +64,7 @@ _PROPOSAL: Final = _object(
     statements={**_TEXTS, "description": "The migration's statements in the store's own language."},
     failures=_array(
         _object(
-            aggregate={**_TEXT, "description": "Column or extension field that holds the values."},
+            stored={**_TEXT, "description": "Column or extension field that holds the values."},
             projects={**_COUNT, "description": "Number of projects whose value does not fit."},
             sample={**_TEXTS, "description": "Ids of a few of these projects."},
             detail=_TEXT,
