@@ -47,10 +47,14 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class SpawnError(Exception):
-    """The root of the tree; `code` is stable and `title` the same for every occurrence."""
+    """The root of the tree; `code` is stable and `title` the same for every occurrence.
+
+    `error_id` names the log line with the cause of a failure; None if nothing failed inside.
+    """
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    error_id: str | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

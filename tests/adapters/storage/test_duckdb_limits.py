@@ -119,7 +119,7 @@ async def test_a_full_queue_rejects_and_queues_nothing(
         started.set()
         release.wait(10)
 
-    blocking_call = asyncio.ensure_future(store._writer.run(work))
+    blocking_call = asyncio.ensure_future(store._writer.run(work, "block"))
     await asyncio.to_thread(started.wait, 10)
     projects = [harness.project() for _ in range(30)]
     waiting = [asyncio.ensure_future(store.commit(harness.change((p, 0)))) for p in projects]
@@ -213,7 +213,7 @@ async def test_small_changes_go_before_large_ones(
         finish_order.append(name)
 
     release = threading.Event()
-    blocking_call = asyncio.ensure_future(store._writer.run(lambda: release.wait(10)))
+    blocking_call = asyncio.ensure_future(store._writer.run(lambda: release.wait(10), "block"))
     running = [asyncio.ensure_future(commit("large", change)) for change in large]
     while store.status().queued < 3:  # noqa: ASYNC110 -- no event reports the queue length
         await asyncio.sleep(0.001)

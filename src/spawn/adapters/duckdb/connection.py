@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import duckdb
 
+from spawn.adapters.duckdb.failure_log import FailureLog
 from spawn.domain.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -83,6 +84,7 @@ class Engine:
 
     def __init__(self, path: Path, memory_limit: str, log_limit_bytes: int) -> None:
         self.path = path
+        self.failures = FailureLog()
         self._memory_limit = memory_limit
         self._log_limit_bytes = log_limit_bytes
         self._lock = threading.Lock()
@@ -184,11 +186,17 @@ class _RunningQuery:
 
 
 class ReaderThreads:
-    """Threads that run queries off the event loop, each within a time limit."""
+    """Threads that run queries off the event loop, each within a time limit.
 
-    def __init__(self, engine: Engine, count: int, timeout_s: float) -> None:
+    `operation` names their work in the log of failures.
+    """
+
+    def __init__(
+        self, engine: Engine, count: int, timeout_s: float, operation: str = "read"
+    ) -> None:
         self._engine = engine
         self._timeout_s = timeout_s
+        self._operation = operation
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="spawn-reader")
         self._local = threading.local()
         self._waiting = 0
@@ -222,8 +230,11 @@ class ReaderThreads:
                 return query(cursor)
             finally:
                 running_query.end()
-        except duckdb.Error as error:
-            raise translate_error(error, self._engine.path.name) from error
+        except duckdb.Error as failure:
+            error = translate_error(failure, self._engine.path.name)
+            if isinstance(error, DeadlineExceeded):
+                raise error from failure
+            raise self._engine.failures.record_failure(self._operation, failure, error) from failure
 
     def _cursor(self) -> Cursor:
         if getattr(self._local, "generation", None) != self._engine.generation:

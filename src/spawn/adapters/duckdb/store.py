@@ -86,7 +86,7 @@ class DuckDbStore:
             self._appender = self._open_journal(mark)
             cleanup.pop_all()
         self._readers = ReaderThreads(self._engine, options.readers, options.query_timeout_s)
-        self._scan_readers = ReaderThreads(self._engine, 1, options.survey_timeout_s)
+        self._scan_readers = ReaderThreads(self._engine, 1, options.survey_timeout_s, "scan")
         self._writer = GroupCommitWriter(
             self._appender, queue_limit=options.queue_limit, group_cap=options.group_cap
         )
@@ -319,7 +319,7 @@ class DuckDbStore:
 
     async def _read_page(self, query: Query, position: int) -> Page[StoredAggregate[Any]]:
         if self._appender.lag_rows():
-            await self._writer.run(self._appender.project_all)
+            await self._writer.run(self._appender.project_all, "project the state tables")
         aggregates, has_more = await self._read(lambda c: self._read_items(c, query))
         next_keys = None
         if has_more:
@@ -409,7 +409,7 @@ class DuckDbStore:
         )
         position = self._appender.feed_cursor()
         if self._appender.lag_rows():
-            await self._writer.run(self._appender.project_all)
+            await self._writer.run(self._appender.project_all, "project the state tables")
         projects, changed_at, tallies = await self._scan_readers.run(
             lambda c: quality_sql.count_measures(c, measures)
         )
@@ -426,7 +426,7 @@ class DuckDbStore:
     async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
         """Save the positions; see `Bookmarks.save_bookmarks`."""
         snapshot = dict(positions)
-        await self._writer.run(lambda: self._appender.save_bookmarks(snapshot))
+        await self._writer.run(lambda: self._appender.save_bookmarks(snapshot), "save bookmarks")
 
     # -- schemas ----------------------------------------------------------------------------
 
@@ -444,11 +444,16 @@ class DuckDbStore:
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Make the version active; see `SchemaStore.adopt`."""
-        await self._writer.run(lambda: schema_changes.adopt(self._appender, record, actor))
+        await self._writer.run(
+            lambda: schema_changes.adopt(self._appender, record, actor), "adopt a schema"
+        )
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Record a version that is not active; see `SchemaStore.record`."""
-        await self._writer.run(lambda: schema_changes.record_version(self._appender, record, actor))
+        await self._writer.run(
+            lambda: schema_changes.record_version(self._appender, record, actor),
+            "record a schema",
+        )
 
     def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
         """Return the statements of a plan; see `SchemaStore.describe_plan`."""
@@ -501,7 +506,7 @@ class DuckDbStore:
     async def probe(self) -> float:
         """Write once through to the disk; see `StoreControl.probe`."""
         started_at_s = perf_counter()
-        await self._writer.run(self._appender.probe)
+        await self._writer.run(self._appender.probe, "probe the write path")
         return perf_counter() - started_at_s
 
     async def close(self) -> None:

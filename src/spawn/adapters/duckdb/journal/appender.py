@@ -3,7 +3,6 @@
 Everything here but `read_response` runs on the writer's thread.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -45,6 +44,7 @@ from spawn.ports.runtime import Clock
 
 T = TypeVar("T")
 _MAX_PENDING_ROWS = 200_000
+_COMMIT = "commit a group of changes"
 
 
 class JournalAppender(RecoverableJournal):
@@ -79,7 +79,7 @@ class JournalAppender(RecoverableJournal):
         except SpawnError as error:
             return [error] * len(group)
         except duckdb.Error as error:
-            return [self.recover(error)] * len(group)
+            return [self.recover(_COMMIT, error)] * len(group)
         changes_to_write: list[tuple[int, PreparedChange]] = []
         for index, prepared_change in enumerate(group):
             try:
@@ -87,7 +87,7 @@ class JournalAppender(RecoverableJournal):
             except SpawnError as error:
                 outcomes[index] = error
             except duckdb.Error as error:
-                outcomes[index] = self.recover(error)
+                outcomes[index] = self.recover(_COMMIT, error)
             if outcomes[index] is None:
                 changes_to_write.append((index, prepared_change))
         if changes_to_write:
@@ -156,7 +156,7 @@ class JournalAppender(RecoverableJournal):
                 chained_rows.payload, rows[: changes[0].prepared_change.encoded_count]
             )
         except duckdb.Error as failure:
-            error = self.recover(failure)
+            error = self.recover(_COMMIT, failure)
             # Equal hashes: the rows had become durable before the failure.
             if self._tail.hash != chained_rows.hash:
                 self._write_one_by_one(changes_to_write, locations, outcomes, error)
@@ -207,9 +207,13 @@ class JournalAppender(RecoverableJournal):
             if change.receipt is not None:
                 try:
                     response = change.receipt.render_response(recorded_at)
-                except Exception:  # noqa: BLE001 -- the caller's code must not fail its group
-                    outcomes[index] = Unavailable(
-                        "The response to record could not be rendered: nothing was written."
+                except Exception as failure:  # noqa: BLE001 -- the caller's code must not fail its group
+                    outcomes[index] = self._engine.failures.record_failure(
+                        "render the response to record",
+                        failure,
+                        Unavailable(
+                            "The response to record could not be rendered: nothing was written."
+                        ),
                     )
                     continue
                 columns = receipt_columns(
@@ -309,8 +313,8 @@ class JournalAppender(RecoverableJournal):
             # A statement prepared before a change of tables is planned again at every execution.
             self._statements.prepare()
             self.projection.prepare(self.schema_table.fields, self.schema_table.retired_columns)
-        except duckdb.Error:
-            self._reopen()
+        except duckdb.Error as failure:
+            self.discard_state("switch to a schema", failure)
         self.aggregates.clear()
         self.page_items.clear()
         self.projects_position = self.position
@@ -322,7 +326,10 @@ class JournalAppender(RecoverableJournal):
 
     def close(self) -> None:
         """Project, checkpoint and sync the mark; a failure is made up for at the next start."""
-        with contextlib.suppress(duckdb.Error, SpawnError):
+        try:
             self.project_all()
             self._cursor.execute("checkpoint")
+        except (duckdb.Error, SpawnError) as failure:
+            error = Unavailable("The state tables catch up with the journal at the next start.")
+            self._engine.failures.record_failure("checkpoint at the end", failure, error)
         self._mark.close()

@@ -31,9 +31,10 @@ W = TypeVar("W")
 class QueuedWork(Generic[W]):
     """Queued change or call, with the future of its caller."""
 
-    __slots__ = ("future", "loop", "work")
+    __slots__ = ("future", "loop", "operation", "work")
 
-    def __init__(self, work: W) -> None:
+    def __init__(self, work: W, operation: str = "") -> None:
+        self.operation = operation
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.work = work
@@ -105,9 +106,12 @@ class GroupCommitWriter:
         with self._condition:
             self._condition.notify()
 
-    async def run(self, work: Callable[[], Any]) -> Any:
-        """Run `work` on the writer thread between two groups; its errors are raised."""
-        task = QueuedWork(work)
+    async def run(self, work: Callable[[], Any], operation: str) -> Any:
+        """Run `work` on the writer thread between two groups; its errors are raised.
+
+        `operation` names it in the log of failures: a verb and its object.
+        """
+        task = QueuedWork(work, operation)
         with self._condition:
             self._check_open()
             self._calls.append(task)
@@ -188,14 +192,17 @@ class GroupCommitWriter:
         return group
 
     def _commit(self, group: list[_QueuedChange]) -> None:
-        outcomes = self._outcome_of(lambda: self._appender.commit([task.work for task in group]))
+        outcomes = self._outcome_of(
+            "commit a group of changes",
+            lambda: self._appender.commit([task.work for task in group]),
+        )
         if not isinstance(outcomes, list):
             outcomes = [outcomes] * len(group)
         _deliver([*zip(group, outcomes, strict=True), *self._take_waiters()])
 
     def _run_call(self, call: _QueuedCall) -> None:
         previous_position = self._appender.position
-        delivery = (call, self._outcome_of(call.work))
+        delivery = (call, self._outcome_of(call.operation, call.work))
         _deliver(
             [delivery]
             if self._appender.position == previous_position
@@ -209,16 +216,16 @@ class GroupCommitWriter:
             self._waiters.clear()
         return waiters
 
-    def _outcome_of(self, work: Callable[[], Any]) -> Any:
+    def _outcome_of(self, operation: str, work: Callable[[], Any]) -> Any:
         """Return the result of `work`, or the error of its failure; never raise."""
         try:
             return work()
         except SpawnError as error:
             return error
         except duckdb.Error as failure:
-            return self._appender.recover(failure)
-        except Exception:  # noqa: BLE001 -- the edge of the thread: its death would hang everyone
-            return self._appender.discard_state()
+            return self._appender.recover(operation, failure)
+        except Exception as failure:  # noqa: BLE001 -- the edge of the thread: its death would hang everyone
+            return self._appender.discard_state(operation, failure)
 
     def _maintain(self) -> None:
         """Project, sync and checkpoint, each when it is due."""
@@ -228,10 +235,12 @@ class GroupCommitWriter:
         if lag_rows and (
             is_idle or lag_rows >= _PROJECT_AT_ROWS or self._appender.lag_s() >= _PROJECT_AFTER_S
         ):
-            self._outcome_of(lambda: self._appender.project(_PROJECT_STEP_ROWS))
+            self._outcome_of(
+                "project the state tables", lambda: self._appender.project(_PROJECT_STEP_ROWS)
+            )
         elif is_idle and idle_s >= _MAINTAIN_AFTER_S and self._appender.needs_maintenance():
             self._busy_at = time.monotonic()
-            self._outcome_of(self._appender.maintain)
+            self._outcome_of("checkpoint the log", self._appender.maintain)
 
 
 def _take_compatible(queue: deque[_QueuedChange], cap: int) -> list[_QueuedChange]:

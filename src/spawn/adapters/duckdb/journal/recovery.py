@@ -171,13 +171,15 @@ class RecoverableJournal:
 
     # -- recovery ---------------------------------------------------------------------------
 
-    def recover(self, failure: duckdb.Error) -> SpawnError:
+    def recover(self, operation: str, failure: duckdb.Error) -> SpawnError:
         """Bring the writer back to a working state, if need be by reopening the file.
 
         Returns:
-            The port error that the failure translates to.
+            The port error that the failure of the operation translates to.
         """
-        error = translate_error(failure, self._engine.path.name)
+        error = self._engine.failures.record_failure(
+            operation, failure, translate_error(failure, self._engine.path.name)
+        )
         with contextlib.suppress(duckdb.Error):
             self._cursor.execute("rollback")
         try:
@@ -188,12 +190,17 @@ class RecoverableJournal:
                 self._reopen()
         return error
 
-    def discard_state(self) -> SpawnError:
+    def discard_state(self, operation: str, failure: Exception) -> SpawnError:
         """Discard all in-memory state after an unexpected failure and reload it from the file."""
+        error = self._engine.failures.record_failure(
+            operation,
+            failure,
+            Unavailable("The write failed with unknown outcome: read the resource, then retry."),
+        )
         self.last_error = Unavailable("The writer failed and reopens the file: retry later.")
         with contextlib.suppress(SpawnError):
             self._reopen()
-        return Unavailable("The write failed with unknown outcome: read the resource, then retry.")
+        return error
 
     def _reopen(self) -> None:
         """Reopen the file and reload all state from it.
@@ -209,7 +216,9 @@ class RecoverableJournal:
             self.page_items.clear()
             self._load()
         except duckdb.Error as failure:
-            self.last_error = translate_error(failure, self._engine.path.name)
+            self.last_error = self._engine.failures.record_failure(
+                "reopen the file", failure, translate_error(failure, self._engine.path.name)
+            )
             raise self.last_error from failure
         except SpawnError as error:
             self.last_error = error

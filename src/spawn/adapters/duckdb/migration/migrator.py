@@ -68,11 +68,13 @@ class Migrator:
             try:
                 scanned_through = await self._scan_and_stage(transaction)
                 migration: MigrationRecord = await self._writer.run(
-                    lambda: transaction.run(record, scanned_through)
+                    lambda: transaction.run(record, scanned_through), "migrate the tables"
                 )
             except SpawnError as error:
                 with suppress(SpawnError):
-                    await self._writer.run(partial(transaction.record_failure, error))
+                    await self._writer.run(
+                        partial(transaction.record_failure, error), "log a failed migration"
+                    )
                 raise
             return migration
 
@@ -82,7 +84,7 @@ class Migrator:
         Raises:
             MigrationRejected: a proof does not hold.
         """
-        await self._writer.run(transaction.create_stages)
+        await self._writer.run(transaction.create_stages, "create migration stages")
         scanned_through = 0
         for _ in range(_MAX_ROUNDS):
             violations = ViolationCollector(transaction.plan.proofs)
@@ -100,9 +102,11 @@ class Migrator:
         for _ in range(_MAX_PROJECTION_STEPS):
             if self._appender.lag_rows() <= _MAX_REMAINING_ROWS:
                 break
-            await self._writer.run(partial(self._appender.project, _MAX_REMAINING_ROWS))
+            await self._writer.run(
+                partial(self._appender.project, _MAX_REMAINING_ROWS), "project the state tables"
+            )
         through = self._appender.position
-        await self._writer.run(self._appender.project_all)
+        await self._writer.run(self._appender.project_all, "project the state tables")
         return through
 
     async def _scan(
@@ -132,5 +136,7 @@ class Migrator:
             )
             promotions = await self._scan_readers.run(scan_one_range)
             if transaction is not None and promotions:
-                await self._writer.run(partial(transaction.stage, promotions))
+                await self._writer.run(
+                    partial(transaction.stage, promotions), "stage promoted values"
+                )
             await asyncio.sleep(min(time.monotonic() - started_at_s, _MAX_PAUSE_S))

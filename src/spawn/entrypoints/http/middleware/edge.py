@@ -6,15 +6,15 @@ application behind it.
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from time import perf_counter, time
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from loguru import logger
 
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
@@ -25,6 +25,7 @@ from spawn.entrypoints.http.middleware.hosts import AllowedHosts
 from spawn.entrypoints.http.middleware.limits import HttpLimits
 from spawn.entrypoints.http.middleware.rate_limit import RateLimiter
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
+from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.problems import (
     INTERNAL_ERROR_DETAIL,
     NO_ROUTE_DETAIL,
@@ -44,6 +45,7 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
+_NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
 _NO_SNIFFING: Final[Header] = (b"x-content-type-options", b"nosniff")
 
 CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
@@ -123,12 +125,16 @@ class EdgeMiddleware:
         self.in_flight += 1
         try:
             await self._serve(scope, receive, respond, context)
-        except Exception as error:  # the outermost handler: every request gets a response
-            logger.opt(exception=error).error("a request failed outside its route")
+        except Exception as error:  # noqa: BLE001 -- the outermost handler: every request gets a response
+            error_id = log_server_error(
+                INTERNAL_CODE, INTERNAL_ERROR_DETAIL, method=method, path=scope["path"], error=error
+            )
             if status:
-                raise
-            response = self._problem(scope, "internal", INTERNAL_ERROR_DETAIL)
-            await response(scope, receive, respond)
+                await _abort_response(scope, receive, error)
+            else:
+                more = {"error_id": error_id}
+                response = self._problem(scope, INTERNAL_CODE, INTERNAL_ERROR_DETAIL, more=more)
+                await response(scope, receive, respond)
         finally:
             if not is_observed:
                 self.in_flight -= 1
@@ -264,11 +270,16 @@ class EdgeMiddleware:
         return Response(204, headers=[(b"allow", allow.encode()), *preflight_headers])
 
     def _problem(
-        self, scope: HTTPScope, code: str, detail: str, headers: tuple[Header, ...] = ()
+        self,
+        scope: HTTPScope,
+        code: str,
+        detail: str,
+        headers: tuple[Header, ...] = (),
+        more: Mapping[str, object] = _NO_MEMBERS,
     ) -> Response:
         trace_id = cast("Any", scope)["spawn"].trace_id
         return problem_response(
-            code, detail, instance=scope["path"], trace_id=trace_id, headers=headers
+            code, detail, instance=scope["path"], trace_id=trace_id, headers=headers, more=more
         )
 
     def _observe(self, scope: HTTPScope, method: str, status: int, start_time: float) -> None:
@@ -313,6 +324,19 @@ class EdgeMiddleware:
             await send(close_message)
         else:
             await self._app(scope, receive, send)
+
+
+async def _abort_response(scope: Any, receive: Receive, error: Exception) -> None:
+    """Break the connection, so that no client takes the incomplete response for whole.
+
+    The server would do the same, and log the error a second time.
+    """
+    abort = scope.get("spawn.abort")
+    if abort is None:
+        raise error
+    abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _without_body(send: Send) -> Send:

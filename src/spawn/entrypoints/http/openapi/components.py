@@ -246,6 +246,10 @@ SCHEMAS: Final[dict[str, Json]] = {
                 ),
             },
             "trace_id": _TEXT,
+            "error_id": {
+                "type": "string",
+                "description": "The id of the log line with the cause of a 5xx; for the operator.",
+            },
             "oldest": {
                 "type": "string",
                 "description": "With cursor_expired: the oldest valid cursor.",

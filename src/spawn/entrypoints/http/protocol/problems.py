@@ -13,15 +13,15 @@ from litestar.exceptions import (
     MethodNotAllowedException,
     NotFoundException,
 )
-from loguru import logger
 
 from spawn.domain.errors import CursorExpired, FieldError, InvalidInput, SpawnError, Unavailable
+from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.request_context import get_request_context
 
 MEDIA_TYPE: Final = b"application/problem+json"
 MAX_FIELD_ERRORS: Final = 100
-INTERNAL_ERROR_DETAIL: Final = "The service failed unexpectedly; the log has the request id."
+INTERNAL_ERROR_DETAIL: Final = "The service failed unexpectedly; the log has the cause."
 NO_ROUTE_DETAIL: Final = "No resource has this address."
 _NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
 _RETRY_LATER: Final = (b"retry-after", b"5")
@@ -167,7 +167,7 @@ PROBLEMS: Final[dict[str, ProblemType]] = {
     "internal": ProblemType(
         500,
         "Internal error",
-        "The service failed and logged the error under the request id. Report the id to the "
+        "The service failed and logged the cause under the error_id. Report the id to the "
         "operator.",
     ),
     "registry_error": ProblemType(
@@ -258,12 +258,14 @@ def handle_exception(request: Request[Any, Any, Any], exception: Exception) -> R
     """Convert an exception to a problem response, and log it if its status is 5xx."""
     scope = request.scope
     code, detail, errors, headers = _describe(request, exception)
+    members: dict[str, object] = {}
+    if isinstance(exception, CursorExpired):
+        members["oldest"] = exception.oldest
     if PROBLEMS[code].status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        request_log = logger.bind(code=code, method=scope["method"], path=scope["path"])
-        if code == "internal":
-            request_log.opt(exception=exception).error("a request failed unexpectedly")
-        else:
-            request_log.warning("a request could not be served: {}", detail)
+        error_id = log_server_error(
+            code, detail, method=scope["method"], path=scope["path"], error=exception
+        )
+        members |= {} if error_id is None else {"error_id": error_id}
     return problem_response(
         code,
         detail,
@@ -271,7 +273,7 @@ def handle_exception(request: Request[Any, Any, Any], exception: Exception) -> R
         trace_id=get_request_context(scope).trace_id,
         errors=errors,
         headers=headers,
-        more={"oldest": exception.oldest} if isinstance(exception, CursorExpired) else _NO_MEMBERS,
+        more=members,
     )
 
 
@@ -286,7 +288,7 @@ def _describe(request: Request[Any, Any, Any], exception: Exception) -> Descript
         return _describe_spawn_error(exception)
     if isinstance(exception, HTTPException):
         return _describe_http_exception(request, exception)
-    return "internal", INTERNAL_ERROR_DETAIL, (), ()
+    return INTERNAL_CODE, INTERNAL_ERROR_DETAIL, (), ()
 
 
 def _describe_spawn_error(error: SpawnError) -> Description:

@@ -1,0 +1,61 @@
+"""The engine with failures injected at its boundary: `duckdb.connect` and `execute`."""
+
+import threading
+from typing import Any
+
+import duckdb
+import pytest
+
+
+class FailingEngine:
+    """Connections of the real engine whose statements fail on demand.
+
+    A statement fails while its text contains one of `failures`; after a fatal failure every
+    statement fails until the database is connected to again, as in the engine itself.
+    """
+
+    def __init__(self) -> None:
+        self.failures: dict[str, duckdb.Error] = {}
+        self.connect_failure: duckdb.Error | None = None
+        self.connections = 0
+        self.is_invalidated = False
+        self._lock = threading.Lock()
+        self._connect = duckdb.connect
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(duckdb, "connect", self.connect)
+
+    def connect(self, *args: Any, **kwargs: Any) -> Any:
+        if self.connect_failure is not None:
+            raise self.connect_failure
+        self.connections += 1
+        self.is_invalidated = False
+        return _Connection(self, self._connect(*args, **kwargs))
+
+    def check(self, statement: str) -> None:
+        with self._lock:
+            if self.is_invalidated:
+                raise duckdb.FatalException(
+                    "FATAL Error: Failed: database has been invalidated because of a previous fatal"
+                    " error. The database must be restarted prior to being used again."
+                )
+            for part, failure in self.failures.items():
+                if part in statement:
+                    self.is_invalidated = isinstance(failure, duckdb.FatalException)
+                    raise failure
+
+
+class _Connection:
+    def __init__(self, engine: FailingEngine, connection: Any) -> None:
+        self._engine = engine
+        self._connection = connection
+
+    def execute(self, statement: str, *args: Any) -> Any:
+        self._engine.check(statement)
+        return self._connection.execute(statement, *args)
+
+    def cursor(self) -> "_Connection":
+        return _Connection(self._engine, self._connection.cursor())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
