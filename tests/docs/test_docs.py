@@ -131,6 +131,8 @@ def test_every_adr_is_in_the_index_with_its_title() -> None:
     for record in records:
         number, title = record.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
         assert f"[{number}]({record.name}) | {title} |" in index
+        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        assert record.name == f"{number}-{slug}.md"
 
 
 @pytest.mark.parametrize("section", ["Context", "Decision", "Consequences"])
@@ -139,11 +141,21 @@ def test_every_adr_has_the_section(section: str) -> None:
         assert f"\n## {section}\n" in record.read_text(), record.name
 
 
+def find_make_targets(text: str) -> set[str]:
+    """Return the targets of `make` in code spans and in code blocks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    commands = [*re.findall(r"`(make [^`]+)`", text), *lines]
+    words = [
+        command.split("#")[0].split()[1:] for command in commands if command.startswith("make ")
+    ]
+    return {word for group in words for word in group if re.fullmatch(r"[a-z][a-z-]*", word)}
+
+
 def test_every_documented_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
-        targets_in_page = set(re.findall(r"`make ([a-z-]+)", page.read_text()))
-        assert targets_in_page <= targets, page
+        assert find_make_targets(page.read_text()) <= targets, page
 
 
 @pytest.mark.parametrize("lock", ["build", "dev", "extras", "infra", "image", "runtime"])
