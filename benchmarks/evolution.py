@@ -55,7 +55,7 @@ def generate_changes() -> Iterator[SchemaChange]:
     columns["turbines"] = {**columns.pop("units"), "name": "turbines", "aliases": ["units"]}
     yield snapshot("rename")
     columns["turbines"] |= {"required": True, "default": 1}
-    yield snapshot("fill absent values with a default")
+    yield snapshot("fill missing values with a default")
     del columns["load"]
     yield snapshot("hide")
     columns["capacity_mw"]["minimum"] = 0
@@ -195,7 +195,7 @@ async def main(count: int, directory: Path) -> None:
     print(f"{count:,} projects in {time.perf_counter() - started_s:.0f} s\n")
     traffic_ms = ("longest commit", "get p99", "page p99")
     print(
-        "| change | rows given a value | s in all | transaction, wall / CPU ms |",
+        "| change | rows with a new value | total, s | transaction, wall / CPU ms |",
         " | ".join(f"{name} {phase}" for phase in ("before", "during") for name in traffic_ms),
         "|",
     )

@@ -178,7 +178,9 @@ def compare_paths(batch_us: float) -> None:
         ("pyxirr irr, guess 3 %", guided),
         ("scalar reference irr", reference),
     ):
-        print(f"{name:24} {value:10.1f} us a path   {value / batch_us:8.1f} x the batch engine")
+        print(
+            f"{name:24} {value:10.1f} us a path   {value / batch_us:8.1f} x the vectorised engine"
+        )
 
 
 def compare_xirr() -> None:

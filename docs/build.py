@@ -36,8 +36,9 @@ _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
 def list_pages() -> list[Path]:
-    """Return every page under docs/, and the two at the root that link to it."""
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """Return the pages at the root, the page of the examples and every page under docs/."""
+    examples = ROOT / "examples" / "README.md"
+    return [*sorted(ROOT.glob("*.md")), examples, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def build_anchor(heading: str) -> str:

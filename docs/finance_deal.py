@@ -203,18 +203,18 @@ def _render_headline(deal: Deal) -> str:
     rows = (
         ("debt", _format_millions(sizing.debt), f"binding: {sizing.binding}"),
         (
-            "what the cash carries at 1.30",
+            "debt capacity at a DSCR of 1.30",
             _format_millions(sizing.dscr_capacity),
             "sum of CFADS/1.30 DF",
         ),
         ("funded cost", _format_millions(sizing.total_uses), "costs + fee + initial DSRA"),
         ("gearing", _format_share(sizing.gearing), "debt / funded cost"),
         ("equity", _format_millions(sizing.equity), "funded cost - debt"),
-        ("minimum DSCR", _format_ratio(sizing.min_dscr), "sculpted: the same in every period"),
-        ("LLCR", _format_ratio(sizing.llcr), "equals the DSCR, as it must"),
-        ("PLCR", _format_ratio(sizing.plcr), "seven years of cash follow the debt"),
+        ("minimum DSCR", _format_ratio(sizing.min_dscr), "sculpted: equal in every period"),
+        ("LLCR", _format_ratio(sizing.llcr), "equals the DSCR of sculpted debt"),
+        ("PLCR", _format_ratio(sizing.plcr), "includes seven years after maturity"),
         ("average life", f"{sizing.wal_years:.2f} years", "sum t P / sum P"),
-        ("equity IRR", _format_share(irr), "XIRR, the one root"),
+        ("equity IRR", _format_share(irr), "XIRR, the only root"),
     )
     return markdown_table(("figure", "EUR million", "how"), rows)
 
