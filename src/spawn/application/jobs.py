@@ -21,11 +21,10 @@ from spawn.domain.errors import (
     StaleVersion,
     Unavailable,
 )
-from spawn.domain.jobs import Job
+from spawn.domain.jobs import JOB_KIND, Job
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
 
-KIND = "job"
 MAX_ATTEMPTS = 5
 ABANDONED_AFTER = timedelta(hours=1)
 """Age from which an unfinished job without an upload is treated as abandoned."""
@@ -46,7 +45,7 @@ async def get_job(
         NotFound: no such job.
     """
     require(principal, "read")
-    return await dependencies.reads.get(KIND, job_id)
+    return await dependencies.reads.get(JOB_KIND, job_id)
 
 
 async def cancel_job(
@@ -66,11 +65,11 @@ async def _change_job(
     dependencies: Dependencies, principal: Principal, job_id: str, decide: Callable[[Job], Job]
 ) -> StoredAggregate[Job]:
     for _ in range(MAX_ATTEMPTS):
-        before: StoredAggregate[Job] = await dependencies.reads.get(KIND, job_id)
+        before: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
         after = decide(before.state)
         run_writes, events = await end_job_run(dependencies, after)
         change = Change(
-            writes=(Write(KIND, job_id, before.version, after), *run_writes),
+            writes=(Write(JOB_KIND, job_id, before.version, after), *run_writes),
             events=events,
             actor=principal.id,
             schema_version=(await dependencies.active_schema()).schema.version,
@@ -79,7 +78,7 @@ async def _change_job(
             await dependencies.commands.commit(change)
         except StaleVersion:
             continue
-        return await dependencies.reads.get(KIND, job_id)
+        return await dependencies.reads.get(JOB_KIND, job_id)
     raise Conflict("The job kept changing meanwhile; try again.")
 
 
@@ -168,7 +167,7 @@ class JobRunner:
 
     async def _run(self, job_id: str) -> None:
         """Run one job and record why it failed."""
-        aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(KIND, job_id)
+        aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(JOB_KIND, job_id)
         if not aggregate.state.is_final:
             handler = self._handlers[aggregate.state.kind]
             task = asyncio.ensure_future(handler(self._dependencies, job_id, self._executor))
@@ -204,7 +203,7 @@ class JobRunner:
         unfinished_ids: list[str] = []
         for name in sorted(uploads):
             try:
-                aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(KIND, name)
+                aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(JOB_KIND, name)
             except NotFound:
                 await self._dependencies.spool.discard(name)  # Never acknowledged: it has no job.
                 continue
@@ -218,11 +217,11 @@ class JobRunner:
         """Fail unfinished jobs whose upload is gone, so that no client waits for them for ever."""
         limit = self._dependencies.clock.now() - ABANDONED_AFTER
         missing_upload = NotFound("the uploaded file is gone; post it again")
-        query: Query | None = Query(kind=KIND, limit=MAX_LIMIT)
+        query: Query | None = Query(kind=JOB_KIND, limit=MAX_LIMIT)
         while query is not None:
             page: Page[StoredAggregate[Job]] = await self._dependencies.reads.page(query)
             for aggregate in page.items:
                 is_abandoned = aggregate.id not in uploads and aggregate.updated_at < limit
                 if is_abandoned and not aggregate.state.is_final:
                     await self._record_failure(aggregate.id, missing_upload)
-            query = Query(kind=KIND, limit=MAX_LIMIT, after=page.next) if page.next else None
+            query = Query(kind=JOB_KIND, limit=MAX_LIMIT, after=page.next) if page.next else None

@@ -18,7 +18,7 @@ S_co = TypeVar("S_co", covariant=True)
 class EncodedState(msgspec.Struct, frozen=True):
     """The encoded state of a new aggregate, for changes that create thousands at once.
 
-    `document` is the result of `serialization.encode_state` for a valid state under the schema of
+    `document` is the result of `aggregates.encode_state` for a valid state under the schema of
     the change. Another process may have made it, so that the state need not be rebuilt.
     """
 
@@ -28,8 +28,8 @@ class EncodedState(msgspec.Struct, frozen=True):
 class Write(msgspec.Struct, frozen=True):
     """A new state after `expected_version`; 0 means that the aggregate must not exist yet.
 
-    `kind` is one of `serialization.KINDS` and `state` an instance of that kind's type or, if the
-    write creates the aggregate, an `EncodedState`.
+    `kind` is one of `aggregates.AGGREGATE_TYPES` and `state` an instance of that kind's type or, if
+    the write creates the aggregate, an `EncodedState`.
     """
 
     kind: str

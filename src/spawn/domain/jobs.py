@@ -1,10 +1,13 @@
 """Background jobs as aggregates: kind, status, progress and result."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from spawn.domain.errors import Conflict
+
+JOB_KIND: Final = "job"
 
 
 class JobStatus(StrEnum):

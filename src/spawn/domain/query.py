@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Value
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     `next` of the previous page with the same filters and sort: the sort keys of its last item.
     """
 
-    kind: str = "project"
+    kind: str = PROJECT_KIND
     filters: tuple[Filter, ...] = ()
     sort: tuple[Sort, ...] = ()
     limit: int = 50

@@ -23,7 +23,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
-from spawn.application.imports.commands import JOB_KIND
+from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobHandler, JobRunner
 from spawn.application.lineage.recorder import end_abandoned_runs
@@ -215,7 +215,7 @@ async def open_composition(
             _run_in_background(_refresh_schema(dependencies, settings), "schema refresh")
         )
         job_handlers: Mapping[str, JobHandler] = {
-            JOB_KIND: run_import,
+            IMPORT_JOB: run_import,
             SIMULATION_JOB: run_simulation,
         }
         jobs = JobRunner(dependencies, job_handlers, on_error=_log_job_failure)

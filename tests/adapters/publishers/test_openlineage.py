@@ -16,7 +16,7 @@ from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.lineage.openlineage import Emitter
 from spawn.domain.lineage.run import (
     EVENT_TYPES,
-    KIND,
+    RUN_KIND,
     Activity,
     Dataset,
     DataVolume,
@@ -45,7 +45,7 @@ def entry_of(run: Run, version: int, position: int) -> JournalEntry:
     event = build_domain_event(run)
     return JournalEntry(
         position=f"1.{position}",
-        kind=KIND,
+        kind=RUN_KIND,
         id=run.run_id,
         version=version,
         type=event.type,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spawn.domain import serialization
+from spawn.domain.aggregates import encode_state
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.rules import derive_rules
@@ -31,7 +31,7 @@ def store_url(tmp_path: Path) -> str:
 
 async def test_invalid_data_in_the_file_are_counted_and_named(harness: StorageHarness) -> None:
     valid, invalid = harness.project(sponsors=some_sponsors("60", "40")), harness.project()
-    document = serialization.encode_state("project", valid, a_record().schema)
+    document = encode_state("project", valid, a_record().schema)
     # No command accepts such a project: only a defect, or another program, could have written it.
     invalid_document = (
         document.replace(valid.project_id.encode(), invalid.project_id.encode())

@@ -15,7 +15,7 @@ import pytest
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports import chunks
-from spawn.application.imports.commands import JOB_KIND, put_mapping, submit_import
+from spawn.application.imports.commands import IMPORT_JOB, put_mapping, submit_import
 from spawn.application.imports.file_records import Record
 from spawn.application.imports.queries import (
     get_import,
@@ -634,7 +634,7 @@ async def test_the_runner_does_jobs_in_turn_and_clears_their_uploads(
     dependencies: Dependencies,
 ) -> None:
     await put_mapping(dependencies, ANALYST, mapping_of())
-    runner = JobRunner(dependencies, {JOB_KIND: run_import})
+    runner = JobRunner(dependencies, {IMPORT_JOB: run_import})
     await runner.start()
     ids = [await order_of(dependencies, HEADER + numbered_rows(5, start=5 * i)) for i in range(4)]
     for job_id in ids:
@@ -649,7 +649,7 @@ async def test_the_runner_says_why_a_job_failed(dependencies: Dependencies) -> N
     await put_mapping(dependencies, ANALYST, mapping_of())
     errors: list[BaseException] = []
     runner = JobRunner(
-        dependencies, {JOB_KIND: run_import}, on_error=lambda _, error: errors.append(error)
+        dependencies, {IMPORT_JOB: run_import}, on_error=lambda _, error: errors.append(error)
     )
     await runner.start()
     bad = await order_of(dependencies, "nothing\n")
@@ -670,7 +670,7 @@ async def test_the_runner_resumes_unfinished_jobs_and_deletes_orphaned_uploads(
     await put_mapping(dependencies, ANALYST, mapping_of())
     left = await order_of(dependencies, HEADER + numbered_rows(5))
     await dependencies.spool.receive("orphan", upload_chunks(b"x"))
-    runner = JobRunner(dependencies, {JOB_KIND: run_import})
+    runner = JobRunner(dependencies, {IMPORT_JOB: run_import})
     await runner.start()
     await runner.drain()
     await runner.close()
@@ -680,7 +680,7 @@ async def test_the_runner_resumes_unfinished_jobs_and_deletes_orphaned_uploads(
 
 async def test_the_runner_takes_no_more_than_it_can_queue(dependencies: Dependencies) -> None:
     await put_mapping(dependencies, ANALYST, mapping_of())
-    runner = JobRunner(dependencies, {JOB_KIND: run_import}, queue_limit=1)
+    runner = JobRunner(dependencies, {IMPORT_JOB: run_import}, queue_limit=1)
     runner.check_capacity()
     await runner.submit(await order_of(dependencies, HEADER))
     with pytest.raises(Overloaded):

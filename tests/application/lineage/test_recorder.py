@@ -16,7 +16,7 @@ from tests.lineage.standard_client import validate_event
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import record_export
 from spawn.application.imports import chunks
-from spawn.application.imports.commands import JOB_KIND, put_mapping, submit_import
+from spawn.application.imports.commands import IMPORT_JOB, put_mapping, submit_import
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, cancel_job
 from spawn.application.lineage.recorder import (
@@ -149,7 +149,7 @@ class Counting:
 
 
 async def test_a_job_that_fails_takes_its_run_along(mapped: Dependencies) -> None:
-    runner = JobRunner(mapped, {JOB_KIND: run_import})
+    runner = JobRunner(mapped, {IMPORT_JOB: run_import})
     await runner.start()
     import_id = await order(mapped, "id,name\n1,x\n")
     await runner.submit(import_id)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spawn.domain import serialization
+from spawn.domain.aggregates import encode_state
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.imports.fast_row_reader import MAX_CACHED_BYTES, FastRowReader, FastRowResult
 from spawn.domain.imports.row_reader import RowReader
@@ -164,7 +164,7 @@ def read_by_row_reader(schema: Schema, row: bytes) -> FastRowResult | None:
         return None
     reference = project.external_ref
     return FastRowResult(
-        serialization.encode_state("project", project, schema),
+        encode_state("project", project, schema),
         list_changed_fields(None, project),
         project.status_reason,
         result.key,

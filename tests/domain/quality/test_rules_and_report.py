@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.domain import serialization
+from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.quality.measures import ConformityMeasure, MeasureTally
 from spawn.domain.quality.report import (
     DATASET,
@@ -163,10 +163,7 @@ def test_time_alone_fails_freshness_and_nothing_else() -> None:
 def test_a_report_round_trips_through_its_document() -> None:
     report = a_report(result(a_rule(1, "0.990"), 2, 3), result(a_rule(2, None), 0, 0))
     schema = a_schema()
-    document = serialization.encode_state("quality_report", report, schema)
-    assert serialization.decode_state("quality_report", document, schema) == report
+    document = encode_state("quality_report", report, schema)
+    assert decode_state("quality_report", document, schema) == report
     status = find_level_changes((), report.results)[0]
-    assert (
-        msgspec.json.decode(serialization.encode_state("quality_rule", status, schema))["kept"]
-        is False
-    )
+    assert msgspec.json.decode(encode_state("quality_rule", status, schema))["kept"] is False

@@ -14,11 +14,11 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token, parse_token
+from spawn.domain.projects.codec import to_json_value
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.column_parser import check_column
 from spawn.domain.schemas.core_columns import CORE_BY_NAME
 from spawn.domain.schemas.validator import SchemaValidator
-from spawn.domain.serialization import to_json_value
 from spawn.testing.builders import a_schema
 
 ON = date(2030, 6, 15)

@@ -14,8 +14,10 @@ import msgspec
 import pytest
 from tests.domain.schemas.schema_generator import ON, body, evolved, schema
 
+from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import Token, parse_object
+from spawn.domain.projects.codec import render_project
 from spawn.domain.projects.project import Project, propose_project
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, get_core_columns
@@ -36,7 +38,6 @@ from spawn.domain.schemas.evolution.version_conversion import (
 )
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.domain.schemas.value_readers import column_reader
-from spawn.domain.serialization import decode_state, encode_state, render_project
 from spawn.testing.builders import PROJECT_ID
 
 pytestmark = pytest.mark.core

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.money import Rounding
@@ -25,7 +26,6 @@ from spawn.domain.projects.project import (
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.core_columns import CORE_COLUMNS
 from spawn.domain.schemas.validator import MAX_ERRORS, ProjectInput, compile_schema
-from spawn.domain.serialization import decode_state, encode_state
 from spawn.testing.builders import PROJECT_ID, a_schema
 from spawn.testing.strategies import schemas, values
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import NumberToken
 from spawn.domain.projects.project import Project, apply_amendment
@@ -23,7 +24,6 @@ from spawn.domain.schemas.evolution.version_conversion import (
     upgrade_project,
 )
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
-from spawn.domain.serialization import decode_state, encode_state
 from spawn.testing.builders import a_project, a_schema
 
 pytestmark = pytest.mark.core

@@ -35,7 +35,7 @@ from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
-from spawn.domain import serialization
+from spawn.domain.aggregates import encode_state
 from spawn.domain.change import (
     Change,
     CommitResult,
@@ -144,7 +144,7 @@ class DuckDbStore:
         documents = [
             w.state.document
             if isinstance(w.state, EncodedState)
-            else serialization.encode_state(w.kind, w.state, schema)
+            else encode_state(w.kind, w.state, schema)
             for w in change.writes
         ]
         return PreparedChange(change, documents)

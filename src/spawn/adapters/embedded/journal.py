@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from spawn.domain import serialization
+from spawn.domain.aggregates import decode_state
 from spawn.domain.change import Change, EncodedState, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events.event import DomainEvent
@@ -92,7 +92,7 @@ def with_decoded_states(
     if not documents or (keep_encoded is not None and keep_encoded(b"\n".join(documents))):
         return change
     writes = tuple(
-        Write(w.kind, w.id, 0, serialization.decode_state(w.kind, w.state.document, schema))
+        Write(w.kind, w.id, 0, decode_state(w.kind, w.state.document, schema))
         if isinstance(w.state, EncodedState)
         and not (keep_encoded and keep_encoded(w.state.document))
         else w

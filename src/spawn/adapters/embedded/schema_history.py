@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from spawn.adapters.embedded import query_evaluation
-from spawn.domain import serialization
+from spawn.domain.aggregates import decode_state
 from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, StaleVersion
 from spawn.domain.events.event import DomainEvent
@@ -16,14 +16,11 @@ from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
 from spawn.domain.schemas.evolution.version_conversion import upgrade_project
-from spawn.domain.schemas.schema_status import SchemaStatus
+from spawn.domain.schemas.schema_status import SCHEMA_KIND, SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaRecord, SchemaState
 
 FilterOrSort = TypeVar("FilterOrSort", Filter, Sort)
-SCHEMA_KIND = "schema"
-"""Kind of the aggregate that records schema changes in the journal."""
-
 EMPTY_SCHEMA = Schema(id="none", version=0, name="No schema adopted")
 """Schema of a store without an active one: core fields only."""
 
@@ -115,7 +112,7 @@ class SchemaHistory:
     def decode_state(self, kind: str, document: bytes, version: int) -> msgspec.Struct:
         """Decode a document of a schema version and convert it to the active version."""
         schema = self.schema_for_version(version)
-        return self.upgrade_state(serialization.decode_state(kind, document, schema), schema)
+        return self.upgrade_state(decode_state(kind, document, schema), schema)
 
     def to_active_version(self, aggregate: StoredAggregate[Any]) -> StoredAggregate[Any]:
         """Convert an aggregate, read under a past history, to the active version."""

@@ -24,13 +24,12 @@ from spawn.adapters.embedded.migration_checks import (
     describe_step,
 )
 from spawn.adapters.embedded.schema_history import (
-    SCHEMA_KIND,
     SchemaHistory,
     reportable_record,
     resolve_query,
     status_change,
 )
-from spawn.domain import serialization
+from spawn.domain.aggregates import AGGREGATE_TYPES, encode_state
 from spawn.domain.change import (
     Change,
     CommitResult,
@@ -56,6 +55,7 @@ from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
+from spawn.domain.schemas.schema_status import SCHEMA_KIND
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import (
@@ -113,7 +113,7 @@ class MemoryStore:
         self._check_versions(change)
         schema = self._history.schema_for_version(change.schema_version)
         change = journal.with_decoded_states(change, schema)
-        documents = [serialization.encode_state(w.kind, w.state, schema) for w in change.writes]
+        documents = [encode_state(w.kind, w.state, schema) for w in change.writes]
         recorded_at = journal.next_recorded_at(self._last_recorded_at, self._clock.now())
         if change.receipt is not None:
             response = change.receipt.render_response(recorded_at)
@@ -348,7 +348,7 @@ class MemoryStore:
         if kind == "project":
             fields = self._history.stored_fields.values()
             return tuple(TableColumn(c.name, str(c.type), not c.required) for c in fields)
-        names = serialization.KINDS[kind].__struct_fields__
+        names = AGGREGATE_TYPES[kind].state_type.__struct_fields__
         return tuple(TableColumn(name, "object", nullable=True) for name in names)
 
     # -- bookmarks --------------------------------------------------------------------------

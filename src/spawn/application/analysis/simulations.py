@@ -19,7 +19,6 @@ from spawn import __version__
 from spawn.application.analysis.simulation_worker import SimulationProcess
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.commands import JobIdempotencyKey
-from spawn.application.jobs import KIND as JOB_KIND
 from spawn.domain import jobs
 from spawn.domain.change import Change, IdempotencyReceipt, RecordedResponse, StoredAggregate, Write
 from spawn.domain.errors import Overloaded, SpawnError, StaleVersion, Unavailable
@@ -28,11 +27,10 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationResult,
     validate_simulation_case,
 )
-from spawn.domain.finance.simulation.simulation_run import SimulationRun
-from spawn.domain.jobs import Job, JobProgress
+from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
+from spawn.domain.jobs import JOB_KIND, Job, JobProgress
 from spawn.domain.principal import Principal
 
-SIMULATION_KIND: Final = "simulation"
 SIMULATION_JOB: Final = "simulation"
 """Job kind of a simulation."""
 

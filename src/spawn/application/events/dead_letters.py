@@ -7,7 +7,7 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
 from spawn.domain.events import dead_letter as letters
-from spawn.domain.events.dead_letter import KIND, DeadLetter, DeadLetterState
+from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
@@ -48,7 +48,7 @@ async def list_dead_letters(
     """
     require(principal, "read")
     for _ in range(MAX_SCANNED_PAGES):
-        query = Query(kind=KIND, limit=limit, after=after)
+        query = Query(kind=DEAD_LETTER_KIND, limit=limit, after=after)
         page: Page[StoredAggregate[DeadLetter]] = await dependencies.reads.page(query)
         matches = tuple(one for one in page.items if state is None or one.state.state is state)
         after = page.next
@@ -66,7 +66,7 @@ async def get_dead_letter(
         NotFound: no such dead letter.
     """
     require(principal, "read")
-    return await dependencies.reads.get(KIND, letter_id)
+    return await dependencies.reads.get(DEAD_LETTER_KIND, letter_id)
 
 
 async def replay_dead_letter(
@@ -80,7 +80,7 @@ async def replay_dead_letter(
         DeliveryFailed: the publisher did not accept the event this time either.
     """
     require(principal, "write")
-    before: StoredAggregate[DeadLetter] = await dependencies.reads.get(KIND, letter_id)
+    before: StoredAggregate[DeadLetter] = await dependencies.reads.get(DEAD_LETTER_KIND, letter_id)
     after = letters.resolve_dead_letter(before.state, DeadLetterState.REPLAYED)
     await relay.redeliver(before.state)
     return await _commit_resolution(dependencies, principal, relay, before, after)
@@ -96,7 +96,7 @@ async def discard_dead_letter(
         Conflict: it was already replayed or discarded.
     """
     require(principal, "write")
-    before: StoredAggregate[DeadLetter] = await dependencies.reads.get(KIND, letter_id)
+    before: StoredAggregate[DeadLetter] = await dependencies.reads.get(DEAD_LETTER_KIND, letter_id)
     after = letters.resolve_dead_letter(before.state, DeadLetterState.DISCARDED)
     return await _commit_resolution(dependencies, principal, relay, before, after)
 
@@ -109,11 +109,13 @@ async def _commit_resolution(
     after: DeadLetter,
 ) -> StoredAggregate[DeadLetter]:
     try:
-        await _commit(dependencies, principal, Write(KIND, before.id, before.version, after))
+        await _commit(
+            dependencies, principal, Write(DEAD_LETTER_KIND, before.id, before.version, after)
+        )
     except StaleVersion:
         raise Conflict("Another request replayed or discarded the dead letter meanwhile.") from None
     relay.mark_resolved(after)
-    return await dependencies.reads.get(KIND, before.id)
+    return await dependencies.reads.get(DEAD_LETTER_KIND, before.id)
 
 
 async def record_dead_letter(
@@ -125,7 +127,9 @@ async def record_dead_letter(
     """
     letter = letters.create_dead_letter(publisher, entry, tries, reason)
     try:
-        await _commit(dependencies, RELAY, Write(KIND, letter.dead_letter_id, 0, letter))
+        await _commit(
+            dependencies, RELAY, Write(DEAD_LETTER_KIND, letter.dead_letter_id, 0, letter)
+        )
     except Duplicate:
         return False
     return True
@@ -154,10 +158,12 @@ async def load_dead_letter_entry(reads: ReadStore, letter: DeadLetter) -> Journa
 async def count_dead_letters(reads: ReadStore) -> Counter[str]:
     """Return the number of waiting dead letters by publisher."""
     waiting: Counter[str] = Counter()
-    query: Query | None = Query(kind=KIND, limit=MAX_LIMIT)
+    query: Query | None = Query(kind=DEAD_LETTER_KIND, limit=MAX_LIMIT)
     while query is not None:
         page: Page[StoredAggregate[DeadLetter]] = await reads.page(query)
         for aggregate in page.items:
             waiting[aggregate.state.publisher] += aggregate.state.state is DeadLetterState.WAITING
-        query = Query(kind=KIND, limit=MAX_LIMIT, after=page.next) if page.next else None
+        query = (
+            Query(kind=DEAD_LETTER_KIND, limit=MAX_LIMIT, after=page.next) if page.next else None
+        )
     return waiting

@@ -33,6 +33,10 @@ from spawn.domain.imports.import_state import FileFormat, ImportState, KeySet, R
 from spawn.domain.imports.mapping import DuplicatePolicy, ImportMapping, OnExisting
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.projects.project import (
+    AMENDED_EVENT,
+    CREATED_EVENT,
+    PROJECT_KIND,
+    RESERVATION_KIND,
     ExternalRefReservation,
     Project,
     apply_amendment,
@@ -308,7 +312,7 @@ class ChunkDecider:
             _add_creation(result, project_draft)
             version = reservation.version if reservation else 0
             new_reservation = ExternalRefReservation(project_id=project_draft.project_id)
-            result.writes.append(Write("external_ref", key, version, new_reservation))
+            result.writes.append(Write(RESERVATION_KIND, key, version, new_reservation))
         else:
             project = context.existing.projects[reservation.state.project_id]
             self._decide_existing(result, row, project, context)
@@ -339,12 +343,12 @@ class ChunkDecider:
             result.unchanged += 1
         elif self._on_existing is OnExisting.UPDATE:
             result.writes.append(
-                Write("project", existing_project.id, existing_project.version, after)
+                Write(PROJECT_KIND, existing_project.id, existing_project.version, after)
             )
             result.events.append(
                 DomainEvent(
-                    type="project.amended",
-                    kind="project",
+                    type=AMENDED_EVENT,
+                    kind=PROJECT_KIND,
                     id=existing_project.id,
                     changed=changed_fields,
                 )
@@ -385,12 +389,12 @@ class ChunkDecider:
 
 def _add_creation(result: ChunkResult, project_draft: ProjectDraft) -> None:
     result.writes.append(
-        Write("project", project_draft.project_id, 0, EncodedState(project_draft.document))
+        Write(PROJECT_KIND, project_draft.project_id, 0, EncodedState(project_draft.document))
     )
     result.events.append(
         DomainEvent(
-            type="project.created",
-            kind="project",
+            type=CREATED_EVENT,
+            kind=PROJECT_KIND,
             id=project_draft.project_id,
             changed=project_draft.changed,
             reason=project_draft.reason,

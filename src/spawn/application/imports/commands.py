@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.application.imports.queries import KIND, MAPPING_KIND, find_mapping
+from spawn.application.imports.queries import find_mapping
 from spawn.application.lineage.recorder import begin_import_run
 from spawn.domain.change import (
     Change,
@@ -19,15 +20,16 @@ from spawn.domain.change import (
 from spawn.domain.errors import Duplicate, InvalidInput, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import (
+    IMPORT_KIND,
     FileFormat,
     ImportState,
 )
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.row_reader import RowReader
-from spawn.domain.jobs import Job, JobProgress
+from spawn.domain.jobs import JOB_KIND, Job, JobProgress
 from spawn.domain.principal import Principal
 
-JOB_KIND = "import"
+IMPORT_JOB: Final = "import"
 """Kind of the jobs that run imports."""
 
 _SPOOL_BYTES = 1024 * 1024
@@ -173,7 +175,7 @@ async def _submit(
 ) -> SubmittedImport:
     job = Job(
         job_id=import_state.import_id,
-        kind=JOB_KIND,
+        kind=IMPORT_JOB,
         progress=JobProgress(0, import_state.size_bytes),
         result_url=f"/v1/ops/imports/{import_state.import_id}",
     )
@@ -188,8 +190,8 @@ async def _submit(
         )
     run_writes, events = await begin_import_run(dependencies, import_state, mapping)
     writes = (
-        Write("job", job.job_id, 0, job),
-        Write(KIND, import_state.import_id, 0, import_state),
+        Write(JOB_KIND, job.job_id, 0, job),
+        Write(IMPORT_KIND, import_state.import_id, 0, import_state),
         *run_writes,
     )
     commit_result = await _commit(dependencies, principal, writes, receipt, events)

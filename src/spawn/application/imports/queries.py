@@ -5,17 +5,19 @@ from collections.abc import AsyncIterator
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound
-from spawn.domain.imports.import_state import ImportState, QuarantineChunk, RowNote, build_chunk_id
-from spawn.domain.imports.mapping import ImportMapping, is_mapping_name
-from spawn.domain.jobs import JobStatus
-from spawn.domain.lineage.run import KIND as RUN_KIND
-from spawn.domain.lineage.run import Run
+from spawn.domain.imports.import_state import (
+    IMPORT_KIND,
+    QUARANTINE_KIND,
+    ImportState,
+    QuarantineChunk,
+    RowNote,
+    build_chunk_id,
+)
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, is_mapping_name
+from spawn.domain.jobs import JOB_KIND, JobStatus
+from spawn.domain.lineage.run import RUN_KIND, Run
 from spawn.domain.principal import Principal
 from spawn.domain.query import Page, Query, Sort
-
-KIND = "import"
-MAPPING_KIND = "import_mapping"
-QUARANTINE_KIND = "quarantine"
 
 MAX_RECENT_IMPORTS = 200
 """Imports scanned for the newest one of each mapping."""
@@ -68,7 +70,7 @@ async def get_import(
         NotFound: no such import.
     """
     require(principal, "read")
-    return await dependencies.reads.get(KIND, import_id)
+    return await dependencies.reads.get(IMPORT_KIND, import_id)
 
 
 async def get_pinned_mapping(
@@ -116,8 +118,10 @@ async def _stream_note_chunks(
 async def find_latest_import_runs(dependencies: Dependencies) -> list[StoredAggregate[Run]]:
     """Return the run of the newest successful import of each mapping, among recent imports."""
     reads = dependencies.reads
-    imports = await reads.page(Query(kind=KIND, sort=_NEWEST_FIRST, limit=MAX_RECENT_IMPORTS))
-    jobs = await reads.get_many("job", [aggregate.id for aggregate in imports.items])
+    imports = await reads.page(
+        Query(kind=IMPORT_KIND, sort=_NEWEST_FIRST, limit=MAX_RECENT_IMPORTS)
+    )
+    jobs = await reads.get_many(JOB_KIND, [aggregate.id for aggregate in imports.items])
     newest: dict[str, str] = {}
     for aggregate in imports.items:
         if aggregate.id in jobs and jobs[aggregate.id].state.status is JobStatus.SUCCEEDED:

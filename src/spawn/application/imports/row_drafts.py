@@ -17,13 +17,13 @@ from typing import BinaryIO, Protocol, cast
 import msgspec
 
 from spawn.application.imports.file_records import Record, build_decoder, list_encodings
-from spawn.domain import serialization
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.imports.fast_row_reader import FastRowReader
 from spawn.domain.imports.import_state import FileFormat, RowReason
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader, RowResult
 from spawn.domain.json_tokens import Token, parse_object
+from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.project import build_reservation_id, list_changed_fields
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import compile_schema
@@ -252,7 +252,7 @@ def _pack_result(row_result: RowResult, schema: Schema) -> _PackedDraft:
         reference = project.external_ref
         project_draft = (
             project.project_id,
-            serialization.encode_state("project", project, schema),
+            encode_project(project, schema),
             list_changed_fields(None, project),
             project.status_reason,
             None if reference is None else build_reservation_id(reference),

@@ -23,12 +23,9 @@ from spawn.application.imports.chunks import (
     ExistingRecords,
 )
 from spawn.application.imports.queries import (
-    KIND,
-    QUARANTINE_KIND,
     get_pinned_mapping,
     stream_quarantined_rows,
 )
-from spawn.application.jobs import KIND as JOB_KIND
 from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.lineage.recorder import end_job_run
 from spawn.application.projects.versioned_views import convert_to_version
@@ -37,6 +34,9 @@ from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion, Unavailable
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import (
+    IMPORT_KIND,
+    QUARANTINE_KIND,
+    UPLOAD_KIND,
     ImportState,
     QuarantineChunk,
     UploadProgress,
@@ -46,13 +46,12 @@ from spawn.domain.imports.import_state import (
 )
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
-from spawn.domain.jobs import Job
-from spawn.domain.projects.project import Project
+from spawn.domain.jobs import JOB_KIND, Job
+from spawn.domain.projects.project import PROJECT_KIND, RESERVATION_KIND, Project
 
 MAX_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 30.0
-UPLOAD_KIND = "upload"
 
 
 class PreparedChunk(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ async def run_import(dependencies: Dependencies, job_id: str, executor: Executor
         NotFound: the uploaded file, or the mapping, is gone.
         Conflict: other writers kept changing the same projects.
     """
-    import_state: StoredAggregate[ImportState] = await dependencies.reads.get(KIND, job_id)
+    import_state: StoredAggregate[ImportState] = await dependencies.reads.get(IMPORT_KIND, job_id)
     mapping = await get_pinned_mapping(dependencies, import_state.state)
     path = await asyncio.to_thread(dependencies.spool.path, job_id)
     source = await asyncio.to_thread(
@@ -133,7 +132,7 @@ class _ImportRun:
             )
         except NotFound:
             return
-        import_state = await self._dependencies.reads.get(KIND, upload.state.import_id)
+        import_state = await self._dependencies.reads.get(IMPORT_KIND, upload.state.import_id)
         lines = [
             note.line
             async for note in stream_quarantined_rows(
@@ -203,7 +202,7 @@ class _ImportRun:
         """Prepare to look up references; return False if another runner has the import."""
         self._must_look_up = True
         import_state: StoredAggregate[ImportState] = await self._dependencies.reads.get(
-            KIND, self._import.id
+            IMPORT_KIND, self._import.id
         )
         if import_state.version != self._import.version:
             return False
@@ -229,7 +228,7 @@ class _ImportRun:
                 self._decider.decide, prepared.chunk, prepared.reader, existing
             )
         state = self._advance_import(result, prepared.chunk.end)
-        writes = [*result.writes, Write(KIND, self._import.id, self._import.version, state)]
+        writes = [*result.writes, Write(IMPORT_KIND, self._import.id, self._import.version, state)]
         if result.quarantined or result.warnings:
             notes = QuarantineChunk(
                 import_id=state.import_id,
@@ -304,14 +303,14 @@ class _ImportRun:
             if row.draft.project_draft is not None and row.draft.project_draft.reference is not None
         ]
         reads = self._dependencies.reads
-        reservations = await reads.get_many("external_ref", references)
+        reservations = await reads.get_many(RESERVATION_KIND, references)
         ids = [
             aggregate.state.project_id
             for aggregate in reservations.values()
             if aggregate.state.project_id
         ]
         stored_projects: Mapping[str, StoredAggregate[Project]] = await reads.get_many(
-            "project", ids
+            PROJECT_KIND, ids
         )
         projects = {
             key: await convert_to_version(self._dependencies, aggregate, schema_version)

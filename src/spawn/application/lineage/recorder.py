@@ -21,11 +21,11 @@ from spawn.application.lineage.run_builder import (
 from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import NotFound, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.imports.import_state import FileFormat, ImportState
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat, ImportState
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.jobs import Job, JobStatus
 from spawn.domain.lineage.run import (
-    KIND,
+    RUN_KIND,
     Activity,
     DataVolume,
     Run,
@@ -105,7 +105,7 @@ async def begin_import_run(
     """Return the writes and events that begin the run of an import."""
     schema = (await dependencies.active_schema()).schema
     run = build_import_run(import_state, mapping, schema)
-    return (Write(KIND, run.run_id, 0, run),), (build_domain_event(run),)
+    return (Write(RUN_KIND, run.run_id, 0, run),), (build_domain_event(run),)
 
 
 async def end_job_run(
@@ -125,10 +125,10 @@ async def end_job_run(
     if state is None or aggregate is None or aggregate.state.is_final:
         return (), ()
     if import_state is None:
-        import_state = (await dependencies.reads.get("import", job.job_id)).state
+        import_state = (await dependencies.reads.get(IMPORT_KIND, job.job_id)).state
         mapping = await _load_mapping(dependencies, import_state)
     run = complete_import_run(aggregate.state, import_state, mapping, state, _end_reason(job))
-    return (Write(KIND, run.run_id, aggregate.version, run),), (build_domain_event(run),)
+    return (Write(RUN_KIND, run.run_id, aggregate.version, run),), (build_domain_event(run),)
 
 
 class RunProgress:
@@ -256,7 +256,7 @@ async def get_run(
         NotFound: no such run.
     """
     require(principal, "read")
-    return await dependencies.reads.get(KIND, run_id)
+    return await dependencies.reads.get(RUN_KIND, run_id)
 
 
 async def find_runs(
@@ -297,7 +297,7 @@ def _run_query(run_filter: RunFilter, after: PageKeys | None, limit: int) -> Que
         Filter("created_at", operator, (instant,)) for operator, instant in bounds if instant
     )
     return Query(
-        kind=KIND,
+        kind=RUN_KIND,
         filters=filters,
         sort=_NEWEST_FIRST,
         limit=min(limit, MAX_LIMIT),
@@ -337,7 +337,7 @@ async def _end(
 async def _commit(dependencies: Dependencies, actor: str, run: Run, version: int) -> None:
     schema = (await dependencies.active_schema()).schema
     change = Change(
-        writes=(Write(KIND, run.run_id, version, run),),
+        writes=(Write(RUN_KIND, run.run_id, version, run),),
         events=(build_domain_event(run),),
         actor=actor,
         schema_version=schema.version,
@@ -347,7 +347,7 @@ async def _commit(dependencies: Dependencies, actor: str, run: Run, version: int
 
 async def _find_run(dependencies: Dependencies, run_id: str) -> StoredAggregate[Run] | None:
     try:
-        return await dependencies.reads.get(KIND, run_id)
+        return await dependencies.reads.get(RUN_KIND, run_id)
     except NotFound:
         return None  # The job predates lineage, or its kind moves no data.
 
@@ -360,7 +360,7 @@ async def _load_mapping(
         return None
     try:
         aggregate: StoredAggregate[ImportMapping] = await dependencies.reads.get(
-            "import_mapping", import_state.mapping, version=import_state.mapping_version
+            MAPPING_KIND, import_state.mapping, version=import_state.mapping_version
         )
     except NotFound:
         return None

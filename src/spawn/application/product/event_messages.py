@@ -12,8 +12,14 @@ import msgspec
 from spawn.application.product.snapshot import Json, ProductSnapshot
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
+from spawn.domain.projects.project import AMENDED_EVENT, CREATED_EVENT, TRANSITIONED_EVENT
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
-from spawn.domain.schemas.schema_status import SchemaStatus
+from spawn.domain.schemas.schema_status import (
+    ADOPTED_EVENT,
+    QUARANTINED_EVENT,
+    REJECTED_EVENT,
+    SchemaStatus,
+)
 from spawn.domain.schemas.validator import compile_schema
 
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -33,19 +39,19 @@ class EventDescription(msgspec.Struct, frozen=True):
 
 
 EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
-    "projectCreated": EventDescription("project.created", "A project was created or imported."),
-    "projectAmended": EventDescription("project.amended", "Fields of a project were changed."),
+    "projectCreated": EventDescription(CREATED_EVENT, "A project was created or imported."),
+    "projectAmended": EventDescription(AMENDED_EVENT, "Fields of a project were changed."),
     "projectTransitioned": EventDescription(
-        "project.transitioned", "A project moved to another status."
+        TRANSITIONED_EVENT, "A project moved to another status."
     ),
     "schemaAdopted": EventDescription(
-        "schema.adopted", "Another version of the schema became active.", "SchemaStatus"
+        ADOPTED_EVENT, "Another version of the schema became active.", "SchemaStatus"
     ),
     "schemaQuarantined": EventDescription(
-        "schema.quarantined", "A version of the schema was quarantined.", "SchemaStatus"
+        QUARANTINED_EVENT, "A version of the schema was quarantined.", "SchemaStatus"
     ),
     "schemaRejected": EventDescription(
-        "schema.rejected", "A version of the schema was rejected.", "SchemaStatus"
+        REJECTED_EVENT, "A version of the schema was rejected.", "SchemaStatus"
     ),
     "qualityBreached": EventDescription(
         BREACHED_EVENT, "A service level of the data is no longer met.", "ServiceLevelStatus"

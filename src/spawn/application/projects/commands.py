@@ -24,6 +24,11 @@ from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
+    AMENDED_EVENT,
+    CREATED_EVENT,
+    PROJECT_KIND,
+    RESERVATION_KIND,
+    TRANSITIONED_EVENT,
     ExternalRef,
     ExternalRefReservation,
     Project,
@@ -36,7 +41,6 @@ from spawn.domain.projects.project import (
 from spawn.domain.schemas.validator import ProjectInput
 
 MAX_ATTEMPTS = 5
-KIND = "project"
 
 
 class ProjectIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +119,7 @@ async def create_project(
     project_change = ProjectChange(
         before=None,
         after=project,
-        event_type="project.created",
+        event_type=CREATED_EVENT,
         schema_version=version,
         reason=project.status_reason,
     )
@@ -163,7 +167,7 @@ async def amend_project(
         return ProjectChange(
             before=before,
             after=after,
-            event_type="project.amended",
+            event_type=AMENDED_EVENT,
             schema_version=before.schema_version,
         )
 
@@ -194,7 +198,7 @@ async def transition_project(
         return ProjectChange(
             before=before,
             after=after,
-            event_type="project.transitioned",
+            event_type=TRANSITIONED_EVENT,
             schema_version=before.schema_version,
             reason=reason,
         )
@@ -216,10 +220,10 @@ async def list_reservation_writes(
         return ()
     writes = []
     if old is not None:
-        reservation = await dependencies.reads.get("external_ref", build_reservation_id(old))
+        reservation = await dependencies.reads.get(RESERVATION_KIND, build_reservation_id(old))
         writes.append(
             Write(
-                "external_ref",
+                RESERVATION_KIND,
                 reservation.id,
                 reservation.version,
                 ExternalRefReservation(project_id=None),
@@ -235,7 +239,7 @@ async def _reserve(dependencies: Dependencies, reference: ExternalRef, project_i
     key = build_reservation_id(reference)
     version = 0
     try:
-        reservation = await dependencies.reads.get("external_ref", key)
+        reservation = await dependencies.reads.get(RESERVATION_KIND, key)
     except NotFound:
         pass  # Never reserved before: write its first version.
     else:
@@ -245,7 +249,7 @@ async def _reserve(dependencies: Dependencies, reference: ExternalRef, project_i
                 f"The external reference '{reference.source}:{reference.id}' belongs to "
                 f"project {reservation.state.project_id}."
             )
-    return Write("external_ref", key, version, ExternalRefReservation(project_id=project_id))
+    return Write(RESERVATION_KIND, key, version, ExternalRefReservation(project_id=project_id))
 
 
 async def _change(
@@ -259,7 +263,7 @@ async def _change(
     require(principal, "write")
 
     async def attempt() -> CommandResult:
-        before: StoredAggregate[Project] = await dependencies.reads.get(KIND, project_id)
+        before: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
         if context.expected_version is not None and before.version != context.expected_version:
             raise StaleVersion(
                 f"The project is at version {before.version}, not {context.expected_version}.",
@@ -314,7 +318,7 @@ async def _commit(
         if before is not None and not changed_fields:
             return before
         return StoredAggregate(
-            kind=KIND,
+            kind=PROJECT_KIND,
             id=project_change.after.project_id,
             version=version + 1,
             state=project_change.after,
@@ -357,7 +361,7 @@ def _build_writes(
     project_change: ProjectChange, version: int, reservation_writes: tuple[Write, ...]
 ) -> tuple[Write, ...]:
     return (
-        Write(KIND, project_change.after.project_id, version, project_change.after),
+        Write(PROJECT_KIND, project_change.after.project_id, version, project_change.after),
         *reservation_writes,
     )
 
@@ -368,7 +372,7 @@ def _build_events(
     return (
         DomainEvent(
             type=project_change.event_type,
-            kind=KIND,
+            kind=PROJECT_KIND,
             id=project_change.after.project_id,
             changed=changed_fields,
             reason=project_change.reason,

@@ -6,10 +6,8 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
-from spawn.domain.projects.project import Project
+from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.query import Page, Query
-
-KIND = "project"
 
 
 async def get_project(
@@ -25,7 +23,7 @@ async def get_project(
         NotFound: no such project, or none yet at that instant.
     """
     require(principal, "read")
-    return await dependencies.reads.get(KIND, project_id, as_of=as_of)
+    return await dependencies.reads.get(PROJECT_KIND, project_id, as_of=as_of)
 
 
 async def list_projects(
@@ -47,5 +45,5 @@ async def list_project_history(
     """Return a project's journal entries after a version, oldest first."""
     require(principal, "read")
     return await dependencies.reads.history(
-        KIND, project_id, after_version=after_version, limit=limit
+        PROJECT_KIND, project_id, after_version=after_version, limit=limit
     )

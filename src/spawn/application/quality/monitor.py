@@ -8,7 +8,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.queries import find_latest_import_runs
 from spawn.application.jobs import SERVICE_PRINCIPAL
-from spawn.application.quality.queries import KIND, get_latest_report
+from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
@@ -19,6 +19,8 @@ from spawn.domain.quality.report import (
     BREACHED_EVENT,
     DATASET,
     RECOVERED_EVENT,
+    REPORT_KIND,
+    RULE_KIND,
     QualityReport,
     RuleResult,
     ServiceLevelStatus,
@@ -38,7 +40,6 @@ from spawn.domain.quality.rules import (
 )
 from spawn.domain.schemas.validator import compile_schema
 
-RULE_KIND = "quality_rule"
 MAX_ATTEMPTS = 5
 FIRST_PAUSE_S = 2.0
 """Delay of the first run, so that it does not compete with the start of the service."""
@@ -193,7 +194,7 @@ class QualityMonitor:
                 before.state.results if before else (), report.results
             )
             writes = (
-                Write(KIND, DATASET, version, report),
+                Write(REPORT_KIND, DATASET, version, report),
                 *await self._level_writes(level_changes),
             )
             change = Change(
@@ -213,7 +214,7 @@ class QualityMonitor:
             self._measured_to = commit_result.position if is_complete else None
             for status in level_changes:
                 self._on_change(status)
-            return await self._dependencies.reads.get(KIND, DATASET, version=version + 1)
+            return await self._dependencies.reads.get(REPORT_KIND, DATASET, version=version + 1)
         raise Conflict("Other processes kept recording reports meanwhile; try again.")
 
     async def _level_writes(self, level_changes: Sequence[ServiceLevelStatus]) -> list[Write]:

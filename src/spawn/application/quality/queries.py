@@ -6,9 +6,7 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
-from spawn.domain.quality.report import DATASET, QualityReport
-
-KIND = "quality_report"
+from spawn.domain.quality.report import DATASET, REPORT_KIND, QualityReport
 
 
 async def get_latest_report(
@@ -17,7 +15,7 @@ async def get_latest_report(
     """Return the latest quality report; None before the first run."""
     require(principal, "read")
     try:
-        return await dependencies.reads.get(KIND, DATASET)
+        return await dependencies.reads.get(REPORT_KIND, DATASET)
     except NotFound:
         return None
 
@@ -32,7 +30,7 @@ async def get_report(
     """
     require(principal, "read")
     try:
-        return await dependencies.reads.get(KIND, DATASET, version=run)
+        return await dependencies.reads.get(REPORT_KIND, DATASET, version=run)
     except NotFound:
         raise NotFound("There is no such run.") from None
 
@@ -43,7 +41,7 @@ async def list_earlier_reports(
     """Return the runs before a number (None: the newest ones), newest first."""
     require(principal, "read")
     try:
-        newest = (await dependencies.reads.head(KIND, DATASET)).version
+        newest = (await dependencies.reads.head(REPORT_KIND, DATASET)).version
     except NotFound:
         return []
     end = newest if before is None else min(before - 1, newest)
@@ -51,7 +49,7 @@ async def list_earlier_reports(
     if end <= first:
         return []
     entries = await dependencies.reads.history(
-        KIND, DATASET, after_version=first, limit=end - first
+        REPORT_KIND, DATASET, after_version=first, limit=end - first
     )
     return [(entry.version, _decode_report(entry.document)) for entry in reversed(entries)]
 

@@ -10,12 +10,12 @@ from datetime import datetime
 import msgspec
 
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.projects.project import PROJECT_KIND
 
 MEDIA_TYPE = "application/cloudevents+json"
 BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
 DATA_MEDIA_TYPE = "application/json"
 
-_GOVERNED_KIND = "project"
 _TYPE = re.compile(r"spawn\.([a-z_]+\.[a-z_]+)\.v1")
 _SUBJECT = re.compile(r"([a-z_]+)s/([\x21-\x7e]{1,256})")
 _encoder = msgspec.json.Encoder()
@@ -59,7 +59,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     def to_cloudevent(self, entry: JournalEntry) -> CloudEvent:
         """Return the entry as a CloudEvent; only governed kinds have a `dataschema`."""
         schema = None
-        if entry.kind == _GOVERNED_KIND:
+        if entry.kind == PROJECT_KIND:
             versions = f"{self.source}/v1/governance/schemas/{self.schema_id}/versions"
             schema = f"{versions}/{entry.schema_version}"
         return CloudEvent(

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from spawn.domain.errors import Conflict
 from spawn.domain.events.journal_entry import JournalEntry
 
-KIND = "dead_letter"
+DEAD_LETTER_KIND: Final = "dead_letter"
 MAX_REASON = 500
 """Characters of the reason."""
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from spawn.domain import serialization
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.imports.row_reader import read_reference_key
 from spawn.domain.json_tokens import MAX_NUMBER_LENGTH, NumberToken, Token, parse_token
 from spawn.domain.money import fit_amount
+from spawn.domain.projects.codec import encode_project, to_json_value
 from spawn.domain.projects.project import (
     CORE_FIELDS,
     INITIAL_STATUS_REASON,
@@ -188,7 +188,7 @@ class _Field:
         ):
             result = text
         elif self._is_governed:
-            result = _encode(serialization.to_json_value(self._name, cast("Value", value)))
+            result = _encode(to_json_value(self._name, cast("Value", value)))
         else:
             # Alone in a project, so that the domain's own rules validate it.
             result = _build_texts({**_MINIMAL_FIELDS, self._name: value}, {}, self._schema)[
@@ -218,7 +218,7 @@ def _build_texts(
 ) -> dict[str, bytes]:
     """Return the document of a new project, as the text of each member."""
     project = propose_project(project_id="-", fields=fields, attributes=attributes, extensions={})
-    document = serialization.encode_state("project", project, schema)
+    document = encode_project(project, schema)
     return {name: bytes(raw) for name, raw in _MEMBERS.decode(document).items()}
 
 

@@ -4,8 +4,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+IMPORT_KIND: Final = "import"
+QUARANTINE_KIND: Final = "quarantine"
+UPLOAD_KIND: Final = "upload"
+"""Kinds of the aggregates of this module."""
 
 
 class FileFormat(StrEnum):

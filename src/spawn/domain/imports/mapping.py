@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token
 from spawn.domain.money import Rounding
+
+MAPPING_KIND: Final = "import_mapping"
 
 MAX_COLUMNS = 200
 MAX_CHECKS = 20

@@ -14,7 +14,7 @@ import msgspec
 from spawn.domain.errors import Conflict
 from spawn.domain.events.event import DomainEvent
 
-KIND: Final = "lineage_run"
+RUN_KIND: Final = "lineage_run"
 MAX_REASON: Final = 1_000
 """Characters of the reason of a run that failed."""
 
@@ -184,7 +184,7 @@ def build_domain_event(run: Run) -> DomainEvent:
     changed = ("state",) if run.is_final else ("job", "inputs", "outputs")
     return DomainEvent(
         type=ENDED_EVENTS.get(run.state, STARTED_EVENT),
-        kind=KIND,
+        kind=RUN_KIND,
         id=run.run_id,
         changed=changed,
         reason=run.reason,

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from math import isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -37,7 +37,12 @@ from spawn.domain.schema_version import Value
 from spawn.domain.text import check_line, check_prose, escape_pointer_token, trim
 
 __all__ = [
+    "AMENDED_EVENT",
     "CORE_FIELDS",
+    "CREATED_EVENT",
+    "PROJECT_KIND",
+    "RESERVATION_KIND",
+    "TRANSITIONED_EVENT",
     "ExternalRef",
     "ExternalRefReservation",
     "Milestone",
@@ -57,6 +62,14 @@ __all__ = [
     "parse_status",
     "propose_project",
 ]
+
+PROJECT_KIND: Final = "project"
+RESERVATION_KIND: Final = "external_ref"
+"""Kinds of the aggregates of this module."""
+
+CREATED_EVENT: Final = "project.created"
+AMENDED_EVENT: Final = "project.amended"
+TRANSITIONED_EVENT: Final = "project.transitioned"
 
 MAX_NAME, MAX_KEY, MAX_SECTOR = 200, 64, 100
 """Characters of a name or title, of a key, and of a sector."""

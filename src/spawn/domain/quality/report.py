@@ -10,6 +10,10 @@ import msgspec
 from spawn.domain.quality.measures import MAX_SAMPLES, MeasureTally
 from spawn.domain.quality.rules import LAST_CHANGE, LAST_IMPORT, MeasureUnit, QualityRule
 
+REPORT_KIND: Final = "quality_report"
+RULE_KIND: Final = "quality_rule"
+"""Kinds of the aggregates of this module."""
+
 DATASET: Final = "projects"
 """Name of the measured dataset."""
 

@@ -1,6 +1,14 @@
 """The stored status of a schema, written by each decision about a version."""
 
+from typing import Final
+
 import msgspec
+
+SCHEMA_KIND: Final = "schema"
+
+ADOPTED_EVENT: Final = "schema.adopted"
+QUARANTINED_EVENT: Final = "schema.quarantined"
+REJECTED_EVENT: Final = "schema.rejected"
 
 
 class SchemaStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

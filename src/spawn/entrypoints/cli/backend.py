@@ -23,7 +23,7 @@ from spawn.application.exports import (
     record_export,
     stream_projects,
 )
-from spawn.application.imports.commands import JOB_KIND, put_mapping, submit_import
+from spawn.application.imports.commands import IMPORT_JOB, put_mapping, submit_import
 from spawn.application.imports.queries import (
     get_import,
     get_mapping,
@@ -179,7 +179,7 @@ class FileBackend:
         report_progress: ReportProgress,
     ) -> dict[str, Any]:
         """Import a file and return the wire fields of the finished import."""
-        runner = JobRunner(self._dependencies, {JOB_KIND: run_import})
+        runner = JobRunner(self._dependencies, {IMPORT_JOB: run_import})
         await runner.start()
         try:
             submitted_job = await submit_import(

@@ -11,7 +11,7 @@ from spawn.adapters.factory import parse_duckdb_url
 from spawn.application.projects.sample_data import SOURCE, sample_reference_id, seed_sample_projects
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
-from spawn.domain.projects.project import ExternalRef, build_reservation_id
+from spawn.domain.projects.project import RESERVATION_KIND, ExternalRef, build_reservation_id
 from spawn.entrypoints import service
 from spawn.entrypoints.composition import Composition, open_publishers
 from spawn.entrypoints.settings import Settings, redact_url
@@ -131,7 +131,7 @@ async def _seed_missing_projects(composition: Composition, projects: int, seed: 
         return 0
     last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
     try:
-        await composition.dependencies.reads.get("external_ref", last)
+        await composition.dependencies.reads.get(RESERVATION_KIND, last)
     except NotFound:
         return await seed_sample_projects(
             composition.dependencies, SEED_ACTOR, projects=projects, seed=seed

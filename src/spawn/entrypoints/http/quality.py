@@ -8,16 +8,15 @@ from litestar import get, post
 
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import (
-    KIND,
     get_latest_report,
     get_report,
     list_earlier_reports,
 )
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorInvalid, NotFound
-from spawn.domain.quality.report import QualityReport, RuleResult, filter_failed
+from spawn.domain.projects.codec import to_json_number
+from spawn.domain.quality.report import REPORT_KIND, QualityReport, RuleResult, filter_failed
 from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
-from spawn.domain.serialization import to_json_number
 from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import content_etag, fields_digest, is_not_modified
@@ -27,7 +26,7 @@ from spawn.entrypoints.http.protocol.response import Header, Response, encode_js
 
 PATH: Final = "/v1/governance/quality"
 RUNS: Final = PATH + "/runs"
-_BINDING: Final = bytes.fromhex(fields_digest((KIND,)))
+_BINDING: Final = bytes.fromhex(fields_digest((REPORT_KIND,)))
 _NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
 Json = dict[str, Any]

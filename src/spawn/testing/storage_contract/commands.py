@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from spawn.domain import serialization
+from spawn.domain.aggregates import encode_state
 from spawn.domain.change import CommitResult, EncodedState, Guard, Write
 from spawn.domain.errors import Duplicate, IdempotencyMismatch, NotFound, StaleVersion, Unavailable
 from spawn.domain.projects.project import ExternalRefReservation, Project
@@ -28,7 +28,7 @@ RACE_SIZE = 16
 
 
 def _encode_write(project: Project) -> Write:
-    document = serialization.encode_state("project", project, a_record().schema)
+    document = encode_state("project", project, a_record().schema)
     return Write("project", project.project_id, 0, EncodedState(document))
 
 

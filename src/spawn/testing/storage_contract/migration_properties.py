@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from spawn.adapters.embedded import query_evaluation
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.memory.store import MemoryStore
-from spawn.domain import serialization
+from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.change import EncodedState, StoredAggregate, Write
 from spawn.domain.errors import InvalidInput
+from spawn.domain.projects.codec import to_json_value
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
@@ -71,7 +72,7 @@ def _document(version: int, governed: list[Column]) -> bytes:
             "required": column.required,
             "default": None
             if column.default is None
-            else serialization.to_json_value(column.name, column.default),
+            else to_json_value(column.name, column.default),
             "aliases": column.aliases,
         }
         for column in governed
@@ -206,7 +207,7 @@ async def _write(
         state = generator.project(schema, name)
         write = Write("project", name, version, state)
         if version == 0 and data.draw(st.booleans()):
-            encoded_state = EncodedState(serialization.encode_state("project", state, schema))
+            encoded_state = EncodedState(encode_state("project", state, schema))
             write = Write("project", name, 0, encoded_state)
         change = harness.change(writes=(write,), events=(), schema_version=schema.version)
         for either in (harness.store, reference):
@@ -251,9 +252,7 @@ async def _compare(
     for index, project in enumerate(projects_written):
         name = project.project_id
         entry = (await store.history("project", name, after_version=0, limit=100))[-1]
-        document_state = serialization.decode_state(
-            "project", entry.document, schemas[entry.schema_version]
-        )
+        document_state = decode_state("project", entry.document, schemas[entry.schema_version])
         assert isinstance(document_state, Project)
         path = [s for s in reversed(history) if s.version >= entry.schema_version]
         plans = [plan_migration(a, b) for a, b in pairwise(path)]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.domain import serialization
+from spawn.domain.aggregates import encode_state
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
@@ -432,7 +432,7 @@ class TestVersions:
         late = harness.project(project_name="late", attributes={"units": 7})
         amended_project = msgspec.structs.replace(existing, attributes={"units": 5})
         encoded_project = harness.project(project_name="encoded", attributes={"units": 9})
-        document = serialization.encode_state("project", encoded_project, a_record().schema)
+        document = encode_state("project", encoded_project, a_record().schema)
         write = Write("project", encoded_project.project_id, 0, EncodedState(document))
         await harness.store.commit(harness.change((late, 0), (amended_project, 1)))
         await harness.store.commit(harness.change(writes=(write,), events=()))

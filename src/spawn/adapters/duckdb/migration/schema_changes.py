@@ -10,12 +10,12 @@ from spawn.adapters.duckdb.journal.prepared_change import PreparedChange
 from spawn.adapters.duckdb.journal_rows import aggregate_key
 from spawn.adapters.duckdb.schema_table import create_empty_projects_table, write_history
 from spawn.adapters.embedded.schema_history import (
-    SCHEMA_KIND,
     SchemaHistory,
     reportable_record,
     status_change,
 )
-from spawn.domain import serialization
+from spawn.domain.aggregates import encode_state
+from spawn.domain.schemas.schema_status import SCHEMA_KIND
 from spawn.ports.schemas import SchemaRecord
 
 T = TypeVar("T")
@@ -65,9 +65,7 @@ def change_schema(
         location = appender.location(aggregate_key(SCHEMA_KIND, news.schema.id))
         version = location.version if location else 0
         change = status_change(news, schema_history, version=version, actor=actor, changed=changed)
-        document = serialization.encode_state(
-            SCHEMA_KIND, change.writes[0].state, schema_history.active_schema
-        )
+        document = encode_state(SCHEMA_KIND, change.writes[0].state, schema_history.active_schema)
         result = appender.commit_with(PreparedChange(change, [document]), work_and_write_history)
     if schema_history.active_schema is not appender.schema_table.history.active_schema:
         appender.switch_schema(schema_history)

@@ -1,8 +1,12 @@
 """A stored simulation as an aggregate: its request, its engine and its result."""
 
+from typing import Final
+
 import msgspec
 
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationResult
+
+SIMULATION_KIND: Final = "simulation"
 
 
 class SimulationRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

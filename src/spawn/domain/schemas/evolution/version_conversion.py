@@ -16,6 +16,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import parse_token
+from spawn.domain.projects.codec import to_json_value
 from spawn.domain.projects.extensions import MAX_COUNT, check_extensions
 from spawn.domain.projects.project import CORE_FIELDS, Project, check_attributes
 from spawn.domain.schema_version import Column, Value
@@ -31,7 +32,6 @@ from spawn.domain.schemas.evolution.migration_plan import (
 )
 from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.value_readers import ValueReader, check_value, column_reader
-from spawn.domain.serialization import to_json_value
 
 
 class _SchemaFields:

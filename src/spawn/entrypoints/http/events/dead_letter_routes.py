@@ -18,7 +18,7 @@ from spawn.application.events.dead_letters import (
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import format_event_type, format_subject
-from spawn.domain.events.dead_letter import KIND, DeadLetter, DeadLetterState
+from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
@@ -29,7 +29,7 @@ from spawn.entrypoints.http.protocol.response import Header, Response, json_resp
 
 PATH: Final = "/v1/events/dead-letters"
 _LETTER_PATH: Final = PATH + "/{dead_letter_id:str}"
-_BINDING: Final = bytes.fromhex(fields_digest((KIND,)))
+_BINDING: Final = bytes.fromhex(fields_digest((DEAD_LETTER_KIND,)))
 _NO_STORE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"),)
 _LETTER: Final = SuccessResponse(description="The dead letter.", schema="DeadLetter")
 

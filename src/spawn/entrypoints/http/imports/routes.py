@@ -11,7 +11,6 @@ from litestar.types import Receive, Scope, Send
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports.commands import JobIdempotencyKey, put_mapping, submit_import
 from spawn.application.imports.queries import (
-    MAPPING_KIND,
     get_import,
     get_mapping,
     get_pinned_mapping,
@@ -23,7 +22,7 @@ from spawn.application.jobs import JobRunner
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
-from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mapping
 from spawn.domain.jobs import Job
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports import operations

@@ -14,7 +14,7 @@ from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.lineage.graph import build_graph
 from spawn.domain.lineage.openlineage import Emitter, build_run_events
-from spawn.domain.lineage.run import KIND, Activity, RunState
+from spawn.domain.lineage.run import RUN_KIND, Activity, RunState
 from spawn.domain.schema_version import Value
 from spawn.entrypoints.http.html.elements import page_response
 from spawn.entrypoints.http.lineage.page import PATH, TITLE, render_run_page, render_runs_page
@@ -243,7 +243,7 @@ def _parse_parameters(
 def _cursor_binding(parameters: dict[str, str]) -> bytes:
     """Return the digest that binds a cursor to its filter."""
     return bytes.fromhex(
-        fields_digest((KIND, *(parameters.get(name, "") for name in _FILTER_NAMES)))
+        fields_digest((RUN_KIND, *(parameters.get(name, "") for name in _FILTER_NAMES)))
     )
 
 

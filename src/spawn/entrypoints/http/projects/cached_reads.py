@@ -11,8 +11,9 @@ from litestar.types import HTTPScope
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import SpawnError
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.http.projects.list_route import get_cached_page
-from spawn.entrypoints.http.projects.routes import KIND, PATH, READ_PATH
+from spawn.entrypoints.http.projects.routes import PATH, READ_PATH
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import LOCAL, is_canonical_id
 from spawn.entrypoints.http.protocol.response import Response
@@ -59,7 +60,7 @@ async def _find_project(
 ) -> Response | None:
     if not is_canonical_id(project_id):
         return None
-    head = await dependencies.reads.head(KIND, project_id)
+    head = await dependencies.reads.head(PROJECT_KIND, project_id)
     document = http_state.projects.get((project_id, head.version, head.epoch, active_version, ()))
     if_none_match = get_request_context(scope).headers.get(b"if-none-match")
     if document is None or (if_none_match is not None and if_none_match != document.etag.encode()):

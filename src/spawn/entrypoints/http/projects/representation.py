@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.domain import serialization
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import FieldError
+from spawn.domain.projects.codec import render_project
 from spawn.domain.projects.project import Project
 from spawn.domain.schema_version import Schema
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
@@ -46,7 +46,7 @@ class ProjectRepresentation(msgspec.Struct, frozen=True, gc=False):
 
 def project_fields(aggregate: StoredAggregate[Project], schema: Schema) -> dict[str, Any]:
     """Return the wire fields of a stored project in document order."""
-    rendered = serialization.render_project(aggregate.state, schema)
+    rendered = render_project(aggregate.state, schema)
     fields: dict[str, Any] = {
         "project_id": rendered.pop("project_id"),
         "version": aggregate.version,

@@ -31,7 +31,7 @@ from spawn.domain.errors import (
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
-from spawn.domain.projects.project import MAX_REASON, Project
+from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
 from spawn.domain.schemas.nested_fields import prose_reader
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.entrypoints.http.openapi.operation import operation_options
@@ -69,7 +69,6 @@ from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.state import HttpState
 
 T = TypeVar("T")
-KIND: Final = "project"
 PATH: Final = "/v1/ops/projects"
 READ_PATH: Final = PATH + "/{project_id:str}"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
@@ -194,7 +193,7 @@ async def patch_project(request: StrictRequest) -> Response:
     async def run(attempt: _CommandAttempt) -> Response:
         attributes = attempt.parse_body(body, partial=True)
         # RFC 9110, 13.2.1: errors of the request itself come before its preconditions.
-        version = await read_expected_version(request, KIND, project_id)
+        version = await read_expected_version(request, PROJECT_KIND, project_id)
 
         def build_response(document: ProjectRepresentation) -> Response:
             return document.to_response(200, *build_warning_headers(attributes.warnings))
@@ -230,7 +229,7 @@ async def post_transition(request: StrictRequest) -> Response:
     to, reason, effective_on = _parse_transition(parse_object(body))
 
     async def run(attempt: _CommandAttempt) -> Response:
-        version = await read_expected_version(request, KIND, project_id)
+        version = await read_expected_version(request, PROJECT_KIND, project_id)
         with request.http_state.span("transition_project"):
             result = await transition_project(
                 request.dependencies,
@@ -262,7 +261,7 @@ async def read_project(request: StrictRequest) -> Response:
     else:
         dependencies = request.dependencies
         active_version = (await dependencies.active_schema()).schema.version
-        head = await dependencies.reads.head(KIND, project_id)
+        head = await dependencies.reads.head(PROJECT_KIND, project_id)
         cached = request.http_state.projects.get(
             (project_id, head.version, head.epoch, active_version, ())
         )
@@ -294,7 +293,7 @@ async def _load_requested_view(request: StrictRequest, project_id: str) -> Proje
     as_of = parse_instant(parameters["as_of"], pointer="/as_of") if "as_of" in parameters else None
     with request.http_state.span("get_project"):
         aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
-    epoch = (await dependencies.reads.head(KIND, project_id)).epoch
+    epoch = (await dependencies.reads.head(PROJECT_KIND, project_id)).epoch
     view = msgspec.structs.replace(view, field_names=names)
     return await get_project_document(dependencies, request.http_state, aggregate, view, epoch)
 
@@ -372,7 +371,7 @@ async def read_project_history(request: StrictRequest) -> Response:
     project_id = request.path_id()
     parameters = request.query_parameters("limit", "after")
     limit = read_limit(parameters.get("limit"))
-    binding = bytes.fromhex(fields_digest((KIND, project_id)))
+    binding = bytes.fromhex(fields_digest((PROJECT_KIND, project_id)))
     after = _parse_history_cursor(parameters["after"], binding) if "after" in parameters else 0
     view = await active_view(request)
     with request.http_state.span("project_history"):

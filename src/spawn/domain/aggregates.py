@@ -1,0 +1,251 @@
+"""The types of aggregate: kind, state, codec, indexed columns and event types of each.
+
+Stores loop over this table. A new aggregate is its module, one entry here, and its use cases.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import NoneType
+from typing import Annotated, Any, Final, Protocol, get_args, get_origin
+
+import msgspec
+
+from spawn.domain.change import EncodedState
+from spawn.domain.errors import StorageDamaged
+from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
+from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
+from spawn.domain.imports.import_state import (
+    IMPORT_KIND,
+    QUARANTINE_KIND,
+    UPLOAD_KIND,
+    ImportState,
+    QuarantineChunk,
+    UploadProgress,
+)
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
+from spawn.domain.jobs import JOB_KIND, Job
+from spawn.domain.lineage.run import EVENT_TYPES as LINEAGE_EVENT_TYPES
+from spawn.domain.lineage.run import RUN_KIND, Run
+from spawn.domain.projects.codec import decode_project, encode_project
+from spawn.domain.projects.project import (
+    AMENDED_EVENT,
+    CREATED_EVENT,
+    PROJECT_KIND,
+    RESERVATION_KIND,
+    TRANSITIONED_EVENT,
+    ExternalRefReservation,
+    Project,
+)
+from spawn.domain.quality.report import (
+    BREACHED_EVENT,
+    RECOVERED_EVENT,
+    REPORT_KIND,
+    RULE_KIND,
+    QualityReport,
+    ServiceLevelStatus,
+)
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
+from spawn.domain.schemas.schema_status import (
+    ADOPTED_EVENT,
+    QUARANTINED_EVENT,
+    REJECTED_EVENT,
+    SCHEMA_KIND,
+    SchemaStatus,
+)
+from spawn.domain.schemas.validator import compile_schema
+
+
+class StateCodec(Protocol):
+    """The encoding of one kind's states as documents."""
+
+    def encode(self, state: Any, schema: Schema) -> bytes:
+        """Encode a state under a schema."""
+        ...
+
+    def decode(self, document: bytes, schema: Schema) -> msgspec.Struct:
+        """Decode a document that was encoded under this schema.
+
+        Raises:
+            StorageDamaged: `encode` wrote no such document.
+        """
+        ...
+
+
+class StructCodec:
+    """Codec of a state that is its struct's JSON under every schema."""
+
+    def __init__(self, kind: str, state_type: type[msgspec.Struct]) -> None:
+        self._kind = kind
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(state_type)
+
+    def encode(self, state: Any, schema: Schema) -> bytes:
+        """Encode a state; the schema has no part in it."""
+        del schema
+        return _ENCODER.encode(state)
+
+    def decode(self, document: bytes, schema: Schema) -> msgspec.Struct:
+        """Decode a document; the schema has no part in it."""
+        del schema
+        try:
+            state: msgspec.Struct = self._decoder.decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StorageDamaged(f"a stored {self._kind} cannot be read: {error}") from error
+        return state
+
+
+class _ProjectCodec:
+    encode = staticmethod(encode_project)
+    decode = staticmethod(decode_project)
+
+
+class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of aggregate.
+
+    `table` names the state table; without one, only id, version and creation can be queried.
+    `columns` are the fields of the state that queries name, beside those that the store assigns; a
+    governed type has the columns of the schema instead. `id_column` names the id in queries.
+    """
+
+    kind: str
+    state_type: type[msgspec.Struct]
+    codec: StateCodec
+    event_types: frozenset[str] = frozenset()
+    table: str | None = None
+    columns: tuple[Column, ...] = ()
+    id_column: str = "id"
+    is_governed: bool = False
+
+    def indexed_columns(self, schema: Schema) -> dict[str, Column]:
+        """Return the columns that a query may name, retired ones included, by name."""
+        if self.is_governed:
+            retired = {retired.name: retired.column for retired in schema.retired}
+            return {**compile_schema(schema).fields, **retired}
+        identity, version, created_at, updated_at = SYSTEM_COLUMNS
+        system = [msgspec.structs.replace(identity, name=self.id_column), version, created_at]
+        if self.table is not None:
+            system.append(updated_at)
+        return {column.name: column for column in (*system, *self.columns)}
+
+    def read_column(self, state: Any, name: str) -> Value | None:
+        """Return the state's value of an indexed column; None if absent.
+
+        A query that was parsed under the previous schema may name a column that has retired since.
+        """
+        value: Value | None
+        if not self.is_governed or name in self.state_type.__struct_fields__:
+            value = getattr(state, name)
+        else:
+            value = state.attributes.get(name)
+            if value is None and state.hidden_attributes:
+                value = state.hidden_attributes.get(name)
+        return value
+
+
+def encode_state(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
+    """Encode a state under a schema as a document.
+
+    Raises:
+        TypeError: the state is not of the kind's type.
+    """
+    if isinstance(state, EncodedState):
+        return state.document
+    aggregate_type = AGGREGATE_TYPES[kind]
+    if not isinstance(state, aggregate_type.state_type):
+        raise TypeError(f"a state of kind {kind} is not a {type(state).__name__}")
+    return aggregate_type.codec.encode(state, schema)
+
+
+def decode_state(kind: str, document: bytes, schema: Schema) -> msgspec.Struct:
+    """Decode a document that `encode_state` wrote under this schema.
+
+    Raises:
+        StorageDamaged: the document was not written by `encode_state`.
+        KeyError: there is no such kind.
+    """
+    return AGGREGATE_TYPES[kind].codec.decode(document, schema)
+
+
+def _struct_type(
+    kind: str,
+    state_type: type[msgspec.Struct],
+    *columns: str,
+    table: str | None = None,
+    event_types: Iterable[str] = (),
+) -> AggregateType:
+    """Return the type of an aggregate that is stored as its struct's JSON."""
+    return AggregateType(
+        kind=kind,
+        state_type=state_type,
+        codec=StructCodec(kind, state_type),
+        table=table,
+        columns=tuple(_column_of_field(state_type, name) for name in columns),
+        event_types=frozenset(event_types),
+    )
+
+
+def _column_of_field(state_type: type[msgspec.Struct], name: str) -> Column:
+    """Return the column of a state's scalar field, with the type of its annotation."""
+    field = next(f for f in msgspec.structs.fields(state_type) if f.name == name)
+    members = [t for t in (get_args(field.type) or (field.type,)) if t is not NoneType]
+    value_type = get_args(members[0])[0] if get_origin(members[0]) is Annotated else members[0]
+    type_name = next(name for python, name in _TYPE_NAMES if issubclass(value_type, python))
+    return Column(name=name, type=ColumnType(type_name))
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_TYPE_NAMES: Final[tuple[tuple[type, TypeName], ...]] = (
+    (bool, TypeName.BOOLEAN),
+    (int, TypeName.BIGINT),
+    (str, TypeName.STRING),
+    (datetime, TypeName.TIMESTAMP),
+)
+
+_TYPES: Final = (
+    AggregateType(
+        kind=PROJECT_KIND,
+        state_type=Project,
+        codec=_ProjectCodec(),
+        event_types=frozenset({CREATED_EVENT, AMENDED_EVENT, TRANSITIONED_EVENT}),
+        table="projects",
+        id_column="project_id",
+        is_governed=True,
+    ),
+    _struct_type(
+        DEAD_LETTER_KIND,
+        DeadLetter,
+        *("publisher", "state", "type", "event_time"),
+        table="dead_letters",
+    ),
+    _struct_type(RESERVATION_KIND, ExternalRefReservation),
+    _struct_type(MAPPING_KIND, ImportMapping),
+    _struct_type(IMPORT_KIND, ImportState, "mapping", "format", table="imports"),
+    _struct_type(JOB_KIND, Job, "kind", "status", table="jobs"),
+    _struct_type(
+        RUN_KIND,
+        Run,
+        *("activity", "job", "state"),
+        table="lineage_runs",
+        event_types=LINEAGE_EVENT_TYPES,
+    ),
+    _struct_type(
+        REPORT_KIND, QualityReport, "schema_version", "measured_at", table="quality_reports"
+    ),
+    _struct_type(
+        RULE_KIND,
+        ServiceLevelStatus,
+        "is_met",
+        table="quality_rules",
+        event_types=(BREACHED_EVENT, RECOVERED_EVENT),
+    ),
+    _struct_type(QUARANTINE_KIND, QuarantineChunk, "import_id", table="quarantines"),
+    _struct_type(
+        SCHEMA_KIND,
+        SchemaStatus,
+        event_types=(ADOPTED_EVENT, QUARANTINED_EVENT, REJECTED_EVENT),
+    ),
+    _struct_type(SIMULATION_KIND, SimulationRun, "requested_by", table="simulations"),
+    _struct_type(UPLOAD_KIND, UploadProgress),
+)
+AGGREGATE_TYPES: Final[Mapping[str, AggregateType]] = {t.kind: t for t in _TYPES}
+"""Every type of aggregate by kind."""
