@@ -1,4 +1,4 @@
-# Spawn's tasks. `make` alone lists them. Python 3.11 or newer and make are all that is presumed.
+# Tasks of the repository; `make` alone lists them. They need Python 3.11 or newer and make.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --require-hashes -r
 
-# A command of that name may be a shim that refuses to run, so each candidate is asked.
+# A command of that name may be a shim that does not run, so each candidate is tried.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$python; break; fi; done)
@@ -27,8 +27,8 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "Python's venv module is missing (Debian and Ubuntu: python3-venv)." >&2; exit 1; }
 
-# A stamp is newer than its locks when the environment holds what they name. The package itself
-# is built by the locked setuptools already there: nothing unlocked enters, even to build.
+# A stamp is newer than its locks if the environment has their packages. The locked setuptools
+# builds the package itself, so that nothing unlocked is installed, even for the build.
 define install
 	@echo "Installing $(1), locked with hashes"
 	@$(INSTALL) requirements/build.txt
@@ -56,7 +56,7 @@ extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, nats, otlp
 test: $(VENV)/dev.stamp ## Run every test
 	@$(BIN)/pytest $(ARGS)
 
-test-core: $(VENV)/dev.stamp ## Run the domain's tests alone, without I/O, in seconds
+test-core: $(VENV)/dev.stamp ## Run the tests of the domain only, without I/O
 	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \
 		-p no:schemathesis -p no:faker -p no:anyio -o faulthandler_timeout=0 $(ARGS)
 
@@ -64,60 +64,60 @@ lint: $(VENV)/dev.stamp ## Check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(VENV)/dev.stamp ## Check types, strictly
+types: $(VENV)/dev.stamp ## Check types
 	@$(BIN)/mypy
 
-contracts: $(VENV)/dev.stamp ## Check that dependencies point inwards
+contracts: $(VENV)/dev.stamp ## Check the direction of imports
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/dev.stamp ## Measure, as docs/performance.md describes
+bench: $(VENV)/dev.stamp ## Measure the figures of docs/performance.md
 	@$(BIN)/python -m benchmarks.finance
 	@$(BIN)/python -m benchmarks.analysis
 	@$(BIN)/python -m benchmarks.events
 	@$(BIN)/python -m benchmarks.http $(ARGS)
 
-drill: $(VENV)/runtime.stamp ## Evolve the schema under eight clients, well, badly and with kill -9
+drill: $(VENV)/runtime.stamp ## Demonstrate schema evolution with eight clients and kill -9
 	@$(BIN)/python -m examples.drill $(ARGS)
 
-docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check its links
+docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check links
 	@$(BIN)/python docs/build.py
 
-schemathesis: $(VENV)/dev.stamp ## Attack the service from its own OpenAPI document, with five seeds
+schemathesis: $(VENV)/dev.stamp ## Test the service against its OpenAPI document, with five seeds
 	@$(BIN)/python -m tests.product.fuzz $(ARGS)
 
-# The tools that judge the documents have an environment of their own: none of them is ours.
-JUDGES := .venv-conformance
-NODE_JUDGES := build/conformance/npm
+# The tools that check the product documents have an environment of their own.
+CHECKERS := .venv-conformance
+NODE_CHECKERS := build/conformance/npm
 
-$(JUDGES)/stamp: requirements/conformance.txt
-	@echo "Installing the tools that judge the documents, locked with hashes"
-	@test -x $(JUDGES)/bin/python || $(PYTHON) -m venv $(JUDGES)
-	@$(JUDGES)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+$(CHECKERS)/stamp: requirements/conformance.txt
+	@echo "Installing the tools that check the documents, locked with hashes"
+	@test -x $(CHECKERS)/bin/python || $(PYTHON) -m venv $(CHECKERS)
+	@$(CHECKERS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
 		--require-hashes -r requirements/conformance.txt
 	@touch $@
 
-$(NODE_JUDGES)/stamp: tests/conformance/package.json tests/conformance/package-lock.json
-	@command -v npm >/dev/null || { echo "Node 20 and npm are needed for this." >&2; exit 1; }
-	@mkdir -p $(NODE_JUDGES)
+$(NODE_CHECKERS)/stamp: tests/conformance/package.json tests/conformance/package-lock.json
+	@command -v npm >/dev/null || { echo "make conformance needs Node 20 and npm on the PATH." >&2; exit 1; }
+	@mkdir -p $(NODE_CHECKERS)
 	@cp tests/conformance/package.json tests/conformance/package-lock.json \
-		tests/conformance/.npmrc $(NODE_JUDGES)
-	@npm ci --prefix $(NODE_JUDGES) --loglevel error
+		tests/conformance/.npmrc $(NODE_CHECKERS)
+	@npm ci --prefix $(NODE_CHECKERS) --loglevel error
 	@touch $@
 
-conformance: $(VENV)/dev.stamp $(JUDGES)/stamp $(NODE_JUDGES)/stamp ## Have independent tools judge the live documents (needs Node 20)
+conformance: $(VENV)/dev.stamp $(CHECKERS)/stamp $(NODE_CHECKERS)/stamp ## Check the product documents with independent tools (needs Node 20)
 	@$(BIN)/python -m tests.conformance.run
 
-lock: $(VENV)/dev.stamp ## Resolve the locks again (PIP_COMPILE_ARGS=--upgrade for newer ones)
+lock: $(VENV)/dev.stamp ## Write the lock files again (PIP_COMPILE_ARGS=--upgrade upgrades)
 	@requirements/lock
 
 image: ## Build the container image with buildah, podman or docker
-	@# The OCI format has no health check, so the tools that could write it are told not to.
+	@# The OCI format has no health check, so buildah and podman must write Docker's format.
 	@for tool in "buildah build --format docker" "podman build --format docker" "docker build"; do \
 		if command -v $${tool%% *} >/dev/null; then \
 			exec $$tool --file Containerfile --tag $(IMAGE) $(BUILD_ARGS) .; fi; done; \
-	echo "No buildah, podman or docker is on the PATH." >&2; exit 1
+	echo "make image needs buildah, podman or docker on the PATH." >&2; exit 1
 
-clean: ## Remove what building and testing left, the environment too
-	rm -rf $(VENV) $(JUDGES) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+clean: ## Remove build and test output, and the environment
+	rm -rf $(VENV) $(CHECKERS) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
 	find src tests infra docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

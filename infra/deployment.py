@@ -85,7 +85,7 @@ class SpawnService(pulumi.ComponentResource):
             volumes=[
                 docker.ContainerVolumeArgs(container_path="/data", volume_name=self.volume.name)
             ],
-            # Only /data and /tmp can be written, nothing can gain a privilege.
+            # Only /data and /tmp are writable, and no process can gain a privilege.
             read_only=True,
             tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=64m"},  # noqa: S108  # a mount, not a file
             capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
@@ -103,8 +103,8 @@ class SpawnService(pulumi.ComponentResource):
 
     def _build_environment(self) -> list[str]:
         return [
-            # All addresses of the container's own network: without authentication the service
-            # allows that in development alone. The host publishes the loopback address only.
+            # All addresses of the container's own network. Without authentication the service
+            # accepts them in development only. The host publishes the loopback address only.
             "SPAWN_HOST=0.0.0.0",
             "SPAWN_ENVIRONMENT=development",
             f"SPAWN_PORT={CONTAINER_PORT}",
