@@ -13,5 +13,13 @@ def test_tables_of_the_store_are_listed(client: httpx.Client) -> None:
 
 def test_log_level_can_be_set_to_valid_levels_only(client: httpx.Client) -> None:
     assert client.put("/v1/admin/log-level", json={"level": "WARNING"}).status_code == 200
-    for body in ({"level": "LOUD"}, {"level": 3}, {}, {"level": "INFO", "x": 1}):
-        assert client.put("/v1/admin/log-level", json=body).status_code == 422
+    for body, pointer, code in (
+        ({"level": "LOUD"}, "/level", "not_in_enum"),
+        ({"level": 3}, "/level", "wrong_type"),
+        ({}, "/level", "missing"),
+        ({"level": "INFO", "x": 1}, "/x", "unknown_field"),
+    ):
+        response = client.put("/v1/admin/log-level", json=body)
+        assert response.status_code == 422
+        (error,) = response.json()["errors"]
+        assert (error["pointer"], error["code"]) == (pointer, code)

@@ -1,22 +1,23 @@
-"""Strict conversion of JSON tokens to msgspec structs, with an error for every invalid field.
+"""Strict reading of JSON tokens, with an error for every invalid field.
 
-A reader is compiled once from a struct's own annotations, so that the fields of a request are
+A reader of a struct is compiled once from its annotations, so that the fields of a request are
 declared in one place. Numbers become float64 only here, where the annotation is float; a
 `Decimal` takes its digits from the text, number or string, and never passes through a float.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
 from msgspec import inspect
 
 from spawn.domain.dates import parse_date
 from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token, describe_type
+from spawn.domain.text import check_line, check_prose, escape_pointer_token, trim
 
 MAX_TEXT_LENGTH: Final = 200
 """Characters of a name or other free text, at most."""
@@ -28,233 +29,328 @@ Converting millions of tokens to numbers is one step of the interpreter, during 
 thread runs; longer series are rejected before it.
 """
 
-Errors = list[FieldError]
-TokenReader = Callable[[Token, str, Errors], Any]
-"""A function of token and pointer; on an error it records it and returns `UNREADABLE`."""
+TokenReader = Callable[[Token, str], Any]
+"""Function of token and JSON Pointer; raises `InvalidInput` with every error at or below it."""
 
-UNREADABLE: Final = msgspec.UNSET
 _DECIMAL: Final = re.compile(r"-?\d{1,18}(\.\d{1,40})?")
 _MAX_DECIMALS: Final = 40
 _EXACT_INTEGER: Final = 2.0**53
+_NO_READERS: Final[Mapping[Any, TokenReader]] = {}
 
 
-def compile_reader(annotation: Any) -> TokenReader:
-    """Return the reader of a type: a struct, or the type of a field."""
-    return _compile(inspect.type_info(annotation))
+def compile_reader(
+    annotation: Any,
+    fields: Mapping[str, TokenReader] = _NO_READERS,
+    types: Mapping[type[inspect.Type], TokenReader] = _NO_READERS,
+    *,
+    null_is_absent: bool = False,
+) -> TokenReader:
+    """Return the reader of a type: a struct, or the type of a field.
+
+    `fields` replaces readers of the struct's own fields, `types` readers of a leaf type at any
+    depth. With `null_is_absent`, null in a struct means that the member is left out.
+    """
+    return _Compiler(types, null_is_absent=null_is_absent).compile(
+        inspect.type_info(annotation), fields
+    )
 
 
-def record_error(pointer: str, code: str, detail: str, errors: Errors) -> Any:
-    """Record one error, unless `MAX_ERRORS` are recorded, and return `UNREADABLE`."""
-    if len(errors) < MAX_ERRORS:
-        errors.append(FieldError(pointer, code, detail))
-    return UNREADABLE
-
-
-def escape_member_name(key: str) -> str:
-    """Return a member's name as a token of a JSON Pointer (RFC 6901)."""
-    return key[:MAX_TEXT_LENGTH].replace("~", "~0").replace("/", "~1")
-
-
-def _compile(info: inspect.Type) -> TokenReader:
-    if isinstance(info, inspect.StructType):
-        return _compile_struct(info)
-    if isinstance(info, inspect.UnionType):
-        return _compile_union(info)
-    if isinstance(info, inspect.VarTupleType):
-        return _compile_series(_compile(info.item_type), tuple, is_float=_is_float(info.item_type))
-    if isinstance(info, inspect.FrozenSetType):
-        return _compile_series(_compile(info.item_type), frozenset)
-    return _compile_leaf(info)
-
-
-def _compile_leaf(info: inspect.Type) -> TokenReader:
-    if isinstance(info, inspect.LiteralType):
-        return _compile_choice({str(value): value for value in info.values})
-    if isinstance(info, inspect.EnumType):
-        return _compile_choice({str(member.value): member for member in info.cls})
-    return _LEAVES[type(info)]
-
-
-def _is_float(info: inspect.Type) -> bool:
-    return isinstance(info, inspect.FloatType)
-
-
-def _compile_struct(info: inspect.StructType) -> TokenReader:
-    readers = {field.encode_name: _compile(field.type) for field in info.fields}
-    names = {field.encode_name: field.name for field in info.fields}
-    required = [field.encode_name for field in info.fields if field.required]
-
-    def read(token: Token, pointer: str, errors: Errors) -> Any:
-        if type(token) is not dict:
-            return record_error(
-                pointer, "wrong_type", f"must be an object, not {describe_type(token)}", errors
-            )
-        before = len(errors)
-        values = _read_members(token, readers, pointer, errors)
-        for name in required:
-            if name not in token:
-                record_error(f"{pointer}/{name}", "missing", "is required", errors)
-        # Beyond the limit no error is recorded, so a full list never counts as clean.
-        is_clean = len(errors) == before < MAX_ERRORS
-        if not is_clean:
-            return UNREADABLE
-        return info.cls(**{names[name]: value for name, value in values.items()})
-
-    return read
-
-
-def _read_members(
-    token: Mapping[str, Token], readers: Mapping[str, TokenReader], pointer: str, errors: Errors
+def collect_members(
+    token: Token,
+    pointer: str,
+    readers: Mapping[str, TokenReader],
+    errors: list[FieldError],
+    *,
+    required: Sequence[str] = (),
+    null_is_absent: bool = True,
+    ignores_unknown: bool = False,
 ) -> dict[str, Any]:
+    """Return the values of an object's valid members, and append the errors of the others.
+
+    Raises:
+        InvalidInput: the token is not an object.
+    """
+    if type(token) is not dict:
+        raise wrong_type_error(pointer, "an object", token)
     values: dict[str, Any] = {}
     for name, value in token.items():
         reader = readers.get(name)
-        if reader is None:
-            names = ", ".join(readers)
-            member_pointer = f"{pointer}/{escape_member_name(name)}"
-            record_error(
-                member_pointer, "unknown_field", f"is not a field; the fields are: {names}.", errors
-            )
-        else:
-            values[name] = reader(value, f"{pointer}/{name}", errors)
+        if value is None and null_is_absent and reader is not None:
+            continue
+        member_pointer = f"{pointer}/{escape_pointer_token(name)}"
+        if reader is not None:
+            try:
+                values[name] = reader(value, member_pointer)
+            except InvalidInput as failure:
+                errors.extend(failure.errors)
+        elif not ignores_unknown:
+            detail = f"is not a field; the fields are: {', '.join(readers)}."
+            errors.append(FieldError(member_pointer, "unknown_field", detail))
+        if len(errors) >= MAX_ERRORS:
+            break
+    errors.extend(
+        FieldError(f"{pointer}/{name}", "missing", "is required")
+        for name in required
+        if name not in token or (null_is_absent and token[name] is None)
+    )
     return values
 
 
-def _compile_union(info: inspect.UnionType) -> TokenReader:
-    """Return a reader of null, at most one array type and one other type."""
-    array_reader = value_reader = None
-    is_nullable = False
-    for part in info.types:
-        if isinstance(part, inspect.NoneType):
-            is_nullable = True
-        elif isinstance(part, inspect.VarTupleType):
-            array_reader = _compile(part)
-        else:
-            value_reader = _compile(part)
-
-    def read(token: Token, pointer: str, errors: Errors) -> Any:
-        if token is None and is_nullable:
-            return None
-        if type(token) is list:
-            reader = array_reader or value_reader
-        else:
-            reader = value_reader or array_reader
-        if reader is None:
-            raise TypeError(f"{info} has no part to read")
-        return reader(token, pointer, errors)
-
-    return read
-
-
-def _compile_series(
-    item_reader: TokenReader,
-    container: type[tuple[Any, ...] | frozenset[Any]],
+def read_members(
+    token: Token,
+    pointer: str,
+    readers: Mapping[str, TokenReader],
     *,
-    is_float: bool = False,
-) -> TokenReader:
-    def read(token: Token, pointer: str, errors: Errors) -> Any:
-        if type(token) is not list:
-            return record_error(
-                pointer, "wrong_type", f"must be an array, not {describe_type(token)}", errors
+    required: Sequence[str] = (),
+    null_is_absent: bool = True,
+    ignores_unknown: bool = False,
+) -> dict[str, Any]:
+    """Return the values of an object's members.
+
+    Raises:
+        InvalidInput: the token is not an object, or a member is invalid, unknown or missing.
+    """
+    errors: list[FieldError] = []
+    values = collect_members(
+        token,
+        pointer,
+        readers,
+        errors,
+        required=required,
+        null_is_absent=null_is_absent,
+        ignores_unknown=ignores_unknown,
+    )
+    if errors:
+        raise InvalidInput(errors[:MAX_ERRORS])
+    return values
+
+
+def wrong_type_error(pointer: str, expected_type: str, token: Token) -> InvalidInput:
+    """Return the error for a token of another JSON type."""
+    return InvalidInput.at(
+        pointer, "wrong_type", f"must be {expected_type}, not {describe_type(token)}"
+    )
+
+
+class _Compiler:
+    """Compiler of readers from annotations, under one set of rules."""
+
+    def __init__(
+        self, types: Mapping[type[inspect.Type], TokenReader], *, null_is_absent: bool
+    ) -> None:
+        self._leaves = {**_LEAVES, **types}
+        self._null_is_absent = null_is_absent
+
+    def compile(
+        self, info: inspect.Type, fields: Mapping[str, TokenReader] = _NO_READERS
+    ) -> TokenReader:
+        if isinstance(info, inspect.StructType):
+            return self._compile_struct(info, fields)
+        if isinstance(info, inspect.UnionType):
+            return self._compile_union(info)
+        if isinstance(info, inspect.VarTupleType | inspect.FrozenSetType):
+            return self._compile_series(info)
+        if isinstance(info, inspect.DictType):
+            return self._compile_dict(info.value_type)
+        return self._compile_leaf(info)
+
+    def _compile_leaf(self, info: inspect.Type) -> TokenReader:
+        if isinstance(info, inspect.LiteralType):
+            return _choice_reader({str(value): value for value in info.values})
+        if isinstance(info, inspect.EnumType):
+            return _choice_reader({str(member.value): member for member in info.cls})
+        return self._leaves[type(info)]
+
+    def _compile_series(self, info: inspect.VarTupleType | inspect.FrozenSetType) -> TokenReader:
+        is_float = isinstance(info.item_type, inspect.FloatType)
+        read_items = series_reader(
+            self.compile(info.item_type), MAX_ITEMS, code="wrong_length", is_float=is_float
+        )
+        if isinstance(info, inspect.VarTupleType):
+            return read_items
+        return lambda token, pointer: frozenset(read_items(token, pointer))
+
+    def _compile_struct(
+        self, info: inspect.StructType, fields: Mapping[str, TokenReader]
+    ) -> TokenReader:
+        readers = {
+            field.encode_name: fields.get(field.encode_name) or self.compile(field.type)
+            for field in info.fields
+        }
+        names = {field.encode_name: field.name for field in info.fields}
+        required = [field.encode_name for field in info.fields if field.required]
+        null_is_absent = self._null_is_absent
+
+        def read(token: Token, pointer: str) -> Any:
+            values = read_members(
+                token, pointer, readers, required=required, null_is_absent=null_is_absent
             )
-        if len(token) > MAX_ITEMS:
-            detail = f"must have at most {MAX_ITEMS} items, has {len(token)}"
-            return record_error(pointer, "wrong_length", detail, errors)
+            return info.cls(**{names[name]: value for name, value in values.items()})
+
+        return read
+
+    def _compile_dict(self, value_type: inspect.Type) -> TokenReader:
+        read_value = self.compile(value_type)
+
+        def read(token: Token, pointer: str) -> Any:
+            readers = dict.fromkeys(token, read_value) if type(token) is dict else {}
+            return read_members(token, pointer, readers, null_is_absent=False)
+
+        return read
+
+    def _compile_union(self, info: inspect.UnionType) -> TokenReader:
+        """Return a reader of null, at most one array type and one other type."""
+        parts = [part for part in info.types if not isinstance(part, inspect.NoneType)]
+        is_nullable = len(parts) < len(info.types)
+        arrays = [self.compile(part) for part in parts if isinstance(part, inspect.VarTupleType)]
+        others = [
+            self.compile(part) for part in parts if not isinstance(part, inspect.VarTupleType)
+        ]
+        (read_array, *_), (read_other, *_) = arrays or others, others or arrays
+
+        def read(token: Token, pointer: str) -> Any:
+            if token is None and is_nullable:
+                return None
+            return (read_array if type(token) is list else read_other)(token, pointer)
+
+        return read
+
+
+def series_reader(
+    read_item: TokenReader, maximum: int, *, code: str = "too_many", is_float: bool = False
+) -> TokenReader:
+    """Return a reader of an array as a tuple; `code` is the error of one too long."""
+
+    def read(token: Token, pointer: str) -> tuple[Any, ...]:
+        if type(token) is not list:
+            raise wrong_type_error(pointer, "an array", token)
+        if len(token) > maximum:
+            detail = f"must have at most {maximum} items, has {len(token)}"
+            raise InvalidInput.at(pointer, code, detail)
         if is_float and all(type(value) is NumberToken for value in token):
             numbers = tuple(map(float, token))  # type: ignore[arg-type]  # all of them are numbers
             if math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers)):
                 return numbers
-        values = []
+        values: list[Any] = []
+        errors: list[FieldError] = []
         for index, value in enumerate(token):
-            values.append(item_reader(value, f"{pointer}/{index}", errors))
-            if len(errors) >= MAX_ERRORS:
-                return UNREADABLE
-        return container(values)
+            try:
+                values.append(read_item(value, f"{pointer}/{index}"))
+            except InvalidInput as failure:
+                errors.extend(failure.errors)
+                if len(errors) >= MAX_ERRORS:
+                    break
+        if errors:
+            raise InvalidInput(errors[:MAX_ERRORS])
+        return tuple(values)
 
     return read
 
 
-def _compile_choice(values: Mapping[str, Any]) -> TokenReader:
+def line_reader(maximum: int, *, trims: bool = True) -> Callable[[Token, str], str]:
+    """Return a reader of one line of text, trimmed or without blanks around it."""
+
+    def read(token: Token, pointer: str) -> str:
+        if type(token) is not str:
+            raise wrong_type_error(pointer, "a string", token)
+        # Printable text without outer blanks is a valid line already: the usual case.
+        if 0 < len(token) <= maximum and token.isprintable() and token[0] != " " != token[-1]:
+            return token
+        text = trim(token) if trims else token
+        errors: list[FieldError] = []
+        check_line(text, pointer, maximum, errors)
+        if errors:
+            raise InvalidInput(errors)
+        return text
+
+    return read
+
+
+def prose_reader(maximum: int, *, allows_blank: bool = True) -> Callable[[Token, str], str]:
+    """Return a reader of free text, line breaks allowed."""
+
+    def read(token: Token, pointer: str) -> str:
+        text = read_string(token, pointer)
+        if not allows_blank and not text.strip():
+            raise InvalidInput.at(pointer, "empty", "must not be empty")
+        errors: list[FieldError] = []
+        check_prose(text, pointer, maximum, errors)
+        if errors:
+            raise InvalidInput(errors)
+        return text
+
+    return read
+
+
+def _choice_reader(values: Mapping[str, Any]) -> TokenReader:
     choices = ", ".join(values)
 
-    def read(token: Token, pointer: str, errors: Errors) -> Any:
-        if type(token) is not str:
-            return record_error(
-                pointer, "wrong_type", f"must be a string, not {describe_type(token)}", errors
-            )
-        if token not in values:
-            return record_error(pointer, "not_in_enum", f"must be one of {choices}", errors)
-        return values[token]
+    def read(token: Token, pointer: str) -> Any:
+        text = read_string(token, pointer)
+        if text not in values:
+            raise InvalidInput.at(pointer, "not_in_enum", f"must be one of {choices}")
+        return values[text]
 
     return read
 
 
-def _read_float(token: Token, pointer: str, errors: Errors) -> Any:
+def read_string(token: Token, pointer: str) -> str:
+    """Read a string of any length."""
+    if type(token) is not str:
+        raise wrong_type_error(pointer, "a string", token)
+    return token
+
+
+def read_boolean(token: Token, pointer: str) -> bool:
+    """Read true or false."""
+    if type(token) is not bool:
+        raise wrong_type_error(pointer, "true or false", token)
+    return token
+
+
+def read_date(token: Token, pointer: str) -> date:
+    """Read a calendar date, `YYYY-MM-DD` only."""
+    if type(token) is not str:
+        raise wrong_type_error(pointer, "a date string", token)
+    return parse_date(token, pointer=pointer)
+
+
+def _read_short_text(token: Token, pointer: str) -> str:
+    text = read_string(token, pointer)
+    if len(text) > MAX_TEXT_LENGTH:
+        detail = f"must have at most {MAX_TEXT_LENGTH} characters"
+        raise InvalidInput.at(pointer, "too_long", detail)
+    return text
+
+
+def _read_float(token: Token, pointer: str) -> float:
     if type(token) is not NumberToken:
-        return record_error(
-            pointer, "wrong_type", f"must be a number, not {describe_type(token)}", errors
-        )
+        raise wrong_type_error(pointer, "a number", token)
     value = float(token)
     if not math.isfinite(value):
-        return record_error(pointer, "out_of_range", "is beyond float64", errors)
+        raise InvalidInput.at(pointer, "out_of_range", "is beyond float64")
     return value
 
 
-def _read_integer(token: Token, pointer: str, errors: Errors) -> Any:
+def _read_integer(token: Token, pointer: str) -> int:
     """Read an integer; 49.0 is one, as in JSON Schema."""
     if type(token) is not NumberToken:
-        return record_error(
-            pointer, "wrong_type", f"must be an integer, not {describe_type(token)}", errors
-        )
+        raise wrong_type_error(pointer, "an integer", token)
     value = float(token)
     if abs(value) > _EXACT_INTEGER:
-        return record_error(pointer, "out_of_range", "is too large an integer", errors)
+        raise InvalidInput.at(pointer, "out_of_range", "is too large an integer")
     if not value.is_integer():
-        return record_error(pointer, "wrong_type", "must be an integer", errors)
+        raise InvalidInput.at(pointer, "wrong_type", "must be an integer")
     return int(value)
 
 
-def _read_text(token: Token, pointer: str, errors: Errors) -> Any:
-    if type(token) is not str:
-        return record_error(
-            pointer, "wrong_type", f"must be a string, not {describe_type(token)}", errors
-        )
-    if len(token) > MAX_TEXT_LENGTH:
-        return record_error(
-            pointer, "too_long", f"must have at most {MAX_TEXT_LENGTH} characters", errors
-        )
-    return token
-
-
-def _read_boolean(token: Token, pointer: str, errors: Errors) -> Any:
-    if type(token) is not bool:
-        return record_error(
-            pointer, "wrong_type", f"must be a boolean, not {describe_type(token)}", errors
-        )
-    return token
-
-
-def _read_date(token: Token, pointer: str, errors: Errors) -> Any:
-    if type(token) is not str:
-        return record_error(
-            pointer, "wrong_type", f"must be a string, not {describe_type(token)}", errors
-        )
-    try:
-        return parse_date(token, pointer=pointer)
-    except InvalidInput as failure:
-        (error,) = failure.errors
-        return record_error(error.pointer, error.code, error.detail, errors)
-
-
-def _read_decimal(token: Token, pointer: str, errors: Errors) -> Any:
+def _read_decimal(token: Token, pointer: str) -> Decimal:
     if not isinstance(token, str):
-        return record_error(
-            pointer, "wrong_type", f"must be a number, not {describe_type(token)}", errors
-        )
+        raise wrong_type_error(pointer, "a number", token)
     if _DECIMAL.fullmatch(token):
         return Decimal(token)
     if type(token) is str:
-        return record_error(pointer, "invalid_value", "must be a decimal such as 1.15", errors)
+        raise InvalidInput.at(pointer, "invalid_value", "must be a decimal such as 1.15")
     # A number with an exponent is valid JSON, and its digits are still exact.
     value = Decimal(token)
     exponent = value.as_tuple().exponent
@@ -263,15 +359,15 @@ def _read_decimal(token: Token, pointer: str, errors: Errors) -> Any:
         or not isinstance(exponent, int)
         or exponent < -_MAX_DECIMALS
     ):
-        return record_error(pointer, "out_of_range", "has too many digits", errors)
+        raise InvalidInput.at(pointer, "out_of_range", "has too many digits")
     return value
 
 
 _LEAVES: Final[dict[type[inspect.Type], TokenReader]] = {
     inspect.FloatType: _read_float,
     inspect.IntType: _read_integer,
-    inspect.StrType: _read_text,
-    inspect.BoolType: _read_boolean,
-    inspect.DateType: _read_date,
+    inspect.StrType: _read_short_text,
+    inspect.BoolType: read_boolean,
+    inspect.DateType: read_date,
     inspect.DecimalType: _read_decimal,
 }

@@ -15,7 +15,6 @@ from spawn.entrypoints.request_context import current_request
 if TYPE_CHECKING:
     from loguru import Message
 
-LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 REDACTED: Final = "***"
 _SECRET_KEY: Final = re.compile(
     r"authorization|cookie|password|passwd|secret|token|api_?key|credential", re.IGNORECASE

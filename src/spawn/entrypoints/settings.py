@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta, inspect
 
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.domain.errors import InvalidInput
+from spawn.domain.json_tokens import Token
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.domain.struct_reader import TokenReader, compile_reader, read_string
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
@@ -26,10 +29,11 @@ _SCHEMA_PIN: Final = re.compile(r"([a-z][a-z0-9_-]{0,63})@(\d{1,9})")
 _PRODUCT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _MAX_OWNER_LENGTH: Final = 200
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
-_LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_ENVIRONMENTS: Final = ("production", "development")
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Environment = Literal["production", "development"]
 
 
 class SettingsError(Exception):
@@ -40,7 +44,7 @@ class AddressError(Exception):
     """The configured address cannot be bound; the message is one line with the reason."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     """Settings of a service.
 
     `rate_limit` is requests per second and client, 0 for none. `schema_pin` is (id, version).
@@ -57,32 +61,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
     ontology_url: str = "bundled://"
-    ontology_timeout_s: float = 5.0
+    ontology_timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
     schema_id: str = "project_schema"
     schema_pin: tuple[str, int] | None = None
     schema_mode: CompatibilityMode = CompatibilityMode.BACKWARD_TRANSITIVE
-    schema_refresh_s: float = 60.0
+    schema_refresh_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     public_url: str = ""
     product_id: str = "spawn-projects"
     product_owner: str = ""
     product_contact: str = ""
     events_url: tuple[str, ...] = ()
-    event_retention_days: float = 0.0
+    event_retention_days: Annotated[float, Meta(ge=0, le=36_500)] = 0.0
     webhook_secrets_file: str = ""
     webhook_allowed_networks: tuple[str, ...] = ()
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
-    rate_limit: float = 2000.0
-    log_level: str = "INFO"
+    rate_limit: Annotated[float, Meta(ge=0, le=10_000_000)] = 2000.0
+    log_level: LogLevel = "INFO"
     otlp_endpoint: str = ""
-    environment: str = "production"
+    environment: Environment = "production"
     openlineage_url: str = ""
     openlineage_key_file: str = ""
-    quality_interval_s: float = 300.0
-    freshness_s: float = 0.0
-    import_freshness_s: float = 0.0
+    quality_interval_s: Annotated[float, Meta(ge=0, le=604_800)] = 300.0
+    freshness_s: Annotated[float, Meta(ge=0, le=999_999_999)] = 0.0
+    import_freshness_s: Annotated[float, Meta(ge=0, le=999_999_999)] = 0.0
 
     @property
     def schema_policy(self) -> SchemaPolicy:
@@ -126,18 +130,19 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a variable is unknown or malformed, or two settings conflict.
     """
-    values: dict[str, Any] = {}
-    for name, text in environ.items():
-        if not name.startswith(PREFIX) or name in _CLI_VARIABLES:
-            continue
-        parse = _PARSERS.get(name.removeprefix(PREFIX))
-        if parse is None:
-            raise SettingsError(f"{name} is not a setting{_suggest_name(name)}")
-        try:
-            values[name.removeprefix(PREFIX).lower()] = parse(text.strip())
-        except ValueError as failure:
-            raise SettingsError(f"{name} is malformed: {failure}") from failure
-    settings = Settings(**values)
+    tokens: dict[str, Token] = {
+        name.removeprefix(PREFIX): text.strip()
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and name not in _CLI_VARIABLES
+    }
+    try:
+        settings: Settings = _read_struct(tokens, "")
+    except InvalidInput as failure:
+        error = failure.errors[0]
+        name = PREFIX + error.pointer.removeprefix("/")
+        if error.code == "unknown_field":
+            raise SettingsError(f"{name} is not a setting{_suggest_name(name)}") from None
+        raise SettingsError(f"{name} is malformed: {error.detail}") from failure
     _check_combinations(settings)
     return settings
 
@@ -197,11 +202,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _suggest_name(name: str) -> str:
-    names = [PREFIX + key for key in _PARSERS]
-    close = difflib.get_close_matches(name, names, n=1)
-    return (
-        f"; did you mean {close[0]}?" if close else f"; the settings are {', '.join(sorted(names))}"
-    )
+    close = difflib.get_close_matches(name, SETTING_NAMES, n=1)
+    names = ", ".join(sorted(SETTING_NAMES))
+    return f"; did you mean {close[0]}?" if close else f"; the settings are {names}"
 
 
 def _parse_storage_url(text: str) -> str:
@@ -263,21 +266,6 @@ def _parse_contact(text: str) -> str:
     return _parse_public_url(text)
 
 
-def _build_number_parser(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not minimum <= float(text) <= maximum:
-            raise ValueError(f"a number {minimum:g} to {maximum:g} is expected")
-        return float(text)
-
-    return parse
-
-
-def _parse_port(text: str) -> int:
-    if not re.fullmatch(r"\d{1,5}", text) or not 0 <= int(text) <= 65535:  # noqa: PLR2004 - the last port
-        raise ValueError("a port 0 to 65535 is expected")
-    return int(text)
-
-
 def _parse_schema_id(text: str) -> str:
     if not _SCHEMA_ID.fullmatch(text):
         raise ValueError("a schema id is lower-case letters, digits, - and _")
@@ -289,10 +277,6 @@ def _parse_schema_pin(text: str) -> tuple[str, int]:
     if match is None:
         raise ValueError("a pin is id@version, such as project_schema@3")
     return match[1], int(match[2])
-
-
-def _parse_mode(text: str) -> CompatibilityMode:
-    return CompatibilityMode(_build_choice_parser(*CompatibilityMode, fold=str.lower)(text))
 
 
 def _parse_host(text: str) -> str:
@@ -340,47 +324,69 @@ def _parse_networks(text: str) -> tuple[str, ...]:
     return networks
 
 
-def _build_choice_parser(*choices: str, fold: Callable[[str], str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if fold(text) not in choices:
-            raise ValueError(f"one of {', '.join(choices)} is expected")
-        return fold(text)
+def _reader(parse: Callable[[str], Any]) -> TokenReader:
+    """Return the reader of a parser, which raises ValueError for a malformed text."""
 
-    return parse
+    def read(token: Token, pointer: str) -> Any:
+        try:
+            return parse(read_string(token, pointer))
+        except ValueError as failure:
+            raise InvalidInput.at(pointer, "malformed", str(failure)) from failure
+
+    return read
 
 
-_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "STORAGE_URL": _parse_storage_url,
-    "ONTOLOGY_URL": _parse_registry_url,
-    "ONTOLOGY_TIMEOUT_S": _build_number_parser(0.1, 60),
-    "SCHEMA_ID": _parse_schema_id,
-    "SCHEMA_PIN": _parse_schema_pin,
-    "SCHEMA_MODE": _parse_mode,
-    "SCHEMA_REFRESH_S": _build_number_parser(0.1, 86_400),
-    "PUBLIC_URL": _parse_public_url,
-    "PRODUCT_ID": _parse_product_id,
-    "PRODUCT_OWNER": _parse_owner,
-    "PRODUCT_CONTACT": _parse_contact,
-    "EVENTS_URL": _parse_publisher_urls,
-    "EVENT_RETENTION_DAYS": _build_number_parser(0, 36_500),
-    "WEBHOOK_SECRETS_FILE": str,
-    "WEBHOOK_ALLOWED_NETWORKS": _parse_networks,
-    "HOST": _parse_host,
-    "PORT": _parse_port,
-    "ALLOWED_HOSTS": _parse_hosts,
-    "CORS_ORIGINS": _parse_origins,
-    "RATE_LIMIT": _build_number_parser(0, 10_000_000),
-    "LOG_LEVEL": _build_choice_parser(*_LOG_LEVELS, fold=str.upper),
-    "OTLP_ENDPOINT": _parse_web_url,
-    "ENVIRONMENT": _build_choice_parser(*_ENVIRONMENTS, fold=str.lower),
-    "OPENLINEAGE_URL": _parse_web_url,
-    "OPENLINEAGE_KEY_FILE": str,
-    "QUALITY_INTERVAL_S": _build_number_parser(0, 604_800),
-    "FRESHNESS_S": _build_number_parser(0, 999_999_999),
-    "IMPORT_FRESHNESS_S": _build_number_parser(0, 999_999_999),
+def _number_reader(type_: inspect.IntType | inspect.FloatType) -> TokenReader:
+    """Return the reader of a number within the bounds of its annotation."""
+    low, high = type_.ge or 0, type_.le or 0
+    pattern = r"\d{1,9}" if isinstance(type_, inspect.IntType) else r"\d{1,9}(\.\d{1,6})?"
+    convert = int if isinstance(type_, inspect.IntType) else float
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(pattern, text) or not low <= float(text) <= high:
+            raise ValueError(f"a number {low:g} to {high:g} is expected")
+        return convert(text)
+
+    return _reader(parse)
+
+
+def _folded_reader(annotation: Any, fold: Callable[[str], str]) -> TokenReader:
+    """Return the reader of one of several texts, whose case does not matter."""
+    read_choice = compile_reader(annotation)
+    return lambda token, pointer: read_choice(fold(read_string(token, pointer)), pointer)
+
+
+_INFO: Final = inspect.type_info(Settings)
+assert isinstance(_INFO, inspect.StructType)  # noqa: S101 - narrows the type
+
+_READERS: Final[Mapping[str, TokenReader]] = {
+    **{
+        field.encode_name: _number_reader(field.type)
+        for field in _INFO.fields
+        if isinstance(field.type, inspect.IntType | inspect.FloatType)
+    },
+    "STORAGE_URL": _reader(_parse_storage_url),
+    "ONTOLOGY_URL": _reader(_parse_registry_url),
+    "SCHEMA_ID": _reader(_parse_schema_id),
+    "SCHEMA_PIN": _reader(_parse_schema_pin),
+    "SCHEMA_MODE": _folded_reader(CompatibilityMode, str.lower),
+    "PUBLIC_URL": _reader(_parse_public_url),
+    "PRODUCT_ID": _reader(_parse_product_id),
+    "PRODUCT_OWNER": _reader(_parse_owner),
+    "PRODUCT_CONTACT": _reader(_parse_contact),
+    "EVENTS_URL": _reader(_parse_publisher_urls),
+    "WEBHOOK_ALLOWED_NETWORKS": _reader(_parse_networks),
+    "HOST": _reader(_parse_host),
+    "ALLOWED_HOSTS": _reader(_parse_hosts),
+    "CORS_ORIGINS": _reader(_parse_origins),
+    "LOG_LEVEL": _folded_reader(LogLevel, str.upper),
+    "OTLP_ENDPOINT": _reader(_parse_web_url),
+    "ENVIRONMENT": _folded_reader(Environment, str.lower),
+    "OPENLINEAGE_URL": _reader(_parse_web_url),
 }
+_read_struct: Final = compile_reader(Settings, _READERS, {inspect.StrType: read_string})
 
 _CLI_VARIABLES: Final = frozenset({_SERVICE_URL_VARIABLE})
 
-SETTING_NAMES: Final = tuple(PREFIX + name for name in _PARSERS)
+SETTING_NAMES: Final = tuple(PREFIX + field.encode_name for field in _INFO.fields)
 """Names of all variables that the service reads."""

@@ -19,7 +19,7 @@ from spawn.domain.imports.mapping import (
     is_mapping_name,
     read_mapping,
 )
-from spawn.domain.json_tokens import parse_object
+from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.money import Rounding
 
 pytestmark = pytest.mark.core
@@ -180,7 +180,7 @@ def test_a_name_that_is_not_a_path_segment_is_rejected(name: str) -> None:
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers().map(NumberToken) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=10,
 )

@@ -31,7 +31,8 @@ from spawn.domain.projects.project import (
     propose_project,
 )
 from spawn.domain.schema_version import Schema, Value
-from spawn.domain.schemas.validator import FieldReader, SchemaValidator
+from spawn.domain.schemas.validator import SchemaValidator
+from spawn.domain.struct_reader import TokenReader
 
 MAX_CACHED_TEXTS = 4096
 """Cached texts per field."""
@@ -168,7 +169,7 @@ class _NotPlain(Exception):
 class _Field:
     """One field: the texts of documents by the texts of rows."""
 
-    def __init__(self, name: str, read: FieldReader, schema: Schema) -> None:
+    def __init__(self, name: str, read: TokenReader, schema: Schema) -> None:
         self.cached_texts: dict[bytes, bytes] = {}
         self._name = name
         self._read = read

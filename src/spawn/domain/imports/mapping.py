@@ -6,15 +6,23 @@ contains no expression, pattern or code, and every list in it is bounded.
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
+from msgspec import inspect
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token
 from spawn.domain.money import Rounding
+from spawn.domain.struct_reader import (
+    TokenReader,
+    compile_reader,
+    read_string,
+    series_reader,
+    wrong_type_error,
+)
 
 MAPPING_KIND: Final = "import_mapping"
 
@@ -40,6 +48,7 @@ DELIMITERS = frozenset(",;|\t")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:/-]{0,62}[A-Za-z0-9])?")
+_INTEGER = re.compile(r"-?\d{1,18}")
 _DIRECTIVES = re.compile(r"%(.)", re.DOTALL)
 
 
@@ -154,40 +163,21 @@ def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
     """
     errors = _ErrorCollector()
     errors.require(is_mapping_name(name), "/name", "1-64 of a-z, 0-9, '.', '_', '-', unpadded")
-    values = {key: _to_plain_value(value) for key, value in tokens.items()}
-    if values.pop("name", name) != name:
+    members = {"columns": [], **tokens}
+    if members.setdefault("name", name) != name:
         errors.add("/name", "mismatch", f"must be the name in the address, {name!r}")
-    members: dict[str, Any] = {}
-    for field, value in values.items():
-        if field == "columns":
-            members[field] = errors.convert_items(field, value, ColumnMapping, MAX_COLUMNS)
-        elif field == "checks":
-            members[field] = errors.convert_items(field, value, SumCheck, MAX_CHECKS)
-        elif field in _MEMBER_TYPES:
-            members[field] = errors.convert(value, _MEMBER_TYPES[field], f"/{field}")
-        else:
-            errors.add(f"/{field[:64]}", "unknown_field", "a mapping has no such member")
-    if not values.get("columns"):
+    if not members["columns"]:
         errors.add("/columns", "required", "must name at least one column")
+    if type(members.get("encoding")) is str:
+        members["encoding"] = [members["encoding"]]
+    try:
+        mapping: ImportMapping = _read_struct({**members, "name": name}, "")
+    except InvalidInput as failure:
+        errors.add_struct_errors(failure.errors)
     errors.raise_if_any()
-    if isinstance(members.get("encoding"), str):
-        members["encoding"] = (members["encoding"],)
-    mapping = ImportMapping(name=name, **members)
     _check_mapping(mapping, errors)
     errors.raise_if_any()
     return mapping
-
-
-_MEMBER_TYPES: dict[str, Any] = {
-    "encoding": str | tuple[str, ...],
-    "delimiter": str,
-    "null": tuple[str, ...],
-    "key": RowKey | None,
-    "duplicates": DuplicatePolicy,
-    "on_existing": OnExisting,
-}
-
-T = TypeVar("T")
 
 
 class _ErrorCollector:
@@ -203,39 +193,56 @@ class _ErrorCollector:
         if not condition:
             self.add(pointer, "invalid_value", detail)
 
-    def convert(self, value: object, target: Any, pointer: str) -> Any:
-        try:
-            return msgspec.convert(value, target)
-        except msgspec.ValidationError as error:
-            sentence, _, path = str(error).partition(" - at `$")
-            inner = re.sub(r"[.\[]", "/", path.rstrip("`").replace("]", ""))
-            self.add(pointer + inner, "invalid_value", sentence)
-            return None
-
-    def convert_items(
-        self, field: str, value: object, item_type: type[T], limit: int
-    ) -> tuple[T, ...]:
-        if not isinstance(value, list) or len(value) > limit:
-            self.add(f"/{field}", "invalid_value", f"an array of at most {limit} objects")
-            return ()
-        return tuple(
-            self.convert(item, item_type, f"/{field}/{index}") for index, item in enumerate(value)
-        )
+    def add_struct_errors(self, errors: tuple[FieldError, ...]) -> None:
+        """Add the struct reader's errors; a nested object's own members are its value."""
+        for error in errors:
+            parent, _, member = error.pointer.rpartition("/")
+            if error.code not in {"unknown_field", "missing"}:
+                self.add(error.pointer, "invalid_value", error.detail)
+            elif parent:
+                self.add(parent, "invalid_value", f"{member} {error.detail}")
+            else:
+                self._errors.append(error)
 
     def raise_if_any(self) -> None:
         if self._errors:
             raise InvalidInput(self._errors)
 
 
-def _to_plain_value(token: Token) -> Any:
-    """Return a token for `msgspec.convert`: numbers as int or Decimal, never as float."""
+def _read_constant(token: Token, pointer: str) -> str | int | bool | None:
     if isinstance(token, NumberToken):
-        return int(token) if re.fullmatch(r"-?\d{1,18}", token) else Decimal(token)
-    if isinstance(token, list):
-        return [_to_plain_value(item) for item in token]
-    if isinstance(token, dict):
-        return {key: _to_plain_value(value) for key, value in token.items()}
+        if not _INTEGER.fullmatch(token):
+            raise InvalidInput.at(pointer, "invalid_value", "must be text, an integer or a boolean")
+        return int(token)
+    if token is not None and not isinstance(token, str | bool):
+        raise wrong_type_error(pointer, "text, an integer or a boolean", token)
     return token
+
+
+def _read_decimal(token: Token, pointer: str) -> Decimal:
+    """Read a decimal, number or text; its digits are bounded afterwards."""
+    if not isinstance(token, str):
+        raise wrong_type_error(pointer, "a decimal", token)
+    try:
+        return Decimal(token)
+    except InvalidOperation:
+        raise InvalidInput.at(pointer, "invalid_value", "must be a decimal") from None
+
+
+_LEAF_READERS: dict[type[inspect.Type], TokenReader] = {
+    inspect.StrType: read_string,
+    inspect.DecimalType: _read_decimal,
+}
+_read_column = compile_reader(ColumnMapping, {"constant": _read_constant}, _LEAF_READERS)
+_read_sum_check = compile_reader(SumCheck, types=_LEAF_READERS)
+_read_struct = compile_reader(
+    ImportMapping,
+    {
+        "columns": series_reader(_read_column, MAX_COLUMNS),
+        "checks": series_reader(_read_sum_check, MAX_CHECKS),
+    },
+    _LEAF_READERS,
+)
 
 
 def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from datetime import date
 from typing import Any, Final
 
 import msgspec
@@ -16,9 +15,17 @@ from spawn.domain.schemas.value_readers import (
     MAX_STRING_LENGTH,
     check_value,
     type_reader,
-    wrong_type_error,
 )
-from spawn.domain.text import check_line, check_prose
+from spawn.domain.struct_reader import (
+    TokenReader,
+    line_reader,
+    prose_reader,
+    read_boolean,
+    read_date,
+    read_members,
+    read_string,
+    series_reader,
+)
 
 IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """Pattern of a whole schema id, column name or alias."""
@@ -50,32 +57,6 @@ _TYPE_NAMES: Final[dict[str, TypeName]] = {
 _TYPES_WITH_BOUNDS = frozenset(TypeName) - {TypeName.STRING, TypeName.BOOLEAN}
 _TYPES_WITH_ENUM = frozenset(TypeName) - {TypeName.DOUBLE, TypeName.BOOLEAN}
 
-TokenReader = Callable[[Token, str], Any]
-
-
-class MemberReader:
-    """Reader of one object's members that collects every error."""
-
-    def __init__(self, tokens: dict[str, Token], pointer: str, errors: list[FieldError]) -> None:
-        self._tokens = tokens
-        self._pointer = pointer
-        self.errors = errors
-
-    def read(self, name: str, reader: TokenReader, default: Any = None) -> Any:
-        """Read a member; return the default if it is absent, null or invalid."""
-        token = self._tokens.get(name)
-        if token is None:
-            return default
-        try:
-            return reader(token, f"{self._pointer}/{name}")
-        except InvalidInput as error:
-            self.errors.extend(error.errors)
-            return default
-
-    def reject(self, name: str, code: str, detail: str) -> None:
-        """Add an error at the named member."""
-        self.errors.append(FieldError(f"{self._pointer}/{name}", code, detail))
-
 
 def read_column(token: Token, pointer: str, value_type: ColumnType | None = None) -> Column:
     """Read a complete, consistent column; `value_type` overrides the type of its values.
@@ -83,41 +64,27 @@ def read_column(token: Token, pointer: str, value_type: ColumnType | None = None
     Raises:
         InvalidInput: one error for each invalid member.
     """
-    if type(token) is not dict:
-        raise wrong_type_error(pointer, "an object", token)
-    members = MemberReader(token, pointer, [])
-    name = members.read("name", read_identifier)
-    if token.get("name") is None:
-        members.reject("name", "missing", "is required")
-    declared_type = members.read("type", read_type)
-    if token.get("type") is None:
-        members.reject("type", "missing", "is required")
-    if members.errors:
-        raise InvalidInput(members.errors)
-    column = _read_constraints(members, Column(name=name, type=value_type or declared_type))
-    if members.errors:
-        raise InvalidInput(members.errors)
+    identity = read_members(
+        token, pointer, _IDENTITY_READERS, required=tuple(_IDENTITY_READERS), ignores_unknown=True
+    )
+    column_type = value_type or identity["type"]
+    constraints = read_members(
+        token, pointer, _constraint_readers(column_type), ignores_unknown=True
+    )
+    column = Column(name=identity["name"], type=column_type, **constraints)
     check_column(column, pointer)
     return column
 
 
-def _read_constraints(members: MemberReader, bare: Column) -> Column:
-    value = type_reader(bare.type)
-    return msgspec.structs.replace(
-        bare,
-        description=members.read("description", text_reader(MAX_TEXT), ""),
-        required=members.read("required", _read_flag, False),  # noqa: FBT003  # a default, not a switch
-        default=members.read("default", value),
-        enum=members.read("enum", _enum_reader(value)),
-        minimum=members.read("minimum", value),
-        maximum=members.read("maximum", value),
-        pattern=members.read("pattern", _read_pattern),
-        semantic=members.read("semantic", _read_iri),
-        unit=members.read("unit", _line_reader(MAX_UNIT)),
-        aliases=members.read("aliases", _read_aliases, ()),
-        deprecated=members.read("deprecated", _read_flag, False),  # noqa: FBT003  # as above
-        sunset=members.read("sunset", _read_sunset),
-    )
+def _constraint_readers(type_: ColumnType) -> dict[str, TokenReader]:
+    """Return the readers of a column's members whose absence leaves the default."""
+    read_value = type_reader(type_)
+    return _CONSTRAINT_READERS | {
+        "default": read_value,
+        "enum": _enum_reader(read_value),
+        "minimum": read_value,
+        "maximum": read_value,
+    }
 
 
 def check_column(column: Column, pointer: str) -> None:
@@ -170,24 +137,22 @@ def _is_reversed(minimum: Any, maximum: Any) -> bool:
 
 def read_identifier(token: Token, pointer: str) -> str:
     """Read a name of lower-case letters, digits and underscores, safe in every language."""
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a string", token)
-    if IDENTIFIER.fullmatch(token) is None:
+    name = read_string(token, pointer)
+    if IDENTIFIER.fullmatch(name) is None:
         detail = "must be lower-case letters, digits and _, begin with a letter, at most 63 long"
         raise InvalidInput.at(pointer, "invalid_identifier", detail)
-    if token in RESERVED_NAMES:
-        raise InvalidInput.at(pointer, "structural_name", f"{token} is reserved for the service")
-    if token.startswith(EXTENSION_PREFIX):
+    if name in RESERVED_NAMES:
+        raise InvalidInput.at(pointer, "structural_name", f"{name} is reserved for the service")
+    if name.startswith(EXTENSION_PREFIX):
         raise InvalidInput.at(pointer, "structural_name", "x_ is reserved for extension fields")
-    return token
+    return name
 
 
 def read_type(token: Token, pointer: str) -> ColumnType:
     """Read a type of the closed set with its parameters; case does not matter."""
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a type name", token)
-    match = len(token) <= _MAX_TYPE_CHARACTERS and _TYPE_PATTERN.fullmatch(
-        " ".join(token.lower().replace(" (", "(").split())
+    text = read_string(token, pointer)
+    match = len(text) <= _MAX_TYPE_CHARACTERS and _TYPE_PATTERN.fullmatch(
+        " ".join(text.lower().replace(" (", "(").split())
     )
     name = _TYPE_NAMES.get(match[1]) if match else None
     if not match or name is None:
@@ -222,78 +187,29 @@ def _string_type(parameters: list[int], pointer: str) -> ColumnType:
     return ColumnType(TypeName.STRING, max_length=parameters[0])
 
 
-def _read_flag(token: Token, pointer: str) -> bool:
-    if type(token) is not bool:
-        raise wrong_type_error(pointer, "true or false", token)
-    return token
-
-
-def _read_sunset(token: Token, pointer: str) -> date:
-    value = type_reader(ColumnType(TypeName.DATE))(token, pointer)
-    assert isinstance(value, date)  # noqa: S101  # narrows the type; a date reader reads dates
-    return value
-
-
-def text_reader(maximum: int) -> TokenReader:
-    """Return a reader of text up to a length, line breaks allowed."""
-    return _build_text_reader(check_prose, maximum)
-
-
-def _line_reader(maximum: int) -> TokenReader:
-    return _build_text_reader(check_line, maximum)
-
-
-def _build_text_reader(
-    check: Callable[[str, str, int, list[FieldError]], None], maximum: int
-) -> TokenReader:
-    def read(token: Token, pointer: str) -> str:
-        if type(token) is not str:
-            raise wrong_type_error(pointer, "a string", token)
-        text_errors: list[FieldError] = []
-        check(token, pointer, maximum, text_errors)
-        if text_errors:
-            raise InvalidInput(text_errors)
-        return token
-
-    return read
-
-
 def _read_pattern(token: Token, pointer: str) -> str:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a pattern", token)
+    pattern = read_string(token, pointer)
     try:
-        compile_pattern(token)
+        compile_pattern(pattern)
     except UnsupportedPattern as error:
         raise InvalidInput.at(pointer, "unsafe_pattern", f"is not supported: {error}") from None
-    return token
+    return pattern
 
 
 def _read_iri(token: Token, pointer: str) -> str:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "an IRI", token)
-    if _IRI.fullmatch(token) is None:
+    iri = read_string(token, pointer)
+    if _IRI.fullmatch(iri) is None:
         raise InvalidInput.at(pointer, "not_an_iri", "must be an absolute IRI")
-    return token
+    return iri
 
 
-def _read_aliases(token: Token, pointer: str) -> tuple[str, ...]:
-    if type(token) is not list:
-        raise wrong_type_error(pointer, "an array", token)
-    if len(token) > MAX_ALIASES:
-        raise InvalidInput.at(pointer, "too_many", f"has more than {MAX_ALIASES} aliases")
-    return tuple(read_identifier(item, f"{pointer}/{index}") for index, item in enumerate(token))
+def _enum_reader(read_value: TokenReader) -> TokenReader:
+    read_values = series_reader(read_value, MAX_ENUM)
 
-
-def _enum_reader(value: TokenReader) -> TokenReader:
     def read(token: Token, pointer: str) -> tuple[Value, ...]:
-        if type(token) is not list:
-            raise wrong_type_error(pointer, "an array", token)
-        if not 0 < len(token) <= MAX_ENUM:
+        members: tuple[Value, ...] = read_values(token, pointer)
+        if not members:
             raise InvalidInput.at(pointer, "too_many", f"must have 1 to {MAX_ENUM} members")
-        members = tuple(
-            _read_present_value(value, item, f"{pointer}/{index}")
-            for index, item in enumerate(token)
-        )
         if len(set(members)) != len(members):
             raise InvalidInput.at(pointer, "duplicate", "has the same member twice")
         return members
@@ -301,7 +217,14 @@ def _enum_reader(value: TokenReader) -> TokenReader:
     return read
 
 
-def _read_present_value(value: TokenReader, item: Token, pointer: str) -> Value:
-    if item is None:
-        raise wrong_type_error(pointer, "a value", item)
-    return value(item, pointer)  # type: ignore[no-any-return]  # a type's reader gives values
+_IDENTITY_READERS: Final[dict[str, TokenReader]] = {"name": read_identifier, "type": read_type}
+_CONSTRAINT_READERS: Final[dict[str, TokenReader]] = {
+    "description": prose_reader(MAX_TEXT),
+    "required": read_boolean,
+    "pattern": _read_pattern,
+    "semantic": _read_iri,
+    "unit": line_reader(MAX_UNIT, trims=False),
+    "aliases": series_reader(read_identifier, MAX_ALIASES),
+    "deprecated": read_boolean,
+    "sunset": read_date,
+}

@@ -22,15 +22,20 @@ from spawn.domain.schemas.canonical_json import (
 from spawn.domain.schemas.column_parser import (
     IDENTIFIER,
     MAX_TEXT,
-    MemberReader,
     check_column,
     read_column,
     read_type,
-    text_reader,
 )
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, READ_ONLY_COLUMNS
 from spawn.domain.schemas.expectations import read_expectations
-from spawn.domain.schemas.value_readers import type_reader, wrong_type_error
+from spawn.domain.schemas.value_readers import type_reader
+from spawn.domain.struct_reader import (
+    TokenReader,
+    collect_members,
+    prose_reader,
+    read_string,
+    wrong_type_error,
+)
 
 __all__ = [
     "InvalidSchemaDocument",
@@ -43,6 +48,7 @@ __all__ = [
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 500
+MAX_DOCUMENT_ERRORS: Final = 100
 MAX_CONTEXT_BYTES: Final = 65_536
 PERCENT_ALIAS: Final = "expected_tri"
 """First-generation name of `expected_irr`, which states it as a percentage."""
@@ -100,10 +106,10 @@ def read_schema(
     except MalformedBody as error:
         raise InvalidInput.at("", "malformed", error.detail) from None
     canonical = write_canonical(tokens).encode()
-    members = MemberReader(tokens, "", [])
-    schema = _read_members(members, tokens, default_version, schema_id)
-    if members.errors:
-        raise InvalidInput(members.errors[:100])
+    errors: list[FieldError] = []
+    schema = _read_document(tokens, default_version, schema_id, errors)
+    if errors:
+        raise InvalidInput(errors[:MAX_DOCUMENT_ERRORS])
     return msgspec.structs.replace(schema, fingerprint=hashlib.sha256(canonical).hexdigest())
 
 
@@ -125,54 +131,54 @@ def restore_schema(document: bytes, *, schema_id: str, version: int) -> Schema:
     return msgspec.structs.replace(schema, version=version)
 
 
-def _read_members(
-    members: MemberReader,
+def _read_document(
     tokens: dict[str, Token],
     default_version: int | None,
     schema_id: str | None,
+    errors: list[FieldError],
 ) -> Schema:
     is_first_generation = tokens.get("version") is None
-    version = default_version if default_version is not None else 1
-    title = members.read("name", _read_title)
-    id_ = members.read("id", _read_schema_id) or schema_id or title
+    members = collect_members(tokens, "", _MEMBER_READERS, errors, ignores_unknown=True)
+    title = members.get("name")
+    id_ = members.get("id") or schema_id or title
     if id_ is None or not is_schema_id(id_):
-        members.reject("name" if title else "id", "invalid_identifier", "is no valid schema id")
+        pointer = "/name" if title else "/id"
+        errors.append(FieldError(pointer, "invalid_identifier", "is no valid schema id"))
     elif schema_id is not None and id_ != schema_id:
-        members.reject("id", "other_schema", f"is not the requested {schema_id}")
-    columns = _read_columns(tokens.get("columns"), members, is_first_generation=is_first_generation)
+        errors.append(FieldError("/id", "other_schema", f"is not the requested {schema_id}"))
+    columns = _read_columns(tokens.get("columns"), errors, is_first_generation=is_first_generation)
     columns_by_name = CORE_BY_NAME | {column.name: column for column in columns}
 
     def read_quality(token: Token, pointer: str) -> tuple[Expectation, ...]:
         return read_expectations(token, pointer, columns_by_name)
 
+    quality = collect_members(tokens, "", {"quality": read_quality}, errors, ignores_unknown=True)
     return Schema(
         id=id_ or "",
-        version=members.read("version", _read_version, version),
+        version=members.get("version", 1 if default_version is None else default_version),
         name=title or id_ or "",
-        description=members.read("description", text_reader(MAX_TEXT), ""),
+        description=members.get("description", ""),
         columns=tuple(columns),
         governed=tuple(c for c in columns if c.name not in CORE_BY_NAME),
-        context=members.read("@context", _read_context),
-        expectations=members.read("quality", read_quality, ()),
+        context=members.get("@context"),
+        expectations=quality.get("quality", ()),
     )
 
 
 def _read_title(token: Token, pointer: str) -> str:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a string", token)
-    if _TITLE.fullmatch(token) is None:
+    title = read_string(token, pointer)
+    if _TITLE.fullmatch(title) is None:
         detail = "must be 1 to 120 letters, digits, blanks and . , ( ) / & + : - _"
         raise InvalidInput.at(pointer, "invalid_identifier", detail)
-    return token
+    return title
 
 
 def _read_schema_id(token: Token, pointer: str) -> str:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a string", token)
-    if not is_schema_id(token):
+    schema_id = read_string(token, pointer)
+    if not is_schema_id(schema_id):
         detail = "must be lower-case letters, digits and _, begin with a letter, at most 63 long"
         raise InvalidInput.at(pointer, "invalid_identifier", detail)
-    return token
+    return schema_id
 
 
 def _read_version(token: Token, pointer: str) -> int:
@@ -190,13 +196,15 @@ def _read_context(token: Token, pointer: str) -> msgspec.Raw:
 
 
 def _read_columns(
-    token: Token, members: MemberReader, *, is_first_generation: bool
+    token: Token, errors: list[FieldError], *, is_first_generation: bool
 ) -> list[Column]:
     if type(token) is not list:
-        members.reject("columns", "missing" if token is None else "wrong_type", "must be an array")
+        code = "missing" if token is None else "wrong_type"
+        errors.append(FieldError("/columns", code, "must be an array"))
         return []
     if len(token) > MAX_COLUMNS:
-        members.reject("columns", "too_many", f"has more than {MAX_COLUMNS} columns")
+        detail = f"has more than {MAX_COLUMNS} columns"
+        errors.append(FieldError("/columns", "too_many", detail))
         return []
     columns: list[Column] = []
     owners = {PERCENT_ALIAS: "expected_irr"}
@@ -208,8 +216,8 @@ def _read_columns(
                 _check_unique_name(column, pointer, owners)
                 columns.append(column)
         except InvalidInput as error:
-            members.errors.extend(error.errors)
-    _check_aliases(columns, members.errors)
+            errors.extend(error.errors)
+    _check_aliases(columns, errors)
     return columns
 
 
@@ -308,3 +316,12 @@ def _check_aliases(columns: list[Column], errors: list[FieldError]) -> None:
                 detail = f"the alias {alias} of {column.name} is taken"
                 errors.append(FieldError("/columns", "duplicate", detail))
             names.add(alias)
+
+
+_MEMBER_READERS: Final[dict[str, TokenReader]] = {
+    "name": _read_title,
+    "id": _read_schema_id,
+    "version": _read_version,
+    "description": prose_reader(MAX_TEXT),
+    "@context": _read_context,
+}

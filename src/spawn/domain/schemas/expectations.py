@@ -16,8 +16,15 @@ from typing import Final
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import Token
 from spawn.domain.schema_version import Column, ColumnType, Expectation, TypeName
-from spawn.domain.schemas.column_parser import MAX_TEXT, MemberReader, read_identifier, text_reader
-from spawn.domain.schemas.value_readers import decimal_reader, wrong_type_error
+from spawn.domain.schemas.column_parser import MAX_TEXT, read_identifier
+from spawn.domain.schemas.value_readers import decimal_reader
+from spawn.domain.struct_reader import (
+    TokenReader,
+    collect_members,
+    prose_reader,
+    series_reader,
+    wrong_type_error,
+)
 
 MAX_EXPECTATIONS: Final = 100
 MAX_ADDENDS: Final = 20
@@ -30,7 +37,7 @@ RESERVED_IDS: Final = frozenset({"dates", "sponsor_shares"})
 
 _read_share_decimal: Final = decimal_reader(ColumnType(TypeName.DECIMAL, precision=13, scale=12))
 _SEVERITIES: Final = ("error", "warning")
-_ONE: Final = Decimal(1)
+_read_identifiers: Final = series_reader(read_identifier, MAX_ADDENDS)
 
 
 def read_expectations(
@@ -45,19 +52,20 @@ def read_expectations(
         raise wrong_type_error(pointer, "an array", token)
     if len(token) > MAX_EXPECTATIONS:
         raise InvalidInput.at(pointer, "too_many", f"has more than {MAX_EXPECTATIONS} expectations")
-    members = MemberReader({}, pointer, [])
+    errors: list[FieldError] = []
     expectations: list[Expectation] = []
     for index, item in enumerate(token):
         try:
             expectation = _read_expectation(item, f"{pointer}/{index}", columns)
         except InvalidInput as error:
-            members.errors.extend(error.errors)
+            errors.extend(error.errors)
             continue
         if any(_is_duplicate(expectation, other) for other in expectations):
-            members.reject(str(index), "duplicate", f"{expectation.subject} is declared twice")
+            detail = f"{expectation.subject} is declared twice"
+            errors.append(FieldError(f"{pointer}/{index}", "duplicate", detail))
         expectations.append(expectation)
-    if members.errors:
-        raise InvalidInput(members.errors)
+    if errors:
+        raise InvalidInput(errors)
     return tuple(expectations)
 
 
@@ -66,58 +74,50 @@ def _is_duplicate(one: Expectation, other: Expectation) -> bool:
 
 
 def _read_expectation(token: Token, pointer: str, columns: Mapping[str, Column]) -> Expectation:
-    if type(token) is not dict:
-        raise wrong_type_error(pointer, "an object", token)
-    members = MemberReader(token, pointer, [])
-    complete = members.read("complete", read_identifier)
-    subject = members.read("id", read_identifier, complete)
-    sum_of = members.read("sum_of", _read_names, ())
-    equals = members.read("equals", read_identifier)
+    errors: list[FieldError] = []
+    members = collect_members(token, pointer, _MEMBER_READERS, errors, ignores_unknown=True)
+    complete, equals = members.pop("complete", None), members.get("equals")
+    subject = members.pop("id", complete)
+    sum_of = members.get("sum_of", ())
     if (complete is None) == (not sum_of or equals is None):
         detail = "needs either complete, or sum_of with equals"
-        members.errors.append(FieldError(pointer, "invalid_value", detail))
+        errors.append(FieldError(pointer, "invalid_value", detail))
     elif complete is not None:
-        _check_column("complete", complete, columns, members)
+        _find_column(f"{pointer}/complete", complete, columns, errors)
     else:
-        _check_sum(subject, (*sum_of, str(equals)), columns, members)
-    expectation = Expectation(
-        subject=complete or subject or "",
-        sum_of=sum_of,
-        equals=equals,
-        tolerance=members.read("tolerance", _read_share, Decimal(0)),
-        threshold=members.read("threshold", _read_share, _ONE),
-        severity=members.read("severity", _read_severity, "error"),
-        description=members.read("description", text_reader(MAX_TEXT), ""),
-    )
-    if members.errors:
-        raise InvalidInput(members.errors)
-    return expectation
+        _check_sum(pointer, subject, (*sum_of, str(equals)), columns, errors)
+    if errors:
+        raise InvalidInput(errors)
+    return Expectation(subject=complete or subject or "", **members)
 
 
-def _check_column(
-    member: str, name: str, columns: Mapping[str, Column], members: MemberReader
+def _find_column(
+    pointer: str, name: str, columns: Mapping[str, Column], errors: list[FieldError]
 ) -> Column | None:
     column = columns.get(name)
     if column is None:
-        members.reject(member, "unknown_field", f"the schema has no column {name}")
+        errors.append(FieldError(pointer, "unknown_field", f"the schema has no column {name}"))
     return column
 
 
 def _check_sum(
+    pointer: str,
     subject: str | None,
     names: tuple[str, ...],
     columns: Mapping[str, Column],
-    members: MemberReader,
+    errors: list[FieldError],
 ) -> None:
     if subject is None:
-        members.reject("id", "missing", "is required")
+        errors.append(FieldError(f"{pointer}/id", "missing", "is required"))
     elif subject in RESERVED_IDS:
-        members.reject("id", "duplicate", f"{subject} is a rule of the product itself")
+        detail = f"{subject} is a rule of the product itself"
+        errors.append(FieldError(f"{pointer}/id", "duplicate", detail))
     for index, name in enumerate(names):
         member = "equals" if index == len(names) - 1 else f"sum_of/{index}"
-        column = _check_column(member, name, columns, members)
+        column = _find_column(f"{pointer}/{member}", name, columns, errors)
         if column is not None and not _is_summable(column.type):
-            members.reject(member, "wrong_type", f"{name} cannot be added up exactly")
+            detail = f"{name} cannot be added up exactly"
+            errors.append(FieldError(f"{pointer}/{member}", "wrong_type", detail))
 
 
 def _is_summable(type_: ColumnType) -> bool:
@@ -128,11 +128,10 @@ def _is_summable(type_: ColumnType) -> bool:
 
 
 def _read_names(token: Token, pointer: str) -> tuple[str, ...]:
-    if type(token) is not list:
-        raise wrong_type_error(pointer, "an array", token)
-    if not 0 < len(token) <= MAX_ADDENDS:
+    names: tuple[str, ...] = _read_identifiers(token, pointer)
+    if not names:
         raise InvalidInput.at(pointer, "too_many", f"1 to {MAX_ADDENDS} columns")
-    return tuple(read_identifier(item, f"{pointer}/{index}") for index, item in enumerate(token))
+    return names
 
 
 def _read_share(token: Token, pointer: str) -> Decimal:
@@ -146,3 +145,15 @@ def _read_severity(token: Token, pointer: str) -> str:
     if type(token) is not str or token not in _SEVERITIES:
         raise InvalidInput.at(pointer, "not_in_enum", f"must be one of: {', '.join(_SEVERITIES)}")
     return token
+
+
+_MEMBER_READERS: Final[dict[str, TokenReader]] = {
+    "complete": read_identifier,
+    "id": read_identifier,
+    "sum_of": _read_names,
+    "equals": read_identifier,
+    "tolerance": _read_share,
+    "threshold": _read_share,
+    "severity": _read_severity,
+    "description": prose_reader(MAX_TEXT),
+}

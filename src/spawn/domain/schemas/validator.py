@@ -5,7 +5,7 @@ by the reader of its column, every error is collected, and the result is input f
 `project.propose` and `project.amend`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
@@ -15,9 +15,8 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import Token, format_token
-from spawn.domain.money import DECIMAL_CONTEXT, Rounding, fit_amount, get_exponent
+from spawn.domain.money import DECIMAL_CONTEXT, Rounding, fit_amount
 from spawn.domain.projects.extensions import check_extensions
-from spawn.domain.projects.lifecycle import parse_status
 from spawn.domain.projects.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
 from spawn.domain.schemas.core_columns import (
@@ -29,24 +28,23 @@ from spawn.domain.schemas.core_columns import (
     get_core_columns,
 )
 from spawn.domain.schemas.json_schema import build_project_schema
-from spawn.domain.schemas.nested_fields import (
-    line_reader,
-    prose_reader,
-    read_country,
-    read_external_ref,
-    read_milestones,
-    read_sponsors,
-    read_spv,
-)
+from spawn.domain.schemas.nested_fields import NESTED_READERS
 from spawn.domain.schemas.value_readers import (
     MAX_ROUNDED_DECIMALS,
     ValueReader,
     column_reader,
     decimal_reader,
+    read_country,
+    read_currency,
+    read_status,
     token_from_text,
     type_reader,
     with_constraints,
-    wrong_type_error,
+)
+from spawn.domain.struct_reader import (
+    TokenReader,
+    line_reader,
+    prose_reader,
 )
 from spawn.domain.text import escape_pointer_token
 
@@ -62,8 +60,6 @@ _ROUNDED_AMOUNT: Final = ColumnType(
 _CACHED_SCHEMAS: Final = 64
 
 _DEPRECATION_WARNING: Final = "is deprecated and may go"
-
-FieldReader = Callable[[Token, str], object]
 
 
 class ProjectInput(msgspec.Struct, frozen=True):
@@ -87,7 +83,7 @@ class _InputField(msgspec.Struct, frozen=True):
 
     name: str  # canonical
     pointer: str  # of the input name
-    read: FieldReader
+    read: TokenReader
     core: bool
     nullable: bool
     read_only: bool = False
@@ -303,7 +299,7 @@ class SchemaValidator:
         """Return the canonical name for a column name or alias; None if unknown."""
         return name if name in self.fields else self._aliases.get(name)
 
-    def plain_field_readers(self) -> Mapping[str, FieldReader]:
+    def plain_field_readers(self) -> Mapping[str, TokenReader]:
         """Return the readers of fields that a body may set without a warning, by name."""
         return {
             name: field.read
@@ -353,7 +349,7 @@ class SchemaValidator:
             input_fields[column.name] = _build_input_field(
                 column, column_reader(column, rounding=rounding), core=False
             )
-        for name, read in _NESTED_READERS.items():
+        for name, read in NESTED_READERS.items():
             input_fields[name] = _InputField(name, f"/{name}", read, core=True, nullable=True)
         for column in SYSTEM_COLUMNS:
             input_fields[column.name] = _build_read_only_field(column.name)
@@ -401,7 +397,7 @@ def _build_retired_names(schema: Schema, names_in_use: set[str]) -> Mapping[str,
     return MappingProxyType(names)
 
 
-def _build_input_field(column: Column, read: FieldReader, *, core: bool) -> _InputField:
+def _build_input_field(column: Column, read: TokenReader, *, core: bool) -> _InputField:
     return _InputField(
         column.name,
         f"/{column.name}",
@@ -412,7 +408,7 @@ def _build_input_field(column: Column, read: FieldReader, *, core: bool) -> _Inp
     )
 
 
-def _build_core_field(column: Column, read: FieldReader) -> _InputField:
+def _build_core_field(column: Column, read: TokenReader) -> _InputField:
     if column.name in READ_ONLY_COLUMNS:
         return _build_read_only_field(column.name)
     field = _build_input_field(column, read, core=True)
@@ -427,7 +423,7 @@ def _build_read_only_field(name: str) -> _InputField:
     return _InputField(name, f"/{name}", reject, core=True, nullable=False, read_only=True)
 
 
-def _core_reader(column: Column, rounding: Rounding | None) -> FieldReader:
+def _core_reader(column: Column, rounding: Rounding | None) -> TokenReader:
     """Return the domain's reader of a core attribute, plus the schema's constraints."""
     if column.name == "total_amount":
         # Rounded once, later, when the currency is known.
@@ -453,32 +449,13 @@ def _percent_reader(column: Column, rounding: Rounding | None) -> ValueReader:
     return with_constraints(read, column)
 
 
-def _read_currency(token: Token, pointer: str) -> Value:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a currency code", token)
-    get_exponent(token, pointer=pointer)
-    return token
-
-
-def _read_status(token: Token, pointer: str) -> Value:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a string", token)
-    return parse_status(token, pointer=pointer)
-
-
 _CORE_READERS: Final[Mapping[str, ValueReader]] = {
     "project_name": line_reader(MAX_NAME),
-    "currency_code": _read_currency,
-    "status": _read_status,
+    "currency_code": read_currency,
+    "status": read_status,
     "description": prose_reader(MAX_DESCRIPTION),
     "sector": line_reader(MAX_SECTOR),
     "country_code": read_country,
-}
-_NESTED_READERS: Final[Mapping[str, FieldReader]] = {
-    "spv": read_spv,
-    "sponsors": read_sponsors,
-    "milestones": read_milestones,
-    "external_ref": read_external_ref,
 }
 _CODE_COLUMNS: Final = frozenset({"currency_code", "status", "country_code"})
 

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
-from spawn.domain.dates import parse_date, parse_instant
+from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
-from spawn.domain.json_tokens import NumberToken, Token, describe_type
-from spawn.domain.money import DECIMAL_CONTEXT, Rounding
+from spawn.domain.iso.countries import parse_country
+from spawn.domain.json_tokens import NumberToken, Token
+from spawn.domain.money import DECIMAL_CONTEXT, Rounding, get_exponent
+from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.linear_regex import MAX_MATCHED_LENGTH, compile_pattern
+from spawn.domain.struct_reader import read_boolean, read_date, read_string, wrong_type_error
 
 ValueReader = Callable[[Token, str], Value]
 """Function of token and JSON Pointer; raises `InvalidInput` there. Never called with null."""
@@ -181,13 +184,6 @@ def _too_large_error(pointer: str, integer_digits: int) -> InvalidInput:
     )
 
 
-def wrong_type_error(pointer: str, expected_type: str, token: Token) -> InvalidInput:
-    """Return the error for a token of another JSON type."""
-    return InvalidInput.at(
-        pointer, "wrong_type", f"must be {expected_type}, not {describe_type(token)}"
-    )
-
-
 def _integer_reader(low: int, high: int) -> ValueReader:
     def read(token: Token, pointer: str) -> Value:
         if type(token) is not NumberToken:
@@ -219,25 +215,6 @@ def _read_double(token: Token, pointer: str) -> Value:
     return value or 0.0
 
 
-def _read_boolean(token: Token, pointer: str) -> Value:
-    if type(token) is not bool:
-        raise wrong_type_error(pointer, "true or false", token)
-    return token
-
-
-def _read_string(token: Token, pointer: str) -> Value:
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a string", token)
-    return token
-
-
-def read_date(token: Token, pointer: str) -> date:
-    """Read a calendar date, `YYYY-MM-DD` only."""
-    if type(token) is not str:
-        raise wrong_type_error(pointer, "a date string", token)
-    return parse_date(token, pointer=pointer)
-
-
 def read_instant(token: Token, pointer: str) -> datetime:
     """Read an RFC 3339 instant with offset, in UTC."""
     if type(token) is not str:
@@ -245,11 +222,28 @@ def read_instant(token: Token, pointer: str) -> datetime:
     return parse_instant(token, pointer=pointer)
 
 
+def read_country(token: Token, pointer: str) -> str:
+    """Read an ISO 3166-1 code, alpha-3 or alpha-2, as alpha-3."""
+    return parse_country(read_string(token, pointer), pointer=pointer)
+
+
+def read_currency(token: Token, pointer: str) -> str:
+    """Read an ISO 4217 code of a currency with a minor unit."""
+    code = read_string(token, pointer)
+    get_exponent(code, pointer=pointer)
+    return code
+
+
+def read_status(token: Token, pointer: str) -> ProjectStatus:
+    """Read a status; `ACTIVE` is an alias of OPERATION."""
+    return parse_status(read_string(token, pointer), pointer=pointer)
+
+
 _NUMERIC = frozenset({TypeName.DECIMAL, TypeName.INTEGER, TypeName.BIGINT, TypeName.DOUBLE})
 _TYPE_READERS: dict[TypeName, ValueReader] = {
     TypeName.DOUBLE: _read_double,
-    TypeName.BOOLEAN: _read_boolean,
-    TypeName.STRING: _read_string,
+    TypeName.BOOLEAN: read_boolean,
+    TypeName.STRING: read_string,
     TypeName.DATE: read_date,
     TypeName.TIMESTAMP: read_instant,
 }

@@ -2,11 +2,13 @@
 
 from typing import Any, Final
 
+import msgspec
 from litestar import get, put
 from loguru import logger
 
 from spawn.application.dependencies import require
-from spawn.domain.errors import InvalidInput, NotFound
+from spawn.domain.errors import NotFound
+from spawn.domain.struct_reader import compile_reader
 from spawn.entrypoints.http.openapi.operation import (
     Operation,
     RequestBody,
@@ -15,7 +17,8 @@ from spawn.entrypoints.http.openapi.operation import (
 )
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, json_response
-from spawn.entrypoints.logging import LOG_LEVELS, set_log_level
+from spawn.entrypoints.logging import set_log_level
+from spawn.entrypoints.settings import LogLevel
 from spawn.ports.storage import Table
 
 TABLES: Final = "/v1/admin/tables"
@@ -51,6 +54,15 @@ LOG_LEVEL: Final = Operation(
 )
 
 
+class _LogLevelBody(msgspec.Struct, frozen=True):
+    """A log level, as a client sends it."""
+
+    level: LogLevel
+
+
+_read_log_level: Final = compile_reader(_LogLevelBody)
+
+
 def _table_fields(table: Table) -> dict[str, Any]:
     return {"name": table.name, "rows": table.rows, "columns": table.columns}
 
@@ -84,12 +96,7 @@ async def put_log_level(request: StrictRequest) -> Response:
     request.query_parameters()
     request.negotiate_media_type("application/json")
     require(request.principal, "admin")
-    tokens = await request.read_json_object()
-    level = tokens.get("level")
-    if set(tokens) != {"level"} or type(level) is not str or level not in LOG_LEVELS:
-        raise InvalidInput.at(
-            "/level", "not_in_enum", f"The level is one of {', '.join(LOG_LEVELS)}."
-        )
+    level = _read_log_level(await request.read_json_object(), "").level
     set_log_level(level)
     logger.warning("log level set to {}", level)
     return json_response({"level": level})

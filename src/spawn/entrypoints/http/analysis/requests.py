@@ -1,30 +1,33 @@
 """Requests for calculations: one case or several, read strictly, with every field error."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from spawn.application.analysis.calculation import MAX_CASES
 from spawn.application.analysis.calculators import CALCULATORS
-from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
 from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
     validate_simulation_case,
 )
-from spawn.domain.json_tokens import Token, describe_type, parse_object
+from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.money import get_currency
-from spawn.domain.struct_reader import TokenReader, compile_reader, record_error
+from spawn.domain.struct_reader import (
+    TokenReader,
+    collect_members,
+    compile_reader,
+    read_boolean,
+    read_members,
+    series_reader,
+)
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 
 MAX_VALUES: Final = 3_000_000
 """Commas in a body; freeing more values than that would block the other threads."""
 
-_READERS: Final[dict[str, TokenReader]] = {
-    name: compile_reader(calculator.case) for name, calculator in CALCULATORS.items()
-}
 _read_simulation_case: Final = compile_reader(SimulationCase)
-_read_text: Final = compile_reader(str)
-_read_boolean: Final = compile_reader(bool)
 
 
 class CalculationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,25 +48,19 @@ def read_request(name: str, body: bytes) -> CalculationRequest:
         RequestProblem: 413, the body has too many values.
     """
     tokens = _parse_body(body)
-    errors: list[FieldError] = []
-    explain = _read_boolean(tokens.pop("explain", False), "/explain", errors)
     is_single = "cases" not in tokens
-    case_tokens = [tokens] if is_single else _read_cases(tokens, errors)
-    pointers = (
-        ("",) if is_single else tuple(f"/cases/{number}" for number in range(len(case_tokens)))
-    )
-    names = [
-        _pop_name(token, pointer, errors)
-        for token, pointer in zip(case_tokens, pointers, strict=True)
-    ]
-    reader = _READERS[name]
-    cases = tuple(
-        reader(token, pointer, errors) for token, pointer in zip(case_tokens, pointers, strict=True)
-    )
-    if errors:
-        raise InvalidInput(errors)
+    if is_single:
+        request = _SINGLE_READERS[name](tokens, "")
+        items = (request,)
+    else:
+        request = read_members(tokens, "", _BATCH_READERS[name], null_is_absent=False)
+        items = request["cases"]
     return CalculationRequest(
-        cases=cases, names=tuple(names), pointers=pointers, is_single=is_single, explain=explain
+        cases=tuple(item["case"] for item in items),
+        names=tuple(item.get("name") for item in items),
+        pointers=("",) if is_single else tuple(f"/cases/{index}" for index in range(len(items))),
+        is_single=is_single,
+        explain=request.get("explain", False),
     )
 
 
@@ -73,10 +70,7 @@ def read_simulation(body: bytes) -> SimulationCase:
     Raises:
         MalformedBody, InvalidInput: as `read_request`.
     """
-    errors: list[FieldError] = []
-    case: SimulationCase = _read_simulation_case(_parse_body(body), "", errors)
-    if errors:
-        raise InvalidInput(errors)
+    case: SimulationCase = _read_simulation_case(_parse_body(body), "")
     for index, project in enumerate(case.projects):
         if project.currency_code:
             get_currency(project.currency_code, pointer=f"/projects/{index}/currency_code")
@@ -93,28 +87,45 @@ def _parse_body(body: bytes) -> dict[str, Token]:
     return parse_object(body)
 
 
-def _read_cases(tokens: dict[str, Token], errors: list[FieldError]) -> list[Token]:
-    for member in tokens:
-        if member != "cases":
-            detail = "only explain may stand beside cases; move the field into a case"
-            record_error(f"/{member}", "unknown_field", detail, errors)
-    cases = tokens["cases"]
-    if not isinstance(cases, list):
-        record_error(
-            "/cases", "wrong_type", f"must be an array, not {describe_type(cases)}", errors
-        )
-        return []
-    if not cases:
-        record_error("/cases", "empty", "must have at least one case", errors)
-    if len(cases) > MAX_CASES:
-        record_error("/cases", "too_many", f"must have at most {MAX_CASES} cases", errors)
-        return []
-    return cases
+def _build_case_reader(read_case: TokenReader, options: Mapping[str, TokenReader]) -> TokenReader:
+    """Return a reader of a case beside options: a dictionary of `case` and the options."""
+
+    def read(token: Token, pointer: str) -> dict[str, Any]:
+        own, rest = {}, token
+        if isinstance(token, dict):
+            own = {name: token[name] for name in options if name in token}
+            rest = {name: value for name, value in token.items() if name not in options}
+        errors: list[FieldError] = []
+        values = collect_members(own, pointer, options, errors, null_is_absent=False)
+        try:
+            values["case"] = read_case(rest, pointer)
+        except InvalidInput as failure:
+            errors.extend(failure.errors)
+        if errors:
+            raise InvalidInput(errors[:MAX_ERRORS])
+        return values
+
+    return read
 
 
-def _pop_name(token: Token, pointer: str, errors: list[FieldError]) -> str | None:
-    """Remove the name from a case and return it; the other fields are the calculator's."""
-    if not isinstance(token, dict) or "name" not in token:
-        return None
-    name: str | None = _read_text(token.pop("name"), f"{pointer}/name", errors)
-    return name
+def _build_batch_reader(read_case: TokenReader) -> TokenReader:
+    read_cases = series_reader(_build_case_reader(read_case, _NAME), MAX_CASES)
+
+    def read(token: Token, pointer: str) -> Any:
+        cases = read_cases(token, pointer)
+        if not cases:
+            raise InvalidInput.at(pointer, "empty", "must have at least one case")
+        return cases
+
+    return read
+
+
+_NAME: Final[dict[str, TokenReader]] = {"name": compile_reader(str)}
+_EXPLAIN: Final[dict[str, TokenReader]] = {"explain": read_boolean}
+_CASE_READERS: Final = {name: compile_reader(each.case) for name, each in CALCULATORS.items()}
+_SINGLE_READERS: Final = {
+    name: _build_case_reader(read, _NAME | _EXPLAIN) for name, read in _CASE_READERS.items()
+}
+_BATCH_READERS: Final = {
+    name: {"cases": _build_batch_reader(read)} | _EXPLAIN for name, read in _CASE_READERS.items()
+}

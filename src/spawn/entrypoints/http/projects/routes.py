@@ -20,20 +20,19 @@ from spawn.application.projects.commands import (
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import StoredAggregate
-from spawn.domain.dates import parse_date, parse_instant
+from spawn.domain.dates import parse_instant
 from spawn.domain.errors import (
     CursorInvalid,
-    FieldError,
-    InvalidInput,
     StaleVersion,
     Unavailable,
 )
 from spawn.domain.events.journal_entry import JournalEntry
-from spawn.domain.json_tokens import Token, parse_object
-from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
+from spawn.domain.json_tokens import parse_object
+from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
-from spawn.domain.schemas.nested_fields import prose_reader
 from spawn.domain.schemas.validator import ProjectInput
+from spawn.domain.schemas.value_readers import read_status
+from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.projects import operations
 from spawn.entrypoints.http.projects.representation import (
@@ -72,8 +71,21 @@ T = TypeVar("T")
 PATH: Final = "/v1/ops/projects"
 READ_PATH: Final = PATH + "/{project_id:str}"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
-_read_reason_text: Final = prose_reader(MAX_REASON)
-_TRANSITION_FIELDS: Final = frozenset({"to", "reason", "effective_on"})
+
+
+class _TransitionBody(msgspec.Struct, frozen=True):
+    """A move to another status, as a client sends it."""
+
+    to: ProjectStatus
+    reason: str
+    effective_on: date | None = None
+
+
+_read_transition: Final = compile_reader(
+    _TransitionBody,
+    {"to": read_status, "reason": prose_reader(MAX_REASON, allows_blank=False)},
+    null_is_absent=True,
+)
 
 
 class _CommandAttempt:
@@ -226,7 +238,7 @@ async def post_transition(request: StrictRequest) -> Response:
     stored_response = await find_stored_response(request, key)
     if stored_response is not None:
         return stored_response
-    to, reason, effective_on = _parse_transition(parse_object(body))
+    transition: _TransitionBody = _read_transition(parse_object(body), "")
 
     async def run(attempt: _CommandAttempt) -> Response:
         version = await read_expected_version(request, PROJECT_KIND, project_id)
@@ -235,9 +247,9 @@ async def post_transition(request: StrictRequest) -> Response:
                 request.dependencies,
                 request.principal,
                 project_id,
-                to=to,
-                reason=reason,
-                effective_on=effective_on,
+                to=transition.to,
+                reason=transition.reason,
+                effective_on=transition.effective_on,
                 context=attempt.command_context(ProjectRepresentation.to_response, version),
             )
         return await attempt.respond(result, ProjectRepresentation.to_response)
@@ -321,47 +333,6 @@ def _encode_project(
     """Encode a project that is under the view's schema version already."""
     tag = version_etag(aggregate.version, epoch, view.active_version, view.etag_parts)
     return build_representation(aggregate, view.schema, tag, view.headers, view.field_names)
-
-
-def _parse_transition(tokens: dict[str, Token]) -> tuple[ProjectStatus, str, date | None]:
-    """Return the target status, the reason and the effective date of a body."""
-    errors = [
-        FieldError(f"/{name}", "unknown_field", "is not a known field")
-        for name in tokens
-        if name not in _TRANSITION_FIELDS
-    ]
-    to, reason, on = (tokens.get(name) for name in ("to", "reason", "effective_on"))
-    status = _parse_text(to, "/to", parse_status, errors)
-    effective_on = None if on is None else _parse_text(on, "/effective_on", parse_date, errors)
-    reason_text = _parse_text(reason, "/reason", _parse_reason, errors)
-    if errors or status is None or reason_text is None:
-        raise InvalidInput(errors)
-    return status, reason_text, effective_on
-
-
-def _parse_text(
-    token: Token, pointer: str, parse: Callable[..., T], errors: list[FieldError]
-) -> T | None:
-    """Parse a required text; None, with the error appended, if it is invalid."""
-    if type(token) is not str:
-        errors.append(FieldError(pointer, _missing_code(token), "must be a text"))
-        return None
-    try:
-        return parse(token, pointer=pointer)
-    except InvalidInput as failure:
-        errors.extend(failure.errors)
-        return None
-
-
-def _parse_reason(text: str, *, pointer: str) -> str:
-    """Validate a reason here, because errors of the body come before If-Match."""
-    if not text.strip():
-        raise InvalidInput.at(pointer, "empty", "A transition needs a reason.")
-    return _read_reason_text(text, pointer)
-
-
-def _missing_code(token: Token) -> str:
-    return "missing" if token is None else "wrong_type"
 
 
 @get(PATH + "/{project_id:str}/history", opt=operation_options(operations.HISTORY))

@@ -16,14 +16,14 @@ from spawn.application.schemas.adoption import (
     review_schema,
 )
 from spawn.domain.errors import Conflict, CursorInvalid, FieldError, InvalidInput, NotFound
-from spawn.domain.json_tokens import Token, parse_object
+from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
-from spawn.domain.schemas.nested_fields import prose_reader
+from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor, next_link
 from spawn.entrypoints.http.protocol.etags import fields_digest
@@ -41,10 +41,20 @@ from spawn.entrypoints.http.schemas.routes import (
 from spawn.entrypoints.http.schemas.wire import render_comparison, render_plan, render_proposal
 from spawn.ports.schemas import MigrationRecord, SchemaRecord
 
-_read_reason_text: Final = prose_reader(MAX_REASON)
 _CURSOR_BINDING: Final = bytes.fromhex(fields_digest(("migrations",)))
 
 _DecisionUseCase = Callable[..., Awaitable[RefreshResult]]
+
+
+class _Decision(msgspec.Struct, frozen=True):
+    """A decision about a candidate, as a client sends it."""
+
+    reason: str
+
+
+_read_decision: Final = compile_reader(
+    _Decision, {"reason": prose_reader(MAX_REASON, allows_blank=False)}, null_is_absent=True
+)
 
 
 @get(PATH + "/{schema_id:str}/candidates/{number:str}", opt=operation_options(operations.CANDIDATE))
@@ -205,7 +215,7 @@ async def _respond_to_decision(request: StrictRequest, decide: _DecisionUseCase)
     request.negotiate_media_type("application/json")
     await _require_governed_schema(request)
     number = read_version_number(request)
-    reason = _parse_reason(await request.read_json_object())
+    decision: _Decision = _read_decision(await request.read_json_object(), "")
     principal: Principal = request.principal
     with request.http_state.span(getattr(decide, "__name__", "decide")):
         outcome = await decide(
@@ -213,26 +223,9 @@ async def _respond_to_decision(request: StrictRequest, decide: _DecisionUseCase)
             request.http_state.schema_policy,
             principal,
             version=number,
-            reason=reason,
+            reason=decision.reason,
         )
     return json_response(render_outcome(outcome))
-
-
-def _parse_reason(tokens: dict[str, Token]) -> str:
-    errors = [
-        FieldError(f"/{name}", "unknown_field", "is not a known field")
-        for name in tokens
-        if name != "reason"
-    ]
-    token = tokens.get("reason")
-    if type(token) is not str:
-        code = "missing" if token is None else "wrong_type"
-        errors.append(FieldError("/reason", code, "must be a text"))
-    elif not token.strip():
-        errors.append(FieldError("/reason", "empty", "A decision needs a reason."))
-    if errors:
-        raise InvalidInput(errors)
-    return _read_reason_text(token, "/reason")
 
 
 async def _require_governed_schema(request: StrictRequest) -> str:
