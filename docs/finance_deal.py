@@ -27,13 +27,6 @@ from spawn.domain.finance.covenants import (
 )
 from spawn.domain.finance.debt_sizing import SizingResult, size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
-from spawn.domain.finance.payment_dates import (
-    BusinessCalendar,
-    BusinessDayRule,
-    PaymentDateTerms,
-    PaymentFrequency,
-    build_payment_schedule,
-)
 from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
 from spawn.domain.finance.simulation.monte_carlo_case import (
     CovenantLevel,
@@ -43,6 +36,15 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulatedProject,
     SimulationCase,
     SimulationResult,
+)
+from spawn.domain.finance.time_base.business_calendar import (
+    BusinessCalendar,
+    BusinessDayRule,
+)
+from spawn.domain.finance.time_base.payment_dates import (
+    PaymentDateTerms,
+    PaymentFrequency,
+    roll_payment_dates,
 )
 from spawn.domain.finance.waterfall import WaterfallCase, WaterfallResult, run_waterfall
 
@@ -65,7 +67,7 @@ class Deal:
     """Sierra Wind II, from its costs to its covenant, in millions of euros."""
 
     def __init__(self) -> None:
-        self.dates = build_payment_schedule(
+        self.dates = roll_payment_dates(
             PaymentDateTerms(
                 start=START,
                 end=END,

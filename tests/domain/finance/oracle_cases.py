@@ -16,12 +16,19 @@ from typing import Any
 import pytest
 
 from spawn.domain.finance.covenants import CovenantTerms
-from spawn.domain.finance.day_count import AccrualPeriod, add_months, count_days, parse_day_count
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
 from spawn.domain.finance.loan_schedule import LoanTerms, RepaymentProfile
-from spawn.domain.finance.payment_dates import (
+from spawn.domain.finance.time_base.business_calendar import (
     BusinessCalendar,
     BusinessDayRule,
+)
+from spawn.domain.finance.time_base.day_count import (
+    AccrualPeriod,
+    add_months,
+    count_days,
+    parse_day_count,
+)
+from spawn.domain.finance.time_base.payment_dates import (
     PaymentDateTerms,
     PaymentFrequency,
     StubKind,

@@ -13,24 +13,26 @@ from typing import Any
 
 import pytest
 
-from spawn.domain.finance.day_count import (
+from spawn.domain.finance.debt_sizing import size_debt
+from spawn.domain.finance.debt_sizing_case import FundingUses, RepaymentMethod, SizingCase
+from spawn.domain.finance.loan_schedule import LoanTerms, build_loan_schedule
+from spawn.domain.finance.returns.rates_of_return import irr, mirr, xirr
+from spawn.domain.finance.time_base.business_calendar import (
+    BusinessCalendar,
+    BusinessDayRule,
+)
+from spawn.domain.finance.time_base.day_count import (
     AccrualPeriod,
     DayCount,
     add_months,
     count_days,
 )
-from spawn.domain.finance.debt_sizing import size_debt
-from spawn.domain.finance.debt_sizing_case import FundingUses, RepaymentMethod, SizingCase
-from spawn.domain.finance.loan_schedule import LoanTerms, build_loan_schedule
-from spawn.domain.finance.payment_dates import (
-    BusinessCalendar,
-    BusinessDayRule,
+from spawn.domain.finance.time_base.payment_dates import (
     PaymentDateTerms,
     PaymentFrequency,
     StubKind,
-    build_payment_schedule,
+    roll_payment_dates,
 )
-from spawn.domain.finance.returns.rates_of_return import irr, mirr, xirr
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 
@@ -147,9 +149,7 @@ def test_payment_dates_equal_quantlib() -> None:
             ql.DateGeneration.Forward if stub == "short_back" else ql.DateGeneration.Backward,
             terms.end_of_month,
         )
-        assert list(build_payment_schedule(terms).dates) == [day.to_date() for day in schedule], (
-            terms
-        )
+        assert list(roll_payment_dates(terms).dates) == [day.to_date() for day in schedule], terms
 
 
 def test_loan_interest_equals_quantlib_bonds() -> None:

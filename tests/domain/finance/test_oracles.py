@@ -25,11 +25,11 @@ from tests.domain.finance.oracle_cases import (
 from spawn.domain.finance.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt
 from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
 from spawn.domain.finance.covenants import run_covenant_tests
-from spawn.domain.finance.day_count import count_days
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.loan_schedule import build_loan_schedule
-from spawn.domain.finance.payment_dates import build_payment_schedule
 from spawn.domain.finance.returns.rates_of_return import RateOutcome, irr, mirr, npv, xirr, xnpv
+from spawn.domain.finance.time_base.day_count import count_days
+from spawn.domain.finance.time_base.payment_dates import roll_payment_dates
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 
 pytestmark = pytest.mark.core
@@ -91,7 +91,7 @@ def test_day_counts(case: Case) -> None:
 
 @of_kind("payment_schedule")
 def test_payment_schedules(case: Case) -> None:
-    dates = build_payment_schedule(payment_date_terms(case)).dates
+    dates = roll_payment_dates(payment_date_terms(case)).dates
     assert list(dates) == [parse_date(text) for text in case["expected"]["dates"]]
 
 

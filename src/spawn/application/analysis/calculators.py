@@ -39,7 +39,6 @@ from spawn.domain.finance.coverage_ratios import (
     CoverageRatios,
     compute_coverage_ratios,
 )
-from spawn.domain.finance.day_count import AccrualPeriod, count_days, parse_day_count
 from spawn.domain.finance.debt_sizing import SizingResult, SizingRow, size_debt
 from spawn.domain.finance.debt_sizing_case import SizingCase
 from spawn.domain.finance.limits import MAX_PERIODS, FieldChecker
@@ -54,6 +53,7 @@ from spawn.domain.finance.returns.rates_of_return import (
     xirr_from_flows,
     xnpv,
 )
+from spawn.domain.finance.time_base.day_count import AccrualPeriod, count_days, parse_day_count
 from spawn.domain.finance.waterfall import (
     WaterfallCase,
     WaterfallResult,

@@ -21,6 +21,7 @@ from spawn.application.analysis.schedule_calculator import ScheduleCase, Schedul
 from spawn.domain.finance.construction_funding import ConstructionCase, ConstructionFunding
 from spawn.domain.finance.debt_sizing import SizingResult
 from spawn.domain.finance.debt_sizing_case import SizingCase
+from spawn.domain.finance.time_base.period_schedule import resolve_schedule
 from spawn.domain.finance.waterfall import WaterfallCase, WaterfallResult
 
 
@@ -120,7 +121,12 @@ def _explain_equity(case: SizingCase, result: SizingResult) -> Explanations:
         return {}
     uses_inputs = {"uses": uses, "upfront_fee": result.upfront_fee, "dsra": result.initial_dsra}
     uses_and_debt = {"total_uses": result.total_uses, "debt": result.debt}
-    months = {"dsra_months": uses.dsra_months, "months_per_period": case.months_per_period}
+    schedule = resolve_schedule(case, len(result.rows))
+    months = {
+        "dsra_months": uses.dsra_months,
+        "months_per_period": schedule.months_per_period,
+        "period_months": schedule.period_months(),
+    }
     service = {"debt_service": [row.debt_service for row in result.rows]}
     fee = {"upfront_fee_share": uses.upfront_fee_share, "debt": result.debt}
     return {
@@ -166,8 +172,8 @@ def explain_schedule(case: ScheduleCase, result: ScheduleResult) -> Explanations
             "principal": case.principal,
             "annual_rates": case.annual_rates,
             "accrual_fractions": [row.accrual_fraction for row in result.rows],
-            "balloon": case.balloon + case.balloon_share * case.principal,
-            "grace_periods": case.grace_periods,
+            "balloon": (case.balloon or 0.0) + (case.balloon_share or 0.0) * case.principal,
+            "grace_periods": case.grace_periods or 0,
         }
         formula = "A with sum A DF_t = balance after grace - balloon DF_n"
         explanations["level_payment"] = Explanation(result.level_payment, formula, inputs)

@@ -32,11 +32,15 @@ from spawn.domain.finance.debt_sizing_case import (
     resolve_sizing_inputs,
 )
 from spawn.domain.finance.limits import MAX_AMOUNT, MIN_POSITIVE, ROUNDING_NOISE, reject_overflow
-from spawn.domain.finance.returns.rates_of_return import RateOutcome, irr, xirr
+from spawn.domain.finance.returns.rates_of_return import (
+    RateOutcome,
+    irr,
+    irr_at_times,
+    xirr,
+)
+from spawn.domain.finance.time_base.period_schedule import shares_ahead
 
 BindingLimit = Literal["dscr", "gearing", "share_of_cost"]
-_YEAR_DAYS = 365.0
-_YEAR_MONTHS = 12
 
 
 class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,13 +195,10 @@ def _regular_service(inputs: SizingInputs, debt: float, principal: list[float]) 
 
 def _reserve_after(inputs: SizingInputs, service: list[float], payment: int) -> float:
     """Return the DSRA after a payment: the next months of debt service, part periods pro rata."""
-    uses = inputs.case.uses
-    periods = (uses.dsra_months if uses else 0.0) / inputs.case.months_per_period
-    total = 0.0
-    for due in service[payment : payment + math.ceil(periods)]:
-        total += min(periods, 1.0) * due
-        periods -= 1.0
-    return total
+    if not inputs.reserve_months or inputs.case.uses is None:
+        return 0.0
+    shares = shares_ahead(inputs.reserve_months, payment, inputs.case.uses.dsra_months)
+    return math.fsum(map(mul, shares, service[payment:]))
 
 
 def _limit_debt(inputs: SizingInputs, capacity: float | None) -> tuple[float, BindingLimit]:
@@ -321,7 +322,7 @@ def _build_result(
         avg_dscr=sum(tested_ratios) / len(tested_ratios) if tested_ratios else None,
         llcr=rows[0].llcr,
         plcr=rows[0].plcr,
-        wal_years=weighted_average_life(_payment_times_years(inputs), principal),
+        wal_years=weighted_average_life(inputs.schedule.payment_times_years(), principal),
         total_interest=sum(row.interest for row in rows),
         upfront_fee=fee,
         initial_dsra=reserve[0],
@@ -348,12 +349,12 @@ def _build_rows(
     ratios = compute_dscrs(inputs.cfads, service, debt)
     llcr = compute_life_cover_ratios(inputs.cfads, inputs.period_rates, balances[:-1])
     plcr = compute_life_cover_ratios(inputs.project_cash_flow, inputs.period_rates, balances[:-1])
-    dates = inputs.case.dates
+    dates, accruals = inputs.schedule.dates, inputs.schedule.accrual_fractions
     return tuple(
         SizingRow(
             period=t + 1,
             date=dates[t + 1] if dates else None,
-            accrual_fraction=inputs.accruals[t],
+            accrual_fraction=accruals[t],
             annual_rate=inputs.annual_rates[t],
             cfads=inputs.cfads[t],
             opening_balance=balances[t],
@@ -369,14 +370,6 @@ def _build_rows(
         )
         for t in range(inputs.tenor)
     )
-
-
-def _payment_times_years(inputs: SizingInputs) -> list[float]:
-    """Return years from the start to each payment: Act/365 of dates, or sums of accruals."""
-    dates = inputs.case.dates
-    if dates is not None:
-        return [(day - dates[0]).days / _YEAR_DAYS for day in dates[1 : inputs.tenor + 1]]
-    return list(accumulate(inputs.accruals))
 
 
 def _achieved_dscr(
@@ -410,7 +403,7 @@ def _add_equity(inputs: SizingInputs, sizing: SizingResult) -> SizingResult:
     service = [row.interest + row.principal for row in sizing.rows]
     flows = [-(sizing.equity or 0.0)]
     for t in range(life):
-        tau = inputs.accruals[t] if t < inputs.tenor else 0.0
+        tau = inputs.schedule.accrual_fractions[t] if t < inputs.tenor else 0.0
         reserve_interest = inputs.case.reserve_interest_rate * tau * reserve[t]
         reserve_release = reserve[t] - reserve[t + 1]
         due = service[t] if t < inputs.tenor else 0.0
@@ -427,17 +420,20 @@ def _add_equity(inputs: SizingInputs, sizing: SizingResult) -> SizingResult:
 
 
 def _equity_irr(inputs: SizingInputs, flows: list[float]) -> RateOutcome:
-    """Return the XIRR when every flow has a date, otherwise the annualised periodic rate."""
+    """Return the XIRR when every flow has a date, otherwise the rate on the schedule's time."""
     for t, flow in enumerate(flows):
         if not abs(flow) <= MAX_AMOUNT:
             pointer = "/uses" if t == 0 else "/cfads"
             raise InvalidInput.at(
                 pointer, "overflow", f"takes equity beyond {MAX_AMOUNT:g}; give smaller amounts"
             )
-    dates = inputs.case.dates
-    if dates is not None and len(dates) >= len(flows):
+    schedule = inputs.schedule
+    dates = schedule.all_dates()
+    if len(dates) >= len(flows):
         return xirr(dates[: len(flows)], flows)
-    return irr(flows, _YEAR_MONTHS // inputs.case.months_per_period)
+    if (periods_per_year := schedule.periods_per_year) is not None:
+        return irr(flows, periods_per_year)
+    return irr_at_times(schedule.flow_times_years(len(flows)), flows)
 
 
 def _conventions(inputs: SizingInputs) -> dict[str, str]:
@@ -445,7 +441,7 @@ def _conventions(inputs: SizingInputs) -> dict[str, str]:
     return {
         "repayment": case.repayment,
         "timing": "flows at period end; date 0 is the start of the first period",
-        "day_count": inputs.day_count_name,
+        "day_count": inputs.schedule.day_count,
         "interest": "annual rate x accrual fraction x opening balance",
         "dscr": "CFADS / (interest + principal), the balloon apart",
         "llcr": "PV of CFADS over the tenor at the loan rates / opening balance",

@@ -1,11 +1,9 @@
 """Input of debt sizing: the case, its checks, and its series expanded over the tenor."""
 
-from datetime import date
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from spawn.domain.finance.day_count import DayCount, parse_day_count
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
@@ -16,11 +14,15 @@ from spawn.domain.finance.limits import (
     check_per_period,
     expand_per_period,
 )
-from spawn.domain.finance.loan_schedule import compute_accrual_fractions, compute_period_rates
+from spawn.domain.finance.loan_schedule import compute_period_rates
+from spawn.domain.finance.time_base.period_schedule import (
+    PeriodSchedule,
+    TimeTerms,
+    resolve_schedule,
+)
 
 CapBasis = Literal["fixed_point", "pre_estimate"]
 RepaymentMethod = Literal["sculpted", "annuity", "straight_line"]
-_YEAR_MONTHS = 12
 _MAX_RESERVE_MONTHS = 60.0
 
 
@@ -35,12 +37,11 @@ class FundingUses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dsra_months: float = 0.0
 
 
-class SizingCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A debt to size.
+class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A debt to size, on the time that `TimeTerms` states; without any its periods are years.
 
     `cfads` runs over the periods of the debt, or to the end of the project when `tenor_periods`
-    sets the end of the debt. Time is annual unless `dates` (start, then each period end) with a
-    `day_count`, or `accruals`, are given; `months_per_period` serves the DSRA. Sculpted debt needs
+    sets the end of the debt. Sculpted debt needs
     `target_dscr` (one, or one per period); annuity and straight line need `share_of_cost`, the debt
     over funded cost. `max_gearing` caps either. `pre_estimated_cost` is the cost that a cap on the
     basis `pre_estimate` applies to; without it the uses give the estimate.
@@ -54,11 +55,6 @@ class SizingCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     target_dscr: float | tuple[float, ...] | None = None
     share_of_cost: float | None = None
     tenor_periods: int | None = None
-    dates: tuple[date, ...] | None = None
-    day_count: str = "ACT/360"
-    accruals: tuple[float, ...] | None = None
-    frequency: int | None = None
-    months_per_period: int = 12
     balloon: float = 0.0
     grace_periods: int = 0
     uses: FundingUses | None = None
@@ -72,17 +68,20 @@ class SizingCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SizingInputs(NamedTuple):
-    """The case with scalars repeated over the tenor and times resolved."""
+    """The case with scalars repeated over the tenor and its time resolved.
+
+    `reserve_months` are the months of each period where the case has a reserve, else empty.
+    """
 
     case: SizingCase
     tenor: int
+    schedule: PeriodSchedule
     cfads: tuple[float, ...]
     project_cash_flow: tuple[float, ...]
     annual_rates: tuple[float, ...]
-    accruals: tuple[float, ...]
     period_rates: tuple[float, ...]
     target_dscrs: tuple[float, ...]
-    day_count_name: str
+    reserve_months: tuple[float, ...]
 
 
 def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
@@ -93,10 +92,10 @@ def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
     """
     tenor = case.tenor_periods if case.tenor_periods is not None else len(case.cfads)
     _check_series(case, tenor)
-    accruals, day_count_name = _resolve_timing(case, tenor)
+    schedule = resolve_schedule(case, tenor)
     _check_scalars(case, tenor)
     annual_rates = expand_per_period(case.annual_rates, tenor)
-    rates = compute_period_rates(annual_rates, accruals)
+    rates = compute_period_rates(annual_rates, schedule.accrual_fractions)
     target_dscrs = expand_per_period(
         case.target_dscr if case.target_dscr is not None else 1.0, tenor
     )
@@ -104,13 +103,13 @@ def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
     return SizingInputs(
         case=case,
         tenor=tenor,
+        schedule=schedule,
         cfads=case.cfads[:tenor],
         project_cash_flow=project_cash_flow,
         annual_rates=annual_rates,
-        accruals=accruals,
         period_rates=rates,
         target_dscrs=target_dscrs,
-        day_count_name=day_count_name,
+        reserve_months=schedule.period_months() if case.uses and case.uses.dsra_months else (),
     )
 
 
@@ -123,8 +122,6 @@ def _check_series(case: SizingCase, tenor: int) -> None:
             checker.reject("/tenor_periods", "tenor_beyond_life", detail)
         if case.project_cash_flow is not None:
             _check_project_cash_flow(checker, case.project_cash_flow, tenor)
-    if case.dates is not None and case.accruals is not None:
-        checker.reject("/accruals", "ambiguous", "dates is set too; give one of them")
     checker.raise_errors()
 
 
@@ -136,32 +133,10 @@ def _check_project_cash_flow(checker: FieldChecker, flows: tuple[float, ...], te
         checker.require_each("/project_cash_flow", flows, -MAX_AMOUNT, MAX_AMOUNT)
 
 
-def _resolve_timing(case: SizingCase, tenor: int) -> tuple[tuple[float, ...], str]:
-    checker = FieldChecker()
-    if case.dates is not None:
-        convention = parse_day_count(case.day_count)
-        if checker.require_size("/dates", len(case.dates), MAX_PERIODS + 1, tenor + 1):
-            checker.require_increasing("/dates", case.dates)
-        if convention is DayCount.ACT_ACT_ICMA and case.frequency is None:
-            checker.reject("/frequency", "required", "ACT/ACT ICMA needs it")
-        checker.raise_errors()
-        return compute_accrual_fractions(
-            case.dates[: tenor + 1], convention, case.frequency
-        ), convention.value
-    if case.accruals is None:
-        return (1.0,) * tenor, "none: the rate is per period of one year"
-    if checker.require_length("/accruals", case.accruals, tenor):
-        for index, tau in enumerate(case.accruals):
-            checker.require_positive(f"/accruals/{index}", tau, MAX_RATE)
-    checker.raise_errors()
-    return case.accruals, "as given"
-
-
 def _check_scalars(case: SizingCase, tenor: int) -> None:
     checker = FieldChecker()
     check_per_period(checker, "/annual_rates", case.annual_rates, tenor, (-0.5, MAX_RATE))
     checker.require_number("/grace_periods", case.grace_periods, 0, tenor - 1)
-    checker.require_number("/months_per_period", case.months_per_period, 1, _YEAR_MONTHS)
     checker.require_amount("/balloon", case.balloon, low=0.0)
     checker.require_rate("/reserve_interest_rate", case.reserve_interest_rate)
     if case.max_gearing is not None and not MIN_POSITIVE <= case.max_gearing <= 1.0:

@@ -14,21 +14,19 @@ from typing import Literal
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.day_count import (
-    AccrualPeriod,
-    DayCount,
-    count_days,
-    parse_day_count,
-)
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
-    MAX_PERIODS,
     MAX_RATE,
     ROUNDING_NOISE,
     FieldChecker,
     check_per_period,
     expand_per_period,
     reject_overflow,
+)
+from spawn.domain.finance.time_base.period_schedule import (
+    PeriodSchedule,
+    TimeTerms,
+    resolve_schedule,
 )
 
 RepaymentProfile = Literal["annuity", "straight_line", "bullet", "balloon", "custom", "sculpted"]
@@ -38,29 +36,24 @@ _DECIMAL_DIGITS = 60
 _LOWEST_RATE = -0.9
 
 
-class LoanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A loan and its repayment.
+class LoanTerms(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A loan and its repayment, on the time that `TimeTerms` states.
 
-    Time is either `dates` (the start, then each payment date) with a `day_count`, or `accruals`
-    (year fractions, one a period). `annual_rates` is one nominal rate or one a period; interest is
-    rate times accrual fraction times opening balance. `balloon` (amount) or `balloon_share` falls
-    due on the last date, beside its regular payment; profile balloon is the straight line to
-    it. `grace_periods` at the start pay no principal; their interest is paid or capitalised.
-    `custom_shares` (profile custom) are shares of the principal, one a period, that sum to 1.
-    `cfads` (profile sculpted) shapes debt service, so that the DSCR is the same in each period.
+    `annual_rates` is one nominal rate or one a period; interest is rate times accrual fraction
+    times opening balance. `balloon` (amount) or `balloon_share` falls due on the last date, beside
+    its regular payment; profile balloon is the straight line to it. `grace_periods` at the start
+    pay no principal; their interest is paid or capitalised. `custom_shares` (profile custom) are
+    shares of the principal, one a period, that sum to 1. `cfads` (profile sculpted) shapes debt
+    service, so that the DSCR is the same in each period.
     """
 
     principal: float
     annual_rates: float | tuple[float, ...]
     profile: RepaymentProfile
-    dates: tuple[date, ...] | None = None
-    day_count: str = "ACT/360"
-    frequency: int | None = None
-    accruals: tuple[float, ...] | None = None
     balloon: float = 0.0
     balloon_share: float = 0.0
     grace_periods: int = 0
-    grace: GraceInterest = "interest_only"
+    grace: GraceInterest | None = None
     custom_shares: tuple[float, ...] | None = None
     cfads: tuple[float, ...] | None = None
 
@@ -84,8 +77,9 @@ class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoanSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows and their sums; only an annuity has a `level_payment`."""
+    """The rows on their schedule, and their sums; only an annuity has a `level_payment`."""
 
+    schedule: PeriodSchedule
     rows: tuple[LoanRow, ...]
     total_interest: float
     total_principal: float
@@ -107,19 +101,6 @@ class MinorUnitLoanRow(msgspec.Struct, frozen=True, kw_only=True):
     closing_balance: Decimal
 
 
-def compute_accrual_fractions(
-    dates: Sequence[date], day_count: DayCount, frequency: int | None = None
-) -> tuple[float, ...]:
-    """Return the year fraction per period; the last date is the maturity for 30E/360 ISDA."""
-    return tuple(
-        count_days(
-            day_count,
-            AccrualPeriod(start=start, end=end, frequency=frequency, maturity=dates[-1]),
-        ).year_fraction
-        for start, end in pairwise(dates)
-    )
-
-
 def compute_period_rates(annual: Sequence[float], accruals: Sequence[float]) -> tuple[float, ...]:
     """Return the rates for whole periods: annual rate times accrual fraction.
 
@@ -137,6 +118,19 @@ def compute_period_rates(annual: Sequence[float], accruals: Sequence[float]) -> 
     return rates
 
 
+def resolve_loan_time(terms: LoanTerms) -> PeriodSchedule:
+    """Resolve the time of a loan, which has no default number of periods.
+
+    Raises:
+        InvalidInput: as `resolve_schedule`, or no time at all.
+    """
+    if terms.payment_dates is None and terms.dates is None and terms.accruals is None:
+        raise InvalidInput.at(
+            "/dates", "ambiguous", "give exactly one of payment_dates, dates and accruals"
+        )
+    return resolve_schedule(terms)
+
+
 def build_loan_schedule(terms: LoanTerms) -> LoanSchedule:
     """Build the schedule of a loan.
 
@@ -148,15 +142,15 @@ def build_loan_schedule(terms: LoanTerms) -> LoanSchedule:
             balloon above the principal, a grace as long as the loan, and CFADS that cannot carry
             a sculpted loan.
     """
-    accruals, day_count_name = _resolve_timing(terms)
-    periods = len(accruals)
+    schedule = resolve_loan_time(terms)
+    accruals, periods = schedule.accrual_fractions, schedule.periods
     _check_terms(terms, periods)
     annual_rates = expand_per_period(terms.annual_rates, periods)
     rates = compute_period_rates(annual_rates, accruals)
     balloon = terms.balloon + terms.balloon_share * terms.principal
     balance = _balance_after_grace(terms, rates)
     principal = _schedule_principal(terms, rates, balance, balloon)
-    rows = _build_rows(terms, accruals, annual_rates, principal)
+    rows = _build_rows(terms, schedule, annual_rates, principal)
     reject_overflow(
         "/principal", (row.interest for row in rows), (row.closing_balance for row in rows)
     )
@@ -164,6 +158,7 @@ def build_loan_schedule(terms: LoanTerms) -> LoanSchedule:
     if level_payment is not None and periods == terms.grace_periods + 1:
         level_payment -= balloon
     return LoanSchedule(
+        schedule=schedule,
         rows=tuple(rows),
         total_interest=sum(row.interest for row in rows),
         total_principal=sum(row.principal for row in rows),
@@ -171,35 +166,12 @@ def build_loan_schedule(terms: LoanTerms) -> LoanSchedule:
         level_payment=level_payment,
         conventions={
             "profile": terms.profile,
-            "day_count": day_count_name,
+            "day_count": schedule.day_count,
             "interest": "annual rate x accrual fraction x opening balance",
-            "grace": terms.grace if terms.grace_periods else "none",
+            "grace": (terms.grace or "interest_only") if terms.grace_periods else "none",
         },
         warnings=_warnings(rows),
     )
-
-
-def _resolve_timing(terms: LoanTerms) -> tuple[tuple[float, ...], str]:
-    """Return the accrual fractions and the name of their convention."""
-    checker = FieldChecker()
-    if (terms.dates is None) == (terms.accruals is None):
-        raise InvalidInput.at(
-            "/dates", "ambiguous", "dates and accruals exclude each other; give exactly one of them"
-        )
-    if terms.dates is not None:
-        convention = parse_day_count(terms.day_count)
-        if checker.require_size("/dates", len(terms.dates), MAX_PERIODS + 1, 2):
-            checker.require_increasing("/dates", terms.dates)
-        if convention is DayCount.ACT_ACT_ICMA and terms.frequency is None:
-            checker.reject("/frequency", "required", "ACT/ACT ICMA needs it")
-        checker.raise_errors()
-        return compute_accrual_fractions(terms.dates, convention, terms.frequency), convention.value
-    accruals = terms.accruals or ()
-    if checker.require_size("/accruals", len(accruals), MAX_PERIODS):
-        for index, tau in enumerate(accruals):
-            checker.require_positive(f"/accruals/{index}", tau, MAX_RATE)
-    checker.raise_errors()
-    return accruals, "as given"
 
 
 def _check_terms(terms: LoanTerms, periods: int) -> None:
@@ -312,7 +284,7 @@ def _proportional_principal(
 
 def _build_rows(
     terms: LoanTerms,
-    accruals: tuple[float, ...],
+    schedule: PeriodSchedule,
     annual_rates: tuple[float, ...],
     principal: list[float],
 ) -> list[LoanRow]:
@@ -320,7 +292,7 @@ def _build_rows(
     balance = terms.principal
     last = len(principal) - 1
     for index, (tau, rate, scheduled_principal) in enumerate(
-        zip(accruals, annual_rates, principal, strict=True)
+        zip(schedule.accrual_fractions, annual_rates, principal, strict=True)
     ):
         interest = balance * rate * tau
         is_capitalised = terms.grace == "capitalised" and index < terms.grace_periods
@@ -330,7 +302,7 @@ def _build_rows(
         rows.append(
             LoanRow(
                 period=index + 1,
-                date=terms.dates[index + 1] if terms.dates else None,
+                date=schedule.dates[index + 1] if schedule.dates else None,
                 accrual_fraction=tau,
                 annual_rate=rate,
                 opening_balance=balance,

@@ -22,6 +22,7 @@ from spawn.domain.finance.returns.irr_roots import find_irr_roots
 
 _YEAR_DAYS = 365.0
 _MAX_LOG_RATE = 700.0
+_MIN_PERIODS_PER_YEAR = 0.1
 _MAX_PERIODS_PER_YEAR = 366
 _NEGLIGIBLE = 1e-60
 
@@ -120,7 +121,7 @@ def _discounted_sum(exponents: list[float], amounts: Sequence[float]) -> float:
     return value
 
 
-def irr(cash_flows: Sequence[float], periods_per_year: int = 1) -> RateOutcome:
+def irr(cash_flows: Sequence[float], periods_per_year: float = 1) -> RateOutcome:
     """Find the internal rates of return of periodic flows: all i > -1 with sum c_t (1 + i)^-t = 0.
 
     `periods_per_year` m annualises: effective (1 + i)^m - 1 and nominal i * m. Amounts below
@@ -131,16 +132,41 @@ def irr(cash_flows: Sequence[float], periods_per_year: int = 1) -> RateOutcome:
     """
     checker = FieldChecker()
     _check_amounts(checker, cash_flows)
-    checker.require_number("/periods_per_year", periods_per_year, 1, _MAX_PERIODS_PER_YEAR)
+    checker.require_number(
+        "/periods_per_year", periods_per_year, _MIN_PERIODS_PER_YEAR, _MAX_PERIODS_PER_YEAR
+    )
     checker.raise_errors()
     first = next((t for t, amount in enumerate(cash_flows) if amount), 0)
     times = [float(t - first) for t, amount in enumerate(cash_flows) if amount]
     amounts = [amount for amount in cash_flows if amount]
     conventions = {
         "formula": "sum c_t (1+i)^-t = 0, t = 0..n",
-        "annualisation": f"effective (1+i)^{periods_per_year} - 1; nominal i * {periods_per_year}",
+        "annualisation": f"effective (1+i)^{periods_per_year:g} - 1; "
+        f"nominal i * {periods_per_year:g}",
     }
     return _classify_outcome(times, amounts, periods_per_year, conventions)
+
+
+def irr_at_times(times_years: Sequence[float], amounts: Sequence[float]) -> RateOutcome:
+    """Find the rates of return of flows at increasing times in years: sum c (1 + r)^-t = 0.
+
+    Raises:
+        InvalidInput: an empty or overlong series, a non-finite flow, or times and amounts of
+            different number.
+    """
+    checker = FieldChecker()
+    _check_amounts(checker, amounts, "/amounts")
+    checker.require_length("/times_years", times_years, len(amounts))
+    checker.raise_errors()
+    flows = [(t, amount) for t, amount in zip(times_years, amounts, strict=True) if amount]
+    first = flows[0][0] if flows else 0.0
+    conventions = {
+        "formula": "sum c_t (1+r)^-t = 0, t in years of the schedule",
+        "annualisation": "effective a year",
+    }
+    return _classify_outcome(
+        [t - first for t, _ in flows], [amount for _, amount in flows], 1, conventions
+    )
 
 
 def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
@@ -221,7 +247,7 @@ def mirr(cash_flows: Sequence[float], finance_rate: float, reinvest_rate: float)
     return math.expm1(growth)
 
 
-def annualise(rate: float, periods_per_year: int) -> tuple[float, float]:
+def annualise(rate: float, periods_per_year: float) -> tuple[float, float]:
     """Return the effective rate (1 + i)^m - 1 and the nominal rate i * m of a period rate."""
     return math.expm1(periods_per_year * math.log1p(rate)), rate * periods_per_year
 
@@ -274,7 +300,7 @@ def _drop_negligible(times: list[float], amounts: list[float]) -> tuple[list[flo
 
 
 def _classify_outcome(
-    times: list[float], amounts: list[float], per_year: int, conventions: dict[str, str]
+    times: list[float], amounts: list[float], per_year: float, conventions: dict[str, str]
 ) -> RateOutcome:
     """Return the typed outcome of flows in order of time without zeros."""
     if not amounts:

@@ -1,10 +1,12 @@
 """Day-count conventions: days and year fractions, first day included, last excluded.
 
 Source: ISDA 2006 Definitions section 4.16 (b), (d), (e), (f), (g), (h); ICMA rule 251 for
-ACT/ACT ICMA; the US (NASD) 30/360 rule with its end-of-February steps for 30U/360.
+ACT/ACT ICMA and ACT/365L; the US (NASD) 30/360 rule with its end-of-February steps for 30U/360; the
+definition of the Association Francaise des Banques for ACT/ACT AFB; ANBIMA's for BUS/252.
 """
 
 from calendar import isleap, monthrange
+from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
 from typing import Final
@@ -13,11 +15,13 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import FIRST_YEAR, LAST_YEAR
+from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, count_business_days
 
 _FEBRUARY: Final = 2
 _LONGEST_MONTH: Final = 31
 _COMMERCIAL_MONTH: Final = 30
 _MONTHS: Final = 12
+_LEAP_DAY: Final = 29
 
 
 class DayCount(StrEnum):
@@ -31,6 +35,15 @@ class DayCount(StrEnum):
     THIRTY_U_360 = "30U/360"
     ACT_ACT_ISDA = "ACT/ACT ISDA"
     ACT_ACT_ICMA = "ACT/ACT ICMA"
+    ACT_ACT_AFB = "ACT/ACT AFB"
+    ACT_365L = "ACT/365L"
+    NL_365 = "NL/365"
+    BUS_252 = "BUS/252"
+
+    @property
+    def needs_frequency(self) -> bool:
+        """Whether the count depends on the payments a year."""
+        return self in {DayCount.ACT_ACT_ICMA, DayCount.ACT_365L}
 
 
 _ALIASES: Final = {
@@ -58,15 +71,28 @@ _ALIASES: Final = {
     "ACTACTICMA": DayCount.ACT_ACT_ICMA,
     "ACTACTISMA": DayCount.ACT_ACT_ICMA,
     "ACTUALACTUALICMA": DayCount.ACT_ACT_ICMA,
+    "ACTACTAFB": DayCount.ACT_ACT_AFB,
+    "ACTUALACTUALAFB": DayCount.ACT_ACT_AFB,
+    "ACTACTEURO": DayCount.ACT_ACT_AFB,
+    "ACT365L": DayCount.ACT_365L,
+    "ACTUAL365L": DayCount.ACT_365L,
+    "ISMAYEAR": DayCount.ACT_365L,
+    "NL365": DayCount.NL_365,
+    "ACT365NL": DayCount.NL_365,
+    "ACTUAL365NL": DayCount.NL_365,
+    "NOLEAP365": DayCount.NL_365,
+    "BUS252": DayCount.BUS_252,
+    "BUSINESS252": DayCount.BUS_252,
 }
 
 
 class AccrualPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A period to count under a day-count convention.
 
-    `reference_start`, `reference_end` and `frequency` (payments a year) serve ACT/ACT ICMA alone:
-    without a reference the period is its own reference, so that it counts 1/frequency.
-    `maturity` serves 30E/360 ISDA: a period that ends on it keeps the last day of February.
+    `reference_start`, `reference_end` and `frequency` (payments a year) serve ACT/ACT ICMA and
+    ACT/365L: without a reference the period is its own reference, so that under ICMA it counts
+    1/frequency. `maturity` serves 30E/360 ISDA: a period that ends on it keeps the last day of
+    February.
     """
 
     start: date
@@ -99,28 +125,39 @@ def parse_day_count(text: str, pointer: str = "/day_count") -> DayCount:
 
 
 def count_days(
-    convention: DayCount | str, period: AccrualPeriod, pointer: str = ""
+    convention: DayCount | str,
+    period: AccrualPeriod,
+    pointer: str = "",
+    calendar: BusinessCalendar | None = None,
 ) -> PeriodLength:
     """Count the days and the year fraction of `period` under `convention`.
 
+    `calendar` has the business days of BUS/252.
+
     Raises:
-        InvalidInput: an unknown convention, an end before the start, or an ICMA reference that
-            lacks one date, is empty or has no frequency.
+        InvalidInput: an unknown convention, an end before the start, an ICMA reference that
+            lacks one date, is empty or has no frequency, or BUS/252 without a calendar.
     """
     rule = convention if isinstance(convention, DayCount) else parse_day_count(convention)
     start, end = period.start, period.end
     if end < start:
         raise InvalidInput.at(f"{pointer}/end", "before_start", "must not be before the start")
+    if rule in _THIRTY_360_RULES:
+        days = _thirty_360_days(rule, start, end, period.maturity)
+        return PeriodLength(days, days / 360.0)
+    if rule is DayCount.BUS_252:
+        if calendar is None:
+            raise InvalidInput.at("/calendar", "required", "BUS/252 counts its business days")
+        days = count_business_days(start, end, calendar)
+        return PeriodLength(days, days / 252.0)
     if rule is DayCount.ACT_ACT_ICMA:
         return PeriodLength((end - start).days, _act_act_icma(period, pointer))
-    if rule is DayCount.ACT_ACT_ISDA:
-        return PeriodLength((end - start).days, _act_act_isda(start, end))
-    if rule is DayCount.ACT_360:
-        return PeriodLength((end - start).days, (end - start).days / 360.0)
-    if rule is DayCount.ACT_365F:
-        return PeriodLength((end - start).days, (end - start).days / 365.0)
-    days = _thirty_360_days(rule, start, end, period.maturity)
-    return PeriodLength(days, days / 360.0)
+    if rule is DayCount.ACT_365L:
+        return PeriodLength((end - start).days, _act_365l(period, pointer))
+    if rule is DayCount.NL_365:
+        days = (end - start).days - _leap_days_after(start, end)
+        return PeriodLength(days, days / 365.0)
+    return PeriodLength((end - start).days, _ACTUAL_FRACTIONS[rule](start, end))
 
 
 def compute_year_fraction(convention: DayCount, start: date, end: date) -> float:
@@ -200,8 +237,78 @@ def _act_act_isda(start: date, end: date) -> float:
     return head + (end.year - start.year - 1) + tail
 
 
+def _act_act_afb(start: date, end: date) -> float:
+    """Count whole years back from the end, then days over 366 with a 29 February, else 365."""
+    years, stub_end = 0, end
+    while stub_end.year > start.year and (day := _year_before(stub_end)) >= start:
+        years += 1
+        stub_end = day
+    year_days = 366 if _leap_days_from(start, stub_end) else 365
+    return years + (stub_end - start).days / year_days
+
+
+def _year_before(day: date) -> date:
+    """Return the date one year before; the end of February stays the end of February."""
+    earlier = add_months(day, -_MONTHS)
+    if _is_february_end(day) and isleap(earlier.year):
+        return earlier.replace(day=29)
+    return earlier
+
+
+def _act_365l(period: AccrualPeriod, pointer: str) -> float:
+    """Apply rule 251.1 (i): over 366 where a leap day decides, else over 365.
+
+    With annual payments it is a 29 February after the start up to the end that decides, with
+    more payments a year whether the period ends in a leap year.
+    """
+    if period.frequency is None:
+        raise InvalidInput.at(f"{pointer}/frequency", "required", "ACT/365L needs it")
+    _check_frequency(period.frequency, pointer)
+    if period.frequency == 1:
+        is_leap = bool(_leap_days_after(period.start, period.end))
+    else:
+        is_leap = isleap((period.reference_end or period.end).year)
+    return (period.end - period.start).days / (366.0 if is_leap else 365.0)
+
+
+def _leap_days_after(start: date, end: date) -> int:
+    """Count the 29ths of February after `start`, up to and with `end`."""
+    return _leap_days_through(end) - _leap_days_through(start)
+
+
+def _leap_days_from(start: date, end: date) -> int:
+    """Count the 29ths of February from `start` on, without `end`."""
+    return _leap_days_after(start, end) + _is_leap_day(start) - _is_leap_day(end)
+
+
+def _leap_days_through(day: date) -> int:
+    year = day.year - 1
+    count = year // 4 - year // 100 + year // 400
+    return count + (isleap(day.year) and (day.month, day.day) >= (_FEBRUARY, _LEAP_DAY))
+
+
+def _is_leap_day(day: date) -> bool:
+    return (day.month, day.day) == (_FEBRUARY, _LEAP_DAY)
+
+
 def _days_in_year(year: int) -> int:
     return 366 if isleap(year) else 365
+
+
+_THIRTY_360_RULES: Final = frozenset(
+    {
+        DayCount.THIRTY_360,
+        DayCount.THIRTY_E_360,
+        DayCount.THIRTY_E_360_ISDA,
+        DayCount.THIRTY_U_360,
+    }
+)
+_ACTUAL_FRACTIONS: Final[dict[DayCount, Callable[[date, date], float]]] = {
+    DayCount.ACT_360: lambda start, end: (end - start).days / 360.0,
+    DayCount.ACT_365F: lambda start, end: (end - start).days / 365.0,
+    DayCount.ACT_ACT_ISDA: _act_act_isda,
+    DayCount.ACT_ACT_AFB: _act_act_afb,
+}
 
 
 def _act_act_icma(period: AccrualPeriod, pointer: str) -> float:
@@ -246,9 +353,13 @@ def _resolve_icma_reference(period: AccrualPeriod, pointer: str) -> tuple[int, t
             f"{pointer}/start", "out_of_range", f"years run from {FIRST_YEAR} to {LAST_YEAR}"
         )
     frequency = period.frequency or _MONTHS // max(round(_MONTHS * (end - start).days / 365), 1)
+    _check_frequency(frequency, pointer)
+    return frequency, (start, end)
+
+
+def _check_frequency(frequency: int, pointer: str) -> None:
     if frequency < 1 or _MONTHS % frequency:
         raise InvalidInput.at(f"{pointer}/frequency", "out_of_range", "must divide 12")
-    return frequency, (start, end)
 
 
 def _notional_index(day: date, reference: tuple[date, date], months: int) -> int:

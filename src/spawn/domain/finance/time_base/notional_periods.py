@@ -1,0 +1,151 @@
+"""Regular periods inferred from a list of dates: their length, their grid and the stubs.
+
+A date off the grid by a few days counts as regular where business days may have moved it: other
+dates of the schedule are off the grid too, or its regular date falls on a weekend. Only the first
+and the last period may be stubs.
+"""
+
+from calendar import monthrange
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from itertools import pairwise
+from typing import Final
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.time_base.day_count import (
+    AccrualPeriod,
+    DayCount,
+    add_months,
+    count_days,
+)
+
+_MONTH_DAYS: Final = 365.2425 / 12
+_LENGTH_TOLERANCE_DAYS: Final = 8
+_GRID_TOLERANCE_DAYS: Final = 5
+_YEAR_MONTHS: Final = 12
+_MAX_MONTHS: Final = 120
+_SINGLE_PERIOD: Final = 2
+_SATURDAY: Final = 5
+
+
+def infer_months_per_period(dates: Sequence[date]) -> int | None:
+    """Return the months of a regular period: those of most periods, None without such a number."""
+    counts = Counter(count_whole_months(start, end) for start, end in pairwise(dates))
+    months, count = counts.most_common(1)[0]
+    # Two periods of different length, or half of them odd, make nothing regular.
+    if months is None or 2 * count <= len(dates) - 1:
+        return None
+    return months
+
+
+def count_whole_months(start: date, end: date) -> int | None:
+    """Return the months between two dates, None where the days are far from a whole number."""
+    days = (end - start).days
+    months = round(days / _MONTH_DAYS)
+    is_whole = abs(days - months * _MONTH_DAYS) <= _LENGTH_TOLERANCE_DAYS
+    return months if is_whole and 1 <= months <= _MAX_MONTHS else None
+
+
+def list_odd_periods(dates: Sequence[date], months: int | None) -> tuple[int, ...]:
+    """Return the numbers of the periods that have not the regular length."""
+    if months is None:
+        return ()
+    return tuple(
+        number
+        for number, (start, end) in enumerate(pairwise(dates), start=1)
+        if count_whole_months(start, end) != months
+    )
+
+
+def count_icma_fractions(
+    dates: Sequence[date], frequency: int
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Return the ACT/ACT ICMA fraction of each period, and the numbers of the stubs.
+
+    A regular period counts 1/frequency, one of several whole notional periods as many of them, a
+    stub its days over those of its notional period.
+
+    Raises:
+        InvalidInput: a date between the first and the last is off the grid of the frequency, or a
+            single period is not a whole number of notional ones.
+    """
+    months = _YEAR_MONTHS // frequency
+    anchor = 1 if len(dates) > _SINGLE_PERIOD else 0
+    grid = _Grid(dates[anchor], _find_roll_day(dates), months)
+    grid.set_moved(dates[1:-1])
+    positions = [grid.position_of(day) for day in dates]
+    for index in range(1, len(dates) - 1):
+        if positions[index] is None:
+            detail = f"is off the grid of {frequency} payments a year; only an end may be a stub"
+            raise InvalidInput.at(f"/dates/{index}", "off_roll", detail)
+    if len(dates) == _SINGLE_PERIOD and positions[1] is None:
+        detail = "one period that is not a whole number of notional ones: give payment_dates"
+        raise InvalidInput.at("/dates/1", "off_roll", detail)
+    fractions: list[float] = []
+    stubs: list[int] = []
+    for number, (start, end) in enumerate(pairwise(dates), start=1):
+        first, last = positions[number - 1], positions[number]
+        if first is not None and last is not None:
+            fractions.append((last - first) / frequency)
+            continue
+        stubs.append(number)
+        if last is not None:
+            notional = (grid.date_at(last - 1), end)
+        else:
+            notional = (start, grid.date_at((first or 0) + 1))
+        fractions.append(_count_stub(start, end, notional, frequency))
+    return tuple(fractions), tuple(stubs)
+
+
+def _count_stub(start: date, end: date, notional: tuple[date, date], frequency: int) -> float:
+    period = AccrualPeriod(
+        start=start,
+        end=end,
+        reference_start=notional[0],
+        reference_end=notional[1],
+        frequency=frequency,
+    )
+    return count_days(DayCount.ACT_ACT_ICMA, period).year_fraction
+
+
+class _Grid:
+    """The dates of a roll day, whole notional periods from an anchor."""
+
+    def __init__(self, anchor: date, roll_day: int, months: int) -> None:
+        self._anchor = anchor
+        self._roll_day = roll_day
+        self._months = months
+        self._is_moved = False
+
+    def set_moved(self, days: Sequence[date]) -> None:
+        """Note whether some of these regular dates have been moved off the grid."""
+        self._is_moved = any(day != self._clip(day) for day in days)
+
+    def date_at(self, position: int) -> date:
+        """Return the regular date so many notional periods from the anchor."""
+        return self._clip(add_months(self._anchor.replace(day=1), position * self._months))
+
+    def position_of(self, day: date) -> int | None:
+        """Return how many notional periods lie between anchor and date; None off the grid."""
+        position = round((day - self._anchor).days / (_MONTH_DAYS * self._months))
+        regular = self.date_at(position)
+        distance = abs((day - regular).days)
+        may_be_moved = self._is_moved or regular.weekday() >= _SATURDAY
+        is_regular = distance == 0 or (may_be_moved and distance <= _GRID_TOLERANCE_DAYS)
+        return position if is_regular else None
+
+    def _clip(self, month: date) -> date:
+        return month.replace(day=min(self._roll_day, monthrange(month.year, month.month)[1]))
+
+
+def _find_roll_day(dates: Sequence[date]) -> int:
+    """Return the day of the month that explains most dates, a clipped month end included."""
+    regular = dates[1:-1] or dates
+    candidates = sorted({day.day for day in regular}, reverse=True)
+    return max(
+        candidates,
+        key=lambda roll_day: sum(
+            day.day == min(roll_day, monthrange(day.year, day.month)[1]) for day in regular
+        ),
+    )

@@ -1,0 +1,446 @@
+"""The schedule of periods: the one statement of time that each calculator works on.
+
+Time is given once, as payment-date terms, as dates, as accrual fractions, or as the months of a
+period. Everything else follows from it: accrual fractions, the notional period of a stub, the
+payments a year, the months of a reserve or of a look-back window, the times of an internal rate
+of return. A second statement of the same fact is compared and, where it differs, rejected.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from itertools import accumulate, pairwise
+from typing import Final
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.limits import MAX_PERIODS, MAX_RATE, FieldChecker
+from spawn.domain.finance.time_base.business_calendar import (
+    BusinessCalendar,
+    BusinessDayRule,
+    check_calendar,
+)
+from spawn.domain.finance.time_base.day_count import (
+    AccrualPeriod,
+    DayCount,
+    count_days,
+    parse_day_count,
+)
+from spawn.domain.finance.time_base.notional_periods import (
+    count_icma_fractions,
+    infer_months_per_period,
+    list_odd_periods,
+)
+from spawn.domain.finance.time_base.payment_dates import (
+    NotionalPeriod,
+    PaymentDateTerms,
+    roll_payment_dates,
+)
+
+_YEAR_MONTHS: Final = 12
+_YEAR_DAYS: Final = 365.0
+_DEFAULT_DAY_COUNT: Final = DayCount.ACT_360
+_MONTH_DAYS: Final = 365.2425 / 12
+_ACCRUAL_TOLERANCE: Final = 0.05
+_WINDOW_TOLERANCE: Final = 0.5
+_YEAR_DAYS_OF: Final = {DayCount.ACT_360: 360.0, DayCount.ACT_365F: 365.0}
+
+
+class TimeTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The time of a case, stated once.
+
+    It is one of `payment_dates` (rolled from the terms of a term sheet), `dates` (the start, then
+    each payment date) and `accruals` (year fractions, one a period); without any, periods of
+    `months_per_period`, by default a year. `day_count` (by default ACT/360) counts the days
+    between dates, BUS/252 by the `calendar`. `frequency`, payments a year, and
+    `months_per_period` are compared with the dates or accruals beside them.
+    """
+
+    payment_dates: PaymentDateTerms | None = None
+    dates: tuple[date, ...] | None = None
+    accruals: tuple[float, ...] | None = None
+    day_count: str | None = None
+    frequency: int | None = None
+    months_per_period: int | None = None
+    calendar: BusinessCalendar | None = None
+
+
+class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """Periods 1 to n with their accrual fractions, and with their dates where time is dated.
+
+    `dates` are the start and each payment date, `accrual_dates` the dates between which interest
+    accrues, `later_dates` the payment dates given beyond the last period. `months_per_period` is
+    the length of a regular period, None where no whole number of months is regular.
+    """
+
+    accrual_fractions: tuple[float, ...]
+    day_count: str
+    months_per_period: int | None = None
+    dates: tuple[date, ...] | None = None
+    accrual_dates: tuple[date, ...] | None = None
+    unadjusted_dates: tuple[date, ...] | None = None
+    later_dates: tuple[date, ...] = ()
+    stubs: tuple[int, ...] = ()
+    conventions: dict[str, str] = msgspec.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def periods(self) -> int:
+        """The number of periods."""
+        return len(self.accrual_fractions)
+
+    @property
+    def periods_per_year(self) -> float | None:
+        """Periods a year where the periods are regular."""
+        if self.months_per_period is not None and not self.stubs:
+            return _YEAR_MONTHS / self.months_per_period
+        first = self.accrual_fractions[0]
+        is_level = all(
+            abs(tau - first) <= _ACCRUAL_TOLERANCE * first for tau in self.accrual_fractions
+        )
+        return 1.0 / first if self.dates is None and is_level else None
+
+    def period_months(self) -> tuple[float, ...]:
+        """Return the months of each period: the regular number, or the exact length of a stub."""
+        regular = self.months_per_period
+        if self.accrual_dates is not None:
+            lengths: Iterable[float] = (
+                (end - start).days / _MONTH_DAYS for start, end in pairwise(self.accrual_dates)
+            )
+        else:
+            lengths = (_YEAR_MONTHS * tau for tau in self.accrual_fractions)
+        stubs = frozenset(self.stubs)
+        return tuple(
+            float(regular) if regular is not None and number not in stubs else months
+            for number, months in enumerate(lengths, start=1)
+        )
+
+    def payment_times_years(self) -> list[float]:
+        """Return years from the start to each payment: Act/365 of dates, or sums of accruals."""
+        if self.dates is not None:
+            return [(day - self.dates[0]).days / _YEAR_DAYS for day in self.dates[1:]]
+        return list(accumulate(self.accrual_fractions))
+
+    def flow_times_years(self, flows: int) -> list[float]:
+        """Return the years to `flows` flows from the start; beyond the last period regular ones."""
+        months = list(self.period_months())
+        regular = float(self.months_per_period or months[-1])
+        months += [regular] * (flows - 1 - len(months))
+        return [0.0, *(total / _YEAR_MONTHS for total in accumulate(months[: flows - 1]))]
+
+    def all_dates(self) -> tuple[date, ...]:
+        """Return every date that was given, the start and those beyond the last period too."""
+        return (*(self.dates or ()), *self.later_dates)
+
+
+def shares_ahead(months_by_period: Sequence[float], first: int, months: float) -> list[float]:
+    """Return the share of each period from index `first` within the next `months`.
+
+    The last share is the part of its period that the months reach into.
+    """
+    shares: list[float] = []
+    for length in months_by_period[first:]:
+        if months <= 0.0:
+            break
+        shares.append(min(months / length, 1.0))
+        months -= length
+    return shares
+
+
+def trailing_periods(months_by_period: Sequence[float], last: int, months: float) -> int | None:
+    """Return how many periods up to index `last` make up `months`; None if they are too few.
+
+    Half a month of tolerance keeps a year of periods whole that business days have moved.
+    """
+    total = 0.0
+    for count, length in enumerate(reversed(months_by_period[: last + 1]), start=1):
+        total += length
+        if total >= months - _WINDOW_TOLERANCE:
+            return count
+    return None
+
+
+def resolve_schedule(terms: TimeTerms, periods: int | None = None) -> PeriodSchedule:
+    """Resolve the statements of time of a request into one schedule.
+
+    `periods` is the number of periods that the rest of the request has; without it the time
+    decides. Without any time a period is a year.
+
+    Raises:
+        InvalidInput: no or several kinds of time, statements that contradict each other or have
+            no use, dates that do not increase, or too few of them.
+    """
+    _check_kinds(terms)
+    if terms.payment_dates is not None:
+        return _from_payment_dates(terms, terms.payment_dates, periods)
+    if terms.dates is not None:
+        return _from_dates(terms, terms.dates, periods)
+    if terms.accruals is not None:
+        return _from_accruals(terms, terms.accruals, periods)
+    months = terms.months_per_period or _YEAR_MONTHS // (terms.frequency or 1)
+    _check_months(terms, months)
+    return PeriodSchedule(
+        accrual_fractions=(months / _YEAR_MONTHS,) * (periods or 1),
+        day_count="none: the rate is per period of one year"
+        if months == _YEAR_MONTHS
+        else f"none: periods of {months} months at an annual rate",
+        months_per_period=months,
+    )
+
+
+def _check_kinds(terms: TimeTerms) -> None:
+    """Reject several kinds of time, and statements that serve a kind that is not there."""
+    checker = FieldChecker()
+    kinds = {
+        "payment_dates": terms.payment_dates,
+        "dates": terms.dates,
+        "accruals": terms.accruals,
+    }
+    stated = [name for name, value in kinds.items() if value is not None]
+    for name in stated[1:]:
+        checker.reject(f"/{name}", "ambiguous", f"{stated[0]} is set too; give one of them")
+    if terms.payment_dates is None and terms.dates is None:
+        serves_dates = "counts days between dates; give dates or remove it"
+        if terms.day_count is not None:
+            checker.reject("/day_count", "not_applicable", serves_dates)
+        if terms.calendar is not None:
+            checker.reject("/calendar", "not_applicable", serves_dates)
+    if terms.frequency is not None and not (
+        terms.frequency >= 1 and _YEAR_MONTHS % terms.frequency == 0
+    ):
+        checker.reject("/frequency", "out_of_range", "must divide 12")
+    if terms.months_per_period is not None:
+        checker.require_number("/months_per_period", terms.months_per_period, 1, _YEAR_MONTHS)
+    checker.raise_errors()
+
+
+def _check_months(terms: TimeTerms, months: int | None, source: str = "periods") -> None:
+    """Compare the other statements of the length of a period with that of a regular one."""
+    checker = FieldChecker()
+    length = "have no length in whole months" if months is None else f"are of {months} months"
+    if terms.frequency is not None and months != _YEAR_MONTHS // terms.frequency:
+        detail = f"is {terms.frequency} a year, but the {source} {length}; correct or remove it"
+        checker.reject("/frequency", "contradiction", detail)
+    if terms.months_per_period is not None and terms.months_per_period != months:
+        detail = f"is {terms.months_per_period}, but the {source} {length}; correct or remove it"
+        checker.reject("/months_per_period", "contradiction", detail)
+    checker.raise_errors()
+
+
+def _from_payment_dates(
+    terms: TimeTerms, date_terms: PaymentDateTerms, periods: int | None
+) -> PeriodSchedule:
+    convention = _parse_day_count(terms)
+    _check_calendar_use(terms, date_terms, convention)
+    try:
+        rolled = roll_payment_dates(date_terms)
+    except InvalidInput as error:
+        raise InvalidInput(
+            [
+                msgspec.structs.replace(entry, pointer=f"/payment_dates{entry.pointer}")
+                for entry in error.errors
+            ]
+        ) from error
+    _check_months(terms, date_terms.months, "payment dates")
+    count = len(rolled.notional_periods) if periods is None else periods
+    if count > len(rolled.notional_periods):
+        detail = f"gives {len(rolled.notional_periods)} periods, but there are {count}"
+        raise InvalidInput.at("/payment_dates/end", "wrong_length", detail)
+    frequency = _frequency_of(date_terms.months, convention)
+    fractions = count_fractions(
+        convention,
+        rolled.accrual_dates[: count + 1],
+        frequency=frequency,
+        notional_periods=rolled.notional_periods[:count] if frequency else None,
+        calendar=date_terms.calendar,
+    )
+    return PeriodSchedule(
+        accrual_fractions=fractions,
+        day_count=convention.value,
+        months_per_period=date_terms.months,
+        dates=rolled.dates[: count + 1],
+        accrual_dates=rolled.accrual_dates[: count + 1],
+        unadjusted_dates=rolled.unadjusted_dates[: count + 1],
+        later_dates=rolled.dates[count + 1 :],
+        stubs=tuple(stub for stub in rolled.stubs if stub <= count),
+        conventions=rolled.conventions,
+        warnings=rolled.warnings,
+    )
+
+
+def _check_calendar_use(
+    terms: TimeTerms, date_terms: PaymentDateTerms, convention: DayCount
+) -> None:
+    """Reject a calendar without a use, and a use without a calendar."""
+    checker = FieldChecker()
+    if terms.calendar is not None:
+        detail = "payment_dates has its calendar"
+        checker.reject("/calendar", "ambiguous", detail)
+    is_moving = date_terms.rule is not BusinessDayRule.UNADJUSTED
+    has_calendar = date_terms.calendar.has_closing_days
+    if has_calendar and not (
+        is_moving or date_terms.end_of_month or convention is DayCount.BUS_252
+    ):
+        detail = "serves a business-day rule; give a rule too, or remove it"
+        checker.reject("/payment_dates/calendar", "not_applicable", detail)
+    if not has_calendar and is_moving:
+        detail = "moves no date without a calendar; give one, or remove the rule"
+        checker.reject("/payment_dates/calendar", "required", detail)
+    if not has_calendar and convention is DayCount.BUS_252:
+        detail = "BUS/252 counts the business days of a calendar"
+        checker.reject("/payment_dates/calendar", "required", detail)
+    checker.raise_errors()
+
+
+def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) -> PeriodSchedule:
+    convention = _parse_day_count(terms)
+    checker = FieldChecker()
+    low = 2 if periods is None else periods + 1
+    if checker.require_size("/dates", len(dates), MAX_PERIODS + 1, low):
+        checker.require_increasing("/dates", dates)
+    _check_given_calendar(checker, terms, convention)
+    checker.raise_errors()
+    used = dates if periods is None else dates[: periods + 1]
+    months = infer_months_per_period(dates)
+    fractions, stubs = None, None
+    if convention.needs_frequency:
+        frequency = _frequency_on_dates(terms, months, len(dates) - 1)
+        months = _YEAR_MONTHS // frequency
+        if convention is DayCount.ACT_ACT_ICMA:
+            fractions, stubs = count_icma_fractions(used, frequency)
+    else:
+        frequency = None
+        _check_months(terms, months, "dates")
+    if fractions is None or stubs is None:
+        stubs = list_odd_periods(used, months)
+        fractions = count_fractions(convention, used, frequency=frequency, calendar=terms.calendar)
+    return PeriodSchedule(
+        accrual_fractions=fractions,
+        day_count=convention.value,
+        months_per_period=months,
+        dates=used,
+        accrual_dates=used,
+        unadjusted_dates=used,
+        later_dates=dates[len(used) :],
+        stubs=stubs,
+    )
+
+
+def _check_given_calendar(checker: FieldChecker, terms: TimeTerms, convention: DayCount) -> None:
+    """Accept a calendar beside dates for BUS/252 alone, which needs it."""
+    if convention is DayCount.BUS_252:
+        if terms.calendar is None:
+            checker.reject("/calendar", "required", "BUS/252 counts its business days")
+        else:
+            check_calendar(checker, "/calendar", terms.calendar)
+    elif terms.calendar is not None:
+        detail = "serves BUS/252 here: the dates are as they are"
+        checker.reject("/calendar", "not_applicable", detail)
+
+
+def _frequency_on_dates(terms: TimeTerms, months: int | None, periods: int) -> int:
+    """Return the frequency that is given or that the dates have; both must agree.
+
+    A single period may be several notional periods long.
+    """
+    if terms.frequency is not None:
+        stated_months = _YEAR_MONTHS // terms.frequency
+        is_multiple = periods == 1 and months is not None and months % stated_months == 0
+        if months is not None and not is_multiple:
+            _check_months(terms, months, "dates")
+        elif terms.months_per_period is not None:
+            _check_months(terms, stated_months, "notional periods")
+        return terms.frequency
+    _check_months(terms, months, "dates")
+    if months is None or _YEAR_MONTHS % months:
+        detail = "the day count needs it, and the dates have no regular period that divides a year"
+        raise InvalidInput.at("/frequency", "required", detail)
+    return _YEAR_MONTHS // months
+
+
+def _from_accruals(
+    terms: TimeTerms, accruals: tuple[float, ...], periods: int | None
+) -> PeriodSchedule:
+    checker = FieldChecker()
+    is_long_enough = (
+        checker.require_size("/accruals", len(accruals), MAX_PERIODS)
+        if periods is None
+        else checker.require_length("/accruals", accruals, periods)
+    )
+    if is_long_enough:
+        for index, tau in enumerate(accruals):
+            checker.require_positive(f"/accruals/{index}", tau, MAX_RATE)
+    checker.raise_errors()
+    months = _infer_months_of_accruals(accruals)
+    _check_months(terms, months, "accruals")
+    return PeriodSchedule(
+        accrual_fractions=accruals,
+        day_count="as given",
+        months_per_period=months,
+        stubs=()
+        if months is None
+        else tuple(n for n, tau in enumerate(accruals, start=1) if not _is_near(tau, months)),
+    )
+
+
+def _infer_months_of_accruals(accruals: tuple[float, ...]) -> int | None:
+    """Return the whole number of months that most accrual fractions are near."""
+    middle = sorted(accruals)[len(accruals) // 2]
+    months = round(_YEAR_MONTHS * middle)
+    if months < 1:
+        return None
+    regular = sum(_is_near(tau, months) for tau in accruals)
+    return months if 2 * regular > len(accruals) else None
+
+
+def _is_near(tau: float, months: int) -> bool:
+    """Return whether a fraction is that of a number of months under some day count."""
+    return abs(_YEAR_MONTHS * tau - months) <= _ACCRUAL_TOLERANCE * months
+
+
+def _parse_day_count(terms: TimeTerms) -> DayCount:
+    return _DEFAULT_DAY_COUNT if terms.day_count is None else parse_day_count(terms.day_count)
+
+
+def _frequency_of(months: int | None, convention: DayCount) -> int | None:
+    if not convention.needs_frequency:
+        return None
+    if months is None or _YEAR_MONTHS % months:
+        detail = f"{convention.value} needs an interval of months that divides a year"
+        raise InvalidInput.at("/payment_dates/interval_months", "required", detail)
+    return _YEAR_MONTHS // months
+
+
+def count_fractions(
+    convention: DayCount,
+    dates: Sequence[date],
+    *,
+    frequency: int | None = None,
+    notional_periods: Sequence[NotionalPeriod] | None = None,
+    calendar: BusinessCalendar | None = None,
+) -> tuple[float, ...]:
+    """Return the year fraction of each period; the last date is the maturity for 30E/360 ISDA."""
+    year_days = _YEAR_DAYS_OF.get(convention)
+    if year_days is not None:
+        ordinals = [day.toordinal() for day in dates]
+        return tuple((end - start) / year_days for start, end in pairwise(ordinals))
+    references: Sequence[tuple[date | None, date | None]] = notional_periods or ((None, None),) * (
+        len(dates) - 1
+    )
+    return tuple(
+        count_days(
+            convention,
+            AccrualPeriod(
+                start=start,
+                end=end,
+                reference_start=reference_start,
+                reference_end=reference_end,
+                frequency=frequency,
+                maturity=dates[-1],
+            ),
+            calendar=calendar,
+        ).year_fraction
+        for (start, end), (reference_start, reference_end) in zip(
+            pairwise(dates), references, strict=True
+        )
+    )
