@@ -4,7 +4,6 @@ A write stores a new state of one aggregate. A guard only names the version that
 based on, so that a rule spanning aggregates holds without write skew.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -47,25 +46,52 @@ class Guard(msgspec.Struct, frozen=True):
 
 
 class RecordedResponse(msgspec.Struct, frozen=True):
-    """The response to a request, stored so that a retry gets the same bytes."""
+    """The whole response to a request, as receipts of earlier releases stored it."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
+class VersionReference(msgspec.Struct, frozen=True):
+    """One version of an aggregate, with the schema version that its fields are shown under."""
+
+    kind: str
+    id: str
+    version: int
+    schema_version: int
+
+
+class ResponseRecipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Data from which the response to a command is rendered, the first time and again.
+
+    `codec` names the renderer, `headers` are those that do not derive from `subject`, the version
+    that the response shows; `epoch` is that of the store. The journal keeps the version's document
+    for ever, so the recipe need not hold the body. A change of what a codec renders is a new codec.
+    """
+
+    codec: str
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    epoch: int = 0
+    subject: VersionReference | None = None
+
+
+StoredResponse = RecordedResponse | ResponseRecipe
+"""The response of a receipt: whole, or as data to render it from."""
+
+
 class IdempotencyReceipt(msgspec.Struct, frozen=True):
     """The idempotency record committed with a change.
 
     `scope` is principal, method and canonical path; `key` the client's; `fingerprint` the SHA-256
-    (hex) of body and content type. `render_response` is called once the store has assigned the
-    recorded time; it runs in the store's writer, so it must be quick, pure and not fail.
+    (hex) of body and content type. `recipe` renders the response again.
     """
 
     scope: str
     key: str
     fingerprint: str
-    render_response: Callable[[datetime], RecordedResponse]
+    recipe: ResponseRecipe
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +132,7 @@ class CommitResult(msgspec.Struct, frozen=True):
 
     recorded_at: datetime
     position: str
-    replayed_response: RecordedResponse | None = None
+    replayed_response: StoredResponse | None = None
 
 
 class StoredAggregate(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):

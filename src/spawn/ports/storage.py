@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from spawn.domain.change import Change, CommitResult, Head, RecordedResponse, StoredAggregate
+from spawn.domain.change import Change, CommitResult, Head, StoredAggregate, StoredResponse
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.query import Page, Query
 
@@ -30,7 +30,7 @@ class CommandStore(Protocol):
 
         `recorded_at` is max(last + 1 µs, clock). If the change carries a receipt whose scope and
         key are already recorded with the same fingerprint, nothing is written and
-        `CommitResult.replayed_response` is the recorded response. The receipt is checked before
+        `CommitResult.replayed_response` is the stored response. The receipt is checked before
         versions. A change without writes but with a receipt records only the receipt.
 
         Raises:
@@ -43,8 +43,8 @@ class CommandStore(Protocol):
         """
         ...
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> RecordedResponse | None:
-        """Return the recorded response for a scope and key, or None; cheap. Receipts live 24 h.
+    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
+        """Return the stored response for a scope and key, or None; cheap. Receipts live 24 h.
 
         Raises:
             IdempotencyMismatch: the key is recorded with another fingerprint.

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_store, parse_duckdb_url
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.change import CommitResult, IdempotencyReceipt, RecordedResponse
+from spawn.domain.change import CommitResult, IdempotencyReceipt, ResponseRecipe
 from spawn.domain.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -165,21 +164,19 @@ async def test_a_full_disk_is_survived_and_recovered_from(tmp_path: Path) -> Non
     assert process.stdout.startswith("recovered after"), process.stderr
 
 
-async def test_a_response_that_cannot_be_rendered_fails_only_its_own_change(
+async def test_a_recipe_that_cannot_be_encoded_fails_only_its_own_change(
     store: DuckDbStore, harness: StorageHarness
 ) -> None:
-    def fail(at: datetime) -> RecordedResponse:
-        raise RuntimeError(str(at))
-
     failing_project, other_projects = harness.project(), [harness.project() for _ in range(4)]
-    receipt = IdempotencyReceipt("scope", "key", "f", fail)
+    recipe = ResponseRecipe(codec="lone surrogate \ud800", status=201)
+    receipt = IdempotencyReceipt("scope", "key", "f", recipe)
     results = await gather_outcomes(
         [
             store.commit(harness.change((failing_project, 0), receipt=receipt)),
             *(store.commit(harness.change((p, 0))) for p in other_projects),
         ]
     )
-    assert isinstance(results[0], Unavailable)
+    assert isinstance(results[0], UnicodeEncodeError)
     assert all(isinstance(outcome, CommitResult) for outcome in results[1:])
     with pytest.raises(NotFound):
         await harness.get(failing_project)

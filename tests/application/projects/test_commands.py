@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spawn.application.dependencies import Dependencies
@@ -17,7 +18,7 @@ from spawn.application.projects.commands import (
     transition_project,
 )
 from spawn.application.projects.queries import get_project, list_project_history, list_projects
-from spawn.domain.change import RecordedResponse, StoredAggregate
+from spawn.domain.change import ResponseRecipe, StoredAggregate, VersionReference
 from spawn.domain.errors import Conflict, Duplicate, Forbidden, NotFound, StaleVersion
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus
@@ -159,18 +160,17 @@ async def test_reference_moves_with_its_project_and_comes_free(dependencies: Dep
 async def test_a_repeated_key_returns_the_recorded_response_and_one_project(
     dependencies: Dependencies,
 ) -> None:
-    def render_response(aggregate: StoredAggregate[Project]) -> RecordedResponse:
-        return RecordedResponse(201, (("etag", "x"),), aggregate.id.encode())
-
+    recipe = ResponseRecipe(codec="c", status=201, headers=(("warning", "x"),))
     context = CommandContext(
         idempotency_key=ProjectIdempotencyKey(
-            scope="anna POST /p", key="k", fingerprint="f", render_response=render_response
+            scope="anna POST /p", key="k", fingerprint="f", recipe=recipe
         )
     )
     aggregate = await create(dependencies, context)
     project_input = attributes(project_name="Sierra", total_amount=Decimal(1))
     again = await create_project(dependencies, ANNA, attributes=project_input, context=context)
-    assert again.replayed_response == RecordedResponse(201, (("etag", "x"),), aggregate.id.encode())
+    subject = VersionReference("project", aggregate.id, 1, aggregate.schema_version)
+    assert again.replayed_response == msgspec.structs.replace(recipe, subject=subject)
     assert len((await list_projects(dependencies, ANNA, Query())).items) == 1
 
 
@@ -178,19 +178,15 @@ async def test_the_key_of_an_amendment_without_effect_is_stored_too(
     dependencies: Dependencies,
 ) -> None:
     aggregate = await create(dependencies, sector="wind")
-    key = ProjectIdempotencyKey(
-        scope="anna PATCH /p",
-        key="k",
-        fingerprint="f",
-        render_response=lambda _: RecordedResponse(200, (), b"same"),
-    )
+    recipe = ResponseRecipe(codec="c", status=200)
+    key = ProjectIdempotencyKey(scope="anna PATCH /p", key="k", fingerprint="f", recipe=recipe)
     first = await amend(
         dependencies, aggregate.id, CommandContext(idempotency_key=key), sector="wind"
     )
     assert first.aggregate == aggregate
-    assert await dependencies.commands.find_receipt("anna PATCH /p", "k", "f") == RecordedResponse(
-        200, (), b"same"
-    )
+    subject = VersionReference("project", aggregate.id, 1, aggregate.schema_version)
+    stored = await dependencies.commands.find_receipt("anna PATCH /p", "k", "f")
+    assert stored == msgspec.structs.replace(recipe, subject=subject)
 
 
 async def test_missing_project_is_not_found(dependencies: Dependencies) -> None:

@@ -1,7 +1,6 @@
 """Codec of journal rows, their hash chain, and their conversion to entries."""
 
 import hashlib
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -10,7 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from spawn.adapters.embedded.journal import format_cursor
-from spawn.domain.change import RecordedResponse, StoredAggregate
+from spawn.domain.change import (
+    IdempotencyReceipt,
+    RecordedResponse,
+    ResponseRecipe,
+    StoredAggregate,
+    StoredResponse,
+)
 from spawn.domain.events.journal_entry import JournalEntry
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,7 +29,8 @@ class JournalRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """One row, with the order and names of the table's columns, without its hash.
 
     `recorded_at` counts microseconds since 1970; `receipt_body` is base64. The JSON of this struct
-    is both sent to the engine and hashed, so its order is part of the format.
+    is both sent to the engine and hashed, so its order is part of the format. Status, headers and
+    body of a receipt are those of earlier releases; a recipe replaces them.
     """
 
     position: int
@@ -45,6 +51,7 @@ class JournalRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     receipt_status: int | None = None
     receipt_headers: str | None = None
     receipt_body: str | None = None
+    receipt_recipe: str | None = None
 
 
 ROW_COLUMNS: tuple[str, ...] = JournalRow.__struct_fields__
@@ -143,25 +150,35 @@ def entry_of_row(row: JournalRow, epoch: int) -> JournalEntry:
     )
 
 
-def receipt_columns(
-    scope: str, key: str, fingerprint: str, response: RecordedResponse
-) -> dict[str, Any]:
+SELECT_RESPONSE = (
+    "select receipt_status, receipt_headers, receipt_body, receipt_recipe"
+    " from journal where position = ?"
+)
+"""Query of the row at a position that `read_response` reads."""
+
+_read_recipe = msgspec.json.Decoder(ResponseRecipe).decode
+_read_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+def receipt_columns(receipt: IdempotencyReceipt) -> dict[str, Any]:
     """Return the columns that store a receipt."""
     return {
-        "receipt_scope": scope,
-        "receipt_key": key,
-        "receipt_fingerprint": fingerprint,
-        "receipt_status": response.status,
-        "receipt_headers": msgspec.json.encode(response.headers).decode(),
-        "receipt_body": b64encode(response.body).decode(),
+        "receipt_scope": receipt.scope,
+        "receipt_key": receipt.key,
+        "receipt_fingerprint": receipt.fingerprint,
+        "receipt_recipe": _encoder.encode(receipt.recipe).decode(),
     }
 
 
-def read_response(status: int, headers: str, body: bytes) -> RecordedResponse:
-    """Build the recorded response of a receipt."""
-    return RecordedResponse(
-        status, msgspec.json.decode(headers, type=tuple[tuple[str, str], ...]), bytes(body)
-    )
+def read_response(
+    status: int | None, headers: str | None, body: bytes | None, recipe: str | None
+) -> StoredResponse | None:
+    """Build the response of a receipt; None if the row has no receipt."""
+    if recipe is not None:
+        return _read_recipe(recipe)
+    if status is None or headers is None or body is None:
+        return None
+    return RecordedResponse(status, _read_headers(headers), bytes(body))
 
 
 class AggregateLocation(NamedTuple):

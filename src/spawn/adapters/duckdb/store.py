@@ -41,8 +41,8 @@ from spawn.domain.change import (
     CommitResult,
     EncodedState,
     Head,
-    RecordedResponse,
     StoredAggregate,
+    StoredResponse,
 )
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
@@ -149,7 +149,7 @@ class DuckDbStore:
         ]
         return PreparedChange(change, documents)
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> RecordedResponse | None:
+    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Return the recorded response; see `CommandStore.find_receipt`."""
         now = self._clock.now()
         receipts = self._appender.receipts

@@ -67,6 +67,7 @@ FORMAT_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _SCHEMA_MIGRATIONS,
     ),
     _CHANGED_AS_TEXT,
+    ("alter table journal add column receipt_recipe varchar",),
 )
 """Statements that lead from format n to format n + 1; released ones are never edited."""
 

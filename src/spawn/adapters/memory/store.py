@@ -35,8 +35,8 @@ from spawn.domain.change import (
     CommitResult,
     Guard,
     Head,
-    RecordedResponse,
     StoredAggregate,
+    StoredResponse,
     Write,
 )
 from spawn.domain.errors import (
@@ -81,7 +81,7 @@ class _AggregateVersions(msgspec.Struct):
 
 class _StoredReceipt(msgspec.Struct, frozen=True):
     fingerprint: str
-    response: RecordedResponse
+    response: StoredResponse
     recorded_at: datetime
 
 
@@ -116,9 +116,9 @@ class MemoryStore:
         documents = [encode_state(w.kind, w.state, schema) for w in change.writes]
         recorded_at = journal.next_recorded_at(self._last_recorded_at, self._clock.now())
         if change.receipt is not None:
-            response = change.receipt.render_response(recorded_at)
-            stored_receipt = _StoredReceipt(change.receipt.fingerprint, response, recorded_at)
-            self._store_receipt(change.receipt.scope, change.receipt.key, stored_receipt)
+            receipt = change.receipt
+            stored_receipt = _StoredReceipt(receipt.fingerprint, receipt.recipe, recorded_at)
+            self._store_receipt(receipt.scope, receipt.key, stored_receipt)
         self._last_recorded_at = recorded_at
         events = journal.events_by_key(change)
         for write, document in zip(change.writes, documents, strict=True):
@@ -213,7 +213,7 @@ class MemoryStore:
         aggregate.versions.append(stored_version)
         aggregate.entries.append(entry)
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> RecordedResponse | None:
+    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Return the recorded response; see `CommandStore.find_receipt`."""
         stored_receipt = self._find_receipt(scope, key, fingerprint)
         return stored_receipt.response if stored_receipt else None

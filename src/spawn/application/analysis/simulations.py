@@ -20,7 +20,14 @@ from spawn.application.analysis.simulation_worker import SimulationProcess
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.commands import JobIdempotencyKey
 from spawn.domain import jobs
-from spawn.domain.change import Change, IdempotencyReceipt, RecordedResponse, StoredAggregate, Write
+from spawn.domain.change import (
+    Change,
+    IdempotencyReceipt,
+    StoredAggregate,
+    StoredResponse,
+    VersionReference,
+    Write,
+)
 from spawn.domain.errors import Overloaded, SpawnError, StaleVersion, Unavailable
 from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
@@ -48,10 +55,10 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 
 class SubmittedSimulation(msgspec.Struct, frozen=True):
-    """The job of a submitted simulation, or the recorded response of the same earlier request."""
+    """The job of a submitted simulation, or the stored response of the same earlier request."""
 
     job: Job | None
-    replayed_response: RecordedResponse | None = None
+    replayed_response: StoredResponse | None = None
 
 
 async def start_simulation(
@@ -165,13 +172,16 @@ async def _submit(
         result_url=f"/v1/analysis/simulations/{run.simulation_id}",
     )
     receipt = None
+    schema_version = (await dependencies.active_schema()).schema.version
     if key is not None:
         content = f"{run.request_sha256} {key.content_type}".encode()
         receipt = IdempotencyReceipt(
             scope=key.scope,
             key=key.key,
             fingerprint=hashlib.sha256(content).hexdigest(),
-            render_response=lambda _recorded_at: key.render_response(job),
+            recipe=msgspec.structs.replace(
+                key.recipe, subject=VersionReference(JOB_KIND, job.job_id, 1, schema_version)
+            ),
         )
     change = Change(
         writes=(
@@ -180,7 +190,7 @@ async def _submit(
         ),
         receipt=receipt,
         actor=principal.id,
-        schema_version=(await dependencies.active_schema()).schema.version,
+        schema_version=schema_version,
     )
     committed = await dependencies.commands.commit(change)
     return SubmittedSimulation(

@@ -1,7 +1,7 @@
 """Submit imports, and create or replace their mappings."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -13,8 +13,10 @@ from spawn.domain.change import (
     Change,
     CommitResult,
     IdempotencyReceipt,
-    RecordedResponse,
+    ResponseRecipe,
     StoredAggregate,
+    StoredResponse,
+    VersionReference,
     Write,
 )
 from spawn.domain.errors import Duplicate, InvalidInput, SpawnError, StaleVersion
@@ -43,19 +45,19 @@ class SavedMapping(msgspec.Struct, frozen=True):
 
 
 class JobIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Idempotency key of a request that submits a job; `render_response` acknowledges it."""
+    """Idempotency key of a request that submits a job; `recipe` acknowledges it."""
 
     scope: str
     key: str
     content_type: str
-    render_response: Callable[[Job], RecordedResponse]
+    recipe: ResponseRecipe
 
 
 class SubmittedImport(msgspec.Struct, frozen=True):
-    """Result of a submission: the job, or the recorded response of the same earlier request."""
+    """Result of a submission: the job, or the stored response of the same earlier request."""
 
     job: Job | None
-    replayed_response: RecordedResponse | None = None
+    replayed_response: StoredResponse | None = None
 
 
 async def put_mapping(
@@ -181,12 +183,15 @@ async def _submit(
     )
     receipt = None
     if key is not None:
+        schema_version = (await dependencies.active_schema()).schema.version
         content = f"{import_state.sha256} {key.content_type}".encode()
         receipt = IdempotencyReceipt(
             scope=key.scope,
             key=key.key,
             fingerprint=hashlib.sha256(content).hexdigest(),
-            render_response=lambda _recorded_at: key.render_response(job),
+            recipe=msgspec.structs.replace(
+                key.recipe, subject=VersionReference(JOB_KIND, job.job_id, 1, schema_version)
+            ),
         )
     run_writes, events = await begin_import_run(dependencies, import_state, mapping)
     writes = (

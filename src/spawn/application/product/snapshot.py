@@ -9,6 +9,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.principal import Principal
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import QualityReport, RuleResult
 from spawn.domain.quality.rules import QualityRule, derive_rules
 from spawn.domain.schema_version import Column, Schema
@@ -23,7 +24,6 @@ API_MAJOR: Final = 1
 
 DOMAIN: Final = "project-finance"
 DATASET: Final = "projects"
-PROJECT_KIND: Final = "project"
 TITLE: Final = "Project finance"
 PURPOSE: Final = (
     "The system of record for financed infrastructure and energy projects: their attributes, "

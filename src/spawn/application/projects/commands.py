@@ -15,8 +15,10 @@ from spawn.domain.change import (
     Change,
     CommitResult,
     IdempotencyReceipt,
-    RecordedResponse,
+    ResponseRecipe,
     StoredAggregate,
+    StoredResponse,
+    VersionReference,
     Write,
 )
 from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
@@ -44,12 +46,12 @@ MAX_ATTEMPTS = 5
 
 
 class ProjectIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Idempotency key of a project command; `render_response` renders its success."""
+    """Idempotency key of a project command; `recipe` renders its success."""
 
     scope: str
     key: str
     fingerprint: str
-    render_response: Callable[[StoredAggregate[Project]], RecordedResponse]
+    recipe: ResponseRecipe
 
 
 class CommandContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +68,11 @@ class CommandContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """The project after the command, or the recorded response of the same earlier request."""
+    """The project after the command, or the stored response of the same earlier request."""
 
     aggregate: StoredAggregate[Project] | None
     position: str = ""
-    replayed_response: RecordedResponse | None = None
+    replayed_response: StoredResponse | None = None
 
 
 class SchemaVersionChanged(Conflict):
@@ -332,7 +334,7 @@ async def _commit(
     change = Change(
         writes=_build_writes(project_change, version, reservation_writes) if changed_fields else (),
         events=_build_events(project_change, changed_fields) if changed_fields else (),
-        receipt=_build_receipt(context.idempotency_key, build_stored),
+        receipt=_build_receipt(context.idempotency_key, project_change, changed_fields),
         actor=principal.id,
         schema_version=project_change.schema_version,
         traceparent=context.traceparent,
@@ -382,15 +384,22 @@ def _build_events(
 
 def _build_receipt(
     idempotency_key: ProjectIdempotencyKey | None,
-    build_stored: Callable[[datetime], StoredAggregate[Project]],
+    project_change: ProjectChange,
+    changed_fields: tuple[str, ...],
 ) -> IdempotencyReceipt | None:
-    """Return the receipt of an idempotent command, rendered at the recorded time."""
+    """Return the receipt of an idempotent command, which refers to the version it results in."""
     if idempotency_key is None:
         return None
-    render_response = idempotency_key.render_response
+    before = project_change.before
+    subject = VersionReference(
+        kind=PROJECT_KIND,
+        id=project_change.after.project_id,
+        version=(before.version if before else 0) + bool(changed_fields),
+        schema_version=project_change.schema_version,
+    )
     return IdempotencyReceipt(
         scope=idempotency_key.scope,
         key=idempotency_key.key,
         fingerprint=idempotency_key.fingerprint,
-        render_response=lambda recorded_at: render_response(build_stored(recorded_at)),
+        recipe=msgspec.structs.replace(idempotency_key.recipe, subject=subject),
     )

@@ -2,13 +2,14 @@
 
 from datetime import date, datetime
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import find_record
-from spawn.domain.change import StoredAggregate
+from spawn.domain.aggregates import decode_state
+from spawn.domain.change import StoredAggregate, VersionReference
 from spawn.domain.errors import NotFound, SchemaVersionExpired
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
@@ -156,3 +157,40 @@ async def convert_to_version(
         plans = await plans_between(dependencies, aggregate.schema_version, version)
         state = upgrade_project(aggregate.state, plans)
     return msgspec.structs.replace(aggregate, state=state, schema_version=version)
+
+
+async def find_schema(dependencies: Dependencies, version: int) -> Schema:
+    """Return the schema of a version that the store has data of.
+
+    Raises:
+        NotFound: the version never had data in this store.
+    """
+    for schema in await dependencies.schemas.version_history():
+        if schema.version == version:
+            return schema
+    raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")
+
+
+async def get_recorded_version(
+    dependencies: Dependencies, subject: VersionReference
+) -> StoredAggregate[Project]:
+    """Return a version of a project as the response to its commit showed it.
+
+    The store itself returns states under the active schema version, which may lack a column.
+    """
+    reads = dependencies.reads
+    (entry,) = await reads.history(
+        subject.kind, subject.id, after_version=subject.version - 1, limit=1
+    )
+    schema = await find_schema(dependencies, entry.schema_version)
+    created_at = (await reads.get(subject.kind, subject.id)).created_at
+    aggregate: StoredAggregate[Any] = StoredAggregate(
+        kind=entry.kind,
+        id=entry.id,
+        version=entry.version,
+        state=decode_state(entry.kind, entry.document, schema),
+        created_at=created_at,
+        updated_at=entry.recorded_at,
+        schema_version=entry.schema_version,
+    )
+    return await convert_to_version(dependencies, aggregate, subject.schema_version)

@@ -1,6 +1,6 @@
 """The ASGI application: every route, Litestar as router, the edge middleware around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.jobs import JobRunner
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.entrypoints.http import admin, datasets, quality
+from spawn.entrypoints.http import jobs as jobs_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import simulation_routes
 from spawn.entrypoints.http.events import dead_letter_routes
@@ -24,7 +25,7 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.monitoring import routes as monitoring_routes
 from spawn.entrypoints.http.product import routes as product
-from spawn.entrypoints.http.projects import list_route
+from spawn.entrypoints.http.projects import list_route, response_codec
 from spawn.entrypoints.http.projects import routes as project_routes
 from spawn.entrypoints.http.projects.cached_reads import find_cached_response
 from spawn.entrypoints.http.protocol.problems import handle_exception
@@ -32,7 +33,7 @@ from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route_table import RouteTable
 from spawn.entrypoints.http.schemas import candidate_routes
 from spawn.entrypoints.http.schemas import routes as schema_routes
-from spawn.entrypoints.http.state import HttpState
+from spawn.entrypoints.http.state import HttpState, ResponseCodec
 
 HANDLERS: Final[Sequence[Any]] = (
     *project_routes.ROUTES,
@@ -53,6 +54,12 @@ HANDLERS: Final[Sequence[Any]] = (
     *product.ROUTES,
 )
 
+RESPONSE_CODECS: Final[Mapping[str, ResponseCodec]] = {
+    response_codec.CODEC: response_codec.render_recipe,
+    jobs_routes.CODEC: jobs_routes.render_recipe,
+}
+"""Codecs of the responses that receipts store; a receipt of a day ago names one of them."""
+
 
 def create_app(
     dependencies: Dependencies,
@@ -67,6 +74,7 @@ def create_app(
 ) -> EdgeMiddleware:
     """Return the ASGI application over the dependencies and the shared state."""
     limits = http_state.limits
+    http_state.response_codecs = RESPONSE_CODECS
     state = State(
         {"jobs": jobs, "calculation_pool": calculation_pool, "quality_monitor": quality_monitor}
     )

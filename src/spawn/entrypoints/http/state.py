@@ -1,11 +1,14 @@
 """State that all routes share: caches, health, metrics, event streams, tracing."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from spawn.application.dependencies import Dependencies
 from spawn.application.events.dead_letters import DeadLetterPublisher
 from spawn.application.product.snapshot import Product
 from spawn.application.schemas.activation import SchemaPolicy
+from spawn.domain.change import ResponseRecipe
 from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.events.sse import EventStreams
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
@@ -14,6 +17,7 @@ from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.monitoring.health import HealthChecker
 from spawn.entrypoints.http.product.routes import DocumentCache
 from spawn.entrypoints.http.projects.representation import ProjectRepresentation
+from spawn.entrypoints.http.protocol.response import Response
 
 if TYPE_CHECKING:
     # Views and pages are built from requests, whose module imports this one.
@@ -31,6 +35,9 @@ CACHE_BYTES = 64 * 1024 * 1024
 
 MAX_VIEWS = 8
 """Cached views of whole projects, one per schema version."""
+
+ResponseCodec = Callable[[Dependencies, ResponseRecipe], Awaitable[Response]]
+"""Function that renders the response of a receipt; `create_app` registers one per name."""
 
 _NO_SPAN: Final = nullcontext()
 
@@ -66,6 +73,7 @@ class HttpState:
         )
         self.views: BoundedCache[ProjectView] = BoundedCache(MAX_VIEWS)
         self.document_cache = DocumentCache()
+        self.response_codecs: Mapping[str, ResponseCodec] = {}
 
     @property
     def public_url(self) -> str:

@@ -38,8 +38,9 @@ from spawn.domain.change import (
     Change,
     CommitResult,
     IdempotencyReceipt,
-    RecordedResponse,
+    ResponseRecipe,
     StoredAggregate,
+    VersionReference,
     Write,
 )
 from spawn.domain.events.event import DomainEvent
@@ -122,15 +123,17 @@ class StorageHarness:
         return await self.store.get("project", project.project_id)
 
     def receipt(
-        self, key: str = "k1", fingerprint: str = "f1", body: bytes = b"{}"
+        self, key: str = "k1", fingerprint: str = "f1", etag: str = '"1"'
     ) -> IdempotencyReceipt:
-        """Build a receipt whose response contains the recorded time."""
-        return IdempotencyReceipt(
-            "analyst POST /v1/ops/projects",
-            key,
-            fingerprint,
-            lambda at: RecordedResponse(201, (("location", "/é"),), body + at.isoformat().encode()),
+        """Build a receipt with every field of a recipe."""
+        recipe = ResponseRecipe(
+            codec="test.v1",
+            status=201,
+            headers=(("location", "/é"), ("etag", etag)),
+            epoch=7,
+            subject=VersionReference("project", "a:b 'c'", 3, 2),
         )
+        return IdempotencyReceipt("analyst POST /v1/ops/projects", key, fingerprint, recipe)
 
 
 def build_event(project: Project, version: int) -> DomainEvent:

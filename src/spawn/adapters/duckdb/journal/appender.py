@@ -22,18 +22,18 @@ from spawn.adapters.duckdb.journal.prepared_change import (
 from spawn.adapters.duckdb.journal.recovery import RecoverableJournal
 from spawn.adapters.duckdb.journal.tail import Tail
 from spawn.adapters.duckdb.journal_rows import (
+    SELECT_RESPONSE,
     ChainedRows,
     JournalRow,
     aggregate_key,
     chain_rows,
     from_microseconds,
     read_response,
-    receipt_columns,
     to_microseconds,
 )
 from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.schema_history import SchemaHistory
-from spawn.domain.change import CommitResult, RecordedResponse
+from spawn.domain.change import CommitResult, StoredResponse
 from spawn.domain.errors import (
     SpawnError,
     StorageDamaged,
@@ -130,15 +130,13 @@ class JournalAppender(RecoverableJournal):
             check_version(guard, locations.get(aggregate_key(guard.kind, guard.id)))
         return None
 
-    def read_response(self, cursor: Cursor, position: int) -> RecordedResponse:
-        """Read the response that the receipt at a position recorded."""
-        row = cursor.execute(
-            "select receipt_status, receipt_headers, receipt_body from journal where position = ?",
-            [position],
-        ).fetchone()
-        if row is None:
+    def read_response(self, cursor: Cursor, position: int) -> StoredResponse:
+        """Read the response of the receipt at a position."""
+        row = cursor.execute(SELECT_RESPONSE, [position]).fetchone()
+        response = None if row is None else read_response(*row)
+        if response is None:
             raise damaged_error(self._engine.path.name)
-        return read_response(*row)
+        return response
 
     def _write_group(
         self,
@@ -146,10 +144,8 @@ class JournalAppender(RecoverableJournal):
         locations: Locations,
         outcomes: list[Any],
     ) -> None:
-        changes = self._assign_positions(changes_to_write, outcomes)
+        changes = self._assign_positions(changes_to_write)
         rows = [row for item in changes for row in item.rows]
-        if not rows:
-            return
         chained_rows = chain_rows(rows, self._tail.hash)
         try:
             self._append_rows(
@@ -197,29 +193,13 @@ class JournalAppender(RecoverableJournal):
                 self._write_group([(index, prepared_change)], locations, outcomes)
 
     def _assign_positions(
-        self, changes_to_write: list[tuple[int, PreparedChange]], outcomes: list[Any]
+        self, changes_to_write: list[tuple[int, PreparedChange]]
     ) -> list[PositionedChange]:
         changes: list[PositionedChange] = []
         position, recorded_at = self.position, self._tail.recorded_at
         for index, prepared_change in changes_to_write:
             recorded_at = journal.next_recorded_at(recorded_at, self._clock.now())
-            change, columns = prepared_change.change, dict[str, Any]()
-            if change.receipt is not None:
-                try:
-                    response = change.receipt.render_response(recorded_at)
-                except Exception as failure:  # noqa: BLE001 -- the caller's code must not fail its group
-                    outcomes[index] = self._engine.failures.record_failure(
-                        "render the response to record",
-                        failure,
-                        Unavailable(
-                            "The response to record could not be rendered: nothing was written."
-                        ),
-                    )
-                    continue
-                columns = receipt_columns(
-                    change.receipt.scope, change.receipt.key, change.receipt.fingerprint, response
-                )
-            rows = build_rows(prepared_change, position, to_microseconds(recorded_at), columns)
+            rows = build_rows(prepared_change, position, to_microseconds(recorded_at))
             position += len(rows)
             changes.append(PositionedChange(index, prepared_change, rows, recorded_at))
         return changes
@@ -291,7 +271,7 @@ class JournalAppender(RecoverableJournal):
         self._check_writable()
         locations = self._locate_all(prepared_change.keys)
         self._replay_or_check(prepared_change, locations)
-        changes = self._assign_positions([(0, prepared_change)], [None])
+        changes = self._assign_positions([(0, prepared_change)])
         chained_rows = chain_rows(changes[0].rows, self._tail.hash)
 
         def work_and_append(cursor: Cursor) -> T:

@@ -10,6 +10,7 @@ from spawn.adapters.duckdb.journal_rows import (
     AggregateLocation,
     JournalRow,
     aggregate_key,
+    receipt_columns,
 )
 from spawn.adapters.duckdb.state.projection import PendingAggregate
 from spawn.adapters.embedded import journal
@@ -35,7 +36,15 @@ class PreparedRow(NamedTuple):
 class PreparedChange:
     """Change with everything computed that can be before the writer commits it."""
 
-    __slots__ = ("change", "encoded_count", "guarded_keys", "keys", "rows", "written_keys")
+    __slots__ = (
+        "change",
+        "encoded_count",
+        "guarded_keys",
+        "keys",
+        "receipt_columns",
+        "rows",
+        "written_keys",
+    )
 
     def __init__(self, change: Change, documents: list[bytes]) -> None:
         events = journal.events_by_key(change)
@@ -61,7 +70,9 @@ class PreparedChange:
         self.rows = rows
         self.keys = {row.key for row in self.rows}
         self.written_keys = self.keys
+        self.receipt_columns: dict[str, Any] = {}
         if change.receipt is not None:
+            self.receipt_columns = receipt_columns(change.receipt)
             # No kind contains a space, so this cannot be the key of an aggregate.
             receipt = f"receipt {change.receipt.scope} {change.receipt.key}"
             self.written_keys = self.keys | {receipt}
@@ -113,10 +124,11 @@ def pending_aggregate(
 
 
 def build_rows(
-    prepared_change: PreparedChange, position: int, recorded_at: int, receipt: dict[str, Any]
+    prepared_change: PreparedChange, position: int, recorded_at: int
 ) -> list[JournalRow]:
     """Build the journal rows of a change; the last one carries its receipt."""
     change, last = prepared_change.change, len(prepared_change.rows)
+    receipt = prepared_change.receipt_columns
     if not prepared_change.rows:
         return [
             JournalRow(

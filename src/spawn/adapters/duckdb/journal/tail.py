@@ -104,13 +104,14 @@ class AppendStatements:
             "changed": "coalesce(array_to_string(r.changed, ','), '')",
             "receipt_body": "from_base64(r.receipt_body)",
         }
+        columns = ", ".join((*ROW_COLUMNS, "hash"))
         values = ", ".join(expressions.get(name, f"r.{name}") for name in ROW_COLUMNS)
         sources = {"now": "(select $1::varchar as payload)", "staged": "stage_journal"}
         for name, source in sources.items():
             rows = f"select unnest(from_json(payload, '{layout.decode()}')) r from {source}"
             self._cursor.execute(
                 f"prepare append_{name} as"
-                f" insert into journal select {values}, unhex(r.hash) from ({rows})"
+                f" insert into journal ({columns}) select {values}, unhex(r.hash) from ({rows})"
             )
 
     def append(self, payload: str) -> None:

@@ -11,13 +11,12 @@ from spawn.application.imports.commands import JobIdempotencyKey
 from spawn.application.jobs import JobRunner
 from spawn.domain.change import StoredAggregate
 from spawn.domain.finance.simulation.simulation_run import SimulationRun
-from spawn.domain.jobs import Job
 from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_simulation
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, is_large
-from spawn.entrypoints.http.jobs import JOBS
+from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
 from spawn.entrypoints.http.openapi.operation import operation_options
-from spawn.entrypoints.http.protocol.idempotency import restore_response, to_stored_response
+from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
@@ -49,9 +48,9 @@ async def submit_simulation(request: StrictRequest) -> Response:
     if submitted.job is None:
         if submitted.replayed_response is None:
             raise RuntimeError("a new submission must have a job")
-        return restore_response(submitted.replayed_response)
+        return await render_stored_response(request, submitted.replayed_response)
     await runner.submit(submitted.job.job_id)
-    return _accepted_response(submitted.job)
+    return render_accepted(submitted.job)
 
 
 @get(SIMULATIONS_PATH + "/{simulation_id:str}", opt=operation_options(examples.GET_SIMULATION))
@@ -86,16 +85,8 @@ def _idempotency_key(request: StrictRequest) -> JobIdempotencyKey | None:
         scope=f"{request.principal.id} POST {SIMULATION_PATH}",
         key=key,
         content_type=request.header(b"content-type") or "",
-        render_response=lambda job: to_stored_response(_accepted_response(job)),
+        recipe=ACCEPTED,
     )
-
-
-def _accepted_response(job: Job) -> Response:
-    headers: list[Header] = [
-        (b"location", f"{JOBS}/{job.job_id}".encode()),
-        (b"retry-after", b"1"),
-    ]
-    return json_response(job, status=202, headers=headers)
 
 
 ROUTES: Final = [submit_simulation, get_simulation_run]

@@ -23,10 +23,9 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mapping
-from spawn.domain.jobs import Job
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports import operations
-from spawn.entrypoints.http.jobs import JOBS
+from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
 from spawn.entrypoints.http.jobs import ROUTES as JOB_ROUTES
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
@@ -37,7 +36,7 @@ from spawn.entrypoints.http.protocol.etags import (
     parse_epoch,
     version_etag,
 )
-from spawn.entrypoints.http.protocol.idempotency import restore_response, to_stored_response
+from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -146,9 +145,9 @@ async def post_import(request: StrictRequest) -> Response:
     if submitted.job is None:
         if submitted.replayed_response is None:
             raise RuntimeError("an import that was not replayed must have a job")
-        return restore_response(submitted.replayed_response)
+        return await render_stored_response(request, submitted.replayed_response)
     await runner.submit(submitted.job.job_id)
-    return _accepted_response(submitted.job)
+    return render_accepted(submitted.job)
 
 
 @get(IMPORTS + "/{import_id:str}", opt=operation_options(operations.GET_IMPORT))
@@ -287,16 +286,8 @@ def _read_idempotency_key(request: StrictRequest, mapping: str | None) -> JobIde
         key=key,
         # The mapping is part of the request, though not of its body.
         content_type=f"{request.header(b'content-type') or ''} {mapping or ''}",
-        render_response=lambda job: to_stored_response(_accepted_response(job)),
+        recipe=ACCEPTED,
     )
-
-
-def _accepted_response(job: Job) -> Response:
-    headers: list[Header] = [
-        (b"location", f"{JOBS}/{job.job_id}".encode()),
-        (b"retry-after", b"1"),
-    ]
-    return json_response(job, status=202, headers=headers)
 
 
 async def _read_expected_version(request: StrictRequest, name: str) -> int | None:

@@ -13,7 +13,8 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import SpawnError
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.http.projects.list_route import get_cached_page
-from spawn.entrypoints.http.projects.routes import PATH, READ_PATH
+from spawn.entrypoints.http.projects.response_codec import PATH
+from spawn.entrypoints.http.projects.routes import READ_PATH
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import LOCAL, is_canonical_id
 from spawn.entrypoints.http.protocol.response import Response

@@ -17,7 +17,8 @@ from spawn.domain.query import Page, Query
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.projects import operations
 from spawn.entrypoints.http.projects.representation import ProjectRepresentation
-from spawn.entrypoints.http.projects.routes import PATH, get_project_document
+from spawn.entrypoints.http.projects.response_codec import PATH
+from spawn.entrypoints.http.projects.routes import get_project_document
 from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
 from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified, parse_epoch

@@ -37,7 +37,7 @@ class ProjectRepresentation(msgspec.Struct, frozen=True, gc=False):
 
     def to_response(self, status: int = 200, *more_headers: Header) -> Response:
         """Return a response with the whole project and further headers."""
-        return Response(status, self.body, headers=[*more_headers, *self.headers])
+        return Response(status, self.body, headers=[*self.headers, *more_headers])
 
     def to_not_modified(self) -> Response:
         """Return a 304 response."""

@@ -40,6 +40,11 @@ from spawn.entrypoints.http.projects.representation import (
     build_representation,
     build_warning_headers,
 )
+from spawn.entrypoints.http.projects.response_codec import (
+    PATH,
+    build_recipe,
+    render_command_response,
+)
 from spawn.entrypoints.http.projects.version_headers import (
     ProjectView,
     active_view,
@@ -56,7 +61,7 @@ from spawn.entrypoints.http.protocol.idempotency import (
     RequestIdempotencyKey,
     find_stored_response,
     read_idempotency_key,
-    restore_response,
+    render_stored_response,
 )
 from spawn.entrypoints.http.protocol.preconditions import (
     build_command_context,
@@ -64,11 +69,10 @@ from spawn.entrypoints.http.protocol.preconditions import (
 )
 from spawn.entrypoints.http.protocol.query_params import read_fields, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest, require_canonical_id
-from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.http.state import HttpState
 
 T = TypeVar("T")
-PATH: Final = "/v1/ops/projects"
 READ_PATH: Final = PATH + "/{project_id:str}"
 PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
 
@@ -109,31 +113,28 @@ class _CommandAttempt:
         return self._view.validator.read(parse_object(body), partial=partial, on_date=today)
 
     def command_context(
-        self,
-        build_response: Callable[[ProjectRepresentation], Response],
-        version: int | None = None,
+        self, status: int, warnings: tuple[Header, ...] = (), version: int | None = None
     ) -> CommandContext:
-        """Return the command's context, with the response to store for its key."""
-
-        def render(aggregate: StoredAggregate[Project]) -> Response:
-            return build_response(_encode_project(aggregate, self._view, self._epoch))
-
-        key = None if self._key is None else self._key.with_response(render)
+        """Return the command's context, with the recipe of the response for its key."""
+        key = None
+        if self._key is not None:
+            recipe = build_recipe(status, self._view.headers, warnings, self._epoch)
+            key = self._key.with_recipe(recipe)
         return build_command_context(self._request, key, version, self._view.active_version)
 
     async def respond(
-        self, result: CommandResult, build_response: Callable[[ProjectRepresentation], Response]
+        self, result: CommandResult, status: int, warnings: tuple[Header, ...] = ()
     ) -> Response:
         """Build the response and cache the representation for later reads."""
         if result.replayed_response is not None:
-            return restore_response(result.replayed_response)
+            return await render_stored_response(self._request, result.replayed_response)
         if result.aggregate is None:
             raise RuntimeError("a command that was not replayed must return a project")
         dependencies, http_state = self._request.dependencies, self._request.http_state
-        aggregate, view = result.aggregate, self._view
-        return build_response(
-            await get_project_document(dependencies, http_state, aggregate, view, self._epoch)
+        document = await get_project_document(
+            dependencies, http_state, result.aggregate, self._view, self._epoch
         )
+        return render_command_response(status, document, warnings)
 
 
 async def _run_command(
@@ -173,19 +174,15 @@ async def post_project(request: StrictRequest) -> Response:
 
     async def run(attempt: _CommandAttempt) -> Response:
         attributes = attempt.parse_body(body)
-
-        def build_response(document: ProjectRepresentation) -> Response:
-            location = (b"location", f"{PATH}/{document.project_id}".encode())
-            return document.to_response(201, location, *build_warning_headers(attributes.warnings))
-
+        warnings = build_warning_headers(attributes.warnings)
         with request.http_state.span("create_project"):
             result = await create_project(
                 request.dependencies,
                 request.principal,
                 attributes=attributes,
-                context=attempt.command_context(build_response),
+                context=attempt.command_context(201, warnings),
             )
-        return await attempt.respond(result, build_response)
+        return await attempt.respond(result, 201, warnings)
 
     return await _run_command(request, key, run)
 
@@ -206,19 +203,16 @@ async def patch_project(request: StrictRequest) -> Response:
         attributes = attempt.parse_body(body, partial=True)
         # RFC 9110, 13.2.1: errors of the request itself come before its preconditions.
         version = await read_expected_version(request, PROJECT_KIND, project_id)
-
-        def build_response(document: ProjectRepresentation) -> Response:
-            return document.to_response(200, *build_warning_headers(attributes.warnings))
-
+        warnings = build_warning_headers(attributes.warnings)
         with request.http_state.span("amend_project"):
             result = await amend_project(
                 request.dependencies,
                 request.principal,
                 project_id,
                 attributes=attributes,
-                context=attempt.command_context(build_response, version),
+                context=attempt.command_context(200, warnings, version),
             )
-        return await attempt.respond(result, build_response)
+        return await attempt.respond(result, 200, warnings)
 
     return await _run_command(request, key, run)
 
@@ -250,9 +244,9 @@ async def post_transition(request: StrictRequest) -> Response:
                 to=transition.to,
                 reason=transition.reason,
                 effective_on=transition.effective_on,
-                context=attempt.command_context(ProjectRepresentation.to_response, version),
+                context=attempt.command_context(200, version=version),
             )
-        return await attempt.respond(result, ProjectRepresentation.to_response)
+        return await attempt.respond(result, 200)
 
     return await _run_command(request, key, run)
 

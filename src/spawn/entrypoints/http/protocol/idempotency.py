@@ -1,15 +1,14 @@
 """Idempotency keys, and the stored responses that repeat a first one."""
 
 import hashlib
-from collections.abc import Callable
 
 import msgspec
 
 from spawn.application.projects.commands import ProjectIdempotencyKey
-from spawn.domain.change import RecordedResponse, StoredAggregate
-from spawn.domain.projects.project import Project
+from spawn.domain.change import RecordedResponse, ResponseRecipe, StoredResponse
+from spawn.domain.errors import Conflict
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response
+from spawn.entrypoints.http.protocol.response import Response, decode_headers
 
 
 class RequestIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,15 +18,10 @@ class RequestIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     fingerprint: str
 
-    def with_response(
-        self, render: Callable[[StoredAggregate[Project]], Response]
-    ) -> ProjectIdempotencyKey:
-        """Return the key for a command, with the response that its receipt stores."""
+    def with_recipe(self, recipe: ResponseRecipe) -> ProjectIdempotencyKey:
+        """Return the key for a command, with the recipe that its receipt stores."""
         return ProjectIdempotencyKey(
-            scope=self.scope,
-            key=self.key,
-            fingerprint=self.fingerprint,
-            render_response=lambda aggregate: to_stored_response(render(aggregate)),
+            scope=self.scope, key=self.key, fingerprint=self.fingerprint, recipe=recipe
         )
 
 
@@ -69,24 +63,30 @@ async def find_stored_response(
     """
     if key is None:
         return None
-    aggregate = await request.dependencies.commands.find_receipt(
+    stored_response = await request.dependencies.commands.find_receipt(
         key.scope, key.key, key.fingerprint
     )
-    return None if aggregate is None else restore_response(aggregate)
-
-
-def to_stored_response(response: Response) -> RecordedResponse:
-    """Convert a response to the form that a receipt stores."""
-    headers = tuple(
-        (name.decode(), value.decode("latin-1")) for name, value in response.head_message["headers"]
+    return (
+        None if stored_response is None else await render_stored_response(request, stored_response)
     )
-    return RecordedResponse(response.status, headers, response.payload)
 
 
-def restore_response(aggregate: RecordedResponse) -> Response:
-    """Rebuild a response from a receipt, header for header."""
-    response = Response(aggregate.status, aggregate.body)
-    response.head_message["headers"] = [
-        (name.encode(), value.encode("latin-1")) for name, value in aggregate.headers
-    ]
-    return response
+async def render_stored_response(
+    request: StrictRequest, stored_response: StoredResponse
+) -> Response:
+    """Render the response of a receipt again, header for header.
+
+    Raises:
+        Conflict: another release made the receipt, with a codec that this one does not have.
+    """
+    if isinstance(stored_response, RecordedResponse):
+        response = Response(stored_response.status, stored_response.body)
+        response.head_message["headers"] = decode_headers(stored_response.headers)
+        return response
+    codec = request.http_state.response_codecs.get(stored_response.codec)
+    if codec is None:
+        raise Conflict(
+            "The request was carried out before, by a release whose response this one cannot"
+            " repeat: read the resource."
+        )
+    return await codec(request.dependencies, stored_response)

@@ -24,6 +24,16 @@ _encoder: Final = msgspec.json.Encoder()
 encode_json: Final = _encoder.encode
 
 
+def encode_headers(headers: Iterable[Header]) -> tuple[tuple[str, str], ...]:
+    """Convert headers to the texts that a recipe stores."""
+    return tuple((name.decode(), value.decode("latin-1")) for name, value in headers)
+
+
+def decode_headers(headers: Iterable[tuple[str, str]]) -> list[Header]:
+    """Convert the headers of a recipe back to bytes."""
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers]
+
+
 class Response(ASGIResponse):
     """A whole response; Litestar sends it unchanged, the middleware adds headers to a copy."""
 
