@@ -13,7 +13,7 @@ import pytest
 import tenacity
 import uvloop
 
-from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer
 from spawn.entrypoints.service import run_async
 from spawn.entrypoints.settings import Settings

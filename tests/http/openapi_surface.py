@@ -1,7 +1,8 @@
 """The contract in an OpenAPI document, without its texts and without regard to where it puts them.
 
 Schemas are resolved and named by a digest of their content, so that lifting one into a component
-changes nothing here. `python -m tests.http.openapi_surface DOCUMENT` writes the record anew.
+changes nothing here; neither does the order of required members or of an enumeration's values.
+`python -m tests.http.openapi_surface DOCUMENT` writes the record anew.
 """
 
 import hashlib
@@ -14,6 +15,9 @@ RECORD: Final = Path(__file__).with_name("openapi_surface.json")
 _TEXTS: Final = frozenset({"summary", "description", "title", "example", "examples"})
 _NAMES: Final = frozenset({"properties", "patternProperties", "$defs", "headers", "content"})
 """Members whose own members are names, of which none is a text."""
+
+_SETS: Final = frozenset({"required", "enum"})
+"""Members whose items have no order."""
 
 _MAX_CHARACTERS: Final = 100
 """Shorter objects stay where they are: a digest would say less."""
@@ -69,7 +73,9 @@ class Surface:
         if not named:
             node = self._resolve(node)
         reduced = {
-            key: self._reduce(value, named=not named and key in _NAMES)
+            key: sorted(value, key=str)
+            if not named and key in _SETS and isinstance(value, list)
+            else self._reduce(value, named=not named and key in _NAMES)
             for key, value in sorted(node.items())
             if named or key not in _TEXTS
         }

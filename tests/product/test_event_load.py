@@ -26,7 +26,7 @@ from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.events.sse import EventFilter, EventStreams
+from spawn.entrypoints.http.event_streams import EventFilter, EventStreams
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions, EventPublisher
 from spawn.testing.builders import a_project
 from spawn.testing.storage_contract.harness import a_record

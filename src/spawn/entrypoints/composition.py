@@ -36,14 +36,14 @@ from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
 from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.http.app import create_app
-from spawn.entrypoints.http.events.sse import EventStreams
+from spawn.entrypoints.http.event_streams import EventStreams
+from spawn.entrypoints.http.health import HealthChecker
+from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.lineage.routes import build_emitter
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
-from spawn.entrypoints.http.middleware.limits import HttpLimits
-from spawn.entrypoints.http.monitoring.health import HealthChecker
 from spawn.entrypoints.http.product.identity import product_from_settings
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.settings import Settings, SettingsError
@@ -178,12 +178,12 @@ async def open_composition(
     registry and the store finish and close, the remaining logs and spans are written.
     """
     async with AsyncExitStack() as stack:
-        tracing = configure_tracing(settings)
+        tracer = configure_tracing(settings)
         stack.push_async_callback(asyncio.to_thread, flush_tracing)
         access_log = AccessLog(STDOUT)
         stack.push_async_callback(access_log.close)
         request_metrics = RequestMetrics()
-        metrics = PrometheusMetrics(request_metrics, access_log)
+        metrics = PrometheusMetrics(request_metrics, lambda: access_log.dropped)
         stack.callback(metrics.close)
         dependencies = await stack.enter_async_context(open_dependencies(settings))
         lineage_cleanup = _end_abandoned_runs(dependencies, dependencies.clock.now())
@@ -232,21 +232,21 @@ async def open_composition(
             await stack.enter_async_context(_run_in_background(measurements, "quality"))
         health = HealthChecker(dependencies, relay, quality_monitor, settings.schema_policy)
         http_state = HttpState(
+            dependencies=dependencies,
             product=product_from_settings(settings),
             health=health,
             metrics=metrics,
             schema_policy=settings.schema_policy,
             streams=streams,
             relay=relay,
-            limits=limits,
-            tracer=tracing,
+            jobs=jobs,
+            calculation_pool=calculation_pool,
+            quality_monitor=quality_monitor,
+            limits=limits or HttpLimits(),
+            tracer=tracer,
         )
         app = create_app(
-            dependencies,
             http_state,
-            jobs,
-            calculation_pool,
-            quality_monitor,
             rules=_build_access_rules(settings),
             metrics=request_metrics,
             log=access_log,

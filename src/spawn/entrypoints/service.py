@@ -12,7 +12,7 @@ import msgspec
 from loguru import logger
 
 from spawn.entrypoints.composition import Composition, open_composition
-from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer, build_server
 from spawn.entrypoints.logging import configure_logging
 from spawn.entrypoints.settings import AddressError, Settings

@@ -5,14 +5,13 @@ from typing import Any, Final
 from opentelemetry import trace
 
 from spawn import __version__
-from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.settings import Settings
 
 SAMPLE_RATIO: Final = 0.1
 """Share of requests whose spans are recorded, where the caller has not decided."""
 
 
-def configure_tracing(settings: Settings) -> RequestTracer | None:
+def configure_tracing(settings: Settings) -> trace.Tracer | None:
     """Export spans to the configured collector; return None if there is none."""
     if not settings.otlp_endpoint:
         return None
@@ -41,7 +40,7 @@ def configure_tracing(settings: Settings) -> RequestTracer | None:
         )
     )
     trace.set_tracer_provider(provider)
-    return RequestTracer(trace.get_tracer("spawn", __version__))
+    return trace.get_tracer("spawn", __version__)
 
 
 def flush_tracing() -> None:

@@ -12,7 +12,7 @@ import pytest
 import tenacity
 from tests.http.conftest import WIND, Service, Start
 
-from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.limits import HttpLimits
 
 STREAM = "/v1/events/stream"
 EVENTUALLY = tenacity.Retrying(

@@ -11,8 +11,8 @@ from tests.application.product.conftest import MEASURED, SnapshotFactory, a_repo
 from spawn.application.product.snapshot import Product
 from spawn.domain.quality.measures import Measurement
 from spawn.domain.schema_version import Column, ColumnType, TypeName
+from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.html.home import LiveStatus, render_home
-from spawn.entrypoints.http.monitoring.health import HealthStatus
 from spawn.testing.builders import a_schema
 
 HOSTILE = '</script><script>alert("x")</script><img src=//evil.example>'

@@ -11,7 +11,7 @@ import pytest
 from tests.http.conftest import WIND, Service, Start
 
 from spawn.domain.errors import SpawnError, StorageBusy, StorageDamaged
-from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.limits import HttpLimits
 
 PROJECTS = "/v1/ops/projects"
 JSON = {"content-type": "application/json"}

@@ -242,7 +242,7 @@ def _run_traced(
 
     tracing = configure_tracing(settings)
     try:
-        with nullcontext() if tracing is None else tracing.span(name):
+        with nullcontext() if tracing is None else tracing.start_as_current_span(name):
             asyncio.run(command())
     finally:
         flush_tracing()

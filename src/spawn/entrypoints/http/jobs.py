@@ -1,51 +1,83 @@
 """Routes of background jobs: read and cancel."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from litestar import delete, get
+import msgspec
+from msgspec import Meta
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.jobs import cancel_job, get_job
 from spawn.domain.change import ResponseRecipe, StoredAggregate
-from spawn.domain.jobs import Job
-from spawn.entrypoints.http.imports import operations
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.domain.jobs import Job, JobStatus
+from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
+from spawn.entrypoints.http.protocol.route import Result, Route, route
+from spawn.entrypoints.http.wire import Count, ResourceId
 
 JOBS: Final = "/v1/jobs"
 CODEC: Final = "accepted-job.v1"
 """Name of the codec of submissions in receipts."""
 
 ACCEPTED: Final = ResponseRecipe(codec=CODEC, status=202)
-_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
-@get(JOBS + "/{job_id:str}", opt=operation_options(operations.GET_JOB))
-async def get_job_route(request: StrictRequest) -> Response:
+class JobProgressView(msgspec.Struct, frozen=True):
+    """Completed and total work, in the job's own unit."""
+
+    done: Count
+    total: Count
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """A background job; once it has succeeded, `result_url` is the address of its result."""
+
+    job_id: ResourceId
+    kind: Annotated[str, Meta(examples=["import"])]
+    status: JobStatus
+    progress: JobProgressView
+    result_url: str | None
+    error: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        """Return the wire form of a job."""
+        progress = JobProgressView(job.progress.done, job.progress.total)
+        return cls(job.job_id, job.kind, job.status, progress, job.result_url, job.error)
+
+
+@route(
+    "GET",
+    JOBS + "/{job_id}",
+    "getJob",
+    tag="jobs",
+    summary="Get a job",
+    returns=Success(JobView, "The job"),
+    problems=("not_found",),
+    cache=Cache.NO_STORE,
+)
+async def get_job_route(request: StrictRequest, job_id: str) -> JobView | Result:
     """Return the state and progress of a job."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    with request.http_state.span("get_job"):
-        aggregate = await get_job(
-            request.dependencies, request.principal, request.path_id("job_id")
-        )
-    headers: list[Header] = [_NO_STORE]
-    if not aggregate.state.is_final:
-        headers.append((b"retry-after", b"1"))
-    return json_response(aggregate.state, headers=headers)
+    job = (await get_job(request.dependencies, request.principal, job_id)).state
+    if job.is_final:
+        return JobView.of(job)
+    return Result(JobView.of(job), ((b"retry-after", b"1"),))
 
 
-@delete(JOBS + "/{job_id:str}", status_code=200, opt=operation_options(operations.CANCEL_JOB))
-async def cancel_job_route(request: StrictRequest) -> Response:
+@route(
+    "DELETE",
+    JOBS + "/{job_id}",
+    "cancelJob",
+    tag="jobs",
+    summary="Cancel a job",
+    description="Projects that the job has committed already stay.",
+    returns=Success(JobView, "The job, cancelled"),
+    problems=("not_found", "conflict"),
+    cache=Cache.NO_STORE,
+)
+async def cancel_job_route(request: StrictRequest, job_id: str) -> JobView:
     """Cancel a job."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    with request.http_state.span("cancel_job"):
-        aggregate = await cancel_job(
-            request.dependencies, request.principal, request.path_id("job_id")
-        )
-    return json_response(aggregate.state, headers=(_NO_STORE,))
+    return JobView.of((await cancel_job(request.dependencies, request.principal, job_id)).state)
 
 
 def render_accepted(job: Job) -> Response:
@@ -54,7 +86,7 @@ def render_accepted(job: Job) -> Response:
         (b"location", f"{JOBS}/{job.job_id}".encode()),
         (b"retry-after", b"1"),
     ]
-    return json_response(job, status=202, headers=headers)
+    return json_response(JobView.of(job), status=202, headers=headers)
 
 
 async def render_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:
@@ -68,4 +100,4 @@ async def render_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> R
     return render_accepted(aggregate.state)
 
 
-ROUTES: Final = [get_job_route, cancel_job_route]
+ROUTES: Final[list[Route]] = [get_job_route, cancel_job_route]

@@ -228,7 +228,7 @@ async def start_run(request: StrictRequest) -> Response:
     """Measure the quality of the current data."""
     request.query_parameters()
     request.negotiate_media_type("application/json")
-    quality_monitor: QualityMonitor = request.app.state.quality_monitor
+    quality_monitor: QualityMonitor = request.http_state.quality_monitor
     with request.http_state.span("measure_quality"):
         aggregate = await quality_monitor.measure(request.principal)
     body = encode_json(run_fields(aggregate.version, aggregate.state))

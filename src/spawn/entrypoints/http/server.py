@@ -12,7 +12,7 @@ import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.protocol.response import Header, Response
 from spawn.entrypoints.request_context import BODY_COMPLETE

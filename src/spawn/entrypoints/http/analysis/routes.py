@@ -98,7 +98,7 @@ def _create_route(name: str) -> Any:
         options = CalculationOptions(
             name, choose_media_type(request), read_explain_parameter(request)
         )
-        pool: CalculationPool = request.app.state.calculation_pool
+        pool: CalculationPool = request.http_state.calculation_pool
         async with pool.slot(large=is_large(request)):
             body = await request.read_body(limit=MAX_BODY_BYTES)
             with request.http_state.span(f"calculate {name}"):

@@ -35,8 +35,8 @@ async def submit_simulation(request: StrictRequest) -> Response:
     """Validate a simulation and queue it as a job."""
     request.query_parameters()
     request.negotiate_media_type("application/json")
-    runner: JobRunner = request.app.state.jobs
-    pool: CalculationPool = request.app.state.calculation_pool
+    runner: JobRunner = request.http_state.jobs
+    pool: CalculationPool = request.http_state.calculation_pool
     runner.check_capacity()
     async with pool.slot(large=is_large(request)):
         body = await request.read_body(limit=MAX_BODY_BYTES)

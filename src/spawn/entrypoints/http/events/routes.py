@@ -10,7 +10,8 @@ from spawn.application.events.feed import FEED_LIMIT, read_feed
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE, parse_event_type, parse_subject
 from spawn.domain.events.journal_entry import FeedPage
-from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventFilter, EventStreamResponse
+from spawn.entrypoints.http.event_streams import EventFilter
+from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
 from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest

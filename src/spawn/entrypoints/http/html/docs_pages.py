@@ -12,6 +12,7 @@ from spawn.domain.errors import NotFound
 from spawn.entrypoints.http.html.elements import link, page_response, table
 from spawn.entrypoints.http.html.home import LiveStatus, render_home
 from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.product.routes import DOCUMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -48,7 +49,7 @@ async def read_home(request: StrictRequest) -> Response:
         health=health,
         checks=checks,
         position=await dependencies.reads.position(),
-        measurement=await http_state.document_cache.measure_projects(dependencies),
+        measurement=await http_state[DOCUMENTS].measure_projects(dependencies),
     )
     body = render_home(snapshot, status)
     return page_response(TITLE, body, headers=(link_header("/"), (b"cache-control", b"no-cache")))

@@ -37,8 +37,8 @@ from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
 from spawn.domain.schema_version import Column
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
+from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.html.elements import code, link, section, table
-from spawn.entrypoints.http.monitoring.health import HealthStatus
 from spawn.entrypoints.http.protocol.response import encode_json
 
 _STATUS_LABELS: Final = {

@@ -26,7 +26,6 @@ from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mappi
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports import operations
 from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
-from spawn.entrypoints.http.jobs import ROUTES as JOB_ROUTES
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import (
@@ -130,7 +129,7 @@ async def post_import(request: StrictRequest) -> Response:
     """Store an uploaded file and queue its import."""
     parameters = request.query_parameters("mapping")
     request.negotiate_media_type("application/json")
-    runner: JobRunner = request.app.state.jobs
+    runner: JobRunner = request.http_state.jobs
     media_type = _read_upload_media_type(request)
     runner.check_capacity()
     with request.http_state.span("start_import"):
@@ -330,7 +329,7 @@ def _encode_mapping(mapping: ImportMapping) -> bytes:
     return encode_json({name: value for name, value in fields.items() if value is not None})
 
 
-route_handlers: Final = [  # with those of jobs, which imports start
+route_handlers: Final = [
     put_import_mapping,
     read_import_mapping,
     read_import_mapping_page,
@@ -338,5 +337,4 @@ route_handlers: Final = [  # with those of jobs, which imports start
     read_import,
     read_quarantine,
     read_warnings,
-    *JOB_ROUTES,
 ]

@@ -16,10 +16,9 @@ from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.quality.report import QualityReport
-from spawn.entrypoints.http.events.sse import EventStreams
+from spawn.entrypoints.http.event_streams import EventStreams
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.schema_metrics import SchemaMetrics
-from spawn.entrypoints.http.middleware.access_log import AccessLog
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
 _EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[DeliveryStatus], float]], ...]] = (
@@ -49,7 +48,7 @@ _EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[DeliveryStatus], float]], .
 class PrometheusMetrics:
     """The metrics behind `/monitoring/metrics`, in a registry private to the service."""
 
-    def __init__(self, requests: RequestMetrics, log: AccessLog) -> None:
+    def __init__(self, requests: RequestMetrics, dropped_lines: Callable[[], int]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._provider = MeterProvider(
             metric_readers=[
@@ -60,7 +59,7 @@ class PrometheusMetrics:
             shutdown_on_exit=False,
         )
         self._registry.register(requests)
-        self._log = log
+        self._dropped_lines = dropped_lines
         self._service: _ServiceCollector | None = None
 
     @property
@@ -70,7 +69,7 @@ class PrometheusMetrics:
 
     def watch(self, dependencies: Dependencies, relay: Relay, streams: EventStreams) -> None:
         """Add the state of the relay and the schemas to every scrape."""
-        self._service = _ServiceCollector(dependencies, relay, streams, self._log)
+        self._service = _ServiceCollector(dependencies, relay, streams, self._dropped_lines)
         self._registry.register(self._service)
 
     async def render(self) -> bytes:
@@ -88,12 +87,16 @@ class _ServiceCollector(Collector):
     """Collector of store, schema, quality and event metrics."""
 
     def __init__(
-        self, dependencies: Dependencies, relay: Relay, streams: EventStreams, log: AccessLog
+        self,
+        dependencies: Dependencies,
+        relay: Relay,
+        streams: EventStreams,
+        dropped_lines: Callable[[], int],
     ) -> None:
         self._dependencies = dependencies
         self._relay = relay
         self._streams = streams
-        self._log = log
+        self._dropped_lines = dropped_lines
         self._schemas = SchemaMetrics(dependencies)
         self._report: QualityReport | None = None
         self._delivery_statuses: list[DeliveryStatus] = []
@@ -114,7 +117,7 @@ class _ServiceCollector(Collector):
         yield CounterMetricFamily(
             "spawn_access_lines_dropped",
             "Access log lines dropped because the reader of the log stalled.",
-            value=self._log.dropped,
+            value=self._dropped_lines(),
         )
 
     def _collect_storage(self) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from litestar.types import Receive
 
-from spawn.entrypoints.http.middleware.limits import HttpLimits
+from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 
 UNBOUNDED_PATHS: Final = ("/v1/ops/imports",)

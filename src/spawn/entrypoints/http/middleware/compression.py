@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from litestar.types import Message, Send
 
+from spawn.entrypoints.http.protocol.etags import GZIP_SUFFIX
 from spawn.entrypoints.http.protocol.negotiation import parse_quality
 from spawn.entrypoints.http.protocol.response import Header
 
@@ -16,9 +17,6 @@ LEVEL: Final = 1
 
 LARGE_BYTES: Final = 128 * 1024
 """Bodies of this size or more are compressed on a thread."""
-
-ETAG_SUFFIX: Final = "-gzip"
-"""Suffix of a compressed representation's entity tag."""
 
 _COMPRESSIBLE_TYPES: Final = (b"application/json", b"application/problem+json", b"text/")
 
@@ -80,7 +78,7 @@ def _is_compressible(headers: list[Header]) -> bool:
 
 def _gzip_etag(etag: bytes) -> bytes:
     """Return the tag of the compressed representation."""
-    return etag[:-1] + ETAG_SUFFIX.encode() + b'"'
+    return etag[:-1] + GZIP_SUFFIX.encode() + b'"'
 
 
 def _match_client_etag(header: Header, if_none_match: bytes) -> Header:

@@ -16,13 +16,13 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.body_timeout import with_body_timeout
 from spawn.entrypoints.http.middleware.compression import is_gzip_accepted, with_compression
 from spawn.entrypoints.http.middleware.cors import CorsPolicy
 from spawn.entrypoints.http.middleware.hosts import AllowedHosts
-from spawn.entrypoints.http.middleware.limits import HttpLimits
 from spawn.entrypoints.http.middleware.rate_limit import RateLimiter
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error

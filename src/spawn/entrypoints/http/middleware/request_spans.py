@@ -1,6 +1,5 @@
-"""OpenTelemetry spans: one per request, one per use case."""
+"""OpenTelemetry spans of requests."""
 
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
@@ -48,10 +47,6 @@ class RequestTracer:
             finally:
                 if not context.is_stream:
                     _end_span(span, scope, method, status)
-
-    def span(self, name: str) -> AbstractContextManager[Any]:
-        """Open a span around a use case."""
-        return self._tracer.start_as_current_span(name)
 
     @staticmethod
     def _set_span(context: Any, span: trace.Span) -> None:

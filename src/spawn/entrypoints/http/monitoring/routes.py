@@ -5,8 +5,8 @@ from typing import Any, Final
 from litestar import get
 
 from spawn import __version__
+from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
-from spawn.entrypoints.http.monitoring.health import HealthStatus
 from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response

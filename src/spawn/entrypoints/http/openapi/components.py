@@ -9,6 +9,7 @@ from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.query import MAX_LIMIT
 from spawn.entrypoints.http.protocol.cursors import MAX_CURSOR_LENGTH
+from spawn.entrypoints.http.protocol.operation import PATH_PATTERNS
 from spawn.entrypoints.http.protocol.query_params import DEFAULT_LIMIT
 from spawn.ports.schemas import Provenance, SchemaState
 
@@ -389,16 +390,9 @@ HEADERS: Final[dict[str, Json]] = {
     "X-Request-ID": {"description": "The id of this request in the logs.", "schema": _TEXT},
 }
 
-_PATH_PARAMETER_SCHEMAS: Final[dict[str, Json]] = {
-    "number": {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,8})$"},
-    "schema_id": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]{0,63}$"},
-    "name": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]{0,62}$"},
-    "code": {"type": "string", "pattern": r"^[a-z]+([_-][a-z]+)*$"},
-    "dataset": {"type": "string", "pattern": r"^projects$"},
-}
-
 
 def path_parameter(name: str) -> Json:
     """Return a path parameter by its name; names without a pattern of their own are UUIDv7."""
-    schema = _PATH_PARAMETER_SCHEMAS.get(name, _ID)
+    pattern = PATH_PATTERNS.get(name)
+    schema = _ID if pattern is None else {"type": "string", "pattern": pattern}
     return {"name": name, "in": "path", "required": True, "schema": schema}

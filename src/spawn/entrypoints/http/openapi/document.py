@@ -1,12 +1,7 @@
 """The OpenAPI document, built from the operations of the routes and the active schema."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
-
-import msgspec
-from litestar import Litestar
-from litestar.routes import HTTPRoute
 
 from spawn import __version__
 from spawn.domain.query import Operator
@@ -14,15 +9,16 @@ from spawn.domain.schema_version import Column, TypeName
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,
-    PARAMETERS,
     SCHEMAS,
     TAGS,
     path_parameter,
 )
-from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
+from spawn.entrypoints.http.openapi.operation import convert_handler
+from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas
+from spawn.entrypoints.http.protocol.operation import Body, Operation, Parameter, Schema, Success
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
 from spawn.entrypoints.http.protocol.query_params import MAX_OPERAND_LENGTH
-from spawn.entrypoints.http.protocol.route_table import plain_template
+from spawn.entrypoints.http.protocol.route import Route
 
 COMMON_PROBLEMS: Final = (
     "malformed_request",
@@ -41,66 +37,149 @@ _WITHOUT_EXAMPLES: Final = frozenset({"application/x-ndjson"})
 """Tools parse an example as one JSON value, which lines of JSON are not."""
 
 Json = dict[str, Any]
-_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 class OpenApiBuilder:
     """Builder of the document from the routes of an application."""
 
-    def __init__(self, app: Litestar) -> None:
-        self._operations = list(_iter_operations(app))
+    def __init__(self, routes: Iterable[Any]) -> None:
+        self._routes = [one for one in map(convert_handler, routes) if one and one.operation.id]
+        self._wire = WireSchemas(
+            schema
+            for one in self._routes
+            for schema in _iter_schemas(one.operation)
+            if schema is not None and not isinstance(schema, str | dict)
+        )
 
     def build(self, validator: SchemaValidator, contact: Json | None = None) -> Json:
         """Build the document under a schema; `contact` is an OpenAPI contact object."""
         paths: dict[str, Json] = {}
-        for path, method, operation in self._operations:
-            paths.setdefault(path, {})[method] = _build_operation(path, operation)
+        for one in self._routes:
+            operation = one.operation
+            item = paths.setdefault(operation.path, {})
+            item[operation.method.lower()] = self._build_operation(one)
         return {
             "openapi": "3.1.0",
             "info": _build_info(validator, contact or {}),
             "servers": [{"url": "/"}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
-            "components": {
-                **_build_components(validator),
-                "responses": self._build_responses(),
-                "examples": {
-                    code: {"value": _problem_example(code)} for code in self._problem_codes()
-                },
+            "components": self._build_components(validator),
+        }
+
+    def _build_components(self, validator: SchemaValidator) -> Json:
+        input_schema = validator.json_schema(for_input=True)
+        schemas: Json = {
+            **SCHEMAS,
+            "Project": _response_schema(validator.json_schema(for_input=False)),
+            "ProjectInput": input_schema,
+            "ProjectPatch": _merge_patch_schema(input_schema),
+        }
+        if names := schemas.keys() & self._wire.components.keys():
+            raise TypeError(f"wire types have the names of other components: {sorted(names)}")
+        operations = [one.operation for one in self._routes]
+        return {
+            "schemas": schemas | self._wire.components,
+            "parameters": {
+                parameter.component: self._build_parameter(parameter)
+                for operation in operations
+                for parameter in operation.all_parameters
+                if parameter.component
+            }
+            | {"ProjectFilters": _filter_parameter(validator)},
+            "headers": HEADERS,
+            "responses": {
+                _response_name(status, codes): _problem_response(status, codes)
+                for operation in operations
+                for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems))
+            },
+            "examples": {
+                code: {"value": _problem_example(code)}
+                for code in sorted({*COMMON_PROBLEMS, *(c for o in operations for c in o.problems)})
             },
         }
 
-    def _problem_codes(self) -> list[str]:
-        """Return the codes of all problems of all operations."""
-        named = {code for _, _, operation in self._operations for code in operation.problems}
-        return sorted(named | set(COMMON_PROBLEMS))
+    def _build_operation(self, one: Route) -> Json:
+        operation = one.operation
+        document: Json = {
+            "operationId": operation.id,
+            "tags": [operation.tag],
+            "summary": operation.summary,
+            "description": one.description,
+        }
+        parameters = [path_parameter(name) for name in operation.path_parameters]
+        parameters += [
+            {"$ref": f"#/components/parameters/{parameter.component}"}
+            if parameter.component
+            else self._build_parameter(parameter)
+            for parameter in operation.all_parameters
+        ]
+        if parameters:
+            document["parameters"] = parameters
+        if operation.body is not None:
+            document["requestBody"] = self._build_body(operation.body)
+        responses = {
+            str(success.status): self._build_response(success) for success in operation.responses
+        }
+        for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems)):
+            if status in responses:
+                # Health has its own 503 body; a full queue or disk returns a problem with 503.
+                responses[status]["content"] |= _problem_response(status, codes)["content"]
+            else:
+                name = _response_name(status, codes)
+                responses[status] = {"$ref": f"#/components/responses/{name}"}
+        document["responses"] = dict(sorted(responses.items()))
+        return document
 
-    def _build_responses(self) -> Json:
-        """Return the responses of all problems, by component name."""
+    def _schema_of(self, schema: Schema) -> Json:
+        if isinstance(schema, str):
+            return {"$ref": f"{COMPONENT_PREFIX}{schema}"}
+        return schema if isinstance(schema, dict) else self._wire.schema_of(schema)
+
+    def _build_parameter(self, parameter: Parameter) -> Json:
         return {
-            _response_name(status, codes): _problem_response(status, codes)
-            for _, _, operation in self._operations
-            for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems))
+            "name": parameter.name,
+            "in": parameter.location,
+            "description": parameter.description,
+            "schema": {} if parameter.schema is None else self._schema_of(parameter.schema),
+            **({"required": True} if parameter.required else {}),
+            **({"examples": parameter.examples} if parameter.examples else {}),
         }
 
+    def _build_body(self, body: Body) -> Json:
+        content: Json = {}
+        for media_type in body.media_types:
+            content[media_type] = {"schema": self._schema_of(body.schema)}
+            if body.example is not None and media_type not in _WITHOUT_EXAMPLES:
+                content[media_type]["examples"] = {"typical": {"value": body.example}}
+        return {"required": True, "content": content}
 
-def _iter_operations(app: Litestar) -> Iterator[tuple[str, str, Operation]]:
-    for route in app.routes:
-        if not isinstance(route, HTTPRoute):
-            continue
-        for handler in route.route_handlers:
-            operation = handler.opt.get("operation")
-            if isinstance(operation, Operation):
-                operation = _with_description(operation, handler.fn.__doc__ or "")
-                for method in handler.http_methods:
-                    yield plain_template(route.path), str(method).lower(), operation
+    def _build_response(self, success: Success) -> Json:
+        names = (*success.headers, "X-Request-ID")
+        response: Json = {
+            "description": success.description,
+            "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        }
+        if success.schema is None:
+            return response
+        media: Json = {"schema": self._schema_of(success.schema)}
+        if success.example is not None:
+            media["examples"] = {"typical": {"value": success.example}}
+        response["content"] = dict.fromkeys(success.media_types, media)
+        for media_type, schema in success.alternatives.items():
+            response["content"][media_type] = {"schema": self._schema_of(schema)}
+        return response
 
 
-def _with_description(operation: Operation, docstring: str) -> Operation:
-    """Return the operation with a description: its own, or its handler's docstring."""
-    if operation.description:
-        return operation
-    return msgspec.structs.replace(operation, description=docstring.partition("\n\n")[0])
+def _iter_schemas(operation: Operation) -> Iterator[Schema]:
+    """Yield the schemas of the parameters, the body and the responses of an operation."""
+    for parameter in operation.all_parameters:
+        yield parameter.schema
+    if operation.body is not None:
+        yield operation.body.schema
+    for success in operation.responses:
+        yield success.schema
+        yield from success.alternatives.values()
 
 
 def _build_info(validator: SchemaValidator, contact: Json) -> Json:
@@ -117,66 +196,6 @@ def _build_info(validator: SchemaValidator, contact: Json) -> Json:
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         **({"contact": contact} if contact else {}),
     }
-
-
-def _build_operation(path: str, operation: Operation) -> Json:
-    document: Json = {
-        "operationId": operation.id,
-        "tags": [operation.tag],
-        "summary": operation.summary,
-        "description": operation.description,
-    }
-    parameters: list[Json] = [path_parameter(name) for name in _PATH_PARAMETER.findall(path)]
-    parameters += [
-        {"$ref": f"#/components/parameters/{one}"} if isinstance(one, str) else one
-        for one in operation.parameters
-    ]
-    if parameters:
-        document["parameters"] = parameters
-    if operation.body is not None:
-        document["requestBody"] = _build_request_body(operation.body)
-    responses = {
-        str(status): _build_response(response) for status, response in operation.responses.items()
-    }
-    for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems)):
-        if status in responses:
-            # Health has its own 503 body; a full queue or disk returns a problem with 503.
-            responses[status]["content"] |= _problem_response(status, codes)["content"]
-        else:
-            responses[status] = {"$ref": f"#/components/responses/{_response_name(status, codes)}"}
-    document["responses"] = dict(sorted(responses.items()))
-    return document
-
-
-def _schema_ref(schema: str | Json) -> Json:
-    return {"$ref": f"#/components/schemas/{schema}"} if isinstance(schema, str) else schema
-
-
-def _build_request_body(body: RequestBody) -> Json:
-    content: Json = {}
-    for media_type in body.media_types:
-        content[media_type] = {"schema": _schema_ref(body.schema)}
-        if body.example is not None and media_type not in _WITHOUT_EXAMPLES:
-            content[media_type]["examples"] = {"typical": {"value": body.example}}
-    return {"required": body.required, "content": content}
-
-
-def _build_response(success: SuccessResponse) -> Json:
-    response: Json = {
-        "description": success.description,
-        "headers": {
-            name: {"$ref": f"#/components/headers/{name}"}
-            for name in (*success.headers, "X-Request-ID")
-        },
-    }
-    if success.schema is not None:
-        media: Json = {"schema": _schema_ref(success.schema)}
-        if success.example is not None:
-            media["examples"] = {"typical": {"value": success.example}}
-        response["content"] = dict.fromkeys(success.media_types, media)
-        for media_type, schema in success.alternative_schemas.items():
-            response["content"][media_type] = {"schema": schema}
-    return response
 
 
 def _group_by_status(codes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -219,21 +238,6 @@ def _problem_example(code: str) -> Json:
         "instance": "/v1/ops/projects",
         "code": code,
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-    }
-
-
-def _build_components(validator: SchemaValidator) -> Json:
-    input_schema = validator.json_schema(for_input=True)
-    patch = _merge_patch_schema(input_schema)
-    return {
-        "schemas": {
-            **SCHEMAS,
-            "Project": _response_schema(validator.json_schema(for_input=False)),
-            "ProjectInput": input_schema,
-            "ProjectPatch": patch,
-        },
-        "parameters": {**PARAMETERS, "ProjectFilters": _filter_parameter(validator)},
-        "headers": HEADERS,
     }
 
 

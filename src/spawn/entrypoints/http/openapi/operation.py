@@ -1,6 +1,7 @@
 """OpenAPI metadata of a route, stored beside its handler in `opt["operation"]`."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -50,3 +51,66 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 def operation_options(operation: Operation) -> dict[str, Any]:
     """Return the `opt` of a handler with its operation."""
     return {"operation": operation}
+
+
+def convert_handler(handler: Any) -> Any:
+    """Return a handler with an old declaration as a route."""
+    from spawn.entrypoints.http.openapi.components import PARAMETERS
+    from spawn.entrypoints.http.protocol import operation as new
+    from spawn.entrypoints.http.protocol.route import Route
+    from spawn.entrypoints.http.protocol.route_table import plain_template
+
+    if isinstance(handler, Route):
+        return handler
+    old = handler.opt.get("operation")
+    if old is None:
+        return None
+
+    def parameter(one: Any) -> Any:
+        name = one if isinstance(one, str) else ""
+        found = PARAMETERS[one] if name == one and one != "ProjectFilters" else one
+        if one == "ProjectFilters":
+            return new.Parameter("filters", None, "", component="ProjectFilters")
+        return new.Parameter(
+            found["name"],
+            found["schema"],
+            found.get("description", ""),
+            found["in"],
+            required=found.get("required", False),
+            examples=found.get("examples", {}),
+            component=name,
+        )
+
+    successes = [
+        new.Success(
+            s.schema,
+            s.description,
+            status,
+            s.media_types,
+            s.headers,
+            s.example,
+            s.alternative_schemas,
+        )
+        for status, s in old.responses.items()
+        if status != HTTPStatus.NOT_MODIFIED or "IfNoneMatch" not in old.parameters
+    ]
+    body = old.body and new.Body(old.body.schema, old.body.media_types, old.body.example)
+    operation = new.Operation(
+        next(iter(handler.http_methods)),
+        plain_template(next(iter(handler.paths))),
+        old.id,
+        tag=old.tag,
+        summary=old.summary,
+        description=old.description or (handler.fn.__doc__ or "").partition("\n\n")[0],
+        parameters=tuple(
+            new.IF_NONE_MATCH if p == "IfNoneMatch" else parameter(p) for p in old.parameters
+        ),
+        body=body,
+        returns=successes[0],
+        also=tuple(successes[1:]),
+        problems=old.problems,
+    )
+
+    from types import SimpleNamespace
+
+    return SimpleNamespace(operation=operation, description=operation.description)

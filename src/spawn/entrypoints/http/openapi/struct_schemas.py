@@ -1,5 +1,7 @@
-"""JSON Schemas of msgspec structs: calculator cases and results."""
+"""JSON Schemas of msgspec structs: wire structs of the nouns, calculator cases and results."""
 
+import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +25,81 @@ _EXPLAIN: Final[Json] = {
     "default": False,
     "description": "Add to each headline figure its formula and inputs.",
 }
+
+
+COMPONENT_PREFIX: Final = "#/components/schemas/"
+_PAGE_OF: Final = re.compile(r"PageView_(\w+?)(View)?_")
+_SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
+
+
+class WireSchemas:
+    """Schemas of wire types; `components` has those of structs and enumerations by their name.
+
+    `JobView` is the component `Job`, and `PageView[JobView]` is `JobPage`.
+    """
+
+    def __init__(self, wire_types: Iterable[Any]) -> None:
+        types = list(dict.fromkeys(wire_types))
+        references, components = msgspec.json.schema_components(
+            types, ref_template=COMPONENT_PREFIX + "{name}"
+        )
+        self._references = dict(zip(types, map(_clean_wire_schema, references), strict=True))
+        self.components: Json = {}
+        for name, schema in components.items():
+            if self.components.setdefault(_component_name(name), schema) is not schema:
+                raise TypeError(f"two wire types are called {_component_name(name)}")
+        self.components = {
+            name: _clean_wire_schema(schema) for name, schema in self.components.items()
+        }
+
+    def schema_of(self, wire_type: Any) -> Json:
+        """Return the schema of a wire type: a reference, or the schema of a simple type."""
+        schema: Json = self._references[wire_type]
+        return schema
+
+
+def _component_name(name: str) -> str:
+    page = _PAGE_OF.fullmatch(name)
+    return f"{page[1]}Page" if page else name.removesuffix("View")
+
+
+def _clean_wire_schema(node: Any) -> Any:
+    """Return a generated schema in the terms of the document: component names, types of null."""
+    if isinstance(node, list | tuple):
+        return [_clean_wire_schema(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    schema = {key: _clean_wire_schema(value) for key, value in node.items()}
+    schema = _merge_null(_type_enumeration(_clean_texts(schema)))
+    if isinstance(reference := schema.get("$ref"), str):
+        schema["$ref"] = COMPONENT_PREFIX + _component_name(
+            reference.removeprefix(COMPONENT_PREFIX)
+        )
+    if "default" in schema and schema["default"] is None:
+        del schema["default"]
+    return schema
+
+
+def _type_enumeration(schema: Json) -> Json:
+    """Return the schema of an enumeration with its type, or as a constant."""
+    values = schema.get("enum")
+    if not isinstance(values, list):
+        return schema
+    if len(values) == 1:
+        return {**{k: v for k, v in schema.items() if k != "enum"}, "const": values[0]}
+    return {"type": "string", **schema}
+
+
+def _merge_null(schema: Json) -> Json:
+    """Return `anyOf` of a scalar and null as one type list."""
+    parts = schema.get("anyOf")
+    if not isinstance(parts, list) or len(parts) != len((schema, None)):
+        return schema
+    scalar, null = parts
+    if null != {"type": "null"} or scalar.get("type") not in _SCALARS or "enum" in scalar:
+        return schema
+    more = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**scalar, **more, "type": [scalar["type"], "null"]}
 
 
 def request_schema(case: type[msgspec.Struct]) -> Json:
@@ -109,7 +186,10 @@ def _clean_descriptions(node: Any) -> Any:
         return [_clean_descriptions(item) for item in node]
     if not isinstance(node, dict):
         return node
-    schema = {key: _clean_descriptions(value) for key, value in node.items()}
+    return _clean_texts({key: _clean_descriptions(value) for key, value in node.items()})
+
+
+def _clean_texts(schema: Json) -> Json:
     if isinstance(schema.get("title"), str):
         del schema["title"]
     if isinstance(schema.get("description"), str):

@@ -42,6 +42,7 @@ from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse,
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
+from spawn.entrypoints.http.state import StateKey
 
 _FORMATS: Final[Mapping[str, str]] = {"yaml": YAML, "json": JSON}
 _FORMAT: Final[Json] = {
@@ -99,6 +100,8 @@ class DocumentCache:
         return cached
 
 
+DOCUMENTS: Final = StateKey(DocumentCache)
+
 _ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: msgspec.yaml.encode}
 """PyYAML's block style keeps the document's own order."""
 
@@ -152,7 +155,7 @@ async def _respond(
     if with_types:
         types = await read_physical_types(request.dependencies)
         snapshot = msgspec.structs.replace(snapshot, physical_types=types)
-    document = http_state.document_cache.get(endpoint, media_type, snapshot, build)
+    document = http_state[DOCUMENTS].get(endpoint, media_type, snapshot, build)
     return _document_response(request, endpoint, document, media_type)
 
 
@@ -258,9 +261,9 @@ async def read_api_catalog(request: StrictRequest) -> Response:
 )
 async def read_openapi(request: StrictRequest) -> Response:
     """Return the OpenAPI document."""
-    document_cache = request.http_state.document_cache
+    document_cache = request.http_state[DOCUMENTS]
     if document_cache.openapi_builder is None:
-        document_cache.openapi_builder = OpenApiBuilder(request.app)
+        raise RuntimeError("the application must set the builder of its OpenAPI document")
     validator = await request.dependencies.validator()
     build = document_cache.openapi_builder.build
     contact = request.http_state.product.contact_object

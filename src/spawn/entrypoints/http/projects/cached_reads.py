@@ -9,10 +9,11 @@ from typing import Final
 
 from litestar.types import HTTPScope
 
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import require
 from spawn.domain.errors import SpawnError
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.http.projects.list_route import get_cached_page
+from spawn.entrypoints.http.projects.representation import REPRESENTATIONS
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import READ_PATH
 from spawn.entrypoints.http.protocol.problems import RequestProblem
@@ -25,58 +26,57 @@ _PROJECT_PREFIX: Final = f"{PATH}/"
 _JSON_ACCEPT_VALUES: Final = frozenset({None, b"*/*", b"application/json"})
 
 
-async def find_cached_response(
-    dependencies: Dependencies, http_state: HttpState, scope: HTTPScope
-) -> Response | None:
-    """Return the cached response to a GET; None leaves the request to its route."""
-    path = scope["path"]
-    if (
-        not path.startswith(PATH)
-        or get_request_context(scope).headers.get(b"accept") not in _JSON_ACCEPT_VALUES
-    ):
-        return None
-    try:
-        require(LOCAL, "read")
-        active = await dependencies.schemas.active()
-        if active is None:
+class CachedReads:
+    """Looks for the responses to plain requests in the caches of one application."""
+
+    def __init__(self, http_state: HttpState) -> None:
+        self._http_state = http_state
+        self._dependencies = http_state.dependencies
+        self._representations = http_state[REPRESENTATIONS]
+
+    async def find_response(self, scope: HTTPScope) -> Response | None:
+        """Return the cached response to a GET; None leaves the request to its route."""
+        path = scope["path"]
+        if (
+            not path.startswith(PATH)
+            or get_request_context(scope).headers.get(b"accept") not in _JSON_ACCEPT_VALUES
+        ):
             return None
-        if path == PATH:
-            return await _find_page(dependencies, http_state, scope, active.schema.version)
-        if not scope["query_string"] and path.startswith(_PROJECT_PREFIX):
-            project_id = path[len(_PROJECT_PREFIX) :]
-            return await _find_project(
-                dependencies, http_state, scope, project_id, active.schema.version
-            )
-    except (SpawnError, RequestProblem):
+        try:
+            require(LOCAL, "read")
+            active = await self._dependencies.schemas.active()
+            if active is None:
+                return None
+            if path == PATH:
+                return await self._find_page(scope, active.schema.version)
+            if not scope["query_string"] and path.startswith(_PROJECT_PREFIX):
+                project_id = path[len(_PROJECT_PREFIX) :]
+                return await self._find_project(scope, project_id, active.schema.version)
+        except (SpawnError, RequestProblem):
+            return None
         return None
-    return None
 
+    async def _find_project(
+        self, scope: HTTPScope, project_id: str, active_version: int
+    ) -> Response | None:
+        if not is_canonical_id(project_id):
+            return None
+        head = await self._dependencies.reads.head(PROJECT_KIND, project_id)
+        key = (project_id, head.version, head.epoch, active_version, ())
+        document = self._representations.get(key)
+        if_none_match = get_request_context(scope).headers.get(b"if-none-match")
+        if document is None or (
+            if_none_match is not None and if_none_match != document.etag.encode()
+        ):
+            return None
+        scope["path_template"] = READ_PATH
+        return document.to_response() if if_none_match is None else document.to_not_modified()
 
-async def _find_project(
-    dependencies: Dependencies,
-    http_state: HttpState,
-    scope: HTTPScope,
-    project_id: str,
-    active_version: int,
-) -> Response | None:
-    if not is_canonical_id(project_id):
-        return None
-    head = await dependencies.reads.head(PROJECT_KIND, project_id)
-    document = http_state.projects.get((project_id, head.version, head.epoch, active_version, ()))
-    if_none_match = get_request_context(scope).headers.get(b"if-none-match")
-    if document is None or (if_none_match is not None and if_none_match != document.etag.encode()):
-        return None
-    scope["path_template"] = READ_PATH
-    return document.to_response() if if_none_match is None else document.to_not_modified()
-
-
-async def _find_page(
-    dependencies: Dependencies, http_state: HttpState, scope: HTTPScope, active_version: int
-) -> Response | None:
-    page = await get_cached_page(
-        dependencies, http_state, LOCAL, scope["query_string"], active_version
-    )
-    if page is None:
-        return None
-    scope["path_template"] = PATH
-    return page.respond(get_request_context(scope).headers.get(b"if-none-match"))
+    async def _find_page(self, scope: HTTPScope, active_version: int) -> Response | None:
+        page = await get_cached_page(
+            self._dependencies, self._http_state, LOCAL, scope["query_string"], active_version
+        )
+        if page is None:
+            return None
+        scope["path_template"] = PATH
+        return page.respond(get_request_context(scope).headers.get(b"if-none-match"))

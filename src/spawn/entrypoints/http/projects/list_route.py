@@ -14,9 +14,14 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
+from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.projects import operations
-from spawn.entrypoints.http.projects.representation import ProjectRepresentation
+from spawn.entrypoints.http.projects.representation import (
+    CACHE_BYTES,
+    REPRESENTATIONS,
+    ProjectRepresentation,
+)
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import get_project_document
 from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
@@ -25,7 +30,10 @@ from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified,
 from spawn.entrypoints.http.protocol.query_params import read_list_parameters
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import JSON, Header, Response, encode_json
-from spawn.entrypoints.http.state import HttpState
+from spawn.entrypoints.http.state import HttpState, StateKey
+
+MAX_PAGES: Final = 512
+"""Cached pages of projects."""
 
 _ITEMS_PER_TURN: Final = 50
 _ENTRY_OVERHEAD_BYTES: Final = 4096
@@ -71,6 +79,13 @@ class CachedProjectPage(msgspec.Struct, frozen=True):
         return Response(304, headers=[pair for pair in headers if pair[0] in _NOT_MODIFIED_HEADERS])
 
 
+def _create_cache() -> BoundedCache[CachedProjectPage]:
+    return BoundedCache(MAX_PAGES, CACHE_BYTES, lambda page: page.size_bytes)
+
+
+PAGES: Final = StateKey(_create_cache)
+
+
 @get(PATH, opt=operation_options(operations.LIST))
 async def read_project_page(request: StrictRequest) -> Response:
     """List projects, one page at a time."""
@@ -88,7 +103,7 @@ async def read_project_page(request: StrictRequest) -> Response:
     if cached is None:
         list_request = await _parse_list_request(request)
         key = _cache_key(dependencies, principal, query_string, active_version)
-        cached = http_state.pages.put(
+        cached = http_state[PAGES].put(
             key, await _load_page(dependencies, http_state, principal, list_request, None)
         )
     return cached.respond(request.context.headers.get(b"if-none-match"))
@@ -103,10 +118,10 @@ async def get_cached_page(
 ) -> CachedProjectPage | None:
     """Return the cached page of a query string, reloaded if the data changed, or None."""
     key = _cache_key(dependencies, principal, query_string, active_version)
-    cached: CachedProjectPage | None = http_state.pages.get(key)
+    cached: CachedProjectPage | None = http_state[PAGES].get(key)
     if cached is None or cached.position == await dependencies.reads.position():
         return cached
-    return http_state.pages.put(
+    return http_state[PAGES].put(
         key, await _load_page(dependencies, http_state, principal, cached.list_request, cached)
     )
 
@@ -170,7 +185,7 @@ async def _encode_items(
     epoch: int,
 ) -> list[ProjectRepresentation]:
     """Encode the items; yield to the event loop after every few that were not cached."""
-    get_cached = http_state.projects.get
+    get_cached = http_state[REPRESENTATIONS].get
     active_version, etag_parts = view.active_version, view.etag_parts
     representations: list[ProjectRepresentation] = []
     encoded_count = 0

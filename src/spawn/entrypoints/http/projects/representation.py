@@ -11,7 +11,9 @@ from spawn.domain.errors import FieldError
 from spawn.domain.projects.codec import render_project
 from spawn.domain.projects.project import Project
 from spawn.domain.schema_version import Schema
+from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
+from spawn.entrypoints.http.state import StateKey
 
 MAX_WARNINGS: Final = 20
 MANDATORY_FIELDS: Final = ("project_id", "version")
@@ -42,6 +44,20 @@ class ProjectRepresentation(msgspec.Struct, frozen=True, gc=False):
     def to_not_modified(self) -> Response:
         """Return a 304 response."""
         return Response(304, headers=self.headers)
+
+
+MAX_REPRESENTATIONS: Final = 20_000
+"""Cached representations; about 2 KiB each."""
+
+CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Byte limit of the cache; single entries can be 100 times the average."""
+
+
+def _create_cache() -> BoundedCache[ProjectRepresentation]:
+    return BoundedCache(MAX_REPRESENTATIONS, CACHE_BYTES, lambda project: len(project.body))
+
+
+REPRESENTATIONS: Final = StateKey(_create_cache)
 
 
 def project_fields(aggregate: StoredAggregate[Project], schema: Schema) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.openapi.operation import operation_options
 from spawn.entrypoints.http.projects import operations
 from spawn.entrypoints.http.projects.representation import (
+    REPRESENTATIONS,
     ProjectRepresentation,
     build_representation,
     build_warning_headers,
@@ -268,7 +269,7 @@ async def read_project(request: StrictRequest) -> Response:
         dependencies = request.dependencies
         active_version = (await dependencies.active_schema()).schema.version
         head = await dependencies.reads.head(PROJECT_KIND, project_id)
-        cached = request.http_state.projects.get(
+        cached = request.http_state[REPRESENTATIONS].get(
             (project_id, head.version, head.epoch, active_version, ())
         )
         document = cached or await _load_active(request, project_id, head.epoch)
@@ -312,7 +313,7 @@ async def get_project_document(
     epoch: int,
 ) -> ProjectRepresentation:
     """Return the encoded project, cached if possible; cache entries never change."""
-    cache = http_state.projects
+    cache = http_state[REPRESENTATIONS]
     key = (aggregate.id, aggregate.version, epoch, view.active_version, view.etag_parts)
     cached = cache.get(key)
     if cached is not None:

@@ -17,8 +17,10 @@ from spawn.application.projects.versioned_views import (
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
+from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header
+from spawn.entrypoints.http.state import StateKey
 
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -60,10 +62,21 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
         return (f"schema_version={self.schema.version}", *self.field_names)
 
 
+MAX_VIEWS: Final = 8
+"""Cached views of whole projects, one per schema version."""
+
+
+def _create_cache() -> BoundedCache[ProjectView]:
+    return BoundedCache(MAX_VIEWS)
+
+
+VIEWS: Final = StateKey(_create_cache)
+
+
 async def active_view(request: StrictRequest) -> ProjectView:
     """Return the view of whole projects under the active schema version."""
     schema = (await request.dependencies.active_schema()).schema
-    cache = request.http_state.views
+    cache = request.http_state[VIEWS]
     key = (schema.id, schema.version, schema.fingerprint)
     view = cache.get(key)
     if view is None:

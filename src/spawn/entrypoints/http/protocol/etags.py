@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from spawn.entrypoints.http.middleware.compression import ETAG_SUFFIX
 from spawn.entrypoints.http.protocol.problems import RequestProblem
+
+GZIP_SUFFIX: Final = "-gzip"
+"""Suffix of the entity tag of a representation that gzip compressed."""
 
 _ETAG: Final = re.compile(r'(W/)?"([^"]*)"')
 _ETAG_PATTERN: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -54,7 +56,7 @@ def is_not_modified(header: str | None, etag: str) -> bool:
         return True
     validate_etags("If-None-Match", header)
     opaque = etag.strip('"')
-    return any(match[2].removesuffix(ETAG_SUFFIX) == opaque for match in _ETAG.finditer(header))
+    return any(match[2].removesuffix(GZIP_SUFFIX) == opaque for match in _ETAG.finditer(header))
 
 
 def is_version_match(header: str, version: int, epoch: int) -> bool:

@@ -1,14 +1,24 @@
 """Idempotency keys, and the stored responses that repeat a first one."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
+from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import ProjectIdempotencyKey
 from spawn.domain.change import RecordedResponse, ResponseRecipe, StoredResponse
 from spawn.domain.errors import Conflict
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, decode_headers
+from spawn.entrypoints.http.state import StateKey
+
+ResponseCodec = Callable[[Dependencies, ResponseRecipe], Awaitable[Response]]
+"""Function that renders the response of a receipt."""
+
+RESPONSE_CODECS: Final[StateKey[dict[str, ResponseCodec]]] = StateKey(dict)
+"""Codecs by their name in receipts; `create_app` registers them."""
 
 
 class RequestIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +93,7 @@ async def render_stored_response(
         response = Response(stored_response.status, stored_response.body)
         response.head_message["headers"] = decode_headers(stored_response.headers)
         return response
-    codec = request.http_state.response_codecs.get(stored_response.codec)
+    codec = request.http_state[RESPONSE_CODECS].get(stored_response.codec)
     if codec is None:
         raise Conflict(
             "The request was carried out before, by a release whose response this one cannot"

@@ -1,6 +1,6 @@
 """RFC 9457 problems: the table of problem types, and the mapping of errors to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
@@ -254,10 +254,20 @@ def problem_response(
     return Response(problem.status, encode_json(body), media_type=MEDIA_TYPE, headers=headers)
 
 
-def handle_exception(request: Request[Any, Any, Any], exception: Exception) -> Response:
-    """Convert an exception to a problem response, and log it if its status is 5xx."""
+def handle_exception(
+    allowed_methods: Callable[[str], str], request: Request[Any, Any, Any], exception: Exception
+) -> Response:
+    """Convert an exception to a problem response, and log it if its status is 5xx.
+
+    Args:
+        allowed_methods: the Allow header by path.
+        request: the request.
+        exception: the exception of its route, or of Litestar's router.
+    """
     scope = request.scope
-    code, detail, errors, headers = _describe(request, exception)
+    if isinstance(exception, MethodNotAllowedException):
+        exception = _method_not_allowed(scope["method"], allowed_methods(scope["path"]))
+    code, detail, errors, headers = _describe(exception)
     members: dict[str, object] = {}
     if isinstance(exception, CursorExpired):
         members["oldest"] = exception.oldest
@@ -280,14 +290,19 @@ def handle_exception(request: Request[Any, Any, Any], exception: Exception) -> R
 Description = tuple[str, str, tuple[FieldError, ...], tuple[Header, ...]]
 
 
-def _describe(request: Request[Any, Any, Any], exception: Exception) -> Description:
+def _method_not_allowed(method: str, allow: str) -> RequestProblem:
+    detail = f"The resource does not support {method}; use {allow}."
+    return RequestProblem("method_not_allowed", detail, headers=((b"allow", allow.encode()),))
+
+
+def _describe(exception: Exception) -> Description:
     """Return code, detail, field errors and headers of an exception, without internals."""
     if isinstance(exception, RequestProblem):
         return exception.code, exception.detail, (), exception.headers
     if isinstance(exception, SpawnError) and exception.code in PROBLEMS:
         return _describe_spawn_error(exception)
     if isinstance(exception, HTTPException):
-        return _describe_http_exception(request, exception)
+        return _describe_http_exception(exception)
     return INTERNAL_CODE, INTERNAL_ERROR_DETAIL, (), ()
 
 
@@ -304,18 +319,8 @@ def _describe_spawn_error(error: SpawnError) -> Description:
     return error.code, error.detail, (), ()
 
 
-def _describe_http_exception(
-    request: Request[Any, Any, Any], exception: HTTPException
-) -> Description:
-    """Describe an exception of Litestar: unknown paths, methods, oversized bodies."""
-    if isinstance(exception, MethodNotAllowedException):
-        allow = request.app.state.allowed_methods(request.scope["path"])
-        return (
-            "method_not_allowed",
-            f"The resource does not support {request.scope['method']}; use {allow}.",
-            (),
-            ((b"allow", allow.encode()),),
-        )
+def _describe_http_exception(exception: HTTPException) -> Description:
+    """Describe an exception of Litestar: unknown paths, oversized bodies."""
     if isinstance(exception, NotFoundException):
         return "not_found", NO_ROUTE_DETAIL, (), ()
     if exception.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

@@ -1,8 +1,8 @@
 """Strict reading of requests: unknown input is rejected by name, never guessed."""
 
 import re
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from litestar import Request
@@ -13,14 +13,11 @@ from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
+from spawn.entrypoints.http.protocol.operation import JSON, Operation
 from spawn.entrypoints.http.protocol.problems import RequestProblem
+from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.request_context import RequestContext, get_request_context
 
-if TYPE_CHECKING:
-    # The state imports the routes of events and product, which import this module.
-    from spawn.entrypoints.http.state import HttpState
-
-JSON_TYPES: Final = frozenset({"application/json"})
 MAX_QUERY_BYTES: Final = 32 * 1024
 """Bytes of a query string at most: enough for 500 ids in one bulk get."""
 
@@ -34,21 +31,21 @@ LOCAL: Final = Principal(id="local")
 
 
 class StrictRequest(Request[Any, Any, State]):
-    """A Litestar request with dependencies, shared state and strict readers of its parts.
+    """A Litestar request with the shared state and strict readers of its parts.
 
-    Each application has a class of its own (`of`) with the dependencies of its use cases and the
-    state that routes share, because a lookup in Litestar's state takes longer than their use.
+    Its route sets the state, the operation, the query parameters and the negotiated media type.
     """
 
-    __slots__ = ()
-    dependencies: ClassVar[Dependencies]
-    http_state: ClassVar["HttpState"]
+    __slots__ = ("http_state", "media_type", "operation", "query")
+    http_state: HttpState
+    operation: Operation
+    query: Mapping[str, str]
+    media_type: str
 
-    @classmethod
-    def of(cls, dependencies: Dependencies, http_state: "HttpState") -> type[Self]:
-        """Return the request class of one application."""
-        members = {"__slots__": (), "dependencies": dependencies, "http_state": http_state}
-        return type("ServiceRequest", (cls,), members)
+    @property
+    def dependencies(self) -> Dependencies:
+        """Dependencies of the use cases."""
+        return self.http_state.dependencies
 
     @property
     def principal(self) -> Principal:
@@ -81,27 +78,13 @@ class StrictRequest(Request[Any, Any, State]):
             RequestProblem: the query string is malformed.
         """
         parameters = self.unchecked_query_parameters()
-        unknown = [name for name in parameters if name not in allowed]
-        if unknown:
-            names = ", ".join(allowed) or "none"
-            raise InvalidInput(
-                [
-                    FieldError(
-                        f"/{name}",
-                        "unknown_parameter",
-                        f"Unknown parameter; the parameters are: {names}.",
-                    )
-                    for name in unknown
-                ]
-            )
+        check_parameter_names(parameters, allowed)
         return parameters
 
     def unchecked_query_parameters(self) -> dict[str, str]:
         """Return the query parameters, each sent once; the caller validates their names."""
         raw = self.scope["query_string"]
-        if not raw:
-            return {}
-        return parse_query(raw)
+        return parse_query(raw) if raw else {}
 
     def negotiate_media_type(self, *media_types: str) -> str:
         """Return the best of the media types for the Accept header; the first is the default.
@@ -119,18 +102,21 @@ class StrictRequest(Request[Any, Any, State]):
         return media_type
 
     async def read_body(
-        self, media_types: Collection[str] = JSON_TYPES, *, limit: int | None = None
+        self, media_types: Collection[str] = (), *, limit: int | None = None
     ) -> bytes:
-        """Return the whole body of one of the content types.
-
-        Args:
-            media_types: the content types that are accepted.
-            limit: bytes at most; the limit of the service when absent.
+        """Return the whole body of a media type and a size that the operation declares.
 
         Raises:
             RequestProblem: 415, another content type or none; 413, the body is too large.
         """
-        self.content_media_type(media_types)
+        body = (
+            None
+            if media_types or limit
+            else getattr(self, "operation", None) and self.operation.body
+        )
+        if body is not None:
+            media_types, limit = body.media_types, body.max_bytes
+        self.content_media_type(media_types or (JSON,))
         return await self._read_bounded_body(limit or self.http_state.limits.body_bytes)
 
     async def _read_bounded_body(self, limit: int) -> bytes:
@@ -182,14 +168,14 @@ class StrictRequest(Request[Any, Any, State]):
             raise RequestProblem("unsupported_media_type", "The body must not be compressed.")
         return media_type
 
-    async def read_json_object(self, media_types: Collection[str] = JSON_TYPES) -> dict[str, Token]:
+    async def read_json_object(self) -> dict[str, Token]:
         """Return the body as one JSON object of exact tokens.
 
         Raises:
             RequestProblem: 415, another content type.
             MalformedBody, InvalidInput: the body is not one well-formed object.
         """
-        return parse_object(await self.read_body(media_types))
+        return parse_object(await self.read_body())
 
     def idempotency_key(self) -> str | None:
         """Return the Idempotency-Key header; None when absent.
@@ -211,6 +197,23 @@ def _body_too_large(limit: int) -> RequestProblem:
         f"The body exceeds the limit of {limit} bytes.",
         headers=((b"connection", b"close"),),
     )
+
+
+def check_parameter_names(parameters: Iterable[str], allowed: Collection[str]) -> None:
+    """Raise unless every parameter is allowed.
+
+    Raises:
+        InvalidInput: naming each unknown parameter.
+    """
+    names = ", ".join(allowed) or "none"
+    detail = f"Unknown parameter; the parameters are: {names}."
+    errors = [
+        FieldError(f"/{name}", "unknown_parameter", detail)
+        for name in parameters
+        if name not in allowed
+    ]
+    if errors:
+        raise InvalidInput(errors)
 
 
 def parse_query(raw: bytes) -> dict[str, str]:

@@ -4,9 +4,6 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from litestar import Litestar
-from litestar.routes import HTTPRoute
-
 ALIASED_SEGMENTS: Final = frozenset(
     {"ops", "analysis", "data", "governance", "events", "jobs", "admin"}
 )
@@ -33,27 +30,18 @@ def plain_template(template: str) -> str:
 
 
 class RouteTable:
-    """The methods of every path, over all handlers of the path."""
+    """The methods of every path, from the method and template of each route."""
 
-    def __init__(self, routes: Iterable[tuple[str, frozenset[str]]]) -> None:
+    def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
         merged: dict[str, set[str]] = {}
-        for template, methods in routes:
-            merged.setdefault(template, set()).update(methods)
+        for method, template in routes:
+            merged.setdefault(template, set()).add(method)
         self._methods = {
             template: self._format_allow(methods) for template, methods in merged.items()
         }
         self._patterns = [
             (re.compile(_PARAMETER.sub("[^/]+", template)), template) for template in merged
         ]
-
-    @classmethod
-    def of(cls, app: Litestar) -> "RouteTable":
-        """Return the table of an application."""
-        return cls(
-            (plain_template(route.path), frozenset(route.methods))
-            for route in app.routes
-            if isinstance(route, HTTPRoute)
-        )
 
     @staticmethod
     def _format_allow(methods: set[str]) -> str:

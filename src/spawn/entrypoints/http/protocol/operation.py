@@ -1,0 +1,182 @@
+"""Declarations of operations: what requests are checked for and the OpenAPI document states."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+Schema = Any
+"""A wire type, the name of a component, or a JSON Schema; None where there is no content."""
+
+JSON: Final = "application/json"
+BODY_PROBLEMS: Final = (
+    "malformed_body",
+    "invalid_input",
+    "unsupported_media_type",
+    "body_too_large",
+    "request_timeout",
+)
+"""Problems of every operation that reads a JSON body."""
+
+PATH_PATTERNS: Final[Mapping[str, str]] = {
+    "number": r"^(0|[1-9][0-9]{0,8})$",
+    "schema_id": r"^[a-z][a-z0-9_-]{0,63}$",
+    "name": r"^[a-z0-9][a-z0-9._-]{0,62}$",
+    "code": r"^[a-z]+([_-][a-z]+)*$",
+    "dataset": r"^projects$",
+    "asset": r"^[a-z.]+$",
+}
+"""Patterns of path parameters by name; all others are resource ids."""
+
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_ETAG_LIST: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
+
+
+class Cache(StrEnum):
+    """Caching of a response that the route encodes."""
+
+    NO_STORE = "no-store"
+    REVALIDATE = "no-cache"
+    """The response has an entity tag of its content, and 304 if the client has it."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A query or header parameter; `component` is its name among the document's components.
+
+    Without a schema it stands for the fields of the active schema, which the handler checks.
+    """
+
+    name: str
+    schema: Schema
+    description: str
+    location: str = "query"
+    required: bool = False
+    examples: Mapping[str, Any] = {}
+    component: str = ""
+
+
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+    "Return the first response again when the request is repeated within 24 hours.",
+    "header",
+    component="IdempotencyKey",
+)
+IF_MATCH: Final = Parameter(
+    "If-Match",
+    {"type": "string", "pattern": _ETAG_LIST},
+    "The ETag of the version that the change is based on, or * for any.",
+    "header",
+    required=True,
+    component="IfMatch",
+)
+IF_NONE_MATCH: Final = Parameter(
+    "If-None-Match",
+    {"type": "string", "pattern": _ETAG_LIST},
+    "The ETag of a cached response.",
+    "header",
+    component="IfNoneMatch",
+)
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A request body, in one of its media types; `max_bytes` replaces the service's limit."""
+
+    schema: Schema
+    media_types: tuple[str, ...] = (JSON,)
+    example: Any = None
+    max_bytes: int | None = None
+
+
+class Success(msgspec.Struct, frozen=True):
+    """A successful response, in one of its media types.
+
+    `headers` are names of header components; `alternatives` are the schemas of further media
+    types, such as tables beside the JSON.
+    """
+
+    schema: Schema
+    description: str
+    status: int = 200
+    media_types: tuple[str, ...] = (JSON,)
+    headers: tuple[str, ...] = ()
+    example: Any = None
+    alternatives: Mapping[str, Schema] = {}
+
+
+class _Address(msgspec.Struct, frozen=True):
+    """Method, path template and operation id; without an id the document omits the operation."""
+
+    method: str
+    path: str
+    id: str
+
+
+class Operation(_Address, frozen=True, kw_only=True):
+    """An operation: one method of one path.
+
+    Args:
+        tag: a key of the document's tags.
+        summary: a title, such as `Get a job`.
+        returns: the response; `also` are responses with another status.
+        description: sentences; without them the docstring of the handler.
+        parameters: query and header parameters; path parameters follow from the path.
+        body: the request body.
+        problems: codes of problems beside those of every operation.
+        cache: the caching of responses that the route encodes.
+        formats: media types by the value of a parameter `format`, which overrides Accept.
+        accepted: media types that Accept may name, if others than those of the response.
+    """
+
+    tag: str
+    summary: str
+    returns: Success
+    also: tuple[Success, ...] = ()
+    description: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
+    problems: tuple[str, ...] = ()
+    cache: Cache | None = None
+    formats: Mapping[str, str] = {}
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def use_case(self) -> str:
+        """The name of the use case, `get_job` for the id `getJob`; spans have it."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.id).lower()
+
+    @property
+    def path_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters in the path."""
+        return tuple(_PATH_PARAMETER.findall(self.path))
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """Media types between which Accept selects; the first is the default."""
+        return self.accepted or (*self.returns.media_types, *self.returns.alternatives)
+
+    @property
+    def all_parameters(self) -> tuple[Parameter, ...]:
+        """Query and header parameters, with those of its formats and its caching."""
+        parameters = self.parameters
+        if self.formats:
+            schema = {"type": "string", "enum": list(self.formats)}
+            text = "Response format; takes precedence over the Accept header."
+            parameters = (*parameters, Parameter("format", schema, text))
+        if self.cache is Cache.REVALIDATE and IF_NONE_MATCH not in parameters:
+            parameters = (*parameters, IF_NONE_MATCH)
+        return parameters
+
+    @property
+    def responses(self) -> tuple[Success, ...]:
+        """The successful responses, with 304 where the client may have a copy."""
+        responses = (self.returns, *self.also)
+        if IF_NONE_MATCH not in self.all_parameters:
+            return responses
+        tagged = self.returns
+        if "ETag" not in tagged.headers:
+            tagged = msgspec.structs.replace(tagged, headers=("ETag", *tagged.headers))
+        not_modified = Success(None, "Unchanged since that ETag.", 304, headers=tagged.headers)
+        return (tagged, *self.also, not_modified)
