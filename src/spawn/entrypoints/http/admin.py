@@ -9,8 +9,8 @@ from loguru import logger
 from spawn.application.dependencies import require
 from spawn.domain.errors import NotFound
 from spawn.domain.struct_reader import compile_reader
-from spawn.entrypoints.http.openapi.operation import (
-    Operation,
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
     RequestBody,
     SuccessResponse,
     operation_options,
@@ -23,21 +23,21 @@ from spawn.ports.storage import Table
 
 TABLES: Final = "/v1/admin/tables"
 
-LIST: Final = Operation(
+LIST: Final = HandlerOperation(
     id="listTables",
     tag="admin",
     summary="List the tables of the store",
     responses={200: SuccessResponse(description="Tables.", schema="TableList")},
     problems=("forbidden",),
 )
-READ: Final = Operation(
+READ: Final = HandlerOperation(
     id="getTable",
     tag="admin",
     summary="Get a table",
     responses={200: SuccessResponse(description="The table.", schema="Table")},
     problems=("not_found", "forbidden"),
 )
-LOG_LEVEL: Final = Operation(
+LOG_LEVEL: Final = HandlerOperation(
     id="setLogLevel",
     tag="admin",
     summary="Set the log level of the process",

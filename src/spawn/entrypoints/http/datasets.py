@@ -17,7 +17,11 @@ from spawn.application.product.snapshot import DATASET
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.imports.routes import FORMATS
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.projects.representation import project_fields
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, body_messages, encode_json
@@ -25,7 +29,7 @@ from spawn.entrypoints.http.protocol.response import Header, Response, body_mess
 PATH: Final = "/v1/data"
 _NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
-READ: Final = Operation(
+READ: Final = HandlerOperation(
     id="readDataset",
     tag="data",
     summary="Download a dataset",

@@ -17,7 +17,11 @@ from spawn.domain.errors import CursorInvalid, NotFound
 from spawn.domain.projects.codec import to_json_number
 from spawn.domain.quality.report import REPORT_KIND, QualityReport, RuleResult, filter_failed
 from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import content_etag, fields_digest, is_not_modified
 from spawn.entrypoints.http.protocol.query_params import read_limit
@@ -95,7 +99,7 @@ def _run_responses(description: str) -> dict[int, SuccessResponse]:
     }
 
 
-LATEST: Final = Operation(
+LATEST: Final = HandlerOperation(
     id="getQuality",
     tag="governance",
     summary="Get the latest quality run",
@@ -104,7 +108,7 @@ LATEST: Final = Operation(
     responses=_run_responses("The latest run."),
     problems=("not_found",),
 )
-LIST: Final = Operation(
+LIST: Final = HandlerOperation(
     id="listQualityRuns",
     tag="governance",
     summary="List quality runs",
@@ -116,7 +120,7 @@ LIST: Final = Operation(
     },
     problems=("cursor_invalid",),
 )
-READ: Final = Operation(
+READ: Final = HandlerOperation(
     id="getQualityRun",
     tag="governance",
     summary="Get a quality run",
@@ -124,7 +128,7 @@ READ: Final = Operation(
     responses=_run_responses("The run."),
     problems=("not_found",),
 )
-MEASURE: Final = Operation(
+MEASURE: Final = HandlerOperation(
     id="measureQuality",
     tag="governance",
     summary="Measure the quality",

@@ -10,7 +10,11 @@ from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase, Sim
 from spawn.entrypoints.http.analysis.requests import read_request
 from spawn.entrypoints.http.analysis.responses import ARROW, CSV, encode_json
 from spawn.entrypoints.http.imports.operations import JOB_SCHEMA
-from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    RequestBody,
+    SuccessResponse,
+)
 from spawn.entrypoints.http.openapi.struct_schemas import (
     input_schema,
     output_schema,
@@ -137,9 +141,9 @@ def _compute_example(name: str) -> Any:
     return msgspec.json.decode(encode_json(request.names, results, is_single=request.is_single))
 
 
-def _create_operation(name: str) -> Operation:
+def _create_operation(name: str) -> HandlerOperation:
     calculator = CALCULATORS[name]
-    return Operation(
+    return HandlerOperation(
         id=f"calculate{name.title().replace('-', '')}",
         tag=TAG,
         summary=_SUMMARIES[name],
@@ -217,7 +221,7 @@ SIMULATION_SCHEMA: Final[dict[str, Any]] = {
     },
     "required": ["simulation_id", "request_sha256", "seed", "job_url", "result"],
 }
-START_SIMULATION: Final = Operation(
+START_SIMULATION: Final = HandlerOperation(
     id="startSimulation",
     tag=TAG,
     summary="Simulate a portfolio under shocks",
@@ -235,7 +239,7 @@ START_SIMULATION: Final = Operation(
     },
     problems=(*PROBLEMS, "idempotency_key_reused", "storage_full"),
 )
-GET_SIMULATION: Final = Operation(
+GET_SIMULATION: Final = HandlerOperation(
     id="getSimulation",
     tag=TAG,
     summary="Get a simulation",

@@ -17,7 +17,7 @@ from spawn.entrypoints.http.analysis.responses import (
     create_table_response,
     encode_json,
 )
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
 

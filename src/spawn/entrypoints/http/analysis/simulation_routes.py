@@ -15,7 +15,7 @@ from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_simulation
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, is_large
 from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response

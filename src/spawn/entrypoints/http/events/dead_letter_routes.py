@@ -20,7 +20,11 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import format_event_type, format_subject
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import fields_digest
 from spawn.entrypoints.http.protocol.query_params import read_limit
@@ -33,7 +37,7 @@ _BINDING: Final = bytes.fromhex(fields_digest((DEAD_LETTER_KIND,)))
 _NO_STORE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"),)
 _LETTER: Final = SuccessResponse(description="The dead letter.", schema="DeadLetter")
 
-LIST: Final = Operation(
+LIST: Final = HandlerOperation(
     id="listDeadLetters",
     tag="events",
     summary="List dead letters",
@@ -49,14 +53,14 @@ LIST: Final = Operation(
     },
     problems=("cursor_invalid",),
 )
-GET: Final = Operation(
+GET: Final = HandlerOperation(
     id="getDeadLetter",
     tag="events",
     summary="Get a dead letter",
     responses={200: _LETTER},
     problems=("not_found",),
 )
-REPLAY: Final = Operation(
+REPLAY: Final = HandlerOperation(
     id="replayDeadLetter",
     tag="events",
     summary="Replay a dead letter",
@@ -68,7 +72,7 @@ REPLAY: Final = Operation(
     responses={200: _LETTER},
     problems=("not_found", "conflict", "delivery_failed"),
 )
-DISCARD: Final = Operation(
+DISCARD: Final = HandlerOperation(
     id="discardDeadLetter",
     tag="events",
     summary="Discard a dead letter",

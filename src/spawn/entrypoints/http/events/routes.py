@@ -12,7 +12,11 @@ from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE, parse_event_type, 
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.entrypoints.http.event_streams import EventFilter
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, encode_json
@@ -21,7 +25,7 @@ PATH: Final = "/v1/events"
 MAX_TYPES: Final = 20
 EVENT_SCHEMA: Final = "#/components/schemas/Event"
 
-READ: Final = Operation(
+READ: Final = HandlerOperation(
     id="readEvents",
     tag="events",
     summary="List events",
@@ -45,7 +49,7 @@ READ: Final = Operation(
 )
 
 
-STREAM: Final = Operation(
+STREAM: Final = HandlerOperation(
     id="followEvents",
     tag="events",
     summary="Stream events",

@@ -11,7 +11,11 @@ from spawn.application.product.snapshot import TITLE, take_snapshot
 from spawn.domain.errors import NotFound
 from spawn.entrypoints.http.html.elements import link, page_response, table
 from spawn.entrypoints.http.html.home import LiveStatus, render_home
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.product.routes import DOCUMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
@@ -23,9 +27,9 @@ _HTML: Final = ("text/html",)
 
 def _page_operation(
     name: str, summary: str, *problems: str, media_type: str = "text/html"
-) -> Operation:
+) -> HandlerOperation:
     schema = {"type": "string"} if media_type.startswith("text/") else {"type": "object"}
-    return Operation(
+    return HandlerOperation(
         id=name,
         tag="product",
         summary=summary,

@@ -15,7 +15,11 @@ from spawn.domain.imports.mapping import (
 )
 from spawn.domain.jobs import JobStatus
 from spawn.domain.money import Rounding
-from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    RequestBody,
+    SuccessResponse,
+)
 
 TAG: Final = "imports"
 LINE_MEDIA_TYPES: Final = ("application/x-ndjson", "text/csv")
@@ -176,7 +180,7 @@ def _header_parameter(name: str, description: str) -> Json:
     }
 
 
-PUT_MAPPING: Final = Operation(
+PUT_MAPPING: Final = HandlerOperation(
     id="putImportMapping",
     tag=TAG,
     summary="Create or replace an import mapping",
@@ -201,7 +205,7 @@ PUT_MAPPING: Final = Operation(
         "precondition_required",
     ),
 )
-GET_MAPPING: Final = Operation(
+GET_MAPPING: Final = HandlerOperation(
     id="getImportMapping",
     tag=TAG,
     summary="Get an import mapping",
@@ -212,7 +216,7 @@ GET_MAPPING: Final = Operation(
     },
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
-LIST_MAPPINGS: Final = Operation(
+LIST_MAPPINGS: Final = HandlerOperation(
     id="listImportMappings",
     tag=TAG,
     summary="List import mappings",
@@ -229,7 +233,7 @@ LIST_MAPPINGS: Final = Operation(
     },
     problems=("cursor_invalid", "not_acceptable", "invalid_input"),
 )
-START_IMPORT: Final = Operation(
+START_IMPORT: Final = HandlerOperation(
     id="startImport",
     tag=TAG,
     summary="Import projects from a file",
@@ -264,14 +268,14 @@ START_IMPORT: Final = Operation(
         "storage_full",
     ),
 )
-GET_IMPORT: Final = Operation(
+GET_IMPORT: Final = HandlerOperation(
     id="getImport",
     tag=TAG,
     summary="Get an import",
     responses={200: SuccessResponse(description="The counts so far", schema=IMPORT_SCHEMA)},
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
-GET_QUARANTINE: Final = Operation(
+GET_QUARANTINE: Final = HandlerOperation(
     id="getImportQuarantine",
     tag=TAG,
     summary="List the quarantined rows of an import",
@@ -284,7 +288,7 @@ GET_QUARANTINE: Final = Operation(
     },
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
-GET_WARNINGS: Final = Operation(
+GET_WARNINGS: Final = HandlerOperation(
     id="getImportWarnings",
     tag=TAG,
     summary="List the rows of an import that have warnings",
@@ -296,14 +300,14 @@ GET_WARNINGS: Final = Operation(
     },
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
-GET_JOB: Final = Operation(
+GET_JOB: Final = HandlerOperation(
     id="getJob",
     tag="jobs",
     summary="Get a job",
     responses={200: SuccessResponse(description="The job", schema=JOB_SCHEMA)},
     problems=("not_found", "not_acceptable", "invalid_input"),
 )
-CANCEL_JOB: Final = Operation(
+CANCEL_JOB: Final = HandlerOperation(
     id="cancelJob",
     tag="jobs",
     summary="Cancel a job",

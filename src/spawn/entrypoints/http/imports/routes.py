@@ -26,7 +26,7 @@ from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mappi
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports import operations
 from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import (
     fields_digest,

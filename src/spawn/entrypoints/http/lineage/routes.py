@@ -18,7 +18,11 @@ from spawn.domain.lineage.run import RUN_KIND, Activity, RunState
 from spawn.domain.schema_version import Value
 from spawn.entrypoints.http.html.elements import page_response
 from spawn.entrypoints.http.lineage.page import PATH, TITLE, render_run_page, render_runs_page
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import fields_digest
 from spawn.entrypoints.http.protocol.query_params import read_limit
@@ -93,7 +97,7 @@ _NODE: Final = _object(
 )
 _EDGE: Final = _object("source", "target", "rows", source=_STRING, target=_STRING, rows=_COUNT)
 
-LINEAGE_OPERATION: Final = Operation(
+LINEAGE_OPERATION: Final = HandlerOperation(
     id="readLineage",
     tag="product",
     summary="List lineage events",
@@ -128,7 +132,7 @@ LINEAGE_OPERATION: Final = Operation(
     },
     problems=("cursor_invalid", "deadline_exceeded"),
 )
-GRAPH_OPERATION: Final = Operation(
+GRAPH_OPERATION: Final = HandlerOperation(
     id="readLineageGraph",
     tag="product",
     summary="Get the lineage graph",

@@ -7,7 +7,11 @@ from litestar import get
 from spawn import __version__
 from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
@@ -17,13 +21,13 @@ _LIVE_RESPONSE: Final = json_response({"status": "ok"}, headers=(_NO_STORE,))
 
 def _health_operation(
     operation_id: str, summary: str, description: str, schema: str = "Health"
-) -> Operation:
+) -> HandlerOperation:
     responses = {200: SuccessResponse(description="The service can serve requests.", schema=schema)}
     if schema == "Health":
         responses[503] = SuccessResponse(
             description="The service cannot serve requests.", schema=schema
         )
-    return Operation(
+    return HandlerOperation(
         id=operation_id,
         tag="monitoring",
         summary=summary,
@@ -89,7 +93,7 @@ async def _health_response(request: StrictRequest) -> Response:
     return json_response(body, status=status, headers=headers)
 
 
-METRICS: Final = Operation(
+METRICS: Final = HandlerOperation(
     id="getMetrics",
     tag="monitoring",
     summary="Get the metrics",

@@ -13,7 +13,7 @@ from spawn.entrypoints.http.openapi.components import (
     TAGS,
     path_parameter,
 )
-from spawn.entrypoints.http.openapi.operation import convert_handler
+from spawn.entrypoints.http.openapi.handler_operation import convert_handler
 from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas
 from spawn.entrypoints.http.protocol.operation import Body, Operation, Parameter, Schema, Success
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
@@ -142,7 +142,7 @@ class OpenApiBuilder:
             "in": parameter.location,
             "description": parameter.description,
             "schema": {} if parameter.schema is None else self._schema_of(parameter.schema),
-            **({"required": True} if parameter.required else {}),
+            **({"required": True} if parameter.is_required else {}),
             **({"examples": parameter.examples} if parameter.examples else {}),
         }
 

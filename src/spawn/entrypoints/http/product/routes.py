@@ -38,7 +38,11 @@ from spawn.application.product.snapshot import (
 from spawn.domain.errors import DeadlineExceeded, InvalidInput
 from spawn.domain.quality.measures import Measurement
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
@@ -108,8 +112,8 @@ _ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: msgspec.yaml.encode}
 
 def _operation(
     name: str, summary: str, endpoint: Endpoint, *media_types: str, formats: bool = False
-) -> Operation:
-    return Operation(
+) -> HandlerOperation:
+    return HandlerOperation(
         id=name,
         tag="product",
         summary=summary,

@@ -15,7 +15,7 @@ from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
 from spawn.entrypoints.http.caches import BoundedCache
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.projects import operations
 from spawn.entrypoints.http.projects.representation import (
     CACHE_BYTES,

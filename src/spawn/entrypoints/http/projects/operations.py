@@ -2,7 +2,11 @@
 
 from typing import Final
 
-from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    RequestBody,
+    SuccessResponse,
+)
 
 EXAMPLE: Final = {
     "project_name": "Sierra Wind II",
@@ -28,7 +32,7 @@ _BODY_PROBLEMS: Final = (
     "storage_full",
 )
 
-CREATE: Final = Operation(
+CREATE: Final = HandlerOperation(
     id="createProject",
     tag="operations",
     summary="Create a project",
@@ -46,7 +50,7 @@ CREATE: Final = Operation(
     },
     problems=(*_BODY_PROBLEMS, *_IDEMPOTENCY_PROBLEMS),
 )
-AMEND: Final = Operation(
+AMEND: Final = HandlerOperation(
     id="amendProject",
     tag="operations",
     summary="Amend a project",
@@ -71,7 +75,7 @@ AMEND: Final = Operation(
         "precondition_required",
     ),
 )
-TRANSITION: Final = Operation(
+TRANSITION: Final = HandlerOperation(
     id="transitionProject",
     tag="operations",
     summary="Transition a project",
@@ -95,7 +99,7 @@ TRANSITION: Final = Operation(
         "illegal_transition",
     ),
 )
-READ: Final = Operation(
+READ: Final = HandlerOperation(
     id="getProject",
     tag="operations",
     summary="Get a project",
@@ -112,7 +116,7 @@ READ: Final = Operation(
     },
     problems=("not_found", "invalid_input", "schema_version_expired"),
 )
-LIST: Final = Operation(
+LIST: Final = HandlerOperation(
     id="listProjects",
     tag="operations",
     summary="List projects",
@@ -145,7 +149,7 @@ LIST: Final = Operation(
         "uri_too_long",
     ),
 )
-HISTORY: Final = Operation(
+HISTORY: Final = HandlerOperation(
     id="getProjectHistory",
     tag="operations",
     summary="Get the history of a project",

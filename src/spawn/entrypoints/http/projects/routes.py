@@ -33,8 +33,12 @@ from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.domain.schemas.value_readers import read_status
 from spawn.domain.struct_reader import compile_reader, prose_reader
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.projects import operations
+from spawn.entrypoints.http.projects.preconditions import (
+    build_command_context,
+    read_expected_version,
+)
 from spawn.entrypoints.http.projects.representation import (
     REPRESENTATIONS,
     ProjectRepresentation,
@@ -63,10 +67,6 @@ from spawn.entrypoints.http.protocol.idempotency import (
     find_stored_response,
     read_idempotency_key,
     render_stored_response,
-)
-from spawn.entrypoints.http.protocol.preconditions import (
-    build_command_context,
-    read_expected_version,
 )
 from spawn.entrypoints.http.protocol.query_params import read_fields, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest, require_canonical_id

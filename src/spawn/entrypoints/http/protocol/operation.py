@@ -52,7 +52,7 @@ class Parameter(msgspec.Struct, frozen=True):
     schema: Schema
     description: str
     location: str = "query"
-    required: bool = False
+    is_required: bool = False
     examples: Mapping[str, Any] = {}
     component: str = ""
 
@@ -69,7 +69,7 @@ IF_MATCH: Final = Parameter(
     {"type": "string", "pattern": _ETAG_LIST},
     "The ETag of the version that the change is based on, or * for any.",
     "header",
-    required=True,
+    is_required=True,
     component="IfMatch",
 )
 IF_NONE_MATCH: Final = Parameter(
@@ -127,7 +127,7 @@ class Operation(_Address, frozen=True, kw_only=True):
         problems: codes of problems beside those of every operation.
         cache: the caching of responses that the route encodes.
         formats: media types by the value of a parameter `format`, which overrides Accept.
-        accepted: media types that Accept may name, if others than those of the response.
+        accept_types: media types that Accept may name, if others than those of the response.
     """
 
     tag: str
@@ -140,7 +140,7 @@ class Operation(_Address, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     cache: Cache | None = None
     formats: Mapping[str, str] = {}
-    accepted: tuple[str, ...] = ()
+    accept_types: tuple[str, ...] = ()
 
     @property
     def use_case(self) -> str:
@@ -155,7 +155,7 @@ class Operation(_Address, frozen=True, kw_only=True):
     @property
     def media_types(self) -> tuple[str, ...]:
         """Media types between which Accept selects; the first is the default."""
-        return self.accepted or (*self.returns.media_types, *self.returns.alternatives)
+        return self.accept_types or (*self.returns.media_types, *self.returns.alternatives)
 
     @property
     def all_parameters(self) -> tuple[Parameter, ...]:
@@ -175,8 +175,8 @@ class Operation(_Address, frozen=True, kw_only=True):
         responses = (self.returns, *self.also)
         if IF_NONE_MATCH not in self.all_parameters:
             return responses
-        tagged = self.returns
-        if "ETag" not in tagged.headers:
-            tagged = msgspec.structs.replace(tagged, headers=("ETag", *tagged.headers))
-        not_modified = Success(None, "Unchanged since that ETag.", 304, headers=tagged.headers)
-        return (tagged, *self.also, not_modified)
+        first = self.returns
+        if "ETag" not in first.headers:
+            first = msgspec.structs.replace(first, headers=("ETag", *first.headers))
+        not_modified = Success(None, "Unchanged since that ETag.", 304, headers=first.headers)
+        return (first, *self.also, not_modified)

@@ -24,7 +24,7 @@ from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.domain.struct_reader import compile_reader, prose_reader
-from spawn.entrypoints.http.openapi.operation import operation_options
+from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor, next_link
 from spawn.entrypoints.http.protocol.etags import fields_digest
 from spawn.entrypoints.http.protocol.query_params import read_limit

@@ -10,7 +10,11 @@ from spawn.domain.schemas.evolution.compatibility import (
     CompatibilityMode,
 )
 from spawn.entrypoints.http.openapi.components import SCHEMA_SUMMARY
-from spawn.entrypoints.http.openapi.operation import Operation, RequestBody, SuccessResponse
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    RequestBody,
+    SuccessResponse,
+)
 from spawn.ports.schemas import MigrationOutcome
 
 Json = dict[str, Any]
@@ -125,7 +129,7 @@ _BODY_PROBLEMS: Final = (
 )
 _STORE_PROBLEMS: Final = ("unavailable", "overloaded", "storage_full")
 
-REFRESH: Final = Operation(
+REFRESH: Final = HandlerOperation(
     id="refreshSchema",
     tag="governance",
     summary="Refresh the schema from the ontology server",
@@ -142,7 +146,7 @@ REFRESH: Final = Operation(
     },
     problems=("not_found", "registry_error", "unavailable"),
 )
-CANDIDATE: Final = Operation(
+CANDIDATE: Final = HandlerOperation(
     id="getSchemaCandidate",
     tag="governance",
     summary="Get a schema candidate",
@@ -156,7 +160,7 @@ CANDIDATE: Final = Operation(
     },
     problems=("not_found", "deadline_exceeded"),
 )
-CHECK: Final = Operation(
+CHECK: Final = HandlerOperation(
     id="checkSchema",
     tag="governance",
     summary="Check a schema document",
@@ -185,7 +189,7 @@ CHECK: Final = Operation(
     responses={200: SuccessResponse(description="The proposal.", schema=_PROPOSAL)},
     problems=("not_found", *_BODY_PROBLEMS, "deadline_exceeded"),
 )
-DIFF: Final = Operation(
+DIFF: Final = HandlerOperation(
     id="diffSchemaVersions",
     tag="governance",
     summary="Compare two versions of a schema",
@@ -212,7 +216,7 @@ DIFF: Final = Operation(
     },
     problems=("not_found", "invalid_input", "conflict"),
 )
-MIGRATIONS: Final = Operation(
+MIGRATIONS: Final = HandlerOperation(
     id="listSchemaMigrations",
     tag="governance",
     summary="List schema migrations",
@@ -230,7 +234,7 @@ MIGRATIONS: Final = Operation(
     },
     problems=("not_found", "cursor_invalid"),
 )
-APPROVE: Final = Operation(
+APPROVE: Final = HandlerOperation(
     id="approveSchemaCandidate",
     tag="governance",
     summary="Approve a schema candidate",
@@ -242,7 +246,7 @@ APPROVE: Final = Operation(
     responses=_DECISION_RESPONSES,
     problems=("not_found", "conflict", "forbidden", *_BODY_PROBLEMS, *_STORE_PROBLEMS),
 )
-REJECT: Final = Operation(
+REJECT: Final = HandlerOperation(
     id="rejectSchemaCandidate",
     tag="governance",
     summary="Reject a schema candidate",

@@ -10,7 +10,11 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import ADOPTED, RefreshResult
 from spawn.application.schemas.adoption import refresh_schema
 from spawn.domain.errors import NotFound
-from spawn.entrypoints.http.openapi.operation import Operation, SuccessResponse, operation_options
+from spawn.entrypoints.http.openapi.handler_operation import (
+    HandlerOperation,
+    SuccessResponse,
+    operation_options,
+)
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json, json_response
@@ -21,8 +25,8 @@ PATH: Final = "/v1/governance/schemas"
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9]\d{0,8}")
 
 
-def _operation(name: str, summary: str, schema: str, *problems: str) -> Operation:
-    return Operation(
+def _operation(name: str, summary: str, schema: str, *problems: str) -> HandlerOperation:
+    return HandlerOperation(
         id=name,
         tag="governance",
         summary=summary,

@@ -30,7 +30,7 @@ class SuccessResponse(msgspec.Struct, frozen=True, kw_only=True):
     alternative_schemas: Mapping[str, dict[str, Any]] = {}
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+class HandlerOperation(msgspec.Struct, frozen=True, kw_only=True):
     """An operation.
 
     `parameters` are names of parameter components or parameter objects; path parameters are
@@ -48,7 +48,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
-def operation_options(operation: Operation) -> dict[str, Any]:
+def operation_options(operation: HandlerOperation) -> dict[str, Any]:
     """Return the `opt` of a handler with its operation."""
     return {"operation": operation}
 
@@ -76,7 +76,7 @@ def convert_handler(handler: Any) -> Any:
             found["schema"],
             found.get("description", ""),
             found["in"],
-            required=found.get("required", False),
+            is_required=found.get("required", False),
             examples=found.get("examples", {}),
             component=name,
         )
