@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from spawn.domain.iso.countries import COUNTRIES
 from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import MAX_BYTES
 from spawn.domain.projects.lifecycle import SUSPENDABLE
 from spawn.domain.projects.project import (
@@ -229,13 +230,35 @@ _RATES = st.integers(-(10**10), 10**12).map(lambda digits: Decimal(digits).scale
 
 
 @st.composite
+def _optional_codes(draw: st.DrawFn) -> dict[str, str | None]:
+    """Return codes that agree with each other, each of them possibly absent."""
+    codes: dict[str, str | None] = {}
+    for field in CODE_FIELDS.values():
+        if field.name != "currency_code":
+            parent = codes[field.within] if field.within else None
+            choices = _codes_within(field.name, parent)
+            codes[field.name] = draw(st.none() | st.sampled_from(choices) if choices else st.none())
+    return codes
+
+
+@cache
+def _codes_within(name: str, parent: str | None) -> tuple[str, ...]:
+    """Return a field's codes that agree with the value of the field they are within."""
+    field = CODE_FIELDS[name]
+    find_parent = field.find_parent
+    if find_parent is None:
+        return field.codes
+    return tuple(code for code in field.codes if find_parent(code) == parent)
+
+
+@st.composite
 def _optional_fields(draw: st.DrawFn) -> dict[str, Any]:
     days: list[date] = sorted(draw(st.lists(st.dates(), min_size=3, max_size=3)))
     close, operation, end = (draw(st.none() | st.just(day)) for day in days)
     return {
         "description": draw(st.none() | prose()),
         "sector": draw(st.none() | prose(20)),
-        "country_code": draw(st.none() | _COUNTRIES),
+        **draw(_optional_codes()),
         "maturity_years": draw(st.none() | st.integers(1, 99)),
         "expected_irr": draw(st.none() | _RATES),
         "dscr": draw(st.none() | decimals(18, 8)),

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from spawn.application.product.snapshot import Json, omit_empty, property_list
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.schema_version import Column, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
@@ -26,8 +27,7 @@ _TYPE_OPTIONS: Final[dict[TypeName, Json]] = {
 _EXAMPLES: Final[dict[str, list[Any]]] = {
     "project_id": ["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"],
     "total_amount": ["125000000.00"],
-    "currency_code": ["EUR", "USD"],
-    "country_code": ["ESP", "PRT"],
+    **{code.name: [*code.examples] for code in CODE_FIELDS.values()},
     "sector": ["wind", "transport"],
     "maturity_years": [18],
     "expected_irr": [0.095],

@@ -21,6 +21,7 @@ from spawn.domain.imports.row_reader import read_reference_key
 from spawn.domain.json_tokens import MAX_NUMBER_LENGTH, NumberToken, Token, parse_token
 from spawn.domain.money import fit_amount
 from spawn.domain.projects.codec import encode_project, to_json_value
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.project import (
     CORE_FIELDS,
     INITIAL_STATUS_REASON,
@@ -45,7 +46,8 @@ _QUOTE = 0x22
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
 _LITERALS: dict[bytes, Token] = {b"true": True, b"false": False}
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_CROSS_FIELD = frozenset({"total_amount", "external_ref"})
+_WITHIN = {code.name: code.within for code in CODE_FIELDS.values() if code.within}
+_CROSS_FIELD = frozenset({"total_amount", "external_ref", *_WITHIN})
 _UNSUPPORTED = frozenset({"spv", "sponsors", "milestones"})
 _FREE_TEXT = frozenset({"project_name", "description", "sector"})
 _DATES = ("financial_close_date", "cod_date", "end_date")
@@ -109,6 +111,9 @@ class FastRowReader:
                 field = fields[name]
                 texts[name] = field.cached_texts.get(text) or field.convert(text)
         self._fit_amount(texts)
+        for name, other in _WITHIN.items():
+            if name in texts:
+                texts[name] = fields[name].convert_within(texts[name], other, texts.get(other))
         days = [day for name in _DATES if (day := texts.get(name))]
         if days != sorted(days):
             return None
@@ -195,8 +200,21 @@ class _Field:
             result = _build_texts({**_MINIMAL_FIELDS, self._name: value}, {}, self._schema)[
                 self._name
             ]
-        if len(text) <= MAX_CACHED_BYTES and len(self.cached_texts) < MAX_CACHED_TEXTS:
-            self.cached_texts[text] = result
+        return self._cache(text, result)
+
+    def convert_within(self, text: bytes, other: str, other_text: bytes | None) -> bytes:
+        """Return the document's text for a text that is valid only with another field's."""
+        key = b"%b,%b" % (text, other_text or _NULL)
+        if cached := self.cached_texts.get(key):
+            return cached
+        fields = {**_MINIMAL_FIELDS, self._name: self._read(_to_token(text), "")}
+        if other_text is not None:
+            fields[other] = msgspec.json.decode(other_text)
+        return self._cache(key, _build_texts(fields, {}, self._schema)[self._name])
+
+    def _cache(self, key: bytes, result: bytes) -> bytes:
+        if len(key) <= MAX_CACHED_BYTES and len(self.cached_texts) < MAX_CACHED_TEXTS:
+            self.cached_texts[key] = result
         return result
 
 

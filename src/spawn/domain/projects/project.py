@@ -18,6 +18,7 @@ import msgspec
 from spawn.domain.errors import Conflict, FieldError, IllegalTransition, InvalidInput
 from spawn.domain.iso.countries import ALPHA_3
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
+from spawn.domain.projects.codes import check_codes
 from spawn.domain.projects.extensions import check_extensions
 from spawn.domain.projects.lifecycle import (
     SUSPENDABLE,
@@ -32,7 +33,7 @@ from spawn.domain.projects.milestones import (
     is_open,
     list_open_conditions,
 )
-from spawn.domain.projects.parties import Sponsor, Spv, check_country, check_sponsors, check_spv
+from spawn.domain.projects.parties import Sponsor, Spv, check_sponsors, check_spv
 from spawn.domain.schema_version import Value
 from spawn.domain.text import check_line, check_prose, escape_pointer_token, trim
 
@@ -395,8 +396,7 @@ def _check_texts(project: Project, errors: list[FieldError]) -> None:
         check_prose(project.sector, "/sector", MAX_SECTOR, errors)
     if project.status_reason is not None:
         check_prose(project.status_reason, "/status_reason", MAX_REASON, errors)
-    if project.country_code is not None:
-        check_country(project.country_code, "/country_code", errors)
+    check_codes(project, errors)
 
 
 _Bounds = tuple[Decimal, Decimal, Decimal]

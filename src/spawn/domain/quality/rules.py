@@ -13,9 +13,8 @@ from typing import Final
 
 import msgspec
 
-from spawn.domain.iso.countries import ALPHA_3
 from spawn.domain.lineage.run import Assertion
-from spawn.domain.money import CURRENCIES
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
     CompletenessMeasure,
@@ -31,12 +30,6 @@ from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 
 _ORDERED_DATES: Final = ("financial_close_date", "cod_date", "end_date")
 _FULL_SHARE: Final = Decimal(1)
-_CODES: Final[Mapping[str, tuple[str, ...]]] = {
-    "currency_code": tuple(
-        sorted(c for c, unit in CURRENCIES.items() if unit.exponent is not None)
-    ),
-    "country_code": tuple(sorted(set(ALPHA_3.values()))),
-}
 
 
 class Dimension(StrEnum):
@@ -137,10 +130,10 @@ def _build_sum_rule(expectation: Expectation) -> MeasurableRule:
 
 def _build_validity_rule(column: Column) -> MeasurableRule | None:
     """Return the rule of a column's constraints; None if its type is the only one."""
-    codes = _CODES.get(column.name)
-    if codes is not None and column.enum is None:
-        column = msgspec.structs.replace(column, enum=codes)
-    conditions = _describe_constraints(column, is_code=codes is not None)
+    code = CODE_FIELDS.get(column.name)
+    if code is not None and column.enum is None:
+        column = msgspec.structs.replace(column, enum=code.codes)
+    conditions = _describe_constraints(column, is_code=code is not None)
     if not conditions:
         return None
     rule = QualityRule(

@@ -6,8 +6,10 @@ defines its type and meaning.
 
 from decimal import Decimal
 
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
+    CORE_FIELDS,
     MAX_DESCRIPTION,
     MAX_MATURITY_YEARS,
     MAX_NAME,
@@ -24,11 +26,10 @@ def _string(max_length: int) -> ColumnType:
     return ColumnType(TypeName.STRING, max_length=max_length)
 
 
-_CODE_3 = _string(3)
 _DATE = ColumnType(TypeName.DATE)
 _STATUSES = tuple(status.value for status in ProjectStatus)
 
-CORE_COLUMNS: tuple[Column, ...] = (
+_COLUMNS = (
     Column(
         name="project_name",
         type=_string(MAX_NAME),
@@ -42,13 +43,6 @@ CORE_COLUMNS: tuple[Column, ...] = (
         required=True,
         minimum=Decimal(0),
         semantic="https://spec.edmcouncil.org/fibo/ontology/FND/Accounting/CurrencyAmount/MonetaryAmount",
-    ),
-    Column(
-        name="currency_code",
-        type=_CODE_3,
-        description="ISO 4217 code of the currency of every amount of the project.",
-        default="USD",
-        semantic="https://spec.edmcouncil.org/fibo/ontology/FND/Accounting/CurrencyAmount/Currency",
     ),
     Column(
         name="status",
@@ -76,11 +70,6 @@ CORE_COLUMNS: tuple[Column, ...] = (
     Column(name="description", type=_string(MAX_DESCRIPTION), description="Free text."),
     Column(name="sector", type=_string(MAX_SECTOR), description="Sector of the asset."),
     Column(
-        name="country_code",
-        type=_CODE_3,
-        description="ISO 3166-1 alpha-3 code of the country of the asset.",
-    ),
-    Column(
         name="maturity_years",
         type=ColumnType(TypeName.INTEGER),
         description="Years from financial close to the last repayment.",
@@ -104,6 +93,20 @@ CORE_COLUMNS: tuple[Column, ...] = (
     Column(name="financial_close_date", type=_DATE, description="Financial close."),
     Column(name="cod_date", type=_DATE, description="Commercial operation date."),
     Column(name="end_date", type=_DATE, description="End of the project's life."),
+    *(
+        Column(
+            name=code.name,
+            type=_string(code.max_length),
+            description=code.description,
+            default=code.default,
+            semantic=code.semantic,
+        )
+        for code in CODE_FIELDS.values()
+    ),
+)
+
+CORE_COLUMNS: tuple[Column, ...] = tuple(
+    sorted(_COLUMNS, key=lambda column: CORE_FIELDS.index(column.name))
 )
 """Core columns in document order, without any description by a schema."""
 

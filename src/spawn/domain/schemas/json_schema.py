@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import EXTENSION_NAME, MAX_COUNT
 from spawn.domain.projects.milestones import (
     MAX_EVIDENCE_LENGTH,
@@ -125,10 +126,9 @@ def _build_special_schema(column: Column, *, for_input: bool) -> dict[str, Any] 
     if column.name in {"project_name", "sector"}:
         limits = {"minLength": 1, "maxLength": column.type.max_length, "pattern": _LINE_PATTERN}
         return {"type": "string", **limits}
-    if column.name == "currency_code":
-        return {"type": "string", "pattern": "^[A-Z]{3}$"}
-    if column.name == "country_code":
-        return {"type": "string", "pattern": "^[A-Z]{2,3}$" if for_input else "^[A-Z]{3}$"}
+    if code := CODE_FIELDS.get(column.name):
+        pattern = code.input_pattern if for_input and code.input_pattern else code.pattern
+        return {"type": "string", "pattern": pattern}
     if column.name == "status" and for_input:
         return {"type": "string", "enum": [*map(to_json_literal, column.enum or ()), "ACTIVE"]}
     return None
@@ -217,7 +217,7 @@ def _build_nested_schemas() -> dict[str, dict[str, Any]]:
     spv = {
         "name": _build_line_schema(MAX_NAME),
         "registration_number": _build_line_schema(MAX_REGISTRATION),
-        "country_code": {"type": "string", "pattern": "^[A-Z]{2,3}$"},
+        "country_code": {"type": "string", "pattern": CODE_FIELDS["country_code"].input_pattern},
     }
     reference = {"source": _build_line_schema(MAX_KEY), "id": _build_line_schema(MAX_REF_ID)}
     return {

@@ -1,5 +1,6 @@
 """Readers of the nested fields of a project body: spv, sponsors, milestones, external_ref."""
 
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.milestones import (
     MAX_EVIDENCE_LENGTH,
     MAX_ID_LENGTH,
@@ -10,7 +11,7 @@ from spawn.domain.projects.milestones import (
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS, Sponsor, Spv
 from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID, ExternalRef
 from spawn.domain.schema_version import ColumnType, TypeName
-from spawn.domain.schemas.value_readers import decimal_reader, read_country
+from spawn.domain.schemas.value_readers import code_reader, decimal_reader
 from spawn.domain.struct_reader import (
     compile_reader,
     line_reader,
@@ -44,7 +45,7 @@ NESTED_READERS = {
         {
             "name": _NAME,
             "registration_number": line_reader(MAX_REGISTRATION),
-            "country_code": read_country,
+            "country_code": code_reader(CODE_FIELDS["country_code"]),
         },
         null_is_absent=True,
     ),

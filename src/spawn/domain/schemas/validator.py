@@ -16,6 +16,7 @@ import msgspec
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import Token, format_token
 from spawn.domain.money import DECIMAL_CONTEXT, Rounding, fit_amount
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import check_extensions
 from spawn.domain.projects.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
@@ -32,10 +33,9 @@ from spawn.domain.schemas.nested_fields import NESTED_READERS
 from spawn.domain.schemas.value_readers import (
     MAX_ROUNDED_DECIMALS,
     ValueReader,
+    code_reader,
     column_reader,
     decimal_reader,
-    read_country,
-    read_currency,
     read_status,
     token_from_text,
     type_reader,
@@ -451,13 +451,12 @@ def _percent_reader(column: Column, rounding: Rounding | None) -> ValueReader:
 
 _CORE_READERS: Final[Mapping[str, ValueReader]] = {
     "project_name": line_reader(MAX_NAME),
-    "currency_code": read_currency,
+    **{code.name: code_reader(code) for code in CODE_FIELDS.values()},
     "status": read_status,
     "description": prose_reader(MAX_DESCRIPTION),
     "sector": line_reader(MAX_SECTOR),
-    "country_code": read_country,
 }
-_CODE_COLUMNS: Final = frozenset({"currency_code", "status", "country_code"})
+_CODE_COLUMNS: Final = frozenset({"status", *CODE_FIELDS})
 
 
 def _lookup_reader(column: Column) -> ValueReader:

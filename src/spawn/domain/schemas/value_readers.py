@@ -7,9 +7,9 @@ from decimal import Decimal, InvalidOperation
 
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
-from spawn.domain.iso.countries import parse_country
 from spawn.domain.json_tokens import NumberToken, Token
-from spawn.domain.money import DECIMAL_CONTEXT, Rounding, get_exponent
+from spawn.domain.money import DECIMAL_CONTEXT, Rounding
+from spawn.domain.projects.codes import CodeField
 from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.linear_regex import MAX_MATCHED_LENGTH, compile_pattern
@@ -222,16 +222,10 @@ def read_instant(token: Token, pointer: str) -> datetime:
     return parse_instant(token, pointer=pointer)
 
 
-def read_country(token: Token, pointer: str) -> str:
-    """Read an ISO 3166-1 code, alpha-3 or alpha-2, as alpha-3."""
-    return parse_country(read_string(token, pointer), pointer=pointer)
-
-
-def read_currency(token: Token, pointer: str) -> str:
-    """Read an ISO 4217 code of a currency with a minor unit."""
-    code = read_string(token, pointer)
-    get_exponent(code, pointer=pointer)
-    return code
+def code_reader(field: CodeField) -> Callable[[Token, str], str]:
+    """Return the reader of a code of a closed list."""
+    parse = field.parse
+    return lambda token, pointer: parse(read_string(token, pointer), pointer=pointer)
 
 
 def read_status(token: Token, pointer: str) -> ProjectStatus:

@@ -3,8 +3,7 @@
 from typing import Any, Final
 
 from spawn.domain.events.dead_letter import DeadLetterState
-from spawn.domain.iso.countries import COUNTRIES
-from spawn.domain.money import CURRENCIES
+from spawn.domain.projects.codes import CODE_FIELDS, CodeField
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.query import MAX_LIMIT
@@ -27,6 +26,9 @@ TAGS: Final = {
     "monitoring": "Health and metrics.",
     "product": "Documents of the data product.",
 }
+
+MAX_LISTED_CODES: Final = 500
+"""Codes that a schema lists one by one, at most."""
 
 _ID: Final[Json] = {
     "type": "string",
@@ -59,6 +61,18 @@ def _page_schema(item: Json) -> Json:
     return _object_schema({"items": {"type": "array", "items": item}, "next": _NEXT})
 
 
+def code_schema_name(field: CodeField) -> str:
+    """Return the name of the schema of a code field's values."""
+    return field.name.title().replace("_", "")
+
+
+def _code_schema(field: CodeField) -> Json:
+    """Return the schema of a code field's values; a long list of codes is left to its pattern."""
+    is_short = len(field.codes) <= MAX_LISTED_CODES
+    values = {"enum": field.codes} if is_short else {"pattern": field.pattern}
+    return {"type": "string", "description": f"{field.standard}.", **values}
+
+
 SCHEMA_SUMMARY: Final[Json] = {
     "schema_id": _TEXT,
     "version": _COUNT,
@@ -87,16 +101,7 @@ SCHEMA_SUMMARY: Final[Json] = {
 """Fields of a schema version without its document."""
 
 SCHEMAS: Final[dict[str, Json]] = {
-    "CurrencyCode": {
-        "type": "string",
-        "description": "ISO 4217.",
-        "enum": sorted(code for code, unit in CURRENCIES.items() if unit.exponent is not None),
-    },
-    "CountryCode": {
-        "type": "string",
-        "description": "ISO 3166-1 alpha-3.",
-        "enum": sorted(COUNTRIES),
-    },
+    **{code_schema_name(code): _code_schema(code) for code in CODE_FIELDS.values()},
     "ProjectPage": _page_schema(_ref("Project")),
     "Transition": _object_schema(
         {

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from spawn import __version__
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.query import Operator
 from spawn.domain.schema_version import Column, TypeName
 from spawn.domain.schemas.validator import SchemaValidator
@@ -11,6 +12,7 @@ from spawn.entrypoints.http.openapi.components import (
     HEADERS,
     SCHEMAS,
     TAGS,
+    code_schema_name,
     path_parameter,
 )
 from spawn.entrypoints.http.openapi.handler_operation import convert_handler
@@ -296,13 +298,12 @@ def _filter_value_schema(column: Column) -> Json:
     """Return the schema of a filter's operand, by the column's type."""
     if column.enum is not None:
         return {"type": "string", "enum": [str(value) for value in column.enum]}
-    if column.name in {"currency_code", "country_code"}:
-        return {"$ref": f"#/components/schemas/{_CODE_SCHEMAS[column.name]}"}
+    if code := CODE_FIELDS.get(column.name):
+        return {"$ref": f"#/components/schemas/{code_schema_name(code)}"}
     return _SCHEMA_BY_TYPE[column.type.name]
 
 
 _VALUE_LIST: Final[Json] = {"type": "string", "description": "Values, separated by commas."}
-_CODE_SCHEMAS: Final = {"currency_code": "CurrencyCode", "country_code": "CountryCode"}
 _SCHEMA_BY_TYPE: Final[dict[TypeName, Json]] = {
     TypeName.STRING: {"type": "string", "maxLength": MAX_OPERAND_LENGTH},
     TypeName.INTEGER: {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
