@@ -15,6 +15,7 @@ from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher, open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.ids import Uuid7Ids
+from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
 from spawn.application.analysis.calculation import CalculationPool
@@ -221,7 +222,7 @@ async def open_composition(
         jobs = JobRunner(dependencies, job_handlers, on_error=_log_job_failure)
         stack.push_async_callback(jobs.close)
         await jobs.start()
-        calculation_pool = CalculationPool()
+        calculation_pool = CalculationPool(holidays=load_public_holidays())
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
         quality_monitor = QualityMonitor(
             dependencies, _build_service_levels(settings), on_change=_log_level_change

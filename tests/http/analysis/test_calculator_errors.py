@@ -292,6 +292,16 @@ def test_every_field_error_of_every_case_is_reported_at_once(desk: httpx.Client)
     }
 
 
+def test_a_case_that_cannot_be_read_hides_no_error_of_another(desk: httpx.Client) -> None:
+    cases = [{"cash_flows": [-1, 1.1]}, {"cash_flows": []}, {"cash_flow": [1]}, {"flows": []}]
+    response = post(desk, "returns", {"cases": cases})
+    assert [error["pointer"] for error in response.json()["errors"]] == [
+        "/cases/1/cash_flows",
+        "/cases/2/cash_flow",
+        "/cases/3/flows",
+    ]
+
+
 def test_errors_are_reported_up_to_a_limit(desk: httpx.Client) -> None:
     many = post(desk, "debt-sizing", {"cases": [{"a": 1}] * MAX_CASES})
     assert len(error_codes(many)) == 50

@@ -15,7 +15,9 @@ import msgspec
 
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.application.analysis.explanations import EXPLAINERS, Explanations
+from spawn.application.analysis.holiday_calendars import resolve_calendars
 from spawn.domain.errors import MAX_ERRORS, DeadlineExceeded, FieldError, InvalidInput, Overloaded
+from spawn.ports.holidays import HolidaySource
 
 T = TypeVar("T")
 
@@ -63,8 +65,13 @@ def calculate(
     explain: bool,
     pointers: Sequence[str],
     deadline: Deadline,
+    errors: Sequence[FieldError] = (),
+    holidays: HolidaySource | None = None,
 ) -> list[CalculationResult]:
     """Calculate every case with the calculator `name`; `pointers` are those of the cases.
+
+    `errors` are those of cases that were unreadable; they join those of the others. `holidays`
+    has the public holidays of the countries that calendars name.
 
     Raises:
         InvalidInput: the field errors of all cases, each below the pointer of its case; or more
@@ -73,15 +80,15 @@ def calculate(
     """
     calculator, explainer = CALCULATORS[name], EXPLAINERS[name]
     calculations: list[CalculationResult] = []
-    errors: list[FieldError] = []
+    all_errors = list(errors)
     remaining_rows = MAX_ROWS
     for case, pointer in zip(cases, pointers, strict=True):
         deadline.raise_if_expired()
         try:
-            result = calculator.run(case)
+            result = calculator.run(resolve_calendars(case, holidays))
         except InvalidInput as error:
-            errors += _prefix_pointers(pointer, error.errors)
-            if len(errors) >= MAX_ERRORS:
+            all_errors += _prefix_pointers(pointer, error.errors)
+            if len(all_errors) >= MAX_ERRORS:
                 break
             continue
         explanations = explainer(case, result) if explain else None
@@ -91,9 +98,15 @@ def calculate(
         if remaining_rows < 0:
             detail = f"the results have more than {MAX_ROWS} rows; send fewer cases per request"
             raise InvalidInput.at("/cases", "too_many", detail)
-    if errors:
-        raise InvalidInput(errors[:MAX_ERRORS])
+    if all_errors:
+        raise InvalidInput(sorted(all_errors, key=_case_number)[:MAX_ERRORS])
     return calculations
+
+
+def _case_number(error: FieldError) -> int:
+    """Return the index of the case that an error is in; the only case is the first."""
+    parts = error.pointer.split("/")
+    return int(parts[2]) if parts[1:2] == ["cases"] else 0
 
 
 def _prefix_pointers(pointer: str, errors: Sequence[FieldError]) -> list[FieldError]:
@@ -110,7 +123,9 @@ class CalculationPool:
         queue_limit: int = 64,
         large_limit: int = 4,
         deadline_s: float = 10.0,
+        holidays: HolidaySource | None = None,
     ) -> None:
+        self.holidays = holidays
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="spawn-analysis")
         self._queue_limit = queue_limit
         self._large_limit = large_limit

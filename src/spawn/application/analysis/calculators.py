@@ -53,7 +53,13 @@ from spawn.domain.finance.returns.rates_of_return import (
     xirr_from_flows,
     xnpv,
 )
-from spawn.domain.finance.time_base.day_count import AccrualPeriod, count_days, parse_day_count
+from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, check_calendar
+from spawn.domain.finance.time_base.day_count import (
+    AccrualPeriod,
+    DayCount,
+    count_days,
+    parse_day_count,
+)
 from spawn.domain.finance.waterfall import (
     WaterfallCase,
     WaterfallResult,
@@ -311,11 +317,16 @@ def calculate_covenants(case: CovenantCase) -> CovenantResult:
 
 
 class DayCountCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Periods to count under one convention; `frequency` serves ACT/ACT ICMA."""
+    """Periods to count under one convention.
+
+    `frequency` serves ACT/ACT ICMA and ACT/365L, where a period has none of its own, `calendar`
+    BUS/252.
+    """
 
     day_count: str
     periods: tuple[AccrualPeriod, ...]
     frequency: int | None = None
+    calendar: BusinessCalendar | None = None
 
 
 class DayCountRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -341,18 +352,16 @@ def calculate_day_counts(case: DayCountCase) -> DayCountResult:
     """Calculate days and year fraction of each period.
 
     Raises:
-        InvalidInput: an unknown convention, no or too many periods, an end before its start, or
-            an invalid ICMA reference.
+        InvalidInput: an unknown convention, no or too many periods, an end before its start, an
+            invalid ICMA reference, or a field that the convention has no use for.
     """
     convention = parse_day_count(case.day_count)
-    checker = FieldChecker()
-    checker.require_size("/periods", len(case.periods), MAX_PERIODS)
-    checker.raise_errors()
+    _check_day_count_fields(case, convention)
     rows = []
     for index, period in enumerate(case.periods):
         frequency = period.frequency if period.frequency is not None else case.frequency
         complete_period = msgspec.structs.replace(period, frequency=frequency)
-        length = count_days(convention, complete_period, f"/periods/{index}")
+        length = count_days(convention, complete_period, f"/periods/{index}", case.calendar)
         rows.append(
             DayCountRow(
                 start=period.start,
@@ -370,6 +379,34 @@ def calculate_day_counts(case: DayCountCase) -> DayCountResult:
             "days": "first day included, last day excluded",
         },
     )
+
+
+_FIELDS_OF_CONVENTIONS: Final = {
+    "frequency": frozenset({DayCount.ACT_ACT_ICMA, DayCount.ACT_365L}),
+    "reference_start": frozenset({DayCount.ACT_ACT_ICMA}),
+    "reference_end": frozenset({DayCount.ACT_ACT_ICMA, DayCount.ACT_365L}),
+    "maturity": frozenset({DayCount.THIRTY_E_360_ISDA}),
+}
+"""The conventions that use a field of a period."""
+
+
+def _check_day_count_fields(case: DayCountCase, convention: DayCount) -> None:
+    checker = FieldChecker()
+    checker.require_size("/periods", len(case.periods), MAX_PERIODS)
+    has_no_use = f"has no use under {convention.value}"
+    if case.frequency is not None and convention not in _FIELDS_OF_CONVENTIONS["frequency"]:
+        checker.reject("/frequency", "not_applicable", has_no_use)
+    for index, period in enumerate(case.periods[:MAX_PERIODS]):
+        for name, conventions in _FIELDS_OF_CONVENTIONS.items():
+            if getattr(period, name) is not None and convention not in conventions:
+                checker.reject(f"/periods/{index}/{name}", "not_applicable", has_no_use)
+    if convention is DayCount.BUS_252 and case.calendar is None:
+        checker.reject("/calendar", "required", "BUS/252 counts its business days")
+    elif convention is DayCount.BUS_252 and case.calendar is not None:
+        check_calendar(checker, "/calendar", case.calendar)
+    elif case.calendar is not None:
+        checker.reject("/calendar", "not_applicable", has_no_use)
+    checker.raise_errors()
 
 
 CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {

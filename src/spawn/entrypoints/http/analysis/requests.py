@@ -31,36 +31,44 @@ _read_simulation_case: Final = compile_reader(SimulationCase)
 
 
 class CalculationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The cases of a request with their names and JSON Pointers."""
+    """The readable cases of a request with their names and JSON Pointers.
+
+    `errors` are those of the unreadable ones: the request is rejected once the others have been
+    calculated, so that it names the errors of all.
+    """
 
     cases: tuple[Any, ...]
     names: tuple[str | None, ...]
     pointers: tuple[str, ...]
     is_single: bool
     explain: bool
+    errors: tuple[FieldError, ...] = ()
 
 
 def read_request(name: str, body: bytes) -> CalculationRequest:
     """Read the request to a calculator.
 
     Raises:
-        MalformedBody, InvalidInput: the body is not one well-formed object, or a field is invalid.
+        MalformedBody, InvalidInput: the body is not one well-formed object, or a field outside
+            the cases or of the only case is invalid.
         RequestProblem: 413, the body has too many values.
     """
     tokens = _parse_body(body)
     is_single = "cases" not in tokens
     if is_single:
         request = _SINGLE_READERS[name](tokens, "")
-        items = (request,)
+        items = {"": request}
+        errors: list[FieldError] = []
     else:
         request = read_members(tokens, "", _BATCH_READERS[name], null_is_absent=False)
-        items = request["cases"]
+        items, errors = request["cases"]
     return CalculationRequest(
-        cases=tuple(item["case"] for item in items),
-        names=tuple(item.get("name") for item in items),
-        pointers=("",) if is_single else tuple(f"/cases/{index}" for index in range(len(items))),
+        cases=tuple(item["case"] for item in items.values()),
+        names=tuple(item.get("name") for item in items.values()),
+        pointers=tuple(items),
         is_single=is_single,
         explain=request.get("explain", False),
+        errors=tuple(errors),
     )
 
 
@@ -109,13 +117,25 @@ def _build_case_reader(read_case: TokenReader, options: Mapping[str, TokenReader
 
 
 def _build_batch_reader(read_case: TokenReader) -> TokenReader:
-    read_cases = series_reader(_build_case_reader(read_case, _NAME), MAX_CASES)
+    """Return a reader of several cases: the readable ones by pointer, and the errors of others."""
+    read_item = _build_case_reader(read_case, _NAME)
+    read_tokens = series_reader(lambda token, _pointer: token, MAX_CASES)
 
-    def read(token: Token, pointer: str) -> Any:
-        cases = read_cases(token, pointer)
-        if not cases:
+    def read(token: Token, pointer: str) -> tuple[dict[str, Any], list[FieldError]]:
+        tokens = read_tokens(token, pointer)
+        if not tokens:
             raise InvalidInput.at(pointer, "empty", "must have at least one case")
-        return cases
+        items: dict[str, Any] = {}
+        errors: list[FieldError] = []
+        for index, case_token in enumerate(tokens):
+            case_pointer = f"{pointer}/{index}"
+            try:
+                items[case_pointer] = read_item(case_token, case_pointer)
+            except InvalidInput as failure:
+                errors.extend(failure.errors)
+                if len(errors) >= MAX_ERRORS:
+                    raise InvalidInput(errors[:MAX_ERRORS]) from failure
+        return items, errors
 
     return read
 

@@ -20,6 +20,7 @@ from spawn.entrypoints.http.analysis.responses import (
 from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
+from spawn.ports.holidays import HolidaySource
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Largest body: the series of a thousand cases; a field error names what exceeds a limit inside."""
@@ -28,6 +29,7 @@ LARGE_BYTES: Final = 1024 * 1024
 """Larger bodies need one of the few `large` slots."""
 
 _LINEAR_CALCULATORS: Final = frozenset({"debt-sizing", "waterfall"})
+_COSTLY_TERMS: Final = (b'"payment_dates"', b'"calendar"')
 _MAX_INLINE_COMMAS: Final = 160
 _MAX_INLINE_BYTES: Final = 6144
 
@@ -38,6 +40,7 @@ class CalculationOptions(msgspec.Struct, frozen=True):
     name: str
     media_type: str
     explain: bool
+    holidays: HolidaySource | None = None
 
 
 def compute_response(options: CalculationOptions, body: bytes, deadline: Deadline) -> Response:
@@ -50,6 +53,8 @@ def compute_response(options: CalculationOptions, body: bytes, deadline: Deadlin
         explain=explain,
         pointers=calculation_request.pointers,
         deadline=deadline,
+        errors=calculation_request.errors,
+        holidays=options.holidays,
     )
     if options.media_type == JSON:
         return Response(
@@ -77,11 +82,15 @@ def read_explain_parameter(request: StrictRequest) -> bool:
 
 
 def is_inline(name: str, body: bytes) -> bool:
-    """Return whether the work costs less than a thread: few numbers, in linear time."""
+    """Return whether the work costs less than a thread: few numbers, in linear time.
+
+    Dates that are rolled over a long term, and holidays, cost more than their few numbers.
+    """
     return (
         name in _LINEAR_CALCULATORS
         and len(body) <= _MAX_INLINE_BYTES
         and body.count(b",") <= _MAX_INLINE_COMMAS
+        and not any(term in body for term in _COSTLY_TERMS)
     )
 
 
@@ -95,10 +104,10 @@ def _create_route(name: str) -> Any:
     """Create the route of one calculator."""
 
     async def handler(request: StrictRequest) -> Response:
-        options = CalculationOptions(
-            name, choose_media_type(request), read_explain_parameter(request)
-        )
         pool: CalculationPool = request.http_state.calculation_pool
+        options = CalculationOptions(
+            name, choose_media_type(request), read_explain_parameter(request), pool.holidays
+        )
         async with pool.slot(large=is_large(request)):
             body = await request.read_body(limit=MAX_BODY_BYTES)
             with request.http_state.span(f"calculate {name}"):
