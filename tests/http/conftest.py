@@ -44,6 +44,8 @@ class Service:
         options = {"storage_url": "memory://", "rate_limit": 0.0, **settings}
         self._settings = Settings(port=self.port, **options)
         self._limits = limits
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.failure_reason = ""
         self._server: DrainingServer | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -66,6 +68,10 @@ class Service:
     def stop(self) -> None:
         if self._server is not None:
             self._server.should_exit = True
+        self.join()
+
+    def join(self) -> None:
+        """Wait until the service has ended."""
         self._thread.join(30)
         assert not self._thread.is_alive()
         if self._error is not None:
@@ -77,7 +83,10 @@ class Service:
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(run_async(self._settings, ready, limits=self._limits))
+                self.loop = runner.get_loop()
+                self.failure_reason = runner.run(
+                    run_async(self._settings, ready, limits=self._limits)
+                )
         except BaseException as error:  # noqa: BLE001  # raised by start or stop
             self._error = error
 

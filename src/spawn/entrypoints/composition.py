@@ -70,6 +70,7 @@ class Composition(msgspec.Struct, frozen=True):
     app: EdgeMiddleware
     dependencies: Dependencies
     settings: Settings
+    health: HealthChecker
     quality_monitor: QualityMonitor
     streams: EventStreams
 
@@ -188,7 +189,7 @@ async def open_composition(
         stack.callback(metrics.close)
         dependencies = await stack.enter_async_context(open_dependencies(settings))
         lineage_cleanup = _end_abandoned_runs(dependencies, dependencies.clock.now())
-        await stack.enter_async_context(_run_in_background(lineage_cleanup, "lineage"))
+        await stack.enter_async_context(run_in_background(lineage_cleanup, "lineage"))
         journal_watch = JournalWatch(dependencies.reads)
         publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
         relay = Relay(
@@ -209,11 +210,11 @@ async def open_composition(
             retention=settings.event_retention,
         )
         metrics.watch(dependencies, relay, streams)
-        await stack.enter_async_context(_run_in_background(journal_watch.run(), "journal watch"))
-        await stack.enter_async_context(_run_in_background(relay.run(), "relay"))
+        await stack.enter_async_context(run_in_background(journal_watch.run(), "journal watch"))
+        await stack.enter_async_context(run_in_background(relay.run(), "relay"))
         stack.push_async_callback(_drain, relay)
         await stack.enter_async_context(
-            _run_in_background(_refresh_schema(dependencies, settings), "schema refresh")
+            run_in_background(_refresh_schema(dependencies, settings), "schema refresh")
         )
         job_handlers: Mapping[str, JobHandler] = {
             IMPORT_JOB: run_import,
@@ -230,7 +231,7 @@ async def open_composition(
         stack.push_async_callback(quality_monitor.close)
         if settings.quality_interval_s:
             measurements = quality_monitor.measure_forever(settings.quality_interval_s)
-            await stack.enter_async_context(_run_in_background(measurements, "quality"))
+            await stack.enter_async_context(run_in_background(measurements, "quality"))
         health = HealthChecker(dependencies, relay, quality_monitor, settings.schema_policy)
         http_state = HttpState(
             dependencies=dependencies,
@@ -252,7 +253,7 @@ async def open_composition(
             metrics=request_metrics,
             log=access_log,
         )
-        yield Composition(app, dependencies, settings, quality_monitor, streams)
+        yield Composition(app, dependencies, settings, health, quality_monitor, streams)
 
 
 def _build_access_rules(settings: Settings) -> AccessRules:
@@ -308,9 +309,7 @@ async def _drain(relay: Relay) -> None:
 
 
 @asynccontextmanager
-async def _run_in_background(
-    coroutine: Coroutine[Any, Any, None], name: str
-) -> AsyncIterator[None]:
+async def run_in_background(coroutine: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Run a coroutine concurrently with the block and cancel it at the end."""
     task = asyncio.create_task(coroutine, name=name)
     task.add_done_callback(_log_background_failure)

@@ -192,6 +192,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `lag_rows` and `lag_s` measure how far the projection is behind the journal. `queued` is the
     number of waiting changes, of at most `queue_limit`. `free_bytes` is None without a disk.
+    `detail` says what to do if the store is not writable or not readable.
     """
 
     engine: str
@@ -203,6 +204,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int
     lag_rows: int
     lag_s: float
+    is_readable: bool = True
     is_exclusive: bool = False
     file_bytes: int | None = None
     wal_bytes: int | None = None
@@ -222,6 +224,17 @@ class StoreControl(Protocol):
 
         Raises:
             Unavailable: the write failed, with the reason.
+        """
+        ...
+
+    async def wait_until_failed(self) -> str:
+        """Return the reason once the store has failed for good; until then, wait.
+
+        Nothing is read or written from then on, and only a new process can serve the store. A store
+        that recovers by itself, or waits for its surroundings to recover, has not failed.
+
+        Raises:
+            Unavailable: the store is closing.
         """
         ...
 

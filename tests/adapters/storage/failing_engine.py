@@ -10,12 +10,15 @@ import pytest
 class FailingEngine:
     """Connections of the real engine whose statements fail on demand.
 
-    A statement fails while its text contains one of `failures`; after a fatal failure every
-    statement fails until the database is connected to again, as in the engine itself.
+    A statement fails while its text contains one of `failures`; one of `late_failures` fails once,
+    after the statement has run. After a fatal failure every statement fails until the database is
+    connected to again, as in the engine itself.
     """
 
     def __init__(self) -> None:
         self.failures: dict[str, duckdb.Error] = {}
+        self.late_failures: dict[str, duckdb.Error] = {}
+        self.statements: list[str] = []
         self.connect_failure: duckdb.Error | None = None
         self.connections = 0
         self.is_invalidated = False
@@ -39,8 +42,17 @@ class FailingEngine:
                     "FATAL Error: Failed: database has been invalidated because of a previous fatal"
                     " error. The database must be restarted prior to being used again."
                 )
+            self.statements.append(statement)
             for part, failure in self.failures.items():
                 if part in statement:
+                    self.is_invalidated = isinstance(failure, duckdb.FatalException)
+                    raise failure
+
+    def check_late(self, statement: str) -> None:
+        with self._lock:
+            for part in list(self.late_failures):
+                if part in statement:
+                    failure = self.late_failures.pop(part)
                     self.is_invalidated = isinstance(failure, duckdb.FatalException)
                     raise failure
 
@@ -52,7 +64,9 @@ class _Connection:
 
     def execute(self, statement: str, *args: Any) -> Any:
         self._engine.check(statement)
-        return self._connection.execute(statement, *args)
+        result = self._connection.execute(statement, *args)
+        self._engine.check_late(statement)
+        return result
 
     def cursor(self) -> "_Connection":
         return _Connection(self._engine, self._connection.cursor())

@@ -1,6 +1,7 @@
 """DuckDB engine of one file: opening, cursors, reader threads and error translation."""
 
 import asyncio
+import errno
 import importlib.util
 import os
 import sys
@@ -28,12 +29,30 @@ Cursor = duckdb.DuckDBPyConnection
 
 _NO_SPACE = ("No space left", "Disk quota exceeded", "File too large", "Out of disk", "ENOSPC")
 _DAMAGE = ("orrupt", "checksum", "not a valid DuckDB database", "Failed to load metadata")
+_LOST_SYNC = "fsync failed"
+_SYSTEM_ERRORS = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException)
+"""Errors whose text is the system's or the engine's, never a value that a user wrote."""
+
+_SYSTEM_REASONS = tuple(
+    os.strerror(number)
+    for number in (
+        errno.EACCES,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EPERM,
+        errno.EROFS,
+    )
+)
+"""Reasons of the system for which an intact file cannot be opened."""
+
 _MAX_WAITING = 256
 
 
 def translate_error(error: duckdb.Error, file: str) -> SpawnError:
     """Translate an engine failure to a port error; the engine's text stays here."""
-    text = str(error)
+    text = str(error) if isinstance(error, _SYSTEM_ERRORS) else ""
     if isinstance(error, duckdb.InterruptException):
         return DeadlineExceeded(
             "The query exceeded its time limit and was stopped: narrow it or retry."
@@ -51,12 +70,43 @@ def translate_error(error: duckdb.Error, file: str) -> SpawnError:
     )
 
 
+def is_fatal(failure: duckdb.Error) -> bool:
+    """Whether the database accepts no further statement until it is reopened."""
+    return isinstance(failure, duckdb.FatalException)
+
+
+def is_sync_failure(failure: BaseException) -> bool:
+    """Whether the disk did not confirm a write, so that no later read of it can be trusted."""
+    return isinstance(failure, duckdb.FatalException) and _LOST_SYNC in str(failure)
+
+
 def damaged_error(file: str) -> StorageDamaged:
     """Build the error about a file that must not be served."""
     return StorageDamaged(
         f"The database {file} is damaged: move it and its .wal and .mark files away together and"
         " restore all three from the last backup."
     )
+
+
+def _opening_error(failure: duckdb.Error, file: str) -> SpawnError:
+    """Build the error about a file that cannot be opened.
+
+    It is damaged unless the engine names another reason: its texts about damage are many.
+    """
+    text = str(failure)
+    if "Could not set lock" in text:
+        return StorageBusy(
+            f"Another process has {file} open: stop it, or talk to it over HTTP (set SPAWN_URL)."
+        )
+    if any(sign in text for sign in _NO_SPACE):
+        return StorageFull(f"The disk is full and {file} cannot be opened: free disk space.")
+    for reason in _SYSTEM_REASONS:
+        if text.endswith(reason):
+            return Unavailable(
+                f"The file {file} cannot be opened: {reason}. Check its owner and permissions,"
+                " and the disk."
+            )
+    return damaged_error(file)
 
 
 class _NoPandas:
@@ -109,13 +159,8 @@ class Engine:
                 },
             )
             connection.execute("set lock_configuration = true")
-        except duckdb.Error as error:
-            if "Could not set lock" in str(error):
-                raise StorageBusy(
-                    f"Another process has {self.path.name} open: stop it, or talk to it over HTTP"
-                    " (set SPAWN_URL)."
-                ) from error
-            raise damaged_error(self.path.name) from error
+        except duckdb.Error as failure:
+            raise _opening_error(failure, self.path.name) from failure
         return connection
 
     def cursor(self) -> Cursor:
@@ -188,13 +233,21 @@ class _RunningQuery:
 class ReaderThreads:
     """Threads that run queries off the event loop, each within a time limit.
 
-    `operation` names their work in the log of failures.
+    `operation` names their work in the log of failures; `on_fatal` is called, from any of them,
+    when the database accepts no further statement.
     """
 
     def __init__(
-        self, engine: Engine, count: int, timeout_s: float, operation: str = "read"
+        self,
+        engine: Engine,
+        count: int,
+        timeout_s: float,
+        *,
+        operation: str,
+        on_fatal: Callable[[], None],
     ) -> None:
         self._engine = engine
+        self._on_fatal = on_fatal
         self._timeout_s = timeout_s
         self._operation = operation
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="spawn-reader")
@@ -234,6 +287,8 @@ class ReaderThreads:
             error = translate_error(failure, self._engine.path.name)
             if isinstance(error, DeadlineExceeded):
                 raise error from failure
+            if is_fatal(failure):
+                self._on_fatal()
             raise self._engine.failures.record_failure(self._operation, failure, error) from failure
 
     def _cursor(self) -> Cursor:

@@ -85,10 +85,22 @@ class DuckDbStore:
             cleanup.callback(self._engine.close)
             self._appender = self._open_journal(mark)
             cleanup.pop_all()
-        self._readers = ReaderThreads(self._engine, options.readers, options.query_timeout_s)
-        self._scan_readers = ReaderThreads(self._engine, 1, options.survey_timeout_s, "scan")
         self._writer = GroupCommitWriter(
-            self._appender, queue_limit=options.queue_limit, group_cap=options.group_cap
+            self._appender,
+            self._engine.failures,
+            queue_limit=options.queue_limit,
+            group_cap=options.group_cap,
+        )
+        on_fatal = self._writer.check_engine_soon
+        self._readers = ReaderThreads(
+            self._engine,
+            options.readers,
+            options.query_timeout_s,
+            operation="read",
+            on_fatal=on_fatal,
+        )
+        self._scan_readers = ReaderThreads(
+            self._engine, 1, options.survey_timeout_s, operation="scan", on_fatal=on_fatal
         )
         self._migrator = Migrator(self._appender, self._writer, self._scan_readers, clock)
         self._page_reads: dict[tuple[Query, int], asyncio.Task[Page[StoredAggregate[Any]]]] = {}
@@ -491,7 +503,8 @@ class DuckDbStore:
             is_writable=appender.last_error is None
             and not is_full
             and not self._writer.is_closing(),
-            detail=error.detail if error else detail,
+            is_readable=self._damage is None and appender.final_error is None,
+            detail=appender.final_reason or (error.detail if error else detail),
             queued=self._writer.queue_length(),
             queue_limit=self._options.queue_limit,
             lag_rows=appender.lag_rows(),
@@ -509,6 +522,10 @@ class DuckDbStore:
         await self._writer.run(self._appender.probe, "probe the write path")
         return perf_counter() - started_at_s
 
+    async def wait_until_failed(self) -> str:
+        """Return the reason once only a restart helps; see `StoreControl.wait_until_failed`."""
+        return await self._writer.wait_until_failed()
+
     async def close(self) -> None:
         """Finish the queue, project, checkpoint and close; idempotent."""
         if self._close_task is None:
@@ -519,5 +536,7 @@ class DuckDbStore:
         self._writer.close()
         self._readers.close()
         self._scan_readers.close()
-        self._appender.close()
-        self._engine.close()
+        try:
+            self._appender.close()
+        finally:
+            self._engine.close()

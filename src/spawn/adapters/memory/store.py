@@ -100,6 +100,7 @@ class MemoryStore:
         self._waiters: set[asyncio.Future[None]] = set()
         self._bookmarks: dict[str, str] = {}
         self._is_closed = False
+        self._closed_event = asyncio.Event()
 
     # -- commands ---------------------------------------------------------------------------
 
@@ -484,9 +485,15 @@ class MemoryStore:
         self._check_open()
         return perf_counter() - started_at_s
 
+    async def wait_until_failed(self) -> str:
+        """Wait until the store is closed: it cannot fail; see `StoreControl.wait_until_failed`."""
+        await self._closed_event.wait()
+        raise Unavailable("The store is closed.")
+
     async def close(self) -> None:
         """Reject further commands; reads continue to work."""
         self._is_closed = True
+        self._closed_event.set()
         self._notify()
 
 

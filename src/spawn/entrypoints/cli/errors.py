@@ -1,7 +1,8 @@
 """Exit codes and errors of the command line.
 
 0 success; 1 rejected or failed; 2 wrong usage or settings; 3 the service cannot be reached, or its
-file or address is in use; 130 interrupted. Every failure is one line on stderr.
+file or address is in use; 4 the store failed while it was served and only a restart helps; 130
+interrupted. Every failure is one line on stderr.
 """
 
 from typing import Final

@@ -25,7 +25,8 @@ settings are environment variables that begin with SPAWN_, for instance
   SPAWN_ONTOLOGY_URL=http://127.0.0.1:8100       the source of schemas
   SPAWN_URL=http://127.0.0.1:8000                the running service that commands connect to
 
-exit codes: 0 success, 1 rejected or failed, 2 wrong usage or settings, 3 unreachable or in use
+exit codes: 0 success, 1 rejected or failed, 2 wrong usage or settings, 3 unreachable or in use,
+4 the store failed while it was served and only a restart helps
 """
 
 

@@ -13,6 +13,7 @@ from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import RESERVATION_KIND, ExternalRef, build_reservation_id
 from spawn.entrypoints import service
+from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.composition import Composition, open_publishers
 from spawn.entrypoints.settings import Settings, redact_url
 
@@ -117,9 +118,11 @@ def _run_server(settings: Settings, on_ready: service.Prepare) -> None:
     # Files, the database above all, are readable only by the user of the service.
     os.umask(PRIVATE_UMASK)
     try:
-        service.run(settings, prepare)
+        failure_reason = service.run(settings, prepare)
     finally:
         address_file.remove()
+    if failure_reason:
+        raise CommandError(failure_reason, service.EXIT_STORE_FAILED)
 
 
 async def _seed_missing_projects(composition: Composition, projects: int, seed: int) -> int:

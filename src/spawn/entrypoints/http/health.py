@@ -1,6 +1,7 @@
 """Health checks of the write path, disk, feed, projection, schema, registry and quality."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from time import monotonic
 from typing import Any, Final
@@ -14,6 +15,7 @@ from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
 from spawn.domain.errors import SpawnError
 from spawn.domain.quality.report import filter_failed
 from spawn.domain.quality.rules import Severity
+from spawn.ports.storage import StoreStatus
 
 PROBE_INTERVAL_S: Final = 1.0
 PROBE_TIMEOUT_S: Final = 2.0
@@ -40,6 +42,14 @@ def _build_check(status: HealthStatus, detail: str, **facts: Any) -> HealthCheck
     return {"status": status, "detail": detail, **facts}
 
 
+async def _run_check(check: Callable[[], Awaitable[HealthCheck]]) -> HealthCheck:
+    """Run a check that reads the store; one that fails does not hide the others."""
+    try:
+        return await check()
+    except SpawnError as error:
+        return _build_check(HealthStatus.DEGRADED, f"The check failed: {error.detail}")
+
+
 def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
     return {
         "name": status.name,
@@ -53,7 +63,10 @@ def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
 
 
 class HealthChecker:
-    """Checks of the service; probes are shared, bounded in time and at most one a second."""
+    """Checks of the service; probes are shared, bounded in time and at most one a second.
+
+    `failure_reason` is why only a restart helps; empty while the service may recover by itself.
+    """
 
     def __init__(
         self,
@@ -69,17 +82,18 @@ class HealthChecker:
         self._probe_check: HealthCheck | None = None
         self._probe_time = 0.0
         self._probe_task: asyncio.Task[HealthCheck] | None = None
+        self.failure_reason = ""
 
     async def report(self) -> tuple[HealthStatus, dict[str, HealthCheck]]:
         """Return the worst status, and every check by name."""
         checks = {
             "storage": await self._check_storage(),
             "disk": self._check_disk(),
-            "feed": await self._check_feed(),
+            "feed": await _run_check(self._check_feed),
             "projection": self._check_projection(),
-            "schema": await self._check_schema(),
+            "schema": await _run_check(self._check_schema),
             "breaker": self._check_breaker(),
-            "quality": await self._check_quality(),
+            "quality": await _run_check(self._check_quality),
         }
         worst = max(
             (HealthStatus(check["status"]) for check in checks.values()), key=_SEVERITY_ORDER.index
@@ -88,6 +102,8 @@ class HealthChecker:
 
     async def _check_storage(self) -> HealthCheck:
         """Check the write path with a durable write; concurrent requests share one probe."""
+        if self.failure_reason:
+            return _build_check(HealthStatus.UNAVAILABLE, self.failure_reason)
         if self._probe_check is not None and monotonic() - self._probe_time < PROBE_INTERVAL_S:
             return self._probe_check
         if self._probe_task is None:
@@ -111,15 +127,17 @@ class HealthChecker:
         except SpawnError as error:
             check = _build_check(HealthStatus.UNAVAILABLE, error.detail, **facts)
         else:
-            is_busy = status.queued > status.queue_limit * QUEUE_DEGRADED_SHARE
-            check = _build_check(
-                HealthStatus.DEGRADED if is_busy else HealthStatus.OK,
-                "The write queue is nearly full." if is_busy else "A probe was written durably.",
-                probe_ms=round(duration_s * 1000, 3),
-                **facts,
-            )
+            check = self._check_probed_store(status, probe_ms=round(duration_s * 1000, 3), **facts)
         self._probe_check, self._probe_time, self._probe_task = check, monotonic(), None
         return check
+
+    def _check_probed_store(self, status: StoreStatus, **facts: Any) -> HealthCheck:
+        """Check the store after a probe that was written."""
+        if not status.is_readable:
+            return _build_check(HealthStatus.UNAVAILABLE, status.detail, **facts)
+        if status.queued > status.queue_limit * QUEUE_DEGRADED_SHARE:
+            return _build_check(HealthStatus.DEGRADED, "The write queue is nearly full.", **facts)
+        return _build_check(HealthStatus.OK, "A probe was written durably.", **facts)
 
     def _check_disk(self) -> HealthCheck:
         status = self._dependencies.control.status()

@@ -240,6 +240,18 @@ class TestCommands:
             await harness.create()
         assert not harness.store.status().is_writable
 
+    async def test_waiting_for_a_failure_ends_when_the_store_closes(
+        self, harness: StorageHarness
+    ) -> None:
+        waiting = asyncio.ensure_future(harness.store.wait_until_failed())
+        await harness.create()
+        assert not waiting.done()
+        await harness.store.close()
+        with pytest.raises(Unavailable):
+            await waiting
+        with pytest.raises(Unavailable):
+            await harness.store.wait_until_failed()
+
     async def test_the_probe_succeeds_and_leaves_no_trace(self, harness: StorageHarness) -> None:
         await harness.create()
         before = await harness.store.position()

@@ -11,7 +11,7 @@ import duckdb
 from spawn.adapters.duckdb.connection import Cursor, Engine, damaged_error
 from spawn.adapters.duckdb.journal import bookmarks
 from spawn.adapters.duckdb.journal.cache_update import Caches, Locations, apply_to_caches
-from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
+from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
 from spawn.adapters.duckdb.journal.prepared_change import (
     PositionedChange,
     PreparedChange,
@@ -95,8 +95,10 @@ class JournalAppender(RecoverableJournal):
         return outcomes
 
     def _check_writable(self) -> None:
+        if self.last_error is not None and self.final_error is None:
+            self.try_reopen()
         if self.last_error is not None:
-            self._reopen()
+            raise self.last_error
         if len(self.projection) > _MAX_PENDING_ROWS:
             raise Unavailable("The state tables lag too far behind the journal: retry later.")
         if self._engine.free_bytes() < self._reserve_bytes:
@@ -153,14 +155,25 @@ class JournalAppender(RecoverableJournal):
             )
         except duckdb.Error as failure:
             error = self.recover(_COMMIT, failure)
-            # Equal hashes: the rows had become durable before the failure.
-            if self._tail.hash != chained_rows.hash:
+            if not self._is_durable(chained_rows):
                 self._write_one_by_one(changes_to_write, locations, outcomes, error)
                 return
         self._apply_commit(changes, chained_rows, locations)
         for item in changes:
             cursor = journal.format_cursor(self.epoch, item.rows[-1].position)
             outcomes[item.group_index] = CommitResult(item.recorded_at, cursor)
+
+    def _is_durable(self, chained_rows: ChainedRows) -> bool:
+        """Whether the rows of a failed transaction are in the reopened file, and on the disk."""
+        if self._tail.hash != chained_rows.hash or self.last_error is not None:
+            return False
+        try:
+            # The log may have been read from memory: a write of our own syncs what is before it.
+            self._write_probe()
+        except duckdb.Error as failure:
+            self.recover("confirm a group of changes", failure)
+            return False
+        return True
 
     def _apply_commit(
         self, changes: list[PositionedChange], chained_rows: ChainedRows, locations: Locations
@@ -238,6 +251,9 @@ class JournalAppender(RecoverableJournal):
     def probe(self) -> None:
         """Write through the engine durably: one counter moves, no journal row is added."""
         self._check_writable()
+        self._write_probe()
+
+    def _write_probe(self) -> None:
         self._cursor.execute("update store set probed = probed + 1")
 
     def save_bookmarks(self, positions: Mapping[str, str]) -> None:
@@ -305,11 +321,21 @@ class JournalAppender(RecoverableJournal):
         self._cursor.execute(statement, parameters)
 
     def close(self) -> None:
-        """Project, checkpoint and sync the mark; a failure is made up for at the next start."""
+        """Project, checkpoint and sync the mark; the next start makes up for a failed checkpoint.
+
+        Raises:
+            Unavailable: the disk did not confirm the mark.
+        """
+        if self.final_error is not None:
+            self._mark.release()
+            return
         try:
             self.project_all()
             self._cursor.execute("checkpoint")
         except (duckdb.Error, SpawnError) as failure:
             error = Unavailable("The state tables catch up with the journal at the next start.")
             self._engine.failures.record_failure("checkpoint at the end", failure, error)
-        self._mark.close()
+        try:
+            self._mark.close()
+        except MarkNotSynced as failure:
+            raise self.discard_state("sync the high-water mark", failure) from failure

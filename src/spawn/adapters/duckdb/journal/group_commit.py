@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import duckdb
 
+from spawn.adapters.duckdb.failure_log import FailureLog
 from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.duckdb.journal.prepared_change import PreparedChange
 from spawn.domain.change import CommitResult
@@ -23,6 +24,7 @@ _MAX_LAG_ROWS = 8_000
 _PROJECT_AFTER_S = 1.0
 _IDLE_S = 0.05
 _MAINTAIN_AFTER_S = 1.0
+_MAX_MAINTENANCE_PAUSE_S = 60.0
 
 
 W = TypeVar("W")
@@ -47,15 +49,28 @@ _QueuedCall = QueuedWork[Callable[[], Any]]
 class GroupCommitWriter:
     """Queue of changes and calls, and the thread that runs them."""
 
-    def __init__(self, appender: JournalAppender, *, queue_limit: int, group_cap: int) -> None:
+    def __init__(
+        self,
+        appender: JournalAppender,
+        failures: FailureLog,
+        *,
+        queue_limit: int,
+        group_cap: int,
+    ) -> None:
         self._appender = appender
+        self._failures = failures
         self._queue_limit = queue_limit
         self._group_cap = group_cap
         self._condition = threading.Condition()
         self._calls: deque[_QueuedCall] = deque()
         self._small_changes: deque[_QueuedChange] = deque()
         self._bulk_changes: deque[_QueuedChange] = deque()
+        self._current_work: list[QueuedWork[Any]] = []
         self._waiters: set[QueuedWork[None]] = set()
+        self._failure_waiters: set[QueuedWork[None]] = set()
+        self._is_engine_suspect = False
+        self._maintenance_pause_s = _MAINTAIN_AFTER_S
+        self._maintenance_due_s = 0.0
         self._notifying_loop: asyncio.AbstractEventLoop | None = None
         self._queued_rows = 0
         self._bulk_skips = 0
@@ -138,7 +153,29 @@ class GroupCommitWriter:
             with self._condition:
                 self._waiters.discard(task)
 
+    async def wait_until_failed(self) -> str:
+        """Return the reason once the writer has given up; until then, wait.
+
+        Raises:
+            Unavailable: the store is closing.
+        """
+        task: QueuedWork[None] = QueuedWork(None)
+        with self._condition:
+            if self._appender.final_error is None:
+                self._check_open()
+                self._failure_waiters.add(task)
+            else:
+                return self._appender.final_reason
+        try:
+            reason: str = await task.future
+        finally:
+            with self._condition:
+                self._failure_waiters.discard(task)
+        return reason
+
     def _check_open(self) -> None:
+        if self._appender.final_error is not None:
+            raise self._appender.final_error
         if self._closing:
             raise Unavailable("The store is closing.")
 
@@ -149,35 +186,74 @@ class GroupCommitWriter:
             self._condition.notify()
         self._thread.join()
 
+    def check_engine_soon(self) -> None:
+        """Have the writer check the engine, which failed on another thread."""
+        with self._condition:
+            self._is_engine_suspect = True
+            self._condition.notify()
+
     # -- on the writer's thread -------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            calls, group = self._next_work()
-            for call in calls:
-                self._run_call(call)
-            if group:
-                self._commit(group)
-                self._busy_at = time.monotonic()
-            if self._closing and not calls and not group:
-                _deliver(self._take_waiters(Unavailable("The store is closing.")))
-                return
-            self._maintain()
+        try:
+            while self._appender.final_error is None and self._run_once():
+                pass
+        except BaseException as failure:  # noqa: BLE001 -- the thread ends here, and with it all writes
+            error = Unavailable("The write failed with unknown outcome: read the resource first.")
+            self._failures.record_failure("keep the writer running", failure, error)
+            self._appender.give_up("The writer ended unexpectedly: see the log.", error)
+        self._end()
+
+    def _run_once(self) -> bool:
+        """Run the work that is queued; return whether there may be more."""
+        calls, group = self._next_work()
+        self._current_work = [*calls, *group]
+        for call in calls:
+            self._run_call(call)
+        if group:
+            self._commit(group)
+            self._busy_at = time.monotonic()
+        if self._closing and not calls and not group:
+            return False
+        self._maintain()
+        return True
+
+    def _end(self) -> None:
+        """Accept no more work, and resolve every future that is left."""
+        final_error = self._appender.final_error
+        error = final_error or Unavailable("The store is closing.")
+        with self._condition:
+            self._closing = True
+            work = [*self._current_work, *self._calls, *self._small_changes, *self._bulk_changes]
+            self._calls.clear()
+            self._small_changes.clear()
+            self._bulk_changes.clear()
+            failure_waiters = list(self._failure_waiters)
+        reason = error if final_error is None else self._appender.final_reason
+        _deliver([(task, error) for task in work])
+        _deliver(self._take_waiters(error))
+        _deliver([(task, reason) for task in failure_waiters])
 
     def _next_work(self) -> tuple[list[_QueuedCall], list[_QueuedChange]]:
         """Wait for work; return none if it is time for maintenance."""
         with self._condition:
             if not (self._calls or self._small_changes or self._bulk_changes or self._closing):
-                self._condition.wait(_IDLE_S if self._has_maintenance() else None)
+                self._condition.wait(self._wait_s())
             calls = list(self._calls)
             self._calls.clear()
             group = self._take_group()
             self._queued_rows -= sum(len(task.work.rows) for task in group)
             return calls, group
 
-    def _has_maintenance(self) -> bool:
-        """Whether maintenance is due once the queue is empty."""
-        return bool(self._appender.lag_rows()) or self._appender.needs_maintenance()
+    def _wait_s(self) -> float | None:
+        """Return the longest wait for work; None if nothing else is to be done."""
+        if self._is_engine_suspect:
+            return 0.0
+        if (attempt_wait_s := self._appender.attempt_wait_s()) is not None:
+            return attempt_wait_s
+        if self._appender.lag_rows() or self._appender.needs_maintenance():
+            return max(_IDLE_S, self._maintenance_due_s - time.monotonic())
+        return None
 
     def _take_group(self) -> list[_QueuedChange]:
         if self._appender.lag_rows() >= _MAX_LAG_ROWS:
@@ -228,19 +304,37 @@ class GroupCommitWriter:
             return self._appender.discard_state(operation, failure)
 
     def _maintain(self) -> None:
-        """Project, sync and checkpoint, each when it is due."""
+        """Reopen a failed file; project, sync and checkpoint, each when it is due."""
+        if self._is_engine_suspect:
+            self._is_engine_suspect = False
+            self._outcome_of("check the engine", self._appender.check_engine)
+        if (attempt_wait_s := self._appender.attempt_wait_s()) is not None:
+            if not attempt_wait_s:
+                self._appender.try_reopen()
+            return
+        now_s = time.monotonic()
+        if now_s < self._maintenance_due_s:
+            return
         lag_rows = self._appender.lag_rows()
-        idle_s = time.monotonic() - self._busy_at
+        idle_s = now_s - self._busy_at
         is_idle = not self.queue_length() and idle_s >= _IDLE_S
         if lag_rows and (
             is_idle or lag_rows >= _PROJECT_AT_ROWS or self._appender.lag_s() >= _PROJECT_AFTER_S
         ):
-            self._outcome_of(
+            self._run_maintenance(
                 "project the state tables", lambda: self._appender.project(_PROJECT_STEP_ROWS)
             )
         elif is_idle and idle_s >= _MAINTAIN_AFTER_S and self._appender.needs_maintenance():
-            self._busy_at = time.monotonic()
-            self._outcome_of("checkpoint the log", self._appender.maintain)
+            self._busy_at = now_s
+            self._run_maintenance("sync the mark and checkpoint the log", self._appender.maintain)
+
+    def _run_maintenance(self, operation: str, work: Callable[[], Any]) -> None:
+        """Run the work; after a failure wait twice as long for the next time."""
+        if isinstance(self._outcome_of(operation, work), SpawnError):
+            self._maintenance_due_s = time.monotonic() + self._maintenance_pause_s
+            self._maintenance_pause_s = min(2 * self._maintenance_pause_s, _MAX_MAINTENANCE_PAUSE_S)
+        else:
+            self._maintenance_due_s, self._maintenance_pause_s = 0.0, _MAINTAIN_AFTER_S
 
 
 def _take_compatible(queue: deque[_QueuedChange], cap: int) -> list[_QueuedChange]:
@@ -274,7 +368,8 @@ def _deliver(outcomes: Iterable[tuple[QueuedWork[Any], Any]]) -> None:
     for task, outcome in outcomes:
         by_loop.setdefault(task.loop, []).append((task.future, outcome))
     for loop, pairs in by_loop.items():
-        if not loop.is_closed():
+        # A loop may close at any moment, and its callers with it.
+        with suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, pairs)
 
 

@@ -21,6 +21,10 @@ _SLOT_BYTES = 256
 _ZERO = "0" * 64
 
 
+class MarkNotSynced(Exception):
+    """The disk did not confirm the mark; what it holds is unknown until the next start."""
+
+
 class JournalPosition(msgspec.Struct, frozen=True):
     """Last row of the journal in an epoch, with its hash (hex)."""
 
@@ -89,14 +93,33 @@ class HighWaterMark:
         return 0.0 if self._unsynced_since is None else time.monotonic() - self._unsynced_since
 
     def sync(self) -> None:
-        """Sync the last write to disk, if it is not synced yet."""
-        if self._unsynced_since is not None:
+        """Sync the last write to disk, if it is not synced yet.
+
+        Raises:
+            MarkNotSynced: the disk did not confirm it. A second try would succeed and prove
+                nothing, because the system drops the pages that it could not write.
+        """
+        if self._unsynced_since is None:
+            return
+        try:
             os.fsync(self._descriptor)
-            self._unsynced_since = None
+        except OSError as error:
+            raise MarkNotSynced(str(error)) from error
+        self._unsynced_since = None
 
     def close(self) -> None:
-        """Sync, and release the lock."""
-        self.sync()
+        """Sync, and release the lock.
+
+        Raises:
+            MarkNotSynced: as `sync`; the lock is released all the same.
+        """
+        try:
+            self.sync()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Release the lock without a sync."""
         os.close(self._descriptor)
 
 

@@ -2,15 +2,16 @@
 """The writer's state of the journal: loaded from the file, and reloaded after a failure."""
 
 import contextlib
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import duckdb
 
 from spawn.adapters.duckdb import tables
-from spawn.adapters.duckdb.connection import Engine, translate_error
+from spawn.adapters.duckdb.connection import Engine, is_sync_failure, translate_error
 from spawn.adapters.duckdb.journal.cache_update import Caches
-from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
+from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
 from spawn.adapters.duckdb.journal.prepared_change import pending_aggregate
 from spawn.adapters.duckdb.journal.tail import AppendStatements, check_mark, find_tail
 from spawn.adapters.duckdb.journal_rows import (
@@ -24,13 +25,22 @@ from spawn.adapters.duckdb.journal_rows import (
 from spawn.adapters.duckdb.schema_table import SchemaTable
 from spawn.adapters.duckdb.state.projection import Projection
 from spawn.adapters.duckdb.state.queries import read_locations
-from spawn.domain.errors import SpawnError, Unavailable
+from spawn.domain.errors import SpawnError, StorageDamaged, StorageFull, Unavailable
 from spawn.ports.runtime import Clock
 
 CATCH_UP_ROWS = 2_000
 """Rows per step while the state tables catch up with the journal."""
 
+RECOVERY_TIMEOUT_S = 30.0
+"""Time after which a file that cannot be reopened is given up."""
+
+_FIRST_PAUSE_S = 0.25
+_MAX_PAUSE_S = 8.0
 _SYNC_AFTER_S = 1.0
+_NOT_CONFIRMED = (
+    "The disk did not confirm a write, so no later read can be trusted: check the disk and the"
+    " system's log, then start the service again."
+)
 
 
 class RecoverableJournal:
@@ -52,6 +62,11 @@ class RecoverableJournal:
         self.recent_rows = caches.recent_rows
         self.projects_position = 0
         self.last_error: SpawnError | None = None
+        self.final_error: Unavailable | None = None
+        self.final_reason = ""
+        self._failing_since_s: float | None = None
+        self._next_attempt_s = 0.0
+        self._pause_s = _FIRST_PAUSE_S
         self._load()
 
     @property
@@ -177,30 +192,93 @@ class RecoverableJournal:
         Returns:
             The port error that the failure of the operation translates to.
         """
+        if self.final_error is not None:
+            return self.final_error
         error = self._engine.failures.record_failure(
             operation, failure, translate_error(failure, self._engine.path.name)
         )
+        if is_sync_failure(failure):
+            return self.give_up(_NOT_CONFIRMED, error)
         with contextlib.suppress(duckdb.Error):
             self._cursor.execute("rollback")
         try:
-            self._cursor.execute("select count(*) from stage_journal").fetchone()
+            self.check_engine()
         except duckdb.Error:
             self.last_error = error
-            with contextlib.suppress(SpawnError):
-                self._reopen()
+            self.try_reopen()
         return error
+
+    def check_engine(self) -> None:
+        """Run a statement that only a broken engine fails.
+
+        Raises:
+            duckdb.Error: the database must be reopened.
+        """
+        self._cursor.execute("select count(*) from stage_journal").fetchone()
 
     def discard_state(self, operation: str, failure: Exception) -> SpawnError:
         """Discard all in-memory state after an unexpected failure and reload it from the file."""
+        if self.final_error is not None:
+            return self.final_error
         error = self._engine.failures.record_failure(
             operation,
             failure,
             Unavailable("The write failed with unknown outcome: read the resource, then retry."),
         )
+        if isinstance(failure, MarkNotSynced):
+            return self.give_up(_NOT_CONFIRMED, error)
         self.last_error = Unavailable("The writer failed and reopens the file: retry later.")
-        with contextlib.suppress(SpawnError):
-            self._reopen()
+        self.try_reopen()
         return error
+
+    def try_reopen(self) -> None:
+        """Reopen the file after a failure; give up if that is hopeless or takes too long.
+
+        A full disk is waited for, because space is freed while the process runs.
+        """
+        now_s = time.monotonic()
+        if self._failing_since_s is None:
+            self._failing_since_s, self._pause_s = now_s, _FIRST_PAUSE_S
+        try:
+            self._reopen()
+        except SpawnError as error:
+            is_late = now_s - self._failing_since_s >= RECOVERY_TIMEOUT_S
+            if isinstance(error, StorageDamaged):
+                self.give_up(error.detail, error)
+            elif isinstance(error, StorageFull):
+                self._failing_since_s = now_s
+            elif is_late:
+                self.give_up(f"The file could not be reopened: {error.detail}", error)
+            self._next_attempt_s = now_s + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
+        else:
+            self._failing_since_s = None
+
+    def attempt_wait_s(self) -> float | None:
+        """Return the time until the next attempt to reopen the file; None if it is open."""
+        if self._failing_since_s is None:
+            return None
+        return max(0.0, self._next_attempt_s - time.monotonic())
+
+    def give_up(self, reason: str, cause: SpawnError) -> Unavailable:
+        """Accept nothing from now on: only a new process can serve the file.
+
+        Args:
+            reason: what happened and what to do, for the operator.
+            cause: the error whose log line holds the cause.
+
+        Returns:
+            The error that every caller gets.
+        """
+        self.final_reason = reason
+        self.final_error = self.last_error = Unavailable(
+            "The store has failed and the service stops: retry later.", retry_after_s=5.0
+        )
+        self.final_error.error_id = cause.error_id
+        return self.final_error
+
+    def _record_reopening(self, cause: BaseException, error: SpawnError) -> SpawnError:
+        return self._engine.failures.record_failure("reopen the file", cause, error)
 
     def _reopen(self) -> None:
         """Reopen the file and reload all state from it.
@@ -215,13 +293,18 @@ class RecoverableJournal:
             self.aggregates.clear()
             self.page_items.clear()
             self._load()
+        except SpawnError as error:
+            self.last_error = self._record_reopening(error.__cause__ or error, error)
+            raise
         except duckdb.Error as failure:
-            self.last_error = self._engine.failures.record_failure(
-                "reopen the file", failure, translate_error(failure, self._engine.path.name)
+            self.last_error = self._record_reopening(
+                failure, translate_error(failure, self._engine.path.name)
             )
             raise self.last_error from failure
-        except SpawnError as error:
-            self.last_error = error
-            raise
+        except Exception as failure:
+            self.last_error = self._record_reopening(
+                failure, Unavailable("The file cannot be reopened: check the disk and the log.")
+            )
+            raise self.last_error from failure
         self.pages.clear(self.position)
         self.last_error = None

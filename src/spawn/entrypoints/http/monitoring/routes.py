@@ -17,16 +17,18 @@ from spawn.entrypoints.http.protocol.response import Header, Response, json_resp
 
 _NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 _LIVE_RESPONSE: Final = json_response({"status": "ok"}, headers=(_NO_STORE,))
+_FAILED_RESPONSE: Final = json_response(
+    {"status": "unavailable"}, status=503, headers=(_NO_STORE, (b"retry-after", b"5"))
+)
 
 
 def _health_operation(
     operation_id: str, summary: str, description: str, schema: str = "Health"
 ) -> HandlerOperation:
     responses = {200: SuccessResponse(description="The service can serve requests.", schema=schema)}
-    if schema == "Health":
-        responses[503] = SuccessResponse(
-            description="The service cannot serve requests.", schema=schema
-        )
+    responses[503] = SuccessResponse(
+        description="The service cannot serve requests.", schema=schema
+    )
     return HandlerOperation(
         id=operation_id,
         tag="monitoring",
@@ -40,15 +42,18 @@ def _health_operation(
     "/monitoring/live",
     opt=operation_options(
         _health_operation(
-            "getLiveness", "Get the liveness", "Check only that the process responds.", "Liveness"
+            "getLiveness",
+            "Get the liveness",
+            "200 while the process responds, 503 once its store has failed for good: restart it.",
+            "Liveness",
         )
     ),
 )
 async def get_liveness(request: StrictRequest) -> Response:
-    """Respond that the process is alive."""
+    """Return whether the process can do without a restart."""
     request.query_parameters()
     request.negotiate_media_type("application/json")
-    return _LIVE_RESPONSE
+    return _FAILED_RESPONSE if request.http_state.health.failure_reason else _LIVE_RESPONSE
 
 
 @get(

@@ -215,7 +215,7 @@ SCHEMAS: Final[dict[str, Json]] = {
         },
         additionalProperties=False,
     ),
-    "Liveness": _object_schema({"status": {"const": "ok"}}),
+    "Liveness": _object_schema({"status": {"type": "string", "enum": ["ok", "unavailable"]}}),
     "Health": _object_schema(
         {
             "status": {"type": "string", "enum": ["ok", "degraded", "unavailable"]},
