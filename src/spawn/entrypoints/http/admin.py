@@ -1,105 +1,97 @@
 """Routes of administration: the tables of the store, the log level."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from litestar import get, put
 from loguru import logger
 
 from spawn.application.dependencies import require
 from spawn.domain.errors import NotFound
 from spawn.domain.struct_reader import compile_reader
-from spawn.entrypoints.http.openapi.handler_operation import (
-    HandlerOperation,
-    RequestBody,
-    SuccessResponse,
-    operation_options,
-)
+from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response, json_response
+from spawn.entrypoints.http.protocol.route import Route, route
+from spawn.entrypoints.http.wire import Count, PageView
 from spawn.entrypoints.logging import set_log_level
 from spawn.entrypoints.settings import LogLevel
-from spawn.ports.storage import Table
+from spawn.ports.storage import Table, TableColumn
 
 TABLES: Final = "/v1/admin/tables"
 
-LIST: Final = HandlerOperation(
-    id="listTables",
-    tag="admin",
-    summary="List the tables of the store",
-    responses={200: SuccessResponse(description="Tables.", schema="TableList")},
-    problems=("forbidden",),
-)
-READ: Final = HandlerOperation(
-    id="getTable",
-    tag="admin",
-    summary="Get a table",
-    responses={200: SuccessResponse(description="The table.", schema="Table")},
-    problems=("not_found", "forbidden"),
-)
-LOG_LEVEL: Final = HandlerOperation(
-    id="setLogLevel",
-    tag="admin",
-    summary="Set the log level of the process",
-    body=RequestBody(schema="LogLevel", example={"level": "DEBUG"}),
-    responses={200: SuccessResponse(description="The new level.", schema="LogLevel")},
-    problems=(
-        "malformed_body",
-        "invalid_input",
-        "unsupported_media_type",
-        "body_too_large",
-        "request_timeout",
-        "forbidden",
-    ),
-)
+
+class TableView(msgspec.Struct, frozen=True):
+    """A table of the store; the number of rows may be an estimate."""
+
+    name: str
+    rows: Count
+    columns: tuple[TableColumn, ...]
+
+    @classmethod
+    def of(cls, table: Table) -> "TableView":
+        """Return the wire form of a table."""
+        return cls(table.name, table.rows, table.columns)
 
 
-class _LogLevelBody(msgspec.Struct, frozen=True):
-    """A log level, as a client sends it."""
+class LogLevelView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The log level of the process."""
 
     level: LogLevel
 
 
-_read_log_level: Final = compile_reader(_LogLevelBody)
+_read_log_level: Final = compile_reader(LogLevelView)
 
 
-def _table_fields(table: Table) -> dict[str, Any]:
-    return {"name": table.name, "rows": table.rows, "columns": table.columns}
-
-
-@get(TABLES, opt=operation_options(LIST))
-async def list_tables(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    TABLES,
+    "listTables",
+    tag="admin",
+    summary="List the tables of the store",
+    returns=Success(PageView[TableView], "Tables."),
+    problems=("forbidden",),
+)
+async def list_tables(request: StrictRequest) -> PageView[TableView]:
     """Return the tables with their columns and row counts, without data."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
     require(request.principal, "admin")
     tables = await request.dependencies.reads.tables()
-    return json_response({"items": [_table_fields(table) for table in tables], "next": None})
+    return PageView(tuple(map(TableView.of, tables)), next=None)
 
 
-@get(TABLES + "/{name:str}", opt=operation_options(READ))
-async def get_table(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    TABLES + "/{name}",
+    "getTable",
+    tag="admin",
+    summary="Get a table",
+    returns=Success(TableView, "The table."),
+    problems=("not_found", "forbidden"),
+)
+async def get_table(request: StrictRequest, name: str) -> TableView:
     """Return the columns and the row count of a table."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
     require(request.principal, "admin")
-    name = request.scope["path_params"]["name"]
     for table in await request.dependencies.reads.tables():
         if table.name == name:
-            return json_response(_table_fields(table))
+            return TableView.of(table)
     raise NotFound("No table has this name.")
 
 
-@put("/v1/admin/log-level", opt=operation_options(LOG_LEVEL))
-async def put_log_level(request: StrictRequest) -> Response:
+@route(
+    "PUT",
+    "/v1/admin/log-level",
+    "setLogLevel",
+    tag="admin",
+    summary="Set the log level of the process",
+    body=Body(LogLevelView, example={"level": "DEBUG"}),
+    returns=Success(LogLevelView, "The new level."),
+    problems=(*BODY_PROBLEMS, "forbidden"),
+)
+async def put_log_level(request: StrictRequest) -> LogLevelView:
     """Set the log level until the process ends."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
     require(request.principal, "admin")
-    level = _read_log_level(await request.read_json_object(), "").level
-    set_log_level(level)
-    logger.warning("log level set to {}", level)
-    return json_response({"level": level})
+    view: LogLevelView = _read_log_level(await request.read_json_object(), "")
+    set_log_level(view.level)
+    logger.warning("log level set to {}", view.level)
+    return view
 
 
-ROUTES: Final = [list_tables, get_table, put_log_level]
+ROUTES: Final[list[Route]] = [list_tables, get_table, put_log_level]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from litestar import Litestar
 
-from spawn.entrypoints.http import admin, datasets, jobs, quality
+from spawn.entrypoints.http import admin, datasets, jobs
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import simulation_routes
 from spawn.entrypoints.http.events import dead_letter_routes
@@ -29,6 +29,7 @@ from spawn.entrypoints.http.protocol.problems import handle_exception
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Route
 from spawn.entrypoints.http.protocol.route_table import RouteTable, plain_template
+from spawn.entrypoints.http.quality import routes as quality_routes
 from spawn.entrypoints.http.schemas import candidate_routes
 from spawn.entrypoints.http.schemas import routes as schema_routes
 from spawn.entrypoints.http.state import HttpState
@@ -45,7 +46,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *dead_letter_routes.ROUTES,
     *schema_routes.ROUTES,
     *candidate_routes.ROUTES,
-    *quality.ROUTES,
+    *quality_routes.ROUTES,
     *lineage_routes.ROUTES,
     *admin.ROUTES,
     *monitoring_routes.ROUTES,

@@ -13,6 +13,9 @@ Instant = Annotated[datetime, Meta(tz=True)]
 JsonObject = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 """An object that is stored as encoded JSON."""
 
+OptionalNumber = Annotated[msgspec.Raw | None, Meta(extra_json_schema={"type": ["number", "null"]})]
+"""A number with exactly its digits, or null."""
+
 ResourceId = Annotated[
     str,
     Meta(
@@ -24,7 +27,7 @@ ResourceId = Annotated[
 
 
 class PageView(msgspec.Struct, Generic[T], frozen=True):
-    """One page of a list."""
+    """One page of a list; without a next page it is the last."""
 
     items: tuple[T, ...]
     next: Annotated[str | None, Meta(description="Cursor of the next page.")]

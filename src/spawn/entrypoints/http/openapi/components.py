@@ -198,23 +198,6 @@ SCHEMAS: Final[dict[str, Json]] = {
             "document": {"type": "object", "description": "As received from the registry."},
         }
     ),
-    "TableList": _page_schema(_ref("Table")),
-    "Table": _object_schema(
-        {
-            "name": _TEXT,
-            "rows": _COUNT,
-            "columns": {"type": "array", "items": {"type": "object"}},
-        }
-    ),
-    "LogLevel": _object_schema(
-        {
-            "level": {
-                "type": "string",
-                "enum": ["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-            }
-        },
-        additionalProperties=False,
-    ),
     "Liveness": _object_schema({"status": {"type": "string", "enum": ["ok", "unavailable"]}}),
     "Health": _object_schema(
         {

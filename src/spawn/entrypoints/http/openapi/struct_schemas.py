@@ -93,12 +93,14 @@ def _type_enumeration(schema: Json) -> Json:
 def _merge_null(schema: Json) -> Json:
     """Return `anyOf` of a scalar and null as one type list."""
     parts = schema.get("anyOf")
-    if not isinstance(parts, list) or len(parts) != len((schema, None)):
-        return schema
-    scalar, null = parts
-    if null != {"type": "null"} or scalar.get("type") not in _SCALARS or "enum" in scalar:
+    if not isinstance(parts, list):
         return schema
     more = {key: value for key, value in schema.items() if key != "anyOf"}
+    if {} in parts:  # raw JSON, whose schema is declared beside it
+        return more
+    scalar, *others = parts
+    if others != [{"type": "null"}] or scalar.get("type") not in _SCALARS or "enum" in scalar:
+        return schema
     return {**scalar, **more, "type": [scalar["type"], "null"]}
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +17,7 @@ from spawn.domain.errors import CursorInvalid
 from spawn.domain.schema_version import Value
 from spawn.entrypoints.http.protocol.response import Header
 
+K = TypeVar("K", int, datetime)
 MAX_CURSOR_LENGTH: Final = 2048
 _BASE64: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 _SEAL_BYTES: Final = 8
@@ -38,6 +39,11 @@ _READERS: Final[Mapping[str, Callable[[str], Value]]] = {
     "i": int,
     "f": float.fromhex,
 }
+
+
+def cursor_binding(*parts: str) -> bytes:
+    """Return the binding of the cursors of one list: a digest of its kind and filters."""
+    return hashlib.blake2b(",".join(parts).encode(), digest_size=6).digest()
 
 
 def encode_cursor(keys: tuple[Value | None, ...], binding: bytes) -> str:
@@ -69,6 +75,18 @@ def decode_cursor(text: str, binding: bytes) -> tuple[Value | None, ...]:
         return tuple(_decode_key(letter, value) for letter, value in _KEYS.decode(payload))
     except (binascii.Error, msgspec.DecodeError, ValueError, InvalidOperation) as error:
         raise invalid from error
+
+
+def decode_cursor_key(text: str, binding: bytes, key_type: type[K]) -> K:
+    """Return the only key of a cursor, of the type that its list sorts by.
+
+    Raises:
+        CursorInvalid: as `decode_cursor`, or the cursor has other keys.
+    """
+    keys = decode_cursor(text, binding)
+    if len(keys) != 1 or not isinstance(keys[0], key_type):
+        raise CursorInvalid("The cursor is not one of this list. Start from its first page.")
+    return keys[0]
 
 
 def _encode_key(value: Value | None) -> tuple[str, str]:

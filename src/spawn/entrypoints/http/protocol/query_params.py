@@ -9,13 +9,26 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
-from spawn.domain.schema_version import TypeName
+from spawn.domain.schema_version import TypeName, Value
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.validator import SchemaValidator
-from spawn.entrypoints.http.protocol.cursors import decode_cursor
+from spawn.entrypoints.http.protocol.cursors import MAX_CURSOR_LENGTH, decode_cursor
+from spawn.entrypoints.http.protocol.operation import Parameter
 
 T = TypeVar("T")
 DEFAULT_LIMIT: Final = 50
+LIMIT: Final = Parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    "Maximum items of a page.",
+    component="Limit",
+)
+AFTER: Final = Parameter(
+    "after",
+    {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}$"},
+    "The `next` of the previous page.",
+    component="After",
+)
 MAX_SORTS: Final = 8
 MAX_FILTERS: Final = 32
 MAX_OPERANDS: Final = 500
@@ -88,6 +101,15 @@ def read_limit(text: str | None) -> int:
             "/limit", "out_of_range", f"A limit is a number from 1 to {MAX_LIMIT}."
         )
     return int(text)
+
+
+def read_after(parameters: Mapping[str, str], binding: bytes) -> tuple[Value | None, ...] | None:
+    """Return the sort keys after which a page starts; None for the first page.
+
+    Raises:
+        CursorInvalid: `after` is not the `next` of a page of this list.
+    """
+    return decode_cursor(parameters["after"], binding) if "after" in parameters else None
 
 
 def read_fields(text: str | None, validator: SchemaValidator) -> tuple[str, ...]:
