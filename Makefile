@@ -14,9 +14,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	then echo $$python; break; fi; done)
 # Extra arguments for pytest, for example: make test ARGS="-k money"
 ARGS ?=
+# Test processes; tests wait more than they compute, so there may be more of them than cores.
+WORKERS ?= auto
+PARALLEL = -n $(WORKERS) --dist loadgroup
+# Tests start many processes, and each would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core lint types contracts bench drill docs schemathesis conformance lock image clean
+.PHONY: help run extras test test-core test-properties lint types contracts bench drill docs schemathesis conformance lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -53,12 +58,18 @@ run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 
 extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, nats, otlp
 
-test: $(VENV)/dev.stamp ## Run every test
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV)/dev.stamp ## Run every test, in parallel
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-core: $(VENV)/dev.stamp ## Run the tests of the domain only, without I/O
 	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \
-		-p no:schemathesis -p no:faker -p no:anyio -o faulthandler_timeout=0 $(ARGS)
+		-p no:schemathesis -p no:faker -p no:anyio -p no:xdist -o faulthandler_timeout=0 $(ARGS)
+
+test-properties: $(VENV)/dev.stamp ## Run the property tests with a random seed, or with SEED=...
+	@seed=$${SEED:-$$(od -A n -N 4 -t u4 /dev/urandom | tr -d ' ')}; \
+	echo "Hypothesis seed $$seed. To repeat this run: make test-properties SEED=$$seed"; \
+	$(BIN)/pytest $(PARALLEL) -m "hypothesis and not slow" --hypothesis-profile=random \
+		--hypothesis-seed=$$seed $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -1,13 +1,21 @@
-"""What every test shares: how hypothesis searches."""
+"""What every test shares: how hypothesis searches, and which tests begin."""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
 # each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The
-# quick one is for `make test-core`, which a person runs at every turn.
+# quick one is for `make test-core`, which a person runs at every turn, and the random one for
+# `make test-properties`, which prints the seed that repeats it.
 settings.register_profile("person", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=10)
+settings.register_profile("random", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "person")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests: in a parallel run a slow last one would run alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -24,7 +24,8 @@ import msgspec
 import tenacity
 from cloudevents.core.formats.json import JSONFormat
 from tests.lineage import standard_client as openlineage
-from tests.product.service import Service, free_port
+from tests.loopback import free_port
+from tests.product.service import Service
 
 ROOT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent

@@ -5,6 +5,7 @@ import re
 import runpy
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,21 +46,19 @@ def core_errors(root: type[SpawnError] = SpawnError) -> Iterator[type[SpawnError
             yield from core_errors(child)
 
 
-def field_codes() -> set[str]:
+@cache
+def field_codes() -> frozenset[str]:
     """Return the field codes that are literals in the source."""
-    nodes = [
-        node
-        for module in (ROOT / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(module.read_text()))
-    ]
-    calls = (node for node in nodes if isinstance(node, ast.Call))
-    codes = [code for call in calls for code in _argument(call)]
-    for node in nodes:
-        if isinstance(node, ast.FunctionDef) and node.returns and _is_check_result(node.returns):
-            values = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
-            codes += [value.elts[0] for value in values if isinstance(value, ast.Tuple)]
+    codes: list[ast.expr] = []
+    for module in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call):
+                codes += _argument(node)
+            elif isinstance(node, ast.FunctionDef) and _is_check_result(node.returns):
+                values = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
+                codes += [value.elts[0] for value in values if isinstance(value, ast.Tuple)]
     constants = [code.value for code in codes if isinstance(code, ast.Constant)]
-    return {code for code in constants if isinstance(code, str) and code}
+    return frozenset(code for code in constants if isinstance(code, str) and code)
 
 
 def _argument(call: ast.Call) -> list[ast.expr]:
@@ -68,9 +67,12 @@ def _argument(call: ast.Call) -> list[ast.expr]:
     return call.args[index : index + 1]
 
 
-def _is_check_result(annotation: ast.expr) -> bool:
+def _is_check_result(annotation: ast.expr | None) -> bool:
     """Whether a function returns a field code with its detail, or None."""
-    return ast.unparse(annotation) in {"tuple[str, str] | None", "_CheckResult"}
+    return annotation is not None and ast.unparse(annotation) in {
+        "tuple[str, str] | None",
+        "_CheckResult",
+    }
 
 
 def _name(function: ast.expr) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.product.service import Service, free_port
+from tests.loopback import free_port
+from tests.product.service import Service
 
 from spawn.entrypoints.cli import main
 

@@ -15,7 +15,8 @@ import httpx
 import pytest
 import tenacity
 from tests.adapters.storage.failing_engine import FailingEngine
-from tests.http.conftest import WIND, Service, free_port
+from tests.http.conftest import WIND, Service
+from tests.loopback import free_port
 
 from spawn.adapters.memory.store import MemoryStore
 from spawn.entrypoints.composition import open_composition

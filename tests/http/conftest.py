@@ -12,6 +12,7 @@ import httpx
 import pytest
 import tenacity
 import uvloop
+from tests.loopback import free_port
 
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer
@@ -27,12 +28,6 @@ WIND: dict[str, Any] = {
     "maturity_years": 18,
     "dscr": 1.35,
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Service:

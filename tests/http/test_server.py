@@ -18,7 +18,8 @@ import httpx
 import pytest
 import tenacity
 from loguru import logger
-from tests.http.conftest import WIND, free_port
+from tests.http.conftest import WIND
+from tests.loopback import free_port
 from tests.product.ontology import run_ontology_server, send_json
 
 from spawn.entrypoints.logging import REDACTED, log_line, redact

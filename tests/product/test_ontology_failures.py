@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
+from tests.loopback import free_port
 from tests.product.ontology import run_ontology_server, send_json
-from tests.product.service import Service, free_port
+from tests.product.service import Service
 
 pytestmark = pytest.mark.real
 

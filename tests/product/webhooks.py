@@ -1,7 +1,6 @@
 """Webhook receiver in its own thread, with scripted responses; it can be stopped."""
 
 import json
-import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from standardwebhooks import Webhook
+from tests.loopback import free_port
 
 SECRET = "whsec_" + "b2xk" * 8
 Event = dict[str, Any]
@@ -20,9 +20,7 @@ class WebhookSink:
     def __init__(self, folder: Path) -> None:
         self._secrets = folder / "secrets"
         self._secrets.write_text(SECRET)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.respond: Callable[[Event], int] = lambda _event: 204
         self.events: list[Event] = []
         self._server: ThreadingHTTPServer | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from tests.loopback import free_port
 
 CannedResponse = tuple[int, dict[str, str]]
 ACCEPTED: CannedResponse = (204, {})
@@ -42,9 +43,7 @@ class Receiver:
     """Webhook receiver; `accepted_messages` got a response with a success status."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/hooks"
         self.respond: Callable[[Message], CannedResponse] = lambda _message: ACCEPTED
         self.messages: list[Message] = []

@@ -14,7 +14,7 @@ import nats
 import pytest
 from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
-from tests.http.conftest import free_port
+from tests.loopback import free_port
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher

@@ -223,7 +223,6 @@ class TestBounds:
         workspace = Workspace(start(HttpLimits(stream_stall_s=0.3)), stack)
         healthy = workspace.follow()
         with socket.create_connection(("127.0.0.1", workspace.service.port)) as stalled:
-            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stalled.sendall(b"GET /v1/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert stalled.recv(64)
             reader = threading.Thread(target=lambda: healthy.events(80), daemon=True)
