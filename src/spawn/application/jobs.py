@@ -9,23 +9,30 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 
+import msgspec
+
+from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import end_job_run
 from spawn.domain import jobs
-from spawn.domain.change import Change, StoredAggregate, Write
+from spawn.domain.change import (
+    IdempotencyReceipt,
+    StoredAggregate,
+    StoredResponse,
+    VersionReference,
+    Write,
+)
 from spawn.domain.errors import (
     Conflict,
     NotFound,
     Overloaded,
     SpawnError,
-    StaleVersion,
     Unavailable,
 )
 from spawn.domain.jobs import JOB_KIND, Job
 from spawn.domain.principal import Principal
 from spawn.domain.query import MAX_LIMIT, Page, Query
 
-MAX_ATTEMPTS = 5
 ABANDONED_AFTER = timedelta(hours=1)
 """Age from which an unfinished job without an upload is treated as abandoned."""
 
@@ -64,22 +71,85 @@ async def cancel_job(
 async def _change_job(
     dependencies: Dependencies, principal: Principal, job_id: str, decide: Callable[[Job], Job]
 ) -> StoredAggregate[Job]:
-    for _ in range(MAX_ATTEMPTS):
+    async def decide_end() -> Decision:
         before: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
         after = decide(before.state)
         run_writes, events = await end_job_run(dependencies, after)
-        change = Change(
-            writes=(Write(JOB_KIND, job_id, before.version, after), *run_writes),
-            events=events,
-            actor=principal.id,
-            schema_version=(await dependencies.active_schema()).schema.version,
+        write = Write(JOB_KIND, job_id, before.version, after)
+        return Decision(writes=(write, *run_writes), events=events)
+
+    conflict = "The job kept changing meanwhile; try again."
+    await execute(dependencies, principal.id, decide_end, conflict=conflict)
+    return await dependencies.reads.get(JOB_KIND, job_id)
+
+
+class SubmittedJob(msgspec.Struct, frozen=True):
+    """A job that was submitted, or the stored response of the same earlier request."""
+
+    job: Job | None
+    replayed_response: StoredResponse | None = None
+
+
+async def submit_job(
+    dependencies: Dependencies,
+    principal: Principal,
+    job: Job,
+    decide: Callable[[], Awaitable[Decision]],
+    *,
+    content_sha256: str,
+    receipt: IdempotencyReceipt | None,
+) -> SubmittedJob:
+    """Record a queued job together with the aggregate that it works on.
+
+    Args:
+        dependencies: the ports.
+        principal: the caller.
+        job: the job, whose upload is in the spool; it stays there only if the job is new.
+        decide: returns the writes that belong to the job, and their events.
+        content_sha256: the hash of the upload, in hexadecimal.
+        receipt: the receipt of an idempotent request, whose key lacks the hash of the content.
+
+    Raises:
+        IdempotencyMismatch: the key was used for other content.
+        StorageFull, Overloaded, Unavailable: nothing was stored.
+    """
+    if receipt is not None:
+        receipt = IdempotencyReceipt(receipt.key.for_content(content_sha256), receipt.recipe)
+
+    async def decide_job() -> Decision:
+        decision = await decide()
+        write = Write(JOB_KIND, job.job_id, 0, job)
+        subject = VersionReference(JOB_KIND, job.job_id, 1)
+        return msgspec.structs.replace(decision, writes=(write, *decision.writes), subject=subject)
+
+    try:
+        outcome = await execute(
+            dependencies, principal.id, decide_job, receipt=receipt, lost_races=()
         )
-        try:
-            await dependencies.commands.commit(change)
-        except StaleVersion:
-            continue
-        return await dependencies.reads.get(JOB_KIND, job_id)
-    raise Conflict("The job kept changing meanwhile; try again.")
+    except SpawnError:
+        await dependencies.spool.discard(job.job_id)
+        raise
+    replayed_response = outcome.result.replayed_response if outcome.result else None
+    if replayed_response is not None:
+        await dependencies.spool.discard(job.job_id)
+        return SubmittedJob(None, replayed_response)
+    return SubmittedJob(job)
+
+
+class JobEnded(Exception):
+    """The job has ended, or another runner works on it: its runner stops."""
+
+
+async def load_running_job(dependencies: Dependencies, job_id: str) -> StoredAggregate[Job]:
+    """Load a job for the next step of its work.
+
+    Raises:
+        JobEnded: no step may follow.
+    """
+    job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
+    if job.state.is_final:
+        raise JobEnded
+    return job
 
 
 class JobRunner:

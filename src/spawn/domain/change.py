@@ -4,6 +4,7 @@ A write stores a new state of one aggregate. A guard only names the version that
 based on, so that a rule spanning aggregates holds without write skew.
 """
 
+import hashlib
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -53,13 +54,13 @@ class RecordedResponse(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class VersionReference(msgspec.Struct, frozen=True):
-    """One version of an aggregate, with the schema version that its fields are shown under."""
+class VersionReference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version of an aggregate; a governed one also names the schema version of its fields."""
 
     kind: str
     id: str
     version: int
-    schema_version: int
+    schema_version: int | None = None
 
 
 class ResponseRecipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,17 +82,32 @@ StoredResponse = RecordedResponse | ResponseRecipe
 """The response of a receipt: whole, or as data to render it from."""
 
 
-class IdempotencyReceipt(msgspec.Struct, frozen=True):
-    """The idempotency record committed with a change.
+class IdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Key under which a client may repeat a request.
 
     `scope` is principal, method and canonical path; `key` the client's; `fingerprint` the SHA-256
-    (hex) of body and content type. `recipe` renders the response again.
+    (hex) of body and content type, which tells another request under the same key.
     """
 
     scope: str
     key: str
     fingerprint: str
+
+    def for_content(self, sha256: str) -> "IdempotencyKey":
+        """Return the key once the content is hashed; until then `fingerprint` is its type."""
+        content = f"{sha256} {self.fingerprint}".encode()
+        return msgspec.structs.replace(self, fingerprint=hashlib.sha256(content).hexdigest())
+
+
+class IdempotencyReceipt(msgspec.Struct, frozen=True):
+    """The idempotency record committed with a change; the recipe renders its response again."""
+
+    key: IdempotencyKey
     recipe: ResponseRecipe
+
+    def with_subject(self, subject: VersionReference | None) -> "IdempotencyReceipt":
+        """Return the receipt of a response that shows this version."""
+        return IdempotencyReceipt(self.key, msgspec.structs.replace(self.recipe, subject=subject))
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

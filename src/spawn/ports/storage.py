@@ -17,7 +17,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from spawn.domain.change import Change, CommitResult, Head, StoredAggregate, StoredResponse
+from spawn.domain.change import (
+    Change,
+    CommitResult,
+    Head,
+    IdempotencyKey,
+    StoredAggregate,
+    StoredResponse,
+)
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.query import Page, Query
 
@@ -43,8 +50,8 @@ class CommandStore(Protocol):
         """
         ...
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
-        """Return the stored response for a scope and key, or None; cheap. Receipts live 24 h.
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        """Return the stored response of a key, or None; cheap. Receipts live 24 h.
 
         Raises:
             IdempotencyMismatch: the key is recorded with another fingerprint.

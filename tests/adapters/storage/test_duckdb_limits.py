@@ -169,7 +169,7 @@ async def test_a_recipe_that_cannot_be_encoded_fails_only_its_own_change(
 ) -> None:
     failing_project, other_projects = harness.project(), [harness.project() for _ in range(4)]
     recipe = ResponseRecipe(codec="lone surrogate \ud800", status=201)
-    receipt = IdempotencyReceipt("scope", "key", "f", recipe)
+    receipt = IdempotencyReceipt(harness.receipt().key, recipe)
     results = await gather_outcomes(
         [
             store.commit(harness.change((failing_project, 0), receipt=receipt)),

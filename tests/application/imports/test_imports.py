@@ -25,7 +25,7 @@ from spawn.application.imports.queries import (
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, cancel_job, get_job
 from spawn.application.projects.commands import amend_project
-from spawn.domain.change import Change, CommitResult, StoredAggregate
+from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredAggregate
 from spawn.domain.errors import (
     Conflict,
     Duplicate,
@@ -489,8 +489,8 @@ class _DyingStore:
         self._left -= 1
         return await self._inner.commit(change)
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> Any:
-        return await self._inner.find_receipt(scope, key, fingerprint)
+    async def find_receipt(self, key: IdempotencyKey) -> Any:
+        return await self._inner.find_receipt(key)
 
 
 @pytest.mark.parametrize("commits", range(6))
@@ -573,7 +573,7 @@ class _FullStore(_DyingStore):
 async def test_a_full_queue_only_delays_an_import(
     dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spawn.application.imports.runner.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("spawn.application.commands.MIN_PAUSE_S", 0.0)
     await put_mapping(dependencies, ANALYST, mapping_of())
     import_id = await order_of(dependencies, HEADER + numbered_rows(3))
     full = msgspec.structs.replace(dependencies, commands=_FullStore(dependencies.commands, 4))

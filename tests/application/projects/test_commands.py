@@ -7,18 +7,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from spawn.application.commands import MAX_ATTEMPTS
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import (
-    MAX_ATTEMPTS,
     CommandContext,
     CommandResult,
-    ProjectIdempotencyKey,
     amend_project,
     create_project,
     transition_project,
 )
 from spawn.application.projects.queries import get_project, list_project_history, list_projects
-from spawn.domain.change import ResponseRecipe, StoredAggregate, VersionReference
+from spawn.domain.change import (
+    IdempotencyKey,
+    IdempotencyReceipt,
+    ResponseRecipe,
+    StoredAggregate,
+    VersionReference,
+)
 from spawn.domain.errors import Conflict, Duplicate, Forbidden, NotFound, StaleVersion
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus
@@ -161,11 +166,8 @@ async def test_a_repeated_key_returns_the_recorded_response_and_one_project(
     dependencies: Dependencies,
 ) -> None:
     recipe = ResponseRecipe(codec="c", status=201, headers=(("warning", "x"),))
-    context = CommandContext(
-        idempotency_key=ProjectIdempotencyKey(
-            scope="anna POST /p", key="k", fingerprint="f", recipe=recipe
-        )
-    )
+    key = IdempotencyKey(scope="anna POST /p", key="k", fingerprint="f")
+    context = CommandContext(receipt=IdempotencyReceipt(key, recipe))
     aggregate = await create(dependencies, context)
     project_input = attributes(project_name="Sierra", total_amount=Decimal(1))
     again = await create_project(dependencies, ANNA, attributes=project_input, context=context)
@@ -179,13 +181,16 @@ async def test_the_key_of_an_amendment_without_effect_is_stored_too(
 ) -> None:
     aggregate = await create(dependencies, sector="wind")
     recipe = ResponseRecipe(codec="c", status=200)
-    key = ProjectIdempotencyKey(scope="anna PATCH /p", key="k", fingerprint="f", recipe=recipe)
+    key = IdempotencyKey(scope="anna PATCH /p", key="k", fingerprint="f")
     first = await amend(
-        dependencies, aggregate.id, CommandContext(idempotency_key=key), sector="wind"
+        dependencies,
+        aggregate.id,
+        CommandContext(receipt=IdempotencyReceipt(key, recipe)),
+        sector="wind",
     )
     assert first.aggregate == aggregate
     subject = VersionReference("project", aggregate.id, 1, aggregate.schema_version)
-    stored = await dependencies.commands.find_receipt("anna PATCH /p", "k", "f")
+    stored = await dependencies.commands.find_receipt(key)
     assert stored == msgspec.structs.replace(recipe, subject=subject)
 
 

@@ -33,7 +33,13 @@ from spawn.application.schemas.adoption import (
     refresh_schema,
     reject_schema,
 )
-from spawn.domain.change import Change, CommitResult, StoredAggregate, StoredResponse
+from spawn.domain.change import (
+    Change,
+    CommitResult,
+    IdempotencyKey,
+    StoredAggregate,
+    StoredResponse,
+)
 from spawn.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, RegistryError
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
@@ -519,8 +525,8 @@ class BlockedCommandStore:
         await self.release_event.wait()
         return committed
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
-        return await self._commands.find_receipt(scope, key, fingerprint)
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        return await self._commands.find_receipt(key)
 
 
 async def import_across(

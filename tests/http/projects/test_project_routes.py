@@ -9,7 +9,8 @@ import httpx
 import pytest
 from tests.http.conftest import WIND, Service
 
-from spawn.entrypoints.http.protocol.idempotency import RequestIdempotencyKey, find_stored_response
+from spawn.domain.change import IdempotencyKey
+from spawn.entrypoints.http.protocol.idempotency import find_stored_response
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
 
@@ -214,9 +215,7 @@ def test_loser_against_the_same_request_gets_the_winners_response(
     first = client.patch(where, json={"dscr": 1.7}, headers=headers)
     looked: list[str] = []
 
-    async def too_early(
-        request: StrictRequest, use: RequestIdempotencyKey | None
-    ) -> Response | None:
+    async def too_early(request: StrictRequest, use: IdempotencyKey | None) -> Response | None:
         # As if the first had been committed between this request's two looks.
         looked.append(request.method)
         return None if len(looked) == 1 else await find_stored_response(request, use)

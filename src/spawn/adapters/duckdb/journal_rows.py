@@ -163,9 +163,9 @@ _read_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 def receipt_columns(receipt: IdempotencyReceipt) -> dict[str, Any]:
     """Return the columns that store a receipt."""
     return {
-        "receipt_scope": receipt.scope,
-        "receipt_key": receipt.key,
-        "receipt_fingerprint": receipt.fingerprint,
+        "receipt_scope": receipt.key.scope,
+        "receipt_key": receipt.key.key,
+        "receipt_fingerprint": receipt.key.fingerprint,
         "receipt_recipe": _encoder.encode(receipt.recipe).decode(),
     }
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import to_microseconds
 from spawn.adapters.embedded.journal import RECEIPT_LIFETIME
+from spawn.domain.change import IdempotencyKey
 from spawn.domain.errors import IdempotencyMismatch
 
 
@@ -42,13 +43,15 @@ class ReceiptCache:
             self._order.clear()
             self._newest_evicted = None
         for scope, key, fingerprint, position, recorded_at in reversed(rows):
-            self.put(scope, key, fingerprint, position, recorded_at)
+            idempotency_key = IdempotencyKey(scope=scope, key=key, fingerprint=fingerprint)
+            self.put(idempotency_key, position, recorded_at)
 
-    def put(self, scope: str, key: str, fingerprint: str, position: int, recorded_at: int) -> None:
+    def put(self, key: IdempotencyKey, position: int, recorded_at: int) -> None:
         """Cache a receipt that has become durable."""
+        name = (key.scope, key.key)
         with self._lock:
-            self._receipts[scope, key] = CachedReceipt(fingerprint, position, recorded_at)
-            self._order.append(((scope, key), position))
+            self._receipts[name] = CachedReceipt(key.fingerprint, position, recorded_at)
+            self._order.append((name, position))
             if len(self._order) > self._capacity:
                 self._evict_oldest()
 
@@ -58,40 +61,37 @@ class ReceiptCache:
         if cached is not None and cached.position == position:
             self._newest_evicted = self._receipts.pop(oldest)
 
-    def from_cache(
-        self, scope: str, key: str, fingerprint: str, now: datetime
-    ) -> CachedReceipt | None:
+    def from_cache(self, key: IdempotencyKey, now: datetime) -> CachedReceipt | None:
         """Return the receipt if it is cached and still valid.
 
         Raises:
             IdempotencyMismatch: it belongs to another request.
         """
-        return _check_receipt(self._receipts.get((scope, key)), fingerprint, _oldest_valid_at(now))
+        cached = self._receipts.get((key.scope, key.key))
+        return _check_receipt(cached, key.fingerprint, _oldest_valid_at(now))
 
     def may_be_on_disk(self, now: datetime) -> bool:
         """Whether a receipt that is not cached could still be valid."""
         evicted = self._newest_evicted
         return evicted is not None and evicted.recorded_at > _oldest_valid_at(now)
 
-    def find(
-        self, cursor: Cursor, scope: str, key: str, fingerprint: str, now: datetime
-    ) -> CachedReceipt | None:
+    def find(self, cursor: Cursor, key: IdempotencyKey, now: datetime) -> CachedReceipt | None:
         """Return the receipt, from the cache or from the journal.
 
         Raises:
             IdempotencyMismatch: it belongs to another request.
         """
-        cached = self.from_cache(scope, key, fingerprint, now)
+        cached = self.from_cache(key, now)
         if cached is not None or not self.may_be_on_disk(now):
             return cached
         row = cursor.execute(
             "select receipt_fingerprint, position, epoch_us(recorded_at) from journal"
             " where recorded_at > make_timestamp(?) and receipt_key = ? and receipt_scope = ?"
             " order by position desc limit 1",
-            [_oldest_valid_at(now), key, scope],
+            [_oldest_valid_at(now), key.key, key.scope],
         ).fetchone()
         return _check_receipt(
-            CachedReceipt(*row) if row else None, fingerprint, _oldest_valid_at(now)
+            CachedReceipt(*row) if row else None, key.fingerprint, _oldest_valid_at(now)
         )
 
 

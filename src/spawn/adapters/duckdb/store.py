@@ -41,6 +41,7 @@ from spawn.domain.change import (
     CommitResult,
     EncodedState,
     Head,
+    IdempotencyKey,
     StoredAggregate,
     StoredResponse,
 )
@@ -161,13 +162,13 @@ class DuckDbStore:
         ]
         return PreparedChange(change, documents)
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
-        """Return the recorded response; see `CommandStore.find_receipt`."""
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        """Return the stored response; see `CommandStore.find_receipt`."""
         now = self._clock.now()
         receipts = self._appender.receipts
-        receipt = receipts.from_cache(scope, key, fingerprint, now)
+        receipt = receipts.from_cache(key, now)
         if receipt is None and receipts.may_be_on_disk(now):
-            receipt = await self._read(lambda c: receipts.find(c, scope, key, fingerprint, now))
+            receipt = await self._read(lambda c: receipts.find(c, key, now))
         if receipt is None:
             return None
         position = receipt.position

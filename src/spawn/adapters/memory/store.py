@@ -35,6 +35,7 @@ from spawn.domain.change import (
     CommitResult,
     Guard,
     Head,
+    IdempotencyKey,
     StoredAggregate,
     StoredResponse,
     Write,
@@ -118,8 +119,8 @@ class MemoryStore:
         recorded_at = journal.next_recorded_at(self._last_recorded_at, self._clock.now())
         if change.receipt is not None:
             receipt = change.receipt
-            stored_receipt = _StoredReceipt(receipt.fingerprint, receipt.recipe, recorded_at)
-            self._store_receipt(receipt.scope, receipt.key, stored_receipt)
+            stored_receipt = _StoredReceipt(receipt.key.fingerprint, receipt.recipe, recorded_at)
+            self._store_receipt(receipt.key.scope, receipt.key.key, stored_receipt)
         self._last_recorded_at = recorded_at
         events = journal.events_by_key(change)
         for write, document in zip(change.writes, documents, strict=True):
@@ -151,21 +152,21 @@ class MemoryStore:
         receipt = change.receipt
         if receipt is None:
             return None
-        stored_receipt = self._find_receipt(receipt.scope, receipt.key, receipt.fingerprint)
+        stored_receipt = self._find_receipt(receipt.key)
         if stored_receipt is None:
             return None
         return CommitResult(
             stored_receipt.recorded_at, self._position(), replayed_response=stored_receipt.response
         )
 
-    def _find_receipt(self, scope: str, key: str, fingerprint: str) -> _StoredReceipt | None:
-        stored_receipt = self._receipts.get((scope, key))
+    def _find_receipt(self, key: IdempotencyKey) -> _StoredReceipt | None:
+        stored_receipt = self._receipts.get((key.scope, key.key))
         if (
             stored_receipt is None
             or self._clock.now() - stored_receipt.recorded_at >= journal.RECEIPT_LIFETIME
         ):
             return None
-        if stored_receipt.fingerprint != fingerprint:
+        if stored_receipt.fingerprint != key.fingerprint:
             raise IdempotencyMismatch("The idempotency key was used for another request.")
         return stored_receipt
 
@@ -214,9 +215,9 @@ class MemoryStore:
         aggregate.versions.append(stored_version)
         aggregate.entries.append(entry)
 
-    async def find_receipt(self, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
-        """Return the recorded response; see `CommandStore.find_receipt`."""
-        stored_receipt = self._find_receipt(scope, key, fingerprint)
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        """Return the stored response; see `CommandStore.find_receipt`."""
+        stored_receipt = self._find_receipt(key)
         return stored_receipt.response if stored_receipt else None
 
     # -- reads ------------------------------------------------------------------------------

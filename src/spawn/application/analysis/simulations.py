@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -17,18 +18,22 @@ import msgspec
 
 from spawn import __version__
 from spawn.application.analysis.simulation_worker import SimulationProcess
+from spawn.application.commands import Decision, commit, execute, retry_while_unavailable
 from spawn.application.dependencies import Dependencies, require
-from spawn.application.imports.commands import JobIdempotencyKey
+from spawn.application.jobs import (
+    SERVICE_PRINCIPAL,
+    JobEnded,
+    SubmittedJob,
+    load_running_job,
+    submit_job,
+)
 from spawn.domain import jobs
 from spawn.domain.change import (
-    Change,
     IdempotencyReceipt,
     StoredAggregate,
-    StoredResponse,
-    VersionReference,
     Write,
 )
-from spawn.domain.errors import Overloaded, SpawnError, StaleVersion, Unavailable
+from spawn.domain.errors import Overloaded, StaleVersion, Unavailable
 from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
     SimulationResult,
@@ -47,18 +52,7 @@ WORKER_THREADS: Final = max(1, min(2, os.cpu_count() or 1))
 REPORT_INTERVAL_S: Final = 0.5
 """Seconds between progress reports, hence the longest run of a job after its cancellation."""
 
-MIN_PAUSE_S: Final = 0.25
-"""First pause while the store is full; it doubles up to `MAX_PAUSE_S`."""
-
-MAX_PAUSE_S: Final = 30.0
 _CHUNK_BYTES: Final = 1024 * 1024
-
-
-class SubmittedSimulation(msgspec.Struct, frozen=True):
-    """The job of a submitted simulation, or the stored response of the same earlier request."""
-
-    job: Job | None
-    replayed_response: StoredResponse | None = None
 
 
 async def start_simulation(
@@ -66,9 +60,11 @@ async def start_simulation(
     principal: Principal,
     case: SimulationCase,
     *,
-    key: JobIdempotencyKey | None = None,
-) -> SubmittedSimulation:
+    receipt: IdempotencyReceipt | None = None,
+) -> SubmittedJob:
     """Record a simulation as a queued job; its request is on disk when this returns.
+
+    `receipt` is that of an idempotent request; its key needs the hash of the case.
 
     Raises:
         InvalidInput: names each field outside its limits.
@@ -87,14 +83,24 @@ async def start_simulation(
         engine=f"spawn {__version__}, numpy {version('numpy')}",
     )
     await dependencies.spool.receive(run.simulation_id, _iterate_chunks(document))
-    try:
-        submitted = await _submit(dependencies, principal, run, key)
-    except SpawnError:
-        await dependencies.spool.discard(run.simulation_id)
-        raise
-    if submitted.replayed_response is not None:
-        await dependencies.spool.discard(run.simulation_id)
-    return submitted
+
+    async def decide() -> Decision:
+        return Decision(writes=(Write(SIMULATION_KIND, run.simulation_id, 0, run),))
+
+    job = Job(
+        job_id=run.simulation_id,
+        kind=SIMULATION_JOB,
+        progress=JobProgress(0, run.projects * run.scenarios),
+        result_url=f"/v1/analysis/simulations/{run.simulation_id}",
+    )
+    return await submit_job(
+        dependencies,
+        principal,
+        job,
+        decide,
+        content_sha256=run.request_sha256,
+        receipt=receipt,
+    )
 
 
 async def get_simulation(
@@ -159,55 +165,19 @@ async def _iterate_chunks(document: bytes) -> AsyncIterator[bytes]:
         yield document[start : start + _CHUNK_BYTES]
 
 
-async def _submit(
-    dependencies: Dependencies,
-    principal: Principal,
-    run: SimulationRun,
-    key: JobIdempotencyKey | None,
-) -> SubmittedSimulation:
-    job = Job(
-        job_id=run.simulation_id,
-        kind=SIMULATION_JOB,
-        progress=JobProgress(0, run.projects * run.scenarios),
-        result_url=f"/v1/analysis/simulations/{run.simulation_id}",
-    )
-    receipt = None
-    schema_version = (await dependencies.active_schema()).schema.version
-    if key is not None:
-        content = f"{run.request_sha256} {key.content_type}".encode()
-        receipt = IdempotencyReceipt(
-            scope=key.scope,
-            key=key.key,
-            fingerprint=hashlib.sha256(content).hexdigest(),
-            recipe=msgspec.structs.replace(
-                key.recipe, subject=VersionReference(JOB_KIND, job.job_id, 1, schema_version)
-            ),
-        )
-    change = Change(
-        writes=(
-            Write(JOB_KIND, job.job_id, 0, job),
-            Write(SIMULATION_KIND, run.simulation_id, 0, run),
-        ),
-        receipt=receipt,
-        actor=principal.id,
-        schema_version=schema_version,
-    )
-    committed = await dependencies.commands.commit(change)
-    return SubmittedSimulation(
-        job if committed.replayed_response is None else None, committed.replayed_response
-    )
-
-
 async def _report_progress(dependencies: Dependencies, job_id: str, valued_paths: int) -> bool:
     """Record the progress of the job; return False if it has ended.
 
     A report that a busy store rejects is skipped; the next one follows.
     """
-    job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
-    if job.state.is_final:
-        return False
     try:
-        await _commit(dependencies, job, jobs.advance(job.state, valued_paths))
+        job = await load_running_job(dependencies, job_id)
+    except JobEnded:
+        return False
+    after = jobs.advance(job.state, valued_paths)
+    try:
+        decision = Decision(writes=(Write(JOB_KIND, job.id, job.version, after),))
+        await commit(dependencies, SERVICE_PRINCIPAL.id, decision)
     except (StaleVersion, Overloaded, Unavailable):
         # The next report reads the change that came first.
         return True
@@ -218,33 +188,17 @@ async def _commit_result(
     dependencies: Dependencies, simulation: StoredAggregate[SimulationRun], run: SimulationRun
 ) -> None:
     """Commit the result with the end of the job, unless the job has ended otherwise."""
-    pause_s = MIN_PAUSE_S
-    while True:
-        job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, simulation.id)
-        if job.state.is_final:
-            return
-        write = Write(SIMULATION_KIND, simulation.id, simulation.version, run)
-        try:
-            await _commit(
-                dependencies, job, jobs.succeed(job.state, job.state.progress.total), write
+
+    async def decide() -> Decision:
+        job = await load_running_job(dependencies, simulation.id)
+        after = jobs.succeed(job.state, job.state.progress.total)
+        return Decision(
+            writes=(
+                Write(SIMULATION_KIND, simulation.id, simulation.version, run),
+                Write(JOB_KIND, job.id, job.version, after),
             )
-        except Unavailable as error:
-            # A full queue or disk is temporary; the result stays in memory until then.
-            await asyncio.sleep(max(pause_s, min(error.retry_after_s, MAX_PAUSE_S)))
-            pause_s = min(pause_s * 2, MAX_PAUSE_S)
-        except StaleVersion:
-            continue
-        else:
-            return
-
-
-async def _commit(
-    dependencies: Dependencies, job: StoredAggregate[Job], after: Job, *writes: Write
-) -> None:
-    await dependencies.commands.commit(
-        Change(
-            writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
-            actor="service",
-            schema_version=(await dependencies.active_schema()).schema.version,
         )
-    )
+
+    with suppress(JobEnded):
+        # A full queue or disk is temporary; the result stays in memory until then.
+        await retry_while_unavailable(lambda: execute(dependencies, SERVICE_PRINCIPAL.id, decide))

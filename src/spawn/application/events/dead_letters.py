@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Protocol
 
+from spawn.application.commands import Decision, commit
 from spawn.application.dependencies import Dependencies, require
-from spawn.domain.change import Change, StoredAggregate, Write
+from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
 from spawn.domain.events import dead_letter as letters
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
@@ -109,9 +110,8 @@ async def _commit_resolution(
     after: DeadLetter,
 ) -> StoredAggregate[DeadLetter]:
     try:
-        await _commit(
-            dependencies, principal, Write(DEAD_LETTER_KIND, before.id, before.version, after)
-        )
+        write = Write(DEAD_LETTER_KIND, before.id, before.version, after)
+        await commit(dependencies, principal.id, Decision(writes=(write,)))
     except StaleVersion:
         raise Conflict("Another request replayed or discarded the dead letter meanwhile.") from None
     relay.mark_resolved(after)
@@ -127,18 +127,11 @@ async def record_dead_letter(
     """
     letter = letters.create_dead_letter(publisher, entry, tries, reason)
     try:
-        await _commit(
-            dependencies, RELAY, Write(DEAD_LETTER_KIND, letter.dead_letter_id, 0, letter)
-        )
+        write = Write(DEAD_LETTER_KIND, letter.dead_letter_id, 0, letter)
+        await commit(dependencies, RELAY.id, Decision(writes=(write,)))
     except Duplicate:
         return False
     return True
-
-
-async def _commit(dependencies: Dependencies, principal: Principal, write: Write) -> None:
-    schema_version = (await dependencies.active_schema()).schema.version
-    change = Change(writes=(write,), actor=principal.id, schema_version=schema_version)
-    await dependencies.commands.commit(change)
 
 
 async def load_dead_letter_entry(reads: ReadStore, letter: DeadLetter) -> JournalEntry:

@@ -6,21 +6,17 @@ from typing import Final
 
 import msgspec
 
+from spawn.application.commands import Decision, commit
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.queries import find_mapping
+from spawn.application.jobs import SubmittedJob, submit_job
 from spawn.application.lineage.recorder import begin_import_run
 from spawn.domain.change import (
-    Change,
-    CommitResult,
     IdempotencyReceipt,
-    ResponseRecipe,
     StoredAggregate,
-    StoredResponse,
-    VersionReference,
     Write,
 )
-from spawn.domain.errors import Duplicate, InvalidInput, SpawnError, StaleVersion
-from spawn.domain.events.event import DomainEvent
+from spawn.domain.errors import Duplicate, InvalidInput, StaleVersion
 from spawn.domain.imports.import_state import (
     IMPORT_KIND,
     FileFormat,
@@ -28,7 +24,7 @@ from spawn.domain.imports.import_state import (
 )
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.row_reader import RowReader
-from spawn.domain.jobs import JOB_KIND, Job, JobProgress
+from spawn.domain.jobs import Job, JobProgress
 from spawn.domain.principal import Principal
 
 IMPORT_JOB: Final = "import"
@@ -42,22 +38,6 @@ class SavedMapping(msgspec.Struct, frozen=True):
 
     aggregate: StoredAggregate[ImportMapping]
     is_new: bool
-
-
-class JobIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Idempotency key of a request that submits a job; `recipe` acknowledges it."""
-
-    scope: str
-    key: str
-    content_type: str
-    recipe: ResponseRecipe
-
-
-class SubmittedImport(msgspec.Struct, frozen=True):
-    """Result of a submission: the job, or the stored response of the same earlier request."""
-
-    job: Job | None
-    replayed_response: StoredResponse | None = None
 
 
 async def put_mapping(
@@ -89,7 +69,7 @@ async def put_mapping(
             f"The mapping '{mapping.name}' exists with other content; name its version to replace."
         )
     write = Write(MAPPING_KIND, mapping.name, version, mapping)
-    await _commit(dependencies, principal, (write,))
+    await commit(dependencies, principal.id, Decision(writes=(write,)))
     aggregate = await dependencies.reads.get(MAPPING_KIND, mapping.name, version=version + 1)
     return SavedMapping(aggregate, is_new=before is None)
 
@@ -101,9 +81,11 @@ async def submit_import(
     *,
     file_format: FileFormat,
     mapping_name: str | None = None,
-    key: JobIdempotencyKey | None = None,
-) -> SubmittedImport:
+    receipt: IdempotencyReceipt | None = None,
+) -> SubmittedJob:
     """Store an uploaded file and record its import as a queued job.
+
+    `receipt` is that of an idempotent request; its key needs the hash of the file.
 
     Raises:
         InvalidInput: no such mapping, one that no longer fits the active schema, or CSV without
@@ -125,15 +107,27 @@ async def submit_import(
         mapping=mapping_name,
         mapping_version=None if mapping is None else mapping.version,
     )
-    try:
+
+    async def decide() -> Decision:
         pinned_mapping = None if mapping is None else mapping.state
-        submitted_import = await _submit(dependencies, principal, import_state, pinned_mapping, key)
-    except SpawnError:
-        await dependencies.spool.discard(import_id)
-        raise
-    if submitted_import.replayed_response is not None:
-        await dependencies.spool.discard(import_id)
-    return submitted_import
+        run_writes, events = await begin_import_run(dependencies, import_state, pinned_mapping)
+        write = Write(IMPORT_KIND, import_id, 0, import_state)
+        return Decision(writes=(write, *run_writes), events=events)
+
+    job = Job(
+        job_id=import_id,
+        kind=IMPORT_JOB,
+        progress=JobProgress(0, size),
+        result_url=f"/v1/ops/imports/{import_id}",
+    )
+    return await submit_job(
+        dependencies,
+        principal,
+        job,
+        decide,
+        content_sha256=import_state.sha256,
+        receipt=receipt,
+    )
 
 
 async def _resolve_mapping(
@@ -166,57 +160,3 @@ async def _hash_chunks(
             buffer.clear()
     if buffer:
         yield bytes(buffer)
-
-
-async def _submit(
-    dependencies: Dependencies,
-    principal: Principal,
-    import_state: ImportState,
-    mapping: ImportMapping | None,
-    key: JobIdempotencyKey | None,
-) -> SubmittedImport:
-    job = Job(
-        job_id=import_state.import_id,
-        kind=IMPORT_JOB,
-        progress=JobProgress(0, import_state.size_bytes),
-        result_url=f"/v1/ops/imports/{import_state.import_id}",
-    )
-    receipt = None
-    if key is not None:
-        schema_version = (await dependencies.active_schema()).schema.version
-        content = f"{import_state.sha256} {key.content_type}".encode()
-        receipt = IdempotencyReceipt(
-            scope=key.scope,
-            key=key.key,
-            fingerprint=hashlib.sha256(content).hexdigest(),
-            recipe=msgspec.structs.replace(
-                key.recipe, subject=VersionReference(JOB_KIND, job.job_id, 1, schema_version)
-            ),
-        )
-    run_writes, events = await begin_import_run(dependencies, import_state, mapping)
-    writes = (
-        Write(JOB_KIND, job.job_id, 0, job),
-        Write(IMPORT_KIND, import_state.import_id, 0, import_state),
-        *run_writes,
-    )
-    commit_result = await _commit(dependencies, principal, writes, receipt, events)
-    return SubmittedImport(
-        job if commit_result.replayed_response is None else None, commit_result.replayed_response
-    )
-
-
-async def _commit(
-    dependencies: Dependencies,
-    principal: Principal,
-    writes: tuple[Write, ...],
-    receipt: IdempotencyReceipt | None = None,
-    events: tuple[DomainEvent, ...] = (),
-) -> CommitResult:
-    change = Change(
-        writes=writes,
-        events=events,
-        receipt=receipt,
-        actor=principal.id,
-        schema_version=(await dependencies.active_schema()).schema.version,
-    )
-    return await dependencies.commands.commit(change)

@@ -6,12 +6,13 @@ file is read again up to the checkpoint, without writing, to restore the set of 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
 import msgspec
 
+from spawn.application.commands import Decision, execute, retry_while_unavailable
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.chunks import (
     NO_EXISTING_RECORDS,
@@ -26,13 +27,12 @@ from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
 )
-from spawn.application.jobs import SERVICE_PRINCIPAL
+from spawn.application.jobs import SERVICE_PRINCIPAL, JobEnded, load_running_job
 from spawn.application.lineage.recorder import end_job_run
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain import jobs
-from spawn.domain.change import Change, StoredAggregate, Write
-from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion, Unavailable
-from spawn.domain.events.event import DomainEvent
+from spawn.domain.change import StoredAggregate, Write
+from spawn.domain.errors import Duplicate, NotFound, StaleVersion
 from spawn.domain.imports.import_state import (
     IMPORT_KIND,
     QUARANTINE_KIND,
@@ -49,9 +49,7 @@ from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JOB_KIND, Job
 from spawn.domain.projects.project import PROJECT_KIND, RESERVATION_KIND, Project
 
-MAX_ATTEMPTS = 5
-FIRST_PAUSE_S = 0.25
-MAX_PAUSE_S = 30.0
+_CONFLICT = "Other writers kept changing the projects of this file; import it again."
 
 
 class PreparedChunk(msgspec.Struct, frozen=True):
@@ -60,6 +58,13 @@ class PreparedChunk(msgspec.Struct, frozen=True):
     chunk: Chunk
     reader: RowReader
     result: ChunkResult | None
+
+
+class _StepDecision(Decision, frozen=True, kw_only=True):
+    """A decision on one step: the import after it, and the id of the upload progress it writes."""
+
+    import_state: ImportState | None = None
+    upload_id: str | None = None
 
 
 async def run_import(dependencies: Dependencies, job_id: str, executor: Executor) -> None:
@@ -173,53 +178,69 @@ class _ImportRun:
         Returns:
             False if the job has ended or another runner has it.
         """
-        lost_races = 0
-        pause_s = FIRST_PAUSE_S
-        while True:
-            job: StoredAggregate[Job] = await self._dependencies.reads.get(
-                JOB_KIND, self._import.id
+        try:
+            # A full queue or disk is temporary; the checkpoint stays where it is.
+            step = await retry_while_unavailable(lambda: self._execute_step(prepared))
+        except JobEnded:
+            return False
+        if step.import_state is not None:
+            version = self._import.version + 1
+            self._import = msgspec.structs.replace(
+                self._import, version=version, state=step.import_state
             )
-            if job.state.is_final:
-                return False
-            try:
-                await self._commit_prepared(prepared, job)
-            except Unavailable as error:
-                # A full queue or disk is temporary; the checkpoint stays where it is.
-                await asyncio.sleep(max(pause_s, min(error.retry_after_s, MAX_PAUSE_S)))
-                pause_s = min(pause_s * 2, MAX_PAUSE_S)
-            except (StaleVersion, Duplicate) as error:
-                lost_races += 1
-                if lost_races == MAX_ATTEMPTS:
-                    raise Conflict(
-                        "Other writers kept changing the projects of this file; import it again."
-                    ) from error
-                if not await self._reload_after_conflict():
-                    return False
-            else:
-                return True
+        if step.upload_id is not None:
+            self._upload = await self._dependencies.reads.get(UPLOAD_KIND, step.upload_id)
+        return True
 
-    async def _reload_after_conflict(self) -> bool:
-        """Prepare to look up references; return False if another runner has the import."""
+    async def _execute_step(self, prepared: PreparedChunk | None) -> _StepDecision:
+        has_lost_race = False
+
+        async def decide() -> _StepDecision:
+            nonlocal has_lost_race
+            job = await load_running_job(self._dependencies, self._import.id)
+            if has_lost_race:
+                await self._reload_after_conflict()
+            has_lost_race = True
+            if prepared is None:
+                return await self._decide_end(job)
+            return await self._decide_chunk(prepared, job)
+
+        outcome = await execute(
+            self._dependencies,
+            self._import.state.requested_by,
+            decide,
+            lost_races=(StaleVersion, Duplicate),
+            conflict=_CONFLICT,
+        )
+        return outcome.decision
+
+    async def _reload_after_conflict(self) -> None:
+        """Prepare to look up references.
+
+        Raises:
+            JobEnded: another runner has the import.
+        """
         self._must_look_up = True
         import_state: StoredAggregate[ImportState] = await self._dependencies.reads.get(
             IMPORT_KIND, self._import.id
         )
         if import_state.version != self._import.version:
-            return False
+            raise JobEnded
         await self._load_earlier_import()
-        return True
 
-    async def _commit_prepared(
-        self, prepared: PreparedChunk | None, job: StoredAggregate[Job]
-    ) -> None:
-        if prepared is None:
-            after = jobs.succeed(job.state, self._import.state.size_bytes)
-            run_change = await end_job_run(
-                self._dependencies, after, self._import.state, self._mapping
-            )
-            schema_version = (await self._dependencies.active_schema()).schema.version
-            await self._commit(job, after, *run_change, schema_version=schema_version)
-            return
+    async def _decide_end(self, job: StoredAggregate[Job]) -> _StepDecision:
+        """Return the decision that ends the job and its run."""
+        after = jobs.succeed(job.state, self._import.state.size_bytes)
+        run_writes, events = await end_job_run(
+            self._dependencies, after, self._import.state, self._mapping
+        )
+        write = Write(JOB_KIND, job.id, job.version, after)
+        return _StepDecision(writes=(*run_writes, write), events=events)
+
+    async def _decide_chunk(
+        self, prepared: PreparedChunk, job: StoredAggregate[Job]
+    ) -> _StepDecision:
+        """Return the decision on a chunk, under the schema version that read its rows."""
         result, schema_version = prepared.result, prepared.reader.validator.schema.version
         if result is None or self._must_look_up:
             existing = await self._load_existing(prepared.chunk, schema_version)
@@ -237,35 +258,20 @@ class _ImportRun:
             )
             notes_id = build_chunk_id(state.import_id, self._import.state.chunk_count)
             writes.append(Write(QUARANTINE_KIND, notes_id, 0, notes))
+        upload_id = None
         if result.has_keyless_rows and self._is_furthest(state):
-            writes.append(self._upload_write(state))
+            upload_id = build_upload_id(state.sha256, state.mapping)
+            version = self._upload.version if self._upload else 0
+            upload = UploadProgress(import_id=state.import_id, offset=state.offset)
+            writes.append(Write(UPLOAD_KIND, upload_id, version, upload))
         after = jobs.advance(job.state, state.offset)
-        await self._commit(job, after, writes, result.events, schema_version=schema_version)
-        self._import = msgspec.structs.replace(
-            self._import, version=self._import.version + 1, state=state
-        )
-        if result.has_keyless_rows and self._is_furthest(state):
-            self._upload = await self._dependencies.reads.get(
-                UPLOAD_KIND, build_upload_id(state.sha256, state.mapping)
-            )
-
-    async def _commit(
-        self,
-        job: StoredAggregate[Job],
-        after: Job,
-        writes: Sequence[Write],
-        events: Sequence[DomainEvent] = (),
-        *,
-        schema_version: int,
-    ) -> None:
-        """Commit under the schema version that the rows were read under."""
-        change = Change(
+        return _StepDecision(
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
-            events=tuple(events),
-            actor=self._import.state.requested_by,
+            events=tuple(result.events),
             schema_version=schema_version,
+            import_state=state,
+            upload_id=upload_id,
         )
-        await self._dependencies.commands.commit(change)
 
     def _advance_import(self, result: ChunkResult, end: int) -> ImportState:
         """Return the import after this chunk."""
@@ -289,11 +295,6 @@ class _ImportRun:
     def _is_furthest(self, state: ImportState) -> bool:
         """Return whether this import has read as far as any earlier one of the same content."""
         return self._upload is None or state.offset >= self._upload.state.offset
-
-    def _upload_write(self, state: ImportState) -> Write:
-        version = self._upload.version if self._upload else 0
-        upload = UploadProgress(import_id=state.import_id, offset=state.offset)
-        return Write(UPLOAD_KIND, build_upload_id(state.sha256, state.mapping), version, upload)
 
     async def _load_existing(self, chunk: Chunk, schema_version: int) -> ExistingRecords:
         """Load the stored records under the references of a chunk, in its schema version."""

@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from spawn.application.commands import Decision, commit
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.run_builder import (
     build_import_run,
     build_migration_run,
     complete_import_run,
 )
-from spawn.domain.change import Change, StoredAggregate, Write
+from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import NotFound, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat, ImportState
@@ -335,14 +336,8 @@ async def _end(
 
 
 async def _commit(dependencies: Dependencies, actor: str, run: Run, version: int) -> None:
-    schema = (await dependencies.active_schema()).schema
-    change = Change(
-        writes=(Write(RUN_KIND, run.run_id, version, run),),
-        events=(build_domain_event(run),),
-        actor=actor,
-        schema_version=schema.version,
-    )
-    await dependencies.commands.commit(change)
+    write = Write(RUN_KIND, run.run_id, version, run)
+    await commit(dependencies, actor, Decision(writes=(write,), events=(build_domain_event(run),)))
 
 
 async def _find_run(dependencies: Dependencies, run_id: str) -> StoredAggregate[Run] | None:

@@ -1,8 +1,7 @@
 """Commands of projects: create, amend, transition.
 
-Each command loads, decides (pure, in the domain) and commits. After a lost race it loads and
-decides again, at most `MAX_ATTEMPTS` times; if the caller named the version that its decision
-rests on, a newer version raises `StaleVersion` instead.
+Each command loads, decides (pure, in the domain) and commits, again after a lost race. If the
+caller named the version that its decision rests on, a newer version raises `StaleVersion` instead.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,12 +9,10 @@ from datetime import date, datetime
 
 import msgspec
 
+from spawn.application.commands import MAX_ATTEMPTS, Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import (
-    Change,
-    CommitResult,
     IdempotencyReceipt,
-    ResponseRecipe,
     StoredAggregate,
     StoredResponse,
     VersionReference,
@@ -42,16 +39,9 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.schemas.validator import ProjectInput
 
-MAX_ATTEMPTS = 5
-
-
-class ProjectIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Idempotency key of a project command; `recipe` renders its success."""
-
-    scope: str
-    key: str
-    fingerprint: str
-    recipe: ResponseRecipe
+_CONFLICT = (
+    f"Other requests changed the project {MAX_ATTEMPTS} times in a row; read it and try again."
+)
 
 
 class CommandContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +49,12 @@ class CommandContext(msgspec.Struct, frozen=True, kw_only=True):
 
     `expected_version` is the project version that the caller decided on; None accepts any.
     `schema_version` is the schema version of the caller's responses; None uses the active one.
+    `receipt` is that of an idempotent request, without its subject.
     """
 
     expected_version: int | None = None
     schema_version: int | None = None
-    idempotency_key: ProjectIdempotencyKey | None = None
+    receipt: IdempotencyReceipt | None = None
     traceparent: str | None = None
 
 
@@ -79,17 +70,30 @@ class SchemaVersionChanged(Conflict):
     """Another schema version became active meanwhile: read the request again under it."""
 
 
-class ProjectChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision: from `before` (None for a new project) to `after`, as one event type.
+class ProjectDecision(Decision, frozen=True, kw_only=True):
+    """A decision: from `before` (None for a new project) to `after`.
 
     Both have the fields of the schema version under which the change is recorded.
     """
 
     before: StoredAggregate[Project] | None
     after: Project
-    event_type: str
     schema_version: int
-    reason: str | None = None
+
+    def to_stored(self, recorded_at: datetime) -> StoredAggregate[Project]:
+        """Return the project as the store has it after the commit."""
+        before = self.before
+        if before is not None and not self.writes:
+            return before
+        return StoredAggregate(
+            kind=PROJECT_KIND,
+            id=self.after.project_id,
+            version=(before.version if before else 0) + 1,
+            state=self.after,
+            created_at=before.created_at if before else recorded_at,
+            updated_at=recorded_at,
+            schema_version=self.schema_version,
+        )
 
 
 async def create_project(
@@ -109,25 +113,19 @@ async def create_project(
         SchemaVersionChanged: the store never had data of that version; another one is active.
     """
     require(principal, "write")
-    context = context or CommandContext()
-    version = await _resolve_schema_version(dependencies, attributes)
-    project_id = dependencies.ids.new()
-    project = propose_project(
-        project_id=project_id,
-        fields=attributes.core,
-        attributes=attributes.governed,
-        extensions=attributes.extensions,
-    )
-    project_change = ProjectChange(
-        before=None,
-        after=project,
-        event_type=CREATED_EVENT,
-        schema_version=version,
-        reason=project.status_reason,
-    )
-    return await _retry_lost_races(
-        lambda: _commit(dependencies, principal, project_change, context)
-    )
+
+    async def decide() -> ProjectDecision:
+        version = await _resolve_schema_version(dependencies, attributes)
+        project = propose_project(
+            project_id=dependencies.ids.new(),
+            fields=attributes.core,
+            attributes=attributes.governed,
+            extensions=attributes.extensions,
+        )
+        reason = project.status_reason
+        return await _build_decision(dependencies, None, project, CREATED_EVENT, version, reason)
+
+    return await _execute(dependencies, principal, decide, context or CommandContext())
 
 
 async def _resolve_schema_version(dependencies: Dependencies, attributes: ProjectInput) -> int:
@@ -159,21 +157,20 @@ async def amend_project(
         SchemaVersionChanged: the project and the attributes have different schema versions.
         Conflict: the command lost too many races.
     """
+    require(principal, "write")
+    context = context or CommandContext()
 
-    def decide(before: StoredAggregate[Project]) -> ProjectChange:
-        if attributes.schema_version not in {None, before.schema_version}:
+    async def decide() -> ProjectDecision:
+        before = await _load(dependencies, project_id, context)
+        version = before.schema_version
+        if attributes.schema_version not in {None, version}:
             raise _build_version_changed(before)
         after = apply_amendment(
             before.state, attributes.core, attributes.governed, attributes.extensions
         )
-        return ProjectChange(
-            before=before,
-            after=after,
-            event_type=AMENDED_EVENT,
-            schema_version=before.schema_version,
-        )
+        return await _build_decision(dependencies, before, after, AMENDED_EVENT, version)
 
-    return await _change(dependencies, principal, project_id, decide, context or CommandContext())
+    return await _execute(dependencies, principal, decide, context)
 
 
 async def transition_project(
@@ -194,18 +191,17 @@ async def transition_project(
         StaleVersion: the project is not at the expected version.
         SchemaVersionChanged: the project and the response have different schema versions.
     """
+    require(principal, "write")
+    context = context or CommandContext()
 
-    def decide(before: StoredAggregate[Project]) -> ProjectChange:
+    async def decide() -> ProjectDecision:
+        before = await _load(dependencies, project_id, context)
         after = apply_transition(before.state, to, reason=reason, effective_on=effective_on)
-        return ProjectChange(
-            before=before,
-            after=after,
-            event_type=TRANSITIONED_EVENT,
-            schema_version=before.schema_version,
-            reason=reason,
+        return await _build_decision(
+            dependencies, before, after, TRANSITIONED_EVENT, before.schema_version, reason
         )
 
-    return await _change(dependencies, principal, project_id, decide, context or CommandContext())
+    return await _execute(dependencies, principal, decide, context)
 
 
 async def list_reservation_writes(
@@ -254,152 +250,85 @@ async def _reserve(dependencies: Dependencies, reference: ExternalRef, project_i
     return Write(RESERVATION_KIND, key, version, ExternalRefReservation(project_id=project_id))
 
 
-async def _change(
-    dependencies: Dependencies,
-    principal: Principal,
-    project_id: str,
-    decide: Callable[[StoredAggregate[Project]], ProjectChange],
-    context: CommandContext,
-) -> CommandResult:
-    """Load, decide and commit; repeat after a lost race."""
-    require(principal, "write")
-
-    async def attempt() -> CommandResult:
-        before: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
-        if context.expected_version is not None and before.version != context.expected_version:
-            raise StaleVersion(
-                f"The project is at version {before.version}, not {context.expected_version}.",
-                current=before.version,
-            )
-        if context.schema_version not in {None, before.schema_version}:
-            raise _build_version_changed(before)
-        return await _commit(dependencies, principal, decide(before), context)
-
-    return await _retry_lost_races(attempt)
+async def _load(
+    dependencies: Dependencies, project_id: str, context: CommandContext
+) -> StoredAggregate[Project]:
+    """Load the project of a command, at the version that the caller expects."""
+    before: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
+    if context.expected_version is not None and before.version != context.expected_version:
+        raise StaleVersion(
+            f"The project is at version {before.version}, not {context.expected_version}.",
+            current=before.version,
+        )
+    if context.schema_version not in {None, before.schema_version}:
+        raise _build_version_changed(before)
+    return before
 
 
 def _build_version_changed(before: StoredAggregate[Project]) -> SchemaVersionChanged:
     return SchemaVersionChanged(f"Version {before.schema_version} of the schema is active now.")
 
 
-async def _retry_lost_races(attempt: Callable[[], Awaitable[CommandResult]]) -> CommandResult:
-    """Repeat an attempt after lost races, at most `MAX_ATTEMPTS` times."""
-    for _ in range(MAX_ATTEMPTS):
-        try:
-            return await attempt()
-        except _LostRace:
-            continue
-    raise Conflict(
-        f"Other requests changed the project {MAX_ATTEMPTS} times in a row; read it and try again."
+async def _build_decision(
+    dependencies: Dependencies,
+    before: StoredAggregate[Project] | None,
+    after: Project,
+    event_type: str,
+    schema_version: int,
+    reason: str | None = None,
+) -> ProjectDecision:
+    """Return the decision with its reservations and its event; no change writes nothing."""
+    version = before.version if before else 0
+    state_before = before.state if before else None
+    changed_fields = list_changed_fields(state_before, after)
+    subject = VersionReference(
+        PROJECT_KIND, after.project_id, version + bool(changed_fields), schema_version
+    )
+    if not changed_fields:
+        return ProjectDecision(
+            before=before, after=after, schema_version=schema_version, subject=subject
+        )
+    reservations = await list_reservation_writes(dependencies, state_before, after)
+    event = DomainEvent(
+        type=event_type,
+        kind=PROJECT_KIND,
+        id=after.project_id,
+        changed=changed_fields,
+        reason=reason,
+    )
+    return ProjectDecision(
+        before=before,
+        after=after,
+        writes=(Write(PROJECT_KIND, after.project_id, version, after), *reservations),
+        events=(event,),
+        schema_version=schema_version,
+        subject=subject,
     )
 
 
-class _LostRace(Exception):
-    """Data changed between load and commit: load and decide again.
+async def _execute(
+    dependencies: Dependencies,
+    principal: Principal,
+    decide: Callable[[], Awaitable[ProjectDecision]],
+    context: CommandContext,
+) -> CommandResult:
+    """Execute a command; a duplicate may be a reference that was reserved after its lookup.
 
     With an expected version the next attempt finds out whether the project itself changed, which
     is stale for the caller, or only the external reference.
     """
-
-
-async def _commit(
-    dependencies: Dependencies,
-    principal: Principal,
-    project_change: ProjectChange,
-    context: CommandContext,
-) -> CommandResult:
-    """Commit a change with its reservations, event and receipt."""
-    before = project_change.before
-    version = before.version if before else 0
-    changed_fields = list_changed_fields(before.state if before else None, project_change.after)
-    reservation_writes = await list_reservation_writes(
-        dependencies, before.state if before else None, project_change.after
-    )
-
-    def build_stored(recorded_at: datetime) -> StoredAggregate[Project]:
-        if before is not None and not changed_fields:
-            return before
-        return StoredAggregate(
-            kind=PROJECT_KIND,
-            id=project_change.after.project_id,
-            version=version + 1,
-            state=project_change.after,
-            created_at=before.created_at if before else recorded_at,
-            updated_at=recorded_at,
-            schema_version=project_change.schema_version,
-        )
-
-    if before is not None and not changed_fields and context.idempotency_key is None:
-        return CommandResult(before)
-    change = Change(
-        writes=_build_writes(project_change, version, reservation_writes) if changed_fields else (),
-        events=_build_events(project_change, changed_fields) if changed_fields else (),
-        receipt=_build_receipt(context.idempotency_key, project_change, changed_fields),
-        actor=principal.id,
-        schema_version=project_change.schema_version,
+    outcome = await execute(
+        dependencies,
+        principal.id,
+        decide,
+        receipt=context.receipt,
         traceparent=context.traceparent,
+        lost_races=(StaleVersion, Duplicate),
+        conflict=_CONFLICT,
     )
-    commit_result = await _commit_or_report_race(dependencies, change, reservation_writes)
-    if commit_result.replayed_response is not None:
-        return CommandResult(None, commit_result.position, commit_result.replayed_response)
-    return CommandResult(build_stored(commit_result.recorded_at), commit_result.position)
-
-
-async def _commit_or_report_race(
-    dependencies: Dependencies, change: Change, reservation_writes: tuple[Write, ...]
-) -> CommitResult:
-    """Commit; a duplicate may be a reference that was reserved after its lookup."""
-    try:
-        return await dependencies.commands.commit(change)
-    except StaleVersion as error:
-        raise _LostRace from error
-    except Duplicate as error:
-        if reservation_writes:
-            raise _LostRace from error
-        raise
-
-
-def _build_writes(
-    project_change: ProjectChange, version: int, reservation_writes: tuple[Write, ...]
-) -> tuple[Write, ...]:
-    return (
-        Write(PROJECT_KIND, project_change.after.project_id, version, project_change.after),
-        *reservation_writes,
-    )
-
-
-def _build_events(
-    project_change: ProjectChange, changed_fields: tuple[str, ...]
-) -> tuple[DomainEvent, ...]:
-    return (
-        DomainEvent(
-            type=project_change.event_type,
-            kind=PROJECT_KIND,
-            id=project_change.after.project_id,
-            changed=changed_fields,
-            reason=project_change.reason,
-        ),
-    )
-
-
-def _build_receipt(
-    idempotency_key: ProjectIdempotencyKey | None,
-    project_change: ProjectChange,
-    changed_fields: tuple[str, ...],
-) -> IdempotencyReceipt | None:
-    """Return the receipt of an idempotent command, which refers to the version it results in."""
-    if idempotency_key is None:
-        return None
-    before = project_change.before
-    subject = VersionReference(
-        kind=PROJECT_KIND,
-        id=project_change.after.project_id,
-        version=(before.version if before else 0) + bool(changed_fields),
-        schema_version=project_change.schema_version,
-    )
-    return IdempotencyReceipt(
-        scope=idempotency_key.scope,
-        key=idempotency_key.key,
-        fingerprint=idempotency_key.fingerprint,
-        recipe=msgspec.structs.replace(idempotency_key.recipe, subject=subject),
-    )
+    result = outcome.result
+    if result is None:
+        return CommandResult(outcome.decision.before)
+    if result.replayed_response is not None:
+        return CommandResult(None, result.position, result.replayed_response)
+    return CommandResult(outcome.decision.to_stored(result.recorded_at), result.position)

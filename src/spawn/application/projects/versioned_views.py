@@ -193,4 +193,7 @@ async def get_recorded_version(
         updated_at=entry.recorded_at,
         schema_version=entry.schema_version,
     )
-    return await convert_to_version(dependencies, aggregate, subject.schema_version)
+    version = subject.schema_version
+    return await convert_to_version(
+        dependencies, aggregate, entry.schema_version if version is None else version
+    )

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
+from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.queries import find_latest_import_runs
 from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.queries import get_latest_report
-from spawn.domain.change import Change, StoredAggregate, Write
-from spawn.domain.errors import Conflict, Duplicate, SpawnError, StaleVersion
+from spawn.domain.change import StoredAggregate, Write
+from spawn.domain.errors import Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.lineage.run import Run
 from spawn.domain.principal import Principal
@@ -40,12 +41,18 @@ from spawn.domain.quality.rules import (
 )
 from spawn.domain.schemas.validator import compile_schema
 
-MAX_ATTEMPTS = 5
 FIRST_PAUSE_S = 2.0
 """Delay of the first run, so that it does not compete with the start of the service."""
 
 MAX_IMPORT_RULES = 100
 """Maximum import checks in one report."""
+
+
+class _ReportDecision(Decision, frozen=True, kw_only=True):
+    """A report to record: its run number, and the service levels that changed."""
+
+    version: int
+    level_changes: tuple[ServiceLevelStatus, ...]
 
 
 class QualityMonitor:
@@ -187,35 +194,34 @@ class QualityMonitor:
         Raises:
             Conflict: other processes kept recording reports.
         """
-        for _ in range(MAX_ATTEMPTS):
-            before = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
-            version = before.version if before else 0
-            level_changes = find_level_changes(
-                before.state.results if before else (), report.results
-            )
-            writes = (
-                Write(REPORT_KIND, DATASET, version, report),
-                *await self._level_writes(level_changes),
-            )
-            change = Change(
-                writes=writes,
-                events=tuple(_event(status) for status in level_changes),
-                actor=principal.id,
-                schema_version=report.schema_version,
-            )
-            try:
-                commit_result = await self._dependencies.commands.commit(change)
-            except (StaleVersion, Duplicate):
-                continue
-            # Entries committed in between were not measured; the next check measures them.
-            is_complete = await self._dependencies.reads.count_rows_after(measured_to) == len(
-                writes
-            )
-            self._measured_to = commit_result.position if is_complete else None
-            for status in level_changes:
-                self._on_change(status)
-            return await self._dependencies.reads.get(REPORT_KIND, DATASET, version=version + 1)
-        raise Conflict("Other processes kept recording reports meanwhile; try again.")
+        outcome = await execute(
+            self._dependencies,
+            principal.id,
+            lambda: self._decide(report),
+            lost_races=(StaleVersion, Duplicate),
+            conflict="Other processes kept recording reports meanwhile; try again.",
+        )
+        decision, result = outcome.decision, outcome.result
+        # Entries committed in between were not measured; the next check measures them.
+        row_count = await self._dependencies.reads.count_rows_after(measured_to)
+        is_complete = row_count == len(decision.writes)
+        self._measured_to = result.position if result and is_complete else None
+        for status in decision.level_changes:
+            self._on_change(status)
+        return await self._dependencies.reads.get(REPORT_KIND, DATASET, version=decision.version)
+
+    async def _decide(self, report: QualityReport) -> _ReportDecision:
+        before = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
+        version = before.version if before else 0
+        level_changes = find_level_changes(before.state.results if before else (), report.results)
+        writes = await self._level_writes(level_changes)
+        return _ReportDecision(
+            writes=(Write(REPORT_KIND, DATASET, version, report), *writes),
+            events=tuple(_event(status) for status in level_changes),
+            schema_version=report.schema_version,
+            version=version + 1,
+            level_changes=tuple(level_changes),
+        )
 
     async def _level_writes(self, level_changes: Sequence[ServiceLevelStatus]) -> list[Write]:
         ids = [status.rule_id for status in level_changes]

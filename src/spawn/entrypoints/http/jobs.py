@@ -6,9 +6,10 @@ import msgspec
 from msgspec import Meta
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.jobs import cancel_job, get_job
-from spawn.domain.change import ResponseRecipe, StoredAggregate
+from spawn.application.jobs import SubmittedJob, cancel_job, get_job
+from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, ResponseRecipe, StoredAggregate
 from spawn.domain.jobs import Job, JobStatus
+from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
@@ -87,6 +88,36 @@ def render_accepted(job: Job) -> Response:
         (b"retry-after", b"1"),
     ]
     return json_response(JobView.of(job), status=202, headers=headers)
+
+
+def read_receipt(request: StrictRequest, path: str, *parameters: str) -> IdempotencyReceipt | None:
+    """Return the receipt of a request that submits a job; None without an idempotency key.
+
+    Args:
+        request: the request, whose content is hashed later.
+        path: the canonical path.
+        parameters: the parts of the request that are not in its content.
+    """
+    key = request.idempotency_key()
+    if key is None:
+        return None
+    content_type = request.header(b"content-type") or ""
+    idempotency_key = IdempotencyKey(
+        scope=f"{request.principal.id} POST {path}",
+        key=key,
+        fingerprint=" ".join((content_type, *parameters)),
+    )
+    return IdempotencyReceipt(idempotency_key, ACCEPTED)
+
+
+async def respond_to_submission(request: StrictRequest, submission: SubmittedJob) -> Response:
+    """Queue a job that is new and acknowledge it, or repeat the first response."""
+    if submission.job is None:
+        if submission.replayed_response is None:
+            raise RuntimeError("a submission that was not replayed must have a job")
+        return await render_stored_response(request, submission.replayed_response)
+    await request.http_state.jobs.submit(submission.job.job_id)
+    return render_accepted(submission.job)
 
 
 async def render_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:

@@ -273,13 +273,10 @@ class TestReceipts:
         assert again.replayed_response == receipt.recipe
         assert again.recorded_at == first.recorded_at
         assert await harness.store.position() == before
-        assert (
-            await harness.store.find_receipt(receipt.scope, receipt.key, "f1")
-            == again.replayed_response
-        )
+        assert await harness.store.find_receipt(receipt.key) == again.replayed_response
 
     async def test_an_unknown_key_has_no_response(self, harness: StorageHarness) -> None:
-        assert await harness.store.find_receipt("scope", "key", "f") is None
+        assert await harness.store.find_receipt(harness.receipt().key) is None
 
     async def test_the_same_key_for_another_request_is_rejected(
         self, harness: StorageHarness
@@ -292,7 +289,7 @@ class TestReceipts:
         with pytest.raises(IdempotencyMismatch):
             await harness.store.commit(harness.change((new_project, 0), receipt=other))
         with pytest.raises(IdempotencyMismatch):
-            await harness.store.find_receipt(other.scope, other.key, "f2")
+            await harness.store.find_receipt(other.key)
         with pytest.raises(NotFound):
             await harness.get(new_project)
 
@@ -321,7 +318,7 @@ class TestReceipts:
         receipt = harness.receipt()
         with pytest.raises(StaleVersion):
             await harness.store.commit(harness.change((harness.project(), 5), receipt=receipt))
-        assert await harness.store.find_receipt(receipt.scope, receipt.key, "f1") is None
+        assert await harness.store.find_receipt(receipt.key) is None
 
     async def test_a_receipt_needs_no_write(self, harness: StorageHarness) -> None:
         receipt = harness.receipt()
@@ -335,9 +332,9 @@ class TestReceipts:
         receipt = harness.receipt()
         await harness.store.commit(harness.change((harness.project(), 0), receipt=receipt))
         harness.clock.advance(timedelta(hours=23, minutes=59))
-        assert await harness.store.find_receipt(receipt.scope, receipt.key, "f1") is not None
+        assert await harness.store.find_receipt(receipt.key) is not None
         harness.clock.advance(timedelta(minutes=2))
-        assert await harness.store.find_receipt(receipt.scope, receipt.key, "f1") is None
+        assert await harness.store.find_receipt(receipt.key) is None
         new_project = harness.project()
         again = await harness.store.commit(harness.change((new_project, 0), receipt=receipt))
         assert again.replayed_response is None
@@ -360,7 +357,7 @@ class TestReopening:
         await harness.store.commit(harness.change((project, 2), events=()))
         receipt = harness.receipt()
         await harness.store.commit(harness.change((harness.project(), 0), receipt=receipt))
-        response = await harness.store.find_receipt(receipt.scope, receipt.key, "f1")
+        response = await harness.store.find_receipt(receipt.key)
         feed, aggregate = (
             await harness.store.feed(after=None, limit=100),
             await harness.get(project),
@@ -369,7 +366,7 @@ class TestReopening:
         store = await reopen_store()
         assert await store.get("project", project.project_id) == aggregate
         assert await store.feed(after=None, limit=100) == feed
-        assert await store.find_receipt(receipt.scope, receipt.key, "f1") == response
+        assert await store.find_receipt(receipt.key) == response
         assert (await store.head("project", project.project_id)).version == 3
         assert await store.position() == feed.next
         assert await store.records() == [a_record()]

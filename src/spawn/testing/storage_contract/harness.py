@@ -37,6 +37,7 @@ from spawn.adapters.local.ids import Uuid7Ids
 from spawn.domain.change import (
     Change,
     CommitResult,
+    IdempotencyKey,
     IdempotencyReceipt,
     ResponseRecipe,
     StoredAggregate,
@@ -133,7 +134,10 @@ class StorageHarness:
             epoch=7,
             subject=VersionReference("project", "a:b 'c'", 3, 2),
         )
-        return IdempotencyReceipt("analyst POST /v1/ops/projects", key, fingerprint, recipe)
+        idempotency_key = IdempotencyKey(
+            scope="analyst POST /v1/ops/projects", key=key, fingerprint=fingerprint
+        )
+        return IdempotencyReceipt(idempotency_key, recipe)
 
 
 def build_event(project: Project, version: int) -> DomainEvent:

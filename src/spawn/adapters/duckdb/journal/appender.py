@@ -116,9 +116,7 @@ class JournalAppender(RecoverableJournal):
         """
         receipt = prepared_change.change.receipt
         if receipt is not None:
-            receipt_row = self.receipts.find(
-                self._cursor, receipt.scope, receipt.key, receipt.fingerprint, self._clock.now()
-            )
+            receipt_row = self.receipts.find(self._cursor, receipt.key, self._clock.now())
             if receipt_row is not None:
                 response = self.read_response(self._cursor, receipt_row.position)
                 return CommitResult(

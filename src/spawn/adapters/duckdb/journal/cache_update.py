@@ -62,9 +62,7 @@ def apply_to_caches(
         receipt = change.prepared_change.change.receipt
         if receipt is not None:
             last = change.rows[-1]
-            caches.receipts.put(
-                receipt.scope, receipt.key, receipt.fingerprint, last.position, last.recorded_at
-            )
+            caches.receipts.put(receipt.key, last.position, last.recorded_at)
     if project_writes:
         caches.pages.drop_affected(project_writes)
     return newest_position

@@ -74,7 +74,7 @@ class PreparedChange:
         if change.receipt is not None:
             self.receipt_columns = receipt_columns(change.receipt)
             # No kind contains a space, so this cannot be the key of an aggregate.
-            receipt = f"receipt {change.receipt.scope} {change.receipt.key}"
+            receipt = f"receipt {change.receipt.key.scope} {change.receipt.key.key}"
             self.written_keys = self.keys | {receipt}
         self.guarded_keys = {aggregate_key(guard.kind, guard.id) for guard in change.guards}
 

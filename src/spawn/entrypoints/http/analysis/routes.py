@@ -1,4 +1,4 @@
-"""Routes of the calculators; `app.state.calculation_pool` has their threads."""
+"""Routes of the calculators."""
 
 from typing import Any, Final
 

@@ -7,16 +7,14 @@ from litestar import get, post
 
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import get_simulation, start_simulation
-from spawn.application.imports.commands import JobIdempotencyKey
 from spawn.application.jobs import JobRunner
 from spawn.domain.change import StoredAggregate
 from spawn.domain.finance.simulation.simulation_run import SimulationRun
 from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_simulation
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, is_large
-from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
+from spawn.entrypoints.http.jobs import JOBS, read_receipt, respond_to_submission
 from spawn.entrypoints.http.openapi.handler_operation import operation_options
-from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
@@ -42,15 +40,13 @@ async def submit_simulation(request: StrictRequest) -> Response:
         body = await request.read_body(limit=MAX_BODY_BYTES)
         case = await pool.run(lambda _deadline: read_simulation(body))
         with request.http_state.span("start_simulation"):
-            submitted = await start_simulation(
-                request.dependencies, request.principal, case, key=_idempotency_key(request)
+            submission = await start_simulation(
+                request.dependencies,
+                request.principal,
+                case,
+                receipt=read_receipt(request, SIMULATION_PATH),
             )
-    if submitted.job is None:
-        if submitted.replayed_response is None:
-            raise RuntimeError("a new submission must have a job")
-        return await render_stored_response(request, submitted.replayed_response)
-    await runner.submit(submitted.job.job_id)
-    return render_accepted(submitted.job)
+    return await respond_to_submission(request, submission)
 
 
 @get(SIMULATIONS_PATH + "/{simulation_id:str}", opt=operation_options(examples.GET_SIMULATION))
@@ -75,18 +71,6 @@ def _simulation_fields(simulation: StoredAggregate[SimulationRun]) -> dict[str, 
         "job_url": f"{JOBS}/{simulation.id}",
         "result": result,
     }
-
-
-def _idempotency_key(request: StrictRequest) -> JobIdempotencyKey | None:
-    key = request.idempotency_key()
-    if key is None:
-        return None
-    return JobIdempotencyKey(
-        scope=f"{request.principal.id} POST {SIMULATION_PATH}",
-        key=key,
-        content_type=request.header(b"content-type") or "",
-        recipe=ACCEPTED,
-    )
 
 
 ROUTES: Final = [submit_simulation, get_simulation_run]

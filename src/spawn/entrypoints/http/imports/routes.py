@@ -1,4 +1,4 @@
-"""HTTP routes of imports and their mappings; `app.state.jobs` holds the `JobRunner`."""
+"""HTTP routes of imports and their mappings."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -9,7 +9,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from spawn.application.exports import QuarantineFormatter
-from spawn.application.imports.commands import JobIdempotencyKey, put_mapping, submit_import
+from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.queries import (
     get_import,
     get_mapping,
@@ -25,7 +25,7 @@ from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mapping
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports import operations
-from spawn.entrypoints.http.jobs import ACCEPTED, JOBS, render_accepted
+from spawn.entrypoints.http.jobs import JOBS, read_receipt, respond_to_submission
 from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import (
@@ -35,7 +35,6 @@ from spawn.entrypoints.http.protocol.etags import (
     parse_epoch,
     version_etag,
 )
-from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.query_params import read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -133,20 +132,15 @@ async def post_import(request: StrictRequest) -> Response:
     media_type = _read_upload_media_type(request)
     runner.check_capacity()
     with request.http_state.span("start_import"):
-        submitted = await submit_import(
+        submission = await submit_import(
             request.dependencies,
             request.principal,
             _stream_upload(request),
             file_format=FORMATS[media_type],
             mapping_name=parameters.get("mapping"),
-            key=_read_idempotency_key(request, parameters.get("mapping")),
+            receipt=read_receipt(request, IMPORTS, parameters.get("mapping") or ""),
         )
-    if submitted.job is None:
-        if submitted.replayed_response is None:
-            raise RuntimeError("an import that was not replayed must have a job")
-        return await render_stored_response(request, submitted.replayed_response)
-    await runner.submit(submitted.job.job_id)
-    return render_accepted(submitted.job)
+    return await respond_to_submission(request, submission)
 
 
 @get(IMPORTS + "/{import_id:str}", opt=operation_options(operations.GET_IMPORT))
@@ -274,19 +268,6 @@ async def _stream_upload(request: StrictRequest) -> AsyncIterator[bytes]:
             raise MalformedBody("The upload ended early. Send the whole file again.")
         yield message.get("body", b"")
         more = message.get("more_body", False)
-
-
-def _read_idempotency_key(request: StrictRequest, mapping: str | None) -> JobIdempotencyKey | None:
-    key = request.idempotency_key()
-    if key is None:
-        return None
-    return JobIdempotencyKey(
-        scope=f"{request.principal.id} POST {IMPORTS}",
-        key=key,
-        # The mapping is part of the request, though not of its body.
-        content_type=f"{request.header(b'content-type') or ''} {mapping or ''}",
-        recipe=ACCEPTED,
-    )
 
 
 async def _read_expected_version(request: StrictRequest, name: str) -> int | None:

@@ -1,7 +1,7 @@
 """If-Match preconditions, and the context of a command over HTTP."""
 
-from spawn.application.projects.commands import CommandContext, ProjectIdempotencyKey
-from spawn.domain.change import Head
+from spawn.application.projects.commands import CommandContext
+from spawn.domain.change import Head, IdempotencyReceipt
 from spawn.domain.errors import StaleVersion
 from spawn.entrypoints.http.protocol.etags import is_version_match, validate_etags
 from spawn.entrypoints.http.protocol.problems import RequestProblem
@@ -43,7 +43,7 @@ async def read_expected_version(request: StrictRequest, kind: str, key: str) -> 
 
 def build_command_context(
     request: StrictRequest,
-    idempotency: ProjectIdempotencyKey | None,
+    receipt: IdempotencyReceipt | None,
     version: int | None,
     schema_version: int,
 ) -> CommandContext:
@@ -51,13 +51,13 @@ def build_command_context(
 
     Args:
         request: the request.
-        idempotency: the idempotency key; None without one.
+        receipt: the receipt of an idempotent request, without its subject.
         version: the expected version; None for any.
         schema_version: the schema version of request and response.
     """
     return CommandContext(
         expected_version=version,
         schema_version=schema_version,
-        idempotency_key=idempotency,
+        receipt=receipt,
         traceparent=request.context.traceparent,
     )

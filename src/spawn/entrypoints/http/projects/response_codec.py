@@ -49,7 +49,7 @@ async def render_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> R
     if subject is None:
         raise RuntimeError("the receipt of a command must refer to a project")
     aggregate = await get_recorded_version(dependencies, subject)
-    schema = await find_schema(dependencies, subject.schema_version)
+    schema = await find_schema(dependencies, aggregate.schema_version)
     etag = version_etag(aggregate.version, recipe.epoch, schema.version)
     headers = tuple(decode_headers(recipe.headers))
     return render_command_response(

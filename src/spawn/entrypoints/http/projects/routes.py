@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 from litestar import get, patch, post
 
+from spawn.application.commands import retry_on
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import (
-    MAX_ATTEMPTS,
     CommandContext,
     CommandResult,
     SchemaVersionChanged,
@@ -19,7 +19,7 @@ from spawn.application.projects.commands import (
 )
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
-from spawn.domain.change import StoredAggregate
+from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import (
     CursorInvalid,
@@ -63,7 +63,6 @@ from spawn.entrypoints.http.protocol.etags import (
     version_etag,
 )
 from spawn.entrypoints.http.protocol.idempotency import (
-    RequestIdempotencyKey,
     find_stored_response,
     read_idempotency_key,
     render_stored_response,
@@ -99,7 +98,7 @@ class _CommandAttempt:
     def __init__(
         self,
         request: StrictRequest,
-        key: RequestIdempotencyKey | None,
+        key: IdempotencyKey | None,
         view: ProjectView,
         epoch: int,
     ) -> None:
@@ -116,12 +115,12 @@ class _CommandAttempt:
     def command_context(
         self, status: int, warnings: tuple[Header, ...] = (), version: int | None = None
     ) -> CommandContext:
-        """Return the command's context, with the recipe of the response for its key."""
-        key = None
+        """Return the command's context, with a receipt if the request has a key."""
+        receipt = None
         if self._key is not None:
             recipe = build_recipe(status, self._view.headers, warnings, self._epoch)
-            key = self._key.with_recipe(recipe)
-        return build_command_context(self._request, key, version, self._view.active_version)
+            receipt = IdempotencyReceipt(self._key, recipe)
+        return build_command_context(self._request, receipt, version, self._view.active_version)
 
     async def respond(
         self, result: CommandResult, status: int, warnings: tuple[Header, ...] = ()
@@ -140,26 +139,28 @@ class _CommandAttempt:
 
 async def _run_command(
     request: StrictRequest,
-    key: RequestIdempotencyKey | None,
+    key: IdempotencyKey | None,
     run: Callable[[_CommandAttempt], Awaitable[Response]],
 ) -> Response:
     """Run a command; parse the body again if the active schema changed meanwhile."""
-    for _ in range(MAX_ATTEMPTS):
+
+    async def attempt() -> Response:
         view = await active_view(request)
         epoch = parse_epoch(await request.dependencies.reads.position())
-        try:
-            return await run(_CommandAttempt(request, key, view, epoch))
-        except SchemaVersionChanged:
-            continue
-        except StaleVersion:
-            # A concurrent retry of the same request may have won: return its response.
-            stored_response = await find_stored_response(request, key)
-            if stored_response is None:
-                raise
-            return stored_response
-    raise Unavailable(
-        f"The active schema changed {MAX_ATTEMPTS} times during the request. Retry later."
-    )
+        return await run(_CommandAttempt(request, key, view, epoch))
+
+    try:
+        return await retry_on(SchemaVersionChanged, attempt)
+    except SchemaVersionChanged:
+        raise Unavailable(
+            "The active schema kept changing during the request. Retry later."
+        ) from None
+    except StaleVersion:
+        # A concurrent retry of the same request may have won: return its response.
+        stored_response = await find_stored_response(request, key)
+        if stored_response is None:
+            raise
+        return stored_response
 
 
 @post(PATH, opt=operation_options(operations.CREATE))

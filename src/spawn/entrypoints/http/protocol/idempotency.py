@@ -4,11 +4,8 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import msgspec
-
 from spawn.application.dependencies import Dependencies
-from spawn.application.projects.commands import ProjectIdempotencyKey
-from spawn.domain.change import RecordedResponse, ResponseRecipe, StoredResponse
+from spawn.domain.change import IdempotencyKey, RecordedResponse, ResponseRecipe, StoredResponse
 from spawn.domain.errors import Conflict
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, decode_headers
@@ -21,23 +18,7 @@ RESPONSE_CODECS: Final[StateKey[dict[str, ResponseCodec]]] = StateKey(dict)
 """Codecs by their name in receipts; `create_app` registers them."""
 
 
-class RequestIdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
-    """The idempotency key of a request, with its scope and the fingerprint of the request."""
-
-    scope: str
-    key: str
-    fingerprint: str
-
-    def with_recipe(self, recipe: ResponseRecipe) -> ProjectIdempotencyKey:
-        """Return the key for a command, with the recipe that its receipt stores."""
-        return ProjectIdempotencyKey(
-            scope=self.scope, key=self.key, fingerprint=self.fingerprint, recipe=recipe
-        )
-
-
-def read_idempotency_key(
-    request: StrictRequest, path: str, body: bytes
-) -> RequestIdempotencyKey | None:
+def read_idempotency_key(request: StrictRequest, path: str, body: bytes) -> IdempotencyKey | None:
     """Return the idempotency key of a request, or None if it has none.
 
     Args:
@@ -51,7 +32,7 @@ def read_idempotency_key(
     key = request.idempotency_key()
     if key is None:
         return None
-    return RequestIdempotencyKey(
+    return IdempotencyKey(
         scope=f"{request.principal.id} {request.method} {path}",
         key=key,
         fingerprint=request_fingerprint(body, request.header(b"content-type") or ""),
@@ -64,7 +45,7 @@ def request_fingerprint(body: bytes, content_type: str) -> str:
 
 
 async def find_stored_response(
-    request: StrictRequest, key: RequestIdempotencyKey | None
+    request: StrictRequest, key: IdempotencyKey | None
 ) -> Response | None:
     """Return the stored response of a repeated request; None for a first request.
 
@@ -73,9 +54,7 @@ async def find_stored_response(
     """
     if key is None:
         return None
-    stored_response = await request.dependencies.commands.find_receipt(
-        key.scope, key.key, key.fingerprint
-    )
+    stored_response = await request.dependencies.commands.find_receipt(key)
     return (
         None if stored_response is None else await render_stored_response(request, stored_response)
     )
