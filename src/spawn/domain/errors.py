@@ -33,6 +33,14 @@ import msgspec
 MAX_ERRORS = 50
 """Field errors reported at once."""
 
+_MAX_CAUSE_CHARACTERS = 500
+
+
+def describe_cause(cause: BaseException) -> str:
+    """Return the type and the first line of an exception's text, for operators, never clients."""
+    lines = str(cause).splitlines() or [""]
+    return f"{type(cause).__name__}: {lines[0]}"[:_MAX_CAUSE_CHARACTERS]
+
 
 class FieldError(msgspec.Struct, frozen=True):
     """An error in one field.

@@ -8,13 +8,12 @@ from typing import Final, NamedTuple
 
 from loguru import logger
 
-from spawn.domain.errors import SpawnError
+from spawn.domain.errors import SpawnError, describe_cause
 
 REPEAT_S: Final = 1.0
 """Time within which the same failure again belongs to the line that was logged for it."""
 
 _MAX_CAUSES: Final = 64
-_MAX_CAUSE_CHARACTERS: Final = 500
 
 
 class _LoggedFailure(NamedTuple):
@@ -62,9 +61,3 @@ class FailureLog:
             while len(self._logged) > _MAX_CAUSES:
                 self._logged.popitem(last=False)
             return logged.error_id, True
-
-
-def describe_cause(cause: BaseException) -> str:
-    """Return the type and the first line of an exception's text, of bounded length."""
-    lines = str(cause).splitlines() or [""]
-    return f"{type(cause).__name__}: {lines[0]}"[:_MAX_CAUSE_CHARACTERS]

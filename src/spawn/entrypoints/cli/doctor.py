@@ -15,10 +15,17 @@ import msgspec
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import NotFound, RegistryError, SpawnError, StorageBusy, Unavailable
+from spawn.domain.errors import (
+    NotFound,
+    RegistryError,
+    SpawnError,
+    StorageBusy,
+    Unavailable,
+    describe_cause,
+)
 from spawn.entrypoints.cli.serve import build_local_url, find_store_file, read_served_address
 from spawn.entrypoints.composition import open_publishers
-from spawn.entrypoints.settings import Settings, redact_url
+from spawn.entrypoints.settings import Settings, SettingsError, redact_url
 from spawn.ports.publishers import EventPublisher
 
 TIMEOUT_S: Final = 5.0
@@ -34,12 +41,50 @@ class CheckStatus(StrEnum):
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """Result of one check; `advice` says what to do if it did not pass."""
+    """Result of one check; `advice` says what to do, and only a check that passed has none."""
 
     name: str
     status: CheckStatus
     detail: str
     advice: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that a finding names a remedy.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if self.status is not CheckStatus.OK and not self.advice:
+            raise ValueError(f"the finding of {self.name} names no remedy")
+
+
+class _ServiceCheck(msgspec.Struct):
+    """A check in the health document of a running service."""
+
+    status: str
+    detail: str = ""
+
+
+class _ServiceHealth(msgspec.Struct):
+    """The health document of a running service."""
+
+    status: str
+    checks: dict[str, _ServiceCheck] = {}
+
+
+_SERVICE_REMEDIES: Final = {
+    "storage": "check the disk and the log of the service; if the data are damaged, restore a "
+    "backup",
+    "disk": "free some space on the disk of the store",
+    "feed": "start the consumer or correct its URL in SPAWN_EVENTS_URL; replay or discard the "
+    "letters of /v1/events/dead-letters",
+    "projection": "look in the log of the service for failed projections, and reduce the load of "
+    "the disk",
+    "schema": "decide on the candidates of /v1/governance/schemas, or correct SPAWN_ONTOLOGY_URL",
+    "breaker": "start the ontology server or correct SPAWN_ONTOLOGY_URL",
+    "quality": "correct the data that /v1/governance/quality counts as failed",
+}
+"""Remedies of the checks that a running service reports."""
 
 
 async def run_checks(settings: Settings) -> bool:
@@ -48,9 +93,9 @@ async def run_checks(settings: Settings) -> bool:
         _check_settings(settings),
         await asyncio.to_thread(_check_disk, settings),
         await _check_store(settings),
-        await _check_address(settings),
+        *await _check_address(settings),
         await _check_registry(settings),
-        *[await _check_publisher(publisher) for publisher in await open_publishers(settings)],
+        *await _check_publishers(settings),
     ]
     for result in results:
         sys.stdout.write(f"{result.status:<4}  {result.name:<9} {result.detail}\n")
@@ -106,12 +151,8 @@ async def _check_store(settings: Settings) -> CheckResult:
         )
     try:
         store = await open_store(settings.storage_url, clock=SystemClock())
-    except StorageBusy as busy:
-        url = read_served_address(settings)
-        detail = f"served at {url}" if url else busy.detail
-        return CheckResult("store", CheckStatus.OK, detail)
-    except SpawnError as failure:
-        return CheckResult("store", CheckStatus.FAULT, type(failure).title, failure.detail)
+    except (SpawnError, OSError) as failure:
+        return _describe_unopened_store(settings, failure)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         status = store.status()
@@ -120,36 +161,71 @@ async def _check_store(settings: Settings) -> CheckResult:
         )
 
 
+def _describe_unopened_store(settings: Settings, failure: SpawnError | OSError) -> CheckResult:
+    """Return the finding for a store that cannot be opened."""
+    if isinstance(failure, OSError):
+        advice = "make the file and its .wal and .mark files readable and writable for this user"
+        return CheckResult("store", CheckStatus.FAULT, describe_cause(failure), advice)
+    if not isinstance(failure, StorageBusy):
+        reason = "" if failure.__cause__ is None else f": {describe_cause(failure.__cause__)}"
+        detail = type(failure).title + reason
+        return CheckResult("store", CheckStatus.FAULT, detail, failure.detail)
+    if url := read_served_address(settings):
+        return CheckResult("store", CheckStatus.OK, f"served at {url}")
+    advice = "stop the other process, or give the service a file of its own"
+    return CheckResult("store", CheckStatus.WARNING, failure.detail, advice)
+
+
 def _has_existed(file: Path) -> bool:
     """Whether the database exists, or the high-water mark of one that was removed."""
     return file.exists() or file.with_name(f"{file.name}.mark").exists()
 
 
-async def _check_address(settings: Settings) -> CheckResult:
-    """Check that the address is free, or that Spawn serves there."""
+async def _check_address(settings: Settings) -> list[CheckResult]:
+    """Check that the address is free, or that Spawn serves there in good health."""
     url = f"{build_local_url(settings)}/monitoring/health"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             response = await client.get(url)
     except httpx.ConnectError:
-        return CheckResult("address", CheckStatus.OK, f"{settings.host}:{settings.port} is free")
+        return [CheckResult("address", CheckStatus.OK, f"{settings.host}:{settings.port} is free")]
     except httpx.HTTPError as failure:
         detail = f"{url} does not speak HTTP: {type(failure).__name__}"
-        return CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")
+        return [CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")]
     return _check_health_response(url, response)
 
 
-def _check_health_response(url: str, response: httpx.Response) -> CheckResult:
+def _check_health_response(url: str, response: httpx.Response) -> list[CheckResult]:
+    """Return a finding for the address, and one for each check that the service fails."""
     try:
-        status = msgspec.json.decode(response.content, type=dict[str, object]).get("status")
+        health = msgspec.json.decode(response.content, type=_ServiceHealth)
     except msgspec.DecodeError:
-        status = None
-    if status is None:
         detail = f"another server listens at {url}"
-        return CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")
-    check_status = CheckStatus.OK if status == "ok" else CheckStatus.WARNING
-    advice = "" if check_status is CheckStatus.OK else f"see its checks at {url}"
-    return CheckResult("address", check_status, f"Spawn runs at {url}: {status}", advice)
+        return [CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")]
+    detail = f"Spawn runs at {url}: {health.status}"
+    findings = [
+        CheckResult(
+            "service",
+            CheckStatus.WARNING,
+            f"{name} is {check.status}: {check.detail}",
+            _SERVICE_REMEDIES.get(name, f"see the check at {url}"),
+        )
+        for name, check in health.checks.items()
+        if check.status != "ok"
+    ]
+    if health.status == "ok" or findings:
+        return [CheckResult("address", CheckStatus.OK, detail), *findings]
+    return [CheckResult("address", CheckStatus.WARNING, detail, f"see the response of {url}")]
+
+
+async def _check_publishers(settings: Settings) -> list[CheckResult]:
+    """Check each configured publisher of events."""
+    try:
+        publishers = await open_publishers(settings)
+    except SettingsError as failure:
+        advice = "correct the setting; the service does not start with it"
+        return [CheckResult("events", CheckStatus.FAULT, str(failure), advice)]
+    return [await _check_publisher(publisher) for publisher in publishers]
 
 
 async def _check_publisher(publisher: EventPublisher) -> CheckResult:

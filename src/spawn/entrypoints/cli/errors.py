@@ -7,7 +7,7 @@ interrupted. Every failure is one line on stderr.
 
 from typing import Final
 
-from spawn.domain.errors import SpawnError, StorageBusy
+from spawn.domain.errors import SpawnError, StorageBusy, describe_cause
 from spawn.entrypoints.settings import AddressError, SettingsError
 
 EXIT_OK: Final = 0
@@ -46,7 +46,10 @@ def describe_error(error: BaseException) -> tuple[str, int]:
         case AddressError() | StorageBusy():
             return str(error), EXIT_UNREACHABLE
         case SpawnError():
-            return error.detail, EXIT_FAILED
+            cause = error.__cause__
+            # The operator reads this sentence and may have no other log.
+            reason = f" (cause: {describe_cause(cause)})" if cause is not None else ""
+            return error.detail + reason, EXIT_FAILED
         case OSError():
             name = f"{error.filename}: " if error.filename else ""
             return f"{name}{error.strerror or error}", EXIT_FAILED

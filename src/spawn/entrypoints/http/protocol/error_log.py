@@ -5,10 +5,9 @@ from typing import Final
 
 from loguru import logger
 
-from spawn.domain.errors import SpawnError
+from spawn.domain.errors import SpawnError, describe_cause
 
 INTERNAL_CODE: Final = "internal"
-_MAX_CAUSE_CHARACTERS: Final = 500
 
 
 def log_server_error(
@@ -35,7 +34,7 @@ def log_server_error(
     if code == INTERNAL_CODE:
         request_log.opt(exception=error).error("a request failed unexpectedly")
     else:
-        cause = error.__cause__
-        text = f"{type(cause).__name__}: {cause}"[:_MAX_CAUSE_CHARACTERS]
-        request_log.bind(cause=text).warning("a request could not be served: {}", detail)
+        request_log.bind(cause=describe_cause(error.__cause__ or error)).warning(
+            "a request could not be served: {}", detail
+        )
     return error_id
