@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.http.conftest import Service, free_port
+from tests.http.conftest import Service
+from tests.loopback import free_port
 
 from spawn.adapters.memory.store import MemoryStore
 from spawn.domain.errors import StorageFull
