@@ -36,14 +36,16 @@ MAX_PAUSE_S: Final = 30.0
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Writes and events to commit together, with the guards that the decision rests on.
 
-    `schema_version` is that of the states; None is the active one. `subject` is the version that
-    the response shows, for a receipt.
+    `schema_version` is that of the states; None is the active one. `expected_schema_version` must
+    still be active at the commit; None accepts any. `subject` is the version that the response
+    shows, for a receipt.
     """
 
     writes: tuple[Write, ...] = ()
     guards: tuple[Guard, ...] = ()
     events: tuple[DomainEvent, ...] = ()
     schema_version: int | None = None
+    expected_schema_version: int | None = None
     subject: VersionReference | None = None
 
 
@@ -139,6 +141,7 @@ async def commit(
         receipt=receipt,
         actor=actor,
         schema_version=version,
+        expected_schema_version=decision.expected_schema_version,
         traceparent=traceparent,
     )
     return await dependencies.commands.commit(change)

@@ -114,8 +114,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One atomic change.
 
     `events` holds at most one event per written aggregate; a write without an event is recorded
-    in the journal but not on the feed. At most one write per (kind, id). `schema_version` is that
-    of the active schema at the decision.
+    in the journal but not on the feed. At most one write per (kind, id). `schema_version` is the
+    one that the states were decided under; `expected_schema_version`, if any, is a guard: that
+    version must still be the active one.
 
     Raises:
         ValueError: on construction, if the writes or events break these rules: a programming
@@ -128,6 +129,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     receipt: IdempotencyReceipt | None = None
     actor: str
     schema_version: int
+    expected_schema_version: int | None = None
     traceparent: str | None = None
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ SpawnError
 ├── Conflict                conflict                 the state of the aggregate forbids the command
 │   ├── Duplicate           duplicate                the id, name or external reference is taken
 │   ├── StaleVersion        stale_version            another command changed it first
+│   ├── SchemaVersionChanged conflict                another schema version became active meanwhile
 │   └── IllegalTransition   illegal_transition       the status machine has no such step
 ├── IdempotencyMismatch     idempotency_key_reused   the key was used for another request
 ├── CursorInvalid           cursor_invalid           a cursor that this service did not issue
@@ -127,6 +128,10 @@ class StaleVersion(Conflict):
     def __init__(self, detail: str, *, current: int | None = None) -> None:
         super().__init__(detail)
         self.current = current
+
+
+class SchemaVersionChanged(Conflict):
+    """Another schema version became active meanwhile: read the request again under it."""
 
 
 class IllegalTransition(Conflict):

@@ -43,6 +43,8 @@ class CommandStore(Protocol):
         Raises:
             Duplicate: a write expecting version 0 met an existing aggregate.
             StaleVersion: any other expected version, of a write or a guard, is not the current one.
+            SchemaVersionChanged: the expected schema version is not the active one, or a governed
+                state has a version that the store never had data of.
             IdempotencyMismatch: the receipt's key is recorded with another fingerprint.
             Overloaded: the queue is full; nothing was queued.
             StorageFull: there is no space; nothing was written.

@@ -16,13 +16,14 @@ from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.runner import run_import
 from spawn.application.projects.commands import (
     CommandContext,
-    SchemaVersionChanged,
     amend_project,
     create_project,
     transition_project,
 )
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import find_deprecation_instant
+from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredResponse
+from spawn.domain.errors import SchemaVersionChanged
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import read_mapping
 from spawn.domain.json_tokens import NumberToken, Token, parse_object
@@ -125,6 +126,67 @@ async def test_an_amendment_read_under_the_version_before_is_to_be_read_again(
     await amend_project(dependencies, ANNA, created_project.id, attributes=again)
     read = await get_project(dependencies, ANNA, created_project.id)
     assert dict(read.state.attributes) == {"power_mw": Decimal(130)}
+
+
+class MovingCommands:
+    """A store in which another version becomes active after a decision, before its commit."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self.commits = 0
+
+    async def commit(self, change: Change) -> CommitResult:
+        self.commits += 1
+        if self.commits == 1:
+            await rename_capacity(self._dependencies)
+        return await self._dependencies.commands.commit(change)
+
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        return await self._dependencies.commands.find_receipt(key)
+
+
+async def test_a_decision_that_an_adoption_overtakes_is_made_again(
+    dependencies: Dependencies,
+) -> None:
+    created_project = (
+        await create_project(
+            dependencies, ANNA, attributes=(await dependencies.validator()).read(BODY)
+        )
+    ).aggregate
+    assert created_project is not None
+    moving = MovingCommands(dependencies)
+    result = await transition_project(
+        msgspec.structs.replace(dependencies, commands=moving),
+        ANNA,
+        created_project.id,
+        to=ProjectStatus.MANDATED,
+        reason="signed",
+    )
+    assert moving.commits == 2
+    assert result.aggregate is not None
+    assert (result.aggregate.version, result.aggregate.schema_version) == (2, 1)
+    assert dict(result.aggregate.state.attributes) == {"power_mw": Decimal(120)}
+    entries = await list_project_history(
+        dependencies, ANNA, created_project.id, after_version=0, limit=9
+    )
+    assert [entry.schema_version for entry in entries] == [0, 1]
+
+
+async def test_a_request_that_an_adoption_overtakes_is_to_be_read_again(
+    dependencies: Dependencies,
+) -> None:
+    validator = await dependencies.validator()
+    attributes = validator.read(BODY)
+    context = CommandContext(schema_version=0)
+    await create_project(dependencies, ANNA, attributes=attributes, context=context)
+    position = await dependencies.reads.position()
+    moving = MovingCommands(dependencies)
+    beside = msgspec.structs.replace(dependencies, commands=moving)
+    with pytest.raises(SchemaVersionChanged):
+        await create_project(beside, ANNA, attributes=attributes, context=context)
+    assert moving.commits == 1
+    assert await dependencies.reads.count_rows_after(position) == 1  # the adoption alone
+    assert len((await dependencies.reads.page(Query())).items) == 1
 
 
 async def test_a_version_that_never_had_data_is_not_recorded(dependencies: Dependencies) -> None:

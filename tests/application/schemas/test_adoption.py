@@ -19,7 +19,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.queries import get_import
 from spawn.application.imports.runner import run_import
-from spawn.application.projects.commands import SchemaVersionChanged, amend_project, create_project
+from spawn.application.projects.commands import amend_project, create_project
 from spawn.application.projects.queries import get_project
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.schemas.activation import (
@@ -40,7 +40,14 @@ from spawn.domain.change import (
     StoredAggregate,
     StoredResponse,
 )
-from spawn.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, RegistryError
+from spawn.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    RegistryError,
+    SchemaVersionChanged,
+)
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import read_mapping

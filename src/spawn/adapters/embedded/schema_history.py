@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from spawn.adapters.embedded import query_evaluation
-from spawn.domain.aggregates import decode_state
+from spawn.domain.aggregates import AGGREGATE_TYPES, decode_state
 from spawn.domain.change import Change, StoredAggregate, Write
-from spawn.domain.errors import Conflict, StaleVersion
+from spawn.domain.errors import Conflict, SchemaVersionChanged, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Query, Sort
@@ -82,6 +82,20 @@ class SchemaHistory:
     def schema_for_version(self, version: int) -> Schema:
         """Return the schema of this version; the active one if it is unknown."""
         return self.schemas_by_version.get(version, self.active_schema)
+
+    def check_change(self, change: Change) -> None:
+        """Check that a change may still be recorded under its schema version.
+
+        Raises:
+            SchemaVersionChanged: it needs another active version, or a version without data.
+        """
+        active, expected = self.active_schema.version, change.expected_schema_version
+        if (expected is not None and expected != active) or (
+            change.schema_version != active
+            and change.schema_version not in self.schemas_by_version
+            and any(AGGREGATE_TYPES[write.kind].is_governed for write in change.writes)
+        ):
+            raise SchemaVersionChanged(f"Version {active} of the schema is active now.")
 
     @cached_property
     def stored_fields(self) -> dict[str, Column]:

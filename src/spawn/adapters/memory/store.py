@@ -112,6 +112,7 @@ class MemoryStore:
         replay = self._replay(change)
         if replay is not None:
             return replay
+        self._history.check_change(change)
         self._check_versions(change)
         schema = self._history.schema_for_version(change.schema_version)
         change = journal.with_decoded_states(change, schema)

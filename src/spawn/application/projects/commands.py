@@ -18,7 +18,13 @@ from spawn.domain.change import (
     VersionReference,
     Write,
 )
-from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
+from spawn.domain.errors import (
+    Duplicate,
+    NotFound,
+    SchemaVersionChanged,
+    SpawnError,
+    StaleVersion,
+)
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus
@@ -66,10 +72,6 @@ class CommandResult(msgspec.Struct, frozen=True):
     replayed_response: StoredResponse | None = None
 
 
-class SchemaVersionChanged(Conflict):
-    """Another schema version became active meanwhile: read the request again under it."""
-
-
 class ProjectDecision(Decision, frozen=True, kw_only=True):
     """A decision: from `before` (None for a new project) to `after`.
 
@@ -110,12 +112,17 @@ async def create_project(
     Raises:
         InvalidInput: an invariant of the project is violated; each field is named.
         Duplicate: the external reference belongs to another project.
-        SchemaVersionChanged: the store never had data of that version; another one is active.
+        SchemaVersionChanged: the store never had data of that version, or the response needs
+            another version than the active one.
     """
     require(principal, "write")
 
+    context = context or CommandContext()
+
     async def decide() -> ProjectDecision:
-        version = await _resolve_schema_version(dependencies, attributes)
+        version = attributes.schema_version
+        if version is None:
+            version = (await dependencies.active_schema()).schema.version
         project = propose_project(
             project_id=dependencies.ids.new(),
             fields=attributes.core,
@@ -123,20 +130,13 @@ async def create_project(
             extensions=attributes.extensions,
         )
         reason = project.status_reason
-        return await _build_decision(dependencies, None, project, CREATED_EVENT, version, reason)
+        decision = await _build_decision(
+            dependencies, None, project, CREATED_EVENT, version, reason
+        )
+        return msgspec.structs.replace(decision, expected_schema_version=context.schema_version)
 
-    return await _execute(dependencies, principal, decide, context or CommandContext())
-
-
-async def _resolve_schema_version(dependencies: Dependencies, attributes: ProjectInput) -> int:
-    """Return the attributes' own schema version, if the store can read it."""
-    active = (await dependencies.active_schema()).schema.version
-    version = attributes.schema_version
-    if version is None or version == active:
-        return active
-    if version not in {schema.version for schema in await dependencies.schemas.version_history()}:
-        raise SchemaVersionChanged(f"Version {active} of the schema is active now.")
-    return version
+    is_read = attributes.schema_version is not None or context.schema_version is not None
+    return await _execute(dependencies, principal, decide, context, is_read=is_read)
 
 
 async def amend_project(
@@ -159,18 +159,20 @@ async def amend_project(
     """
     require(principal, "write")
     context = context or CommandContext()
+    if context.schema_version is None:
+        context = msgspec.structs.replace(context, schema_version=attributes.schema_version)
 
     async def decide() -> ProjectDecision:
         before = await _load(dependencies, project_id, context)
-        version = before.schema_version
-        if attributes.schema_version not in {None, version}:
-            raise _build_version_changed(before)
         after = apply_amendment(
             before.state, attributes.core, attributes.governed, attributes.extensions
         )
-        return await _build_decision(dependencies, before, after, AMENDED_EVENT, version)
+        return await _build_decision(
+            dependencies, before, after, AMENDED_EVENT, before.schema_version
+        )
 
-    return await _execute(dependencies, principal, decide, context)
+    is_read = context.schema_version is not None
+    return await _execute(dependencies, principal, decide, context, is_read=is_read)
 
 
 async def transition_project(
@@ -201,7 +203,8 @@ async def transition_project(
             dependencies, before, after, TRANSITIONED_EVENT, before.schema_version, reason
         )
 
-    return await _execute(dependencies, principal, decide, context)
+    is_read = context.schema_version is not None
+    return await _execute(dependencies, principal, decide, context, is_read=is_read)
 
 
 async def list_reservation_writes(
@@ -261,12 +264,8 @@ async def _load(
             current=before.version,
         )
     if context.schema_version not in {None, before.schema_version}:
-        raise _build_version_changed(before)
+        raise SchemaVersionChanged(f"Version {before.schema_version} of the schema is active now.")
     return before
-
-
-def _build_version_changed(before: StoredAggregate[Project]) -> SchemaVersionChanged:
-    return SchemaVersionChanged(f"Version {before.schema_version} of the schema is active now.")
 
 
 async def _build_decision(
@@ -286,7 +285,11 @@ async def _build_decision(
     )
     if not changed_fields:
         return ProjectDecision(
-            before=before, after=after, schema_version=schema_version, subject=subject
+            before=before,
+            after=after,
+            schema_version=schema_version,
+            expected_schema_version=schema_version,
+            subject=subject,
         )
     reservations = await list_reservation_writes(dependencies, state_before, after)
     event = DomainEvent(
@@ -302,6 +305,7 @@ async def _build_decision(
         writes=(Write(PROJECT_KIND, after.project_id, version, after), *reservations),
         events=(event,),
         schema_version=schema_version,
+        expected_schema_version=schema_version,
         subject=subject,
     )
 
@@ -311,19 +315,25 @@ async def _execute(
     principal: Principal,
     decide: Callable[[], Awaitable[ProjectDecision]],
     context: CommandContext,
+    *,
+    is_read: bool,
 ) -> CommandResult:
     """Execute a command; a duplicate may be a reference that was reserved after its lookup.
 
     With an expected version the next attempt finds out whether the project itself changed, which
-    is stale for the caller, or only the external reference.
+    is stale for the caller, or only the external reference. A request that is read under a schema
+    version has to be read again under the next one; any other is only decided again.
     """
+    lost_races: tuple[type[SpawnError], ...] = (StaleVersion, Duplicate)
+    if not is_read:
+        lost_races += (SchemaVersionChanged,)
     outcome = await execute(
         dependencies,
         principal.id,
         decide,
         receipt=context.receipt,
         traceparent=context.traceparent,
-        lost_races=(StaleVersion, Duplicate),
+        lost_races=lost_races,
         conflict=_CONFLICT,
     )
     result = outcome.result

@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from spawn.domain.change import Write
-from spawn.domain.errors import Conflict, StaleVersion
-from spawn.domain.projects.project import ExternalRefReservation
+from spawn.domain.aggregates import encode_state
+from spawn.domain.change import CommitResult, EncodedState, Write
+from spawn.domain.errors import Conflict, Duplicate, SchemaVersionChanged, StaleVersion
+from spawn.domain.jobs import JOB_KIND, Job
+from spawn.domain.projects.project import PROJECT_KIND, ExternalRefReservation
 from spawn.domain.query import Query
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.ports.schemas import AdoptionDecision, MigrationRecord, SchemaState
@@ -86,12 +88,84 @@ class TestGovernance:
         assert [s.version for s in await harness.store.version_history()] == [1]
         await harness.store.adopt(a_record(a_document(2, revise_columns(without=["units"]))))
         assert [s.version for s in await harness.store.version_history()] == [2]
-        await harness.create()
+        await harness.store.commit(harness.change((harness.project(), 0), schema_version=2))
         await migrate_to(harness, revise_columns(without=["units", "load"]), 4)
         history = await harness.store.version_history()
         assert [s.version for s in history] == [4, 2]
         assert [column.name for column in history[0].retired] == ["load"]
         assert history[0] == await active_schema(harness)
+
+    async def test_a_change_that_needs_a_former_active_version_is_rejected(
+        self, harness: StorageHarness
+    ) -> None:
+        project, receipt = await harness.create(project_name="before"), harness.receipt()
+        await migrate_to(harness, revise_columns({"name": "hub", "type": "integer"}))
+        position = await harness.store.position()
+        late, renamed = harness.project(), msgspec.structs.replace(project, project_name="late")
+        encoded_state = EncodedState(encode_state(PROJECT_KIND, late, a_record().schema))
+        encoded_write = Write(PROJECT_KIND, late.project_id, 0, encoded_state)
+        job_write = Write(JOB_KIND, "j", 0, Job(job_id="j", kind="import"))
+        for change in (
+            harness.change((late, 0), expected_schema_version=1),
+            harness.change((renamed, 1), expected_schema_version=1, receipt=receipt),
+            harness.change((renamed, 1), schema_version=2, expected_schema_version=3),
+            harness.change(writes=(encoded_write,), events=(), expected_schema_version=1),
+            harness.change(writes=(job_write,), events=(), expected_schema_version=1),
+            harness.change(receipt=receipt, expected_schema_version=1),
+        ):
+            with pytest.raises(SchemaVersionChanged):
+                await harness.store.commit(change)
+        assert await harness.store.position() == position
+        assert await harness.store.find_receipt(receipt.key) is None
+        fitting = harness.change((renamed, 1), schema_version=2, expected_schema_version=2)
+        await harness.store.commit(fitting)
+        assert (await harness.get(project)).version == 2
+
+    async def test_a_change_under_a_version_without_data_is_rejected(
+        self, harness: StorageHarness
+    ) -> None:
+        await harness.store.adopt(a_record(a_document(2, revise_columns(without=["units"]))))
+        for version in (0, 1, 3):
+            with pytest.raises(SchemaVersionChanged):
+                await harness.store.commit(
+                    harness.change((harness.project(), 0), schema_version=version)
+                )
+        # A kind without governed fields only names the version of its time.
+        write = Write(JOB_KIND, "j", 0, Job(job_id="j", kind="import"))
+        await harness.store.commit(harness.change(writes=(write,), events=(), schema_version=1))
+
+    async def test_a_receipt_is_replayed_under_any_active_version(
+        self, harness: StorageHarness
+    ) -> None:
+        change = harness.change(
+            (harness.project(), 0), receipt=harness.receipt(), expected_schema_version=1
+        )
+        await harness.store.commit(change)
+        await migrate_to(harness, revise_columns({"name": "hub", "type": "integer"}))
+        assert (await harness.store.commit(change)).replayed_response == harness.receipt().recipe
+
+    async def test_no_guarded_change_follows_the_adoption_of_another_version(
+        self, harness: StorageHarness
+    ) -> None:
+        await harness.create()
+        changes = [
+            harness.change((harness.project(), 0), expected_schema_version=1) for _ in range(40)
+        ]
+        outcomes = await gather_outcomes(
+            [
+                *(harness.store.commit(change) for change in changes[:10]),
+                migrate_to(harness, revise_columns({"name": "hub", "type": "integer"})),
+                *(harness.store.commit(change) for change in changes[10:]),
+            ]
+        )
+        late = await gather_outcomes([harness.store.commit(changes[-1])])
+        results = [o for o in outcomes if isinstance(o, CommitResult)]
+        rejections = [o for o in outcomes if isinstance(o, SchemaVersionChanged)]
+        assert len(results) + len(rejections) == len(changes)
+        assert isinstance(late[0], SchemaVersionChanged | Duplicate)
+        entries = (await harness.store.feed(after=None, limit=100)).entries
+        types = [entry.type for entry in entries]
+        assert types == ["project.created"] * (1 + len(results)) + ["schema.adopted"]
 
     async def test_an_adoption_is_on_the_feed_in_order(self, harness: StorageHarness) -> None:
         await harness.create(project_name="before")

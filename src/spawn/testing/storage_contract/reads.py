@@ -385,7 +385,8 @@ class TestSchemas:
         assert active.schema.version == 2
         states = [(r.schema.version, r.state) for r in await harness.store.records()]
         assert states == [(1, SchemaState.RETIRED), (2, SchemaState.ACTIVE)]
-        await harness.create(project_name="new", attributes={"hub_height": 5})
+        project = harness.project(project_name="new", attributes={"hub_height": 5})
+        await harness.store.commit(harness.change((project, 0), schema_version=2))
         query = Query(filters=(Filter("hub_height", Operator.EQ, (5,)),))
         assert await project_names(harness, query) == ["new"]
 

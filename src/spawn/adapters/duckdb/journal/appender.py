@@ -112,7 +112,7 @@ class JournalAppender(RecoverableJournal):
         """Return the result of a repeated request, or None if the change may be committed.
 
         Raises:
-            IdempotencyMismatch, Duplicate, StaleVersion: it may not.
+            IdempotencyMismatch, SchemaVersionChanged, Duplicate, StaleVersion: it may not.
         """
         receipt = prepared_change.change.receipt
         if receipt is not None:
@@ -124,6 +124,7 @@ class JournalAppender(RecoverableJournal):
                     self.feed_cursor(),
                     replayed_response=response,
                 )
+        self.schema_table.history.check_change(prepared_change.change)
         for row in prepared_change.rows:
             check_version(row.write, locations.get(row.key))
         for guard in prepared_change.change.guards:

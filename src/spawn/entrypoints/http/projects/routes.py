@@ -12,7 +12,6 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import (
     CommandContext,
     CommandResult,
-    SchemaVersionChanged,
     amend_project,
     create_project,
     transition_project,
@@ -23,6 +22,7 @@ from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggreg
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import (
     CursorInvalid,
+    SchemaVersionChanged,
     StaleVersion,
     Unavailable,
 )
