@@ -27,11 +27,13 @@ from spawn.domain.projects.project import (
     INITIAL_STATUS_REASON,
     MAX_ATTRIBUTE_TEXT,
     MAX_ATTRIBUTES,
+    ORDERED_DATES,
     ExternalRef,
     build_reservation_id,
     propose_project,
 )
 from spawn.domain.schema_version import Schema, Value
+from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.domain.struct_reader import TokenReader
 
@@ -48,9 +50,8 @@ _LITERALS: dict[bytes, Token] = {b"true": True, b"false": False}
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _WITHIN = {code.name: code.within for code in CODE_FIELDS.values() if code.within}
 _CROSS_FIELD = frozenset({"total_amount", "external_ref", *_WITHIN})
-_UNSUPPORTED = frozenset({"spv", "sponsors", "milestones"})
+_UNSUPPORTED = NESTED_FIELDS - {"external_ref"}
 _FREE_TEXT = frozenset({"project_name", "description", "sector"})
-_DATES = ("financial_close_date", "cod_date", "end_date")
 _MINIMAL_FIELDS: Mapping[str, object] = {"project_name": "-", "total_amount": Decimal(0)}
 
 
@@ -114,7 +115,7 @@ class FastRowReader:
         for name, other in _WITHIN.items():
             if name in texts:
                 texts[name] = fields[name].convert_within(texts[name], other, texts.get(other))
-        days = [day for name in _DATES if (day := texts.get(name))]
+        days = [day for name in ORDERED_DATES if (day := texts.get(name))]
         if days != sorted(days):
             return None
         reason = key = reference = None

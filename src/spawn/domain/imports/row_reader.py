@@ -32,7 +32,12 @@ from spawn.domain.json_tokens import NumberToken, Token
 from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT, Rounding
 from spawn.domain.projects.project import Project, propose_project
 from spawn.domain.schema_version import Column, TypeName
-from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
+from spawn.domain.schemas.core_columns import (
+    EXTENSION_PREFIX,
+    NESTED_FIELDS,
+    READ_ONLY_COLUMNS,
+    SYSTEM_COLUMNS,
+)
 from spawn.domain.schemas.validator import ProjectInput, SchemaValidator
 
 # 48 digits times a factor of 30 stay below the 80 digits of DECIMAL_CONTEXT: nothing rounds.
@@ -50,7 +55,6 @@ _DECIMAL_MODES = {
 }
 _NUMERIC = {TypeName.INTEGER, TypeName.BIGINT, TypeName.DECIMAL, TypeName.DOUBLE}
 _NOT_MAPPABLE = READ_ONLY_COLUMNS | {column.name for column in SYSTEM_COLUMNS}
-_STRUCTURED_FIELDS = frozenset({"spv", "sponsors", "milestones", "external_ref"})
 _DEFAULT_SCALE = 2
 _DEFAULT_CURRENCY = "USD"
 _MAX_QUOTED_CHARACTERS = 60
@@ -305,7 +309,7 @@ def _find_column(name: str, validator: SchemaValidator) -> Column | None:
 
     Structured fields and extensions have none.
     """
-    if name in _STRUCTURED_FIELDS or name.startswith(EXTENSION_PREFIX):
+    if name in NESTED_FIELDS or name.startswith(EXTENSION_PREFIX):
         return None
     if name in _NOT_MAPPABLE:
         raise _CellError("read_only", f"{name} is assigned by the service")

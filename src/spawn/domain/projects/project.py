@@ -83,6 +83,8 @@ MAX_REF_ID = 200
 MAX_ATTRIBUTES = 500
 """Governed attributes of one project."""
 MAX_MATURITY_YEARS = 99
+ORDERED_DATES = ("financial_close_date", "cod_date", "end_date")
+"""Dates of which none is before an earlier one of the list."""
 INITIAL_STATUS_REASON = "initial status on creation"
 """The default reason of an initial status other than PROPOSED."""
 
@@ -431,8 +433,9 @@ def _check_ratio(value: Decimal, pointer: str, bounds: _Bounds, errors: list[Fie
 
 
 def _check_dates(project: Project, errors: list[FieldError]) -> None:
-    earlier, earlier_name = project.financial_close_date, "financial_close_date"
-    for name, day in (("cod_date", project.cod_date), ("end_date", project.end_date)):
+    earlier, earlier_name = None, ""
+    for name in ORDERED_DATES:
+        day: date | None = getattr(project, name)
         if day is None:
             continue
         if earlier is not None and day < earlier:

@@ -15,6 +15,7 @@ import msgspec
 
 from spawn.domain.lineage.run import Assertion
 from spawn.domain.projects.codes import CODE_FIELDS
+from spawn.domain.projects.project import ORDERED_DATES
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
     CompletenessMeasure,
@@ -28,7 +29,6 @@ from spawn.domain.quality.measures import (
 from spawn.domain.schema_version import Column, Expectation, TypeName
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 
-_ORDERED_DATES: Final = ("financial_close_date", "cod_date", "end_date")
 _FULL_SHARE: Final = Decimal(1)
 
 
@@ -203,9 +203,9 @@ _PRODUCT_RULES: Final = (
     _build_product_rule(
         Dimension.CONSISTENCY,
         "dates",
-        _ORDERED_DATES,
+        ORDERED_DATES,
         "Financial close, COD and end date are in this order.",
-        DateOrderMeasure(_ORDERED_DATES),
+        DateOrderMeasure(ORDERED_DATES),
     ),
 )
 

@@ -145,7 +145,7 @@ SYSTEM_COLUMNS: tuple[Column, ...] = (
 )
 """Columns that the store assigns: filterable and sortable, never input."""
 
-NESTED_FIELDS: frozenset[str] = frozenset({"spv", "sponsors", "milestones", "external_ref"})
+NESTED_FIELDS: frozenset[str] = frozenset(CORE_FIELDS) - CORE_BY_NAME.keys() - {"project_id"}
 """Fields of a project that hold objects or lists and are not columns."""
 
 RESERVED_NAMES: frozenset[str] = (
