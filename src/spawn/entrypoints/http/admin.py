@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import msgspec
 from loguru import logger
 
 from spawn.application.dependencies import require
@@ -11,28 +10,23 @@ from spawn.domain.struct_reader import compile_reader
 from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Route, route
-from spawn.entrypoints.http.wire import Count, PageView
+from spawn.entrypoints.http.wire import Count, PageView, WireStruct
 from spawn.entrypoints.logging import set_log_level
 from spawn.entrypoints.settings import LogLevel
-from spawn.ports.storage import Table, TableColumn
+from spawn.ports.storage import TableColumn
 
 TABLES: Final = "/v1/admin/tables"
 
 
-class TableView(msgspec.Struct, frozen=True):
+class TableView(WireStruct, frozen=True):
     """A table of the store; the number of rows may be an estimate."""
 
     name: str
     rows: Count
     columns: tuple[TableColumn, ...]
 
-    @classmethod
-    def of(cls, table: Table) -> "TableView":
-        """Return the wire form of a table."""
-        return cls(table.name, table.rows, table.columns)
 
-
-class LogLevelView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LogLevelView(WireStruct, frozen=True, forbid_unknown_fields=True):
     """The log level of the process."""
 
     level: LogLevel

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from litestar import Litestar
 
-from spawn.entrypoints.http import admin, datasets, jobs
+from spawn.entrypoints.http import admin, datasets, jobs, monitoring
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import simulation_routes
 from spawn.entrypoints.http.events import dead_letter_routes
@@ -18,7 +18,6 @@ from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
-from spawn.entrypoints.http.monitoring import routes as monitoring_routes
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
 from spawn.entrypoints.http.product import routes as product
 from spawn.entrypoints.http.projects import list_route, response_codec
@@ -49,7 +48,7 @@ HANDLERS: Final[Sequence[Any]] = (
     *quality_routes.ROUTES,
     *lineage_routes.ROUTES,
     *admin.ROUTES,
-    *monitoring_routes.ROUTES,
+    *monitoring.ROUTES,
     *docs_pages.ROUTES,
     *product.ROUTES,
 )

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
-from litestar import get
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
@@ -17,20 +16,26 @@ from spawn.application.product.snapshot import DATASET
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.imports.routes import FORMATS
-from spawn.entrypoints.http.openapi.handler_operation import (
-    HandlerOperation,
-    SuccessResponse,
-    operation_options,
-)
 from spawn.entrypoints.http.projects.representation import project_fields
+from spawn.entrypoints.http.protocol.operation import Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, Response, body_messages, encode_json
+from spawn.entrypoints.http.protocol.response import (
+    NO_STORE,
+    Response,
+    SelfSentResponse,
+    body_messages,
+    encode_json,
+    wait_for_disconnect,
+)
+from spawn.entrypoints.http.protocol.route import Route, route
 
 PATH: Final = "/v1/data"
-_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
-READ: Final = HandlerOperation(
-    id="readDataset",
+
+@route(
+    "GET",
+    PATH + "/{dataset}",
+    "readDataset",
     tag="data",
     summary="Download a dataset",
     description=(
@@ -38,28 +43,19 @@ READ: Final = HandlerOperation(
         "is as current as its read. The lineage has the export as a run, which is complete once "
         "the last byte was sent."
     ),
-    responses={
-        200: SuccessResponse(
-            description="The dataset.", schema={"type": "string"}, media_types=(NDJSON, CSV)
-        )
-    },
+    returns=Success(str, "The dataset.", media_types=(NDJSON, CSV)),
     problems=("not_found", "forbidden", "overloaded", "storage_full", "deadline_exceeded"),
 )
-
-
-@get(PATH + "/{dataset:str}", opt=operation_options(READ))
-async def download_dataset(request: StrictRequest) -> ASGIResponse:
+async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse:
     """Stream the dataset."""
-    request.query_parameters()
-    media_type = request.negotiate_media_type(NDJSON, CSV)
-    if request.scope["path_params"]["dataset"] != DATASET:
+    if dataset != DATASET:
         raise NotFound(f"The only dataset is {DATASET}.")
     if request.context.is_head:
-        return Response(200, media_type=_with_charset(media_type), headers=(_NO_STORE,))
-    return ExportResponse(request.dependencies, request.principal, media_type)
+        return Response(200, media_type=_with_charset(request.media_type), headers=(NO_STORE,))
+    return ExportResponse(request.dependencies, request.principal, request.media_type)
 
 
-class ExportResponse(ASGIResponse):
+class ExportResponse(SelfSentResponse):
     """A streamed export; its length is unknown in advance."""
 
     __slots__ = ("_dependencies", "_format", "_media_type", "_principal")
@@ -72,13 +68,9 @@ class ExportResponse(ASGIResponse):
         self._media_type = media_type
         self._format = FORMATS[media_type]
 
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "ExportResponse":
-        """Return itself; Litestar calls this on every response."""
-        return self
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
         """Send the chunks as they are read; stop when the client disconnects."""
-        disconnect_task = asyncio.create_task(_wait_for_disconnect(receive))
+        disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
         try:
             with suppress(ClientDisconnected):
                 await self._send(send, disconnect_task)
@@ -90,7 +82,7 @@ class ExportResponse(ASGIResponse):
             lines = progress.count_lines(
                 format_lines(self._encode_projects(), self._format), self._format
             )
-            headers = [(b"content-type", _with_charset(self._media_type)), _NO_STORE]
+            headers = [(b"content-type", _with_charset(self._media_type)), NO_STORE]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             async for message in body_messages(lines):
                 # The reads above may not have awaited anything: let other tasks run, and the
@@ -106,14 +98,8 @@ class ExportResponse(ASGIResponse):
             yield encode_json(project_fields(aggregate, schema))
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the client disconnects."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _with_charset(media_type: str) -> bytes:
     return f"{media_type}; charset=utf-8".encode()
 
 
-ROUTES: Final = [download_dataset]
+ROUTES: Final[list[Route]] = [download_dataset]

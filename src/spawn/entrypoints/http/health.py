@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypedDict, cast
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.relay import DeliveryStatus, Relay
@@ -34,12 +34,18 @@ class HealthStatus(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-HealthCheck = dict[str, Any]
+class HealthCheck(TypedDict):
+    """Status and detail of a check; beside them it has facts of its own."""
+
+    status: HealthStatus
+    detail: str
+
+
 _SEVERITY_ORDER: Final = (HealthStatus.OK, HealthStatus.DEGRADED, HealthStatus.UNAVAILABLE)
 
 
 def _build_check(status: HealthStatus, detail: str, **facts: Any) -> HealthCheck:
-    return {"status": status, "detail": detail, **facts}
+    return cast("HealthCheck", {"status": status, "detail": detail, **facts})
 
 
 async def _run_check(check: Callable[[], Awaitable[HealthCheck]]) -> HealthCheck:
@@ -95,9 +101,7 @@ class HealthChecker:
             "breaker": self._check_breaker(),
             "quality": await _run_check(self._check_quality),
         }
-        worst = max(
-            (HealthStatus(check["status"]) for check in checks.values()), key=_SEVERITY_ORDER.index
-        )
+        worst = max((check["status"] for check in checks.values()), key=_SEVERITY_ORDER.index)
         return worst, checks
 
     async def _check_storage(self) -> HealthCheck:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta
 
 from spawn.application.dependencies import Dependencies
@@ -14,7 +13,7 @@ from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 from spawn.entrypoints.http.protocol.route import Result, Route, route
-from spawn.entrypoints.http.wire import Count, ResourceId
+from spawn.entrypoints.http.wire import Count, ResourceId, WireStruct
 
 JOBS: Final = "/v1/jobs"
 CODEC: Final = "accepted-job.v1"
@@ -23,14 +22,14 @@ CODEC: Final = "accepted-job.v1"
 ACCEPTED: Final = ResponseRecipe(codec=CODEC, status=202)
 
 
-class JobProgressView(msgspec.Struct, frozen=True):
+class JobProgressView(WireStruct, frozen=True):
     """Completed and total work, in the job's own unit."""
 
     done: Count
     total: Count
 
 
-class JobView(msgspec.Struct, frozen=True):
+class JobView(WireStruct, frozen=True):
     """A background job; once it has succeeded, `result_url` is the address of its result."""
 
     job_id: ResourceId
@@ -39,12 +38,6 @@ class JobView(msgspec.Struct, frozen=True):
     progress: JobProgressView
     result_url: str | None
     error: str | None
-
-    @classmethod
-    def of(cls, job: Job) -> "JobView":
-        """Return the wire form of a job."""
-        progress = JobProgressView(job.progress.done, job.progress.total)
-        return cls(job.job_id, job.kind, job.status, progress, job.result_url, job.error)
 
 
 @route(

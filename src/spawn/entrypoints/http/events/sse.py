@@ -1,15 +1,17 @@
 """Response of the event feed as server-sent events."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from spawn.domain.errors import SpawnError
 from spawn.entrypoints.http.event_streams import EventFilter, EventStreams
-from spawn.entrypoints.http.protocol.response import Header
+from spawn.entrypoints.http.protocol.response import (
+    Header,
+    SelfSentResponse,
+    wait_for_disconnect,
+)
 from spawn.entrypoints.request_context import get_request_context
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -20,7 +22,7 @@ _HEADERS: Final[tuple[Header, ...]] = (
 )
 
 
-class EventStreamResponse(ASGIResponse):
+class EventStreamResponse(SelfSentResponse):
     """A response that ends when the client disconnects, stalls, or the service stops."""
 
     __slots__ = ("_after", "_filter", "_streams")
@@ -31,10 +33,6 @@ class EventStreamResponse(ASGIResponse):
         self._streams = streams
         self._after = after
         self._filter = event_filter
-
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "EventStreamResponse":
-        """Return itself; Litestar calls this on every response."""
-        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, then events until the stream ends."""
@@ -61,7 +59,7 @@ class EventStreamResponse(ASGIResponse):
             await send(body)
 
         follow_task = asyncio.create_task(self._streams.follow(self._after, self._filter, write))
-        disconnect_task = asyncio.create_task(_wait_for_disconnect(receive))
+        disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait({follow_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -75,12 +73,6 @@ class EventStreamResponse(ASGIResponse):
             scope.get("spawn.abort", _do_nothing)()
         elif isinstance(outcome, Exception) and not isinstance(outcome, SpawnError):
             raise outcome
-
-
-async def _wait_for_disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _do_nothing() -> None:

@@ -3,7 +3,7 @@
 It is plain HTML without scripts, so it works offline, on a phone and with a screen reader.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
 from typing import Any, Final
@@ -75,7 +75,7 @@ class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     now: datetime
     health: HealthStatus
-    checks: dict[str, dict[str, Any]]
+    checks: Mapping[str, Mapping[str, Any]]
     position: str
     measurement: Measurement | None
 

@@ -198,24 +198,6 @@ SCHEMAS: Final[dict[str, Json]] = {
             "document": {"type": "object", "description": "As received from the registry."},
         }
     ),
-    "Liveness": _object_schema({"status": {"type": "string", "enum": ["ok", "unavailable"]}}),
-    "Health": _object_schema(
-        {
-            "status": {"type": "string", "enum": ["ok", "degraded", "unavailable"]},
-            "version": _TEXT,
-            "checks": {
-                "type": "object",
-                "additionalProperties": {
-                    "type": "object",
-                    "properties": {
-                        "status": {"type": "string", "enum": ["ok", "degraded", "unavailable"]},
-                        "detail": _TEXT,
-                    },
-                    "required": ["status", "detail"],
-                },
-            },
-        }
-    ),
     "Problem": _object_schema(
         {
             "type": {"type": "string", "format": "uri-reference"},

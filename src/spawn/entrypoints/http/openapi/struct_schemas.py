@@ -96,8 +96,6 @@ def _merge_null(schema: Json) -> Json:
     if not isinstance(parts, list):
         return schema
     more = {key: value for key, value in schema.items() if key != "anyOf"}
-    if {} in parts:  # raw JSON, whose schema is declared beside it
-        return more
     scalar, *others = parts
     if others != [{"type": "null"}] or scalar.get("type") not in _SCALARS or "enum" in scalar:
         return schema

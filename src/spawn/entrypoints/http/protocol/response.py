@@ -1,7 +1,7 @@
 """Responses as prebuilt ASGI messages: immutable, so that a cached one can be sent many times."""
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from litestar.response.base import ASGIResponse
@@ -9,6 +9,8 @@ from litestar.types import Receive, Scope, Send
 
 JSON: Final = b"application/json"
 Header = tuple[bytes, bytes]
+NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 _CHUNK_BYTES: Final = 64 * 1024
 _PAGE_POLICY: Final = (
     b"default-src 'none'",
@@ -34,7 +36,17 @@ def decode_headers(headers: Iterable[tuple[str, str]]) -> list[Header]:
     return [(name.encode(), value.encode("latin-1")) for name, value in headers]
 
 
-class Response(ASGIResponse):
+class SelfSentResponse(ASGIResponse):
+    """A response that sends itself: Litestar has nothing to compute, or its body is a stream."""
+
+    __slots__ = ()
+
+    def to_asgi_response(self, *_args: object, **_kwargs: object) -> Self:
+        """Return itself; Litestar calls this on every response."""
+        return self
+
+
+class Response(SelfSentResponse):
     """A whole response; Litestar sends it unchanged, the middleware adds headers to a copy."""
 
     __slots__ = ("body_message", "head_message")
@@ -68,14 +80,35 @@ class Response(ASGIResponse):
         """The body."""
         return bytes(self.body_message["body"])
 
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "Response":
-        """Return itself; Litestar calls this on the responses of exception handlers."""
-        return self
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
         """Send both messages."""
         await send(self.head_message)
         await send(self.body_message)
+
+
+class LineStreamResponse(SelfSentResponse):
+    """A streamed response of lines, sent in larger chunks."""
+
+    __slots__ = ("_lines", "_media_type")
+
+    def __init__(  # ASGIResponse's needs the whole body beforehand; here it is a stream
+        self, lines: AsyncIterator[bytes], media_type: str, charset: str = "utf-8"
+    ) -> None:
+        self._lines = lines
+        self._media_type = f"{media_type}; charset={charset}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
+        """Send the lines as they are produced."""
+        headers = [(b"content-type", self._media_type), NO_STORE]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for message in body_messages(self._lines):
+            await send(message)
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client disconnects."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def body_messages(lines: AsyncIterator[bytes]) -> AsyncIterator[Any]:

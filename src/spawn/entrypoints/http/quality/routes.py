@@ -37,7 +37,7 @@ async def get_latest_run(request: StrictRequest) -> QualityReportView:
     aggregate = await get_latest_report(request.dependencies, request.principal)
     if aggregate is None:
         raise NotFound("The quality has not been measured yet; start a run.")
-    return QualityReportView.with_results(aggregate)
+    return QualityReportView.of_run(aggregate)
 
 
 @route(
@@ -60,7 +60,7 @@ async def list_runs(request: StrictRequest) -> Result:
         limit=read_limit(request.query.get("limit")),
     )
     oldest = reports[-1][0] if reports else 1
-    items = [QualityRunView.of(run, report) for run, report in reports]
+    items = [QualityRunView.of_report(run, report) for run, report in reports]
     return page_result(request, items, (oldest,) if oldest > 1 else None, _BINDING)
 
 
@@ -78,7 +78,7 @@ async def get_run(request: StrictRequest, number: str) -> QualityReportView:
     """Return a run."""
     if _NUMBER.fullmatch(number) is None:
         raise NotFound("No quality run has this number.")
-    return QualityReportView.with_results(
+    return QualityReportView.of_run(
         await get_report(request.dependencies, request.principal, int(number))
     )
 
@@ -99,7 +99,7 @@ async def get_run(request: StrictRequest, number: str) -> QualityReportView:
 async def start_run(request: StrictRequest) -> Response:
     """Measure the quality of the current data."""
     aggregate = await request.http_state.quality_monitor.measure(request.principal)
-    body = encode_json(QualityReportView.with_results(aggregate))
+    body = encode_json(QualityReportView.of_run(aggregate))
     location = (b"location", f"{RUNS}/{aggregate.version}".encode())
     return Response(201, body, headers=(location, (b"etag", content_etag(body).encode())))
 

@@ -1,20 +1,19 @@
 """Quality runs on the wire."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-import msgspec
 from msgspec import Meta
 
 from spawn.domain.change import StoredAggregate
 from spawn.domain.projects.codec import to_json_number
 from spawn.domain.quality.report import QualityReport, RuleResult, filter_failed
 from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
-from spawn.entrypoints.http.wire import Count, Instant, OptionalNumber
+from spawn.entrypoints.http.wire import Count, Instant, OptionalNumber, Version, WireStruct
 
 RUNS: Final = "/v1/governance/quality/runs"
 
 
-class RuleResultView(msgspec.Struct, frozen=True):
+class RuleResultView(WireStruct, frozen=True):
     """The result of a rule; met and checked are the counts behind a share."""
 
     rule_id: str
@@ -39,31 +38,17 @@ class RuleResultView(msgspec.Struct, frozen=True):
     position: str
 
     @classmethod
-    def of(cls, result: RuleResult) -> "RuleResultView":
-        """Return the wire form of a result."""
-        rule = result.rule
-        return cls(
-            rule_id=rule.rule_id,
-            dimension=rule.dimension,
-            columns=rule.columns,
-            description=rule.description,
-            unit=rule.unit,
-            threshold=None if rule.threshold is None else to_json_number(rule.threshold),
-            severity=rule.severity,
-            value=result.value,
-            passed=result.passed,
-            met=result.met,
-            checked=result.checked,
-            samples=result.samples,
-            measured_at=result.measured_at,
-            position=result.position,
-        )
+    def of_result(cls, result: RuleResult) -> Self:
+        """Return the wire form of a result, with its rule."""
+        threshold = result.rule.threshold
+        number = None if threshold is None else to_json_number(threshold)
+        return cls.of(result.rule, result, threshold=number)
 
 
-class QualityRunView(msgspec.Struct, frozen=True):
+class QualityRunView(WireStruct, frozen=True):
     """A quality run without its results."""
 
-    run: Annotated[int, Meta(ge=1)]
+    run: Version
     dataset: str
     schema_id: str
     schema_version: Count
@@ -77,21 +62,15 @@ class QualityRunView(msgspec.Struct, frozen=True):
     url: str
 
     @classmethod
-    def of(cls, run: int, report: QualityReport) -> "QualityRunView":
+    def of_report(cls, run: int, report: QualityReport, **members: object) -> Self:
         """Return the wire form of a run."""
-        return cls(
+        return cls.of(
+            report,
             run=run,
-            dataset=report.dataset,
-            schema_id=report.schema_id,
-            schema_version=report.schema_version,
-            position=report.position,
-            projects=report.projects,
-            measured_at=report.measured_at,
-            changed_at=report.changed_at,
-            imported_at=report.imported_at,
             rules=len(report.results),
             broken=tuple(result.rule.rule_id for result in filter_failed(report.results)),
             url=f"{RUNS}/{run}",
+            **members,
         )
 
 
@@ -101,8 +80,8 @@ class QualityReportView(QualityRunView, frozen=True):
     results: tuple[RuleResultView, ...]
 
     @classmethod
-    def with_results(cls, aggregate: StoredAggregate[QualityReport]) -> "QualityReportView":
+    def of_run(cls, aggregate: StoredAggregate[QualityReport]) -> Self:
         """Return the wire form of a stored run."""
-        run = QualityRunView.of(aggregate.version, aggregate.state)
-        results = tuple(map(RuleResultView.of, aggregate.state.results))
-        return cls(**msgspec.structs.asdict(run), results=results)
+        report = aggregate.state
+        results = tuple(map(RuleResultView.of_result, report.results))
+        return cls.of_report(aggregate.version, report, results=results)

@@ -1,0 +1,119 @@
+"""Routes of monitoring: live, ready, health, metrics."""
+
+from typing import Final, Literal
+
+from spawn import __version__
+from spawn.entrypoints.http.health import HealthCheck, HealthStatus
+from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
+from spawn.entrypoints.http.protocol.operation import Cache, Success
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import NO_STORE, Response, json_response
+from spawn.entrypoints.http.protocol.route import Result, Route, route
+from spawn.entrypoints.http.wire import WireStruct
+
+_UNAVAILABLE: Final = 503
+
+
+class LivenessView(WireStruct, frozen=True):
+    """Whether the process can do without a restart."""
+
+    status: Literal["ok", "unavailable"]
+
+
+class HealthView(WireStruct, frozen=True):
+    """The worst status of all checks, and every check by name."""
+
+    status: HealthStatus
+    version: str
+    checks: dict[str, HealthCheck]
+
+
+_LIVE_RESPONSE: Final = json_response(LivenessView("ok"), headers=(NO_STORE,))
+_FAILED_RESPONSE: Final = json_response(
+    LivenessView("unavailable"), status=_UNAVAILABLE, headers=(NO_STORE, (b"retry-after", b"5"))
+)
+
+
+def _serving(schema: type[WireStruct]) -> Success:
+    return Success(schema, "The service can serve requests.")
+
+
+def _not_serving(schema: type[WireStruct]) -> tuple[Success]:
+    return (Success(schema, "The service cannot serve requests.", status=_UNAVAILABLE),)
+
+
+@route(
+    "GET",
+    "/monitoring/live",
+    "getLiveness",
+    tag="monitoring",
+    summary="Get the liveness",
+    description=(
+        "200 while the process responds, 503 once its store has failed for good: restart it."
+    ),
+    returns=_serving(LivenessView),
+    also=_not_serving(LivenessView),
+)
+async def get_liveness(request: StrictRequest) -> Response:
+    """Return whether the process can do without a restart."""
+    return _FAILED_RESPONSE if request.http_state.health.failure_reason else _LIVE_RESPONSE
+
+
+@route(
+    "GET",
+    "/monitoring/ready",
+    "getReadiness",
+    tag="monitoring",
+    summary="Get the readiness",
+    description="200 also when degraded, 503 when the service is unavailable.",
+    returns=_serving(HealthView),
+    also=_not_serving(HealthView),
+    cache=Cache.NO_STORE,
+)
+async def get_readiness(request: StrictRequest) -> Result:
+    """Return whether the service can serve requests."""
+    return await _check_health(request)
+
+
+@route(
+    "GET",
+    "/monitoring/health",
+    "getHealth",
+    tag="monitoring",
+    summary="Get the health",
+    description=(
+        "Check the write path, disk, feed, projection, schema, circuit breaker and quality."
+    ),
+    returns=_serving(HealthView),
+    also=_not_serving(HealthView),
+    cache=Cache.NO_STORE,
+)
+async def get_health(request: StrictRequest) -> Result:
+    """Return every check with its detail."""
+    return await _check_health(request)
+
+
+async def _check_health(request: StrictRequest) -> Result:
+    status, checks = await request.http_state.health.report()
+    view = HealthView(status, __version__, checks)
+    if status is HealthStatus.UNAVAILABLE:
+        return Result(view, ((b"retry-after", b"1"),), status=_UNAVAILABLE)
+    return Result(view)
+
+
+@route(
+    "GET",
+    "/monitoring/metrics",
+    "getMetrics",
+    tag="monitoring",
+    summary="Get the metrics",
+    returns=Success(str, "Metrics in the Prometheus text format.", media_types=("text/plain",)),
+    accept_types=("text/plain", "application/openmetrics-text"),
+)
+async def get_metrics(request: StrictRequest) -> Response:
+    """Return the metrics for Prometheus."""
+    text = await request.http_state.metrics.render()
+    return Response(200, text, media_type=MEDIA_TYPE, headers=(NO_STORE,))
+
+
+ROUTES: Final[list[Route]] = [get_liveness, get_readiness, get_health, get_metrics]
