@@ -67,8 +67,19 @@ def documented(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield getattr(node, "lineno", 1), text
 
 
+def wire_members(tree: ast.Module) -> set[ast.AST]:
+    """Return the members of wire structs, which have the names that they have on the wire."""
+    return {
+        statement.target
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("View")
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign)
+    }
+
+
 def bound_names(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in {*ast.walk(tree)} - wire_members(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 yield name

@@ -1,7 +1,7 @@
 """The contract in an OpenAPI document, without its texts and without regard to where it puts them.
 
 Schemas are resolved and named by a digest of their content, so that lifting one into a component
-changes nothing here; neither does the order of required members or of an enumeration's values.
+changes nothing here; neither does the order of required members, of types or of an enumeration.
 `python -m tests.http.openapi_surface DOCUMENT` writes the record anew.
 """
 
@@ -16,7 +16,7 @@ _TEXTS: Final = frozenset({"summary", "description", "title", "example", "exampl
 _NAMES: Final = frozenset({"properties", "patternProperties", "$defs", "headers", "content"})
 """Members whose own members are names, of which none is a text."""
 
-_SETS: Final = frozenset({"required", "enum"})
+_SETS: Final = frozenset({"required", "enum", "type"})
 """Members whose items have no order."""
 
 _MAX_CHARACTERS: Final = 100

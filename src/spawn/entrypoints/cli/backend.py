@@ -44,7 +44,8 @@ from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
 from spawn.entrypoints.cli.serve import find_store_file, read_served_address
 from spawn.entrypoints.composition import open_dependencies
-from spawn.entrypoints.http.imports.routes import FORMATS, render_import
+from spawn.entrypoints.http.imports.routes import FORMATS
+from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.http.projects.representation import project_fields
 from spawn.entrypoints.http.schemas.routes import render_schema
 from spawn.entrypoints.http.schemas.wire import render_proposal
@@ -75,8 +76,8 @@ class Backend(Protocol):
         file_format: FileFormat,
         mapping: str | None,
         report_progress: ReportProgress,
-    ) -> dict[str, Any]:
-        """Import a file and return the wire fields of the finished import."""
+    ) -> ImportView:
+        """Import a file and return the finished import."""
         ...
 
     def export_quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
@@ -177,8 +178,8 @@ class FileBackend:
         file_format: FileFormat,
         mapping: str | None,
         report_progress: ReportProgress,
-    ) -> dict[str, Any]:
-        """Import a file and return the wire fields of the finished import."""
+    ) -> ImportView:
+        """Import a file and return the finished import."""
         runner = JobRunner(self._dependencies, {IMPORT_JOB: run_import})
         await runner.start()
         try:
@@ -201,7 +202,7 @@ class FileBackend:
         finally:
             await runner.close()
         _require_success(job)
-        return render_import(await get_import(self._dependencies, OPERATOR, job_id))
+        return ImportView.of_import(await get_import(self._dependencies, OPERATOR, job_id))
 
     async def export_quarantine(
         self, import_id: str, file_format: FileFormat
@@ -269,8 +270,8 @@ class HttpBackend:
         file_format: FileFormat,
         mapping: str | None,
         report_progress: ReportProgress,
-    ) -> dict[str, Any]:
-        """Import a file and return the wire fields of the finished import."""
+    ) -> ImportView:
+        """Import a file and return the finished import."""
         media_type = next(name for name, format_ in FORMATS.items() if format_ is file_format)
         response = await self._request(
             "POST",
@@ -288,8 +289,7 @@ class HttpBackend:
         report_progress(job.progress.done, job.progress.total)
         _require_success(job)
         response = await self._request("GET", f"/v1/ops/imports/{job.job_id}")
-        fields: dict[str, Any] = msgspec.json.decode(response.content)
-        return fields
+        return msgspec.json.decode(response.content, type=ImportView)
 
     async def export_quarantine(
         self, import_id: str, file_format: FileFormat

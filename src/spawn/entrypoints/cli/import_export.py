@@ -5,13 +5,14 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import msgspec
 
 from spawn.domain.imports.import_state import FileFormat
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
+from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.settings import Settings
 
 _SUFFIXES: Final = {
@@ -45,12 +46,12 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
             name, path = mapping_file
             await backend.put_mapping(name, await asyncio.to_thread(path.read_bytes))
         progress = _Progress()
-        fields = await backend.import_file(options.path, file_format, name, progress.report)
+        result = await backend.import_file(options.path, file_format, name, progress.report)
         progress.end()
         if options.quarantine is not None and quarantine_format is not None:
-            lines = backend.export_quarantine(str(fields["import_id"]), quarantine_format)
+            lines = backend.export_quarantine(result.import_id, quarantine_format)
             await _write_output(lines, options.quarantine)
-    _print_result(fields, as_json=options.as_json)
+    _print_result(result, as_json=options.as_json)
 
 
 async def export_projects(settings: Settings, format_name: str, output: Path | None) -> None:
@@ -112,16 +113,16 @@ class _Progress:
             sys.stderr.write("\n")
 
 
-def _print_result(fields: dict[str, Any], *, as_json: bool) -> None:
+def _print_result(result: ImportView, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
         return
-    by_reason = ", ".join(f"{code} {count}" for code, count in fields["by_reason"].items())
+    by_reason = ", ".join(f"{code} {count}" for code, count in result.by_reason.items())
     sys.stdout.write(
-        f"{fields['rows']} rows: {fields['accepted']} accepted, {fields['unchanged']} unchanged, "
-        f"{fields['quarantined']} quarantined{f' ({by_reason})' if by_reason else ''}; "
-        f"{fields['warnings']} with warnings\n"
-        f"import {fields['import_id']}\n"
+        f"{result.rows} rows: {result.accepted} accepted, {result.unchanged} unchanged, "
+        f"{result.quarantined} quarantined{f' ({by_reason})' if by_reason else ''}; "
+        f"{result.warnings} with warnings\n"
+        f"import {result.import_id}\n"
     )
 
 

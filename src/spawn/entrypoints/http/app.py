@@ -36,7 +36,7 @@ from spawn.entrypoints.http.state import HttpState
 HANDLERS: Final[Sequence[Any]] = (
     *project_routes.ROUTES,
     *list_route.ROUTES,
-    *import_routes.route_handlers,
+    *import_routes.ROUTES,
     *jobs.ROUTES,
     *datasets.ROUTES,
     *analysis.ROUTES,

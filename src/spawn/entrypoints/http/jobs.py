@@ -40,6 +40,12 @@ class JobView(WireStruct, frozen=True):
     error: str | None
 
 
+ACCEPTED_RESPONSE: Final = Success(
+    JobView, "Queued; `Location` is the address of the job.", status=202, headers=("Location",)
+)
+"""Declaration of the response to a submission."""
+
+
 @route(
     "GET",
     JOBS + "/{job_id}",

@@ -9,7 +9,7 @@ from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase, SimulationResult
 from spawn.entrypoints.http.analysis.requests import read_request
 from spawn.entrypoints.http.analysis.responses import ARROW, CSV, encode_json
-from spawn.entrypoints.http.imports.operations import JOB_SCHEMA
+from spawn.entrypoints.http.jobs import JobView
 from spawn.entrypoints.http.openapi.handler_operation import (
     HandlerOperation,
     RequestBody,
@@ -234,7 +234,7 @@ START_SIMULATION: Final = HandlerOperation(
     body=RequestBody(schema=input_schema(SimulationCase), example=SIMULATION_EXAMPLE),
     responses={
         202: SuccessResponse(
-            description="Queued; `Location` is the address of the job.", schema=JOB_SCHEMA
+            description="Queued; `Location` is the address of the job.", schema=JobView
         )
     },
     problems=(*PROBLEMS, "idempotency_key_reused", "storage_full"),

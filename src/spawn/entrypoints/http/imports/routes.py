@@ -1,12 +1,9 @@
 """HTTP routes of imports and their mappings."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
-from litestar import get, post, put
-from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Scope, Send
 
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports.commands import put_mapping, submit_import
@@ -18,228 +15,283 @@ from spawn.application.imports.queries import (
     stream_quarantined_rows,
     stream_rows_with_warnings,
 )
-from spawn.application.jobs import JobRunner
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
-from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
+from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mapping
 from spawn.domain.query import Query
-from spawn.entrypoints.http.imports import operations
-from spawn.entrypoints.http.jobs import JOBS, read_receipt, respond_to_submission
-from spawn.entrypoints.http.openapi.handler_operation import operation_options
-from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
+from spawn.entrypoints.http.imports.wire import (
+    IMPORTS,
+    ImportMappingView,
+    ImportView,
+    RowWarningView,
+)
+from spawn.entrypoints.http.jobs import ACCEPTED_RESPONSE, read_receipt, respond_to_submission
+from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import (
-    fields_digest,
     is_not_modified,
     is_version_match,
     parse_epoch,
     version_etag,
 )
+from spawn.entrypoints.http.protocol.operation import (
+    BODY_PROBLEMS,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    Body,
+    Cache,
+    Parameter,
+    Success,
+)
 from spawn.entrypoints.http.protocol.problems import RequestProblem
-from spawn.entrypoints.http.protocol.query_params import read_limit
+from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_after, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
+    NO_CACHE,
     Header,
+    LineStreamResponse,
     Response,
-    body_messages,
     encode_json,
-    json_response,
 )
+from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.wire import PageView
 
-IMPORTS: Final = "/v1/ops/imports"
 MAPPINGS: Final = "/v1/ops/import-mappings"
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
 FORMATS: Final = {CSV: FileFormat.CSV, NDJSON: FileFormat.NDJSON}
+TAG: Final = "imports"
 
-_MAPPINGS_BINDING: Final = bytes.fromhex(fields_digest((MAPPING_KIND,)))
-_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+_BINDING: Final = cursor_binding(MAPPING_KIND)
+_MAPPING_EXAMPLE: Final = {
+    "encoding": ["utf-8", "cp1252"],
+    "null": ["", "NA"],
+    "columns": [
+        {"attribute": "project_name", "column": "Name", "whitespace": "collapse"},
+        {
+            "attribute": "total_amount",
+            "column": "Cost (EUR m)",
+            "unit_factor": "1000000",
+            "rounding": "half_even",
+        },
+        {"attribute": "currency_code", "constant": "EUR"},
+    ],
+    "key": {"source": "desk", "column": "Id"},
+    "duplicates": "first_valid_wins",
+    "on_existing": "skip_if_identical",
+}
 
 
-@put(MAPPINGS + "/{name:str}", status_code=200, opt=operation_options(operations.PUT_MAPPING))
-async def put_import_mapping(request: StrictRequest) -> Response:
+@route(
+    "PUT",
+    MAPPINGS + "/{name}",
+    "putImportMapping",
+    tag=TAG,
+    summary="Create or replace an import mapping",
+    description=(
+        "Putting the stored content again changes nothing. To replace other content, send the ETag "
+        "of the version that you read in `If-Match`."
+    ),
+    parameters=(
+        msgspec.structs.replace(
+            IF_MATCH,
+            description="The ETag of the version to replace.",
+            is_required=False,
+            component="",
+        ),
+        Parameter(
+            "If-None-Match",
+            {"type": "string", "const": "*"},
+            "`*`: create only, never replace.",
+            "header",
+        ),
+    ),
+    body=Body(ImportMappingView, example=_MAPPING_EXAMPLE),
+    returns=Success(ImportMappingView, "Replaced, or unchanged", headers=("ETag",)),
+    also=(Success(ImportMappingView, "Created", status=201, headers=("ETag", "Location")),),
+    problems=(*BODY_PROBLEMS, "stale_version", "precondition_required"),
+)
+async def put_import_mapping(request: StrictRequest, name: str) -> Result:
     """Create or replace an import mapping."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    name = str(request.scope["path_params"]["name"])
     mapping = read_mapping(name, await request.read_json_object())
     version = await _read_expected_version(request, name)
-    with request.http_state.span("put_mapping"):
-        try:
-            result = await put_mapping(
-                request.dependencies, request.principal, mapping, expected_version=version
-            )
-        except Duplicate as duplicate:
-            if version is not None:
-                detail = "The mapping was created meanwhile. Read it, then send its ETag."
-                raise StaleVersion(detail) from duplicate
-            detail = "The mapping exists with other content. Send its ETag in If-Match."
-            raise RequestProblem("precondition_required", detail) from duplicate
-    headers = [await _mapping_etag_header(request, result.aggregate)]
-    if result.is_new:
-        headers.append((b"location", f"{MAPPINGS}/{name}".encode()))
-    status = 201 if result.is_new else 200
-    return Response(status, _encode_mapping(result.aggregate.state), headers=headers)
+    try:
+        result = await put_mapping(
+            request.dependencies, request.principal, mapping, expected_version=version
+        )
+    except Duplicate as duplicate:
+        if version is not None:
+            detail = "The mapping was created meanwhile. Read it, then send its ETag."
+            raise StaleVersion(detail) from duplicate
+        detail = "The mapping exists with other content. Send its ETag in If-Match."
+        raise RequestProblem("precondition_required", detail) from duplicate
+    view = ImportMappingView.of_mapping(result.aggregate.state)
+    tag = await _mapping_etag_header(request, result.aggregate)
+    if not result.is_new:
+        return Result(view, (tag,))
+    return Result(view, (tag, (b"location", f"{MAPPINGS}/{name}".encode())), status=201)
 
 
-@get(MAPPINGS + "/{name:str}", opt=operation_options(operations.GET_MAPPING))
-async def read_import_mapping(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    MAPPINGS + "/{name}",
+    "getImportMapping",
+    tag=TAG,
+    summary="Get an import mapping",
+    parameters=(IF_NONE_MATCH,),
+    returns=Success(ImportMappingView, "The mapping"),
+    problems=("not_found",),
+)
+async def read_import_mapping(request: StrictRequest, name: str) -> Response | Result:
     """Return an import mapping."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    name = str(request.scope["path_params"]["name"])
-    with request.http_state.span("get_mapping"):
-        aggregate = await get_mapping(request.dependencies, request.principal, name)
+    aggregate = await get_mapping(request.dependencies, request.principal, name)
     tag = await _mapping_etag_header(request, aggregate)
     if is_not_modified(request.header(b"if-none-match"), tag[1].decode()):
         return Response(304, headers=(tag,))
-    return Response(
-        200, _encode_mapping(aggregate.state), headers=(tag, (b"cache-control", b"no-cache"))
-    )
+    return Result(ImportMappingView.of_mapping(aggregate.state), (tag, NO_CACHE))
 
 
-@get(MAPPINGS, opt=operation_options(operations.LIST_MAPPINGS))
-async def read_import_mapping_page(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    MAPPINGS,
+    "listImportMappings",
+    tag=TAG,
+    summary="List import mappings",
+    parameters=(LIMIT, AFTER),
+    returns=Success(
+        PageView[ImportMappingView], "A page of mappings, oldest first", headers=("Link",)
+    ),
+    problems=("cursor_invalid",),
+)
+async def read_import_mapping_page(request: StrictRequest) -> Result:
     """List import mappings, one page at a time."""
-    request.negotiate_media_type("application/json")
-    parameters = request.query_parameters("limit", "after")
-    after = decode_cursor(parameters["after"], _MAPPINGS_BINDING) if "after" in parameters else None
-    query = Query(kind=MAPPING_KIND, limit=read_limit(parameters.get("limit")), after=after)
-    with request.http_state.span("list_mappings"):
-        page = await list_mappings(request.dependencies, request.principal, query)
-    cursor = None if page.next is None else encode_cursor(page.next, _MAPPINGS_BINDING)
-    items = b",".join(_encode_mapping(aggregate.state) for aggregate in page.items)
-    headers: list[Header] = []
-    if cursor is not None:
-        limit = f"limit={parameters['limit']}&" if "limit" in parameters else ""
-        headers.append((b"link", f'<{MAPPINGS}?{limit}after={cursor}>; rel="next"'.encode()))
-    return Response(
-        200, b'{"items":[%b],"next":%b}' % (items, encode_json(cursor)), headers=headers
+    query = Query(
+        kind=MAPPING_KIND,
+        limit=read_limit(request.query.get("limit")),
+        after=read_after(request.query, _BINDING),
     )
+    page = await list_mappings(request.dependencies, request.principal, query)
+    items = [ImportMappingView.of_mapping(aggregate.state) for aggregate in page.items]
+    return page_result(request, items, page.next, _BINDING)
 
 
-@post(
+@route(
+    "POST",
     IMPORTS,
-    status_code=202,
-    request_max_body_size=None,
-    opt=operation_options(operations.START_IMPORT),
+    "startImport",
+    tag=TAG,
+    summary="Import projects from a file",
+    description=(
+        "The file is stored before the response is sent; a background job imports it. Invalid rows "
+        "are quarantined with their reasons. Importing the same file again changes nothing."
+    ),
+    parameters=(
+        Parameter(
+            "mapping",
+            str,
+            "Name of the mapping that converts rows to projects; required for CSV.",
+        ),
+        IDEMPOTENCY_KEY,
+    ),
+    body=Body(
+        str,
+        media_types=(NDJSON, CSV),
+        example='{"project_name":"Rio Verde Solar","total_amount":"104000000.00"}\n',
+    ),
+    returns=ACCEPTED_RESPONSE,
+    problems=(
+        "malformed_body",
+        "request_timeout",
+        "unsupported_media_type",
+        "idempotency_key_reused",
+        "overloaded",
+        "storage_full",
+    ),
 )
 async def post_import(request: StrictRequest) -> Response:
     """Store an uploaded file and queue its import."""
-    parameters = request.query_parameters("mapping")
-    request.negotiate_media_type("application/json")
-    runner: JobRunner = request.http_state.jobs
     media_type = _read_upload_media_type(request)
-    runner.check_capacity()
-    with request.http_state.span("start_import"):
-        submission = await submit_import(
-            request.dependencies,
-            request.principal,
-            _stream_upload(request),
-            file_format=FORMATS[media_type],
-            mapping_name=parameters.get("mapping"),
-            receipt=read_receipt(request, IMPORTS, parameters.get("mapping") or ""),
-        )
+    request.http_state.jobs.check_capacity()
+    mapping_name = request.query.get("mapping")
+    submission = await submit_import(
+        request.dependencies,
+        request.principal,
+        _stream_upload(request),
+        file_format=FORMATS[media_type],
+        mapping_name=mapping_name,
+        receipt=read_receipt(request, IMPORTS, mapping_name or ""),
+    )
     return await respond_to_submission(request, submission)
 
 
-@get(IMPORTS + "/{import_id:str}", opt=operation_options(operations.GET_IMPORT))
-async def read_import(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    IMPORTS + "/{import_id}",
+    "getImport",
+    tag=TAG,
+    summary="Get an import",
+    returns=Success(ImportView, "The counts so far"),
+    problems=("not_found",),
+    cache=Cache.NO_STORE,
+)
+async def read_import(request: StrictRequest, import_id: str) -> ImportView:
     """Return an import with its counts so far."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    with request.http_state.span("get_import"):
-        aggregate = await get_import(
-            request.dependencies, request.principal, request.path_id("import_id")
-        )
-    return json_response(render_import(aggregate), headers=(_NO_STORE,))
+    return ImportView.of_import(
+        await get_import(request.dependencies, request.principal, import_id)
+    )
 
 
-@get(IMPORTS + "/{import_id:str}/quarantine", opt=operation_options(operations.GET_QUARANTINE))
-async def read_quarantine(request: StrictRequest) -> ASGIResponse:
+@route(
+    "GET",
+    IMPORTS + "/{import_id}/quarantine",
+    "getImportQuarantine",
+    tag=TAG,
+    summary="List the quarantined rows of an import",
+    description=(
+        "Each row has its line number, fields, reasons and raw line. Correct the fields and import "
+        "the lines again with the same mapping."
+    ),
+    returns=Success(str, "One row per line", media_types=(NDJSON, CSV)),
+    problems=("not_found",),
+)
+async def read_quarantine(request: StrictRequest, import_id: str) -> LineStreamResponse:
     """Stream the quarantined rows of an import, to correct and import again."""
-    return await _quarantine_response(request, stream_quarantined_rows)
-
-
-@get(IMPORTS + "/{import_id:str}/warnings", opt=operation_options(operations.GET_WARNINGS))
-async def read_warnings(request: StrictRequest) -> ASGIResponse:
-    """Stream the rows that an import accepted with a warning."""
-    request.query_parameters()
-    request.negotiate_media_type(NDJSON)
     dependencies, principal = request.dependencies, request.principal
-    aggregate = await get_import(dependencies, principal, request.path_id("import_id"))
-
-    async def lines() -> AsyncIterator[bytes]:
-        async for note in stream_rows_with_warnings(dependencies, principal, aggregate.state):
-            row = {"line": note.line, "project_id": note.project_id, "reasons": note.reasons}
-            yield encode_json(row) + b"\n"
-
-    return LineStreamResponse(lines(), NDJSON)
-
-
-def render_import(aggregate: StoredAggregate[ImportState]) -> dict[str, Any]:
-    """Render an import: its counts and its request."""
-    state = aggregate.state
-    return {
-        "import_id": state.import_id,
-        **msgspec.structs.asdict(state.counts),
-        "mapping": state.mapping,
-        "format": state.format,
-        "size_bytes": state.size_bytes,
-        "sha256": state.sha256,
-        "requested_by": state.requested_by,
-        "created_at": aggregate.created_at,
-        "updated_at": aggregate.updated_at,
-        "job_url": f"{JOBS}/{state.import_id}",
-        "quarantine_url": f"{IMPORTS}/{state.import_id}/quarantine",
-    }
-
-
-class LineStreamResponse(ASGIResponse):
-    """A streamed response of lines, sent in larger pieces."""
-
-    __slots__ = ("_lines", "_media_type")
-
-    def __init__(  # ASGIResponse's needs the whole body beforehand; here it is a stream
-        self, lines: AsyncIterator[bytes], media_type: str, charset: str = "utf-8"
-    ) -> None:
-        self._lines = lines
-        self._media_type = f"{media_type}; charset={charset}".encode()
-
-    def to_asgi_response(self, *_args: object, **_kwargs: object) -> "LineStreamResponse":
-        """Return the response itself, which is an ASGI application already."""
-        return self
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send the lines as they are produced."""
-        headers = [(b"content-type", self._media_type), _NO_STORE]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for piece in body_messages(self._lines):
-            await send(piece)
-
-
-async def _quarantine_response(
-    request: StrictRequest, iter_notes: Callable[..., AsyncIterator[RowNote]]
-) -> ASGIResponse:
-    """Stream an import's row notes as NDJSON or CSV, by Accept."""
-    request.query_parameters()
-    media_type = request.negotiate_media_type(NDJSON, CSV)
-    dependencies, principal = request.dependencies, request.principal
-    state = (await get_import(dependencies, principal, request.path_id("import_id"))).state
+    is_csv = request.media_type == CSV
+    state = (await get_import(dependencies, principal, import_id)).state
     formatter = QuarantineFormatter(state, await get_pinned_mapping(dependencies, state))
 
     async def lines() -> AsyncIterator[bytes]:
-        if media_type == CSV:
+        if is_csv:
             yield formatter.format_csv_header()
-        async for note in iter_notes(dependencies, principal, state):
-            yield (
-                formatter.format_csv_row(note)
-                if media_type == CSV
-                else formatter.format_ndjson_row(note)
-            )
+        format_row = formatter.format_csv_row if is_csv else formatter.format_ndjson_row
+        async for note in stream_quarantined_rows(dependencies, principal, state):
+            yield format_row(note)
 
-    charset = formatter.charset if media_type == CSV else "utf-8"
-    return LineStreamResponse(lines(), media_type, charset)
+    return LineStreamResponse(lines(), request.media_type, formatter.charset if is_csv else "utf-8")
+
+
+@route(
+    "GET",
+    IMPORTS + "/{import_id}/warnings",
+    "getImportWarnings",
+    tag=TAG,
+    summary="List the rows of an import that have warnings",
+    description="These rows were imported. Each has its line number, project and reasons.",
+    returns=Success(str, "One row per line", media_types=(NDJSON,)),
+    problems=("not_found",),
+)
+async def read_warnings(request: StrictRequest, import_id: str) -> LineStreamResponse:
+    """Stream the rows that an import accepted with a warning."""
+    dependencies, principal = request.dependencies, request.principal
+    aggregate = await get_import(dependencies, principal, import_id)
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for note in stream_rows_with_warnings(dependencies, principal, aggregate.state):
+            yield encode_json(RowWarningView.of(note)) + b"\n"
+
+    return LineStreamResponse(lines(), NDJSON)
 
 
 def _read_upload_media_type(request: StrictRequest) -> str:
@@ -300,17 +352,7 @@ async def _mapping_etag_header(
     return (b"etag", version_etag(aggregate.version, epoch, 0).encode())
 
 
-def _encode_mapping(mapping: ImportMapping) -> bytes:
-    """Encode a mapping as it may be put again, without its null members."""
-    fields = msgspec.to_builtins(mapping)
-    fields["columns"] = [
-        {name: value for name, value in column.items() if value is not None}
-        for column in fields["columns"]
-    ]
-    return encode_json({name: value for name, value in fields.items() if value is not None})
-
-
-route_handlers: Final = [
+ROUTES: Final[list[Route]] = [
     put_import_mapping,
     read_import_mapping,
     read_import_mapping_page,

@@ -23,7 +23,7 @@ class SuccessResponse(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     description: str
-    schema: str | dict[str, Any] | None = None
+    schema: Any = None
     media_types: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
     example: Any = None

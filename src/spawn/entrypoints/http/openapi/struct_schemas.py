@@ -29,7 +29,7 @@ _EXPLAIN: Final[Json] = {
 
 COMPONENT_PREFIX: Final = "#/components/schemas/"
 _PAGE_OF: Final = re.compile(r"PageView_(\w+?)(View)?_")
-_SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
+_SCALARS: Final = frozenset({"string", "integer", "number", "boolean", "null"})
 
 
 class WireSchemas:
@@ -70,7 +70,7 @@ def _clean_wire_schema(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     schema = {key: _clean_wire_schema(value) for key, value in node.items()}
-    schema = _merge_null(_type_enumeration(_clean_texts(schema)))
+    schema = _merge_scalars(_type_enumeration(_clean_texts(schema)))
     if isinstance(reference := schema.get("$ref"), str):
         schema["$ref"] = COMPONENT_PREFIX + _component_name(
             reference.removeprefix(COMPONENT_PREFIX)
@@ -90,16 +90,16 @@ def _type_enumeration(schema: Json) -> Json:
     return {"type": "string", **schema}
 
 
-def _merge_null(schema: Json) -> Json:
-    """Return `anyOf` of a scalar and null as one type list."""
+def _merge_scalars(schema: Json) -> Json:
+    """Return `anyOf` of scalars, of which at most the first has more than a type, as one type."""
     parts = schema.get("anyOf")
-    if not isinstance(parts, list):
+    if not isinstance(parts, list) or any(part.get("type") not in _SCALARS for part in parts):
+        return schema
+    first, *others = parts
+    if "enum" in first or any(set(part) != {"type"} for part in others):
         return schema
     more = {key: value for key, value in schema.items() if key != "anyOf"}
-    scalar, *others = parts
-    if others != [{"type": "null"}] or scalar.get("type") not in _SCALARS or "enum" in scalar:
-        return schema
-    return {**scalar, **more, "type": [scalar["type"], "null"]}
+    return {**first, **more, "type": [part["type"] for part in parts]}
 
 
 def request_schema(case: type[msgspec.Struct]) -> Json:

@@ -1,0 +1,139 @@
+"""Imports and their mappings on the wire."""
+
+from typing import Annotated, Any, Final, Self
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from spawn.domain.change import StoredAggregate
+from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason
+from spawn.domain.imports.mapping import (
+    DELIMITERS,
+    ENCODINGS,
+    MAX_ADDENDS,
+    MAX_CHECKS,
+    MAX_COLUMNS,
+    DuplicatePolicy,
+    ImportMapping,
+    OnExisting,
+    OnFailure,
+    Whitespace,
+)
+from spawn.domain.money import Rounding
+from spawn.entrypoints.http.jobs import JOBS
+from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
+
+IMPORTS: Final = "/v1/ops/imports"
+_EXACT_TEXT: Final = {"type": "string", "maxLength": 64}
+_Encoding = Annotated[str, Meta(extra_json_schema={"enum": sorted(ENCODINGS)})]
+
+
+class ColumnMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One attribute, from a column or from a constant."""
+
+    attribute: str
+    column: str | UnsetType = UNSET
+    constant: str | int | bool | UnsetType = UNSET
+    null: tuple[str, ...] | UnsetType = UNSET
+    enum: dict[str, str] | UnsetType = UNSET
+    date_format: Annotated[str, Meta(examples=["%d/%m/%Y", "year", "year_end"])] | UnsetType = UNSET
+    unit_factor: Annotated[
+        Any, Meta(extra_json_schema={"anyOf": [{"type": "number"}, _EXACT_TEXT]})
+    ] = UNSET
+    rounding: Rounding | UnsetType = UNSET
+    whitespace: Whitespace | UnsetType = UNSET
+
+
+class SumCheckView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A check that columns sum up to another one."""
+
+    sum_of: Annotated[
+        tuple[str, ...], Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_ADDENDS})
+    ]
+    equals: str
+    tolerance: Annotated[
+        Any, Meta(extra_json_schema={"anyOf": [{"type": "number", "minimum": 0}, _EXACT_TEXT]})
+    ] = UNSET
+    on_failure: OnFailure | UnsetType = UNSET
+
+
+class RowKeyView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The external reference of a row: its source, and the column of its id."""
+
+    source: str
+    column: str
+
+
+class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A conversion of the rows of a file to projects."""
+
+    name: str | UnsetType = UNSET
+    columns: Annotated[
+        tuple[ColumnMappingView, ...],
+        Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_COLUMNS}),
+    ]
+    encoding: _Encoding | tuple[_Encoding, ...] | UnsetType = UNSET
+    delimiter: Annotated[str, Meta(extra_json_schema={"enum": sorted(DELIMITERS)})] | UnsetType = (
+        UNSET
+    )
+    null: tuple[str, ...] | UnsetType = UNSET
+    checks: (
+        Annotated[tuple[SumCheckView, ...], Meta(extra_json_schema={"maxItems": MAX_CHECKS})]
+        | UnsetType
+    ) = UNSET
+    key: RowKeyView | UnsetType = UNSET
+    duplicates: DuplicatePolicy | UnsetType = UNSET
+    on_existing: OnExisting | UnsetType = UNSET
+
+    @classmethod
+    def of_mapping(cls, mapping: ImportMapping) -> Self:
+        """Return a mapping as it may be put again, without its null members."""
+        fields = _omit_nulls(msgspec.to_builtins(mapping))
+        fields["columns"] = [_omit_nulls(column) for column in fields["columns"]]
+        return msgspec.convert(fields, cls)
+
+
+def _omit_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class ImportView(WireStruct, frozen=True, kw_only=True):
+    """An import: its counts so far, and its request."""
+
+    import_id: ResourceId
+    rows: Count
+    accepted: Count
+    unchanged: Count
+    quarantined: Count
+    warnings: Count
+    by_reason: dict[str, Count]
+    failed_checks: dict[str, Count]
+    mapping: str | None
+    format: FileFormat
+    size_bytes: Count
+    sha256: str
+    requested_by: str
+    created_at: Instant
+    updated_at: Instant
+    job_url: str
+    quarantine_url: str
+
+    @classmethod
+    def of_import(cls, aggregate: StoredAggregate[ImportState]) -> Self:
+        """Return the wire form of a stored import."""
+        state = aggregate.state
+        return cls.of(
+            state.counts,
+            state,
+            aggregate,
+            job_url=f"{JOBS}/{state.import_id}",
+            quarantine_url=f"{IMPORTS}/{state.import_id}/quarantine",
+        )
+
+
+class RowWarningView(WireStruct, frozen=True):
+    """A row that was imported with a warning."""
+
+    line: Count
+    project_id: ResourceId
+    reasons: tuple[RowReason, ...]
