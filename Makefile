@@ -21,7 +21,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties lint types contracts bench drill docs schemathesis conformance lock image clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill docs schemathesis conformance lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,11 @@ test-properties: $(VENV)/dev.stamp ## Run the property tests with a random seed,
 	echo "Hypothesis seed $$seed. To repeat this run: make test-properties SEED=$$seed"; \
 	$(BIN)/pytest $(PARALLEL) -m "hypothesis and not slow" --hypothesis-profile=random \
 		--hypothesis-seed=$$seed $(ARGS)
+
+# For example: make mutants ARGS="src/spawn/domain/finance --sample 50 --seed 1"
+BASE ?= main
+mutants: $(VENV)/dev.stamp ## Change lines that differ from BASE, and list what no fast test notices
+	@$(BIN)/python -m tests.mutation --base $(BASE) $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
 # each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The
@@ -12,6 +12,13 @@ from hypothesis import settings
 settings.register_profile("person", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("random", deadline=None, print_blob=True)
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "person")
 

@@ -118,7 +118,7 @@ def _format_failure(failure: dict[str, Any]) -> str:
     sample = ", ".join(failure["sample"])
     count = failure["projects"]
     projects = f"{count} project" if count == 1 else f"{count} projects"
-    return f"{failure['aggregate']} of {projects} {failure['detail']}: {sample}"
+    return f"{failure['stored']} of {projects} {failure['detail']}: {sample}"
 
 
 def _format_section(title: str, lines: Sequence[str]) -> Iterator[str]:
