@@ -47,8 +47,7 @@ from spawn.entrypoints.composition import open_dependencies
 from spawn.entrypoints.http.imports.routes import FORMATS
 from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.http.projects.representation import project_fields
-from spawn.entrypoints.http.schemas.routes import render_schema
-from spawn.entrypoints.http.schemas.wire import render_proposal
+from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
 from spawn.entrypoints.settings import Settings, read_service_url, redact_url
 
 OPERATOR: Final = Principal(id="cli")
@@ -92,8 +91,8 @@ class Backend(Protocol):
         """Return the active schema as JSON."""
         ...
 
-    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> dict[str, Any]:
-        """Check the adoption of a schema document; return the wire fields of the proposal."""
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> ProposalView:
+        """Check the adoption of a schema document."""
         ...
 
 
@@ -234,14 +233,15 @@ class FileBackend:
 
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""
-        return _encode(render_schema(await self._dependencies.active_schema()))
+        return _encode(SchemaView.of_version(await self._dependencies.active_schema()))
 
-    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> dict[str, Any]:
-        """Check the adoption of a schema document; return the wire fields of the proposal."""
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> ProposalView:
+        """Check the adoption of a schema document."""
         policy = self._schema_policy
         if mode is not None:
             policy = msgspec.structs.replace(policy, mode=mode)
-        return render_proposal(await check_schema(self._dependencies, policy, OPERATOR, document))
+        proposal = await check_schema(self._dependencies, policy, OPERATOR, document)
+        return ProposalView.of_proposal(proposal)
 
 
 class _Problem(msgspec.Struct):
@@ -317,8 +317,8 @@ class HttpBackend:
         """Return the active schema as JSON."""
         return (await self._request("GET", await self._find_schema_path())).content
 
-    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> dict[str, Any]:
-        """Check the adoption of a schema document; return the wire fields of the proposal."""
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> ProposalView:
+        """Check the adoption of a schema document."""
         response = await self._request(
             "POST",
             f"{await self._find_schema_path()}/check",
@@ -326,8 +326,7 @@ class HttpBackend:
             content=document,
             headers={"Content-Type": "application/json"},
         )
-        fields: dict[str, Any] = msgspec.json.decode(response.content)
-        return fields
+        return msgspec.json.decode(response.content, type=ProposalView)
 
     async def _find_schema_path(self) -> str:
         response = await self._request("GET", "/v1/governance/schemas")

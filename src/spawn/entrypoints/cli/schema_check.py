@@ -2,10 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -18,7 +18,7 @@ from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
-from spawn.entrypoints.http.schemas.wire import render_judgement, render_plan
+from spawn.entrypoints.http.schemas.wire import ProposalView, ViolationView, describe_plan
 from spawn.entrypoints.settings import Settings
 
 _RELATIONS: Final = ("rows", "writers", "readers")
@@ -37,24 +37,31 @@ class SchemaCheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
 
 
+class DocumentCheckView(ProposalView, frozen=True, kw_only=True):
+    """A comparison of documents alone, with the columns whose stored values remain to be proven."""
+
+    to_prove: tuple[str, ...]
+
+
 async def check_schema(settings: Settings, options: SchemaCheckOptions) -> bool:
     """Print the result and return whether the document would be adopted."""
+    proposal: ProposalView
     if options.against:
-        fields = await asyncio.to_thread(_compare_documents, options)
+        proposal = await asyncio.to_thread(_compare_documents, options)
     else:
         # An invalid document is reported with its path, wherever the data are.
         await asyncio.to_thread(_read_file, options.path, default_version=1)
         document = await asyncio.to_thread(options.path.read_bytes)
         async with open_backend(settings, url=options.url) as backend:
-            fields = await backend.check_schema(document, options.mode)
+            proposal = await backend.check_schema(document, options.mode)
     if options.as_json:
-        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(proposal).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(_format_lines(fields)) + "\n")
-    return bool(fields["adoptable"])
+        sys.stdout.write("\n".join(_format_lines(proposal)) + "\n")
+    return proposal.adoptable
 
 
-def _compare_documents(options: SchemaCheckOptions) -> dict[str, Any]:
+def _compare_documents(options: SchemaCheckOptions) -> DocumentCheckView:
     """Compare documents alone; proofs on stored data remain open."""
     history: list[Schema] = []
     for number, path in enumerate(reversed(options.against), start=1):
@@ -65,19 +72,18 @@ def _compare_documents(options: SchemaCheckOptions) -> dict[str, Any]:
     mode = options.mode or CompatibilityMode.BACKWARD_TRANSITIVE
     judgement = judge_adoption(candidate, active, earlier, mode, datetime.now(UTC).date())
     plan = plan_migration(active, candidate)
-    fields = render_judgement(judgement)
     order_violations = _check_version_order(candidate, active)
-    return {
-        "schema_id": candidate.id,
-        "version": candidate.version,
-        **fields,
-        "adoptable": judgement.is_adoptable and not order_violations,
-        "objections": [*judgement.violations, *order_violations],
-        "plan": render_plan(plan),
-        "statements": [],
-        "failures": [],
-        "to_prove": [proof.stored_name for proof in plan.proofs],
-    }
+    return DocumentCheckView.of(
+        judgement,
+        schema_id=candidate.id,
+        version=candidate.version,
+        adoptable=judgement.is_adoptable and not order_violations,
+        violations=(*judgement.violations, *order_violations),
+        plan=describe_plan(plan),
+        statements=(),
+        failures=(),
+        to_prove=tuple(proof.stored_name for proof in plan.proofs),
+    )
 
 
 def _check_version_order(candidate: Schema, active: Schema) -> list[str]:
@@ -95,33 +101,33 @@ def _read_file(path: Path, *, default_version: int) -> Schema:
         raise CommandError(f"{path} is not a valid schema: {details}") from None
 
 
-def _format_lines(fields: dict[str, Any]) -> Iterator[str]:
-    for comparison in fields["comparisons"]:
-        yield f"{fields['schema_id']} {fields['version']} after {comparison['old_version']}"
-        for finding in comparison["findings"]:
-            verdicts = ", ".join(f"{name} {finding[name]}" for name in _RELATIONS)
-            yield f"  {finding['path']}: {finding['reason']}"
-            yield f"    {verdicts}. {finding['consequence']}"
-        if not comparison["findings"]:
+def _format_lines(proposal: ProposalView) -> Iterator[str]:
+    for comparison in proposal.comparisons:
+        yield f"{proposal.schema_id} {proposal.version} after {comparison.old_version}"
+        for finding in comparison.findings:
+            verdicts = ", ".join(f"{name} {getattr(finding, name)}" for name in _RELATIONS)
+            yield f"  {finding.path}: {finding.reason}"
+            yield f"    {verdicts}. {finding.consequence}"
+        if not comparison.findings:
             yield "  nothing changes"
-    yield from _format_section("plan", fields["plan"])
-    yield from _format_section("statements", fields["statements"])
-    yield from _format_section("to be proven by stored data", fields.get("to_prove", ()))
-    yield from _format_section(
-        "refuted by stored data", [_format_failure(f) for f in fields["failures"]]
+    yield from _format_section("plan", proposal.plan)
+    yield from _format_section("statements", proposal.statements)
+    if isinstance(proposal, DocumentCheckView):
+        yield from _format_section("to be proven by stored data", proposal.to_prove)
+    yield from _format_section("refuted by stored data", map(_format_failure, proposal.failures))
+    yield from _format_section("violations", proposal.violations)
+    yield f"{'adoptable' if proposal.adoptable else 'not adoptable'} ({proposal.mode})"
+
+
+def _format_failure(failure: ViolationView) -> str:
+    projects = (
+        f"{failure.projects} project" if failure.projects == 1 else f"{failure.projects} projects"
     )
-    yield from _format_section("violations", fields["objections"])
-    yield f"{'adoptable' if fields['adoptable'] else 'not adoptable'} ({fields['mode']})"
+    return f"{failure.stored} of {projects} {failure.detail}: {', '.join(failure.sample)}"
 
 
-def _format_failure(failure: dict[str, Any]) -> str:
-    sample = ", ".join(failure["sample"])
-    count = failure["projects"]
-    projects = f"{count} project" if count == 1 else f"{count} projects"
-    return f"{failure['stored']} of {projects} {failure['detail']}: {sample}"
-
-
-def _format_section(title: str, lines: Sequence[str]) -> Iterator[str]:
-    if lines:
+def _format_section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    items = [f"  {line}" for line in lines]
+    if items:
         yield title
-        yield from (f"  {line}" for line in lines)
+        yield from items

@@ -10,7 +10,6 @@ from spawn.domain.query import MAX_LIMIT
 from spawn.entrypoints.http.protocol.cursors import MAX_CURSOR_LENGTH
 from spawn.entrypoints.http.protocol.operation import PATH_PATTERNS
 from spawn.entrypoints.http.protocol.query_params import DEFAULT_LIMIT
-from spawn.ports.schemas import Provenance, SchemaState
 
 Json = dict[str, Any]
 
@@ -72,33 +71,6 @@ def _code_schema(field: CodeField) -> Json:
     values = {"enum": field.codes} if is_short else {"pattern": field.pattern}
     return {"type": "string", "description": f"{field.standard}.", **values}
 
-
-SCHEMA_SUMMARY: Final[Json] = {
-    "schema_id": _TEXT,
-    "version": _COUNT,
-    "name": _TEXT,
-    "state": {"type": "string", "enum": [state.value for state in SchemaState]},
-    "provenance": {"type": "string", "enum": [origin.value for origin in Provenance]},
-    "recorded_at": _INSTANT,
-    "fingerprint": _TEXT,
-    "reason": _TEXT_OR_NULL,
-    "decision": {
-        "anyOf": [
-            _object_schema(
-                {
-                    "approved": {"type": "boolean"},
-                    "actor": _TEXT,
-                    "reason": _TEXT,
-                    "decided_at": _INSTANT,
-                }
-            ),
-            {"type": "null"},
-        ],
-        "description": "The decision of a data steward.",
-    },
-    "url": _TEXT,
-}
-"""Fields of a schema version without its document."""
 
 SCHEMAS: Final[dict[str, Json]] = {
     **{code_schema_name(code): _code_schema(code) for code in CODE_FIELDS.values()},
@@ -171,31 +143,6 @@ SCHEMAS: Final[dict[str, Json]] = {
             "reason": {"type": "string", "description": "The consumer's last error."},
             "recorded_at": _INSTANT,
             "updated_at": _INSTANT,
-        }
-    ),
-    "SchemaList": _page_schema(_object_schema(SCHEMA_SUMMARY)),
-    "Schema": _object_schema(
-        {
-            **SCHEMA_SUMMARY,
-            "description": _TEXT,
-            "columns": {
-                "type": "array",
-                "items": _object_schema(
-                    {
-                        "name": _TEXT,
-                        "type": {"type": "string", "examples": ["decimal(18,4)", "string(200)"]},
-                        "description": _TEXT,
-                        "required": {"type": "boolean"},
-                        "governed": {"type": "boolean"},
-                        "semantic": _TEXT_OR_NULL,
-                        "unit": _TEXT_OR_NULL,
-                        "aliases": {"type": "array", "items": _TEXT},
-                        "deprecated": {"type": "boolean"},
-                        "sunset": {"type": ["string", "null"], "format": "date"},
-                    }
-                ),
-            },
-            "document": {"type": "object", "description": "As received from the registry."},
         }
     ),
     "Problem": _object_schema(

@@ -1,11 +1,10 @@
 """HTTP routes of schema candidates: review, dry run, diff, migrations, decisions."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from litestar import get, post
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import ADOPTED, RefreshResult, SchemaPolicy
@@ -15,77 +14,118 @@ from spawn.application.schemas.adoption import (
     reject_schema,
     review_schema,
 )
-from spawn.domain.errors import Conflict, CursorInvalid, FieldError, InvalidInput, NotFound
+from spawn.domain.errors import Conflict, FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.principal import Principal
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.domain.struct_reader import compile_reader, prose_reader
-from spawn.entrypoints.http.openapi.handler_operation import operation_options
-from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor, next_link
-from spawn.entrypoints.http.protocol.etags import fields_digest
-from spawn.entrypoints.http.protocol.query_params import read_limit
+from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
+from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
+from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response, encode_json, json_response
-from spawn.entrypoints.http.schemas import operations
-from spawn.entrypoints.http.schemas.routes import (
+from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.schemas.routes import TAG, find_records, read_version_number
+from spawn.entrypoints.http.schemas.wire import (
     PATH,
-    find_records,
-    read_version_number,
-    render_outcome,
-    render_schema_summary,
+    CandidateView,
+    DecisionRequestView,
+    DiffView,
+    MigrationView,
+    ProposalView,
+    RefreshResultView,
+    describe_plan,
 )
-from spawn.entrypoints.http.schemas.wire import render_comparison, render_plan, render_proposal
-from spawn.ports.schemas import MigrationRecord, SchemaRecord
+from spawn.entrypoints.http.wire import PageView
+from spawn.ports.schemas import SchemaRecord
 
-_CURSOR_BINDING: Final = bytes.fromhex(fields_digest(("migrations",)))
-
-_DecisionUseCase = Callable[..., Awaitable[RefreshResult]]
-
-
-class _Decision(msgspec.Struct, frozen=True):
-    """A decision about a candidate, as a client sends it."""
-
-    reason: str
-
-
+_BINDING: Final = cursor_binding("migrations")
+_VERSION_SCHEMA: Final = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+_DECISION: Final = Body(
+    DecisionRequestView,
+    example={"reason": "agreed with the data owners of the downstream reports"},
+)
+_DECISION_RESULT: Final = Success(RefreshResultView, "The decision's result.")
+_DECISION_PROBLEMS: Final = (
+    *("not_found", "conflict", "forbidden", "unavailable", "overloaded", "storage_full"),
+    *BODY_PROBLEMS,
+)
 _read_decision: Final = compile_reader(
-    _Decision, {"reason": prose_reader(MAX_REASON, allows_blank=False)}, null_is_absent=True
+    DecisionRequestView,
+    {"reason": prose_reader(MAX_REASON, allows_blank=False)},
+    null_is_absent=True,
 )
 
 
-@get(PATH + "/{schema_id:str}/candidates/{number:str}", opt=operation_options(operations.CANDIDATE))
-async def read_schema_candidate(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    PATH + "/{schema_id}/candidates/{number}",
+    "getSchemaCandidate",
+    tag=TAG,
+    summary="Get a schema candidate",
+    description=(
+        "A version that was not adopted, with a verdict on every change for stored data (rows), "
+        "for requests written for the older version (writers) and for clients that read responses "
+        "(readers). The verdicts use the configured mode, today's date and the stored data."
+    ),
+    returns=Success(CandidateView, "The version and the proposal."),
+    problems=("not_found", "deadline_exceeded"),
+)
+async def read_schema_candidate(
+    request: StrictRequest, schema_id: str, number: str
+) -> CandidateView:
     """Return a version that was not adopted, with the proposal to adopt it."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    await _require_governed_schema(request)
-    with request.http_state.span("review_schema"):
-        record, proposal = await review_schema(
-            request.dependencies,
-            request.http_state.schema_policy,
-            request.principal,
-            version=read_version_number(request),
-        )
-    rendered = None if proposal is None else render_proposal(proposal)
-    return json_response({**render_schema_summary(record), "proposal": rendered})
+    _require_governed_schema(request, schema_id)
+    record, proposal = await review_schema(
+        request.dependencies,
+        request.http_state.schema_policy,
+        request.principal,
+        version=read_version_number(number),
+    )
+    view = None if proposal is None else ProposalView.of_proposal(proposal)
+    return CandidateView.of_record(record, proposal=view)
 
 
-@post(PATH + "/{schema_id:str}/check", status_code=200, opt=operation_options(operations.CHECK))
-async def post_schema_check(request: StrictRequest) -> Response:
+@route(
+    "POST",
+    PATH + "/{schema_id}/check",
+    "checkSchema",
+    tag=TAG,
+    summary="Check a schema document",
+    description=(
+        "A dry run: verdicts on every change, the migration plan, and the stored projects whose "
+        "values do not fit. The body is a schema document as an ontology server serves it. "
+        "Nothing is stored."
+    ),
+    parameters=(
+        Parameter(
+            "mode",
+            CompatibilityMode,
+            "Compatibility mode to check under (default: as configured).",
+        ),
+    ),
+    body=Body(
+        {"type": "object"},
+        example={
+            "id": "project_schema",
+            "version": 2,
+            "name": "Projects",
+            "columns": [{"name": "hub_height_m", "type": "decimal(6,2)", "unit": "m"}],
+        },
+    ),
+    returns=Success(ProposalView, "The proposal."),
+    problems=("not_found", *BODY_PROBLEMS, "deadline_exceeded"),
+)
+async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalView:
     """Check a schema document without adopting it."""
-    parameters = request.query_parameters("mode")
-    request.negotiate_media_type("application/json")
-    await _require_governed_schema(request)
-    policy = _with_mode(request.http_state.schema_policy, parameters.get("mode"))
+    _require_governed_schema(request, schema_id)
+    policy = _with_mode(request.http_state.schema_policy, request.query.get("mode"))
     document = await request.read_body()
     parse_object(document)
-    with request.http_state.span("check_schema"):
-        proposal = await check_schema(request.dependencies, policy, request.principal, document)
-    return json_response(render_proposal(proposal))
+    proposal = await check_schema(request.dependencies, policy, request.principal, document)
+    return ProposalView.of_proposal(proposal)
 
 
 def _with_mode(policy: SchemaPolicy, mode: str | None) -> SchemaPolicy:
@@ -97,20 +137,29 @@ def _with_mode(policy: SchemaPolicy, mode: str | None) -> SchemaPolicy:
     return msgspec.structs.replace(policy, mode=CompatibilityMode(mode))
 
 
-@get(PATH + "/{schema_id:str}/diff", opt=operation_options(operations.DIFF))
-async def read_schema_diff(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    PATH + "/{schema_id}/diff",
+    "diffSchemaVersions",
+    tag=TAG,
+    summary="Compare two versions of a schema",
+    parameters=(
+        Parameter("from", _VERSION_SCHEMA, "The older version.", is_required=True),
+        Parameter("to", _VERSION_SCHEMA, "The newer version.", is_required=True),
+    ),
+    returns=Success(DiffView, "Every change."),
+    problems=("not_found", "conflict"),
+)
+async def read_schema_diff(request: StrictRequest, schema_id: str) -> DiffView:
     """Compare two versions of a schema."""
-    parameters = request.query_parameters("from", "to")
-    request.negotiate_media_type("application/json")
-    records = await find_records(request.dependencies, request.scope["path_params"]["schema_id"])
-    old, new = _select_versions(records, parameters)
+    records = await find_records(request.dependencies, schema_id)
+    old, new = _select_versions(records, request.query)
     today = request.dependencies.clock.now().date()
     # An adopted version has its retired columns already; another would succeed the active one.
     via = new.schema if new.state in ADOPTED else await _active_schema(request.dependencies)
     comparison = compare_schemas(old.schema, new.schema, on_date=today, via=via)
-    plan = render_plan(plan_migration(old.schema, new.schema))
-    fields = {"schema_id": new.schema.id, **render_comparison(comparison), "plan": plan}
-    return json_response(fields)
+    plan = describe_plan(plan_migration(old.schema, new.schema))
+    return DiffView.of(comparison, schema_id=schema_id, plan=plan)
 
 
 async def _active_schema(dependencies: Dependencies) -> Schema:
@@ -118,7 +167,7 @@ async def _active_schema(dependencies: Dependencies) -> Schema:
 
 
 def _select_versions(
-    records: list[SchemaRecord], parameters: dict[str, str]
+    records: list[SchemaRecord], parameters: Mapping[str, str]
 ) -> tuple[SchemaRecord, SchemaRecord]:
     missing = [name for name in ("from", "to") if name not in parameters]
     if missing:
@@ -141,106 +190,100 @@ def _select_version(records: list[SchemaRecord], number: int) -> SchemaRecord:
     return record
 
 
-@get(PATH + "/{schema_id:str}/migrations", opt=operation_options(operations.MIGRATIONS))
-async def read_schema_migrations(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    PATH + "/{schema_id}/migrations",
+    "listSchemaMigrations",
+    tag=TAG,
+    summary="List schema migrations",
+    description=(
+        "Every attempt to migrate the data from one version to the next, with its outcome, newest "
+        "first."
+    ),
+    parameters=(LIMIT, AFTER),
+    returns=Success(PageView[MigrationView], "One page of migrations.", headers=("Link",)),
+    problems=("not_found", "cursor_invalid"),
+)
+async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Result:
     """List attempted migrations, newest first."""
-    parameters = request.query_parameters("limit", "after")
-    request.negotiate_media_type("application/json")
-    schema_id = await _require_governed_schema(request)
-    limit = read_limit(parameters.get("limit"))
+    _require_governed_schema(request, schema_id)
+    limit, after = read_limit(request.query.get("limit")), request.query.get("after")
+    before = None if after is None else decode_cursor_key(after, _BINDING, datetime)
     migrations = [
-        m for m in await request.dependencies.schemas.migration_log() if m.schema_id == schema_id
+        migration
+        for migration in await request.dependencies.schemas.migration_log()
+        if migration.schema_id == schema_id and (before is None or migration.started_at < before)
     ]
-    if "after" in parameters:
-        before = _decode_migration_cursor(parameters["after"])
-        migrations = [migration for migration in migrations if migration.started_at < before]
     page = migrations[:limit]
-    cursor = (
-        encode_cursor((page[-1].started_at,), _CURSOR_BINDING) if len(migrations) > limit else None
-    )
-    body = encode_json(
-        {"items": [_render_migration(migration) for migration in page], "next": cursor}
-    )
-    if cursor is None:
-        return Response(200, body)
-    link = next_link(request.scope["path"], request.unchecked_query_parameters(), cursor)
-    return Response(200, body, headers=(link,))
+    next_keys = (page[-1].started_at,) if len(migrations) > limit else None
+    return page_result(request, map(MigrationView.of_migration, page), next_keys, _BINDING)
 
 
-def _decode_migration_cursor(text: str) -> datetime:
-    keys = decode_cursor(text, _CURSOR_BINDING)
-    if len(keys) != 1 or not isinstance(keys[0], datetime):
-        raise CursorInvalid("The cursor is not one of this list. Start from its first page.")
-    return keys[0]
-
-
-def _render_migration(migration: MigrationRecord) -> dict[str, Any]:
-    return {
-        "schema_id": migration.schema_id,
-        "old_version": migration.old_version,
-        "new_version": migration.new_version,
-        "outcome": migration.outcome,
-        "started_at": migration.started_at,
-        "duration_s": round(migration.duration_s, 6),
-        "statements": migration.steps,
-        "rows": migration.rows,
-        "actor": migration.actor,
-        "reason": migration.reason or None,
-        "detail": migration.detail or None,
-    }
-
-
-@post(
-    PATH + "/{schema_id:str}/candidates/{number:str}/approve",
-    status_code=200,
-    opt=operation_options(operations.APPROVE),
+@route(
+    "POST",
+    PATH + "/{schema_id}/candidates/{number}/approve",
+    "approveSchemaCandidate",
+    tag=TAG,
+    summary="Approve a schema candidate",
+    description=(
+        "Adopts the version regardless of the compatibility mode. Stored data must still be "
+        "readable under it; that cannot be waived."
+    ),
+    body=_DECISION,
+    returns=_DECISION_RESULT,
+    problems=_DECISION_PROBLEMS,
 )
-async def post_approval(request: StrictRequest) -> Response:
+async def post_approval(request: StrictRequest, schema_id: str, number: str) -> RefreshResultView:
     """Approve a candidate, which adopts it."""
-    return await _respond_to_decision(request, approve_schema)
+    return await _decide(request, schema_id, number, approve_schema)
 
 
-@post(
-    PATH + "/{schema_id:str}/candidates/{number:str}/reject",
-    status_code=200,
-    opt=operation_options(operations.REJECT),
+@route(
+    "POST",
+    PATH + "/{schema_id}/candidates/{number}/reject",
+    "rejectSchemaCandidate",
+    tag=TAG,
+    summary="Reject a schema candidate",
+    description="No refresh considers the version again, and health no longer reports it.",
+    body=_DECISION,
+    returns=_DECISION_RESULT,
+    problems=_DECISION_PROBLEMS,
 )
-async def post_rejection(request: StrictRequest) -> Response:
+async def post_rejection(request: StrictRequest, schema_id: str, number: str) -> RefreshResultView:
     """Reject a candidate."""
-    return await _respond_to_decision(request, reject_schema)
+    return await _decide(request, schema_id, number, reject_schema)
 
 
-async def _respond_to_decision(request: StrictRequest, decide: _DecisionUseCase) -> Response:
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    await _require_governed_schema(request)
-    number = read_version_number(request)
-    decision: _Decision = _read_decision(await request.read_json_object(), "")
-    principal: Principal = request.principal
-    with request.http_state.span(getattr(decide, "__name__", "decide")):
-        outcome = await decide(
-            request.dependencies,
-            request.http_state.schema_policy,
-            principal,
-            version=number,
-            reason=decision.reason,
-        )
-    return json_response(render_outcome(outcome))
+async def _decide(
+    request: StrictRequest,
+    schema_id: str,
+    number: str,
+    decide: Callable[..., Awaitable[RefreshResult]],
+) -> RefreshResultView:
+    _require_governed_schema(request, schema_id)
+    version = read_version_number(number)
+    decision: DecisionRequestView = _read_decision(await request.read_json_object(), "")
+    result = await decide(
+        request.dependencies,
+        request.http_state.schema_policy,
+        request.principal,
+        version=version,
+        reason=decision.reason,
+    )
+    return RefreshResultView.of_result(result)
 
 
-async def _require_governed_schema(request: StrictRequest) -> str:
-    """Return the schema id in the path.
+def _require_governed_schema(request: StrictRequest, schema_id: str) -> None:
+    """Raise unless the path has the id of the active schema.
 
     Raises:
-        NotFound: it is not the id of the active schema.
+        NotFound: it has another one.
     """
-    schema_id: str = request.scope["path_params"]["schema_id"]
     if schema_id != request.http_state.schema_policy.schema_id:
         raise NotFound("There is no such schema.")
-    return schema_id
 
 
-ROUTES: Final = [
+ROUTES: Final[list[Route]] = [
     read_schema_candidate,
     post_schema_check,
     read_schema_diff,

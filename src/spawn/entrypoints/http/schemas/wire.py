@@ -1,12 +1,19 @@
-"""JSON of proposals, comparisons and migration plans, for the governance API and the CLI."""
+"""Schema versions, proposals and migrations on the wire, for the governance API and the CLI."""
 
-from typing import Any
+from typing import Annotated, Final, Self
 
+import msgspec
+from msgspec import Meta
+
+from spawn.application.schemas.activation import RefreshResult, RefreshVerdict
 from spawn.application.schemas.adoption import Proposal
+from spawn.domain.projects.project import MAX_REASON
+from spawn.domain.schema_version import Column
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
-    Finding,
-    SchemaComparison,
+    ChangeKind,
+    Compatibility,
+    CompatibilityMode,
 )
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -17,72 +24,265 @@ from spawn.domain.schemas.evolution.migration_plan import (
     MigrationStep,
     RenameColumn,
 )
-from spawn.ports.schemas import ProofViolation
+from spawn.entrypoints.http.wire import Count, Day, Instant, JsonObject, WireStruct
+from spawn.ports.schemas import (
+    MigrationOutcome,
+    MigrationRecord,
+    ProofViolation,
+    Provenance,
+    SchemaRecord,
+    SchemaState,
+)
+
+PATH: Final = "/v1/governance/schemas"
+_PlanSteps = Annotated[
+    tuple[str, ...], Meta(description="Steps of the migration, one sentence each.")
+]
+_Texts = tuple[str, ...]
 
 
-def render_proposal(proposal: Proposal) -> dict[str, Any]:
-    """Render the proposal to adopt a schema."""
-    fields = render_judgement(proposal.judgement)
-    violation = (proposal.violation,) if proposal.violation else ()
-    return {
-        "schema_id": proposal.schema.id,
-        "version": proposal.schema.version,
-        **fields,
-        "adoptable": proposal.is_adoptable,
-        "objections": [*violation, *fields["objections"]],
-        "plan": render_plan(proposal.plan),
-        "statements": proposal.steps,
-        "failures": [_render_proof_violation(failure) for failure in proposal.failures],
-    }
+class DecisionView(WireStruct, frozen=True):
+    """The decision of a data steward."""
+
+    approved: bool
+    actor: str
+    reason: str
+    decided_at: Instant
 
 
-def _render_proof_violation(failure: ProofViolation) -> dict[str, Any]:
-    return {
-        "stored": failure.proof.stored_name,
-        "projects": failure.project_count,
-        "sample": failure.sample_ids,
-        "detail": failure.detail,
-    }
+class SchemaSummaryView(WireStruct, frozen=True, kw_only=True):
+    """A schema version without its document."""
+
+    schema_id: str
+    version: Count
+    name: str
+    state: SchemaState
+    provenance: Provenance
+    recorded_at: Instant
+    fingerprint: str
+    reason: str | None
+    decision: DecisionView | None
+    url: str
+
+    @classmethod
+    def of_record(cls, record: SchemaRecord, **members: object) -> Self:
+        """Return the wire form of a recorded version."""
+        schema = record.schema
+        return cls.of(
+            record,
+            schema,
+            schema_id=schema.id,
+            reason=record.reason or None,
+            url=f"{PATH}/{schema.id}/versions/{schema.version}",
+            **members,
+        )
 
 
-def render_judgement(judgement: AdoptionJudgement) -> dict[str, Any]:
-    """Render whether a candidate may be adopted, with every change and its verdicts."""
-    return {
-        "mode": judgement.mode,
-        "adoptable": judgement.is_adoptable,
-        "objections": judgement.violations,
-        "comparisons": [render_comparison(comparison) for comparison in judgement.comparisons],
-    }
+class ColumnView(WireStruct, frozen=True, kw_only=True):
+    """A column of a schema version."""
+
+    name: str
+    type: Annotated[str, Meta(examples=["decimal(18,4)", "string(200)"])]
+    description: str
+    required: bool
+    governed: bool
+    semantic: str | None
+    unit: str | None
+    aliases: _Texts
+    deprecated: bool
+    sunset: Day | None
+
+    @classmethod
+    def of_column(cls, column: Column, *, governed: bool) -> Self:
+        """Return the wire form of a column."""
+        return cls.of(column, type=str(column.type), governed=governed)
 
 
-def render_comparison(comparison: SchemaComparison) -> dict[str, Any]:
-    """Render the comparison of two versions."""
-    return {
-        "old_version": comparison.old_version,
-        "new_version": comparison.new_version,
-        "rows": comparison.rows,
-        "writers": comparison.writers,
-        "readers": comparison.readers,
-        "findings": [_render_finding(finding) for finding in comparison.findings],
-    }
+class SchemaView(SchemaSummaryView, frozen=True, kw_only=True):
+    """A schema version with its columns, and with its document as received."""
+
+    description: str
+    columns: tuple[ColumnView, ...]
+    document: Annotated[JsonObject, Meta(description="As received from the registry.")]
+
+    @classmethod
+    def of_version(cls, record: SchemaRecord) -> Self:
+        """Return the wire form of a recorded version with its document."""
+        schema = record.schema
+        columns = tuple(
+            ColumnView.of_column(column, governed=column in schema.governed)
+            for column in schema.columns
+        )
+        document = msgspec.Raw(record.document)
+        return cls.of_record(record, columns=columns, document=document)
 
 
-def _render_finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "path": finding.path,
-        "kind": finding.kind,
-        "rows": finding.rows,
-        "writers": finding.writers,
-        "readers": finding.readers,
-        "reason": finding.reason,
-        "consequence": finding.consequence,
-        "early": finding.is_early,
-    }
+class FindingView(WireStruct, frozen=True, kw_only=True):
+    """One change between two versions, with its three verdicts."""
+
+    path: Annotated[str, Meta(description="JSON Pointer to the change, by column name.")]
+    kind: ChangeKind
+    rows: Compatibility
+    writers: Compatibility
+    readers: Compatibility
+    reason: str
+    consequence: str
+    is_early: Annotated[
+        bool, Meta(description="Whether the column is removed before its announced sunset.")
+    ] = msgspec.field(name="early")
 
 
-def render_plan(plan: MigrationPlan) -> list[str]:
+class ComparisonView(WireStruct, frozen=True, kw_only=True):
+    """Every change between two versions, and the worst verdict of each relation."""
+
+    old_version: Count
+    new_version: Count
+    rows: Compatibility
+    writers: Compatibility
+    readers: Compatibility
+    findings: tuple[FindingView, ...]
+
+
+class DiffView(WireStruct, frozen=True, kw_only=True):
+    """A comparison of two versions of one schema, with the migration between them."""
+
+    schema_id: str
+    old_version: Count
+    new_version: Count
+    rows: Compatibility
+    writers: Compatibility
+    readers: Compatibility
+    findings: tuple[FindingView, ...]
+    plan: _PlanSteps
+
+
+class ViolationView(WireStruct, frozen=True, kw_only=True):
+    """Stored values that a proposed version would not accept."""
+
+    stored: Annotated[str, Meta(description="Column or extension field that holds the values.")]
+    projects: Annotated[Count, Meta(description="Number of projects whose value does not fit.")]
+    sample: Annotated[_Texts, Meta(description="Ids of a few of these projects.")]
+    detail: str
+
+    @classmethod
+    def of_violation(cls, violation: ProofViolation) -> Self:
+        """Return the wire form of a violated proof."""
+        return cls(
+            stored=violation.proof.stored_name,
+            projects=violation.project_count,
+            sample=violation.sample_ids,
+            detail=violation.detail,
+        )
+
+
+class ProposalView(WireStruct, frozen=True, kw_only=True):
+    """A dry run of the adoption of a schema version."""
+
+    schema_id: str
+    version: Count
+    mode: CompatibilityMode
+    adoptable: Annotated[bool, Meta(description="Whether the version could be adopted now.")]
+    violations: Annotated[
+        _Texts, Meta(description="Reasons against the adoption; empty if there are none.")
+    ] = msgspec.field(name="objections")
+    comparisons: tuple[ComparisonView, ...]
+    plan: _PlanSteps
+    statements: Annotated[
+        _Texts, Meta(description="The migration's statements in the store's own language.")
+    ]
+    failures: tuple[ViolationView, ...]
+
+    @classmethod
+    def of_proposal(cls, proposal: Proposal) -> Self:
+        """Return the wire form of a proposal."""
+        judgement: AdoptionJudgement = proposal.judgement
+        violation = (proposal.violation,) if proposal.violation else ()
+        return cls.of(
+            judgement,
+            schema_id=proposal.schema.id,
+            version=proposal.schema.version,
+            adoptable=proposal.is_adoptable,
+            violations=(*violation, *judgement.violations),
+            plan=describe_plan(proposal.plan),
+            statements=proposal.steps,
+            failures=tuple(map(ViolationView.of_violation, proposal.failures)),
+        )
+
+
+class CandidateView(SchemaSummaryView, frozen=True, kw_only=True):
+    """A version that was not adopted, with the proposal to adopt it."""
+
+    proposal: Annotated[
+        ProposalView | None,
+        Meta(description="Null if the document is invalid; the reason names the error."),
+    ]
+
+
+class RefreshResultView(WireStruct, frozen=True, kw_only=True):
+    """The result of a refresh or of a decision, and the version that it concerns."""
+
+    verdict: RefreshVerdict
+    detail: str
+    version: SchemaSummaryView | None
+
+    @classmethod
+    def of_result(cls, result: RefreshResult, **members: object) -> Self:
+        """Return the wire form of a result."""
+        record = result.record
+        version = None if record is None else SchemaSummaryView.of_record(record)
+        return cls.of(result, version=version, **members)
+
+
+class RefreshView(RefreshResultView, frozen=True, kw_only=True):
+    """The result of a refresh, and every version that was not adopted."""
+
+    items: tuple[SchemaSummaryView, ...]
+    next: None
+
+
+class DecisionRequestView(WireStruct, frozen=True, forbid_unknown_fields=True):
+    """A decision about a candidate, as a client sends it."""
+
+    reason: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=MAX_REASON,
+            pattern=r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$",
+        ),
+    ]
+
+
+class MigrationView(WireStruct, frozen=True, kw_only=True):
+    """One attempt to migrate the data from one version to another."""
+
+    schema_id: str
+    old_version: Count
+    new_version: Count
+    outcome: MigrationOutcome
+    started_at: Instant
+    duration_s: Annotated[float, Meta(extra_json_schema={"minimum": 0})]
+    statements: _Texts
+    rows: Annotated[Count, Meta(description="Largest number of projects that one step filled.")]
+    actor: str
+    reason: str | None
+    detail: Annotated[str | None, Meta(description="Why the migration failed; null if it did not.")]
+
+    @classmethod
+    def of_migration(cls, migration: MigrationRecord) -> Self:
+        """Return the wire form of a logged attempt."""
+        return cls.of(
+            migration,
+            duration_s=round(migration.duration_s, 6),
+            statements=migration.steps,
+            reason=migration.reason or None,
+            detail=migration.detail or None,
+        )
+
+
+def describe_plan(plan: MigrationPlan) -> tuple[str, ...]:
     """Describe each step of a plan in one sentence, independent of any engine."""
-    return [_describe_step(step) for step in plan.steps]
+    return tuple(map(_describe_step, plan.steps))
 
 
 def _describe_step(step: MigrationStep) -> str:
