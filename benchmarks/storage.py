@@ -25,6 +25,7 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.ids import Uuid7Ids
 from spawn.domain.change import Change, Write
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.position import Position
 from spawn.domain.projects.project import (
     ExternalRef,
     ExternalRefReservation,
@@ -190,11 +191,11 @@ async def measure_reads(store: DuckDbStore, projects: list[Project]) -> None:
     project_id = sample[0].project_id
     cached_ms = await measure_median_ms(lambda: store.get("project", project_id), 999)
     report("get by id", f"cold {cold_ms:.2f} ms, cached {cached_ms * 1000:.1f} µs")
-    end = (await store.position()).split(".")
-    middle = f"{end[0]}.{int(end[1]) // 2}"
+    end = await store.position()
+    beginning, middle = Position(end.epoch, 0), Position(end.epoch, end.number // 2)
     feed_ms = await measure_median_ms(lambda: store.feed(after=middle, limit=100))
     empty_ms = await measure_median_ms(
-        lambda: store.feed(after=f"{end[0]}.0", limit=100, types=frozenset({"project.x"}))
+        lambda: store.feed(after=beginning, limit=100, types=frozenset({"project.x"}))
     )
     report(
         "feed: 100 from the middle; a window without hits", f"{feed_ms:.1f} ms; {empty_ms:.1f} ms"

@@ -25,6 +25,7 @@ from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.event_streams import EventFilter, EventStreams
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions, EventPublisher
@@ -82,7 +83,7 @@ class FlakyPublisher:
                     DeliveryFailure(entry, "not this one", is_rejected=self._chance.random() < 0.5)
                 )
             else:
-                self._received.record(entry.position, entry.id, entry.version)
+                self._received.record(str(entry.position), entry.id, entry.version)
         if fate < 0.1:
             raise Unavailable("accepted, but the response was lost", retry_after_s=0)
         return failures
@@ -122,7 +123,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 async def follow(
-    streams: EventStreams, received: ReceivedEvents, chance: random.Random, start: str
+    streams: EventStreams, received: ReceivedEvents, chance: random.Random, start: Position
 ) -> None:
     """Follow the stream over a connection that breaks in the middle of a message."""
     decoder, position = msgspec.json.Decoder(Message), start
@@ -136,7 +137,7 @@ async def follow(
             if data:
                 event = decoder.decode(data)
                 received.record(event.id, event.subject, int(event.sequence))
-            position = head.rpartition(b"id: ")[2].decode()
+            position = Position.parse(head.rpartition(b"id: ")[2].decode())
         if is_broken:
             raise ConnectionDropped
         await asyncio.sleep(0)
@@ -147,7 +148,7 @@ async def follow(
 
 
 async def pull(
-    dependencies: Dependencies, received: ReceivedEvents, chance: random.Random, start: str
+    dependencies: Dependencies, received: ReceivedEvents, chance: random.Random, start: Position
 ) -> None:
     """Pull pages, and lose one at random."""
     position = start
@@ -156,7 +157,7 @@ async def pull(
         if chance.random() < 0.05:
             continue
         for entry in page.entries:
-            received.record(entry.position, entry.id, entry.version)
+            received.record(str(entry.position), entry.id, entry.version)
         if page.next == position:
             await dependencies.reads.wait_for_change(position, 1)
         position = page.next
@@ -235,11 +236,11 @@ async def test_every_consumer_receives_all_events_in_order(tmp_path: Path) -> No
         assert (await dependencies.bookmarks.load_bookmarks())["dead"] == start
 
 
-async def _positions(dependencies: Dependencies, start: str) -> set[str]:
+async def _positions(dependencies: Dependencies, start: Position) -> set[str]:
     positions: set[str] = set()
     page = await dependencies.reads.feed(after=start, limit=500)
     while page.entries:
-        positions |= {entry.position for entry in page.entries}
+        positions |= {str(entry.position) for entry in page.entries}
         page = await dependencies.reads.feed(after=page.next, limit=500)
     return positions
 

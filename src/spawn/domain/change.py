@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.position import Position
 
 S_co = TypeVar("S_co", covariant=True)
 
@@ -149,7 +150,7 @@ class CommitResult(msgspec.Struct, frozen=True):
     """
 
     recorded_at: datetime
-    position: str
+    position: Position
     replayed_response: StoredResponse | None = None
 
 

@@ -26,6 +26,7 @@ from spawn.domain.change import (
     StoredResponse,
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.query import Page, Query
 
 
@@ -113,7 +114,7 @@ class ReadStore(Protocol):
     async def feed(
         self,
         *,
-        after: str | None,
+        after: Position | None,
         limit: int,
         types: frozenset[str] | None = None,
         subject: tuple[str, str] | None = None,
@@ -132,11 +133,11 @@ class ReadStore(Protocol):
         """
         ...
 
-    async def position(self) -> str:
+    async def position(self) -> Position:
         """Return the position of the newest acknowledged change; cheap."""
         ...
 
-    async def count_rows_after(self, position: str | None) -> int:
+    async def count_rows_after(self, position: Position | None) -> int:
         """Count the journal rows after a position, with or without event; cheap.
 
         Raises:
@@ -144,7 +145,7 @@ class ReadStore(Protocol):
         """
         ...
 
-    async def wait_for_change(self, after: str, timeout_s: float) -> str:
+    async def wait_for_change(self, after: Position, timeout_s: float) -> Position:
         """Return the newest position once it differs from `after`, or at the timeout.
 
         Returns at once if it differs already. Waiting costs nothing while nothing is committed, and
@@ -163,11 +164,14 @@ class ReadStore(Protocol):
 class Bookmarks(Protocol):
     """Port for the feed positions of followers, stored beside the feed."""
 
-    async def load_bookmarks(self) -> dict[str, str]:
-        """Return the last saved position of each name; as durable as the journal."""
+    async def load_bookmarks(self) -> dict[str, Position | None]:
+        """Return the last saved position of each name; as durable as the journal.
+
+        None is the beginning of the feed.
+        """
         ...
 
-    async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+    async def save_bookmarks(self, positions: Mapping[str, Position | None]) -> None:
         """Save these positions, all or none; positions of other names stay.
 
         Raises:
@@ -206,7 +210,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: str
     epoch: int
-    position: str
+    position: Position
     is_writable: bool
     detail: str
     queued: int

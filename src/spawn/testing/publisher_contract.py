@@ -32,6 +32,7 @@ from spawn.adapters.factory import open_publisher
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.ports.publishers import DeliveryFailure, EventPublisher
 
 SOURCE = "https://spawn.example"
@@ -58,7 +59,7 @@ class Consumer(Protocol):
 def an_entry(number: int, key: str = "p1", version: int = 1, **more: Any) -> JournalEntry:
     """Build a journal entry; `number` is its position."""
     fields: dict[str, Any] = {
-        "position": f"1.{number}",
+        "position": Position(1, number),
         "kind": "project",
         "id": key,
         "version": version,
@@ -231,5 +232,5 @@ class TestAbsence:
             try:
                 failures = await publisher.publish(entries)
             except Unavailable:
-                return {entry.position for entry in entries}
-            return {failure.entry.position for failure in failures}
+                return {str(entry.position) for entry in entries}
+            return {str(failure.entry.position) for failure in failures}

@@ -13,6 +13,7 @@ from tests.lineage.standard_client import validate_event
 from spawn.adapters.publishers.openlineage import OpenLineagePublisher
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.lineage.openlineage import Emitter
 from spawn.domain.lineage.run import (
     EVENT_TYPES,
@@ -44,7 +45,7 @@ def a_run(number: int = 1) -> Run:
 def entry_of(run: Run, version: int, position: int) -> JournalEntry:
     event = build_domain_event(run)
     return JournalEntry(
-        position=f"1.{position}",
+        position=Position(1, position),
         kind=RUN_KIND,
         id=run.run_id,
         version=version,

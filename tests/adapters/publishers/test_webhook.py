@@ -183,7 +183,7 @@ class TestResponses:
     ) -> None:
         receiver.respond = lambda _message: (status, {})
         failures = await publisher.publish([an_entry(1), an_entry(2, version=2)])
-        assert [(failure.entry.position, failure.is_rejected) for failure in failures] == [
+        assert [(str(failure.entry.position), failure.is_rejected) for failure in failures] == [
             ("1.1", is_rejected),
             ("1.2", False),
         ]

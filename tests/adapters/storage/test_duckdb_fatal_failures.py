@@ -22,6 +22,7 @@ from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import StorageDamaged, StorageFull, Unavailable
+from spawn.domain.events.position import Position
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
@@ -233,7 +234,7 @@ async def test_an_unconfirmed_mark_ends_the_store(
     status = store.status()
     assert (status.is_writable, status.is_readable) == (False, False)
     assert status.detail == waiting.result()
-    for attempt in (harness.create, store.probe, lambda: store.wait_for_change("1.9", 1)):
+    for attempt in (harness.create, store.probe, lambda: store.wait_for_change(Position(1, 9), 1)):
         with pytest.raises(Unavailable, match="the service stops") as raised:
             await attempt()
         assert raised.value.error_id == lines[0]["error_id"]

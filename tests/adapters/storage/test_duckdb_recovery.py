@@ -89,7 +89,7 @@ async def check_whole(path: Path, acknowledged: dict[str, int]) -> None:
     store = await open_store(url_of(path), clock=SystemClock())
     try:
         entries = await read_all_entries(store)
-        numbers = [int(entry.position.split(".")[1]) for entry in entries]
+        numbers = [entry.position.number for entry in entries]
         assert numbers == sorted(set(numbers))
         versions: dict[str, int] = {}
         for entry in entries:

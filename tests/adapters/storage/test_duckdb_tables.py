@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.domain.change import Write
+from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.projects.project import ExternalRefReservation
 from spawn.domain.query import Filter, Operator, Query
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
@@ -104,3 +107,22 @@ async def test_a_commit_logs_its_own_rows_and_none_of_those_before_it(tmp_path: 
     await store.commit(harness.change(*((harness.project(), 0) for _ in range(500))))
     assert abs(await logged_bytes() - first) < first / 2
     await store.close()
+
+
+async def test_bookmarks_are_stored_as_the_texts_of_earlier_releases(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    await (await open_at(path)).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("insert into bookmarks values ('nats', '1.7'), ('log', '')")
+    store = await open_at(path)
+    assert await store.load_bookmarks() == {"nats": Position(1, 7), "log": None}
+    await store.save_bookmarks({"nats": None, "log": Position(2, 10**17)})
+    await store.close()
+    with duckdb.connect(str(path)) as connection:
+        rows = connection.execute("select * from bookmarks order by name").fetchall()
+        connection.execute("update bookmarks set position = 'somewhere'")
+    assert rows == [("log", "2.100000000000000000"), ("nats", "")]
+    damaged_store = await open_at(path)
+    with pytest.raises(StorageDamaged, match="feed position"):
+        await damaged_store.load_bookmarks()
+    await damaged_store.close()

@@ -8,6 +8,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.feed import read_feed
 from spawn.application.projects.commands import create_project
 from spawn.domain.errors import CursorInvalid
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 from spawn.domain.schemas.validator import ProjectInput
 
@@ -29,5 +30,6 @@ async def test_feed_continues_after_a_position(dependencies: Dependencies) -> No
     first = await read_feed(dependencies, ANNA, after=None, limit=2)
     rest = await read_feed(dependencies, ANNA, after=first.next, limit=2)
     assert [e.id for e in (*first.entries, *rest.entries)] == project_ids
+    never_issued = Position(rest.next.epoch, rest.next.number + 1)
     with pytest.raises(CursorInvalid):
-        await read_feed(dependencies, ANNA, after="nonsense", limit=2)
+        await read_feed(dependencies, ANNA, after=never_issued, limit=2)

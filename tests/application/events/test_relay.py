@@ -16,7 +16,7 @@ from spawn.application.events.dead_letters import (
     list_dead_letters,
     replay_dead_letter,
 )
-from spawn.application.events.delivery import BEGINNING, PAGE_ENTRIES, RetryPolicy
+from spawn.application.events.delivery import PAGE_ENTRIES, RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.domain.change import Change, Write
@@ -24,6 +24,7 @@ from spawn.domain.errors import Conflict, DeliveryFailed, Unavailable
 from spawn.domain.events.dead_letter import DeadLetterState
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions
 from spawn.testing.builders import a_project
@@ -470,7 +471,7 @@ class TestDeadLetters:
         del dead_letter_relay
         consumer = Consumer(verdict=lambda _entry: "no")
         consumer.refuses = True
-        await dependencies.bookmarks.save_bookmarks({"consumer": BEGINNING})
+        await dependencies.bookmarks.save_bookmarks({"consumer": None})
         async with relaying(dependencies, consumer) as relay:
             assert (await delivery_status(relay)).dead_letters == 1
             while not (await delivery_status(relay)).dead_lettered:
@@ -490,7 +491,7 @@ class TestDeadLetters:
 async def test_events_of_a_lost_epoch_are_delivered_from_the_beginning(
     dependencies: Dependencies, writer: ProjectWriter
 ) -> None:
-    await dependencies.bookmarks.save_bookmarks({"consumer": "1.7"})
+    await dependencies.bookmarks.save_bookmarks({"consumer": Position(1, 7)})
     await writer.write("a")
     consumer = Consumer()
     async with relaying(dependencies, consumer) as relay:

@@ -9,6 +9,7 @@ import pytest
 from tests.application.product.conftest import MEASURED, SnapshotFactory, a_report
 
 from spawn.application.product.snapshot import Product
+from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measurement
 from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.entrypoints.http.health import HealthStatus
@@ -24,7 +25,9 @@ def live_status(**overrides: Any) -> LiveStatus:
         health=HealthStatus.OK,
         checks={"storage": {"status": "ok"}, "schema": {"status": "ok", "waiting": []}},
         position="1.42",
-        measurement=Measurement(position="1.42", projects=1234, changed_at=MEASURED, tallies=()),
+        measurement=Measurement(
+            position=Position(1, 42), projects=1234, changed_at=MEASURED, tallies=()
+        ),
     )
     return msgspec.structs.replace(found, **overrides)
 
@@ -112,7 +115,7 @@ def test_texts_from_schemas_and_settings_are_escaped(snapshots: SnapshotFactory)
 
 
 def test_empty_store_has_no_last_change(snapshots: SnapshotFactory) -> None:
-    nothing = Measurement(position="1.1", projects=0, changed_at=None, tallies=())
+    nothing = Measurement(position=Position(1, 1), projects=0, changed_at=None, tallies=())
     visible_text = text(render_home(snapshots.build(), live_status(measurement=nothing)))
     assert "Projects 0" in visible_text
     assert "no changes yet" in visible_text

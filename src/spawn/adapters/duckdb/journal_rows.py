@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from spawn.adapters.embedded.journal import format_cursor
 from spawn.domain.change import (
     IdempotencyReceipt,
     RecordedResponse,
@@ -17,6 +16,7 @@ from spawn.domain.change import (
     StoredResponse,
 )
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -125,7 +125,7 @@ SELECT_ENTRY = ", ".join(
 def read_entry(values: Sequence[Any], epoch: int) -> JournalEntry:
     """Build the entry of history and feed from values selected by `SELECT_ENTRY`."""
     fields = dict(zip(JournalEntry.__struct_fields__, values, strict=True))
-    fields["position"] = format_cursor(epoch, fields["position"])
+    fields["position"] = Position(epoch, fields["position"])
     fields["recorded_at"] = from_microseconds(fields["recorded_at"])
     fields["changed"] = _split_names(fields["changed"])
     fields["document"] = (fields["document"] or "").encode()
@@ -135,7 +135,7 @@ def read_entry(values: Sequence[Any], epoch: int) -> JournalEntry:
 def entry_of_row(row: JournalRow, epoch: int) -> JournalEntry:
     """Build the entry of history and feed from a row that was just written."""
     return JournalEntry(
-        position=format_cursor(epoch, row.position),
+        position=Position(epoch, row.position),
         kind=row.kind,
         id=row.id,
         version=row.version,

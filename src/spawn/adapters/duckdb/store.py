@@ -47,6 +47,7 @@ from spawn.domain.change import (
 )
 from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Operator, Page, Query
 from spawn.domain.schema_version import Schema
@@ -369,7 +370,7 @@ class DuckDbStore:
     async def feed(
         self,
         *,
-        after: str | None,
+        after: Position | None,
         limit: int,
         types: frozenset[str] | None = None,
         subject: tuple[str, str] | None = None,
@@ -379,9 +380,9 @@ class DuckDbStore:
         query_evaluation.check_limit(limit)
         floor_position = 0 if floor is None else await self._last_position_before(floor)
         epoch, last = self._appender.epoch, self._appender.position
-        position = journal.parse_cursor(after, epoch, last, floor_position)
+        position = journal.find_row(after, epoch, last, floor_position)
         if position == last:
-            return FeedPage((), journal.format_cursor(epoch, position))
+            return FeedPage((), Position(epoch, position))
         rows = self._appender.recent_rows.after(position, min(last - position, _MAX_RECENT_ROWS))
         if rows:
             return queries.feed_of_rows(rows, limit, types, subject, epoch)
@@ -397,19 +398,19 @@ class DuckDbStore:
             self._floor = (floor, position)
         return position
 
-    async def position(self) -> str:
+    async def position(self) -> Position:
         """Return the newest position; see `ReadStore.position`."""
-        return self._appender.feed_cursor()
+        return self._appender.feed_position()
 
-    async def count_rows_after(self, position: str | None) -> int:
+    async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""
         end = self._appender.position
-        return end - journal.parse_cursor(position, self._appender.epoch, end)
+        return end - journal.find_row(position, self._appender.epoch, end)
 
-    async def wait_for_change(self, after: str, timeout_s: float) -> str:
+    async def wait_for_change(self, after: Position, timeout_s: float) -> Position:
         """Return the newest position once it differs; see `ReadStore.wait_for_change`."""
         await self._writer.wait_for_change(after, timeout_s)
-        return self._appender.feed_cursor()
+        return self._appender.feed_position()
 
     async def tables(self) -> list[Table]:
         """Return the tables of the file; see `ReadStore.tables`."""
@@ -420,7 +421,7 @@ class DuckDbStore:
         quality_counts.check_measures(
             measures, compile_schema(self._schema_history.active_schema).fields
         )
-        position = self._appender.feed_cursor()
+        position = self._appender.feed_position()
         if self._appender.lag_rows():
             await self._writer.run(self._appender.project_all, "project the state tables")
         projects, changed_at, tallies = await self._scan_readers.run(
@@ -432,11 +433,11 @@ class DuckDbStore:
 
     # -- bookmarks --------------------------------------------------------------------------
 
-    async def load_bookmarks(self) -> dict[str, str]:
+    async def load_bookmarks(self) -> dict[str, Position | None]:
         """Return every position by name; see `Bookmarks.load_bookmarks`."""
         return await self._read(bookmarks.load)
 
-    async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+    async def save_bookmarks(self, positions: Mapping[str, Position | None]) -> None:
         """Save the positions; see `Bookmarks.save_bookmarks`."""
         snapshot = dict(positions)
         await self._writer.run(lambda: self._appender.save_bookmarks(snapshot), "save bookmarks")
@@ -500,7 +501,7 @@ class DuckDbStore:
         return StoreStatus(
             engine="duckdb",
             epoch=appender.epoch,
-            position=appender.feed_cursor(),
+            position=appender.feed_position(),
             is_writable=appender.last_error is None
             and not is_full
             and not self._writer.is_closing(),

@@ -1,6 +1,5 @@
-"""Feed cursors, recorded times and changes, as every embedded journal has them."""
+"""Feed positions, recorded times and changes, as every embedded journal has them."""
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -11,26 +10,21 @@ from spawn.domain.aggregates import decode_state
 from spawn.domain.change import Change, EncodedState, Write
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.domain.schema_version import Schema
 
 RECEIPT_LIFETIME = timedelta(hours=24)
 """Time for which a receipt replays its response to a repeated request."""
 
-_CURSOR = re.compile(r"(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,17})", re.ASCII)
 _TICK = timedelta(microseconds=1)
 
 
-def format_cursor(epoch: int, row_number: int) -> str:
-    """Return the feed cursor of journal row `number`; 0 is before the first."""
-    return f"{epoch}.{row_number}"
-
-
-def parse_cursor(text: str | None, epoch: int, last: int, floor: int = 0) -> int:
-    """Return the row number that the cursor continues after; None is the beginning.
+def find_row(position: Position | None, epoch: int, last: int, floor: int = 0) -> int:
+    """Return the row number that a feed continues after; None is the beginning.
 
     Args:
-        text: The cursor, or None.
+        position: The position to continue after, or None.
         epoch: The journal's epoch.
         last: The last row number.
         floor: The last hidden row number.
@@ -39,25 +33,21 @@ def parse_cursor(text: str | None, epoch: int, last: int, floor: int = 0) -> int
         CursorInvalid: never issued by a journal of this epoch that ends at `last`.
         CursorExpired: issued in an earlier epoch, or before the row `floor`.
     """
-    if text is None:
+    if position is None:
         return floor
-    match = _CURSOR.fullmatch(text)
-    if match is None:
-        raise CursorInvalid("The feed position is not of the form epoch.number.")
-    cursor_epoch, row_number = int(match[1]), int(match[2])
-    if cursor_epoch < epoch:
+    if position.epoch < epoch:
         raise CursorExpired(
             "The feed position is of an earlier epoch: start again from the oldest position.",
-            oldest=format_cursor(epoch, floor),
+            oldest=str(Position(epoch, floor)),
         )
-    if cursor_epoch > epoch or row_number > last:
+    if position.epoch > epoch or position.number > last:
         raise CursorInvalid("The feed position was never issued by this store.")
-    if row_number < floor:
+    if position.number < floor:
         raise CursorExpired(
             "Events before the retention limit are hidden: start again from the oldest position.",
-            oldest=format_cursor(epoch, floor),
+            oldest=str(Position(epoch, floor)),
         )
-    return row_number
+    return position.number
 
 
 def next_recorded_at(last: datetime | None, now: datetime) -> datetime:

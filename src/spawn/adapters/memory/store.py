@@ -49,6 +49,7 @@ from spawn.domain.errors import (
     Unavailable,
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.projects.project import Project
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Page, Query
@@ -99,7 +100,7 @@ class MemoryStore:
         self._migrations: deque[MigrationRecord] = deque(maxlen=MIN_LOGGED_MIGRATIONS)
         self._last_recorded_at: datetime | None = None
         self._waiters: set[asyncio.Future[None]] = set()
-        self._bookmarks: dict[str, str] = {}
+        self._bookmarks: dict[str, Position | None] = {}
         self._is_closed = False
         self._closed_event = asyncio.Event()
 
@@ -127,7 +128,7 @@ class MemoryStore:
         for write, document in zip(change.writes, documents, strict=True):
             event = events.get((write.kind, write.id))
             entry = JournalEntry(
-                position=journal.format_cursor(self._epoch, len(self._entries) + 1),
+                position=Position(self._epoch, len(self._entries) + 1),
                 kind=write.kind,
                 id=write.id,
                 version=write.expected_version + 1,
@@ -277,7 +278,7 @@ class MemoryStore:
     async def feed(
         self,
         *,
-        after: str | None,
+        after: Position | None,
         limit: int,
         types: frozenset[str] | None = None,
         subject: tuple[str, str] | None = None,
@@ -286,28 +287,28 @@ class MemoryStore:
         """Return entries with events in journal order; see `ReadStore.feed`."""
         query_evaluation.check_limit(limit)
         hidden_rows = bisect_left(self._entries, floor, key=_recorded_at) if floor else 0
-        number = journal.parse_cursor(after, self._epoch, len(self._entries), hidden_rows)
+        number = journal.find_row(after, self._epoch, len(self._entries), hidden_rows)
         entries: list[JournalEntry] = []
         while number < len(self._entries) and len(entries) < limit:
             entry = self._entries[number]
             number += 1
             if journal.is_visible(entry, types, subject):
                 entries.append(entry)
-        return FeedPage(tuple(entries), journal.format_cursor(self._epoch, number))
+        return FeedPage(tuple(entries), Position(self._epoch, number))
 
-    def _position(self) -> str:
-        return journal.format_cursor(self._epoch, len(self._entries))
+    def _position(self) -> Position:
+        return Position(self._epoch, len(self._entries))
 
-    async def position(self) -> str:
+    async def position(self) -> Position:
         """Return the newest position; see `ReadStore.position`."""
         return self._position()
 
-    async def count_rows_after(self, position: str | None) -> int:
+    async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""
         end = len(self._entries)
-        return end - journal.parse_cursor(position, self._epoch, end)
+        return end - journal.find_row(position, self._epoch, end)
 
-    async def wait_for_change(self, after: str, timeout_s: float) -> str:
+    async def wait_for_change(self, after: Position, timeout_s: float) -> Position:
         """Return the newest position once it differs; see `ReadStore.wait_for_change`."""
         self._check_open()
         if self._position() == after:
@@ -356,11 +357,11 @@ class MemoryStore:
 
     # -- bookmarks --------------------------------------------------------------------------
 
-    async def load_bookmarks(self) -> dict[str, str]:
+    async def load_bookmarks(self) -> dict[str, Position | None]:
         """Return every position by name; see `Bookmarks.load_bookmarks`."""
         return dict(self._bookmarks)
 
-    async def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+    async def save_bookmarks(self, positions: Mapping[str, Position | None]) -> None:
         """Save the positions; see `Bookmarks.save_bookmarks`."""
         self._check_open()
         self._bookmarks.update(positions)

@@ -27,8 +27,8 @@ class LogPublisher:
             "{} domain events",
             len(entries),
             types=dict(Counter(entry.type for entry in entries)),
-            first=entries[0].position,
-            last=entries[-1].position,
+            first=str(entries[0].position),
+            last=str(entries[-1].position),
         )
         for entry in entries:
             logger.debug(
@@ -37,7 +37,7 @@ class LogPublisher:
                 entry.id,
                 entry.version,
                 actor=entry.actor,
-                position=entry.position,
+                position=str(entry.position),
                 changed=entry.changed,
             )
         return ()

@@ -19,14 +19,12 @@ import msgspec
 from spawn.application.events.journal_watch import COALESCE_S, JournalWatch
 from spawn.domain.errors import CursorExpired, CursorInvalid, SpawnError, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
+from spawn.domain.events.position import Position
 from spawn.ports.publishers import DeliveryFailure, EventPublisher
 from spawn.ports.storage import ReadStore
 
 PAGE_ENTRIES = 1_000
 """Entries read at once; larger pages cost less per entry."""
-
-BEGINNING = ""
-"""Position before the first event."""
 
 _IDLE_S = 60.0
 _ENTRY_BYTES = 500
@@ -63,7 +61,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class _PendingEvent(NamedTuple):
     """An undelivered event: the position before it, to read it again, and its time."""
 
-    previous_position: str
+    previous_position: Position | None
     recorded_at: datetime
 
 
@@ -82,10 +80,10 @@ class AggregateQueue:
 
     def __init__(self) -> None:
         self.entries: deque[JournalEntry] = deque()
-        self.reset("")
+        self.reset(None)
 
-    def reset(self, failing_position: str) -> None:
-        """Reset the retry counters for the event at a position; "" for none yet."""
+    def reset(self, failing_position: Position | None) -> None:
+        """Reset the retry counters for the event at a position; None for none yet."""
         self.failing_position = failing_position
         self.failures = 0
         self.attempts = 0
@@ -104,18 +102,16 @@ class FeedReader:
         self.reads = reads
         self._types = types
         self._lock = asyncio.Lock()
-        self._after = ""
+        self._after: Position | None = None
         self._page: FeedPage | None = None
 
-    async def read_after(self, position: str) -> FeedPage:
-        """Return the page after a position."""
+    async def read_after(self, position: Position | None) -> FeedPage:
+        """Return the page after a position; None is the beginning."""
         async with self._lock:
             # A page that leads nowhere is not cached: more entries may follow it by now.
             page = self._page if self._after == position else None
             if page is None or page.next == position:
-                page = await self.reads.feed(
-                    after=position or None, limit=PAGE_ENTRIES, types=self._types
-                )
+                page = await self.reads.feed(after=position, limit=PAGE_ENTRIES, types=self._types)
                 self._after, self._page = position, page
             return page
 
@@ -146,10 +142,11 @@ class PublisherDelivery:
         self._record_dead_letter = record_dead_letter
         self._retry_policy = retry_policy
         self._on_error = on_error
-        self._read_to = self._dequeued_to = ""
+        self._read_to: Position | None = None
+        self._dequeued_to: Position | None = None
         self._next_read_from = 0.0
         self._ready: deque[JournalEntry] = deque()
-        self._pending: dict[str, _PendingEvent] = {}
+        self._pending: dict[Position, _PendingEvent] = {}
         self._queues: dict[AggregateKey, AggregateQueue] = {}
         self._schedule: list[tuple[float, int, AggregateKey]] = []
         self._tie_breakers = count()
@@ -163,8 +160,8 @@ class PublisherDelivery:
 
     # -- position ---------------------------------------------------------------------------
 
-    def start_after(self, position: str) -> None:
-        """Set the position to start after."""
+    def start_after(self, position: Position | None) -> None:
+        """Set the position to start after; None is the beginning."""
         self._read_to = self._dequeued_to = position
 
     @property
@@ -173,7 +170,7 @@ class PublisherDelivery:
         return self._read_error or self._error
 
     @property
-    def position(self) -> str:
+    def position(self) -> Position | None:
         """Position up to which every event was delivered or became a dead letter."""
         for pending in self._pending.values():
             return pending.previous_position
@@ -188,7 +185,7 @@ class PublisherDelivery:
     async def count_backlog(self) -> int:
         """Return the number of journal rows after the position, with or without events."""
         try:
-            return await self._reader.reads.count_rows_after(self.position or None)
+            return await self._reader.reads.count_rows_after(self.position)
         except (CursorExpired, CursorInvalid):
             return 0  # the next read finds out where this position leads
 
@@ -230,7 +227,7 @@ class PublisherDelivery:
             page = await self._reader.read_after(self._read_to)
         except CursorExpired as expired:
             # Position of an earlier epoch: deliver from the oldest event rather than skip any.
-            self.start_after(expired.oldest)
+            self.start_after(Position.parse(expired.oldest))
             return
         except SpawnError as failure:
             self._read_error = failure.detail
@@ -336,7 +333,7 @@ class PublisherDelivery:
     def _track_each(self, batch: list[JournalEntry]) -> None:
         """Track each event of a failed batch; `_next_unblocked_batch` tracks only the first."""
         first = self._pending.get(batch[0].position)
-        previous_position = first.previous_position if first else BEGINNING
+        previous_position = first.previous_position if first else None
         for entry in batch:
             self._pending.setdefault(
                 entry.position, _PendingEvent(previous_position, entry.recorded_at)
@@ -480,7 +477,7 @@ class PublisherDelivery:
         self._failing_keys.discard(key)
         queue = self._queues.get(key)
         if queue is not None:
-            queue.reset("")
+            queue.reset(None)
 
     def _release(self, key: AggregateKey) -> None:
         """Schedule the waiting events of an aggregate, or delete its empty queue."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.events.journal_entry import FeedPage
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 
 FEED_LIMIT = 500
@@ -17,7 +18,7 @@ async def read_feed(
     dependencies: Dependencies,
     principal: Principal,
     *,
-    after: str | None,
+    after: Position | None,
     limit: int,
     types: frozenset[str] | None = None,
     subject: tuple[str, str] | None = None,

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from spawn.domain.errors import SpawnError
+from spawn.domain.events.position import Position
 from spawn.ports.storage import ReadStore
 
 COALESCE_S = 0.01
@@ -42,7 +43,7 @@ class JournalWatch:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait(self, after: str, timeout_s: float) -> None:
+    async def wait(self, after: Position | None, timeout_s: float) -> None:
         """Wait until the journal's end differs from a position, or until the timeout."""
         waiter = asyncio.get_running_loop().create_future()
         # Register before the check, so that a commit after the check is not missed.

@@ -14,11 +14,12 @@ from spawn.application.events.dead_letters import (
     load_dead_letter_entry,
     record_dead_letter,
 )
-from spawn.application.events.delivery import BEGINNING, FeedReader, PublisherDelivery, RetryPolicy
+from spawn.application.events.delivery import FeedReader, PublisherDelivery, RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.domain.errors import Conflict, DeliveryFailed, SpawnError, Unavailable
 from spawn.domain.events.dead_letter import DeadLetter
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.ports.publishers import EventPublisher
 
 SAVE_S = 1.0
@@ -34,7 +35,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    position: str
+    position: Position | None
     backlog: int
     waiting: int
     lag_s: float
@@ -63,7 +64,7 @@ class Relay:
     ) -> None:
         self._dependencies = dependencies
         self._waiting_letters: Counter[str] = Counter()
-        self._saved_positions: dict[str, str] = {}
+        self._saved_positions: dict[str, Position | None] = {}
         readers = {
             types: FeedReader(dependencies.reads, types)
             for types in {publisher.delivery_options.types for publisher in publishers}
@@ -90,7 +91,7 @@ class Relay:
         self._saved_positions = await self._dependencies.bookmarks.load_bookmarks()
         newest = await self._dependencies.reads.position()
         for name, delivery in self._deliveries.items():
-            new = BEGINNING if delivery.delivery_options.from_oldest else newest
+            new = None if delivery.delivery_options.from_oldest else newest
             delivery.start_after(
                 self._saved_positions.get(name, new)
                 if delivery.delivery_options.durable
@@ -118,7 +119,9 @@ class Relay:
             name: delivery.position
             for name, delivery in self._deliveries.items()
             if delivery.delivery_options.durable
-            and delivery.position != self._saved_positions.get(name)
+            and not (
+                name in self._saved_positions and delivery.position == self._saved_positions[name]
+            )
         }
         if positions:
             await self._dependencies.bookmarks.save_bookmarks(positions)

@@ -26,6 +26,7 @@ from spawn.domain.errors import (
     StaleVersion,
 )
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
@@ -68,7 +69,7 @@ class CommandResult(msgspec.Struct, frozen=True):
     """The project after the command, or the stored response of the same earlier request."""
 
     aggregate: StoredAggregate[Project] | None
-    position: str = ""
+    position: Position | None = None
     replayed_response: StoredResponse | None = None
 
 

@@ -13,6 +13,7 @@ from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import Run
 from spawn.domain.principal import Principal
 from spawn.domain.quality.measures import MeasureTally
@@ -76,7 +77,7 @@ class QualityMonitor:
         self._lock = asyncio.Lock()
         self._next_run: asyncio.Task[StoredAggregate[QualityReport]] | None = None
         self._running: set[asyncio.Task[StoredAggregate[QualityReport]]] = set()
-        self._measured_to: str | None = None
+        self._measured_to: Position | None = None
 
     async def measure(self, principal: Principal) -> StoredAggregate[QualityReport]:
         """Measure everything now and record the report.
@@ -142,18 +143,18 @@ class QualityMonitor:
         async with self._lock:
             # Later requests may follow writes that this run does not see: they get a new run.
             self._next_run = None
-            report = await self._build_report()
-            return await self._record(principal, report, report.position)
+            report, position = await self._build_report()
+            return await self._record(principal, report, position)
 
-    async def _build_report(self) -> QualityReport:
-        """Measure every rule of the active schema and return the report."""
+    async def _build_report(self) -> tuple[QualityReport, Position]:
+        """Measure every rule of the active schema; return the report and its position."""
         schema = (await self._dependencies.active_schema()).schema
         declared_rules = derive_rules(compile_schema(schema).fields, schema.expectations)
         measurement = await self._dependencies.quality.measure(
             [pair.measure for pair in declared_rules]
         )
         imports = await find_latest_import_runs(self._dependencies)
-        now, position = self._dependencies.clock.now(), measurement.position
+        now, position = self._dependencies.clock.now(), str(measurement.position)
         shares = [
             evaluate_share(pair.rule, tally, measured_at=now, position=position)
             for pair, tally in zip(declared_rules, measurement.tallies, strict=True)
@@ -170,7 +171,7 @@ class QualityMonitor:
             results=(),
         )
         results = (*shares, *_import_results(imports, position), *self._age_results(report))
-        return msgspec.structs.replace(report, results=results)
+        return msgspec.structs.replace(report, results=results), measurement.position
 
     def _age_results(self, report: QualityReport) -> list[RuleResult]:
         instants = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}
@@ -185,7 +186,7 @@ class QualityMonitor:
         ]
 
     async def _record(
-        self, principal: Principal, report: QualityReport, measured_to: str | None
+        self, principal: Principal, report: QualityReport, measured_to: Position | None
     ) -> StoredAggregate[QualityReport]:
         """Record the report as the next run, with each service level that changed.
 

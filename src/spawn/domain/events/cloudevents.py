@@ -64,7 +64,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
             schema = f"{versions}/{entry.schema_version}"
         return CloudEvent(
             specversion="1.0",
-            id=entry.position,
+            id=str(entry.position),
             source=self.source,
             type=format_event_type(entry.type),
             subject=format_subject(entry.kind, entry.id),

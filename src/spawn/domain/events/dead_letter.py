@@ -51,7 +51,7 @@ def create_dead_letter(publisher: str, entry: JournalEntry, tries: int, reason: 
     return DeadLetter(
         dead_letter_id=derive_dead_letter_id(publisher, entry),
         publisher=publisher,
-        event_id=entry.position,
+        event_id=str(entry.position),
         type=entry.type,
         kind=entry.kind,
         key=entry.id,

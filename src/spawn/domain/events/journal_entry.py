@@ -4,16 +4,18 @@ from datetime import datetime
 
 import msgspec
 
+from spawn.domain.events.position import Position
+
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the journal, as history and feed return it.
 
-    `position` is the opaque feed cursor `{epoch}.{n}` and never reused; `type` is an event type
-    such as `project.created`; `changed` lists field names in document order; `document` is the
-    state's flat JSON as encoded at commit, never rendered again.
+    `position` is never reused; `type` is an event type such as `project.created`; `changed` lists
+    field names in document order; `document` is the state's flat JSON as encoded at commit, never
+    rendered again.
     """
 
-    position: str
+    position: Position
     kind: str
     id: str
     version: int
@@ -31,4 +33,4 @@ class FeedPage(msgspec.Struct, frozen=True):
     """Entries in journal order; `next` continues after the last row read, included or not."""
 
     entries: tuple[JournalEntry, ...]
-    next: str
+    next: Position

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.events.position import Position
 from spawn.domain.schema_version import Column
 
 MAX_SAMPLES: Final = 10
@@ -79,7 +80,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     last write to a project, None if there is no project.
     """
 
-    position: str
+    position: Position
     projects: int
     changed_at: datetime | None
     tallies: tuple[MeasureTally, ...]

@@ -17,6 +17,7 @@ from spawn.application.events.journal_watch import JournalWatch
 from spawn.domain.errors import Overloaded
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.ports.storage import ReadStore
@@ -54,7 +55,7 @@ class EncodedEvents(NamedTuple):
 
     events: tuple[tuple[JournalEntry, bytes], ...]
     all_messages: bytes
-    next: str
+    next: Position
 
     def select(self, event_filter: EventFilter) -> tuple[bytes, int]:
         """Return the messages of the events that the filter selects, and their number."""
@@ -86,9 +87,9 @@ class EventStreams:
         self.envelope = envelope
         self.retention = retention
         self._limits = limits or HttpLimits()
-        self._cache: dict[str, EncodedEvents] = {}
+        self._cache: dict[Position, EncodedEvents] = {}
         self._cache_bytes = 0
-        self._reads_in_flight: dict[str, asyncio.Task[EncodedEvents]] = {}
+        self._reads_in_flight: dict[Position, asyncio.Task[EncodedEvents]] = {}
         self._is_ending = False
 
     def check_capacity(self) -> None:
@@ -109,7 +110,7 @@ class EventStreams:
         self._journal_watch.notify()
 
     async def follow(
-        self, after: str, event_filter: EventFilter, write: Callable[[bytes], Any]
+        self, after: Position, event_filter: EventFilter, write: Callable[[bytes], Any]
     ) -> None:
         """Write the events after a position, and heartbeats between them, until `end`.
 
@@ -117,7 +118,7 @@ class EventStreams:
             TimeoutError: the connection accepts nothing.
             SpawnError: the feed cannot be read after the position.
         """
-        await self._write(write, b"retry: %d\nid: %b\n\n" % (RETRY_MS, after.encode()))
+        await self._write(write, b"retry: %d\nid: %b\n\n" % (RETRY_MS, str(after).encode()))
         last_write = monotonic()
         while not self._is_ending:
             batch = await self._get_batch(after, event_filter)
@@ -125,7 +126,7 @@ class EventStreams:
             silence_s = monotonic() - last_write
             if number == 0 and silence_s >= self._limits.heartbeat_s:
                 # The position advances without events, so a reconnect starts here.
-                messages = b": all is well\nid: %b\n\n" % batch.next.encode()
+                messages = b": all is well\nid: %b\n\n" % str(batch.next).encode()
             if messages:
                 await self._write(write, messages)
                 self.sent_count += number
@@ -139,7 +140,7 @@ class EventStreams:
         async with asyncio.timeout(self._limits.stream_stall_s):
             await write(messages)
 
-    async def _get_batch(self, after: str, event_filter: EventFilter) -> EncodedEvents:
+    async def _get_batch(self, after: Position, event_filter: EventFilter) -> EncodedEvents:
         """Return the events after a position, read and encoded once for all streams there."""
         is_far_behind = (
             not event_filter.is_empty and await self._reads.count_rows_after(after) > PAGE_EVENTS
@@ -162,25 +163,25 @@ class EventStreams:
             task.add_done_callback(lambda _: self._reads_in_flight.pop(after, None))
         return await asyncio.shield(task)
 
-    async def _read(self, after: str) -> EncodedEvents:
+    async def _read(self, after: Position) -> EncodedEvents:
         page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
         batch = self._encode(page.entries, page.next)
         if batch.next != after:
             self._cache_batch(after, batch)
         return batch
 
-    def _encode(self, entries: tuple[JournalEntry, ...], end: str) -> EncodedEvents:
+    def _encode(self, entries: tuple[JournalEntry, ...], end: Position) -> EncodedEvents:
         events = tuple((entry, self._encode_message(entry)) for entry in entries)
         return EncodedEvents(events, b"".join(message for _, message in events), end)
 
     def _encode_message(self, entry: JournalEntry) -> bytes:
         """Encode one event; its JSON has no line breaks."""
         return b"id: %b\ndata: %b\n\n" % (
-            entry.position.encode(),
+            str(entry.position).encode(),
             self.envelope.encode_structured(entry),
         )
 
-    def _cache_batch(self, after: str, batch: EncodedEvents) -> None:
+    def _cache_batch(self, after: Position, batch: EncodedEvents) -> None:
         """Cache a batch, and evict the oldest ones beyond `CACHE_BYTES`."""
         self._cache[after] = batch
         self._cache_bytes += len(batch.all_messages)

@@ -59,7 +59,7 @@ async def _run_check(check: Callable[[], Awaitable[HealthCheck]]) -> HealthCheck
 def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
     return {
         "name": status.name,
-        "position": status.position or None,
+        "position": None if status.position is None else str(status.position),
         "backlog": status.backlog,
         "waiting": status.waiting,
         "lag_s": round(status.lag_s, 3),
@@ -118,7 +118,7 @@ class HealthChecker:
         status = self._dependencies.control.status()
         facts = {
             "engine": status.engine,
-            "position": status.position,
+            "position": str(status.position),
             "queued": status.queued,
             "queue_limit": status.queue_limit,
         }

@@ -14,6 +14,7 @@ from spawn.domain.change import Write
 from spawn.domain.errors import CursorExpired, CursorInvalid, Unavailable
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.projects.project import ExternalRefReservation
 from spawn.testing.storage_contract.harness import StorageHarness, gather_outcomes
 
@@ -133,13 +134,13 @@ class TestFeed:
         self, harness: StorageHarness
     ) -> None:
         await harness.create()
-        epoch, number = (int(part) for part in (await harness.store.position()).split("."))
-        for text in ("", "x", "1", f"{epoch}.{number + 1}", f"{epoch + 1}.0", f"{epoch}.-1"):
+        end = await harness.store.position()
+        for position in (Position(end.epoch, end.number + 1), Position(end.epoch + 1, 0)):
             with pytest.raises(CursorInvalid):
-                await harness.store.feed(after=text, limit=1)
+                await harness.store.feed(after=position, limit=1)
         with pytest.raises(CursorExpired) as error:
-            await harness.store.feed(after=f"{epoch - 1}.1", limit=1)
-        assert (await harness.store.feed(after=error.value.oldest, limit=1)).entries
+            await harness.store.feed(after=Position(end.epoch - 1, 1), limit=1)
+        assert (await harness.store.feed(after=Position.parse(error.value.oldest), limit=1)).entries
 
     async def test_all_writes_of_a_change_are_recorded_at_one_instant(
         self, harness: StorageHarness
@@ -163,7 +164,7 @@ class TestFeed:
         assert await harness.store.count_rows_after(end) == 0
         assert await harness.store.count_rows_after(None) >= 2
         with pytest.raises(CursorInvalid):
-            await harness.store.count_rows_after("nonsense")
+            await harness.store.count_rows_after(Position(end.epoch, end.number + 1))
 
     async def test_entries_before_the_floor_are_stored_but_not_returned(
         self, harness: StorageHarness
@@ -178,7 +179,7 @@ class TestFeed:
         with pytest.raises(CursorExpired) as error:
             await harness.store.feed(after=early, limit=10, floor=floor)
         oldest = error.value.oldest
-        again = await harness.store.feed(after=oldest, limit=10, floor=floor)
+        again = await harness.store.feed(after=Position.parse(oldest), limit=10, floor=floor)
         assert again == page
         everything = await harness.store.feed(after=None, limit=10)
         assert len(everything.entries) == len(old) + 1
@@ -194,9 +195,10 @@ class TestBookmarks:
 
     async def test_the_last_position_of_each_name_is_stored(self, harness: StorageHarness) -> None:
         assert await harness.store.load_bookmarks() == {}
-        await harness.store.save_bookmarks({"a": "1.1", "https://b.example/c": "1.1"})
-        await harness.store.save_bookmarks({"a": "1.2", "d": ""})
-        positions = {"a": "1.2", "https://b.example/c": "1.1", "d": ""}
+        first, second = Position(1, 1), Position(1, 2)
+        await harness.store.save_bookmarks({"a": first, "https://b.example/c": first})
+        await harness.store.save_bookmarks({"a": second, "d": None})
+        positions = {"a": second, "https://b.example/c": first, "d": None}
         assert await harness.store.load_bookmarks() == positions
 
     async def test_saving_does_not_change_the_journal(self, harness: StorageHarness) -> None:
@@ -209,8 +211,8 @@ class TestBookmarks:
     ) -> None:
         if not getattr(request.module, "DURABLE", False):
             pytest.skip("the store ends with its process")
-        await harness.store.save_bookmarks({"a": "1.1"})
+        await harness.store.save_bookmarks({"a": Position(1, 1)})
         await harness.store.close()
         with pytest.raises(Unavailable):
-            await harness.store.save_bookmarks({"a": "1.2"})
-        assert await (await reopen_store()).load_bookmarks() == {"a": "1.1"}
+            await harness.store.save_bookmarks({"a": Position(1, 2)})
+        assert await (await reopen_store()).load_bookmarks() == {"a": Position(1, 1)}

@@ -40,6 +40,7 @@ from spawn.domain.errors import (
     StorageFull,
     Unavailable,
 )
+from spawn.domain.events.position import Position
 from spawn.ports.runtime import Clock
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class JournalAppender(RecoverableJournal):
                 response = self.read_response(self._cursor, receipt_row.position)
                 return CommitResult(
                     from_microseconds(receipt_row.recorded_at),
-                    self.feed_cursor(),
+                    self.feed_position(),
                     replayed_response=response,
                 )
         self.schema_table.history.check_change(prepared_change.change)
@@ -159,8 +160,8 @@ class JournalAppender(RecoverableJournal):
                 return
         self._apply_commit(changes, chained_rows, locations)
         for item in changes:
-            cursor = journal.format_cursor(self.epoch, item.rows[-1].position)
-            outcomes[item.group_index] = CommitResult(item.recorded_at, cursor)
+            position = Position(self.epoch, item.rows[-1].position)
+            outcomes[item.group_index] = CommitResult(item.recorded_at, position)
 
     def _is_durable(self, chained_rows: ChainedRows) -> bool:
         """Whether the rows of a failed transaction are in the reopened file, and on the disk."""
@@ -233,9 +234,9 @@ class JournalAppender(RecoverableJournal):
 
     # -- the store --------------------------------------------------------------------------
 
-    def feed_cursor(self) -> str:
-        """Return the cursor of the newest acknowledged change."""
-        return journal.format_cursor(self.epoch, self.position)
+    def feed_position(self) -> Position:
+        """Return the position of the newest acknowledged change."""
+        return Position(self.epoch, self.position)
 
     def needs_maintenance(self) -> bool:
         """Whether the mark is unsynced, or the log is large enough to checkpoint."""
@@ -255,7 +256,7 @@ class JournalAppender(RecoverableJournal):
     def _write_probe(self) -> None:
         self._cursor.execute("update store set probed = probed + 1")
 
-    def save_bookmarks(self, positions: Mapping[str, str]) -> None:
+    def save_bookmarks(self, positions: Mapping[str, Position | None]) -> None:
         """Save the positions under their names."""
         self._check_writable()
         bookmarks.save(self._cursor, positions)

@@ -15,6 +15,7 @@ from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.duckdb.journal.prepared_change import PreparedChange
 from spawn.domain.change import CommitResult
 from spawn.domain.errors import Overloaded, SpawnError, Unavailable
+from spawn.domain.events.position import Position
 
 _MAX_QUEUED_WRITES = 100_000
 _MAX_BULK_SKIPS = 4
@@ -133,7 +134,7 @@ class GroupCommitWriter:
             self._condition.notify()
         return await task.future
 
-    async def wait_for_change(self, after: str, timeout_s: float) -> None:
+    async def wait_for_change(self, after: Position, timeout_s: float) -> None:
         """Wait until the journal ends at another position, or the timeout expires.
 
         Raises:
@@ -142,7 +143,7 @@ class GroupCommitWriter:
         task: QueuedWork[None] = QueuedWork(None)
         with self._condition:
             self._check_open()
-            if self._appender.feed_cursor() != after:
+            if self._appender.feed_position() != after:
                 return
             self._waiters.add(task)
         try:

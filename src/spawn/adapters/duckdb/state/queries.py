@@ -27,6 +27,7 @@ from spawn.adapters.embedded.schema_history import SchemaHistory, resolve_query
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.domain.query import Query
 from spawn.ports.storage import Table, TableColumn
@@ -268,7 +269,7 @@ def read_feed(
         entries += [read_entry(values, epoch) for values in rows]
         position = rows[-1][0] if len(entries) == limit else through
         window_rows *= 4
-    return FeedPage(tuple(entries), journal.format_cursor(epoch, position))
+    return FeedPage(tuple(entries), Position(epoch, position))
 
 
 def last_position_before(cursor: Cursor, moment: datetime) -> int:
@@ -296,7 +297,7 @@ def feed_of_rows(
             entries.append(entry_of_row(row, epoch))
             if len(entries) == limit:
                 break
-    return FeedPage(tuple(entries), journal.format_cursor(epoch, position))
+    return FeedPage(tuple(entries), Position(epoch, position))
 
 
 def _feed_condition(

@@ -10,6 +10,7 @@ from spawn.application.events.feed import FEED_LIMIT, read_feed
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE, parse_event_type, parse_subject
 from spawn.domain.events.journal_entry import FeedPage
+from spawn.domain.events.position import Position
 from spawn.entrypoints.http.event_streams import EventFilter
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.openapi.handler_operation import (
@@ -77,12 +78,14 @@ async def list_events(request: StrictRequest) -> Response:
     parameters = request.query_parameters("after", "limit", "type", "subject")
     limit = min(read_limit(parameters.get("limit")), FEED_LIMIT)
     event_filter = _read_filter(parameters)
-    page = await _read_page(request, parameters.get("after"), limit, event_filter)
+    after = parameters.get("after")
+    position = None if after is None else Position.parse(after)
+    page = await _read_page(request, position, limit, event_filter)
     envelope = request.http_state.streams.envelope
     body = b"[%b]" % b",".join([envelope.encode_structured(entry) for entry in page.entries])
     if media_type != BATCH_MEDIA_TYPE:
-        body = b'{"events":%b,"next":%b}' % (body, encode_json(page.next))
-    link = f'<{PATH}?{urlencode({**parameters, "after": page.next})}>; rel="next"'
+        body = b'{"events":%b,"next":%b}' % (body, encode_json(str(page.next)))
+    link = f'<{PATH}?{urlencode({**parameters, "after": str(page.next)})}>; rel="next"'
     return Response(
         200, body, media_type=media_type.encode(), headers=[(b"link", link.encode("ascii"))]
     )
@@ -98,16 +101,17 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
     after = request.header(b"last-event-id") or parameters.get("after")
     if after is None:
-        after = await request.dependencies.reads.position()
+        position = await request.dependencies.reads.position()
     else:
-        await _read_page(request, after, 1, event_filter)  # raises if the position is invalid
+        position = Position.parse(after)
+        await _read_page(request, position, 1, event_filter)  # raises if it was never issued
     # Checked last, so that no other stream opens while the position is validated.
     streams.check_capacity()
-    return EventStreamResponse(streams, after, event_filter)
+    return EventStreamResponse(streams, position, event_filter)
 
 
 async def _read_page(
-    request: StrictRequest, after: str | None, limit: int, event_filter: EventFilter
+    request: StrictRequest, after: Position | None, limit: int, event_filter: EventFilter
 ) -> FeedPage:
     with request.http_state.span("read_feed"):
         return await read_feed(

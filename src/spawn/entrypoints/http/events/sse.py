@@ -6,6 +6,7 @@ from typing import Any, Final
 from litestar.types import Receive, Scope, Send
 
 from spawn.domain.errors import SpawnError
+from spawn.domain.events.position import Position
 from spawn.entrypoints.http.event_streams import EventFilter, EventStreams
 from spawn.entrypoints.http.protocol.response import (
     Header,
@@ -28,7 +29,7 @@ class EventStreamResponse(SelfSentResponse):
     __slots__ = ("_after", "_filter", "_streams")
 
     def __init__(
-        self, streams: EventStreams, after: str, event_filter: EventFilter
+        self, streams: EventStreams, after: Position, event_filter: EventFilter
     ) -> None:  # replaces ASGIResponse's
         self._streams = streams
         self._after = after

@@ -52,7 +52,7 @@ async def read_home(request: StrictRequest) -> Response:
         now=dependencies.clock.now(),
         health=health,
         checks=checks,
-        position=await dependencies.reads.position(),
+        position=str(await dependencies.reads.position()),
         measurement=await http_state[DOCUMENTS].measure_projects(dependencies),
     )
     body = render_home(snapshot, status)

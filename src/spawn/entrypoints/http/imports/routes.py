@@ -31,7 +31,6 @@ from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import (
     is_not_modified,
     is_version_match,
-    parse_epoch,
     version_etag,
 )
 from spawn.entrypoints.http.protocol.operation import (
@@ -348,7 +347,7 @@ async def _read_expected_version(request: StrictRequest, name: str) -> int | Non
 async def _mapping_etag_header(
     request: StrictRequest, aggregate: StoredAggregate[ImportMapping]
 ) -> Header:
-    epoch = parse_epoch(await request.dependencies.reads.position())
+    epoch = (await request.dependencies.reads.position()).epoch
     return (b"etag", version_etag(aggregate.version, epoch, 0).encode())
 
 

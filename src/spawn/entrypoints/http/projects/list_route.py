@@ -11,6 +11,7 @@ from litestar import get
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.queries import list_projects
 from spawn.domain.change import StoredAggregate
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
@@ -26,7 +27,7 @@ from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import get_project_document
 from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
 from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
-from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified, parse_epoch
+from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.query_params import read_list_parameters
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import JSON, Header, Response, encode_json
@@ -56,7 +57,7 @@ class CachedProjectPage(msgspec.Struct, frozen=True):
     """
 
     list_request: ListRequest
-    position: str
+    position: Position
     page: "weakref.ref[Page[StoredAggregate[Project]]]"
     response: Response
 
@@ -157,8 +158,8 @@ async def _load_page(
     position = await dependencies.reads.position()
     with http_state.span("list_projects"):
         page = await list_projects(dependencies, principal, list_request.query)
-    epoch = parse_epoch(position)
-    if previous is not None and page is previous.page() and epoch == parse_epoch(previous.position):
+    epoch = position.epoch
+    if previous is not None and page is previous.page() and epoch == previous.position.epoch:
         return msgspec.structs.replace(previous, position=position)
     representations = await _encode_items(
         dependencies, http_state, page.items, list_request.view, epoch

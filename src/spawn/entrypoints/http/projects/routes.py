@@ -59,7 +59,6 @@ from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor
 from spawn.entrypoints.http.protocol.etags import (
     fields_digest,
     is_not_modified,
-    parse_epoch,
     version_etag,
 )
 from spawn.entrypoints.http.protocol.idempotency import (
@@ -146,7 +145,7 @@ async def _run_command(
 
     async def attempt() -> Response:
         view = await active_view(request)
-        epoch = parse_epoch(await request.dependencies.reads.position())
+        epoch = (await request.dependencies.reads.position()).epoch
         return await run(_CommandAttempt(request, key, view, epoch))
 
     try:

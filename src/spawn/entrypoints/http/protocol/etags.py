@@ -66,8 +66,3 @@ def is_version_match(header: str, version: int, epoch: int) -> bool:
         if not weak and match and (int(match[1]), int(match[2])) == (version, epoch):
             return True
     return False
-
-
-def parse_epoch(position: str) -> int:
-    """Return the epoch of a feed position `{epoch}.{n}`."""
-    return int(position.partition(".")[0])
