@@ -17,7 +17,7 @@ import pytest
 
 from spawn.domain.finance.covenants import CovenantTerms
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
-from spawn.domain.finance.loan_schedule import LoanTerms, RepaymentProfile
+from spawn.domain.finance.loans.loan_terms import LoanTerms, RepaymentProfile
 from spawn.domain.finance.time_base.business_calendar import (
     BusinessCalendar,
     BusinessDayRule,

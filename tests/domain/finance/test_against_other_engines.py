@@ -15,7 +15,8 @@ import pytest
 
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, RepaymentMethod, SizingCase
-from spawn.domain.finance.loan_schedule import LoanTerms, build_loan_schedule
+from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
+from spawn.domain.finance.loans.loan_terms import LoanTerms
 from spawn.domain.finance.returns.rates_of_return import irr, mirr, xirr
 from spawn.domain.finance.time_base.business_calendar import (
     BusinessCalendar,

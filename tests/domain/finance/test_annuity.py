@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 
-from spawn.domain.finance.annuity import PaymentTiming, cumipmt, cumprinc, ipmt, pmt, ppmt
+from spawn.domain.finance.loans.annuity import PaymentTiming, cumipmt, cumprinc, ipmt, pmt, ppmt
 
 pytestmark = pytest.mark.core
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from tests.domain.finance.result_numbers import iterate_numbers
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.annuity import cumipmt, ipmt, pmt
 from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
 from spawn.domain.finance.coverage_ratios import CoverageCase, compute_coverage_ratios
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
-from spawn.domain.finance.loan_schedule import LoanTerms, build_loan_schedule
+from spawn.domain.finance.loans.annuity import cumipmt, ipmt, pmt
+from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
+from spawn.domain.finance.loans.loan_terms import LoanTerms
 from spawn.domain.finance.returns.rates_of_return import irr, mirr, npv
 from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
 

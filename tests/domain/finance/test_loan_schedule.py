@@ -10,13 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 
-from spawn.domain.finance.annuity import pmt
-from spawn.domain.finance.loan_schedule import (
-    LoanSchedule,
-    LoanTerms,
-    build_loan_schedule,
-    round_to_minor_units,
-)
+from spawn.domain.finance.loans.annuity import pmt
+from spawn.domain.finance.loans.loan_results import LoanSchedule
+from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
+from spawn.domain.finance.loans.loan_settlement import round_to_minor_units
+from spawn.domain.finance.loans.loan_terms import LoanTerms
 
 pytestmark = pytest.mark.core
 
@@ -69,7 +67,7 @@ def test_principal_repays_what_was_lent_and_capitalised(
             accruals=tuple(0.5 + 0.01 * (k % 3) for k in range(periods)),
             balloon_share=balloon if profile in {"balloon", "annuity"} else 0.0,
             grace_periods=wait,
-            grace=grace,
+            grace=grace if wait else None,
             custom_shares=tuple(shares) if profile == "custom" else None,
             cfads=tuple(2.0 + k % 4 for k in range(periods)) if profile == "sculpted" else None,
         )

@@ -22,11 +22,11 @@ from tests.domain.finance.oracle_cases import (
     payment_date_terms,
 )
 
-from spawn.domain.finance.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt
 from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
 from spawn.domain.finance.covenants import run_covenant_tests
 from spawn.domain.finance.debt_sizing import size_debt
-from spawn.domain.finance.loan_schedule import build_loan_schedule
+from spawn.domain.finance.loans.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt
+from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
 from spawn.domain.finance.returns.rates_of_return import RateOutcome, irr, mirr, npv, xirr, xnpv
 from spawn.domain.finance.time_base.day_count import count_days
 from spawn.domain.finance.time_base.payment_dates import roll_payment_dates

@@ -172,8 +172,9 @@ def explain_schedule(case: ScheduleCase, result: ScheduleResult) -> Explanations
             "principal": case.principal,
             "annual_rates": case.annual_rates,
             "accrual_fractions": [row.accrual_fraction for row in result.rows],
-            "balloon": (case.balloon or 0.0) + (case.balloon_share or 0.0) * case.principal,
-            "grace_periods": case.grace_periods or 0,
+            "balloon": case.balloon,
+            "balloon_share": case.balloon_share,
+            "grace_periods": case.grace_periods,
         }
         formula = "A with sum A DF_t = balance after grace - balloon DF_n"
         explanations["level_payment"] = Explanation(result.level_payment, formula, inputs)

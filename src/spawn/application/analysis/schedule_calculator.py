@@ -7,44 +7,43 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import FieldChecker
-from spawn.domain.finance.loan_schedule import (
-    GraceInterest,
-    LoanRow,
-    LoanSchedule,
+from spawn.domain.finance.loans.loan_results import LoanEvent, LoanRow, LoanSchedule
+from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
+from spawn.domain.finance.loans.loan_settlement import (
+    Settlement,
+    has_one_level_payment,
+    round_to_minor_units,
+)
+from spawn.domain.finance.loans.loan_terms import (
+    LoanOptions,
     LoanTerms,
     RepaymentProfile,
-    build_loan_schedule,
     resolve_loan_time,
-    round_to_minor_units,
 )
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, TimeTerms
 from spawn.domain.money import get_currency
 
 
-class ScheduleCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScheduleCase(LoanOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Payment dates, and with a `principal` the loan that is repaid on them.
 
     Time is one of `payment_dates`, `dates` and `accruals`. A `currency_code` adds the schedule in
-    whole minor units. The other fields are the loan's.
+    whole minor units: an annuity is settled `level` (one payment, interest on the printed balance),
+    any other loan `cumulative` (rounded balances), unless `settlement` says which. The other
+    fields are the loan's.
     """
 
-    principal: float | None = None
+    principal: float | tuple[float, ...] | None = None
     annual_rates: float | tuple[float, ...] | None = None
     profile: RepaymentProfile | None = None
-    balloon: float | None = None
-    balloon_share: float | None = None
-    grace_periods: int | None = None
-    grace: GraceInterest | None = None
-    custom_shares: tuple[float, ...] | None = None
-    cfads: tuple[float, ...] | None = None
     currency_code: str | None = None
+    settlement: Settlement | None = None
 
 
 _LOAN_FIELDS: Final = tuple(
-    name
-    for name in ScheduleCase.__struct_fields__
-    if name not in {*TimeTerms.__struct_fields__, "principal", "annual_rates"}
+    name for name in LoanOptions.__struct_fields__ if name not in TimeTerms.__struct_fields__
 )
+_DEFAULTS: Final = ScheduleCase()
 
 
 class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +62,7 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     principal: float | None = None
     payment: float | None = None
     closing_balance: float | None = None
+    drawn: float | None = None
 
 
 class MinorUnitRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +74,12 @@ class MinorUnitRow(msgspec.Struct, frozen=True, kw_only=True):
     capitalised: str
     principal: str
     closing_balance: str
+    payment: str
+    drawn: str
 
 
 class ScheduleResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The periods; a loan adds sums and a level payment, a currency adds rows in minor units."""
+    """The periods; a loan adds sums, a level payment and events, a currency rows in minor units."""
 
     dates: tuple[date, ...]
     stubs: tuple[int, ...]
@@ -89,6 +91,7 @@ class ScheduleResult(msgspec.Struct, frozen=True, kw_only=True):
     settled_rows: tuple[MinorUnitRow, ...] | None
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    events: tuple[LoanEvent, ...] | None = None
 
 
 def calculate_schedule(case: ScheduleCase) -> ScheduleResult:
@@ -100,7 +103,7 @@ def calculate_schedule(case: ScheduleCase) -> ScheduleResult:
     """
     _check_loan_fields(case)
     if case.principal is None:
-        return _build_without_loan(_resolve_dates(case))
+        return _build_without_loan(resolve_loan_time(case))
     terms = _to_loan_terms(case, case.principal)
     loan = build_loan_schedule(terms)
     return _build_with_loan(case, loan)
@@ -117,33 +120,21 @@ def _check_loan_fields(case: ScheduleCase) -> None:
             checker.reject(
                 "/principal", "required", "accruals alone have no dates to list; give a loan"
             )
-        for name in _LOAN_FIELDS:
-            if getattr(case, name) is not None:
+        for name in (*_LOAN_FIELDS, "profile", "currency_code", "settlement"):
+            if getattr(case, name) != getattr(_DEFAULTS, name):
                 checker.reject(f"/{name}", "not_applicable", "serves a loan; give a principal too")
+    if case.settlement is not None and case.principal is not None and case.currency_code is None:
+        checker.reject("/settlement", "not_applicable", "serves a currency; give its code too")
     checker.raise_errors()
 
 
-def _to_loan_terms(case: ScheduleCase, principal: float) -> LoanTerms:
-    """Return the loan of a case; fields that it leaves out take the defaults of the loan."""
-    stated = {
-        name: value
-        for name in (*TimeTerms.__struct_fields__, *_LOAN_FIELDS)
-        if (value := getattr(case, name)) is not None and name != "currency_code"
-    }
-    profile: RepaymentProfile = stated.pop("profile", "annuity")
-    rates = case.annual_rates if case.annual_rates is not None else 0.0
-    return LoanTerms(principal=principal, annual_rates=rates, profile=profile, **stated)
-
-
-def _resolve_dates(case: ScheduleCase) -> PeriodSchedule:
-    """Resolve the time of a case without a loan."""
-    return resolve_loan_time(
-        LoanTerms(
-            principal=1.0,
-            annual_rates=0.0,
-            profile="bullet",
-            **{name: getattr(case, name) for name in TimeTerms.__struct_fields__},
-        )
+def _to_loan_terms(case: ScheduleCase, principal: float | tuple[float, ...]) -> LoanTerms:
+    """Return the loan of a case, by default an annuity."""
+    return LoanTerms(
+        principal=principal,
+        annual_rates=case.annual_rates if case.annual_rates is not None else 0.0,
+        profile=case.profile or "annuity",
+        **{name: getattr(case, name) for name in LoanOptions.__struct_fields__},
     )
 
 
@@ -177,8 +168,9 @@ def _build_with_loan(case: ScheduleCase, loan: LoanSchedule) -> ScheduleResult:
         total_principal=loan.total_principal,
         total_capitalised=loan.total_capitalised,
         settled_rows=_build_minor_unit_rows(case, loan),
-        conventions=schedule.conventions | loan.conventions,
+        conventions=schedule.conventions | loan.conventions | _settlement_convention(case, loan),
         warnings=schedule.warnings + loan.warnings,
+        events=loan.events or None,
     )
 
 
@@ -215,5 +207,16 @@ def _build_minor_unit_rows(
     names = MinorUnitRow.__struct_fields__[1:]
     return tuple(
         MinorUnitRow(period=row.period, **{name: f"{getattr(row, name):f}" for name in names})
-        for row in round_to_minor_units(loan, unit.exponent)
+        for row in round_to_minor_units(loan, unit.exponent, _choose_settlement(case, loan))
     )
+
+
+def _choose_settlement(case: ScheduleCase, loan: LoanSchedule) -> Settlement:
+    """Return the settlement that is asked for, else the one by which such loans are printed."""
+    return case.settlement or ("level" if has_one_level_payment(loan) else "cumulative")
+
+
+def _settlement_convention(case: ScheduleCase, loan: LoanSchedule) -> dict[str, str]:
+    if case.currency_code is None:
+        return {}
+    return {"settlement": _choose_settlement(case, loan)}

@@ -14,7 +14,7 @@ from spawn.domain.finance.limits import (
     check_per_period,
     expand_per_period,
 )
-from spawn.domain.finance.loan_schedule import compute_period_rates
+from spawn.domain.finance.loans.loan_terms import compute_period_rates
 from spawn.domain.finance.time_base.period_schedule import (
     PeriodSchedule,
     TimeTerms,

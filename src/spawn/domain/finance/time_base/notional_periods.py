@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.time_base.day_count import (
@@ -58,10 +58,16 @@ def list_odd_periods(dates: Sequence[date], months: int | None) -> tuple[int, ..
     )
 
 
-def count_icma_fractions(
-    dates: Sequence[date], frequency: int
-) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Return the ACT/ACT ICMA fraction of each period, and the numbers of the stubs.
+class IcmaPeriods(NamedTuple):
+    """Periods under ACT/ACT ICMA: fractions, notional periods, and the numbers of the stubs."""
+
+    fractions: tuple[float, ...]
+    notional_periods: tuple[tuple[date, date], ...]
+    stubs: tuple[int, ...]
+
+
+def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
+    """Count periods under ACT/ACT ICMA.
 
     A regular period counts 1/frequency, one of several whole notional periods as many of them, a
     stub its days over those of its notional period.
@@ -83,19 +89,22 @@ def count_icma_fractions(
         detail = "one period that is not a whole number of notional ones: give payment_dates"
         raise InvalidInput.at("/dates/1", "off_roll", detail)
     fractions: list[float] = []
+    notional_periods: list[tuple[date, date]] = []
     stubs: list[int] = []
     for number, (start, end) in enumerate(pairwise(dates), start=1):
         first, last = positions[number - 1], positions[number]
         if first is not None and last is not None:
             fractions.append((last - first) / frequency)
+            is_single = last - first == 1
+            notional_periods.append((start if is_single else grid.date_at(last - 1), end))
             continue
         stubs.append(number)
         if last is not None:
-            notional = (grid.date_at(last - 1), end)
+            notional_periods.append((grid.date_at(last - 1), end))
         else:
-            notional = (start, grid.date_at((first or 0) + 1))
-        fractions.append(_count_stub(start, end, notional, frequency))
-    return tuple(fractions), tuple(stubs)
+            notional_periods.append((start, grid.date_at((first or 0) + 1)))
+        fractions.append(_count_stub(start, end, notional_periods[-1], frequency))
+    return IcmaPeriods(tuple(fractions), tuple(notional_periods), tuple(stubs))
 
 
 def _count_stub(start: date, end: date, notional: tuple[date, date], frequency: int) -> float:

@@ -27,7 +27,7 @@ from spawn.domain.finance.time_base.day_count import (
     parse_day_count,
 )
 from spawn.domain.finance.time_base.notional_periods import (
-    count_icma_fractions,
+    count_icma_periods,
     infer_months_per_period,
     list_odd_periods,
 )
@@ -70,7 +70,8 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
     `dates` are the start and each payment date, `accrual_dates` the dates between which interest
     accrues, `later_dates` the payment dates given beyond the last period. `months_per_period` is
-    the length of a regular period, None where no whole number of months is regular.
+    the length of a regular period, None where no whole number of months is regular. `convention`,
+    `frequency`, `notional_periods` and `calendar` count parts of dated periods.
     """
 
     accrual_fractions: tuple[float, ...]
@@ -81,6 +82,10 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     unadjusted_dates: tuple[date, ...] | None = None
     later_dates: tuple[date, ...] = ()
     stubs: tuple[int, ...] = ()
+    convention: DayCount | None = None
+    frequency: int | None = None
+    notional_periods: tuple[NotionalPeriod, ...] | None = None
+    calendar: BusinessCalendar | None = None
     conventions: dict[str, str] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -114,6 +119,29 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
             float(regular) if regular is not None and number not in stubs else months
             for number, months in enumerate(lengths, start=1)
         )
+
+    def count_part(self, number: int, start: date, end: date) -> float:
+        """Return the year fraction of a part of period `number`, from accrual day to accrual day.
+
+        Raises:
+            InvalidInput: the periods have no dates.
+        """
+        if self.accrual_dates is None or self.convention is None:
+            raise InvalidInput.at("/dates", "required", "parts of periods need dates")
+        if (start, end) == (self.accrual_dates[number - 1], self.accrual_dates[number]):
+            return self.accrual_fractions[number - 1]
+        reference: tuple[date | None, date] = (None, self.accrual_dates[number])
+        if self.convention is DayCount.ACT_ACT_ICMA and self.notional_periods is not None:
+            reference = self.notional_periods[number - 1]
+        period = AccrualPeriod(
+            start=start,
+            end=end,
+            reference_start=reference[0],
+            reference_end=reference[1],
+            frequency=self.frequency,
+            maturity=self.accrual_dates[-1],
+        )
+        return count_days(self.convention, period, calendar=self.calendar).year_fraction
 
     def payment_times_years(self) -> list[float]:
         """Return years from the start to each payment: Act/365 of dates, or sums of accruals."""
@@ -256,6 +284,10 @@ def _from_payment_dates(
     )
     return PeriodSchedule(
         accrual_fractions=fractions,
+        convention=convention,
+        frequency=frequency,
+        notional_periods=rolled.notional_periods[:count],
+        calendar=date_terms.calendar,
         day_count=convention.value,
         months_per_period=date_terms.months,
         dates=rolled.dates[: count + 1],
@@ -302,20 +334,23 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
     checker.raise_errors()
     used = dates if periods is None else dates[: periods + 1]
     months = infer_months_per_period(dates)
-    fractions, stubs = None, None
+    frequency, notional_periods = None, None
     if convention.needs_frequency:
         frequency = _frequency_on_dates(terms, months, len(dates) - 1)
         months = _YEAR_MONTHS // frequency
-        if convention is DayCount.ACT_ACT_ICMA:
-            fractions, stubs = count_icma_fractions(used, frequency)
     else:
-        frequency = None
         _check_months(terms, months, "dates")
-    if fractions is None or stubs is None:
+    if convention is DayCount.ACT_ACT_ICMA and frequency is not None:
+        fractions, notional_periods, stubs = count_icma_periods(used, frequency)
+    else:
         stubs = list_odd_periods(used, months)
         fractions = count_fractions(convention, used, frequency=frequency, calendar=terms.calendar)
     return PeriodSchedule(
         accrual_fractions=fractions,
+        convention=convention,
+        frequency=frequency,
+        notional_periods=notional_periods,
+        calendar=terms.calendar,
         day_count=convention.value,
         months_per_period=months,
         dates=used,

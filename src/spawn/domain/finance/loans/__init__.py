@@ -1,0 +1,1 @@
+"""Loans: terms, schedules, dated events, level payments and settlement in minor units."""

@@ -1,0 +1,315 @@
+"""Replay of a loan with dated events: draws, resets, prepayments, a take-over, a termination.
+
+At each stop, in this order: interest accrues up to it; principal falls due; prepayments; interest
+is paid or capitalised; further draws; the rate is reset; the payment is levelled anew; the interest
+base is renewed; the loan changes hands; it ends. Source of the order: the sequence of contract
+events of the ACTUS standard (https://www.actusfrf.org).
+"""
+
+from typing import Final
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.limits import ROUNDING_NOISE, expand_per_period, reject_overflow
+from spawn.domain.finance.loans.loan_results import (
+    LoanEvent,
+    LoanEventKind,
+    LoanRow,
+    LoanSchedule,
+)
+from spawn.domain.finance.loans.loan_stops import LoanStop, build_loan_stops
+from spawn.domain.finance.loans.loan_terms import LoanTerms, total_principal
+from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
+
+_LARGE_LAST_PAYMENT: Final = 1.5
+
+
+class _PeriodMovements(msgspec.Struct):
+    """The movements of a loan within one period."""
+
+    opening: float
+    interest: float = 0.0
+    capitalised: float = 0.0
+    principal: float = 0.0
+    payment: float = 0.0
+    drawn: float = 0.0
+    rate_years: float = 0.0
+    closing: float = 0.0
+
+
+def replay_loan(terms: LoanTerms, schedule: PeriodSchedule) -> LoanSchedule:
+    """Replay a loan whose terms have been checked.
+
+    Raises:
+        InvalidInput: an event that does not fit the balance, a payment below the interest without
+            the switch that allows it, or amounts beyond float64.
+    """
+    replay = _LoanReplay(terms, schedule)
+    replay.run()
+    rows = replay.build_rows()
+    reject_overflow(
+        "/principal", (row.interest for row in rows), (row.closing_balance for row in rows)
+    )
+    return LoanSchedule(
+        schedule=schedule,
+        rows=rows,
+        total_interest=sum(row.interest for row in rows),
+        total_principal=sum(row.principal for row in rows),
+        total_capitalised=sum(row.capitalised for row in rows),
+        level_payment=replay.first_level_payment,
+        conventions=_conventions(terms, schedule),
+        events=tuple(replay.events),
+        warnings=replay.list_warnings(),
+    )
+
+
+def _conventions(terms: LoanTerms, schedule: PeriodSchedule) -> dict[str, str]:
+    conventions = {
+        "profile": terms.profile,
+        "day_count": schedule.day_count,
+        "interest": "annual rate x year fraction x balance, from event to event",
+        "grace": (terms.grace or "interest_only") if terms.grace_periods else "none",
+        "cash_flow": "to the lender",
+        "order": "principal, prepayment, interest, draw, reset, level payment, base, transfer",
+    }
+    if terms.take_over is not None:
+        conventions["take_over"] = "events are the buyer's; rows are those of the whole loan"
+    return conventions
+
+
+class _LoanReplay:
+    """A loan on its way from stop to stop, with the events and movements so far."""
+
+    def __init__(self, terms: LoanTerms, schedule: PeriodSchedule) -> None:
+        self._terms = terms
+        self._schedule = schedule
+        self._rates = expand_per_period(terms.annual_rates, schedule.periods)
+        self._has_known_rates = isinstance(terms.annual_rates, tuple)
+        self._stops = build_loan_stops(terms, schedule)
+        self._balloon = terms.balloon + terms.balloon_share * total_principal(terms)
+        self._rate = self._rates[0]
+        self._balance = terms.first_draw
+        self._accrued = terms.accrued_interest or 0.0
+        self._base: float | None = None
+        if terms.interest_base == "fixed":
+            self._base = terms.interest_base_amount or terms.first_draw
+        self._payment = terms.payment
+        self._instalment = terms.instalment
+        self._index = 0
+        self._movements: list[_PeriodMovements] = []
+        self._growing_periods: list[int] = []
+        self.events: list[LoanEvent] = []
+        self.first_level_payment: float | None = None
+
+    def run(self) -> None:
+        """Replay every stop, or up to the termination."""
+        self._movements.append(_PeriodMovements(opening=self._balance))
+        self._record("draw", -self._balance)
+        for index, stop in enumerate(self._stops):
+            self._index = index
+            self._accrue(stop)
+            self._pay(stop)
+            self._movements[-1].closing = self._balance
+            if stop.pays_interest and not (self._is_last or stop.is_termination):
+                self._movements.append(_PeriodMovements(opening=self._balance))
+            self._apply_changes(stop)
+            self._movements[-1].closing = self._balance
+            if stop.is_termination:
+                break
+
+    @property
+    def _is_last(self) -> bool:
+        return self._index == len(self._stops) - 1
+
+    def _record(self, kind: LoanEventKind, cash_flow: float) -> None:
+        stop = self._stops[self._index]
+        self.events.append(
+            LoanEvent(
+                date=stop.day,
+                period=stop.period,
+                kind=kind,
+                cash_flow=cash_flow,
+                balance=self._balance,
+                annual_rate=self._rate,
+                accrued_interest=self._accrued,
+                level_payment=self._payment,
+            )
+        )
+
+    def _receive(self, kind: LoanEventKind, amount: float) -> None:
+        self._movements[-1].payment += amount
+        self._record(kind, amount)
+
+    def _rate_at(self, stop: LoanStop) -> float:
+        return self._rates[stop.period - 1] if self._has_known_rates else self._rate
+
+    def _accrue(self, stop: LoanStop) -> None:
+        self._rate = self._rate_at(stop)
+        base = self._balance if self._base is None or not self._balance else self._base
+        interest = base * self._rate * stop.fraction
+        self._accrued += interest
+        self._movements[-1].interest += interest
+        self._movements[-1].rate_years += self._rate * stop.fraction
+
+    def _pay(self, stop: LoanStop) -> None:
+        """Pay what falls due at a stop: principal, prepayments, interest."""
+        if stop.pays_principal:
+            self._pay_principal(stop)
+        for index in stop.prepayments:
+            self._prepay(index)
+        if stop.capitalises:
+            self._balance += self._accrued
+            self._movements[-1].capitalised += self._accrued
+            self._accrued = 0.0
+            self._record("capitalisation", 0.0)
+        elif stop.pays_interest:
+            interest, self._accrued = self._accrued, 0.0
+            if interest or self._balance:
+                self._receive("interest", interest)
+
+    def _pay_principal(self, stop: LoanStop) -> None:
+        due = self._balance if self._is_last else min(self._regular_principal(), self._balance)
+        if due < -ROUNDING_NOISE * max(self._balance, 1.0):
+            self._growing_periods.append(stop.period)
+            if not self._terms.allow_negative_amortisation:
+                raise InvalidInput.at(
+                    "/allow_negative_amortisation",
+                    "negative_amortisation",
+                    f"the payment of period {stop.period} does not cover its interest; raise it, "
+                    "or set this to true",
+                )
+        if abs(self._balance - due) <= ROUNDING_NOISE * self._movements[0].opening:
+            due = self._balance  # rounding leaves no balance
+        self._balance -= due
+        self._movements[-1].principal += due
+        if due:
+            self._receive("principal", due)
+
+    def _regular_principal(self) -> float:
+        """Return the regular principal of this stop, before it is capped at the balance."""
+        if self._terms.profile == "annuity":
+            if self._payment is None:
+                self._payment = self._solve_level_payment(self._index, has_accrued=True)
+            if self.first_level_payment is None:
+                self.first_level_payment = self._payment
+            return self._payment - self._accrued
+        if self._instalment is None:
+            remaining = sum(stop.pays_principal for stop in self._stops[self._index :])
+            self._instalment = (self._balance - self._balloon) / remaining
+        return self._instalment
+
+    def _solve_level_payment(self, first: int, *, has_accrued: bool) -> float:
+        """Solve the payment from stop `first` on that leaves the balloon at the end.
+
+        Balance and accrued interest are affine in the payment A: each is kept as its part at A = 0
+        and its fall per unit of A. `has_accrued` says that the interest up to `first` is in.
+        """
+        balance, balance_fall = self._balance, 0.0
+        accrued, accrued_fall = self._accrued, 0.0
+        for stop in self._stops[first:]:
+            if not has_accrued:
+                growth = self._rate_at(stop) * stop.fraction
+                accrued += balance * growth
+                accrued_fall += balance_fall * growth
+            has_accrued = False
+            if stop.pays_principal or stop.capitalises:
+                balance += accrued
+                balance_fall += accrued_fall + stop.pays_principal
+            if stop.pays_principal or stop.capitalises or stop.pays_interest:
+                accrued = accrued_fall = 0.0
+        return (balance - self._balloon) / balance_fall
+
+    def _prepay(self, index: int) -> None:
+        prepayment = (self._terms.prepayments or ())[index]
+        if prepayment.amount > self._balance * (1.0 + ROUNDING_NOISE):
+            detail = f"exceeds the balance of {self._balance:.10g} on {prepayment.date}"
+            raise InvalidInput.at(f"/prepayments/{index}/amount", "exceeds_debt", detail)
+        interest = self._accrued * prepayment.amount / self._balance
+        self._balance = max(self._balance - prepayment.amount, 0.0)
+        self._accrued -= interest
+        self._movements[-1].principal += prepayment.amount
+        self._receive("prepayment", prepayment.amount + interest)
+        if prepayment.effect == "relevel" and not self._is_last:
+            self._relevel()
+
+    def _relevel(self) -> None:
+        """Level the payments after this stop anew; an instalment follows at its next date."""
+        if self._terms.profile != "annuity":
+            self._instalment = None
+        elif self._balance:
+            self._payment = self._solve_level_payment(self._index + 1, has_accrued=False)
+            self._record("relevel", 0.0)
+
+    def _apply_changes(self, stop: LoanStop) -> None:
+        """Apply what changes after the payments of a stop."""
+        for amount in stop.draws:
+            self._draw(amount)
+        if stop.reset_rate is not None:
+            self._reset(stop.reset_rate)
+        if stop.renews_base:
+            self._base = self._balance
+            self._record("base_renewal", 0.0)
+        terms = self._terms
+        if stop.is_take_over and terms.take_over is not None:
+            price = self._balance if terms.take_over.price is None else terms.take_over.price
+            self.events.clear()
+            self._record("take_over", -price - self._accrued)
+        if stop.is_termination and terms.termination is not None:
+            self._terminate(terms.termination.price)
+
+    def _draw(self, amount: float) -> None:
+        self._balance += amount
+        self._record("draw", -amount)
+        self._movements[-1].drawn += amount
+        if self._terms.payment is None and self._terms.instalment is None and not self._is_last:
+            self._relevel()
+
+    def _reset(self, rate: float) -> None:
+        self._rate = rate
+        self._record("rate_reset", 0.0)
+        default = "relevel" if self._terms.payment is None else "keep_payment"
+        effect = self._terms.reset_effect or default
+        if self._terms.profile == "annuity" and effect == "relevel" and not self._is_last:
+            self._relevel()
+
+    def _terminate(self, price: float | None) -> None:
+        movements = self._movements[-1]
+        repaid, accrued = self._balance, self._accrued
+        self._balance = self._accrued = 0.0
+        movements.principal += repaid
+        self._receive("termination", (repaid if price is None else price) + accrued)
+
+    def build_rows(self) -> tuple[LoanRow, ...]:
+        """Return one row per period."""
+        dates = self._schedule.dates
+        fractions = self._schedule.accrual_fractions
+        return tuple(
+            LoanRow(
+                period=number,
+                date=dates[number] if dates else None,
+                accrual_fraction=fractions[number - 1],
+                annual_rate=movements.rate_years / fractions[number - 1],
+                opening_balance=movements.opening,
+                interest=movements.interest,
+                capitalised=movements.capitalised,
+                principal=movements.principal,
+                payment=movements.payment,
+                closing_balance=movements.closing,
+                drawn=movements.drawn,
+            )
+            for number, movements in enumerate(self._movements, start=1)
+        )
+
+    def list_warnings(self) -> tuple[str, ...]:
+        """Return warnings of a growing balance and of a last payment that takes a large rest."""
+        warnings: list[str] = []
+        if self._growing_periods:
+            periods = list_periods(self._growing_periods)
+            warnings.append(f"the payment does not cover the interest in {periods}")
+        regular = self._terms.payment or self._terms.instalment
+        last = self._movements[-1].payment
+        if regular and self._terms.termination is None and last > _LARGE_LAST_PAYMENT * regular:
+            warnings.append(f"the last payment of {last:.10g} takes the rest of the loan")
+        return tuple(warnings)

@@ -1,0 +1,277 @@
+"""Loans with dated events: the state after each, and the interest accrued between them."""
+
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.domain.finance.error_codes import error_codes
+
+from spawn.domain.finance.loans.loan_events import replay_loan
+from spawn.domain.finance.loans.loan_results import LoanEvent, LoanSchedule
+from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
+from spawn.domain.finance.loans.loan_terms import (
+    LoanDraw,
+    LoanTerms,
+    LoanTransfer,
+    Prepayment,
+    RateReset,
+    resolve_loan_time,
+)
+
+pytestmark = pytest.mark.core
+
+QUARTERS = tuple(
+    date(2026 + month // 12, month % 12 + 1, 15) for month in range(0, 27, 3)
+)  # eight quarters
+
+
+def loan(**fields: Any) -> LoanSchedule:
+    return build_loan_schedule(loan_terms(**fields))
+
+
+def loan_terms(**fields: Any) -> LoanTerms:
+    stated: dict[str, Any] = {
+        "principal": 800.0,
+        "annual_rates": 0.06,
+        "profile": "straight_line",
+        "dates": QUARTERS,
+        "day_count": "ACT/365F",
+    }
+    return LoanTerms(**{**stated, **fields})
+
+
+def codes(**fields: Any) -> dict[str, str]:
+    return error_codes(lambda: loan(**fields))
+
+
+def events_of(schedule: LoanSchedule, kind: str) -> list[LoanEvent]:
+    return [event for event in schedule.events if event.kind == kind]
+
+
+def years(start: date, end: date) -> float:
+    return (end - start).days / 365
+
+
+@given(
+    st.sampled_from(["annuity", "straight_line", "bullet", "balloon"]),
+    st.floats(0.0, 0.3),
+    st.integers(0, 3),
+    st.sampled_from(["interest_only", "capitalised"]),
+    st.floats(0.0, 0.6),
+)
+@settings(max_examples=40)
+def test_a_plain_loan_replayed_is_its_closed_form(
+    profile: Literal["annuity", "straight_line", "bullet", "balloon"],
+    rate: float,
+    grace_periods: int,
+    grace: Literal["interest_only", "capitalised"],
+    balloon: float,
+) -> None:
+    has_balloon = profile in {"annuity", "balloon"}
+    terms = loan_terms(
+        profile=profile,
+        annual_rates=rate,
+        grace_periods=grace_periods,
+        grace=grace if grace_periods else None,
+        balloon_share=max(balloon, 0.01) if has_balloon else 0.0,
+    )
+    closed, replayed = build_loan_schedule(terms), replay_loan(terms, resolve_loan_time(terms))
+    for one, other in zip(closed.rows, replayed.rows, strict=True):
+        for name in ("interest", "capitalised", "principal", "payment", "closing_balance"):
+            assert getattr(other, name) == pytest.approx(getattr(one, name), abs=1e-9), name
+    if profile == "annuity":
+        assert replayed.level_payment == pytest.approx(closed.level_payment, rel=1e-12)
+
+
+def test_a_reset_inside_a_period_splits_its_interest() -> None:
+    day = date(2026, 2, 20)
+    result = loan(rate_resets=(RateReset(date=day, annual_rate=0.09),))
+    start, end = QUARTERS[:2]
+    expected = 800.0 * (0.06 * years(start, day) + 0.09 * years(day, end))
+    assert result.rows[0].interest == pytest.approx(expected, rel=1e-14)
+    assert result.rows[0].interest == pytest.approx(
+        result.rows[0].annual_rate * result.rows[0].accrual_fraction * 800.0
+    )
+    assert result.rows[1].annual_rate == pytest.approx(0.09)
+    (reset,) = events_of(result, "rate_reset")
+    assert reset.accrued_interest == pytest.approx(800.0 * 0.06 * years(start, day))
+
+
+def test_an_annuity_is_levelled_anew_at_a_reset_or_keeps_its_payment() -> None:
+    resets = (RateReset(date=QUARTERS[3], annual_rate=0.1),)
+    anew = loan(profile="annuity", rate_resets=resets)
+    payments = [row.payment for row in anew.rows]
+    assert payments[:3] == pytest.approx([anew.level_payment] * 3)
+    assert payments[3:] == pytest.approx([payments[3]] * 5)
+    assert payments[3] > payments[0]
+    same = loan(profile="annuity", rate_resets=resets, reset_effect="keep_payment")
+    payments = [row.payment for row in same.rows]
+    assert payments[:7] == pytest.approx([payments[0]] * 7)
+    assert payments[7] > payments[0]
+
+
+def test_the_payment_after_a_reset_is_that_of_a_new_loan_on_the_rest() -> None:
+    day = QUARTERS[3]
+    whole = loan(profile="annuity", rate_resets=(RateReset(date=day, annual_rate=0.1),))
+    rest = loan(
+        profile="annuity",
+        principal=whole.rows[2].closing_balance,
+        annual_rates=0.1,
+        dates=QUARTERS[3:],
+    )
+    assert rest.level_payment == pytest.approx(whole.rows[3].payment, rel=1e-12)
+
+
+def test_draws_bear_interest_from_their_date_and_are_levelled_in() -> None:
+    result = loan(profile="annuity", principal=(400.0, 200.0, 200.0))
+    drawn = [row.drawn for row in result.rows]
+    assert drawn == [0.0, 200.0, 200.0, *[0.0] * 5]
+    assert [event.cash_flow for event in events_of(result, "draw")] == [-400.0, -200.0, -200.0]
+    for row in result.rows:
+        closing = row.opening_balance + row.drawn + row.capitalised - row.principal
+        assert row.closing_balance == pytest.approx(closing, abs=1e-9)
+    payments = [row.payment for row in result.rows]
+    assert payments[2:] == pytest.approx([payments[2]] * 6)
+    assert result.rows[-1].closing_balance == 0.0
+    day = date(2026, 3, 1)
+    dated = loan(profile="bullet", draws=(LoanDraw(date=day, amount=100.0),))
+    start, end = QUARTERS[:2]
+    interest = 0.06 * (800.0 * years(start, end) + 100.0 * years(day, end))
+    assert dated.rows[0].interest == pytest.approx(interest)
+
+
+def test_a_prepayment_pays_the_interest_accrued_on_it() -> None:
+    day = QUARTERS[1] + timedelta(30)
+    prepayment = Prepayment(date=day, amount=350.0)
+    result = loan(prepayments=(prepayment,))
+    (event,) = events_of(result, "prepayment")
+    accrued = 700.0 * 0.06 * years(QUARTERS[1], day)
+    assert event.cash_flow == pytest.approx(350.0 + accrued / 2)
+    assert event.accrued_interest == pytest.approx(accrued / 2)
+    assert event.balance == pytest.approx(350.0)
+    assert result.rows[1].principal == pytest.approx(350.0 + 350.0 / 7)
+    assert result.total_principal == pytest.approx(800.0)
+
+
+def test_a_prepayment_shortens_the_loan_where_payments_stay() -> None:
+    prepayment = Prepayment(date=QUARTERS[2], amount=300.0, effect="shorten")
+    shorter = loan(prepayments=(prepayment,))
+    assert [row.closing_balance for row in shorter.rows] == pytest.approx(
+        [700.0, 300.0, 200.0, 100.0, 0.0, 0.0, 0.0, 0.0]
+    )
+    annuity = loan(profile="annuity", prepayments=(prepayment,))
+    paid = [row.payment for row in annuity.rows]
+    assert paid[2] == pytest.approx(paid[0])
+    assert paid[-2:] == [0.0, 0.0]
+    assert annuity.total_principal == pytest.approx(800.0)
+
+
+def test_a_running_loan_brings_its_accrued_interest_and_is_bought_with_it() -> None:
+    running = loan(accrued_interest=7.0)
+    assert running.rows[0].payment == pytest.approx(
+        7.0 + running.rows[0].interest + running.rows[0].principal
+    )
+    day = QUARTERS[2] + timedelta(10)
+    bought = loan(take_over=LoanTransfer(date=day, price=590.0))
+    accrued = 600.0 * 0.06 * years(QUARTERS[2], day)
+    assert bought.events[0].kind == "take_over"
+    assert bought.events[0].cash_flow == pytest.approx(-590.0 - accrued)
+    assert sum(e.cash_flow for e in bought.events[1:] if e.kind == "principal") == pytest.approx(
+        600.0
+    )
+
+
+def test_a_termination_pays_the_price_and_the_accrued_interest() -> None:
+    day = QUARTERS[2] + timedelta(10)
+    ended = loan(termination=LoanTransfer(date=day))
+    accrued = 600.0 * 0.06 * years(QUARTERS[2], day)
+    assert ended.events[-1].cash_flow == pytest.approx(600.0 + accrued)
+    assert len(ended.rows) == 3
+    assert ended.rows[-1].closing_balance == 0.0
+    assert loan(termination=LoanTransfer(date=day, price=640.0)).events[
+        -1
+    ].cash_flow == pytest.approx(640.0 + accrued)
+
+
+def test_interest_may_be_capitalised_up_to_a_date_and_run_on_a_fixed_base() -> None:
+    day = QUARTERS[1] + timedelta(20)
+    result = loan(profile="bullet", capitalise_until=day)
+    growth = (1 + 0.06 * years(QUARTERS[0], QUARTERS[1])) * (1 + 0.06 * years(QUARTERS[1], day))
+    assert result.rows[1].closing_balance == pytest.approx(800.0 * growth)
+    assert result.rows[1].payment == pytest.approx(800.0 * growth * 0.06 * years(day, QUARTERS[2]))
+    fixed = loan(interest_base="fixed", interest_base_dates=(QUARTERS[4],))
+    spans = [years(*pair) for pair in pairwise(QUARTERS)]
+    assert [row.interest for row in fixed.rows] == pytest.approx(
+        [800 * 0.06 * t for t in spans[:4]] + [400 * 0.06 * t for t in spans[4:]]
+    )
+
+
+def test_a_payment_below_the_interest_grows_the_balance_where_it_is_allowed() -> None:
+    fields = {"profile": "annuity", "payment": 5.0}
+    assert codes(**fields) == {"/allow_negative_amortisation": "negative_amortisation"}
+    result = loan(**fields, allow_negative_amortisation=True)
+    assert result.rows[0].closing_balance > 800.0
+    assert result.warnings[0] == "the payment does not cover the interest in periods 1-7"
+    assert "takes the rest" in result.warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"payment": 10.0}, {"/payment": "not_applicable"}),
+        ({"profile": "annuity", "instalment": 10.0}, {"/instalment": "not_applicable"}),
+        ({"interest_base_amount": 10.0}, {"/interest_base_amount": "not_applicable"}),
+        ({"reset_effect": "relevel"}, {"/reset_effect": "not_applicable"}),
+        ({"grace": "capitalised"}, {"/grace": "not_applicable"}),
+        (
+            {"profile": "sculpted", "cfads": (1.0,) * 8, "accrued_interest": 1.0},
+            {"/accrued_interest": "not_applicable"},
+        ),
+        (
+            {"dates": None, "accruals": (0.5,) * 8, "day_count": None, "accrued_interest": 1.0},
+            {"/accrued_interest": "not_applicable"},
+        ),
+        (
+            {"draws": (LoanDraw(date=QUARTERS[0], amount=1.0),)},
+            {"/draws/0/date": "out_of_range"},
+        ),
+        (
+            {"prepayments": (Prepayment(date=QUARTERS[1], amount=701.0),)},
+            {"/prepayments/0/amount": "exceeds_debt"},
+        ),
+        (
+            {
+                "annual_rates": (0.06,) * 8,
+                "rate_resets": (RateReset(date=QUARTERS[1], annual_rate=0.1),),
+            },
+            {"/rate_resets": "ambiguous"},
+        ),
+        (
+            {"rate_resets": (RateReset(date=QUARTERS[1], annual_rate=0.1),) * 2},
+            {"/rate_resets": "duplicate"},
+        ),
+        (
+            {"profile": "annuity", "principal_dates": (QUARTERS[1], date(2026, 5, 1))},
+            {"/principal_dates": "off_roll"},
+        ),
+        (
+            {"principal_dates": (QUARTERS[1],), "grace_periods": 1},
+            {"/grace_periods": "ambiguous"},
+        ),
+        (
+            {
+                "take_over": LoanTransfer(date=QUARTERS[3]),
+                "termination": LoanTransfer(date=QUARTERS[2]),
+            },
+            {"/termination/date": "out_of_order"},
+        ),
+        ({"principal": (1.0,) * 9}, {"/principal": "wrong_length"}),
+    ],
+)
+def test_terms_without_a_use_and_events_that_do_not_fit_are_rejected_by_name(
+    fields: dict[str, Any], error: dict[str, str]
+) -> None:
+    assert codes(**fields) == error

@@ -1,0 +1,135 @@
+"""Cases of the desk, read where they lie beside the repository, and put as they were sent.
+
+Each check states the expectation of its case; tests of the same kinds with data of their own are in
+`tests/domain/finance`.
+"""
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from tests.http.conftest import Service
+from tests.shared_material import find_shared
+
+Json = Any
+
+FOLDER = find_shared("cases", "finance")
+pytestmark = pytest.mark.skipif(
+    FOLDER is None, reason="no cases beside the repository: none is put"
+)
+
+
+@pytest.fixture
+def desk(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+def put(desk: httpx.Client, name: str) -> httpx.Response:
+    """Send the request of a case."""
+    assert FOLDER is not None
+    request = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["request"]
+    return desk.post(request["path"], json=request["body"])
+
+
+def answer(desk: httpx.Client, name: str) -> Json:
+    response = put(desk, name)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def errors(desk: httpx.Client, name: str) -> list[tuple[str, str]]:
+    response = put(desk, name)
+    assert response.status_code == 422, response.text
+    return [(error["pointer"], error["code"]) for error in response.json()["errors"]]
+
+
+def test_a_period_of_five_years_is_ten_half_years(desk: httpx.Client) -> None:
+    (row,) = answer(desk, "02-icma-five-year-period")["rows"]
+    assert (row["accrual_fraction"], row["interest"]) == (5.0, 40.0)
+
+
+def test_a_stub_of_46_days_is_an_eighth_of_a_year(desk: httpx.Client) -> None:
+    result = answer(desk, "04-icma-stub-debt-sizing")
+    assert result["debt"] == pytest.approx(30.36606040361202, rel=1e-9)
+    assert result["rows"][0]["accrual_fraction"] == pytest.approx(0.125, rel=1e-9)
+    assert result["rows"][0]["interest"] == pytest.approx(0.2277454530270901, rel=1e-9)
+
+
+def test_half_years_of_dates_give_the_equity_a_rate_a_year(desk: httpx.Client) -> None:
+    rate = answer(desk, "14-equity-irr-half-years-as-years")["equity_irr"]
+    assert rate["effective_pa"][0] == pytest.approx(0.41895, abs=1e-3)
+    rate = answer(desk, "x05-semi-annual-irr-called-effective")["equity_irr"]
+    assert rate["effective_pa"][0] == pytest.approx((1 + rate["rates"][0]) ** 2 - 1, abs=1e-9)
+    assert rate["conventions"]["annualisation"].startswith("effective (1+i)^2 - 1")
+
+
+def test_months_per_period_alone_make_periods_of_that_length(desk: httpx.Client) -> None:
+    result = answer(desk, "x03-months-per-period-charges-full-year")
+    assert result["debt"] == pytest.approx(37.61974208009807, rel=1e-9)
+    assert result["rows"][0]["accrual_fraction"] == 0.5
+
+
+def test_a_mortgage_has_one_instalment_and_interest_on_its_printed_balance(
+    desk: httpx.Client,
+) -> None:
+    rows = answer(desk, "18-emi-30-years-level")["settled_rows"]
+    assert {row["payment"] for row in rows[:359]} == {"1199.10"}
+    for row in rows:
+        exact = Decimal(row["opening_balance"]) * Decimal("0.005")
+        assert Decimal(row["interest"]) == exact.quantize(Decimal("0.01"))
+    assert rows[-1]["closing_balance"] == "0.00"
+
+
+def test_a_missing_roll_day_may_move_to_the_next_month(desk: httpx.Client) -> None:
+    assert FOLDER is not None
+    text = (FOLDER / "20-roll-missing-day-to-next-month.json").read_text(encoding="utf-8")
+    request = json.loads(text)["request"]
+    request["body"]["payment_dates"]["missing_day"] = "next_month"
+    result = desk.post(request["path"], json=request["body"]).json()
+    assert result["dates"] == ["2025-01-31", "2025-03-01", "2025-03-31", "2025-05-01"]
+    assert [row["interest"] for row in result["settled_rows"]] == ["95.34", "66.05", "34.29"]
+
+
+def test_the_plain_day_of_a_month_end_roll_is_no_stub(desk: httpx.Client) -> None:
+    result = answer(desk, "23-eom-maturity-28-feb-leap")
+    assert (result["dates"][-1], result["stubs"]) == ("2024-02-28", [])
+
+
+def test_business_days_over_252_need_their_calendar(desk: httpx.Client) -> None:
+    assert errors(desk, "24-bus-252") == [("/calendar", "required")]
+    assert FOLDER is not None
+    request = json.loads((FOLDER / "24-bus-252.json").read_text(encoding="utf-8"))["request"]
+    request["body"]["calendar"] = {"base": "weekends", "holidays": ["2026-04-03"]}
+    (row,) = desk.post(request["path"], json=request["body"]).json()["rows"]
+    assert (row["days"], row["year_fraction"]) == (127, 127 / 252)
+
+
+def test_a_loan_is_drawn_in_tranches(desk: httpx.Client) -> None:
+    rows = answer(desk, "42-loan-drawn-in-tranches")["rows"]
+    assert [row["drawn"] for row in rows] == [0.0, 30.0, 30.0, 0.0, 0.0, 0.0]
+    assert sum(row["principal"] for row in rows) == pytest.approx(100.0)
+
+
+def test_a_settled_loan_never_owes_less_than_nothing(desk: httpx.Client) -> None:
+    rows = answer(desk, "x11-settled-last-payment-negative-large-loan")["settled_rows"]
+    assert all(Decimal(row["principal"]) >= 0 for row in rows)
+    assert all(Decimal(row["closing_balance"]) >= 0 for row in rows)
+
+
+def test_loan_fields_without_a_loan_are_rejected(desk: httpx.Client) -> None:
+    assert errors(desk, "x19-loan-fields-without-principal") == [
+        ("/balloon", "not_applicable"),
+        ("/grace_periods", "not_applicable"),
+        ("/profile", "not_applicable"),
+    ]
+
+
+def test_a_batch_names_each_bad_case(desk: httpx.Client) -> None:
+    assert errors(desk, "x21-batch-names-not-every-bad-case") == [
+        ("/cases/1/cash_flows", "empty"),
+        ("/cases/2/cash_flow", "unknown_field"),
+    ]
