@@ -62,9 +62,9 @@ def _add_holidays(
     checker.raise_errors()
     holidays = set(calendar.holidays)
     for index, country in enumerate(calendar.countries):
-        found = source.find_holidays(country, first_year, last_year)
-        if found is None:
+        country_holidays = source.find_holidays(country, first_year, last_year)
+        if country_holidays is None:
             detail = "is no country or subdivision whose public holidays are known"
             raise InvalidInput.at(f"{pointer}/countries/{index}", "unknown_country", detail)
-        holidays |= found
+        holidays |= country_holidays
     return msgspec.structs.replace(calendar, holidays=frozenset(holidays), countries=())

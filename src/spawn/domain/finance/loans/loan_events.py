@@ -91,7 +91,7 @@ class _LoanReplay:
         self._balloon = terms.balloon + terms.balloon_share * total_principal(terms)
         self._rate = self._rates[0]
         self._balance = terms.first_draw
-        self._accrued = terms.accrued_interest or 0.0
+        self._accrued_interest = terms.accrued_interest or 0.0
         self._base: float | None = None
         if terms.interest_base == "fixed":
             self._base = terms.interest_base_amount or terms.first_draw
@@ -133,7 +133,7 @@ class _LoanReplay:
                 cash_flow=cash_flow,
                 balance=self._balance,
                 annual_rate=self._rate,
-                accrued_interest=self._accrued,
+                accrued_interest=self._accrued_interest,
                 level_payment=self._payment,
             )
         )
@@ -149,7 +149,7 @@ class _LoanReplay:
         self._rate = self._rate_at(stop)
         base = self._balance if self._base is None or not self._balance else self._base
         interest = base * self._rate * stop.fraction
-        self._accrued += interest
+        self._accrued_interest += interest
         self._movements[-1].interest += interest
         self._movements[-1].rate_years += self._rate * stop.fraction
 
@@ -160,12 +160,12 @@ class _LoanReplay:
         for index in stop.prepayments:
             self._prepay(index)
         if stop.capitalises:
-            self._balance += self._accrued
-            self._movements[-1].capitalised += self._accrued
-            self._accrued = 0.0
+            self._balance += self._accrued_interest
+            self._movements[-1].capitalised += self._accrued_interest
+            self._accrued_interest = 0.0
             self._record("capitalisation", 0.0)
         elif stop.pays_interest:
-            interest, self._accrued = self._accrued, 0.0
+            interest, self._accrued_interest = self._accrued_interest, 0.0
             if interest or self._balance:
                 self._receive("interest", interest)
 
@@ -194,7 +194,7 @@ class _LoanReplay:
                 self._payment = self._solve_level_payment(self._index, has_accrued=True)
             if self.first_level_payment is None:
                 self.first_level_payment = self._payment
-            return self._payment - self._accrued
+            return self._payment - self._accrued_interest
         if self._instalment is None:
             remaining = sum(stop.pays_principal for stop in self._stops[self._index :])
             self._instalment = (self._balance - self._balloon) / remaining
@@ -207,18 +207,18 @@ class _LoanReplay:
         and its fall per unit of A. `has_accrued` says that the interest up to `first` is in.
         """
         balance, balance_fall = self._balance, 0.0
-        accrued, accrued_fall = self._accrued, 0.0
+        interest, interest_fall = self._accrued_interest, 0.0
         for stop in self._stops[first:]:
             if not has_accrued:
                 growth = self._rate_at(stop) * stop.fraction
-                accrued += balance * growth
-                accrued_fall += balance_fall * growth
+                interest += balance * growth
+                interest_fall += balance_fall * growth
             has_accrued = False
             if stop.pays_principal or stop.capitalises:
-                balance += accrued
-                balance_fall += accrued_fall + stop.pays_principal
+                balance += interest
+                balance_fall += interest_fall + stop.pays_principal
             if stop.pays_principal or stop.capitalises or stop.pays_interest:
-                accrued = accrued_fall = 0.0
+                interest = interest_fall = 0.0
         return (balance - self._balloon) / balance_fall
 
     def _prepay(self, index: int) -> None:
@@ -226,9 +226,9 @@ class _LoanReplay:
         if prepayment.amount > self._balance * (1.0 + ROUNDING_NOISE):
             detail = f"exceeds the balance of {self._balance:.10g} on {prepayment.date}"
             raise InvalidInput.at(f"/prepayments/{index}/amount", "exceeds_debt", detail)
-        interest = self._accrued * prepayment.amount / self._balance
+        interest = self._accrued_interest * prepayment.amount / self._balance
         self._balance = max(self._balance - prepayment.amount, 0.0)
-        self._accrued -= interest
+        self._accrued_interest -= interest
         self._movements[-1].principal += prepayment.amount
         self._receive("prepayment", prepayment.amount + interest)
         if prepayment.effect == "relevel" and not self._is_last:
@@ -255,7 +255,7 @@ class _LoanReplay:
         if stop.is_take_over and terms.take_over is not None:
             price = self._balance if terms.take_over.price is None else terms.take_over.price
             self.events.clear()
-            self._record("take_over", -price - self._accrued)
+            self._record("take_over", -price - self._accrued_interest)
         if stop.is_termination and terms.termination is not None:
             self._terminate(terms.termination.price)
 
@@ -276,10 +276,10 @@ class _LoanReplay:
 
     def _terminate(self, price: float | None) -> None:
         movements = self._movements[-1]
-        repaid, accrued = self._balance, self._accrued
-        self._balance = self._accrued = 0.0
+        repaid, interest = self._balance, self._accrued_interest
+        self._balance = self._accrued_interest = 0.0
         movements.principal += repaid
-        self._receive("termination", (repaid if price is None else price) + accrued)
+        self._receive("termination", (repaid if price is None else price) + interest)
 
     def build_rows(self) -> tuple[LoanRow, ...]:
         """Return one row per period."""

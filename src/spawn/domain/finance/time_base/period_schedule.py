@@ -224,9 +224,9 @@ def _check_kinds(terms: TimeTerms) -> None:
         "dates": terms.dates,
         "accruals": terms.accruals,
     }
-    stated = [name for name, value in kinds.items() if value is not None]
-    for name in stated[1:]:
-        checker.reject(f"/{name}", "ambiguous", f"{stated[0]} is set too; give one of them")
+    kinds_in_use = [name for name, value in kinds.items() if value is not None]
+    for name in kinds_in_use[1:]:
+        checker.reject(f"/{name}", "ambiguous", f"{kinds_in_use[0]} is set too; give one of them")
     if terms.payment_dates is None and terms.dates is None:
         serves_dates = "counts days between dates; give dates or remove it"
         if terms.day_count is not None:
@@ -261,7 +261,7 @@ def _from_payment_dates(
     convention = _parse_day_count(terms)
     _check_calendar_use(terms, date_terms, convention)
     try:
-        rolled = roll_payment_dates(date_terms)
+        date_roll = roll_payment_dates(date_terms)
     except InvalidInput as error:
         raise InvalidInput(
             [
@@ -270,33 +270,33 @@ def _from_payment_dates(
             ]
         ) from error
     _check_months(terms, date_terms.months, "payment dates")
-    count = len(rolled.notional_periods) if periods is None else periods
-    if count > len(rolled.notional_periods):
-        detail = f"gives {len(rolled.notional_periods)} periods, but there are {count}"
+    count = len(date_roll.notional_periods) if periods is None else periods
+    if count > len(date_roll.notional_periods):
+        detail = f"gives {len(date_roll.notional_periods)} periods, but there are {count}"
         raise InvalidInput.at("/payment_dates/end", "wrong_length", detail)
     frequency = _frequency_of(date_terms.months, convention)
     fractions = count_fractions(
         convention,
-        rolled.accrual_dates[: count + 1],
+        date_roll.accrual_dates[: count + 1],
         frequency=frequency,
-        notional_periods=rolled.notional_periods[:count] if frequency else None,
+        notional_periods=date_roll.notional_periods[:count] if frequency else None,
         calendar=date_terms.calendar,
     )
     return PeriodSchedule(
         accrual_fractions=fractions,
         convention=convention,
         frequency=frequency,
-        notional_periods=rolled.notional_periods[:count],
+        notional_periods=date_roll.notional_periods[:count],
         calendar=date_terms.calendar,
         day_count=convention.value,
         months_per_period=date_terms.months,
-        dates=rolled.dates[: count + 1],
-        accrual_dates=rolled.accrual_dates[: count + 1],
-        unadjusted_dates=rolled.unadjusted_dates[: count + 1],
-        later_dates=rolled.dates[count + 1 :],
-        stubs=tuple(stub for stub in rolled.stubs if stub <= count),
-        conventions=rolled.conventions,
-        warnings=rolled.warnings,
+        dates=date_roll.dates[: count + 1],
+        accrual_dates=date_roll.accrual_dates[: count + 1],
+        unadjusted_dates=date_roll.unadjusted_dates[: count + 1],
+        later_dates=date_roll.dates[count + 1 :],
+        stubs=tuple(stub for stub in date_roll.stubs if stub <= count),
+        conventions=date_roll.conventions,
+        warnings=date_roll.warnings,
     )
 
 
@@ -332,7 +332,7 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
         checker.require_increasing("/dates", dates)
     _check_given_calendar(checker, terms, convention)
     checker.raise_errors()
-    used = dates if periods is None else dates[: periods + 1]
+    period_dates = dates if periods is None else dates[: periods + 1]
     months = infer_months_per_period(dates)
     frequency, notional_periods = None, None
     if convention.needs_frequency:
@@ -341,10 +341,12 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
     else:
         _check_months(terms, months, "dates")
     if convention is DayCount.ACT_ACT_ICMA and frequency is not None:
-        fractions, notional_periods, stubs = count_icma_periods(used, frequency)
+        fractions, notional_periods, stubs = count_icma_periods(period_dates, frequency)
     else:
-        stubs = list_odd_periods(used, months)
-        fractions = count_fractions(convention, used, frequency=frequency, calendar=terms.calendar)
+        stubs = list_odd_periods(period_dates, months)
+        fractions = count_fractions(
+            convention, period_dates, frequency=frequency, calendar=terms.calendar
+        )
     return PeriodSchedule(
         accrual_fractions=fractions,
         convention=convention,
@@ -353,10 +355,10 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
         calendar=terms.calendar,
         day_count=convention.value,
         months_per_period=months,
-        dates=used,
-        accrual_dates=used,
-        unadjusted_dates=used,
-        later_dates=dates[len(used) :],
+        dates=period_dates,
+        accrual_dates=period_dates,
+        unadjusted_dates=period_dates,
+        later_dates=dates[len(period_dates) :],
         stubs=stubs,
     )
 
