@@ -4,6 +4,7 @@ import pytest
 
 from spawn.application.product.event_messages import EVENTS_BY_MESSAGE
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType, decode_state, encode_state
+from spawn.domain.jobs import JOB_KIND, Job, JobProgress, JobStatus
 from spawn.domain.projects.project import PROJECT_KIND, RESERVATION_KIND, ExternalRefReservation
 from spawn.domain.schema_version import RetiredColumn, TypeName
 from spawn.testing.builders import a_condition, a_project, a_schema
@@ -79,3 +80,13 @@ def test_a_project_has_the_columns_of_the_schema_and_of_earlier_ones() -> None:
         assert project_type.read_column(project, "technology") == "pv"
     assert project_type.read_column(served, "sector") == "Solar"
     assert project_type.read_column(served, "licensed_on") is None
+
+
+def test_a_job_of_an_earlier_release_is_read_without_the_address_of_its_result() -> None:
+    document = (
+        b'{"job_id":"j","kind":"import","status":"running","progress":{"done":3,"total":9},'
+        b'"result_url":"/v1/ops/imports/j","error":null}'
+    )
+    job = Job(job_id="j", kind="import", status=JobStatus.RUNNING, progress=JobProgress(3, 9))
+    assert decode_state(JOB_KIND, document, a_schema()) == job
+    assert b"result_url" not in encode_state(JOB_KIND, job, a_schema())

@@ -1,4 +1,4 @@
-"""Background jobs as aggregates: kind, status, progress and result."""
+"""Background jobs as aggregates: kind, status and progress."""
 
 from enum import StrEnum
 from typing import Final
@@ -30,14 +30,14 @@ class JobProgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total: int = 0
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job; `result_url` is a path below the API root, `error` a failure's reason."""
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job; its result is the aggregate with the job's own id; `error` is a failure's reason."""
 
+    # Documents of earlier releases also have the address of the result, which is not read.
     job_id: str
     kind: str
     status: JobStatus = JobStatus.QUEUED
     progress: JobProgress = JobProgress()
-    result_url: str | None = None
     error: str | None = None
 
     @property

@@ -81,6 +81,7 @@ async def test_a_simulation_can_be_cancelled(client: httpx.AsyncClient) -> None:
     assert (await client.delete(path)).json()["status"] == "cancelled"
     job = await wait_for_end(client, response)
     assert job["status"] == "cancelled"
+    assert job["result_url"] == f"/v1/analysis/simulations/{job['job_id']}"
     run = (await client.get(job["result_url"])).json()
     assert run["result"] is None
     assert (await client.delete(path)).status_code == 409

@@ -162,6 +162,11 @@ def test_receipts_of_an_earlier_release_are_replayed(earlier_store: Path, start:
                 "response_headers"
             ]
         assert client.get("/v1/events").json() == before
+        # Its document has the address of the result, which later ones do not.
+        submitted = json.loads(exchanges[-1]["response"])
+        job = client.get(f"/v1/jobs/{submitted['job_id']}").json()
+        assert (job["status"], job["result_url"]) == ("succeeded", submitted["result_url"])
+        assert client.get(job["result_url"]).json()["accepted"] == 1
         other = {**exchanges[0]["headers"], "content-type": "application/json"}
         reused = client.post(PROJECTS, json=WIND, headers=other)
         assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")

@@ -91,7 +91,6 @@ async def start_simulation(
         job_id=run.simulation_id,
         kind=SIMULATION_JOB,
         progress=JobProgress(0, run.projects * run.scenarios),
-        result_url=f"/v1/analysis/simulations/{run.simulation_id}",
     )
     return await submit_job(
         dependencies,

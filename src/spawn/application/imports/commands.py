@@ -114,12 +114,7 @@ async def submit_import(
         write = Write(IMPORT_KIND, import_id, 0, import_state)
         return Decision(writes=(write, *run_writes), events=events)
 
-    job = Job(
-        job_id=import_id,
-        kind=IMPORT_JOB,
-        progress=JobProgress(0, size),
-        result_url=f"/v1/ops/imports/{import_id}",
-    )
+    job = Job(job_id=import_id, kind=IMPORT_JOB, progress=JobProgress(0, size))
     return await submit_job(
         dependencies,
         principal,

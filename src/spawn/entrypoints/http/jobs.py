@@ -4,7 +4,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from spawn.application.analysis.simulations import SIMULATION_JOB
 from spawn.application.dependencies import Dependencies
+from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.jobs import SubmittedJob, cancel_job, get_job
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, ResponseRecipe, StoredAggregate
 from spawn.domain.jobs import Job, JobStatus
@@ -16,6 +18,11 @@ from spawn.entrypoints.http.protocol.route import Result, Route, route
 from spawn.entrypoints.http.wire import Count, ResourceId, WireStruct
 
 JOBS: Final = "/v1/jobs"
+IMPORTS: Final = "/v1/ops/imports"
+SIMULATIONS: Final = "/v1/analysis/simulations"
+RESULTS: Final = {IMPORT_JOB: IMPORTS, SIMULATION_JOB: SIMULATIONS}
+"""Path of the results of each kind of job; a result has the id of its job."""
+
 CODEC: Final = "accepted-job.v1"
 """Name of the codec of submissions in receipts."""
 
@@ -40,6 +47,12 @@ class JobView(WireStruct, frozen=True):
     error: str | None
 
 
+def view_job(job: Job) -> JobView:
+    """Return a job with the address of its result, if its kind has results."""
+    path = RESULTS.get(job.kind)
+    return JobView.of(job, result_url=None if path is None else f"{path}/{job.job_id}")
+
+
 ACCEPTED_RESPONSE: Final = Success(
     JobView, "Queued; `Location` is the address of the job.", status=202, headers=("Location",)
 )
@@ -60,8 +73,8 @@ async def get_job_route(request: StrictRequest, job_id: str) -> JobView | Result
     """Return the state and progress of a job."""
     job = (await get_job(request.dependencies, request.principal, job_id)).state
     if job.is_final:
-        return JobView.of(job)
-    return Result(JobView.of(job), ((b"retry-after", b"1"),))
+        return view_job(job)
+    return Result(view_job(job), ((b"retry-after", b"1"),))
 
 
 @route(
@@ -77,7 +90,7 @@ async def get_job_route(request: StrictRequest, job_id: str) -> JobView | Result
 )
 async def cancel_job_route(request: StrictRequest, job_id: str) -> JobView:
     """Cancel a job."""
-    return JobView.of((await cancel_job(request.dependencies, request.principal, job_id)).state)
+    return view_job((await cancel_job(request.dependencies, request.principal, job_id)).state)
 
 
 def render_accepted(job: Job) -> Response:
@@ -86,7 +99,7 @@ def render_accepted(job: Job) -> Response:
         (b"location", f"{JOBS}/{job.job_id}".encode()),
         (b"retry-after", b"1"),
     ]
-    return json_response(JobView.of(job), status=202, headers=headers)
+    return json_response(view_job(job), status=202, headers=headers)
 
 
 def read_receipt(request: StrictRequest, path: str, *parameters: str) -> IdempotencyReceipt | None:

@@ -13,13 +13,12 @@ from spawn.domain.finance.simulation.simulation_run import SimulationRun
 from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_simulation
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, is_large
-from spawn.entrypoints.http.jobs import JOBS, read_receipt, respond_to_submission
+from spawn.entrypoints.http.jobs import JOBS, SIMULATIONS, read_receipt, respond_to_submission
 from spawn.entrypoints.http.openapi.handler_operation import operation_options
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 
 SIMULATION_PATH: Final = "/v1/analysis/simulation"
-SIMULATIONS_PATH: Final = "/v1/analysis/simulations"
 _NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
@@ -49,7 +48,7 @@ async def submit_simulation(request: StrictRequest) -> Response:
     return await respond_to_submission(request, submission)
 
 
-@get(SIMULATIONS_PATH + "/{simulation_id:str}", opt=operation_options(examples.GET_SIMULATION))
+@get(SIMULATIONS + "/{simulation_id:str}", opt=operation_options(examples.GET_SIMULATION))
 async def get_simulation_run(request: StrictRequest) -> Response:
     """Get a simulation and, once its job has succeeded, its result."""
     request.query_parameters()

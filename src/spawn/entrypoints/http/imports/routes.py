@@ -21,12 +21,16 @@ from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mapping
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports.wire import (
-    IMPORTS,
     ImportMappingView,
     ImportView,
     RowWarningView,
 )
-from spawn.entrypoints.http.jobs import ACCEPTED_RESPONSE, read_receipt, respond_to_submission
+from spawn.entrypoints.http.jobs import (
+    ACCEPTED_RESPONSE,
+    IMPORTS,
+    read_receipt,
+    respond_to_submission,
+)
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import (
     is_not_modified,

@@ -20,10 +20,9 @@ from spawn.domain.imports.mapping import (
     Whitespace,
 )
 from spawn.domain.money import Rounding
-from spawn.entrypoints.http.jobs import JOBS
+from spawn.entrypoints.http.jobs import IMPORTS, JOBS
 from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
 
-IMPORTS: Final = "/v1/ops/imports"
 _EXACT_TEXT: Final = {"type": "string", "maxLength": 64}
 _Encoding = Annotated[str, Meta(extra_json_schema={"enum": sorted(ENCODINGS)})]
 
