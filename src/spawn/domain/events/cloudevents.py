@@ -6,15 +6,17 @@
 
 import re
 from datetime import datetime
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.project import PROJECT_KIND
 
 MEDIA_TYPE = "application/cloudevents+json"
 BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
-DATA_MEDIA_TYPE = "application/json"
+DATA_MEDIA_TYPE: Final = "application/json"
 
 _TYPE = re.compile(r"spawn\.([a-z_]+\.[a-z_]+)\.v1")
 _SUBJECT = re.compile(r"([a-z_]+)s/([\x21-\x7e]{1,256})")
@@ -24,24 +26,27 @@ _encoder = msgspec.json.Encoder()
 class EventData(msgspec.Struct, frozen=True):
     """The event data: previous version, changed fields and new state of the aggregate."""
 
-    before_version: int
+    before_version: Annotated[int, Meta(ge=0)]
     changed: tuple[str, ...]
-    after: msgspec.Raw
+    after: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 
 
-class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+_Uri = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A CloudEvent in structured JSON form, attributes first."""
 
-    specversion: str
+    specversion: Literal["1.0"]
     id: str
-    source: str
-    type: str
-    subject: str
-    time: datetime
-    datacontenttype: str
-    dataschema: str | None = None
-    sequence: str
-    traceparent: str | None = None
+    source: _Uri
+    type: Annotated[str, Meta(examples=["spawn.project.created.v1"])]
+    subject: Annotated[str, Meta(examples=["projects/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
+    time: Annotated[datetime, Meta(tz=True)]
+    datacontenttype: Literal["application/json"]
+    dataschema: _Uri | UnsetType = UNSET
+    sequence: Annotated[str, Meta(pattern=r"^[0-9]{10}$")]
+    traceparent: str | UnsetType = UNSET
     data: EventData
 
 
@@ -58,7 +63,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
 
     def to_cloudevent(self, entry: JournalEntry) -> CloudEvent:
         """Return the entry as a CloudEvent; only governed kinds have a `dataschema`."""
-        schema = None
+        schema: str | UnsetType = UNSET
         if entry.kind == PROJECT_KIND:
             versions = f"{self.source}/v1/governance/schemas/{self.schema_id}/versions"
             schema = f"{versions}/{entry.schema_version}"
@@ -72,7 +77,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
             datacontenttype=DATA_MEDIA_TYPE,
             dataschema=schema,
             sequence=f"{entry.version:010d}",
-            traceparent=entry.traceparent,
+            traceparent=UNSET if entry.traceparent is None else entry.traceparent,
             data=EventData(entry.version - 1, entry.changed, msgspec.Raw(entry.document)),
         )
 

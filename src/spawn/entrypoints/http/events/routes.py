@@ -2,32 +2,60 @@
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlencode
-
-from litestar import get
 
 from spawn.application.events.feed import FEED_LIMIT, read_feed
 from spawn.domain.errors import InvalidInput
-from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE, parse_event_type, parse_subject
+from spawn.domain.events.cloudevents import (
+    BATCH_MEDIA_TYPE,
+    CloudEvent,
+    parse_event_type,
+    parse_subject,
+)
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.events.position import Position
 from spawn.entrypoints.http.event_streams import EventFilter
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
-from spawn.entrypoints.http.openapi.handler_operation import (
-    HandlerOperation,
-    SuccessResponse,
-    operation_options,
-)
-from spawn.entrypoints.http.protocol.query_params import read_limit
+from spawn.entrypoints.http.events.wire import FeedView
+from spawn.entrypoints.http.protocol.cursors import next_link
+from spawn.entrypoints.http.protocol.operation import Parameter, Success
+from spawn.entrypoints.http.protocol.query_params import LIMIT, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.protocol.route import Result, Route, route
 
 PATH: Final = "/v1/events"
 MAX_TYPES: Final = 20
-EVENT_SCHEMA: Final = "#/components/schemas/Event"
+_POSITION: Final = {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"}
+_AFTER: Final = Parameter(
+    "after",
+    _POSITION,
+    "The `next` of the previous page; absent for the start of the feed.",
+    component="FeedAfter",
+)
+_LAST_EVENT_ID: Final = Parameter(
+    "Last-Event-ID",
+    _POSITION,
+    "The id of the last received event; takes precedence over `after`.",
+    "header",
+)
+_TYPES: Final = Parameter(
+    "type",
+    {"type": "string", "pattern": r"^spawn\.project\.(created|amended|transitioned)\.v1$"},
+    "Comma-separated event types.",
+    component="EventTypes",
+)
+_SUBJECT: Final = Parameter(
+    "subject",
+    {"type": "string", "pattern": r"^projects/[0-9a-f-]{36}$"},
+    "Only events of one aggregate.",
+    component="EventSubject",
+)
 
-READ: Final = HandlerOperation(
-    id="readEvents",
+
+@route(
+    "GET",
+    PATH,
+    "readEvents",
     tag="events",
     summary="List events",
     description=(
@@ -35,23 +63,34 @@ READ: Final = HandlerOperation(
         "Store `next` and send it as `after` of the next request. An empty page whose `next` is "
         "your `after` means that there are no newer events."
     ),
-    parameters=("FeedAfter", "Limit", "EventTypes", "EventSubject"),
-    responses={
-        200: SuccessResponse(
-            description="A page of events.",
-            schema="Feed",
-            headers=("Link",),
-            alternative_schemas={
-                BATCH_MEDIA_TYPE: {"type": "array", "items": {"$ref": EVENT_SCHEMA}}
-            },
-        )
-    },
-    problems=("invalid_input", "cursor_invalid", "cursor_expired"),
+    parameters=(_AFTER, LIMIT, _TYPES, _SUBJECT),
+    returns=Success(
+        FeedView,
+        "A page of events.",
+        headers=("Link",),
+        alternatives={BATCH_MEDIA_TYPE: tuple[CloudEvent, ...]},
+    ),
+    problems=("cursor_invalid", "cursor_expired"),
 )
+async def list_events(request: StrictRequest) -> Response | Result:
+    """Return the events after a position."""
+    limit = min(read_limit(request.query.get("limit")), FEED_LIMIT)
+    after, event_filter = request.query.get("after"), _read_filter(request.query)
+    position = None if after is None else Position.parse(after)
+    page = await _read_page(request, position, limit, event_filter)
+    end = str(page.next)
+    headers = (next_link(PATH, request.query, end),)
+    events = tuple(map(request.http_state.streams.envelope.to_cloudevent, page.entries))
+    if request.media_type == BATCH_MEDIA_TYPE:
+        media_type = BATCH_MEDIA_TYPE.encode()
+        return Response(200, encode_json(events), media_type=media_type, headers=headers)
+    return Result(FeedView(events, end), headers)
 
 
-STREAM: Final = HandlerOperation(
-    id="followEvents",
+@route(
+    "GET",
+    f"{PATH}/stream",
+    "followEvents",
     tag="events",
     summary="Stream events",
     description=(
@@ -59,47 +98,16 @@ STREAM: Final = HandlerOperation(
         "stream starts with the next event; a client that reconnects with `Last-Event-ID` misses "
         "nothing. A comment is sent while there are no events."
     ),
-    parameters=("FeedAfter", "LastEventId", "EventTypes", "EventSubject"),
-    responses={
-        200: SuccessResponse(
-            description="A stream of events without an end.",
-            schema={"type": "string"},
-            media_types=(MEDIA_TYPE,),
-        )
-    },
-    problems=("invalid_input", "cursor_invalid", "cursor_expired", "overloaded"),
+    parameters=(_AFTER, _LAST_EVENT_ID, _TYPES, _SUBJECT),
+    returns=Success(str, "A stream of events without an end.", media_types=(MEDIA_TYPE,)),
+    problems=("cursor_invalid", "cursor_expired", "overloaded"),
 )
-
-
-@get(PATH, opt=operation_options(READ))
-async def list_events(request: StrictRequest) -> Response:
-    """Return the events after a position."""
-    media_type = request.negotiate_media_type("application/json", BATCH_MEDIA_TYPE)
-    parameters = request.query_parameters("after", "limit", "type", "subject")
-    limit = min(read_limit(parameters.get("limit")), FEED_LIMIT)
-    event_filter = _read_filter(parameters)
-    after = parameters.get("after")
-    position = None if after is None else Position.parse(after)
-    page = await _read_page(request, position, limit, event_filter)
-    envelope = request.http_state.streams.envelope
-    body = b"[%b]" % b",".join([envelope.encode_structured(entry) for entry in page.entries])
-    if media_type != BATCH_MEDIA_TYPE:
-        body = b'{"events":%b,"next":%b}' % (body, encode_json(str(page.next)))
-    link = f'<{PATH}?{urlencode({**parameters, "after": str(page.next)})}>; rel="next"'
-    return Response(
-        200, body, media_type=media_type.encode(), headers=[(b"link", link.encode("ascii"))]
-    )
-
-
-@get(f"{PATH}/stream", opt=operation_options(STREAM))
 async def stream_events(request: StrictRequest) -> EventStreamResponse:
     """Stream events as they are recorded."""
-    request.negotiate_media_type(MEDIA_TYPE)
-    parameters = request.query_parameters("after", "type", "subject")
-    event_filter = _read_filter(parameters)
+    event_filter = _read_filter(request.query)
     streams = request.http_state.streams
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
-    after = request.header(b"last-event-id") or parameters.get("after")
+    after = request.header(b"last-event-id") or request.query.get("after")
     if after is None:
         position = await request.dependencies.reads.position()
     else:
@@ -113,16 +121,15 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
 async def _read_page(
     request: StrictRequest, after: Position | None, limit: int, event_filter: EventFilter
 ) -> FeedPage:
-    with request.http_state.span("read_feed"):
-        return await read_feed(
-            request.dependencies,
-            request.principal,
-            after=after,
-            limit=limit,
-            types=event_filter.types,
-            subject=event_filter.subject,
-            retention=request.http_state.streams.retention,
-        )
+    return await read_feed(
+        request.dependencies,
+        request.principal,
+        after=after,
+        limit=limit,
+        types=event_filter.types,
+        subject=event_filter.subject,
+        retention=request.http_state.streams.retention,
+    )
 
 
 def _read_filter(parameters: Mapping[str, str]) -> EventFilter:
@@ -151,4 +158,4 @@ def _read_subject(text: str) -> tuple[str, str]:
     return subject
 
 
-ROUTES: Final = [list_events, stream_events]
+ROUTES: Final[list[Route]] = [list_events, stream_events]

@@ -105,46 +105,6 @@ SCHEMAS: Final[dict[str, Json]] = {
             *("version", "type", "actor", "recorded_at", "schema_version", "changed", "document"),
         )
     ),
-    "Feed": _object_schema({"events": {"type": "array", "items": _ref("Event")}, "next": _TEXT}),
-    "Event": _object_schema(
-        {
-            "specversion": {"const": "1.0"},
-            "id": _TEXT,
-            "source": {"type": "string", "format": "uri"},
-            "type": {"type": "string", "examples": ["spawn.project.created.v1"]},
-            "subject": {"type": "string", "examples": ["projects/019a2b3c-…"]},
-            "time": _INSTANT,
-            "datacontenttype": {"const": "application/json"},
-            "dataschema": {"type": "string", "format": "uri"},
-            "sequence": {"type": "string", "pattern": r"^[0-9]{10}$"},
-            "traceparent": _TEXT,
-            "data": _object_schema(
-                {
-                    "before_version": _COUNT,
-                    "changed": {"type": "array", "items": _TEXT},
-                    "after": {"type": "object"},
-                }
-            ),
-        },
-        *("specversion", "id", "source", "type", "subject", "time", "sequence", "data"),
-    ),
-    "DeadLetterPage": _page_schema(_ref("DeadLetter")),
-    "DeadLetter": _object_schema(
-        {
-            "dead_letter_id": _ID,
-            "publisher": _TEXT,
-            "state": {"type": "string", "enum": [state.value for state in DeadLetterState]},
-            "event_id": _TEXT,
-            "event_type": {"type": "string", "examples": ["spawn.project.created.v1"]},
-            "subject": _TEXT,
-            "sequence": {"type": "string", "pattern": r"^[0-9]{10}$"},
-            "event_time": _INSTANT,
-            "tries": _COUNT,
-            "reason": {"type": "string", "description": "The consumer's last error."},
-            "recorded_at": _INSTANT,
-            "updated_at": _INSTANT,
-        }
-    ),
     "Problem": _object_schema(
         {
             "type": {"type": "string", "format": "uri-reference"},

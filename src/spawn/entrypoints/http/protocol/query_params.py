@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from spawn.entrypoints.http.protocol.cursors import MAX_CURSOR_LENGTH, decode_cu
 from spawn.entrypoints.http.protocol.operation import Parameter
 
 T = TypeVar("T")
+C = TypeVar("C", bound=StrEnum)
 DEFAULT_LIMIT: Final = 50
 LIMIT: Final = Parameter(
     "limit",
@@ -110,6 +112,22 @@ def read_after(parameters: Mapping[str, str], binding: bytes) -> tuple[Value | N
         CursorInvalid: `after` is not the `next` of a page of this list.
     """
     return decode_cursor(parameters["after"], binding) if "after" in parameters else None
+
+
+def read_choice(parameters: Mapping[str, str], name: str, choices: type[C]) -> C | None:
+    """Return the member of an enumeration that a parameter names; None when absent.
+
+    Raises:
+        InvalidInput: the enumeration has no such member.
+    """
+    text = parameters.get(name)
+    if text is None:
+        return None
+    try:
+        return choices(text)
+    except ValueError:
+        detail = f"The {name} must be one of: {', '.join(choices)}."
+        raise InvalidInput.at(f"/{name}", "not_in_enum", detail) from None
 
 
 def read_fields(text: str | None, validator: SchemaValidator) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.schemas.activation import ADOPTED, RefreshResult, SchemaPolicy
+from spawn.application.schemas.activation import ADOPTED, RefreshResult
 from spawn.application.schemas.adoption import (
     approve_schema,
     check_schema,
@@ -24,7 +24,7 @@ from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
 from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
-from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_limit
+from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_choice, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
 from spawn.entrypoints.http.schemas.routes import TAG, find_records, read_version_number
@@ -121,20 +121,13 @@ async def read_schema_candidate(
 async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalView:
     """Check a schema document without adopting it."""
     _require_governed_schema(request, schema_id)
-    policy = _with_mode(request.http_state.schema_policy, request.query.get("mode"))
+    policy = request.http_state.schema_policy
+    mode = read_choice(request.query, "mode", CompatibilityMode) or policy.mode
+    policy = msgspec.structs.replace(policy, mode=mode)
     document = await request.read_body()
     parse_object(document)
     proposal = await check_schema(request.dependencies, policy, request.principal, document)
     return ProposalView.of_proposal(proposal)
-
-
-def _with_mode(policy: SchemaPolicy, mode: str | None) -> SchemaPolicy:
-    if mode is None:
-        return policy
-    if mode not in set(CompatibilityMode):
-        modes = ", ".join(CompatibilityMode)
-        raise InvalidInput.at("/mode", "not_in_enum", f"The mode must be one of: {modes}.")
-    return msgspec.structs.replace(policy, mode=CompatibilityMode(mode))
 
 
 @route(
