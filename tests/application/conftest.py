@@ -12,6 +12,7 @@ from spawn.adapters.local.ids import Uuid7Ids
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.memory.store import MemoryStore
 from spawn.adapters.ontology.bundled import BundledRegistry
+from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.dependencies import Dependencies
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaState
 
@@ -52,6 +53,7 @@ def build_dependencies(store: Store, registry: SchemaRegistry, folder: Path) -> 
         quality=store,
         registry=registry,
         spool=DirectorySpool(folder / "spool", reserve_bytes=0),
+        workers=SubprocessWorkers(),
         clock=SystemClock(),
         ids=Uuid7Ids(),
     )

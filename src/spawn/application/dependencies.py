@@ -9,6 +9,7 @@ from spawn.ports.analytics import QualityStore
 from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaStore
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
+from spawn.ports.workers import Workers
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     quality: QualityStore
     registry: SchemaRegistry
     spool: Spool
+    workers: Workers
     clock: Clock
     ids: IdGenerator
 

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.application.imports.file_records import build_encoder, list_encodings
 from spawn.application.lineage.recorder import RunProgress, begin_run, end_with_body
 from spawn.application.lineage.run_builder import build_export_run
 from spawn.application.projects.versioned_views import convert_to_version
@@ -22,6 +21,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Unavailable
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.record_parser import build_encoder, list_encodings
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import CORE_FIELDS, Project
 from spawn.domain.query import MAX_LIMIT, Page, Query

@@ -18,6 +18,7 @@ from spawn.adapters.local.ids import Uuid7Ids
 from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
+from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
 from spawn.application.dependencies import Dependencies
@@ -54,6 +55,7 @@ from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
+from spawn.ports.workers import Workers
 
 STDOUT: Final = 1
 DRAIN_S: Final = 1.0
@@ -106,6 +108,7 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
         stack.push_async_callback(registry.close)
         scratch = data_path or Path(stack.enter_context(tempfile.TemporaryDirectory("spawn")))
         spool: Spool = await asyncio.to_thread(DirectorySpool, scratch / "spool")
+        workers: Workers = SubprocessWorkers()
         dependencies = Dependencies(
             commands=commands,
             reads=reads,
@@ -115,6 +118,7 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
             quality=quality,
             registry=registry,
             spool=spool,
+            workers=workers,
             clock=clock,
             ids=ids,
         )

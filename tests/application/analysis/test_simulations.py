@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
+from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.analysis import simulations
 from spawn.application.analysis.simulations import (
     SIMULATION_JOB,
@@ -75,15 +76,16 @@ async def test_a_simulation_runs_as_a_job_and_its_result_is_stored(
     assert list(dependencies.spool.names()) == []
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 async def test_the_stored_result_does_not_depend_on_the_number_of_threads(
-    dependencies: Dependencies, workers: int
+    dependencies: Dependencies, threads: int
 ) -> None:
+    dependencies = msgspec.structs.replace(dependencies, workers=SubprocessWorkers(threads=threads))
     wide = msgspec.structs.replace(SMALL, projects=SMALL.projects * 70)
     submitted = await start_simulation(dependencies, DESK, wide)
     assert submitted.job is not None
     with ThreadPoolExecutor(1) as executor:
-        await run_simulation(dependencies, submitted.job.job_id, executor, workers=workers)
+        await run_simulation(dependencies, submitted.job.job_id, executor)
     run = (await get_simulation(dependencies, DESK, submitted.job.job_id)).state
     assert msgspec.json.encode(run.result) == msgspec.json.encode(simulate_portfolio(wide))
 

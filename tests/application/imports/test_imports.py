@@ -16,7 +16,6 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports import chunks
 from spawn.application.imports.commands import IMPORT_JOB, put_mapping, submit_import
-from spawn.application.imports.file_records import Record
 from spawn.application.imports.queries import (
     get_import,
     stream_quarantined_rows,
@@ -35,6 +34,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.record_parser import Record
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JobStatus
 from spawn.domain.json_tokens import parse_object
@@ -394,8 +394,8 @@ async def test_a_large_file_is_drafted_by_another_process_with_the_same_result(
 ) -> None:
     # A process that cannot start only means that the work is done here.
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(chunks, "SUBPROCESS_BYTES", 0)
-    monkeypatch.setattr("spawn.application.imports.row_drafts.sys.executable", executable)
+    monkeypatch.setattr(chunks, "WORKER_BYTES", 0)
+    monkeypatch.setattr("spawn.adapters.workers.import_worker.sys.executable", executable)
     order = await imported(dependencies, MIXED)
     assert totals(order) == (37, 34, 0, 3)
     assert order.counts.warnings == 1
@@ -414,7 +414,7 @@ async def test_a_schema_adopted_meanwhile_applies_to_the_rows_that_follow(
     dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(chunks, "SUBPROCESS_BYTES", 0)
+    monkeypatch.setattr(chunks, "WORKER_BYTES", 0)
     order = ImportState(
         import_id="i", format=FileFormat.NDJSON, size_bytes=1, sha256="", requested_by="analyst"
     )
@@ -424,7 +424,7 @@ async def test_a_schema_adopted_meanwhile_applies_to_the_rows_that_follow(
     column = Column(name="depth", type=ColumnType(TypeName.INTEGER))
     before = RowReader(compile_schema(a_schema(())), None)
     after = RowReader(compile_schema(a_schema((column,), version=2)), None)
-    source = chunks.ChunkSource(path, order, None, dependencies.ids)
+    source = chunks.ChunkSource(path, order, None, dependencies.ids, dependencies.workers)
     source.open(before, 0)
     batches = [source.next_chunk(reader) for reader in (before, after, after, after)]
     source.close()
@@ -442,7 +442,7 @@ async def test_a_drafting_process_that_dies_only_costs_time(
     dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(chunks, "SUBPROCESS_BYTES", 0)
+    monkeypatch.setattr(chunks, "WORKER_BYTES", 0)
     order = ImportState(
         import_id="i", format=FileFormat.NDJSON, size_bytes=1, sha256="", requested_by="analyst"
     )
@@ -456,8 +456,8 @@ async def test_a_drafting_process_that_dies_only_costs_time(
             super().__init__(*arguments, **options)
             started.append(self)
 
-    monkeypatch.setattr("spawn.application.imports.row_drafts.subprocess.Popen", Watched)
-    source = chunks.ChunkSource(path, order, None, dependencies.ids)
+    monkeypatch.setattr("spawn.adapters.workers.import_worker.subprocess.Popen", Watched)
+    source = chunks.ChunkSource(path, order, None, dependencies.ids, dependencies.workers)
     source.open(reader, 0)
     names = []
     while chunk := source.next_chunk(reader):

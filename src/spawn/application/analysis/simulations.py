@@ -7,7 +7,6 @@ together with the end of the job.
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -17,7 +16,6 @@ from typing import Final
 import msgspec
 
 from spawn import __version__
-from spawn.application.analysis.simulation_worker import SimulationProcess
 from spawn.application.commands import Decision, commit, execute, retry_while_unavailable
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.jobs import (
@@ -42,12 +40,10 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
 from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
 from spawn.domain.jobs import JOB_KIND, Job, JobProgress
 from spawn.domain.principal import Principal
+from spawn.ports.workers import SimulationWorker
 
 SIMULATION_JOB: Final = "simulation"
 """Job kind of a simulation."""
-
-WORKER_THREADS: Final = max(1, min(2, os.cpu_count() or 1))
-"""Threads of the simulation process."""
 
 REPORT_INTERVAL_S: Final = 0.5
 """Seconds between progress reports, hence the longest run of a job after its cancellation."""
@@ -114,14 +110,13 @@ async def get_simulation(
     return await dependencies.reads.get(SIMULATION_KIND, simulation_id)
 
 
-async def run_simulation(
-    dependencies: Dependencies, job_id: str, executor: Executor, *, workers: int = WORKER_THREADS
-) -> None:
+async def run_simulation(dependencies: Dependencies, job_id: str, executor: Executor) -> None:
     """Run a simulation to its end; return early if the job is cancelled.
 
     Raises:
         NotFound: the simulation or its request is gone.
         InvalidInput: a path exceeds the limits of the engine.
+        WorkerEnded: the process of the simulation has ended before its result.
     """
     simulation: StoredAggregate[SimulationRun] = await dependencies.reads.get(
         SIMULATION_KIND, job_id
@@ -129,28 +124,28 @@ async def run_simulation(
     path = await asyncio.to_thread(dependencies.spool.path, job_id)
     if not await _report_progress(dependencies, job_id, 0):
         return
-    process = SimulationProcess(path, workers)
+    worker = dependencies.workers.start_simulation(path)
     try:
-        result = await _await_result(dependencies, job_id, process, executor)
+        result = await _await_result(dependencies, job_id, worker, executor)
     finally:
-        await asyncio.to_thread(process.close)
+        await asyncio.to_thread(worker.close)
     if result is not None:
         run = msgspec.structs.replace(simulation.state, result=result)
         await _commit_result(dependencies, simulation, run)
 
 
 async def _await_result(
-    dependencies: Dependencies, job_id: str, process: SimulationProcess, executor: Executor
+    dependencies: Dependencies, job_id: str, worker: SimulationWorker, executor: Executor
 ) -> SimulationResult | None:
     """Return the result; None if the job has ended in the meantime."""
     loop = asyncio.get_running_loop()
     reported_s = loop.time()
-    while (message := await loop.run_in_executor(executor, process.read_message)).result is None:
+    while (progress := await loop.run_in_executor(executor, worker.read_progress)).result is None:
         if loop.time() - reported_s >= REPORT_INTERVAL_S:
             reported_s = loop.time()
-            if not await _report_progress(dependencies, job_id, message.valued_paths):
+            if not await _report_progress(dependencies, job_id, progress.valued_paths):
                 return None
-    return message.result
+    return progress.result
 
 
 def _encode_case(case: SimulationCase) -> bytes:

@@ -9,28 +9,25 @@ from pathlib import Path
 
 import msgspec
 
+from spawn.application.imports.drafters import Drafter, InlineDrafter, WorkerDrafter
 from spawn.application.imports.file_records import (
-    Record,
-    build_decoder,
-    list_encodings,
     read_csv_records,
     read_json_records,
     read_physical_lines,
-)
-from spawn.application.imports.row_drafts import (
-    Drafter,
-    FileLayout,
-    InlineDrafter,
-    ProjectDraft,
-    RecordParser,
-    RowDraft,
-    SubprocessDrafter,
 )
 from spawn.domain.change import EncodedState, StoredAggregate, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import FileFormat, ImportState, KeySet, RowNote, RowReason
 from spawn.domain.imports.mapping import DuplicatePolicy, ImportMapping, OnExisting
+from spawn.domain.imports.record_parser import (
+    FileLayout,
+    Record,
+    RecordParser,
+    build_decoder,
+    list_encodings,
+)
+from spawn.domain.imports.row_drafter import ProjectDraft, RowDraft
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.projects.project import (
     AMENDED_EVENT,
@@ -44,6 +41,7 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.ports.runtime import IdGenerator
+from spawn.ports.workers import Workers
 
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 1024 * 1024
@@ -52,8 +50,8 @@ CHUNK_BYTES = 1024 * 1024
 MAX_COLUMNS = 2_000
 """Maximum columns of a CSV file, since each checkpoint stores their names."""
 
-SUBPROCESS_BYTES = 1024 * 1024
-"""Size from which a file is drafted in a subprocess."""
+WORKER_BYTES = 1024 * 1024
+"""Size from which a file is drafted by a worker process."""
 
 
 class DraftedRow(msgspec.Struct, frozen=True, gc=False):
@@ -110,12 +108,18 @@ class ChunkSource:
     """Source of a file's rows in chunks; use it from one thread at a time."""
 
     def __init__(
-        self, path: Path, import_state: ImportState, mapping: ImportMapping | None, ids: IdGenerator
+        self,
+        path: Path,
+        import_state: ImportState,
+        mapping: ImportMapping | None,
+        ids: IdGenerator,
+        workers: Workers,
     ) -> None:
         self._path = path
         self._import = import_state
         self._mapping = mapping
         self._ids = ids
+        self._workers = workers
         self._decode = build_decoder(list_encodings(import_state.format, mapping))
         self._file = path.open("rb")
         self._records = self._open_records()
@@ -127,7 +131,7 @@ class ChunkSource:
         self._next_records: list[Record] | None = None
 
     def close(self) -> None:
-        """Close the file and the drafter's process; idempotent."""
+        """Close the file and the drafter; idempotent."""
         self._file.close()
         if self._drafter is not None:
             self._drafter[1].close()
@@ -186,8 +190,12 @@ class ChunkSource:
         if self._drafter is not None:
             self._drafter[1].close()
         records, self._next_records = self._next_records, None
-        is_large = self._import.size_bytes >= SUBPROCESS_BYTES
-        drafter = (SubprocessDrafter if is_large else InlineDrafter)(reader, self._layout())
+        is_large = self._import.size_bytes >= WORKER_BYTES
+        drafter: Drafter = (
+            WorkerDrafter(self._workers, reader, self._layout())
+            if is_large
+            else InlineDrafter(reader, self._layout())
+        )
         self._drafter = (reader, drafter)
         if records:
             # They were drafted under the previous schema.

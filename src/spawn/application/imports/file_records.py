@@ -1,4 +1,4 @@
-"""Records of an uploaded file: physical lines, quoted line breaks, per-line encodings.
+"""Records read from an uploaded file: physical lines, and quoted line breaks.
 
 Memory is bounded by one line, not by the file, and nothing is dropped: an unreadable record has a
 `parse_error`.
@@ -9,29 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
-import msgspec
-
-from spawn.domain.imports.import_state import FileFormat, RowReason
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.import_state import RowReason
+from spawn.domain.imports.record_parser import Record
 
 MAX_LINE_BYTES = 1024 * 1024
 """Maximum length of a record, line breaks inside quotes included."""
 
 RAW_PREFIX_BYTES = 4096
 """Length of the prefix that represents a longer line."""
-
-
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """A record: its first physical `line`, the byte offset after it, its bytes.
-
-    `cells` are those of a CSV record; `parse_error` is the reason why there are none.
-    """
-
-    line: int
-    end: int
-    raw: bytes
-    cells: Sequence[str] = ()
-    parse_error: RowReason | None = None
 
 
 PhysicalLine = tuple[int, int, bytes, bool]
@@ -147,44 +132,3 @@ _TOO_LONG = RowReason(
 
 def _malformed_line(error: csv.Error) -> RowReason:
     return RowReason("", "malformed_line", f"not a CSV record: {error}")
-
-
-def list_encodings(file_format: FileFormat, mapping: ImportMapping | None) -> tuple[str, ...]:
-    """Return the encodings to try for each line, in order; JSON always tries UTF-8 first."""
-    mapping_encodings = ("utf-8",) if mapping is None else mapping.encoding
-    return (
-        mapping_encodings
-        if file_format is FileFormat.CSV
-        else tuple(dict.fromkeys(("utf-8", *mapping_encodings)))
-    )
-
-
-def build_encoder(encodings: Sequence[str]) -> Callable[[str], bytes]:
-    """Return a function that encodes a line so that `build_decoder` reads it again."""
-    decode = build_decoder(encodings)
-
-    def encode(text: str) -> bytes:
-        for encoding in encodings:
-            try:
-                raw = text.encode(encoding)
-            except UnicodeEncodeError:
-                continue
-            if decode(raw) == text:
-                return raw
-        return text.encode(encodings[0], "backslashreplace")
-
-    return encode
-
-
-def build_decoder(encodings: Sequence[str]) -> Callable[[bytes], str | None]:
-    """Return a function that decodes a line with the first of `encodings` that fits."""
-
-    def decode(raw: bytes) -> str | None:
-        for encoding in encodings:
-            try:
-                return raw.decode(encoding)
-            except UnicodeDecodeError:
-                continue
-        return None
-
-    return decode

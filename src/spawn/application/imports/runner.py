@@ -79,7 +79,12 @@ async def run_import(dependencies: Dependencies, job_id: str, executor: Executor
     mapping = await get_pinned_mapping(dependencies, import_state.state)
     path = await asyncio.to_thread(dependencies.spool.path, job_id)
     source = await asyncio.to_thread(
-        ChunkSource, path, import_state.state, mapping, dependencies.ids
+        ChunkSource,
+        path,
+        import_state.state,
+        mapping,
+        dependencies.ids,
+        dependencies.workers,
     )
     try:
         await _ImportRun(dependencies, executor, source, import_state, mapping).finish()

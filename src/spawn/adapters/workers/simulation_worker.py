@@ -19,42 +19,41 @@ from typing import BinaryIO, Final, cast
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase, SimulationResult
+from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase
+from spawn.ports.workers import SimulationProgress, WorkerEnded
 
 _STOP_TIMEOUT_S: Final = 10.0
 _UNITS_PER_THREAD: Final = 2  # units in progress, so that none idles while results are added
 
 
-class WorkerMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of output: the valued paths so far, at the end the result or the errors."""
+class WorkerMessage(SimulationProgress, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of output: the progress, or at the end the errors."""
 
-    valued_paths: int = 0
-    result: SimulationResult | None = None
     errors: tuple[FieldError, ...] = ()
 
 
-class SimulationProcess:
-    """The subprocess of one simulation; its methods block, so call them on a thread."""
+class SimulationSubprocess:
+    """The subprocess of one simulation; see `SimulationWorker`."""
 
-    def __init__(self, path: Path, workers: int) -> None:
-        module = "spawn.application.analysis.simulation_worker"
-        self._command = ["-m", module, str(path), str(workers)]
+    def __init__(self, path: Path, threads: int) -> None:
+        module = "spawn.adapters.workers.simulation_worker"
+        self._command = ["-m", module, str(path), str(threads)]
         self._decoder = msgspec.json.Decoder(WorkerMessage)
         # The simulation may be cancelled while the process is starting.
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def read_message(self) -> WorkerMessage:
+    def read_progress(self) -> SimulationProgress:
         """Read the next message; the first call starts the process.
 
         Raises:
             InvalidInput: the case or a path is outside the limits of the engine.
-            RuntimeError: the process has ended without a result, or was closed.
+            WorkerEnded: the process has ended without a result, or was closed.
         """
         line = self._output_stream().readline()
         if not line.endswith(b"\n"):
-            raise RuntimeError("the simulation process ended before its work was done")
+            raise WorkerEnded
         message: WorkerMessage = self._decoder.decode(line)
         if message.errors:
             raise InvalidInput(message.errors)
@@ -63,7 +62,7 @@ class SimulationProcess:
     def _output_stream(self) -> BinaryIO:
         with self._lock:
             if self._closed:
-                raise RuntimeError("the simulation process was closed")
+                raise WorkerEnded
             if self._process is None:
                 self._process = subprocess.Popen(  # noqa: S603 - our own module and path
                     [sys.executable, *self._command],
@@ -89,7 +88,7 @@ class SimulationProcess:
                 pipe.close()
 
 
-def run_worker(path: Path, workers: int, sink: BinaryIO) -> None:
+def run_worker(path: Path, threads: int, sink: BinaryIO) -> None:
     """Value the case in the file and write messages to `sink`."""
     # NumPy takes a tenth of a second to import, and only this process needs it.
     from spawn.domain.finance.simulation.monte_carlo import ResultAggregator, Simulation, UnitResult
@@ -102,9 +101,9 @@ def run_worker(path: Path, workers: int, sink: BinaryIO) -> None:
         simulation = Simulation(msgspec.json.decode(path.read_bytes(), type=SimulationCase))
         aggregator = ResultAggregator(simulation)
         queued_units, running_units = deque(simulation.units), deque[Future[UnitResult]]()
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             while queued_units or running_units:
-                while queued_units and len(running_units) < _UNITS_PER_THREAD * workers:
+                while queued_units and len(running_units) < _UNITS_PER_THREAD * threads:
                     running_units.append(pool.submit(simulation.value_unit, queued_units.popleft()))
                 aggregator.add(running_units.popleft().result())
                 write_message(WorkerMessage(valued_paths=aggregator.valued_paths))

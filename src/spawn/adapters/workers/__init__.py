@@ -1,0 +1,1 @@
+"""Workers as subprocesses of the service."""

@@ -1,0 +1,106 @@
+"""Drafts of projects from records: the document of each valid row, or why it is rejected."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from spawn.domain.imports.fast_row_reader import FastRowReader
+from spawn.domain.imports.import_state import FileFormat, RowReason
+from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser
+from spawn.domain.imports.row_reader import RowReader, RowResult
+from spawn.domain.projects.codec import encode_project
+from spawn.domain.projects.project import build_reservation_id, list_changed_fields
+from spawn.domain.schema_version import Schema
+
+
+class ProjectDraft(msgspec.Struct, frozen=True, gc=False):
+    """A valid new project as its encoded document.
+
+    `changed` and `reason` are for its event; `reference` is the id of its external reference.
+    """
+
+    project_id: str
+    document: bytes
+    changed: tuple[str, ...]
+    reason: str | None
+    reference: str | None
+
+
+class RowDraft(msgspec.Struct, frozen=True):
+    """Draft of one record: a `RowResult` with its project encoded."""
+
+    key: str | None
+    project_draft: ProjectDraft | None = None
+    reasons: tuple[RowReason, ...] = ()
+    warnings: tuple[RowReason, ...] = ()
+
+
+PackedDraft = tuple[
+    str | None,
+    tuple[str, bytes, tuple[str, ...], str | None, str | None] | None,
+    tuple[RowReason, ...],
+    tuple[RowReason, ...],
+]
+"""A row draft as plain tuples, which another process transfers quickly."""
+
+
+class RowDrafter:
+    """Drafter of records under one schema and one layout."""
+
+    def __init__(self, reader: RowReader, layout: FileLayout) -> None:
+        self._reader = reader
+        self._parser = RecordParser(layout)
+        is_plain = layout.file_format is FileFormat.NDJSON and layout.mapping is None
+        self._fast_reader = FastRowReader(reader.validator) if is_plain else None
+
+    def draft_rows(self, records: Sequence[Record], ids: Sequence[str]) -> list[RowDraft]:
+        """Return the draft of each record; its project gets the id at the same index."""
+        return unpack_drafts(self.draft_packed(records, ids))
+
+    def draft_packed(self, records: Sequence[Record], ids: Sequence[str]) -> list[PackedDraft]:
+        """Return the drafts as plain tuples."""
+        if self._fast_reader is None:
+            return [self._draft_checked(r, i) for r, i in zip(records, ids, strict=True)]
+        read = self._fast_reader.read
+        return [
+            self._draft_checked(record, project_id)
+            if record.parse_error or (draft := read(record.raw, project_id)) is None
+            else (
+                draft.key,
+                (project_id, draft.document, draft.changed, draft.reason, draft.reference),
+                (),
+                (),
+            )
+            for record, project_id in zip(records, ids, strict=True)
+        ]
+
+    def _draft_checked(self, record: Record, project_id: str) -> PackedDraft:
+        source = self._parser.parse(record)
+        if isinstance(source, RowReason):
+            return None, None, (source,), ()
+        return _pack_result(self._reader.read(source, project_id), self._reader.validator.schema)
+
+
+def _pack_result(row_result: RowResult, schema: Schema) -> PackedDraft:
+    """Return a row's result with its project encoded."""
+    project, project_draft = row_result.project, None
+    if project is not None:
+        reference = project.external_ref
+        project_draft = (
+            project.project_id,
+            encode_project(project, schema),
+            list_changed_fields(None, project),
+            project.status_reason,
+            None if reference is None else build_reservation_id(reference),
+        )
+    return row_result.key, project_draft, row_result.reasons, row_result.warnings
+
+
+def unpack_drafts(packed_drafts: list[PackedDraft]) -> list[RowDraft]:
+    """Return the drafts of plain tuples."""
+    return [
+        RowDraft(
+            key, None if project_draft is None else ProjectDraft(*project_draft), reasons, warnings
+        )
+        for key, project_draft, reasons, warnings in packed_drafts
+    ]
