@@ -1,13 +1,17 @@
 """Types that the wire structs of all nouns share."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from types import SimpleNamespace
-from typing import Annotated, Any, Generic, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Final, Generic, Self, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from spawn.domain.projects.project import MAX_REASON
+
 T = TypeVar("T")
+_MISSING: Final = object()
 
 Count = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
 Version = Annotated[int, Meta(extra_json_schema={"minimum": 1})]
@@ -15,6 +19,16 @@ Instant = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
 Day = Annotated[date, Meta(extra_json_schema={"format": "date"})]
 JsonObject = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 """An object that is stored as encoded JSON."""
+
+Reason = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_REASON,
+        pattern=r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$",
+    ),
+]
+"""The reason of a transition or of a decision, as a client sends it."""
 
 OptionalNumber = Annotated[Any, Meta(extra_json_schema={"type": ["number", "null"]})]
 """A number, raw to keep its digits, or null."""
@@ -31,16 +45,20 @@ class WireStruct(msgspec.Struct, frozen=True):
     """A JSON object as it is sent; its schema in the OpenAPI document is generated from it."""
 
     @classmethod
-    def of(cls, *sources: object, **members: object) -> Self:
+    def of(cls, source: object, *sources: object, **members: object) -> Self:
         """Return the struct with the given members, and attributes of the sources by name.
 
         The first source that has an attribute provides it; nested structs are built alike.
         """
-        if members or len(sources) > 1:
-            return msgspec.convert(
-                _Attributes((SimpleNamespace(**members), *sources)), cls, from_attributes=True
-            )
-        return msgspec.convert(sources[0], cls, from_attributes=True)
+        if not sources and not members:
+            return msgspec.convert(source, cls, from_attributes=True)
+        # Several sources cost Python's own loop; one is msgspec's, a fifth of the time.
+        for name in cls.__struct_fields__:
+            if name not in members:
+                members[name] = _find_attribute(name, (source, *sources))
+        for name, wire_type in _nested_types(cls).items():
+            members[name] = msgspec.convert(members[name], wire_type, from_attributes=True)
+        return cls(**members)
 
 
 class PageView(WireStruct, Generic[T], frozen=True):
@@ -50,18 +68,22 @@ class PageView(WireStruct, Generic[T], frozen=True):
     next: Annotated[str | None, Meta(description="Cursor of the next page.")]
 
 
-class _Attributes:
-    """The attributes of several objects, those of the first ones before the others'."""
+def _find_attribute(name: str, sources: tuple[object, ...]) -> Any:
+    for source in sources:
+        value = getattr(source, name, _MISSING)
+        if value is not _MISSING:
+            return value
+    raise AttributeError(f"no source has {name}")
 
-    __slots__ = ("_sources",)
 
-    def __init__(self, sources: tuple[object, ...]) -> None:
-        self._sources = sources
+@cache
+def _nested_types(wire_type: type[WireStruct]) -> Mapping[str, Any]:
+    """Return the types of the members that are, or contain, wire structs."""
+    hints = get_type_hints(wire_type)
+    return {name: hints[name] for name in wire_type.__struct_fields__ if _is_nested(hints[name])}
 
-    def __getattr__(self, name: str) -> Any:
-        for source in self._sources:
-            try:
-                return getattr(source, name)
-            except AttributeError:
-                continue
-        raise AttributeError(name)
+
+def _is_nested(hint: Any) -> bool:
+    if isinstance(hint, type) and issubclass(hint, WireStruct):
+        return True
+    return any(map(_is_nested, get_args(hint)))

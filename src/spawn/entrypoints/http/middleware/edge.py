@@ -6,10 +6,9 @@ application behind it.
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from itertools import count
 from time import perf_counter, time
-from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
@@ -45,7 +44,6 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
-_NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
 _NO_SNIFFING: Final[Header] = (b"x-content-type-options", b"nosniff")
 
 CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
@@ -132,8 +130,9 @@ class EdgeMiddleware:
             if status:
                 await _abort_response(scope, receive, error)
             else:
-                more = {"error_id": error_id}
-                response = self._problem(scope, INTERNAL_CODE, INTERNAL_ERROR_DETAIL, more=more)
+                response = self._problem(
+                    scope, INTERNAL_CODE, INTERNAL_ERROR_DETAIL, error_id=error_id
+                )
                 await response(scope, receive, respond)
         finally:
             if not is_observed:
@@ -275,11 +274,16 @@ class EdgeMiddleware:
         code: str,
         detail: str,
         headers: tuple[Header, ...] = (),
-        more: Mapping[str, object] = _NO_MEMBERS,
+        error_id: str | None = None,
     ) -> Response:
         trace_id = cast("Any", scope)["spawn"].trace_id
         return problem_response(
-            code, detail, instance=scope["path"], trace_id=trace_id, headers=headers, more=more
+            code,
+            detail,
+            instance=scope["path"],
+            trace_id=trace_id,
+            headers=headers,
+            error_id=error_id,
         )
 
     def _observe(self, scope: HTTPScope, method: str, status: int, start_time: float) -> None:

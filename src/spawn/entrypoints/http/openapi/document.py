@@ -16,9 +16,9 @@ from spawn.entrypoints.http.openapi.components import (
     path_parameter,
 )
 from spawn.entrypoints.http.openapi.handler_operation import convert_handler
-from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas
+from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas, page_schema
 from spawn.entrypoints.http.protocol.operation import Body, Operation, Parameter, Schema, Success
-from spawn.entrypoints.http.protocol.problems import PROBLEMS
+from spawn.entrypoints.http.protocol.problems import PROBLEMS, ProblemView
 from spawn.entrypoints.http.protocol.query_params import MAX_OPERAND_LENGTH
 from spawn.entrypoints.http.protocol.route import Route
 
@@ -46,12 +46,8 @@ class OpenApiBuilder:
 
     def __init__(self, routes: Iterable[Any]) -> None:
         self._routes = [one for one in map(convert_handler, routes) if one and one.operation.id]
-        self._wire = WireSchemas(
-            schema
-            for one in self._routes
-            for schema in _iter_schemas(one.operation)
-            if schema is not None and not isinstance(schema, str | dict)
-        )
+        schemas = [schema for one in self._routes for schema in _iter_schemas(one.operation)]
+        self._wire = WireSchemas([ProblemView, *filter(_is_wire_type, schemas)])
 
     def build(self, validator: SchemaValidator, contact: Json | None = None) -> Json:
         """Build the document under a schema; `contact` is an OpenAPI contact object."""
@@ -76,6 +72,7 @@ class OpenApiBuilder:
             "Project": _response_schema(validator.json_schema(for_input=False)),
             "ProjectInput": input_schema,
             "ProjectPatch": _merge_patch_schema(input_schema),
+            "ProjectPage": page_schema({"$ref": f"{COMPONENT_PREFIX}Project"}),
         }
         if names := schemas.keys() & self._wire.components.keys():
             raise TypeError(f"wire types have the names of other components: {sorted(names)}")
@@ -171,6 +168,10 @@ class OpenApiBuilder:
         for media_type, schema in success.alternatives.items():
             response["content"][media_type] = {"schema": self._schema_of(schema)}
         return response
+
+
+def _is_wire_type(schema: Schema) -> bool:
+    return schema is not None and not isinstance(schema, str | dict)
 
 
 def _iter_schemas(operation: Operation) -> Iterator[Schema]:

@@ -55,8 +55,8 @@ def operation_options(operation: HandlerOperation) -> dict[str, Any]:
 
 def convert_handler(handler: Any) -> Any:
     """Return a handler with an old declaration as a route."""
-    from spawn.entrypoints.http.openapi.components import PARAMETERS
     from spawn.entrypoints.http.protocol import operation as new
+    from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT
     from spawn.entrypoints.http.protocol.route import Route
     from spawn.entrypoints.http.protocol.route_table import plain_template
 
@@ -67,10 +67,10 @@ def convert_handler(handler: Any) -> Any:
         return None
 
     def parameter(one: Any) -> Any:
-        name = one if isinstance(one, str) else ""
-        found = PARAMETERS[one] if name == one and one != "ProjectFilters" else one
-        if one == "ProjectFilters":
-            return new.Parameter("filters", None, "", component="ProjectFilters")
+        shared = {"IdempotencyKey": new.IDEMPOTENCY_KEY, "Limit": LIMIT, "After": AFTER}
+        if isinstance(one, str):
+            return shared[one]
+        found, name = one, ""
         return new.Parameter(
             found["name"],
             found["schema"],

@@ -8,6 +8,7 @@ import msgspec
 
 from spawn.application.analysis.calculation import MAX_CASES
 from spawn.domain.struct_reader import MAX_TEXT_LENGTH
+from spawn.entrypoints.http.wire import PageView
 
 Json = dict[str, Any]
 
@@ -56,6 +57,14 @@ class WireSchemas:
         """Return the schema of a wire type: a reference, or the schema of a simple type."""
         schema: Json = self._references[wire_type]
         return schema
+
+
+def page_schema(item: Json) -> Json:
+    """Return the schema of a page of items that no wire type describes."""
+    _, components = msgspec.json.schema_components([PageView[int]])
+    schema: Json = _clean_wire_schema(next(iter(components.values())))
+    schema["properties"]["items"]["items"] = item
+    return schema
 
 
 def _component_name(name: str) -> str:

@@ -2,11 +2,10 @@
 
 import asyncio
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from litestar import get
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.queries import list_projects
@@ -16,8 +15,6 @@ from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
 from spawn.entrypoints.http.caches import BoundedCache
-from spawn.entrypoints.http.openapi.handler_operation import operation_options
-from spawn.entrypoints.http.projects import operations
 from spawn.entrypoints.http.projects.representation import (
     CACHE_BYTES,
     REPRESENTATIONS,
@@ -26,11 +23,14 @@ from spawn.entrypoints.http.projects.representation import (
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import get_project_document
 from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
+from spawn.entrypoints.http.projects.wire import FIELDS, FILTERS, SCHEMA_VERSION, SORT
 from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.query_params import read_list_parameters
+from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, Success
+from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_list_parameters
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import JSON, Header, Response, encode_json
+from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.entrypoints.http.state import HttpState, StateKey
 
 MAX_PAGES: Final = 512
@@ -44,7 +44,7 @@ _NOT_MODIFIED_HEADERS: Final = (b"etag", b"link", b"deprecation", b"sunset")
 class ListRequest(msgspec.Struct, frozen=True):
     """A parsed query string of the list."""
 
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
     view: ProjectView
     query: Query
     binding: bytes
@@ -87,10 +87,23 @@ def _create_cache() -> BoundedCache[CachedProjectPage]:
 PAGES: Final = StateKey(_create_cache)
 
 
-@get(PATH, opt=operation_options(operations.LIST))
+@route(
+    "GET",
+    PATH,
+    "listProjects",
+    tag="operations",
+    summary="List projects",
+    description=(
+        "Filters are `field=value` or `field[operator]=value` on core and governed fields, with "
+        "the operators eq, ne, lt, lte, gt, gte, in, like and exists; `in` takes values separated "
+        "by commas. Continue with `after`; pages stay stable while projects change."
+    ),
+    parameters=(FILTERS, SORT, FIELDS, LIMIT, AFTER, SCHEMA_VERSION, IF_NONE_MATCH),
+    returns=Success("ProjectPage", "One page.", headers=("ETag", "Link", "Deprecation", "Sunset")),
+    problems=("not_found", "cursor_invalid", "schema_version_expired", "deadline_exceeded"),
+)
 async def read_project_page(request: StrictRequest) -> Response:
     """List projects, one page at a time."""
-    request.negotiate_media_type("application/json")
     dependencies, http_state, principal = (
         request.dependencies,
         request.http_state,
@@ -135,7 +148,7 @@ def _cache_key(
 
 
 async def _parse_list_request(request: StrictRequest) -> ListRequest:
-    parameters = request.unchecked_query_parameters()
+    parameters = request.query
     view = await view_for_version(request, parameters.get("schema_version"))
     listing = read_list_parameters(parameters, view.validator)
     selected = msgspec.structs.replace(view, field_names=listing.fields)
@@ -207,4 +220,4 @@ def _page_etag(representations: Sequence[ProjectRepresentation], cursor: str | N
     return content_etag(f"{items}\n{cursor or ''}".encode())
 
 
-ROUTES: Final = [read_project_page]
+ROUTES: Final[list[Route]] = [read_project_page]

@@ -1,11 +1,9 @@
 """HTTP routes of single projects: create, amend, transition, read, history."""
 
 from collections.abc import Awaitable, Callable
-from datetime import date
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
-from litestar import get, patch, post
 
 from spawn.application.commands import retry_on
 from spawn.application.dependencies import Dependencies
@@ -20,21 +18,12 @@ from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
 from spawn.domain.dates import parse_instant
-from spawn.domain.errors import (
-    CursorInvalid,
-    SchemaVersionChanged,
-    StaleVersion,
-    Unavailable,
-)
-from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.errors import SchemaVersionChanged, StaleVersion, Unavailable
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.domain.schemas.value_readers import read_status
 from spawn.domain.struct_reader import compile_reader, prose_reader
-from spawn.entrypoints.http.openapi.handler_operation import operation_options
-from spawn.entrypoints.http.projects import operations
 from spawn.entrypoints.http.projects.preconditions import (
     build_command_context,
     read_expected_version,
@@ -55,37 +44,61 @@ from spawn.entrypoints.http.projects.version_headers import (
     active_view,
     view_for_version,
 )
-from spawn.entrypoints.http.protocol.cursors import decode_cursor, encode_cursor, next_link
-from spawn.entrypoints.http.protocol.etags import (
-    fields_digest,
-    is_not_modified,
-    version_etag,
+from spawn.entrypoints.http.projects.wire import (
+    AS_OF,
+    FIELDS,
+    SCHEMA_VERSION,
+    HistoryEntryView,
+    TransitionView,
 )
+from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
+from spawn.entrypoints.http.protocol.etags import is_not_modified, version_etag
 from spawn.entrypoints.http.protocol.idempotency import (
     find_stored_response,
     read_idempotency_key,
     render_stored_response,
 )
-from spawn.entrypoints.http.protocol.query_params import read_fields, read_limit
-from spawn.entrypoints.http.protocol.request import StrictRequest, require_canonical_id
-from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
+from spawn.entrypoints.http.protocol.operation import (
+    BODY_PROBLEMS,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    JSON,
+    Body,
+    Success,
+)
+from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_fields, read_limit
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Header, Response
+from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
 from spawn.entrypoints.http.state import HttpState
+from spawn.entrypoints.http.wire import PageView
 
-T = TypeVar("T")
-READ_PATH: Final = PATH + "/{project_id:str}"
-PATCH_TYPES: Final = frozenset({"application/merge-patch+json", "application/json"})
-
-
-class _TransitionBody(msgspec.Struct, frozen=True):
-    """A move to another status, as a client sends it."""
-
-    to: ProjectStatus
-    reason: str
-    effective_on: date | None = None
-
-
+TAG: Final = "operations"
+READ_PATH: Final = PATH + "/{project_id}"
+_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
+_WRITE_HEADERS: Final = (*_HEADERS, "Spawn-Warnings")
+_COMMAND_PROBLEMS: Final = (
+    *BODY_PROBLEMS,
+    *("overloaded", "storage_full", "idempotency_key_reused", "conflict", "duplicate"),
+)
+_CHANGE_PROBLEMS: Final = (
+    *_COMMAND_PROBLEMS,
+    *("not_found", "stale_version", "precondition_required"),
+)
+_EXAMPLE: Final = {
+    "project_name": "Sierra Wind II",
+    "total_amount": "125000000.00",
+    "currency_code": "EUR",
+    "country_code": "ESP",
+    "sector": "wind",
+    "maturity_years": 18,
+    "expected_irr": 0.095,
+    "dscr": 1.35,
+    "description": "120 MW onshore wind farm",
+}
 _read_transition: Final = compile_reader(
-    _TransitionBody,
+    TransitionView,
     {"to": read_status, "reason": prose_reader(MAX_REASON, allows_blank=False)},
     null_is_absent=True,
 )
@@ -138,15 +151,20 @@ class _CommandAttempt:
 
 async def _run_command(
     request: StrictRequest,
-    key: IdempotencyKey | None,
-    run: Callable[[_CommandAttempt], Awaitable[Response]],
+    run: Callable[[_CommandAttempt, bytes], Awaitable[Response]],
+    **path_params: str,
 ) -> Response:
     """Run a command; parse the body again if the active schema changed meanwhile."""
+    body = await request.read_body()
+    key = read_idempotency_key(request, request.operation.path.format(**path_params), body)
+    stored_response = await find_stored_response(request, key)
+    if stored_response is not None:
+        return stored_response
 
     async def attempt() -> Response:
         view = await active_view(request)
         epoch = (await request.dependencies.reads.position()).epoch
-        return await run(_CommandAttempt(request, key, view, epoch))
+        return await run(_CommandAttempt(request, key, view, epoch), body)
 
     try:
         return await retry_on(SchemaVersionChanged, attempt)
@@ -162,108 +180,133 @@ async def _run_command(
         return stored_response
 
 
-@post(PATH, opt=operation_options(operations.CREATE))
+@route(
+    "POST",
+    PATH,
+    "createProject",
+    tag=TAG,
+    summary="Create a project",
+    description=(
+        "The body is validated against the active schema. Unknown fields are rejected unless they "
+        "begin with `x_`. First-generation payloads are accepted: amounts as JSON numbers, "
+        "`expected_tri` as a percentage, `ACTIVE` for OPERATION."
+    ),
+    parameters=(IDEMPOTENCY_KEY,),
+    body=Body("ProjectInput", example=_EXAMPLE),
+    returns=Success("Project", "Created.", status=201, headers=("Location", *_WRITE_HEADERS)),
+    problems=_COMMAND_PROBLEMS,
+)
 async def post_project(request: StrictRequest) -> Response:
     """Create a project under a new id."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    body = await request.read_body()
-    key = read_idempotency_key(request, PATH, body)
-    stored_response = await find_stored_response(request, key)
-    if stored_response is not None:
-        return stored_response
 
-    async def run(attempt: _CommandAttempt) -> Response:
+    async def run(attempt: _CommandAttempt, body: bytes) -> Response:
         attributes = attempt.parse_body(body)
         warnings = build_warning_headers(attributes.warnings)
-        with request.http_state.span("create_project"):
-            result = await create_project(
-                request.dependencies,
-                request.principal,
-                attributes=attributes,
-                context=attempt.command_context(201, warnings),
-            )
+        result = await create_project(
+            request.dependencies,
+            request.principal,
+            attributes=attributes,
+            context=attempt.command_context(201, warnings),
+        )
         return await attempt.respond(result, 201, warnings)
 
-    return await _run_command(request, key, run)
+    return await _run_command(request, run)
 
 
-@patch(PATH + "/{project_id:str}", opt=operation_options(operations.AMEND))
-async def patch_project(request: StrictRequest) -> Response:
+@route(
+    "PATCH",
+    READ_PATH,
+    "amendProject",
+    tag=TAG,
+    summary="Amend a project",
+    description=(
+        "The body is a JSON merge patch (RFC 7396): a value replaces, null removes, absent fields "
+        "stay. A patch without changes writes nothing. The status changes by transitions only."
+    ),
+    parameters=(IF_MATCH, IDEMPOTENCY_KEY),
+    body=Body(
+        "ProjectPatch",
+        media_types=("application/merge-patch+json", JSON),
+        example={"description": "130 MW after repowering", "dscr": 1.4},
+    ),
+    returns=Success("Project", "Amended.", headers=_WRITE_HEADERS),
+    problems=_CHANGE_PROBLEMS,
+)
+async def patch_project(request: StrictRequest, project_id: str) -> Response:
     """Amend a project by a JSON merge patch."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    project_id = request.path_id()
-    body = await request.read_body(PATCH_TYPES)
-    key = read_idempotency_key(request, f"{PATH}/{project_id}", body)
-    stored_response = await find_stored_response(request, key)
-    if stored_response is not None:
-        return stored_response
 
-    async def run(attempt: _CommandAttempt) -> Response:
+    async def run(attempt: _CommandAttempt, body: bytes) -> Response:
         attributes = attempt.parse_body(body, partial=True)
         # RFC 9110, 13.2.1: errors of the request itself come before its preconditions.
         version = await read_expected_version(request, PROJECT_KIND, project_id)
         warnings = build_warning_headers(attributes.warnings)
-        with request.http_state.span("amend_project"):
-            result = await amend_project(
-                request.dependencies,
-                request.principal,
-                project_id,
-                attributes=attributes,
-                context=attempt.command_context(200, warnings, version),
-            )
+        result = await amend_project(
+            request.dependencies,
+            request.principal,
+            project_id,
+            attributes=attributes,
+            context=attempt.command_context(200, warnings, version),
+        )
         return await attempt.respond(result, 200, warnings)
 
-    return await _run_command(request, key, run)
+    return await _run_command(request, run, project_id=project_id)
 
 
-@post(
-    PATH + "/{project_id:str}/transitions",
-    status_code=200,
-    opt=operation_options(operations.TRANSITION),
+@route(
+    "POST",
+    READ_PATH + "/transitions",
+    "transitionProject",
+    tag=TAG,
+    summary="Transition a project",
+    description="Moves the project to another status that its lifecycle allows, with a reason.",
+    parameters=(IF_MATCH, IDEMPOTENCY_KEY),
+    body=Body(
+        TransitionView,
+        example={"to": "MANDATED", "reason": "mandate letter signed", "effective_on": "2026-03-01"},
+    ),
+    returns=Success("Project", "Transitioned.", headers=_HEADERS),
+    problems=(*_CHANGE_PROBLEMS, "illegal_transition"),
 )
-async def post_transition(request: StrictRequest) -> Response:
+async def post_transition(request: StrictRequest, project_id: str) -> Response:
     """Move a project to another status."""
-    request.query_parameters()
-    request.negotiate_media_type("application/json")
-    project_id = request.path_id()
-    body = await request.read_body()
-    key = read_idempotency_key(request, f"{PATH}/{project_id}/transitions", body)
-    stored_response = await find_stored_response(request, key)
-    if stored_response is not None:
-        return stored_response
-    transition: _TransitionBody = _read_transition(parse_object(body), "")
 
-    async def run(attempt: _CommandAttempt) -> Response:
+    async def run(attempt: _CommandAttempt, body: bytes) -> Response:
+        transition: TransitionView = _read_transition(parse_object(body), "")
         version = await read_expected_version(request, PROJECT_KIND, project_id)
-        with request.http_state.span("transition_project"):
-            result = await transition_project(
-                request.dependencies,
-                request.principal,
-                project_id,
-                to=transition.to,
-                reason=transition.reason,
-                effective_on=transition.effective_on,
-                context=attempt.command_context(200, version=version),
-            )
+        result = await transition_project(
+            request.dependencies,
+            request.principal,
+            project_id,
+            to=transition.to,
+            reason=transition.reason,
+            effective_on=transition.effective_on,
+            context=attempt.command_context(200, version=version),
+        )
         return await attempt.respond(result, 200)
 
-    return await _run_command(request, key, run)
+    return await _run_command(request, run, project_id=project_id)
 
 
-@get(READ_PATH, opt=operation_options(operations.READ))
-async def read_project(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    READ_PATH,
+    "getProject",
+    tag=TAG,
+    summary="Get a project",
+    description=(
+        "The current version, or the one recorded at an instant (`as_of`); all fields, or some "
+        "(`fields`); under the active schema, or an older version of it (`schema_version`)."
+    ),
+    parameters=(AS_OF, FIELDS, SCHEMA_VERSION, IF_NONE_MATCH),
+    returns=Success("Project", "The project.", headers=_HEADERS),
+    problems=("not_found", "schema_version_expired"),
+)
+async def read_project(request: StrictRequest, project_id: str) -> Response:
     """Return one project.
 
     The common case costs a read of the head, two look-ups and a comparison of tags.
     """
-    scope = request.scope
-    project_id = require_canonical_id(scope["path_params"]["project_id"])
-    headers = request.context.headers
-    if headers.get(b"accept") not in {None, b"*/*"}:
-        request.negotiate_media_type("application/json")
-    if scope["query_string"]:
+    if request.query:
         document = await _load_requested_view(request, project_id)
     else:
         dependencies = request.dependencies
@@ -273,7 +316,7 @@ async def read_project(request: StrictRequest) -> Response:
             (project_id, head.version, head.epoch, active_version, ())
         )
         document = cached or await _load_active(request, project_id, head.epoch)
-    if_none_match = headers.get(b"if-none-match")
+    if_none_match = request.context.headers.get(b"if-none-match")
     if if_none_match is not None and is_not_modified(
         if_none_match.decode("latin-1"), document.etag
     ):
@@ -293,13 +336,11 @@ async def _load_active(
 
 async def _load_requested_view(request: StrictRequest, project_id: str) -> ProjectRepresentation:
     """Load a project as of an instant, with some fields, or under an older schema."""
-    parameters = request.query_parameters("as_of", "fields", "schema_version")
-    dependencies = request.dependencies
+    parameters, dependencies = request.query, request.dependencies
     view = await view_for_version(request, parameters.get("schema_version"))
     names = read_fields(parameters.get("fields"), view.validator)
     as_of = parse_instant(parameters["as_of"], pointer="/as_of") if "as_of" in parameters else None
-    with request.http_state.span("get_project"):
-        aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
+    aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
     epoch = (await dependencies.reads.head(PROJECT_KIND, project_id)).epoch
     view = msgspec.structs.replace(view, field_names=names)
     return await get_project_document(dependencies, request.http_state, aggregate, view, epoch)
@@ -330,56 +371,41 @@ def _encode_project(
     return build_representation(aggregate, view.schema, tag, view.headers, view.field_names)
 
 
-@get(PATH + "/{project_id:str}/history", opt=operation_options(operations.HISTORY))
-async def read_project_history(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    READ_PATH + "/history",
+    "getProjectHistory",
+    tag=TAG,
+    summary="Get the history of a project",
+    description=(
+        "Every version, oldest first, with its actor, its changed fields and the document as it "
+        "was stored."
+    ),
+    parameters=(LIMIT, AFTER),
+    returns=Success(PageView[HistoryEntryView], "Versions.", headers=("Link",)),
+    problems=("not_found", "cursor_invalid"),
+)
+async def read_project_history(request: StrictRequest, project_id: str) -> Result:
     """List the versions of a project, oldest first."""
-    request.negotiate_media_type("application/json")
-    project_id = request.path_id()
-    parameters = request.query_parameters("limit", "after")
-    limit = read_limit(parameters.get("limit"))
-    binding = bytes.fromhex(fields_digest((PROJECT_KIND, project_id)))
-    after = _parse_history_cursor(parameters["after"], binding) if "after" in parameters else 0
+    limit, after = read_limit(request.query.get("limit")), request.query.get("after")
+    binding = cursor_binding(PROJECT_KIND, project_id)
     view = await active_view(request)
-    with request.http_state.span("project_history"):
-        entries = await list_project_history(
-            request.dependencies,
-            request.principal,
-            project_id,
-            after_version=after,
-            limit=limit,
-        )
-    cursor = encode_cursor((entries[-1].version,), binding) if len(entries) == limit else None
-    items = b",".join(encode_json(_render_history_entry(entry)) for entry in entries)
-    body = b'{"items":[%b],"next":%b}' % (items, encode_json(cursor))
-    headers = list(view.headers)
-    if cursor is not None:
-        headers.append(
-            next_link(request.scope["path"], request.unchecked_query_parameters(), cursor)
-        )
-    return Response(200, body, headers=headers)
+    entries = await list_project_history(
+        request.dependencies,
+        request.principal,
+        project_id,
+        after_version=0 if after is None else decode_cursor_key(after, binding, int),
+        limit=limit,
+    )
+    next_keys = (entries[-1].version,) if len(entries) == limit else None
+    items = map(HistoryEntryView.of_entry, entries)
+    return page_result(request, items, next_keys, binding, headers=view.headers)
 
 
-def _parse_history_cursor(text: str, binding: bytes) -> int:
-    keys = decode_cursor(text, binding)
-    if len(keys) != 1 or not isinstance(keys[0], int):
-        raise CursorInvalid("The cursor is not one of this history. Start from its first page.")
-    return keys[0]
-
-
-def _render_history_entry(entry: JournalEntry) -> dict[str, Any]:
-    """Render one version, with the document as it was encoded at commit."""
-    item: dict[str, Any] = {
-        "version": entry.version,
-        "type": entry.type,
-        "actor": entry.actor,
-        "recorded_at": entry.recorded_at,
-        "schema_version": entry.schema_version,
-        "changed": entry.changed,
-        "document": msgspec.Raw(entry.document),
-    }
-    if entry.reason is not None:
-        item["reason"] = entry.reason
-    return item
-
-
-ROUTES: Final = [post_project, read_project, patch_project, post_transition, read_project_history]
+ROUTES: Final[list[Route]] = [
+    post_project,
+    read_project,
+    patch_project,
+    post_transition,
+    read_project_history,
+]

@@ -1,9 +1,8 @@
 """RFC 9457 problems: the table of problem types, and the mapping of errors to them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request
@@ -13,17 +12,18 @@ from litestar.exceptions import (
     MethodNotAllowedException,
     NotFoundException,
 )
+from msgspec import UNSET, Meta, UnsetType
 
 from spawn.domain.errors import CursorExpired, FieldError, InvalidInput, SpawnError, Unavailable
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
+from spawn.entrypoints.http.wire import WireStruct
 from spawn.entrypoints.request_context import get_request_context
 
 MEDIA_TYPE: Final = b"application/problem+json"
 MAX_FIELD_ERRORS: Final = 100
 INTERNAL_ERROR_DETAIL: Final = "The service failed unexpectedly; the log has the cause."
 NO_ROUTE_DETAIL: Final = "No resource has this address."
-_NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
 _RETRY_LATER: Final = (b"retry-after", b"5")
 
 
@@ -33,6 +33,30 @@ class ProblemType(msgspec.Struct, frozen=True):
     status: int
     title: str
     explanation: str
+
+
+class ProblemView(WireStruct, frozen=True, kw_only=True):
+    """A problem (RFC 9457)."""
+
+    type: Annotated[str, Meta(extra_json_schema={"format": "uri-reference"})]
+    title: str
+    status: Annotated[int, Meta(extra_json_schema={"minimum": 400, "maximum": 599})]
+    detail: str
+    instance: str
+    code: Annotated[str, Meta(description="Stable; new codes may be added.")]
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
+    trace_id: str
+    oldest: (
+        Annotated[str, Meta(description="With cursor_expired: the oldest valid cursor.")]
+        | UnsetType
+    ) = UNSET
+    error_id: (
+        Annotated[
+            str,
+            Meta(description="The id of the log line with the cause of a 5xx; for the operator."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 PROBLEMS: Final[dict[str, ProblemType]] = {
@@ -235,22 +259,23 @@ def problem_response(
     trace_id: str,
     errors: tuple[FieldError, ...] = (),
     headers: Iterable[Header] = (),
-    more: Mapping[str, object] = _NO_MEMBERS,
+    oldest: str | None = None,
+    error_id: str | None = None,
 ) -> Response:
-    """Return the response of one problem; `more` are members that its type adds."""
+    """Return the response of one problem."""
     problem = PROBLEMS[code]
-    body: dict[str, Any] = {
-        "type": f"/problems/{code.replace('_', '-')}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": detail,
-        "instance": instance,
-        "code": code,
-    }
-    if errors:
-        body["errors"] = errors[:MAX_FIELD_ERRORS]
-    body["trace_id"] = trace_id
-    body |= more
+    body = ProblemView(
+        type=f"/problems/{code.replace('_', '-')}",
+        title=problem.title,
+        status=problem.status,
+        detail=detail,
+        instance=instance,
+        code=code,
+        errors=errors[:MAX_FIELD_ERRORS] or UNSET,
+        trace_id=trace_id,
+        oldest=oldest or UNSET,
+        error_id=error_id or UNSET,
+    )
     return Response(problem.status, encode_json(body), media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -268,14 +293,11 @@ def handle_exception(
     if isinstance(exception, MethodNotAllowedException):
         exception = _method_not_allowed(scope["method"], allowed_methods(scope["path"]))
     code, detail, errors, headers = _describe(exception)
-    members: dict[str, object] = {}
-    if isinstance(exception, CursorExpired):
-        members["oldest"] = exception.oldest
+    error_id = None
     if PROBLEMS[code].status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         error_id = log_server_error(
             code, detail, method=scope["method"], path=scope["path"], error=exception
         )
-        members |= {} if error_id is None else {"error_id": error_id}
     return problem_response(
         code,
         detail,
@@ -283,7 +305,8 @@ def handle_exception(
         trace_id=get_request_context(scope).trace_id,
         errors=errors,
         headers=headers,
-        more=members,
+        oldest=exception.oldest if isinstance(exception, CursorExpired) else None,
+        error_id=error_id,
     )
 
 

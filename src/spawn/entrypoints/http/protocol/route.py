@@ -113,6 +113,8 @@ def page_result(
     items: Iterable[object],
     next_keys: tuple[Any, ...] | None,
     binding: bytes,
+    *,
+    headers: tuple[Header, ...] = (),
 ) -> Result:
     """Return one page of a list, with the cursor and the Link of the next page.
 
@@ -121,12 +123,13 @@ def page_result(
         items: wire values.
         next_keys: the sort keys of the last item; None on the last page.
         binding: the digest of the query, to which the cursor is sealed.
+        headers: headers before the Link.
     """
     cursor = None if next_keys is None else encode_cursor(next_keys, binding)
     page = PageView(items=tuple(items), next=cursor)
     if cursor is None:
-        return Result(page)
-    return Result(page, (next_link(request.scope["path"], request.query, cursor),))
+        return Result(page, headers)
+    return Result(page, (*headers, next_link(request.scope["path"], request.query, cursor)))
 
 
 def _query_reader(operation: Operation) -> Callable[[bytes], Mapping[str, str]]:

@@ -7,7 +7,6 @@ from msgspec import Meta
 
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict
 from spawn.application.schemas.adoption import Proposal
-from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.schema_version import Column
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
@@ -24,7 +23,7 @@ from spawn.domain.schemas.evolution.migration_plan import (
     MigrationStep,
     RenameColumn,
 )
-from spawn.entrypoints.http.wire import Count, Day, Instant, JsonObject, WireStruct
+from spawn.entrypoints.http.wire import Count, Day, Instant, JsonObject, Reason, WireStruct
 from spawn.ports.schemas import (
     MigrationOutcome,
     MigrationRecord,
@@ -95,7 +94,18 @@ class ColumnView(WireStruct, frozen=True, kw_only=True):
     @classmethod
     def of_column(cls, column: Column, *, governed: bool) -> Self:
         """Return the wire form of a column."""
-        return cls.of(column, type=str(column.type), governed=governed)
+        return cls(
+            name=column.name,
+            type=str(column.type),
+            description=column.description,
+            required=column.required,
+            governed=governed,
+            semantic=column.semantic,
+            unit=column.unit,
+            aliases=column.aliases,
+            deprecated=column.deprecated,
+            sunset=column.sunset,
+        )
 
 
 class SchemaView(SchemaSummaryView, frozen=True, kw_only=True):
@@ -243,14 +253,7 @@ class RefreshView(RefreshResultView, frozen=True, kw_only=True):
 class DecisionRequestView(WireStruct, frozen=True, forbid_unknown_fields=True):
     """A decision about a candidate, as a client sends it."""
 
-    reason: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=MAX_REASON,
-            pattern=r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$",
-        ),
-    ]
+    reason: Reason
 
 
 class MigrationView(WireStruct, frozen=True, kw_only=True):
