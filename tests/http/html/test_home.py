@@ -75,7 +75,7 @@ def test_share_below_one_is_never_shown_as_100_percent(
     snapshot = snapshots.build()
     rule = next(rule for rule in snapshot.rules if rule.rule_id == "completeness.sector")
     snapshot = msgspec.structs.replace(snapshot, report=a_report([rule], met, 1_000_000))
-    row = re.search(r"<code>sector</code>.*?</tr>", render_home(snapshot, live_status()))
+    row = re.search(r"<code>sector</code>.*?</tr>", render_home(snapshot, live_status()), re.DOTALL)
     assert row is not None
     assert shown in text(row[0])
 
@@ -94,6 +94,7 @@ def test_columns_are_shown_with_type_unit_description_and_sunset(
     row = re.search(
         r"<code>capacity_mw</code>.*?</tr>",
         render_home(snapshots.build(a_schema([old], version=3)), live_status()),
+        re.DOTALL,
     )
     assert row is not None
     visible_text = text(row[0])

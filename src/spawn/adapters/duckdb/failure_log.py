@@ -53,11 +53,11 @@ class FailureLog:
     def _assign_id(self, key: tuple[str, str]) -> tuple[str, bool]:
         """Return the id of the failure's log line, and whether it is to be written."""
         with self._lock:
-            logged, now_s = self._logged.get(key), time.monotonic()
-            if logged is not None and now_s - logged.logged_at_s < REPEAT_S:
-                return logged.error_id, False
-            logged = self._logged[key] = _LoggedFailure(secrets.token_hex(8), now_s)
+            line, now_s = self._logged.get(key), time.monotonic()
+            if line is not None and now_s - line.logged_at_s < REPEAT_S:
+                return line.error_id, False
+            line = self._logged[key] = _LoggedFailure(secrets.token_hex(8), now_s)
             self._logged.move_to_end(key)
             while len(self._logged) > _MAX_CAUSES:
                 self._logged.popitem(last=False)
-            return logged.error_id, True
+            return line.error_id, True

@@ -1,16 +1,16 @@
 """HTTP routes of the HTML pages: home, problems, API documentation."""
 
-from html import escape
 from importlib.resources import files
 from typing import Final
 
 from litestar import get
 
 from spawn.application.product.links import link_header
-from spawn.application.product.snapshot import TITLE, take_snapshot
+from spawn.application.product.snapshot import take_snapshot
 from spawn.domain.errors import NotFound
-from spawn.entrypoints.http.html.elements import link, page_response, table
-from spawn.entrypoints.http.html.home import LiveStatus, render_home
+from spawn.entrypoints.http.html import home
+from spawn.entrypoints.http.html.home import LiveStatus, build_home
+from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.openapi.handler_operation import (
     HandlerOperation,
     SuccessResponse,
@@ -55,8 +55,11 @@ async def read_home(request: StrictRequest) -> Response:
         position=str(await dependencies.reads.position()),
         measurement=await http_state[DOCUMENTS].measure_projects(dependencies),
     )
-    body = render_home(snapshot, status)
-    return page_response(TITLE, body, headers=(link_header("/"), (b"cache-control", b"no-cache")))
+    return await page_response(
+        home.TEMPLATE,
+        build_home(snapshot, status),
+        headers=(link_header("/"), (b"cache-control", b"no-cache")),
+    )
 
 
 @get("/problems", opt=operation_options(_page_operation("listProblems", "List problem types")))
@@ -64,12 +67,8 @@ async def read_problems(request: StrictRequest) -> Response:
     """List all problem types."""
     request.query_parameters()
     request.negotiate_media_type(*_HTML)
-    rows = [
-        (link(_problem_path(code), code), str(problem_type.status), escape(problem_type.title))
-        for code, problem_type in sorted(PROBLEMS.items())
-    ]
-    problem_table = table("Problem types by code", ("Code", "Status", "Title"), rows)
-    return page_response("Problems", f"<main><h1>Problems</h1>{problem_table}</main>")
+    context = {"problems": sorted(PROBLEMS.items()), "problem_path": _problem_path}
+    return await page_response("problems.html", context)
 
 
 @get(
@@ -94,13 +93,7 @@ async def read_problem(request: StrictRequest) -> Response:
                 "explanation": problem_type.explanation,
             }
         )
-    body = (
-        f"<main><h1>{escape(problem_type.title)}</h1>"
-        f"<p><code>{code}</code>, status {problem_type.status}</p>"
-        f"<p>{escape(problem_type.explanation)}</p>"
-        f"<p>{link('/problems', 'All problems')}</p></main>"
-    )
-    return page_response(problem_type.title, body)
+    return await page_response("problem.html", {"code": code, "problem": problem_type})
 
 
 def _problem_path(code: str) -> str:
@@ -110,6 +103,7 @@ def _problem_path(code: str) -> str:
 _ASSETS: Final = {
     "style.css": b"text/css; charset=utf-8",
     "docs.js": b"text/javascript; charset=utf-8",
+    "icon.svg": b"image/svg+xml",
 }
 
 
@@ -118,12 +112,7 @@ async def read_docs(request: StrictRequest) -> Response:
     """Return the OpenAPI document as a page; it loads nothing from other hosts."""
     request.query_parameters()
     request.negotiate_media_type(*_HTML)
-    body = (
-        '<main><h1>Spawn API</h1><p><a href="/">Product page</a></p>'
-        '<p id="state">Loading <a href="/openapi.json">the OpenAPI document</a>…</p>'
-        '<div id="api"></div></main><script src="/docs/docs.js"></script>'
-    )
-    return page_response("Spawn API", body)
+    return await page_response("docs.html", {})
 
 
 @get(

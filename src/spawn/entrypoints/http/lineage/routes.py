@@ -16,8 +16,14 @@ from spawn.domain.lineage.graph import build_graph
 from spawn.domain.lineage.openlineage import Emitter, build_run_events
 from spawn.domain.lineage.run import RUN_KIND, Activity, RunState
 from spawn.domain.schema_version import Value
-from spawn.entrypoints.http.html.elements import page_response
-from spawn.entrypoints.http.lineage.page import PATH, TITLE, render_run_page, render_runs_page
+from spawn.entrypoints.http.html.rendering import page_response
+from spawn.entrypoints.http.lineage.page import (
+    PATH,
+    RUN_TEMPLATE,
+    RUNS_TEMPLATE,
+    build_run_page,
+    build_runs_page,
+)
 from spawn.entrypoints.http.openapi.handler_operation import (
     HandlerOperation,
     SuccessResponse,
@@ -208,11 +214,9 @@ async def _html_response(request: StrictRequest, parameters: dict[str, str]) -> 
         run = await _find_run(request, parameters["run"])
         if run is None:
             raise NotFound("There is no such run.")
-        return page_response(
-            f"{TITLE}: {run.state.job}", render_run_page(run), headers=(_NO_CACHE,)
-        )
+        return await page_response(RUN_TEMPLATE, build_run_page(run), headers=(_NO_CACHE,))
     runs = await find_newest_runs(request.dependencies, request.principal, run_filter)
-    return page_response(TITLE, render_runs_page(runs), headers=(_NO_CACHE,))
+    return await page_response(RUNS_TEMPLATE, build_runs_page(runs), headers=(_NO_CACHE,))
 
 
 async def _find_run_page(

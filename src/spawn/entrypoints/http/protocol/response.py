@@ -14,7 +14,7 @@ NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 _CHUNK_BYTES: Final = 64 * 1024
 _PAGE_POLICY: Final = (
     b"default-src 'none'",
-    b"style-src 'self' 'unsafe-inline'",
+    b"style-src 'self'",
     b"script-src 'self'",
     b"connect-src 'self'",
     b"img-src 'self' data:",

@@ -1,11 +1,10 @@
-"""SVG diagram of lineage: sources, import jobs, projects, export jobs and targets.
+"""Layout of the lineage diagram: sources, import jobs, projects, export jobs and targets.
 
 A job's box stands for all of its runs and shows the newest. Five columns are enough, because all
 data go into the projects or come out of them: sources, imports, projects, exports, targets.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import msgspec
 from spawn.application.product.snapshot import DATASET
 from spawn.domain.change import StoredAggregate
 from spawn.domain.lineage.run import Activity, Run, RunState
+from spawn.entrypoints.http.html.rendering import shorten
 
 MAX_ROWS: Final = 12
 """Maximum number of jobs in one column; the page's table has the others."""
@@ -21,6 +21,7 @@ MAX_ROWS: Final = 12
 _WIDTH, _HEIGHT = 188, 58
 _GAP_X, _GAP_Y = 44, 22
 _MAX_NAME_CHARACTERS: Final = 24
+_MAX_DESCRIBED_CHARACTERS: Final = 100
 _UPLOADS: Final = "uploads/"
 _COLUMN: Final = {Activity.IMPORT: 1, Activity.MIGRATION: 2, Activity.EXPORT: 3}
 STATE_CLASSES: Final = {
@@ -30,18 +31,6 @@ STATE_CLASSES: Final = {
     RunState.ABORTED: "warn",
 }
 """CSS class of each state."""
-
-_STYLE: Final = (
-    "<style>.flow{overflow-x:auto}.flow svg{min-width:44rem;width:100%;height:auto}"
-    ".flow rect{fill:var(--card);stroke:var(--line);stroke-width:1.5}"
-    ".flow .data rect{fill:var(--soft);stroke:var(--accent)}"
-    ".flow .ok rect{stroke:var(--ok)}.flow .bad rect{stroke:var(--bad)}"
-    ".flow .warn rect{stroke:var(--warn)}.flow .running rect{stroke-dasharray:5 3}"
-    ".flow text{fill:var(--ink);font:600 12.5px system-ui,sans-serif}"
-    ".flow text.caption{fill:var(--quiet);font-weight:400;font-size:12px}"
-    ".flow path{fill:none;stroke:var(--quiet);stroke-width:1.5}"
-    ".flow marker path{fill:var(--quiet);stroke:none}</style>"
-)
 
 
 class LineageJob(msgspec.Struct, frozen=True):
@@ -61,7 +50,7 @@ class LineageJob(msgspec.Struct, frozen=True):
         return run
 
 
-class _Box(msgspec.Struct, frozen=True):
+class DiagramBox(msgspec.Struct, frozen=True):
     """A rectangle on the grid, with a name and a caption below it."""
 
     x: float
@@ -69,14 +58,33 @@ class _Box(msgspec.Struct, frozen=True):
     kind: str
     name: str
     caption: str
+    width: int = _WIDTH
+    height: int = _HEIGHT
+
+    @property
+    def label(self) -> str:
+        """The name, shortened to the width of the box."""
+        return shorten(self.name, _MAX_NAME_CHARACTERS)
 
     @property
     def left(self) -> tuple[float, float]:
+        """The point at which an edge ends."""
         return self.x, self.y + _HEIGHT / 2
 
     @property
     def right(self) -> tuple[float, float]:
+        """The point at which an edge begins."""
         return self.x + _WIDTH, self.y + _HEIGHT / 2
+
+
+class Diagram(msgspec.Struct, frozen=True):
+    """A diagram: its size, its description in words, its boxes, and its edges as SVG paths."""
+
+    width: int
+    height: int
+    title: str
+    boxes: tuple[DiagramBox, ...]
+    edges: tuple[str, ...]
 
 
 def group_runs_by_job(runs: Iterable[StoredAggregate[Any]]) -> list[LineageJob]:
@@ -101,31 +109,32 @@ def _source_name(dataset: str) -> str:
     return dataset.rpartition("/")[0] if dataset.startswith(_UPLOADS) else dataset
 
 
-def draw_lineage(jobs: Sequence[LineageJob]) -> str:
-    """Draw the jobs and their datasets as one inline SVG in the page's colours."""
+def lay_out_diagram(jobs: Sequence[LineageJob]) -> Diagram:
+    """Lay out the jobs and their datasets."""
     by_activity = {
         activity: [job for job in jobs if job.run.activity is activity][:MAX_ROWS]
         for activity in Activity
     }
     sides = (by_activity[Activity.IMPORT], by_activity[Activity.EXPORT])
     rows = max(*(len(side) for side in sides), 1 + len(by_activity[Activity.MIGRATION]))
-    height = rows * (_HEIGHT + _GAP_Y) - _GAP_Y + 4
-    width = 5 * _WIDTH + 4 * _GAP_X + 4
-    shapes = "".join(_Layout(rows).draw(by_activity))
-    return (
-        f'{_STYLE}<div class="flow" tabindex="0" role="region" aria-label="Lineage diagram">'
-        f'<svg viewBox="-2 -2 {width} {height}" role="img" aria-labelledby="flow-title">'
-        f'<title id="flow-title">{escape(_describe_jobs(jobs))}</title>'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>'
-        f"{shapes}</svg></div>"
+    boxes, edges = _Layout(rows).place(by_activity)
+    return Diagram(
+        width=5 * _WIDTH + 4 * _GAP_X + 4,
+        height=rows * (_HEIGHT + _GAP_Y) - _GAP_Y + 4,
+        title=_describe_jobs(jobs),
+        boxes=tuple(boxes),
+        edges=tuple(edges),
     )
 
 
 def _describe_jobs(jobs: Sequence[LineageJob]) -> str:
     """Describe the diagram in words, for screen readers."""
-    lines = (f"{', '.join(j.inputs)} to {', '.join(j.outputs)} by {j.name}" for j in jobs)
+    lines = (f"{_join(job.inputs)} to {_join(job.outputs)} by {job.name}" for job in jobs)
     return "; ".join(lines) or "No runs yet"
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(shorten(name, _MAX_DESCRIBED_CHARACTERS) for name in names)
 
 
 class _Layout:
@@ -134,8 +143,8 @@ class _Layout:
     def __init__(self, rows: int) -> None:
         self._rows = rows
 
-    def draw(self, jobs: dict[Activity, list[LineageJob]]) -> Iterator[str]:
-        """Yield every shape, edges first so that boxes lie above them."""
+    def place(self, jobs: dict[Activity, list[LineageJob]]) -> tuple[list[DiagramBox], list[str]]:
+        """Return every box, and every edge as an SVG path."""
         migrations = jobs[Activity.MIGRATION]
         middle = self._stack_tops(1 + len(migrations))
         projects = self._box(2, middle[0], "data", DATASET, "all projects")
@@ -143,15 +152,14 @@ class _Layout:
         boxes = [projects]
         for job, y in zip(migrations, middle[1:], strict=True):
             boxes.append(self._job_box(job, y))
-            edges += _draw_loop(projects, boxes[-1])
+            edges += _trace_loop(projects, boxes[-1])
         for activity in (Activity.IMPORT, Activity.EXPORT):
             for job, y in zip(jobs[activity], self._stack_tops(len(jobs[activity])), strict=True):
                 box, other = self._job_box(job, y), self._dataset_box(job, y)
                 boxes += [box, other]
                 chain = (other, box, projects)
-                edges += _draw_chain(chain if activity is Activity.IMPORT else chain[::-1])
-        yield from edges
-        yield from map(_draw_box, boxes)
+                edges += _trace_chain(chain if activity is Activity.IMPORT else chain[::-1])
+        return boxes, edges
 
     def _stack_tops(self, count: int) -> list[float]:
         """Return the top of each of `count` boxes, centred in their column."""
@@ -159,58 +167,41 @@ class _Layout:
         first = (self._rows - count) * pitch / 2
         return [first + n * pitch for n in range(count)]
 
-    def _job_box(self, job: LineageJob, y: float) -> _Box:
+    def _job_box(self, job: LineageJob, y: float) -> DiagramBox:
         run = job.run
         rows = run.outputs[0].rows
         moved = "" if rows is None else f" · {rows:,} row{'' if rows == 1 else 's'}"
         caption = f"{run.state}{moved}"
         return self._box(_COLUMN[run.activity], y, STATE_CLASSES[run.state], job.name, caption)
 
-    def _dataset_box(self, job: LineageJob, y: float) -> _Box:
+    def _dataset_box(self, job: LineageJob, y: float) -> DiagramBox:
         if job.run.activity is Activity.EXPORT:
             return self._box(4, y, "data", job.outputs[0], _pluralize(job.runs, "export"))
         return self._box(0, y, "data", job.inputs[0], _pluralize(job.files, "file"))
 
-    def _box(self, column: int, y: float, kind: str, name: str, caption: str) -> _Box:
-        return _Box(column * (_WIDTH + _GAP_X), y, kind, name, caption)
+    def _box(self, column: int, y: float, kind: str, name: str, caption: str) -> DiagramBox:
+        return DiagramBox(column * (_WIDTH + _GAP_X), y, kind, name, caption)
 
 
 def _pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _draw_chain(boxes: Sequence[_Box]) -> list[str]:
-    return [_draw_curve(a.right, b.left) for a, b in pairwise(boxes)]
+def _trace_chain(boxes: Sequence[DiagramBox]) -> list[str]:
+    return [_trace_curve(a.right, b.left) for a, b in pairwise(boxes)]
 
 
-def _draw_curve(start: tuple[float, float], end: tuple[float, float]) -> str:
+def _trace_curve(start: tuple[float, float], end: tuple[float, float]) -> str:
     (x1, y1), (x2, y2) = start, end
     bend = (x1 + x2) / 2
-    path = f"M{x1:g} {y1:g}C{bend:g} {y1:g} {bend:g} {y2:g} {x2 - 2:g} {y2:g}"
-    return f'<path d="{path}" marker-end="url(#tip)"/>'
+    return f"M{x1:g} {y1:g}C{bend:g} {y1:g} {bend:g} {y2:g} {x2 - 2:g} {y2:g}"
 
 
-def _draw_loop(above: _Box, below: _Box) -> list[str]:
-    """Draw two edges side by side: out of the projects and back into them."""
+def _trace_loop(above: DiagramBox, below: DiagramBox) -> list[str]:
+    """Return two edges side by side: out of the projects and back into them."""
     start, end = above.y + _HEIGHT, below.y
     down, up = above.x + _WIDTH * 0.4, above.x + _WIDTH * 0.6
     return [
-        f'<path d="M{down:g} {start:g}V{end - 2:g}" marker-end="url(#tip)"/>',
-        f'<path d="M{up:g} {end:g}V{start + 2:g}" marker-end="url(#tip)"/>',
+        f"M{down:g} {start:g}V{end - 2:g}",
+        f"M{up:g} {end:g}V{start + 2:g}",
     ]
-
-
-def _draw_box(box: _Box) -> str:
-    centre = box.x + _WIDTH / 2
-    name = (
-        box.name
-        if len(box.name) <= _MAX_NAME_CHARACTERS
-        else box.name[: _MAX_NAME_CHARACTERS - 1] + "…"
-    )
-    return (
-        f'<g class="{box.kind}"><title>{escape(box.name)}: {escape(box.caption)}</title>'
-        f'<rect x="{box.x:g}" y="{box.y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="7"/>'
-        f'<text x="{centre:g}" y="{box.y + 25:g}" text-anchor="middle">{escape(name)}</text>'
-        f'<text class="caption" x="{centre:g}" y="{box.y + 43:g}" text-anchor="middle">'
-        f"{escape(box.caption)}</text></g>"
-    )
