@@ -15,8 +15,8 @@ from tests.domain.finance.result_numbers import iterate_numbers
 
 from spawn.application.analysis.calculation import CalculationResult, Deadline, calculate
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.entrypoints.http.analysis.examples import EXAMPLES
 from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.entrypoints.http.analysis.wire import EXAMPLES
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import pytest
 
 from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
 from spawn.entrypoints.composition import open_composition
-from spawn.entrypoints.http.analysis.examples import SIMULATION_EXAMPLE
 from spawn.entrypoints.http.analysis.requests import read_simulation
+from spawn.entrypoints.http.analysis.wire import SIMULATION_EXAMPLE
 from spawn.entrypoints.http.protocol.response import encode_json
 from spawn.entrypoints.settings import Settings
 

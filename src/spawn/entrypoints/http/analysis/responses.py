@@ -21,7 +21,6 @@ from spawn.entrypoints.http.protocol.response import Response
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
-MEDIA_TYPES: Final = (JSON, CSV, ARROW)
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -33,9 +32,8 @@ def choose_media_type(request: StrictRequest) -> str:
     Raises:
         RequestProblem: 406, there is none; the detail names a missing pyarrow.
     """
-    media_type = request.negotiate_media_type(*MEDIA_TYPES)
-    if media_type != ARROW or has_arrow():
-        return media_type
+    if request.media_type != ARROW or has_arrow():
+        return request.media_type
     fallback = select_media_type(request.header(b"accept") or "*/*", (JSON, CSV))
     if fallback is None:
         raise RequestProblem(

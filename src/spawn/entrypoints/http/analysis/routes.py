@@ -3,23 +3,26 @@
 from typing import Any, Final
 
 import msgspec
-from litestar import post
 
-from spawn.application.analysis.calculation import CalculationPool, Deadline, calculate
+from spawn.application.analysis.calculation import Deadline, calculate
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.errors import InvalidInput
-from spawn.entrypoints.http.analysis import examples
 from spawn.entrypoints.http.analysis.requests import read_request
 from spawn.entrypoints.http.analysis.responses import (
+    ARROW,
+    CSV,
     JSON,
     ResultTable,
     choose_media_type,
     create_table_response,
     encode_json,
 )
-from spawn.entrypoints.http.openapi.handler_operation import operation_options
+from spawn.entrypoints.http.analysis.wire import EXAMPLES
+from spawn.entrypoints.http.openapi.struct_schemas import request_schema, response_schema
+from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
+from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.ports.holidays import HolidaySource
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
@@ -28,6 +31,30 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 LARGE_BYTES: Final = 1024 * 1024
 """Larger bodies need one of the few `large` slots."""
 
+TAG: Final = "analysis"
+PROBLEMS: Final = (*BODY_PROBLEMS, "overloaded", "deadline_exceeded")
+_EXPLAIN: Final = Parameter(
+    "explain",
+    {"type": "string", "enum": ["true", "false"]},
+    "Formula and inputs of each headline figure, as `explain` in the body.",
+)
+_TABLE_SCHEMAS: Final = {
+    CSV: {"type": "string", "description": "The rows of the schedule, one per line."},
+    ARROW: {
+        "type": "string",
+        "format": "binary",
+        "description": "The rows as an Arrow IPC stream, if the extra `arrow` is installed.",
+    },
+}
+_SUMMARIES: Final = {
+    "returns": "Calculate rates of return and present value",
+    "debt-sizing": "Size debt on CFADS, targets and gearing",
+    "schedule": "Calculate payment dates and a loan schedule",
+    "construction-funding": "Fund construction with debt and equity",
+    "waterfall": "Run a cash-flow waterfall",
+    "covenants": "Test a covenant over a series of ratios",
+    "day-count": "Calculate days and year fractions",
+}
 _LINEAR_CALCULATORS: Final = frozenset({"debt-sizing", "waterfall"})
 _COSTLY_TERMS: Final = (b'"payment_dates"', b'"calendar"')
 _MAX_INLINE_COMMAS: Final = 160
@@ -73,9 +100,9 @@ def read_explain_parameter(request: StrictRequest) -> bool:
     """Read the `explain` query parameter; the body has a member of the same name.
 
     Raises:
-        InvalidInput: an unknown parameter, or neither true nor false.
+        InvalidInput: it is neither true nor false.
     """
-    text = request.query_parameters("explain").get("explain", "false")
+    text = request.query.get("explain", "false")
     if text not in {"true", "false"}:
         raise InvalidInput.at("/explain", "wrong_type", "must be true or false")
     return text == "true"
@@ -100,29 +127,52 @@ def is_large(request: StrictRequest) -> bool:
     return not content_length.isdigit() or int(content_length) > LARGE_BYTES
 
 
-def _create_route(name: str) -> Any:
-    """Create the route of one calculator."""
+def _compute_example(name: str) -> Any:
+    """Compute the response to the example with the code of the route."""
+    body = msgspec.json.encode(EXAMPLES[name])
+    options = CalculationOptions(name, JSON, explain=False)
+    return msgspec.json.decode(compute_response(options, body, Deadline()).payload)
 
+
+def _create_route(name: str) -> Route:
+    """Create the route of one calculator."""
+    calculator = CALCULATORS[name]
+
+    @route(
+        "POST",
+        f"/v1/analysis/{name}",
+        f"calculate{name.title().replace('-', '')}",
+        tag=TAG,
+        summary=_SUMMARIES[name],
+        description=(
+            "Stateless. Send one case, or several under `cases`; the response has the whole "
+            "schedule, its conventions and warnings. Amounts and rates are float64, rates are "
+            "fractions; `explain` adds to each headline figure its formula and inputs."
+        ),
+        parameters=(_EXPLAIN,),
+        body=Body(
+            request_schema(calculator.case), example=EXAMPLES[name], max_bytes=MAX_BODY_BYTES
+        ),
+        returns=Success(
+            response_schema(calculator.result),
+            "Calculated.",
+            example=_compute_example(name),
+            alternatives=_TABLE_SCHEMAS,
+        ),
+        problems=PROBLEMS,
+    )
     async def handler(request: StrictRequest) -> Response:
-        pool: CalculationPool = request.http_state.calculation_pool
+        pool = request.http_state.calculation_pool
         options = CalculationOptions(
             name, choose_media_type(request), read_explain_parameter(request), pool.holidays
         )
         async with pool.slot(large=is_large(request)):
-            body = await request.read_body(limit=MAX_BODY_BYTES)
-            with request.http_state.span(f"calculate {name}"):
-                if is_inline(name, body):
-                    return compute_response(options, body, Deadline())
-                return await pool.run(lambda deadline: compute_response(options, body, deadline))
+            body = await request.read_body()
+            if is_inline(name, body):
+                return compute_response(options, body, Deadline())
+            return await pool.run(lambda deadline: compute_response(options, body, deadline))
 
-    handler.__name__ = name.replace("-", "_")
-    handler.__doc__ = f"Calculate {name}."
-    return post(
-        f"/v1/analysis/{name}",
-        status_code=200,
-        request_max_body_size=MAX_BODY_BYTES,
-        opt=operation_options(examples.CALCULATOR_OPERATIONS[name]),
-    )(handler)
+    return handler
 
 
-ROUTES: Final = [_create_route(name) for name in CALCULATORS]
+ROUTES: Final[list[Route]] = [_create_route(name) for name in CALCULATORS]

@@ -1,0 +1,42 @@
+"""Simulations on the wire, and the examples of the analysis routes."""
+
+from importlib.resources import files
+from typing import Annotated, Any, Final, Self
+
+import msgspec
+from msgspec import Meta
+
+from spawn.domain.change import StoredAggregate
+from spawn.domain.finance.simulation.monte_carlo_case import SimulationResult
+from spawn.domain.finance.simulation.simulation_run import SimulationRun
+from spawn.entrypoints.http.jobs import JOBS
+from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
+
+_EXAMPLES: Final = msgspec.json.decode(
+    (files("spawn.entrypoints.http.analysis") / "examples.json").read_bytes()
+)
+EXAMPLES: Final[dict[str, dict[str, Any]]] = _EXAMPLES["calculators"]
+"""Example requests by calculator."""
+
+SIMULATION_EXAMPLE: Final[dict[str, Any]] = _EXAMPLES["simulation"]
+
+
+class SimulationView(WireStruct, frozen=True, kw_only=True):
+    """A simulation and, once its job has succeeded, its result."""
+
+    simulation_id: ResourceId
+    requested_by: str
+    request_sha256: str
+    projects: Count
+    scenarios: Count
+    seed: int
+    engine: Annotated[str, Meta(examples=["spawn 0.1.0, numpy 2.4.6"])]
+    created_at: Instant
+    updated_at: Instant
+    job_url: str
+    result: SimulationResult | None
+
+    @classmethod
+    def of_run(cls, aggregate: StoredAggregate[SimulationRun]) -> Self:
+        """Return the wire form of a stored simulation."""
+        return cls.of(aggregate.state, aggregate, job_url=f"{JOBS}/{aggregate.id}")
