@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from itertools import count
-from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -222,7 +221,7 @@ class PublisherDelivery:
         """Read a page if the last one is sent, with a pause between two reads."""
         if not self._has_room() or self._read_to == await self._reader.reads.position():
             return
-        await asyncio.sleep(self._next_read_from + COALESCE_S - monotonic())
+        await asyncio.sleep(self._next_read_from + COALESCE_S - _time_s())
         try:
             page = await self._reader.read_after(self._read_to)
         except CursorExpired as expired:
@@ -231,10 +230,10 @@ class PublisherDelivery:
             return
         except SpawnError as failure:
             self._read_error = failure.detail
-            self._next_read_from = monotonic() + self._retry_policy.initial_delay_s
+            self._next_read_from = _time_s() + self._retry_policy.initial_delay_s
             return
         self._read_error = None
-        self._next_read_from = monotonic()
+        self._next_read_from = _time_s()
         self._ready.extend(page.entries)
         self._dequeued_to = self._read_to
         self._read_to = page.next
@@ -263,7 +262,7 @@ class PublisherDelivery:
         if len(self._publish_tasks) >= self._max_tasks() or not (self._ready or self._schedule):
             return _IDLE_S
         due_at = self._schedule[0][0] if self._schedule and not self._can_take_new() else _NOW
-        return max(due_at, self._paused_until, self._retry_after_until) - monotonic()
+        return max(due_at, self._paused_until, self._retry_after_until) - _time_s()
 
     # -- batches ----------------------------------------------------------------------------
 
@@ -280,7 +279,7 @@ class PublisherDelivery:
 
     def _next_batch(self) -> list[JournalEntry]:
         """Return the next batch to send now; empty if none."""
-        now = monotonic()
+        now = _time_s()
         if len(self._publish_tasks) >= self._max_tasks() or now < max(
             self._paused_until, self._retry_after_until
         ):
@@ -374,7 +373,7 @@ class PublisherDelivery:
             return tuple(await self.publisher.publish(batch))
         except Unavailable as failure:
             retry_after_s = min(failure.retry_after_s, self._retry_policy.max_retry_after_s)
-            self._retry_after_until = max(self._retry_after_until, monotonic() + retry_after_s)
+            self._retry_after_until = max(self._retry_after_until, _time_s() + retry_after_s)
             reason = failure.detail
         except Exception as failure:  # noqa: BLE001 -- a third party's code must not end the delivery
             self._on_error(failure)
@@ -415,7 +414,7 @@ class PublisherDelivery:
             return
         self._consecutive_failures += 1
         self._error = reason
-        now = monotonic()
+        now = _time_s()
         # Batches that were in flight together and fail together are one failure.
         if (
             self._consecutive_failures >= self._retry_policy.pause_after
@@ -442,7 +441,7 @@ class PublisherDelivery:
         if first.is_rejected or queue.delivered_at_failure != self.delivered:
             queue.attempts += 1
         queue.delivered_at_failure = self.delivered
-        queue.due_at = monotonic() + self._backoff_s(queue.failures, self._retry_policy.max_delay_s)
+        queue.due_at = _time_s() + self._backoff_s(queue.failures, self._retry_policy.max_delay_s)
         queue.failures += 1
         queue.reason = first.reason
         self._failing_keys.add(key)
@@ -487,6 +486,11 @@ class PublisherDelivery:
             del self._queues[key]
         elif queue is not None:
             heapq.heappush(self._schedule, (queue.due_at, next(self._tie_breakers), key))
+
+
+def _time_s() -> float:
+    """Return the time of the event loop, the one that its sleeps and timers follow."""
+    return asyncio.get_running_loop().time()
 
 
 def _size(entry: JournalEntry) -> int:
