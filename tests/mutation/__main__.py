@@ -49,7 +49,11 @@ class Choice(NamedTuple):
 
     mutant: Mutant
     tests: list[str]
-    limit_s: float
+    durations_s: list[float]
+
+    def limit_s(self, begin: int, end: int) -> float:
+        """Return the time in which some of the tests end, unless they hang."""
+        return 20 + 5 * sum(self.durations_s[begin:end])
 
 
 def main() -> int:
@@ -161,9 +165,17 @@ class TestChooser:
         if self._map.sources.get(path) == self._texts[path]:
             for line in {mutant.line, mutant.statement_line}:
                 tests |= self._map.tests_of_line(path, line)
-            tests = tests or self._tests_of_users(mutant)
+            # What runs at import belongs to no test: those of its users and its nearest files.
+            tests = tests or self._tests_of_users(mutant) | self._tests_of_nearest_files(path)
         tests = tests or self._map.tests_of_module(path)
         return sorted(tests, key=lambda test: self._rank(path, test))
+
+    def _tests_of_nearest_files(self, path: str) -> set[int]:
+        """Return all tests of the nearest files among those that run a module."""
+        tests = self._map.tests_of_module(path)
+        nearest = min((self._rank(path, test)[0] for test in tests), default=0)
+        files = {_file(self._map.tests[t]) for t in tests if self._rank(path, t)[0] == nearest}
+        return {number for number, test in enumerate(self._map.tests) if _file(test) in files}
 
     def _tests_of_users(self, mutant: Mutant) -> set[int]:
         """Return the tests that use the name that a line outside of functions defines."""
@@ -186,8 +198,12 @@ class TestChooser:
         return (-len(shared), self._map.durations_s[test])
 
 
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
 def _folders(test: str) -> list[str]:
-    parts = Path(test.partition("::")[0]).with_suffix("").parts
+    parts = Path(_file(test)).with_suffix("").parts
     return [*parts[:-1], parts[-1].removeprefix("test_")]
 
 
@@ -214,7 +230,8 @@ class MutationRun:
         """Raise RuntimeError if the tests of a mutant fail without its change."""
         choice = self._choose_tests(mutant)
         tree = ast.parse((ROOT / mutant.path).read_text())
-        trial = Trial(mutant.path, tree, choice.tests[:FIRST_TESTS], choice.limit_s)
+        limit_s = choice.limit_s(0, FIRST_TESTS)
+        trial = Trial(mutant.path, tree, choice.tests[:FIRST_TESTS], limit_s)
         while not trial.is_over():
             wait([trial.sentinel], trial.remaining_s())
         if trial.outcome() != "survived":
@@ -244,13 +261,14 @@ class MutationRun:
 
     def _choose_tests(self, mutant: Mutant) -> Choice:
         tests = self._chooser.choose(mutant)
-        limit_s = 60 + 10 * sum(self._map.durations_s[test] for test in tests)
-        return Choice(mutant, [self._map.tests[test] for test in tests], limit_s)
+        durations_s = [self._map.durations_s[test] for test in tests]
+        return Choice(mutant, [self._map.tests[test] for test in tests], durations_s)
 
     def _start(self, choice: Choice, begin: int, end: int) -> None:
         mutant = choice.mutant
         tree = build_mutant((ROOT / mutant.path).read_text(), mutant.number)
-        trial = Trial(mutant.path, tree, choice.tests[begin:end], choice.limit_s)
+        limit_s = choice.limit_s(begin, end)
+        trial = Trial(mutant.path, tree, choice.tests[begin:end], limit_s)
         self._running[trial.sentinel] = (trial, choice, end)
 
     def _end(self, sentinel: int) -> Iterator[Result]:

@@ -262,11 +262,18 @@ async def test_a_dead_writer_ends_the_store_and_leaves_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
     lines: list[dict[str, Any]],
 ) -> None:
-    release = threading.Event()
-    blocking_call = asyncio.ensure_future(store._writer.run(lambda: release.wait(10), "block"))
-    waiting = [asyncio.ensure_future(harness.create()) for _ in range(3)]
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> bool:
+        started.set()
+        return release.wait(10)
+
+    blocking_call = asyncio.ensure_future(store._writer.run(block, "block"))
     watching = asyncio.ensure_future(store.wait_for_change(await store.position(), 20))
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(started.wait, 10)
+    waiting = [asyncio.ensure_future(harness.create()) for _ in range(3)]
+    while store._writer.queue_length() < 3:  # noqa: ASYNC110 -- a queue has no event
+        await asyncio.sleep(0)
 
     def fail() -> None:
         raise SystemExit

@@ -240,7 +240,7 @@ class GroupCommitWriter:
         with self._condition:
             if not (self._calls or self._small_changes or self._bulk_changes or self._closing):
                 self._condition.wait(self._wait_s())
-            calls = list(self._calls)
+            calls = self._current_work = [*self._calls]
             self._calls.clear()
             group = self._take_group()
             self._queued_rows -= sum(len(task.work.rows) for task in group)
