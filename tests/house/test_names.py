@@ -22,7 +22,7 @@ MAX_PARTICIPLES = 0.01
 """Share of bound names that may be a participle alone."""
 
 ROLES = frozenset(
-    {"__init__", "__main__", "routes", "wire", "commands", "queries", "operations", "page", "store"}
+    {"__init__", "__main__", "routes", "wire", "commands", "queries", "page", "store"}
 )
 """Module names that say a role and stand in a package named for the noun."""
 

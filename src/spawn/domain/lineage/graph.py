@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from spawn.domain.change import StoredAggregate
 from spawn.domain.lineage.run import Activity, Dataset, Run, RunState
+
+_Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class DatasetNode(msgspec.Struct, frozen=True, kw_only=True, tag="dataset", tag_field="type"):
@@ -26,8 +29,8 @@ class RunNode(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="t
     job: str
     activity: Activity
     state: RunState
-    started_at: datetime
-    ended_at: datetime | None
+    started_at: _Instant
+    ended_at: _Instant | None
     reason: str | None
 
 
@@ -36,7 +39,7 @@ class LineageEdge(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     target: str
-    rows: int | None
+    rows: Annotated[int, Meta(ge=0)] | None
 
 
 class LineageGraph(msgspec.Struct, frozen=True, kw_only=True):

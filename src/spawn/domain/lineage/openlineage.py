@@ -6,9 +6,10 @@ on the destination of the events.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from spawn.domain.lineage.run import (
     Assertion,
@@ -40,7 +41,9 @@ _FACETS: Final[Mapping[str, str]] = {
 }
 """Each facet's schema by key; the suffix tells the documentation of jobs and datasets apart."""
 
-_EVENT_TYPES: Final[Mapping[RunState, str]] = {
+EventType = Literal["START", "COMPLETE", "FAIL", "ABORT"]
+_Uri = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+_EVENT_TYPES: Final[Mapping[RunState, EventType]] = {
     RunState.RUNNING: "START",
     RunState.COMPLETE: "COMPLETE",
     RunState.FAILED: "FAIL",
@@ -58,7 +61,7 @@ class Emitter(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-class _Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class LineageEntity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """A job or a dataset with its facets."""
 
     namespace: str
@@ -68,7 +71,9 @@ class _Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     output_facets: Facets = {}
 
 
-class _RunRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class RunReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A run with its facets."""
+
     run_id: str
     facets: Facets = {}
 
@@ -76,14 +81,14 @@ class _RunRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An OpenLineage RunEvent; its JSON has the standard's own names."""
 
-    event_type: str = msgspec.field(name="eventType")
-    event_time: datetime = msgspec.field(name="eventTime")
-    run: _RunRef
-    job: _Entity
-    inputs: list[_Entity]
-    outputs: list[_Entity]
-    producer: str
-    schema_url: str = msgspec.field(name="schemaURL")
+    event_type: EventType = msgspec.field(name="eventType")
+    event_time: Annotated[datetime, Meta(tz=True)] = msgspec.field(name="eventTime")
+    run: RunReference
+    job: LineageEntity
+    inputs: list[LineageEntity]
+    outputs: list[LineageEntity]
+    producer: _Uri
+    schema_url: _Uri = msgspec.field(name="schemaURL")
 
 
 def build_run_event(run: Run, at: datetime, emitter: Emitter) -> RunEvent:
@@ -113,7 +118,7 @@ class _RunEventBuilder:
         return RunEvent(
             event_type=_EVENT_TYPES[run.state],
             event_time=at,
-            run=_RunRef(run_id=run.run_id, facets=self._run_facets()),
+            run=RunReference(run_id=run.run_id, facets=self._run_facets()),
             job=self._entity(run.job, facets=self._job_facets()),
             inputs=[self._input(dataset, first=not n) for n, dataset in enumerate(run.inputs)],
             outputs=[self._output(dataset) for dataset in run.outputs],
@@ -121,8 +126,8 @@ class _RunEventBuilder:
             schema_url=RUN_EVENT_SCHEMA,
         )
 
-    def _entity(self, name: str, **facets: Facets) -> _Entity:
-        return _Entity(namespace=self._emitter.namespace, name=name, **facets)
+    def _entity(self, name: str, **facets: Facets) -> LineageEntity:
+        return LineageEntity(namespace=self._emitter.namespace, name=name, **facets)
 
     def _facet(self, key: str, members: Mapping[str, Any]) -> dict[str, Any]:
         path = _FACETS[key]
@@ -165,7 +170,7 @@ class _RunEventBuilder:
             facets["version"] = self._facet("version", {"datasetVersion": dataset.version})
         return facets
 
-    def _input(self, dataset: Dataset, *, first: bool) -> _Entity:
+    def _input(self, dataset: Dataset, *, first: bool) -> LineageEntity:
         run, input_facets = self._run, Facets()
         counts = run.counts if first else {}
         if counts or dataset.rows is not None or dataset.size_bytes is not None:
@@ -186,7 +191,7 @@ class _RunEventBuilder:
             dataset.name, facets=self._dataset_facets(dataset), input_facets=input_facets
         )
 
-    def _output(self, dataset: Dataset) -> _Entity:
+    def _output(self, dataset: Dataset) -> LineageEntity:
         facets, output_facets = self._dataset_facets(dataset), Facets()
         if self._run.origins:
             fields = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from litestar import Litestar
 
@@ -18,8 +18,7 @@ from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
-from spawn.entrypoints.http.openapi.document import OpenApiBuilder
-from spawn.entrypoints.http.product import routes as product
+from spawn.entrypoints.http.product import routes as product_routes
 from spawn.entrypoints.http.projects import list_route, response_codec
 from spawn.entrypoints.http.projects import routes as project_routes
 from spawn.entrypoints.http.projects.cached_reads import CachedReads
@@ -27,13 +26,13 @@ from spawn.entrypoints.http.protocol.idempotency import RESPONSE_CODECS, Respons
 from spawn.entrypoints.http.protocol.problems import handle_exception
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Route
-from spawn.entrypoints.http.protocol.route_table import RouteTable, plain_template
+from spawn.entrypoints.http.protocol.route_table import RouteTable
 from spawn.entrypoints.http.quality import routes as quality_routes
 from spawn.entrypoints.http.schemas import candidate_routes
 from spawn.entrypoints.http.schemas import routes as schema_routes
 from spawn.entrypoints.http.state import HttpState
 
-HANDLERS: Final[Sequence[Any]] = (
+_RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *project_routes.ROUTES,
     *list_route.ROUTES,
     *import_routes.ROUTES,
@@ -50,8 +49,9 @@ HANDLERS: Final[Sequence[Any]] = (
     *admin.ROUTES,
     *monitoring.ROUTES,
     *docs_pages.ROUTES,
-    *product.ROUTES,
 )
+ROUTES: Final = (*_RESOURCE_ROUTES, *product_routes.create_routes(_RESOURCE_ROUTES))
+
 
 _CODECS: Final[Mapping[str, ResponseCodec]] = {
     response_codec.CODEC: response_codec.render_recipe,
@@ -64,30 +64,16 @@ def create_app(
     http_state: HttpState, *, rules: AccessRules, metrics: RequestMetrics, log: AccessLog
 ) -> EdgeMiddleware:
     """Return the ASGI application over the shared state."""
-
-    async def set_state(request: StrictRequest) -> None:
-        request.http_state = http_state
-
-    table = RouteTable(
-        pair
-        for one in HANDLERS
-        for pair in (
-            [(one.operation.method, one.operation.path)]
-            if isinstance(one, Route)
-            else [(str(m), plain_template(path)) for path in one.paths for m in one.http_methods]
-        )
-    )
+    table = RouteTable((one.operation.method, one.operation.path) for one in ROUTES)
     app = Litestar(
-        [one.bind(http_state) if isinstance(one, Route) else one for one in HANDLERS],
+        [one.bind(http_state) for one in ROUTES],
         request_class=StrictRequest,
-        before_request=set_state,  # type: ignore[arg-type]  # its own request class
         exception_handlers={Exception: partial(handle_exception, table.allowed_methods)},  # type: ignore[dict-item]  # Response is an ASGIResponse
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
     http_state[RESPONSE_CODECS].update(_CODECS)
-    http_state[product.DOCUMENTS].openapi_builder = OpenApiBuilder(HANDLERS)
     middleware = EdgeMiddleware(
         app,
         routes=table,

@@ -1,7 +1,6 @@
 """State that all routes share: dependencies, background services, limits, caches."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -58,7 +57,3 @@ class HttpState:
         if component is None:
             component = self.components[key] = key.create()
         return component
-
-    def span(self, name: str) -> AbstractContextManager[Any]:
-        """Open a span around a use case, if spans are recorded."""
-        return nullcontext() if self.tracer is None else self.tracer.start_as_current_span(name)

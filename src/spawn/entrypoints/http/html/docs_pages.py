@@ -3,48 +3,42 @@
 from importlib.resources import files
 from typing import Final
 
-from litestar import get
-
 from spawn.application.product.links import link_header
 from spawn.application.product.snapshot import take_snapshot
 from spawn.domain.errors import NotFound
 from spawn.entrypoints.http.html import home
 from spawn.entrypoints.http.html.home import LiveStatus, build_home
 from spawn.entrypoints.http.html.rendering import page_response
-from spawn.entrypoints.http.openapi.handler_operation import (
-    HandlerOperation,
-    SuccessResponse,
-    operation_options,
-)
 from spawn.entrypoints.http.product.routes import DOCUMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.problems import PROBLEMS
+from spawn.entrypoints.http.protocol.operation import JSON, Success
+from spawn.entrypoints.http.protocol.problems import PROBLEMS, problem_path
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response, json_response
+from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
+from spawn.entrypoints.http.protocol.route import Route, route
+from spawn.entrypoints.http.wire import WireStruct
 
-_HTML: Final = ("text/html",)
-
-
-def _page_operation(
-    name: str, summary: str, *problems: str, media_type: str = "text/html"
-) -> HandlerOperation:
-    schema = {"type": "string"} if media_type.startswith("text/") else {"type": "object"}
-    return HandlerOperation(
-        id=name,
-        tag="product",
-        summary=summary,
-        responses={
-            200: SuccessResponse(description="The page.", schema=schema, media_types=(media_type,))
-        },
-        problems=problems,
-    )
+_PAGE: Final = Success(str, "The page.", media_types=("text/html",))
+_ASSETS: Final = {
+    "style.css": b"text/css; charset=utf-8",
+    "docs.js": b"text/javascript; charset=utf-8",
+    "icon.svg": b"image/svg+xml",
+}
 
 
-@get("/", opt=operation_options(_page_operation("getHome", "Get the product page")))
+class ProblemTypeView(WireStruct, frozen=True):
+    """A problem type: what it means and what to do about it."""
+
+    type: str
+    code: str
+    status: int
+    title: str
+    explanation: str
+
+
+@route("GET", "/", "getHome", tag="product", summary="Get the product page", returns=_PAGE)
 async def read_home(request: StrictRequest) -> Response:
     """Return the product page: purpose, data quality, documents and APIs."""
-    request.query_parameters()
-    request.negotiate_media_type(*_HTML)
     dependencies, http_state = request.dependencies, request.http_state
     snapshot = await take_snapshot(dependencies, request.principal, http_state.product)
     health, checks = await http_state.health.report()
@@ -56,77 +50,61 @@ async def read_home(request: StrictRequest) -> Response:
         measurement=await http_state[DOCUMENTS].measure_projects(dependencies),
     )
     return await page_response(
-        home.TEMPLATE,
-        build_home(snapshot, status),
-        headers=(link_header("/"), (b"cache-control", b"no-cache")),
+        home.TEMPLATE, build_home(snapshot, status), headers=(link_header("/"), NO_CACHE)
     )
 
 
-@get("/problems", opt=operation_options(_page_operation("listProblems", "List problem types")))
-async def read_problems(request: StrictRequest) -> Response:
+@route(
+    "GET", "/problems", "listProblems", tag="product", summary="List problem types", returns=_PAGE
+)
+async def read_problems(request: StrictRequest) -> Response:  # noqa: ARG001 - a handler takes it
     """List all problem types."""
-    request.query_parameters()
-    request.negotiate_media_type(*_HTML)
-    context = {"problems": sorted(PROBLEMS.items()), "problem_path": _problem_path}
+    context = {"problems": sorted(PROBLEMS.items()), "problem_path": problem_path}
     return await page_response("problems.html", context)
 
 
-@get(
-    "/problems/{code:str}",
-    opt=operation_options(_page_operation("getProblem", "Get a problem type", "not_found")),
+@route(
+    "GET",
+    "/problems/{code}",
+    "getProblem",
+    tag="product",
+    summary="Get a problem type",
+    returns=Success(
+        str, "The page.", media_types=("text/html",), alternatives={JSON: ProblemTypeView}
+    ),
+    problems=("not_found",),
 )
-async def read_problem(request: StrictRequest) -> Response:
+async def read_problem(request: StrictRequest, code: str) -> Response | ProblemTypeView:
     """Return what a problem type means and what to do about it."""
-    request.query_parameters()
-    media_type = request.negotiate_media_type("text/html", "application/json")
-    code = str(request.scope["path_params"]["code"]).replace("-", "_")
+    code = code.replace("-", "_")
     problem_type = PROBLEMS.get(code)
     if problem_type is None:
         raise NotFound("There is no such problem type. See /problems for all.")
-    if media_type == "application/json":
-        return json_response(
-            {
-                "type": _problem_path(code),
-                "code": code,
-                "status": problem_type.status,
-                "title": problem_type.title,
-                "explanation": problem_type.explanation,
-            }
-        )
+    if request.media_type == JSON:
+        return ProblemTypeView.of(problem_type, type=problem_path(code), code=code)
     return await page_response("problem.html", {"code": code, "problem": problem_type})
 
 
-def _problem_path(code: str) -> str:
-    return f"/problems/{code.replace('_', '-')}"
-
-
-_ASSETS: Final = {
-    "style.css": b"text/css; charset=utf-8",
-    "docs.js": b"text/javascript; charset=utf-8",
-    "icon.svg": b"image/svg+xml",
-}
-
-
-@get("/docs", opt=operation_options(_page_operation("getDocs", "Get the API documentation page")))
-async def read_docs(request: StrictRequest) -> Response:
+@route(
+    "GET",
+    "/docs",
+    "getDocs",
+    tag="product",
+    summary="Get the API documentation page",
+    returns=_PAGE,
+)
+async def read_docs(request: StrictRequest) -> Response:  # noqa: ARG001 - a handler takes it
     """Return the OpenAPI document as a page; it loads nothing from other hosts."""
-    request.query_parameters()
-    request.negotiate_media_type(*_HTML)
     return await page_response("docs.html", {})
 
 
-@get(
-    "/docs/{asset:str}",
-    opt={},
-)
-async def read_asset(request: StrictRequest) -> Response:
+@route("GET", "/docs/{asset}", "", tag="", summary="", returns=Success(None, "", media_types=()))
+async def read_asset(request: StrictRequest, asset: str) -> Response:
     """Return a style sheet or script of the pages."""
-    request.query_parameters()
-    name = str(request.scope["path_params"]["asset"])
-    media_type = _ASSETS.get(name)
+    media_type = _ASSETS.get(asset)
     if media_type is None:
         raise NotFound("There is no such file.")
-    content = (files("spawn.entrypoints.http") / "static" / name).read_bytes()
+    content = (files("spawn.entrypoints.http") / "static" / asset).read_bytes()
     tag = content_etag(content)
     headers = ((b"cache-control", b"max-age=3600"), (b"etag", tag.encode()))
     if is_not_modified(request.header(b"if-none-match"), tag):
@@ -134,4 +112,4 @@ async def read_asset(request: StrictRequest) -> Response:
     return Response(200, content, media_type=media_type, headers=headers)
 
 
-ROUTES: Final = [read_home, read_problems, read_problem, read_docs, read_asset]
+ROUTES: Final[list[Route]] = [read_home, read_problems, read_problem, read_docs, read_asset]

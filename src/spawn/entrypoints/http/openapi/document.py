@@ -15,10 +15,9 @@ from spawn.entrypoints.http.openapi.components import (
     code_schema_name,
     path_parameter,
 )
-from spawn.entrypoints.http.openapi.handler_operation import convert_handler
 from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas, page_schema
 from spawn.entrypoints.http.protocol.operation import Body, Operation, Parameter, Schema, Success
-from spawn.entrypoints.http.protocol.problems import PROBLEMS, ProblemView
+from spawn.entrypoints.http.protocol.problems import PROBLEMS, ProblemView, problem_path
 from spawn.entrypoints.http.protocol.query_params import MAX_OPERAND_LENGTH
 from spawn.entrypoints.http.protocol.route import Route
 
@@ -44,8 +43,8 @@ Json = dict[str, Any]
 class OpenApiBuilder:
     """Builder of the document from the routes of an application."""
 
-    def __init__(self, routes: Iterable[Any]) -> None:
-        self._routes = [one for one in map(convert_handler, routes) if one and one.operation.id]
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = [one for one in routes if one.operation.id]
         schemas = [schema for one in self._routes for schema in _iter_schemas(one.operation)]
         self._wire = WireSchemas([ProblemView, *filter(_is_wire_type, schemas)])
 
@@ -234,7 +233,7 @@ def _problem_response(status: str, codes: tuple[str, ...]) -> Json:
 def _problem_example(code: str) -> Json:
     problem = PROBLEMS[code]
     return {
-        "type": f"/problems/{code.replace('_', '-')}",
+        "type": problem_path(code),
         "title": problem.title,
         "status": problem.status,
         "detail": problem.explanation,

@@ -169,8 +169,7 @@ async def _load_page(
     A store returns an unchanged page as the same object.
     """
     position = await dependencies.reads.position()
-    with http_state.span("list_projects"):
-        page = await list_projects(dependencies, principal, list_request.query)
+    page = await list_projects(dependencies, principal, list_request.query)
     epoch = position.epoch
     if previous is not None and page is previous.page() and epoch == previous.position.epoch:
         return msgspec.structs.replace(previous, position=position)

@@ -17,7 +17,6 @@ from spawn.application.projects.commands import (
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
-from spawn.domain.dates import parse_instant
 from spawn.domain.errors import SchemaVersionChanged, StaleVersion, Unavailable
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
@@ -67,7 +66,13 @@ from spawn.entrypoints.http.protocol.operation import (
     Body,
     Success,
 )
-from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_fields, read_limit
+from spawn.entrypoints.http.protocol.query_params import (
+    AFTER,
+    LIMIT,
+    read_fields,
+    read_instant,
+    read_limit,
+)
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
@@ -339,7 +344,7 @@ async def _load_requested_view(request: StrictRequest, project_id: str) -> Proje
     parameters, dependencies = request.query, request.dependencies
     view = await view_for_version(request, parameters.get("schema_version"))
     names = read_fields(parameters.get("fields"), view.validator)
-    as_of = parse_instant(parameters["as_of"], pointer="/as_of") if "as_of" in parameters else None
+    as_of = read_instant(parameters, "as_of")
     aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
     epoch = (await dependencies.reads.head(PROJECT_KIND, project_id)).epoch
     view = msgspec.structs.replace(view, field_names=names)

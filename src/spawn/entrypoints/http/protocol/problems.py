@@ -251,6 +251,11 @@ class RequestProblem(Exception):
         self.headers = tuple(headers)
 
 
+def problem_path(code: str) -> str:
+    """Return the path of the page that explains a problem type; it is the type's URI."""
+    return f"/problems/{code.replace('_', '-')}"
+
+
 def problem_response(
     code: str,
     detail: str,
@@ -265,7 +270,7 @@ def problem_response(
     """Return the response of one problem."""
     problem = PROBLEMS[code]
     body = ProblemView(
-        type=f"/problems/{code.replace('_', '-')}",
+        type=problem_path(code),
         title=problem.title,
         status=problem.status,
         detail=detail,

@@ -3,11 +3,13 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar
 
 import msgspec
 
+from spawn.domain.dates import parse_instant
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
 from spawn.domain.schema_version import TypeName, Value
@@ -112,6 +114,11 @@ def read_after(parameters: Mapping[str, str], binding: bytes) -> tuple[Value | N
         CursorInvalid: `after` is not the `next` of a page of this list.
     """
     return decode_cursor(parameters["after"], binding) if "after" in parameters else None
+
+
+def read_instant(parameters: Mapping[str, str], name: str) -> datetime | None:
+    """Return the instant that a parameter names; None when absent."""
+    return parse_instant(parameters[name], pointer=f"/{name}") if name in parameters else None
 
 
 def read_choice(parameters: Mapping[str, str], name: str, choices: type[C]) -> C | None:

@@ -13,7 +13,7 @@ from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
-from spawn.entrypoints.http.protocol.operation import JSON, Operation
+from spawn.entrypoints.http.protocol.operation import Operation
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.request_context import RequestContext, get_request_context
@@ -62,31 +62,7 @@ class StrictRequest(Request[Any, Any, State]):
         value = self.context.headers.get(name)
         return None if value is None else value.decode("latin-1").strip()
 
-    def path_id(self, name: str = "project_id") -> str:
-        """Return a path parameter that is a canonical lower-case UUIDv7.
-
-        Raises:
-            NotFound: it is anything else; no such resource can exist.
-        """
-        return require_canonical_id(str(self.scope["path_params"][name]))
-
-    def query_parameters(self, *allowed: str) -> dict[str, str]:
-        """Return the query parameters, each allowed and sent once.
-
-        Raises:
-            InvalidInput: an unknown or repeated parameter.
-            RequestProblem: the query string is malformed.
-        """
-        parameters = self.unchecked_query_parameters()
-        check_parameter_names(parameters, allowed)
-        return parameters
-
-    def unchecked_query_parameters(self) -> dict[str, str]:
-        """Return the query parameters, each sent once; the caller validates their names."""
-        raw = self.scope["query_string"]
-        return parse_query(raw) if raw else {}
-
-    def negotiate_media_type(self, *media_types: str) -> str:
+    def negotiate_media_type(self, media_types: tuple[str, ...]) -> str:
         """Return the best of the media types for the Accept header; the first is the default.
 
         Raises:
@@ -101,23 +77,17 @@ class StrictRequest(Request[Any, Any, State]):
             raise RequestProblem("not_acceptable", f"Accept excludes every media type: {listed}.")
         return media_type
 
-    async def read_body(
-        self, media_types: Collection[str] = (), *, limit: int | None = None
-    ) -> bytes:
-        """Return the whole body of a media type and a size that the operation declares.
+    async def read_body(self) -> bytes:
+        """Return the whole body, of a media type and within the size that its operation declares.
 
         Raises:
             RequestProblem: 415, another content type or none; 413, the body is too large.
         """
-        body = (
-            None
-            if media_types or limit
-            else getattr(self, "operation", None) and self.operation.body
-        )
-        if body is not None:
-            media_types, limit = body.media_types, body.max_bytes
-        self.content_media_type(media_types or (JSON,))
-        return await self._read_bounded_body(limit or self.http_state.limits.body_bytes)
+        body = self.operation.body
+        if body is None:
+            raise RuntimeError(f"{self.operation.id} declares no body")
+        self.content_media_type(body.media_types)
+        return await self._read_bounded_body(body.max_bytes or self.http_state.limits.body_bytes)
 
     async def _read_bounded_body(self, limit: int) -> bytes:
         """Return the body, bounded while it arrives.

@@ -152,12 +152,12 @@ def _media_type_selector(operation: Operation) -> Callable[[StrictRequest], str]
     media_types, formats = operation.media_types, operation.formats
 
     def select_by_accept(request: StrictRequest) -> str:
-        return request.negotiate_media_type(*media_types)
+        return request.negotiate_media_type(media_types)
 
     def select_by_format(request: StrictRequest) -> str:
         name = request.query.get("format")
         if name is None:
-            return request.negotiate_media_type(*media_types)
+            return request.negotiate_media_type(media_types)
         if name not in formats:
             detail = f"The format must be one of: {', '.join(formats)}."
             raise InvalidInput.at("/format", "not_in_enum", detail)
