@@ -56,7 +56,7 @@ $(VENV)/extras.stamp: requirements/extras.txt requirements/build.txt pyproject.t
 run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 	@exec $(BIN)/spawn demo
 
-extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, nats, otlp
+extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, nats, otlp
 
 test: $(VENV)/dev.stamp ## Run every test, in parallel
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
