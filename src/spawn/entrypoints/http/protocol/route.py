@@ -2,7 +2,7 @@
 
 A route checks the query parameters, negotiates the media type, validates ids in the path, opens
 the span of the use case, and encodes the wire value that the handler returns. The handler keeps
-only its own work (ADR 0016).
+only its own work (ADR 0019).
 """
 
 import inspect
