@@ -124,9 +124,13 @@ async def test_a_checkpoint_that_the_engine_aborts_is_survived(
 
 
 async def test_a_reader_that_meets_a_fatal_failure_has_the_file_reopened(
-    store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
+    tmp_path: Path, engine: FailingEngine
 ) -> None:
-    await harness.create()
+    # No log is large enough for a checkpoint, so the writer has no reason of its own to look.
+    options = StoreOptions(reserve_bytes=0)
+    store = await open_duckdb(tmp_path / "s.duckdb", clock=SystemClock(), options=options)
+    await store.adopt(a_record())
+    await StorageHarness(store, ManualClock()).create()
     engine.failures["from journal"] = duckdb.FatalException("FATAL Error: the engine broke")
     with pytest.raises(Unavailable) as raised:
         await store.page(Query(limit=7))
@@ -134,6 +138,7 @@ async def test_a_reader_that_meets_a_fatal_failure_has_the_file_reopened(
     engine.failures.clear()
     await eventually(lambda: engine.connections == 2 and store.status().is_writable)
     assert len((await store.page(Query(limit=8))).items) == 1
+    await store.close()
 
 
 async def test_the_file_is_reopened_as_soon_as_the_system_allows(
@@ -153,6 +158,30 @@ async def test_the_file_is_reopened_as_soon_as_the_system_allows(
     await eventually(lambda: store.status().is_writable)
     await harness.create()
     assert "reopen the file" in operations(lines)
+
+
+async def test_a_full_disk_is_waited_for_longer_than_other_failures(
+    store: DuckDbStore,
+    harness: StorageHarness,
+    engine: FailingEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[dict[str, Any]],
+) -> None:
+    monkeypatch.setattr(recovery, "RECOVERY_TIMEOUT_S", 0.0)
+    engine.connect_failure = duckdb.IOException(
+        f'IO Error: Could not write file "/data/s.duckdb": {os.strerror(errno.ENOSPC)}'
+    )
+    engine.failures["append_now"] = CHECKPOINT_FAILED
+    with pytest.raises(Unavailable):
+        await harness.create()
+    for _ in range(3):
+        with pytest.raises(StorageFull):
+            await store.probe()
+    engine.failures.clear()
+    engine.connect_failure = None
+    await eventually(lambda: store.status().is_writable)
+    await harness.create()
+    assert {line["error_id"] for line in lines if line["operation"] == "reopen the file"}
 
 
 async def test_rows_that_were_written_before_a_fatal_failure_are_acknowledged_once_synced(
