@@ -1,6 +1,7 @@
 """Rates of return: every root is listed, and no other."""
 
 import math
+import random
 from datetime import date, timedelta
 from decimal import Decimal, localcontext
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_FLOWS
+from spawn.domain.finance.returns.irr_roots import find_irr_roots
+from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
 from spawn.domain.finance.returns.rates_of_return import (
     DatedFlow,
     annualise,
@@ -278,3 +281,82 @@ def test_present_values_beyond_float_are_rejected() -> None:
     with pytest.raises(InvalidInput) as caught:
         mirr([100.0, 20.0], 0.1, 0.1)
     assert pointers(caught) == {"/cash_flows": "single_sign"}
+
+
+def expand(*roots: str) -> list[float]:
+    """Return flows whose rates are exactly the given decimals."""
+    flows = [Decimal(1000)]
+    for root in roots:
+        growth = 1 + Decimal(root)
+        shifted = [Decimal(0), *(flow * growth for flow in flows)]
+        flows = [
+            after - before for after, before in zip(shifted, [*flows, Decimal(0)], strict=True)
+        ]
+    return [float(amount) for amount in flows]
+
+
+@pytest.mark.parametrize(
+    ("roots", "rates"),
+    [
+        (("0.1", "0.1", "0.1"), (0.1,)),
+        (("0.25", "0.25"), (0.25,)),
+        (("0", "0"), (0.0,)),
+        (("-0.5", "-0.5", "-0.5"), (-0.5,)),
+        (("0.08",) * 4, (0.08,)),
+        (("0.1", "0.1", "0.2"), (0.1, 0.2)),
+        (("0.05", "0.05", "0.3", "0.3"), (0.05, 0.3)),
+        (("0.1", "0.1000001"), (0.1, 0.1000001)),
+        (("0.1", "0.2", "0.3"), (0.1, 0.2, 0.3)),
+    ],
+)
+def test_roots_that_meet_or_nearly_meet_are_exact(
+    roots: tuple[str, ...], rates: tuple[float, ...]
+) -> None:
+    flows = expand(*roots)
+    outcome = irr(flows)
+    assert outcome.rates == pytest.approx(rates, abs=1e-12)
+    assert outcome.status == ("unique" if len(rates) == 1 else "several")
+    assert bool(outcome.warnings) is (len(set(roots)) < len(roots))
+    dates = [date(2026, 1, 1) + timedelta(365 * k) for k in range(len(flows))]
+    assert xirr(dates, flows).rates == pytest.approx(rates, abs=1e-12)
+
+
+@given(
+    st.integers(1, 30),
+    st.integers(1, 90),
+    st.floats(-1.5, 2.5),
+    st.sampled_from([1, 30, 91, 182]),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=60)
+def test_the_short_way_to_the_rate_leads_where_the_long_one_does(
+    outlays: int, receipts: int, level: float, step: int, rng: random.Random
+) -> None:
+    days = [date(2026, 1, 31).toordinal()]
+    for _ in range(outlays + receipts - 1):
+        days.append(days[-1] + step + rng.randrange(3))
+    flows = [-rng.uniform(1, 100) for _ in range(outlays)]
+    scale = math.exp(level) * -sum(flows) / receipts
+    flows += [scale * rng.uniform(0, 2) for _ in range(receipts)]
+    short = solve_one_sign_change(days, flows)
+    kept = [(float(day - days[0]), flow) for day, flow in zip(days, flows, strict=True) if flow]
+    if short is not None:
+        (long,) = find_irr_roots([day for day, _ in kept], [flow for _, flow in kept]).log_rates
+        assert short == pytest.approx(long, rel=1e-10, abs=1e-15)
+
+
+def test_flows_beyond_the_short_way_are_left_to_the_long_one() -> None:
+    day = date(2026, 1, 31).toordinal()
+    for flows in (
+        [-1.0, 2.0, -1.0],
+        [-1.0, -2.0, -3.0],
+        [-1.0, math.nan, 3.0],
+        [-1.0, math.inf, 3.0],
+        [-1e30, 1e30, 1.0],
+        [0.0, -1.0, 2.0],
+        [-1.0, 1e9, 1.0],
+        [-1e-20, 1e-20, 1e-20],
+    ):
+        assert solve_one_sign_change([day, day + 30, day + 60], flows) is None
+    assert solve_one_sign_change([day, day, day + 60], [-1.0, 2.0, 1.0]) is None
+    assert solve_one_sign_change([day, day + 1, day + 2], [-1.0, 2.0, 1.0]) is None

@@ -133,3 +133,8 @@ def test_a_batch_names_each_bad_case(desk: httpx.Client) -> None:
         ("/cases/1/cash_flows", "empty"),
         ("/cases/2/cash_flow", "unknown_field"),
     ]
+
+
+def test_three_roots_at_one_rate_are_exact(desk: httpx.Client) -> None:
+    result = answer(desk, "x01-irr-triple-root")
+    assert (result["status"], result["rates"]) == ("unique", pytest.approx([0.1], abs=1e-12))

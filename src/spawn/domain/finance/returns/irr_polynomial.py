@@ -12,6 +12,7 @@ _SAFE_EXPONENT = 300.0
 _EDGE_MARGIN = 1e-5
 _CONVERGED_STEP = 1e-13
 _ROUNDING_STEP = 1e-9
+_ROOT_DIGITS = 1e-10
 
 
 def count_sign_changes(values: list[float]) -> int:
@@ -73,6 +74,13 @@ class IrrPolynomial:
         noise = self.relative_noise * sum(map(abs, weights))
         sums = list(accumulate(weights))[:-1]
         return min(sums) > noise or max(sums) < -noise
+
+    def is_well_conditioned(self, x: float) -> bool:
+        """Return whether rounding leaves a root its digits, as near a multiple root it does not."""
+        weights = self.discounted_amounts(x)
+        slope = self.value_and_slope(x)[1]
+        error = self.relative_noise * sum(map(abs, weights))
+        return error <= _ROOT_DIGITS * abs(slope) / self.span
 
     def root_bounds(self) -> tuple[float, float]:
         """Return an interval with every root: beyond it Laguerre's sums keep their sign."""

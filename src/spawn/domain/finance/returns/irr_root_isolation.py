@@ -5,17 +5,23 @@ its end points, between which each term is monotone, keep f on one side of zero.
 exp(x s) f(x) is a polynomial of degree 22 to the last digit of float64, and its Bernstein
 coefficients count its roots (Descartes' rule of signs in the form of Vincent, Collins and Akritas):
 no change of sign, no root; one change, one root. Coefficients below rounding count as either sign.
-Where f as a whole is below rounding, there may be several roots that float64 cannot separate; such
-a blurred interval counts as one root, with a warning when f does not change sign there.
+Where f as a whole is below rounding, there may be several roots that float64 cannot separate; they
+are separated in many digits (`precise_roots`), with a warning of a multiple root.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from operator import mul
 from typing import NamedTuple
 
 from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
+from spawn.domain.finance.returns.precise_roots import (
+    ExactSeries,
+    PreciseRoot,
+    WorkLimitExceeded,
+    isolate_precisely,
+)
 
 _MAX_TERMS = 12_000_000
 _DEGREE = 22
@@ -23,18 +29,21 @@ _NARROW_WIDTH = 1.25
 _MAX_EXPONENT = 300.0
 _MIN_WIDTH = 1e-11
 _SAME_ROOT_DISTANCE = 1e-8
+_SAME_DIGITS_DISTANCE = 1e-14
 _ROUNDING = 2.0
-_TOUCHING_ROOT_WARNING = "a root touches zero without a change of sign, or two roots meet there"
+_PRECISE_WIDTH = 2e-2
+_TERMS_PER_PIECE = 500_000
+_TERMS_PER_PRECISE_TERM = 3_000
+_MULTIPLE_ROOT_WARNING = (
+    "a root touches zero without a change of sign, or several roots meet there: "
+    "the smallest change of a flow moves them far"
+)
 _NO_ROOT, _ONE_ROOT, _UNDECIDED, _BLURRED = range(4)
 
 # Row j turns power coefficients on [0, 1] into the Bernstein coefficient j.
 _BERNSTEIN = tuple(
     tuple(math.comb(j, k) / math.comb(_DEGREE, k) for k in range(j + 1)) for j in range(_DEGREE + 1)
 )
-
-
-class WorkLimitExceeded(Exception):
-    """The roots cannot be isolated within the limit on evaluated terms."""
 
 
 class _NarrowInterval(NamedTuple):
@@ -45,8 +54,12 @@ class _NarrowInterval(NamedTuple):
     bernstein: list[float]
 
 
-def isolate_roots(polynomial: IrrPolynomial) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Return all roots in ascending order, and warnings about roots that rounding blurs.
+def isolate_roots(
+    polynomial: IrrPolynomial, build_exact: Callable[[], ExactSeries] | None = None
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return all roots in ascending order, and warnings about multiple roots.
+
+    Roots that rounding blurs are separated in many digits by the exact series, if there is one.
 
     Raises:
         WorkLimitExceeded: the work limit was reached first.
@@ -56,16 +69,23 @@ def isolate_roots(polynomial: IrrPolynomial) -> tuple[tuple[float, ...], tuple[s
     budget = _WorkBudget()
     for interval, noise in _narrow_intervals(polynomial, budget):
         for low, high, root_count in _count_roots(interval, noise, polynomial.span, budget):
-            if root_count == _ONE_ROOT:
-                roots.append(polynomial.refine_root(low, high))
-            else:
+            if root_count != _ONE_ROOT:
                 blurred_intervals.append((low, high))
+                continue
+            root = polynomial.refine_root(low, high)
+            if build_exact is None or polynomial.is_well_conditioned(root):
+                roots.append(root)
+            else:
+                # Rounding may have blurred several roots into one crossing: look closely there.
+                reach = _PRECISE_WIDTH / polynomial.span
+                blurred_intervals.append((max(low, root - reach), min(high, root + reach)))
     warnings: list[str] = []
-    for root, only_touches in _merge_blurred(polynomial, blurred_intervals):
+    exact = build_exact() if build_exact is not None and blurred_intervals else None
+    for root, warning in _resolve_blurred(polynomial, blurred_intervals, exact, budget):
         roots.append(root)
-        if only_touches:
-            warnings.append(_TOUCHING_ROOT_WARNING)
-    return _distinct_roots(roots, polynomial.span), tuple(warnings[:1])
+        warnings += [warning] if warning else []
+    distance = _SAME_ROOT_DISTANCE if build_exact is None else _SAME_DIGITS_DISTANCE
+    return _distinct_roots(roots, distance / polynomial.span), tuple(dict.fromkeys(warnings))
 
 
 class _WorkBudget:
@@ -79,6 +99,13 @@ class _WorkBudget:
         self._remaining_terms -= terms
         if self._remaining_terms < 0:
             raise WorkLimitExceeded
+
+    def can_spend(self, terms: int) -> bool:
+        """Subtract `terms` if that many remain."""
+        if terms > self._remaining_terms:
+            return False
+        self._remaining_terms -= terms
+        return True
 
 
 def _narrow_intervals(
@@ -193,34 +220,73 @@ def _halves(bernstein: list[float]) -> tuple[list[float], list[float]]:
     return left, right[::-1]
 
 
-def _merge_blurred(
-    polynomial: IrrPolynomial, intervals: list[tuple[float, float]]
-) -> Iterator[tuple[float, bool]]:
-    """Yield one root per run of adjacent intervals, and whether f only touches zero there."""
+def _resolve_blurred(
+    polynomial: IrrPolynomial,
+    intervals: list[tuple[float, float]],
+    exact: ExactSeries | None,
+    budget: _WorkBudget,
+) -> Iterator[tuple[float, str]]:
+    """Yield the roots of each run of adjacent intervals, with a warning where one is multiple."""
     margin = _MIN_WIDTH / polynomial.span
+    for first, last in _merge_runs(intervals, margin):
+        low, high = first - margin, last + margin
+        pieces = math.ceil((high - low) * polynomial.span / _PRECISE_WIDTH)
+        precise_roots: list[PreciseRoot] = []
+        if exact is not None and budget.can_spend(pieces * _precise_terms(exact)):
+            precise_roots = _isolate_in_pieces(exact, low, high, pieces)
+        for root in precise_roots:
+            yield root.log_rate, _MULTIPLE_ROOT_WARNING if root.is_multiple else ""
+        if not precise_roots:
+            yield from _resolve_in_float(polynomial, low, high)
+
+
+def _precise_terms(exact: ExactSeries) -> int:
+    """Return the work of one piece in many digits, in terms of float64."""
+    return _TERMS_PER_PIECE + _TERMS_PER_PRECISE_TERM * len(exact.times)
+
+
+def _isolate_in_pieces(
+    exact: ExactSeries, low: float, high: float, pieces: int
+) -> list[PreciseRoot]:
+    """Return the roots of a blurred run in many digits, piece by piece."""
+    width = (high - low) / pieces
+    roots: list[PreciseRoot] = []
+    for piece in range(pieces):
+        start = low + piece * width
+        for root in isolate_precisely(exact, start, start + width):
+            # A root on the edge of two pieces counts once.
+            if not roots or root.log_rate - roots[-1].log_rate > _MIN_WIDTH * width:
+                roots.append(root)
+    return roots
+
+
+def _merge_runs(intervals: list[tuple[float, float]], margin: float) -> list[list[float]]:
     runs: list[list[float]] = []
     for low, high in sorted(intervals):
         if runs and low - runs[-1][1] <= margin:
             runs[-1][1] = max(high, runs[-1][1])
         else:
             runs.append([low, high])
-    for first, last in runs:
-        low, high = first - margin, last + margin
-        if (polynomial.value_and_slope(low)[0] > 0.0) != (
-            polynomial.value_and_slope(high)[0] > 0.0
-        ):
-            yield polynomial.refine_root(low, high), False
-            continue
-        x = polynomial.find_turning_point(low, high)
-        weights = polynomial.discounted_amounts(x)
-        if abs(sum(weights)) <= _ROUNDING * polynomial.relative_noise * sum(map(abs, weights)):
-            yield x, True
+    return runs
 
 
-def _distinct_roots(roots: list[float], span: float) -> tuple[float, ...]:
+def _resolve_in_float(
+    polynomial: IrrPolynomial, low: float, high: float
+) -> Iterator[tuple[float, str]]:
+    """Yield the one root that float64 can tell in a blurred run, if f reaches zero there."""
+    if (polynomial.value_and_slope(low)[0] > 0.0) != (polynomial.value_and_slope(high)[0] > 0.0):
+        yield polynomial.refine_root(low, high), ""
+        return
+    x = polynomial.find_turning_point(low, high)
+    weights = polynomial.discounted_amounts(x)
+    if abs(sum(weights)) <= _ROUNDING * polynomial.relative_noise * sum(map(abs, weights)):
+        yield x, _MULTIPLE_ROOT_WARNING
+
+
+def _distinct_roots(roots: list[float], distance: float) -> tuple[float, ...]:
     """Return roots in ascending order, once each where rounding cannot separate them."""
     distinct: list[float] = []
     for x in sorted(roots):
-        if not distinct or x - distinct[-1] > _SAME_ROOT_DISTANCE / span:
+        if not distinct or x - distinct[-1] > distance:
             distinct.append(x)
     return tuple(distinct)

@@ -14,12 +14,15 @@ line in x, suffice for most series. For the others `irr_root_isolation` isolates
 """
 
 import math
+from decimal import Context, Decimal, localcontext
+from functools import partial
 from itertools import repeat
 from operator import is_not, mul
 from typing import NamedTuple
 
 from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
 from spawn.domain.finance.returns.irr_root_isolation import isolate_roots
+from spawn.domain.finance.returns.precise_roots import EXACT_DIGITS, MAX_PRECISE_FLOWS, ExactSeries
 
 _MAX_STEPS = 60
 _SAFE_EXPONENT = 300.0
@@ -37,8 +40,12 @@ class IrrRoots(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def find_irr_roots(times: list[float], amounts: list[float]) -> IrrRoots:
+def find_irr_roots(
+    times: list[float], amounts: list[float], ticks_per_year: int | None = None
+) -> IrrRoots:
     """Find all real roots for increasing `times` and as many non-zero `amounts`.
+
+    With `ticks_per_year` the times are whole ticks: a multiple root is then exact.
 
     Raises:
         WorkLimitExceeded: the work limit was reached before all roots were isolated.
@@ -55,13 +62,30 @@ def find_irr_roots(times: list[float], amounts: list[float]) -> IrrRoots:
     origin = times[0]
     polynomial = IrrPolynomial([t - origin for t in times], [a / largest for a in amounts])
     if (root := polynomial.solve_newton()) is not None and (
-        changes == 1 or polynomial.is_only_root(root)
+        changes == 1 or (polynomial.is_only_root(root) and polynomial.is_well_conditioned(root))
     ):
         return IrrRoots((root,), changes)
     if changes == 1:
         return IrrRoots((polynomial.refine_root(*polynomial.root_bounds()),), changes)
-    log_rates, warnings = isolate_roots(polynomial)
+    can_be_exact = len(times) <= MAX_PRECISE_FLOWS
+    log_rates, warnings = isolate_roots(
+        polynomial,
+        partial(_build_exact_series, times, amounts, ticks_per_year) if can_be_exact else None,
+    )
     return IrrRoots(log_rates, changes, warnings)
+
+
+def _build_exact_series(
+    times: list[float], amounts: list[float], ticks_per_year: int | None
+) -> ExactSeries:
+    """Return the flows as they are written."""
+    values = [Decimal(repr(float(amount))) for amount in amounts]
+    if ticks_per_year is None:
+        return ExactSeries([Decimal(repr(time - times[0])) for time in times], values)
+    first = round(times[0] * ticks_per_year)
+    with localcontext(Context(prec=EXACT_DIGITS)):
+        ticks = [Decimal(round(time * ticks_per_year) - first) for time in times]
+        return ExactSeries([tick / ticks_per_year for tick in ticks], values)
 
 
 def _solve_one_sign_change(times: list[float], amounts: list[float], split: int) -> float | None:

@@ -17,8 +17,9 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_AMOUNT, MAX_FLOWS, FieldChecker
-from spawn.domain.finance.returns.irr_root_isolation import WorkLimitExceeded
 from spawn.domain.finance.returns.irr_roots import find_irr_roots
+from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
+from spawn.domain.finance.returns.precise_roots import WorkLimitExceeded
 
 _YEAR_DAYS = 365.0
 _MAX_LOG_RATE = 700.0
@@ -144,7 +145,7 @@ def irr(cash_flows: Sequence[float], periods_per_year: float = 1) -> RateOutcome
         "annualisation": f"effective (1+i)^{periods_per_year:g} - 1; "
         f"nominal i * {periods_per_year:g}",
     }
-    return _classify_outcome(times, amounts, periods_per_year, conventions)
+    return _classify_outcome(times, amounts, periods_per_year, conventions, 1)
 
 
 def irr_at_times(times_years: Sequence[float], amounts: Sequence[float]) -> RateOutcome:
@@ -180,22 +181,36 @@ def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
         InvalidInput: an empty or overlong series, a non-finite flow, or dates and amounts of
             different number.
     """
+    days = list(map(date.toordinal, dates))
+    if days and len(days) == len(amounts) <= MAX_FLOWS and sorted(days) == days:
+        root = solve_one_sign_change(days, amounts)
+        if root is not None:
+            rates = (math.expm1(root * _YEAR_DAYS),)
+            return RateOutcome(
+                status="unique",
+                rates=rates,
+                effective_pa=rates,
+                nominal_pa=rates,
+                sign_changes=1,
+                conventions=_XIRR_CONVENTIONS,
+            )
     checker = FieldChecker()
     _check_amounts(checker, amounts, "/amounts")
     checker.require_length("/dates", dates, len(amounts))
     checker.raise_errors()
-    conventions = {
-        "formula": "sum c_i (1+r)^(-(d_i-d_0)/365) = 0",
-        "day_count": "ACT/365F from the earliest date",
-        "annualisation": "effective a year",
-    }
-    days = list(map(date.toordinal, dates))
     if not all(map(lt, days, days[1:])):
         days, amounts = _net_by_day(days, amounts)
     if len(days) == 1:
-        return RateOutcome(status="undefined", reason="single_date", conventions=conventions)
+        return RateOutcome(status="undefined", reason="single_date", conventions=_XIRR_CONVENTIONS)
     times, net = _years_from_first(days, amounts)
-    return _classify_outcome(times, net, 1, conventions)
+    return _classify_outcome(times, net, 1, _XIRR_CONVENTIONS, int(_YEAR_DAYS))
+
+
+_XIRR_CONVENTIONS = {
+    "formula": "sum c_i (1+r)^(-(d_i-d_0)/365) = 0",
+    "day_count": "ACT/365F from the earliest date",
+    "annualisation": "effective a year",
+}
 
 
 def xirr_from_flows(flows: Sequence[DatedFlow]) -> RateOutcome:
@@ -300,14 +315,18 @@ def _drop_negligible(times: list[float], amounts: list[float]) -> tuple[list[flo
 
 
 def _classify_outcome(
-    times: list[float], amounts: list[float], per_year: float, conventions: dict[str, str]
+    times: list[float],
+    amounts: list[float],
+    per_year: float,
+    conventions: dict[str, str],
+    ticks_per_year: int | None = None,
 ) -> RateOutcome:
     """Return the typed outcome of flows in order of time without zeros."""
     if not amounts:
         return RateOutcome(status="undefined", reason="all_zero", conventions=conventions)
     times, amounts = _drop_negligible(times, amounts)
     try:
-        roots = find_irr_roots(times, amounts)
+        roots = find_irr_roots(times, amounts, ticks_per_year)
     except WorkLimitExceeded:
         return RateOutcome(status="undefined", reason="work_bound", conventions=conventions)
     if not roots.log_rates:
