@@ -109,7 +109,7 @@ def _expand(series: ExactSeries, low: Decimal, width: Decimal) -> tuple[_Interva
 def _split(
     interval: _Interval, noise: Decimal, span: Decimal
 ) -> tuple[list[Decimal], list[tuple[Decimal, Decimal]]]:
-    """Return the simple roots, and the parts in which f cannot be told from zero."""
+    """Return the simple roots, and the parts in which f does not differ from zero."""
     roots: list[Decimal] = []
     blurred: list[tuple[Decimal, Decimal]] = []
     stack = [interval]
