@@ -33,7 +33,7 @@ class StateKey(Generic[T]):
         self.create = create
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HttpState:
     """Shared state of the HTTP application; all of it stays valid with a second replica."""
 

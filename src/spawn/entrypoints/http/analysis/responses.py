@@ -13,13 +13,12 @@ import msgspec
 from msgspec import inspect
 
 from spawn.application.analysis.calculation import CalculationResult
+from spawn.application.product.links import CSV, JSON
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
 
-JSON: Final = "application/json"
-CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")

@@ -6,12 +6,11 @@ import msgspec
 
 from spawn.application.analysis.calculation import Deadline, calculate
 from spawn.application.analysis.calculators import CALCULATORS
+from spawn.application.product.links import CSV, JSON
 from spawn.domain.errors import InvalidInput
 from spawn.entrypoints.http.analysis.requests import read_request
 from spawn.entrypoints.http.analysis.responses import (
     ARROW,
-    CSV,
-    JSON,
     ResultTable,
     choose_media_type,
     create_table_response,

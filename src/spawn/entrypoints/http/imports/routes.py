@@ -15,6 +15,7 @@ from spawn.application.imports.queries import (
     stream_quarantined_rows,
     stream_rows_with_warnings,
 )
+from spawn.application.product.links import CSV, NDJSON
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
 from spawn.domain.imports.import_state import FileFormat
@@ -61,8 +62,6 @@ from spawn.entrypoints.http.protocol.route import Result, Route, page_result, ro
 from spawn.entrypoints.http.wire import PageView
 
 MAPPINGS: Final = "/v1/ops/import-mappings"
-CSV: Final = "text/csv"
-NDJSON: Final = "application/x-ndjson"
 FORMATS: Final = {CSV: FileFormat.CSV, NDJSON: FileFormat.NDJSON}
 TAG: Final = "imports"
 

@@ -134,5 +134,5 @@ class RowWarningView(WireStruct, frozen=True):
     """A row that was imported with a warning."""
 
     line: Count
-    project_id: ResourceId
+    project_id: ResourceId | None
     reasons: tuple[RowReason, ...]

@@ -96,7 +96,8 @@ def _type_enumeration(schema: Json) -> Json:
         return schema
     if len(values) == 1:
         return {**{k: v for k, v in schema.items() if k != "enum"}, "const": values[0]}
-    return {"type": "string", **schema}
+    is_text = all(isinstance(value, str) for value in values)
+    return {"type": "string", **schema} if is_text else schema
 
 
 def _merge_scalars(schema: Json) -> Json:
