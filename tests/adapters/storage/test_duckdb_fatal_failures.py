@@ -316,6 +316,47 @@ async def test_a_dead_writer_ends_the_store_and_leaves_nobody_waiting(
     assert operations(lines) == ["keep the writer running"]
 
 
+@pytest.mark.parametrize("name", ["_take_group", "_run_call", "_commit", "_maintain", "_wait_s"])
+@pytest.mark.parametrize("error", [SystemExit, MemoryError, OSError])
+async def test_a_writer_that_dies_anywhere_resolves_the_work_that_it_had_taken(
+    store: DuckDbStore,
+    harness: StorageHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: type[BaseException],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    position = await store.position()
+    monkeypatch.setattr(store._writer, name, fail)
+    waiting = [
+        asyncio.ensure_future(store.wait_for_change(position, 20)),
+        asyncio.ensure_future(store._writer.run(lambda: None, "call")),
+        *(asyncio.ensure_future(harness.create()) for _ in range(3)),
+    ]
+    async with asyncio.timeout(15):
+        reason = await store.wait_until_failed()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    assert reason == "The writer ended unexpectedly: see the log."
+    with pytest.raises(Unavailable, match="the service stops"):
+        await harness.create()
+
+
+async def test_a_writer_whose_log_fails_too_leaves_nobody_waiting(
+    store: DuckDbStore, harness: StorageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(store._engine.failures, "record_failure", fail)
+    monkeypatch.setattr(store._writer, "_take_group", fail)
+    with pytest.raises(Unavailable):
+        await harness.create()
+    assert await failure_of(store) == "The writer ended unexpectedly: see the log."
+
+
 async def test_a_file_that_turns_out_damaged_ends_the_store(
     store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
 ) -> None:

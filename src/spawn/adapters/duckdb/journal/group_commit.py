@@ -66,7 +66,7 @@ class GroupCommitWriter:
         self._calls: deque[_QueuedCall] = deque()
         self._small_changes: deque[_QueuedChange] = deque()
         self._bulk_changes: deque[_QueuedChange] = deque()
-        self._current_work: list[QueuedWork[Any]] = []
+        self._unresolved: set[QueuedWork[Any]] = set()
         self._waiters: set[QueuedWork[None]] = set()
         self._failure_waiters: set[QueuedWork[None]] = set()
         self._is_engine_suspect = False
@@ -102,6 +102,7 @@ class GroupCommitWriter:
             ):
                 raise Overloaded("Too many changes wait to be written: retry later.")
             self._queued_rows += rows
+            self._unresolved.add(task)
             (self._bulk_changes if prepared_change.is_bulk() else self._small_changes).append(task)
         self._notify_soon(task.loop)
         committed: CommitResult = await task.future
@@ -131,6 +132,7 @@ class GroupCommitWriter:
         with self._condition:
             self._check_open()
             self._calls.append(task)
+            self._unresolved.add(task)
             self._condition.notify()
         return await task.future
 
@@ -200,15 +202,15 @@ class GroupCommitWriter:
             while self._appender.final_error is None and self._run_once():
                 pass
         except BaseException as failure:  # noqa: BLE001 -- the thread ends here, and with it all writes
-            error = Unavailable("The write failed with unknown outcome: read the resource first.")
+            cause = Unavailable("The writer ended unexpectedly.")
+            error = self._appender.give_up("The writer ended unexpectedly: see the log.", cause)
             self._failures.record_failure("keep the writer running", failure, error)
-            self._appender.give_up("The writer ended unexpectedly: see the log.", error)
-        self._end()
+        finally:
+            self._end()
 
     def _run_once(self) -> bool:
         """Run the work that is queued; return whether there may be more."""
         calls, group = self._next_work()
-        self._current_work = [*calls, *group]
         for call in calls:
             self._run_call(call)
         if group:
@@ -225,7 +227,8 @@ class GroupCommitWriter:
         error = final_error or Unavailable("The store is closing.")
         with self._condition:
             self._closing = True
-            work = [*self._current_work, *self._calls, *self._small_changes, *self._bulk_changes]
+            # Not what is queued: work that was taken when the thread died is in no queue any more.
+            work = list(self._unresolved)
             self._calls.clear()
             self._small_changes.clear()
             self._bulk_changes.clear()
@@ -240,7 +243,7 @@ class GroupCommitWriter:
         with self._condition:
             if not (self._calls or self._small_changes or self._bulk_changes or self._closing):
                 self._condition.wait(self._wait_s())
-            calls = self._current_work = [*self._calls]
+            calls = list(self._calls)
             self._calls.clear()
             group = self._take_group()
             self._queued_rows -= sum(len(task.work.rows) for task in group)
@@ -276,6 +279,7 @@ class GroupCommitWriter:
         if not isinstance(outcomes, list):
             outcomes = [outcomes] * len(group)
         _deliver([*zip(group, outcomes, strict=True), *self._take_waiters()])
+        self._unresolved.difference_update(group)
 
     def _run_call(self, call: _QueuedCall) -> None:
         previous_position = self._appender.position
@@ -285,6 +289,7 @@ class GroupCommitWriter:
             if self._appender.position == previous_position
             else [delivery, *self._take_waiters()]
         )
+        self._unresolved.discard(call)
 
     def _take_waiters(self, outcome: SpawnError | None = None) -> list[tuple[QueuedWork[Any], Any]]:
         """Remove and return those who wait for a change, with their outcome."""
