@@ -65,6 +65,40 @@ def _is_metric(name: str) -> bool:
     return any(f'"{stem}"' in SOURCE for stem in stems)
 
 
+def list_tree() -> set[str]:
+    """Return the paths in the tree of the architecture page, below `src/spawn`."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page.split("\nsrc/spawn/\n", 1)[1].split("```", 1)[0]
+    paths, ring = set(), ""
+    for line in tree.splitlines():
+        for word in line.split():
+            if word.endswith("/"):
+                ring = word
+                continue
+            folder, _, names = word.partition("{")
+            paths |= {ring + folder + name for name in (names.rstrip("}").split(","))}
+    return paths
+
+
+def test_the_tree_of_the_architecture_exists() -> None:
+    paths = list_tree()
+    assert {"domain/projects", "entrypoints/http/protocol", "ports/storage"} < paths
+    top = ROOT / "src" / "spawn"
+    assert {p for p in paths if not ((top / p).is_dir() or (top / f"{p}.py").is_file())} == set()
+
+
+def test_every_package_is_in_the_tree_of_the_architecture() -> None:
+    top = ROOT / "src" / "spawn"
+    packages = {
+        str(path.parent.relative_to(top))
+        for pattern in ("*/*/__init__.py", "entrypoints/http/*/__init__.py")
+        for path in top.glob(pattern)
+    }
+    paths = list_tree()
+    parents = {path.rsplit("/", 1)[0] for path in paths}
+    assert packages - paths - parents == set()
+
+
 def test_a_name_that_does_not_exist_is_found() -> None:
     assert exists("spawn.testing.storage_contract.quality")
     assert exists("spawn.domain.finance.debt_sizing.size_debt")
