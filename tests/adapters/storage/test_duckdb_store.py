@@ -1,5 +1,6 @@
 """Storage contract of the DuckDB store."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,20 @@ from spawn.domain.aggregates import encode_state
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.rules import derive_rules
+from spawn.domain.query import Filter, Operator, Query
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
-from spawn.testing.storage_contract.harness import StorageHarness, a_record
+from spawn.testing.storage_contract.harness import (
+    ManualClock,
+    ReopenStore,
+    StorageHarness,
+    a_record,
+)
+from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.migration_properties import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.properties import *  # noqa: F403 -- as above
@@ -55,3 +63,29 @@ async def test_invalid_data_in_the_file_are_counted_and_named(harness: StorageHa
         "validity.currency_code": tally_with_violation,
         "consistency.sponsor_shares": tally_with_violation,
     }
+
+
+@pytest.mark.parametrize("precision", [7, 38])
+async def test_a_decimal_without_whole_digits_takes_the_smallest_values(
+    reopen_store: ReopenStore, precision: int
+) -> None:
+    document = (
+        b'{"id": "project_schema", "version": 1, "name": "Projects", "columns":'
+        b' [{"name": "share", "type": "decimal(%d,%d)"}]}' % (precision, precision)
+    )
+    store = await reopen_store()
+    await store.adopt(a_record(document))
+    harness = StorageHarness(store, ManualClock())
+    smallest = Decimal(1).scaleb(-precision)
+    values = (smallest, -smallest, 15 * smallest, Decimal("0.5"), Decimal("0E-7"), Decimal(0))
+    projects = [harness.project(attributes={"share": value}) for value in values]
+    await store.commit(harness.change(*((project, 0) for project in projects)))
+    encoded = harness.project(attributes={"share": 15 * smallest})
+    state = EncodedState(encode_state("project", encoded, a_record(document).schema))
+    write = Write("project", encoded.project_id, 0, state)
+    await store.commit(harness.change(writes=(write,), events=()))
+    for value in values:
+        page = await store.page(Query(filters=(Filter("share", Operator.EQ, (value,)),)))
+        assert {item.state.attributes["share"] for item in page.items} == {value}
+    page = await store.page(Query(filters=(Filter("share", Operator.EQ, (values[2],)),)))
+    assert len(page.items) == 2

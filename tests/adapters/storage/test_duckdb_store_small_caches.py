@@ -9,6 +9,7 @@ from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
+from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above

@@ -1,17 +1,15 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""Stored schema versions, the log of migrations, and the projects' columns."""
+"""Stored schema versions, and the log of migrations."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from spawn.adapters.duckdb import tables
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds, to_microseconds
+from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import Conflict
-from spawn.domain.schema_version import Column
 from spawn.domain.schemas.document_parser import restore_schema
 from spawn.ports.schemas import (
     MIN_LOGGED_MIGRATIONS,
@@ -29,33 +27,22 @@ class SchemaTable:
 
     def __init__(self, cursor: Cursor) -> None:
         self.history = _read_history(cursor)
-        names = cursor.execute("select table_name from duckdb_tables()").fetchall()
-        if ("projects",) not in names:
-            tables.create_projects_table(cursor, self.fields)
-
-    @property
-    def fields(self) -> Mapping[str, Column]:
-        """Every column of the table of projects, retired ones included."""
-        return self.history.stored_fields
-
-    @property
-    def retired_columns(self) -> frozenset[str]:
-        """Columns that are stored and not served."""
-        return frozenset(
-            retired_columns.name for retired_columns in self.history.active_schema.retired
-        )
 
 
-def create_empty_projects_table(cursor: Cursor, schema_history: SchemaHistory) -> None:
-    """Create the table of projects for a history, in a store without projects.
+def create_empty_tables(cursor: Cursor, schema_history: SchemaHistory) -> None:
+    """Create the tables that a schema governs, in a store without projects.
 
     Raises:
         Conflict: there are projects.
     """
-    row = cursor.execute("select count(*) from aggregates where kind = 'project'").fetchone()
-    if row and row[0]:
-        raise Conflict("The store holds projects; its schema changes by migration only.")
-    tables.create_projects_table(cursor, schema_history.stored_fields)
+    governed = [t for t in state_tables(schema_history).values() if t.type.is_governed]
+    for table in governed:
+        row = cursor.execute(
+            "select count(*) from aggregates where kind = ?", [table.kind]
+        ).fetchone()
+        if row and row[0]:
+            raise Conflict("The store holds projects; its schema changes by migration only.")
+        table.create(cursor)
 
 
 def _read_history(cursor: Cursor) -> SchemaHistory:

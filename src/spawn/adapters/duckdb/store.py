@@ -35,7 +35,7 @@ from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
-from spawn.domain.aggregates import encode_state
+from spawn.domain.aggregates import AGGREGATE_TYPES, encode_state
 from spawn.domain.change import (
     Change,
     CommitResult,
@@ -45,7 +45,7 @@ from spawn.domain.change import (
     StoredAggregate,
     StoredResponse,
 )
-from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged
+from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measure, Measurement
@@ -128,6 +128,7 @@ class DuckDbStore:
                 caches,
                 reserve_bytes=options.reserve_bytes,
                 checkpoint_bytes=options.checkpoint_bytes,
+                report_rebuild=options.report_rebuild,
             )
         except duckdb.Error as failure:
             raise translate_error(failure, self._engine.path.name) from failure
@@ -215,7 +216,7 @@ class DuckDbStore:
             or aggregate.stored.schema_version == self._schema_history.active_schema.version
         ):
             return aggregate
-        return None if aggregate.stored.kind == "project" else aggregate
+        return None if AGGREGATE_TYPES[aggregate.stored.kind].is_governed else aggregate
 
     async def _read_aggregate(self, kind: str, key: str) -> CachedAggregate:
         full_key, generation = aggregate_key(kind, key), self._appender.aggregates.generation
@@ -247,6 +248,9 @@ class DuckDbStore:
         return location
 
     async def _read(self, query: Callable[[Cursor], T]) -> T:
+        if self._appender.is_loading:
+            # State tables may be incomplete, so that a page would miss what is not rebuilt yet.
+            raise Unavailable("The store reopens its file: retry later.", retry_after_s=1.0)
         try:
             with _tracer.start_span("storage.read"):
                 return await self._readers.run(query)
@@ -305,7 +309,8 @@ class DuckDbStore:
         if page is not None:
             return page
         query = resolve_query(query, self._schema_history)
-        id_filter = next((f for f in query.filters if f.field == "project_id"), None)
+        id_column = AGGREGATE_TYPES[query.kind].id_column
+        id_filter = next((f for f in query.filters if f.field == id_column), None)
         if id_filter is not None and id_filter.operator in (Operator.EQ, Operator.IN):
             return await self._page_of_ids(query, [str(value) for value in id_filter.values])
         return await self._shared_page(query)
@@ -321,9 +326,8 @@ class DuckDbStore:
 
     async def _shared_page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Read the page once for all concurrent callers at the same position."""
-        position = (
-            self._appender.projects_position if query.kind == "project" else self._appender.position
-        )
+        is_governed = AGGREGATE_TYPES[query.kind].is_governed
+        position = self._appender.governed_position if is_governed else self._appender.position
         task = self._page_reads.get((query, position))
         if task is None:
             task = asyncio.create_task(self._read_page(query, position))
@@ -345,7 +349,7 @@ class DuckDbStore:
                 last.stored, last.location.created_position, sort
             )
         page = Page(tuple(aggregate.stored for aggregate in aggregates), next_keys)
-        if query.kind == "project":
+        if AGGREGATE_TYPES[query.kind].is_governed:
             self._appender.pages.offer(query, page, position)
         return page
 

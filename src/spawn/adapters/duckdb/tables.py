@@ -1,13 +1,12 @@
 """Tables of the file: format version, format migrations, and typed columns of a schema."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import InvalidInput, StorageDamaged
-from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
+from spawn.domain.schema_version import ColumnType, TypeName, Value
 
 _JOURNAL = """
 create table journal (
@@ -155,24 +154,3 @@ def sql_literal(value: Value, column_type: ColumnType) -> str | None:
     else:
         text = value.isoformat() if isinstance(value, date) else repr(value)
     return f"'{text}'::{sql_type(column_type)}"
-
-
-def create_projects_table(cursor: Cursor, fields: Mapping[str, Column]) -> None:
-    """Create, or replace, the typed table of projects for the fields of a schema.
-
-    It has no key and no index: the writer knows which rows exist, updates are a delete and an
-    insert, and an index would prevent both that and later migrations. Wide decimals are not
-    compressed: unpacking them takes four times as long as scanning them.
-    """
-    columns = ", ".join(f"{quote_name(name)} {_storage_type(c.type)}" for name, c in fields.items())
-    cursor.execute("drop table if exists projects")
-    cursor.execute(
-        f"create table projects (_created bigint not null, _position bigint not null, {columns})"
-    )
-
-
-def _storage_type(column_type: ColumnType) -> str:
-    is_wide = (
-        column_type.name is TypeName.DECIMAL and (column_type.precision or 0) > MAX_NARROW_DIGITS
-    )
-    return sql_type(column_type) + (" using compression uncompressed" if is_wide else "")

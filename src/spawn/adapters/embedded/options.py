@@ -1,10 +1,30 @@
 """Options of stores and publishers, independent of the adapter."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from spawn.domain.events.cloudevents import EventEnvelope
+
+
+class RebuildProgress(msgspec.Struct, frozen=True):
+    """Journal rows that a rebuild of derived tables has read, of all, in seconds."""
+
+    rows: int
+    total_rows: int
+    duration_s: float
+
+    def __str__(self) -> str:
+        """Return the progress as a sentence."""
+        rate = self.rows / self.duration_s if self.duration_s else 0.0
+        return (
+            f"rebuilding state tables: {self.rows:,} of {self.total_rows:,} journal rows,"
+            f" {rate:,.0f} rows/s"
+        )
+
+
+ReportRebuild = Callable[[RebuildProgress], None]
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +36,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     `reserve_bytes` of the disk stay free: below that, commands are rejected. `cached_entities` and
     `cached_pages` are cached decoded, and the versions of `cached_heads` aggregates. About
     `recent_bytes` of the end of the journal are cached for followers. Once the log has
-    `checkpoint_bytes`, an idle store checkpoints it into the file.
+    `checkpoint_bytes`, an idle store checkpoints it into the file. `report_rebuild` is called, on
+    another thread, while derived tables are rebuilt, which delays the opening.
     """
 
     queue_limit: int = 1024
@@ -32,6 +53,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     cached_receipts: int = 200_000
     recent_bytes: int = 16 * 1024 * 1024
     checkpoint_bytes: int = 16 * 1024 * 1024
+    report_rebuild: ReportRebuild | None = None
 
 
 class PublisherOptions(msgspec.Struct, frozen=True, kw_only=True):

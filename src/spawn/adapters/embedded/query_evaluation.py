@@ -11,12 +11,11 @@ from datetime import date, datetime
 from decimal import Context, Decimal
 from typing import Any
 
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
-from spawn.domain.projects.project import Project
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
-from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
 
 SortKeys = tuple[Value | None, ...]
 """Sort keys of an item in the order of the sorts, then its creation position."""
@@ -25,9 +24,6 @@ MAX_ENTRIES = 1_000
 """Largest page of history or feed, entries."""
 MAX_IDS = 10_000
 """Largest number of ids in one call."""
-
-COMMON_COLUMNS: Mapping[str, Column] = {c.name: c for c in SYSTEM_COLUMNS if c.name == "created_at"}
-"""Columns that aggregates other than projects can be filtered and sorted by."""
 
 _MAX_DIGITS = 38
 _BIGINT = 2**63
@@ -46,15 +42,12 @@ _PYTHON_TYPES: dict[TypeName, tuple[type, ...]] = {
 
 
 def check_query(query: Query, fields: Mapping[str, Column]) -> None:
-    """Check the fields, operands, limit and position of a query.
-
-    `fields` are those of projects; aggregates of other kinds have `COMMON_COLUMNS`.
+    """Check the operands, limit and position of a query whose kind has these fields.
 
     Raises:
         InvalidInput: names every error.
         CursorInvalid: `after` has not one key per sort and the creation position.
     """
-    fields = fields if query.kind == "project" else COMMON_COLUMNS
     errors: list[FieldError] = []
     if not 1 <= query.limit <= MAX_LIMIT:
         errors.append(FieldError("/limit", "out_of_range", f"The limit is 1 to {MAX_LIMIT}."))
@@ -140,21 +133,15 @@ def _fits_column(value: object, column_type: ColumnType) -> bool:
 
 
 def field_value(aggregate: StoredAggregate[Any], field: str) -> Value | None:
-    """Return the value of a core, governed or stored field of a project; None if absent.
-
-    A query that was parsed under the previous version may name a column that has retired since.
-    """
+    """Return the value of an indexed column of an aggregate; None if absent."""
     value: Value | None
     if field in _STORED_FIELDS:
         value = getattr(aggregate, field)
-    elif field in Project.__struct_fields__:
-        value = getattr(aggregate.state, field)
-    else:
-        state = aggregate.state
-        value = state.attributes.get(field)
-        if value is None and state.hidden_attributes:
-            value = state.hidden_attributes.get(field)
-    return value
+        return value
+    aggregate_type = AGGREGATE_TYPES[aggregate.kind]
+    if field == aggregate_type.id_column:
+        return aggregate.id
+    return aggregate_type.read_column(aggregate.state, field)
 
 
 def matches(aggregate: StoredAggregate[Any], filters: tuple[Filter, ...]) -> bool:

@@ -97,11 +97,17 @@ class SchemaHistory:
         ):
             raise SchemaVersionChanged(f"Version {active} of the schema is active now.")
 
+    def columns(self, kind: str) -> dict[str, Column]:
+        """Return the indexed columns of a kind, retired ones included."""
+        columns = self._columns.get(kind)
+        if columns is None:
+            columns = AGGREGATE_TYPES[kind].indexed_columns(self.active_schema)
+            self._columns[kind] = columns
+        return columns
+
     @cached_property
-    def stored_fields(self) -> dict[str, Column]:
-        """Typed columns of the store: every field of a project, and retired columns."""
-        fields = dict(compile_schema(self.active_schema).fields)
-        return fields | {retired.name: retired.column for retired in self.active_schema.retired}
+    def _columns(self) -> dict[str, dict[str, Column]]:
+        return {}
 
     def plans_since(self, version: int) -> tuple[MigrationPlan, ...]:
         """Return the plans that lead from a past version to the active one, in order."""
@@ -140,7 +146,7 @@ class SchemaHistory:
 
     def served_version(self, kind: str, version: int) -> int:
         """Return the schema version of a state that this history decoded."""
-        return self.active_schema.version if kind == "project" else version
+        return self.active_schema.version if AGGREGATE_TYPES[kind].is_governed else version
 
     def with_adoption(self, record: SchemaRecord) -> "SchemaHistory":
         """Return the history with `record` active over no data, and its predecessor retired.
@@ -290,11 +296,11 @@ def resolve_query(query: Query, schema_history: SchemaHistory) -> Query:
         InvalidInput: it names a field that never existed, or breaks another rule.
         CursorInvalid: `after` does not belong to it.
     """
-    fields = schema_history.stored_fields if query.kind == "project" else {}
+    columns = schema_history.columns(query.kind)
     names = {condition.field for condition in query.filters} | {order.field for order in query.sort}
-    if query.kind == "project" and not names <= fields.keys():
+    if AGGREGATE_TYPES[query.kind].is_governed and not names <= columns.keys():
         query = rename_fields(query, schema_history.active_schema)
-    query_evaluation.check_query(query, fields)
+    query_evaluation.check_query(query, columns)
     return query
 
 

@@ -50,7 +50,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
-from spawn.domain.projects.project import Project
+from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Page, Query
 from spawn.domain.schema_version import Schema
@@ -325,7 +325,7 @@ class MemoryStore:
 
     async def tables(self) -> list[Table]:
         """Return the collections behind the store, by kind, as tables."""
-        counts: dict[str, int] = {"project": 0}
+        counts = {t.kind: 0 for t in AGGREGATE_TYPES.values() if t.is_governed}
         for kind, _ in self._aggregates:
             counts[kind] = counts.get(kind, 0) + 1
         columns = {kind: self._columns(kind) for kind in counts}
@@ -339,7 +339,7 @@ class MemoryStore:
         """Measure the projects of this moment; see `QualityStore.measure`."""
         quality_counts.check_measures(measures, compile_schema(self._history.active_schema).fields)
         position = self._position()
-        newest = [a.versions[-1] for (kind, _), a in self._aggregates.items() if kind == "project"]
+        newest = self._projects()
         return Measurement(
             position=position,
             projects=len(newest),
@@ -349,9 +349,9 @@ class MemoryStore:
         )
 
     def _columns(self, kind: str) -> tuple[TableColumn, ...]:
-        if kind == "project":
-            fields = self._history.stored_fields.values()
-            return tuple(TableColumn(c.name, str(c.type), not c.required) for c in fields)
+        if AGGREGATE_TYPES[kind].is_governed:
+            columns = self._history.columns(kind).values()
+            return tuple(TableColumn(c.name, str(c.type), not c.required) for c in columns)
         names = AGGREGATE_TYPES[kind].state_type.__struct_fields__
         return tuple(TableColumn(name, "object", nullable=True) for name in names)
 
@@ -383,7 +383,7 @@ class MemoryStore:
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Make the version active; see `SchemaStore.adopt`."""
         self._check_open()
-        if any(kind == "project" for kind, _ in self._aggregates):
+        if any(AGGREGATE_TYPES[kind].is_governed for kind, _ in self._aggregates):
             raise Conflict("The store holds projects; its schema changes by migration only.")
         await self._switch_schema(self._history.with_adoption(record), record, actor)
 
@@ -425,7 +425,7 @@ class MemoryStore:
     def _projects(self) -> list[StoredAggregate[Project]]:
         """Return the newest version of every project."""
         items = self._aggregates.items()
-        return [aggregate.versions[-1] for (kind, _), aggregate in items if kind == "project"]
+        return [aggregate.versions[-1] for (kind, _), aggregate in items if kind == PROJECT_KIND]
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
@@ -452,7 +452,7 @@ class MemoryStore:
         if failures:
             raise MigrationRejected(failures)
         for (kind, _), aggregate in self._aggregates.items():
-            if kind == "project":
+            if AGGREGATE_TYPES[kind].is_governed:
                 aggregate.versions = [_upgrade(s, plan) for s in aggregate.versions]
         await self._switch_schema(schema_history, record, actor, changed_columns(plan))
         return migration

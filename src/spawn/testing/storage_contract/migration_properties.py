@@ -6,6 +6,7 @@ Needs hypothesis.
 """
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -163,10 +164,16 @@ class TestMigrationProperties:
     def test_every_store_reads_projects_as_upgraded(
         self, store_url: str, data: st.DataObject
     ) -> None:
-        asyncio.run(_run_history(f"{store_url}{url_suffix(store_url)}", data))
+        asyncio.run(run_history(f"{store_url}{url_suffix(store_url)}", data))
 
 
-async def _run_history(url: str, data: st.DataObject) -> None:
+async def run_history(
+    url: str, data: st.DataObject, before_reopening: Callable[[], None] = lambda: None
+) -> None:
+    """Run random versions and writes, and compare the store with a reference throughout.
+
+    `before_reopening` is called while the store is closed, before its last comparison.
+    """
     generator, clock = _HistoryGenerator(data), ManualClock()
     store, reference = await open_store(url, clock=clock), MemoryStore(clock)
     try:
@@ -184,6 +191,7 @@ async def _run_history(url: str, data: st.DataObject) -> None:
     finally:
         await store.close()
     if not url.endswith("//"):
+        before_reopening()
         again = await open_store(url, clock=clock)
         try:
             await _compare(data, again, reference, projects_written)

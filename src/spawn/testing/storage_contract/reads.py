@@ -305,7 +305,7 @@ class TestPages:
             *("erp:1:x", "erp:1:y", "erp:2:x", "erp:2:y")
         ]
         with pytest.raises(InvalidInput):
-            await harness.store.page(Query(kind="external_ref", sort=(Sort("version"),)))
+            await harness.store.page(Query(kind="external_ref", sort=(Sort("project_id"),)))
 
     @pytest.mark.parametrize(
         "query",

@@ -31,7 +31,10 @@ from spawn.adapters.duckdb.journal_rows import (
     read_response,
     to_microseconds,
 )
+from spawn.adapters.duckdb.state.state_proof import save_proofs
+from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded import journal
+from spawn.adapters.embedded.options import ReportRebuild
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.change import CommitResult, StoredResponse
 from spawn.domain.errors import (
@@ -60,8 +63,9 @@ class JournalAppender(RecoverableJournal):
         *,
         reserve_bytes: int,
         checkpoint_bytes: int,
+        report_rebuild: ReportRebuild | None,
     ) -> None:
-        super().__init__(engine, mark, clock, caches)
+        super().__init__(engine, mark, clock, caches, report_rebuild)
         self._reserve_bytes = reserve_bytes
         self._checkpoint_bytes = checkpoint_bytes
 
@@ -186,7 +190,7 @@ class JournalAppender(RecoverableJournal):
         newest_position = apply_to_caches(
             self._caches, self.projection, self.schema_table.history, changes, locations
         )
-        self.projects_position = newest_position or self.projects_position
+        self.governed_position = newest_position or self.governed_position
 
     def _write_one_by_one(
         self,
@@ -229,7 +233,11 @@ class JournalAppender(RecoverableJournal):
         self.project_all()
         self._cursor.execute("begin")
         self._statements.append_in_transaction(payload)
-        self.projection.project_encoded(encoded_rows[0].position, encoded_rows[-1].position)
+        self.projection.project_encoded(
+            encoded_rows[0].position,
+            encoded_rows[-1].position,
+            frozenset(row.kind for row in encoded_rows),
+        )
         self._cursor.execute("commit")
 
     # -- the store --------------------------------------------------------------------------
@@ -308,12 +316,12 @@ class JournalAppender(RecoverableJournal):
         try:
             # A statement prepared before a change of tables is planned again at every execution.
             self._statements.prepare()
-            self.projection.prepare(self.schema_table.fields, self.schema_table.retired_columns)
+            self.projection.prepare(state_tables(schema_history))
         except duckdb.Error as failure:
             self.discard_state("switch to a schema", failure)
         self.aggregates.clear()
         self.page_items.clear()
-        self.projects_position = self.position
+        self.governed_position = self.position
         self.pages.clear(self.position)
 
     def run_on_temporary_tables(self, statement: str, *parameters: Any) -> None:
@@ -331,6 +339,8 @@ class JournalAppender(RecoverableJournal):
             return
         try:
             self.project_all()
+            state = state_tables(self.schema_table.history)
+            save_proofs(self._cursor, state.values(), self.position)
             self._cursor.execute("checkpoint")
         except (duckdb.Error, SpawnError) as failure:
             error = Unavailable("The state tables catch up with the journal at the next start.")

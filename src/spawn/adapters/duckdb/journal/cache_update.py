@@ -7,9 +7,10 @@ from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, Recen
 from spawn.adapters.duckdb.journal.prepared_change import PositionedChange, pending_aggregate
 from spawn.adapters.duckdb.journal_rows import AggregateLocation, CachedAggregate
 from spawn.adapters.duckdb.receipts import ReceiptCache
-from spawn.adapters.duckdb.state.page_cache import PageCache, ProjectWrite
+from spawn.adapters.duckdb.state.page_cache import GovernedWrite, PageCache
 from spawn.adapters.duckdb.state.projection import PendingAggregate, Projection
 from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.domain.aggregates import AGGREGATE_TYPES
 
 
 class Caches(NamedTuple):
@@ -39,10 +40,10 @@ def apply_to_caches(
     """Make durable changes visible to readers, before they are acknowledged.
 
     Returns:
-        The position at which a project was last written, if any was.
+        The position at which a governed aggregate was last written, if any was.
     """
     newest_position: int | None = None
-    project_writes: list[ProjectWrite] = []
+    governed_writes: list[GovernedWrite] = []
     for change in changes:
         encoded_count = change.prepared_change.encoded_count
         pending = _pending(schema_history, change, locations)
@@ -57,14 +58,14 @@ def apply_to_caches(
             newest_position = _apply_bulk(caches, projection, pending) or newest_position
         else:
             newest_position = (
-                _apply_small(caches, projection, pending, project_writes) or newest_position
+                _apply_small(caches, projection, pending, governed_writes) or newest_position
             )
         receipt = change.prepared_change.change.receipt
         if receipt is not None:
             last = change.rows[-1]
             caches.receipts.put(receipt.key, last.position, last.recorded_at)
-    if project_writes:
-        caches.pages.drop_affected(project_writes)
+    if governed_writes:
+        caches.pages.drop_affected(governed_writes)
     return newest_position
 
 
@@ -93,7 +94,7 @@ def _apply_small(
     caches: Caches,
     projection: Projection,
     pending: list[tuple[str, PendingAggregate]],
-    project_writes: list[ProjectWrite],
+    governed_writes: list[GovernedWrite],
 ) -> int | None:
     newest_position: int | None = None
     for key, aggregate in pending:
@@ -101,9 +102,9 @@ def _apply_small(
         projection.add(key, aggregate)
         caches.locations.put(key, aggregate.location)
         caches.aggregates.put(key, after)
-        if aggregate.kind == "project":
+        if AGGREGATE_TYPES[aggregate.kind].is_governed:
             newest_position = aggregate.location.position
-            project_writes.append((before, after))
+            governed_writes.append((before, after))
             if before is None and after.stored.version > 1:
                 caches.pages.clear(newest_position)
     return newest_position

@@ -25,6 +25,18 @@ from spawn.adapters.duckdb.journal_rows import (
 from spawn.adapters.duckdb.schema_table import SchemaTable
 from spawn.adapters.duckdb.state.projection import Projection
 from spawn.adapters.duckdb.state.queries import read_locations
+from spawn.adapters.duckdb.state.rebuild import Rebuild, empty_tables
+from spawn.adapters.duckdb.state.state_proof import (
+    AGGREGATES,
+    Differences,
+    find_differences,
+    find_layout_differences,
+    include_dependents,
+    mark_complete,
+    save_proofs,
+)
+from spawn.adapters.duckdb.state.state_table import StateTable, state_tables
+from spawn.adapters.embedded.options import ReportRebuild
 from spawn.domain.errors import SpawnError, StorageDamaged, StorageFull, Unavailable
 from spawn.ports.runtime import Clock
 
@@ -36,6 +48,12 @@ RECOVERY_TIMEOUT_S = 30.0
 
 _FIRST_PAUSE_S = 0.25
 _MAX_PAUSE_S = 8.0
+MAX_CATCH_UP_ROWS = 250_000
+"""Rows that a crash may leave unprojected; more are rebuilt, which is faster."""
+
+_CONTRADICTIONS = (duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.DataError)
+"""Errors about the tables, not about the engine or the disk."""
+
 _SYNC_AFTER_S = 1.0
 _NOT_CONFIRMED = (
     "The disk did not confirm a write, so no later read can be trusted: check the disk and the"
@@ -49,7 +67,14 @@ class RecoverableJournal:
     Everything but `cached_location` runs on the writer's thread.
     """
 
-    def __init__(self, engine: Engine, mark: HighWaterMark, clock: Clock, caches: Caches) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        mark: HighWaterMark,
+        clock: Clock,
+        caches: Caches,
+        report_rebuild: ReportRebuild | None,
+    ) -> None:
         self._engine = engine
         self._mark = mark
         self._clock = clock
@@ -60,13 +85,15 @@ class RecoverableJournal:
         self.pages = caches.pages
         self.receipts = caches.receipts
         self.recent_rows = caches.recent_rows
-        self.projects_position = 0
+        self.governed_position = 0
         self.last_error: SpawnError | None = None
         self.final_error: Unavailable | None = None
         self.final_reason = ""
         self._failing_since_s: float | None = None
         self._next_attempt_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self.is_loading = True
+        self._report_rebuild = report_rebuild
         self._load()
 
     @property
@@ -82,32 +109,89 @@ class RecoverableJournal:
     # -- loading ----------------------------------------------------------------------------
 
     def _load(self) -> None:
+        self.is_loading = True
         self._cursor = self._engine.cursor()
         tables.migrate_format(self._cursor, self._clock.now().replace(tzinfo=None))
         self.schema_table = SchemaTable(self._cursor)
-        self.projection = Projection(
-            self._cursor, self.schema_table.fields, self.schema_table.retired_columns
-        )
-        self._statements = AppendStatements(self._cursor)
         self._tail = find_tail(self._cursor, self._engine.path.name)
         check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
+        self._restore_state()
+        # Afterwards, because statements prepared before tables are created are planned each time.
+        self._statements = AppendStatements(self._cursor)
         self.receipts.load(self._cursor, self._clock.now())
-        floors = self._cursor.execute("select kind, max(key) from aggregates group by kind")
-        self.locations.mark_complete_above(dict(floors.fetchall()))
-        self._catch_up()
+        self.governed_position = self.position
+        self.is_loading = False
 
-    def _catch_up(self) -> None:
-        """Add the journal rows beyond the state tables to the pending aggregates."""
+    def _restore_state(self) -> None:
+        """Bring the state tables level with the journal; rebuild those that differ from it.
+
+        Raises:
+            StorageDamaged: a table differs after its rebuild too, or a document is unreadable.
+        """
+        history = self.schema_table.history
+        state = state_tables(history)
+        differences = include_dependents(
+            find_layout_differences(self._cursor, state.values()), state
+        )
+        empty_tables(self._cursor, state, differences)
+        self.projection = Projection(self._cursor, state)
+        if AGGREGATES not in differences:
+            new_differences = self._catch_up() or find_differences(
+                self._cursor, state, history, self.position
+            )
+            if new_differences := include_dependents(new_differences, state):
+                empty_tables(self._cursor, state, new_differences)
+                self.projection.prepare(state)
+                differences = new_differences | differences
+        if differences:
+            self._rebuild(state, differences)
+        self._note_absent_keys()
+
+    def _catch_up(self) -> Differences:
+        """Project the journal rows beyond the state tables; return why they cannot be."""
         row = self._cursor.execute("select coalesce(max(position), 0) from aggregates").fetchone()
         position = int(row[0]) if row else 0
-        row = self._cursor.execute("select coalesce(max(_position), 0) from projects").fetchone()
-        self.projects_position = int(row[0]) if row else 0
-        while position < self.position:
-            rows = [read_row(v) for v in self._rows(position, position + CATCH_UP_ROWS)]
-            position += CATCH_UP_ROWS
-            self._add_pending(rows)
-            while len(self.projection) > CATCH_UP_ROWS:
-                self.project(CATCH_UP_ROWS)
+        if self.position - position > MAX_CATCH_UP_ROWS:
+            return {AGGREGATES: "it is too far behind the journal"}
+        self._note_absent_keys()
+        try:
+            while position < self.position:
+                rows = [read_row(v) for v in self._rows(position, position + CATCH_UP_ROWS)]
+                position += CATCH_UP_ROWS
+                self._add_pending(rows)
+                while len(self.projection) > CATCH_UP_ROWS:
+                    self.project(CATCH_UP_ROWS)
+            self.project_all()
+        except _CONTRADICTIONS as failure:
+            self._cursor.execute("rollback")
+            return {AGGREGATES: f"it contradicts the journal ({type(failure).__name__})"}
+        return {}
+
+    def _note_absent_keys(self) -> None:
+        """Note which keys are certainly not in the file; the tables are level with the journal."""
+        floors = self._cursor.execute("select kind, max(key) from aggregates group by kind")
+        self.locations.mark_complete_above(dict(floors.fetchall()))
+
+    def _rebuild(self, state: dict[str, StateTable], differences: Differences) -> None:
+        """Rebuild empty tables, and prove that they agree with the journal now."""
+        history = self.schema_table.history
+        if not self.position:
+            mark_complete(self._cursor)
+            return
+        if AGGREGATES in differences:
+            self.projection.clear()
+            self.locations.clear()
+        Rebuild(
+            self._cursor, self.projection, state, history, differences, self._report_rebuild
+        ).run(self.position)
+        mark_complete(self._cursor)
+        if remaining := find_differences(self._cursor, state, history, self.position):
+            raise StorageDamaged(
+                f"The database {self._engine.path.name} has state tables that differ from the"
+                f" journal even when rebuilt ({', '.join(remaining)}): restore a backup."
+            )
+        save_proofs(self._cursor, state.values(), self.position)
+        self._cursor.execute("checkpoint")
 
     def _add_pending(self, rows: list[JournalRow]) -> None:
         history = self.schema_table.history
@@ -119,10 +203,29 @@ class RecoverableJournal:
             document = (row.document or "").encode()
             state = history.decode_state(row.kind, document, row.schema_version)
             schema_version = history.served_version(row.kind, row.schema_version)
-            pending = pending_aggregate(row, state, locations.get(key), schema_version)
+            location = locations.get(key)
+            is_new = location is None
+            if location is None and row.version > 1:
+                location = self._created_location(row)
+            pending = pending_aggregate(row, state, location, schema_version)._replace(
+                is_new=is_new
+            )
             self.projection.add(key, pending)
             self.locations.put(key, pending.location)
             locations[key] = pending.location
+
+    def _created_location(self, row: JournalRow) -> AggregateLocation | None:
+        """Return the location of an aggregate's first version.
+
+        A crash may leave an aggregate out of the tables that were projected past its creation: it
+        was written again since, so that it went to the end of the queue.
+        """
+        first = self._cursor.execute(
+            "select position, epoch_us(recorded_at) from journal"
+            " where position < ? and kind = ? and id = ? and version = 1",
+            [row.position, row.kind, row.id],
+        ).fetchone()
+        return None if first is None else AggregateLocation(1, first[0], first[0], first[1])
 
     def _rows(self, after: int, through: int) -> list[Any]:
         return self._cursor.execute(

@@ -20,6 +20,7 @@ from spawn.adapters.duckdb.migration.sql import describe_plan
 from spawn.adapters.duckdb.migration.transaction import MigrationTransaction
 from spawn.adapters.embedded.migration_checks import ViolationCollector
 from spawn.domain.errors import SpawnError
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.ports.runtime import Clock
@@ -49,7 +50,7 @@ class Migrator:
 
     def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
         """Return the statements of a plan; see `SchemaStore.describe_plan`."""
-        return describe_plan(plan, self._appender.schema_table.history.stored_fields)
+        return describe_plan(plan, self._appender.schema_table.history.columns(PROJECT_KIND))
 
     async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
         """Return the violated proofs; see `SchemaStore.check_proofs`."""

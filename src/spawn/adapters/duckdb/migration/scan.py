@@ -16,7 +16,7 @@ from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.adapters.embedded.migration_checks import ViolationCollector, promoted_extension
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput
-from spawn.domain.projects.project import Project
+from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
@@ -67,7 +67,7 @@ def scan(
                 cursor,
                 violations,
                 number,
-                schema_history.stored_fields[proof.stored_name],
+                schema_history.columns(PROJECT_KIND)[proof.stored_name],
                 scan_range,
             )
     return _scan_extensions(cursor, violations, plan, schema_history, scan_range)
@@ -184,14 +184,14 @@ def _projects_with_extensions(
     mentions = " or ".join("contains(document, ?)" for _ in names)
     cursor.execute(
         "select position, schema_version, document from journal where position > ?"
-        f" and position <= ? and kind = 'project' and ({mentions})",
+        f" and position <= ? and kind = '{PROJECT_KIND}' and ({mentions})",
         [*scan_range, *(f'"{name}":' for name in names)],
     )
     while rows := cursor.fetchmany(_FETCH_DOCUMENTS):
         for position, version, document in rows:
             if position not in newest_positions:
                 continue
-            state = schema_history.decode_state("project", document.encode(), version)
+            state = schema_history.decode_state(PROJECT_KIND, document.encode(), version)
             if isinstance(state, Project):
                 yield position, state
 

@@ -8,7 +8,7 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.duckdb.journal.prepared_change import PreparedChange
 from spawn.adapters.duckdb.journal_rows import aggregate_key
-from spawn.adapters.duckdb.schema_table import create_empty_projects_table, write_history
+from spawn.adapters.duckdb.schema_table import create_empty_tables, write_history
 from spawn.adapters.embedded.schema_history import (
     SchemaHistory,
     reportable_record,
@@ -29,7 +29,7 @@ def adopt(appender: JournalAppender, record: SchemaRecord, actor: str) -> None:
         schema_history,
         record,
         actor,
-        partial(create_empty_projects_table, schema_history=schema_history),
+        partial(create_empty_tables, schema_history=schema_history),
     )
 
 

@@ -28,6 +28,7 @@ from spawn.adapters.embedded.migration_checks import (
     promoted_extension,
 )
 from spawn.domain.errors import Conflict, SpawnError
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, FillNulls, MigrationPlan
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationOutcome, MigrationRecord, MigrationRejected, SchemaRecord
@@ -41,7 +42,7 @@ class MigrationTransaction:
     ) -> None:
         self.plan = plan
         self._appender = appender
-        self._fields = appender.schema_table.history.stored_fields
+        self._fields = appender.schema_table.history.columns(PROJECT_KIND)
         self._started_at_s = time.monotonic()
         self._promoted_columns = [
             (n, s.column)

@@ -1,4 +1,4 @@
-"""Cache of project pages, each kept until a write changes it."""
+"""Cache of pages of governed kinds, each kept until a write changes it."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -27,6 +27,8 @@ class _PageEntry(NamedTuple):
     def is_affected_by(self, aggregate: CachedAggregate) -> bool:
         """Whether the item, in this state, is on the page or would move onto it."""
         query, item = self.query, aggregate.stored
+        if item.kind != query.kind:
+            return False
         if item.id in self.ids:
             return True
         if not query_evaluation.matches(item, query.filters):
@@ -39,8 +41,8 @@ class _PageEntry(NamedTuple):
         )
 
 
-ProjectWrite = tuple[CachedAggregate | None, CachedAggregate]
-"""A project's state before a write, None if it is new, and after."""
+GovernedWrite = tuple[CachedAggregate | None, CachedAggregate]
+"""A governed aggregate before a write, None if it is new, and after."""
 
 
 class PageCache:
@@ -53,7 +55,7 @@ class PageCache:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._pages: dict[Query, _PageEntry] = {}
-        self._recent_writes: deque[ProjectWrite] = deque()
+        self._recent_writes: deque[GovernedWrite] = deque()
         self._floor = 0
         self._lock = Lock()
 
@@ -63,7 +65,7 @@ class PageCache:
         return entry.page if entry else None
 
     def offer(self, query: Query, page: Page[StoredAggregate[Any]], position: int) -> None:
-        """Cache a page that includes every project write up to `position`."""
+        """Cache a page that includes every write of its kind up to `position`."""
         entry = _PageEntry(query, page, page.next, frozenset(item.id for item in page.items))
         with self._lock:
             if position < self._floor:
@@ -77,7 +79,7 @@ class PageCache:
                 del self._pages[next(iter(self._pages))]
             self._pages[query] = entry
 
-    def drop_affected(self, writes: list[ProjectWrite]) -> None:
+    def drop_affected(self, writes: list[GovernedWrite]) -> None:
         """Drop the pages that the writes change, or all if comparing takes too long."""
         with self._lock:
             if len(writes) * len(self._pages) > _MAX_COMPARISONS:
@@ -102,7 +104,7 @@ class PageCache:
             self._floor = position
 
 
-def _is_affected(entry: _PageEntry, writes: Iterable[ProjectWrite]) -> bool:
+def _is_affected(entry: _PageEntry, writes: Iterable[GovernedWrite]) -> bool:
     return any(
         entry.is_affected_by(after) or (before is not None and entry.is_affected_by(before))
         for before, after in writes

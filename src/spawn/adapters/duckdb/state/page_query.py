@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from spawn.adapters.duckdb.tables import quote_name, sql_type
+from spawn.domain.aggregates import AggregateType
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import Column, Value
 
@@ -23,7 +24,8 @@ _COMPARISONS = {
 class PageStatement:
     """Select statement of a page: quoted identifiers, and values as parameters."""
 
-    def __init__(self, fields: Mapping[str, Column]) -> None:
+    def __init__(self, aggregate_type: AggregateType, fields: Mapping[str, Column]) -> None:
+        self._type = aggregate_type
         self._fields = fields
         self.parameters: list[Any] = []
 
@@ -37,7 +39,7 @@ class PageStatement:
         if query.after is not None:
             conditions.append(self._after(query.sort, query.after))
         where = " and ".join(conditions) or "true"
-        source = "projects" if query.kind == "project" else self._aggregates(query.kind)
+        source = self._type.table or self._aggregates()
         order_by = "".join(
             f"{quote_name(order.field)} {'desc' if order.descending else 'asc'} nulls last, "
             for order in query.sort
@@ -47,11 +49,12 @@ class PageStatement:
             f" where {where} order by {order_by}_created limit {query.limit + 1:d}"
         )
 
-    def _aggregates(self, kind: str) -> str:
-        """Return a subquery for aggregates of a kind with the column names of projects."""
+    def _aggregates(self) -> str:
+        """Return a subquery with the columns of a table, for a kind that has none."""
         return (
-            "(select substr(key, length(kind) + 2) project_id, version, created _created,"
-            f" position _position, created_at from aggregates where kind = {self._parameter(kind)})"
+            f"(select substr(key, length(kind) + 2) {quote_name(self._type.id_column)}, version,"
+            " created _created, position _position, created_at from aggregates"
+            f" where kind = {self._parameter(self._type.kind)})"
         )
 
     def _filter(self, condition: Filter) -> str:

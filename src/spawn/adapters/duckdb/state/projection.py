@@ -2,7 +2,8 @@
 """State tables behind the journal: pending aggregates, and their projection in batches."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -10,16 +11,9 @@ import msgspec
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import AggregateLocation, CachedAggregate, from_microseconds
-from spawn.adapters.duckdb.state.bulk_projection import (
-    insert_aggregates_sql,
-    insert_journal_projects_sql,
-    insert_projects_sql,
-    json_type,
-)
-from spawn.adapters.duckdb.tables import quote_name
+from spawn.adapters.duckdb.state.bulk_projection import insert_aggregates_sql, new_rows_sql
+from spawn.adapters.duckdb.state.state_table import STAGE, StateTable
 from spawn.domain.change import StoredAggregate
-from spawn.domain.projects.project import Project
-from spawn.domain.schema_version import Column
 
 _AGGREGATE = """[{"key":"VARCHAR","kind":"VARCHAR","version":"INTEGER","created":"BIGINT",
 "position":"BIGINT","created_at":"BIGINT","is_new":"BOOLEAN"}]"""
@@ -27,14 +21,7 @@ _AGGREGATES = f"""(select r.* from (
     select unnest(from_json(payload, '{_AGGREGATE}')) r from stage_aggregates)) s"""
 # One table per use and no filter on any: statements are prepared while the tables are empty, and
 # the engine would fold a filter on an empty table into a plan that never finds a row.
-_STAGES = ("stage_journal", "stage_aggregates", "stage_projects")
-_SYSTEM = {
-    "_created": "r.created",
-    "_position": "r.position",
-    "version": "r.version",
-    "created_at": "make_timestamp(r.created_at)",
-    "updated_at": "make_timestamp(r.updated_at)",
-}
+_STAGES = ("stage_journal", "stage_aggregates", STAGE)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,58 +63,40 @@ class _AggregateRow(msgspec.Struct, gc=False):
     is_new: bool
 
 
-class _ProjectRow(msgspec.Struct, gc=False):
-    """Row of a project as sent to the engine, which parses its state from JSON."""
+class _StateRow(msgspec.Struct, gc=False):
+    """Row of a state table as sent to the engine, which parses its state from JSON."""
 
+    id: str
     version: int
     created: int
     position: int
     created_at: int
     updated_at: int
-    state: msgspec.Struct
+    state: Any
+
+
+_STATE_ROW = dict.fromkeys(_StateRow.__struct_fields__[:-1], "BIGINT") | {"id": "VARCHAR"}
 
 
 class Projection:
     """Writer of the state tables. Only the writer thread calls it, but for `get` and `len`."""
 
-    def __init__(
-        self, cursor: Cursor, fields: Mapping[str, Column], retired_columns: Collection[str]
-    ) -> None:
+    def __init__(self, cursor: Cursor, tables: Mapping[str, StateTable]) -> None:
         self._cursor = cursor
         self._pending: dict[str, PendingAggregate] = {}
         self._waiting_since: float | None = None
+        self._prepared_kinds: set[str] = set()
         for stage in _STAGES:
             cursor.execute(f"create temp table {stage} (payload varchar)")
-        self.prepare(fields, retired_columns)
+        self.prepare(tables)
 
-    def prepare(self, fields: Mapping[str, Column], retired_columns: Collection[str]) -> None:
-        """Prepare the statements for the table's fields, some of which are retired."""
-        core = {n: c for n, c in fields.items() if n in Project.__struct_fields__}
-        extension_columns = {n: c for n, c in fields.items() if n not in core and n not in _SYSTEM}
-        state_layout: dict[str, Any] = {
-            quote_name(n)[1:-1]: json_type(c.type) for n, c in core.items()
-        }
-        raw_values = {name: f"r.state.{quote_name(name)}" for name in core}
-        retired_fields = {n: c for n, c in extension_columns.items() if n in retired_columns}
-        active_fields = {n: c for n, c in extension_columns.items() if n not in retired_columns}
-        for member, columns in (
-            ("attributes", active_fields),
-            ("hidden_attributes", retired_fields),
-        ):
-            if columns:
-                state_layout[member] = {
-                    quote_name(n)[1:-1]: json_type(c.type) for n, c in columns.items()
-                }
-                raw_values |= {name: f"r.state.{member}.{quote_name(name)}" for name in columns}
-        layout = dict.fromkeys(_ProjectRow.__struct_fields__, "BIGINT") | {"state": state_layout}
-        layout_json = msgspec.json.encode([layout]).decode()
-        source = f"(select unnest(from_json(payload, '{layout_json}')) r from stage_projects)"
-        self._prepare("insert_projects", insert_projects_sql(fields, raw_values, _SYSTEM, source))
-        self._prepare(
-            "delete_projects",
-            f"delete from projects using {_AGGREGATES} where not s.is_new"
-            " and s.kind = 'project' and projects._created = s.created",
-        )
+    def prepare(self, tables: Mapping[str, StateTable]) -> None:
+        """Prepare the statements for the tables, by kind; those of rarer kinds at first use."""
+        self._tables = tables
+        self._prepared_kinds.clear()
+        for table in tables.values():
+            if table.type.is_governed:
+                self._prepare_table(table)
         self._prepare(
             "insert_aggregates",
             "insert into aggregates select s.key, s.kind, s.version, s.created, s.position,"
@@ -139,14 +108,23 @@ class Projection:
             " where not s.is_new and aggregates.created = s.created",
         )
 
-        self._fields = fields
+    def _prepare_table(self, table: StateTable) -> None:
+        self._prepare(f"insert_{table.name}", table.insert_staged_sql(_STATE_ROW))
+        self._prepare(
+            f"delete_{table.name}",
+            f"delete from {table.name} using {_AGGREGATES} where not s.is_new"
+            f" and s.kind = '{table.kind}' and {table.name}._created = s.created",
+        )
+        self._prepared_kinds.add(table.kind)
 
-    def project_encoded(self, first: int, last: int) -> None:
+    def project_encoded(self, first: int, last: int, kinds: frozenset[str]) -> None:
         """Project new aggregates from their journal rows, in the caller's transaction."""
         # Planned at every call: a plan made on an empty journal would never find a row.
-        position_range = f"position between {first:d} and {last:d}"
-        self._cursor.execute(insert_aggregates_sql(position_range))
-        self._cursor.execute(insert_journal_projects_sql(self._fields, position_range))
+        rows = new_rows_sql(first, last)
+        self._cursor.execute(insert_aggregates_sql(rows))
+        for kind in sorted(kinds & self._tables.keys()):
+            source = f"(select * from {rows} where kind = '{kind}')"
+            self._cursor.execute(self._tables[kind].insert_documents_sql(source))
 
     def _prepare(self, name: str, statement: str) -> None:
         self._cursor.execute(f"prepare {name} as {statement}")
@@ -192,24 +170,40 @@ class Projection:
 
     def _write(self, batch: dict[str, PendingAggregate]) -> None:
         execute = self._cursor.execute
-        projects = [
-            _ProjectRow(p.location.version, *p.location[1:], p.updated_at, p.state)
-            for p in batch.values()
-            if p.kind == "project"
-        ]
+        for kind in {p.kind for p in batch.values()} & self._tables.keys() - self._prepared_kinds:
+            self._prepare_table(self._tables[kind])
         self._stage(
             "stage_aggregates",
             [_AggregateRow(key, p.kind, *p.location, p.is_new) for key, p in batch.items()],
         )
         execute("execute insert_aggregates")
-        if not all(pending.is_new for pending in batch.values()):
+        updated_kinds = {p.kind for p in batch.values() if not p.is_new}
+        if updated_kinds:
             execute("execute update_aggregates")
-            execute("execute delete_projects")
-        if projects:
-            self._stage("stage_projects", projects)
-            execute("execute insert_projects")
-            execute("delete from stage_projects")
+        for kind in updated_kinds & self._tables.keys():
+            execute(f"execute delete_{self._tables[kind].name}")
+        by_kind: dict[str, list[PendingAggregate]] = defaultdict(list)
+        for pending in batch.values():
+            by_kind[pending.kind].append(pending)
+        for kind in by_kind.keys() & self._tables.keys():
+            self.insert_states(self._tables[kind], by_kind[kind])
         execute("delete from stage_aggregates")
+
+    def insert_states(self, table: StateTable, aggregates: Sequence[PendingAggregate]) -> None:
+        """Insert rows into one table, in the caller's transaction."""
+        rows = [
+            _StateRow(
+                p.aggregate_id,
+                p.location.version,
+                *p.location[1:],
+                p.updated_at,
+                table.row_of_state(p.state),
+            )
+            for p in aggregates
+        ]
+        self._stage(STAGE, rows)
+        self._cursor.execute(f"execute insert_{table.name}")
+        self._cursor.execute(f"delete from {STAGE}")
 
     def _stage(self, stage: str, rows: Sequence[msgspec.Struct]) -> None:
         self._cursor.execute(f"insert into {stage} values (?)", [_encode(rows).decode()])

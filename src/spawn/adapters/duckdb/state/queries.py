@@ -22,8 +22,9 @@ from spawn.adapters.duckdb.journal_rows import (
     to_microseconds,
 )
 from spawn.adapters.duckdb.state.page_query import PageStatement
-from spawn.adapters.embedded import journal, query_evaluation
+from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.schema_history import SchemaHistory, resolve_query
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
@@ -39,7 +40,7 @@ _FIRST_WINDOW = 2_048
 _MAX_SCANNED_ROWS = 262_144
 _HISTORY_RETRIES = 200
 _HISTORY_PAUSE_S = 0.01
-_KINDS_BY_TABLE = {"projects": "project"}
+_KINDS_BY_TABLE = {t.table: t.kind for t in AGGREGATE_TYPES.values() if t.is_governed}
 _STATE_COLUMNS = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
 
 
@@ -204,11 +205,7 @@ def read_page(
 
     `find_cached` returns the cached aggregate that was written at a position, if any.
     """
-    if query.kind == "project":
-        rows = _locate_projects(cursor, query, read_history)
-    else:
-        statement = PageStatement(query_evaluation.COMMON_COLUMNS)
-        rows = cursor.execute(statement.select(query), statement.parameters).fetchall()
+    rows = _locate_page(cursor, query, read_history)
     page_rows = rows[: query.limit]
     aggregates = {p: cached for _, p, _ in page_rows if (cached := find_cached(p)) is not None}
     missing = {row[1]: row for row in page_rows if row[1] not in aggregates}
@@ -224,15 +221,16 @@ def read_page(
     return [aggregates[position] for _, position, _ in page_rows], len(rows) > query.limit
 
 
-def _locate_projects(cursor: Cursor, query: Query, read_history: HistorySource) -> list[Any]:
-    """Return the locations of the projects of a page.
+def _locate_page(cursor: Cursor, query: Query, read_history: HistorySource) -> list[Any]:
+    """Return the locations of the aggregates of a page.
 
     Between the commit of a migration and the switch to its history, the tables are ahead of the
     history and a column can have another name or type: then this waits for the new history.
     """
     for _ in range(_HISTORY_RETRIES):
         schema_history = read_history()
-        statement = PageStatement(schema_history.stored_fields)
+        columns = schema_history.columns(query.kind)
+        statement = PageStatement(AGGREGATE_TYPES[query.kind], columns)
         sql = statement.select(resolve_query(query, schema_history))
         try:
             return cursor.execute(sql, statement.parameters).fetchall()

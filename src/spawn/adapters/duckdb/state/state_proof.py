@@ -1,0 +1,268 @@
+# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
+"""Proof that the state tables agree with the journal, given whenever a file is opened.
+
+A cleanly closed file has the row count and checksum of each table at the last position, and is
+compared with them. After a crash there is none for that position: then each row is compared with
+the journal row that it names, and a sample of rows with the documents.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import duckdb
+
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.duckdb.state.state_table import StateTable
+from spawn.adapters.duckdb.tables import quote_name
+from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.domain.errors import InvalidInput
+
+AGGREGATES: Final = "aggregates"
+"""Name of the table that locates every aggregate."""
+
+AGGREGATES_SQL: Final = """
+create table aggregates (
+    key varchar primary key, kind varchar not null, version integer not null,
+    created bigint not null, position bigint not null, created_at timestamp not null)
+"""
+
+Differences = dict[str, str]
+"""Reasons why tables are not what the journal says, by the tables' names."""
+
+_AGGREGATES_LAYOUT: Final = {
+    "key": "VARCHAR",
+    "kind": "VARCHAR",
+    "version": "INTEGER",
+    "created": "BIGINT",
+    "position": "BIGINT",
+    "created_at": "TIMESTAMP",
+}
+_PROOFS: Final = """
+create table if not exists state_proofs (
+    name varchar not null, position bigint not null, engine varchar not null, rows bigint not null,
+    checksum varchar not null)
+"""
+_INCOMPLETE: Final = -1
+_SAMPLE_ROWS: Final = 50
+_SAMPLE_STRIDE: Final = 7_919
+_ENGINE: Final[str] = duckdb.__version__
+
+
+class _Sum(NamedTuple):
+    """Rows of a table, and the sum of their hashes."""
+
+    rows: int
+    checksum: str
+
+
+def find_layout_differences(cursor: Cursor, tables: Iterable[StateTable]) -> Differences:
+    """Return the tables that are missing, have other columns, or were not rebuilt to the end."""
+    cursor.execute(_PROOFS)
+    layouts: dict[str, dict[str, str]] = {}
+    for table, column, type_ in cursor.execute(
+        "select table_name, column_name, data_type from duckdb_columns()"
+        " where database_name = current_database() and schema_name = 'main'"
+    ).fetchall():
+        layouts.setdefault(table, {})[column] = type_
+    incomplete = {
+        name
+        for (name,) in cursor.execute(
+            "select name from state_proofs where position = ?", [_INCOMPLETE]
+        ).fetchall()
+    }
+    layout_by_name = {AGGREGATES: _AGGREGATES_LAYOUT} | {t.name: t.layout() for t in tables}
+    differences: Differences = {}
+    for name, layout in layout_by_name.items():
+        if name not in layouts:
+            differences[name] = "it is missing"
+        elif layouts[name] != layout:
+            differences[name] = "its columns differ"
+        elif name in incomplete:
+            differences[name] = "it was not rebuilt to the end"
+    if AGGREGATES not in differences and not _has_key(cursor):
+        differences[AGGREGATES] = "its key is missing"
+    return differences
+
+
+def _has_key(cursor: Cursor) -> bool:
+    rows = cursor.execute(
+        "select 1 from duckdb_constraints() where table_name = ?"
+        " and constraint_type = 'PRIMARY KEY' and database_name = current_database()",
+        [AGGREGATES],
+    ).fetchall()
+    return bool(rows)
+
+
+def include_dependents(differences: Differences, tables: Mapping[str, StateTable]) -> Differences:
+    """Return the differences with all that follow: every table is built from `aggregates`."""
+    if AGGREGATES not in differences:
+        return differences
+    dependents = dict.fromkeys((t.name for t in tables.values()), f"{AGGREGATES} is rebuilt")
+    return dependents | differences
+
+
+def mark_incomplete(cursor: Cursor, names: Iterable[str]) -> None:
+    """Record that tables are being rebuilt, in the caller's transaction."""
+    incomplete = list(names)
+    cursor.execute("delete from state_proofs where name in (select unnest(?))", [incomplete])
+    cursor.execute(
+        "insert into state_proofs select unnest(?), ?, ?, 0, ''",
+        [incomplete, _INCOMPLETE, _ENGINE],
+    )
+
+
+def mark_complete(cursor: Cursor) -> None:
+    """Record that every table has been filled."""
+    cursor.execute("delete from state_proofs where position = ?", [_INCOMPLETE])
+
+
+def save_proofs(cursor: Cursor, tables: Iterable[StateTable], position: int) -> None:
+    """Record rows and checksum of each table, level with the journal at a position."""
+    sums = _sum_tables(cursor, tables)
+    cursor.execute("begin")
+    cursor.execute("delete from state_proofs")
+    cursor.execute(
+        "insert into state_proofs select unnest(?), ?, ?, unnest(?), unnest(?)",
+        [list(sums), position, _ENGINE, *map(list, zip(*sums.values(), strict=True))],
+    )
+    cursor.execute("commit")
+
+
+def find_differences(
+    cursor: Cursor, tables: Mapping[str, StateTable], history: SchemaHistory, position: int
+) -> Differences:
+    """Compare tables that are level with the journal at a position with it."""
+    differences = _compare_counts(cursor, tables)
+    if differences or not position:
+        return differences
+    proofs = {
+        name: _Sum(rows, checksum)
+        for name, rows, checksum in cursor.execute(
+            "select name, rows, checksum from state_proofs where position = ? and engine = ?",
+            [position, _ENGINE],
+        ).fetchall()
+    }
+    if proofs.keys() == {AGGREGATES, *(table.name for table in tables.values())}:
+        sums = _sum_tables(cursor, tables.values())
+        other_names = [name for name, proof in proofs.items() if sums[name] != proof]
+        return dict.fromkeys(other_names, "it was changed since the store was closed")
+    return _compare_rows(cursor, tables) or _compare_samples(cursor, tables, history, position)
+
+
+def _sum_tables(cursor: Cursor, tables: Iterable[StateTable]) -> dict[str, _Sum]:
+    layouts = {AGGREGATES: list(_AGGREGATES_LAYOUT)}
+    layouts |= {table.name: list(table.layout()) for table in tables}
+    return {name: _sum(cursor, name, sorted(columns)) for name, columns in layouts.items()}
+
+
+def _sum(cursor: Cursor, source: str, columns: Iterable[str]) -> _Sum:
+    # Every name is of a layout, so it is a constant of ours or has passed the whitelist.
+    names = ", ".join(f'"{name}"' for name in columns)
+    row = cursor.execute(
+        f"select count(*), coalesce(sum(hash({names})), 0)::varchar from {source}"
+    ).fetchone()
+    rows, checksum = row or (0, "0")
+    return _Sum(rows, checksum)
+
+
+def _compare_counts(cursor: Cursor, tables: Mapping[str, StateTable]) -> Differences:
+    """Compare the number of aggregates and versions of each kind with the journal."""
+    journal = cursor.execute(
+        "select kind, count(*) filter (version = 1), count(*) from journal where version > 0"
+        " group by kind"
+    ).fetchall()
+    locations = cursor.execute(
+        "select kind, count(*), sum(version)::bigint from aggregates group by kind"
+    ).fetchall()
+    if sorted(journal) != sorted(locations):
+        return {AGGREGATES: "it has other aggregates or versions than the journal"}
+    counts = {kind: count for kind, count, _ in journal}
+    differences: Differences = {}
+    for kind, table in tables.items():
+        row = cursor.execute(f"select count(*) from {table.name}").fetchone()
+        if row is None or row[0] != counts.get(kind, 0):
+            differences[table.name] = "it has another number of rows than the journal"
+    return differences
+
+
+def _compare_rows(cursor: Cursor, tables: Mapping[str, StateTable]) -> Differences:
+    """Compare each row with the journal rows that created and last wrote its aggregate.
+
+    The counts agree already: every version of a key is in the journal once, so if each row names a
+    version of its own key, and the versions add up, each names the newest.
+    """
+    row = cursor.execute(
+        "select (select count(*) from aggregates) - count(*) from aggregates a"
+        " join journal j on j.position = a.position and j.version = a.version and j.kind = a.kind"
+        " where a.key = j.kind || ':' || j.id"
+    ).fetchone()
+    creations = _sum(
+        cursor,
+        "(select kind || ':' || id as key, position, recorded_at from journal where version = 1)",
+        ("key", "position", "recorded_at"),
+    )
+    if row != (0,) or creations != _sum(cursor, AGGREGATES, ("key", "created", "created_at")):
+        return {AGGREGATES: "it names other rows than the journal has"}
+    differences: Differences = {}
+    for table in tables.values():
+        locations = (
+            "(select substr(key, length(kind) + 2) as id, created, position, version, created_at"
+            f" from aggregates where kind = '{table.kind}')"
+        )
+        location_sum = _sum(
+            cursor, locations, ("id", "created", "position", "version", "created_at")
+        )
+        columns = (table.type.id_column, "_created", "_position", "version", "created_at")
+        if _sum(cursor, table.name, columns) != location_sum:
+            differences[table.name] = "it has other versions than the journal"
+    return differences
+
+
+def _compare_samples(
+    cursor: Cursor, tables: Mapping[str, StateTable], history: SchemaHistory, position: int
+) -> Differences:
+    """Compare some rows of each table, others at every position, with their documents."""
+    return {
+        table.name: "it has other values than the journal"
+        for table in tables.values()
+        if not _is_sample_equal(cursor, table, history, position)
+    }
+
+
+def _is_sample_equal(
+    cursor: Cursor, table: StateTable, history: SchemaHistory, position: int
+) -> bool:
+    row = cursor.execute(f"select max(rowid) from {table.name}").fetchone()
+    size = (row[0] if row and row[0] is not None else -1) + 1
+    rowids = {(position + n * _SAMPLE_STRIDE) % size for n in range(min(_SAMPLE_ROWS, size))}
+    names = [name for name in table.layout() if not name.startswith("_")]
+    rows = cursor.execute(
+        f"select _position, {', '.join(map(quote_name, names))} from {table.name}"
+        f" where rowid in ({', '.join(map(str, sorted(rowids))) or 'null'})"
+    ).fetchall()
+    for written_at, *values in rows:
+        entry = cursor.execute(
+            "select schema_version, recorded_at, document from journal where position = ?",
+            [written_at],
+        ).fetchone()
+        if entry is None:
+            return False
+        schema_version, recorded_at, document = entry
+        try:
+            state = history.decode_state(table.kind, document.encode(), schema_version)
+        except InvalidInput:
+            continue  # written as it is, so there is nothing to compare it with
+        written_values = {
+            n: _stored_value(table.type.read_column(state, n)) for n in table.value_names
+        }
+        written_values["updated_at"] = recorded_at
+        actual = dict(zip(names, values, strict=True))
+        if any(actual[name] != value for name, value in written_values.items()):
+            return False
+    return True
+
+
+def _stored_value(value: Any) -> Any:
+    """Return a value as the engine returns it: instants are naive and in UTC."""
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value

@@ -1,0 +1,161 @@
+# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
+"""State tables: one row for each aggregate of a kind, with its indexed columns."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_type
+from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, quote_name, sql_type
+from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
+from spawn.domain.schema_version import Column, ColumnType, TypeName
+
+STAGE = "stage_states"
+"""Temporary table with one JSON array of rows, from which a table is filled."""
+
+
+class StateTable:
+    """Table of the aggregates of one kind: its columns, and the statements that fill it.
+
+    `_created` and `_position` are the journal rows that created and last wrote the aggregate.
+    """
+
+    def __init__(self, aggregate_type: AggregateType, history: SchemaHistory) -> None:
+        self.kind = aggregate_type.kind
+        self.name = aggregate_type.table or ""
+        self.type = aggregate_type
+        self.columns: Mapping[str, Column] = history.columns(self.kind)
+        self._retired = {retired.name for retired in history.active_schema.retired}
+        self._members = {
+            field.name: field.encode_name
+            for field in msgspec.structs.fields(aggregate_type.state_type)
+        }
+        self.system_columns = {
+            "_created": "created",
+            "_position": "position",
+            aggregate_type.id_column: "id",
+            "version": "version",
+            "created_at": "created_at",
+            "updated_at": "updated_at",
+        }
+        self._values = [c for n, c in self.columns.items() if n not in self.system_columns]
+        self.value_names = tuple(column.name for column in self._values)
+
+    def create(self, cursor: Cursor) -> None:
+        """Create, or replace, the empty table.
+
+        It has no key and no index: the writer knows which rows exist, updates are a delete and an
+        insert, and an index would prevent both that and later migrations. Wide decimals are not
+        compressed: unpacking them takes four times as long as scanning them.
+        """
+        columns = ", ".join(
+            f"{quote_name(name)} {_storage_type(column.type)}"
+            for name, column in self.columns.items()
+        )
+        cursor.execute(f"drop table if exists {self.name}")
+        cursor.execute(
+            f"create table {self.name} (_created bigint not null, _position bigint not null,"
+            f" {columns})"
+        )
+
+    def layout(self) -> dict[str, str]:
+        """Return the engine's type of every column, in order."""
+        positions = {"_created": "BIGINT", "_position": "BIGINT"}
+        return positions | {name: sql_type(column.type) for name, column in self.columns.items()}
+
+    def row_of_state(self, state: Any) -> Any:
+        """Return what a staged row says of a state: a governed one is staged whole."""
+        if self.type.is_governed:
+            return state
+        return {column.name: self.type.read_column(state, column.name) for column in self._values}
+
+    def insert_staged_sql(self, row_layout: Mapping[str, str]) -> str:
+        """Return the insert of the staged rows, whose own members have the given types."""
+        state_layout: dict[str, Any] = {}
+        raw_values: dict[str, str] = {}
+        for column in self._values:
+            path = self._staged_path(column.name)
+            member = state_layout
+            for name in path[:-1]:
+                member = member.setdefault(name, {})
+            member[path[-1]] = json_type(column.type)
+            raw_values[column.name] = ".".join(["r.state", *map(quote_name, path)])
+        layout = msgspec.json.encode([{**row_layout, "state": state_layout or "JSON"}]).decode()
+        system_values = {
+            name: f"make_timestamp(r.{source})" if source.endswith("_at") else f"r.{source}"
+            for name, source in self.system_columns.items()
+        }
+        source = f"(select unnest(from_json(payload, '{layout}')) r from {STAGE})"
+        return self._insert_sql(raw_values, system_values, source)
+
+    def _staged_path(self, name: str) -> tuple[str, ...]:
+        if not self.type.is_governed or name in self._members:
+            return (name,)
+        return ("hidden_attributes" if name in self._retired else "attributes", name)
+
+    def insert_documents_sql(self, source: str, names: Mapping[str, str] | None = None) -> str:
+        """Return the insert of rows whose values are in their documents.
+
+        Args:
+            source: a relation of position, created, created_at and the journal's columns.
+            names: members of the documents by column, where they differ.
+        """
+        members = {
+            column.name: (names or self._members).get(column.name, column.name)
+            for column in self._values
+        }
+        layout = {members[c.name]: json_type(c.type) for c in self._values} or {"_": "VARCHAR"}
+        layout_json = msgspec.json.encode(layout).decode()
+        system_values = {
+            name: "recorded_at" if source == "updated_at" else source
+            for name, source in self.system_columns.items()
+        }
+        raw_values = {name: f"r.{quote_name(member)}" for name, member in members.items()}
+        rows = f"(select *, from_json(document, '{layout_json}') r from {source})"
+        return self._insert_sql(raw_values, system_values, rows)
+
+    def _insert_sql(
+        self, raw_values: Mapping[str, str], system_values: Mapping[str, str], source: str
+    ) -> str:
+        """Return the insert from a source with an expression for each raw value.
+
+        The raw values are selected first and cast afterwards: over a member of a struct the engine
+        evaluates every branch of an expression, including the slow one that is rarely needed.
+        """
+        raw_columns = ", ".join(
+            [f"{value} as {name}" for name, value in system_values.items()]
+            + [f"{value} as {quote_name(name)}" for name, value in raw_values.items()]
+        )
+        names = ", ".join((*system_values, *map(quote_name, raw_values)))
+        values = ", ".join(
+            (*system_values, *(cast_expression(self.columns[n]) for n in raw_values))
+        )
+        return (
+            f"insert into {self.name} ({names}) select {values}"
+            f" from (select {raw_columns} from {source})"
+        )
+
+
+def state_tables(history: SchemaHistory) -> dict[str, StateTable]:
+    """Return the table of each kind that has one, with the columns of a history."""
+    return {
+        aggregate_type.kind: StateTable(aggregate_type, history)
+        for aggregate_type in AGGREGATE_TYPES.values()
+        if aggregate_type.table is not None
+    }
+
+
+def create_tables(cursor: Cursor, tables: Iterable[StateTable]) -> None:
+    """Create, or replace, empty tables."""
+    for table in tables:
+        table.create(cursor)
+
+
+def _storage_type(column_type: ColumnType) -> str:
+    is_wide = (
+        column_type.name is TypeName.DECIMAL and (column_type.precision or 0) > MAX_NARROW_DIGITS
+    )
+    return sql_type(column_type) + (" using compression uncompressed" if is_wide else "")
