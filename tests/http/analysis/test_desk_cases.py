@@ -138,3 +138,13 @@ def test_a_batch_names_each_bad_case(desk: httpx.Client) -> None:
 def test_three_roots_at_one_rate_are_exact(desk: httpx.Client) -> None:
     result = answer(desk, "x01-irr-triple-root")
     assert (result["status"], result["rates"]) == ("unique", pytest.approx([0.1], abs=1e-12))
+
+
+def test_a_rate_a_year_discounts_half_years(desk: httpx.Client) -> None:
+    result = answer(desk, "16-npv-rate-per-half-year")
+    assert result["npv"] == pytest.approx(9.094634975461872, abs=0.01)
+
+
+def test_flows_are_worth_less_at_an_earlier_date(desk: httpx.Client) -> None:
+    result = answer(desk, "26-xnpv-valuation-date")
+    assert result["npv"] == pytest.approx(189.87723550799825, rel=1e-9)

@@ -13,13 +13,20 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from spawn.application.analysis.error_pointers import rewrite_pointers
+from spawn.application.analysis.returns_calculator import (
+    ReturnsCase,
+    ReturnsResult,
+    ReturnsRow,
+    calculate_returns,
+    list_returns_rows,
+)
 from spawn.application.analysis.schedule_calculator import (
     ScheduleCase,
     ScheduleResult,
     ScheduleRow,
     calculate_schedule,
 )
-from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.construction_funding import (
     ConstructionCase,
     ConstructionFunding,
@@ -42,17 +49,6 @@ from spawn.domain.finance.coverage_ratios import (
 from spawn.domain.finance.debt_sizing import SizingResult, SizingRow, size_debt
 from spawn.domain.finance.debt_sizing_case import SizingCase
 from spawn.domain.finance.limits import MAX_PERIODS, FieldChecker
-from spawn.domain.finance.returns.rates_of_return import (
-    DatedFlow,
-    RateOutcome,
-    RateReason,
-    RateStatus,
-    irr,
-    mirr,
-    npv,
-    xirr_from_flows,
-    xnpv,
-)
 from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, check_calendar
 from spawn.domain.finance.time_base.day_count import (
     AccrualPeriod,
@@ -66,7 +62,6 @@ from spawn.domain.finance.waterfall import (
     WaterfallRow,
     run_waterfall,
 )
-from spawn.domain.money import get_currency
 
 CaseT = TypeVar("CaseT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound=msgspec.Struct)
@@ -82,164 +77,6 @@ class Calculator(msgspec.Struct, Generic[CaseT, ResultT], frozen=True, kw_only=T
     row: type[msgspec.Struct]
     run: Callable[[CaseT], ResultT]
     rows: Callable[[ResultT], tuple[Any, ...]]
-
-
-# Returns
-
-
-class CashFlowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An amount that moves on a date; receipts are positive."""
-
-    date: date
-    amount: float
-    currency_code: str | None = None
-
-
-class ReturnsCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Periodic `cash_flows` or dated `flows`, and the rates of further figures.
-
-    `discount_rate` adds the NPV (per period, or effective a year for dated flows); `finance_rate`
-    and `reinvest_rate` together add the modified rate of periodic flows. All flows are in one
-    currency, by default `currency_code`.
-    """
-
-    cash_flows: tuple[float, ...] | None = None
-    periods_per_year: int = 1
-    flows: tuple[CashFlowInput, ...] | None = None
-    currency_code: str | None = None
-    discount_rate: float | None = None
-    finance_rate: float | None = None
-    reinvest_rate: float | None = None
-
-
-class ReturnsRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One rate of return; a case without any has one row without a rate."""
-
-    method: str
-    status: RateStatus
-    reason: RateReason
-    rate: float | None
-    effective_pa: float | None
-    nominal_pa: float | None
-    npv: float | None
-    mirr: float | None
-
-
-class ReturnsResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The typed outcome: `rate` exists when there is exactly one, `rates` lists all."""
-
-    method: str
-    status: RateStatus
-    rate: float | None
-    rates: tuple[float, ...]
-    effective_pa: tuple[float, ...]
-    nominal_pa: tuple[float, ...]
-    reason: RateReason
-    sign_changes: int
-    npv: float | None
-    mirr: float | None
-    conventions: dict[str, str]
-    warnings: tuple[str, ...] = ()
-
-
-def calculate_returns(case: ReturnsCase) -> ReturnsResult:
-    """Calculate every rate of return of a series, and on request its NPV and modified rate.
-
-    Raises:
-        InvalidInput: neither or both kinds of flows, mixed currencies, numbers outside limits.
-    """
-    checker = FieldChecker()
-    if (case.cash_flows is None) == (case.flows is None):
-        checker.reject("/cash_flows", "ambiguous", "give exactly one of cash_flows and flows")
-    if (case.finance_rate is None) != (case.reinvest_rate is None):
-        checker.reject(
-            "/reinvest_rate",
-            "incomplete",
-            "the modified rate needs both rates; give both or neither",
-        )
-    if case.flows is not None and case.finance_rate is not None:
-        checker.reject("/finance_rate", "not_applicable", "the modified rate needs periodic flows")
-    if case.flows is not None and case.periods_per_year != 1:
-        checker.reject(
-            "/periods_per_year", "not_applicable", "dated flows have annual rates; remove it"
-        )
-    checker.raise_errors()
-    if case.currency_code is not None:
-        get_currency(case.currency_code, pointer="/currency_code")
-    is_dated = case.flows is not None
-    outcome = _dated_rates(case) if is_dated else irr(case.cash_flows or (), case.periods_per_year)
-    return ReturnsResult(
-        method="xirr" if is_dated else "irr",
-        status=outcome.status,
-        rate=outcome.rate,
-        rates=outcome.rates,
-        effective_pa=outcome.effective_pa,
-        nominal_pa=outcome.nominal_pa,
-        reason=outcome.reason,
-        sign_changes=outcome.sign_changes,
-        npv=_present_value(case),
-        mirr=_modified_rate(case),
-        conventions=outcome.conventions | _npv_convention(case),
-        warnings=outcome.warnings,
-    )
-
-
-def _dated_rates(case: ReturnsCase) -> RateOutcome:
-    flows = case.flows or ()
-    for index, flow in enumerate(flows):
-        if flow.currency_code is not None:
-            get_currency(flow.currency_code, pointer=f"/flows/{index}/currency_code")
-    default = case.currency_code or ""
-    records = [DatedFlow(flow.date, flow.amount, flow.currency_code or default) for flow in flows]
-    try:
-        return xirr_from_flows(records)
-    except InvalidInput as error:
-        raise InvalidInput([_rename_currency_field(entry) for entry in error.errors]) from error
-
-
-def _rename_currency_field(error: FieldError) -> FieldError:
-    if not error.pointer.endswith("/currency"):
-        return error
-    return msgspec.structs.replace(error, pointer=f"{error.pointer}_code")
-
-
-def _present_value(case: ReturnsCase) -> float | None:
-    if case.discount_rate is None:
-        return None
-    with rewrite_pointers({"/rate": "/discount_rate"}):
-        if case.flows is None:
-            return npv(case.discount_rate, case.cash_flows or ())
-        dates = [flow.date for flow in case.flows]
-        return xnpv(case.discount_rate, dates, [flow.amount for flow in case.flows])
-
-
-def _modified_rate(case: ReturnsCase) -> float | None:
-    if case.finance_rate is None or case.reinvest_rate is None:
-        return None
-    return mirr(case.cash_flows or (), case.finance_rate, case.reinvest_rate)
-
-
-def _npv_convention(case: ReturnsCase) -> dict[str, str]:
-    if case.discount_rate is None:
-        return {}
-    return {"npv": "the first flow is not discounted; for dated flows the earliest date"}
-
-
-def _returns_rows(result: ReturnsResult) -> tuple[ReturnsRow, ...]:
-    rate_triples = zip(result.rates, result.effective_pa, result.nominal_pa, strict=True)
-    return tuple(
-        ReturnsRow(
-            method=result.method,
-            status=result.status,
-            reason=result.reason,
-            rate=rate,
-            effective_pa=effective,
-            nominal_pa=nominal,
-            npv=result.npv,
-            mirr=result.mirr,
-        )
-        for rate, effective, nominal in tuple(rate_triples) or ((None, None, None),)
-    )
 
 
 # Covenants
@@ -415,7 +252,7 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         result=ReturnsResult,
         row=ReturnsRow,
         run=calculate_returns,
-        rows=_returns_rows,
+        rows=list_returns_rows,
     ),
     "debt-sizing": Calculator(
         case=SizingCase,

@@ -14,9 +14,8 @@ from spawn.application.analysis.calculators import (
     CovenantResult,
     DayCountCase,
     DayCountResult,
-    ReturnsCase,
-    ReturnsResult,
 )
+from spawn.application.analysis.returns_calculator import ReturnsCase, ReturnsResult
 from spawn.application.analysis.schedule_calculator import ScheduleCase, ScheduleResult
 from spawn.domain.finance.construction_funding import ConstructionCase, ConstructionFunding
 from spawn.domain.finance.debt_sizing import SizingResult

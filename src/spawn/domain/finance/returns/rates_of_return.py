@@ -20,6 +20,7 @@ from spawn.domain.finance.limits import MAX_AMOUNT, MAX_FLOWS, FieldChecker
 from spawn.domain.finance.returns.irr_roots import find_irr_roots
 from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
 from spawn.domain.finance.returns.precise_roots import WorkLimitExceeded
+from spawn.domain.finance.time_base.day_count import DayCount, compute_year_fraction
 
 _YEAR_DAYS = 365.0
 _MAX_LOG_RATE = 700.0
@@ -213,8 +214,60 @@ _XIRR_CONVENTIONS = {
 }
 
 
-def xirr_from_flows(flows: Sequence[DatedFlow]) -> RateOutcome:
-    """Apply `xirr` to flow records; their currencies must agree.
+def xirr_by_day_count(
+    dates: Sequence[date], amounts: Sequence[float], convention: DayCount
+) -> RateOutcome:
+    """Apply `xirr` with years counted under a convention that two dates decide.
+
+    Raises:
+        InvalidInput: as `xirr`, or a convention that needs a frequency or a calendar.
+    """
+    if convention is DayCount.ACT_365F:
+        return xirr(dates, amounts)
+    checker = FieldChecker()
+    _check_amounts(checker, amounts, "/amounts")
+    checker.require_length("/dates", dates, len(amounts))
+    checker.raise_errors()
+    amounts_by_time: dict[float, list[float]] = {}
+    for years, amount in zip(count_years(dates, min(dates), convention), amounts, strict=True):
+        amounts_by_time.setdefault(years, []).append(amount)
+    times = sorted(amounts_by_time)
+    conventions = {
+        "formula": "sum c_i (1+r)^-t_i = 0, t_i in years",
+        "day_count": f"{convention.value} from the earliest date",
+        "annualisation": "effective a year",
+    }
+    if len(times) == 1:
+        return RateOutcome(status="undefined", reason="single_date", conventions=conventions)
+    net = [math.fsum(amounts_by_time[years]) for years in times]
+    flows = [(years, amount) for years, amount in zip(times, net, strict=True) if amount]
+    first = flows[0][0] if flows else 0.0
+    return _classify_outcome(
+        [years - first for years, _ in flows], [amount for _, amount in flows], 1, conventions
+    )
+
+
+def count_years(dates: Sequence[date], base: date, convention: DayCount) -> list[float]:
+    """Return the years from a date to each date, negative before it.
+
+    Raises:
+        InvalidInput: a convention that needs a frequency or a calendar.
+    """
+    if convention.needs_frequency or convention is DayCount.BUS_252:
+        detail = f"{convention.value} needs more than two dates; name another convention"
+        raise InvalidInput.at("/day_count", "not_applicable", detail)
+    return [
+        compute_year_fraction(convention, base, day)
+        if day >= base
+        else -compute_year_fraction(convention, day, base)
+        for day in dates
+    ]
+
+
+def xirr_from_flows(
+    flows: Sequence[DatedFlow], convention: DayCount = DayCount.ACT_365F
+) -> RateOutcome:
+    """Apply `xirr_by_day_count` to flow records; their currencies must agree.
 
     Raises:
         InvalidInput: as `xirr`, or mixed currencies; the pointer names the flow.
@@ -227,7 +280,9 @@ def xirr_from_flows(flows: Sequence[DatedFlow]) -> RateOutcome:
                 detail = f"must be {flows[0].currency or 'empty'} like the first flow's"
                 checker.reject(f"/flows/{index}/currency", "mixed_currencies", detail)
     checker.raise_errors()
-    return xirr([flow.date for flow in flows], [flow.amount for flow in flows])
+    return xirr_by_day_count(
+        [flow.date for flow in flows], [flow.amount for flow in flows], convention
+    )
 
 
 def mirr(cash_flows: Sequence[float], finance_rate: float, reinvest_rate: float) -> float:

@@ -1,0 +1,61 @@
+"""Multiples of money, payback and levelised cost.
+
+MOIC, also called TVPI, is everything received and the residual value over everything paid in; DPI
+leaves the residual value out. Source: the Global Investment Performance Standards (GIPS).
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.returns.discounting import DiscountCurve, compute_present_value
+
+
+class MoneyMultiples(msgspec.Struct, frozen=True, kw_only=True):
+    """Multiples of the money paid in; None without any."""
+
+    moic: float | None
+    dpi: float | None
+
+
+def compute_multiples(amounts: Sequence[float], residual_value: float) -> MoneyMultiples:
+    """Return the multiples of flows and a residual value that is not among them."""
+    paid_in = -sum(amount for amount in amounts if amount < 0.0)
+    received = sum(amount for amount in amounts if amount > 0.0)
+    if not paid_in:
+        return MoneyMultiples(moic=None, dpi=None)
+    return MoneyMultiples(moic=(received + residual_value) / paid_in, dpi=received / paid_in)
+
+
+def find_payback(times_years: Sequence[float], amounts: Sequence[float]) -> float | None:
+    """Return the years until the sum of ordered flows is no longer negative, for good.
+
+    Within a period its flow counts as even, so that the time is interpolated. None where the sum
+    never turns positive, or was never negative.
+    """
+    sums = list(accumulate(amounts))
+    last_deficit = max((index for index, total in enumerate(sums) if total < 0.0), default=None)
+    if last_deficit is None or last_deficit == len(sums) - 1:
+        return None
+    before, after = sums[last_deficit], sums[last_deficit + 1]
+    start, end = times_years[last_deficit], times_years[last_deficit + 1]
+    return start + (end - start) * -before / (after - before)
+
+
+def compute_levelised_cost(
+    curve: DiscountCurve,
+    times_years: Sequence[float],
+    costs: Sequence[float],
+    energy: Sequence[float],
+) -> float:
+    """Return the present value of costs over that of energy (LCOE).
+
+    Raises:
+        InvalidInput: no energy, or a present value beyond float64.
+    """
+    discounted_energy = compute_present_value(curve, times_years, energy)
+    if not discounted_energy > 0.0:
+        raise InvalidInput.at("/energy", "all_zero", "has no energy to bear the costs")
+    return compute_present_value(curve, times_years, costs) / discounted_energy
