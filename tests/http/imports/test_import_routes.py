@@ -90,6 +90,8 @@ async def test_a_mapping_is_replaced_only_with_its_tag(client: httpx.AsyncClient
     assert replaced.headers["ETag"] != tag
     stale = await client.put(path, json=MAPPING, headers={"If-Match": tag})
     assert (stale.status_code, stale.json()["code"]) == (412, "stale_version")
+    malformed = await client.put(path, json=MAPPING, headers={"If-Match": "unquoted"})
+    assert (malformed.status_code, malformed.json()["code"]) == (400, "malformed_request")
     only_new = await client.put(path, json=MAPPING, headers={"If-None-Match": "*"})
     assert only_new.status_code == 412
     absent = await client.put(f"{MAPPINGS}/none", json=MAPPING, headers={"If-Match": tag})

@@ -36,6 +36,7 @@ from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import (
     is_not_modified,
     is_version_match,
+    validate_etags,
     version_etag,
 )
 from spawn.entrypoints.http.protocol.operation import (
@@ -335,6 +336,7 @@ async def _read_expected_version(request: StrictRequest, name: str) -> int | Non
     header = request.header(b"if-match")
     if header is None:
         return None
+    validate_etags("If-Match", header)
     try:
         head = await request.dependencies.reads.head(MAPPING_KIND, name)
     except NotFound:
