@@ -1,0 +1,107 @@
+"""Files of every format ever written open, and say what they said when they were written.
+
+Each archive has the file of a store, its log and its mark, as a crash left them (`today-closed`: as
+a close left them), and what the service of that time said about every project.
+"""
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.local.clock import SystemClock
+from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.change import StoredAggregate
+from spawn.domain.query import Filter, Operator, Query
+from spawn.entrypoints.http.projects.representation import project_fields
+
+ARCHIVES = sorted(Path(__file__).with_name("frozen").glob("*.tar.xz"))
+EVERY_ARCHIVE = pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)
+
+
+def extract(archive: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the file of an archive's store, and what it is expected to say."""
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+    (path,) = folder.rglob("store.duckdb")
+    return path, msgspec.json.decode(path.with_name("expected.json").read_bytes())
+
+
+async def open_frozen(archive: Path, folder: Path) -> tuple[DuckDbStore, dict[str, Any]]:
+    """Return the store of an archive, opened by this release, and what it is expected to say."""
+    path, expected = extract(archive, folder)
+    return await open_duckdb(path, clock=SystemClock(), options=StoreOptions()), expected
+
+
+async def render(store: DuckDbStore, aggregate: StoredAggregate[Any]) -> dict[str, Any]:
+    """Return the project as a response has it."""
+    record = await store.active()
+    assert record is not None
+    fields = project_fields(aggregate, record.schema)
+    rendered: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields))
+    return rendered
+
+
+def test_there_is_an_archive_of_every_format() -> None:
+    names = {path.name.removesuffix(".tar.xz") for path in ARCHIVES}
+    assert names == {
+        *("format1", "format2", "format3", "format4a"),
+        *("today", "today-closed", "today-subdivision"),
+    }
+
+
+@EVERY_ARCHIVE
+async def test_every_project_reads_as_it_did(archive: Path, tmp_path: Path) -> None:
+    store, expected = await open_frozen(archive, tmp_path)
+    assert expected
+    for project_id, served in expected.items():
+        rendered = await render(store, await store.get("project", project_id))
+        # A later release may have more attributes, which these projects do not have.
+        added = {name: rendered.pop(name) for name in rendered.keys() - served["get"].keys()}
+        assert rendered == served["get"]
+        assert not any(added.values())
+    await store.close()
+
+
+@EVERY_ARCHIVE
+async def test_every_history_entry_reads_as_it_did(archive: Path, tmp_path: Path) -> None:
+    store, expected = await open_frozen(archive, tmp_path)
+    for project_id, served in expected.items():
+        entries = await store.history("project", project_id, after_version=0, limit=100)
+        assert len(entries) == len(served["history"]["items"])
+        for entry, item in zip(entries, served["history"]["items"], strict=True):
+            fields = {name: item[name] for name in ("version", "type", "actor", "schema_version")}
+            assert msgspec.structs.asdict(entry) | fields == msgspec.structs.asdict(entry)
+            assert list(entry.changed) == item["changed"]
+            assert msgspec.json.decode(entry.document) == item["document"]
+            recorded_at = msgspec.convert(item["recorded_at"], type=type(entry.recorded_at))
+            assert entry.recorded_at == recorded_at
+            version = await store.get("project", project_id, version=entry.version)
+            assert version.updated_at == entry.recorded_at
+    await store.close()
+
+
+@EVERY_ARCHIVE
+async def test_every_list_says_what_the_journal_says(archive: Path, tmp_path: Path) -> None:
+    store, expected = await open_frozen(archive, tmp_path)
+    for kind, aggregate_type in AGGREGATE_TYPES.items():
+        items = (await store.page(Query(kind=kind, limit=500))).items
+        for item in items:
+            entries = await store.history(kind, item.id, after_version=0, limit=500)
+            assert (item.version, item.updated_at) == (entries[-1].version, entries[-1].recorded_at)
+            assert item == await store.get(kind, item.id, version=item.version)
+            for column in aggregate_type.columns:
+                value = aggregate_type.read_column(item.state, column.name)
+                has_value = Filter(column.name, Operator.EXISTS, (value is not None,))
+                equal = (
+                    Filter(column.name, Operator.EQ, (value,)) if value is not None else has_value
+                )
+                page = await store.page(Query(kind=kind, filters=(equal,), limit=500))
+                assert item.id in {one.id for one in page.items}
+    page = await store.page(Query(limit=500))
+    assert {item.id for item in page.items} == expected.keys()
+    await store.close()
