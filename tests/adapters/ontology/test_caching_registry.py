@@ -393,3 +393,45 @@ def test_the_bundled_schema_describes_every_writable_core_column() -> None:
     assert not any(c.required for c in schema.governed)
     assert all(c.description for c in schema.columns)
     assert json.loads(load_bundled_document())["version"] == 0
+
+
+async def test_revalidation_goes_on_after_the_first_time(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    for version in (3, 4, 5, 6):
+        server.set_response(200, document(version), Cache_Control="max-age=10")
+        await registry.fetch(ID)
+        await finish_revalidation(registry)
+        assert (await registry.fetch(ID)).schema.version == version
+        time.elapsed_s += 11
+    assert len(server.requests) == 4
+
+
+async def test_stale_fetches_share_one_revalidation(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(), Cache_Control="max-age=10")
+    await registry.fetch(ID)
+    time.elapsed_s += 11
+    for _ in range(20):
+        assert (await registry.fetch(ID)).provenance is Provenance.STALE
+    await finish_revalidation(registry)
+    assert len(server.requests) == 2
+
+
+async def test_a_cached_document_that_this_release_rejects_counts_as_absent(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> None:
+    """The way of an upgrade: an earlier release accepted and stored it."""
+    rejected = document(columns=[{"name": "x", "type": "no_such_type"}])
+    server.set_response(200, document(7))
+    first = create_registry(server, time, tmp_path)
+    await first.fetch(ID)
+    await first.close()
+    (file,) = await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
+    DiskCache(tmp_path).save(file.stem, rejected, time.now())
+    server.disconnect()
+    second = create_registry(server, time, tmp_path)
+    fetched = await second.fetch(ID)
+    assert fetched.provenance is Provenance.BUNDLED
+    assert second.status().age_s is None

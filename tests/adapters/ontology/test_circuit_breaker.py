@@ -135,3 +135,17 @@ def test_a_call_from_before_a_state_change_no_longer_counts(
         assert not late_call.__exit__(Failure, Failure(), None)
         assert read_state(breaker) is CircuitState.HALF_OPEN
     assert read_state(breaker) is CircuitState.CLOSED
+
+
+def test_a_success_between_failures_does_not_forgive_them(breaker: CircuitBreaker) -> None:
+    """The limit counts failures in a window, not in a row: half of all calls may fail."""
+    for _ in range(2):
+        fail(breaker)
+        succeed(breaker)
+    assert read_state(breaker) is CircuitState.CLOSED
+    fail(breaker)
+    assert read_state(breaker) is CircuitState.OPEN
+
+
+def test_the_defaults_of_the_limits() -> None:
+    assert CircuitLimits() == CircuitLimits(failures=5, window_s=60.0, open_s=15.0)

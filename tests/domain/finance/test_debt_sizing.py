@@ -333,3 +333,22 @@ def test_invalid_coverage_cases_name_each_field() -> None:
         "/times_years": "wrong_length",
         "/funded_cost": "not_positive",
     }
+
+
+def test_debt_that_adds_more_cost_than_it_funds_has_no_solution() -> None:
+    """Share x (fee + reserve per unit of debt) >= 1: no debt covers its own cost."""
+    uses = FundingUses(capex=150.0, dsra_months=60.0)
+    costly = case(
+        repayment="annuity", target_dscr=None, share_of_cost=0.95, uses=uses, annual_rates=0.6
+    )
+    assert error_codes(lambda: size_debt(costly)) == {"/uses": "no_solution"}
+
+
+def test_a_target_that_no_cap_changes_is_achieved_as_it_was_asked() -> None:
+    sizing = size_debt(case())
+    assert sizing.achieved_dscr == (1.3,) * 18
+
+
+def test_a_debt_that_only_a_cap_sizes_has_no_achieved_ratio() -> None:
+    sizing = size_debt(case(repayment="annuity", target_dscr=None, share_of_cost=0.5, uses=USES))
+    assert sizing.achieved_dscr is None

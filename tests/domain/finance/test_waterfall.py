@@ -197,3 +197,36 @@ def test_invalid_cases_name_each_field() -> None:
         "/dsra_open": "out_of_range",
         "/senior_open": "out_of_range",
     }
+
+
+@pytest.mark.parametrize(
+    ("carries", "last", "total", "unpaid"), [(True, 60.0, 140.0, 0.0), (False, 70.0, 150.0, 10.0)]
+)
+def test_totals_sum_the_periods_and_the_lowest_ratio_skips_periods_without_service(
+    carries: bool,  # noqa: FBT001 - parametrised
+    last: float,
+    total: float,
+    unpaid: float,
+) -> None:
+    result = run_waterfall(
+        WaterfallCase(
+            cfads=(150.0, 130.0, 90.0, 70.0),
+            senior_interest=(50.0, 50.0, 50.0, 0.0),
+            senior_principal=(50.0, 50.0, 50.0, 0.0),
+            dsra_target=(0.0, 0.0, 0.0, 0.0),
+            carry_arrears=carries,
+        )
+    )
+    assert [row.distribution for row in result.rows] == [50.0, 30.0, 0.0, last]
+    assert (result.total_distributions, result.total_unpaid) == (total, unpaid)
+    assert [row.dscr for row in result.rows] == [1.5, 1.3, 0.9, None]
+    assert result.min_dscr == 0.9
+
+
+def test_a_waterfall_without_debt_has_no_ratio() -> None:
+    result = run_waterfall(
+        WaterfallCase(
+            cfads=(1.0,), senior_interest=(0.0,), senior_principal=(0.0,), dsra_target=(0.0,)
+        )
+    )
+    assert result.min_dscr is None
