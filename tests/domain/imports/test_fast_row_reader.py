@@ -59,6 +59,7 @@ PLAIN = {
     "total_amount": "61911967.08",
     "currency_code": "EUR",
     "country_code": "ESP",
+    "subdivision_code": "ES-GA",
     "sector": "wind",
     "maturity_years": 18,
     "dscr": 1.35,
@@ -94,7 +95,8 @@ VALUES = {
     "project_name": ('"Ålesund"', '" padded "', '"a\\u00e9"', '"tab\\tbed"'),
     "total_amount": ("104000000", '"0.5"', "0", '"-0"', "1e6", '"7.125"'),
     "currency_code": ('"JPY"', '"KWD"', '"USD"'),
-    "country_code": ('"PT"', '"PRT"'),
+    "country_code": ('"PT"', '"PRT"', '"ES"'),
+    "subdivision_code": ('"PT-13"', '"ES-GA"', '"es-ga"'),
     "maturity_years": ("1", "49.0", "99", "100"),
     "dscr": ("-1.5", "0", "1.30000000", "9999999999", "10000000000"),
     "expected_irr": ("0.0953", "-1", "-0.0", "1e-2"),
@@ -207,6 +209,8 @@ def test_a_plain_row_gives_the_same_document_as_the_row_reader(row: bytes, schem
         {"total_amount": 104000000},
         {"status": "OPERATION", "cod_date": "2024-01-01", "end_date": "2049-01-01"},
         {"country_code": "ES", "expected_irr": 0.0953},
+        {"country_code": "PT", "subdivision_code": "PT-13"},
+        {"country_code": None, "subdivision_code": None},
         {"external_ref": {"source": "erp", "id": "7/b"}},
         {"capacity_mw": 120.5, "fee_amount": "12.5", "lanes": 4, "permit": "ES-001"},
         {
@@ -223,6 +227,18 @@ def test_plain_rows_are_read_by_the_fast_reader(more: dict[str, Any]) -> None:
     results = [READERS[1].read(row, PROJECT_ID) for _ in range(2)]
     assert results[0] is not None
     assert results == [read_by_row_reader(SCHEMA, row)] * 2
+
+
+@pytest.mark.parametrize(
+    "more", [{"country_code": "PT"}, {"country_code": None}, {"subdivision_code": "es-ga"}]
+)
+def test_a_subdivision_of_another_country_is_left_to_the_row_reader(more: dict[str, Any]) -> None:
+    reader = FastRowReader(compile_schema(SCHEMA))
+    valid = json.dumps(PLAIN, ensure_ascii=False).encode()
+    assert reader.read(valid, PROJECT_ID) is not None
+    # The valid row has filled the cache of texts, and must not vouch for this one.
+    row = json.dumps({**PLAIN, **more}, ensure_ascii=False).encode()
+    assert reader.read(row, PROJECT_ID) is None
 
 
 def test_the_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

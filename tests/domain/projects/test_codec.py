@@ -54,6 +54,7 @@ def test_a_document_is_flat_exact_and_in_order() -> None:
         '"project_name":"Cala Blanca Solar","total_amount":"1000.00","currency_code":"EUR",'
         '"status":"PROPOSED","status_reason":null,"status_effective_on":null,'
         '"suspended_from":null,"description":null,"sector":"Solar","country_code":"ESP",'
+        '"subdivision_code":null,'
         '"maturity_years":18,"expected_irr":0.0950,"dscr":10,'
         '"financial_close_date":"2030-01-31","cod_date":null,"end_date":null,"spv":null,'
         '"sponsors":[{"name":"Sponsor 1","share":"60.5"},{"name":"Sponsor 2","share":"39.5"}],'

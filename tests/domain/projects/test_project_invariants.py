@@ -71,6 +71,14 @@ def test_a_project_needs_only_a_name_and_an_amount() -> None:
         ({"status_reason": "r" * 1_001}, "/status_reason", "too_long"),
         ({"country_code": "ES"}, "/country_code", "unknown_country"),
         ({"country_code": "XXX"}, "/country_code", "unknown_country"),
+        ({"subdivision_code": "ES-XX"}, "/subdivision_code", "unknown_subdivision"),
+        ({"subdivision_code": "es-ga"}, "/subdivision_code", "unknown_subdivision"),
+        ({"subdivision_code": "PT-13"}, "/subdivision_code", "country_mismatch"),
+        (
+            {"subdivision_code": "ES-GA", "country_code": None},
+            "/subdivision_code",
+            "country_mismatch",
+        ),
         ({"maturity_years": 0}, "/maturity_years", "out_of_range"),
         ({"maturity_years": 100}, "/maturity_years", "out_of_range"),
         ({"expected_irr": Decimal("NaN")}, "/expected_irr", "not_finite"),
@@ -105,6 +113,16 @@ def test_several_violations_are_reported_at_once() -> None:
     assert {pointer for pointer, _ in errors} == {
         *("/project_name", "/total_amount", "/maturity_years", "/country_code")
     }
+
+
+def test_a_subdivision_belongs_to_the_country() -> None:
+    assert a_project(country_code="ESP", subdivision_code="ES-GA").subdivision_code == "ES-GA"
+    assert a_project(country_code="PRT", subdivision_code=None).subdivision_code is None
+    # The country is unknown itself, and no subdivision can agree with it.
+    assert errors_of(country_code="QQQ", subdivision_code="ES-GA") == [
+        ("/country_code", "unknown_country"),
+        ("/subdivision_code", "country_mismatch"),
+    ]
 
 
 def test_text_in_any_script_and_prose_with_lines_are_valid() -> None:

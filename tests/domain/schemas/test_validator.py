@@ -209,6 +209,8 @@ def test_a_governed_value_is_read_by_its_type(member: str, name: str, value: Val
         ('"currency_code": "eur"', "unknown_currency"),
         ('"currency_code": "XAU"', "no_minor_unit"),
         ('"country_code": "ZZZ"', "unknown_country"),
+        ('"subdivision_code": "es-ga"', "unknown_subdivision"),
+        ('"subdivision_code": 5', "wrong_type"),
         ('"status": "LIVE"', "unknown_status"),
         ('"expected_irr": 0.12345678901', "too_precise"),
         ('"expected_tri": -100.5', "out_of_range"),
@@ -401,6 +403,7 @@ def test_a_patch_that_rounds_an_amount_must_name_its_currency() -> None:
         ("total_amount", "-5", Decimal(-5)),
         ("expected_tri", "9.5", Decimal("0.095")),
         ("country_code", "PT", "PRT"),
+        ("subdivision_code", "PT-13", "PT-13"),
         ("power", "1.5", Decimal("1.5")),
         ("turbines", "9999", 9999),
         ("green", "true", True),
@@ -449,8 +452,9 @@ def test_a_cell_becomes_the_token_its_column_expects() -> None:
 def test_fields_are_everything_one_can_filter_by() -> None:
     names = list(FULL.fields)
     assert names[:4] == ["project_id", "version", "created_at", "updated_at"]
-    assert names[4:20] == [column.name for column in CORE_COLUMNS]
-    assert names[20:] == [column.name for column in FULL.schema.governed]
+    first_governed = 4 + len(CORE_COLUMNS)
+    assert names[4:first_governed] == [column.name for column in CORE_COLUMNS]
+    assert names[first_governed:] == [column.name for column in FULL.schema.governed]
     assert FULL.canonical_name("power") == "capacity_mw"
     assert FULL.canonical_name("expected_tri") == "expected_irr"
     assert FULL.canonical_name("sponsors") is None

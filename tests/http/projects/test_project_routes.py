@@ -311,6 +311,52 @@ def test_filters_are_typed_on_core_and_governed_fields(
     assert {item["project_name"] for item in response.json()["items"]} == names
 
 
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [
+        ({"subdivision_code": "ES-GA"}, ["a"]),
+        ({"subdivision_code[in]": "ES-GA,PT-13", "sort": "-subdivision_code"}, ["b", "a"]),
+        ({"subdivision_code[like]": "es-"}, ["a", "c"]),
+        ({"subdivision_code[gt]": "ES-GA", "sort": "subdivision_code"}, ["c", "b"]),
+        ({"subdivision_code[exists]": "false"}, ["d"]),
+        ({"sort": "subdivision_code"}, ["a", "c", "b", "d"]),
+    ],
+)
+def test_projects_are_filtered_and_sorted_by_subdivision(
+    client: httpx.Client, parameters: dict[str, str], names: list[str]
+) -> None:
+    mark = uuid4().hex
+    for name, country, subdivision in (
+        ("a", "ES", "ES-GA"),
+        ("b", "PT", "PT-13"),
+        ("c", "ES", "ES-MD"),
+        ("d", "ES", None),
+    ):
+        fields = {"country_code": country, "subdivision_code": subdivision}
+        assert create(client, sector=mark, project_name=name, **fields)["subdivision_code"] == (
+            subdivision
+        )
+    response = client.get(PROJECTS, params={"sector": mark, **parameters})
+    assert [item["project_name"] for item in response.json()["items"]] == names
+    wrong = client.get(PROJECTS, params={"subdivision_code": "ES-XX"})
+    assert wrong.json()["errors"][0]["code"] == "unknown_subdivision"
+
+
+def test_a_patch_keeps_subdivision_and_country_together(client: httpx.Client) -> None:
+    location = f"{PROJECTS}/{create(client, subdivision_code='ES-GA')['project_id']}"
+
+    def patch(fields: dict[str, Any]) -> httpx.Response:
+        return client.patch(location, json=fields, headers={"if-match": "*"})
+
+    for fields in ({"country_code": "PT"}, {"country_code": None}, {"subdivision_code": "PT-13"}):
+        (error,) = patch(fields).json()["errors"]
+        assert (error["pointer"], error["code"]) == ("/subdivision_code", "country_mismatch")
+    moved = patch({"country_code": "PT", "subdivision_code": "PT-13"}).json()
+    assert (moved["country_code"], moved["subdivision_code"]) == ("PRT", "PT-13")
+    without = patch({"country_code": None, "subdivision_code": None}).json()
+    assert (without["country_code"], without["subdivision_code"]) == (None, None)
+
+
 def test_sort_runs_over_several_fields(client: httpx.Client) -> None:
     mark = uuid4().hex
     for name, amount in (("b", "5"), ("a", "5"), ("c", "7")):

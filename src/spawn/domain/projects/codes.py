@@ -9,6 +9,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError
 from spawn.domain.iso.countries import COUNTRIES, parse_country
+from spawn.domain.iso.subdivisions import SUBDIVISIONS, find_country, parse_subdivision
 from spawn.domain.money import CURRENCIES, get_exponent
 
 
@@ -32,6 +33,7 @@ class CodeField(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...]
     unknown_error: str
     within: str | None = None
+    mismatch_error: str = ""
     find_parent: Callable[[str], str | None] | None = None
 
     @property
@@ -74,6 +76,20 @@ _FIELDS = (
         examples=("ESP", "PRT"),
         unknown_error="unknown_country",
     ),
+    CodeField(
+        name="subdivision_code",
+        standard="ISO 3166-2",
+        description="ISO 3166-2 code of the region of the asset; needs the region's country.",
+        semantic="https://schema.org/addressRegion",
+        codes=tuple(sorted(SUBDIVISIONS)),
+        parse=parse_subdivision,
+        pattern="^[A-Z]{2}-[A-Z0-9]{1,3}$",
+        examples=("ES-GA", "PT-13"),
+        unknown_error="unknown_subdivision",
+        within="country_code",
+        mismatch_error="country_mismatch",
+        find_parent=find_country,
+    ),
 )
 CODE_FIELDS: dict[str, CodeField] = {field.name: field for field in _FIELDS}
 """Code fields by name, in document order."""
@@ -95,5 +111,5 @@ def check_codes(project: object, errors: list[FieldError]) -> None:
         elif field.within is not None and field.find_parent is not None:
             parent = field.find_parent(code)
             if getattr(project, field.within) != parent:
-                error = f"{field.within.removesuffix('_code')}_mismatch"
-                errors.append(FieldError(pointer, error, f"needs {field.within} {parent}"))
+                detail = f"needs {field.within} {parent}"
+                errors.append(FieldError(pointer, field.mismatch_error, detail))

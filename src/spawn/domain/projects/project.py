@@ -100,6 +100,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A project; version and times belong to the store, not to the aggregate.
 
     `total_amount` is in major units of `currency_code`, ≥ 0, at most the currency's scale.
+    `subdivision_code` belongs to `country_code` and is only valid with it.
     `expected_irr` is a fraction per annum (0.095 is 9.5 %). `dscr` is a ratio.
     `attributes` holds governed values by canonical column name (absent ones are not keys);
     `extensions` the bounded JSON of `x_…` fields, as received; `hidden_attributes` the values of
@@ -118,6 +119,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     description: str | None = None
     sector: str | None = None
     country_code: str | None = None
+    subdivision_code: str | None = None
     maturity_years: int | None = None
     expected_irr: Decimal | None = None
     dscr: Decimal | None = None
