@@ -1,6 +1,6 @@
 """Pytest plugin that records which tests run which lines, and how long each test takes.
 
-`SPAWN_COVERAGE_MAP` names the file to write. Lines that run at import belong to no test.
+`TEST_COVERAGE_MAP` names the file to write. Lines that run at import belong to no test.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 from coverage import Coverage
 
 ROOT: Final = Path(__file__).parents[2]
-VARIABLE: Final = "SPAWN_COVERAGE_MAP"
+VARIABLE: Final = "TEST_COVERAGE_MAP"
 
 
 class CoverageMap(msgspec.Struct):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import ProjectInput, compile_schema
 from spawn.ports.storage import CommandStore
 from spawn.testing.builders import a_schema
+from spawn.testing.storage_contract.harness import ManualClock
 
 ANALYST = Principal(id="analyst")
 HEADER = "id,name,cost,country,a1,a2\n"
@@ -190,6 +192,20 @@ async def test_rows_without_a_key_are_known_by_the_file_they_are_in(
     # Another file is another matter.
     assert totals(await imported_json(dependencies, rows[0])) == (1, 1, 0, 0)
     assert len(await all_projects(dependencies)) == 4
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+async def test_rows_without_a_key_are_known_over_several_chunks(
+    dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch, repeats: int
+) -> None:
+    """The progress of a file is that of its furthest import, whichever chunk that ended in."""
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 3)
+    rows = [{"project_name": f"Twin {n % 2}", "total_amount": "1.00"} for n in range(10)]
+    rows[4] = {"project_name": "no amount"}
+    assert totals(await imported_json(dependencies, *rows)) == (10, 9, 0, 1)
+    for _ in range(repeats):
+        assert totals(await imported_json(dependencies, *rows)) == (10, 0, 9, 1)
+    assert len(await all_projects(dependencies)) == 9
 
 
 def test_a_row_that_was_set_aside_before_is_not_known_by_its_file() -> None:
@@ -676,6 +692,24 @@ async def test_the_runner_resumes_unfinished_jobs_and_deletes_orphaned_uploads(
     await runner.close()
     assert (await get_job(dependencies, ANALYST, left)).state.status is JobStatus.SUCCEEDED
     assert list(dependencies.spool.names()) == []
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(59, JobStatus.QUEUED), (61, JobStatus.FAILED)])
+async def test_a_job_without_its_upload_fails_after_an_hour(
+    dependencies: Dependencies, minutes: int, status: JobStatus
+) -> None:
+    await put_mapping(dependencies, ANALYST, mapping_of())
+    job_id = await order_of(dependencies, HEADER + numbered_rows(1))
+    await dependencies.spool.discard(job_id)
+    later = dependencies.clock.now() + timedelta(minutes=minutes)
+    delayed = msgspec.structs.replace(dependencies, clock=ManualClock(later))
+    runner = JobRunner(delayed, {IMPORT_JOB: run_import})
+    await runner.start()
+    await runner.drain()
+    await runner.close()
+    job = (await get_job(dependencies, ANALYST, job_id)).state
+    assert job.status is status
+    assert ("post it again" in (job.error or "")) == (status is JobStatus.FAILED)
 
 
 async def test_the_runner_takes_no_more_than_it_can_queue(dependencies: Dependencies) -> None:

@@ -238,6 +238,20 @@ def error_codes(response: httpx.Response) -> dict[str, str]:
             "/payment_dates/end",
             "not_increasing",
         ),
+        (
+            "schedule",
+            {},
+            {
+                "payment_dates": {
+                    "start": "2027-01-01",
+                    "end": "2028-01-01",
+                    "frequency": "monthly",
+                    "roll": 31,
+                }
+            },
+            "/payment_dates/roll",
+            "unknown_field",
+        ),
         # types
         ("debt-sizing", SIZING, {"cfads": ["110"]}, "/cfads/0", "wrong_type"),
         ("debt-sizing", SIZING, {"cfads": None}, "/cfads", "wrong_type"),
