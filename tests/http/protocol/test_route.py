@@ -7,6 +7,10 @@ import httpx
 import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from tests.http.conftest import WIND, Start
 
 from spawn.domain.errors import FieldError
@@ -141,3 +145,19 @@ def test_field_errors_name_every_unknown_parameter(client: httpx.Client) -> None
     problem = client.get("/v1/jobs/x?b=1&a=2").json()
     errors = [FieldError(**error) for error in problem["errors"]]
     assert [error.pointer for error in errors] == ["/b", "/a"]
+
+
+def test_problem_of_a_client_is_no_error_of_the_use_case(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("spawn")
+    monkeypatch.setattr("spawn.entrypoints.composition.configure_tracing", lambda _: tracer)
+    with start().client() as client:
+        assert client.get("/v1/governance/quality").status_code == 404
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert spans["get_quality"].status.status_code is StatusCode.UNSET
+    parent = spans["get_quality"].parent
+    assert parent is not None
+    assert parent.span_id == spans["GET /v1/governance/quality"].context.span_id

@@ -7,6 +7,7 @@ only its own work (ADR 0019).
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, ParamSpec
@@ -14,6 +15,7 @@ from typing import Any, Final, ParamSpec
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
+from opentelemetry.trace import Span, Tracer
 
 from spawn.domain.errors import InvalidInput
 from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
@@ -85,7 +87,7 @@ class Route(msgspec.Struct, frozen=True):
             if tracer is None:
                 result = await handler(request, **path_params)
             else:
-                with tracer.start_as_current_span(use_case):
+                with _start_span(tracer, use_case):
                     result = await handler(request, **path_params)
             return result if isinstance(result, ASGIResponse) else respond(request, result)
 
@@ -130,6 +132,16 @@ def page_result(
     if cursor is None:
         return Result(page, headers)
     return Result(page, (*headers, next_link(request.scope["path"], request.query, cursor)))
+
+
+def _start_span(tracer: Tracer, use_case: str) -> AbstractContextManager[Span]:
+    """Open a span that no exception marks: most are problems of the client (404, 422).
+
+    The span of the request is marked for a 5xx, and the log has the cause under its trace id.
+    """
+    return tracer.start_as_current_span(
+        use_case, record_exception=False, set_status_on_exception=False
+    )
 
 
 def _query_reader(operation: Operation) -> Callable[[bytes], Mapping[str, str]]:
