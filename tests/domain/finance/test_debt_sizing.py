@@ -221,6 +221,38 @@ def test_growing_balances_are_rejected_unless_allowed() -> None:
     assert_consistent(allowed)
 
 
+def test_a_loss_is_lent_against_only_where_the_floor_is_lifted() -> None:
+    fields: dict[str, Any] = {
+        "cfads": (10.0, -2.0, 10.0),
+        "tenor_periods": None,
+        "annual_rates": 0.05,
+        "target_dscr": 1.25,
+        "allow_negative_amortisation": True,
+    }
+    floored = size_debt(case(**fields))
+    assert floored.debt == pytest.approx(8.0 / 1.05 + 8.0 / 1.05**3)
+    assert floored.rows[1].debt_service == pytest.approx(0.0, abs=1e-12)
+    assert floored.rows[1].principal == pytest.approx(-floored.rows[1].interest)
+    lifted = size_debt(case(**fields, floor_debt_service=False))
+    assert lifted.debt == pytest.approx(floored.debt - 1.6 / 1.05**2)
+    assert lifted.debt_service_floor is None
+
+
+def test_the_lowest_ratio_has_its_period_and_odd_figures_their_warnings() -> None:
+    uses = FundingUses(capex=5.0)
+    sizing = size_debt(
+        case(cfads=(10.0, 8.0, 9.0), tenor_periods=None, target_dscr=(1.5, 1.2, 1.2), uses=uses)
+    )
+    assert sizing.min_dscr_period == 2
+    assert "times the funded cost" in sizing.warnings[-1]
+    slow = size_debt(
+        case(cfads=(10.0, 10.0), tenor_periods=None, target_dscr=1.2, uses=FundingUses(capex=40.0))
+    )
+    assert slow.warnings == ("the equity IRR is below zero",)
+    percent = size_debt(case(cfads=(10.0, 10.0), tenor_periods=None, annual_rates=(0.05, 6.0)))
+    assert "above 100 % in period 2" in percent.warnings[0]
+
+
 def test_invalid_cases_name_each_field() -> None:
     assert error_codes(lambda: size_debt(case(cfads=()))) == {
         "/cfads": "empty",
@@ -258,9 +290,10 @@ def test_invalid_cases_name_each_field() -> None:
     assert error_codes(lambda: size_debt(case(day_count="ACT/1", dates=()))) == {
         "/day_count": "unknown_day_count"
     }
-    assert error_codes(lambda: size_debt(case(cfads=(-5.0, 1.0), tenor_periods=None))) == {
-        "/cfads": "no_debt_capacity"
-    }
+    losing = case(cfads=(-5.0, 1.0), tenor_periods=None, floor_debt_service=False)
+    assert error_codes(lambda: size_debt(losing)) == {"/cfads": "no_debt_capacity"}
+    worthless = case(cfads=(-5.0, -1.0), tenor_periods=None)
+    assert error_codes(lambda: size_debt(worthless)) == {"/cfads": "no_debt_capacity"}
     assert error_codes(lambda: size_debt(case(balloon=500.0, max_gearing=0.5, uses=USES))) == {
         "/balloon": "exceeds_debt"
     }

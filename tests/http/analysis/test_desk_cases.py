@@ -148,3 +148,20 @@ def test_a_rate_a_year_discounts_half_years(desk: httpx.Client) -> None:
 def test_flows_are_worth_less_at_an_earlier_date(desk: httpx.Client) -> None:
     result = answer(desk, "26-xnpv-valuation-date")
     assert result["npv"] == pytest.approx(189.87723550799825, rel=1e-9)
+
+
+def test_lenders_pay_no_operating_costs(desk: httpx.Client) -> None:
+    result = answer(desk, "11-negative-cfads-lenders-pay-opex")
+    assert result["debt"] == pytest.approx(19.808532097580127, rel=1e-9)
+    assert result["debt_service_floor"] == 0.0
+    assert result["rows"][1]["debt_service"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_debt_above_its_cost_is_warned_of(desk: httpx.Client) -> None:
+    (warning,) = answer(desk, "x09-gearing-above-one-without-warning")["warnings"]
+    assert "equity is negative" in warning
+
+
+def test_a_warning_names_every_period(desk: httpx.Client) -> None:
+    (warning,) = answer(desk, "x15-unpaid-warning-names-one-period")["warnings"]
+    assert "periods 1, 2" in warning

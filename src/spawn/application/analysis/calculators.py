@@ -128,7 +128,7 @@ def calculate_covenants(case: CovenantCase) -> CovenantResult:
             )
         with rewrite_pointers({"": "/coverage"}):
             coverage = compute_coverage_ratios(case.coverage)
-        ratios = to_exact_decimals(getattr(coverage, case.metric.lower()))
+        ratios = to_exact_decimals(_select_ratios(coverage, case))
     terms = CovenantTerms(
         lockup_below=case.lockup_below,
         default_below=case.default_below,
@@ -148,6 +148,17 @@ def calculate_covenants(case: CovenantCase) -> CovenantResult:
         conventions=outcome.conventions | (coverage.conventions if coverage else {}),
         warnings=outcome.warnings,
     )
+
+
+def _select_ratios(coverage: CoverageRatios, case: CovenantCase) -> tuple[float | None, ...]:
+    """Return the ratios of the metric; those of windows where the case looks back."""
+    if coverage.window_dscr is None:
+        ratios: tuple[float | None, ...] = getattr(coverage, case.metric.lower())
+        return ratios
+    if case.metric != "DSCR":
+        detail = "serves the DSCR; a life cover ratio looks ahead"
+        raise InvalidInput.at("/coverage/look_back_months", "not_applicable", detail)
+    return coverage.window_dscr
 
 
 # Day counts

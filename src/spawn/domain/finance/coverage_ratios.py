@@ -6,8 +6,9 @@ product of 1/(1 + rate). A ratio whose denominator is zero does not exist and is
 infinity. Source of the definitions: E. R. Yescombe, Principles of Project Finance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +22,10 @@ from spawn.domain.finance.limits import (
     expand_per_period,
     reject_overflow,
 )
+from spawn.domain.finance.time_base.period_schedule import trailing_periods
+
+_YEAR_MONTHS = 12
+_MAX_WINDOW_MONTHS = 120
 
 
 class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +33,9 @@ class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     `cfads` runs to the end of the project; `interest` and `principal` to maturity. `period_rates`
     (one, or one per period to maturity) discount; beyond maturity the last one applies.
-    `times_years` are the times of the principal payments for the WAL; by default 1, 2, 3…
+    `times_years` are the times of the principal payments for the WAL, by default whole periods of
+    `months_per_period` (12). `look_back_months` tests the DSCR over trailing windows of so many
+    months, as covenants do: a ratio exists once the window is full.
     """
 
     debt: float
@@ -38,13 +45,16 @@ class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     period_rates: float | tuple[float, ...]
     times_years: tuple[float, ...] | None = None
     funded_cost: float | None = None
+    months_per_period: int | None = None
+    look_back_months: int | None = None
 
 
 class CoverageRatios(msgspec.Struct, frozen=True, kw_only=True):
     """Ratios per payment date; `llcr` and `plcr` at each date before its payment falls due.
 
     `dscr[t]` is None where no debt service is due (not tested). `llcr[k]` divides the present
-    value, at date k, of the cash of dates k+1..n by the balance at date k.
+    value, at date k, of the cash of dates k+1..n by the balance at date k. `window_dscr` are the
+    ratios of trailing windows, each at its last date.
     """
 
     dscr: tuple[float | None, ...]
@@ -56,6 +66,9 @@ class CoverageRatios(msgspec.Struct, frozen=True, kw_only=True):
     wal_years: float | None
     gearing: float | None
     conventions: dict[str, str]
+    min_dscr_period: int | None = None
+    min_llcr_period: int | None = None
+    window_dscr: tuple[float | None, ...] | None = None
 
 
 def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
@@ -76,14 +89,22 @@ def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
     llcr = compute_life_cover_ratios(case.cfads[:periods], rates, balances)
     plcr = compute_life_cover_ratios(case.cfads, rates, balances)
     reject_overflow("/cfads", ratios, llcr, plcr)
-    times = case.times_years or tuple(float(t) for t in range(1, periods + 1))
+    months = case.months_per_period or _YEAR_MONTHS
+    times = case.times_years or [t * months / _YEAR_MONTHS for t in range(1, periods + 1)]
+    window_ratios = None
+    if case.look_back_months is not None:
+        window = _Window([float(months)] * periods, float(case.look_back_months))
+        window_ratios = window.compute_dscrs(case.cfads, service, case.debt)
     return CoverageRatios(
         dscr=ratios,
         min_dscr=min(tested_ratios, default=None),
+        min_dscr_period=find_lowest(ratios),
+        window_dscr=window_ratios,
         avg_dscr=sum(tested_ratios) / len(tested_ratios) if tested_ratios else None,
         llcr=llcr,
         plcr=plcr,
         min_llcr=min((ratio for ratio in llcr if ratio is not None), default=None),
+        min_llcr_period=find_lowest(llcr),
         wal_years=weighted_average_life(times, case.principal),
         gearing=None if not case.funded_cost else case.debt / case.funded_cost,
         conventions={
@@ -112,8 +133,47 @@ def _check_case(case: CoverageCase) -> int:
             checker.require_each("/times_years", case.times_years, 0.0, MAX_PERIODS)
     if case.funded_cost is not None:
         checker.require_positive("/funded_cost", case.funded_cost)
+    _check_months(checker, case)
     checker.raise_errors()
     return periods
+
+
+def _check_months(checker: FieldChecker, case: CoverageCase) -> None:
+    months = case.months_per_period
+    if months is not None:
+        checker.require_number("/months_per_period", months, 1, _YEAR_MONTHS)
+        if case.times_years is not None and case.look_back_months is None:
+            detail = "times_years say when principal is paid; remove one of them"
+            checker.reject("/months_per_period", "ambiguous", detail)
+    if case.look_back_months is not None:
+        checker.require_number("/look_back_months", case.look_back_months, 1, _MAX_WINDOW_MONTHS)
+        if months is None:
+            checker.reject("/months_per_period", "required", "a window counts months")
+        elif months > 0 and case.look_back_months % months:
+            detail = "must be a whole number of periods"
+            checker.reject("/look_back_months", "out_of_range", detail)
+
+
+class _Window(NamedTuple):
+    """A trailing window over periods of given months."""
+
+    months_by_period: list[float]
+    months: float
+
+    def compute_dscrs(
+        self, cfads: Sequence[float], service: Sequence[float], scale: float
+    ) -> tuple[float | None, ...]:
+        """Return sum of CFADS / sum of debt service over each full window."""
+        ratios: list[float | None] = []
+        for last in range(len(service)):
+            count = trailing_periods(self.months_by_period, last, self.months)
+            if count is None:
+                ratios.append(None)
+                continue
+            part = slice(last + 1 - count, last + 1)
+            (ratio,) = compute_dscrs([sum(cfads[part])], [sum(service[part])], scale)
+            ratios.append(ratio)
+        return tuple(ratios)
 
 
 def compute_opening_balances(debt: float, principal: Sequence[float]) -> list[float]:
@@ -152,6 +212,12 @@ def compute_life_cover_ratios(
         present_value / balance if balance > floor else None
         for present_value, balance in zip(present_values, balances, strict=False)
     )
+
+
+def find_lowest(ratios: Iterable[float | None]) -> int | None:
+    """Return the number of the first period with the lowest ratio; None without any ratio."""
+    tested = [(ratio, number) for number, ratio in enumerate(ratios, start=1) if ratio is not None]
+    return min(tested)[1] if tested else None
 
 
 def weighted_average_life(times_years: Sequence[float], principal: Sequence[float]) -> float | None:

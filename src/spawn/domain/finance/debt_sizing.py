@@ -23,6 +23,7 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.coverage_ratios import (
     compute_dscrs,
     compute_life_cover_ratios,
+    find_lowest,
     weighted_average_life,
 )
 from spawn.domain.finance.debt_sizing_case import (
@@ -31,7 +32,13 @@ from spawn.domain.finance.debt_sizing_case import (
     SizingInputs,
     resolve_sizing_inputs,
 )
+from spawn.domain.finance.debt_sizing_warnings import (
+    warn_of_coverage,
+    warn_of_equity_rate,
+    warn_of_funding,
+)
 from spawn.domain.finance.limits import MAX_AMOUNT, MIN_POSITIVE, ROUNDING_NOISE, reject_overflow
+from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.returns.rates_of_return import (
     RateOutcome,
     irr,
@@ -70,8 +77,9 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
 class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
     """The debt, its schedule, and the figures of a term sheet.
 
-    `achieved_dscr` is the target per period after a gearing cap re-sculpted the debt. Uses and
-    equity exist only with `uses`; `equity_cash_flow` then runs from date 0 to the project's end.
+    `achieved_dscr` is the target per period after a gearing cap re-sculpted the debt;
+    `min_dscr_period` is the first period with the lowest ratio. Uses and equity exist only with
+    `uses`; `equity_cash_flow` then runs from date 0 to the project's end.
     """
 
     debt: float
@@ -97,6 +105,9 @@ class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
     equity_irr_after_tax: RateOutcome | None = None
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    min_dscr_period: int | None = None
+    months_per_period: int | None = None
+    debt_service_floor: float | None = None
 
 
 class _ServicePlan(NamedTuple):
@@ -130,7 +141,7 @@ def _sculpted_capacity(inputs: SizingInputs) -> float:
     """Return the sculpted debt: the present value of CFADS/DSCR and of the balloon."""
     balance = inputs.case.balloon
     for t in range(inputs.tenor - 1, inputs.case.grace_periods - 1, -1):
-        balance = (balance + inputs.cfads[t] / inputs.target_dscrs[t]) / (
+        balance = (balance + inputs.service_cash[t] / inputs.target_dscrs[t]) / (
             1.0 + inputs.period_rates[t]
         )
     # During the grace only interest is paid, so that the balance does not change.
@@ -151,7 +162,7 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
     discounts = list(accumulate((1.0 / (1.0 + rate) for rate in inputs.period_rates[grace:]), mul))
     shape = [1.0] * (tenor - grace)
     if inputs.case.repayment == "sculpted":
-        shape = [inputs.cfads[t] / inputs.target_dscrs[t] for t in range(grace, tenor)]
+        shape = [inputs.service_cash[t] / inputs.target_dscrs[t] for t in range(grace, tenor)]
     shape_value = sum(map(mul, shape, discounts))
     if shape_value < MIN_POSITIVE:
         raise InvalidInput.at(
@@ -277,15 +288,14 @@ def _check_amortisation(
     ]
     if not growing_periods:
         return ()
-    periods = ", ".join(map(str, growing_periods[:8])) + ("…" if len(growing_periods) > 8 else "")  # noqa: PLR2004 -
-    # eight periods suffice; the schedule has the rest
+    periods = list_periods(growing_periods)
     if not inputs.case.allow_negative_amortisation:
         raise InvalidInput.at(
             "/allow_negative_amortisation",
             "negative_amortisation",
-            f"the balance would grow in periods {periods}; set this to true to allow it",
+            f"the balance would grow in {periods}; set this to true to allow it",
         )
-    return (f"negative amortisation in periods {periods}",)
+    return (f"negative amortisation in {periods}",)
 
 
 def _build_result(
@@ -319,6 +329,9 @@ def _build_result(
         achieved_dscr=_achieved_dscr(inputs, debt, capacity),
         rows=rows,
         min_dscr=min(tested_ratios, default=None),
+        min_dscr_period=find_lowest(row.dscr for row in rows),
+        months_per_period=inputs.schedule.months_per_period,
+        debt_service_floor=0.0 if inputs.case.floor_debt_service else None,
         avg_dscr=sum(tested_ratios) / len(tested_ratios) if tested_ratios else None,
         llcr=rows[0].llcr,
         plcr=rows[0].plcr,
@@ -331,7 +344,7 @@ def _build_result(
         equity=None if total is None else total - debt,
         gearing=None if total is None else debt / total,
         conventions=_conventions(inputs),
-        warnings=warnings + _coverage_warnings(inputs, rows),
+        warnings=warnings + warn_of_coverage(inputs, rows),
     )
     return sizing if total is None else _add_equity(inputs, sizing)
 
@@ -410,10 +423,13 @@ def _add_equity(inputs: SizingInputs, sizing: SizingResult) -> SizingResult:
         flows.append(inputs.project_cash_flow[t] - due + reserve_interest + reserve_release)
     tax_flows = inputs.case.tax_cash_flow or (0.0,) * (life + 1)
     flows_after_tax = [flow + tax_flow for flow, tax_flow in zip(flows, tax_flows, strict=True)]
+    equity_irr = _equity_irr(inputs, flows)
+    warnings = warn_of_funding(sizing.debt, sizing.total_uses or 0.0)
     return msgspec.structs.replace(
         sizing,
         equity_cash_flow=tuple(flows),
-        equity_irr=_equity_irr(inputs, flows),
+        equity_irr=equity_irr,
+        warnings=sizing.warnings + warnings + warn_of_equity_rate(equity_irr),
         equity_cash_flow_after_tax=tuple(flows_after_tax),
         equity_irr_after_tax=_equity_irr(inputs, flows_after_tax),
     )
@@ -450,19 +466,3 @@ def _conventions(inputs: SizingInputs) -> dict[str, str]:
         "cap_basis": case.cap_basis,
         "dsra": "months of the next regular debt service, funded at the start, released at the end",
     }
-
-
-def _coverage_warnings(inputs: SizingInputs, rows: tuple[SizingRow, ...]) -> tuple[str, ...]:
-    """Warn where the schedule misses its target or exceeds its cash, as in the grace."""
-    warnings: list[str] = []
-    if inputs.case.repayment == "sculpted":
-        short_periods = [
-            row.period
-            for row, target in zip(rows, inputs.target_dscrs, strict=True)
-            if row.dscr is not None and row.dscr < target * (1.0 - ROUNDING_NOISE)
-        ]
-        if short_periods:
-            warnings.append(f"the DSCR is below its target in period {short_periods[0]}")
-    if any(row.dscr is not None and row.dscr < 1.0 for row in rows):
-        warnings.append("the DSCR is below 1: CFADS do not cover debt service in every period")
-    return tuple(warnings)

@@ -45,6 +45,8 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `target_dscr` (one, or one per period); annuity and straight line need `share_of_cost`, the debt
     over funded cost. `max_gearing` caps either. `pre_estimated_cost` is the cost that a cap on the
     basis `pre_estimate` applies to; without it the uses give the estimate.
+    `floor_debt_service` keeps sculpted debt service at zero where CFADS are negative, because a
+    lender pays no operating cost; without it new debt covers the loss.
     `project_cash_flow` (to the end of the project, by default the CFADS) and `tax_cash_flow` (from
     date 0) serve PLCR and equity returns.
     """
@@ -62,6 +64,7 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cap_basis: CapBasis = "fixed_point"
     pre_estimated_cost: float | None = None
     allow_negative_amortisation: bool = False
+    floor_debt_service: bool = True
     reserve_interest_rate: float = 0.0
     project_cash_flow: tuple[float, ...] | None = None
     tax_cash_flow: tuple[float, ...] | None = None
@@ -70,6 +73,7 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class SizingInputs(NamedTuple):
     """The case with scalars repeated over the tenor and its time resolved.
 
+    `service_cash` are the CFADS that sculpting divides, at least zero with a floor.
     `reserve_months` are the months of each period where the case has a reserve, else empty.
     """
 
@@ -77,6 +81,7 @@ class SizingInputs(NamedTuple):
     tenor: int
     schedule: PeriodSchedule
     cfads: tuple[float, ...]
+    service_cash: tuple[float, ...]
     project_cash_flow: tuple[float, ...]
     annual_rates: tuple[float, ...]
     period_rates: tuple[float, ...]
@@ -105,12 +110,20 @@ def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
         tenor=tenor,
         schedule=schedule,
         cfads=case.cfads[:tenor],
+        service_cash=_service_cash(case, tenor),
         project_cash_flow=project_cash_flow,
         annual_rates=annual_rates,
         period_rates=rates,
         target_dscrs=target_dscrs,
         reserve_months=schedule.period_months() if case.uses and case.uses.dsra_months else (),
     )
+
+
+def _service_cash(case: SizingCase, tenor: int) -> tuple[float, ...]:
+    cfads = case.cfads[:tenor]
+    if case.floor_debt_service and min(cfads) < 0.0:
+        return tuple(max(cash, 0.0) for cash in cfads)
+    return cfads
 
 
 def _check_series(case: SizingCase, tenor: int) -> None:

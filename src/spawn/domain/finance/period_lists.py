@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-_RUN_LENGTH = 3
+_RUN_LENGTH = 4
 
 
 def list_periods(numbers: Iterable[int]) -> str:
-    """Return "period 4" or "periods 1, 2, 5-9": every number, runs of three and more shortened."""
+    """Return "period 4" or "periods 1, 2, 5-9": every number, runs of four and more shortened."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][-1] + 1:

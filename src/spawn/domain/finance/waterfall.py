@@ -11,6 +11,7 @@ of a project's common terms agreement, as in E. R. Yescombe, Principles of Proje
 
 import msgspec
 
+from spawn.domain.finance.coverage_ratios import find_lowest
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
@@ -22,6 +23,7 @@ from spawn.domain.finance.limits import (
     expand_per_period,
     reject_overflow,
 )
+from spawn.domain.finance.period_lists import list_periods
 
 
 class WaterfallCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +89,7 @@ class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
     min_dscr: float | None
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    min_dscr_period: int | None = None
 
 
 class _AccountBalances(msgspec.Struct):
@@ -127,6 +130,7 @@ def run_waterfall(case: WaterfallCase) -> WaterfallResult:
         if case.carry_arrears
         else sum(row.senior_unpaid for row in rows),
         min_dscr=min((row.dscr for row in rows if row.dscr is not None), default=None),
+        min_dscr_period=find_lowest(row.dscr for row in rows),
         conventions={
             "order": "senior, DSRA, mezzanine interest, sweep, distribution",
             "dscr": "CFADS / scheduled senior debt service, not rounded",
@@ -249,8 +253,8 @@ def _warnings(case: WaterfallCase, rows: tuple[WaterfallRow, ...]) -> tuple[str,
     warnings: list[str] = []
     unpaid_periods = [row.period for row in rows if row.senior_unpaid > 0.0]
     if unpaid_periods:
-        first = unpaid_periods[0]
-        warnings.append(f"senior debt service is not paid in full in period {first}")
+        periods = list_periods(unpaid_periods)
+        warnings.append(f"senior debt service is not paid in full in {periods}")
     total_sweep = sum(row.sweep for row in rows)
     if case.senior_open is None and total_sweep > 0.0 and rows[-1].sweep > 0.0:
         warnings.append("the last period sweeps although no senior principal is scheduled after it")

@@ -1,0 +1,67 @@
+"""Warnings of a debt sizing: figures that are possible and hardly ever meant."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from spawn.domain.finance.debt_sizing_case import SizingInputs
+from spawn.domain.finance.limits import ROUNDING_NOISE
+from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.returns.rates_of_return import RateOutcome
+
+_HIGH_RATE: Final = 1.0
+
+
+class CoveredPeriod(Protocol):
+    """A period with its ratio."""
+
+    @property
+    def period(self) -> int:
+        """The number of the period."""
+        ...
+
+    @property
+    def dscr(self) -> float | None:
+        """The ratio, None where no debt service is due."""
+        ...
+
+
+def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tuple[str, ...]:
+    """Warn where the schedule misses its target or exceeds its cash, as in the grace."""
+    warnings: list[str] = []
+    if inputs.case.repayment == "sculpted":
+        missed_targets = [
+            row.period
+            for row, target in zip(rows, inputs.target_dscrs, strict=True)
+            if row.dscr is not None and row.dscr < target * (1.0 - ROUNDING_NOISE)
+        ]
+        if missed_targets:
+            warnings.append(f"the DSCR is below its target in {list_periods(missed_targets)}")
+    uncovered = [row.period for row in rows if row.dscr is not None and row.dscr < 1.0]
+    if uncovered:
+        warnings.append(
+            f"the DSCR is below 1: CFADS do not cover debt service in {list_periods(uncovered)}"
+        )
+    high_rates = [
+        number for number, rate in enumerate(inputs.annual_rates, start=1) if rate > _HIGH_RATE
+    ]
+    if high_rates:
+        warnings.append(
+            f"the annual rate is above 100 % in {list_periods(high_rates)}: "
+            "rates are fractions, 0.05 is 5 %"
+        )
+    return tuple(warnings)
+
+
+def warn_of_funding(debt: float, total_uses: float) -> tuple[str, ...]:
+    """Warn of a debt above the funded cost, which leaves a negative equity."""
+    if debt <= total_uses * (1.0 + ROUNDING_NOISE):
+        return ()
+    times = f"the debt is {debt / total_uses:.4g} times the funded cost"
+    return (f"{times}, so that the equity is negative; set max_gearing to cap it",)
+
+
+def warn_of_equity_rate(outcome: RateOutcome) -> tuple[str, ...]:
+    """Warn of an equity return below zero."""
+    if any(rate < 0.0 for rate in outcome.effective_pa):
+        return ("the equity IRR is below zero",)
+    return ()
