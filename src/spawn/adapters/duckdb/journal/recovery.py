@@ -10,6 +10,7 @@ import duckdb
 
 from spawn.adapters.duckdb import tables
 from spawn.adapters.duckdb.connection import Engine, is_sync_failure, translate_error
+from spawn.adapters.duckdb.core_names import merge_core_names
 from spawn.adapters.duckdb.journal.cache_update import Caches
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
 from spawn.adapters.duckdb.journal.prepared_change import pending_aggregate
@@ -115,6 +116,7 @@ class RecoverableJournal:
         self.schema_table = SchemaTable(self._cursor)
         self._tail = find_tail(self._cursor, self._engine.path.name)
         check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
+        merge_core_names(self._cursor, self.schema_table.history)
         self._restore_state()
         # Afterwards, because statements prepared before tables are created are planned each time.
         self._statements = AppendStatements(self._cursor)

@@ -1,0 +1,124 @@
+"""Core attributes that a file has met: a new one never takes a governed column in silence.
+
+A release may make a core attribute of a name that a stored schema already governs. Its values then
+become the core attribute's, if column and values fit; otherwise the start stops (ADR 0021).
+"""
+
+from typing import Final
+
+import msgspec
+from loguru import logger
+
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.projects.project import CORE_FIELDS, PROJECT_KIND
+from spawn.domain.schemas.core_columns import CORE_BY_NAME
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.ports.schemas import SchemaRecord, SchemaState
+
+FIRST_CORE_NAMES: Final = frozenset(
+    {
+        *("project_id", "project_name", "total_amount", "currency_code", "status"),
+        *("status_reason", "status_effective_on", "suspended_from", "description", "sector"),
+        *("country_code", "maturity_years", "expected_irr", "dscr", "financial_close_date"),
+        *("cod_date", "end_date", "spv", "sponsors", "milestones", "external_ref"),
+    }
+)
+"""Core attributes of the releases that recorded none in the file; never edited."""
+
+_TABLE: Final = "create table if not exists core_names (name varchar not null)"
+_ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
+_DOCUMENT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_COLUMNS: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_NAME: Final = msgspec.json.Decoder(str)
+
+
+def merge_core_names(cursor: Cursor, history: SchemaHistory) -> None:
+    """Merge governed columns into core attributes of their names, and record all core names.
+
+    Raises:
+        StorageDamaged: a column or a value does not fit; the detail names column and remedy.
+    """
+    cursor.execute(_TABLE)
+    rows = cursor.execute("select name from core_names").fetchall()
+    stored_names = {name for (name,) in rows}
+    met_names = stored_names or (FIRST_CORE_NAMES if history.records else set(CORE_FIELDS))
+    for name in CORE_FIELDS:
+        if name not in met_names:
+            _merge(cursor, history, name)
+    if stored_names != set(CORE_FIELDS):
+        cursor.execute("begin")
+        cursor.execute("delete from core_names")
+        cursor.execute("insert into core_names select unnest(?)", [list(CORE_FIELDS)])
+        cursor.execute("commit")
+
+
+def _merge(cursor: Cursor, history: SchemaHistory, name: str) -> None:
+    records = [r for r in history.records if r.state in _ADOPTED and name in _declared_names(r)]
+    if not records:
+        return
+    for record in records:
+        if (reason := _find_conflict(record, name)) is not None:
+            raise _taken_error(name, reason)
+    if history.active_record not in records:
+        raise _taken_error(name, "the active version no longer has the column")
+    count = _check_values(cursor, history, name)
+    logger.warning(
+        "column {} of the schema is a core attribute of this release: {} stored values became its",
+        name,
+        count,
+    )
+
+
+def _declared_names(record: SchemaRecord) -> set[str]:
+    """Return the names and aliases that a stored document declares."""
+    columns = _COLUMNS.decode(_DOCUMENT.decode(record.document).get("columns", b"[]"))
+    names = {_NAME.decode(column["name"]) for column in columns if "name" in column}
+    aliases = (column["aliases"] for column in columns if "aliases" in column)
+    return names.union(*(msgspec.json.decode(raw, type=list[str]) for raw in aliases))
+
+
+def _find_conflict(record: SchemaRecord, name: str) -> str | None:
+    """Return why a version's column cannot become the core attribute; None if it can."""
+    version = record.schema.version
+    try:
+        schema = read_schema(record.document, default_version=version, schema_id=record.schema.id)
+    except InvalidInput as error:
+        return f"version {version}: {error.detail}"
+    column = next((c for c in schema.columns if c.name == name), None)
+    core = CORE_BY_NAME.get(name)
+    if column is None or core is None:
+        return f"version {version} has no column of this name"
+    for member in ("semantic", "unit"):
+        if getattr(core, member) not in {None, getattr(column, member)}:
+            return f"version {version}: its {member} is another"
+    return None
+
+
+def _check_values(cursor: Cursor, history: SchemaHistory, name: str) -> int:
+    """Return the number of stored values, each of which the core attribute accepts."""
+    cursor.execute(
+        "select id, version, schema_version, document from journal"
+        " where kind = ? and coalesce(json_type(document, ?), 'NULL') <> 'NULL'",
+        [PROJECT_KIND, f'$."{name}"'],
+    )
+    count = 0
+    while rows := cursor.fetchmany(200):
+        for project_id, version, schema_version, document in rows:
+            try:
+                history.decode_state(PROJECT_KIND, document.encode(), schema_version)
+            except (InvalidInput, StorageDamaged) as error:
+                raise _taken_error(
+                    name, f"version {version} of project {project_id}: {error.detail}"
+                ) from error
+            count += 1
+    return count
+
+
+def _taken_error(name: str, reason: str) -> StorageDamaged:
+    return StorageDamaged(
+        f"The schema governs a column {name}, which is a core attribute of this release and does"
+        f" not fit ({reason}): start the release that wrote the store, export the projects with"
+        " the column renamed, and import them into a new store."
+    )
