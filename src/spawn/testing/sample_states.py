@@ -106,6 +106,7 @@ def _build_project(number: int) -> Project:
         "status_reason": "grid delay",
         "status_effective_on": date(2031, 2, 3),
         "suspended_from": ProjectStatus.CONSTRUCTION,
+        "subdivision_code": "ES-IB",
         "description": "Tiësto's plant\nby the sea",
         "financial_close_date": date(2028, 1, 1 + number),
         "cod_date": date(2029, 1, 1),
