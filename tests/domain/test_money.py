@@ -20,6 +20,7 @@ from spawn.domain.money import (
     get_currency,
     parse_amount,
 )
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.strategies import CODES, amounts
 
 pytestmark = pytest.mark.core
@@ -218,7 +219,7 @@ def test_money_compares_negates_subtracts_and_scales_within_its_currency() -> No
     assert three <= ten - three
     assert -(three - ten) == Money(Decimal(7), "EUR")
     assert ten.multiply(Decimal("0.33333"), Rounding.HALF_EVEN) == Money(Decimal("3.33"), "EUR")
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("", "currency_mismatch")):
         _ = ten < Money(Decimal(3), "USD")
 
 

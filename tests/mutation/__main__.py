@@ -32,6 +32,9 @@ EQUIVALENT: Final = Path(__file__).with_name("equivalent.txt")
 FIRST_TESTS: Final = 12
 """Tests of the first trial of a mutant: the nearest and quickest; most mutants end there."""
 
+MAX_TESTS: Final = 150
+"""Tests of one mutant: what the nearest do not notice, no distant one is meant to notice."""
+
 FAST: Final = "not slow and not real"
 
 
@@ -53,7 +56,7 @@ class Choice(NamedTuple):
 
     def limit_s(self, begin: int, end: int) -> float:
         """Return the time in which some of the tests end, unless they hang."""
-        return 20 + 5 * sum(self.durations_s[begin:end])
+        return 20 + 3 * sum(self.durations_s[begin:end])
 
 
 def main() -> int:
@@ -260,7 +263,7 @@ class MutationRun:
             self._start(choice, 0, FIRST_TESTS)
 
     def _choose_tests(self, mutant: Mutant) -> Choice:
-        tests = self._chooser.choose(mutant)
+        tests = self._chooser.choose(mutant)[:MAX_TESTS]
         durations_s = [self._map.durations_s[test] for test in tests]
         return Choice(mutant, [self._map.tests[test] for test in tests], durations_s)
 

@@ -11,7 +11,7 @@ from tests.adapters.publishers.receiver import CannedResponse, Message, Receiver
 from tests.lineage.standard_client import validate_event
 
 from spawn.adapters.publishers.openlineage import OpenLineagePublisher
-from spawn.domain.errors import InvalidInput, Unavailable
+from spawn.domain.errors import Unavailable
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.lineage.openlineage import Emitter
@@ -26,6 +26,7 @@ from spawn.domain.lineage.run import (
     build_domain_event,
     end_run,
 )
+from spawn.testing.expected_errors import expect_invalid
 
 EMITTER = Emitter(namespace="spawn-projects", producer="http://127.0.0.1:8000", version="0.1.0")
 KEY = "a-key-of-nobody"
@@ -188,5 +189,5 @@ def test_a_key_file_without_a_key_is_rejected_at_the_start(
     path = tmp_path / "key"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("", "secrets_unusable")):
         OpenLineagePublisher("http://127.0.0.1", EMITTER, key_file=path)

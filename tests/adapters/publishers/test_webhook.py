@@ -22,6 +22,7 @@ from spawn.adapters.publishers.webhook.signing import Signer, parse_secrets
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.ports.publishers import EventPublisher
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.publisher_contract import SOURCE, an_entry
 
@@ -117,7 +118,7 @@ class TestSignatures:
         assert text.removeprefix("whsec_") not in failure.value.detail or not text
 
     def test_an_absent_secrets_file_is_rejected(self, tmp_path: Path) -> None:
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("", "secrets_unusable")):
             Signer(tmp_path / "none", "risk")
 
 
@@ -280,7 +281,7 @@ class TestAddressGuard:
         assert guard.permits(ip_address("::ffff:10.1.0.1"))
         assert guard.permits(ip_address("fd00::1"))
         assert not guard.permits(ip_address("10.2.0.1"))
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("", "network_malformed")):
             AddressGuard(("10.1.0.1/16",))
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::1]"])

@@ -8,6 +8,7 @@ import pytest
 from spawn.application.analysis.calculation import CalculationPool, Deadline, calculate
 from spawn.domain.errors import DeadlineExceeded, InvalidInput, Overloaded
 from spawn.domain.finance.debt_sizing_case import SizingCase
+from spawn.testing.expected_errors import expect_invalid
 
 VALID_CASE = SizingCase(cfads=(110.0, 120.0), annual_rates=0.05, target_dscr=1.3)
 
@@ -54,7 +55,7 @@ async def test_an_error_of_the_work_is_raised_to_its_caller(pool: CalculationPoo
     def fail(_deadline: Deadline) -> None:
         raise InvalidInput.at("/cfads", "empty", "has none")
 
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/cfads", "empty")):
         await pool.run(fail)
 
 

@@ -17,7 +17,7 @@ from spawn.application.analysis.simulations import (
 )
 from spawn.application.dependencies import Dependencies
 from spawn.application.jobs import JobRunner, cancel_job, get_job
-from spawn.domain.errors import InvalidInput, NotFound
+from spawn.domain.errors import NotFound
 from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
 from spawn.domain.finance.simulation.monte_carlo_case import (
     Shock,
@@ -27,6 +27,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
 )
 from spawn.domain.jobs import JobStatus
 from spawn.domain.principal import Principal
+from spawn.testing.expected_errors import expect_invalid
 
 DESK = Principal(id="desk")
 SMALL = SimulationCase(
@@ -136,7 +137,7 @@ async def test_a_path_beyond_the_limits_fails_the_job_with_a_reason(
 
 
 async def test_an_invalid_case_stores_nothing(dependencies: Dependencies) -> None:
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/scenarios", "out_of_range")):
         await start_simulation(dependencies, DESK, msgspec.structs.replace(SMALL, scenarios=0))
     assert list(dependencies.spool.names()) == []
     with pytest.raises(NotFound):

@@ -35,7 +35,6 @@ from spawn.domain.change import Change, CommitResult, StoredAggregate
 from spawn.domain.errors import (
     CursorInvalid,
     Forbidden,
-    InvalidInput,
     NotFound,
     StorageFull,
     Unavailable,
@@ -58,6 +57,7 @@ from spawn.ports.schemas import (
     SchemaStore,
 )
 from spawn.ports.storage import CommandStore, StoreStatus
+from spawn.testing.expected_errors import expect_invalid
 
 ANNA = Principal(id="anna")
 EMITTER = Emitter(namespace="spawn-projects", producer="http://127.0.0.1:8000", version="0.1.0")
@@ -401,7 +401,7 @@ async def test_runs_are_listed_newest_first_and_filtered(mapped: Dependencies) -
     assert await ids_of(mapped, RunFilter(job="nothing")) == []
     with pytest.raises(CursorInvalid):
         await find_runs(mapped, ANNA, RunFilter(), after=("x",), limit=2)
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/limit", "out_of_range")):
         await find_runs(mapped, ANNA, RunFilter(), limit=0)
 
 

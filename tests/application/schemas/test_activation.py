@@ -22,9 +22,10 @@ from spawn.application.schemas.activation import (
 )
 from spawn.application.schemas.adoption import refresh_forever, refresh_schema
 from spawn.domain.change import Change, Write
-from spawn.domain.errors import InvalidInput, NotFound, RegistryError
+from spawn.domain.errors import NotFound, RegistryError
 from spawn.ports.schemas import Provenance, SchemaState
 from spawn.testing.builders import a_project
+from spawn.testing.expected_errors import expect_invalid
 
 
 @pytest.fixture
@@ -284,7 +285,7 @@ async def test_a_registry_that_is_away_does_not_end_the_refreshing(
 
 @pytest.mark.parametrize("text", ["project_schema", "@3", "A@3", "a@", "a@-1", "a@3.0", "a@²"])
 def test_a_pin_of_another_form_is_rejected(text: str) -> None:
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("", "invalid_pin")):
         parse_pin(text)
 
 

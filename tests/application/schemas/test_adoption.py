@@ -43,7 +43,6 @@ from spawn.domain.change import (
 from spawn.domain.errors import (
     Conflict,
     Forbidden,
-    InvalidInput,
     NotFound,
     RegistryError,
     SchemaVersionChanged,
@@ -65,6 +64,7 @@ from spawn.ports.schemas import (
     SchemaStore,
 )
 from spawn.ports.storage import CommandStore
+from spawn.testing.expected_errors import expect_invalid
 
 STEWARD = Principal(id="steward")
 TEXT = {"name": "grade", "type": "string(20)", "unit": "1"}
@@ -289,7 +289,7 @@ async def test_a_decision_adopts_a_version_that_the_mode_rejects(
             version=2,
             reason="agreed",
         )
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/reason", "empty")):
         await approve_schema(dependencies, POLICY, STEWARD, version=2, reason=" ")
     with pytest.raises(NotFound):
         await approve_schema(dependencies, POLICY, STEWARD, version=3, reason="agreed")
@@ -435,7 +435,7 @@ async def test_a_proposal_describes_the_adoption_in_advance(
     assert unnumbered.schema.version == 2
     assert await states(dependencies) == {1: SchemaState.ACTIVE}
     assert await dependencies.reads.position() == position
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/columns", "missing")):
         await check_schema(dependencies, POLICY, STEWARD, b"{}")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.errors import StorageDamaged
 from spawn.domain.projects.codec import decode_project, encode_project, render_project
 from spawn.domain.projects.project import (
     CORE_FIELDS,
@@ -17,6 +17,7 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName
 from spawn.testing.builders import a_condition, a_project, a_schema, some_sponsors
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.strategies import projects, schemas
 
 pytestmark = pytest.mark.core
@@ -136,7 +137,7 @@ def test_a_damaged_document_is_reported(document: bytes) -> None:
 
 def test_a_document_that_violates_an_invariant_is_rejected() -> None:
     document = encode_project(a_project(), a_schema()).replace(b'"ESP"', b'"???"')
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/country_code", "unknown_country")):
         decode_project(document, a_schema())
 
 

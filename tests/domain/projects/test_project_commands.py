@@ -25,6 +25,7 @@ from spawn.domain.projects.project import (
     propose_project,
 )
 from spawn.testing.builders import a_condition, a_project, a_schema, some_sponsors
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.strategies import projects
 
 pytestmark = pytest.mark.core
@@ -290,7 +291,7 @@ def test_financial_close_needs_every_condition_precedent() -> None:
     ready = apply_amendment(mandated, {"milestones": met}, {}, {})
     closed = apply_transition(ready, ProjectStatus.FINANCIAL_CLOSE, reason="signed")
     assert closed.status is ProjectStatus.FINANCIAL_CLOSE
-    with pytest.raises(InvalidInput):
+    with expect_invalid(("/milestones", "open_condition")):
         apply_amendment(closed, {"milestones": (a_condition("cp-3"),)}, {}, {})
 
 

@@ -16,7 +16,6 @@ import pytest
 
 from spawn.domain.aggregates import encode_state
 from spawn.domain.change import EncodedState, Write
-from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import Schema
@@ -29,6 +28,7 @@ from spawn.ports.schemas import (
     SchemaRecord,
     SchemaState,
 )
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.storage_contract.harness import (
     SCHEMA_DOCUMENT,
     StorageHarness,
@@ -198,7 +198,7 @@ class TestColumns:
         assert await find_names(harness, "merchant", value=False) == ["two"]
         query = Query(sort=(Sort("merchant"), Sort("units")), limit=1)
         assert await project_names(harness, query) == ["two", "three", "one"]
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("/never", "unknown_field")):
             await harness.store.page(Query(sort=(Sort("never"),)))
 
     async def test_a_removed_column_keeps_its_values_and_may_return(
@@ -287,7 +287,7 @@ class TestProofs:
         assert (await active_schema(harness)).version == 1
         assert (await harness.get(fine)).state == fine
         assert await harness.store.position() == before
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("/hub", "unknown_field")):
             await find_names(harness, "hub", 1)
         (attempt,) = await harness.store.migration_log()
         assert (attempt.outcome, attempt.detail) == (

@@ -36,6 +36,7 @@ from spawn.domain.query import Query
 from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migrations import migrate_to, revise_columns
 from spawn.testing.storage_contract.properties import project_lists, url_suffix
@@ -204,7 +205,7 @@ class TestQuality:
         assert await count_measure(harness, ConformityMeasure(eight)) == MeasureTally(
             0, 1, (old.project_id,)
         )
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("/technology", "unknown_field")):
             await harness.store.measure([CompletenessMeasure("technology")])
 
     async def test_violating_ids_are_sampled_in_creation_order(

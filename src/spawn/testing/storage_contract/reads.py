@@ -24,6 +24,7 @@ from spawn.domain.projects.project import ExternalRefReservation, ProjectStatus
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query, Sort
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaState
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.storage_contract.harness import StorageHarness, a_record
 
 
@@ -107,7 +108,7 @@ class TestSingleReads:
         assert aggregates[ids[0]] == await harness.get(projects[0])
 
     async def test_too_many_ids_are_rejected(self, harness: StorageHarness) -> None:
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("/ids", "too_many")):
             await harness.store.get_many("project", ["x"] * 10_001)
 
     async def test_history_is_paged_oldest_first(self, harness: StorageHarness) -> None:
@@ -304,7 +305,7 @@ class TestPages:
         assert [item.id async for item in iterate_items(harness, recent)] == [
             *("erp:1:x", "erp:1:y", "erp:2:x", "erp:2:y")
         ]
-        with pytest.raises(InvalidInput):
+        with expect_invalid(("/project_id", "unknown_field")):
             await harness.store.page(Query(kind="external_ref", sort=(Sort("project_id"),)))
 
     @pytest.mark.parametrize(
