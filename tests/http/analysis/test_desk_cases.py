@@ -10,9 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.http.conftest import Service
 from tests.shared_material import find_shared
+
+from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
+from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase
 
 Json = Any
 
@@ -165,3 +169,21 @@ def test_a_debt_above_its_cost_is_warned_of(desk: httpx.Client) -> None:
 def test_a_warning_names_every_period(desk: httpx.Client) -> None:
     (warning,) = answer(desk, "x15-unpaid-warning-names-one-period")["warnings"]
     assert "periods 1, 2" in warning
+
+
+def simulate(case_name: str) -> Json:
+    assert FOLDER is not None
+    text = (FOLDER / f"{case_name}.json").read_text(encoding="utf-8")
+    case = msgspec.convert(json.loads(text)["request"]["body"], SimulationCase)
+    return msgspec.to_builtins(simulate_portfolio(case))
+
+
+def test_p99_is_the_low_end_of_a_simulated_ratio() -> None:
+    ratio = simulate("50-p99-of-dscr")["portfolio"]["min_dscr"]
+    assert ratio["p1"] < ratio["p5"] == pytest.approx(1.1541, abs=1e-4)
+    assert ratio["p99"] > ratio["p95"]
+
+
+def test_unlabelled_projects_do_not_move_as_one() -> None:
+    worth = simulate("x17-simulation-blank-sector-is-one-sector")["portfolio"]["npv"]
+    assert worth["p95"] - worth["p5"] == pytest.approx(39, rel=0.1)

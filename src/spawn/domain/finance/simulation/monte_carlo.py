@@ -21,6 +21,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     BreachProbability,
     CovenantLevel,
     DistributionSummary,
+    PercentileValue,
     PortfolioBreachProbability,
     PortfolioDistributions,
     ProjectDistributions,
@@ -31,6 +32,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationResult,
     validate_simulation_case,
 )
+from spawn.domain.finance.simulation.simulation_warnings import list_simulation_warnings
 from spawn.domain.finance.simulation.vectorized import (
     BoolArray,
     FloatArray,
@@ -48,10 +50,11 @@ PROJECTS_PER_UNIT = 64
 
 SHOCK_NAMES = ("cfads", "capex", "delay", "rates")
 PAYMENT_DEFAULT = CovenantLevel(name="payment default", below=1.0)
-_PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
+_PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 _P90 = 1.2815515655446004  # the standard normal quantile at 0.9
 _NEUTRAL_VALUES = {"cfads": 1.0, "capex": 0.0, "delay": 0.0, "rates": 0.0}
 _NOISE_KEY = 99
+_OWN_LEVEL = 10
 _MAX_DEVIATIONS = 8.0  # standard deviations: a quantile beyond them exceeds any scenario count here
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -70,6 +73,7 @@ class UnitResult(NamedTuple):
     unit: WorkUnit
     irr: FloatArray
     has_unique_irr: BoolArray
+    is_total_loss: BoolArray
     npv: FloatArray
     min_dscr: FloatArray
     flows: FloatArray
@@ -132,18 +136,20 @@ class Simulation:
         total = np.zeros((self.periods, width))
         irr, npv = np.zeros((count, width)), np.empty((count, width))
         unique = np.zeros((count, width), dtype=bool)
+        losses = np.zeros((count, width), dtype=bool)
         min_dscr = np.empty((count, width))
         for row in range(count):
             number = unit.first + row
             flows, min_dscr[row] = self._projects[number].value_paths(values[row], noise[row])
             try:
                 irr[row], unique[row] = self.annual_irr(flows)
+                losses[row] = find_total_losses(flows)
                 npv[row] = batch_npv(flows, self.rate_per_period)
             except InvalidInput as error:
                 detail = "a path exceeds the limits of the engine; give smaller amounts or shocks"
                 raise InvalidInput.at(f"/projects/{number}", "overflow", detail) from error
             total[: flows.shape[0]] += flows
-        return UnitResult(unit, irr, unique, npv, min_dscr, total)
+        return UnitResult(unit, irr, unique, losses, npv, min_dscr, total)
 
     def annual_irr(self, flows: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Return effective rates a year, and which paths have exactly one."""
@@ -162,14 +168,16 @@ class Simulation:
         kind = SHOCK_NAMES.index(name)
         x = loadings.own * self._draw_normals((kind, 3, number, block), {})
         for loading, level, label in (
-            (loadings.global_, 0, ""),
+            (loadings.global_, 0, "world"),
             (loadings.sector, 1, project.sector),
             (loadings.country, 2, project.country_code),
         ):
-            if loading:
-                x += loading * self._draw_normals(
-                    (kind, level, *_hash_words(label), block), common_draws
-                )
+            if loading and label:
+                words = _hash_words("" if level == 0 else label)
+                x += loading * self._draw_normals((kind, level, *words, block), common_draws)
+            elif loading:
+                # Unknown is not the same: without a label the factor is the project's own.
+                x += loading * self._draw_normals((kind, _OWN_LEVEL + level, number, block), {})
         return _shock_values(name, shock, x)
 
     def _draw_normals(
@@ -196,11 +204,14 @@ class Simulation:
         return np.exp(draws, out=draws)[:, :width]
 
     def value_sensitivities(self) -> tuple[UnitResult, list[str]]:
-        """Value the portfolio without shocks, then with each shock at its P10 and its P90."""
+        """Value the portfolio without shocks, then with each shock at its P10 and its P90.
+
+        The last column has every shock at its median.
+        """
         active_shocks = [
             name for name in SHOCK_NAMES if getattr(self.case.shocks, name) is not None
         ]
-        x = np.zeros((len(active_shocks), 1 + 2 * len(active_shocks)))
+        x = np.zeros((len(active_shocks), 2 + 2 * len(active_shocks)))
         for row in range(len(active_shocks)):
             x[row, 1 + 2 * row : 3 + 2 * row] = (-_P90, _P90)
         values = {name: np.full(x.shape[1], _NEUTRAL_VALUES[name]) for name in SHOCK_NAMES}
@@ -320,10 +331,12 @@ class ResultAggregator:
         self._irr = np.empty((detailed_rows, scenarios))
         self._npv = np.empty((detailed_rows, scenarios))
         self._has_unique_irr = np.empty((detailed_rows, scenarios), dtype=bool)
+        self._is_total_loss = np.empty((detailed_rows, scenarios), dtype=bool)
         self._min_dscr = np.empty((detailed_rows, scenarios))
         self._total_npv, self._total_min_dscr = np.zeros(scenarios), np.full(scenarios, np.inf)
         self._total_irr = np.zeros(scenarios)
         self._total_has_unique_irr = np.zeros(scenarios, dtype=bool)
+        self._total_is_loss = np.zeros(scenarios, dtype=bool)
         self._breach_counts = np.zeros((len(simulation.levels), scenarios), dtype=np.int64)
         self._flows: FloatArray | None = None
         self.valued_paths = 0
@@ -338,6 +351,7 @@ class ResultAggregator:
                 result.irr,
                 result.has_unique_irr,
             )
+            self._is_total_loss[rows, columns] = result.is_total_loss
             self._npv[rows, columns], self._min_dscr[rows, columns] = result.npv, result.min_dscr
         self._total_npv[columns] += result.npv.sum(axis=0)
         np.minimum(
@@ -351,6 +365,7 @@ class ResultAggregator:
         if unit.last == len(self._simulation.case.projects):
             annual, unique = self._simulation.annual_irr(self._flows)
             self._total_irr[columns], self._total_has_unique_irr[columns] = annual, unique
+            self._total_is_loss[columns] = find_total_losses(self._flows)
         self.valued_paths += (unit.last - unit.first) * width
 
     def _add_flows(self, flows: FloatArray) -> FloatArray:
@@ -362,6 +377,7 @@ class ResultAggregator:
     def build_result(self) -> SimulationResult:
         """Return the distributions, probabilities and sensitivities of all units."""
         simulation = self._simulation
+        shares = self._left_out_shares()
         base, active_shocks = simulation.value_sensitivities()
         annual, unique = simulation.annual_irr(base.flows)
         total_npv, lowest_dscr = base.npv.sum(axis=0), base.min_dscr.min(axis=0)
@@ -371,16 +387,27 @@ class ResultAggregator:
             base_npv=float(total_npv[0]),
             base_irr=float(annual[0]) if unique[0] else None,
             base_min_dscr=_finite_or_none(lowest_dscr[0]),
-            portfolio=self._summarise_portfolio(),
-            projects=self._summarise_projects() if simulation.case.is_detailed else None,
+            portfolio=self._summarise_portfolio(shares[0]),
+            projects=self._summarise_projects(shares[1:]) if simulation.case.is_detailed else None,
             tornado=_build_tornado(
                 simulation, active_shocks, total_npv, (annual, unique), lowest_dscr
             ),
             conventions=_CONVENTIONS,
+            warnings=list_simulation_warnings(simulation.case, shares),
+            median_npv=float(total_npv[-1]),
+            median_irr=float(annual[-1]) if unique[-1] else None,
+            median_min_dscr=_finite_or_none(lowest_dscr[-1]),
         )
 
-    def _summarise_portfolio(self) -> PortfolioDistributions:
+    def _left_out_shares(self) -> list[float]:
+        """Return the shares of scenarios without a rate: of the portfolio, then of each project."""
+        portfolio = ~(self._total_has_unique_irr | self._total_is_loss)
+        projects = ~(self._has_unique_irr | self._is_total_loss)
+        return [float(portfolio.mean()), *(float(row.mean()) for row in projects)]
+
+    def _summarise_portfolio(self, left_out_share: float) -> PortfolioDistributions:
         count = len(self._simulation.case.projects)
+        levels = self._simulation.case.percentiles
         breaches = []
         for level, counts in zip(self._simulation.levels, self._breach_counts, strict=True):
             p50, p95 = percentiles(counts.astype(np.float64), (50, 95))
@@ -395,21 +422,43 @@ class ResultAggregator:
                 )
             )
         return PortfolioDistributions(
-            irr=_summarise_or_none(self._total_irr[self._total_has_unique_irr]),
+            irr=self._summarise_rates(
+                self._total_irr, self._total_has_unique_irr, self._total_is_loss
+            ),
             irr_unique_share=float(self._total_has_unique_irr.mean()),
-            npv=_summarise(self._total_npv),
-            min_dscr=_summarise_or_none(self._total_min_dscr[np.isfinite(self._total_min_dscr)]),
+            irr_total_loss_share=float(self._total_is_loss.mean()),
+            irr_left_out_share=left_out_share,
+            npv=_summarise(self._total_npv, levels),
+            min_dscr=_summarise_or_none(
+                self._total_min_dscr[np.isfinite(self._total_min_dscr)], levels
+            ),
             breaches=tuple(breaches),
         )
 
-    def _summarise_projects(self) -> tuple[ProjectDistributions, ...]:
+    def _summarise_rates(
+        self, rates: FloatArray, has_unique_irr: BoolArray, is_loss: BoolArray
+    ) -> DistributionSummary | None:
+        """Summarise the rates of scenarios that have one; a total loss is -100 %."""
+        rates_and_losses = np.where(is_loss, -1.0, rates)[has_unique_irr | is_loss]
+        return _summarise_or_none(rates_and_losses, self._simulation.case.percentiles)
+
+    def _summarise_projects(
+        self, left_out_shares: Sequence[float]
+    ) -> tuple[ProjectDistributions, ...]:
+        levels = self._simulation.case.percentiles
         return tuple(
             ProjectDistributions(
                 name=project.name,
-                irr=_summarise_or_none(self._irr[row][self._has_unique_irr[row]]),
+                irr=self._summarise_rates(
+                    self._irr[row], self._has_unique_irr[row], self._is_total_loss[row]
+                ),
                 irr_unique_share=float(self._has_unique_irr[row].mean()),
-                npv=_summarise(self._npv[row]),
-                min_dscr=_summarise_or_none(self._min_dscr[row][np.isfinite(self._min_dscr[row])]),
+                irr_total_loss_share=float(self._is_total_loss[row].mean()),
+                irr_left_out_share=left_out_shares[row],
+                npv=_summarise(self._npv[row], levels),
+                min_dscr=_summarise_or_none(
+                    self._min_dscr[row][np.isfinite(self._min_dscr[row])], levels
+                ),
                 breaches=tuple(
                     BreachProbability(
                         name=level.name,
@@ -436,15 +485,26 @@ def simulate_portfolio(case: SimulationCase) -> SimulationResult:
     return aggregator.build_result()
 
 
-def _summarise_or_none(values: FloatArray) -> DistributionSummary | None:
-    return _summarise(values) if values.size else None
+def find_total_losses(flows: FloatArray) -> BoolArray:
+    """Return which paths pay in and receive nothing; their rate of return is -100 %."""
+    return np.asarray((flows.max(axis=0) <= 0.0) & (flows.min(axis=0) < 0.0))
 
 
-def _summarise(values: FloatArray) -> DistributionSummary:
-    values_by_level = dict(zip(_PERCENTILES, percentiles(values, _PERCENTILES), strict=True))
+def _summarise_or_none(values: FloatArray, levels: Sequence[float]) -> DistributionSummary | None:
+    return _summarise(values, levels) if values.size else None
+
+
+def _summarise(values: FloatArray, levels: Sequence[float]) -> DistributionSummary:
+    """Return the fixed percentiles and those at further `levels`."""
+    all_values = percentiles(values, (*_PERCENTILES, *levels))
+    fixed_values = zip(_PERCENTILES, all_values, strict=False)
     return DistributionSummary(
         mean=float(values.mean()),
-        **{f"p{level}": value for level, value in values_by_level.items()},
+        **{f"p{level}": value for level, value in fixed_values},
+        percentiles=tuple(
+            PercentileValue(percentile=level, exceedance=f"P{100.0 - level:g}", value=value)
+            for level, value in zip(levels, all_values[len(_PERCENTILES) :], strict=True)
+        ),
     )
 
 
@@ -487,11 +547,14 @@ def _build_tornado(
 
 _CONVENTIONS = {
     "equity_flow": "-equity - overrun x capex + CFADS - debt service; sponsors pay shortfalls in",
-    "irr": "effective a year, over the scenarios with exactly one rate",
+    "irr": "effective a year, over scenarios with exactly one rate and total losses at -100 %",
+    "percentiles": "pN is not exceeded in N % of the scenarios (non-exceedance); the P90 of a "
+    "yield assessment is exceeded in 90 % and is p10 here",
     "npv": "effective annual rate, period 0 not discounted",
     "min_dscr": "lowest CFADS / debt service of the periods in which debt service is due",
     "breach": "the lowest DSCR is below the level, unrounded",
     "factors": "X = g G + s S + c C + own E, standard normal, independent between kinds of shock",
-    "tornado": "one shock at its P10 and P90 in all projects, the others at their medians",
+    "tornado": "one shock at its p10 and p90 in all projects, the others at their medians; the "
+    "centre is median_npv, all shocks at their medians",
     "random_numbers": "NumPy PCG64, streams keyed by seed, shock, factor and block of scenarios",
 }

@@ -7,7 +7,8 @@ CFADS is paid in by the sponsors. A shock X of a project is a standard normal nu
     X = g G + s S[sector] + c C[country] + sqrt(1 - g^2 - s^2 - c^2) E[project]
 
 with loadings g, s, c and independent factors G, S, C, E, one set of factors for each kind of
-shock; the declared distribution turns it into its value by its quantile function.
+shock. A project without a sector or country shares that factor with nobody. The declared
+distribution turns the number into the value of the shock by its quantile function.
 """
 
 import math
@@ -41,6 +42,7 @@ DETAILED_PROJECTS = 1_000
 """Largest number of projects with distributions per project by default."""
 
 MAX_COVENANT_LEVELS = 10
+MAX_PERCENTILES = 20
 _MAX_SEED = 2**53 - 1
 _MAX_SIGMA = 3.0
 _MAX_DELAY = 1e6
@@ -129,6 +131,7 @@ class SimulationCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A portfolio, its shocks, and the number of scenarios to draw.
 
     `discount_rate` is effective a year. `by_project` adds the distributions of each project.
+    `percentiles` (0 to 100) are wanted in each distribution beside the fixed ones.
     """
 
     projects: tuple[SimulatedProject, ...]
@@ -142,6 +145,7 @@ class SimulationCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     scenarios: int = 1_000
     seed: int = 0
     by_project: bool | None = None
+    percentiles: tuple[float, ...] = ()
 
     @property
     def is_detailed(self) -> bool:
@@ -151,8 +155,22 @@ class SimulationCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return len(self.projects) <= DETAILED_PROJECTS
 
 
+class PercentileValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that `percentile` % of the scenarios do not exceed.
+
+    `exceedance` names it as a yield assessment does: P99 is exceeded in 99 % of the scenarios.
+    """
+
+    percentile: float
+    exceedance: str
+    value: float
+
+
 class DistributionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A distribution: percentiles by linear interpolation, and the mean."""
+    """A distribution: percentiles by linear interpolation, and the mean.
+
+    `p90` is not exceeded in 90 % of the scenarios: the P90 of a yield assessment is `p10`.
+    """
 
     mean: float
     p5: float
@@ -162,6 +180,9 @@ class DistributionSummary(msgspec.Struct, frozen=True, kw_only=True):
     p75: float
     p90: float
     p95: float
+    p1: float | None = None
+    p99: float | None = None
+    percentiles: tuple[PercentileValue, ...] = ()
 
 
 class BreachProbability(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +194,11 @@ class BreachProbability(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectDistributions(msgspec.Struct, frozen=True, kw_only=True):
-    """The distributions of a project; `irr` is effective a year over scenarios with exactly one."""
+    """The distributions of a project; `irr` is effective a year.
+
+    It has the scenarios with exactly one rate, and total losses at -100 %; `irr_left_out_share`
+    are the others.
+    """
 
     name: str
     irr: DistributionSummary | None
@@ -181,6 +206,8 @@ class ProjectDistributions(msgspec.Struct, frozen=True, kw_only=True):
     npv: DistributionSummary
     min_dscr: DistributionSummary | None
     breaches: tuple[BreachProbability, ...]
+    irr_total_loss_share: float = 0.0
+    irr_left_out_share: float = 0.0
 
 
 class PortfolioBreachProbability(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +229,8 @@ class PortfolioDistributions(msgspec.Struct, frozen=True, kw_only=True):
     npv: DistributionSummary
     min_dscr: DistributionSummary | None
     breaches: tuple[PortfolioBreachProbability, ...]
+    irr_total_loss_share: float = 0.0
+    irr_left_out_share: float = 0.0
 
 
 class Sensitivity(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,7 +252,11 @@ class Sensitivity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Distributions, probabilities and sensitivities; `base` is the case without shocks."""
+    """Distributions, probabilities and sensitivities.
+
+    `base` is the case without shocks, `median` with every shock at its median: the centre of the
+    tornado.
+    """
 
     seed: int
     scenarios: int
@@ -235,6 +268,9 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     tornado: tuple[Sensitivity, ...]
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    median_npv: float | None = None
+    median_irr: float | None = None
+    median_min_dscr: float | None = None
 
 
 def validate_simulation_case(case: SimulationCase) -> None:
@@ -249,6 +285,8 @@ def validate_simulation_case(case: SimulationCase) -> None:
     checker.require_number("/scenarios", case.scenarios, 1, MAX_SCENARIOS)
     checker.require_number("/seed", case.seed, 0, _MAX_SEED)
     _check_shocks(checker, case.shocks)
+    if checker.require_size("/percentiles", len(case.percentiles), MAX_PERCENTILES, 0):
+        checker.require_each("/percentiles", case.percentiles, 0.0, 100.0)
     if checker.require_size("/covenants", len(case.covenants), MAX_COVENANT_LEVELS, 0):
         for index, level in enumerate(case.covenants):
             checker.require_number(f"/covenants/{index}/below", level.below, 0.0, MAX_RATIO)
