@@ -29,9 +29,9 @@ from spawn.domain.errors import (
     SpawnError,
     Unavailable,
 )
-from spawn.domain.jobs import JOB_KIND, Job
+from spawn.domain.jobs import FINAL_STATUSES, JOB_KIND, Job, JobStatus
 from spawn.domain.principal import Principal
-from spawn.domain.query import MAX_LIMIT, Page, Query
+from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 
 ABANDONED_AFTER = timedelta(hours=1)
 """Age from which an unfinished job without an upload is treated as abandoned."""
@@ -287,11 +287,15 @@ class JobRunner:
         """Fail unfinished jobs whose upload is gone, so that no client waits for them for ever."""
         limit = self._dependencies.clock.now() - ABANDONED_AFTER
         missing_upload = NotFound("the uploaded file is gone; post it again")
-        query: Query | None = Query(kind=JOB_KIND, limit=MAX_LIMIT)
+        unfinished = tuple(status.value for status in JobStatus if status not in FINAL_STATUSES)
+        filters = (
+            Filter("status", Operator.IN, unfinished),
+            Filter("updated_at", Operator.LT, (limit,)),
+        )
+        query: Query | None = Query(kind=JOB_KIND, filters=filters, limit=MAX_LIMIT)
         while query is not None:
             page: Page[StoredAggregate[Job]] = await self._dependencies.reads.page(query)
             for aggregate in page.items:
-                is_abandoned = aggregate.id not in uploads and aggregate.updated_at < limit
-                if is_abandoned and not aggregate.state.is_final:
+                if aggregate.id not in uploads:
                     await self._record_failure(aggregate.id, missing_upload)
-            query = Query(kind=JOB_KIND, limit=MAX_LIMIT, after=page.next) if page.next else None
+            query = msgspec.structs.replace(query, after=page.next) if page.next else None

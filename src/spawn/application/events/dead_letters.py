@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import Protocol
 
+import msgspec
+
 from spawn.application.commands import Decision, commit
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate, Write
@@ -11,16 +13,12 @@ from spawn.domain.events import dead_letter as letters
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
-from spawn.domain.query import MAX_LIMIT, Page, Query
+from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 from spawn.domain.schema_version import Value
 from spawn.ports.storage import ReadStore
 
 RELAY = Principal(id="relay")
 """Principal that records dead letters."""
-
-
-MAX_SCANNED_PAGES = 20
-"""Pages that one request scans for dead letters of one state."""
 
 
 class DeadLetterPublisher(Protocol):
@@ -43,19 +41,15 @@ async def list_dead_letters(
     limit: int,
     state: DeadLetterState | None = None,
 ) -> Page[StoredAggregate[DeadLetter]]:
-    """Return a page of dead letters, in the order in which they were recorded.
-
-    With a state, a page may be short although more follow: `next` is then set.
-    """
+    """Return a page of dead letters, in the order in which they were recorded."""
     require(principal, "read")
-    for _ in range(MAX_SCANNED_PAGES):
-        query = Query(kind=DEAD_LETTER_KIND, limit=limit, after=after)
-        page: Page[StoredAggregate[DeadLetter]] = await dependencies.reads.page(query)
-        matches = tuple(one for one in page.items if state is None or one.state.state is state)
-        after = page.next
-        if matches or after is None:
-            break
-    return Page(matches, after)
+    filters = () if state is None else (_in_state(state),)
+    query = Query(kind=DEAD_LETTER_KIND, filters=filters, limit=limit, after=after)
+    return await dependencies.reads.page(query)
+
+
+def _in_state(state: DeadLetterState) -> Filter:
+    return Filter("state", Operator.EQ, (state.value,))
 
 
 async def get_dead_letter(
@@ -151,12 +145,10 @@ async def load_dead_letter_entry(reads: ReadStore, letter: DeadLetter) -> Journa
 async def count_dead_letters(reads: ReadStore) -> Counter[str]:
     """Return the number of waiting dead letters by publisher."""
     waiting: Counter[str] = Counter()
-    query: Query | None = Query(kind=DEAD_LETTER_KIND, limit=MAX_LIMIT)
+    filters = (_in_state(DeadLetterState.WAITING),)
+    query: Query | None = Query(kind=DEAD_LETTER_KIND, filters=filters, limit=MAX_LIMIT)
     while query is not None:
         page: Page[StoredAggregate[DeadLetter]] = await reads.page(query)
-        for aggregate in page.items:
-            waiting[aggregate.state.publisher] += aggregate.state.state is DeadLetterState.WAITING
-        query = (
-            Query(kind=DEAD_LETTER_KIND, limit=MAX_LIMIT, after=page.next) if page.next else None
-        )
+        waiting.update(aggregate.state.publisher for aggregate in page.items)
+        query = msgspec.structs.replace(query, after=page.next) if page.next else None
     return waiting

@@ -40,10 +40,7 @@ from spawn.domain.schema_version import Schema, Value
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 
 MAX_PAGES = 10
-"""Pages of runs that one request scans for matches of its filter."""
-
-MAX_ABANDONED_PAGES = 10
-"""Pages of runs scanned for abandoned runs at the start."""
+"""Pages of runs that one request scans for a dataset."""
 
 MAX_GRAPH_RUNS = 200
 """Maximum runs of one graph, the newest ones."""
@@ -81,16 +78,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
     def matches(self, run: Run) -> bool:
-        """Return whether the run matches, apart from `since` and `until`.
-
-        The store filters those two.
-        """
-        return (
-            self.job in {None, run.job}
-            and (self.dataset is None or self.dataset in run.dataset_names)
-            and self.state in {None, run.state}
-            and self.activity in {None, run.activity}
-        )
+        """Return whether the run has the dataset; the store filters by everything else."""
+        return self.dataset is None or self.dataset in run.dataset_names
 
 
 class RunPage(msgspec.Struct, frozen=True):
@@ -213,8 +202,7 @@ async def end_abandoned_runs(dependencies: Dependencies, before: datetime) -> in
     """End the runs that a crash left running and no job resumes; return their number.
 
     In an exclusive store every run from `before` the process start is abandoned; otherwise another
-    process may still work on it, and it gets `ABANDONED_AFTER`. Only the newest
-    `MAX_ABANDONED_PAGES` pages are scanned.
+    process may still work on it, and it gets `ABANDONED_AFTER`.
     """
     limit = before
     if not dependencies.control.status().is_exclusive:
@@ -293,13 +281,18 @@ async def find_newest_runs(
 
 
 def _run_query(run_filter: RunFilter, after: PageKeys | None, limit: int) -> Query:
-    bounds = ((Operator.GTE, run_filter.since), (Operator.LT, run_filter.until))
-    filters = tuple(
-        Filter("created_at", operator, (instant,)) for operator, instant in bounds if instant
+    conditions = (
+        ("created_at", Operator.GTE, run_filter.since),
+        ("created_at", Operator.LT, run_filter.until),
+        ("job", Operator.EQ, run_filter.job),
+        ("state", Operator.EQ, run_filter.state),
+        ("activity", Operator.EQ, run_filter.activity),
     )
     return Query(
         kind=RUN_KIND,
-        filters=filters,
+        filters=tuple(
+            Filter(name, by, (value,)) for name, by, value in conditions if value is not None
+        ),
         sort=_NEWEST_FIRST,
         limit=min(limit, MAX_LIMIT),
         after=after,
@@ -309,16 +302,14 @@ def _run_query(run_filter: RunFilter, after: PageKeys | None, limit: int) -> Que
 async def _running_runs(
     dependencies: Dependencies, before: datetime
 ) -> AsyncIterator[StoredAggregate[Run]]:
-    """Yield the unfinished runs from before an instant, within the newest pages."""
-    query = _run_query(RunFilter(until=before), None, MAX_LIMIT)
-    for _ in range(MAX_ABANDONED_PAGES):
+    """Yield the unfinished runs from before an instant, newest first."""
+    run_filter = RunFilter(until=before, state=RunState.RUNNING)
+    query: Query | None = _run_query(run_filter, None, MAX_LIMIT)
+    while query is not None:
         page: Page[StoredAggregate[Run]] = await dependencies.reads.page(query)
         for aggregate in page.items:
-            if not aggregate.state.is_final:
-                yield aggregate
-        if page.next is None:
-            return
-        query = msgspec.structs.replace(query, after=page.next)
+            yield aggregate
+        query = msgspec.structs.replace(query, after=page.next) if page.next else None
 
 
 async def _end(
