@@ -10,11 +10,15 @@ from typing import Any, Final, cast
 
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.protocol.problems import problem_response
-from spawn.entrypoints.http.protocol.response import Header, Response
+from spawn.entrypoints.http.protocol.response import WHOLE, Header, Response
 from spawn.entrypoints.request_context import BODY_COMPLETE
 from spawn.entrypoints.settings import Settings
 
@@ -25,6 +29,14 @@ BACKLOG: Final = 2048
 SURPLUS_CONNECTIONS: Final = 64
 """Connections beyond the limit that get a 503 response; further ones are closed at once."""
 
+_COPIED_BYTES: Final = 16 * 1024
+"""Bytes of a body that cost less to copy behind the head than to write as a second buffer."""
+
+_BODILESS: Final = frozenset({204, 304})
+_NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:\\"[]={}', *range(0x41, 0x5B)})
+"""Bytes that uvicorn rejects in names, and capitals, which it converts."""
+
+_NOT_IN_VALUES: Final = bytes({*range(0x20), 0x7F} - {0x09})
 _CLOSING_HEADERS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"connection", b"close"),
@@ -37,6 +49,11 @@ def _problem(code: str, detail: str, *headers: Header, instance: str = "") -> Re
     return problem_response(
         code, detail, instance=instance, trace_id=trace_id, headers=(*_CLOSING_HEADERS, *headers)
     )
+
+
+def _has_any(text: bytes, excluded: bytes) -> bool:
+    """Whether any of the bytes is in the text; a regular expression takes ten times as long."""
+    return len(text.translate(None, excluded)) != len(text)
 
 
 def _to_http_bytes(response: Response) -> bytes:
@@ -52,6 +69,73 @@ async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> N
     path = cast("Any", scope)["path"]
     response = _problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
     await response(scope, receive, send)
+
+
+class JoiningCycle(RequestResponseCycle):
+    """uvicorn's cycle of a request that writes a prebuilt response at once.
+
+    uvicorn writes and checks the head field by field before it sees the body. Streams, HEAD and
+    the last response on a connection are left to it.
+    """
+
+    held_start: Any = None
+
+    async def send(self, message: Any) -> None:
+        """Hold the start of a whole response, and write it with its body."""
+        start, self.held_start = self.held_start, None
+        if start is None:
+            if WHOLE in message and not self.response_started and self._is_plain():
+                self.held_start = message
+            else:
+                await super().send(message)
+            return
+        if message["type"] != "http.response.body":
+            # The application failed between the two; this response replaces the one held.
+            await super().send(message)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        head = self._encode_head(start, message) if self._is_plain() else None
+        if head is None:
+            await super().send(start)
+            await super().send(message)
+        else:
+            self._write(head, message["body"])
+
+    def _is_plain(self) -> bool:
+        """Whether the response has a body and the connection stays open."""
+        return self.keep_alive and not self.access_log and self.scope["method"] != "HEAD"
+
+    def _encode_head(self, start: Any, message: Any) -> bytes | None:
+        """Return the head as uvicorn writes it; None if the head is not that of this body."""
+        headers = [*self.default_headers, *start["headers"]]
+        names, values = zip(*headers, strict=True)
+        if _has_any(b"".join(names), _NOT_IN_NAMES) or _has_any(b"".join(values), _NOT_IN_VALUES):
+            return None
+        if b"connection" in names or b"transfer-encoding" in names:
+            return None
+        body_length, status = len(message["body"]), start["status"]
+        if b"content-length" in names:
+            is_exact = values[names.index(b"content-length")] == b"%d" % body_length
+        else:
+            is_exact = not body_length and status in _BODILESS
+        if not is_exact:
+            return None
+        fields = b"\r\n".join([b"%b: %b" % field for field in headers])
+        return b"%b%b\r\n\r\n" % (STATUS_LINE[status], fields)
+
+    def _write(self, head: bytes, body: bytes) -> None:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        if len(body) > _COPIED_BYTES:
+            self.transport.writelines((head, body))
+        else:
+            self.transport.write(head + body)
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -95,6 +179,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # A stream whose client reads nothing cannot end by sending; its connection is aborted.
         cast("Any", self.scope)["spawn.abort"] = self.transport.abort
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # uvicorn names its class, and a wrapper of `send` would be a reference cycle per request.
+        cycle.__class__ = JoiningCycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Reset the byte count; the application limits bodies."""

@@ -115,8 +115,7 @@ class EdgeMiddleware:
                     self.in_flight -= 1
                     self._observe(scope, method, status, start_time)
                 headers = [*message["headers"], *common_headers]
-                start = {"type": "http.response.start", "status": status, "headers": headers}
-                await send(cast("Message", start))
+                await send(cast("Message", {**message, "headers": headers}))
             else:
                 await send(message)
 

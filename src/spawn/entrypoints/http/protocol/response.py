@@ -11,6 +11,9 @@ JSON: Final = b"application/json"
 Header = tuple[bytes, bytes]
 NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+WHOLE: Final = "spawn.whole"
+"""Key of a start message whose one body message follows at once; the server joins the two."""
+
 _CHUNK_BYTES: Final = 64 * 1024
 _PAGE_POLICY: Final = (
     b"default-src 'none'",
@@ -67,6 +70,7 @@ class Response(SelfSentResponse):
             "type": "http.response.start",
             "status": status,
             "headers": fields,
+            WHOLE: True,
         }
         self.body_message: Any = {"type": "http.response.body", "body": body, "more_body": False}
 
