@@ -54,6 +54,7 @@ def test_the_tour_prints_the_documented_output(service_in: Callable[..., Service
         check=True,
     )
     outputs = run.stdout.replace(service.url, "http://127.0.0.1:8000").split(MARK)
-    for (command, expected), output in zip(tour, outputs, strict=False):
+    assert outputs.pop().strip() == ""  # after the last mark
+    for (command, expected), output in zip(tour, outputs, strict=True):
         match = re.fullmatch(build_pattern(expected), output.strip(), re.DOTALL)
         assert match, f"{command}\nprinted\n{output.strip()}\nnot\n{expected}"
