@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
-from spawn.adapters.embedded.options import PublisherOptions
+from spawn.adapters.embedded.options import PublisherOptions, ReportRebuild, StoreOptions
 from spawn.adapters.factory import open_publisher, open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.ids import Uuid7Ids
@@ -78,8 +78,12 @@ class Composition(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
+async def open_dependencies(
+    settings: Settings, report_rebuild: ReportRebuild | None = None
+) -> AsyncIterator[Dependencies]:
     """Open the adapters and activate a schema; close them in reverse order.
+
+    `report_rebuild` is called on another thread while the store rebuilds derived tables.
 
     Raises:
         InvalidInput: a URL has no adapter, or is malformed.
@@ -91,7 +95,8 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
         data_path = settings.data_path
         if data_path is not None:
             await asyncio.to_thread(data_path.mkdir, 0o700, parents=True, exist_ok=True)
-        store = await open_store(settings.storage_url, clock=clock)
+        options = StoreOptions(report_rebuild=report_rebuild)
+        store = await open_store(settings.storage_url, clock=clock, options=options)
         stack.push_async_callback(store.close)
         commands: CommandStore = store
         reads: ReadStore = store
@@ -176,7 +181,10 @@ def _open_lineage_publisher(settings: Settings) -> EventPublisher:
 
 @asynccontextmanager
 async def open_composition(
-    settings: Settings, *, limits: HttpLimits | None = None
+    settings: Settings,
+    *,
+    limits: HttpLimits | None = None,
+    report_rebuild: ReportRebuild | None = None,
 ) -> AsyncIterator[Composition]:
     """Open the whole service without its server.
 
@@ -191,7 +199,7 @@ async def open_composition(
         request_metrics = RequestMetrics()
         metrics = PrometheusMetrics(request_metrics, lambda: access_log.dropped)
         stack.callback(metrics.close)
-        dependencies = await stack.enter_async_context(open_dependencies(settings))
+        dependencies = await stack.enter_async_context(open_dependencies(settings, report_rebuild))
         lineage_cleanup = _end_abandoned_runs(dependencies, dependencies.clock.now())
         await stack.enter_async_context(run_in_background(lineage_cleanup, "lineage"))
         journal_watch = JournalWatch(dependencies.reads)

@@ -56,7 +56,7 @@ def _has_any(text: bytes, excluded: bytes) -> bool:
     return len(text.translate(None, excluded)) != len(text)
 
 
-def _to_http_bytes(response: Response) -> bytes:
+def to_http_bytes(response: Response) -> bytes:
     """Encode a response as HTTP/1.1, for a connection without a parsed request."""
     fields = b"".join(b"%b: %b\r\n" % field for field in response.head_message["headers"])
     line = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
@@ -228,7 +228,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
-            self.transport.write(_to_http_bytes(response))
+            self.transport.write(to_http_bytes(response))
         self.transport.close()
 
 
