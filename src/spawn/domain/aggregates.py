@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol, get_args, get_origin
 
 import msgspec
 
-from spawn.domain.change import EncodedState
+from spawn.domain.change import EncodedState, Write
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
 from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
@@ -154,6 +154,17 @@ def encode_state(kind: str, state: msgspec.Struct, schema: Schema) -> bytes:
     if not isinstance(state, aggregate_type.state_type):
         raise TypeError(f"a state of kind {kind} is not a {type(state).__name__}")
     return aggregate_type.codec.encode(state, schema)
+
+
+def encode_write(write: Write, schema: Schema) -> bytes:
+    """Return the document of a write, encoded unless the write has it.
+
+    Raises:
+        TypeError: the state is not of the kind's type.
+    """
+    if write.document is not None:
+        return write.document
+    return encode_state(write.kind, write.state, schema)
 
 
 def decode_state(kind: str, document: bytes, schema: Schema) -> msgspec.Struct:

@@ -30,13 +30,15 @@ class Write(msgspec.Struct, frozen=True):
     """A new state after `expected_version`; 0 means that the aggregate must not exist yet.
 
     `kind` is one of `aggregates.AGGREGATE_TYPES` and `state` an instance of that kind's type or, if
-    the write creates the aggregate, an `EncodedState`.
+    the write creates the aggregate, an `EncodedState`. `document` is the result of
+    `aggregates.encode_state` for it under the schema of the change, if the caller has it already.
     """
 
     kind: str
     id: str
     expected_version: int
     state: msgspec.Struct
+    document: bytes | None = None
 
 
 class Guard(msgspec.Struct, frozen=True):

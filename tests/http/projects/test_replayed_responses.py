@@ -18,7 +18,10 @@ from tests.http.registry_stub import RegistryStub, serve_registry
 from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.change import StoredAggregate
 from spawn.domain.projects.project import PROJECT_KIND, Project
-from spawn.entrypoints.http.projects.representation import build_representation
+from spawn.entrypoints.http.projects.representation import (
+    build_representation,
+    build_representation_of_document,
+)
 from spawn.testing.strategies import projects, schemas
 
 PROJECTS = "/v1/ops/projects"
@@ -180,8 +183,8 @@ def test_a_document_of_the_journal_renders_the_bytes_of_the_state(data: st.DataO
     decoded = decode_state(PROJECT_KIND, document, schema)
     at = datetime(2026, 3, 1, tzinfo=UTC)
 
-    def render(project: Any) -> bytes:
-        aggregate: StoredAggregate[Project] = StoredAggregate(
+    def stored(project: Any) -> StoredAggregate[Project]:
+        return StoredAggregate(
             kind=PROJECT_KIND,
             id=state.project_id,
             version=1,
@@ -190,6 +193,11 @@ def test_a_document_of_the_journal_renders_the_bytes_of_the_state(data: st.DataO
             updated_at=at,
             schema_version=schema.version,
         )
-        return build_representation(aggregate, schema, '"1"', ()).body
+
+    def render(project: Any) -> bytes:
+        return build_representation(stored(project), schema, '"1"', ()).body
 
     assert render(decoded) == render(state)
+    if not state.hidden_attributes:
+        spliced = build_representation_of_document(stored(state), document, '"1"', ())
+        assert spliced.body == render(state)

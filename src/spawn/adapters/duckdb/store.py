@@ -35,11 +35,10 @@ from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
-from spawn.domain.aggregates import AGGREGATE_TYPES, encode_state
+from spawn.domain.aggregates import AGGREGATE_TYPES, encode_write
 from spawn.domain.change import (
     Change,
     CommitResult,
-    EncodedState,
     Head,
     IdempotencyKey,
     StoredAggregate,
@@ -156,13 +155,7 @@ class DuckDbStore:
     def _prepare(self, change: Change) -> PreparedChange:
         schema = self._schema_history.schema_for_version(change.schema_version)
         change = journal.with_decoded_states(change, schema, is_projectable)
-        documents = [
-            w.state.document
-            if isinstance(w.state, EncodedState)
-            else encode_state(w.kind, w.state, schema)
-            for w in change.writes
-        ]
-        return PreparedChange(change, documents)
+        return PreparedChange(change, [encode_write(write, schema) for write in change.writes])
 
     async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
         """Return the stored response; see `CommandStore.find_receipt`."""

@@ -29,7 +29,7 @@ from spawn.adapters.embedded.schema_history import (
     resolve_query,
     status_change,
 )
-from spawn.domain.aggregates import AGGREGATE_TYPES, encode_state
+from spawn.domain.aggregates import AGGREGATE_TYPES, encode_write
 from spawn.domain.change import (
     Change,
     CommitResult,
@@ -117,7 +117,7 @@ class MemoryStore:
         self._check_versions(change)
         schema = self._history.schema_for_version(change.schema_version)
         change = journal.with_decoded_states(change, schema)
-        documents = [encode_state(w.kind, w.state, schema) for w in change.writes]
+        documents = [encode_write(w, schema) for w in change.writes]
         recorded_at = journal.next_recorded_at(self._last_recorded_at, self._clock.now())
         if change.receipt is not None:
             receipt = change.receipt

@@ -28,6 +28,7 @@ from spawn.domain.errors import (
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
+from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
     AMENDED_EVENT,
@@ -66,11 +67,15 @@ class CommandContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """The project after the command, or the stored response of the same earlier request."""
+    """The project after the command, or the stored response of the same earlier request.
+
+    `document` is the one that the journal now has, if the command wrote one.
+    """
 
     aggregate: StoredAggregate[Project] | None
     position: Position | None = None
     replayed_response: StoredResponse | None = None
+    document: bytes | None = None
 
 
 class ProjectDecision(Decision, frozen=True, kw_only=True):
@@ -293,6 +298,8 @@ async def _build_decision(
             subject=subject,
         )
     reservations = await list_reservation_writes(dependencies, state_before, after)
+    active = (await dependencies.active_schema()).schema
+    document = encode_project(after, active) if active.version == schema_version else None
     event = DomainEvent(
         type=event_type,
         kind=PROJECT_KIND,
@@ -303,7 +310,7 @@ async def _build_decision(
     return ProjectDecision(
         before=before,
         after=after,
-        writes=(Write(PROJECT_KIND, after.project_id, version, after), *reservations),
+        writes=(Write(PROJECT_KIND, after.project_id, version, after, document), *reservations),
         events=(event,),
         schema_version=schema_version,
         expected_schema_version=schema_version,
@@ -342,4 +349,7 @@ async def _execute(
         return CommandResult(outcome.decision.before)
     if result.replayed_response is not None:
         return CommandResult(None, result.position, result.replayed_response)
-    return CommandResult(outcome.decision.to_stored(result.recorded_at), result.position)
+    decision = outcome.decision
+    document = decision.writes[0].document if decision.writes else None
+    aggregate = decision.to_stored(result.recorded_at)
+    return CommandResult(aggregate, result.position, document=document)

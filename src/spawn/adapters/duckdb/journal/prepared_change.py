@@ -15,7 +15,7 @@ from spawn.adapters.duckdb.journal_rows import (
 from spawn.adapters.duckdb.state.projection import PendingAggregate
 from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.schema_history import SchemaHistory
-from spawn.domain.aggregates import encode_state
+from spawn.domain.aggregates import encode_write
 from spawn.domain.change import Change, EncodedState, Guard, Write
 from spawn.domain.errors import Duplicate, StaleVersion
 from spawn.domain.events.event import DomainEvent
@@ -96,7 +96,7 @@ def with_decoded_states(
     if schema is schema_history.active_schema:
         return prepared_change
     change = journal.with_decoded_states(prepared_change.change, schema)
-    return PreparedChange(change, [encode_state(w.kind, w.state, schema) for w in change.writes])
+    return PreparedChange(change, [encode_write(w, schema) for w in change.writes])
 
 
 class PositionedChange(NamedTuple):

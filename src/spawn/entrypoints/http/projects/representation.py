@@ -101,6 +101,27 @@ def build_representation(
     return ProjectRepresentation(aggregate.id, body, etag, schema_headers)
 
 
+def build_representation_of_document(
+    aggregate: StoredAggregate[Project],
+    document: bytes,
+    etag: str,
+    schema_headers: tuple[Header, ...],
+) -> ProjectRepresentation:
+    """Return what `build_representation` does, from the journal's document of the project.
+
+    Members of hidden columns are in the document only, so the project must have none.
+    """
+    project_id, _, members = document.partition(b",")
+    body = b'%b,"version":%d,%b,"created_at":%b,"updated_at":%b}' % (
+        project_id,
+        aggregate.version,
+        members[:-1],
+        encode_json(aggregate.created_at),
+        encode_json(aggregate.updated_at),
+    )
+    return ProjectRepresentation(aggregate.id, body, etag, schema_headers)
+
+
 def build_warning_headers(warnings: Sequence[FieldError]) -> tuple[Header, ...]:
     """Return the warnings about an accepted body as one structured field (RFC 9651).
 

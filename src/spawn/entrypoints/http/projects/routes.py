@@ -31,6 +31,7 @@ from spawn.entrypoints.http.projects.representation import (
     REPRESENTATIONS,
     ProjectRepresentation,
     build_representation,
+    build_representation_of_document,
     build_warning_headers,
 )
 from spawn.entrypoints.http.projects.response_codec import (
@@ -149,7 +150,7 @@ class _CommandAttempt:
             raise RuntimeError("a command that was not replayed must return a project")
         dependencies, http_state = self._request.dependencies, self._request.http_state
         document = await get_project_document(
-            dependencies, http_state, result.aggregate, self._view, self._epoch
+            dependencies, http_state, result.aggregate, self._view, self._epoch, result.document
         )
         return render_command_response(status, document, warnings)
 
@@ -357,13 +358,22 @@ async def get_project_document(
     aggregate: StoredAggregate[Project],
     view: ProjectView,
     epoch: int,
+    document: bytes | None = None,
 ) -> ProjectRepresentation:
-    """Return the encoded project, cached if possible; cache entries never change."""
+    """Return the encoded project, cached if possible; cache entries never change.
+
+    `document` is the journal's, if the caller has it.
+    """
     cache = http_state[REPRESENTATIONS]
     key = (aggregate.id, aggregate.version, epoch, view.active_version, view.etag_parts)
     cached = cache.get(key)
     if cached is not None:
         return cached
+    is_under_view = aggregate.schema_version == view.schema.version
+    if document and is_under_view and not (view.field_names or aggregate.state.hidden_attributes):
+        tag = version_etag(aggregate.version, epoch, view.active_version, view.etag_parts)
+        spliced = build_representation_of_document(aggregate, document, tag, view.headers)
+        return cache.put(key, spliced)
     converted = await convert_to_version(dependencies, aggregate, view.schema.version)
     return cache.put(key, _encode_project(converted, view, epoch))
 
