@@ -6,6 +6,7 @@ A killed process loses nothing that the page cache has, so no kill can show a mi
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.adapters.ontology.conftest import ManualTime
@@ -138,6 +139,19 @@ async def test_closing_a_store_syncs_its_mark_after_the_last_change(
     await store.close()
     mark = tmp_path / "store.duckdb.mark"
     assert [sync for sync in syncs if sync.path == mark][-1].content == mark.read_bytes()
+
+
+async def test_an_idle_store_syncs_its_mark_while_it_is_open(
+    tmp_path: Path, syncs: list[Sync]
+) -> None:
+    store: Any = await open_store(f"duckdb:///{tmp_path}/store.duckdb", clock=ManualClock())
+    await store.adopt(a_record())
+    await StorageHarness(store, ManualClock()).create()
+    mark = tmp_path / "store.duckdb.mark"
+    before = len([sync for sync in syncs if sync.path == mark])
+    await store._writer.run(store._writer._appender.maintain, "maintain the store")
+    assert len([sync for sync in syncs if sync.path == mark]) == before + 1
+    await store.close()
 
 
 def test_a_published_document_is_synced_before_it_has_its_name(
