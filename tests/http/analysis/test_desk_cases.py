@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from tests.application.analysis.formula_evaluator import evaluate
 from tests.http.conftest import Service
 from tests.shared_material import find_shared
 
@@ -187,3 +188,9 @@ def test_p99_is_the_low_end_of_a_simulated_ratio() -> None:
 def test_unlabelled_projects_do_not_move_as_one() -> None:
     worth = simulate("x17-simulation-blank-sector-is-one-sector")["portfolio"]["npv"]
     assert worth["p95"] - worth["p5"] == pytest.approx(39, rel=0.1)
+
+
+def test_a_debt_with_a_grace_is_its_formula_over_its_inputs(desk: httpx.Client) -> None:
+    debt = answer(desk, "x07-explain-grace-does-not-evaluate")["explain"]["debt"]
+    assert debt["value"] == pytest.approx(54.464960587409564, rel=1e-9)
+    assert evaluate(debt["formula"], debt["inputs"]) == pytest.approx(debt["value"], rel=1e-9)

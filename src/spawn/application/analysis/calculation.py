@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from spawn.application.analysis.calculators import CALCULATORS
-from spawn.application.analysis.explanations import EXPLAINERS, Explanations
+from spawn.application.analysis.explanation import Explanations
+from spawn.application.analysis.explanations import EXPLAINERS
 from spawn.application.analysis.holiday_calendars import resolve_calendars
 from spawn.domain.errors import MAX_ERRORS, DeadlineExceeded, FieldError, InvalidInput, Overloaded
 from spawn.ports.holidays import HolidaySource

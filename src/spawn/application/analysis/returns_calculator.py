@@ -1,10 +1,13 @@
 """The returns calculator: rates of return, present value, multiples, payback, levelised cost."""
 
+import math
+from collections.abc import Sequence
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from spawn.application.analysis.explanation import Explanation, Explanations
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.finance.limits import MAX_AMOUNT, FieldChecker
 from spawn.domain.finance.returns.discounting import (
@@ -15,6 +18,7 @@ from spawn.domain.finance.returns.discounting import (
     compute_present_value,
 )
 from spawn.domain.finance.returns.multiples import (
+    PaybackSpan,
     compute_levelised_cost,
     compute_multiples,
     find_payback,
@@ -142,7 +146,8 @@ def calculate_returns(case: ReturnsCase) -> ReturnsResult:
     series = _order_flows(case, convention)
     curve = _choose_curve(case)
     multiples = compute_multiples(_amounts(case), case.residual_value or 0.0)
-    start = series.times_years[0]
+    payback = _find_payback(series, series.amounts)
+    discounted_payback = None if curve is None else _find_discounted_payback(curve, series)
     return ReturnsResult(
         method="irr" if case.flows is None else "xirr",
         status=outcome.status,
@@ -159,8 +164,8 @@ def calculate_returns(case: ReturnsCase) -> ReturnsResult:
         nearest_rate=_pick_rate(case, outcome),
         moic=multiples.moic,
         dpi=multiples.dpi,
-        payback_years=find_payback([t - start for t in series.times_years], series.amounts),
-        discounted_payback_years=None if curve is None else _discounted_payback(curve, series),
+        payback_years=payback.years if payback else None,
+        discounted_payback_years=discounted_payback.years if discounted_payback else None,
         lcoe=None if curve is None else _levelised_cost(case, curve, series),
     )
 
@@ -290,13 +295,18 @@ def _discount(curve: DiscountCurve, series: _Series) -> float:
     return compute_present_value(curve, series.times_years, series.amounts)
 
 
-def _discounted_payback(curve: DiscountCurve, series: _Series) -> float | None:
+def _find_payback(series: _Series, amounts: Sequence[float]) -> PaybackSpan | None:
+    """Find the payback of amounts at the times of a series, counted from its first flow."""
+    start = series.times_years[0]
+    return find_payback([years - start for years in series.times_years], amounts)
+
+
+def _find_discounted_payback(curve: DiscountCurve, series: _Series) -> PaybackSpan | None:
     values = [
         compute_present_value(curve, [years], [amount])
         for years, amount in zip(series.times_years, series.amounts, strict=True)
     ]
-    start = series.times_years[0]
-    return find_payback([years - start for years in series.times_years], values)
+    return _find_payback(series, values)
 
 
 def _levelised_cost(case: ReturnsCase, curve: DiscountCurve, series: _Series) -> float | None:
@@ -375,3 +385,81 @@ def list_returns_rows(result: ReturnsResult) -> tuple[ReturnsRow, ...]:
         )
         for rate, effective, nominal in tuple(rate_triples) or ((None, None, None),)
     )
+
+
+def explain_returns(case: ReturnsCase, result: ReturnsResult) -> Explanations:
+    """Explain the rate, the present value, the multiples and the other figures of a case."""
+    convention = parse_day_count(case.day_count) if case.day_count else DayCount.ACT_365F
+    series = _order_flows(case, convention)
+    flows: dict[str, Any] = {"flows": series.amounts}
+    per_year = (case.periods_per_year or 1) if case.flows is None else 1
+    start = series.times_years[0]
+    times = [(years - start) * per_year for years in series.times_years]
+    explanations = {
+        "rate": Explanation(
+            result.rate if result.status == "unique" else result.rates,
+            "sum(flows * (1 + rate) ** -times) = 0",
+            flows | {"times": times, "sign_changes": result.sign_changes, "status": result.status},
+            result.conventions["annualisation"],
+        )
+    }
+    curve = _choose_curve(case)
+    if curve is not None:
+        factors = [math.exp(-curve.exponent(years)) for years in series.times_years]
+        explanations |= _explain_discounting(case, result, series, factors)
+    explanations |= _explain_payback("payback_years", _find_payback(series, series.amounts))
+    if curve is not None:
+        discounted = _find_discounted_payback(curve, series)
+        explanations |= _explain_payback("discounted_payback_years", discounted)
+    if result.mirr is not None:
+        explanations["mirr"] = Explanation(
+            result.mirr,
+            "(sum(pos(flows) * (1 + reinvest_rate) ** (n - t))"
+            " / -sum(neg(flows) * (1 + finance_rate) ** -t)) ** (1 / n) - 1",
+            flows
+            | {
+                "finance_rate": case.finance_rate,
+                "reinvest_rate": case.reinvest_rate,
+                "t": list(range(len(series.amounts))),
+                "n": len(series.amounts) - 1,
+            },
+        )
+    if result.moic is not None:
+        inputs = {"flows": _amounts(case), "residual_value": case.residual_value or 0.0}
+        formula = "(sum(pos(flows)) + residual_value) / -sum(neg(flows))"
+        explanations["moic"] = Explanation(result.moic, formula, inputs, "also called TVPI")
+        explanations["dpi"] = Explanation(result.dpi, "sum(pos(flows)) / -sum(neg(flows))", inputs)
+    return explanations
+
+
+def _explain_payback(name: str, payback: PaybackSpan | None) -> Explanations:
+    if payback is None:
+        return {}
+    formula = "years_before + (years_after - years_before) * -sum_before / (sum_after - sum_before)"
+    note = "the flows between which the sum turns positive for good"
+    return {name: Explanation(payback.years, formula, payback._asdict(), note)}
+
+
+def _explain_discounting(
+    case: ReturnsCase, result: ReturnsResult, series: _Series, factors: list[float]
+) -> Explanations:
+    inputs: dict[str, Any] = {"flows": series.amounts, "discount_factors": factors}
+    explanations = {
+        "npv": Explanation(
+            result.npv,
+            "sum(flows * discount_factors)",
+            inputs | {"discount_rate": case.discount_rate, "times_years": series.times_years},
+            result.conventions["npv"],
+        )
+    }
+    if case.costs is not None and case.energy is not None:
+        explanations["lcoe"] = Explanation(
+            result.lcoe,
+            "sum(costs * discount_factors) / sum(energy * discount_factors)",
+            {
+                "costs": [case.costs[index] for index in series.positions],
+                "energy": [case.energy[index] for index in series.positions],
+                "discount_factors": factors,
+            },
+        )
+    return explanations

@@ -6,6 +6,7 @@ leaves the residual value out. Source: the Global Investment Performance Standar
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,19 +30,36 @@ def compute_multiples(amounts: Sequence[float], residual_value: float) -> MoneyM
     return MoneyMultiples(moic=(received + residual_value) / paid_in, dpi=received / paid_in)
 
 
-def find_payback(times_years: Sequence[float], amounts: Sequence[float]) -> float | None:
-    """Return the years until the sum of ordered flows is no longer negative, for good.
+class PaybackSpan(NamedTuple):
+    """The two flows between which the sum of flows turns positive, and the sums after each."""
 
-    Within a period its flow counts as even, so that the time is interpolated. None where the sum
-    never turns positive, or was never negative.
+    years_before: float
+    years_after: float
+    sum_before: float
+    sum_after: float
+
+    @property
+    def years(self) -> float:
+        """The years until the sum is zero; within a period its flow counts as even."""
+        share = -self.sum_before / (self.sum_after - self.sum_before)
+        return self.years_before + (self.years_after - self.years_before) * share
+
+
+def find_payback(times_years: Sequence[float], amounts: Sequence[float]) -> PaybackSpan | None:
+    """Find where the sum of ordered flows is no longer negative, for good.
+
+    None where the sum never turns positive, or was never negative.
     """
     sums = list(accumulate(amounts))
     last_deficit = max((index for index, total in enumerate(sums) if total < 0.0), default=None)
     if last_deficit is None or last_deficit == len(sums) - 1:
         return None
-    before, after = sums[last_deficit], sums[last_deficit + 1]
-    start, end = times_years[last_deficit], times_years[last_deficit + 1]
-    return start + (end - start) * -before / (after - before)
+    return PaybackSpan(
+        times_years[last_deficit],
+        times_years[last_deficit + 1],
+        sums[last_deficit],
+        sums[last_deficit + 1],
+    )
 
 
 def compute_levelised_cost(

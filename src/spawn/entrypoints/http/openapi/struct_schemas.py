@@ -140,8 +140,9 @@ def response_schema(result: type[msgspec.Struct]) -> Json:
                 "value": {},
                 "formula": {"type": "string"},
                 "inputs": {"type": "object"},
+                "note": {"type": "string"},
             },
-            "required": ["value", "formula", "inputs"],
+            "required": ["value", "formula", "inputs", "note"],
         },
     }
     properties = {**schema["properties"], "name": {"type": "string"}, "explain": explanations}

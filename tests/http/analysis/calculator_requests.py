@@ -1,0 +1,128 @@
+"""Requests of every calculator, together with every field that one accepts."""
+
+from typing import Any
+
+from spawn.entrypoints.http.analysis.wire import EXAMPLES
+
+Json = dict[str, Any]
+
+LOAN: Json = {"principal": 90.0, "annual_rates": [0.05, 0.06, 0.07], "accruals": [0.5, 0.5, 0.25]}
+SCULPTED: Json = {
+    "cfads": [100, 120, 90, 110],
+    "annual_rates": [0.05, 0.06, 0.04, 0.05],
+    "target_dscr": [1.2, 1.3, 1.4, 1.5],
+    "accruals": [0.5, 0.5, 0.5, 0.25],
+    "months_per_period": 6,
+    "balloon": 20,
+    "grace_periods": 1,
+    "uses": {"capex": 300, "closing_cost": 1, "upfront_fee_share": 0.02, "dsra_months": 6},
+    "max_gearing": 0.6,
+    "allow_negative_amortisation": True,
+    "reserve_interest_rate": 0.01,
+    "project_cash_flow": [100, 120, 90, 110, 50],
+    "tax_cash_flow": [0, -1, -1, -1, -1, -1],
+}
+COVERAGE: Json = {
+    "debt": 100,
+    "cfads": [70, 70, 30],
+    "interest": [5, 2.5],
+    "principal": [50, 50],
+    "period_rates": [0.05, 0.05],
+    "times_years": [0.5, 1],
+    "funded_cost": 150,
+}
+WINDOWS: Json = {
+    "debt": 100,
+    "cfads": [30, 70, 40, 70],
+    "interest": [5, 4, 3, 2],
+    "principal": [25, 25, 25, 25],
+    "period_rates": 0.03,
+    "months_per_period": 6,
+    "look_back_months": 12,
+}
+DATES = ["2026-01-15", "2026-04-15", "2026-07-15", "2026-10-15", "2027-01-15"]
+EVENT_LOAN: Json = {
+    "principal": 100,
+    "annual_rates": 0.06,
+    "profile": "straight_line",
+    "dates": DATES,
+    "day_count": "ACT/365F",
+    "accrued_interest": 1,
+    "rate_resets": [{"date": "2026-05-20", "annual_rate": 0.07}],
+    "draws": [{"date": "2026-03-01", "amount": 20}],
+    "prepayments": [{"date": "2026-08-01", "amount": 10, "effect": "relevel"}],
+}
+BOUGHT_LOAN: Json = {
+    "principal": 100,
+    "annual_rates": 0.06,
+    "profile": "straight_line",
+    "instalment": 20,
+    "dates": DATES,
+    "principal_dates": ["2026-07-15", "2026-10-15"],
+    "capitalise_until": "2026-02-20",
+    "take_over": {"date": "2026-05-01", "price": 99},
+    "termination": {"date": "2026-12-01", "price": 60},
+}
+STUB_SIZING: Json = {
+    "cfads": [3, 13, 13, 13],
+    "annual_rates": 0.06,
+    "target_dscr": 1.3,
+    "dates": ["2026-11-15", "2026-12-31", "2027-06-30", "2027-12-31", "2028-06-30"],
+    "day_count": "ACT/ACT ICMA",
+    "uses": {"capex": 40, "upfront_fee_share": 0.02, "dsra_months": 6},
+    "project_cash_flow": [3, 13, 13, 13, 13],
+}
+REQUESTS: list[tuple[str, Json]] = [
+    *((name, example) for name, example in EXAMPLES.items() if name != "day-count"),
+    ("returns", {"cash_flows": [-100, 230, -132, 5], "periods_per_year": 4, "discount_rate": 0.1}),
+    ("returns", {"cash_flows": [-9, 4, 7], "finance_rate": 0.1, "reinvest_rate": 0.12}),
+    ("schedule", {**LOAN, "profile": "balloon", "balloon_share": 0.3}),
+    ("schedule", {**LOAN, "grace_periods": 1, "grace": "capitalised", "balloon": 10}),
+    ("schedule", {**LOAN, "profile": "custom", "custom_shares": [0.2, 0.3, 0.5]}),
+    ("schedule", {**LOAN, "profile": "sculpted", "cfads": [1, 2, 3], "currency_code": "EUR"}),
+    ("debt-sizing", SCULPTED),
+    ("debt-sizing", {**SCULPTED, "cap_basis": "pre_estimate", "pre_estimated_cost": 310}),
+    (
+        "debt-sizing",
+        {
+            "cfads": [100, 120, 90],
+            "annual_rates": 0.05,
+            "repayment": "annuity",
+            "share_of_cost": 0.6,
+            "uses": {"capex": 300, "upfront_fee_share": 0.02, "dsra_months": 6},
+        },
+    ),
+    ("covenants", {"lockup_below": 1.15, "metric": "LLCR", "coverage": COVERAGE}),
+    ("covenants", {"lockup_below": 1.15, "default_below": 1.05, "coverage": COVERAGE}),
+    (
+        "construction-funding",
+        {
+            "construction_cost": [50, 60, 70],
+            "gearing": 0.7,
+            "rate_per_period": [0.01, 0.02, 0.03],
+            "dsra_share_of_debt": 0.05,
+            "cost_at_close": 10,
+            "funding": "equity_first",
+        },
+    ),
+    ("waterfall", {**EXAMPLES["waterfall"], "sweep_share": 0.5, "sweep_if_dscr_below": 1.5}),
+    ("returns", {**EXAMPLES["returns"], "day_count": "30E/360", "base_date": "2026-06-30"}),
+    (
+        "returns",
+        {
+            "cash_flows": [-100, 60, 70],
+            "discount_curve": [{"years": 1, "rate": 0.04}, {"years": 3, "rate": 0.06}],
+            "residual_value": 10,
+            "nearest_to": 0.1,
+            "costs": [100, 5, 5],
+            "energy": [0, 50, 50],
+        },
+    ),
+    ("schedule", {**EVENT_LOAN}),
+    ("schedule", {**EVENT_LOAN, "profile": "annuity", "reset_effect": "relevel"}),
+    ("schedule", {**BOUGHT_LOAN}),
+    ("schedule", {**BOUGHT_LOAN, "profile": "annuity", "payment": 30, "instalment": None}),
+    ("covenants", {"lockup_below": 1.15, "coverage": WINDOWS}),
+    ("debt-sizing", {**STUB_SIZING}),
+    ("debt-sizing", {**STUB_SIZING, "cfads": [3, -1, 13, 13], "allow_negative_amortisation": True}),
+]
