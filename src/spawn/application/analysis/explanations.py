@@ -123,7 +123,7 @@ def explain_construction(case: ConstructionCase, result: ConstructionFunding) ->
 def explain_waterfall(case: WaterfallCase, result: WaterfallResult) -> Explanations:
     """Explain the distributions, the sweep and the unpaid amounts."""
     rows = result.rows
-    tested = [row for row in rows if row.dscr is not None]
+    tested_rows = [row for row in rows if row.dscr is not None]
     unpaid = {"senior_unpaid": [row.senior_unpaid for row in rows]}
     return {
         "total_distributions": Explanation(
@@ -148,8 +148,8 @@ def explain_waterfall(case: WaterfallCase, result: WaterfallResult) -> Explanati
             result.min_dscr,
             "min(cfads / senior_due)",
             {
-                "cfads": [row.cfads for row in tested],
-                "senior_due": [row.senior_due for row in tested],
+                "cfads": [row.cfads for row in tested_rows],
+                "senior_due": [row.senior_due for row in tested_rows],
             },
             "scheduled debt service, without arrears",
         ),
@@ -184,10 +184,10 @@ def explain_covenants(case: CovenantCase, result: CovenantResult) -> Explanation
 def _explain_coverage(case: CoverageCase, coverage: CoverageRatios) -> Explanations:
     periods = len(case.principal)
     service = [i + p for i, p in zip(case.interest, case.principal, strict=True)]
-    tested = [index for index, ratio in enumerate(coverage.dscr) if ratio is not None]
+    tested_periods = [index for index, ratio in enumerate(coverage.dscr) if ratio is not None]
     ratios = {
-        "cfads": [case.cfads[index] for index in tested],
-        "debt_service": [service[index] for index in tested],
+        "cfads": [case.cfads[index] for index in tested_periods],
+        "debt_service": [service[index] for index in tested_periods],
     }
     months = case.months_per_period or 12
     times = case.times_years or [t * months / 12 for t in range(1, periods + 1)]

@@ -360,8 +360,8 @@ def _list_warnings(case: ReturnsCase, outcome: RateOutcome) -> tuple[str, ...]:
         warnings.append("a rate of return is below zero")
     if any(rate > _HIGH_RATE for rate in outcome.rates):
         warnings.append("a rate of return is above 100 %")
-    stated = (case.discount_rate, case.finance_rate, case.reinvest_rate, case.nearest_to)
-    if any(rate is not None and rate > _HIGH_RATE for rate in stated):
+    given_rates = (case.discount_rate, case.finance_rate, case.reinvest_rate, case.nearest_to)
+    if any(rate is not None and rate > _HIGH_RATE for rate in given_rates):
         warnings.append("a given rate is above 100 %: rates are fractions, 0.08 is 8 %")
     return tuple(warnings)
 
@@ -409,8 +409,8 @@ def explain_returns(case: ReturnsCase, result: ReturnsResult) -> Explanations:
         explanations |= _explain_discounting(case, result, series, factors)
     explanations |= _explain_payback("payback_years", _find_payback(series, series.amounts))
     if curve is not None:
-        discounted = _find_discounted_payback(curve, series)
-        explanations |= _explain_payback("discounted_payback_years", discounted)
+        discounted_payback = _find_discounted_payback(curve, series)
+        explanations |= _explain_payback("discounted_payback_years", discounted_payback)
     if result.mirr is not None:
         explanations["mirr"] = Explanation(
             result.mirr,

@@ -18,10 +18,10 @@ def explain_sizing(case: SizingCase, result: SizingResult) -> Explanations:
     """Explain the debt, the ratios, and with uses the equity and its return."""
     rows = result.rows
     schedule = resolve_schedule(case, len(rows))
-    tested = [row for row in rows if row.dscr is not None]
+    tested_rows = [row for row in rows if row.dscr is not None]
     ratio_inputs = {
-        "cfads": [row.cfads for row in tested],
-        "debt_service": [row.debt_service for row in tested],
+        "cfads": [row.cfads for row in tested_rows],
+        "debt_service": [row.debt_service for row in tested_rows],
     }
     rates = [row.annual_rate * row.accrual_fraction for row in rows]
     project_cash = case.project_cash_flow or case.cfads

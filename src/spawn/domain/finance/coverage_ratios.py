@@ -216,8 +216,10 @@ def compute_life_cover_ratios(
 
 def find_lowest(ratios: Iterable[float | None]) -> int | None:
     """Return the number of the first period with the lowest ratio; None without any ratio."""
-    tested = [(ratio, number) for number, ratio in enumerate(ratios, start=1) if ratio is not None]
-    return min(tested)[1] if tested else None
+    ratios_by_period = [
+        (ratio, number) for number, ratio in enumerate(ratios, start=1) if ratio is not None
+    ]
+    return min(ratios_by_period)[1] if ratios_by_period else None
 
 
 def weighted_average_life(times_years: Sequence[float], principal: Sequence[float]) -> float | None:

@@ -59,12 +59,16 @@ def _warn_of_labels(case: SimulationCase) -> list[str]:
 def _warn_of_unused_data(case: SimulationCase) -> list[str]:
     """Warn of data of projects that no shock uses."""
     warnings: list[str] = []
-    hedged = [project for project in case.projects if project.hedged_share]
-    if hedged and case.shocks.rates is None:
-        warnings.append(f"hedged_share has no use without a shock to rates: {_name(hedged)}")
-    built = [project for project in case.projects if any(project.capex)]
-    if built and case.shocks.capex is None and case.shocks.delay is None:
-        warnings.append(f"capex has no use without a shock to capex or delay: {_name(built)}")
+    hedged_projects = [project for project in case.projects if project.hedged_share]
+    if hedged_projects and case.shocks.rates is None:
+        warnings.append(
+            f"hedged_share has no use without a shock to rates: {_name(hedged_projects)}"
+        )
+    projects_with_capex = [project for project in case.projects if any(project.capex)]
+    if projects_with_capex and case.shocks.capex is None and case.shocks.delay is None:
+        warnings.append(
+            f"capex has no use without a shock to capex or delay: {_name(projects_with_capex)}"
+        )
     return warnings
 
 
