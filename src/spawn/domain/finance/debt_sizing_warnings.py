@@ -38,9 +38,8 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
             warnings.append(f"the DSCR is below its target in {list_periods(missed_targets)}")
     uncovered_periods = [row.period for row in rows if row.dscr is not None and row.dscr < 1.0]
     if uncovered_periods:
-        warnings.append(
-            f"the DSCR is below 1: CFADS do not cover debt service in {list_periods(uncovered_periods)}"
-        )
+        periods = list_periods(uncovered_periods)
+        warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
     high_rates = [
         number for number, rate in enumerate(inputs.annual_rates, start=1) if rate > _HIGH_RATE
     ]
