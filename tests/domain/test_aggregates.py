@@ -12,6 +12,24 @@ from spawn.testing.builders import a_condition, a_project, a_schema
 pytestmark = pytest.mark.core
 
 
+def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
+    assert sorted(AGGREGATE_TYPES) == [
+        "dead_letter",
+        "external_ref",
+        "import",
+        "import_mapping",
+        "job",
+        "lineage_run",
+        "project",
+        "quality_report",
+        "quality_rule",
+        "quarantine",
+        "schema",
+        "simulation",
+        "upload",
+    ]
+
+
 def test_a_reservation_has_its_own_kind() -> None:
     schema = a_schema()
     for owner in ("p-1", None):

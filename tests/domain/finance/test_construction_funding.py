@@ -149,6 +149,20 @@ def test_invalid_cases_name_each_field() -> None:
     }
 
 
+def test_the_smallest_gearing_and_cost_are_a_millionth_of_a_millionth() -> None:
+    assert fund_construction(case(gearing=1e-12)).debt_commitment > 1e-10
+    assert error_codes(lambda: fund_construction(case(gearing=0.99e-12))) == {
+        "/gearing": "out_of_range"
+    }
+    assert error_codes(lambda: fund_construction(case(gearing=1.0 + 1e-15))) == {
+        "/gearing": "out_of_range"
+    }
+    least = case(construction_cost=(0.0, 1e-12), upfront_fee=0.0, rate_per_period=0.0)
+    assert fund_construction(least).rows[2].cost == 1e-12
+    less = case(construction_cost=(0.0, 0.99e-12))
+    assert error_codes(lambda: fund_construction(less)) == {"/construction_cost": "all_zero"}
+
+
 @pytest.mark.parametrize("funding", ["pro_rata", "equity_first"])
 def test_money_that_costs_more_than_it_funds_has_no_solution(funding: str) -> None:
     ruinous = case(gearing=1.0, upfront_fee=0.99, rate_per_period=0.5, funding=funding)

@@ -58,6 +58,25 @@ def test_windows_without_months_and_months_without_a_use_are_rejected() -> None:
     }
 
 
+@pytest.mark.parametrize("months", [0, 13])
+def test_a_period_has_one_to_twelve_months(months: int) -> None:
+    monthly, yearly = coverage(months_per_period=1), coverage(months_per_period=12)
+    assert (monthly.wal_years or 0.0) * 12 == pytest.approx(yearly.wal_years)
+    assert error_codes(lambda: coverage(look_back_months=12, months_per_period=months)) == {
+        "/months_per_period": "out_of_range",
+        **({"/look_back_months": "out_of_range"} if months else {}),
+    }
+
+
+@pytest.mark.parametrize("months", [0, 121])
+def test_a_window_has_one_to_120_months(months: int) -> None:
+    assert coverage(look_back_months=1, months_per_period=1).window_dscr == coverage().dscr
+    assert coverage(look_back_months=120, months_per_period=12).window_dscr == (None,) * 4
+    assert error_codes(lambda: coverage(look_back_months=months, months_per_period=1)) == {
+        "/look_back_months": "out_of_range"
+    }
+
+
 def test_lists_name_every_period_and_shorten_runs() -> None:
     assert list_periods([3]) == "period 3"
     assert list_periods([2, 1]) == "periods 1, 2"

@@ -113,6 +113,7 @@ def test_what_contradicts_the_payment_dates_is_rejected_by_name() -> None:
         rule=BusinessDayRule.FOLLOWING,
     )
     assert codes(payment_dates=moving) == {"/payment_dates/calendar": "required"}
+    assert codes(payment_dates=terms, calendar=TARGET) == {"/calendar": "ambiguous"}
 
 
 def test_a_stub_counts_over_its_notional_period_and_several_whole_ones_count_as_many() -> None:
@@ -161,6 +162,34 @@ def test_both_ends_may_be_stubs_around_regular_dates() -> None:
     assert result.stubs == (1, 4)
     assert result.notional_periods[0] == days("2025-12-31", "2026-03-31")
     assert result.notional_periods[3] == days("2026-09-30", "2026-12-31")
+
+
+@pytest.mark.parametrize(
+    ("fields", "anchor"),
+    [
+        ({}, "start"),
+        ({"stub": "long_back"}, "start"),
+        ({"stub": "short_front"}, "end"),
+        ({"stub": "long_front"}, "end"),
+        ({"roll_day": 15}, "roll day, counted from the month of the start"),
+        ({"last_regular_date": date(2026, 9, 30)}, "last_regular_date"),
+        ({"first_regular_date": date(2026, 3, 31)}, "first_regular_date"),
+        (
+            {"first_regular_date": date(2026, 3, 31), "last_regular_date": date(2026, 9, 30)},
+            "first_regular_date",
+        ),
+    ],
+)
+def test_the_conventions_name_the_day_that_dates_count_from(
+    fields: dict[str, Any], anchor: str
+) -> None:
+    terms = PaymentDateTerms(
+        start=date(2026, 1, 7),
+        end=date(2026, 12, 20),
+        frequency=PaymentFrequency.QUARTERLY,
+        **fields,
+    )
+    assert roll_payment_dates(terms).conventions["anchor"] == anchor
 
 
 def test_a_roll_day_counts_from_the_month_of_the_start() -> None:

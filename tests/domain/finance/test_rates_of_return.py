@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_FLOWS
+from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
 from spawn.domain.finance.returns.irr_roots import find_irr_roots
 from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
 from spawn.domain.finance.returns.rates_of_return import (
     DatedFlow,
     annualise,
+    count_years,
     irr,
     mirr,
     npv,
@@ -23,6 +25,7 @@ from spawn.domain.finance.returns.rates_of_return import (
     xirr_from_flows,
     xnpv,
 )
+from spawn.domain.finance.time_base.day_count import DayCount
 
 pytestmark = pytest.mark.core
 
@@ -218,6 +221,22 @@ def test_xnpv_is_zero_at_the_xirr_and_moves_with_its_base_date() -> None:
     assert xnpv(0.08, dates[::-1], flows[::-1]) == pytest.approx(xnpv(0.08, dates, flows))
     early = xnpv(0.08, dates, flows, base=START - timedelta(365))
     assert early == pytest.approx(xnpv(0.08, dates, flows) / 1.08, rel=1e-14)
+    late = xnpv(0.08, dates, flows, base=START + timedelta(365))
+    assert late == pytest.approx(xnpv(0.08, dates, flows) * 1.08, rel=1e-14)
+
+
+def test_years_before_the_base_are_negative() -> None:
+    days = [START - timedelta(365), START, START + timedelta(73)]
+    assert count_years(days, START, DayCount.ACT_365F) == [-1.0, 0.0, 0.2]
+
+
+def test_a_slope_without_a_change_of_sign_turns_in_the_middle() -> None:
+    one_rate = IrrPolynomial([0.0, 1.0], [-1.0, 1.1])
+    assert one_rate.find_turning_point(1.0, 2.0) == 1.5
+    two_rates = IrrPolynomial([0.0, 1.0, 2.0], [-1.0, 2.25, -1.26])
+    turn = two_rates.find_turning_point(0.0, 1.0)
+    assert two_rates.value_and_slope(turn)[1] == pytest.approx(0.0, abs=1e-14)
+    assert 0.0 < turn < 1.0
 
 
 def test_mirr_of_one_outlay_and_one_receipt_is_the_plain_rate() -> None:

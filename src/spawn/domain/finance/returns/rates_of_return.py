@@ -34,7 +34,7 @@ RateReason = Literal[
 ]
 
 
-class DatedFlow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DatedFlow(msgspec.Struct, frozen=True):
     """An amount that moves on a date; receipts are positive. An empty currency means "the same"."""
 
     date: date

@@ -1,0 +1,30 @@
+"""Values of the domain are immutable, so that threads and caches may share them."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+import spawn.domain
+
+pytestmark = pytest.mark.core
+
+
+def list_structs(parent: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from list_structs(child)
+
+
+def test_every_public_struct_of_the_domain_is_frozen() -> None:
+    for module in pkgutil.walk_packages(spawn.domain.__path__, "spawn.domain."):
+        importlib.import_module(module.name)
+    public = {
+        struct
+        for struct in list_structs(msgspec.Struct)
+        if struct.__module__.startswith("spawn.domain.") and not struct.__name__.startswith("_")
+    }
+    assert len(public) > 100
+    assert {struct.__name__ for struct in public if not struct.__struct_config__.frozen} == set()
