@@ -46,7 +46,9 @@ from spawn.domain.finance.time_base.payment_dates import (
     PaymentFrequency,
     roll_payment_dates,
 )
-from spawn.domain.finance.waterfall import WaterfallCase, WaterfallResult, run_waterfall
+from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
 
 HERE = Path(__file__).parent
 PAGE = HERE / "finance.md"

@@ -19,7 +19,8 @@ from spawn.domain.finance.loans.annuity import cumipmt, ipmt, pmt
 from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
 from spawn.domain.finance.loans.loan_terms import LoanTerms
 from spawn.domain.finance.returns.rates_of_return import irr, mirr, npv
-from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
+from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 

@@ -30,7 +30,8 @@ from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
 from spawn.domain.finance.returns.rates_of_return import RateOutcome, irr, mirr, npv, xirr, xnpv
 from spawn.domain.finance.time_base.day_count import count_days
 from spawn.domain.finance.time_base.payment_dates import roll_payment_dates
-from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
+from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
 
 pytestmark = pytest.mark.core
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 
-from spawn.domain.finance.waterfall import WaterfallCase, run_waterfall
+from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
 
 pytestmark = pytest.mark.core
 
@@ -66,7 +67,7 @@ def test_cash_in_is_cash_out_and_the_order_is_kept(
         trapped_open=data.draw(money),
         carry_arrears=carry,
     )
-    reserve, trapped, mezz = terms.dsra_open, terms.trapped_open, terms.mezz_open
+    reserve, trapped, mezz = terms.dsra_open or 0.0, terms.trapped_open, terms.mezz_open or 0.0
     for row in run_waterfall(terms).rows:
         cash_in = row.cfads + row.dsra_draw + row.dsra_release + trapped
         cash_out = row.senior_paid + row.dsra_topup + row.mezz_paid + row.sweep
@@ -83,7 +84,7 @@ def test_cash_in_is_cash_out_and_the_order_is_kept(
         if row.senior_unpaid > 0.0:
             assert row.mezz_paid == row.sweep == row.dsra_topup == row.distribution == 0.0
             assert row.dsra_close == pytest.approx(0.0, abs=1e-9)
-        if row.dscr is not None and row.dscr < terms.lockup_below:
+        if row.dscr is not None and row.dscr < lockup:
             assert row.distribution == 0.0
         trapped = row.trapped_close
 
@@ -116,7 +117,7 @@ def test_cash_trapped_in_lock_up_is_paid_out_once_the_ratio_is_cured() -> None:
     assert result.rows[2].distribution == 72.0
 
 
-def test_trapped_cash_stays_while_a_senior_amount_is_unpaid_at_any_level() -> None:
+def test_locked_up_cash_pays_an_unpaid_senior_amount() -> None:
     terms = WaterfallCase(
         cfads=(50.0, 150.0),
         senior_interest=(40.0, 40.0),
@@ -124,8 +125,9 @@ def test_trapped_cash_stays_while_a_senior_amount_is_unpaid_at_any_level() -> No
         trapped_open=10.0,
     )
     short, cured = run_waterfall(terms).rows
-    assert (short.senior_unpaid, short.distribution, short.trapped_close) == (50.0, 0.0, 10.0)
-    assert (cured.senior_paid, cured.distribution) == (150.0, 10.0)
+    assert (short.senior_unpaid, short.distribution, short.trapped_close) == (40.0, 0.0, 0.0)
+    assert short.trapped_draw == 10.0
+    assert (cured.senior_paid, cured.distribution) == (140.0, 10.0)
 
 
 def test_a_lock_up_holds_until_the_release_level_is_reached() -> None:
@@ -166,7 +168,10 @@ def test_a_sweep_never_exceeds_a_stated_senior_balance() -> None:
     reserve = run_waterfall(msgspec.structs.replace(swept, senior_open=339.0))
     assert [row.sweep for row in free.rows] == [50.0, 50.0, 50.0, 70.0]
     assert "last period sweeps" in free.warnings[0]
-    assert [row.sweep for row in reserve.rows] == [50.0, 50.0, 50.0, 0.0]
+    later_sweep = 150.0 - 63.0 - 37.0 * 229.0 / 279.0
+    rest = 339.0 - 60.0 - 50.0 - 63.0 - later_sweep - 66.0
+    assert [row.sweep for row in reserve.rows] == pytest.approx([50.0, later_sweep, rest, 0.0])
+    assert reserve.rows[-1].senior_due == 0.0
     assert reserve.warnings == ()
 
 
@@ -175,11 +180,12 @@ def test_invalid_cases_name_each_field() -> None:
     assert error_codes(
         lambda: run_waterfall(
             case(
-                cfads=(1.0, -1.0, math.nan, 1e308),
+                cfads=(1.0, -1e25, math.nan, 1e308),
                 senior_interest=(1.0,),
                 dsra_target=(1.0, 2.0),
                 mezz_rate=-0.1,
                 sweep_share=1.5,
+                sweep_if_dscr_below=1.3,
                 lockup_below=math.inf,
                 dsra_open=-5.0,
                 senior_open=-1.0,

@@ -56,12 +56,9 @@ from spawn.domain.finance.time_base.day_count import (
     count_days,
     parse_day_count,
 )
-from spawn.domain.finance.waterfall import (
-    WaterfallCase,
-    WaterfallResult,
-    WaterfallRow,
-    run_waterfall,
-)
+from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult, WaterfallRow
 
 CaseT = TypeVar("CaseT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound=msgspec.Struct)

@@ -22,7 +22,8 @@ from spawn.application.analysis.sizing_explanations import explain_sizing
 from spawn.domain.finance.construction_funding import ConstructionCase, ConstructionFunding
 from spawn.domain.finance.coverage_ratios import CoverageCase, CoverageRatios
 from spawn.domain.finance.limits import expand_per_period
-from spawn.domain.finance.waterfall import WaterfallCase, WaterfallResult
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
 
 
 def explain_schedule(case: ScheduleCase, result: ScheduleResult) -> Explanations:
@@ -130,13 +131,13 @@ def explain_waterfall(case: WaterfallCase, result: WaterfallResult) -> Explanati
             result.total_distributions,
             "sum(distribution)",
             {"distribution": [row.distribution for row in rows]},
-            "cash left after senior, DSRA, mezzanine interest and sweep, if not locked up",
+            "cash left after every other claim, locked-up cash included, if not locked up",
         ),
         "total_sweep": Explanation(
             result.total_sweep,
             "sum(sweep)",
             {"sweep": [row.sweep for row in rows]},
-            "sweep_share of the cash left while the DSCR is below sweep_if_dscr_below",
+            "sweep_share of the cash left, at most the senior balance above sweep_to_balance",
         ),
         "total_unpaid": Explanation(
             result.total_unpaid,

@@ -1,0 +1,1 @@
+"""The cash-flow waterfall: claims on the cash of each period, paid in order."""

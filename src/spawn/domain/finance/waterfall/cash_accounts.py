@@ -1,0 +1,100 @@
+"""Cash accounts of a waterfall: cash of the period, locked-up cash, DSRA, other reserves."""
+
+import msgspec
+
+from spawn.domain.finance.waterfall.waterfall_case import ReserveTerms, WaterfallInputs
+
+
+class ReserveAccount(msgspec.Struct, kw_only=True):
+    """A reserve: its balance and its movements of the current period.
+
+    With a letter of credit `balance` is the amount that may be drawn, and `bank_claim` what was
+    drawn and is not yet repaid to the bank.
+    """
+
+    balance: float
+    is_credit: bool = False
+    terms: ReserveTerms | None = None
+    bank_claim: float = 0.0
+    draw: float = 0.0
+    topup: float = 0.0
+    release: float = 0.0
+
+    def start_period(self) -> None:
+        """Set the movements to zero."""
+        self.draw = self.topup = self.release = 0.0
+
+    def pay(self, amount: float, floor: float = 0.0) -> float:
+        """Pay up to `amount` from the balance above `floor`, and return the payment."""
+        payment = min(amount, max(self.balance - floor, 0.0))
+        self.balance -= payment
+        self.draw += payment
+        if self.is_credit:
+            self.bank_claim += payment
+        return payment
+
+    def adjust(self, target: float, cash: "CashAccounts") -> None:
+        """Top the balance up to its target, or release what is above it."""
+        if self.is_credit:
+            self.topup = cash.spend(self.bank_claim)
+            self.bank_claim -= self.topup
+            self.balance = max(target - self.bank_claim, 0.0)
+            return
+        self.topup = cash.spend(max(target - self.balance, 0.0))
+        self.release = max(self.balance - target, 0.0)
+        self.balance += self.topup - self.release
+        cash.cash += self.release
+
+
+class CashAccounts(msgspec.Struct, kw_only=True):
+    """Cash of the period, cash locked up earlier, and the reserves behind both."""
+
+    dsra: ReserveAccount
+    reserves: list[ReserveAccount]
+    trapped: float
+    cash: float = 0.0
+    trapped_draw: float = 0.0
+
+    @classmethod
+    def open(cls, inputs: WaterfallInputs, dsra_balance: float) -> "CashAccounts":
+        """Return the accounts before the first period."""
+        case = inputs.case
+        return cls(
+            dsra=ReserveAccount(
+                balance=dsra_balance, is_credit=case.dsra_form == "letter_of_credit"
+            ),
+            reserves=[
+                ReserveAccount(balance=terms.opening_balance, terms=terms)
+                for terms in case.reserves
+            ],
+            trapped=case.trapped_open,
+        )
+
+    def start_period(self) -> None:
+        """Set the movements of every account to zero."""
+        self.trapped_draw = 0.0
+        for account in (self.dsra, *self.reserves):
+            account.start_period()
+
+    def spend(self, amount: float) -> float:
+        """Pay up to `amount` from cash, then from locked-up cash, and return the payment."""
+        from_cash = min(amount, self.cash)
+        self.cash -= from_cash
+        from_trapped = min(amount - from_cash, self.trapped)
+        self.trapped -= from_trapped
+        self.trapped_draw += from_trapped
+        return from_cash + from_trapped
+
+    def cover(self, amount: float, floors: list[float]) -> float:
+        """Pay from cash, locked-up cash, the DSRA and the reserves; return what is unpaid."""
+        from_cash = min(amount, self.cash)
+        self.cash -= from_cash
+        unpaid_amount = amount - from_cash
+        from_trapped = min(unpaid_amount, self.trapped)
+        self.trapped -= from_trapped
+        self.trapped_draw += from_trapped
+        unpaid_amount -= from_trapped
+        unpaid_amount -= self.dsra.pay(unpaid_amount)
+        for reserve, floor in zip(self.reserves, floors, strict=True):
+            unpaid_amount -= reserve.pay(unpaid_amount, floor)
+        return unpaid_amount

@@ -1,0 +1,87 @@
+"""Warnings of a waterfall; each names every period it concerns."""
+
+from collections.abc import Sequence
+
+from spawn.domain.finance.limits import ROUNDING_NOISE
+from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.waterfall.waterfall_case import WaterfallInputs
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallRow
+
+
+def warn_of_waterfall(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> tuple[str, ...]:
+    """Warn of unpaid amounts, of claims passed over, and of a schedule beyond its balance."""
+    groups = {
+        "senior debt service is not paid in full": [
+            row.period for row in rows if row.senior_unpaid > 0.0
+        ],
+        "costs exceed all cash and reserves": [
+            row.period for row in rows if row.operating_shortfall > 0.0
+        ],
+        "mezzanine principal is not paid in full": [
+            row.period for row in rows if row.mezz_principal_due > row.mezz_principal_paid
+        ],
+        "distributions are paid while capitalised mezzanine interest is open": (
+            _periods_with_capitalised_interest(rows)
+        ),
+    }
+    warnings = [f"{text} in {list_periods(numbers)}" for text, numbers in groups.items() if numbers]
+    warnings += _warn_of_schedule(inputs, rows)
+    return tuple(warnings)
+
+
+def _periods_with_capitalised_interest(rows: Sequence[WaterfallRow]) -> list[int]:
+    """Return the periods that distribute while capitalised interest is not repaid."""
+    numbers: list[int] = []
+    pik_balance = total = 0.0
+    for row in rows:
+        total += row.mezz_pik
+        pik_balance = min(pik_balance + row.mezz_pik - row.mezz_catch_up, row.mezz_close)
+        if row.distribution > 0.0 and pik_balance > ROUNDING_NOISE * total:
+            numbers.append(row.period)
+    return numbers
+
+
+def _warn_of_schedule(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> list[str]:
+    if inputs.knows_balance:
+        return _warn_of_balances(inputs)
+    sweeps = [row.period for row in rows if row.sweep > 0.0]
+    warnings: list[str] = []
+    if sweeps and sweeps[-1] == len(rows):
+        warnings.append("the last period sweeps although no senior principal is scheduled after it")
+    if sweeps:
+        detail = "give senior_open, and they shorten the schedule"
+        warnings.append(f"sweeps are not taken off later dues in {list_periods(sweeps)}: {detail}")
+    return warnings
+
+
+def _warn_of_balances(inputs: WaterfallInputs) -> list[str]:
+    """Warn of principal beyond the balance, and of interest without a balance."""
+    case = inputs.case
+    debts = [
+        (
+            tranche.name or f"tranche {number}",
+            tranche.opening_balance,
+            tranche.principal,
+            tranche.interest,
+        )
+        for number, tranche in enumerate(case.tranches, start=1)
+    ] or [("senior", case.senior_open or 0.0, case.senior_principal or (), case.senior_interest)]
+    warnings: list[str] = []
+    for name, opening_balance, principal, interest in debts:
+        noise = ROUNDING_NOISE * opening_balance
+        balance = opening_balance
+        excess: list[int] = []
+        idle: list[int] = []
+        for period, due in enumerate(principal, start=1):
+            if interest is not None and interest[period - 1] > 0.0 and balance <= noise:
+                idle.append(period)
+            if due > balance + noise:
+                excess.append(period)
+            balance = max(balance - due, 0.0)
+        if excess:
+            text = "scheduled principal exceeds the balance and is reduced to it"
+            warnings.append(f"{name}: {text} in {list_periods(excess)}")
+        if idle:
+            text = "interest is scheduled although nothing is owed, and is not charged"
+            warnings.append(f"{name}: {text} in {list_periods(idle)}")
+    return warnings

@@ -1,0 +1,186 @@
+"""A waterfall in exact fractions, written from its rules and not from the engine.
+
+It keeps one list per debt, re-cuts the list itself after a sweep, and pays claim by claim.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+ZERO = Fraction(0)
+
+
+@dataclass
+class Debt:
+    """A tranche: the instalments ahead, and the interest per unit of balance or as given."""
+
+    rank: int
+    balance: Fraction
+    instalments: list[Fraction]
+    rate: Fraction | None
+    interest: list[Fraction]
+    overdue_interest: Fraction = ZERO
+    overdue_principal: Fraction = ZERO
+    original: list[Fraction] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        left = self.balance
+        for instalment in self.instalments:
+            self.original.append(left)
+            left = max(left - instalment, ZERO)
+
+    def interest_of(self, t: int, regular: Fraction) -> Fraction:
+        if self.rate is not None:
+            return self.rate * (regular + self.overdue_principal)
+        return self.interest[t] * regular / self.original[t] if self.original[t] else ZERO
+
+    def cut(self, t: int, amount: Fraction, order: str) -> None:
+        """Take a prepayment off the instalments after `t`, and what no instalment repays."""
+        regular = self.balance - self.overdue_principal
+        self.balance -= amount
+        self.overdue_principal = min(self.overdue_principal, self.balance)
+        later = range(t + 1, len(self.instalments))
+        if order == "pro_rata" and regular:
+            for k in later:
+                self.instalments[k] *= 1 - amount / regular
+        if order == "next_first":
+            for k in later:
+                part = min(amount, self.instalments[k])
+                self.instalments[k] -= part
+                amount -= part
+
+
+def divide(cash: Fraction, claims: list[Fraction]) -> list[Fraction]:
+    """Return the payment of each claim, pari passu."""
+    total = sum(claims, ZERO)
+    if cash >= total:
+        return claims
+    return [cash * claim / total for claim in claims]
+
+
+Row = dict[str, Fraction | bool]
+EVERYTHING = ("cash", "trapped", "dsra")
+JUNIOR = ("cash", "trapped")
+
+
+class ExactRun:
+    """The cash in pots, the debts, and what is carried from period to period."""
+
+    def __init__(self, case: dict[str, Any]) -> None:
+        self.case = case
+        self.debts: list[Debt] = case["debts"]
+        self.pots = {"cash": ZERO, "trapped": ZERO, "dsra": case["dsra"]}
+        self.mezz, self.pik, self.late = case["mezz"], ZERO, ZERO
+        self.is_locked = False
+
+    def take(self, amount: Fraction, names: tuple[str, ...]) -> Fraction:
+        """Return what the pots cannot pay."""
+        for name in names:
+            part = min(amount, self.pots[name])
+            self.pots[name] -= part
+            amount -= part
+        return amount
+
+    @property
+    def owed(self) -> Fraction:
+        return sum((debt.balance + debt.overdue_interest for debt in self.debts), ZERO)
+
+    @property
+    def ranks(self) -> list[list[Debt]]:
+        ranks = sorted({debt.rank for debt in self.debts})
+        return [[debt for debt in self.debts if debt.rank == rank] for rank in ranks]
+
+    def pay_senior(self, t: int) -> tuple[Fraction, Fraction, Fraction]:
+        """Return what is scheduled, unpaid and repaid."""
+        scheduled, claims = ZERO, {}
+        for debt in self.debts:
+            regular = debt.balance - debt.overdue_principal
+            interest, principal = debt.interest_of(t, regular), min(debt.instalments[t], regular)
+            scheduled += interest + principal
+            claims[id(debt)] = (
+                interest + debt.overdue_interest,
+                principal + debt.overdue_principal,
+            )
+        total = sum((sum(pair, ZERO) for pair in claims.values()), ZERO)
+        unpaid = self.take(total, EVERYTHING)
+        left, repaid = total - unpaid, ZERO
+        for ranked in self.ranks:
+            paid = divide(left, [claims[id(debt)][0] for debt in ranked])
+            left -= sum(paid, ZERO)
+            for debt, payment in zip(ranked, paid, strict=True):
+                debt.overdue_interest = claims[id(debt)][0] - payment
+            paid = divide(left, [claims[id(debt)][1] for debt in ranked])
+            left -= sum(paid, ZERO)
+            repaid += sum(paid, ZERO)
+            for debt, payment in zip(ranked, paid, strict=True):
+                debt.overdue_principal = claims[id(debt)][1] - payment
+                debt.balance -= payment
+        return scheduled, unpaid, repaid
+
+    def fill_reserve(self) -> None:
+        target = self.case["dsra_target"] if self.owed else ZERO
+        need = max(target - self.pots["dsra"], ZERO)
+        self.pots["dsra"] += need - self.take(need, JUNIOR)
+        excess = max(self.pots["dsra"] - target, ZERO)
+        self.pots["dsra"] -= excess
+        self.pots["cash"] += excess
+
+    def pay_mezzanine(self, t: int) -> None:
+        short = self.take(self.mezz * self.case["mezz_rate"], JUNIOR)
+        self.pik += short
+        still = self.take(self.pik, JUNIOR)
+        self.mezz += short - (self.pik - still)
+        self.pik = still
+        due = min(self.case["mezz_principal"][t] + self.late, self.mezz)
+        self.late = self.take(due, JUNIOR)
+        self.mezz -= due - self.late
+
+    def sweep(self, t: int, dscr: Fraction | None) -> Fraction:
+        if dscr is None or dscr >= self.case["sweep_below"]:
+            return ZERO
+        room = sum((debt.balance for debt in self.debts), ZERO) - self.case["floor"]
+        share: Fraction = self.case["sweep_share"]
+        amount: Fraction = min(share * self.pots["cash"], max(room, ZERO))
+        self.pots["cash"] -= amount
+        left = amount
+        for ranked in self.ranks:
+            parts = divide(left, [debt.balance for debt in ranked])
+            left -= sum(parts, ZERO)
+            for debt, part in zip(ranked, parts, strict=True):
+                debt.cut(t, part, self.case["order"])
+        return amount
+
+    def pay_period(self, t: int) -> Row:
+        cfads = self.case["cfads"][t]
+        self.pots["cash"] = max(cfads, ZERO)
+        loss = self.take(max(-cfads, ZERO), EVERYTHING)
+        scheduled, unpaid, repaid = self.pay_senior(t)
+        self.fill_reserve()
+        self.pay_mezzanine(t)
+        dscr = cfads / scheduled if scheduled else None
+        swept = self.sweep(t, dscr)
+        if dscr is not None:
+            self.is_locked = dscr < self.case["release" if self.is_locked else "lockup"]
+        self.is_locked = self.is_locked and self.owed > 0
+        is_held = self.is_locked or unpaid > 0 or loss > 0
+        free = self.pots["cash"] + self.pots["trapped"]
+        self.pots["cash"], self.pots["trapped"] = ZERO, free if is_held else ZERO
+        return {
+            "senior_due": scheduled,
+            "senior_unpaid": unpaid,
+            "senior_principal_paid": repaid,
+            "senior_close": sum((debt.balance for debt in self.debts), ZERO),
+            "dsra_close": self.pots["dsra"],
+            "mezz_close": self.mezz,
+            "sweep": swept,
+            "distribution": ZERO if is_held else free,
+            "trapped_close": self.pots["trapped"],
+            "operating_shortfall": loss,
+            "locked_up": is_held,
+        }
+
+
+def run_exactly(case: dict[str, Any]) -> list[Row]:
+    """Return the figures of each period."""
+    exact_run = ExactRun(case)
+    return [exact_run.pay_period(t) for t in range(len(case["cfads"]))]

@@ -1,0 +1,412 @@
+"""The waterfall on balances: laws, exact fractions, and each claim of the order."""
+
+import random
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.domain.finance.error_codes import error_codes
+from tests.domain.finance.exact_waterfall import Debt, run_exactly
+
+from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
+from spawn.domain.finance.waterfall.waterfall_case import (
+    ReserveTerms,
+    SeniorTranche,
+    WaterfallCase,
+)
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
+
+pytestmark = pytest.mark.core
+
+DATES = (date(2029, 3, 31), date(2029, 9, 30), date(2030, 3, 31))
+
+
+def run(**fields: Any) -> WaterfallResult:
+    return run_waterfall(WaterfallCase(**fields))
+
+
+def draw_case(source: random.Random) -> dict[str, Any]:
+    """Return the fields of a random waterfall with a sweep and pari passu tranches."""
+    periods = source.randint(1, 10)
+
+    def series(low: float, high: float) -> tuple[float, ...]:
+        return tuple(round(source.uniform(low, high), 2) for _ in range(periods))
+
+    def tranche(number: int) -> SeniorTranche:
+        has_rate = source.random() < 0.5
+        return SeniorTranche(
+            name=f"tranche {number}",
+            opening_balance=round(source.uniform(0.0, 40.0 * periods), 2),
+            principal=series(0.0, 40.0),
+            interest=None if has_rate else series(0.0, 12.0),
+            annual_rates=round(source.uniform(0.0, 0.1), 4) if has_rate else None,
+            rank=source.randint(1, 2),
+        )
+
+    lockup = source.uniform(0.9, 1.3)
+    return {
+        "cfads": series(-20.0, 150.0),
+        "tranches": tuple(tranche(number) for number in range(source.randint(1, 4))),
+        "dsra_target": round(source.uniform(0.0, 40.0), 2),
+        "dsra_open": round(source.uniform(0.0, 40.0), 2),
+        "mezz_open": round(source.uniform(0.0, 60.0), 2),
+        "mezz_rate": round(source.uniform(0.0, 0.15), 4),
+        "mezz_principal": series(0.0, 10.0),
+        "sweep_share": round(source.uniform(0.0, 1.0), 3),
+        "sweep_if_dscr_below": source.uniform(1.0, 3.0),
+        "sweep_to_balance": round(source.uniform(0.0, 50.0), 2),
+        "sweep_order": source.choice(["last_first", "next_first", "pro_rata"]),
+        "lockup_below": lockup,
+        "lockup_release_at_or_above": lockup + source.uniform(0.0, 0.2),
+    }
+
+
+def to_exact(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the same case in fractions."""
+
+    def exact(values: tuple[float, ...] | None) -> list[Fraction]:
+        return [Fraction(value) for value in values or ()]
+
+    debts = [
+        Debt(
+            rank=each.rank,
+            balance=Fraction(each.opening_balance),
+            instalments=exact(each.principal),
+            rate=None if each.annual_rates is None else Fraction(each.annual_rates),
+            interest=exact(each.interest),
+        )
+        for each in fields["tranches"]
+    ]
+    return {
+        "cfads": exact(fields["cfads"]),
+        "debts": debts,
+        "dsra": Fraction(fields["dsra_open"]),
+        "dsra_target": Fraction(fields["dsra_target"]),
+        "mezz": Fraction(fields["mezz_open"]),
+        "mezz_rate": Fraction(fields["mezz_rate"]),
+        "mezz_principal": exact(fields["mezz_principal"]),
+        "sweep_share": Fraction(fields["sweep_share"]),
+        "sweep_below": Fraction(fields["sweep_if_dscr_below"]),
+        "floor": Fraction(fields["sweep_to_balance"]),
+        "order": fields["sweep_order"],
+        "lockup": Fraction(fields["lockup_below"]),
+        "release": Fraction(fields["lockup_release_at_or_above"]),
+    }
+
+
+def test_three_hundred_random_cases_equal_exact_fractions() -> None:
+    source = random.Random(20290331)
+    differences = []
+    sweeps = shortfalls = repaid = 0
+    for number in range(300):
+        fields = draw_case(source)
+        result = run(**fields)
+        for row, expected in zip(result.rows, run_exactly(to_exact(fields)), strict=True):
+            sweeps += row.sweep > 0.0
+            shortfalls += row.senior_unpaid > 0.0
+            repaid += row.senior_close == 0.0
+            for name, value in expected.items():
+                if abs(float(value) - getattr(row, name)) > 1e-9:
+                    differences.append((number, row.period, name, float(value), row))
+    assert differences == []
+    assert min(sweeps, shortfalls, repaid) > 100
+
+
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from(["cash", "letter_of_credit"]))
+@settings(max_examples=60)
+def test_the_laws_of_balances_hold(
+    seed: int,
+    carry: bool,  # noqa: FBT001 - hypothesis passes by position
+    form: str,
+) -> None:
+    fields = draw_case(random.Random(seed))
+    fields["reserves"] = (
+        ReserveTerms(
+            target=7.0, opening_balance=5.0, uses=(3.0,) * len(fields["cfads"]), income_rate=0.02
+        ),
+        ReserveTerms(target=4.0, opening_balance=9.0, is_ring_fenced=True, outlives_debt=True),
+    )
+    fields |= {"carry_arrears": carry, "dsra_form": form}
+    result = run(**fields)
+    owed = sum(each.opening_balance for each in fields["tranches"])
+    trapped, dsra, reserve, repaid = 0.0, fields["dsra_open"], 14.0, 0.0
+    for row in result.rows:
+        drawn = row.dsra_draw + row.dsra_release + row.reserve_draw + row.reserve_release
+        cash_in = row.cfads + row.reserve_income + row.operating_shortfall + trapped + drawn
+        senior = row.dsra_fee + row.reserve_uses + row.senior_paid + row.sweep
+        filled = row.dsra_topup + row.reserve_topup
+        junior = row.mezz_paid + row.mezz_catch_up + row.mezz_principal_paid + row.distribution
+        assert cash_in == pytest.approx(senior + filled + junior + row.trapped_close, abs=1e-9)
+        if form == "cash":
+            dsra += row.dsra_topup - row.dsra_draw - row.dsra_release
+            assert row.dsra_close == pytest.approx(dsra, abs=1e-9)
+        reserve += row.reserve_topup - row.reserve_draw - row.reserve_release
+        assert row.reserve_close == pytest.approx(reserve, abs=1e-9)
+        repaid += row.senior_principal_paid + row.sweep
+        assert row.senior_close == pytest.approx(owed - repaid, abs=1e-9)
+        assert repaid <= owed + 1e-9
+        assert min(row.dsra_close, row.mezz_close, row.trapped_close, row.reserve_close) >= 0.0
+        assert min(row.senior_close or 0.0, row.distribution, row.sweep) >= 0.0
+        assert row.senior_interest_paid + row.senior_principal_paid == pytest.approx(
+            row.senior_paid, abs=1e-9
+        )
+        if row.senior_unpaid > 0.0 or row.operating_shortfall > 0.0:
+            assert row.trapped_close == row.dsra_topup == row.mezz_paid == 0.0
+            assert row.distribution == row.sweep == 0.0
+            assert row.reserve_close <= 4.0 + 1e-9
+            if form == "cash":
+                assert row.dsra_close == 0.0
+        trapped = row.trapped_close
+
+
+def test_a_swept_loan_repays_no_more_than_is_owed_and_bears_less_interest() -> None:
+    fields: dict[str, Any] = {
+        "cfads": (70.0,) * 3,
+        "senior_interest": (6.0, 4.0, 2.0),
+        "senior_principal": (40.0,) * 3,
+        "senior_open": 120.0,
+        "sweep_share": 0.5,
+        "sweep_if_dscr_below": 2.0,
+    }
+    rows = run(**fields).rows
+    assert sum(row.senior_principal_paid + row.sweep for row in rows) == pytest.approx(120.0)
+    assert rows[0].sweep == 12.0
+    assert rows[1].senior_due == pytest.approx(40.0 + 4.0 * 68.0 / 80.0)
+    assert [row.senior_close for row in rows][-1] == 0.0
+    in_proportion = run(**fields, sweep_order="pro_rata").rows[1]
+    assert in_proportion.senior_due == pytest.approx(34.0 + 3.4)
+    next_first = run(**fields, sweep_order="next_first").rows[1]
+    assert next_first.senior_due == pytest.approx(28.0 + 3.4)
+
+
+def test_a_sweep_stops_at_its_balance() -> None:
+    rows = run(
+        cfads=(90.0, 90.0),
+        senior_interest=(5.0, 4.0),
+        senior_principal=(10.0, 10.0),
+        senior_open=100.0,
+        sweep_share=1.0,
+        sweep_to_balance=(40.0, 35.0),
+    ).rows
+    assert [row.sweep for row in rows] == [50.0, 0.0]
+    assert [row.senior_close for row in rows] == [40.0, 30.0]
+
+
+def test_locked_up_cash_pays_before_the_reserve_and_before_a_shortfall() -> None:
+    rows = run(
+        cfads=(109.0, 93.0, 70.0),
+        senior_interest=(40.0,) * 3,
+        senior_principal=(60.0,) * 3,
+        lockup_below=1.15,
+        dsra_open=10.0,
+        dsra_target=10.0,
+    ).rows
+    assert [row.trapped_draw for row in rows] == [0.0, 7.0, 2.0]
+    assert [row.dsra_draw for row in rows] == [0.0, 0.0, 10.0]
+    assert [row.senior_unpaid for row in rows] == [0.0, 0.0, 18.0]
+    assert [row.trapped_close for row in rows] == [9.0, 2.0, 0.0]
+
+
+def test_negative_cash_draws_on_cash_and_reserves_and_then_is_a_shortfall() -> None:
+    result = run(
+        cfads=(-4.0, -9.0),
+        senior_interest=(1.0, 1.0),
+        senior_principal=(2.0, 2.0),
+        trapped_open=3.0,
+        dsra_open=6.0,
+        dsra_target=6.0,
+    )
+    first, second = result.rows
+    assert (first.trapped_draw, first.dsra_draw, first.senior_unpaid) == (3.0, 4.0, 0.0)
+    assert (second.dsra_draw, second.operating_shortfall, second.senior_unpaid) == (2.0, 7.0, 3.0)
+    assert result.total_operating_shortfall == 7.0
+    assert "costs exceed all cash and reserves in period 2" in result.warnings
+
+
+def test_capitalised_interest_is_repaid_before_distributions() -> None:
+    fields: dict[str, Any] = {
+        "cfads": (90.0, 50.0, 95.0),
+        "senior_interest": (15.0,) * 3,
+        "senior_principal": (35.0,) * 3,
+        "mezz_open": 40.0,
+        "mezz_rate": 0.1,
+    }
+    plain = run(**fields)
+    assert plain.rows[2].mezz_close == 44.0
+    assert "capitalised mezzanine interest is open in period 3" in plain.warnings[0]
+    last = run(**fields, mezz_catch_up=True).rows[2]
+    assert (last.mezz_paid, last.mezz_catch_up) == pytest.approx((4.4, 4.0))
+    assert (last.mezz_close, last.distribution) == pytest.approx((40.0, 36.6))
+    repaid = run(**fields, mezz_principal=(10.0, 10.0, 30.0)).rows
+    assert [row.mezz_principal_due for row in repaid] == pytest.approx([10.0, 10.0, 30.0])
+    assert [row.mezz_principal_paid for row in repaid] == pytest.approx([10.0, 0.0, 30.0])
+
+
+def test_pari_passu_tranches_share_and_ranks_follow_each_other() -> None:
+    def tranche(rank: int, principal: float) -> SeniorTranche:
+        return SeniorTranche(
+            opening_balance=100.0, principal=(principal,), interest=(0.0,), rank=rank
+        )
+
+    result = run(cfads=(40.0,), tranches=(tranche(2, 50.0), tranche(1, 20.0), tranche(1, 10.0)))
+    assert result.tranche_balances == ((90.0,), (80.0,), (90.0,))
+    short = run(cfads=(15.0,), tranches=(tranche(2, 50.0), tranche(1, 20.0), tranche(1, 10.0)))
+    assert short.tranche_balances == ((100.0,), (90.0,), (95.0,))
+
+
+def test_a_reserve_of_months_follows_the_service_ahead_and_is_released_at_maturity() -> None:
+    tranche = SeniorTranche(opening_balance=80.0, principal=(20.0,) * 4, annual_rates=0.1)
+    rows = run(
+        cfads=(40.0,) * 4,
+        tranches=(tranche,),
+        months_per_period=6,
+        dsra_months=12,
+        dsra_open=47.0,
+        dsra_income_rate=0.04,
+        lockup_below=9.0,
+    ).rows
+    assert [row.dsra_target for row in rows] == pytest.approx([45.0, 43.0, 21.0, 0.0])
+    assert rows[0].reserve_income == pytest.approx(47.0 * 0.02)
+    assert [row.locked_up for row in rows] == [True, True, True, False]
+    assert (rows[-1].dsra_close, rows[-1].trapped_close) == (0.0, 0.0)
+
+
+def test_a_letter_of_credit_costs_a_fee_and_is_repaid_before_junior_claims() -> None:
+    rows = run(
+        cfads=(30.0, 60.0, 60.0),
+        senior_interest=(10.0,) * 3,
+        senior_principal=(30.0,) * 3,
+        dsra_form="letter_of_credit",
+        dsra_target=40.0,
+        dsra_fee_rate=0.02,
+        mezz_open=10.0,
+        mezz_rate=0.1,
+    ).rows
+    assert [row.dsra_fee for row in rows] == pytest.approx([0.8, 0.02 * 29.2, 0.8])
+    assert rows[0].dsra_draw == pytest.approx(10.8)
+    assert rows[1].dsra_topup == pytest.approx(10.8)
+    assert [row.dsra_close for row in rows] == pytest.approx([29.2, 40.0, 40.0])
+    assert rows[2].distribution == pytest.approx(60.0 - 40.0 - 0.8 - rows[2].mezz_paid)
+
+
+def test_reserves_pay_their_uses_and_a_ring_fenced_one_pays_no_debt() -> None:
+    fields: dict[str, Any] = {
+        "cfads": (40.0, 12.0),
+        "senior_interest": (5.0, 5.0),
+        "senior_principal": (15.0, 15.0),
+    }
+    terms: dict[str, Any] = {"target": 6.0, "opening_balance": 6.0, "uses": (8.0, 0.0)}
+    first, second = run(**fields, reserves=(ReserveTerms(**terms),)).rows
+    assert (first.reserve_uses, first.reserve_topup, first.distribution) == (8.0, 6.0, 12.0)
+    assert (second.reserve_draw, second.senior_unpaid) == (6.0, 2.0)
+    fenced = run(**fields, reserves=(ReserveTerms(**terms, is_ring_fenced=True),)).rows[1]
+    assert (fenced.reserve_close, fenced.senior_unpaid) == (6.0, 8.0)
+    with_balance: dict[str, Any] = {**fields, "senior_open": 30.0, "cfads": (40.0, 40.0)}
+    released = run(**with_balance, reserves=(ReserveTerms(**terms),)).rows[1]
+    assert (released.reserve_release, released.reserve_close) == (6.0, 0.0)
+    kept = run(**with_balance, reserves=(ReserveTerms(**terms, outlives_debt=True),)).rows[1]
+    assert kept.reserve_close == 6.0
+
+
+def test_the_lock_up_tests_windows_or_given_ratios() -> None:
+    fields: dict[str, Any] = {
+        "cfads": (20.0, 60.0, 20.0, 60.0),
+        "senior_interest": (12.0, 11.0, 10.0, 9.0),
+        "senior_principal": (18.0, 19.0, 20.0, 21.0),
+        "lockup_below": 1.2,
+        "dsra_open": 10.0,
+        "dsra_target": 10.0,
+    }
+    assert [row.locked_up for row in run(**fields).rows] == [True, False, True, False]
+    back = run(**fields, lockup_periods_back=2).rows
+    assert [row.locked_up for row in back] == [False] * 4
+    assert [row.lockup_ratio for row in back] == [None, *[pytest.approx(80 / 60)] * 3]
+    ahead = run(**fields, lockup_periods_ahead=1).rows
+    assert [row.lockup_ratio for row in ahead[:3]] == pytest.approx([2.0, 2 / 3, 2.0])
+    assert ahead[3].lockup_ratio is None
+    both = run(**fields, lockup_periods_back=2, lockup_periods_ahead=1).rows
+    assert [row.locked_up for row in both] == [False, True, False, False]
+    outside = run(**fields, lockup_ratios=(1.3, None, 1.19, None)).rows
+    assert [row.locked_up for row in outside] == [False, False, True, True]
+
+
+def test_rows_have_the_dates_of_the_schedule() -> None:
+    result = run_waterfall(
+        WaterfallCase(
+            cfads=(10.0, 10.0),
+            senior_interest=(1.0, 1.0),
+            senior_principal=(2.0, 2.0),
+            dates=DATES,
+        )
+    )
+    assert [row.date for row in result.rows] == list(DATES[1:])
+
+
+def test_a_schedule_beyond_its_balance_is_reduced_with_a_warning() -> None:
+    result = run(
+        cfads=(50.0,) * 3,
+        senior_interest=(5.0,) * 3,
+        senior_principal=(30.0,) * 3,
+        senior_open=50.0,
+    )
+    assert [row.senior_due for row in result.rows] == [35.0, 25.0, 0.0]
+    assert result.warnings == (
+        "senior: scheduled principal exceeds the balance and is reduced to it in periods 2, 3",
+        "senior: interest is scheduled although nothing is owed, and is not charged in period 3",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "code"),
+    [
+        ({"senior_interest": None}, "/senior_interest", "required"),
+        ({"tranches": "one"}, "/senior_interest", "ambiguous"),
+        ({"dsra_target": 1.0, "dsra_months": 6}, "/dsra_months", "ambiguous"),
+        ({"dsra_fee_rate": 0.01}, "/dsra_fee_rate", "not_applicable"),
+        ({"dsra_income_rate": 0.01}, "/dsra_income_rate", "not_applicable"),
+        ({"dsra_form": "letter_of_credit"}, "/dsra_form", "not_applicable"),
+        ({"mezz_rate": 0.1}, "/mezz_open", "required"),
+        ({"mezz_catch_up": True}, "/mezz_open", "required"),
+        ({"sweep_share": 0.5}, "/sweep_if_dscr_below", "required"),
+        ({"sweep_if_dscr_below": 1.3}, "/sweep_share", "required"),
+        ({"sweep_share": 1.0, "sweep_to_balance": 1.0}, "/sweep_to_balance", "not_applicable"),
+        ({"lockup_periods_back": 1}, "/lockup_below", "required"),
+        ({"lockup_release_at_or_above": 1.2}, "/lockup_below", "required"),
+        ({"lockup_below": 1.1, "lockup_periods_back": 3}, "/lockup_periods_back", "out_of_range"),
+        ({"months_per_period": 6}, "/months_per_period", "not_applicable"),
+        ({"accruals": (0.5, 0.5)}, "/accruals", "not_applicable"),
+        ({"dates": "three", "day_count": "ACT/360"}, "/day_count", "not_applicable"),
+        (
+            {"dsra_months": 6, "dates": "three", "months_per_period": 3},
+            "/months_per_period",
+            "contradiction",
+        ),
+        (
+            {"reserves": (ReserveTerms(target=1.0, outlives_debt=True),)},
+            "/reserves/0/outlives_debt",
+            "not_applicable",
+        ),
+        (
+            {"reserves": (ReserveTerms(target=1.0, uses=(1.0,)),)},
+            "/reserves/0/uses",
+            "wrong_length",
+        ),
+    ],
+)
+def test_fields_without_a_use_are_rejected(fields: dict[str, Any], pointer: str, code: str) -> None:
+    stated: dict[str, Any] = {
+        "cfads": (10.0, 10.0),
+        "senior_interest": (1.0, 1.0),
+        "senior_principal": (2.0, 2.0),
+        **fields,
+    }
+    if "tranches" in stated:
+        stated["tranches"] = (
+            SeniorTranche(opening_balance=4.0, principal=(2.0, 2.0), annual_rates=0.1),
+        )
+    if "dates" in stated:
+        stated["dates"] = DATES
+    assert error_codes(lambda: run(**stated)).get(pointer) == code
