@@ -15,7 +15,7 @@ MAX_LIMIT = 500
 
 
 class Operator(StrEnum):
-    """Filter operators; `like` is a case-insensitive substring match of text."""
+    """Filter operators; `like` finds a substring, in lower case character by character."""
 
     EQ = "eq"
     NE = "ne"

@@ -149,6 +149,14 @@ def matches(aggregate: StoredAggregate[Any], filters: tuple[Filter, ...]) -> boo
     return all(_holds(field_value(aggregate, condition.field), condition) for condition in filters)
 
 
+def _lower(text: str) -> str:
+    """Return a text in lower case character by character, as the engines do.
+
+    Python alone makes two characters of `İ`, and another sigma at the end of a word.
+    """
+    return text.lower() if text.isascii() else "".join(c.lower()[0] for c in text)
+
+
 def _holds(value: Any, condition: Filter) -> bool:
     operation, operand = condition.operator, condition.values[0]
     if operation is Operator.EXISTS:
@@ -167,7 +175,7 @@ _COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
     Operator.LTE: operator.le,
     Operator.GT: operator.gt,
     Operator.GTE: operator.ge,
-    Operator.LIKE: lambda value, part: part.lower() in value.lower(),
+    Operator.LIKE: lambda value, part: _lower(part) in _lower(value),
 }
 
 

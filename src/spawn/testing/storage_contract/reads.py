@@ -244,6 +244,26 @@ class TestPages:
         query = Query(filters=(Filter(field, operator, values),))
         assert "".join(await project_names(harness, query)) == expected
 
+    @pytest.mark.parametrize("ids", [False, True], ids=["every project", "projects by id"])
+    @pytest.mark.parametrize(
+        ("part", "expected"),
+        [
+            ("i", ["İX", "ix"]),
+            ("İX", ["İX", "ix"]),
+            ("Σ", ["ΟΔΟΣ", "οδοσ"]),
+        ],
+    )
+    async def test_like_compares_lower_case_letter_by_letter(
+        self, harness: StorageHarness, part: str, expected: list[str], *, ids: bool
+    ) -> None:
+        names = ("İX", "ix", "ΟΔΟΣ", "οδοσ", "οδος")
+        projects = [await harness.create(project_name=name) for name in names]
+        filters = [Filter("project_name", Operator.LIKE, (part,))]
+        if ids:
+            operands = tuple(project.project_id for project in projects)
+            filters.append(Filter("project_id", Operator.IN, operands))
+        assert await project_names(harness, Query(filters=tuple(filters))) == expected
+
     async def test_all_filters_must_match(self, harness: StorageHarness) -> None:
         await _create_three_projects(harness)
         both = (
