@@ -65,9 +65,42 @@ DAMAGES = {
     "emptied dead letters": "delete from dead_letters",
     "a job with another status": "update jobs set status = 'cancelled'",
     "a letter of another publisher": "update dead_letters set publisher = 'x' where version = 1",
+    "an index of another program": "create index theirs on projects (units)",
+    "a constraint of another program": "alter table jobs add primary key (id)",
+    "a view in place of a table": (
+        "create table theirs as select * from projects; drop table projects;"
+        " create view projects as select * from theirs"
+    ),
+    "a view in place of aggregates": (
+        "create table theirs as select * from aggregates; drop table aggregates;"
+        " create view aggregates as select * from theirs"
+    ),
     "no proofs": "drop table state_proofs",
+    "proofs without a column": "alter table state_proofs drop column engine",
+    "a view in place of proofs": (
+        "drop table state_proofs; create view state_proofs as select 1 as name"
+    ),
 }
 """Statements that make derived tables disagree with the journal."""
+
+HARMLESS = {"no proofs", "proofs without a column", "a view in place of proofs"}
+
+CONTRADICTIONS = {
+    "no schemas": "delete from schemas",
+    "no active schema": "update schemas set state = 'retired'",
+    "another version": "update schemas set version = version + 1",
+    "an emptied document": "update schemas set document = '{}'::blob",
+    "no document": "update schemas set document = 'x'::blob",
+    "an edited document": (
+        """update schemas set document = replace(decode(document), '"units"', '"units2"')::blob"""
+    ),
+    "another fingerprint": "update schemas set fingerprint = 'x'",
+    "a dropped table of schemas": "drop table schemas",
+    "a dropped journal": "drop table journal",
+    "no epoch": "delete from store",
+    "a dropped epoch": "drop table store",
+}
+"""Statements after which nothing in the file says how to read the journal."""
 
 
 async def open_at(path: Path, report: ReportRebuild | None = None) -> DuckDbStore:
@@ -159,21 +192,34 @@ def copy_store(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "killed"])
-@pytest.mark.parametrize("statements", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", DAMAGES)
 async def test_a_damaged_table_is_rebuilt(
-    sample: Sample, tmp_path: Path, statements: str, *, is_closed: bool
+    sample: Sample, tmp_path: Path, name: str, *, is_closed: bool
 ) -> None:
     path = copy_store(sample.closed if is_closed else sample.killed, tmp_path)
-    damage(path, statements)
+    damage(path, DAMAGES[name])
     progress: list[RebuildProgress] = []
     reopened = await open_at(path, progress.append)
-    assert bool(progress) is (statements != DAMAGES["no proofs"])
+    assert bool(progress) is (name not in HARMLESS)
     assert await read_lists(reopened) == sample.lists
     await reopened.close()
     assert read_tables(path) == sample.tables
     # Rebuilt once for all: the next opening finds nothing to do.
     progress.clear()
     await (await open_at(path, progress.append)).close()
+    assert not progress
+
+
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "killed"])
+@pytest.mark.parametrize("statements", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+async def test_a_file_that_does_not_say_how_to_read_its_journal_is_not_served(
+    sample: Sample, tmp_path: Path, statements: str, *, is_closed: bool
+) -> None:
+    path = copy_store(sample.closed if is_closed else sample.killed, tmp_path)
+    damage(path, statements)
+    progress: list[RebuildProgress] = []
+    with pytest.raises(StorageDamaged, match="backup"):
+        await open_at(path, progress.append)
     assert not progress
 
 

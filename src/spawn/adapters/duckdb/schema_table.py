@@ -9,7 +9,8 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds, to_microseconds
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.schema_history import SchemaHistory
-from spawn.domain.errors import Conflict
+from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.errors import Conflict, InvalidInput, MalformedBody, StorageDamaged
 from spawn.domain.schemas.document_parser import restore_schema
 from spawn.ports.schemas import (
     MIN_LOGGED_MIGRATIONS,
@@ -65,9 +66,14 @@ def _record(  # noqa: PLR0913, PLR0917 -- the columns of a row
     decision: str | None,
     predecessor: int | None,
 ) -> SchemaRecord:
-    schema = restore_schema(bytes(document), schema_id=schema_id, version=version)
+    try:
+        schema = restore_schema(bytes(document), schema_id=schema_id, version=version)
+    except (MalformedBody, InvalidInput) as error:
+        raise _altered_error(version) from error
+    if schema.fingerprint != fingerprint:
+        raise _altered_error(version)
     return SchemaRecord(
-        schema=msgspec.structs.replace(schema, fingerprint=fingerprint),
+        schema=schema,
         document=bytes(document),
         state=SchemaState(state),
         provenance=Provenance(provenance),
@@ -76,6 +82,31 @@ def _record(  # noqa: PLR0913, PLR0917 -- the columns of a row
         decision=None if decision is None else msgspec.json.decode(decision, type=AdoptionDecision),
         predecessor=predecessor,
     )
+
+
+def _altered_error(version: int) -> StorageDamaged:
+    return StorageDamaged(
+        f"The stored document of version {version} of the schema is not the one that was recorded:"
+        " restore a backup."
+    )
+
+
+def check_versions(cursor: Cursor, history: SchemaHistory) -> None:
+    """Check that the history has every version that governed aggregates were written under.
+
+    Raises:
+        StorageDamaged: one is missing, so that nothing says how to read what it wrote.
+    """
+    kinds = [kind for kind, type_ in AGGREGATE_TYPES.items() if type_.is_governed]
+    rows = cursor.execute(
+        "select distinct schema_version from journal where kind in (select unnest(?))", [kinds]
+    ).fetchall()
+    known_versions = {history.active_schema.version, *history.schemas_by_version}
+    if missing := sorted({version for (version,) in rows} - known_versions):
+        raise StorageDamaged(
+            f"The journal has projects of the schema versions {missing}, which the stored schemas"
+            " lack: restore a backup."
+        )
 
 
 def write_history(cursor: Cursor, schema_history: SchemaHistory) -> None:

@@ -12,7 +12,13 @@ import duckdb
 from opentelemetry import trace
 
 from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, RecentRows
-from spawn.adapters.duckdb.connection import Cursor, Engine, ReaderThreads, translate_error
+from spawn.adapters.duckdb.connection import (
+    Cursor,
+    Engine,
+    ReaderThreads,
+    damaged_error,
+    translate_error,
+)
 from spawn.adapters.duckdb.journal import bookmarks
 from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.duckdb.journal.cache_update import Caches
@@ -129,6 +135,8 @@ class DuckDbStore:
                 checkpoint_bytes=options.checkpoint_bytes,
                 report_rebuild=options.report_rebuild,
             )
+        except (duckdb.CatalogException, duckdb.BinderException) as failure:
+            raise damaged_error(self._engine.path.name) from failure
         except duckdb.Error as failure:
             raise translate_error(failure, self._engine.path.name) from failure
 

@@ -119,6 +119,16 @@ def _format_version(cursor: Cursor) -> int:
     return version
 
 
+def drop_relation(cursor: Cursor, name: str) -> None:
+    """Drop the table of a name, or the view that another program put in its place."""
+    views = cursor.execute(
+        "select 1 from duckdb_views() where lower(view_name) = ?"
+        " and database_name = current_database() and schema_name = 'main'",
+        [name],
+    ).fetchall()
+    cursor.execute(f"drop {'view' if views else 'table'} if exists {name}")
+
+
 def quote_name(name: str) -> str:
     """Return a column name of a schema as a quoted identifier.
 

@@ -23,7 +23,7 @@ from spawn.adapters.duckdb.journal_rows import (
     aggregate_key,
     read_row,
 )
-from spawn.adapters.duckdb.schema_table import SchemaTable
+from spawn.adapters.duckdb.schema_table import SchemaTable, check_versions
 from spawn.adapters.duckdb.state.projection import Projection
 from spawn.adapters.duckdb.state.queries import read_locations
 from spawn.adapters.duckdb.state.rebuild import Rebuild, empty_tables
@@ -117,6 +117,7 @@ class RecoverableJournal:
         self._tail = find_tail(self._cursor, self._engine.path.name)
         check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
         merge_core_names(self._cursor, self.schema_table.history)
+        check_versions(self._cursor, self.schema_table.history)
         self._restore_state()
         # Afterwards, because statements prepared before tables are created are planned each time.
         self._statements = AppendStatements(self._cursor)

@@ -43,10 +43,12 @@ def find_tail(cursor: Cursor, file: str) -> Tail:
     """Find the end of the journal and verify the last links of its chain.
 
     Raises:
-        StorageDamaged: a row is not the one that was hashed.
+        StorageDamaged: a row is not the one that was hashed, or nothing states the epoch.
     """
     store = cursor.execute("select epoch from store").fetchone()
-    tail = Tail(epoch=int(store[0]) if store else 1)
+    if store is None:
+        raise damaged_error(file)
+    tail = Tail(epoch=int(store[0]))
     rows = cursor.execute(
         f"select hash, {SELECT_ROW} from journal"
         " where position > (select max(position) from journal) - ? order by position",

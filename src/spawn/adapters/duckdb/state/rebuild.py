@@ -18,6 +18,7 @@ from spawn.adapters.duckdb.state.state_proof import (
     mark_incomplete,
 )
 from spawn.adapters.duckdb.state.state_table import StateTable
+from spawn.adapters.duckdb.tables import drop_relation
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput, StorageDamaged
@@ -39,7 +40,7 @@ def empty_tables(
     cursor.execute("begin")
     mark_incomplete(cursor, differences)
     if AGGREGATES in differences:
-        cursor.execute(f"drop table if exists {AGGREGATES}")
+        drop_relation(cursor, AGGREGATES)
         cursor.execute(AGGREGATES_SQL)
     for table in tables.values():
         if table.name in differences:

@@ -14,7 +14,7 @@ import duckdb
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.state_table import StateTable
-from spawn.adapters.duckdb.tables import quote_name
+from spawn.adapters.duckdb.tables import drop_relation, quote_name
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput
 
@@ -38,11 +38,19 @@ _AGGREGATES_LAYOUT: Final = {
     "position": "BIGINT",
     "created_at": "TIMESTAMP",
 }
-_PROOFS: Final = """
-create table if not exists state_proofs (
+_PROOFS: Final = "state_proofs"
+_PROOFS_SQL: Final = """
+create table state_proofs (
     name varchar not null, position bigint not null, engine varchar not null, rows bigint not null,
     checksum varchar not null)
 """
+_PROOFS_LAYOUT: Final = {
+    "name": "VARCHAR",
+    "position": "BIGINT",
+    "engine": "VARCHAR",
+    "rows": "BIGINT",
+    "checksum": "VARCHAR",
+}
 _INCOMPLETE: Final = -1
 _SAMPLE_ROWS: Final = 50
 _SAMPLE_STRIDE: Final = 7_919
@@ -58,13 +66,11 @@ class _Sum(NamedTuple):
 
 def find_layout_differences(cursor: Cursor, tables: Iterable[StateTable]) -> Differences:
     """Return the tables that are missing, have other columns, or were not rebuilt to the end."""
-    cursor.execute(_PROOFS)
-    layouts: dict[str, dict[str, str]] = {}
-    for table, column, type_ in cursor.execute(
-        "select table_name, column_name, data_type from duckdb_columns()"
-        " where database_name = current_database() and schema_name = 'main'"
-    ).fetchall():
-        layouts.setdefault(table, {})[column] = type_
+    layouts = _read_layouts(cursor)
+    if layouts.get(_PROOFS) != _PROOFS_LAYOUT:
+        drop_relation(cursor, _PROOFS)
+        cursor.execute(_PROOFS_SQL)
+    constrained = _find_constrained(cursor)
     incomplete = {
         name
         for (name,) in cursor.execute(
@@ -78,11 +84,40 @@ def find_layout_differences(cursor: Cursor, tables: Iterable[StateTable]) -> Dif
             differences[name] = "it is missing"
         elif layouts[name] != layout:
             differences[name] = "its columns differ"
+        elif name in constrained:
+            differences[name] = "it has an index or a constraint of another program"
         elif name in incomplete:
             differences[name] = "it was not rebuilt to the end"
     if AGGREGATES not in differences and not _has_key(cursor):
         differences[AGGREGATES] = "its key is missing"
     return differences
+
+
+def _read_layouts(cursor: Cursor) -> dict[str, dict[str, str]]:
+    """Return the columns of every table with their types; a view is no table."""
+    layouts: dict[str, dict[str, str]] = {}
+    for table, column, type_ in cursor.execute(
+        "select table_name, column_name, data_type from duckdb_columns() semi join duckdb_tables()"
+        " using (database_name, schema_name, table_name)"
+        " where database_name = current_database() and schema_name = 'main'"
+    ).fetchall():
+        layouts.setdefault(table, {})[column] = type_
+    return layouts
+
+
+def _find_constrained(cursor: Cursor) -> set[str]:
+    """Return the tables whose rows or columns another program constrains."""
+    rows = cursor.execute(
+        "select table_name from duckdb_indexes() where database_name = current_database()"
+        " union select table_name from duckdb_constraints()"
+        " where database_name = current_database()"
+        " and constraint_type not in ('NOT NULL', 'PRIMARY KEY')"
+        " union select table_name from duckdb_constraints()"
+        " where database_name = current_database() and constraint_type = 'PRIMARY KEY'"
+        " and (table_name <> ? or constraint_column_names <> ['key'])",
+        [AGGREGATES],
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def _has_key(cursor: Cursor) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_type
-from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, quote_name, sql_type
+from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, drop_relation, quote_name, sql_type
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.schema_version import Column, ColumnType, TypeName
@@ -55,7 +55,7 @@ class StateTable:
             f"{quote_name(name)} {_storage_type(column.type)}"
             for name, column in self.columns.items()
         )
-        cursor.execute(f"drop table if exists {self.name}")
+        drop_relation(cursor, self.name)
         cursor.execute(
             f"create table {self.name} (_created bigint not null, _position bigint not null,"
             f" {columns})"
