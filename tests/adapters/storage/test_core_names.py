@@ -20,6 +20,7 @@ from spawn.domain.errors import StorageDamaged
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.project import CORE_FIELDS
 from spawn.domain.query import Filter, Operator, Query
+from spawn.domain.schemas.canonical_json import compute_fingerprint
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 
@@ -57,7 +58,11 @@ def forget_name(path: Path, name: str = "country_code") -> None:
 
 def replace_column(path: Path, column: str) -> None:
     with duckdb.connect(str(path)) as connection:
-        connection.execute("update schemas set document = ?", [build_document(column)])
+        document = build_document(column)
+        connection.execute(
+            "update schemas set document = ?, fingerprint = ?",
+            [document, compute_fingerprint(document)],
+        )
 
 
 def recorded_names(path: Path) -> set[str]:
