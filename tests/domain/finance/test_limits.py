@@ -20,7 +20,11 @@ from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
 from spawn.domain.finance.loans.loan_terms import LoanTerms
 from spawn.domain.finance.returns.rates_of_return import irr, mirr, npv
 from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
-from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
+from spawn.domain.finance.waterfall.waterfall_case import (
+    ReserveTerms,
+    SeniorTranche,
+    WaterfallCase,
+)
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 
@@ -143,6 +147,36 @@ def test_waterfalls(data: st.DataObject, count: int) -> None:
         sweep_share=data.draw(shares),
         sweep_if_dscr_below=1.3,
         lockup_below=1.1,
+    )
+    assert_finite_or_rejected(lambda: run_waterfall(case))
+
+
+@given(st.data(), counts)
+@settings(max_examples=40)
+def test_waterfalls_on_balances(data: st.DataObject, count: int) -> None:
+    tranche = SeniorTranche(
+        opening_balance=data.draw(edges),
+        principal=draw_series(data, edges, count),
+        annual_rates=data.draw(rates),
+    )
+    reserve = ReserveTerms(
+        target=data.draw(edges), uses=draw_series(data, edges, count), income_rate=data.draw(shares)
+    )
+    case = WaterfallCase(
+        cfads=draw_series(data, signed, count),
+        tranches=(tranche, msgspec.structs.replace(tranche, rank=2)),
+        accruals=(data.draw(spans),) * count,
+        dsra_months=data.draw(spans),
+        dsra_form=data.draw(st.sampled_from(["cash", "letter_of_credit"])),
+        reserves=(reserve,),
+        mezz_open=data.draw(edges),
+        mezz_principal=draw_series(data, edges, count),
+        sweep_share=data.draw(shares),
+        sweep_to_balance=data.draw(edges),
+        sweep_order=data.draw(st.sampled_from(["last_first", "next_first", "pro_rata"])),
+        lockup_below=1.1,
+        lockup_periods_back=1,
+        lockup_periods_ahead=1,
     )
     assert_finite_or_rejected(lambda: run_waterfall(case))
 

@@ -410,3 +410,16 @@ def test_fields_without_a_use_are_rejected(fields: dict[str, Any], pointer: str,
     if "dates" in stated:
         stated["dates"] = DATES
     assert error_codes(lambda: run(**stated)).get(pointer) == code
+
+
+def test_windows_ahead_have_a_limit_of_work() -> None:
+    long: dict[str, Any] = {
+        "cfads": (10.0,) * 2400,
+        "senior_interest": (1.0,) * 2400,
+        "senior_principal": (2.0,) * 2400,
+    }
+    ahead = {"lockup_below": 1.1, "lockup_periods_ahead": 1200}
+    assert error_codes(lambda: run(**long, **ahead)) == {"/lockup_periods_ahead": "too_many"}
+    months = {"dsra_months": 60, "accruals": (0.001,) * 2400}
+    assert error_codes(lambda: run(**long, **months)) == {"/dsra_months": "too_many"}
+    assert len(run(**long, dsra_months=60, months_per_period=1).rows) == 2400

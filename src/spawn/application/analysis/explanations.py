@@ -145,6 +145,12 @@ def explain_waterfall(case: WaterfallCase, result: WaterfallResult) -> Explanati
             unpaid,
             "arrears are due again" if case.carry_arrears else "each period stands alone",
         ),
+        "total_operating_shortfall": Explanation(
+            result.total_operating_shortfall,
+            "sum(operating_shortfall)",
+            {"operating_shortfall": [row.operating_shortfall for row in rows]},
+            "negative CFADS beyond locked-up cash and reserves",
+        ),
         "min_dscr": Explanation(
             result.min_dscr,
             "min(cfads / senior_due)",

@@ -73,13 +73,16 @@ class CashAccounts(msgspec.Struct, kw_only=True):
     def start_period(self) -> None:
         """Set the movements of every account to zero."""
         self.trapped_draw = 0.0
-        for account in (self.dsra, *self.reserves):
+        self.dsra.start_period()
+        for account in self.reserves:
             account.start_period()
 
     def spend(self, amount: float) -> float:
         """Pay up to `amount` from cash, then from locked-up cash, and return the payment."""
-        from_cash = min(amount, self.cash)
-        self.cash -= from_cash
+        if amount <= self.cash:
+            self.cash -= amount
+            return amount
+        from_cash, self.cash = self.cash, 0.0
         from_trapped = min(amount - from_cash, self.trapped)
         self.trapped -= from_trapped
         self.trapped_draw += from_trapped
@@ -87,9 +90,11 @@ class CashAccounts(msgspec.Struct, kw_only=True):
 
     def cover(self, amount: float, floors: list[float]) -> float:
         """Pay from cash, locked-up cash, the DSRA and the reserves; return what is unpaid."""
-        from_cash = min(amount, self.cash)
-        self.cash -= from_cash
-        unpaid_amount = amount - from_cash
+        if amount <= self.cash:
+            self.cash -= amount
+            return 0.0
+        unpaid_amount = amount - self.cash
+        self.cash = 0.0
         from_trapped = min(unpaid_amount, self.trapped)
         self.trapped -= from_trapped
         self.trapped_draw += from_trapped

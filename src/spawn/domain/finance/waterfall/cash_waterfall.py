@@ -96,6 +96,8 @@ class _WaterfallRun:
     @property
     def is_debt_repaid(self) -> bool:
         """Whether a given senior balance is repaid and nothing of it is unpaid."""
+        if not self.inputs.knows_balance:
+            return False
         has_arrears = self.inputs.case.carry_arrears and any(
             account.unpaid_interest > 0.0 for account in self.tranches
         )
@@ -176,7 +178,7 @@ class _WaterfallRun:
             uses += use
         cash = case.cfads[t] + income - fee - cost_gap
         accounts.cash = max(cash, 0.0)
-        shortfall = accounts.cover(max(-cash, 0.0), self._reserve_floors(t))
+        shortfall = accounts.cover(-cash, self._reserve_floors(t)) if cash < 0.0 else 0.0
         return _Operations(income, fee, uses, shortfall)
 
     def _reserve_floors(self, t: int) -> list[float]:
@@ -318,14 +320,11 @@ def run_waterfall(case: WaterfallCase) -> WaterfallResult:
 
 
 def _reject_overflow(rows: Sequence[WaterfallRow]) -> None:
-    reject_overflow(
-        "/cfads",
-        (row.dscr for row in rows),
-        (row.lockup_ratio for row in rows),
-        (row.mezz_close for row in rows),
-        (row.senior_due for row in rows),
-        (row.distribution + row.trapped_close for row in rows),
+    ratios = (ratio for row in rows for ratio in (row.dscr, row.lockup_ratio))
+    amounts = (
+        row.mezz_close + row.senior_due + row.distribution + row.trapped_close for row in rows
     )
+    reject_overflow("/cfads", ratios, amounts)
 
 
 def _conventions(inputs: WaterfallInputs) -> dict[str, str]:

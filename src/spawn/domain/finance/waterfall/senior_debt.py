@@ -182,6 +182,14 @@ def pay_tranches(
 ) -> SeniorPayment:
     """Pay the dues by rank, interest first, pari passu within a rank; all of them for None."""
     interest_paid = principal_paid = 0.0
+    if cash is None:
+        for account, due in zip(accounts, dues, strict=True):
+            interest_sum = due.interest + due.interest_arrears
+            principal_sum = due.principal + due.principal_arrears
+            account.settle(due, interest_sum, principal_sum)
+            interest_paid += interest_sum
+            principal_paid += principal_sum
+        return SeniorPayment(interest_paid, principal_paid)
     claims = sorted(zip(accounts, dues, strict=True), key=lambda claim: claim[0].rank)
     for _, group in groupby(claims, key=lambda claim: claim[0].rank):
         rank_claims = list(group)
@@ -198,16 +206,18 @@ def pay_tranches(
     return SeniorPayment(interest_paid, principal_paid)
 
 
-def _share_cash(claims: Sequence[float], cash: float | None) -> tuple[list[float], float | None]:
+def _share_cash(claims: Sequence[float], cash: float) -> tuple[list[float], float]:
     """Return what each claim receives, in proportion where cash is short, and the rest."""
     total = sum(claims)
-    if cash is None or cash >= total:
-        return list(claims), None if cash is None else cash - total
+    if cash >= total:
+        return list(claims), cash - total
     return [cash * (claim / total) for claim in claims], 0.0
 
 
 def prepay_tranches(accounts: Sequence[TrancheAccount], amount: float, order: SweepOrder) -> None:
     """Prepay by rank, within a rank in proportion to the balances."""
+    if amount <= 0.0:
+        return
     claims = sorted(accounts, key=lambda account: account.rank)
     for _, group in groupby(claims, key=lambda account: account.rank):
         rank_claims = list(group)

@@ -27,6 +27,8 @@ _MAX_RESERVES: Final = 20
 _MAX_RANK: Final = 20
 _MAX_RESERVE_MONTHS: Final = 120
 _MAX_NAME_LENGTH: Final = 200
+_MAX_PROJECTIONS: Final = 1_000_000
+"""Dues of later periods that a case may project, about half a second of work."""
 
 
 class SeniorTranche(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +156,8 @@ def resolve_waterfall_inputs(case: WaterfallCase) -> WaterfallInputs:
     _check_time_use(checker, case)
     checker.raise_errors()
     schedule = resolve_schedule(case, periods)
+    period_months = schedule.period_months() if case.dsra_months else ()
+    _check_work(case, periods, period_months)
     return WaterfallInputs(
         case=case,
         periods=periods,
@@ -162,7 +166,7 @@ def resolve_waterfall_inputs(case: WaterfallCase) -> WaterfallInputs:
         mezz_rates=expand_per_period(case.mezz_rate or 0.0, periods),
         mezz_principal=case.mezz_principal or (0.0,) * periods,
         sweep_floors=expand_per_period(case.sweep_to_balance or 0.0, periods),
-        period_months=schedule.period_months() if case.dsra_months else (),
+        period_months=period_months,
     )
 
 
@@ -316,6 +320,23 @@ def _check_lockup(checker: FieldChecker, case: WaterfallCase, periods: int) -> N
     others = (release, case.lockup_ratios, *windows.values())
     if level is None and any(other is not None for other in others):
         checker.reject("/lockup_below", "required", "the lock-up needs its level")
+
+
+def _check_work(case: WaterfallCase, periods: int, period_months: tuple[float, ...]) -> None:
+    """Reject windows over so many later periods that a case takes seconds.
+
+    Raises:
+        InvalidInput: code `too_many` at the window.
+    """
+    windows = {"/lockup_periods_ahead": float(case.lockup_periods_ahead or 0)}
+    if period_months:
+        windows["/dsra_months"] = (case.dsra_months or 0.0) / min(period_months)
+    checker = FieldChecker()
+    for pointer, window in windows.items():
+        if min(window, periods) * periods * max(len(case.tranches), 1) > _MAX_PROJECTIONS:
+            detail = "looks too many periods ahead; shorten it or send fewer periods"
+            checker.reject(pointer, "too_many", detail)
+    checker.raise_errors()
 
 
 def _check_time_use(checker: FieldChecker, case: WaterfallCase) -> None:

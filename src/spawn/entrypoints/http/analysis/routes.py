@@ -55,7 +55,12 @@ _SUMMARIES: Final = {
     "day-count": "Calculate days and year fractions",
 }
 _LINEAR_CALCULATORS: Final = frozenset({"debt-sizing", "waterfall"})
-_COSTLY_TERMS: Final = (b'"payment_dates"', b'"calendar"')
+_COSTLY_TERMS: Final = (
+    b'"payment_dates"',
+    b'"calendar"',
+    b'"dsra_months"',
+    b'"lockup_periods_ahead"',
+)
 _MAX_INLINE_COMMAS: Final = 160
 _MAX_INLINE_BYTES: Final = 6144
 
@@ -110,7 +115,8 @@ def read_explain_parameter(request: StrictRequest) -> bool:
 def is_inline(name: str, body: bytes) -> bool:
     """Return whether the work costs less than a thread: few numbers, in linear time.
 
-    Dates that are rolled over a long term, and holidays, cost more than their few numbers.
+    Dates that are rolled over a long term, holidays, and debt service that is projected in every
+    period cost more than their few numbers.
     """
     return (
         name in _LINEAR_CALCULATORS
