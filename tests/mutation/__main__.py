@@ -227,11 +227,15 @@ class MutationRun:
         self._number = len(mutants)
         self._done = 0
         import_third_parties()
-        self._check_that_tests_pass(mutants[0])
+        self._check_that_tests_pass(mutants)
 
-    def _check_that_tests_pass(self, mutant: Mutant) -> None:
-        """Raise RuntimeError if the tests of a mutant fail without its change."""
-        choice = self._choose_tests(mutant)
+    def _check_that_tests_pass(self, mutants: list[Mutant]) -> None:
+        """Raise RuntimeError if the tests of the first tested mutant fail without its change."""
+        choices = (self._choose_tests(mutant) for mutant in mutants)
+        choice = next((choice for choice in choices if choice.tests), None)
+        if choice is None:
+            return
+        mutant = choice.mutant
         tree = ast.parse((ROOT / mutant.path).read_text())
         limit_s = choice.limit_s(0, FIRST_TESTS)
         trial = Trial(mutant.path, tree, choice.tests[:FIRST_TESTS], limit_s)
