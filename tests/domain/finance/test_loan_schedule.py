@@ -141,7 +141,9 @@ def test_rounded_amounts_are_whole_minor_units_and_close_at_zero(
 
 def test_invalid_terms_name_each_field() -> None:
     day = date(2026, 1, 1)
-    assert error_codes(lambda: build_loan_schedule(terms(accruals=None))) == {"/dates": "ambiguous"}
+    assert error_codes(lambda: build_loan_schedule(terms(accruals=None))) == {
+        "/payment_dates": "ambiguous"
+    }
     assert error_codes(lambda: build_loan_schedule(terms(accruals=()))) == {"/accruals": "empty"}
     assert error_codes(lambda: build_loan_schedule(terms(accruals=(0.5,) * 1_000_000))) == {
         "/accruals": "wrong_length"

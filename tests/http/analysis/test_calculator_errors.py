@@ -214,6 +214,7 @@ def error_codes(response: httpx.Response) -> dict[str, str]:
         ("covenants", COVENANT, {"ratios": []}, "/ratios", "empty"),
         ("day-count", DAYS, {"periods": []}, "/periods", "empty"),
         ("returns", {}, {}, "/cash_flows", "ambiguous"),
+        ("schedule", {}, {}, "/payment_dates", "ambiguous"),
         # too many periods
         (
             "debt-sizing",

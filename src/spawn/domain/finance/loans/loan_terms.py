@@ -175,7 +175,7 @@ def resolve_loan_time(terms: TimeTerms) -> PeriodSchedule:
     """
     if terms.payment_dates is None and terms.dates is None and terms.accruals is None:
         raise InvalidInput.at(
-            "/dates", "ambiguous", "give exactly one of payment_dates, dates and accruals"
+            "/payment_dates", "ambiguous", "give exactly one of payment_dates, dates and accruals"
         )
     return resolve_schedule(terms)
 
