@@ -75,6 +75,9 @@ DAMAGES = {
         "create table theirs as select * from aggregates; drop table aggregates;"
         " create view aggregates as select * from theirs"
     ),
+    "a table of the same name elsewhere": (
+        "create schema theirs; create table theirs.projects (name varchar primary key)"
+    ),
     "no proofs": "drop table state_proofs",
     "proofs without a column": "alter table state_proofs drop column engine",
     "a view in place of proofs": (
@@ -83,7 +86,10 @@ DAMAGES = {
 }
 """Statements that make derived tables disagree with the journal."""
 
-HARMLESS = {"no proofs", "proofs without a column", "a view in place of proofs"}
+HARMLESS = {
+    *("a table of the same name elsewhere", "no proofs"),
+    *("proofs without a column", "a view in place of proofs"),
+}
 
 CONTRADICTIONS = {
     "no schemas": "delete from schemas",

@@ -107,14 +107,12 @@ def _read_layouts(cursor: Cursor) -> dict[str, dict[str, str]]:
 
 def _find_constrained(cursor: Cursor) -> set[str]:
     """Return the tables whose rows or columns another program constrains."""
+    main = "database_name = current_database() and schema_name = 'main'"
     rows = cursor.execute(
-        "select table_name from duckdb_indexes() where database_name = current_database()"
-        " union select table_name from duckdb_constraints()"
-        " where database_name = current_database()"
-        " and constraint_type not in ('NOT NULL', 'PRIMARY KEY')"
-        " union select table_name from duckdb_constraints()"
-        " where database_name = current_database() and constraint_type = 'PRIMARY KEY'"
-        " and (table_name <> ? or constraint_column_names <> ['key'])",
+        f"select table_name from duckdb_indexes() where {main}"
+        f" union select table_name from duckdb_constraints() where {main}"
+        " and constraint_type <> 'NOT NULL' and not (constraint_type = 'PRIMARY KEY'"
+        " and table_name = ? and constraint_column_names = ['key'])",
         [AGGREGATES],
     ).fetchall()
     return {name for (name,) in rows}
@@ -123,7 +121,8 @@ def _find_constrained(cursor: Cursor) -> set[str]:
 def _has_key(cursor: Cursor) -> bool:
     rows = cursor.execute(
         "select 1 from duckdb_constraints() where table_name = ?"
-        " and constraint_type = 'PRIMARY KEY' and database_name = current_database()",
+        " and constraint_type = 'PRIMARY KEY' and database_name = current_database()"
+        " and schema_name = 'main'",
         [AGGREGATES],
     ).fetchall()
     return bool(rows)
