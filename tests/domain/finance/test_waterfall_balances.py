@@ -362,7 +362,7 @@ def test_a_schedule_beyond_its_balance_is_reduced_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("fields", "pointer", "code"),
     [
-        ({"senior_interest": None}, "/senior_interest", "required"),
+        ({"senior_interest": None}, "/senior_interest", "missing"),
         ({"tranches": "one"}, "/senior_interest", "ambiguous"),
         ({"dsra_target": 1.0, "dsra_months": 6}, "/dsra_months", "ambiguous"),
         ({"dsra_fee_rate": 0.01}, "/dsra_fee_rate", "not_applicable"),
@@ -410,6 +410,20 @@ def test_fields_without_a_use_are_rejected(fields: dict[str, Any], pointer: str,
     if "dates" in stated:
         stated["dates"] = DATES
     assert error_codes(lambda: run(**stated)).get(pointer) == code
+
+
+def test_mezzanine_principal_is_no_more_than_is_owed() -> None:
+    result = run(
+        cfads=(10.0, 10.0),
+        senior_interest=(0.0, 0.0),
+        senior_principal=(2.0, 2.0),
+        mezz_open=5.0,
+        mezz_principal=(4.0, 4.0),
+    )
+    assert [row.mezz_principal_paid for row in result.rows] == [4.0, 1.0]
+    assert result.warnings == (
+        "mezzanine principal exceeds the balance and is reduced to it in period 2",
+    )
 
 
 def test_windows_ahead_have_a_limit_of_work() -> None:

@@ -188,7 +188,7 @@ def _check_senior(checker: FieldChecker, case: WaterfallCase, periods: int) -> N
         elif values is not None:
             _check_amounts(checker, pointer, values, periods)
         elif not case.tranches:
-            checker.reject(pointer, "required", "is required without tranches")
+            checker.reject(pointer, "missing", "is required without tranches")
     if case.senior_open is not None:
         if case.tranches:
             checker.reject("/senior_open", "ambiguous", "each tranche has its balance")

@@ -1,11 +1,21 @@
 """Warnings of a waterfall; each names every period it concerns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from spawn.domain.finance.limits import ROUNDING_NOISE
 from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.waterfall.waterfall_case import WaterfallInputs
 from spawn.domain.finance.waterfall.waterfall_result import WaterfallRow
+
+
+class _ScheduledDebt(NamedTuple):
+    """A debt with a balance and its schedule; interest that follows from a rate is None."""
+
+    name: str
+    opening_balance: float
+    principal: tuple[float, ...]
+    interest: tuple[float, ...] | None
 
 
 def warn_of_waterfall(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> tuple[str, ...]:
@@ -16,6 +26,11 @@ def warn_of_waterfall(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> 
         ],
         "costs exceed all cash and reserves": [
             row.period for row in rows if row.operating_shortfall > 0.0
+        ],
+        "mezzanine principal exceeds the balance and is reduced to it": [
+            row.period
+            for row, scheduled_amount in zip(rows, inputs.mezz_principal, strict=True)
+            if scheduled_amount > row.mezz_principal_due * (1.0 + ROUNDING_NOISE)
         ],
         "mezzanine principal is not paid in full": [
             row.period for row in rows if row.mezz_principal_due > row.mezz_principal_paid
@@ -42,10 +57,10 @@ def _periods_with_capitalised_interest(rows: Sequence[WaterfallRow]) -> list[int
 
 
 def _warn_of_schedule(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> list[str]:
+    warnings = _warn_of_balances(inputs)
     if inputs.knows_balance:
-        return _warn_of_balances(inputs)
+        return warnings
     sweeps = [row.period for row in rows if row.sweep > 0.0]
-    warnings: list[str] = []
     if sweeps and sweeps[-1] == len(rows):
         warnings.append("the last period sweeps although no senior principal is scheduled after it")
     if sweeps:
@@ -56,18 +71,8 @@ def _warn_of_schedule(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> 
 
 def _warn_of_balances(inputs: WaterfallInputs) -> list[str]:
     """Warn of principal beyond the balance, and of interest without a balance."""
-    case = inputs.case
-    debts = [
-        (
-            tranche.name or f"tranche {number}",
-            tranche.opening_balance,
-            tranche.principal,
-            tranche.interest,
-        )
-        for number, tranche in enumerate(case.tranches, start=1)
-    ] or [("senior", case.senior_open or 0.0, case.senior_principal or (), case.senior_interest)]
     warnings: list[str] = []
-    for name, opening_balance, principal, interest in debts:
+    for name, opening_balance, principal, interest in _list_debts(inputs):
         noise = ROUNDING_NOISE * opening_balance
         balance = opening_balance
         excess: list[int] = []
@@ -85,3 +90,14 @@ def _warn_of_balances(inputs: WaterfallInputs) -> list[str]:
             text = "interest is scheduled although nothing is owed, and is not charged"
             warnings.append(f"{name}: {text} in {list_periods(idle)}")
     return warnings
+
+
+def _list_debts(inputs: WaterfallInputs) -> Iterator[_ScheduledDebt]:
+    """Yield the debts whose balance is given, with their schedules."""
+    case = inputs.case
+    for number, tranche in enumerate(case.tranches, start=1):
+        name = tranche.name or f"tranche {number}"
+        yield _ScheduledDebt(name, tranche.opening_balance, tranche.principal, tranche.interest)
+    if case.senior_open is not None:
+        principal = case.senior_principal or ()
+        yield _ScheduledDebt("senior", case.senior_open, principal, case.senior_interest)
