@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_FLOWS
 from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
+from spawn.domain.finance.returns.irr_root_isolation import WorkBudget
 from spawn.domain.finance.returns.irr_roots import find_irr_roots
 from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
+from spawn.domain.finance.returns.precise_roots import WorkLimitExceeded
 from spawn.domain.finance.returns.rates_of_return import (
     DatedFlow,
     annualise,
@@ -196,6 +198,16 @@ def test_no_series_yields_a_number_that_is_not_finite(flows: list[float]) -> Non
     numbers = outcome.rates + outcome.effective_pa + outcome.nominal_pa
     assert all(math.isfinite(number) for number in numbers)
     assert (outcome.status == "unique") == (len(outcome.rates) == 1 and not outcome.reason)
+
+
+def test_twelve_million_terms_are_the_work_of_one_series() -> None:
+    budget = WorkBudget()
+    assert budget.can_spend(7_000_000)
+    assert not budget.can_spend(5_000_001)
+    budget.spend(4_000_000)
+    assert budget.can_spend(1_000_000)
+    with pytest.raises(WorkLimitExceeded):
+        budget.spend(1)
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def isolate_roots(
     """
     roots: list[float] = []
     blurred_intervals: list[tuple[float, float]] = []
-    budget = _WorkBudget()
+    budget = WorkBudget()
     for interval, noise in _narrow_intervals(polynomial, budget):
         for low, high, root_count in _count_roots(interval, noise, polynomial.span, budget):
             if root_count != _ONE_ROOT:
@@ -88,7 +88,7 @@ def isolate_roots(
     return _distinct_roots(roots, distance / polynomial.span), tuple(dict.fromkeys(warnings))
 
 
-class _WorkBudget:
+class WorkBudget:
     """A budget of evaluated terms."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class _WorkBudget:
 
 
 def _narrow_intervals(
-    polynomial: IrrPolynomial, budget: _WorkBudget
+    polynomial: IrrPolynomial, budget: WorkBudget
 ) -> Iterator[tuple[_NarrowInterval, float]]:
     """Bisect the root bounds into narrow intervals, without those proved empty."""
     intervals = [polynomial.root_bounds()]
@@ -164,7 +164,7 @@ def _expand(
 
 
 def _count_roots(
-    interval: _NarrowInterval, noise: float, span: float, budget: _WorkBudget
+    interval: _NarrowInterval, noise: float, span: float, budget: WorkBudget
 ) -> Iterator[tuple[float, float, int]]:
     """Bisect an interval by de Casteljau into parts with one root and blurred parts."""
     stack = [interval]
@@ -224,7 +224,7 @@ def _resolve_blurred(
     polynomial: IrrPolynomial,
     intervals: list[tuple[float, float]],
     exact: ExactSeries | None,
-    budget: _WorkBudget,
+    budget: WorkBudget,
 ) -> Iterator[tuple[float, str]]:
     """Yield the roots of each run of adjacent intervals, with a warning where one is multiple."""
     margin = _MIN_WIDTH / polynomial.span
