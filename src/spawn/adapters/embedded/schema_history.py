@@ -170,6 +170,9 @@ class SchemaHistory:
             raise StaleVersion(
                 f"Version {current} of the schema is active, not {plan.old_version}."
             )
+        if record.schema.version in self.schemas_by_version:
+            # A version that preceded itself would leave no way to the first one.
+            raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
         schema = carry_retired_columns(active.schema, record.schema)
         return self._with_active(
             msgspec.structs.replace(record, schema=schema, predecessor=active.schema.version)

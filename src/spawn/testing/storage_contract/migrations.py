@@ -16,6 +16,7 @@ import pytest
 
 from spawn.domain.aggregates import encode_state
 from spawn.domain.change import EncodedState, Write
+from spawn.domain.errors import Conflict
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import Schema
@@ -382,6 +383,14 @@ class TestProofs:
 
 class TestVersions:
     """Stored documents stay unchanged and are read under the active version."""
+
+    async def test_data_never_return_to_a_version_that_they_had(
+        self, harness: StorageHarness
+    ) -> None:
+        await migrate_to(harness, revise_columns(without=["units"]))
+        with pytest.raises(Conflict, match="adopted before"):
+            await migrate_to(harness, FIRST_COLUMNS, 1)
+        assert [s.version for s in await harness.store.version_history()] == [2, 1]
 
     async def test_history_keeps_documents_and_states_are_upgraded(
         self, harness: StorageHarness
