@@ -22,6 +22,7 @@ from spawn.application.jobs import JobRunner, cancel_job
 from spawn.application.lineage.recorder import (
     ClientDisconnected,
     RunFilter,
+    RunProgress,
     end_abandoned_runs,
     find_newest_runs,
     find_runs,
@@ -113,12 +114,30 @@ async def test_an_import_begins_with_its_order_and_ends_with_its_job(mapped: Dep
     found = {one.name: one for one in over.state.assertions}
     assert found["sum_equals.cost"].actual == "1 of 3 rows differ"
     assert found["rows_accepted"].actual == "1 of 3 rows quarantined"
+    assert {one.assertion: (one.success, one.warning) for one in over.state.assertions} == {
+        "valid_rows": (False, True),
+        "sum_equals": (False, True),
+    }
     job = await mapped.reads.get("job", import_id)
     assert job.updated_at == over.updated_at  # one change ends both
     assert await events(mapped) == [
         ("lineage.started", import_id),
         ("lineage.completed", import_id),
     ]
+
+
+@pytest.mark.parametrize(("file_format", "rows"), [(FileFormat.CSV, 2), (FileFormat.NDJSON, 3)])
+async def test_the_header_of_a_csv_is_no_row_but_has_bytes(
+    file_format: FileFormat, rows: int
+) -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        for line in (b"a\n", b"bc\n", b"def\n"):
+            yield line
+
+    progress = RunProgress()
+    passed = [line async for line in progress.count_lines(lines(), file_format)]
+    assert passed == [b"a\n", b"bc\n", b"def\n"]
+    assert (progress.rows, progress.size_bytes) == (rows, 9)
 
 
 async def test_an_import_costs_no_change_more_for_its_lineage(mapped: Dependencies) -> None:
