@@ -109,6 +109,11 @@ def test_energy_costs_what_its_present_value_has_to_bear() -> None:
     assert result.lcoe == pytest.approx((100 + 5 * factors) / (50 * factors))
 
 
+def test_multiples_beyond_float64_are_left_out() -> None:
+    result = returns(cash_flows=(-5e-324, 100.0))
+    assert (result.moic, result.dpi) == (None, None)
+
+
 def test_dated_costs_follow_their_flows_in_any_order() -> None:
     mixed = (LOAN[2], LOAN[0], LOAN[1])
     fields: dict[str, Any] = {"discount_rate": 0.08}
@@ -153,6 +158,10 @@ def test_odd_rates_are_warned_of(
         (
             {"discount_rate": 0.1, "costs": (1.0, 1.0), "energy": (0.0, 0.0)},
             {"/energy": "all_zero"},
+        ),
+        (
+            {"discount_rate": 0.1, "costs": (1.0, 1.0), "energy": (0.0, 5e-324)},
+            {"/energy": "overflow"},
         ),
         ({"residual_value": -1.0}, {"/residual_value": "out_of_range"}),
     ],

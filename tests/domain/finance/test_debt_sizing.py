@@ -280,9 +280,13 @@ def test_invalid_cases_name_each_field() -> None:
     assert error_codes(lambda: size_debt(case(share_of_cost=0.5))) == {
         "/share_of_cost": "not_applicable"
     }
-    assert error_codes(lambda: size_debt(case(repayment="annuity"))) == {
+    assert error_codes(lambda: size_debt(case(repayment="annuity", target_dscr=None))) == {
         "/uses": "required",
         "/share_of_cost": "required",
+    }
+    assert error_codes(lambda: size_debt(case(repayment="annuity"))) == {
+        "/uses": "required",
+        "/target_dscr": "not_applicable",
     }
     assert error_codes(lambda: size_debt(case(dates=(date(2026, 1, 1),) * 19))) == {
         f"/dates/{k}": "not_increasing" for k in range(1, 19)

@@ -268,6 +268,7 @@ def test_a_payment_below_the_interest_grows_the_balance_where_it_is_allowed() ->
             },
             {"/termination/date": "out_of_order"},
         ),
+        ({"instalment": 100.0, "balloon": 9.0}, {"/balloon": "not_applicable"}),
         ({"principal": (1.0,) * 9}, {"/principal": "wrong_length"}),
     ],
 )

@@ -36,6 +36,7 @@ from spawn.domain.finance.debt_sizing_warnings import (
     warn_of_coverage,
     warn_of_equity_rate,
     warn_of_funding,
+    warn_of_unused_terms,
 )
 from spawn.domain.finance.limits import MAX_AMOUNT, MIN_POSITIVE, ROUNDING_NOISE, reject_overflow
 from spawn.domain.finance.period_lists import list_periods
@@ -344,7 +345,7 @@ def _build_result(
         equity=None if total is None else total - debt,
         gearing=None if total is None else debt / total,
         conventions=_conventions(inputs),
-        warnings=warnings + warn_of_coverage(inputs, rows),
+        warnings=warnings + warn_of_coverage(inputs, rows) + warn_of_unused_terms(inputs),
     )
     return sizing if total is None else _add_equity(inputs, sizing)
 

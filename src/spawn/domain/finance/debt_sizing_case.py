@@ -208,6 +208,9 @@ def _check_targets(checker: FieldChecker, case: SizingCase, tenor: int) -> None:
                     checker.require_positive(f"/target_dscr/{index}", target, MAX_RATIO)
         else:
             checker.require_positive("/target_dscr", case.target_dscr, MAX_RATIO)
+    elif case.target_dscr is not None:
+        detail = "sculpts debt; share_of_cost sizes this profile"
+        checker.reject("/target_dscr", "not_applicable", detail)
     elif case.share_of_cost is None:
         checker.reject("/share_of_cost", "required", "sizes the debt of this repayment profile")
     elif not MIN_POSITIVE <= case.share_of_cost <= 1.0:

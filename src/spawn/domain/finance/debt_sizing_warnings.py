@@ -51,6 +51,17 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
     return tuple(warnings)
 
 
+def warn_of_unused_terms(inputs: SizingInputs) -> tuple[str, ...]:
+    """Warn of terms that have no use beside the others."""
+    case = inputs.case
+    warnings: list[str] = []
+    if case.cap_basis != "fixed_point" and case.max_gearing is None and case.share_of_cost is None:
+        warnings.append("cap_basis has no use without max_gearing")
+    if case.reserve_interest_rate and not inputs.reserve_months:
+        warnings.append("reserve_interest_rate has no use without dsra_months")
+    return tuple(warnings)
+
+
 def warn_of_funding(debt: float, total_uses: float) -> tuple[str, ...]:
     """Warn of a debt above the funded cost, which leaves a negative equity."""
     if debt <= total_uses * (1.0 + ROUNDING_NOISE):

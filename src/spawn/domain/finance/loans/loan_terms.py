@@ -224,6 +224,12 @@ def _check_balloon(checker: FieldChecker, terms: LoanTerms) -> None:
         checker.reject("/balloon", "required", "profile balloon needs one")
     if terms.profile == "bullet" and (terms.balloon or terms.balloon_share):
         checker.reject("/balloon", "not_applicable", "a bullet repays everything at the end")
+    has_fixed_payment = terms.payment is not None or terms.instalment is not None
+    if has_fixed_payment and not (terms.rate_resets or terms.prepayments):
+        for name in ("balloon", "balloon_share"):
+            if getattr(terms, name):
+                detail = "the last payment takes what payment or instalment leave"
+                checker.reject(f"/{name}", "not_applicable", detail)
 
 
 def total_principal(terms: LoanTerms) -> float:

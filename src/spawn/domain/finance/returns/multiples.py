@@ -4,6 +4,7 @@ MOIC, also called TVPI, is everything received and the residual value over every
 leaves the residual value out. Source: the Global Investment Performance Standards (GIPS).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from spawn.domain.finance.returns.discounting import DiscountCurve, compute_pres
 
 
 class MoneyMultiples(msgspec.Struct, frozen=True, kw_only=True):
-    """Multiples of the money paid in; None without any."""
+    """Multiples of the money paid in; None without any, or beyond float64."""
 
     moic: float | None
     dpi: float | None
@@ -27,7 +28,10 @@ def compute_multiples(amounts: Sequence[float], residual_value: float) -> MoneyM
     received = sum(amount for amount in amounts if amount > 0.0)
     if not paid_in:
         return MoneyMultiples(moic=None, dpi=None)
-    return MoneyMultiples(moic=(received + residual_value) / paid_in, dpi=received / paid_in)
+    moic, dpi = (received + residual_value) / paid_in, received / paid_in
+    return MoneyMultiples(
+        moic=moic if math.isfinite(moic) else None, dpi=dpi if math.isfinite(dpi) else None
+    )
 
 
 class PaybackSpan(NamedTuple):
@@ -71,9 +75,12 @@ def compute_levelised_cost(
     """Return the present value of costs over that of energy (LCOE).
 
     Raises:
-        InvalidInput: no energy, or a present value beyond float64.
+        InvalidInput: no energy, or a value beyond float64.
     """
     discounted_energy = compute_present_value(curve, times_years, energy)
     if not discounted_energy > 0.0:
         raise InvalidInput.at("/energy", "all_zero", "has no energy to bear the costs")
-    return compute_present_value(curve, times_years, costs) / discounted_energy
+    cost = compute_present_value(curve, times_years, costs) / discounted_energy
+    if not math.isfinite(cost):
+        raise InvalidInput.at("/energy", "overflow", "has too little energy for the costs")
+    return cost
