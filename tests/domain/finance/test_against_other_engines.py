@@ -4,14 +4,17 @@ They are test oracles, never dependencies. Where one is not installed its tests 
 the reason in the summary; in CI (environment variable CI) they fail instead.
 """
 
-import importlib
-import os
 import random
-import warnings
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from tests.domain.finance.oracle_engines import (
+    QUANTLIB_RULES,
+    import_oracle,
+    last_of_month,
+    random_day,
+)
 
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, RepaymentMethod, SizingCase
@@ -36,28 +39,6 @@ from spawn.domain.finance.time_base.payment_dates import (
 )
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
-
-
-def import_oracle(name: str) -> Any:
-    """Import a module, or skip; fail in CI, where every oracle must be installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its wrapper code warns at import
-            return importlib.import_module(name)
-    except ImportError:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed: the figures are not checked")
-        pytest.skip(f"{name} is not installed: the figures are not checked against it")
-
-
-def random_day(rng: random.Random) -> date:
-    """Draw a day, half of the time near the end of a month, where conventions differ."""
-    day = date(2000, 1, 1) + timedelta(rng.randrange(20_000))
-    return day.replace(day=28) + timedelta(rng.randrange(4)) if rng.random() < 0.5 else day
-
-
-def last_of_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(31)).replace(day=1) - timedelta(1)
 
 
 def test_day_counts_equal_quantlib() -> None:
@@ -108,15 +89,6 @@ def test_icma_fractions_of_stubs_equal_quantlib() -> None:
         assert ours == pytest.approx(counter.yearFraction(*dates), abs=1e-12), period
 
 
-RULES = {
-    BusinessDayRule.UNADJUSTED: "Unadjusted",
-    BusinessDayRule.FOLLOWING: "Following",
-    BusinessDayRule.MODIFIED_FOLLOWING: "ModifiedFollowing",
-    BusinessDayRule.PRECEDING: "Preceding",
-    BusinessDayRule.MODIFIED_PRECEDING: "ModifiedPreceding",
-}
-
-
 def test_payment_dates_equal_quantlib() -> None:
     ql, rng = import_oracle("QuantLib"), random.Random(2)
     for _ in range(1_500):
@@ -139,7 +111,7 @@ def test_payment_dates_equal_quantlib() -> None:
             rule=rule,
             calendar=BusinessCalendar(base="target"),
         )
-        convention = getattr(ql, RULES[rule])
+        convention = getattr(ql, QUANTLIB_RULES[rule])
         schedule = ql.Schedule(
             ql.Date.from_date(start),
             ql.Date.from_date(end),
