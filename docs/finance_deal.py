@@ -53,6 +53,7 @@ from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
 HERE = Path(__file__).parent
 PAGE = HERE / "finance.md"
 _PLOTS = runpy.run_path(str(HERE / "finance_plots.py"))
+_LOAN = runpy.run_path(str(HERE / "finance_loan.py"))
 draw_plot, Series, Level = _PLOTS["draw_plot"], _PLOTS["Series"], _PLOTS["Level"]
 
 START, END = date(2029, 3, 31), date(2054, 3, 31)
@@ -294,7 +295,14 @@ def _render_simulation(deal: Deal) -> str:
     )
 
 
+def _render_loan(_: Deal) -> str:
+    return markdown_table(
+        _LOAN["LOAN_HEAD"], _LOAN["list_loan_lines"](_LOAN["build_bridge_loan"]())
+    )
+
+
 SECTIONS: dict[str, Callable[[Deal], str]] = {
+    "loan": _render_loan,
     "construction": _render_construction,
     "headline": _render_headline,
     "schedule": _render_schedule,

@@ -188,6 +188,25 @@ def test_rates_of_return_equal_pyxirr_and_numpy_financial() -> None:
         assert mirr(flows, 0.07, 0.03) == pytest.approx(pyxirr.mirr(flows, 0.07, 0.03), rel=1e-10)
 
 
+def test_level_payments_equal_the_functions_of_a_spreadsheet() -> None:
+    npf, rng = import_oracle("numpy_financial"), random.Random(7)
+    for _ in range(100):
+        count, rate = rng.randrange(1, 400), rng.uniform(-0.01, 0.05)
+        loan = build_loan_schedule(
+            LoanTerms(
+                principal=1000.0, annual_rates=rate, profile="annuity", accruals=(1.0,) * count
+            )
+        )
+        terms = (rate, count, -1000.0)
+        assert loan.level_payment == pytest.approx(float(npf.pmt(*terms)), rel=1e-9)
+        number = rng.randrange(1, count + 1)
+        row = loan.rows[number - 1]
+        interest, principal = (
+            float(function(rate, number, count, -1000.0)) for function in (npf.ipmt, npf.ppmt)
+        )
+        assert (row.interest, row.principal) == pytest.approx((interest, principal), abs=1e-6)
+
+
 BARE = {
     "months_working_reserve": 0.0,
     "insurance_rate": 0.0,

@@ -2,9 +2,9 @@
 
 A formula is an expression over its inputs, evaluated element by element where an input is a
 series, or an equation that the figure solves under its own name. It uses + - * / ** and these
-functions: sum, min, max, mean, first, last of a series; pos and neg, its positive or negative
-part; df, the discount factors of rates a period; pv, the present value of a series at rates a
-period; pv_ahead, that present value at each date.
+functions: sum, min, max and mean of a series, last, its last element, and first, the number of
+its first element with a value; pos and neg, its positive or negative part; df, the discount
+factors of rates a period; pv, the present value of a series at rates a period.
 """
 
 from typing import Any
