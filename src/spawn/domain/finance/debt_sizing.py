@@ -114,12 +114,14 @@ class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
 class _ServicePlan(NamedTuple):
     """Debt service as an affine function of debt: `service_per_unit` times (debt - `base`).
 
-    `base` is the present value of the balloon, `shape_value` that of the shape before scaling.
+    `base` is the present value of the balloon, `shape_value` that of the shape before scaling,
+    `capacity` the debt that the cash carries, where it sculpts the debt.
     """
 
     service_per_unit: tuple[float, ...]
     base: float
     shape_value: float
+    capacity: float | None
 
 
 def size_debt(case: SizingCase) -> SizingResult:
@@ -130,12 +132,12 @@ def size_debt(case: SizingCase) -> SizingResult:
             cap, CFADS that carry no debt, and negative amortisation unless the switch allows it.
     """
     inputs = resolve_sizing_inputs(case)
-    capacity = _sculpted_capacity(inputs) if case.repayment == "sculpted" else None
-    debt, binding = _limit_debt(inputs, capacity)
-    _check_balloon(inputs, debt)
-    principal = _schedule_principal(inputs, debt)
+    plan = _plan_service(inputs)
+    debt, binding = _limit_debt(inputs, plan)
+    _check_balloon(inputs, plan, debt)
+    principal = _schedule_principal(inputs, plan, debt)
     warnings = _check_amortisation(inputs, debt, principal)
-    return _build_result(inputs, debt, binding, capacity, principal, warnings)
+    return _build_result(inputs, plan, debt, binding, principal, warnings)
 
 
 def _sculpted_capacity(inputs: SizingInputs) -> float:
@@ -159,10 +161,11 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
     For the sculpted profile a smaller debt divides each regular payment by the same factor; the
     balloon and the interest of the grace are separate.
     """
+    capacity = _sculpted_capacity(inputs) if inputs.case.repayment == "sculpted" else None
     grace, tenor = inputs.case.grace_periods, inputs.tenor
     discounts = list(accumulate((1.0 / (1.0 + rate) for rate in inputs.period_rates[grace:]), mul))
     shape = [1.0] * (tenor - grace)
-    if inputs.case.repayment == "sculpted":
+    if capacity is not None:
         shape = [inputs.service_cash[t] / inputs.target_dscrs[t] for t in range(grace, tenor)]
     shape_value = sum(map(mul, shape, discounts))
     if shape_value < MIN_POSITIVE:
@@ -173,17 +176,17 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
         tuple(part / shape_value for part in shape),
         inputs.case.balloon * discounts[-1],
         shape_value,
+        capacity,
     )
 
 
-def _schedule_principal(inputs: SizingInputs, debt: float) -> list[float]:
+def _schedule_principal(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> list[float]:
     """Return the principal per period; the last one takes balloon and remainder."""
     grace, tenor = inputs.case.grace_periods, inputs.tenor
     if inputs.case.repayment == "straight_line":
         principal = [(debt - inputs.case.balloon) / (tenor - grace)] * (tenor - grace)
         principal[-1] = debt - sum(principal[:-1])
         return [0.0] * grace + principal
-    plan = _plan_service(inputs)
     # Backwards, each step divides an error by 1 + rate; forwards it would multiply it.
     balances = [inputs.case.balloon]
     for service, rate in zip(
@@ -210,12 +213,12 @@ def _reserve_after(inputs: SizingInputs, service: list[float], payment: int) -> 
     if not inputs.reserve_months or inputs.case.uses is None:
         return 0.0
     shares = shares_ahead(inputs.reserve_months, payment, inputs.case.uses.dsra_months)
-    return math.fsum(map(mul, shares, service[payment:]))
+    return math.fsum(map(mul, shares, service[payment : payment + len(shares)]))
 
 
-def _limit_debt(inputs: SizingInputs, capacity: float | None) -> tuple[float, BindingLimit]:
+def _limit_debt(inputs: SizingInputs, plan: _ServicePlan) -> tuple[float, BindingLimit]:
     """Return the smaller of the debts that the cash and the funded cost allow, and its limit."""
-    case = inputs.case
+    case, capacity = inputs.case, plan.capacity
     if case.uses is None:
         if capacity is None:
             raise InvalidInput.at("/uses", "required", "a share of cost needs the uses")
@@ -223,19 +226,19 @@ def _limit_debt(inputs: SizingInputs, capacity: float | None) -> tuple[float, Bi
     limits: list[tuple[float, BindingLimit]] = [] if capacity is None else [(capacity, "dscr")]
     if case.share_of_cost is not None and capacity is None:
         limits.append(
-            (_debt_at_share(inputs, case.uses, case.share_of_cost, capacity), "share_of_cost")
+            (_debt_at_share(inputs, plan, case.uses, case.share_of_cost), "share_of_cost")
         )
     if case.max_gearing is not None:
-        limits.append((_debt_at_share(inputs, case.uses, case.max_gearing, capacity), "gearing"))
+        limits.append((_debt_at_share(inputs, plan, case.uses, case.max_gearing), "gearing"))
     return min(limits, key=lambda limit: limit[0])
 
 
-def _check_balloon(inputs: SizingInputs, debt: float) -> None:
+def _check_balloon(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> None:
     """Reject a balloon that leaves nothing to repay before it, or that exceeds the debt."""
     case = inputs.case
     is_growing = debt < case.balloon * (1.0 - ROUNDING_NOISE)
     if case.balloon and (
-        debt <= _plan_service(inputs).base or (is_growing and not case.allow_negative_amortisation)
+        debt <= plan.base or (is_growing and not case.allow_negative_amortisation)
     ):
         raise InvalidInput.at(
             "/balloon", "exceeds_debt", "exceeds the debt that can be sized; lower it"
@@ -243,7 +246,7 @@ def _check_balloon(inputs: SizingInputs, debt: float) -> None:
 
 
 def _debt_at_share(
-    inputs: SizingInputs, uses: FundingUses, share: float, capacity: float | None
+    inputs: SizingInputs, plan: _ServicePlan, uses: FundingUses, share: float
 ) -> float:
     """Return the debt that is `share` of the funded cost; uses are affine, so it is exact."""
     fixed_cost = (
@@ -255,15 +258,15 @@ def _debt_at_share(
     fee = uses.upfront_fee_share
     if inputs.case.pre_estimated_cost is not None:
         return share * inputs.case.pre_estimated_cost
-    if inputs.case.cap_basis == "pre_estimate" and capacity is not None:
+    if inputs.case.cap_basis == "pre_estimate" and plan.capacity is not None:
         return share * (fixed_cost + fee * uses.capex)
     # The reserve is affine in the debt: two points give intercept and slope.
     scale = share * fixed_cost
-    reserve_at_scale = _reserve_after(
-        inputs, _regular_service(inputs, scale, _schedule_principal(inputs, scale)), 0
-    )
-    reserve_at_double = _reserve_after(
-        inputs, _regular_service(inputs, 2.0 * scale, _schedule_principal(inputs, 2.0 * scale)), 0
+    reserve_at_scale, reserve_at_double = (
+        _reserve_after(
+            inputs, _regular_service(inputs, debt, _schedule_principal(inputs, plan, debt)), 0
+        )
+        for debt in (scale, 2.0 * scale)
     )
     slope = (reserve_at_double - reserve_at_scale) / scale
     intercept = reserve_at_scale - slope * scale
@@ -301,9 +304,9 @@ def _check_amortisation(
 
 def _build_result(
     inputs: SizingInputs,
+    plan: _ServicePlan,
     debt: float,
     binding: BindingLimit,
-    capacity: float | None,
     principal: list[float],
     warnings: tuple[str, ...],
 ) -> SizingResult:
@@ -326,8 +329,8 @@ def _build_result(
     sizing = SizingResult(
         debt=debt,
         binding=binding,
-        dscr_capacity=capacity,
-        achieved_dscr=_achieved_dscr(inputs, debt, capacity),
+        dscr_capacity=plan.capacity,
+        achieved_dscr=_achieved_dscr(inputs, plan, debt),
         rows=rows,
         min_dscr=min(tested_ratios, default=None),
         min_dscr_period=find_lowest(row.dscr for row in rows),
@@ -387,13 +390,12 @@ def _build_rows(
 
 
 def _achieved_dscr(
-    inputs: SizingInputs, debt: float, capacity: float | None
+    inputs: SizingInputs, plan: _ServicePlan, debt: float
 ) -> tuple[float, ...] | None:
     """Divide the targets by the factor that a smaller debt applies to each regular payment."""
-    if capacity is None:
+    if plan.capacity is None:
         return None
-    plan = _plan_service(inputs)
-    factor = 1.0 if debt == capacity else (debt - plan.base) / plan.shape_value
+    factor = 1.0 if debt == plan.capacity else (debt - plan.base) / plan.shape_value
     return tuple(target / factor for target in inputs.target_dscrs)
 
 

@@ -62,6 +62,12 @@ class FieldChecker:
             detail = f"must be above 0 (at least {MIN_POSITIVE:g}) and at most {high:g}"
             self.reject(pointer, "not_positive", detail)
 
+    def require_each_positive(self, pointer: str, values: Sequence[float], high: float) -> None:
+        """Reject each item that is not above zero."""
+        for index, value in enumerate(values):
+            if not MIN_POSITIVE <= value <= high:
+                self.require_positive(f"{pointer}/{index}", value, high)
+
     def require_amount(self, pointer: str, value: float, *, low: float = -MAX_AMOUNT) -> None:
         """Reject an amount that is not finite, too large or below `low`."""
         self.require_number(pointer, value, low, MAX_AMOUNT)
@@ -97,7 +103,8 @@ class FieldChecker:
             if after <= before:
                 self.reject(f"{pointer}/{index}", "not_increasing", "must be after the date before")
         for index, day in enumerate(dates):
-            self.require_day(f"{pointer}/{index}", day)
+            if not FIRST_YEAR <= day.year <= LAST_YEAR:
+                self.require_day(f"{pointer}/{index}", day)
 
     def require_day(self, pointer: str, day: date) -> None:
         """Reject a date outside FIRST_YEAR to LAST_YEAR."""

@@ -9,6 +9,7 @@ from calendar import monthrange
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -41,7 +42,11 @@ def infer_months_per_period(dates: Sequence[date]) -> int | None:
 
 def count_whole_months(start: date, end: date) -> int | None:
     """Return the months between two dates, None where the days are far from a whole number."""
-    days = (end - start).days
+    return _count_months_of_days((end - start).days)
+
+
+@lru_cache(maxsize=4096)
+def _count_months_of_days(days: int) -> int | None:
     months = round(days / _MONTH_DAYS)
     is_whole = abs(days - months * _MONTH_DAYS) <= _LENGTH_TOLERANCE_DAYS
     return months if is_whole and 1 <= months <= _MAX_MONTHS else None

@@ -167,9 +167,10 @@ def shares_ahead(months_by_period: Sequence[float], first: int, months: float) -
     The last share is the part of its period that the months reach into.
     """
     shares: list[float] = []
-    for length in months_by_period[first:]:
+    for index in range(first, len(months_by_period)):
         if months <= 0.0:
             break
+        length = months_by_period[index]
         shares.append(min(months / length, 1.0))
         months -= length
     return shares
@@ -405,8 +406,7 @@ def _from_accruals(
         else checker.require_length("/accruals", accruals, periods)
     )
     if is_long_enough:
-        for index, tau in enumerate(accruals):
-            checker.require_positive(f"/accruals/{index}", tau, MAX_RATE)
+        checker.require_each_positive("/accruals", accruals, MAX_RATE)
     checker.raise_errors()
     months = _infer_months_of_accruals(accruals)
     _check_months(terms, months, "accruals")
@@ -414,9 +414,7 @@ def _from_accruals(
         accrual_fractions=accruals,
         day_count="as given",
         months_per_period=months,
-        stubs=()
-        if months is None
-        else tuple(n for n, tau in enumerate(accruals, start=1) if not _is_near(tau, months)),
+        stubs=() if months is None else _list_odd_accruals(accruals, months),
     )
 
 
@@ -426,13 +424,17 @@ def _infer_months_of_accruals(accruals: tuple[float, ...]) -> int | None:
     months = round(_YEAR_MONTHS * middle)
     if months < 1:
         return None
-    regular = sum(_is_near(tau, months) for tau in accruals)
-    return months if 2 * regular > len(accruals) else None
+    odd = len(_list_odd_accruals(accruals, months))
+    return months if 2 * odd < len(accruals) else None
 
 
-def _is_near(tau: float, months: int) -> bool:
-    """Return whether a fraction is that of a number of months under some day count."""
-    return abs(_YEAR_MONTHS * tau - months) <= _ACCRUAL_TOLERANCE * months
+def _list_odd_accruals(accruals: tuple[float, ...], months: int) -> tuple[int, ...]:
+    """Return the numbers of the fractions that no day count gives to a number of months."""
+    tolerance = _ACCRUAL_TOLERANCE * months
+    low, high = (months - tolerance) / _YEAR_MONTHS, (months + tolerance) / _YEAR_MONTHS
+    if low <= min(accruals) and max(accruals) <= high:
+        return ()
+    return tuple(n for n, tau in enumerate(accruals, start=1) if not low <= tau <= high)
 
 
 def _parse_day_count(terms: TimeTerms) -> DayCount:
