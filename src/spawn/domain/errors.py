@@ -2,6 +2,7 @@
 
 SpawnError
 ├── InvalidInput            invalid_input            the request breaks a rule; lists each field
+│   └── Infeasible          invalid_input            within limits, but no result meets it
 ├── MalformedBody           malformed_body           the bytes are not one well-formed document
 ├── NotFound                not_found                no such aggregate, version or page
 ├── Conflict                conflict                 the state of the aggregate forbids the command
@@ -27,7 +28,7 @@ SpawnError
 decoding into an error of its own, which would lose the code.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -81,9 +82,13 @@ class InvalidInput(SpawnError):
         super().__init__(detail or "; ".join(_describe(error) for error in self.errors))
 
     @classmethod
-    def at(cls, pointer: str, code: str, detail: str) -> "InvalidInput":
+    def at(cls, pointer: str, code: str, detail: str) -> Self:
         """Return an instance with one error, at `pointer`."""
         return cls((FieldError(pointer, code, detail),))
+
+
+class Infeasible(InvalidInput):
+    """The input is within its limits, but no result meets it: of several cases it fails alone."""
 
 
 def _describe(error: FieldError) -> str:

@@ -317,6 +317,44 @@ def test_a_case_that_cannot_be_read_hides_no_error_of_another(desk: httpx.Client
     ]
 
 
+INFEASIBLE: list[tuple[str, Json, Json, str, str]] = [
+    ("debt-sizing", SIZING, {**SIZING, "cfads": [-1, -2, 0]}, "/cfads", "no_debt_capacity"),
+    (
+        "schedule",
+        {**LOAN, "profile": "sculpted", "cfads": [1, 2]},
+        {**LOAN, "profile": "sculpted", "cfads": [0, 0]},
+        "/cfads",
+        "no_cash",
+    ),
+    (
+        "construction-funding",
+        {"construction_cost": [9, 9], "gearing": 0.5, "rate_per_period": 0.1},
+        {"construction_cost": [9, 9], "gearing": 1.0, "rate_per_period": 0.1, "upfront_fee": 1.0},
+        "/rate_per_period",
+        "no_solution",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad", "pointer", "code"), INFEASIBLE)
+def test_a_case_that_no_result_meets_fails_alone_among_several(
+    desk: httpx.Client, name: str, good: Json, bad: Json, pointer: str, code: str
+) -> None:
+    cases = {"cases": [{**bad, "name": "corner"}, good]}
+    corner, centre = post(desk, name, cases).json()["results"]
+    assert centre == post(desk, name, good).json()
+    assert corner["name"] == "corner"
+    assert [(e["pointer"], e["code"]) for e in corner["errors"]] == [(f"/cases/0{pointer}", code)]
+    assert error_codes(post(desk, name, bad)) == {pointer: code}
+    table = desk.post(f"/v1/analysis/{name}", json=cases, headers={"Accept": "text/csv"})
+    assert error_codes(table) == {f"/cases/0{pointer}": code}
+    invalid = {"cases": [bad, {**good, "surprise": 1}]}
+    assert error_codes(post(desk, name, invalid)) == {
+        f"/cases/0{pointer}": code,
+        "/cases/1/surprise": "unknown_field",
+    }
+
+
 def test_errors_are_reported_up_to_a_limit(desk: httpx.Client) -> None:
     many = post(desk, "debt-sizing", {"cases": [{"a": 1}] * MAX_CASES})
     assert len(error_codes(many)) == 50

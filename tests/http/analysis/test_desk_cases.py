@@ -140,6 +140,13 @@ def test_a_batch_names_each_bad_case(desk: httpx.Client) -> None:
     ]
 
 
+def test_an_infeasible_case_leaves_the_others_their_results(desk: httpx.Client) -> None:
+    base, low = answer(desk, "46-one-infeasible-case-refuses-grid")["results"]
+    assert base["debt"] == pytest.approx(32.4028, abs=0.001)
+    (error,) = low["errors"]
+    assert (error["pointer"], error["code"]) == ("/cases/1/cfads", "no_debt_capacity")
+
+
 def test_three_roots_at_one_rate_are_exact(desk: httpx.Client) -> None:
     result = answer(desk, "x01-irr-triple-root")
     assert (result["status"], result["rates"]) == ("unique", pytest.approx([0.1], abs=1e-12))

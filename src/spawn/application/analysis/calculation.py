@@ -17,7 +17,14 @@ from spawn.application.analysis.calculators import CALCULATORS
 from spawn.application.analysis.explanation import Explanations
 from spawn.application.analysis.explanations import EXPLAINERS
 from spawn.application.analysis.holiday_calendars import resolve_calendars
-from spawn.domain.errors import MAX_ERRORS, DeadlineExceeded, FieldError, InvalidInput, Overloaded
+from spawn.domain.errors import (
+    MAX_ERRORS,
+    DeadlineExceeded,
+    FieldError,
+    Infeasible,
+    InvalidInput,
+    Overloaded,
+)
 from spawn.ports.holidays import HolidaySource
 
 T = TypeVar("T")
@@ -30,11 +37,15 @@ MAX_ROWS: Final = 100_000
 
 
 class CalculationResult(msgspec.Struct, frozen=True):
-    """The result of one case: its figures, its table rows and, on request, its explanations."""
+    """The result of one case: its figures, its table rows and, on request, its explanations.
 
-    result: msgspec.Struct
+    An infeasible case has `errors` in place of the figures.
+    """
+
+    result: msgspec.Struct | None
     rows: tuple[Any, ...]
     explanations: Explanations | None
+    errors: tuple[FieldError, ...] = ()
 
 
 class Deadline:
@@ -68,11 +79,13 @@ def calculate(
     deadline: Deadline,
     errors: Sequence[FieldError] = (),
     holidays: HolidaySource | None = None,
+    keep_infeasible: bool = False,
 ) -> list[CalculationResult]:
     """Calculate every case with the calculator `name`; `pointers` are those of the cases.
 
     `errors` are those of cases that were unreadable; they join those of the others. `holidays`
-    has the public holidays of the countries that calendars name.
+    has the public holidays of the countries that calendars name. With `keep_infeasible` a case
+    that no result meets leaves the others theirs.
 
     Raises:
         InvalidInput: the field errors of all cases, each below the pointer of its case; or more
@@ -81,14 +94,19 @@ def calculate(
     """
     calculator, explainer = CALCULATORS[name], EXPLAINERS[name]
     calculations: list[CalculationResult] = []
-    all_errors = list(errors)
+    all_errors, infeasible_errors = list(errors), list[FieldError]()
     remaining_rows = MAX_ROWS
     for case, pointer in zip(cases, pointers, strict=True):
         deadline.raise_if_expired()
         try:
             result = calculator.run(resolve_calendars(case, holidays))
         except InvalidInput as error:
-            all_errors += _prefix_pointers(pointer, error.errors)
+            case_errors = _prefix_pointers(pointer, error.errors)
+            if keep_infeasible and isinstance(error, Infeasible):
+                calculations.append(CalculationResult(None, (), None, tuple(case_errors)))
+                infeasible_errors += case_errors
+                continue
+            all_errors += case_errors
             if len(all_errors) >= MAX_ERRORS:
                 break
             continue
@@ -100,7 +118,8 @@ def calculate(
             detail = f"the results have more than {MAX_ROWS} rows; send fewer cases per request"
             raise InvalidInput.at("/cases", "too_many", detail)
     if all_errors:
-        raise InvalidInput(sorted(all_errors, key=_case_number)[:MAX_ERRORS])
+        all_errors = sorted(all_errors + infeasible_errors, key=_case_number)
+        raise InvalidInput(all_errors[:MAX_ERRORS])
     return calculations
 
 

@@ -14,7 +14,8 @@ def rewrite_pointers(pointers: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput([_rewrite_pointer(entry, pointers) for entry in error.errors]) from error
+        errors = [_rewrite_pointer(entry, pointers) for entry in error.errors]
+        raise type(error)(errors) from error
 
 
 def _rewrite_pointer(error: FieldError, pointers: Mapping[str, str]) -> FieldError:

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import Infeasible
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
@@ -144,8 +144,8 @@ def _check_case(case: ConstructionCase) -> None:
     checker.raise_errors()
 
 
-def _no_solution_error() -> InvalidInput:
-    return InvalidInput.at(
+def _no_solution_error() -> Infeasible:
+    return Infeasible.at(
         "/rate_per_period",
         "no_solution",
         "each unit of debt costs more debt than it funds; lower rates, fees or gearing",

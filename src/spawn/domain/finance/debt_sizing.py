@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import Infeasible, InvalidInput
 from spawn.domain.finance.coverage_ratios import (
     compute_dscrs,
     compute_life_cover_ratios,
@@ -149,7 +149,7 @@ def _sculpted_capacity(inputs: SizingInputs) -> float:
         )
     # During the grace only interest is paid, so that the balance does not change.
     if not MIN_POSITIVE <= balance <= MAX_AMOUNT:
-        raise InvalidInput.at(
+        raise Infeasible.at(
             "/cfads", "no_debt_capacity", "carries no debt; lower the target DSCR or raise CFADS"
         )
     return balance
@@ -169,7 +169,7 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
         shape = [inputs.service_cash[t] / inputs.target_dscrs[t] for t in range(grace, tenor)]
     shape_value = sum(map(mul, shape, discounts))
     if shape_value < MIN_POSITIVE:
-        raise InvalidInput.at(
+        raise Infeasible.at(
             "/cfads", "no_debt_capacity", "carries no debt; lower the target DSCR or raise CFADS"
         )
     return _ServicePlan(
@@ -240,7 +240,7 @@ def _check_balloon(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> Non
     if case.balloon and (
         debt <= plan.base or (is_growing and not case.allow_negative_amortisation)
     ):
-        raise InvalidInput.at(
+        raise Infeasible.at(
             "/balloon", "exceeds_debt", "exceeds the debt that can be sized; lower it"
         )
 
@@ -275,7 +275,7 @@ def _debt_at_share(
         return grossed_share * (fixed_cost + intercept) / (1.0 - grossed_share * slope)
     denominator = 1.0 - share * (fee + slope)
     if denominator <= 0.0:
-        raise InvalidInput.at(
+        raise Infeasible.at(
             "/uses",
             "no_solution",
             "each unit of debt adds more cost than it funds; lower fee, reserve or share",
@@ -294,7 +294,7 @@ def _check_amortisation(
         return ()
     periods = list_periods(growing_periods)
     if not inputs.case.allow_negative_amortisation:
-        raise InvalidInput.at(
+        raise Infeasible.at(
             "/allow_negative_amortisation",
             "negative_amortisation",
             f"the balance would grow in {periods}; set this to true to allow it",

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import Infeasible
 from spawn.domain.finance.limits import ROUNDING_NOISE, expand_per_period, reject_overflow
 from spawn.domain.finance.loans.loan_results import (
     LoanEvent,
@@ -174,7 +174,7 @@ class _LoanReplay:
         if due < -ROUNDING_NOISE * max(self._balance, 1.0):
             self._growing_periods.append(stop.period)
             if not self._terms.allow_negative_amortisation:
-                raise InvalidInput.at(
+                raise Infeasible.at(
                     "/allow_negative_amortisation",
                     "negative_amortisation",
                     f"the payment of period {stop.period} does not cover its interest; raise it, "
@@ -225,7 +225,7 @@ class _LoanReplay:
         prepayment = (self._terms.prepayments or ())[index]
         if prepayment.amount > self._balance * (1.0 + ROUNDING_NOISE):
             detail = f"exceeds the balance of {self._balance:.10g} on {prepayment.date}"
-            raise InvalidInput.at(f"/prepayments/{index}/amount", "exceeds_debt", detail)
+            raise Infeasible.at(f"/prepayments/{index}/amount", "exceeds_debt", detail)
         interest = self._accrued_interest * prepayment.amount / self._balance
         self._balance = max(self._balance - prepayment.amount, 0.0)
         self._accrued_interest -= interest

@@ -7,7 +7,7 @@ in facility agreements.
 
 from itertools import pairwise
 
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import Infeasible, InvalidInput
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     ROUNDING_NOISE,
@@ -127,7 +127,7 @@ def _proportional_principal(
         discount /= 1.0 + rate
         present_value += weight * discount
     if present_value <= 0.0:
-        raise InvalidInput.at(
+        raise Infeasible.at(
             "/cfads", "no_cash", "has no cash after the grace; give positive CFADS there"
         )
     factor = (balance - balloon * discount) / present_value

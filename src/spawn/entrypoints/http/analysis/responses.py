@@ -103,6 +103,8 @@ def encode_json(
 
 def _result_fields(name: str | None, calculation: CalculationResult) -> dict[str, Any]:
     fields: dict[str, Any] = {} if name is None else {"name": name}
+    if calculation.result is None:
+        return fields | {"errors": calculation.errors}
     fields |= msgspec.structs.asdict(calculation.result)
     if calculation.explanations is not None:
         fields["explain"] = calculation.explanations

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.analysis.calculation import MAX_CASES
+from spawn.domain.errors import FieldError
 from spawn.domain.struct_reader import MAX_TEXT_LENGTH
 from spawn.entrypoints.http.wire import PageView
 
@@ -130,7 +131,10 @@ def request_schema(case: type[msgspec.Struct]) -> Json:
 
 
 def response_schema(result: type[msgspec.Struct]) -> Json:
-    """Return the schema of one result, or of `results` in the order of the cases."""
+    """Return the schema of one result, or of `results` in the order of the cases.
+
+    Among several cases an infeasible one has its errors in place of figures.
+    """
     schema = output_schema(result)
     explanations = {
         "type": "object",
@@ -147,9 +151,18 @@ def response_schema(result: type[msgspec.Struct]) -> Json:
     }
     properties = {**schema["properties"], "name": {"type": "string"}, "explain": explanations}
     single = {**schema, "properties": properties}
+    infeasible = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "errors": {"type": "array", "minItems": 1, "items": output_schema(FieldError)},
+        },
+        "required": ["errors"],
+    }
+    results = {"type": "array", "items": {"anyOf": [single, infeasible]}}
     several = {
         "type": "object",
-        "properties": {"results": {"type": "array", "items": single}},
+        "properties": {"results": results},
         "required": ["results"],
     }
     return {"anyOf": [single, several]}
