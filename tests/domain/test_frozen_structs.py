@@ -12,6 +12,10 @@ import spawn.domain
 pytestmark = pytest.mark.core
 
 
+RUNNING_STATE = {"CashAccounts", "ReserveAccount", "TrancheAccount"}
+"""Accounts of a waterfall on its way from period to period; none outlives the call."""
+
+
 def list_structs(parent: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     for child in parent.__subclasses__():
         yield child
@@ -27,4 +31,5 @@ def test_every_public_struct_of_the_domain_is_frozen() -> None:
         if struct.__module__.startswith("spawn.domain.") and not struct.__name__.startswith("_")
     }
     assert len(public) > 100
-    assert {struct.__name__ for struct in public if not struct.__struct_config__.frozen} == set()
+    mutable = {struct.__name__ for struct in public if not struct.__struct_config__.frozen}
+    assert mutable == RUNNING_STATE
