@@ -49,6 +49,10 @@ DAMAGES = {
     "an added column": "alter table projects add column colour varchar",
     "a dropped index of aggregates": "drop table aggregates",
     "emptied aggregates": "delete from aggregates",
+    "dropped projects and emptied aggregates": "drop table projects; delete from aggregates",
+    "other jobs and emptied aggregates": (
+        "alter table jobs add column colour varchar; delete from aggregates"
+    ),
     "a lost aggregate": "delete from aggregates where created = 3",
     "a later version": "update aggregates set version = version + 1 where created = 3",
     "a later position": "update aggregates set position = position + 1 where created = 3",

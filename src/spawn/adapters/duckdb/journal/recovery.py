@@ -142,10 +142,11 @@ class RecoverableJournal:
             new_differences = self._catch_up() or find_differences(
                 self._cursor, state, history, self.position
             )
-            if new_differences := include_dependents(new_differences, state):
-                empty_tables(self._cursor, state, new_differences)
+            differences = include_dependents(new_differences, state) | differences
+            if differences:
+                # Again, because the catch-up also fills the tables that were just created.
+                empty_tables(self._cursor, state, differences)
                 self.projection.prepare(state)
-                differences = new_differences | differences
         if differences:
             self._rebuild(state, differences)
         self._note_absent_keys()
