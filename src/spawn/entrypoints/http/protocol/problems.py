@@ -144,6 +144,11 @@ def handle_exception(
 Description = tuple[str, str, tuple[FieldError, ...], tuple[Header, ...]]
 
 
+def problem_status(exception: Exception) -> int:
+    """Return the status of the problem response to an exception."""
+    return PROBLEMS[_describe(exception)[0]].status
+
+
 def _method_not_allowed(method: str, allow: str) -> RequestProblem:
     detail = f"The resource does not support {method}; use {allow}."
     return RequestProblem("method_not_allowed", detail, headers=((b"allow", allow.encode()),))

@@ -6,21 +6,23 @@ only its own work (ADR 0019).
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final, ParamSpec
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Status, StatusCode, Tracer
 
 from spawn.domain.errors import InvalidInput
 from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.operation import PATH_PATTERNS, Cache, Operation
+from spawn.entrypoints.http.protocol.problems import problem_status
 from spawn.entrypoints.http.protocol.request import (
     StrictRequest,
     check_parameter_names,
@@ -134,14 +136,21 @@ def page_result(
     return Result(page, (*headers, next_link(request.scope["path"], request.query, cursor)))
 
 
-def _start_span(tracer: Tracer, use_case: str) -> AbstractContextManager[Span]:
-    """Open a span that no exception marks: most are problems of the client (404, 422).
+@contextmanager
+def _start_span(tracer: Tracer, use_case: str) -> Iterator[None]:
+    """Open the span of a use case, marked as failed by an error of the service (5xx) only.
 
-    The span of the request is marked for a 5xx, and the log has the cause under its trace id.
+    Most exceptions are problems of the client (404, 422); the log has the cause of the others.
     """
-    return tracer.start_as_current_span(
+    with tracer.start_as_current_span(
         use_case, record_exception=False, set_status_on_exception=False
-    )
+    ) as span:
+        try:
+            yield
+        except Exception as error:
+            if problem_status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                span.set_status(Status(StatusCode.ERROR))
+            raise
 
 
 def _query_reader(operation: Operation) -> Callable[[bytes], Mapping[str, str]]:
