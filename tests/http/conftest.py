@@ -58,6 +58,8 @@ class Service:
                     raise self._error
                 headers = {"host": "127.0.0.1"}
                 httpx.get(f"{self.url}/monitoring/live", headers=headers).raise_for_status()
+                if self._server is None:  # it is live while it still opens the store
+                    raise tenacity.TryAgain
         return self
 
     def stop(self) -> None:
