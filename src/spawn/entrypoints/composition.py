@@ -203,16 +203,7 @@ async def open_composition(
         lineage_cleanup = _end_abandoned_runs(dependencies, dependencies.clock.now())
         await stack.enter_async_context(run_in_background(lineage_cleanup, "lineage"))
         journal_watch = JournalWatch(dependencies.reads)
-        publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
-        relay = Relay(
-            dependencies,
-            publishers,
-            journal_watch,
-            retry_policy=RETRY_POLICY,
-            on_error=_log_publisher_failure,
-        )
-        stack.push_async_callback(relay.close)
-        await relay.start()
+        relay = await _start_relay(stack, dependencies, journal_watch, settings, metrics)
         envelope = EventEnvelope(settings.base_url, settings.schema_id)
         streams = EventStreams(
             dependencies.reads,
@@ -228,22 +219,10 @@ async def open_composition(
         await stack.enter_async_context(
             run_in_background(_refresh_schema(dependencies, settings), "schema refresh")
         )
-        job_handlers: Mapping[str, JobHandler] = {
-            IMPORT_JOB: run_import,
-            SIMULATION_JOB: run_simulation,
-        }
-        jobs = JobRunner(dependencies, job_handlers, on_error=_log_job_failure)
-        stack.push_async_callback(jobs.close)
-        await jobs.start()
+        jobs = await _start_jobs(stack, dependencies)
         calculation_pool = CalculationPool(holidays=load_public_holidays())
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
-        quality_monitor = QualityMonitor(
-            dependencies, _build_service_levels(settings), on_change=_log_level_change
-        )
-        stack.push_async_callback(quality_monitor.close)
-        if settings.quality_interval_s:
-            measurements = quality_monitor.measure_forever(settings.quality_interval_s)
-            await stack.enter_async_context(run_in_background(measurements, "quality"))
+        quality_monitor = await _start_quality_monitor(stack, dependencies, settings)
         health = HealthChecker(dependencies, relay, quality_monitor, settings.schema_policy)
         http_state = HttpState(
             dependencies=dependencies,
@@ -266,6 +245,53 @@ async def open_composition(
             log=access_log,
         )
         yield Composition(app, dependencies, settings, health, quality_monitor, streams)
+
+
+async def _start_relay(
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    journal_watch: JournalWatch,
+    settings: Settings,
+    metrics: PrometheusMetrics,
+) -> Relay:
+    """Open the publishers and read their bookmarks; the caller runs the relay."""
+    publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
+    relay = Relay(
+        dependencies,
+        publishers,
+        journal_watch,
+        retry_policy=RETRY_POLICY,
+        on_error=_log_publisher_failure,
+    )
+    stack.push_async_callback(relay.close)
+    await relay.start()
+    return relay
+
+
+async def _start_jobs(stack: AsyncExitStack, dependencies: Dependencies) -> JobRunner:
+    """Start the runner of background jobs, which resumes those of the previous process."""
+    job_handlers: Mapping[str, JobHandler] = {
+        IMPORT_JOB: run_import,
+        SIMULATION_JOB: run_simulation,
+    }
+    jobs = JobRunner(dependencies, job_handlers, on_error=_log_job_failure)
+    stack.push_async_callback(jobs.close)
+    await jobs.start()
+    return jobs
+
+
+async def _start_quality_monitor(
+    stack: AsyncExitStack, dependencies: Dependencies, settings: Settings
+) -> QualityMonitor:
+    """Start the measurement of data quality, on a schedule if one is configured."""
+    quality_monitor = QualityMonitor(
+        dependencies, _build_service_levels(settings), on_change=_log_level_change
+    )
+    stack.push_async_callback(quality_monitor.close)
+    if settings.quality_interval_s:
+        measurements = quality_monitor.measure_forever(settings.quality_interval_s)
+        await stack.enter_async_context(run_in_background(measurements, "quality"))
+    return quality_monitor
 
 
 def _build_access_rules(settings: Settings) -> AccessRules:
