@@ -37,6 +37,15 @@ class MinorUnitLoanRow(msgspec.Struct, frozen=True, kw_only=True):
     drawn: Decimal
 
 
+class _Parts(msgspec.Struct, frozen=True):
+    """Rounded amounts that a row adds to its opening balance or takes from it."""
+
+    interest: Decimal
+    capitalised: Decimal
+    principal: Decimal
+    drawn: Decimal
+
+
 def round_to_minor_units(
     loan: LoanSchedule, minor_units: int = 2, settlement: Settlement = "cumulative"
 ) -> tuple[MinorUnitLoanRow, ...]:
@@ -85,19 +94,8 @@ def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUni
         interest = (
             capitalised if row.interest == row.capitalised else _round(row.interest, minor_units)
         )
-        rows.append(
-            MinorUnitLoanRow(
-                period=row.period,
-                date=row.date,
-                opening_balance=balance,
-                interest=interest,
-                capitalised=capitalised,
-                principal=principal,
-                payment=interest - capitalised + principal,
-                closing_balance=closing,
-                drawn=drawn,
-            )
-        )
+        parts = _Parts(interest, capitalised, principal, drawn)
+        rows.append(_build_row(row, balance, parts, closing))
         balance = closing
     return tuple(rows)
 
@@ -117,21 +115,24 @@ def _settle_level(loan: LoanSchedule, minor_units: int) -> tuple[MinorUnitLoanRo
         else:  # the grace
             principal = nothing
         closing = balance + capitalised - principal
-        rows.append(
-            MinorUnitLoanRow(
-                period=row.period,
-                date=row.date,
-                opening_balance=balance,
-                interest=interest,
-                capitalised=capitalised,
-                principal=principal,
-                payment=interest - capitalised + principal,
-                closing_balance=closing,
-                drawn=nothing,
-            )
-        )
+        parts = _Parts(interest, capitalised, principal, nothing)
+        rows.append(_build_row(row, balance, parts, closing))
         balance = closing
     return tuple(rows)
+
+
+def _build_row(row: LoanRow, opening: Decimal, parts: _Parts, closing: Decimal) -> MinorUnitLoanRow:
+    return MinorUnitLoanRow(
+        period=row.period,
+        date=row.date,
+        opening_balance=opening,
+        interest=parts.interest,
+        capitalised=parts.capitalised,
+        principal=parts.principal,
+        payment=parts.interest - parts.capitalised + parts.principal,
+        closing_balance=closing,
+        drawn=parts.drawn,
+    )
 
 
 def _printed_interest(balance: Decimal, row: LoanRow, minor_units: int) -> Decimal:
