@@ -21,7 +21,7 @@ from spawn.adapters.duckdb.journal.high_water_mark import (
 from spawn.adapters.factory import open_store
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.ontology.disk_cache import DiskCache
-from spawn.entrypoints.ontology_server.documents import PublishedDocuments
+from spawn.adapters.ontology.published_documents import PublishedDocuments
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 

@@ -15,8 +15,8 @@ import uvicorn
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.ontology.caching_registry import open_http_registry
+from spawn.adapters.ontology.published_documents import PublishedDocuments
 from spawn.domain.schemas.document_parser import read_schema
-from spawn.entrypoints.ontology_server.documents import PublishedDocuments
 from spawn.entrypoints.ontology_server.routes import create_app
 from spawn.ports.schemas import Provenance
 

@@ -9,6 +9,9 @@ import re
 
 from spawn.domain.errors import FieldError
 
+MAX_SHOWN_CHARACTERS = 300
+"""Characters of one text in a link, a code or a cell; a longer one is shortened."""
+
 _BLANKS = (
     "".join(chr(point) for point in (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029))
     + "\u202f\u205f\u3000"
@@ -51,6 +54,12 @@ def check_prose(text: str, pointer: str, maximum: int, errors: list[FieldError])
 def escape_pointer_token(name: str) -> str:
     """Return a name as a JSON Pointer token (RFC 6901), cut to 100 characters."""
     return name[:100].replace("~", "~0").replace("/", "~1")
+
+
+def shorten(text: object, characters: int = MAX_SHOWN_CHARACTERS) -> str:
+    """Return the text, its end replaced by an ellipsis if it is longer."""
+    whole = str(text)
+    return whole if len(whole) <= characters else whole[: characters - 1] + "…"
 
 
 def _too_long(text: str, pointer: str, maximum: int) -> FieldError:

@@ -25,6 +25,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
+from spawn.application.health import HealthChecker
 from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobHandler, JobRunner
@@ -39,7 +40,6 @@ from spawn.domain.quality.report import ServiceLevelStatus, describe_level_chang
 from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.event_streams import EventStreams
-from spawn.entrypoints.http.health import HealthChecker
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.lineage.routes import build_emitter
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from tests.application.product.conftest import MEASURED, SnapshotFactory, a_report
 
+from spawn.application.health import HealthStatus
 from spawn.application.product.snapshot import Product
 from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measurement
 from spawn.domain.schema_version import Column, ColumnType, TypeName
-from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.html.home import LiveStatus, render_home
 from spawn.testing.builders import a_schema
 

@@ -19,6 +19,7 @@ from tests.http.conftest import WIND
 from tests.http.html.test_home import live_status
 
 import spawn
+from spawn.application.health import HealthStatus
 from spawn.application.product.snapshot import Product
 from spawn.domain.change import StoredAggregate
 from spawn.domain.lineage.run import (
@@ -31,7 +32,6 @@ from spawn.domain.lineage.run import (
     RunState,
 )
 from spawn.domain.schema_version import Column, ColumnType, TypeName
-from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.html import rendering
 from spawn.entrypoints.http.html.home import render_home
 from spawn.entrypoints.http.html.rendering import load_template, render

@@ -14,7 +14,7 @@ import tenacity
 import uvicorn
 from tests.http.conftest import WIND, Service, Start
 
-from spawn.entrypoints.ontology_server.documents import PublishedDocuments
+from spawn.adapters.ontology.published_documents import PublishedDocuments
 from spawn.entrypoints.ontology_server.routes import create_app
 
 pytestmark = pytest.mark.real

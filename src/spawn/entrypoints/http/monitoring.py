@@ -3,7 +3,7 @@
 from typing import Final, Literal
 
 from spawn import __version__
-from spawn.entrypoints.http.health import HealthCheck, HealthStatus
+from spawn.application.health import HealthCheck, HealthStatus
 from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest

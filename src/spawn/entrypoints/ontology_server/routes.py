@@ -19,6 +19,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 
+from spawn.adapters.ontology.published_documents import PublishedDocuments
 from spawn.domain.errors import (
     Conflict,
     FieldError,
@@ -29,7 +30,6 @@ from spawn.domain.errors import (
 )
 from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES, compute_fingerprint
-from spawn.entrypoints.ontology_server.documents import PublishedDocuments
 from spawn.entrypoints.ontology_server.faults import FaultInjector, FaultSettings, InjectedError
 from spawn.entrypoints.settings import AddressError
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn import __version__
+from spawn.application.health import HealthStatus
 from spawn.application.product.dcat import build_schema_org_dataset
 from spawn.application.product.event_messages import EVENTS_BY_MESSAGE
 from spawn.application.product.links import (
@@ -31,7 +32,6 @@ from spawn.domain.quality.report import RuleResult
 from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
-from spawn.entrypoints.http.health import HealthStatus
 from spawn.entrypoints.http.html.rendering import format_age, render
 
 TEMPLATE: Final = "home.html"

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from spawn.application.product.snapshot import format_instant
+from spawn.domain.text import shorten
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json, html_response
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 ABSENT: Final = "—"
 """Text of a value that there is not."""
-
-MAX_CHARACTERS: Final = 300
-"""Characters of one text in a link, a code or a cell; a longer one is shortened."""
 
 _TIME_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _loaded: Final[dict[str, "Template"]] = {}
@@ -95,12 +93,6 @@ def _environment() -> "Environment":
 
 def _build_columns(*names: str, numbers: Collection[str] = ()) -> tuple[PageColumn, ...]:
     return tuple(PageColumn(name, name in numbers) for name in names)
-
-
-def shorten(text: object, characters: int = MAX_CHARACTERS) -> str:
-    """Return the text, its end replaced by an ellipsis if it is longer."""
-    whole = str(text)
-    return whole if len(whole) <= characters else whole[: characters - 1] + "…"
 
 
 def _encode_json(value: Any, **_: object) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from spawn.domain.change import StoredAggregate
-from spawn.entrypoints.http.lineage.diagram import (
+from spawn.application.lineage.diagram import (
     MAX_ROWS,
     STATE_CLASSES,
     group_runs_by_job,
     lay_out_diagram,
 )
+from spawn.domain.change import StoredAggregate
 
 PATH: Final = "/lineage"
 RUNS_TEMPLATE: Final = "lineage_runs.html"

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.product.snapshot import DATASET
+from spawn.application.lineage.run_builder import PROJECTS
 from spawn.domain.change import StoredAggregate
 from spawn.domain.lineage.run import Activity, Run, RunState
-from spawn.entrypoints.http.html.rendering import shorten
+from spawn.domain.text import shorten
 
 MAX_ROWS: Final = 12
 """Maximum number of jobs in one column; the page's table has the others."""
@@ -30,7 +30,7 @@ STATE_CLASSES: Final = {
     RunState.FAILED: "bad",
     RunState.ABORTED: "warn",
 }
-"""CSS class of each state."""
+"""Visual class of each state."""
 
 
 class LineageJob(msgspec.Struct, frozen=True):
@@ -147,7 +147,7 @@ class _Layout:
         """Return every box, and every edge as an SVG path."""
         migrations = jobs[Activity.MIGRATION]
         middle = self._stack_tops(1 + len(migrations))
-        projects = self._box(2, middle[0], "data", DATASET, "all projects")
+        projects = self._box(2, middle[0], "data", PROJECTS, "all projects")
         edges: list[str] = []
         boxes = [projects]
         for job, y in zip(migrations, middle[1:], strict=True):
