@@ -17,6 +17,7 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
+from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.events.feed import read_feed
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
@@ -27,7 +28,7 @@ from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.event_streams import EventFilter, EventStreams
+from spawn.entrypoints.http.event_streams import EventStreams
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions, EventPublisher
 from spawn.testing.builders import a_project
 from spawn.testing.storage_contract.harness import a_record

@@ -9,60 +9,19 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
-
+from spawn.application.events.encoded_feed import EncodedFeed, EventFilter
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.domain.errors import Overloaded
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
-from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.ports.storage import ReadStore
 
-PAGE_EVENTS: Final = 200
 RETRY_MS: Final = 2_000
 RETRY_LATER_S: Final = 5.0
-CACHE_BYTES: Final = 8 * 1024 * 1024
-
-
-class EventFilter(msgspec.Struct, frozen=True):
-    """A selection of events by type and subject; None selects all."""
-
-    types: frozenset[str] | None = None
-    subject: tuple[str, str] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the filter selects every event."""
-        return self.types is None and self.subject is None
-
-    @property
-    def has_lineage_types(self) -> bool:
-        """Whether it names lineage events, which the feed omits unless they are named."""
-        return self.types is not None and not self.types.isdisjoint(EVENT_TYPES)
-
-    def is_match(self, entry: JournalEntry) -> bool:
-        """Whether the filter selects an event."""
-        is_type_match = self.types is None or entry.type in self.types
-        return is_type_match and (self.subject is None or self.subject == (entry.kind, entry.id))
-
-
-class EncodedEvents(NamedTuple):
-    """Encoded events after a position, and the position after them."""
-
-    events: tuple[tuple[JournalEntry, bytes], ...]
-    all_messages: bytes
-    next: Position
-
-    def select(self, event_filter: EventFilter) -> tuple[bytes, int]:
-        """Return the messages of the events that the filter selects, and their number."""
-        if event_filter.is_empty:
-            return self.all_messages, len(self.events)
-        messages = [message for entry, message in self.events if event_filter.is_match(entry)]
-        return b"".join(messages), len(messages)
 
 
 class EventStreams:
@@ -82,14 +41,11 @@ class EventStreams:
         retention: timedelta | None = None,
     ) -> None:
         self.open_count = self.sent_count = self.disconnect_count = 0
-        self._reads = reads
+        self._feed = EncodedFeed(reads, self._encode_message)
         self._journal_watch = journal_watch
         self.envelope = envelope
         self.retention = retention
         self._limits = limits or HttpLimits()
-        self._cache: dict[Position, EncodedEvents] = {}
-        self._cache_bytes = 0
-        self._reads_in_flight: dict[Position, asyncio.Task[EncodedEvents]] = {}
         self._is_ending = False
 
     def check_capacity(self) -> None:
@@ -121,7 +77,7 @@ class EventStreams:
         await self._write(write, b"retry: %d\nid: %b\n\n" % (RETRY_MS, str(after).encode()))
         last_write = monotonic()
         while not self._is_ending:
-            batch = await self._get_batch(after, event_filter)
+            batch = await self._feed.read(after, event_filter)
             messages, number = batch.select(event_filter)
             silence_s = monotonic() - last_write
             if number == 0 and silence_s >= self._limits.heartbeat_s:
@@ -140,51 +96,9 @@ class EventStreams:
         async with asyncio.timeout(self._limits.stream_stall_s):
             await write(messages)
 
-    async def _get_batch(self, after: Position, event_filter: EventFilter) -> EncodedEvents:
-        """Return the events after a position, read and encoded once for all streams there."""
-        is_far_behind = (
-            not event_filter.is_empty and await self._reads.count_rows_after(after) > PAGE_EVENTS
-        )
-        if is_far_behind or event_filter.has_lineage_types:
-            # Far behind, the store's filter costs less than encoding every page.
-            page = await self._reads.feed(
-                after=after,
-                limit=PAGE_EVENTS,
-                types=event_filter.types,
-                subject=event_filter.subject,
-            )
-            return self._encode(page.entries, page.next)
-        cached = self._cache.get(after)
-        if cached is not None:
-            return cached
-        task = self._reads_in_flight.get(after)
-        if task is None:
-            task = self._reads_in_flight[after] = asyncio.create_task(self._read(after))
-            task.add_done_callback(lambda _: self._reads_in_flight.pop(after, None))
-        return await asyncio.shield(task)
-
-    async def _read(self, after: Position) -> EncodedEvents:
-        page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
-        batch = self._encode(page.entries, page.next)
-        if batch.next != after:
-            self._cache_batch(after, batch)
-        return batch
-
-    def _encode(self, entries: tuple[JournalEntry, ...], end: Position) -> EncodedEvents:
-        events = tuple((entry, self._encode_message(entry)) for entry in entries)
-        return EncodedEvents(events, b"".join(message for _, message in events), end)
-
     def _encode_message(self, entry: JournalEntry) -> bytes:
         """Encode one event; its JSON has no line breaks."""
         return b"id: %b\ndata: %b\n\n" % (
             str(entry.position).encode(),
             self.envelope.encode_structured(entry),
         )
-
-    def _cache_batch(self, after: Position, batch: EncodedEvents) -> None:
-        """Cache a batch, and evict the oldest ones beyond `CACHE_BYTES`."""
-        self._cache[after] = batch
-        self._cache_bytes += len(batch.all_messages)
-        while self._cache_bytes > CACHE_BYTES and len(self._cache) > 1:
-            oldest = next(iter(self._cache))
-            self._cache_bytes -= len(self._cache.pop(oldest).all_messages)

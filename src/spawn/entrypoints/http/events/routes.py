@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.events.feed import FEED_LIMIT, read_feed
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import (
@@ -13,7 +14,6 @@ from spawn.domain.events.cloudevents import (
 )
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.events.position import Position
-from spawn.entrypoints.http.event_streams import EventFilter
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.events.wire import FeedView
 from spawn.entrypoints.http.protocol.cursors import next_link

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from litestar.types import Receive, Scope, Send
 
+from spawn.application.events.encoded_feed import EventFilter
 from spawn.domain.errors import SpawnError
 from spawn.domain.events.position import Position
-from spawn.entrypoints.http.event_streams import EventFilter, EventStreams
+from spawn.entrypoints.http.event_streams import EventStreams
 from spawn.entrypoints.http.protocol.response import (
     Header,
     SelfSentResponse,

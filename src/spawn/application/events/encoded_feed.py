@@ -1,0 +1,105 @@
+"""Pages of the event feed, read and encoded once for all clients that follow it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
+from spawn.domain.lineage.run import EVENT_TYPES
+from spawn.ports.storage import ReadStore
+
+PAGE_EVENTS: Final = 200
+CACHE_BYTES: Final = 8 * 1024 * 1024
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """A selection of events by type and subject; None selects all."""
+
+    types: frozenset[str] | None = None
+    subject: tuple[str, str] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the filter selects every event."""
+        return self.types is None and self.subject is None
+
+    @property
+    def has_lineage_types(self) -> bool:
+        """Whether it names lineage events, which the feed omits unless they are named."""
+        return self.types is not None and not self.types.isdisjoint(EVENT_TYPES)
+
+    def is_match(self, entry: JournalEntry) -> bool:
+        """Whether the filter selects an event."""
+        is_type_match = self.types is None or entry.type in self.types
+        return is_type_match and (self.subject is None or self.subject == (entry.kind, entry.id))
+
+
+class EncodedEvents(NamedTuple):
+    """Encoded events after a position, and the position after them."""
+
+    events: tuple[tuple[JournalEntry, bytes], ...]
+    all_messages: bytes
+    next: Position
+
+    def select(self, event_filter: EventFilter) -> tuple[bytes, int]:
+        """Return the messages of the events that the filter selects, and their number."""
+        if event_filter.is_empty:
+            return self.all_messages, len(self.events)
+        messages = [message for entry, message in self.events if event_filter.is_match(entry)]
+        return b"".join(messages), len(messages)
+
+
+class EncodedFeed:
+    """The event feed in one encoding; the newest pages are cached within `CACHE_BYTES`."""
+
+    def __init__(self, reads: ReadStore, encode: Callable[[JournalEntry], bytes]) -> None:
+        self._reads = reads
+        self._encode_entry = encode
+        self._cache: dict[Position, EncodedEvents] = {}
+        self._cache_bytes = 0
+        self._reads_in_flight: dict[Position, asyncio.Task[EncodedEvents]] = {}
+
+    async def read(self, after: Position, event_filter: EventFilter) -> EncodedEvents:
+        """Return the events after a position, read and encoded once for all clients there."""
+        is_far_behind = (
+            not event_filter.is_empty and await self._reads.count_rows_after(after) > PAGE_EVENTS
+        )
+        if is_far_behind or event_filter.has_lineage_types:
+            # Far behind, the store's filter costs less than encoding every page.
+            page = await self._reads.feed(
+                after=after,
+                limit=PAGE_EVENTS,
+                types=event_filter.types,
+                subject=event_filter.subject,
+            )
+            return self._encode(page.entries, page.next)
+        cached = self._cache.get(after)
+        if cached is not None:
+            return cached
+        task = self._reads_in_flight.get(after)
+        if task is None:
+            task = self._reads_in_flight[after] = asyncio.create_task(self._read_page(after))
+            task.add_done_callback(lambda _: self._reads_in_flight.pop(after, None))
+        return await asyncio.shield(task)
+
+    async def _read_page(self, after: Position) -> EncodedEvents:
+        page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
+        batch = self._encode(page.entries, page.next)
+        if batch.next != after:
+            self._cache_batch(after, batch)
+        return batch
+
+    def _encode(self, entries: tuple[JournalEntry, ...], end: Position) -> EncodedEvents:
+        events = tuple((entry, self._encode_entry(entry)) for entry in entries)
+        return EncodedEvents(events, b"".join(message for _, message in events), end)
+
+    def _cache_batch(self, after: Position, batch: EncodedEvents) -> None:
+        """Cache a batch, and evict the oldest ones beyond `CACHE_BYTES`."""
+        self._cache[after] = batch
+        self._cache_bytes += len(batch.all_messages)
+        while self._cache_bytes > CACHE_BYTES and len(self._cache) > 1:
+            oldest = next(iter(self._cache))
+            self._cache_bytes -= len(self._cache.pop(oldest).all_messages)
