@@ -15,10 +15,10 @@ from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
-from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.domain.schemas.evolution.migration_plan import describe_plan, plan_migration
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
-from spawn.entrypoints.http.schemas.wire import ProposalView, ViolationView, describe_plan
+from spawn.entrypoints.http.schemas.wire import ProposalView, ViolationView
 from spawn.entrypoints.settings import Settings
 
 _RELATIONS: Final = ("rows", "writers", "readers")

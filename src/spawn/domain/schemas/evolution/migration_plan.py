@@ -108,3 +108,29 @@ def _build_steps(mapping: SchemaMapping) -> Iterator[MigrationStep]:
             yield FillNulls(name=after.name, default=after.default)
     for column in (*mapping.removed_columns, *(before for before, _ in mapping.merged_pairs)):
         yield HideColumn(column=column)
+
+
+def describe_plan(plan: MigrationPlan) -> tuple[str, ...]:
+    """Describe each step of a plan in one sentence, independent of any engine."""
+    return tuple(map(_describe_step, plan.steps))
+
+
+def _describe_step(step: MigrationStep) -> str:
+    match step:
+        case AddColumn():
+            return f"Add {step.column.name}, {step.column.type.with_article}{_describe_fill(step)}."
+        case HideColumn():
+            return f"Hide {step.column.name}; its values stay stored."
+        case ChangeType():
+            return f"Widen {step.name} from {step.before} to {step.after}."
+        case RenameColumn():
+            return f"Rename {step.before} to {step.after}."
+        case FillNulls():
+            return f"Set {step.name} to {step.default} in every project without a value."
+
+
+def _describe_fill(step: AddColumn) -> str:
+    source = f", filled from {step.source_name}" if step.source_name else ""
+    if step.default is None:
+        return source
+    return f"{source}, else {step.default}" if source else f", filled with {step.default}"

@@ -6,28 +6,26 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.dependencies import Dependencies
-from spawn.application.schemas.activation import ADOPTED, RefreshResult
+from spawn.application.schemas.activation import RefreshResult
 from spawn.application.schemas.adoption import (
     approve_schema,
     check_schema,
     reject_schema,
     review_schema,
 )
-from spawn.domain.errors import Conflict, FieldError, InvalidInput, NotFound
+from spawn.application.schemas.versions import diff_versions, list_migrations
+from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.projects.project import MAX_REASON
-from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
-from spawn.domain.schemas.evolution.diff import compare_schemas
-from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.domain.schemas.evolution.migration_plan import describe_plan
 from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
 from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
 from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_choice, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
-from spawn.entrypoints.http.schemas.routes import TAG, find_records, read_version_number
+from spawn.entrypoints.http.schemas.routes import TAG, read_version_number
 from spawn.entrypoints.http.schemas.wire import (
     PATH,
     CandidateView,
@@ -36,10 +34,8 @@ from spawn.entrypoints.http.schemas.wire import (
     MigrationView,
     ProposalView,
     RefreshResultView,
-    describe_plan,
 )
 from spawn.entrypoints.http.wire import PageView
-from spawn.ports.schemas import SchemaRecord
 
 _BINDING: Final = cursor_binding("migrations")
 _VERSION_SCHEMA: Final = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
@@ -145,42 +141,21 @@ async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalV
 )
 async def read_schema_diff(request: StrictRequest, schema_id: str) -> DiffView:
     """Compare two versions of a schema."""
-    records = await find_records(request.dependencies, schema_id)
-    old, new = _select_versions(records, request.query)
-    today = request.dependencies.clock.now().date()
-    # An adopted version has its retired columns already; another would succeed the active one.
-    via = new.schema if new.state in ADOPTED else await _active_schema(request.dependencies)
-    comparison = compare_schemas(old.schema, new.schema, on_date=today, via=via)
-    plan = describe_plan(plan_migration(old.schema, new.schema))
-    return DiffView.of(comparison, schema_id=schema_id, plan=plan)
+    old, new = _read_versions(request.query)
+    comparison, plan = await diff_versions(
+        request.dependencies, request.principal, schema_id, old=old, new=new
+    )
+    return DiffView.of(comparison, schema_id=schema_id, plan=describe_plan(plan))
 
 
-async def _active_schema(dependencies: Dependencies) -> Schema:
-    return (await dependencies.active_schema()).schema
-
-
-def _select_versions(
-    records: list[SchemaRecord], parameters: Mapping[str, str]
-) -> tuple[SchemaRecord, SchemaRecord]:
+def _read_versions(parameters: Mapping[str, str]) -> tuple[int, int]:
     missing = [name for name in ("from", "to") if name not in parameters]
     if missing:
         raise InvalidInput([FieldError(f"/{n}", "missing", "is required") for n in missing])
     for name, text in parameters.items():
         if not text.isascii() or not text.isdigit() or len(text) > 9:  # noqa: PLR2004 - as in a path
             raise InvalidInput.at(f"/{name}", "out_of_range", "A version is a whole number.")
-    old, new = (_select_version(records, int(parameters[name])) for name in ("from", "to"))
-    return old, new
-
-
-def _select_version(records: list[SchemaRecord], number: int) -> SchemaRecord:
-    """Return the record of a version, the adopted one if several have the number."""
-    matching = [record for record in records if record.schema.version == number]
-    if not matching:
-        raise NotFound(f"There is no version {number}.")
-    record = min(matching, key=lambda record: record.state not in ADOPTED)
-    if not record.schema.columns and record.reason and record.state not in ADOPTED:
-        raise Conflict(f"Version {number} cannot be compared: {record.reason[:500]}")
-    return record
+    return int(parameters["from"]), int(parameters["to"])
 
 
 @route(
@@ -202,13 +177,10 @@ async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Resu
     _require_governed_schema(request, schema_id)
     limit, after = read_limit(request.query.get("limit")), request.query.get("after")
     before = None if after is None else decode_cursor_key(after, _BINDING, datetime)
-    migrations = [
-        migration
-        for migration in await request.dependencies.schemas.migration_log()
-        if migration.schema_id == schema_id and (before is None or migration.started_at < before)
-    ]
-    page = migrations[:limit]
-    next_keys = (page[-1].started_at,) if len(migrations) > limit else None
+    page, has_more = await list_migrations(
+        request.dependencies, request.principal, schema_id, before=before, limit=limit
+    )
+    next_keys = (page[-1].started_at,) if has_more else None
     return page_result(request, map(MigrationView.of_migration, page), next_keys, _BINDING)
 
 

@@ -3,9 +3,13 @@
 import re
 from typing import Final
 
-from spawn.application.dependencies import Dependencies
-from spawn.application.schemas.activation import ADOPTED
 from spawn.application.schemas.adoption import refresh_schema
+from spawn.application.schemas.versions import (
+    get_version,
+    list_candidates,
+    list_schemas,
+    list_versions,
+)
 from spawn.domain.errors import NotFound
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -17,7 +21,7 @@ from spawn.entrypoints.http.schemas.wire import (
     SchemaView,
 )
 from spawn.entrypoints.http.wire import PageView
-from spawn.ports.schemas import SchemaRecord, SchemaState
+from spawn.ports.schemas import SchemaRecord
 
 TAG: Final = "governance"
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9]\d{0,8}")
@@ -36,21 +40,8 @@ def read_version_number(number: str) -> int:
     return int(number)
 
 
-async def find_records(dependencies: Dependencies, schema_id: str) -> list[SchemaRecord]:
-    """Return every known version of a schema, oldest first."""
-    all_records = await dependencies.schemas.records()
-    records = [record for record in all_records if record.schema.id == schema_id]
-    if not records:
-        raise NotFound("There is no such schema.")
-    return records
-
-
 def _summarize(records: list[SchemaRecord]) -> tuple[SchemaSummaryView, ...]:
     return tuple(map(SchemaSummaryView.of_record, records))
-
-
-def _filter_candidates(records: list[SchemaRecord]) -> list[SchemaRecord]:
-    return [record for record in records if record.state not in ADOPTED]
 
 
 @route(
@@ -64,11 +55,8 @@ def _filter_candidates(records: list[SchemaRecord]) -> list[SchemaRecord]:
 )
 async def read_schemas(request: StrictRequest) -> PageView[SchemaSummaryView]:
     """List the known schemas, each by its active version."""
-    by_id: dict[str, SchemaRecord] = {}
-    for record in await request.dependencies.schemas.records():
-        if record.schema.id not in by_id or record.state is SchemaState.ACTIVE:
-            by_id[record.schema.id] = record
-    return PageView(_summarize(list(by_id.values())), next=None)
+    records = await list_schemas(request.dependencies, request.principal)
+    return PageView(_summarize(records), next=None)
 
 
 @route(
@@ -104,7 +92,7 @@ async def read_schema_versions(
     request: StrictRequest, schema_id: str
 ) -> PageView[SchemaSummaryView]:
     """List every known version of a schema."""
-    records = await find_records(request.dependencies, schema_id)
+    records = await list_versions(request.dependencies, request.principal, schema_id)
     return PageView(_summarize(records), next=None)
 
 
@@ -121,12 +109,9 @@ async def read_schema_versions(
 async def read_schema_version(request: StrictRequest, schema_id: str, number: str) -> SchemaView:
     """Return one schema version."""
     version = read_version_number(number)
-    records = await find_records(request.dependencies, schema_id)
-    # A rejected document may have the same version number as an adopted one.
-    for record in sorted(records, key=lambda record: record.state not in ADOPTED):
-        if record.schema.version == version:
-            return SchemaView.of_version(record)
-    raise NotFound("There is no such version.")
+    return SchemaView.of_version(
+        await get_version(request.dependencies, request.principal, schema_id, version)
+    )
 
 
 @route(
@@ -143,8 +128,8 @@ async def read_schema_candidates(
     request: StrictRequest, schema_id: str
 ) -> PageView[SchemaSummaryView]:
     """List candidates, quarantined and rejected versions, with the reason."""
-    records = await find_records(request.dependencies, schema_id)
-    return PageView(_summarize(_filter_candidates(records)), next=None)
+    records = await list_candidates(request.dependencies, request.principal, schema_id)
+    return PageView(_summarize(records), next=None)
 
 
 @route(
@@ -159,13 +144,12 @@ async def read_schema_candidates(
 )
 async def post_schema_refresh(request: StrictRequest, schema_id: str) -> RefreshView:
     """Fetch the newest version from the ontology server, and adopt or quarantine it."""
-    await find_records(request.dependencies, schema_id)
+    await list_versions(request.dependencies, request.principal, schema_id)
     result = await refresh_schema(
         request.dependencies, request.http_state.schema_policy, actor=request.principal.id
     )
-    records = await find_records(request.dependencies, schema_id)
-    items = _summarize(_filter_candidates(records))
-    return RefreshView.of_result(result, items=items, next=None)
+    records = await list_candidates(request.dependencies, request.principal, schema_id)
+    return RefreshView.of_result(result, items=_summarize(records), next=None)
 
 
 ROUTES: Final[list[Route]] = [

@@ -14,15 +14,7 @@ from spawn.domain.schemas.evolution.compatibility import (
     Compatibility,
     CompatibilityMode,
 )
-from spawn.domain.schemas.evolution.migration_plan import (
-    AddColumn,
-    ChangeType,
-    FillNulls,
-    HideColumn,
-    MigrationPlan,
-    MigrationStep,
-    RenameColumn,
-)
+from spawn.domain.schemas.evolution.migration_plan import describe_plan
 from spawn.entrypoints.http.wire import Count, Day, Instant, JsonObject, Reason, WireStruct
 from spawn.ports.schemas import (
     MigrationOutcome,
@@ -94,18 +86,7 @@ class ColumnView(WireStruct, frozen=True, kw_only=True):
     @classmethod
     def of_column(cls, column: Column, *, governed: bool) -> Self:
         """Return the wire form of a column."""
-        return cls(
-            name=column.name,
-            type=str(column.type),
-            description=column.description,
-            required=column.required,
-            governed=governed,
-            semantic=column.semantic,
-            unit=column.unit,
-            aliases=column.aliases,
-            deprecated=column.deprecated,
-            sunset=column.sunset,
-        )
+        return cls.of(column, type=str(column.type), governed=governed)
 
 
 class SchemaView(SchemaSummaryView, frozen=True, kw_only=True):
@@ -281,29 +262,3 @@ class MigrationView(WireStruct, frozen=True, kw_only=True):
             reason=migration.reason or None,
             detail=migration.detail or None,
         )
-
-
-def describe_plan(plan: MigrationPlan) -> tuple[str, ...]:
-    """Describe each step of a plan in one sentence, independent of any engine."""
-    return tuple(map(_describe_step, plan.steps))
-
-
-def _describe_step(step: MigrationStep) -> str:
-    match step:
-        case AddColumn():
-            return f"Add {step.column.name}, {step.column.type.with_article}{_describe_fill(step)}."
-        case HideColumn():
-            return f"Hide {step.column.name}; its values stay stored."
-        case ChangeType():
-            return f"Widen {step.name} from {step.before} to {step.after}."
-        case RenameColumn():
-            return f"Rename {step.before} to {step.after}."
-        case FillNulls():
-            return f"Set {step.name} to {step.default} in every project without a value."
-
-
-def _describe_fill(step: AddColumn) -> str:
-    source = f", filled from {step.source_name}" if step.source_name else ""
-    if step.default is None:
-        return source
-    return f"{source}, else {step.default}" if source else f", filled with {step.default}"
