@@ -13,7 +13,8 @@ from tests.http.analysis.actus_contracts import Contract, Json, read_contracts
 from tests.shared_material import find_shared
 
 from spawn.application.analysis.calculation import Deadline, calculate
-from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.application.analysis.calculation_requests import read_request
+from spawn.domain.json_tokens import parse_object
 from spawn.entrypoints.http.analysis.responses import encode_json
 
 FOLDER = find_shared("actus")
@@ -25,7 +26,7 @@ needs_contracts = pytest.mark.skipif(
 
 
 def calculate_schedule(request: Json) -> Json:
-    read = read_request("schedule", json.dumps(request).encode())
+    read = read_request("schedule", parse_object(json.dumps(request).encode()))
     results = calculate(
         "schedule", read.cases, explain=False, pointers=read.pointers, deadline=Deadline()
     )

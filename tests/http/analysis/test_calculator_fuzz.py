@@ -15,8 +15,9 @@ from tests.domain.finance.result_numbers import iterate_numbers
 from tests.http.analysis.calculator_requests import REQUESTS
 
 from spawn.application.analysis.calculation import CalculationResult, Deadline, calculate
+from spawn.application.analysis.calculation_requests import read_request
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.domain.json_tokens import parse_object
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,9 @@ def points_into(request: Any, error: FieldError) -> bool:
 def run_request(name: str, request: Json) -> tuple[list[CalculationResult], tuple[FieldError, ...]]:
     """Return the results of a request, or its field errors."""
     try:
-        request_body = read_request(name, json.dumps({**request, "explain": True}).encode())
+        request_body = read_request(
+            name, parse_object(json.dumps({**request, "explain": True}).encode())
+        )
         pointers = request_body.pointers
         result = calculate(
             name, request_body.cases, explain=True, pointers=pointers, deadline=Deadline()

@@ -8,7 +8,8 @@ from tests.application.analysis.formula_evaluator import evaluate
 from tests.http.analysis.calculator_requests import REQUESTS, Json
 
 from spawn.application.analysis.calculation import Deadline, calculate
-from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.application.analysis.calculation_requests import read_request
+from spawn.domain.json_tokens import parse_object
 from spawn.entrypoints.http.analysis.responses import encode_json
 from spawn.entrypoints.http.analysis.wire import EXAMPLES
 
@@ -39,7 +40,7 @@ MORE: list[tuple[str, Json]] = [
 
 
 def explain(name: str, request: Json) -> Json:
-    read = read_request(name, json.dumps(request).encode())
+    read = read_request(name, parse_object(json.dumps(request).encode()))
     results = calculate(name, read.cases, explain=True, pointers=read.pointers, deadline=Deadline())
     response: Json = json.loads(encode_json(read.names, results, is_single=True))
     return response

@@ -17,11 +17,12 @@ from tests.http.analysis.field_changes import FIELD_CHANGES, MISSING, TIME, UNCH
 from tests.http.analysis.field_requests import BASES
 
 from spawn.application.analysis.calculation import Deadline, calculate
+from spawn.application.analysis.calculation_requests import read_request, read_simulation
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase
-from spawn.entrypoints.http.analysis.requests import read_request, read_simulation
+from spawn.domain.json_tokens import parse_object
 from spawn.entrypoints.http.analysis.responses import encode_json
 
 CASES: dict[str, type[msgspec.Struct]] = {
@@ -73,8 +74,8 @@ def respond(name: str, request: Json) -> Any:
     body = json.dumps(request).encode()
     try:
         if name == "simulation":
-            return msgspec.to_builtins(simulate_portfolio(read_simulation(body)))
-        read = read_request(name, body)
+            return msgspec.to_builtins(simulate_portfolio(read_simulation(parse_object(body))))
+        read = read_request(name, parse_object(body))
         results = calculate(
             name, read.cases, explain=False, pointers=read.pointers, deadline=Deadline()
         )

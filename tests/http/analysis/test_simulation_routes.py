@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from spawn.application.analysis.calculation_requests import read_simulation
 from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
+from spawn.domain.json_tokens import parse_object
 from spawn.entrypoints.composition import open_composition
-from spawn.entrypoints.http.analysis.requests import read_simulation
 from spawn.entrypoints.http.analysis.wire import SIMULATION_EXAMPLE
 from spawn.entrypoints.http.protocol.response import encode_json
 from spawn.entrypoints.settings import Settings
@@ -53,7 +54,7 @@ async def test_a_simulation_is_a_job_whose_result_repeats_to_the_last_digit(
     assert first["simulation_id"] != second["simulation_id"]
     assert first["request_sha256"] == second["request_sha256"]
     assert encode_json(first["result"]) == encode_json(second["result"])
-    case = read_simulation(encode_json(SIMULATION_EXAMPLE))
+    case = read_simulation(parse_object(encode_json(SIMULATION_EXAMPLE)))
     assert encode_json(first["result"]) == encode_json(simulate_portfolio(case))
     assert [level["name"] for level in first["result"]["portfolio"]["breaches"]] == [
         "payment default",

@@ -1,151 +1,24 @@
-"""Requests for calculations: one case or several, read strictly, with every field error."""
+"""Bodies of requests for calculations."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from spawn.application.analysis.calculation import MAX_CASES
-from spawn.application.analysis.calculators import CALCULATORS
-from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
-from spawn.domain.finance.simulation.monte_carlo_case import (
-    SimulationCase,
-    validate_simulation_case,
-)
 from spawn.domain.json_tokens import Token, parse_object
-from spawn.domain.money import get_currency
-from spawn.domain.struct_reader import (
-    TokenReader,
-    collect_members,
-    compile_reader,
-    read_boolean,
-    read_members,
-    series_reader,
-)
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 
 MAX_VALUES: Final = 3_000_000
 """Commas in a body; freeing more values than that would block the other threads."""
 
-_read_simulation_case: Final = compile_reader(SimulationCase)
 
-
-class CalculationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The readable cases of a request with their names and JSON Pointers.
-
-    `errors` are those of the unreadable ones: the request is rejected once the others have been
-    calculated, so that it names the errors of all.
-    """
-
-    cases: tuple[Any, ...]
-    names: tuple[str | None, ...]
-    pointers: tuple[str, ...]
-    is_single: bool
-    explain: bool
-    errors: tuple[FieldError, ...] = ()
-
-
-def read_request(name: str, body: bytes) -> CalculationRequest:
-    """Read the request to a calculator.
+def parse_calculation_body(body: bytes) -> dict[str, Token]:
+    """Parse a body as one object of exact tokens.
 
     Raises:
-        MalformedBody, InvalidInput: the body is not one well-formed object, or a field outside
-            the cases or of the only case is invalid.
+        MalformedBody, InvalidInput: the body is not one well-formed object.
         RequestProblem: 413, the body has too many values.
     """
-    tokens = _parse_body(body)
-    is_single = "cases" not in tokens
-    if is_single:
-        request = _SINGLE_READERS[name](tokens, "")
-        items = {"": request}
-        errors: list[FieldError] = []
-    else:
-        request = read_members(tokens, "", _BATCH_READERS[name], null_is_absent=False)
-        items, errors = request["cases"]
-    return CalculationRequest(
-        cases=tuple(item["case"] for item in items.values()),
-        names=tuple(item.get("name") for item in items.values()),
-        pointers=tuple(items),
-        is_single=is_single,
-        explain=request.get("explain", False),
-        errors=tuple(errors),
-    )
-
-
-def read_simulation(body: bytes) -> SimulationCase:
-    """Read the request for a simulation, validated by the rules of the domain too.
-
-    Raises:
-        MalformedBody, InvalidInput: as `read_request`.
-    """
-    case: SimulationCase = _read_simulation_case(_parse_body(body), "")
-    for index, project in enumerate(case.projects):
-        if project.currency_code:
-            get_currency(project.currency_code, pointer=f"/projects/{index}/currency_code")
-    validate_simulation_case(case)
-    return case
-
-
-def _parse_body(body: bytes) -> dict[str, Token]:
     if body.count(b",") > MAX_VALUES:
         raise RequestProblem(
             "body_too_large",
             f"The body has more than {MAX_VALUES} values; send fewer cases per request.",
         )
     return parse_object(body)
-
-
-def _build_case_reader(read_case: TokenReader, options: Mapping[str, TokenReader]) -> TokenReader:
-    """Return a reader of a case beside options: a dictionary of `case` and the options."""
-
-    def read(token: Token, pointer: str) -> dict[str, Any]:
-        own, rest = {}, token
-        if isinstance(token, dict):
-            own = {name: token[name] for name in options if name in token}
-            rest = {name: value for name, value in token.items() if name not in options}
-        errors: list[FieldError] = []
-        values = collect_members(own, pointer, options, errors, null_is_absent=False)
-        try:
-            values["case"] = read_case(rest, pointer)
-        except InvalidInput as failure:
-            errors.extend(failure.errors)
-        if errors:
-            raise InvalidInput(errors[:MAX_ERRORS])
-        return values
-
-    return read
-
-
-def _build_batch_reader(read_case: TokenReader) -> TokenReader:
-    """Return a reader of several cases: the readable ones by pointer, and the errors of others."""
-    read_item = _build_case_reader(read_case, _NAME)
-    read_tokens = series_reader(lambda token, _pointer: token, MAX_CASES)
-
-    def read(token: Token, pointer: str) -> tuple[dict[str, Any], list[FieldError]]:
-        tokens = read_tokens(token, pointer)
-        if not tokens:
-            raise InvalidInput.at(pointer, "empty", "must have at least one case")
-        items: dict[str, Any] = {}
-        errors: list[FieldError] = []
-        for index, case_token in enumerate(tokens):
-            case_pointer = f"{pointer}/{index}"
-            try:
-                items[case_pointer] = read_item(case_token, case_pointer)
-            except InvalidInput as failure:
-                errors.extend(failure.errors)
-                if len(errors) >= MAX_ERRORS:
-                    raise InvalidInput(errors[:MAX_ERRORS]) from failure
-        return items, errors
-
-    return read
-
-
-_NAME: Final[dict[str, TokenReader]] = {"name": compile_reader(str)}
-_EXPLAIN: Final[dict[str, TokenReader]] = {"explain": read_boolean}
-_CASE_READERS: Final = {name: compile_reader(each.case) for name, each in CALCULATORS.items()}
-_SINGLE_READERS: Final = {
-    name: _build_case_reader(read, _NAME | _EXPLAIN) for name, read in _CASE_READERS.items()
-}
-_BATCH_READERS: Final = {
-    name: {"cases": _build_batch_reader(read)} | _EXPLAIN for name, read in _CASE_READERS.items()
-}

@@ -1,10 +1,8 @@
 """Calculation responses as JSON, CSV or an Arrow stream; only Arrow imports pyarrow."""
 
-import csv
 import importlib
 import importlib.util
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -13,6 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from spawn.application.analysis.calculation import CalculationResult
+from spawn.application.analysis.calculation_results import ResultTable, encode_csv
 from spawn.application.product.links import CSV, JSON
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.problems import RequestProblem
@@ -22,7 +21,6 @@ from spawn.entrypoints.http.protocol.response import Response
 ARROW: Final = "application/vnd.apache.arrow.stream"
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
-_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def choose_media_type(request: StrictRequest) -> str:
@@ -46,41 +44,6 @@ def choose_media_type(request: StrictRequest) -> str:
 def has_arrow() -> bool:
     """Return whether the optional extra is installed."""
     return importlib.util.find_spec("pyarrow") is not None
-
-
-class ResultTable(msgspec.Struct, frozen=True):
-    """Rows of several cases, each with the number and the name of its case."""
-
-    row: type[msgspec.Struct]
-    rows: tuple[tuple[int, str | None, Any], ...]
-
-    @classmethod
-    def from_calculations(
-        cls,
-        row: type[msgspec.Struct],
-        names: Sequence[str | None],
-        calculations: Sequence[CalculationResult],
-    ) -> "ResultTable":
-        """Build the table of all calculations, in order."""
-        numbered_cases = enumerate(zip(names, calculations, strict=True), start=1)
-        return cls(
-            row,
-            tuple(
-                (number, name, line)
-                for number, (name, calculation) in numbered_cases
-                for line in calculation.rows
-            ),
-        )
-
-    def iterate_rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield one tuple per row, in the order of the columns."""
-        for number, name, row in self.rows:
-            yield (number, name, *msgspec.structs.astuple(row))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of the columns."""
-        return ("case", "name", *self.row.__struct_fields__)
 
 
 def create_table_response(media_type: str, table: ResultTable) -> Response:
@@ -109,28 +72,6 @@ def _result_fields(name: str | None, calculation: CalculationResult) -> dict[str
     if calculation.explanations is not None:
         fields["explain"] = calculation.explanations
     return fields
-
-
-def encode_csv(table: ResultTable) -> bytes:
-    """Encode a header and one line per row; None is an empty cell, numbers have all digits."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(table.columns)
-    for line in table.iterate_rows():
-        writer.writerow([_format_cell(value) for value in line])
-    return text.getvalue().encode()
-
-
-def _format_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA_PREFIXES) else value
-    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def encode_arrow(table: ResultTable) -> bytes:

@@ -5,19 +5,19 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.analysis.calculation import Deadline, calculate
+from spawn.application.analysis.calculation_requests import read_request, request_schema
+from spawn.application.analysis.calculation_results import ResultTable, response_schema
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.application.product.links import CSV, JSON
 from spawn.domain.errors import InvalidInput
-from spawn.entrypoints.http.analysis.requests import read_request
+from spawn.entrypoints.http.analysis.requests import parse_calculation_body
 from spawn.entrypoints.http.analysis.responses import (
     ARROW,
-    ResultTable,
     choose_media_type,
     create_table_response,
     encode_json,
 )
 from spawn.entrypoints.http.analysis.wire import EXAMPLES
-from spawn.entrypoints.http.openapi.struct_schemas import request_schema, response_schema
 from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
@@ -76,7 +76,7 @@ class CalculationOptions(msgspec.Struct, frozen=True):
 
 def compute_response(options: CalculationOptions, body: bytes, deadline: Deadline) -> Response:
     """Read a body, calculate its cases and encode the response."""
-    calculation_request = read_request(options.name, body)
+    calculation_request = read_request(options.name, parse_calculation_body(body))
     explain = options.explain or calculation_request.explain
     results = calculate(
         options.name,

@@ -2,9 +2,11 @@
 
 from typing import Final
 
+from spawn.application.analysis.calculation_requests import read_simulation
 from spawn.application.analysis.simulations import get_simulation, start_simulation
+from spawn.application.struct_schemas import input_schema
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase
-from spawn.entrypoints.http.analysis.requests import read_simulation
+from spawn.entrypoints.http.analysis.requests import parse_calculation_body
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, PROBLEMS, TAG, is_large
 from spawn.entrypoints.http.analysis.wire import SIMULATION_EXAMPLE, SimulationView
 from spawn.entrypoints.http.jobs import (
@@ -13,7 +15,6 @@ from spawn.entrypoints.http.jobs import (
     read_receipt,
     respond_to_submission,
 )
-from spawn.entrypoints.http.openapi.struct_schemas import input_schema
 from spawn.entrypoints.http.protocol.operation import IDEMPOTENCY_KEY, Body, Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
@@ -44,7 +45,7 @@ async def submit_simulation(request: StrictRequest) -> Response:
     request.http_state.jobs.check_capacity()
     async with pool.slot(large=is_large(request)):
         body = await request.read_body()
-        case = await pool.run(lambda _deadline: read_simulation(body))
+        case = await pool.run(lambda _deadline: read_simulation(parse_calculation_body(body)))
         submission = await start_simulation(
             request.dependencies,
             request.principal,

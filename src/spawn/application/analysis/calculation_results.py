@@ -1,0 +1,110 @@
+"""Results of calculations as rows and CSV, and their JSON Schema."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from spawn.application.analysis.calculation import CalculationResult
+from spawn.application.struct_schemas import Json, output_schema
+from spawn.domain.errors import FieldError
+
+_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class ResultTable(msgspec.Struct, frozen=True):
+    """Rows of several cases, each with the number and the name of its case."""
+
+    row: type[msgspec.Struct]
+    rows: tuple[tuple[int, str | None, Any], ...]
+
+    @classmethod
+    def from_calculations(
+        cls,
+        row: type[msgspec.Struct],
+        names: Sequence[str | None],
+        calculations: Sequence[CalculationResult],
+    ) -> "ResultTable":
+        """Build the table of all calculations, in order."""
+        numbered_cases = enumerate(zip(names, calculations, strict=True), start=1)
+        return cls(
+            row,
+            tuple(
+                (number, name, line)
+                for number, (name, calculation) in numbered_cases
+                for line in calculation.rows
+            ),
+        )
+
+    def iterate_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield one tuple per row, in the order of the columns."""
+        for number, name, row in self.rows:
+            yield (number, name, *msgspec.structs.astuple(row))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return ("case", "name", *self.row.__struct_fields__)
+
+
+def encode_csv(table: ResultTable) -> bytes:
+    """Encode a header and one line per row; None is an empty cell, numbers have all digits."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(table.columns)
+    for line in table.iterate_rows():
+        writer.writerow([_format_cell(value) for value in line])
+    return text.getvalue().encode()
+
+
+def _format_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA_PREFIXES) else value
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def response_schema(result: type[msgspec.Struct]) -> Json:
+    """Return the schema of one result, or of `results` in the order of the cases.
+
+    Among several cases an infeasible one has its errors in place of figures.
+    """
+    schema = output_schema(result)
+    explanations = {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {
+                "value": {},
+                "formula": {"type": "string"},
+                "inputs": {"type": "object"},
+                "note": {"type": "string"},
+            },
+            "required": ["value", "formula", "inputs", "note"],
+        },
+    }
+    properties = {**schema["properties"], "name": {"type": "string"}, "explain": explanations}
+    single = {**schema, "properties": properties}
+    infeasible = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "errors": {"type": "array", "minItems": 1, "items": output_schema(FieldError)},
+        },
+        "required": ["errors"],
+    }
+    results = {"type": "array", "items": {"anyOf": [single, infeasible]}}
+    several = {
+        "type": "object",
+        "properties": {"results": results},
+        "required": ["results"],
+    }
+    return {"anyOf": [single, several]}
