@@ -186,11 +186,21 @@ class HealthChecker:
 
     def _check_projection(self) -> HealthCheck:
         status = self._dependencies.control.status()
-        facts = {"lag_rows": status.lag_rows, "lag_s": round(status.lag_s, 3)}
+        facts = {
+            "lag_rows": status.lag_rows,
+            "lag_s": round(status.lag_s, 3),
+            "uncompared_rows": status.uncompared_rows,
+        }
         if status.lag_s > PROJECTION_LAG_DEGRADED_S:
             return _build_check(
                 HealthStatus.DEGRADED, "State tables are behind the journal.", **facts
             )
+        if status.uncompared_rows:
+            detail = (
+                "State tables are compared with the journal after an unclean stop; until then a"
+                " list may have a wrong row."
+            )
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
         return _build_check(HealthStatus.OK, "State tables follow the journal.", **facts)
 
     async def _check_schema(self) -> HealthCheck:

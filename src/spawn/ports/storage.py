@@ -203,7 +203,8 @@ class Table(msgspec.Struct, frozen=True):
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     """State of a store, from memory and the file system only.
 
-    `lag_rows` and `lag_s` measure how far the projection is behind the journal. `queued` is the
+    `lag_rows` and `lag_s` measure how far the projection is behind the journal. `uncompared_rows`
+    of it may have wrong values, until they are compared after an unclean stop. `queued` is the
     number of waiting changes, of at most `queue_limit`. `free_bytes` is None without a disk.
     `detail` says what to do if the store is not writable or not readable.
     """
@@ -217,6 +218,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int
     lag_rows: int
     lag_s: float
+    uncompared_rows: int = 0
     is_readable: bool = True
     is_exclusive: bool = False
     file_bytes: int | None = None

@@ -498,7 +498,8 @@ class DuckDbStore:
         """Return a snapshot; see `StoreControl.status`."""
         appender, path = self._appender, self._engine.path
         free_bytes = self._engine.free_bytes()
-        error = appender.last_error or self._damage
+        damage = self._damage or appender.damage
+        error = appender.last_error or damage
         is_full = free_bytes < self._options.reserve_bytes
         detail = "the disk reserve is used up: free disk space" if is_full else "ready"
         if self._writer.is_closing():
@@ -510,12 +511,13 @@ class DuckDbStore:
             is_writable=appender.last_error is None
             and not is_full
             and not self._writer.is_closing(),
-            is_readable=self._damage is None and appender.final_error is None,
+            is_readable=damage is None and appender.final_error is None,
             detail=appender.final_reason or (error.detail if error else detail),
             queued=self._writer.queue_length(),
             queue_limit=self._options.queue_limit,
             lag_rows=appender.lag_rows(),
             lag_s=appender.lag_s(),
+            uncompared_rows=appender.uncompared_rows(),
             is_exclusive=True,
             file_bytes=path.stat().st_size,
             wal_bytes=self._engine.log_bytes(),

@@ -78,8 +78,8 @@ _SERVICE_REMEDIES: Final = {
     "disk": "free some space on the disk of the store",
     "feed": "start the consumer or correct its URL in SPAWN_EVENTS_URL; replay or discard the "
     "letters of /v1/events/dead-letters",
-    "projection": "look in the log of the service for failed projections, and reduce the load of "
-    "the disk",
+    "projection": "wait while rows are compared after an unclean stop; otherwise look in the log "
+    "of the service for failed projections, and reduce the load of the disk",
     "schema": "decide on the candidates of /v1/governance/schemas, or correct SPAWN_ONTOLOGY_URL",
     "breaker": "start the ontology server or correct SPAWN_ONTOLOGY_URL",
     "quality": "correct the data that /v1/governance/quality counts as failed",

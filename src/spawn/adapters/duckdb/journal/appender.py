@@ -339,8 +339,9 @@ class JournalAppender(RecoverableJournal):
             return
         try:
             self.project_all()
-            state = state_tables(self.schema_table.history)
-            save_proofs(self._cursor, state.values(), self.position)
+            if not self.uncompared_rows():
+                state = state_tables(self.schema_table.history)
+                save_proofs(self._cursor, state.values(), self.position)
             self._cursor.execute("checkpoint")
         except (duckdb.Error, SpawnError) as failure:
             error = Unavailable("The state tables catch up with the journal at the next start.")

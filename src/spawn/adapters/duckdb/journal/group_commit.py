@@ -23,6 +23,7 @@ _PROJECT_AT_ROWS = 4_000
 _PROJECT_STEP_ROWS = 1_000
 _MAX_LAG_ROWS = 8_000
 _PROJECT_AFTER_S = 1.0
+_COMPARE_AFTER_S = 1.0
 _IDLE_S = 0.05
 _MAINTAIN_AFTER_S = 1.0
 _MAX_MAINTENANCE_PAUSE_S = 60.0
@@ -72,6 +73,7 @@ class GroupCommitWriter:
         self._is_engine_suspect = False
         self._maintenance_pause_s = _MAINTAIN_AFTER_S
         self._maintenance_due_s = 0.0
+        self._comparison_due_s = 0.0
         self._notifying_loop: asyncio.AbstractEventLoop | None = None
         self._queued_rows = 0
         self._bulk_skips = 0
@@ -255,6 +257,9 @@ class GroupCommitWriter:
             return 0.0
         if (attempt_wait_s := self._appender.attempt_wait_s()) is not None:
             return attempt_wait_s
+        if self._appender.uncompared_rows():
+            now_s = time.monotonic()
+            return max(0.0, self._busy_at + _IDLE_S - now_s, self._maintenance_due_s - now_s)
         if self._appender.lag_rows() or self._appender.needs_maintenance():
             return max(_IDLE_S, self._maintenance_due_s - time.monotonic())
         return None
@@ -310,7 +315,7 @@ class GroupCommitWriter:
             return self._appender.discard_state(operation, failure)
 
     def _maintain(self) -> None:
-        """Reopen a failed file; project, sync and checkpoint, each when it is due."""
+        """Reopen a failed file; project, compare, sync and checkpoint, each when it is due."""
         if self._is_engine_suspect:
             self._is_engine_suspect = False
             self._outcome_of("check the engine", self._appender.check_engine)
@@ -329,6 +334,11 @@ class GroupCommitWriter:
         ):
             self._run_maintenance(
                 "project the state tables", lambda: self._appender.project(_PROJECT_STEP_ROWS)
+            )
+        elif self._appender.uncompared_rows() and (is_idle or now_s >= self._comparison_due_s):
+            self._comparison_due_s = now_s + _COMPARE_AFTER_S
+            self._run_maintenance(
+                "compare the state tables with the journal", self._appender.compare_rows
             )
         elif is_idle and idle_s >= _MAINTAIN_AFTER_S and self._appender.needs_maintenance():
             self._busy_at = now_s

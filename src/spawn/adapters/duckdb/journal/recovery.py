@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import duckdb
+from loguru import logger
 
 from spawn.adapters.duckdb import tables
 from spawn.adapters.duckdb.connection import Engine, is_sync_failure, translate_error
@@ -27,11 +28,13 @@ from spawn.adapters.duckdb.schema_table import SchemaTable, check_versions
 from spawn.adapters.duckdb.state.projection import Projection
 from spawn.adapters.duckdb.state.queries import read_locations
 from spawn.adapters.duckdb.state.rebuild import Rebuild, empty_tables
+from spawn.adapters.duckdb.state.row_comparison import RowComparison
 from spawn.adapters.duckdb.state.state_proof import (
     AGGREGATES,
     Differences,
     find_differences,
     find_layout_differences,
+    has_proofs,
     include_dependents,
     mark_complete,
     save_proofs,
@@ -51,6 +54,9 @@ _FIRST_PAUSE_S = 0.25
 _MAX_PAUSE_S = 8.0
 MAX_CATCH_UP_ROWS = 250_000
 """Rows that a crash may leave unprojected; more are rebuilt, which is faster."""
+
+_COMPARED_AT_START_ROWS = 50_000
+"""Rows whose values are compared before the store opens; those of a larger one afterwards."""
 
 _CONTRADICTIONS = (duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.DataError)
 """Errors about the tables, not about the engine or the disk."""
@@ -88,6 +94,7 @@ class RecoverableJournal:
         self.recent_rows = caches.recent_rows
         self.governed_position = 0
         self.last_error: SpawnError | None = None
+        self.damage: StorageDamaged | None = None
         self.final_error: Unavailable | None = None
         self.final_reason = ""
         self._failing_since_s: float | None = None
@@ -150,6 +157,27 @@ class RecoverableJournal:
         if differences:
             self._rebuild(state, differences)
         self._note_absent_keys()
+        self._start_comparison(state, differences)
+
+    def _start_comparison(self, state: dict[str, StateTable], differences: Differences) -> None:
+        """Compare the rows of the tables that were neither proved nor rebuilt.
+
+        Raises:
+            StorageDamaged: see `RowComparison.compare_next`.
+        """
+        is_proved = has_proofs(self._cursor, state, self.position)
+        unproved = [t for t in state.values() if not is_proved and t.name not in differences]
+        self._comparison = RowComparison(self._cursor, unproved)
+        if self.uncompared_rows() > _COMPARED_AT_START_ROWS:
+            logger.warning(
+                "the store was not closed cleanly: {} rows are compared with the journal",
+                self.uncompared_rows(),
+            )
+            return
+        while self.uncompared_rows():
+            self._comparison.compare_next(state, self.schema_table.history, self.projection)
+        if unproved:
+            save_proofs(self._cursor, state.values(), self.position)
 
     def _catch_up(self) -> Differences:
         """Project the journal rows beyond the state tables; return why they cannot be."""
@@ -194,7 +222,8 @@ class RecoverableJournal:
                 f"The database {self._engine.path.name} has state tables that differ from the"
                 f" journal even when rebuilt ({', '.join(remaining)}): restore a backup."
             )
-        save_proofs(self._cursor, state.values(), self.position)
+        if differences.keys() >= {table.name for table in state.values()}:
+            save_proofs(self._cursor, state.values(), self.position)
         self._cursor.execute("checkpoint")
 
     def _add_pending(self, rows: list[JournalRow]) -> None:
@@ -279,6 +308,34 @@ class RecoverableJournal:
     def lag_s(self) -> float:
         """Return the age of the oldest pending aggregate."""
         return self.projection.age_s()
+
+    def uncompared_rows(self) -> int:
+        """Return the number of rows whose values are still to be compared."""
+        return self._comparison.remaining_rows
+
+    def compare_rows(self) -> None:
+        """Compare the next rows of the state tables with the journal, and repair them.
+
+        Rows that stay different make the store unreadable, because a restart would not help.
+        """
+        state = state_tables(self.schema_table.history)
+        try:
+            repaired_rows = self._comparison.compare_next(
+                state, self.schema_table.history, self.projection
+            )
+        except StorageDamaged as damage:
+            self._comparison = RowComparison(self._cursor, ())
+            self.damage = damage
+            self._engine.failures.record_failure("compare the state tables", damage, damage)
+            return
+        if repaired_rows:
+            self.governed_position = self.position
+            self.pages.clear(self.position)
+        if not self.uncompared_rows():
+            logger.info(
+                "the state tables agree with the journal; {} rows were repaired",
+                self._comparison.repaired_rows,
+            )
 
     def project(self, rows: int) -> None:
         """Project up to `rows` pending aggregates."""

@@ -28,6 +28,7 @@ ROWS_PER_STEP: Final = 50_000
 """Journal rows read per transaction."""
 
 _FETCH_ROWS: Final = 1_000
+_IS_PLAIN: Final = f"not regexp_matches(document, '{LONG_NUMBER}')"
 _REPORT_AFTER_S: Final = 1.0
 
 
@@ -116,51 +117,78 @@ class Rebuild:
             f" where j.position > {start:d} and j.position <= {end:d} and j.kind = '{table.kind}'"
             f" and a.position > {start:d} and a.position <= {end:d})"
         )
-        if not table.type.is_governed:
-            self._cursor.execute(table.insert_documents_sql(source))
-            return
-        is_plain = f"not regexp_matches(document, '{LONG_NUMBER}')"
-        plain_versions = self._plain_versions()
-        for version, names in plain_versions.items():
-            rows = f"(select * from {source} where schema_version = {version:d} and {is_plain})"
-            self._cursor.execute(table.insert_documents_sql(rows, names))
-        version_list = ", ".join(map(str, plain_versions)) or "null"
-        self._fill_from_states(
-            table, f"{source} where not (schema_version in ({version_list}) and {is_plain})"
-        )
+        insert_documents(self._cursor, self._projection, table, self._history, source)
 
-    def _plain_versions(self) -> dict[int, Mapping[str, str]]:
-        """Return the schema versions whose documents the engine can read, with other names."""
-        versions = self._history.schemas_by_version
-        candidates = {version: plain_names(self._history, version) for version in versions}
-        return {version: names for version, names in candidates.items() if names is not None}
 
-    def _fill_from_states(self, table: StateTable, source: str) -> None:
-        """Insert rows from decoded states, as the projection does."""
-        self._cursor.execute(
-            "select id, version, created, position, epoch_us(created_at), epoch_us(recorded_at),"
-            f" schema_version, document from {source}"
-        )
-        rows = self._cursor.fetchall()
-        for start in range(0, len(rows), _FETCH_ROWS):
-            aggregates = [
-                self._decode(table.kind, row) for row in rows[start : start + _FETCH_ROWS]
-            ]
-            self._projection.insert_states(table, aggregates)
+def insert_documents(
+    cursor: Cursor, projection: Projection, table: StateTable, history: SchemaHistory, source: str
+) -> None:
+    """Insert the rows of journal rows into a table, in the caller's transaction.
 
-    def _decode(self, kind: str, row: Any) -> PendingAggregate:
-        aggregate_id, version, created, position, created_at, updated_at, schema, document = row
-        try:
-            state = self._history.decode_state(kind, document.encode(), schema)
-        except InvalidInput as error:
-            raise StorageDamaged(
-                f"The {kind} {aggregate_id} as written at change {position} breaks a rule of this"
-                f" release: {error.detail}"
-            ) from error
-        location = AggregateLocation(version, created, position, created_at)
-        return PendingAggregate(
-            kind, aggregate_id, state, location, updated_at, schema, is_new=True
-        )
+    Args:
+        cursor: of the writer.
+        projection: that inserts decoded states.
+        table: of the rows.
+        history: of the schema, with which documents are read.
+        source: a relation of the journal's columns, `created` and `created_at`.
+
+    Raises:
+        StorageDamaged: a document cannot be read.
+    """
+    for plain, names in plain_sources(table, history, source):
+        cursor.execute(table.insert_documents_sql(plain, names))
+    others = other_source(table, history, source)
+    if others is None:
+        return
+    cursor.execute(
+        "select id, version, created, position, epoch_us(created_at), epoch_us(recorded_at),"
+        f" schema_version, document from {others}"
+    )
+    rows = cursor.fetchall()
+    for start in range(0, len(rows), _FETCH_ROWS):
+        batch = rows[start : start + _FETCH_ROWS]
+        projection.insert_states(table, [_decode(table.kind, history, row) for row in batch])
+
+
+def plain_sources(
+    table: StateTable, history: SchemaHistory, source: str
+) -> list[tuple[str, Mapping[str, str] | None]]:
+    """Return the parts of a relation whose documents the engine reads, with other names."""
+    if not table.type.is_governed:
+        return [(source, None)]
+    return [
+        (f"(select * from {source} where schema_version = {version:d} and {_IS_PLAIN})", names)
+        for version, names in _plain_versions(history).items()
+    ]
+
+
+def other_source(table: StateTable, history: SchemaHistory, source: str) -> str | None:
+    """Return the part of a relation whose documents are to be decoded; None if it has none."""
+    if not table.type.is_governed:
+        return None
+    versions = ", ".join(map(str, _plain_versions(history))) or "null"
+    # A comparison with null is no match, so that its negation would lose every row.
+    is_plain = f"coalesce(schema_version in ({versions}), false) and {_IS_PLAIN}"
+    return f"(select * from {source} where not ({is_plain}))"
+
+
+def _plain_versions(history: SchemaHistory) -> dict[int, Mapping[str, str]]:
+    """Return the schema versions whose documents the engine can read, with other names."""
+    candidates = {version: plain_names(history, version) for version in history.schemas_by_version}
+    return {version: names for version, names in candidates.items() if names is not None}
+
+
+def _decode(kind: str, history: SchemaHistory, row: Any) -> PendingAggregate:
+    aggregate_id, version, created, position, created_at, updated_at, schema, document = row
+    try:
+        state = history.decode_state(kind, document.encode(), schema)
+    except InvalidInput as error:
+        raise StorageDamaged(
+            f"The {kind} {aggregate_id} as written at change {position} breaks a rule of this"
+            f" release: {error.detail}"
+        ) from error
+    location = AggregateLocation(version, created, position, created_at)
+    return PendingAggregate(kind, aggregate_id, state, location, updated_at, schema, is_new=True)
 
 
 def plain_names(history: SchemaHistory, version: int) -> Mapping[str, str] | None:

@@ -3,20 +3,19 @@
 
 A cleanly closed file has the row count and checksum of each table at the last position, and is
 compared with them. After a crash there is none for that position: then each row is compared with
-the journal row that it names, and a sample of rows with the documents.
+the journal row that it names, and a sample of rows with the documents. The values of all rows are
+compared later (`row_comparison`).
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import duckdb
 
 from spawn.adapters.duckdb.connection import Cursor
-from spawn.adapters.duckdb.state.state_table import StateTable
+from spawn.adapters.duckdb.state.state_table import StateTable, is_row_equal
 from spawn.adapters.duckdb.tables import drop_relation, quote_name
 from spawn.adapters.embedded.schema_history import SchemaHistory
-from spawn.domain.errors import InvalidInput
 
 AGGREGATES: Final = "aggregates"
 """Name of the table that locates every aggregate."""
@@ -170,18 +169,29 @@ def find_differences(
     differences = _compare_counts(cursor, tables)
     if differences or not position:
         return differences
-    proofs = {
-        name: _Sum(rows, checksum)
-        for name, rows, checksum in cursor.execute(
-            "select name, rows, checksum from state_proofs where position = ? and engine = ?",
-            [position, _ENGINE],
-        ).fetchall()
-    }
-    if proofs.keys() == {AGGREGATES, *(table.name for table in tables.values())}:
+    proofs = _read_proofs(cursor, position)
+    if _is_complete(proofs, tables):
         sums = _sum_tables(cursor, tables.values())
         other_names = [name for name, proof in proofs.items() if sums[name] != proof]
         return dict.fromkeys(other_names, "it was changed since the store was closed")
     return _compare_rows(cursor, tables) or _compare_samples(cursor, tables, history, position)
+
+
+def has_proofs(cursor: Cursor, tables: Mapping[str, StateTable], position: int) -> bool:
+    """Whether the last close recorded the checksum of every table at this position."""
+    return not position or _is_complete(_read_proofs(cursor, position), tables)
+
+
+def _read_proofs(cursor: Cursor, position: int) -> dict[str, _Sum]:
+    rows = cursor.execute(
+        "select name, rows, checksum from state_proofs where position = ? and engine = ?",
+        [position, _ENGINE],
+    ).fetchall()
+    return {name: _Sum(count, checksum) for name, count, checksum in rows}
+
+
+def _is_complete(proofs: Mapping[str, _Sum], tables: Mapping[str, StateTable]) -> bool:
+    return proofs.keys() == {AGGREGATES, *(table.name for table in tables.values())}
 
 
 def _sum_tables(cursor: Cursor, tables: Iterable[StateTable]) -> dict[str, _Sum]:
@@ -280,23 +290,8 @@ def _is_sample_equal(
             "select schema_version, recorded_at, document from journal where position = ?",
             [written_at],
         ).fetchone()
-        if entry is None:
-            return False
-        schema_version, recorded_at, document = entry
-        try:
-            state = history.decode_state(table.kind, document.encode(), schema_version)
-        except InvalidInput:
-            continue  # written as it is, so there is nothing to compare it with
-        written_values = {
-            n: _stored_value(table.type.read_column(state, n)) for n in table.value_names
-        }
-        written_values["updated_at"] = recorded_at
-        actual = dict(zip(names, values, strict=True))
-        if any(actual[name] != value for name, value in written_values.items()):
+        if entry is None or not is_row_equal(
+            table, history, entry, dict(zip(names, values, strict=True))
+        ):
             return False
     return True
-
-
-def _stored_value(value: Any) -> Any:
-    """Return a value as the engine returns it: instants are naive and in UTC."""
-    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value

@@ -2,6 +2,7 @@
 """State tables: one row for each aggregate of a kind, with its indexed columns."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_ty
 from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, drop_relation, quote_name, sql_type
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
+from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import Column, ColumnType, TypeName
 
 STAGE = "stage_states"
@@ -89,7 +91,7 @@ class StateTable:
             for name, source in self.system_columns.items()
         }
         source = f"(select unnest(from_json(payload, '{layout}')) r from {STAGE})"
-        return self._insert_sql(raw_values, system_values, source)
+        return self._insert_sql(self._select_sql(raw_values, system_values, source))
 
     def _staged_path(self, name: str) -> tuple[str, ...]:
         if not self.type.is_governed or name in self._members:
@@ -98,6 +100,13 @@ class StateTable:
 
     def insert_documents_sql(self, source: str, names: Mapping[str, str] | None = None) -> str:
         """Return the insert of rows whose values are in their documents.
+
+        For the arguments see `select_documents_sql`.
+        """
+        return self._insert_sql(self.select_documents_sql(source, names))
+
+    def select_documents_sql(self, source: str, names: Mapping[str, str] | None = None) -> str:
+        """Return the query for the rows that documents give, with the table's column names.
 
         Args:
             source: a relation of position, created, created_at and the journal's columns.
@@ -115,12 +124,16 @@ class StateTable:
         }
         raw_values = {name: f"r.{quote_name(member)}" for name, member in members.items()}
         rows = f"(select *, from_json(document, '{layout_json}') r from {source})"
-        return self._insert_sql(raw_values, system_values, rows)
+        return self._select_sql(raw_values, system_values, rows)
 
-    def _insert_sql(
+    def _insert_sql(self, select: str) -> str:
+        """Return the insert of the rows of a query that names its columns."""
+        return f"insert into {self.name} by name {select}"
+
+    def _select_sql(
         self, raw_values: Mapping[str, str], system_values: Mapping[str, str], source: str
     ) -> str:
-        """Return the insert from a source with an expression for each raw value.
+        """Return the query of a source with an expression for each raw value.
 
         The raw values are selected first and cast afterwards: over a member of a struct the engine
         evaluates every branch of an expression, including the slow one that is rarely needed.
@@ -129,14 +142,13 @@ class StateTable:
             [f"{value} as {name}" for name, value in system_values.items()]
             + [f"{value} as {quote_name(name)}" for name, value in raw_values.items()]
         )
-        names = ", ".join((*system_values, *map(quote_name, raw_values)))
         values = ", ".join(
-            (*system_values, *(cast_expression(self.columns[n]) for n in raw_values))
+            (
+                *system_values,
+                *(f"{cast_expression(self.columns[n])} as {quote_name(n)}" for n in raw_values),
+            )
         )
-        return (
-            f"insert into {self.name} ({names}) select {values}"
-            f" from (select {raw_columns} from {source})"
-        )
+        return f"select {values} from (select {raw_columns} from {source})"
 
 
 def state_tables(history: SchemaHistory) -> dict[str, StateTable]:
@@ -152,6 +164,32 @@ def create_tables(cursor: Cursor, tables: Iterable[StateTable]) -> None:
     """Create, or replace, empty tables."""
     for table in tables:
         table.create(cursor)
+
+
+def is_row_equal(
+    table: StateTable, history: SchemaHistory, entry: Iterable[Any], values: dict[str, Any]
+) -> bool:
+    """Whether the values of a row are those of its decoded document.
+
+    Args:
+        table: of the row.
+        history: of the schema, with which the document is read.
+        entry: schema version, time of recording and document of the journal row.
+        values: of the row, by column.
+    """
+    schema_version, recorded_at, document = entry
+    try:
+        state = history.decode_state(table.kind, document.encode(), schema_version)
+    except InvalidInput:
+        return True  # written as it is, so there is nothing to compare it with
+    expected = {n: _stored_value(table.type.read_column(state, n)) for n in table.value_names}
+    expected["updated_at"] = recorded_at
+    return all(values[name] == value for name, value in expected.items())
+
+
+def _stored_value(value: Any) -> Any:
+    """Return a value as the engine returns it: instants are naive and in UTC."""
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def _storage_type(column_type: ColumnType) -> str:

@@ -140,6 +140,11 @@ class _ServiceCollector(Collector):
                 "Age of the oldest row that is not projected.",
                 status.lag_s,
             ),
+            (
+                "spawn_projection_uncompared_rows",
+                "Rows to compare with the journal after an unclean stop.",
+                status.uncompared_rows,
+            ),
             ("spawn_storage_file_bytes", "Size of the store's file.", status.file_bytes),
             ("spawn_storage_wal_bytes", "Size of the store's write-ahead log.", status.wal_bytes),
             ("spawn_disk_free_bytes", "Free space on the store's disk.", status.free_bytes),
