@@ -36,6 +36,8 @@ MAX_TESTS: Final = 150
 """Tests of one mutant: what the nearest do not notice, no distant one is meant to notice."""
 
 FAST: Final = "not slow and not real"
+JUDGES_OF_EVERY_MODULE: Final = frozenset({"tests/house/test_frozen_structs.py"})
+"""Files of tests that judge what the import of any module defines."""
 
 
 class Result(msgspec.Struct):
@@ -169,16 +171,21 @@ class TestChooser:
             for line in {mutant.line, mutant.statement_line}:
                 tests |= self._map.tests_of_line(path, line)
             # What runs at import belongs to no test: those of its users and its nearest files.
-            tests = tests or self._tests_of_users(mutant) | self._tests_of_nearest_files(path)
+            tests = tests or self._tests_at_import(mutant)
         tests = tests or self._map.tests_of_module(path)
         return sorted(tests, key=lambda test: self._rank(path, test))
 
-    def _tests_of_nearest_files(self, path: str) -> set[int]:
-        """Return all tests of the nearest files among those that run a module."""
+    def _tests_at_import(self, mutant: Mutant) -> set[int]:
+        """Return the tests of a line that runs at import."""
+        files = self._nearest_files(mutant.path) | JUDGES_OF_EVERY_MODULE
+        tests = {number for number, test in enumerate(self._map.tests) if _file(test) in files}
+        return tests | self._tests_of_users(mutant)
+
+    def _nearest_files(self, path: str) -> set[str]:
+        """Return the nearest files of tests among those that run a module."""
         tests = self._map.tests_of_module(path)
         nearest = min((self._rank(path, test)[0] for test in tests), default=0)
-        files = {_file(self._map.tests[t]) for t in tests if self._rank(path, t)[0] == nearest}
-        return {number for number, test in enumerate(self._map.tests) if _file(test) in files}
+        return {_file(self._map.tests[t]) for t in tests if self._rank(path, t)[0] == nearest}
 
     def _tests_of_users(self, mutant: Mutant) -> set[int]:
         """Return the tests that use the name that a line outside of functions defines."""

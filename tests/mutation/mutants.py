@@ -35,6 +35,9 @@ _FUNCTIONS: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _SILENT: Final = frozenset({"logger", "_logger", "_log", "warnings"})
 """Objects whose calls only inform a person."""
 
+_CALL_FORMS: Final = frozenset({"kw_only"})
+"""Keywords that decide how a class is called by its own code, which mypy checks."""
+
 _ANNOTATIONS: Final = frozenset({"annotation", "returns", "type_params"})
 
 
@@ -111,6 +114,8 @@ def _walk(node: ast.AST, scope: str, statement_line: int) -> Iterator[_Site]:
         children = enumerate(value) if isinstance(value, list) else [(None, value)]
         for index, child in children:
             if not isinstance(child, ast.AST) or _is_docstring(child) or _is_silent(child):
+                continue
+            if isinstance(child, ast.keyword) and child.arg in _CALL_FORMS:
                 continue
             line = child.lineno if isinstance(child, ast.stmt) else statement_line
             yield _Site(node, field, index, child, scope, line)

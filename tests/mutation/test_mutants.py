@@ -43,6 +43,8 @@ def changes(source: str) -> list[str]:
         ("def f(a: int) -> int:\n    return a", ["def f(a: int) -> int:\n    return None"]),
         ("for a in b:\n    break", ["for a in b:\n    continue"]),
         ("def f():\n    'Say it.'", []),
+        ("class A(B, kw_only=True):\n    pass", []),
+        ("class A(B, frozen=True):\n    pass", ["class A(B, frozen=False):\n    pass"]),
         ("logger.info(1, a + b)", []),
         ("logger.opt(1).info(2)", []),
     ],
@@ -95,5 +97,8 @@ def test_near_and_quick_tests_come_first_and_constants_lead_to_their_users() -> 
     )
     mutant = Mutant(path, 0, line, line, "f", "a", "b")
     assert Chooser(coverage).choose(mutant) == [3, 1, 2, 0]
+    coverage.tests.append("tests/house/test_frozen_structs.py::e")
+    coverage.durations_s.append(0.1)
+    assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1))[-1] == 4
     coverage.sources[path] = "# an older text"
     assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1)) == [3, 1, 2, 0]
