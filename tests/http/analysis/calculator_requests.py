@@ -72,6 +72,68 @@ STUB_SIZING: Json = {
     "uses": {"capex": 40, "upfront_fee_share": 0.02, "dsra_months": 6},
     "project_cash_flow": [3, 13, 13, 13, 13],
 }
+CONCESSION: Json = {
+    "period_count": 3,
+    "months_per_period": 6,
+    "indices": [
+        {"name": "wages", "level_per_period": [101, 104, 107], "base_level": 100},
+        {"name": "CPI", "annual_rate": 0.03, "base_years": 1, "step": "year"},
+    ],
+    "revenues": [
+        {"name": "heat", "volume": 5, "price": 8, "degradation_pa": 0.01},
+        {
+            "name": "power",
+            "volume": 10,
+            "price": 9,
+            "index": "CPI",
+            "indexed_share": 0.7,
+            "contract_periods": 2,
+            "merchant_price": 8,
+            "merchant_index": "CPI",
+            "merchant_indexed_share": 0.9,
+        },
+    ],
+    "availability_payments": [
+        {
+            "name": "service",
+            "amount": 60,
+            "index": "wages",
+            "indexed_share": 0.8,
+            "deduction_share": 0.02,
+            "deduction_amount": 0.4,
+            "deduction_cap": 0.5,
+        }
+    ],
+    "operating_costs": [
+        {"name": "lease", "revenue_share": 0.02},
+        {"name": "balancing", "unit_cost": 0.3, "volume_of": "power", "index": "CPI"},
+        {"name": "staff", "amount_pa": 12, "index": "wages", "indexed_share": 0.9},
+    ],
+    "capital_costs": [
+        {"name": "repair", "amounts": [0, 5, 0], "index": "CPI", "indexed_share": 0.5}
+    ],
+    "working_capital": {"receivable_days": 60, "payable_days": 20},
+    "concession_periods": 3,
+}
+INDEX_HISTORY: Json = {
+    "dates": ["2025-12-31", "2026-12-31", "2027-12-31", "2028-12-31"],
+    "indices": [
+        {
+            "name": "CPI",
+            "levels": [
+                {"date": "2024-01-01", "level": 97},
+                {"date": "2025-01-01", "level": 100},
+                {"date": "2026-01-01", "level": 102},
+            ],
+            "annual_rate": 0.02,
+            "lag_months": 3,
+            "base_date": "2025-10-01",
+        }
+    ],
+    "revenues": [{"name": "power", "volume": 10, "price": 9, "index": "CPI"}],
+    "operating_costs": [{"name": "balancing", "unit_cost": 0.3, "volume_of": "power"}],
+    "concession_end": "2028-06-30",
+}
 REQUESTS: list[tuple[str, Json]] = [
     *((name, example) for name, example in EXAMPLES.items() if name != "day-count"),
     ("returns", {"cash_flows": [-100, 230, -132, 5], "periods_per_year": 4, "discount_rate": 0.1}),
@@ -92,6 +154,8 @@ REQUESTS: list[tuple[str, Json]] = [
             "uses": {"capex": 300, "upfront_fee_share": 0.02, "dsra_months": 6},
         },
     ),
+    ("cash-flow", CONCESSION),
+    ("cash-flow", INDEX_HISTORY),
     ("covenants", {"lockup_below": 1.15, "metric": "LLCR", "coverage": COVERAGE}),
     ("covenants", {"lockup_below": 1.15, "default_below": 1.05, "coverage": COVERAGE}),
     (

@@ -27,6 +27,29 @@ def shock_every_driver(**shock: object) -> Json:
 
 BASES: list[tuple[str, Json]] = [
     *REQUESTS,
+    (
+        "cash-flow",
+        {
+            "period_count": 4,
+            "revenues": [{"name": "power", "volume": 3, "price": 5, "contract_periods": 3}],
+            "availability_payments": [{"name": "service", "amount_pa": 3}],
+            "operating_costs": [{"name": "staff", "amount": 2}],
+        },
+    ),
+    (
+        "cash-flow",
+        {
+            "accruals": [0.5, 0.5, 0.5],
+            "indices": [
+                {"name": "CPI", "level_per_period": [101, 104, 107], "base_level": 100},
+            ],
+            "revenues": [
+                {"name": "heat", "volume_pa": 5, "price": 8},
+                {"name": "power", "volume_pa": 9, "price": 4, "index": "CPI"},
+            ],
+            "operating_costs": [{"name": "balancing", "unit_cost": 0.3, "volume_of": "power"}],
+        },
+    ),
     ("day-count", EXAMPLES["day-count"]),
     (
         "day-count",

@@ -37,6 +37,7 @@ WITHOUT_FIGURE: dict[str, set[str]] = {
     "schedule": {"allow_negative_amortisation", "frequency", "months_per_period"},
     # the terms of payment dates are those of a loan schedule, where each changes a figure
     "waterfall": set(TIME) | {"tranches[].name", "reserves[].name"},
+    "cash-flow": set(TIME) | {"indices[].name"},
     "debt-sizing": TIME_FIELDS | {"allow_negative_amortisation"},
     "returns": {"currency_code", "flows[].currency_code"},
     # a distribution changes together with its parameters, as `shocks.cfads` does

@@ -113,7 +113,7 @@ def calculate(
         explanations = explainer(case, result) if explain else None
         rows = calculator.rows(result)
         calculations.append(CalculationResult(result, rows, explanations))
-        remaining_rows -= len(rows)
+        remaining_rows -= len(rows) * (1 + calculator.line_count(result))
         if remaining_rows < 0:
             detail = f"the results have more than {MAX_ROWS} rows; send fewer cases per request"
             raise InvalidInput.at("/cases", "too_many", detail)

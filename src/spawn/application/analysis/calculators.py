@@ -27,6 +27,9 @@ from spawn.application.analysis.schedule_calculator import (
     calculate_schedule,
 )
 from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.cash_flow.cash_flow_build_up import build_cash_flow
+from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
+from spawn.domain.finance.cash_flow.cash_flow_result import CashFlowResult, CashFlowRow
 from spawn.domain.finance.construction_funding import (
     ConstructionCase,
     ConstructionFunding,
@@ -67,13 +70,17 @@ _METRICS: Final = ("DSCR", "LLCR", "PLCR")
 
 
 class Calculator(msgspec.Struct, Generic[CaseT, ResultT], frozen=True, kw_only=True):
-    """A calculator: its case and result types, its function, and its table rows."""
+    """A calculator: its case and result types, its function, and its table rows.
+
+    `line_count` is the number of further series in a result that are as long as its rows.
+    """
 
     case: type[CaseT]
     result: type[ResultT]
     row: type[msgspec.Struct]
     run: Callable[[CaseT], ResultT]
     rows: Callable[[ResultT], tuple[Any, ...]]
+    line_count: Callable[[ResultT], int] = lambda _result: 0
 
 
 # Covenants
@@ -261,6 +268,14 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         row=ReturnsRow,
         run=calculate_returns,
         rows=list_returns_rows,
+    ),
+    "cash-flow": Calculator(
+        case=CashFlowCase,
+        result=CashFlowResult,
+        row=CashFlowRow,
+        run=build_cash_flow,
+        rows=lambda cash_flow: cash_flow.rows,
+        line_count=lambda cash_flow: len(cash_flow.lines),
     ),
     "debt-sizing": Calculator(
         case=SizingCase,

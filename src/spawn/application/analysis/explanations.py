@@ -4,7 +4,7 @@ Inputs are the very numbers of the case or of its schedule, so that a machine ca
 the formula and obtain the value; the functions of a formula are those of `explanation`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from spawn.application.analysis.calculators import (
@@ -19,6 +19,8 @@ from spawn.application.analysis.returns_calculator import (
 )
 from spawn.application.analysis.schedule_calculator import ScheduleCase, ScheduleResult
 from spawn.application.analysis.sizing_explanations import explain_sizing
+from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
+from spawn.domain.finance.cash_flow.cash_flow_result import CashFlowResult, CashFlowRow
 from spawn.domain.finance.construction_funding import ConstructionCase, ConstructionFunding
 from spawn.domain.finance.coverage_ratios import CoverageCase, CoverageRatios
 from spawn.domain.finance.limits import expand_per_period
@@ -62,6 +64,40 @@ def _explain_level_payment(case: ScheduleCase, result: ScheduleResult) -> Explan
         },
         "from the end of the grace on",
     )
+
+
+def explain_cash_flow(_case: CashFlowCase, result: CashFlowResult) -> Explanations:
+    """Explain the totals by the columns of the rows."""
+    rows = result.rows
+    return {
+        "total_revenue": Explanation(
+            result.total_revenue,
+            "sum(contract_revenue + merchant_revenue + availability_payments - deductions)",
+            _columns(
+                rows, "contract_revenue", "merchant_revenue", "availability_payments", "deductions"
+            ),
+        ),
+        "total_operating_costs": Explanation(
+            result.total_operating_costs,
+            "sum(fixed_costs + variable_costs)",
+            _columns(rows, "fixed_costs", "variable_costs"),
+        ),
+        "total_ebitda": Explanation(
+            result.total_ebitda,
+            "sum(revenue - operating_costs)",
+            _columns(rows, "revenue", "operating_costs"),
+        ),
+        "total_cfads": Explanation(
+            result.total_cfads,
+            "sum(ebitda - working_capital_increase - capital_costs - tax_paid)",
+            _columns(rows, "ebitda", "working_capital_increase", "capital_costs", "tax_paid"),
+            "the increases of working capital sum to zero: the last period releases it",
+        ),
+    }
+
+
+def _columns(rows: Sequence[CashFlowRow], *names: str) -> dict[str, list[float]]:
+    return {name: [getattr(row, name) for row in rows] for name in names}
 
 
 def explain_construction(case: ConstructionCase, result: ConstructionFunding) -> Explanations:
@@ -266,6 +302,7 @@ _DAY_COUNT_NOTES: Final = {
 
 EXPLAINERS: Final[dict[str, Callable[[Any, Any], Explanations]]] = {
     "returns": explain_returns,
+    "cash-flow": explain_cash_flow,
     "debt-sizing": explain_sizing,
     "schedule": explain_schedule,
     "construction-funding": explain_construction,

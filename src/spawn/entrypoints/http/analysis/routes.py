@@ -47,6 +47,7 @@ _TABLE_SCHEMAS: Final = {
 }
 _SUMMARIES: Final = {
     "returns": "Calculate rates of return and present value",
+    "cash-flow": "Build up the cash flow before debt service",
     "debt-sizing": "Size debt on CFADS, targets and gearing",
     "schedule": "Calculate payment dates and a loan schedule",
     "construction-funding": "Fund construction with debt and equity",

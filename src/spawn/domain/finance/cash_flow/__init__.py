@@ -1,0 +1,1 @@
+"""The cash flow before debt service, built up from volumes, prices and costs."""
