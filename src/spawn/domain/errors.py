@@ -19,7 +19,9 @@ SpawnError
 │   ├── Overloaded          overloaded               a bounded queue is full
 │   ├── DeadlineExceeded    deadline_exceeded        the work exceeded its deadline
 │   └── StorageFull         storage_full             the disk or its reserve is exhausted
+├── InternalError           internal                 the service is at fault: a retry fails alike
 ├── StorageDamaged          storage_damaged          file, journal or high-water mark disagree
+│   └── StorageIncompatible storage_damaged          an intact store that this release cannot read
 ├── StorageBusy             storage_busy             another process holds the file
 ├── RegistryError           registry_error           the registry is absent, slow or invalid
 └── DeliveryFailed          delivery_failed          a consumer did not accept an event
@@ -222,6 +224,19 @@ class StorageDamaged(SpawnError):
 
     code = "storage_damaged"
     title = "The store is damaged"
+
+
+class StorageIncompatible(StorageDamaged):
+    """An intact store that this release cannot read or must not; the detail names the remedy."""
+
+    title = "The store does not fit this release"
+
+
+class InternalError(SpawnError):
+    """A failure of the service itself, which the same request meets again; the log has its cause.
+
+    It has code and title of the root.
+    """
 
 
 class StorageBusy(SpawnError):

@@ -4,23 +4,26 @@ The later release is played by this one: a name is taken from those that the fil
 that the schema seems to have governed it so far.
 """
 
+import asyncio
 from pathlib import Path
 
 import duckdb
 import msgspec
 import pytest
 from tests.adapters.storage.test_frozen_stores import ARCHIVES, extract
+from tests.loopback import free_port
 
 from spawn.adapters.duckdb.core_names import FIRST_CORE_NAMES
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.change import EncodedState, Write
-from spawn.domain.errors import StorageDamaged
+from spawn.domain.errors import StorageDamaged, StorageIncompatible
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.project import CORE_FIELDS
 from spawn.domain.query import Filter, Operator, Query
 from spawn.domain.schemas.canonical_json import compute_fingerprint
+from spawn.entrypoints.cli import main
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 
@@ -110,6 +113,33 @@ async def test_a_column_that_contradicts_the_core_attribute_stops_the_start(
     with pytest.raises(StorageDamaged, match=r"governs a column country_code.*export") as error:
         await open_at(path)
     assert "\n" not in error.value.detail
+
+
+async def test_an_adopted_version_that_this_release_cannot_read_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "store.duckdb"
+    await write_store(path)
+    replace_column(path, '{"name": "capacity", "type": "hyperdecimal"}')
+    for _ in range(2):
+        with pytest.raises(StorageIncompatible, match=r"1 .*/columns/0/type.*export") as error:
+            await open_at(path)
+    assert "\n" not in error.value.detail
+    monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{path}")
+    monkeypatch.setenv("SPAWN_PORT", str(free_port()))
+    for name in ("URL", "SHARED", "ONTOLOGY_URL"):
+        monkeypatch.delenv(f"SPAWN_{name}", raising=False)
+    assert await asyncio.to_thread(main, ["doctor"]) == 1
+    output = capsys.readouterr().out
+    assert "FAIL  store     The store does not fit this release" in output
+    assert "export the projects with the release that wrote the store" in output
+
+
+async def test_an_adopted_version_without_columns_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    await write_store(path)
+    replace_column(path, "")
+    await (await open_at(path)).close()
 
 
 async def test_a_column_of_another_unit_stops_the_start(tmp_path: Path) -> None:

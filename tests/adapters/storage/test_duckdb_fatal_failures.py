@@ -21,7 +21,7 @@ from spawn.adapters.duckdb.journal import recovery
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import StorageDamaged, StorageFull, Unavailable
+from spawn.domain.errors import InternalError, StorageDamaged, StorageFull, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
@@ -369,6 +369,47 @@ async def test_a_file_that_turns_out_damaged_ends_the_store(
     assert "restore all three from the last backup" in await failure_of(store)
 
 
+@pytest.mark.parametrize("error", [duckdb.BinderException, duckdb.CatalogException, KeyError])
+async def test_a_fault_of_the_service_while_it_reopens_an_intact_file_ends_the_store_at_once(
+    store: DuckDbStore,
+    harness: StorageHarness,
+    engine: FailingEngine,
+    error: type[Exception],
+    lines: list[dict[str, Any]],
+) -> None:
+    await harness.create()
+    engine.failures["append_now"] = CHECKPOINT_FAILED
+    engine.failures["from schemas"] = error("no such column")  # type: ignore[assignment]
+    with pytest.raises(Unavailable):
+        await harness.create()
+    reason = await failure_of(store)
+    assert "start the release that wrote it" in reason
+    assert operations(lines) == ["commit a group of changes", "reopen the file"]
+    assert "no such column" in lines[-1]["cause"]
+
+
+async def test_a_file_that_lost_a_table_is_damaged_when_it_is_reopened(
+    store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
+) -> None:
+    store._engine.cursor().execute("drop table bookmarks")
+    engine.failures["append_now"] = CHECKPOINT_FAILED
+    engine.failures["from schemas"] = duckdb.CatalogException("no such table")
+    with pytest.raises(Unavailable):
+        await harness.create()
+    assert "restore all three from the last backup" in await failure_of(store)
+
+
+async def test_a_statement_that_the_engine_rejects_is_no_outage(
+    store: DuckDbStore, engine: FailingEngine, lines: list[dict[str, Any]]
+) -> None:
+    engine.failures["from projects"] = duckdb.ConversionException("Could not convert")
+    with pytest.raises(InternalError, match="report the error id") as raised:
+        await store.page(Query(limit=9))
+    assert raised.value.error_id == lines[-1]["error_id"]
+    assert store.status().is_writable
+    assert engine.connections == 1
+
+
 async def test_a_file_that_cannot_be_reopened_in_time_ends_the_store(
     store: DuckDbStore,
     harness: StorageHarness,
@@ -419,6 +460,6 @@ async def test_waiting_for_a_failure_ends_when_the_store_closes(store: DuckDbSto
 def test_text_that_a_user_wrote_is_never_read_as_a_fault_of_the_system() -> None:
     for text in ("Corrupt Holdings", "No space left in the north", "fsync failed"):
         failure = duckdb.ConversionException(f"Could not convert string '{text}' to INT32")
-        assert type(translate_error(failure, "s.duckdb")) is Unavailable
+        assert type(translate_error(failure, "s.duckdb")) is InternalError
     damage = duckdb.IOException("IO Error: Corrupt database file: computed checksum 1")
     assert type(translate_error(damage, "s.duckdb")) is StorageDamaged

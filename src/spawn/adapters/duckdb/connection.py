@@ -16,6 +16,7 @@ import duckdb
 from spawn.adapters.duckdb.failure_log import FailureLog
 from spawn.domain.errors import (
     DeadlineExceeded,
+    InternalError,
     Overloaded,
     SpawnError,
     StorageBusy,
@@ -47,6 +48,14 @@ _SYSTEM_REASONS = tuple(
 )
 """Reasons of the system for which an intact file cannot be opened."""
 
+PROGRAM_ERRORS = (
+    duckdb.ProgrammingError,
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.NotSupportedError,
+)
+"""Errors about a statement and the tables it names, not about the engine or the disk."""
+
 _MAX_WAITING = 256
 
 
@@ -64,6 +73,11 @@ def translate_error(error: duckdb.Error, file: str) -> SpawnError:
     if isinstance(error, duckdb.OutOfMemoryException):
         return Unavailable(
             "The storage engine ran out of memory for this request: narrow it or retry."
+        )
+    if isinstance(error, PROGRAM_ERRORS):
+        # The same statement fails again, so that a client that retries would retry for ever.
+        return InternalError(
+            "The service failed on a statement of its own: report the error id to the operator."
         )
     return Unavailable(
         "The storage engine failed to run the statement: retry, and check the disk and the log."

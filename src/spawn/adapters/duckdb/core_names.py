@@ -11,7 +11,7 @@ from loguru import logger
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.embedded.schema_history import SchemaHistory
-from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.errors import InvalidInput, StorageDamaged, StorageIncompatible
 from spawn.domain.projects.project import CORE_FIELDS, PROJECT_KIND
 from spawn.domain.schemas.core_columns import CORE_BY_NAME
 from spawn.domain.schemas.document_parser import read_schema
@@ -38,7 +38,7 @@ def merge_core_names(cursor: Cursor, history: SchemaHistory) -> None:
     """Merge governed columns into core attributes of their names, and record all core names.
 
     Raises:
-        StorageDamaged: a column or a value does not fit; the detail names column and remedy.
+        StorageIncompatible: a column or a value does not fit; the detail names column and remedy.
     """
     cursor.execute(_TABLE)
     rows = cursor.execute("select name from core_names").fetchall()
@@ -116,9 +116,10 @@ def _check_values(cursor: Cursor, history: SchemaHistory, name: str) -> int:
     return count
 
 
-def _taken_error(name: str, reason: str) -> StorageDamaged:
-    return StorageDamaged(
+def _taken_error(name: str, reason: str) -> StorageIncompatible:
+    return StorageIncompatible(
         f"The schema governs a column {name}, which is a core attribute of this release and does"
-        f" not fit ({reason}): start the release that wrote the store, export the projects with"
-        " the column renamed, and import them into a new store."
+        f" not fit ({reason}): export the projects with the release that wrote the store, publish"
+        " the schema with the column renamed, and import the file into a new store with a mapping"
+        f" of {name} to the new name."
     )

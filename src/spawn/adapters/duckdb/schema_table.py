@@ -1,7 +1,7 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
 """Stored schema versions, and the log of migrations."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -10,8 +10,14 @@ from spawn.adapters.duckdb.journal_rows import from_microseconds, to_microsecond
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.aggregates import AGGREGATE_TYPES
-from spawn.domain.errors import Conflict, InvalidInput, MalformedBody, StorageDamaged
-from spawn.domain.schemas.document_parser import restore_schema
+from spawn.domain.errors import (
+    Conflict,
+    InvalidInput,
+    MalformedBody,
+    StorageDamaged,
+    StorageIncompatible,
+)
+from spawn.domain.schemas.document_parser import read_schema, restore_schema
 from spawn.ports.schemas import (
     MIN_LOGGED_MIGRATIONS,
     AdoptionDecision,
@@ -21,6 +27,9 @@ from spawn.ports.schemas import (
     SchemaRecord,
     SchemaState,
 )
+
+_ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
+_MAX_REASON: Final = 500
 
 
 class SchemaTable:
@@ -92,11 +101,15 @@ def _altered_error(version: int) -> StorageDamaged:
 
 
 def check_versions(cursor: Cursor, history: SchemaHistory) -> None:
-    """Check that the history has every version that governed aggregates were written under.
+    """Check that the history has, readable, every version that aggregates were written under.
 
     Raises:
+        StorageIncompatible: this release cannot read the document of an adopted version.
         StorageDamaged: one is missing, so that nothing says how to read what it wrote.
     """
+    for record in history.records:
+        if record.state in _ADOPTED:
+            _check_readable(record)
     kinds = [kind for kind, type_ in AGGREGATE_TYPES.items() if type_.is_governed]
     rows = cursor.execute(
         "select distinct schema_version from journal where kind in (select unnest(?))", [kinds]
@@ -107,6 +120,22 @@ def check_versions(cursor: Cursor, history: SchemaHistory) -> None:
             f"The journal has projects of the schema versions {missing}, which the stored schemas"
             " lack: restore a backup."
         )
+
+
+def _check_readable(record: SchemaRecord) -> None:
+    """Raise StorageIncompatible for a document that was restored without its columns."""
+    if record.schema.columns:
+        return
+    schema = record.schema
+    try:
+        read_schema(record.document, default_version=schema.version, schema_id=schema.id)
+    except InvalidInput as error:
+        raise StorageIncompatible(
+            f"This release cannot read version {schema.version} of the schema {schema.id}, which"
+            f" stored projects have ({error.detail[:_MAX_REASON]}): export the projects with the"
+            " release that wrote the store, publish a schema without the cause, and import the"
+            " file into a new store."
+        ) from None
 
 
 def write_history(cursor: Cursor, schema_history: SchemaHistory) -> None:

@@ -16,8 +16,6 @@ from spawn.adapters.duckdb.connection import (
     Cursor,
     Engine,
     ReaderThreads,
-    damaged_error,
-    translate_error,
 )
 from spawn.adapters.duckdb.journal import bookmarks
 from spawn.adapters.duckdb.journal.appender import JournalAppender
@@ -25,6 +23,7 @@ from spawn.adapters.duckdb.journal.cache_update import Caches
 from spawn.adapters.duckdb.journal.group_commit import GroupCommitWriter
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
 from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES, PreparedChange
+from spawn.adapters.duckdb.journal.recovery import load_error
 from spawn.adapters.duckdb.journal_rows import (
     UNIX_EPOCH,
     AggregateLocation,
@@ -50,7 +49,14 @@ from spawn.domain.change import (
     StoredAggregate,
     StoredResponse,
 )
-from spawn.domain.errors import InvalidInput, NotFound, SpawnError, StorageDamaged, Unavailable
+from spawn.domain.errors import (
+    InternalError,
+    InvalidInput,
+    NotFound,
+    SpawnError,
+    StorageDamaged,
+    Unavailable,
+)
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measure, Measurement
@@ -135,10 +141,8 @@ class DuckDbStore:
                 checkpoint_bytes=options.checkpoint_bytes,
                 report_rebuild=options.report_rebuild,
             )
-        except (duckdb.CatalogException, duckdb.BinderException) as failure:
-            raise damaged_error(self._engine.path.name) from failure
         except duckdb.Error as failure:
-            raise translate_error(failure, self._engine.path.name) from failure
+            raise load_error(self._engine, failure) from failure
 
     @property
     def _schema_history(self) -> SchemaHistory:
@@ -429,9 +433,17 @@ class DuckDbStore:
         position = self._appender.feed_position()
         if self._appender.lag_rows():
             await self._writer.run(self._appender.project_all, "project the state tables")
-        projects, changed_at, tallies = await self._scan_readers.run(
-            lambda c: quality_sql.count_measures(c, measures)
-        )
+        schema_history = self._schema_history
+        try:
+            projects, changed_at, tallies = await self._scan_readers.run(
+                lambda c: quality_sql.count_measures(c, measures)
+            )
+        except InternalError:
+            # A migration in progress ends first: it may have renamed a measured column.
+            await self._writer.run(lambda: None, "wait for a migration")
+            if self._schema_history is schema_history:
+                raise
+            raise Unavailable("The tables were migrated meanwhile: retry.") from None
         return Measurement(
             position=position, projects=projects, changed_at=changed_at, tallies=tallies
         )

@@ -1,11 +1,14 @@
 """Tables of the file: format version, format migrations, and typed columns of a schema."""
 
 import re
+from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import duckdb
+
 from spawn.adapters.duckdb.connection import Cursor
-from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.errors import InvalidInput, StorageDamaged, StorageIncompatible
 from spawn.domain.schema_version import ColumnType, TypeName, Value
 
 _JOURNAL = """
@@ -90,7 +93,8 @@ def migrate_format(cursor: Cursor, now: object) -> None:
     """Bring the file to the newest format, one transaction per step.
 
     Raises:
-        StorageDamaged: the file is of a newer format, or another program's database.
+        StorageIncompatible: the file is of a newer format.
+        StorageDamaged: it is another program's database.
     """
     version = _format_version(cursor)
     for number, statements in enumerate(FORMAT_MIGRATIONS[version:], start=version + 1):
@@ -112,11 +116,28 @@ def _format_version(cursor: Cursor) -> int:
     row = cursor.execute("select max(version) from formats").fetchone()
     version = int(row[0]) if row and row[0] is not None else 0
     if version > len(FORMAT_MIGRATIONS):
-        raise StorageDamaged(
+        raise StorageIncompatible(
             f"The database has format {version} and this release knows {len(FORMAT_MIGRATIONS)}:"
             " run the newer release that wrote it."
         )
     return version
+
+
+def has_every_column(cursor: Cursor) -> bool:
+    """Whether the file has every table and column of the newest format but the derived ones."""
+    with closing(duckdb.connect()) as reference:
+        migrate_format(reference, datetime.now(UTC).replace(tzinfo=None))
+        return _read_columns(reference) <= _read_columns(cursor)
+
+
+def _read_columns(cursor: Cursor) -> set[tuple[str, str, str]]:
+    return set(
+        cursor.execute(
+            "select table_name, column_name, data_type from duckdb_columns()"
+            " where database_name = current_database() and schema_name = 'main'"
+            " and table_name <> 'aggregates'"
+        ).fetchall()
+    )
 
 
 def drop_relation(cursor: Cursor, name: str) -> None:

@@ -10,7 +10,13 @@ import duckdb
 from loguru import logger
 
 from spawn.adapters.duckdb import tables
-from spawn.adapters.duckdb.connection import Engine, is_sync_failure, translate_error
+from spawn.adapters.duckdb.connection import (
+    PROGRAM_ERRORS,
+    Engine,
+    damaged_error,
+    is_sync_failure,
+    translate_error,
+)
 from spawn.adapters.duckdb.core_names import merge_core_names
 from spawn.adapters.duckdb.journal.cache_update import Caches
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
@@ -41,7 +47,13 @@ from spawn.adapters.duckdb.state.state_proof import (
 )
 from spawn.adapters.duckdb.state.state_table import StateTable, state_tables
 from spawn.adapters.embedded.options import ReportRebuild
-from spawn.domain.errors import SpawnError, StorageDamaged, StorageFull, Unavailable
+from spawn.domain.errors import (
+    InternalError,
+    SpawnError,
+    StorageDamaged,
+    StorageFull,
+    Unavailable,
+)
 from spawn.ports.runtime import Clock
 
 CATCH_UP_ROWS = 2_000
@@ -58,14 +70,31 @@ MAX_CATCH_UP_ROWS = 250_000
 _COMPARED_AT_START_ROWS = 50_000
 """Rows whose values are compared before the store opens; those of a larger one afterwards."""
 
-_CONTRADICTIONS = (duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.DataError)
-"""Errors about the tables, not about the engine or the disk."""
-
 _SYNC_AFTER_S = 1.0
 _NOT_CONFIRMED = (
     "The disk did not confirm a write, so no later read can be trusted: check the disk and the"
     " system's log, then start the service again."
 )
+_UNREADABLE = (
+    "This release fails to read an intact file: start the release that wrote it, and report the"
+    " cause in the log."
+)
+
+
+def load_error(engine: Engine, failure: duckdb.Error) -> SpawnError:
+    """Return the error for a file that is open and cannot be loaded.
+
+    A statement that the engine rejects means damage if the file lacks a table or a column of its
+    format. Otherwise the service is at fault, and neither a retry nor a backup helps.
+    """
+    error = translate_error(failure, engine.path.name)
+    if not isinstance(error, InternalError):
+        return error
+    try:
+        is_intact = tables.has_every_column(engine.cursor())
+    except duckdb.Error as second_failure:
+        return translate_error(second_failure, engine.path.name)
+    return InternalError(_UNREADABLE) if is_intact else damaged_error(engine.path.name)
 
 
 class RecoverableJournal:
@@ -194,7 +223,7 @@ class RecoverableJournal:
                 while len(self.projection) > CATCH_UP_ROWS:
                     self.project(CATCH_UP_ROWS)
             self.project_all()
-        except _CONTRADICTIONS as failure:
+        except PROGRAM_ERRORS as failure:
             self._cursor.execute("rollback")
             return {AGGREGATES: f"it contradicts the journal ({type(failure).__name__})"}
         return {}
@@ -407,7 +436,7 @@ class RecoverableJournal:
             self._reopen()
         except SpawnError as error:
             is_late = now_s - self._failing_since_s >= RECOVERY_TIMEOUT_S
-            if isinstance(error, StorageDamaged):
+            if isinstance(error, StorageDamaged | InternalError):
                 self.give_up(error.detail, error)
             elif isinstance(error, StorageFull):
                 self._failing_since_s = now_s
@@ -461,14 +490,15 @@ class RecoverableJournal:
             self.last_error = self._record_reopening(error.__cause__ or error, error)
             raise
         except duckdb.Error as failure:
-            self.last_error = self._record_reopening(
-                failure, translate_error(failure, self._engine.path.name)
-            )
+            self.last_error = self._record_reopening(failure, load_error(self._engine, failure))
             raise self.last_error from failure
-        except Exception as failure:
+        except OSError as failure:
             self.last_error = self._record_reopening(
                 failure, Unavailable("The file cannot be reopened: check the disk and the log.")
             )
+            raise self.last_error from failure
+        except Exception as failure:
+            self.last_error = self._record_reopening(failure, InternalError(_UNREADABLE))
             raise self.last_error from failure
         self.pages.clear(self.position)
         self.last_error = None

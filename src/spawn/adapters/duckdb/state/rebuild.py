@@ -21,7 +21,7 @@ from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.duckdb.tables import drop_relation
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
 from spawn.adapters.embedded.schema_history import SchemaHistory
-from spawn.domain.errors import InvalidInput, StorageDamaged
+from spawn.domain.errors import InvalidInput, StorageIncompatible
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, HideColumn, RenameColumn
 
 ROWS_PER_STEP: Final = 50_000
@@ -183,10 +183,11 @@ def _decode(kind: str, history: SchemaHistory, row: Any) -> PendingAggregate:
     try:
         state = history.decode_state(kind, document.encode(), schema)
     except InvalidInput as error:
-        raise StorageDamaged(
+        raise StorageIncompatible(
             f"The {kind} {aggregate_id} as written at change {position} breaks a rule of this"
-            f" release: {error.detail}"
-        ) from error
+            f" release ({error.detail}): correct it with the release that wrote the store, then"
+            " start this one."
+        ) from None
     location = AggregateLocation(version, created, position, created_at)
     return PendingAggregate(kind, aggregate_id, state, location, updated_at, schema, is_new=True)
 
