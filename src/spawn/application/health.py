@@ -6,6 +6,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any, Final, TypedDict, cast
 
+from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.jobs import SERVICE_PRINCIPAL
@@ -16,6 +17,9 @@ from spawn.domain.errors import SpawnError
 from spawn.domain.quality.report import filter_failed
 from spawn.domain.quality.rules import Severity
 from spawn.ports.storage import StoreStatus
+
+MAX_STALL_S: Final = 120.0
+"""Time without progress of the writer after which only a restart helps."""
 
 PROBE_INTERVAL_S: Final = 1.0
 PROBE_TIMEOUT_S: Final = 2.0
@@ -80,7 +84,9 @@ class HealthChecker:
         relay: Relay,
         quality_monitor: QualityMonitor,
         schema_policy: SchemaPolicy,
+        background: BackgroundTasks,
     ) -> None:
+        self._background = background
         self._dependencies = dependencies
         self._quality_monitor = quality_monitor
         self._schema_policy = schema_policy
@@ -89,6 +95,11 @@ class HealthChecker:
         self._probe_time = 0.0
         self._probe_task: asyncio.Task[HealthCheck] | None = None
         self.failure_reason = ""
+
+    def is_live(self) -> bool:
+        """Whether the process can do without a restart; from memory only."""
+        is_stalled = self._dependencies.control.stalled_s() > MAX_STALL_S
+        return not (self.failure_reason or is_stalled)
 
     async def report(self) -> tuple[HealthStatus, dict[str, HealthCheck]]:
         """Return the worst status, and every check by name."""
@@ -100,6 +111,7 @@ class HealthChecker:
             "schema": await _run_check(self._check_schema),
             "breaker": self._check_breaker(),
             "quality": await _run_check(self._check_quality),
+            "background": self._check_background(),
         }
         worst = max((check["status"] for check in checks.values()), key=_SEVERITY_ORDER.index)
         return worst, checks
@@ -237,6 +249,21 @@ class HealthChecker:
         return _build_check(
             HealthStatus.OK, "The circuit breaker allows calls to the registry.", **facts
         )
+
+    def _check_background(self) -> HealthCheck:
+        """Check that no background task failed lately."""
+        failing = [status for status in self._background.statuses() if status.is_failing]
+        facts = {
+            "failing": [
+                {"name": status.name, "failures": status.failures, "error": status.error}
+                for status in failing
+            ]
+        }
+        if failing:
+            names = ", ".join(status.name for status in failing)
+            detail = f"Background tasks failed and are started again: {names}."
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        return _build_check(HealthStatus.OK, "The background tasks run.", **facts)
 
     async def _check_quality(self) -> HealthCheck:
         """Check the service levels in the latest quality report; nothing is measured."""

@@ -5,9 +5,11 @@ job, or one that another runner took, cannot commit a further step.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 
@@ -38,6 +40,24 @@ ABANDONED_AFTER = timedelta(hours=1)
 
 JobHandler = Callable[[Dependencies, str, Executor], Awaitable[None]]
 """Function that runs a job to its end, with all its writes; raises when the job fails."""
+
+
+class StartTask(Protocol):
+    """Function that starts a named task, and may start it again after a failure."""
+
+    def __call__(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, is_endless: bool
+    ) -> asyncio.Task[None]:
+        """Start the task; `is_endless` says that it never ends without a failure."""
+        ...
+
+
+def _start_task(
+    name: str, work: Callable[[], Coroutine[Any, Any, None]], *, is_endless: bool
+) -> asyncio.Task[None]:
+    del is_endless  # nobody watches it
+    return asyncio.create_task(work(), name=name)
+
 
 SERVICE_PRINCIPAL = Principal(id="service")
 """Principal that ends failed jobs and measures quality."""
@@ -155,7 +175,7 @@ async def load_running_job(dependencies: Dependencies, job_id: str) -> StoredAgg
 class JobRunner:
     """Runner of queued jobs: `concurrency` at a time, `queue_limit` waiting.
 
-    `on_error` is called with each failure, for the log.
+    `on_error` is called with each failure, for the log. `start_task` starts the workers.
     """
 
     def __init__(
@@ -166,7 +186,9 @@ class JobRunner:
         concurrency: int = 1,
         queue_limit: int = 16,
         on_error: Callable[[str, BaseException], None] | None = None,
+        start_task: StartTask = _start_task,
     ) -> None:
+        self._start_task = start_task
         self._dependencies = dependencies
         self._handlers = handlers
         self._concurrency = concurrency
@@ -180,8 +202,13 @@ class JobRunner:
         """Start the workers and queue the jobs that a crash left unfinished."""
         # Uploads that arrive from now on get their job soon and are no leftovers of a crash.
         uploads = await asyncio.to_thread(lambda: set(self._dependencies.spool.names()))
-        self._tasks = [asyncio.create_task(self._run_queue()) for _ in range(self._concurrency)]
-        self._resume_task = asyncio.create_task(self._resume(uploads))
+        self._tasks = [
+            self._start_task("job queue", self._run_queue, is_endless=True)
+            for _ in range(self._concurrency)
+        ]
+        self._resume_task = self._start_task(
+            "resumption of jobs", partial(self._resume, uploads), is_endless=False
+        )
         self._tasks.append(self._resume_task)
 
     async def close(self) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from loguru import logger
@@ -21,6 +22,7 @@ from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublishe
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
+from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.journal_watch import JournalWatch
@@ -75,6 +77,7 @@ class Composition(msgspec.Struct, frozen=True):
     health: HealthChecker
     quality_monitor: QualityMonitor
     streams: EventStreams
+    background: BackgroundTasks
 
 
 @asynccontextmanager
@@ -200,8 +203,11 @@ async def open_composition(
         metrics = PrometheusMetrics(request_metrics, lambda: access_log.dropped)
         stack.callback(metrics.close)
         dependencies = await stack.enter_async_context(open_dependencies(settings, report_rebuild))
-        lineage_cleanup = _end_abandoned_runs(dependencies, dependencies.clock.now())
-        await stack.enter_async_context(run_in_background(lineage_cleanup, "lineage"))
+        background = BackgroundTasks(on_failure=_log_task_failure)
+        lineage_cleanup = partial(_end_abandoned_runs, dependencies, dependencies.clock.now())
+        await stack.enter_async_context(
+            background.run("lineage", lineage_cleanup, is_endless=False)
+        )
         journal_watch = JournalWatch(dependencies.reads)
         relay = await _start_relay(stack, dependencies, journal_watch, settings, metrics)
         envelope = EventEnvelope(settings.base_url, settings.schema_id)
@@ -212,18 +218,21 @@ async def open_composition(
             limits=limits,
             retention=settings.event_retention,
         )
-        metrics.watch(dependencies, relay, streams)
-        await stack.enter_async_context(run_in_background(journal_watch.run(), "journal watch"))
-        await stack.enter_async_context(run_in_background(relay.run(), "relay"))
+        metrics.watch(dependencies, relay, streams, background)
+        await stack.enter_async_context(background.run("journal watch", journal_watch.run))
+        for name, work in relay.tasks().items():
+            await stack.enter_async_context(background.run(name, work))
         stack.push_async_callback(_drain, relay)
         await stack.enter_async_context(
-            run_in_background(_refresh_schema(dependencies, settings), "schema refresh")
+            background.run("schema refresh", partial(_refresh_schema, dependencies, settings))
         )
-        jobs = await _start_jobs(stack, dependencies)
+        jobs = await _start_jobs(stack, dependencies, background)
         calculation_pool = CalculationPool(holidays=load_public_holidays())
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
-        quality_monitor = await _start_quality_monitor(stack, dependencies, settings)
-        health = HealthChecker(dependencies, relay, quality_monitor, settings.schema_policy)
+        quality_monitor = await _start_quality_monitor(stack, dependencies, settings, background)
+        health = HealthChecker(
+            dependencies, relay, quality_monitor, settings.schema_policy, background
+        )
         http_state = HttpState(
             dependencies=dependencies,
             product=product_from_settings(settings),
@@ -244,7 +253,7 @@ async def open_composition(
             metrics=request_metrics,
             log=access_log,
         )
-        yield Composition(app, dependencies, settings, health, quality_monitor, streams)
+        yield Composition(app, dependencies, settings, health, quality_monitor, streams, background)
 
 
 async def _start_relay(
@@ -268,20 +277,27 @@ async def _start_relay(
     return relay
 
 
-async def _start_jobs(stack: AsyncExitStack, dependencies: Dependencies) -> JobRunner:
+async def _start_jobs(
+    stack: AsyncExitStack, dependencies: Dependencies, background: BackgroundTasks
+) -> JobRunner:
     """Start the runner of background jobs, which resumes those of the previous process."""
     job_handlers: Mapping[str, JobHandler] = {
         IMPORT_JOB: run_import,
         SIMULATION_JOB: run_simulation,
     }
-    jobs = JobRunner(dependencies, job_handlers, on_error=_log_job_failure)
+    jobs = JobRunner(
+        dependencies, job_handlers, on_error=_log_job_failure, start_task=background.start
+    )
     stack.push_async_callback(jobs.close)
     await jobs.start()
     return jobs
 
 
 async def _start_quality_monitor(
-    stack: AsyncExitStack, dependencies: Dependencies, settings: Settings
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    settings: Settings,
+    background: BackgroundTasks,
 ) -> QualityMonitor:
     """Start the measurement of data quality, on a schedule if one is configured."""
     quality_monitor = QualityMonitor(
@@ -289,8 +305,8 @@ async def _start_quality_monitor(
     )
     stack.push_async_callback(quality_monitor.close)
     if settings.quality_interval_s:
-        measurements = quality_monitor.measure_forever(settings.quality_interval_s)
-        await stack.enter_async_context(run_in_background(measurements, "quality"))
+        measure = partial(quality_monitor.measure_forever, settings.quality_interval_s)
+        await stack.enter_async_context(background.run("quality", measure))
     return quality_monitor
 
 
@@ -346,23 +362,10 @@ async def _drain(relay: Relay) -> None:
             await relay.drain()
 
 
-@asynccontextmanager
-async def run_in_background(coroutine: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run a coroutine concurrently with the block and cancel it at the end."""
-    task = asyncio.create_task(coroutine, name=name)
-    task.add_done_callback(_log_background_failure)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-def _log_background_failure(task: asyncio.Task[None]) -> None:
-    """Log an error if a background task failed: it should only ever be cancelled."""
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        logger.opt(exception=failure).error("{} failed unexpectedly", task.get_name())
+def _log_task_failure(name: str, failure: BaseException | None, pause_s: float) -> None:
+    logger.opt(exception=failure).error(
+        "the background task {} failed and starts again in {:g} s", name, pause_s
+    )
 
 
 def _log_publisher_failure(failure: BaseException) -> None:

@@ -8,12 +8,13 @@ import resource
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
 from loguru import logger
 
-from spawn.entrypoints.composition import Composition, open_composition, run_in_background
+from spawn.entrypoints.composition import Composition, open_composition
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer, build_server
 from spawn.entrypoints.logging import configure_logging
@@ -78,8 +79,8 @@ async def run_async(
             logger.info("serving {} on {}:{}", settings.base_url, settings.host, settings.port)
             if ready is not None:
                 ready(server)
-            watch = _stop_on_failure(composition, server, on_failure)
-            async with run_in_background(watch, "store watch"):
+            watch = partial(_stop_on_failure, composition, server, on_failure)
+            async with composition.background.run("store watch", watch, is_endless=False):
                 await server.serve(sockets)
     logger.info("stopped")
     return composition.health.failure_reason

@@ -234,6 +234,13 @@ class StoreControl(Protocol):
         """Return a snapshot, without waiting."""
         ...
 
+    def stalled_s(self) -> float:
+        """Return for how long the writer has not moved on while work waits; 0 if it does.
+
+        From memory only: a disk that does not respond cannot delay it.
+        """
+        ...
+
     async def probe(self) -> float:
         """Exercise the write path durably without a trace; return the seconds it took.
 

@@ -316,6 +316,28 @@ async def test_a_dead_writer_ends_the_store_and_leaves_nobody_waiting(
     assert operations(lines) == ["keep the writer running"]
 
 
+async def test_the_writer_is_stalled_only_while_work_waits_for_it(store: DuckDbStore) -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> bool:
+        started.set()
+        return release.wait(10)
+
+    await eventually(lambda: store.stalled_s() == 0)
+    store._appender.progress_at_s -= 1_000
+    assert store.stalled_s() == 0
+    call = asyncio.ensure_future(store._writer.run(block, "block"))
+    assert await asyncio.to_thread(started.wait, 10)
+    assert 0 < store.stalled_s() < 100
+    store._appender.progress_at_s -= 1_000
+    store._writer._work_since_s -= 1_000
+    assert store.stalled_s() > 900
+    release.set()
+    assert await call
+    await store.probe()
+    assert store.stalled_s() < 100
+
+
 @pytest.mark.parametrize("name", ["_take_group", "_run_call", "_commit", "_maintain", "_wait_s"])
 @pytest.mark.parametrize("error", [SystemExit, MemoryError, OSError])
 async def test_a_writer_that_dies_anywhere_resolves_the_work_that_it_had_taken(

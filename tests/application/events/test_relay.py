@@ -488,6 +488,41 @@ class TestDeadLetters:
             await replay_dead_letter(dependencies, ANNA, other, letter)
 
 
+async def test_a_delivery_that_died_delivers_what_was_in_flight_when_started_again(
+    dependencies: Dependencies, writer: ProjectWriter
+) -> None:
+    class Dying(Consumer):
+        """A publisher whose first call ends the delivery instead of the batch."""
+
+        async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
+            if not self.calls:
+                self.calls = 1
+                raise asyncio.CancelledError
+            return await super().publish(entries)
+
+    consumer = Dying()
+    journal_watch = JournalWatch(dependencies.reads)
+    relay = Relay(dependencies, [consumer], journal_watch, retry_policy=QUICK)
+    await relay.start()
+    await writer.write("a", "b")
+    await writer.write("a")
+    run = relay.tasks()["delivery to consumer"]
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await run()
+    assert consumer.accepted_entries == []
+    task = asyncio.create_task(run())
+    await consumer.until(lambda: len(consumer.accepted_entries) == 3)
+    assert consumer.versions() == {"a": [1, 2], "b": [1]}
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await relay.close()
+    assert (await dependencies.bookmarks.load_bookmarks())[
+        "consumer"
+    ] == await dependencies.reads.position()
+
+
 async def test_events_of_a_lost_epoch_are_delivered_from_the_beginning(
     dependencies: Dependencies, writer: ProjectWriter
 ) -> None:

@@ -8,10 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.http.conftest import WIND, Start
 
 from spawn.adapters.memory.store import MemoryStore
+from spawn.application import background_tasks
+from spawn.application.events.journal_watch import JournalWatch
 from spawn.domain.errors import StorageFull
 from spawn.ports.storage import StoreStatus
 
-CHECKS = {"storage", "disk", "feed", "projection", "schema", "breaker", "quality"}
+CHECKS = {*("storage", "disk", "feed", "projection", "schema", "breaker", "quality", "background")}
 
 
 def test_health_lists_each_check_and_has_the_worst_status(client: httpx.Client) -> None:
@@ -57,6 +59,58 @@ def test_disk_is_ready_down_to_its_reserve(
         assert response.json()["checks"]["disk"]["status"] == health
         assert ("retry-after" in response.headers) is (status == 503)
         assert client.get("/monitoring/live").status_code == 200
+
+
+def test_rows_to_compare_after_an_unclean_stop_degrade_the_health(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_status = MemoryStore.status
+
+    def get_unclean_status(store: MemoryStore) -> StoreStatus:
+        return msgspec.structs.replace(get_status(store), uncompared_rows=7)
+
+    monkeypatch.setattr(MemoryStore, "status", get_unclean_status)
+    with start().client() as client:
+        response = client.get("/monitoring/ready")
+        assert (response.status_code, response.json()["status"]) == (200, "degraded")
+        projection = response.json()["checks"]["projection"]
+        assert (projection["status"], projection["uncompared_rows"]) == ("degraded", 7)
+        text = client.get("/monitoring/metrics").text
+        assert "spawn_projection_uncompared_rows 7.0" in text
+
+
+@pytest.mark.parametrize(("stalled_s", "status"), [(119.0, 200), (121.0, 503)])
+def test_a_writer_without_progress_ends_the_liveness(
+    start: Start, monkeypatch: pytest.MonkeyPatch, stalled_s: float, status: int
+) -> None:
+    service = start()
+    monkeypatch.setattr(MemoryStore, "stalled_s", lambda _: stalled_s)
+    with service.client() as client:
+        assert client.get("/monitoring/live").status_code == status
+
+
+def test_a_dead_background_task_degrades_the_health_and_is_started_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background_tasks, "FIRST_PAUSE_S", 0.01)
+    run, starts = JournalWatch.run, iter(range(100))
+
+    async def fail_first(watch: JournalWatch) -> None:
+        if next(starts) == 0:
+            raise KeyError("cause")
+        await run(watch)
+
+    monkeypatch.setattr(JournalWatch, "run", fail_first)
+    with start().client() as client:
+        client.post("/v1/ops/projects", json=WIND)
+        client.post("/v1/ops/projects", json={**WIND, "status": "OPERATION"})
+        text = scrape_published(client)
+        assert 'spawn_background_task_failures_total{task="journal watch"} 1.0' in text
+        response = client.get("/monitoring/health")
+        assert (response.status_code, response.json()["status"]) == (200, "degraded")
+        check = response.json()["checks"]["background"]
+        assert check["failing"] == [{"name": "journal watch", "failures": 1, "error": "KeyError"}]
+        assert "journal watch" in check["detail"]
 
 
 def test_unreachable_ontology_server_degrades_the_health(start: Start) -> None:

@@ -537,6 +537,10 @@ class DuckDbStore:
             reserve_bytes=self._options.reserve_bytes,
         )
 
+    def stalled_s(self) -> float:
+        """Return for how long the writer has been stuck; see `StoreControl.stalled_s`."""
+        return self._writer.stalled_s()
+
     async def probe(self) -> float:
         """Write once through to the disk; see `StoreControl.probe`."""
         started_at_s = perf_counter()

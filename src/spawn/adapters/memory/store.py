@@ -482,6 +482,10 @@ class MemoryStore:
             is_exclusive=True,
         )
 
+    def stalled_s(self) -> float:
+        """Return 0: nothing waits for a writer; see `StoreControl.stalled_s`."""
+        return 0.0
+
     async def probe(self) -> float:
         """Return the seconds it took to check that the store is open."""
         started_at_s = perf_counter()

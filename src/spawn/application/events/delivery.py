@@ -160,8 +160,19 @@ class PublisherDelivery:
     # -- position ---------------------------------------------------------------------------
 
     def start_after(self, position: Position | None) -> None:
-        """Set the position to start after; None is the beginning."""
+        """Set the position to start after; None is the beginning.
+
+        Whatever was read or failed before is forgotten, and read again if it comes afterwards.
+        """
         self._read_to = self._dequeued_to = position
+        self._ready.clear()
+        self._pending.clear()
+        self._queues.clear()
+        self._schedule.clear()
+        self._blocked_bytes = 0
+        self._keys_in_flight.clear()
+        self._failing_keys.clear()
+        self._error = None
 
     @property
     def error(self) -> str | None:
@@ -201,7 +212,11 @@ class PublisherDelivery:
     # -- the loop ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Deliver until cancelled; batches in flight are then aborted and sent again later."""
+        """Deliver until cancelled; batches in flight are then aborted and sent again later.
+
+        A second call after a failure starts after the last position that was settled.
+        """
+        self.start_after(self.position)
         try:
             while True:
                 await self._read_page()

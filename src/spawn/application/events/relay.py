@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -100,12 +101,16 @@ class Relay:
         await self._save()
         self._waiting_letters = await count_dead_letters(self._dependencies.reads)
 
+    def tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return the endless tasks of the relay by name; each may be started again."""
+        deliveries = {f"delivery to {n}": delivery.run for n, delivery in self._deliveries.items()}
+        return {**deliveries, "bookmarks": self._save_periodically}
+
     async def run(self) -> None:
         """Relay until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for delivery in self._deliveries.values():
-                tasks.create_task(delivery.run())
-            tasks.create_task(self._save_periodically())
+        async with asyncio.TaskGroup() as group:
+            for work in self.tasks().values():
+                group.create_task(work())
 
     async def _save_periodically(self) -> None:
         while True:

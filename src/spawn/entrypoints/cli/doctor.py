@@ -82,6 +82,7 @@ _SERVICE_REMEDIES: Final = {
     "of the service for failed projections, and reduce the load of the disk",
     "schema": "decide on the candidates of /v1/governance/schemas, or correct SPAWN_ONTOLOGY_URL",
     "breaker": "start the ontology server or correct SPAWN_ONTOLOGY_URL",
+    "background": "look in the log of the service for the failure of the task, and report it",
     "quality": "correct the data that /v1/governance/quality counts as failed",
 }
 """Remedies of the checks that a running service reports."""

@@ -3,7 +3,7 @@
 from typing import Final, Literal
 
 from spawn import __version__
-from spawn.application.health import HealthCheck, HealthStatus
+from spawn.application.health import MAX_STALL_S, HealthCheck, HealthStatus
 from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -49,14 +49,15 @@ def _not_serving(schema: type[WireStruct]) -> tuple[Success]:
     tag="monitoring",
     summary="Get the liveness",
     description=(
-        "200 while the process responds, 503 once its store has failed for good: restart it."
+        "200 while the process responds, 503 once its store has failed for good, or its writer has "
+        f"not moved on for {MAX_STALL_S:g} s while work waits: restart it."
     ),
     returns=_serving(LivenessView),
     also=_not_serving(LivenessView),
 )
 async def get_liveness(request: StrictRequest) -> Response:
     """Return whether the process can do without a restart."""
-    return _FAILED_RESPONSE if request.http_state.health.failure_reason else _LIVE_RESPONSE
+    return _LIVE_RESPONSE if request.http_state.health.is_live() else _FAILED_RESPONSE
 
 
 @route(

@@ -78,7 +78,7 @@ class GroupCommitWriter:
         self._queued_rows = 0
         self._bulk_skips = 0
         self._closing = False
-        self._busy_at = time.monotonic()
+        self._busy_at = self._work_since_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="spawn-writer", daemon=True)
         self._thread.start()
 
@@ -92,6 +92,18 @@ class GroupCommitWriter:
         """Whether no more work is accepted."""
         return self._closing
 
+    def stalled_s(self) -> float:
+        """Return for how long the writer has not moved on while work waits; 0 if it does."""
+        if not self._unresolved:
+            return 0.0
+        moved_at_s = max(self._work_since_s, self._appender.progress_at_s)
+        return max(0.0, time.monotonic() - moved_at_s)
+
+    def _add_unresolved(self, task: QueuedWork[Any]) -> None:
+        if not self._unresolved:
+            self._work_since_s = time.monotonic()
+        self._unresolved.add(task)
+
     async def commit(self, prepared_change: PreparedChange) -> CommitResult:
         """Queue the change and wait; cancelling the wait does not withdraw it."""
         rows = len(prepared_change.rows)
@@ -104,7 +116,7 @@ class GroupCommitWriter:
             ):
                 raise Overloaded("Too many changes wait to be written: retry later.")
             self._queued_rows += rows
-            self._unresolved.add(task)
+            self._add_unresolved(task)
             (self._bulk_changes if prepared_change.is_bulk() else self._small_changes).append(task)
         self._notify_soon(task.loop)
         committed: CommitResult = await task.future
@@ -134,7 +146,7 @@ class GroupCommitWriter:
         with self._condition:
             self._check_open()
             self._calls.append(task)
-            self._unresolved.add(task)
+            self._add_unresolved(task)
             self._condition.notify()
         return await task.future
 
@@ -212,6 +224,7 @@ class GroupCommitWriter:
 
     def _run_once(self) -> bool:
         """Run the work that is queued; return whether there may be more."""
+        self._appender.note_progress()
         calls, group = self._next_work()
         for call in calls:
             self._run_call(call)

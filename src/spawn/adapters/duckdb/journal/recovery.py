@@ -46,7 +46,7 @@ from spawn.adapters.duckdb.state.state_proof import (
     save_proofs,
 )
 from spawn.adapters.duckdb.state.state_table import StateTable, state_tables
-from spawn.adapters.embedded.options import ReportRebuild
+from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
 from spawn.domain.errors import (
     InternalError,
     SpawnError,
@@ -131,7 +131,14 @@ class RecoverableJournal:
         self._pause_s = _FIRST_PAUSE_S
         self.is_loading = True
         self._report_rebuild = report_rebuild
+        self.progress_at_s = time.monotonic()
         self._load()
+
+    def note_progress(self, progress: RebuildProgress | None = None) -> None:
+        """Note that the writer's thread moves on, and report the progress of a rebuild."""
+        self.progress_at_s = time.monotonic()
+        if progress is not None and self._report_rebuild is not None:
+            self._report_rebuild(progress)
 
     @property
     def epoch(self) -> int:
@@ -242,9 +249,9 @@ class RecoverableJournal:
         if AGGREGATES in differences:
             self.projection.clear()
             self.locations.clear()
-        Rebuild(
-            self._cursor, self.projection, state, history, differences, self._report_rebuild
-        ).run(self.position)
+        Rebuild(self._cursor, self.projection, state, history, differences, self.note_progress).run(
+            self.position
+        )
         mark_complete(self._cursor)
         if remaining := find_differences(self._cursor, state, history, self.position):
             raise StorageDamaged(

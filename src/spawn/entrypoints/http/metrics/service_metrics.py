@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spawn import __version__
+from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.jobs import SERVICE_PRINCIPAL
@@ -67,9 +68,17 @@ class PrometheusMetrics:
         """The OpenTelemetry meter of domain metrics."""
         return self._provider.get_meter("spawn", __version__)
 
-    def watch(self, dependencies: Dependencies, relay: Relay, streams: EventStreams) -> None:
-        """Add the state of the relay and the schemas to every scrape."""
-        self._service = _ServiceCollector(dependencies, relay, streams, self._dropped_lines)
+    def watch(
+        self,
+        dependencies: Dependencies,
+        relay: Relay,
+        streams: EventStreams,
+        background: BackgroundTasks,
+    ) -> None:
+        """Add the state of the relay, the schemas and the tasks to every scrape."""
+        self._service = _ServiceCollector(
+            dependencies, relay, streams, background, self._dropped_lines
+        )
         self._registry.register(self._service)
 
     async def render(self) -> bytes:
@@ -91,8 +100,10 @@ class _ServiceCollector(Collector):
         dependencies: Dependencies,
         relay: Relay,
         streams: EventStreams,
+        background: BackgroundTasks,
         dropped_lines: Callable[[], int],
     ) -> None:
+        self._background = background
         self._dependencies = dependencies
         self._relay = relay
         self._streams = streams
@@ -114,6 +125,7 @@ class _ServiceCollector(Collector):
         yield from self._schemas.collect()
         yield from self._collect_quality()
         yield from self._collect_events()
+        yield from self._collect_tasks()
         yield CounterMetricFamily(
             "spawn_access_lines_dropped",
             "Access log lines dropped because the reader of the log stalled.",
@@ -180,6 +192,16 @@ class _ServiceCollector(Collector):
                 gauge.add_metric((status.name,), value(status))
             yield gauge
         yield from self._collect_streams()
+
+    def _collect_tasks(self) -> Iterator[Metric]:
+        failures = CounterMetricFamily(
+            "spawn_background_task_failures",
+            "Failures of background tasks, each of which was started again.",
+            labels=("task",),
+        )
+        for status in self._background.statuses():
+            failures.add_metric((status.name,), status.failures)
+        yield failures
 
     def _collect_streams(self) -> Iterator[Metric]:
         streams = self._streams
