@@ -21,7 +21,7 @@ SpawnError
 │   └── StorageFull         storage_full             the disk or its reserve is exhausted
 ├── InternalError           internal                 the service is at fault: a retry fails alike
 ├── StorageDamaged          storage_damaged          file, journal or high-water mark disagree
-│   └── StorageIncompatible storage_damaged          an intact store that this release cannot read
+│   └── StorageIncompatible storage_incompatible     an intact store that this release cannot read
 ├── StorageBusy             storage_busy             another process holds the file
 ├── RegistryError           registry_error           the registry is absent, slow or invalid
 └── DeliveryFailed          delivery_failed          a consumer did not accept an event
@@ -229,6 +229,7 @@ class StorageDamaged(SpawnError):
 class StorageIncompatible(StorageDamaged):
     """An intact store that this release cannot read or must not; the detail names the remedy."""
 
+    code = "storage_incompatible"
     title = "The store does not fit this release"
 
 

@@ -162,7 +162,7 @@ class PublisherDelivery:
     def start_after(self, position: Position | None) -> None:
         """Set the position to start after; None is the beginning.
 
-        Whatever was read or failed before is forgotten, and read again if it comes afterwards.
+        Events that were read or failed before are dropped; those after the position are read again.
         """
         self._read_to = self._dequeued_to = position
         self._ready.clear()
