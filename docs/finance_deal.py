@@ -13,11 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from spawn.domain.finance.construction_funding import (
-    ConstructionCase,
-    ConstructionFunding,
-    fund_construction,
-)
+from spawn.domain.finance.construction.construction_case import ConstructionCase
+from spawn.domain.finance.construction.construction_funding import fund_construction
+from spawn.domain.finance.construction.construction_result import ConstructionFunding
 from spawn.domain.finance.covenants import (
     CovenantTerms,
     WaiverRange,

@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 
-from spawn.domain.finance.construction_funding import (
-    ConstructionCase,
-    ConstructionFunding,
-    fund_construction,
-)
+from spawn.domain.finance.construction.construction_case import ConstructionCase
+from spawn.domain.finance.construction.construction_funding import fund_construction
+from spawn.domain.finance.construction.construction_result import ConstructionFunding
 
 pytestmark = pytest.mark.core
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.domain.finance.result_numbers import iterate_numbers
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
+from spawn.domain.finance.construction.construction_case import ConstructionCase
+from spawn.domain.finance.construction.construction_funding import fund_construction
 from spawn.domain.finance.coverage_ratios import CoverageCase, compute_coverage_ratios
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase

@@ -22,7 +22,8 @@ from tests.domain.finance.oracle_cases import (
     payment_date_terms,
 )
 
-from spawn.domain.finance.construction_funding import ConstructionCase, fund_construction
+from spawn.domain.finance.construction.construction_case import ConstructionCase
+from spawn.domain.finance.construction.construction_funding import fund_construction
 from spawn.domain.finance.covenants import run_covenant_tests
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.loans.annuity import cumipmt, cumprinc, ipmt, pmt, ppmt

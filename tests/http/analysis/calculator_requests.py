@@ -22,6 +22,59 @@ SCULPTED: Json = {
     "project_cash_flow": [100, 120, 90, 110, 50],
     "tax_cash_flow": [0, -1, -1, -1, -1, -1],
 }
+FACILITIES: Json = {
+    "construction_cost": [50, 60, 70],
+    "cost_at_close": 8,
+    "months_per_period": 6,
+    "dsra_share_of_debt": 0.05,
+    "equity_draw_order": 2,
+    "facilities": [
+        {
+            "name": "grant",
+            "kind": "grant",
+            "commitment": 12,
+            "draw_order": 1,
+            "available_until": 1,
+        },
+        {
+            "name": "shareholder loan",
+            "kind": "shareholder_loan",
+            "share": 0.08,
+            "rate": {"base_rate": 0.09},
+            "draw_order": 2,
+        },
+        {
+            "name": "VAT",
+            "kind": "vat",
+            "vat_rate": 0.2,
+            "refund_periods": 1,
+            "rate": {"base_rate": 0.03},
+        },
+        {
+            "name": "bridge",
+            "kind": "equity_bridge",
+            "share": 0.5,
+            "rate": {"base_rate": 0.04, "margin": 0.01},
+        },
+        {
+            "name": "senior",
+            "commitment": 90,
+            "rate": {
+                "base_rate": [0.02, 0.03, 0.035],
+                "margin": 0.02,
+                "margin_steps": [{"from_period": 2, "margin": 0.025}],
+                "floor": 0.025,
+                "hedged_share": 0.75,
+                "swap_rate": 0.03,
+            },
+            "commitment_fee": 0.008,
+            "upfront_fee": 0.02,
+            "draw_order": 2,
+            "available_from": 0,
+            "available_until": 3,
+        },
+    ],
+}
 COVERAGE: Json = {
     "debt": 100,
     "cfads": [70, 70, 30],
@@ -40,6 +93,7 @@ WINDOWS: Json = {
     "months_per_period": 6,
     "look_back_months": 12,
 }
+SIX_MONTHS = ["2026-01-15", "2026-07-15", "2027-01-15", "2027-07-15"]
 DATES = ["2026-01-15", "2026-04-15", "2026-07-15", "2026-10-15", "2027-01-15"]
 EVENT_LOAN: Json = {
     "principal": 100,
@@ -168,6 +222,23 @@ REQUESTS: list[tuple[str, Json]] = [
             "cost_at_close": 10,
             "funding": "equity_first",
         },
+    ),
+    (
+        "construction-funding",
+        {"construction_cost": [50, 60, 70], "debt_commitment": 110, "rate_per_period": 0.03},
+    ),
+    ("construction-funding", FACILITIES),
+    (
+        "construction-funding",
+        {**FACILITIES, "months_per_period": None, "dates": SIX_MONTHS, "day_count": "ACT/360"},
+    ),
+    (
+        "construction-funding",
+        {**FACILITIES, "dsra_share_of_debt": 0, "facilities": FACILITIES["facilities"][2:3]},
+    ),
+    (
+        "construction-funding",
+        {**FACILITIES, "dsra_share_of_debt": 0, "facilities": FACILITIES["facilities"][1:2]},
     ),
     ("waterfall", {**EXAMPLES["waterfall"], "sweep_share": 0.5, "sweep_if_dscr_below": 1.5}),
     (

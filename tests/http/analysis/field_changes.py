@@ -161,6 +161,31 @@ _SHOCK: Final[dict[str, list[Any]]] = {
     "loadings.sector": [0.6],
     "loadings.country": [0.5],
 }
+FACILITY: Final[dict[str, list[Any]]] = {
+    "name": ["another"],
+    "kind": ["mezzanine", "senior"],
+    "commitment": [17],
+    "share": [0.11],
+    "rate": [{"base_rate": 0.09}],
+    "rate.base_rate": [0.061],
+    "rate.margin": [0.03],
+    "rate.margin_steps": [[{"from_period": 2, "margin": 0.03}]],
+    "rate.margin_steps[].from_period": [3],
+    "rate.margin_steps[].margin": [0.04],
+    "rate.floor": [0.12],
+    "rate.hedged_share": [0.5],
+    "rate.swap_rate": [0.055],
+    "upfront_fee": [0.03],
+}
+DRAWS: Final[dict[str, list[Any]]] = {
+    "commitment_fee": [0.013],
+    "draw_order": [3],
+    "available_from": [1, 2],
+    "available_until": [2],
+    "capitalises_interest": [True, False],
+    "vat_rate": [0.1],
+    "refund_periods": [2],
+}
 FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
     "schedule": TIME
     | LOAN
@@ -227,9 +252,18 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "costs": [[90, 5, 5]],
         "energy": [[0, 40, 50]],
     },
-    "construction-funding": {
+    "construction-funding": TIME
+    | {
+        "dates": [["2026-01-15", "2026-07-20", "2027-01-15", "2027-07-15"]],
+        "accruals": [[0.5, 0.5, 0.4]],
+        "payment_dates": [{"start": "2026-01-31", "end": "2027-07-31", "frequency": "semi_annual"}],
         "construction_cost": [[51, 60, 70], [2, 3, 4, 5]],
         "gearing": [0.55],
+        "debt_commitment": [77],
+        "equity_draw_order": [1, 2],
+        "facilities": [[{"name": "one", "share": 0.5, "rate": {"base_rate": 0.05}}]],
+        **{f"facilities[].{path}": values for path, values in FACILITY.items()},
+        **{f"facilities[].{path}": values for path, values in DRAWS.items()},
         "rate_per_period": [0.033],
         "commitment_fee_per_period": [0.007],
         "upfront_fee": [0.033],
@@ -363,6 +397,9 @@ UNCHANGED: Final[dict[tuple[str, str], str]] = {
     ("schedule", "allow_negative_amortisation"): "a permission; the warning shows that it is used",
     ("debt-sizing", "allow_negative_amortisation"): "a permission; its warning shows its use",
     ("debt-sizing", "floor_debt_service"): "shows where CFADS are negative",
+    ("construction-funding", "facilities[].draw_order"): "shows where sources are not all of one",
+    ("construction-funding", "facilities[].capitalises_interest"): "may be that of the kind",
+    ("construction-funding", "equity_draw_order"): "shows where a facility has another one",
     ("returns", "currency_code"): "one for all flows: only another one among them is an error",
     ("returns", "nearest_to"): "chooses among several rates",
     ("returns", "finance_rate"): "discounts outlays after the first",

@@ -239,3 +239,15 @@ def test_a_lock_up_looks_at_twelve_months(desk: httpx.Client) -> None:
 def test_unpaid_senior_debt_is_warned_of_in_every_period(desk: httpx.Client) -> None:
     (warning,) = answer(desk, "x15-unpaid-warning-names-one-period")["warnings"]
     assert warning.endswith("in periods 1, 2")
+
+
+def test_construction_is_funded_for_a_debt_sized_by_its_cash(desk: httpx.Client) -> None:
+    assert FOLDER is not None
+    name = "40-construction-for-a-dscr-sized-debt"
+    case = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    result = answer(desk, name)
+    for figure, expected in case["expected"].items():
+        assert result[figure] == pytest.approx(expected, rel=1e-12)
+    assert sum(row["debt_draw"] for row in result["rows"]) == pytest.approx(
+        case["request"]["body"]["debt_commitment"], rel=1e-12
+    )

@@ -39,6 +39,7 @@ WITHOUT_FIGURE: dict[str, set[str]] = {
     "waterfall": set(TIME) | {"tranches[].name", "reserves[].name"},
     "cash-flow": set(TIME) | {"indices[].name"},
     "debt-sizing": TIME_FIELDS | {"allow_negative_amortisation"},
+    "construction-funding": set(TIME) - {"dates", "day_count"},
     "returns": {"currency_code", "flows[].currency_code"},
     # a distribution changes together with its parameters, as `shocks.cfads` does
     "simulation": {"projects[].currency_code"}

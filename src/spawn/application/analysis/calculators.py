@@ -30,11 +30,11 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.cash_flow.cash_flow_build_up import build_cash_flow
 from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
 from spawn.domain.finance.cash_flow.cash_flow_result import CashFlowResult, CashFlowRow
-from spawn.domain.finance.construction_funding import (
-    ConstructionCase,
+from spawn.domain.finance.construction.construction_case import ConstructionCase
+from spawn.domain.finance.construction.construction_funding import fund_construction
+from spawn.domain.finance.construction.construction_result import (
     ConstructionFunding,
     ConstructionRow,
-    fund_construction,
 )
 from spawn.domain.finance.covenants import (
     CovenantOutcome,

@@ -15,77 +15,20 @@ Both follow from the timing above alone and need no textbook to verify: sources 
 row, and the debt drawn equals the commitment.
 """
 
-from typing import Literal, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from spawn.domain.errors import Infeasible
-from spawn.domain.finance.limits import (
-    MAX_AMOUNT,
-    MAX_PERIODS,
-    MAX_RATE,
-    MIN_POSITIVE,
-    FieldChecker,
-    check_per_period,
-    expand_per_period,
-    reject_overflow,
+from spawn.domain.finance.construction.construction_case import (
+    ConstructionCase,
+    check_construction_case,
 )
-
-FundingOrder = Literal["pro_rata", "equity_first"]
-_MAX_DOUBLINGS = 200
-_MAX_ROOT_STEPS = 200
-_RESOLUTION = 4e-16
-
-
-class ConstructionCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The costs of construction and the terms of their funding.
-
-    `construction_cost` has one amount per period, due at its end; `cost_at_close` falls in period
-    0. Rates and the commitment fee are per period: one value, or one for each period.
-    `upfront_fee` is a share of the commitment. `dsra_funding_at_end` is an amount and
-    `dsra_share_of_debt` a share of the commitment, both funded in the last period.
-    """
-
-    construction_cost: tuple[float, ...]
-    gearing: float
-    rate_per_period: float | tuple[float, ...]
-    commitment_fee_per_period: float | tuple[float, ...] = 0.0
-    upfront_fee: float = 0.0
-    dsra_funding_at_end: float = 0.0
-    dsra_share_of_debt: float = 0.0
-    cost_at_close: float = 0.0
-    funding: FundingOrder = "pro_rata"
-
-
-class ConstructionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One period: uses = cost + fees + interest + reserve = debt draw + equity draw."""
-
-    period: int
-    cost: float
-    upfront_fee: float
-    interest: float
-    commitment_fee: float
-    dsra_funding: float
-    uses: float
-    debt_draw: float
-    equity_draw: float
-    opening_balance: float
-    closing_balance: float
-    undrawn: float
-
-
-class ConstructionFunding(msgspec.Struct, frozen=True, kw_only=True):
-    """The commitment that also funds its own cost, its sums, and the rows from period 0."""
-
-    debt_commitment: float
-    equity: float
-    total_uses: float
-    idc_total: float
-    fees_total: float
-    gearing: float
-    rows: tuple[ConstructionRow, ...]
-    conventions: dict[str, str]
-    warnings: tuple[str, ...] = ()
+from spawn.domain.finance.construction.construction_result import (
+    ConstructionFunding,
+    ConstructionRow,
+)
+from spawn.domain.finance.construction.facility_funding import fund_commitment, fund_facilities
+from spawn.domain.finance.facilities.fixed_point import find_fixed_point
+from spawn.domain.finance.limits import MAX_AMOUNT, expand_per_period, reject_overflow
 
 
 class _PeriodTerms(NamedTuple):
@@ -94,54 +37,45 @@ class _PeriodTerms(NamedTuple):
     costs: tuple[float, ...]
     rates: tuple[float, ...]
     fees: tuple[float, ...]
+    gearing: float
     case: ConstructionCase
 
 
 def fund_construction(case: ConstructionCase) -> ConstructionFunding:
-    """Solve the debt commitment, the equity, and the sources and uses per period.
+    """Solve the debt, the equity, and the sources and uses per period.
 
     Raises:
         InvalidInput: names each field outside its limits; also fees and interest so high that
-            each unit of debt needs more than one unit of debt.
+            each unit of debt needs more than one unit of debt, and commitments above the cost.
     """
-    _check_case(case)
+    check_construction_case(case)
+    if case.facilities is not None:
+        return fund_facilities(case, case.facilities)
+    if case.debt_commitment is not None:
+        return fund_commitment(case, case.debt_commitment)
+    return _fund_gearing(case, case.gearing or 0.0)
+
+
+def _fund_gearing(case: ConstructionCase, gearing: float) -> ConstructionFunding:
+    """Fund the costs with one debt that is a share of the uses."""
     periods = len(case.construction_cost)
     terms = _PeriodTerms(
         (case.cost_at_close, *case.construction_cost),
-        expand_per_period(case.rate_per_period, periods),
+        expand_per_period(case.rate_per_period or 0.0, periods),
         expand_per_period(case.commitment_fee_per_period, periods),
+        gearing,
         case,
     )
-    is_pro_rata = case.funding == "pro_rata"
+    is_pro_rata = case.funding != "equity_first"
     debt = _solve_pro_rata(terms) if is_pro_rata else _solve_equity_first(terms)
     if not debt <= MAX_AMOUNT:
         raise _no_solution_error()
-    remaining_equity = None if is_pro_rata else debt * (1.0 - case.gearing) / case.gearing
+    remaining_equity = None if is_pro_rata else debt * (1.0 - gearing) / gearing
     rows = _build_rows(terms, debt, remaining_equity)
     reject_overflow(
         "/construction_cost", (row.uses for row in rows), (row.closing_balance for row in rows)
     )
     return _build_result(case, debt, rows)
-
-
-def _check_case(case: ConstructionCase) -> None:
-    checker = FieldChecker()
-    periods = len(case.construction_cost)
-    if checker.require_size("/construction_cost", periods, MAX_PERIODS):
-        checker.require_each("/construction_cost", case.construction_cost, 0.0, MAX_AMOUNT)
-        limits = (0.0, MAX_RATE)
-        check_per_period(checker, "/rate_per_period", case.rate_per_period, periods, limits)
-        fee = case.commitment_fee_per_period
-        check_per_period(checker, "/commitment_fee_per_period", fee, periods, limits)
-    if not MIN_POSITIVE <= case.gearing <= 1.0:
-        checker.reject("/gearing", "out_of_range", "must be above 0 and at most 1")
-    checker.require_number("/upfront_fee", case.upfront_fee, 0.0, 1.0)
-    checker.require_amount("/dsra_funding_at_end", case.dsra_funding_at_end, low=0.0)
-    checker.require_number("/dsra_share_of_debt", case.dsra_share_of_debt, 0.0, 1.0)
-    checker.require_amount("/cost_at_close", case.cost_at_close, low=0.0)
-    if periods and max(case.cost_at_close, *case.construction_cost) < MIN_POSITIVE:
-        checker.reject("/construction_cost", "all_zero", "all costs are zero; give a cost to fund")
-    checker.raise_errors()
 
 
 def _no_solution_error() -> Infeasible:
@@ -169,7 +103,7 @@ def _total_debt_draw(
         if period == last:
             uses += cost_scale * case.dsra_funding_at_end + case.dsra_share_of_debt * debt
         if equity is None:
-            balance += case.gearing * uses
+            balance += terms.gearing * uses
         else:
             from_equity = min(equity, uses)
             equity -= from_equity
@@ -187,39 +121,14 @@ def _solve_pro_rata(terms: _PeriodTerms) -> float:
 
 
 def _solve_equity_first(terms: _PeriodTerms) -> float:
-    """Find the fixed point of the debt drawn by the Illinois variant of regula falsi."""
-    equity_ratio = (1.0 - terms.case.gearing) / terms.case.gearing
-
-    def excess(debt: float) -> float:
-        return _total_debt_draw(terms, debt, debt * equity_ratio, 1.0) - debt
-
-    low, at_low = 0.0, excess(0.0)
-    high = at_low
-    for _ in range(_MAX_DOUBLINGS):
-        at_high = excess(high)
-        if at_high <= 0.0:
-            break
-        low, at_low = high, at_high
-        high *= 2.0
-        if not high <= MAX_AMOUNT:
-            raise _no_solution_error()
-    side = 0
-    for _ in range(_MAX_ROOT_STEPS):
-        if high - low <= _RESOLUTION * high or at_low == at_high:
-            break
-        middle = (low * at_high - high * at_low) / (at_high - at_low)
-        at_middle = excess(middle)
-        if at_middle == 0.0 or not low < middle < high:
-            return min(max(middle, low), high)
-        if at_middle > 0.0:
-            low, at_low = middle, at_middle
-            at_high = 0.5 * at_high if side == 1 else at_high
-            side = 1
-        else:
-            high, at_high = middle, at_middle
-            at_low = 0.5 * at_low if side == -1 else at_low
-            side = -1
-    return 0.5 * (low + high)
+    """Find the fixed point of the debt drawn."""
+    equity_ratio = (1.0 - terms.gearing) / terms.gearing
+    debt = find_fixed_point(
+        lambda debt: _total_debt_draw(terms, debt, debt * equity_ratio, 1.0), 0.0, MAX_AMOUNT
+    )
+    if debt is None:
+        raise _no_solution_error()
+    return debt
 
 
 def _build_rows(
@@ -239,7 +148,7 @@ def _build_rows(
         reserve = reserve if period == last else 0.0
         uses = cost + upfront + interest + fee + reserve
         if remaining_equity is None:
-            debt_draw = case.gearing * uses
+            debt_draw = terms.gearing * uses
         else:
             debt_draw = uses - min(remaining_equity, uses)
             remaining_equity -= uses - debt_draw
@@ -281,6 +190,6 @@ def _build_result(
             "interest": "rate per period x opening balance",
             "commitment_fee": "rate per period x (commitment - opening balance), from period 1",
             "upfront_fee": "share of the commitment at period 0",
-            "funding": case.funding,
+            "funding": case.funding or "pro_rata",
         },
     )
