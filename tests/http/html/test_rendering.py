@@ -256,9 +256,23 @@ def test_every_file_of_the_package_is_installed_with_it() -> None:
     ] == []
 
 
-def test_the_template_engine_is_imported_with_the_first_page_only() -> None:
-    code = "import spawn.entrypoints.service, sys; sys.exit('jinja2' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+_START = """
+import asyncio, sys
+from spawn.entrypoints.composition import open_composition
+from spawn.entrypoints.settings import Settings
+
+async def start():
+    async with open_composition(Settings(storage_url="memory://", ontology_url="bundled://")):
+        print(*sorted({"attr", "httpx", "jinja2", "numpy", "pyarrow", "pydantic"} & {*sys.modules}))
+
+asyncio.run(start())
+"""
+
+
+def test_the_start_imports_no_library_that_only_some_requests_need() -> None:
+    command = [sys.executable, "-c", _START]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert run.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", PAGES)

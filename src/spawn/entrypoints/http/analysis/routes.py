@@ -1,5 +1,6 @@
 """Routes of the calculators."""
 
+from functools import cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,13 @@ from spawn.entrypoints.http.analysis.responses import (
     encode_json,
 )
 from spawn.entrypoints.http.analysis.wire import EXAMPLES
-from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
+from spawn.entrypoints.http.protocol.operation import (
+    BODY_PROBLEMS,
+    Body,
+    Computed,
+    Parameter,
+    Success,
+)
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -134,6 +141,17 @@ def is_large(request: StrictRequest) -> bool:
     return not content_length.isdigit() or int(content_length) > LARGE_BYTES
 
 
+@cache
+def _get_request_schema(name: str) -> Any:
+    return request_schema(CALCULATORS[name].case)
+
+
+@cache
+def _get_response_schema(name: str) -> Any:
+    return response_schema(CALCULATORS[name].result)
+
+
+@cache
 def _compute_example(name: str) -> Any:
     """Compute the response to the example with the code of the route."""
     body = msgspec.json.encode(EXAMPLES[name])
@@ -143,7 +161,6 @@ def _compute_example(name: str) -> Any:
 
 def _create_route(name: str) -> Route:
     """Create the route of one calculator."""
-    calculator = CALCULATORS[name]
 
     @route(
         "POST",
@@ -158,12 +175,14 @@ def _create_route(name: str) -> Route:
         ),
         parameters=(_EXPLAIN,),
         body=Body(
-            request_schema(calculator.case), example=EXAMPLES[name], max_bytes=MAX_BODY_BYTES
+            Computed(partial(_get_request_schema, name)),
+            example=EXAMPLES[name],
+            max_bytes=MAX_BODY_BYTES,
         ),
         returns=Success(
-            response_schema(calculator.result),
+            Computed(partial(_get_response_schema, name)),
             "Calculated.",
-            example=_compute_example(name),
+            example=Computed(partial(_compute_example, name)),
             alternatives=_TABLE_SCHEMAS,
         ),
         problems=PROBLEMS,

@@ -16,7 +16,14 @@ from spawn.entrypoints.http.openapi.components import (
     path_parameter,
 )
 from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas, page_schema
-from spawn.entrypoints.http.protocol.operation import Body, Operation, Parameter, Schema, Success
+from spawn.entrypoints.http.protocol.operation import (
+    Body,
+    Computed,
+    Operation,
+    Parameter,
+    Schema,
+    Success,
+)
 from spawn.entrypoints.http.protocol.problems import PROBLEMS, ProblemView, problem_path
 from spawn.entrypoints.http.protocol.query_params import MAX_OPERAND_LENGTH
 from spawn.entrypoints.http.protocol.route import Route
@@ -130,6 +137,7 @@ class OpenApiBuilder:
         return document
 
     def _schema_of(self, schema: Schema) -> Json:
+        schema = _resolve(schema)
         if isinstance(schema, str):
             return {"$ref": f"{COMPONENT_PREFIX}{schema}"}
         return schema if isinstance(schema, dict) else self._wire.schema_of(schema)
@@ -149,7 +157,7 @@ class OpenApiBuilder:
         for media_type in body.media_types:
             content[media_type] = {"schema": self._schema_of(body.schema)}
             if body.example is not None and media_type not in _WITHOUT_EXAMPLES:
-                content[media_type]["examples"] = {"typical": {"value": body.example}}
+                content[media_type]["examples"] = {"typical": {"value": _resolve(body.example)}}
         return {"required": True, "content": content}
 
     def _build_response(self, success: Success) -> Json:
@@ -162,15 +170,19 @@ class OpenApiBuilder:
             return response
         media: Json = {"schema": self._schema_of(success.schema)}
         if success.example is not None:
-            media["examples"] = {"typical": {"value": success.example}}
+            media["examples"] = {"typical": {"value": _resolve(success.example)}}
         response["content"] = dict.fromkeys(success.media_types, media)
         for media_type, schema in success.alternatives.items():
             response["content"][media_type] = {"schema": self._schema_of(schema)}
         return response
 
 
+def _resolve(value: Any) -> Any:
+    return value.compute() if isinstance(value, Computed) else value
+
+
 def _is_wire_type(schema: Schema) -> bool:
-    return schema is not None and not isinstance(schema, str | dict)
+    return schema is not None and not isinstance(schema, str | dict | Computed)
 
 
 def _iter_schemas(operation: Operation) -> Iterator[Schema]:

@@ -1,14 +1,14 @@
 """Declarations of operations: what requests are checked for and the OpenAPI document states."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 Schema = Any
-"""A wire type, the name of a component, or a JSON Schema; None where there is no content."""
+"""A wire type, the name of a component, or a JSON Schema, perhaps `Computed`; None: no content."""
 
 JSON: Final = "application/json"
 BODY_PROBLEMS: Final = (
@@ -40,6 +40,15 @@ class Cache(StrEnum):
     NO_STORE = "no-store"
     REVALIDATE = "no-cache"
     """The response has an entity tag of its content, and 304 if the client has it."""
+
+
+class Computed(msgspec.Struct, frozen=True):
+    """A JSON Schema or an example that the document computes, and the start of a process need not.
+
+    The document asks again each time it is built, so `compute` is a cached function.
+    """
+
+    compute: Callable[[], Any]
 
 
 class Parameter(msgspec.Struct, frozen=True):
