@@ -15,7 +15,12 @@ OPERATIONS = [tuple(operation.split(" ", 1)) for operation in SURFACE["operation
 ROOTS = {path.split("/")[1] for _, path in OPERATIONS} - {""} | {"ops"}
 """First segments of paths; a code span such as `/total_amount` is a JSON Pointer."""
 
-GROUPS = {"/v1", "/v1/analysis"}
+GROUPS = {
+    "/v1",
+    "/v1/analysis",
+    "/v1/analysis/{calculator}/solve",
+    "/v1/analysis/{calculator}/table",
+}
 """Prefixes that the documentation names as groups of operations."""
 
 METHODS = "GET|HEAD|POST|PUT|PATCH|DELETE"

@@ -1,7 +1,8 @@
 """The calculation pool: slots, deadlines, and the errors of several cases together."""
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -81,3 +82,62 @@ def test_an_expired_deadline_stops_before_the_next_case() -> None:
     deadline.expire()
     with pytest.raises(DeadlineExceeded):
         calculate("debt-sizing", (VALID_CASE,), explain=False, pointers=("",), deadline=deadline)
+
+
+async def test_work_in_turns_lets_short_work_through() -> None:
+    pool = CalculationPool(workers=1, deadline_s=60)
+    ends: list[str] = []
+
+    def count(_deadline: Deadline) -> Generator[None, None, int]:
+        while "short" not in ends:  # without turns the only thread would never be free
+            yield
+        ends.append("long")
+        return 7
+
+    try:
+        long_work = asyncio.ensure_future(pool.run_in_turns(count))
+        await pool.run(lambda _deadline: ends.append("short"))
+        assert await long_work == 7
+    finally:
+        pool.close()
+    assert ends == ["short", "long"]
+
+
+async def test_work_in_turns_beyond_its_deadline_is_abandoned(pool: CalculationPool) -> None:
+    def endless(deadline: Deadline) -> Generator[None, None, int]:
+        while True:
+            deadline.raise_if_expired()
+            yield
+
+    with pytest.raises(DeadlineExceeded):
+        await pool.run_in_turns(endless)
+    assert await pool.run(lambda _deadline: 7) == 7
+
+
+async def test_few_works_in_turns_run_at_once() -> None:
+    pool = CalculationPool(workers=2, turn_limit=2, deadline_s=60)
+    running: set[int] = set()
+    most = 0
+
+    def work(deadline: Deadline) -> Generator[None, None, None]:
+        nonlocal most
+        running.add(id(deadline))
+        most = max(most, len(running))
+        for _ in range(50):
+            yield
+        running.discard(id(deadline))
+
+    try:
+        await asyncio.gather(*(pool.run_in_turns(work) for _ in range(6)))
+    finally:
+        pool.close()
+    assert most <= 2
+
+
+async def test_an_error_of_work_in_turns_is_raised_to_its_caller(pool: CalculationPool) -> None:
+    def fail(_deadline: Deadline) -> Generator[None, None, None]:
+        yield
+        raise InvalidInput.at("/vary", "unknown_field", "is not a field")
+
+    with expect_invalid(("/vary", "unknown_field")):
+        await pool.run_in_turns(fail)

@@ -6,10 +6,11 @@ each case has limits of its own: periods, iterations and work of every solver.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 MAX_CASES: Final = 500
 """Cases per request."""
+
+TURN_S: Final = 0.02
+"""Seconds that a calculation in turns holds a thread, before others of the queue have theirs."""
 
 MAX_ROWS: Final = 100_000
 """Rows of all results per request: a response is encoded whole and in memory until it is sent."""
@@ -142,6 +146,7 @@ class CalculationPool:
         workers: int = 2,
         queue_limit: int = 64,
         large_limit: int = 4,
+        turn_limit: int = 4,
         deadline_s: float = 10.0,
         holidays: HolidaySource | None = None,
     ) -> None:
@@ -152,6 +157,7 @@ class CalculationPool:
         self._deadline_s = deadline_s
         self._slots = 0
         self._large_slots = 0
+        self._turns = asyncio.Semaphore(turn_limit)
 
     @asynccontextmanager
     async def slot(self, *, large: bool) -> AsyncIterator[None]:
@@ -190,9 +196,58 @@ class CalculationPool:
             deadline.expire()
             future.add_done_callback(_consume_exception)
 
+    async def run_in_turns(self, work: Callable[[Deadline], Generator[None, None, T]]) -> T:
+        """Run long `work` on threads, a turn of `TURN_S` at a time, and return its result.
+
+        Between two turns the queue moves on, so that long work delays short work by a turn of each
+        of the few that run at once. The deadline includes the wait for the others.
+
+        Raises:
+            DeadlineExceeded: the work took too long; it stops at its next step.
+        """
+        deadline = Deadline()
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turns:
+                steps = work(deadline)
+                while True:
+                    turn = await self._take_turn(steps)
+                    if turn is not None:
+                        return turn.value
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The calculation took longer than {self._deadline_s:g} s; send less work."
+            ) from None
+        finally:
+            deadline.expire()
+
+    async def _take_turn(self, steps: Generator[None, None, T]) -> "_LastTurn[T] | None":
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, _advance, steps)
+        try:
+            return await asyncio.shield(future)
+        finally:
+            future.add_done_callback(_consume_exception)
+
     def close(self) -> None:
         """Wait for the running work and accept no more."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _LastTurn(msgspec.Struct, Generic[T], frozen=True):
+    """The result of work that has come to its end."""
+
+    value: T
+
+
+def _advance(steps: Generator[None, None, T]) -> _LastTurn[T] | None:
+    """Take steps for one turn; return the result once there is one."""
+    end_s = time.perf_counter() + TURN_S
+    while time.perf_counter() < end_s:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return _LastTurn(end.value)
+    return None
 
 
 def _consume_exception(future: asyncio.Future[Any]) -> None:

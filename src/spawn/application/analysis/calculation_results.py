@@ -56,11 +56,12 @@ def encode_csv(table: ResultTable) -> bytes:
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(table.columns)
     for line in table.iterate_rows():
-        writer.writerow([_format_cell(value) for value in line])
+        writer.writerow([format_cell(value) for value in line])
     return text.getvalue().encode()
 
 
-def _format_cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
+    """Return a value as the text of a CSV cell, never as a formula of a spreadsheet."""
     if value is None:
         return ""
     if isinstance(value, bool):

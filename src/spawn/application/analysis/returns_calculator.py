@@ -37,7 +37,8 @@ from spawn.domain.finance.time_base.day_count import DayCount, parse_day_count
 from spawn.domain.money import get_currency
 
 _HIGH_RATE: Final = 1.0
-_MAX_PERIODS_PER_YEAR: Final = 366
+MAX_PERIODS_PER_YEAR: Final = 366
+"""Periods of a year: days of a leap year."""
 
 
 class CashFlowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,7 +205,7 @@ def _check_kind_of_flows(checker: FieldChecker, case: ReturnsCase) -> None:
                 checker.reject(f"/{name}", "not_applicable", "serves dated flows")
         if case.periods_per_year is not None:
             number = case.periods_per_year
-            checker.require_number("/periods_per_year", number, 1, _MAX_PERIODS_PER_YEAR)
+            checker.require_number("/periods_per_year", number, 1, MAX_PERIODS_PER_YEAR)
 
 
 def _check_discounting(checker: FieldChecker, case: ReturnsCase) -> None:

@@ -9,7 +9,7 @@ from litestar.plugins import PluginProtocol
 
 from spawn.entrypoints.http import admin, datasets, jobs, monitoring
 from spawn.entrypoints.http.analysis import routes as analysis
-from spawn.entrypoints.http.analysis import simulation_routes
+from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
 from spawn.entrypoints.http.events import dead_letter_routes
 from spawn.entrypoints.http.events import routes as event_routes
 from spawn.entrypoints.http.html import docs_pages
@@ -40,6 +40,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *jobs.ROUTES,
     *datasets.ROUTES,
     *analysis.ROUTES,
+    *sensitivity_routes.ROUTES,
     *simulation_routes.ROUTES,
     *event_routes.ROUTES,
     *dead_letter_routes.ROUTES,

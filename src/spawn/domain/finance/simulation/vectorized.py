@@ -221,6 +221,40 @@ def batch_npv(flows: FloatArray, rate: float) -> FloatArray:
     return np.asarray(np.einsum("t,ts->s", _discount_weights(rate, flows.shape[0], "/rate"), flows))
 
 
+def value_flow_series(
+    series: Sequence[Sequence[float]], rates: Sequence[float | None], *, needs_irr: bool
+) -> tuple[list[float], list[float | None]] | None:
+    """Return the rate of return and the present value of each of many series of equal length.
+
+    Args:
+        series: the flows of each series, the first not discounted.
+        rates: the discount rate per period of each series; None without a present value.
+        needs_irr: whether to compute the rates of return, which are empty otherwise.
+
+    Returns:
+        None if the rate of a series is not proved to be its only one.
+
+    Raises:
+        InvalidInput: as `batch_irr` and `batch_npv`.
+    """
+    flows = np.ascontiguousarray(np.array(series, dtype=np.float64).T)
+    _check_shape(flows, "/flows")
+    _check_paths(flows)
+    irrs: list[float] = []
+    if needs_irr:
+        values, status = _block_irr(flows, np.empty_like(flows), solves_unproved=False)
+        if (status != IrrStatus.UNIQUE).any():
+            return None
+        irrs = values.tolist()
+    present_values: list[float | None] = [None] * len(series)
+    for rate in {rate for rate in rates if rate is not None}:
+        positions = [index for index, other in enumerate(rates) if other == rate]
+        values = batch_npv(np.ascontiguousarray(flows[:, positions]), rate)
+        for index, value in zip(positions, values.tolist(), strict=True):
+            present_values[index] = value
+    return irrs, present_values
+
+
 def percentiles(values: FloatArray, levels: Sequence[float]) -> tuple[float, ...]:
     """Compute percentiles by linear interpolation; `levels` run from 0 to 100.
 
@@ -288,8 +322,14 @@ def _multiply_single_threaded(matrix: FloatArray, flows: FloatArray) -> FloatArr
     return result
 
 
-def _block_irr(flows: FloatArray, scratch: FloatArray) -> tuple[FloatArray, CodeArray]:
-    """Return rates and status of one block of paths; `scratch` is as large as `flows`."""
+def _block_irr(
+    flows: FloatArray, scratch: FloatArray, *, solves_unproved: bool = True
+) -> tuple[FloatArray, CodeArray]:
+    """Return rates and status of one block of paths; `scratch` is as large as `flows`.
+
+    The scalar solve of a path without proof takes as long as thousands of others; without it, the
+    path is UNDEFINED.
+    """
     rates = np.zeros(flows.shape[1])
     status = np.full(flows.shape[1], IrrStatus.UNDEFINED, dtype=np.int8)
     unproved_paths = np.ones(flows.shape[1], dtype=bool)
@@ -300,7 +340,7 @@ def _block_irr(flows: FloatArray, scratch: FloatArray) -> tuple[FloatArray, Code
         rates[is_proved] = np.expm1(log_rates[is_proved])
         status[is_proved] = IrrStatus.UNIQUE
         unproved_paths = ~is_proved
-    for column in np.flatnonzero(unproved_paths):
+    for column in np.flatnonzero(unproved_paths) if solves_unproved else ():
         outcome = scalar_irr(flows[:, column].tolist())
         rates[column] = outcome.rate or 0.0
         status[column] = _STATUS_CODES[outcome.status]

@@ -53,6 +53,11 @@ def create_table_response(media_type: str, table: ResultTable) -> Response:
     return Response(200, encode_arrow(table), media_type=ARROW.encode())
 
 
+def encode_values(value: msgspec.Struct) -> bytes:
+    """Encode a result as JSON, its decimals as numbers with all their digits."""
+    return _encoder.encode(value)
+
+
 def encode_json(
     names: Sequence[str | None], calculations: Sequence[CalculationResult], *, is_single: bool
 ) -> bytes:

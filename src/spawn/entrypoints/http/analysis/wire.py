@@ -18,6 +18,12 @@ _EXAMPLES: Final = msgspec.json.decode(
 EXAMPLES: Final[dict[str, dict[str, Any]]] = _EXAMPLES["calculators"]
 """Example requests by calculator."""
 
+GOAL_EXAMPLES: Final[dict[str, dict[str, Any]]] = _EXAMPLES["goals"]
+"""Example requests for a goal seek by calculator."""
+
+TABLE_EXAMPLES: Final[dict[str, dict[str, Any]]] = _EXAMPLES["tables"]
+"""Example requests for a data table by calculator."""
+
 SIMULATION_EXAMPLE: Final[dict[str, Any]] = _EXAMPLES["simulation"]
 
 

@@ -1,0 +1,1 @@
+"""Sensitivities of every calculator: a case solved for a target, and tables over its inputs."""
