@@ -188,6 +188,20 @@ def test_an_address_in_use_ends_with_3_before_anything_is_opened(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_demo_says_that_it_does_not_use_another_service(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setenv("SPAWN_PORT", str(port))
+        monkeypatch.setenv("SPAWN_URL", "http://user:secret@127.0.0.1:9")
+        assert main(["demo"]) == 3
+    output = capsys.readouterr().err.splitlines()
+    assert output[0].startswith("spawn: SPAWN_URL is http://")
+    assert "which demo does not use: it runs a service of its own on 127.0.0.1" in output[0]
+    assert "secret" not in output[0]
+
+
 def test_missing_files_and_unknown_formats_are_named(
     capsys: pytest.CaptureFixture[str], files: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.principal import Principal
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
@@ -26,6 +27,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     workers: Workers
     clock: Clock
     ids: IdGenerator
+    command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
 
     async def active_schema(self) -> SchemaRecord:
         """Return the active schema as the store has it now.

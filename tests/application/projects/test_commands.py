@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from spawn.application.command_queues import CommandQueues
 from spawn.application.commands import MAX_ATTEMPTS
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import (
@@ -116,6 +117,15 @@ async def test_racing_amendments_without_expectation_all_land(dependencies: Depe
     assert (now.sector, now.description, now.dscr) == ("wind", "d", Decimal(2))
 
 
+async def test_many_racing_amendments_without_expectation_land_in_turn(tmp_path: Path) -> None:
+    settings = Settings(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb")
+    async with open_dependencies(settings) as dependencies:
+        aggregate = await create(dependencies)
+        racing = (amend(dependencies, aggregate.id, description=f"text {n}") for n in range(40))
+        await asyncio.gather(*racing)
+        assert (await get_project(dependencies, ANNA, aggregate.id)).version == 41
+
+
 async def test_a_race_lost_in_the_store_is_decided_again(tmp_path: Path) -> None:
     # In memory each amendment runs to its end at once; on disk all wait for the one writer.
     settings = Settings(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb")
@@ -132,8 +142,13 @@ async def test_losing_every_race_raises_a_conflict(tmp_path: Path) -> None:
     async with open_dependencies(settings) as dependencies:
         aggregate = await create(dependencies)
         # Each round has one winner, and a command goes into as many rounds as it has attempts.
+        # They run side by side, as in processes of their own.
+        processes = [
+            msgspec.structs.replace(dependencies, command_queues=CommandQueues())
+            for _ in range(MAX_ATTEMPTS + 1)
+        ]
         racing = (
-            amend(dependencies, aggregate.id, sector=f"s{n}") for n in range(MAX_ATTEMPTS + 1)
+            amend(process, aggregate.id, sector=f"s{n}") for n, process in enumerate(processes)
         )
         outcomes = await asyncio.gather(*racing, return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

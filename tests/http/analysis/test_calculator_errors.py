@@ -389,3 +389,17 @@ def test_a_body_with_too_many_values_is_rejected(
     response = desk.post("/v1/analysis/returns", content=body, headers=headers)
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
     assert "values" in response.json()["detail"]
+
+
+def test_a_loan_without_rate_and_time_names_both(desk: httpx.Client) -> None:
+    assert error_codes(post(desk, "schedule", {"principal": 5})) == {
+        "/annual_rates": "required",
+        "/payment_dates": "ambiguous",
+    }
+
+
+def test_a_day_count_without_dates_says_what_to_do(desk: httpx.Client) -> None:
+    response = post(desk, "debt-sizing", {**SIZING, "day_count": "ACT/360"})
+    assert error_codes(response) == {"/day_count": "not_applicable"}
+    detail = response.json()["errors"][0]["detail"]
+    assert detail == "counts days between dates; give dates or payment_dates, or remove it"

@@ -424,3 +424,34 @@ def test_storage_errors_name_no_file_to_clients(
     assert (response.status_code, response.json()["code"]) == (503, error.code)
     assert int(response.headers["retry-after"]) >= 1
     assert "/srv" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://evil.example/monitoring/live", "localhost", 421),
+        ("HTTP://evil.example/monitoring/live", "localhost", 421),
+        ("http://evil.example:8000?x=1", "localhost", 400),
+        ("http://localhost/monitoring/live", "localhost", 200),
+        ("http://localhost/monitoring/live", "evil.example", 200),
+        ("http://localhost@evil.example/monitoring/live", "localhost", 421),
+        ("http:///monitoring/live", "localhost", 400),
+        ("ftp://localhost/monitoring/live", "localhost", 400),
+    ],
+)
+def test_the_host_of_an_absolute_target_decides(
+    service: Service, target: str, host: str, status: int
+) -> None:
+    # RFC 9112, 3.2.2: the Host field of such a request is ignored.
+    request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    assert status_of(service.send_raw(request.encode())) == status
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9"])
+def test_another_http_version_is_rejected(service: Service, version: str) -> None:
+    head = f"POST /v1/ops/projects HTTP/{version}\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+    response = service.send_raw(head.encode() + b"{}", shut=False)
+    assert (status_of(response), problem_of(response)["code"]) == (
+        505,
+        "http_version_not_supported",
+    )

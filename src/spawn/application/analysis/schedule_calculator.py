@@ -15,6 +15,7 @@ from spawn.domain.finance.loans.loan_settlement import (
     round_to_minor_units,
 )
 from spawn.domain.finance.loans.loan_terms import (
+    NO_TIME,
     LoanOptions,
     LoanTerms,
     RepaymentProfile,
@@ -113,6 +114,9 @@ def _check_loan_fields(case: ScheduleCase) -> None:
     checker = FieldChecker()
     if case.principal is not None and case.annual_rates is None:
         checker.reject("/annual_rates", "required", "a loan needs its rate")
+    if case.payment_dates is None and case.dates is None and case.accruals is None:
+        # With the other missing fields, so that one request names all of them.
+        checker.reject("/payment_dates", "ambiguous", NO_TIME)
     if case.principal is None:
         if case.annual_rates is not None:
             checker.reject("/principal", "required", "a loan needs its principal")

@@ -5,6 +5,7 @@ caller named the version that its decision rests on, a newer version raises `Sta
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import date, datetime
 
 import msgspec
@@ -178,7 +179,8 @@ async def amend_project(
         )
 
     is_read = context.schema_version is not None
-    return await _execute(dependencies, principal, decide, context, is_read=is_read)
+    async with _queue_for(dependencies, project_id, context):
+        return await _execute(dependencies, principal, decide, context, is_read=is_read)
 
 
 async def transition_project(
@@ -210,7 +212,8 @@ async def transition_project(
         )
 
     is_read = context.schema_version is not None
-    return await _execute(dependencies, principal, decide, context, is_read=is_read)
+    async with _queue_for(dependencies, project_id, context):
+        return await _execute(dependencies, principal, decide, context, is_read=is_read)
 
 
 async def list_reservation_writes(
@@ -316,6 +319,15 @@ async def _build_decision(
         expected_schema_version=schema_version,
         subject=subject,
     )
+
+
+def _queue_for(
+    dependencies: Dependencies, project_id: str, context: CommandContext
+) -> AbstractAsyncContextManager[None]:
+    """Return the queue of a command that accepts any version; the others become stale at once."""
+    if context.expected_version is not None:
+        return nullcontext()
+    return dependencies.command_queues.queue_for(project_id)
 
 
 async def _execute(

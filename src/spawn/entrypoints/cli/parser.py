@@ -18,7 +18,7 @@ from spawn.entrypoints.cli.errors import (
     EXPECTED_ERRORS,
     describe_error,
 )
-from spawn.entrypoints.settings import Settings, read_settings
+from spawn.entrypoints.settings import Settings, read_service_url, read_settings, redact_url
 
 _EPILOG: Final = """\
 settings are environment variables that begin with SPAWN_, for instance
@@ -233,6 +233,11 @@ def _run_demo(settings: Settings, arguments: argparse.Namespace) -> int:
     with _collector_paused():
         from spawn.entrypoints.cli import serve
 
+    if url := read_service_url(os.environ):
+        sys.stderr.write(
+            f"spawn: SPAWN_URL is {redact_url(url)}, which demo does not use: it runs a service of"
+            f" its own on {settings.host}:{settings.port}\n"
+        )
     serve.run_demo(settings, projects=arguments.projects, seed=arguments.seed)
     return EXIT_OK
 

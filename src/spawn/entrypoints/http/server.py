@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import re
 import secrets
 import signal
 from collections.abc import Callable, Generator
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
+import httptools
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import (
@@ -32,6 +34,7 @@ SURPLUS_CONNECTIONS: Final = 64
 _COPIED_BYTES: Final = 16 * 1024
 """Bytes of a body that cost less to copy behind the head than to write as a second buffer."""
 
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
 _BODILESS: Final = frozenset({204, 304})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:\\"[]={}', *range(0x41, 0x5B)})
 """Bytes that uvicorn rejects in names, and capitals, which it converts."""
@@ -176,9 +179,32 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if self.parser.get_http_version() not in _VERSIONS:
+            detail = "Send the request as HTTP/1.1."
+            self._reject_head(_problem("http_version_not_supported", detail))
+        if not self.url.startswith(b"/"):
+            self._set_target_host()
         super().on_headers_complete()
         # A stream whose client reads nothing cannot end by sending; its connection is aborted.
         cast("Any", self.scope)["spawn.abort"] = self.transport.abort
+
+    def _reject_head(self, response: Response) -> NoReturn:
+        """Reject the request, and stop the parser before its body reaches an earlier request."""
+        self._reject(response)
+        raise httptools.HttpParserError("the head is rejected")
+
+    def _set_target_host(self) -> None:
+        """Replace the Host header by the host of a target in absolute form (RFC 9112, 3.2.2)."""
+        scheme, separator, rest = self.url.partition(b"://")
+        if not separator:
+            return
+        if scheme.lower() not in {b"http", b"https"}:
+            detail = "The target has another scheme than http; send its path alone."
+            self._reject_head(_problem("malformed_request", detail))
+        host = re.split(rb"[/?#]", rest, maxsplit=1)[0]
+        others = [(name, value) for name, value in self.headers if name != b"host"]
+        # In place, since the scope has this list.
+        self.headers[:] = [(b"host", host), *others]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn names its class, and a wrapper of `send` would be a reference cycle per request.

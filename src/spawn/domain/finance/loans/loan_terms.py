@@ -167,6 +167,9 @@ def compute_period_rates(annual: Sequence[float], accruals: Sequence[float]) -> 
     return rates
 
 
+NO_TIME: Final = "give exactly one of payment_dates, dates and accruals"
+
+
 def resolve_loan_time(terms: TimeTerms) -> PeriodSchedule:
     """Resolve the time of a loan, which has no default number of periods.
 
@@ -174,9 +177,7 @@ def resolve_loan_time(terms: TimeTerms) -> PeriodSchedule:
         InvalidInput: as `resolve_schedule`, or no time at all.
     """
     if terms.payment_dates is None and terms.dates is None and terms.accruals is None:
-        raise InvalidInput.at(
-            "/payment_dates", "ambiguous", "give exactly one of payment_dates, dates and accruals"
-        )
+        raise InvalidInput.at("/payment_dates", "ambiguous", NO_TIME)
     return resolve_schedule(terms)
 
 

@@ -229,7 +229,7 @@ def _check_kinds(terms: TimeTerms) -> None:
     for name in kinds_in_use[1:]:
         checker.reject(f"/{name}", "ambiguous", f"{kinds_in_use[0]} is set too; give one of them")
     if terms.payment_dates is None and terms.dates is None:
-        serves_dates = "counts days between dates; give dates or remove it"
+        serves_dates = "counts days between dates; give dates or payment_dates, or remove it"
         if terms.day_count is not None:
             checker.reject("/day_count", "not_applicable", serves_dates)
         if terms.calendar is not None:
