@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, Final, cast
+from typing import Any, Final
 
 BODY_COMPLETE: Final = "spawn.body_complete"
 """Scope key that a server sets once it has the whole body, so that no wait is needed."""
@@ -50,4 +50,5 @@ current_request: Final[ContextVar[RequestContext | None]] = ContextVar(
 
 def get_request_context(scope: Mapping[str, Any] | Any) -> RequestContext:
     """Return the context that the edge middleware put into the ASGI scope."""
-    return cast("RequestContext", scope["spawn"])
+    context: RequestContext = scope["spawn"]
+    return context

@@ -8,8 +8,9 @@ and `apply_transition` are the only ways to create or change a project; all are 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import compress, repeat
 from math import isfinite
-from operator import attrgetter
+from operator import attrgetter, is_, is_not
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -85,6 +86,8 @@ MAX_ATTRIBUTES = 500
 MAX_MATURITY_YEARS = 99
 ORDERED_DATES = ("financial_close_date", "cod_date", "end_date")
 """Dates of which none is before an earlier one of the list."""
+_NO_DATES = (None, None, None)
+_get_ordered_dates = attrgetter(*ORDERED_DATES)
 INITIAL_STATUS_REASON = "initial status on creation"
 """The default reason of an initial status other than PROPOSED."""
 
@@ -205,7 +208,9 @@ def propose_project(
         InvalidInput: unknown or missing fields, or else every violated invariant at once.
     """
     values = _drop_absent(fields)
-    errors = [_unknown_field(name) for name in values if name not in _CREATABLE]
+    errors: list[FieldError] = []
+    if not values.keys() <= _CREATABLE:
+        errors += [_unknown_field(name) for name in values if name not in _CREATABLE]
     errors += [_required_field(name) for name in _REQUIRED[:2] if name not in values]
     if errors:
         raise InvalidInput(errors)
@@ -240,7 +245,7 @@ def apply_amendment(
     if errors:
         raise InvalidInput(errors)
     values = {name: value for name, value in fields.items() if name != "status"}
-    for name in ("sponsors", "milestones"):
+    for name in _LISTS:
         if name in values and values[name] is None:
             values[name] = ()
     _normalize(values)
@@ -295,15 +300,20 @@ def list_draw_stops(project: Project) -> tuple[Milestone, ...]:
     return tuple(m for m in project.milestones if m.draw_stop and is_open(m))
 
 
-_get_core_values = attrgetter(*CORE_FIELDS[1:])
+_CHANGEABLE = CORE_FIELDS[1:]
+_get_core_values = attrgetter(*_CHANGEABLE)
+_LISTS = ("sponsors", "milestones")
+"""Core fields that are absent as an empty tuple; all others are absent as None."""
 
 
 def list_changed_fields(before: Project | None, after: Project) -> tuple[str, ...]:
     """Return the changed fields in document order; of a new project, all it has."""
     if before is None:
-        # An empty tuple counts as absent. Comparing each value with () would dominate the cost.
-        pairs = zip(CORE_FIELDS[1:], _get_core_values(after), strict=True)
-        core = [n for n, v in pairs if v is not None and (v.__class__ is not tuple or v)]
+        # Without a loop in the interpreter, which would be the longest of a new project.
+        core = [*compress(_CHANGEABLE, map(is_not, _get_core_values(after), repeat(None)))]
+        for name in _LISTS:
+            if not getattr(after, name):
+                core.remove(name)
         return (*core, *after.attributes, *after.extensions)
     core = [name for name in CORE_FIELDS if getattr(after, name) != getattr(before, name)]
     return (
@@ -323,6 +333,8 @@ def _merge(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 
 def _drop_absent(values: Mapping[str, Any]) -> dict[str, Any]:
+    if not any(map(is_, values.values(), repeat(None))):
+        return dict(values)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -435,6 +447,8 @@ def _check_ratio(value: Decimal, pointer: str, bounds: _Bounds, errors: list[Fie
 
 
 def _check_dates(project: Project, errors: list[FieldError]) -> None:
+    if _get_ordered_dates(project) == _NO_DATES:
+        return
     earlier, earlier_name = None, ""
     for name in ORDERED_DATES:
         day: date | None = getattr(project, name)

@@ -126,7 +126,7 @@ class JoiningCycle(RequestResponseCycle):
             is_exact = not body_length and status in _BODILESS
         if not is_exact:
             return None
-        fields = b"\r\n".join([b"%b: %b" % field for field in headers])
+        fields = b"\r\n".join(map(b": ".join, headers))
         return b"%b%b\r\n\r\n" % (STATUS_LINE[status], fields)
 
     def _write(self, head: bytes, body: bytes) -> None:

@@ -114,8 +114,8 @@ class EdgeMiddleware:
                     is_observed = True
                     self.in_flight -= 1
                     self._observe(scope, method, status, start_time)
-                headers = [*message["headers"], *common_headers]
-                await send(cast("Message", {**message, "headers": headers}))
+                start: Any = {**message, "headers": [*message["headers"], *common_headers]}
+                await send(start)
             else:
                 await send(message)
 
@@ -137,7 +137,7 @@ class EdgeMiddleware:
             if not is_observed:
                 self.in_flight -= 1
                 self._observe(scope, method, status, start_time)
-            self._log_access(scope, method, original_path, status, start_time)
+            self._log_access(scope, context, original_path, status, start_time)
 
     async def _serve(
         self, scope: HTTPScope, receive: Receive, respond: Send, context: RequestContext
@@ -200,8 +200,8 @@ class EdgeMiddleware:
     def _reject(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Response | None:
         """Return the problem that rejects the request before routing; None if it may pass."""
         limits = self._limits
-        pairs = scope["headers"]
-        if headers.get(b"host") not in self._hosts.cache or len(headers) != len(cast("Any", pairs)):
+        pairs: Any = scope["headers"]
+        if headers.get(b"host") not in self._hosts.cache or len(headers) != len(pairs):
             response = self._reject_headers(scope, headers)
             if response is not None:
                 return response
@@ -291,15 +291,19 @@ class EdgeMiddleware:
         self._metrics.observe(method, self._route_template(scope), status, duration_s)
 
     def _log_access(
-        self, scope: HTTPScope, method: str, path: str, status: int, start_time: float
+        self,
+        scope: HTTPScope,
+        context: RequestContext,
+        path: str,
+        status: int,
+        start_time: float,
     ) -> None:
         """Append the request to the access log."""
         client = scope["client"]
-        context: RequestContext = cast("Any", scope)["spawn"]
         self._log.append(
             (
                 time(),
-                method,
+                scope["method"],
                 path,
                 self._route_template(scope),
                 status,

@@ -16,7 +16,7 @@ from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.operation import Operation
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.state import HttpState
-from spawn.entrypoints.request_context import RequestContext, get_request_context
+from spawn.entrypoints.request_context import RequestContext
 
 MAX_QUERY_BYTES: Final = 32 * 1024
 """Bytes of a query string at most: enough for 500 ids in one bulk get."""
@@ -33,10 +33,12 @@ LOCAL: Final = Principal(id="local")
 class StrictRequest(Request[Any, Any, State]):
     """A Litestar request with the shared state and strict readers of its parts.
 
-    Its route sets the state, the operation, the query parameters and the negotiated media type.
+    Its route sets the context that the edge middleware made (request id, trace, headers), the
+    state, the operation, the query parameters and the negotiated media type.
     """
 
-    __slots__ = ("http_state", "media_type", "operation", "query")
+    __slots__ = ("context", "http_state", "media_type", "operation", "query")
+    context: RequestContext
     http_state: HttpState
     operation: Operation
     query: Mapping[str, str]
@@ -51,11 +53,6 @@ class StrictRequest(Request[Any, Any, State]):
     def principal(self) -> Principal:
         """The caller."""
         return LOCAL
-
-    @property
-    def context(self) -> RequestContext:
-        """Request id, trace and headers, as the edge middleware read them."""
-        return get_request_context(self.scope)
 
     def header(self, name: bytes) -> str | None:
         """Return one header field by its lower-case name; None when absent."""
@@ -125,8 +122,8 @@ class StrictRequest(Request[Any, Any, State]):
         content_type = self.header(b"content-type") or ""
         name, _, parameters = content_type.partition(";")
         media_type = name.strip().lower()
-        listed = ", ".join(sorted(media_types))
         if media_type not in media_types:
+            listed = ", ".join(sorted(media_types))
             raise RequestProblem(
                 "unsupported_media_type",
                 f"Content-Type must be one of: {listed}.",

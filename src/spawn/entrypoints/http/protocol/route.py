@@ -32,6 +32,7 @@ from spawn.entrypoints.http.protocol.request import (
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.http.wire import PageView
+from spawn.entrypoints.request_context import get_request_context
 
 P = ParamSpec("P")
 Handler = Callable[..., Awaitable[object]]
@@ -79,6 +80,7 @@ class Route(msgspec.Struct, frozen=True):
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
+            request.context = get_request_context(scope)
             request.http_state, request.operation = state, operation
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
