@@ -44,7 +44,7 @@ LOST_WORDS = (
 )
 """Words that the glossary has replaced; `docs/glossary.md` names the term that is used."""
 
-WIRE_WORDS = re.compile(r'"(objections|refused)"|\bobjections=')
+WIRE_WORDS = re.compile(r'"(objections|refused|refuse)"|\bobjections=')
 """Members and values on the wire or in stored data, which keep their names."""
 
 PARTICIPLES = frozenset(

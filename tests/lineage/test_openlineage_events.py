@@ -15,7 +15,8 @@ from spawn.application.lineage.run_builder import (
 )
 from spawn.domain.errors import Conflict
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowCounts
-from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.lineage.openlineage import Emitter, build_run_event, build_run_events
 from spawn.domain.lineage.run import (

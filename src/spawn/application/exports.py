@@ -1,12 +1,12 @@
 """Export of projects and quarantined rows as NDJSON or CSV that is safe to open.
 
-Spreadsheets treat a cell that begins with `= + - @`, a tab or a carriage return as a formula.
-Such text gets a leading apostrophe in CSV; numbers and NDJSON stay unchanged.
+Text that a spreadsheet would treat as a formula is guarded in CSV, reversibly; numbers and NDJSON
+stay unchanged.
 """
 
+import codecs
 import csv
 import io
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,9 +19,16 @@ from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Unavailable
+from spawn.domain.imports.formula_guard import escape_formula, unescape_formula
+from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
 from spawn.domain.imports.mapping import ImportMapping
-from spawn.domain.imports.record_parser import build_encoder, list_encodings
+from spawn.domain.imports.record_parser import (
+    CellSelector,
+    FileLayout,
+    build_encoder,
+    list_encodings,
+)
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import CORE_FIELDS, Project
 from spawn.domain.query import MAX_LIMIT, Page, Query
@@ -31,8 +38,6 @@ from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 EXTENSIONS_COLUMN = "extensions"
 """CSV column with all `x_` fields as one JSON object, since projects differ in them."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
@@ -125,13 +130,6 @@ def _cell(value: msgspec.Raw | None) -> str:
     return raw.decode()
 
 
-def escape_formula(text: str) -> str:
-    """Prefix text with an apostrophe if a spreadsheet would treat it as a formula."""
-    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
-        return "'" + text
-    return text
-
-
 def format_csv_line(cells: Iterable[str]) -> bytes:
     """Return one CSV record in UTF-8 (RFC 4180)."""
     return _csv_text(cells).encode()
@@ -147,18 +145,27 @@ class QuarantineFormatter:
     """Formatter of quarantined rows as lines to download, correct and post back.
 
     NDJSON has `{line, fields, reasons, raw_line}`; an import reads the `fields` of such an object.
-    CSV has the file's own columns after `line`, `reasons` and `raw_line`, which the same mapping
-    ignores. It uses the mapping's delimiter and encodings, so that the mapping can read it again.
+    CSV has the file's own columns after `line`, `reasons` and `raw_line`, by which an import
+    recognises it: it takes the guard against formulas off again. It uses the mapping's delimiter
+    and the encodings of the file; UTF-8 that the mapping does not expect has a byte order mark.
     A row that could not be parsed has no fields, only its raw line.
     """
 
     def __init__(self, import_state: ImportState, mapping: ImportMapping | None) -> None:
-        self._import = import_state
+        self._format = import_state.format
         self._delimiter = mapping.delimiter if mapping else ","
-        self._mapped_columns = mapping.source_columns if mapping else frozenset()
-        encodings = list_encodings(import_state.format, mapping)
+        expected = list_encodings(import_state.format, mapping)
+        encodings = import_state.encodings or expected
         self._encode = build_encoder(encodings)
         self.charset = encodings[0]
+        has_mark = encodings[0] == "utf-8" != expected[0]
+        self._mark = codecs.BOM_UTF8 if has_mark else b""
+        self._cells = CellSelector(FileLayout(FileFormat.CSV, None, import_state.columns))
+        # Rows that were posted back have these columns already.
+        is_returned = is_quarantine_header(import_state.columns)
+        self._first = len(QUARANTINE_COLUMNS) if is_returned else 0
+        self._read_cell = unescape_formula if is_returned else str
+        self._columns = import_state.columns[self._first :]
 
     def format_ndjson_row(self, note: RowNote) -> bytes:
         """Return one row as a line of NDJSON."""
@@ -172,11 +179,7 @@ class QuarantineFormatter:
 
     def format_csv_header(self) -> bytes:
         """Return the header of the CSV form."""
-        # Names that the mapping reads stay unescaped, or the mapping could not find them again.
-        columns = (
-            n if n in self._mapped_columns else escape_formula(n) for n in self._import.columns
-        )
-        return self._encode_line((*self._leading_columns(), *columns))
+        return self._mark + self._encode_line((*self._leading_columns(), *self._columns))
 
     def format_csv_row(self, note: RowNote) -> bytes:
         """Return one row as a line of CSV."""
@@ -186,34 +189,29 @@ class QuarantineFormatter:
             else f"{reason.detail} ({reason.code})"
             for reason in note.reasons
         )
-        cells = self._cells(note.raw_line or "")
-        leading_cells = (
-            str(note.line),
-            escape_formula(reasons),
-            escape_formula(note.raw_line or ""),
-        )
-        return self._encode_line((*leading_cells, *(escape_formula(cell) for cell in cells)))
+        cells = self._split(note.raw_line or "")
+        return self._encode_line((str(note.line), reasons, note.raw_line or "", *cells))
 
     def _encode_line(self, cells: Iterable[str]) -> bytes:
-        return self._encode(_csv_text(cells, self._delimiter))
+        return self._encode(_csv_text(map(escape_formula, cells), self._delimiter))
 
     def _leading_columns(self) -> tuple[str, ...]:
         """Return `line`, `reasons`, `raw_line`, prefixed where the file has such columns."""
-        names = ("line", "reasons", "raw_line")
-        return tuple(f"spawn_{n}" if n in self._import.columns else n for n in names)
+        return tuple(f"spawn_{n}" if n in self._columns else n for n in QUARANTINE_COLUMNS)
 
     def _fields(self, note: RowNote) -> Mapping[str, object] | None:
         raw = note.raw_line or ""
-        if self._import.format is FileFormat.CSV:
-            cells = self._cells(raw)
-            return dict(zip(self._import.columns, cells, strict=True)) if cells else None
+        if self._format is FileFormat.CSV:
+            cells = self._split(raw)
+            return dict(zip(self._columns, cells, strict=True)) if cells else None
         try:
-            return _members.decode(raw.encode())
+            return _members.decode(raw.removeprefix("\ufeff").encode())
         except (msgspec.DecodeError, UnicodeError):
             return None
 
-    def _cells(self, raw: str) -> list[str]:
-        if self._import.format is not FileFormat.CSV:
+    def _split(self, raw: str) -> list[str]:
+        """Return the cells of a raw line of CSV, none if they are not those of the header."""
+        if self._format is not FileFormat.CSV:
             return []
         try:
             rows = list(
@@ -221,5 +219,5 @@ class QuarantineFormatter:
             )
         except csv.Error:
             return []
-        is_complete = len(rows) == 1 and len(rows[0]) == len(self._import.columns)
-        return rows[0] if is_complete else []
+        cells = self._cells.fit(rows[0]) if len(rows) == 1 else None
+        return [] if cells is None else [self._read_cell(cell) for cell in cells[self._first :]]

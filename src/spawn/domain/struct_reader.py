@@ -17,7 +17,14 @@ from msgspec import inspect
 from spawn.domain.dates import parse_date
 from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token, describe_type
-from spawn.domain.text import check_line, check_prose, escape_pointer_token, trim
+from spawn.domain.text import (
+    check_line,
+    check_prose,
+    check_visible,
+    escape_pointer_token,
+    normalize,
+    trim,
+)
 
 MAX_TEXT_LENGTH: Final = 200
 """Characters of a name or other free text, at most."""
@@ -248,17 +255,24 @@ def series_reader(
 
 
 def line_reader(maximum: int, *, trims: bool = True) -> Callable[[Token, str], str]:
-    """Return a reader of one line of text, trimmed or without blanks around it."""
+    """Return a reader of one line of text in form C, trimmed or without blanks around it."""
 
     def read(token: Token, pointer: str) -> str:
         if type(token) is not str:
             raise wrong_type_error(pointer, "a string", token)
-        # Printable text without outer blanks is a valid line already: the usual case.
-        if 0 < len(token) <= maximum and token.isprintable() and token[0] != " " != token[-1]:
+        # Printable ASCII without outer blanks is a valid line already: the usual case.
+        if (
+            token.isascii()
+            and 0 < len(token) <= maximum
+            and token.isprintable()
+            and token[0] != " " != token[-1]
+        ):
             return token
-        text = trim(token) if trims else token
+        text = normalize(trim(token) if trims else token)
         errors: list[FieldError] = []
         check_line(text, pointer, maximum, errors)
+        if not errors:
+            check_visible(text, pointer, errors)
         if errors:
             raise InvalidInput(errors)
         return text

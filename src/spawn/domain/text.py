@@ -1,11 +1,13 @@
 """Validation of free text: length and character rules.
 
 Two kinds exist. A *line* (a name, a title, a key) is trimmed, not empty and without control
-characters. *Prose* (a description, a reason) may hold line breaks, but neither U+0000, which no
-store keeps reliably, nor a lone surrogate, which is no Unicode character.
+characters; on input it is also normalized (NFC) and without invisible characters. *Prose* (a
+description, a reason) may hold line breaks, but neither U+0000, which no store keeps reliably, nor
+a lone surrogate, which is no Unicode character.
 """
 
 import re
+import unicodedata
 
 from spawn.domain.errors import FieldError
 
@@ -19,11 +21,30 @@ _BLANKS = (
 """The characters that `str.strip` removes, less the control characters."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# The joiners U+200C and U+200D are letters' parts in Arabic and Indic scripts, and only there.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "|(?<![\u0600-\u06ff\u0750-\u077f\u08a0-\u0dff])[\u200c\u200d]"
+)
+_CONTROL_NAMES = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN", "\x1b": "ESCAPE"}
 
 
 def trim(text: str) -> str:
     """Return the text without blanks at its ends; control characters stay, to be rejected."""
     return text.strip(_BLANKS)
+
+
+def normalize(text: str) -> str:
+    """Return the text in normalization form C, in which equal texts have equal characters."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def check_visible(text: str, pointer: str, errors: list[FieldError]) -> None:
+    """Append an error for the first character that shows nothing or changes the direction."""
+    if not text.isascii() and (match := _INVISIBLE.search(text)):
+        detail = f"must not contain the invisible character {_name_character(match[0])}"
+        errors.append(FieldError(pointer, "invisible_character", detail))
 
 
 def check_line(text: str, pointer: str, maximum: int, errors: list[FieldError]) -> None:
@@ -35,8 +56,9 @@ def check_line(text: str, pointer: str, maximum: int, errors: list[FieldError]) 
         errors.append(FieldError(pointer, "empty", "must not be empty"))
     elif len(text) > maximum:
         errors.append(_too_long(text, pointer, maximum))
-    elif _CONTROL.search(text):
-        errors.append(FieldError(pointer, "control_character", "must not hold control characters"))
+    elif match := _CONTROL.search(text):
+        detail = f"must not contain the control character {_name_character(match[0])}"
+        errors.append(FieldError(pointer, "control_character", detail))
     elif text != trim(text):
         errors.append(FieldError(pointer, "not_trimmed", "must not begin or end with blanks"))
 
@@ -60,6 +82,11 @@ def shorten(text: object, characters: int = MAX_SHOWN_CHARACTERS) -> str:
     """Return the text, its end replaced by an ellipsis if it is longer."""
     whole = str(text)
     return whole if len(whole) <= characters else whole[: characters - 1] + "…"
+
+
+def _name_character(char: str) -> str:
+    name = _CONTROL_NAMES.get(char) or unicodedata.name(char, "")
+    return f"U+{ord(char):04X} {name}".rstrip()
 
 
 def _too_long(text: str, pointer: str, maximum: int) -> FieldError:

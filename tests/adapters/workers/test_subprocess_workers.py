@@ -20,7 +20,8 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
 )
 from spawn.domain.imports.import_state import FileFormat, RowReason
-from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.imports.record_parser import FileLayout, Record
 from spawn.domain.imports.row_drafter import RowDrafter
 from spawn.domain.imports.row_reader import RowReader

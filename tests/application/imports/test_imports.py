@@ -34,7 +34,8 @@ from spawn.domain.errors import (
     StaleVersion,
 )
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
-from spawn.domain.imports.mapping import ImportMapping, read_mapping
+from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.imports.record_parser import Record
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JobStatus

@@ -41,7 +41,7 @@ from spawn.domain.errors import (
     Unavailable,
 )
 from spawn.domain.imports.import_state import FileFormat
-from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.lineage.graph import DatasetNode, RunNode, build_graph
 from spawn.domain.lineage.openlineage import Emitter, build_run_events

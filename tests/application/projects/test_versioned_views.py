@@ -25,7 +25,7 @@ from spawn.application.projects.versioned_views import find_deprecation_instant
 from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredResponse
 from spawn.domain.errors import SchemaVersionChanged
 from spawn.domain.imports.import_state import FileFormat
-from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import NumberToken, Token, parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.lifecycle import ProjectStatus

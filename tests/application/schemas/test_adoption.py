@@ -49,7 +49,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
-from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project

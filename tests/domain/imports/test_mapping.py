@@ -17,8 +17,8 @@ from spawn.domain.imports.mapping import (
     OnFailure,
     Whitespace,
     is_mapping_name,
-    read_mapping,
 )
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.money import Rounding
 
@@ -102,9 +102,9 @@ def test_all_errors_are_reported_at_once() -> None:
                 {"attribute": "project_name"},
                 {"attribute": "dscr", "column": "a", "unit_factor": "0"},
                 {"attribute": "dscr", "column": "b", "date_format": "%Y %H"},
-                {"attribute": "a b", "column": "", "constant": "x"},
+                {"attribute": "a b", "column": "n" * 201, "constant": "x"},
             ],
-            "encoding": ["utf-16"],
+            "encoding": ["utf-7"],
             "delimiter": '"',
             "checks": [{"sum_of": [], "equals": "t", "tolerance": "1"}],
             "key": {"source": "", "column": "Id"},
@@ -158,15 +158,26 @@ def test_a_factor_too_large_for_exact_arithmetic_is_rejected(factor: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "date_format", ["%Y-%m-%d", "%d %b %Y", "%B %d, %Y", "%d.%m.%y", "year_end"]
+    "date_format",
+    [
+        "%Y-%m-%d",
+        "%d %b %Y",
+        "%B %d, %Y",
+        "%d.%m.%y",
+        "year_end",
+        "%d.%m.%Y %H:%M",
+        "%m/%Y",
+        "serial",
+    ],
 )
-def test_a_date_format_has_year_month_and_day(date_format: str) -> None:
+def test_a_date_format_has_a_year_and_a_month_or_a_name(date_format: str) -> None:
     column = {"attribute": "cod_date", "column": "a", "date_format": date_format}
     assert read({"columns": [column]}).columns[0].date_format == date_format
 
 
 @pytest.mark.parametrize(
-    "date_format", ["", "%Y-%m", "%Y-%m-%d %H", "%%Y%m%d", "%Y%m%d%", "%c", "%s"]
+    "date_format",
+    ["", "%Y", "%d/%m", "%Y-%m %H", "%Y-%m-%d %H %H", "%Y %Y-%m", "%%Y%m%d", "%Y%m%d%", "%c", "%s"],
 )
 def test_a_date_format_with_anything_else_is_rejected(date_format: str) -> None:
     column = {"attribute": "cod_date", "column": "a", "date_format": date_format}
@@ -200,3 +211,40 @@ def test_any_document_is_a_mapping_or_rejected_with_pointers(document: dict[str,
     assert mapping is None or mapping.columns
     assert (mapping is None) is bool(pointers)
     assert all(pointer.startswith("/") for pointer in pointers)
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer"),
+    [
+        ({"header_row": 0}, "/header_row"),
+        ({"skip_rows": -1}, "/skip_rows"),
+        ({"skip_rows": 1001}, "/skip_rows"),
+        ({"skip_rows": 2, "header_row": 3}, "/skip_rows"),
+        ({"decimal": ";"}, "/decimal"),
+        ({"decimal": ",", "thousands": ","}, "/thousands"),
+        ({"thousands": "x"}, "/thousands"),
+        ({"ragged_rows": "drop"}, "/ragged_rows"),
+    ],
+)
+def test_a_layout_that_no_file_can_have_is_rejected(members: dict[str, Any], pointer: str) -> None:
+    assert error_pointers({**SMALL, **members}) == {pointer}
+
+
+@pytest.mark.parametrize(
+    ("column", "member"),
+    [
+        ({"otherwise": "keep"}, "otherwise"),
+        ({"as": "integer"}, "as"),
+        ({"period": "end"}, "period"),
+        ({"date_formats": ["%Y", "iso"]}, "date_formats/0"),
+        ({"date_formats": ["iso"] * 11}, "date_formats"),
+        ({"date_formats": ["iso"], "date_format": "iso"}, "date_formats"),
+        ({"utc_offset": "1"}, "utc_offset"),
+        ({"decimal": ",", "thousands": ","}, "thousands"),
+    ],
+)
+def test_a_conversion_without_its_condition_is_rejected(
+    column: dict[str, Any], member: str
+) -> None:
+    document = {"columns": [{"attribute": "cod_date", "column": "a", **column}]}
+    assert error_pointers(document) == {f"/columns/0/{member}"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.imports.row_reader import RowReader, RowResult
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.project import ExternalRef, Project
@@ -304,3 +304,144 @@ def test_a_mapped_retired_column_is_ignored_until_its_sunset() -> None:
         remarks = (*result.warnings, *result.reasons)
         assert [(reason.field, reason.code) for reason in remarks] == [("kw", "retired")]
         assert (result.project is not None) is accepted
+
+
+def test_marks_of_numbers_are_those_of_the_mapping_or_of_a_column() -> None:
+    read = reader(
+        NAME,
+        COST,
+        {"attribute": "lanes", "column": "lanes"},
+        {"attribute": "yield_mwh", "column": "mwh", "decimal": ".", "thousands": ","},
+        decimal=",",
+        thousands=".",
+    )
+    project = project_of(read_row(read, cost="1.234,50", lanes="1.990", mwh="1,234.5 "))
+    assert str(project.total_amount) == "1234.50"
+    assert project.attributes == {"lanes": 1990, "yield_mwh": Decimal("1234.5")}
+    assert codes(read_row(read, cost="1,234.50")) == {("cost", "not_a_number")}
+
+
+def test_sums_are_compared_under_the_marks_of_the_mapping() -> None:
+    check = {"sum_of": ["a", "b"], "equals": "cost"}
+    read = reader(NAME, COST, decimal=",", checks=[check])
+    assert read_row(read, cost="3,5", a="1,25", b="2,25").project is not None
+    assert codes(read_row(read, cost="3,5", a="1,25", b="2,5")) == {("cost", "sum_differs")}
+
+
+def test_a_text_without_an_entry_is_treated_as_the_mapping_says() -> None:
+    column = {"attribute": "country_code", "column": "cc", "enum": {"UK": "GB"}}
+    keep = reader(NAME, COST, {**column, "otherwise": "keep"})
+    assert [project_of(read_row(keep, cc=cc)).country_code for cc in ("UK", "DE")] == ["GBR", "DEU"]
+    null = reader(NAME, COST, {**column, "otherwise": "null"})
+    assert project_of(read_row(null, cc="DE")).country_code is None
+    quarantine = reader(NAME, COST, {**column, "otherwise": "quarantine"})
+    assert codes(read_row(quarantine, cc="DE")) == {("cc", "unmapped_value")}
+
+
+def test_whole_numbers_may_have_a_point_and_zeros() -> None:
+    read = reader(
+        NAME,
+        COST,
+        {"attribute": "maturity_years", "column": "tenor"},
+        {"attribute": "cod_date", "column": "cod", "date_format": "year"},
+        {"attribute": "x_units", "column": "units", "as": "integer"},
+    )
+    project = project_of(read_row(read, tenor="18.0", cod="1990.0", units="3.0"))
+    assert (project.maturity_years, str(project.cod_date)) == (18, "1990-01-01")
+    assert bytes(project.extensions["x_units"]) == b"3"
+    assert codes(read_row(read, units="3.5")) == {("units", "not_an_integer")}
+
+
+def test_extensions_have_the_type_that_the_mapping_names() -> None:
+    read = reader(
+        NAME,
+        COST,
+        {"attribute": "x_n", "column": "n", "as": "number"},
+        {"attribute": "x_b", "column": "b", "as": "boolean"},
+        {"attribute": "x_d", "column": "d", "as": "date", "date_formats": ["%d/%m/%Y"]},
+        {"attribute": "x_t", "column": "n", "as": "text"},
+        thousands=",",
+    )
+    extensions = project_of(read_row(read, n="1,234.50", b="TRUE", d="01/02/2024")).extensions
+    assert {name: bytes(value) for name, value in extensions.items()} == {
+        "x_n": b"1234.50",
+        "x_b": b"true",
+        "x_d": b'"2024-02-01"',
+        "x_t": b'"1,234.50"',
+    }
+
+
+def test_countries_are_read_by_name_and_user_assigned_code() -> None:
+    read = reader(NAME, COST, {"attribute": "country_code", "column": "cc"})
+    names = ("Kosovo", "XKX", "España", "Congo, Dem. Rep.", "gbr")
+    countries = [read_row(read, cc=name).project for name in names]
+    assert [p and p.country_code for p in countries] == ["XKX", "XKX", "ESP", "COD", None]
+    (reason,) = read_row(read, cc="Atlantis").reasons
+    assert reason.code == "unknown_country"
+    assert "'Atlantis'" in reason.detail
+
+
+def test_keys_and_names_are_compared_and_stored_in_form_c() -> None:
+    read = reader(key={"source": "desk", "column": "id"})
+    composed, decomposed = (read_row(read, id=f"S{a}O", name=f"S{a}o") for a in ("Ã", "A\u0303"))
+    assert composed.key == decomposed.key
+    assert project_of(decomposed).project_name == "SÃo"
+    assert project_of(decomposed).external_ref == ExternalRef(source="desk", id="SÃO")
+    plain = RowReader(compile_schema(SCHEMA), None)
+    rows: list[dict[str, Token]] = [
+        {"external_ref": {"source": "s", "id": f"{a} "}} for a in ("Ã", "A\u0303")
+    ]
+    assert plain.read_key(rows[0]) == plain.read_key(rows[1])
+
+
+@pytest.mark.parametrize(
+    ("char", "code", "name"),
+    [
+        ("\u200b", "invisible_character", "U+200B ZERO WIDTH SPACE"),
+        ("\u202e", "invisible_character", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("\u00ad", "invisible_character", "U+00AD SOFT HYPHEN"),
+        ("\u200d", "invisible_character", "U+200D ZERO WIDTH JOINER"),
+        ("\u3164", "invisible_character", "U+3164 HANGUL FILLER"),
+        ("\ufeff", "invisible_character", "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("\x1b", "control_character", "U+001B ESCAPE"),
+    ],
+)
+def test_what_shows_nothing_is_rejected_by_name_in_names_and_keys(
+    char: str, code: str, name: str
+) -> None:
+    read = reader(key={"source": "desk", "column": "id"})
+    row = read_row(read, id=f"P{char}1", name=f"Rio{char}Verde")
+    assert codes(row) == {("id", code), ("name", code)}
+    assert all(name in reason.detail for reason in row.reasons)
+
+
+def test_joiners_are_parts_of_words_in_scripts_that_have_them() -> None:
+    name = "\u0646\u06cc\u0631\u0648\u06af\u0627\u0647\u200c\u0647\u0627"
+    assert project_of(read_row(reader(), name=name)).project_name == name
+
+
+def test_a_reason_says_what_was_found() -> None:
+    read = reader(NAME, COST, {"attribute": "maturity_years", "column": "tenor"})
+    (reason,) = read_row(read, tenor="250").reasons
+    assert reason.detail == "must be at most 99; the value is '250'"
+
+
+def test_a_local_time_is_read_with_the_offset_of_its_place() -> None:
+    seen = Column(name="seen_at", type=ColumnType(TypeName.TIMESTAMP))
+    column = {
+        "attribute": "seen_at",
+        "column": "at",
+        "date_formats": ["%d.%m.%Y %H:%M"],
+        "utc_offset": "+01:00",
+    }
+    document = {"columns": [NAME, COST, column]}
+    mapping = read_mapping("m", parse_object(json.dumps(document).encode()))
+    read = RowReader(compile_schema(a_schema((seen,))), mapping)
+    value = project_of(read_row(read, at="01.02.2024 00:30")).attributes["seen_at"]
+    assert str(value) == "2024-01-31 23:30:00+00:00"
+    assert codes(read_row(read, at="now")) == {("at", "not_a_timestamp")}
+
+
+def test_a_project_name_has_up_to_500_characters() -> None:
+    assert project_of(read_row(reader(), name="n" * 500)).project_name == "n" * 500
+    assert codes(read_row(reader(), name="n" * 501)) == {("name", "too_long")}

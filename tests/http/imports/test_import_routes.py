@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-
-from spawn.entrypoints.composition import open_composition
-from spawn.entrypoints.settings import Settings
 
 MAPPINGS = "/v1/ops/import-mappings"
 IMPORTS = "/v1/ops/imports"
@@ -26,17 +22,6 @@ MAPPING: dict[str, Any] = {
     "key": {"source": "desk", "column": "id"},
 }
 ROWS = b'id,name,cost\nP1,"Rio\r\nVerde",1.005\nP2,,NA\nP1,Again,2\n'
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(storage_url="memory://", rate_limit=0)
-    async with open_composition(settings) as composition:
-        transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # ours is ASGI
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1:8000"
-        ) as client:
-            yield client
 
 
 async def ended(client: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:

@@ -4,21 +4,25 @@ This runs in a worker thread. Nothing here waits or writes: the file is read, ea
 project draft or reasons for its rejection, and a chunk is decided from the stored records.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 from spawn.application.imports.drafters import Drafter, InlineDrafter, WorkerDrafter
-from spawn.application.imports.file_records import (
-    read_csv_records,
-    read_json_records,
-    read_physical_lines,
-)
+from spawn.application.imports.record_source import RecordSource
 from spawn.domain.change import EncodedState, StoredAggregate, Write
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.imports.import_state import FileFormat, ImportState, KeySet, RowNote, RowReason
+from spawn.domain.imports.import_state import (
+    SKIP_CODES,
+    ImportState,
+    KeySet,
+    RowNote,
+    RowReason,
+)
 from spawn.domain.imports.mapping import DuplicatePolicy, ImportMapping, OnExisting
 from spawn.domain.imports.record_parser import (
     FileLayout,
@@ -29,6 +33,7 @@ from spawn.domain.imports.record_parser import (
 )
 from spawn.domain.imports.row_drafter import ProjectDraft, RowDraft
 from spawn.domain.imports.row_reader import RowReader
+from spawn.domain.json_tokens import Token
 from spawn.domain.projects.project import (
     AMENDED_EVENT,
     CREATED_EVENT,
@@ -39,16 +44,12 @@ from spawn.domain.projects.project import (
     apply_amendment,
     list_changed_fields,
 )
-from spawn.domain.schemas.validator import ProjectInput
 from spawn.ports.runtime import IdGenerator
 from spawn.ports.workers import Workers
 
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 1024 * 1024
 """A chunk ends at the first of both limits: it is one change and one document of notes."""
-
-MAX_COLUMNS = 2_000
-"""Maximum columns of a CSV file, since each checkpoint stores their names."""
 
 WORKER_BYTES = 1024 * 1024
 """Size from which a file is drafted by a worker process."""
@@ -62,11 +63,11 @@ class DraftedRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Rows to commit together; `end` is the byte offset after them, `parser` parses them again."""
+    """Rows to commit together, in the layout of their file; `end` is the byte offset after them."""
 
     rows: list[DraftedRow]
     end: int
-    parser: RecordParser
+    layout: FileLayout
 
 
 class ChunkResult(msgspec.Struct):
@@ -77,6 +78,7 @@ class ChunkResult(msgspec.Struct):
     accepted: int = 0
     unchanged: int = 0
     has_keyless_rows: bool = False
+    skipped: Counter[str] = msgspec.field(default_factory=Counter)
     quarantined: list[RowNote] = msgspec.field(default_factory=list)
     warnings: list[RowNote] = msgspec.field(default_factory=list)
 
@@ -91,17 +93,32 @@ class ExistingRecords(msgspec.Struct, frozen=True):
 NO_EXISTING_RECORDS = ExistingRecords({}, {})
 
 
-class ChunkContext(msgspec.Struct, frozen=True):
+class ChunkContext(msgspec.Struct, frozen=True, dict=True):
     """Inputs of a chunk's decision: how to read its rows, and the stored records."""
 
-    parser: RecordParser
+    layout: FileLayout
     reader: RowReader
     existing: ExistingRecords
 
-    def read_amendment(self, record: Record) -> ProjectInput:
-        """Read a row again as an amendment; needed only where its project exists."""
-        source = self.parser.parse(record)
-        return self.reader.read_amendment({} if isinstance(source, RowReason) else source)
+    @cached_property
+    def _parser(self) -> RecordParser:
+        return RecordParser(self.layout)
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], str | None]:
+        return build_decoder(self.layout.list_encodings())
+
+    def parse(self, record: Record) -> Mapping[str, Token]:
+        """Parse a record again, whose draft is a project."""
+        source = self._parser.parse(record)
+        return {} if isinstance(source, RowReason) else source
+
+    def decode(self, raw: bytes) -> str:
+        """Return the text of a record without its line end, readable in any case."""
+        text = self._decode(raw)
+        if text is None:
+            text = raw.decode("utf-8", "backslashreplace")
+        return text.replace("\0", "\u2400").rstrip("\r\n")
 
 
 class ChunkSource:
@@ -115,24 +132,32 @@ class ChunkSource:
         ids: IdGenerator,
         workers: Workers,
     ) -> None:
-        self._path = path
         self._import = import_state
         self._mapping = mapping
         self._ids = ids
         self._workers = workers
-        self._decode = build_decoder(list_encodings(import_state.format, mapping))
-        self._file = path.open("rb")
-        self._records = self._open_records()
-        self.columns: tuple[str, ...] = ()
+        self._source = RecordSource(path, import_state, mapping)
+        self._records: Iterator[Record] = iter(())
         self._keys_seen = KeySet()
         self._repeated_keys: KeySet | None = None
         self._drafter: tuple[RowReader, Drafter] | None = None
-        self._parser = RecordParser(self._layout())
         self._next_records: list[Record] | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the header; none before `open`, or without a header."""
+        return self._source.columns
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The encodings of the file, none if they are the mapping's."""
+        layout = self._source.layout
+        expected = list_encodings(layout.file_format, layout.mapping)
+        return () if layout.encodings == expected else layout.encodings
 
     def close(self) -> None:
         """Close the file and the drafter; idempotent."""
-        self._file.close()
+        self._source.close()
         if self._drafter is not None:
             self._drafter[1].close()
 
@@ -142,9 +167,8 @@ class ChunkSource:
         Raises:
             InvalidInput: the header cannot be read, or lacks columns.
         """
-        if self._import.format is FileFormat.CSV:
-            self.columns = self._read_header(reader)
-            self._parser = RecordParser(self._layout())
+        self._source.read_header()
+        self._records = self._source.read_records()
         if self._mapping and self._mapping.duplicates is DuplicatePolicy.QUARANTINE:
             self._repeated_keys = self._find_repeated_keys(reader)
         end = 0
@@ -167,7 +191,7 @@ class ChunkSource:
         rows = [
             DraftedRow(r, self._reject_repeated(d)) for r, d in zip(records, unpack(), strict=True)
         ]
-        return Chunk(rows, records[-1].end, self._parser)
+        return Chunk(rows, records[-1].end, self._source.layout)
 
     def _begin_batch(self, drafter: Drafter) -> list[Record]:
         """Read the next records and start drafting them."""
@@ -192,9 +216,9 @@ class ChunkSource:
         records, self._next_records = self._next_records, None
         is_large = self._import.size_bytes >= WORKER_BYTES
         drafter: Drafter = (
-            WorkerDrafter(self._workers, reader, self._layout())
+            WorkerDrafter(self._workers, reader, self._source.layout)
             if is_large
-            else InlineDrafter(reader, self._layout())
+            else InlineDrafter(reader, self._source.layout)
         )
         self._drafter = (reader, drafter)
         if records:
@@ -203,48 +227,15 @@ class ChunkSource:
         self._next_records = records
         return drafter
 
-    def _layout(self) -> FileLayout:
-        return FileLayout(self._import.format, self._mapping, self.columns)
-
-    def _open_records(self) -> Iterator[Record]:
-        self._file.seek(0)
-        lines = read_physical_lines(self._file)
-        if self._import.format is FileFormat.NDJSON:
-            return read_json_records(lines)
-        delimiter = self._mapping.delimiter if self._mapping else ","
-        return read_csv_records(lines, self._decode, delimiter)
-
-    def _read_header(self, reader: RowReader) -> tuple[str, ...]:
-        header = next(self._records, None)
-        if header is None or header.parse_error is not None:
-            detail = "the file is empty" if header is None else header.parse_error.detail  # type: ignore[union-attr] # one of the two
-            raise InvalidInput.at("", "no_header", f"The header cannot be read: {detail}")
-        first, *others = header.cells
-        if len(others) >= MAX_COLUMNS:
-            detail = f"The header has {1 + len(others)} columns; the maximum is {MAX_COLUMNS}"
-            raise InvalidInput.at("", "too_many", detail)
-        columns = tuple(name.strip() for name in (first.lstrip("\ufeff"), *others))
-        missing = sorted(reader.source_columns.difference(columns))
-        duplicate_names = sorted(name for name in reader.source_columns if columns.count(name) > 1)
-        if missing or duplicate_names:
-            problems = [f"lacks {', '.join(missing)}"] if missing else []
-            problems += (
-                [f"has more than one {', '.join(duplicate_names)}"] if duplicate_names else []
-            )
-            raise InvalidInput.at("", "header_mismatch", f"The header {' and '.join(problems)}")
-        return columns
-
     def _find_repeated_keys(self, reader: RowReader) -> KeySet:
         seen_keys, repeated_keys = KeySet(), KeySet()
-        parse = self._parser.parse
+        parse = RecordParser(self._source.layout).parse
         for record in self._records:
             source = parse(record)
             key = None if isinstance(source, RowReason) else reader.read_key(source)
             if key is not None:
                 (repeated_keys if key in seen_keys else seen_keys).add(key)
-        self._records = self._open_records()
-        if self._import.format is FileFormat.CSV:
-            next(self._records)
+        self._records = self._source.read_records()
         return repeated_keys
 
     def _reject_repeated(self, draft: RowDraft) -> RowDraft:
@@ -275,24 +266,23 @@ class ChunkDecider:
     """Decider of a chunk's writes; pure, given the stored records."""
 
     def __init__(
-        self,
-        file_format: FileFormat,
-        mapping: ImportMapping | None,
-        earlier: "EarlierImport | None" = None,
+        self, mapping: ImportMapping | None, earlier: "EarlierImport | None" = None
     ) -> None:
         self._on_existing = mapping.on_existing if mapping else OnExisting.SKIP_IF_IDENTICAL
         self._key_field = mapping.key.column if mapping and mapping.key else "external_ref"
         self._earlier = earlier
-        self._decode = build_decoder(list_encodings(file_format, mapping))
 
     def decide(self, chunk: Chunk, reader: RowReader, existing: ExistingRecords) -> ChunkResult:
         """Return the writes, events, counts and notes of a chunk."""
         result = ChunkResult()
-        context = ChunkContext(chunk.parser, reader, existing)
+        context = ChunkContext(chunk.layout, reader, existing)
         for row in chunk.rows:
             draft = row.draft
             if draft.project_draft is None:
-                self._quarantine(result, row, draft.reasons)
+                if draft.reasons[0].code in SKIP_CODES:
+                    result.skipped[draft.reasons[0].code] += 1
+                else:
+                    self._quarantine(result, row, draft.reasons, context)
                 continue
             count_before = result.accepted + result.unchanged
             self._decide_row(result, row, draft.project_draft, context)
@@ -335,16 +325,18 @@ class ChunkDecider:
         """Decide a row whose key belongs to an existing project."""
         if self._on_existing is OnExisting.QUARANTINE:
             detail = f"project {existing_project.id} has this key"
-            self._quarantine(result, row, (RowReason(self._key_field, "already_exists", detail),))
+            reason = RowReason(self._key_field, "already_exists", detail)
+            self._quarantine(result, row, (reason,), context)
             return
+        source = context.parse(row.record)
         try:
-            amendment = context.read_amendment(row.record)
+            amendment = context.reader.read_amendment(source)
             after = apply_amendment(
                 existing_project.state, amendment.core, amendment.governed, amendment.extensions
             )
         except InvalidInput as invalid:
-            reasons = tuple(context.reader.to_reason(error) for error in invalid.errors)
-            self._quarantine(result, row, reasons)
+            reasons = tuple(context.reader.to_reason(error, source) for error in invalid.errors)
+            self._quarantine(result, row, reasons, context)
             return
         changed_fields = list_changed_fields(existing_project.state, after)
         if not changed_fields:
@@ -367,16 +359,17 @@ class ChunkDecider:
                 f"project {existing_project.id} has other values of {', '.join(changed_fields)}"
             )
             reason = RowReason(self._key_field, "differs_from_existing", detail[:500])
-            self._quarantine(result, row, (reason,))
+            self._quarantine(result, row, (reason,), context)
 
     def _quarantine(
-        self, result: ChunkResult, row: DraftedRow, reasons: tuple[RowReason, ...]
+        self,
+        result: ChunkResult,
+        row: DraftedRow,
+        reasons: tuple[RowReason, ...],
+        context: ChunkContext,
     ) -> None:
-        result.quarantined.append(
-            RowNote(
-                line=row.record.line, reasons=reasons, raw_line=self._decode_raw(row.record.raw)
-            )
-        )
+        raw_line = context.decode(row.record.raw)
+        result.quarantined.append(RowNote(line=row.record.line, reasons=reasons, raw_line=raw_line))
 
     def _record_warnings(self, result: ChunkResult, row: DraftedRow) -> None:
         project_draft = row.draft.project_draft
@@ -387,12 +380,6 @@ class ChunkDecider:
                 project_id=project_draft.project_id if project_draft else None,
             )
         )
-
-    def _decode_raw(self, raw: bytes) -> str:
-        text = self._decode(raw)
-        if text is None:
-            text = raw.decode("utf-8", "backslashreplace")
-        return text.replace("\0", "\u2400").rstrip("\r\n")
 
 
 def _add_creation(result: ChunkResult, project_draft: ProjectDraft) -> None:

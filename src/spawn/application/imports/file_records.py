@@ -23,9 +23,9 @@ PhysicalLine = tuple[int, int, bytes, bool]
 """A physical line: number from 1, offset after it, its bytes, and whether they are complete."""
 
 
-def read_physical_lines(file: BinaryIO) -> Iterator[PhysicalLine]:
-    """Yield the lines of a file from its beginning, each cut at the maximum length."""
-    number = end = 0
+def read_physical_lines(file: BinaryIO, start: int = 0) -> Iterator[PhysicalLine]:
+    """Yield the lines of a file, each cut at the maximum length; `start` bytes precede them."""
+    number, end = 0, start
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         end += len(raw)

@@ -109,7 +109,7 @@ class _ImportRun:
         self._import = import_state
         self._mapping = mapping
         self._upload: StoredAggregate[UploadProgress] | None = None
-        self._decider = ChunkDecider(import_state.state.format, mapping)
+        self._decider = ChunkDecider(mapping)
         # References are assumed to be new until the store has one of them.
         self._must_look_up = False
 
@@ -151,7 +151,7 @@ class _ImportRun:
         ]
         self._upload = upload
         earlier = EarlierImport(upload.state.offset, frozenset(lines))
-        self._decider = ChunkDecider(state.format, self._mapping, earlier)
+        self._decider = ChunkDecider(self._mapping, earlier)
 
     async def _current_reader(self, reader: RowReader) -> RowReader:
         """Return the row reader for the active schema."""
@@ -287,11 +287,13 @@ class _ImportRun:
             unchanged=result.unchanged,
             quarantined=result.quarantined,
             warnings=result.warnings,
+            skipped=result.skipped,
         )
         has_notes = bool(result.quarantined or result.warnings)
         return msgspec.structs.replace(
             before,
             columns=self._source.columns,
+            encodings=self._source.encodings,
             offset=end,
             chunk_count=before.chunk_count + has_notes,
             counts=counts,

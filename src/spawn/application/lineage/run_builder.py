@@ -246,7 +246,7 @@ def _conversion(column: ColumnMapping) -> str:
     steps = [
         "white space collapsed" if column.whitespace is Whitespace.COLLAPSE else "",
         f"{len(column.enum)} texts translated" if column.enum else "",
-        f"date read as {column.date_format}" if column.date_format else "",
+        f"date read as {chr(32).join(column.all_date_formats)}" if column.all_date_formats else "",
         f"multiplied by {column.unit_factor}" if column.unit_factor is not None else "",
         f"rounded {column.rounding}" if column.rounding else "",
     ]

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -29,13 +29,20 @@ class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detail: str
 
 
-class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The row counts so far; `rows` is `accepted` + `unchanged` + `quarantined`.
+BLANK_ROW: Final = RowReason("", "blank_row", "the row has no content")
+"""Reason of a row that is skipped and counted, neither imported nor quarantined."""
 
-    `accepted` rows created or updated a project. `warnings` counts rows, not reasons;
-    `by_reason` the quarantined rows with each code (a row may have several), and
-    `failed_checks` the rows, accepted or not, that failed a check of the mapping, by the column
-    that the sum was compared with.
+SKIP_CODES: Final = frozenset({BLANK_ROW.code})
+"""Codes of the reasons for which a row is skipped."""
+
+
+class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The row counts so far; `rows` is `accepted` + `unchanged` + `quarantined` + `skipped`.
+
+    `accepted` rows created or updated a project; `skipped` ones are no projects, such as blank
+    rows, by their reason in `skipped_by`. `warnings` counts rows, not reasons; `by_reason` the
+    quarantined rows with each code (a row may have several), and `failed_checks` the rows, accepted
+    or not, that failed a check of the mapping, by the column that the sum was compared with.
     """
 
     rows: int = 0
@@ -45,6 +52,8 @@ class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     warnings: int = 0
     by_reason: dict[str, int] = msgspec.field(default_factory=dict)
     failed_checks: dict[str, int] = msgspec.field(default_factory=dict)
+    skipped: int = 0
+    skipped_by: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 CHECK_CODES = frozenset({"sum_differs", "check_unreadable"})
@@ -56,7 +65,8 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `size_bytes` and `sha256` are the file's. The first `offset` bytes of it are processed.
     `mapping_version` pins the mapping at the time of the request. `chunk_count` counts the chunks
-    of quarantined rows and warnings, numbered from 0.
+    of quarantined rows and warnings, numbered from 0. `encodings` are those of the file, where they
+    differ from the mapping's.
     """
 
     import_id: str
@@ -67,6 +77,7 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mapping: str | None = None
     mapping_version: int | None = None
     columns: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()
     offset: int = 0
     chunk_count: int = msgspec.field(name="notes", default=0)
     counts: RowCounts = msgspec.field(default_factory=RowCounts)
@@ -119,22 +130,26 @@ def add_chunk(
     unchanged: int,
     quarantined: Iterable[RowNote],
     warnings: Iterable[RowNote],
+    skipped: Mapping[str, int] | None = None,
 ) -> RowCounts:
     """Return the counts after one more chunk."""
     rejects, warning_notes = tuple(quarantined), tuple(warnings)
     reasons, failures = Counter(counts.by_reason), Counter(counts.failed_checks)
+    skips = Counter(skipped or {})
     for note in rejects:
         reasons.update({reason.code for reason in note.reasons})
     for note in (*rejects, *warning_notes):
         failures.update({reason.field for reason in note.reasons if reason.code in CHECK_CODES})
     return RowCounts(
-        rows=counts.rows + accepted + unchanged + len(rejects),
+        rows=counts.rows + accepted + unchanged + len(rejects) + skips.total(),
         accepted=counts.accepted + accepted,
         unchanged=counts.unchanged + unchanged,
         quarantined=counts.quarantined + len(rejects),
         warnings=counts.warnings + len(warning_notes),
         by_reason=dict(sorted(reasons.items())),
         failed_checks=dict(sorted(failures.items())),
+        skipped=counts.skipped + skips.total(),
+        skipped_by=dict(sorted((skips + Counter(counts.skipped_by)).items())),
     )
 
 

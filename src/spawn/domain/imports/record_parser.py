@@ -1,12 +1,15 @@
 """Records of an uploaded file, their encodings, and their cells or members as tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 
 import msgspec
 
 from spawn.domain.errors import InvalidInput, MalformedBody
-from spawn.domain.imports.import_state import FileFormat, RowReason
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.formula_guard import unescape_formula
+from spawn.domain.imports.header import count_named_columns, find_columns, is_quarantine_header
+from spawn.domain.imports.import_state import BLANK_ROW, FileFormat, RowReason
+from spawn.domain.imports.mapping import ImportMapping, RaggedRows
 from spawn.domain.json_tokens import Token, parse_object
 
 QUARANTINE_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
@@ -27,32 +30,36 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class FileLayout(msgspec.Struct, frozen=True):
-    """Layout of a file's records; `columns` are those of a CSV header."""
+    """Layout of a file's records; `columns` are those of a CSV header.
+
+    `encodings` are those of the file, if it has others than its mapping names.
+    """
 
     file_format: FileFormat
     mapping: ImportMapping | None
     columns: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()
+
+    def list_encodings(self) -> tuple[str, ...]:
+        """Return the encodings to try for each line, in order."""
+        return self.encodings or list_encodings(self.file_format, self.mapping)
 
 
 class RecordParser:
     """Parser of records: column → token, or the reason why a record is unreadable."""
 
     def __init__(self, layout: FileLayout) -> None:
-        self._columns = layout.columns
         self._csv = layout.file_format is FileFormat.CSV
-        encodings = list_encodings(layout.file_format, layout.mapping)
+        encodings = layout.list_encodings()
         self._decode = None if encodings == ("utf-8",) else build_decoder(encodings)
-        self._has_mapping = layout.mapping is not None
+        self._cells = CellSelector(layout)
 
     def parse(self, record: Record) -> Mapping[str, Token] | RowReason:
         """Return the tokens of a record by column, or the reason why it is unreadable."""
         if record.parse_error is not None:
             return record.parse_error
         if self._csv:
-            if len(record.cells) != len(self._columns):
-                detail = f"{len(record.cells)} cells, where the header has {len(self._columns)}"
-                return RowReason("", "wrong_cell_count", detail)
-            return dict(zip(self._columns, record.cells, strict=True))
+            return self._cells.select(record.cells)
         return self._parse_json(record.raw)
 
     def _parse_json(self, raw: bytes) -> Mapping[str, Token] | RowReason:
@@ -64,10 +71,64 @@ class RecordParser:
             return RowReason("", "malformed_line", error.detail)
         except InvalidInput as error:
             return RowReason("", "malformed_line", error.errors[0].detail)
-        if self._has_mapping and tokens.keys() == QUARANTINE_ENVELOPE:
-            fields = tokens["fields"]
-            return fields if isinstance(fields, dict) else tokens
-        return tokens
+        return _open_envelope(tokens) if tokens.keys() == QUARANTINE_ENVELOPE else tokens
+
+
+class CellSelector:
+    """Selector of the cells of a CSV record that a mapping reads, by the mapping's names."""
+
+    def __init__(self, layout: FileLayout) -> None:
+        columns, mapping = layout.columns, layout.mapping
+        indexes = {name: index for index, name in enumerate(columns)}
+        if mapping is not None:
+            indexes = find_columns(columns, mapping.source_columns).indexes
+        self._names = tuple(indexes)
+        # Two indexes at least, so that the getter returns a tuple.
+        self._pick = itemgetter(*indexes.values(), 0, 0)
+        self._width = len(columns)
+        self._required_width = count_named_columns(columns)
+        if mapping is not None and mapping.ragged_rows is RaggedRows.PAD:
+            self._required_width = 1
+        # Quarantined rows that come back are guarded against formulas.
+        self._is_guarded = is_quarantine_header(columns)
+
+    def select(self, cells: Sequence[str]) -> Mapping[str, Token] | RowReason:
+        """Return the cells by name, or the reason against the record.
+
+        Surplus cells without content carry nothing; a record without any content is skipped.
+        """
+        if len(cells) != self._width:
+            fitted_cells = self.fit(cells)
+            if fitted_cells is None:
+                detail = f"{len(cells)} cells, where the header has {self._width}"
+                return RowReason("", "wrong_cell_count", detail)
+            cells = fitted_cells
+        if not any(cell and not cell.isspace() for cell in cells):
+            return BLANK_ROW
+        if self._is_guarded:
+            cells = [unescape_formula(cell) for cell in cells]
+        return dict(zip(self._names, self._pick(cells), strict=False))
+
+    def fit(self, cells: Sequence[str]) -> Sequence[str] | None:
+        """Return the cells in the number of the header's names; None: they are others."""
+        surplus = self._width - len(cells)
+        if surplus >= 0:
+            return (
+                [*cells, *("" for _ in range(surplus))]
+                if len(cells) >= self._required_width
+                else None
+            )
+        is_empty = not any(cell.strip() for cell in cells[self._width :])
+        return cells[: self._width] if is_empty else None
+
+
+def _open_envelope(tokens: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:
+    """Return the fields of a quarantined row, corrected and posted back."""
+    fields = tokens["fields"]
+    if isinstance(fields, dict):
+        return fields
+    detail = "the row has no fields: write them into `fields`, by the names of the columns"
+    return RowReason("fields", "no_fields", detail)
 
 
 def list_encodings(file_format: FileFormat, mapping: ImportMapping | None) -> tuple[str, ...]:

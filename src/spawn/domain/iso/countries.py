@@ -1,4 +1,7 @@
-"""The ISO 3166-1 country codes: alpha-3 is stored, alpha-2 is accepted on input."""
+"""The ISO 3166-1 country codes: alpha-3 is stored, alpha-2 is accepted on input.
+
+XKX (Kosovo) is a user-assigned code, which the World Bank and the IMF use.
+"""
 
 from types import MappingProxyType
 
@@ -250,6 +253,7 @@ VNM VN Viet Nam
 VUT VU Vanuatu
 WLF WF Wallis and Futuna
 WSM WS Samoa
+XKX XK Kosovo
 YEM YE Yemen
 ZAF ZA South Africa
 ZMB ZM Zambia

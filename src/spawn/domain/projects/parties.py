@@ -9,7 +9,7 @@ from spawn.domain.iso.countries import COUNTRIES
 from spawn.domain.money import DECIMAL_CONTEXT
 from spawn.domain.text import check_line
 
-MAX_NAME = 200
+MAX_NAME = 500
 """Characters of a party's name."""
 MAX_REGISTRATION = 64
 """Characters of a registration number."""

@@ -73,7 +73,7 @@ CREATED_EVENT: Final = "project.created"
 AMENDED_EVENT: Final = "project.amended"
 TRANSITIONED_EVENT: Final = "project.transitioned"
 
-MAX_NAME, MAX_KEY, MAX_SECTOR = 200, 64, 100
+MAX_NAME, MAX_KEY, MAX_SECTOR = 500, 64, 100
 """Characters of a name or title, of a key, and of a sector."""
 MAX_REASON, MAX_DESCRIPTION = 1_000, 10_000
 """Characters of prose."""

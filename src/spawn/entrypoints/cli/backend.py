@@ -36,7 +36,7 @@ from spawn.application.schemas.activation import SchemaPolicy
 from spawn.application.schemas.adoption import check_schema
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports.import_state import FileFormat
-from spawn.domain.imports.mapping import read_mapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.jobs import Job, JobStatus
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal

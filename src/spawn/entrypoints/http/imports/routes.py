@@ -19,7 +19,8 @@ from spawn.application.product.links import CSV, NDJSON
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
 from spawn.domain.imports.import_state import FileFormat
-from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, read_mapping
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
+from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.query import Query
 from spawn.entrypoints.http.imports.wire import (
     ImportMappingView,

@@ -1,22 +1,33 @@
 """Imports and their mappings on the wire."""
 
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Final, Self
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
+from msgspec.structs import fields as get_fields
 
 from spawn.domain.change import StoredAggregate
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason
 from spawn.domain.imports.mapping import (
+    DATE_FORMAT_NAMES,
+    DECIMAL_MARKS,
     DELIMITERS,
     ENCODINGS,
     MAX_ADDENDS,
     MAX_CHECKS,
     MAX_COLUMNS,
+    MAX_DATE_FORMATS,
+    MAX_SKIPPED_LINES,
+    THOUSANDS_MARKS,
+    DayOfPeriod,
     DuplicatePolicy,
+    ExtensionType,
     ImportMapping,
     OnExisting,
     OnFailure,
+    Otherwise,
+    RaggedRows,
     Whitespace,
 )
 from spawn.domain.money import Rounding
@@ -24,6 +35,8 @@ from spawn.entrypoints.http.jobs import IMPORTS, JOBS
 from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
 
 _EXACT_TEXT: Final = {"type": "string", "maxLength": 64}
+_DecimalMark = Annotated[str, Meta(extra_json_schema={"enum": sorted(DECIMAL_MARKS)})]
+_ThousandsMark = Annotated[str, Meta(extra_json_schema={"enum": sorted(THOUSANDS_MARKS)})]
 _Encoding = Annotated[str, Meta(extra_json_schema={"enum": sorted(ENCODINGS)})]
 
 
@@ -35,12 +48,34 @@ class ColumnMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     constant: str | int | bool | UnsetType = UNSET
     null: tuple[str, ...] | UnsetType = UNSET
     enum: dict[str, str] | UnsetType = UNSET
+    otherwise: Otherwise | UnsetType = UNSET
     date_format: Annotated[str, Meta(examples=["%d/%m/%Y", "year", "year_end"])] | UnsetType = UNSET
+    date_formats: (
+        Annotated[
+            tuple[str, ...],
+            Meta(
+                extra_json_schema={
+                    "maxItems": MAX_DATE_FORMATS,
+                    "description": (
+                        "Tried in order: directives of strptime with a year, with or without day "
+                        f"and time, or one of {', '.join(sorted(DATE_FORMAT_NAMES))}."
+                    ),
+                    "examples": [["%d/%m/%Y %H:%M", "%m/%Y", "serial"]],
+                }
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    period: DayOfPeriod | UnsetType = UNSET
+    utc_offset: Annotated[str, Meta(examples=["+01:00", "Z"])] | UnsetType = UNSET
+    decimal: _DecimalMark | UnsetType = UNSET
+    thousands: _ThousandsMark | UnsetType = UNSET
     unit_factor: Annotated[
         Any, Meta(extra_json_schema={"anyOf": [{"type": "number"}, _EXACT_TEXT]})
     ] = UNSET
     rounding: Rounding | UnsetType = UNSET
     whitespace: Whitespace | UnsetType = UNSET
+    extension_type: ExtensionType | UnsetType = field(name="as", default=UNSET)
 
 
 class SumCheckView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +110,12 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     delimiter: Annotated[str, Meta(extra_json_schema={"enum": sorted(DELIMITERS)})] | UnsetType = (
         UNSET
     )
+    header_row: Annotated[int, Meta(ge=1, le=MAX_SKIPPED_LINES)] | UnsetType = UNSET
+    skip_rows: Annotated[int, Meta(ge=0, le=MAX_SKIPPED_LINES)] | UnsetType = UNSET
+    ragged_rows: RaggedRows | UnsetType = UNSET
     null: tuple[str, ...] | UnsetType = UNSET
+    decimal: _DecimalMark | UnsetType = UNSET
+    thousands: _ThousandsMark | UnsetType = UNSET
     checks: (
         Annotated[tuple[SumCheckView, ...], Meta(extra_json_schema={"maxItems": MAX_CHECKS})]
         | UnsetType
@@ -87,13 +127,24 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     @classmethod
     def of_mapping(cls, mapping: ImportMapping) -> Self:
         """Return a mapping as it may be put again, without its null members."""
-        fields = _omit_nulls(msgspec.to_builtins(mapping))
-        fields["columns"] = [_omit_nulls(column) for column in fields["columns"]]
+        fields = _list_members(mapping, _ALWAYS_SHOWN)
+        fields["columns"] = [_list_members(c, {"whitespace"}) for c in mapping.columns]
         return msgspec.convert(fields, cls)
 
 
-def _omit_nulls(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+_ALWAYS_SHOWN: Final = frozenset(
+    {"name", "encoding", "delimiter", "null", "checks", "duplicates", "on_existing"}
+)
+
+
+def _list_members(struct: msgspec.Struct, always: AbstractSet[str]) -> dict[str, Any]:
+    """Return the members of a struct that differ from their default, or are always shown."""
+    document: dict[str, Any] = msgspec.to_builtins(struct)
+    return {
+        info.encode_name: document[info.encode_name]
+        for info in get_fields(struct)
+        if info.encode_name in always or getattr(struct, info.name) != info.default
+    }
 
 
 class ImportView(WireStruct, frozen=True, kw_only=True):
@@ -107,6 +158,8 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
     warnings: Count
     by_reason: dict[str, Count]
     failed_checks: dict[str, Count]
+    skipped: Count
+    skipped_by: dict[str, Count]
     mapping: str | None
     format: FileFormat
     size_bytes: Count

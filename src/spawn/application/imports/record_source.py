@@ -1,0 +1,125 @@
+"""Source of the records of an uploaded file: its text, its header, its lines."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from spawn.application.imports.file_records import (
+    PhysicalLine,
+    read_csv_records,
+    read_json_records,
+    read_physical_lines,
+)
+from spawn.application.imports.text_stream import TextStream, open_text
+from spawn.domain.errors import InvalidInput
+from spawn.domain.imports.formula_guard import unescape_formula
+from spawn.domain.imports.header import describe_mismatch, find_columns, is_quarantine_header
+from spawn.domain.imports.import_state import FileFormat, ImportState
+from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.record_parser import (
+    FileLayout,
+    Record,
+    build_decoder,
+    list_encodings,
+)
+
+MAX_COLUMNS = 2_000
+"""Maximum columns of a CSV file, since each checkpoint stores their names."""
+
+MAX_TITLE_RECORDS: Final = 50
+"""Records among which the header is looked for if the mapping does not say where it is."""
+
+
+class RecordSource:
+    """Records of one file, read from its beginning as often as needed; for one thread."""
+
+    def __init__(
+        self, path: Path, import_state: ImportState, mapping: ImportMapping | None
+    ) -> None:
+        self._path = path
+        self._format = import_state.format
+        self._mapping = mapping
+        self._stream: TextStream | None = None
+        self._title_lines = 0
+        self._title_records = 0
+        self._open_stream()
+        self.columns: tuple[str, ...] = ()
+
+    @property
+    def layout(self) -> FileLayout:
+        """The layout of the records."""
+        return FileLayout(self._format, self._mapping, self.columns, self._get_stream().encodings)
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        if self._stream is not None:
+            self._stream.file.close()
+
+    def read_header(self) -> None:
+        """Find the header of a CSV file; other files have none.
+
+        Raises:
+            InvalidInput: the header cannot be read, or lacks columns.
+        """
+        if self._format is FileFormat.CSV:
+            self.columns = self._find_header()
+
+    def read_records(self) -> Iterator[Record]:
+        """Return the records after the header, from the first one."""
+        self._open_stream()
+        lines = self._read_lines()
+        if self._format is FileFormat.NDJSON:
+            return read_json_records(lines)
+        records = self._read_csv(islice(lines, self._title_lines, None))
+        return islice(records, self._title_records + 1, None)
+
+    def _open_stream(self) -> None:
+        self.close()
+        self._stream = open_text(self._path, list_encodings(self._format, self._mapping))
+
+    def _get_stream(self) -> TextStream:
+        assert self._stream is not None, "the stream is open from the construction on"  # noqa: S101 - an invariant
+        return self._stream
+
+    def _read_lines(self) -> Iterator[PhysicalLine]:
+        stream = self._get_stream()
+        return read_physical_lines(stream.file, stream.start)
+
+    def _read_csv(self, lines: Iterator[PhysicalLine]) -> Iterator[Record]:
+        delimiter = self._mapping.delimiter if self._mapping else ","
+        return read_csv_records(lines, build_decoder(self._get_stream().encodings), delimiter)
+
+    def _find_header(self) -> tuple[str, ...]:
+        """Return the names of the header, and set the number of lines and records before it."""
+        self._title_lines = self._title_records = 0
+        records = list(islice(self._read_csv(self._read_lines()), MAX_TITLE_RECORDS))
+        if records and is_quarantine_header(records[0].cells):
+            return self._check_header(records[0])
+        title_lines = self._mapping.title_lines if self._mapping else None
+        if title_lines is not None:
+            self._title_lines = title_lines
+            self._open_stream()
+            lines = islice(self._read_lines(), title_lines, None)
+            return self._check_header(next(self._read_csv(lines), None))
+        names = self._mapping.source_columns if self._mapping else frozenset[str]()
+        for index, record in enumerate(records):
+            if not record.parse_error and find_columns(record.cells, names).is_complete:
+                self._title_records = index
+                return self._check_header(record)
+        return self._check_header(records[0] if records else None)
+
+    def _check_header(self, header: Record | None) -> tuple[str, ...]:
+        if header is None or header.parse_error is not None:
+            detail = "the file is empty" if header is None else header.parse_error.detail  # type: ignore[union-attr] # one of the two
+            raise InvalidInput.at("", "no_header", f"The header cannot be read: {detail}")
+        if len(header.cells) > MAX_COLUMNS:
+            detail = f"The header has {len(header.cells)} columns; the maximum is {MAX_COLUMNS}"
+            raise InvalidInput.at("", "too_many", detail)
+        names = [*header.cells]
+        if is_quarantine_header(names):
+            names = list(map(unescape_formula, names))
+        columns = find_columns(names, self._mapping.source_columns if self._mapping else ())
+        if not columns.is_complete:
+            raise InvalidInput.at("", "header_mismatch", describe_mismatch(names, columns))
+        return tuple(names)

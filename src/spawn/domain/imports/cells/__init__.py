@@ -1,0 +1,1 @@
+"""Cells of a row: numbers, dates and their conversion."""

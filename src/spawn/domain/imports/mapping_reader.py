@@ -1,0 +1,314 @@
+"""Strict reading of an import mapping, with a pointer to each invalid member."""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+
+from msgspec import inspect
+
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.imports.cells.date_text import is_date_format, parse_utc_offset
+from spawn.domain.imports.mapping import (
+    DECIMAL_MARKS,
+    DELIMITERS,
+    ENCODINGS,
+    MAX_ADDENDS,
+    MAX_CHECKS,
+    MAX_COLUMNS,
+    MAX_DATE_FORMATS,
+    MAX_ENUM_ENTRIES,
+    MAX_FACTOR_DIGITS,
+    MAX_NAME_LENGTH,
+    MAX_NULL_MARKERS,
+    MAX_SKIPPED_LINES,
+    MAX_TEXT_LENGTH,
+    THOUSANDS_MARKS,
+    ColumnMapping,
+    ImportMapping,
+    RowKey,
+    SumCheck,
+    is_mapping_name,
+)
+from spawn.domain.json_tokens import NumberToken, Token
+from spawn.domain.struct_reader import (
+    TokenReader,
+    compile_reader,
+    read_string,
+    series_reader,
+    wrong_type_error,
+)
+
+_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:/-]{0,62}[A-Za-z0-9])?")
+_INTEGER = re.compile(r"-?\d{1,18}")
+
+
+def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
+    """Read the mapping of a request body, under `name`.
+
+    Raises:
+        InvalidInput: every error that needs no schema to find, each with its pointer.
+    """
+    errors = _ErrorCollector()
+    errors.require(is_mapping_name(name), "/name", "1-64 of a-z, 0-9, '.', '_', '-', unpadded")
+    members = {"columns": [], **tokens}
+    if members.setdefault("name", name) != name:
+        errors.add("/name", "mismatch", f"must be the name in the address, {name!r}")
+    if not members["columns"]:
+        errors.add("/columns", "required", "must name at least one column")
+    if type(members.get("encoding")) is str:
+        members["encoding"] = [members["encoding"]]
+    try:
+        mapping: ImportMapping = _read_struct({**members, "name": name}, "")
+    except InvalidInput as failure:
+        errors.add_struct_errors(failure.errors)
+    errors.raise_if_any()
+    _check_mapping(mapping, errors)
+    errors.raise_if_any()
+    return mapping
+
+
+class _ErrorCollector:
+    """The errors of a mapping, collected so that all are reported at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[FieldError] = []
+
+    def add(self, pointer: str, code: str, detail: str) -> None:
+        self._errors.append(FieldError(pointer, code, detail))
+
+    def require(self, condition: bool, pointer: str, detail: str) -> None:  # noqa: FBT001 - a condition
+        if not condition:
+            self.add(pointer, "invalid_value", detail)
+
+    def add_struct_errors(self, errors: tuple[FieldError, ...]) -> None:
+        """Add the struct reader's errors; a nested object's own members are its value."""
+        for error in errors:
+            parent, _, member = error.pointer.rpartition("/")
+            if error.code not in {"unknown_field", "missing"}:
+                self.add(error.pointer, "invalid_value", error.detail)
+            elif parent:
+                self.add(parent, "invalid_value", f"{member} {error.detail}")
+            else:
+                self._errors.append(error)
+
+    def raise_if_any(self) -> None:
+        if self._errors:
+            raise InvalidInput(self._errors)
+
+
+def _read_constant(token: Token, pointer: str) -> str | int | bool | None:
+    if isinstance(token, NumberToken):
+        if not _INTEGER.fullmatch(token):
+            raise InvalidInput.at(pointer, "invalid_value", "must be text, an integer or a boolean")
+        return int(token)
+    if token is not None and not isinstance(token, str | bool):
+        raise wrong_type_error(pointer, "text, an integer or a boolean", token)
+    return token
+
+
+def _read_decimal(token: Token, pointer: str) -> Decimal:
+    """Read a decimal, number or text; its digits are bounded afterwards."""
+    if not isinstance(token, str):
+        raise wrong_type_error(pointer, "a decimal", token)
+    try:
+        return Decimal(token)
+    except InvalidOperation:
+        raise InvalidInput.at(pointer, "invalid_value", "must be a decimal") from None
+
+
+_LEAF_READERS: dict[type[inspect.Type], TokenReader] = {
+    inspect.StrType: read_string,
+    inspect.DecimalType: _read_decimal,
+}
+_read_column = compile_reader(ColumnMapping, {"constant": _read_constant}, _LEAF_READERS)
+_read_sum_check = compile_reader(SumCheck, types=_LEAF_READERS)
+_read_struct = compile_reader(
+    ImportMapping,
+    {
+        "columns": series_reader(_read_column, MAX_COLUMNS),
+        "checks": series_reader(_read_sum_check, MAX_CHECKS),
+    },
+    _LEAF_READERS,
+)
+
+
+def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
+    _check_layout(mapping, errors)
+    _check_markers(mapping.null, "/null", errors)
+    _check_marks(mapping.decimal, mapping.thousands, "", errors)
+    attributes: set[str] = set()
+    for index, column in enumerate(mapping.columns):
+        pointer = f"/columns/{index}"
+        _check_column(column, mapping, pointer, errors)
+        if column.attribute in attributes:
+            errors.add(f"{pointer}/attribute", "repeated", "the attribute is mapped twice")
+        attributes.add(column.attribute)
+    for index, check in enumerate(mapping.checks):
+        _check_sum_check(check, f"/checks/{index}", errors)
+    if mapping.key is not None:
+        _check_key(mapping.key, errors)
+        if "external_ref" in attributes:
+            errors.add("/key", "repeated", "external_ref is mapped as a column too")
+
+
+def _check_layout(mapping: ImportMapping, errors: _ErrorCollector) -> None:
+    """Check the members that say where the records of a file are."""
+    errors.require(
+        0 < len(mapping.encoding) <= len(ENCODINGS) and ENCODINGS.issuperset(mapping.encoding),
+        "/encoding",
+        f"one or several of {', '.join(sorted(ENCODINGS))}",
+    )
+    errors.require(mapping.delimiter in DELIMITERS, "/delimiter", "one of comma, semicolon, tab, |")
+    row, skipped = mapping.header_row, mapping.skip_rows
+    errors.require(
+        row is None or 1 <= row <= MAX_SKIPPED_LINES,
+        "/header_row",
+        f"the line of the header, from 1 to {MAX_SKIPPED_LINES}",
+    )
+    errors.require(
+        skipped is None or 0 <= skipped <= MAX_SKIPPED_LINES,
+        "/skip_rows",
+        f"the number of lines before the header, at most {MAX_SKIPPED_LINES}",
+    )
+    errors.require(
+        row is None or skipped is None, "/skip_rows", "only one of header_row and skip_rows"
+    )
+
+
+def _check_markers(markers: tuple[str, ...], pointer: str, errors: _ErrorCollector) -> None:
+    is_bounded = len(markers) <= MAX_NULL_MARKERS and all(
+        len(m) <= MAX_NAME_LENGTH for m in markers
+    )
+    errors.require(is_bounded, pointer, f"at most {MAX_NULL_MARKERS} short texts")
+
+
+def _check_marks(
+    decimal: str, thousands: str | None, pointer: str, errors: _ErrorCollector
+) -> None:
+    errors.require(decimal in DECIMAL_MARKS, f"{pointer}/decimal", "a point or a comma")
+    errors.require(
+        thousands is None or (thousands in THOUSANDS_MARKS and thousands != decimal),
+        f"{pointer}/thousands",
+        "one of point, comma, apostrophe, blank and underscore, and not the decimal mark",
+    )
+
+
+def _check_column(
+    column: ColumnMapping, mapping: ImportMapping, pointer: str, errors: _ErrorCollector
+) -> None:
+    errors.require(
+        _ATTRIBUTE.fullmatch(column.attribute) is not None,
+        f"{pointer}/attribute",
+        "the name of an attribute",
+    )
+    errors.require(
+        (column.column is None) != (column.constant is None),
+        pointer,
+        "exactly one of column and constant",
+    )
+    if column.column is not None:
+        _check_name(column.column, f"{pointer}/column", errors)
+    errors.require(
+        len(str(column.constant)) <= MAX_TEXT_LENGTH,
+        f"{pointer}/constant",
+        f"at most {MAX_TEXT_LENGTH} characters",
+    )
+    _check_markers(column.null or (), f"{pointer}/null", errors)
+    if column.decimal is not None or column.thousands is not None:
+        decimal = mapping.decimal if column.decimal is None else column.decimal
+        _check_marks(decimal, column.thousands, pointer, errors)
+    for part, condition, detail in (*_column_rules(column), *_date_rules(column)):
+        errors.require(condition, f"{pointer}/{part}", detail)
+
+
+def _column_rules(column: ColumnMapping) -> list[tuple[str, bool, str]]:
+    entries = column.enum or {}
+    is_short = all(max(len(k), len(v)) <= MAX_TEXT_LENGTH for k, v in entries.items())
+    factor = column.unit_factor
+    is_extension = column.attribute.startswith("x_")
+    return [
+        (
+            "enum",
+            len(entries) <= MAX_ENUM_ENTRIES and is_short,
+            f"at most {MAX_ENUM_ENTRIES} entries of at most {MAX_TEXT_LENGTH} characters",
+        ),
+        (
+            "otherwise",
+            column.otherwise is None or column.enum is not None,
+            "belongs to an enum",
+        ),
+        (
+            "as",
+            column.extension_type is None or is_extension,
+            "belongs to x_ fields; an attribute of the schema has its type there",
+        ),
+        (
+            "unit_factor",
+            factor is None or _is_bounded(factor, lambda value: value != 0),
+            f"a finite number other than 0 with at most {MAX_FACTOR_DIGITS} digits",
+        ),
+    ]
+
+
+def _date_rules(column: ColumnMapping) -> list[tuple[str, bool, str]]:
+    formats = column.all_date_formats
+    form = "directives with a year, such as %d/%m/%Y %H:%M or %m/%Y, or a named format"
+    rules = [
+        (f"date_formats/{index}", is_date_format(text), form)
+        for index, text in enumerate(column.date_formats[:MAX_DATE_FORMATS])
+    ]
+    return [
+        *rules,
+        ("date_format", column.date_format is None or is_date_format(column.date_format), form),
+        (
+            "date_formats",
+            len(column.date_formats) <= MAX_DATE_FORMATS
+            and (column.date_format is None or not column.date_formats),
+            f"at most {MAX_DATE_FORMATS} formats, and not with date_format",
+        ),
+        ("period", column.period is None or bool(formats), "belongs to date_formats"),
+        (
+            "utc_offset",
+            column.utc_offset is None or parse_utc_offset(column.utc_offset) is not None,
+            "an offset such as +01:00, or Z",
+        ),
+    ]
+
+
+def _is_bounded(value: Decimal, condition: Callable[[Decimal], bool]) -> bool:
+    """Return whether a value is finite and short enough for exact multiplication."""
+    if not value.is_finite():
+        return False
+    _, digits, exponent = value.as_tuple()
+    is_short = len(digits) <= MAX_FACTOR_DIGITS and abs(int(exponent)) <= MAX_FACTOR_DIGITS
+    return is_short and condition(value)
+
+
+def _check_sum_check(check: SumCheck, pointer: str, errors: _ErrorCollector) -> None:
+    errors.require(
+        0 < len(check.sum_of) <= MAX_ADDENDS,
+        f"{pointer}/sum_of",
+        f"1 to {MAX_ADDENDS} columns",
+    )
+    for index, name in enumerate(check.sum_of[:MAX_ADDENDS]):
+        _check_name(name, f"{pointer}/sum_of/{index}", errors)
+    _check_name(check.equals, f"{pointer}/equals", errors)
+    errors.require(
+        _is_bounded(check.tolerance, lambda value: 0 <= value < 1),
+        f"{pointer}/tolerance",
+        "a fraction from 0 to below 1",
+    )
+
+
+def _check_key(key: RowKey, errors: _ErrorCollector) -> None:
+    is_source = _SOURCE.fullmatch(key.source) is not None
+    errors.require(is_source, "/key/source", "1-64 letters, digits and ' ._:/-'")
+    _check_name(key.column, "/key/column", errors)
+
+
+def _check_name(name: str, pointer: str, errors: _ErrorCollector) -> None:
+    # An empty name is that of a column without one, such as the index of a pandas file.
+    errors.require(
+        len(name) <= MAX_NAME_LENGTH, pointer, f"a name of at most {MAX_NAME_LENGTH} characters"
+    )
