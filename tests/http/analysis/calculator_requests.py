@@ -188,6 +188,54 @@ INDEX_HISTORY: Json = {
     "operating_costs": [{"name": "balancing", "unit_cost": 0.3, "volume_of": "power"}],
     "concession_end": "2028-06-30",
 }
+TAX: Json = {
+    "rate": 0.25,
+    "assets": [
+        {"name": "building", "cost": 90, "life_years": 10, "residual_value": 9},
+        {
+            "name": "plant",
+            "cost": 100,
+            "method": "declining_balance",
+            "life_years": 4,
+            "residual_value": 5,
+            "declining_rate": 0.5,
+            "first_period": 1,
+        },
+    ],
+    "other_deductions": 1,
+    "opening_losses": 20,
+    "loss_use_share": 0.75,
+    "loss_expiry_years": 2,
+    "interest_limit_share": 0.2,
+    "interest_allowance": 1,
+    "assessment": "year",
+    "lag_periods": 1,
+}
+TAXED: Json = {
+    "cfads": [60, 70, 50, 65, 70, 75],
+    "tenor_periods": 4,
+    "annual_rates": 0.06,
+    "months_per_period": 6,
+    "sizing_scenarios": [
+        {"name": "P50", "target_dscr": 1.4},
+        {
+            "name": "P90",
+            "target_dscr": 1.2,
+            "cfads": [50, 66, 42, 52, 60, 66],
+            "ebitda": [52, 66, 42, 52, 60, 66],
+        },
+    ],
+    "uses": {"capex": 190},
+    "tax": TAX,
+    "ebitda": [62, 71, 52, 66, 70, 75],
+}
+LIMITED: Json = {
+    "cfads": [30, 30, 28, 27, 26, 25],
+    "tenor_periods": 5,
+    "annual_rates": 0.06,
+    "target_dscr": 1.3,
+    "tax": {"rate": 0.2, "assets": [{"name": "plant", "cost": 60, "life_years": 6}]},
+}
 REQUESTS: list[tuple[str, Json]] = [
     *((name, example) for name, example in EXAMPLES.items() if name != "day-count"),
     ("returns", {"cash_flows": [-100, 230, -132, 5], "periods_per_year": 4, "discount_rate": 0.1}),
@@ -283,5 +331,10 @@ REQUESTS: list[tuple[str, Json]] = [
     ("schedule", {**BOUGHT_LOAN, "profile": "annuity", "payment": 30, "instalment": None}),
     ("covenants", {"lockup_below": 1.15, "coverage": WINDOWS}),
     ("debt-sizing", {**STUB_SIZING}),
+    ("debt-sizing", TAXED),
+    ("debt-sizing", {**LIMITED, "max_average_life_years": 2.2}),
+    ("debt-sizing", {**LIMITED, "min_llcr": 1.5}),
+    ("debt-sizing", {**LIMITED, "target_dscr": [1.3, 1.3, 1.2, 1.1, 1.1], "min_llcr": 1.25}),
+    ("debt-sizing", {**LIMITED, "min_plcr": 2.0, "balloon": 5}),
     ("debt-sizing", {**STUB_SIZING, "cfads": [3, -1, 13, 13], "allow_negative_amortisation": True}),
 ]

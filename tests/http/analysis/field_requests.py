@@ -4,6 +4,12 @@ from tests.http.analysis.calculator_requests import BOUGHT_LOAN, LOAN, REQUESTS,
 
 from spawn.entrypoints.http.analysis.wire import EXAMPLES, SIMULATION_EXAMPLE
 
+TAXED_LOAN: Json = {
+    "cfads": [13, 13, 13, 13],
+    "annual_rates": 0.06,
+    "target_dscr": 1.3,
+    "dates": BOUGHT_LOAN["dates"],
+}
 SIMULATION: Json = {**SIMULATION_EXAMPLE, "scenarios": 60}
 BUSINESS_DAYS: Json = {"day_count": "BUS/252", "calendar": {"base": "weekends"}}
 
@@ -107,6 +113,57 @@ BASES: list[tuple[str, Json]] = [
             "target_dscr": 1.3,
             "dates": BOUGHT_LOAN["dates"],
             **BUSINESS_DAYS,
+        },
+    ),
+    (
+        "debt-sizing",
+        {
+            **TAXED_LOAN,
+            "tax": {
+                "rate": 0.3,
+                "interest_limit_share": 0.01,
+                "carries_interest_forward": True,
+                "assets": [{"name": "plant", "cost": 60, "life_years": 5, "first_period": 1}],
+            },
+        },
+    ),
+    (
+        "debt-sizing",
+        {
+            **TAXED_LOAN,
+            "tax": {
+                "rate": 0.3,
+                "interest_limit_share": 0.01,
+                "interest_allowance": 0.4,
+                "assets": [
+                    {
+                        "name": "plant",
+                        "cost": 60,
+                        "method": "table",
+                        "shares_by_year": [0.3, 0.4, 0.3],
+                        "start_date": "2025-04-15",
+                    }
+                ],
+            },
+        },
+    ),
+    (
+        "debt-sizing",
+        {
+            **TAXED_LOAN,
+            "dates": ["2026-01-15", "2027-01-15", "2028-01-15", "2029-01-15", "2030-01-15"],
+            "tax": {
+                "rate": 0.3,
+                "assets": [
+                    {
+                        "name": "plant",
+                        "cost": 20,
+                        "method": "declining_balance",
+                        "life_years": 4,
+                        "declining_rate": 0.4,
+                    }
+                ],
+            },
         },
     ),
     (

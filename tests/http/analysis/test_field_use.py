@@ -38,7 +38,9 @@ WITHOUT_FIGURE: dict[str, set[str]] = {
     # the terms of payment dates are those of a loan schedule, where each changes a figure
     "waterfall": set(TIME) | {"tranches[].name", "reserves[].name"},
     "cash-flow": set(TIME) | {"indices[].name"},
-    "debt-sizing": TIME_FIELDS | {"allow_negative_amortisation"},
+    "debt-sizing": TIME_FIELDS
+    # a method of depreciation changes together with its terms
+    | {"allow_negative_amortisation", "tax.assets[].name", "tax.assets[].method"},
     "construction-funding": set(TIME) - {"dates", "day_count"},
     "returns": {"currency_code", "flows[].currency_code"},
     # a distribution changes together with its parameters, as `shocks.cfads` does

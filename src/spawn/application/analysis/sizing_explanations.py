@@ -6,6 +6,7 @@ from typing import Any
 from spawn.application.analysis.explanation import Explanation, Explanations
 from spawn.domain.finance.debt_sizing import SizingResult
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
+from spawn.domain.finance.limits import expand_per_period
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
 from spawn.domain.finance.time_base.period_schedule import (
     PeriodSchedule,
@@ -24,7 +25,7 @@ def explain_sizing(case: SizingCase, result: SizingResult) -> Explanations:
         "debt_service": [row.debt_service for row in tested_rows],
     }
     rates = [row.annual_rate * row.accrual_fraction for row in rows]
-    project_cash = case.project_cash_flow or case.cfads
+    project_cash = _project_cash(case, result)
     principal = [row.principal for row in rows]
     note = "the balloon apart; periods without debt service are not tested"
     explanations = {
@@ -61,12 +62,42 @@ def explain_sizing(case: SizingCase, result: SizingResult) -> Explanations:
             },
         ),
     }
+    if result.tax_rows is not None:
+        explanations["total_tax"] = Explanation(
+            result.total_tax,
+            "sum(rates * taxable_income)",
+            {
+                "rates": expand_per_period(
+                    case.tax.rate if case.tax else 0.0, len(result.tax_rows)
+                ),
+                "taxable_income": [row.taxable_income for row in result.tax_rows],
+            },
+            "taxable income is EBITDA less depreciation, interest and losses, never below zero",
+        )
     return explanations | _explain_equity(case, result, schedule)
 
 
+def _project_cash(case: SizingCase, result: SizingResult) -> list[float]:
+    """Return the project cash flow, after tax where the case has one."""
+    cash = case.project_cash_flow or case.cfads
+    if result.tax_rows is None:
+        return list(cash)
+    return [amount - row.tax_paid for amount, row in zip(cash, result.tax_rows, strict=True)]
+
+
 def _explain_debt(case: SizingCase, result: SizingResult, rates: list[float]) -> Explanation:
+    """Explain the debt by the limit that binds."""
+    if result.binding == "average_life" or (result.binding == "dscr" and result.scenarios):
+        return _explain_service(case, result, rates)
     if result.binding == "dscr":
         return _explain_capacity(case, result, rates)
+    if result.binding in {"llcr", "plcr"}:
+        return _explain_cover(case, result, rates)
+    return _explain_share(case, result)
+
+
+def _explain_share(case: SizingCase, result: SizingResult) -> Explanation:
+    """Explain a debt that is a share of the cost."""
     share = case.max_gearing if result.binding == "gearing" else case.share_of_cost
     inputs: dict[str, Any] = {"share": share, "total_uses": result.total_uses}
     if case.cap_basis == "fixed_point":
@@ -102,6 +133,45 @@ def _explain_capacity(case: SizingCase, result: SizingResult, rates: list[float]
         inputs["balloon"] = case.balloon
     note = f"periods after the {grace} of the grace" if grace else ""
     return Explanation(result.debt, formula, inputs, note)
+
+
+def _explain_service(case: SizingCase, result: SizingResult, rates: list[float]) -> Explanation:
+    """Explain a debt by its debt service, which scenarios or an average life shape."""
+    grace = case.grace_periods
+    formula = "sum(debt_service * df(period_rates))"
+    inputs: dict[str, Any] = {
+        "debt_service": [row.debt_service for row in result.rows[grace:]],
+        "period_rates": rates[grace:],
+    }
+    if case.balloon:
+        formula += " + balloon * last(df(period_rates))"
+        inputs["balloon"] = case.balloon
+    note = "debt service is the least of CFADS / target over the scenarios"
+    if result.binding == "average_life":
+        note = "debt service is at its limit until the average life is reached, and then zero"
+    return Explanation(result.debt, formula, inputs, note)
+
+
+def _explain_cover(case: SizingCase, result: SizingResult, rates: list[float]) -> Explanation:
+    """Explain a debt by the date at which its life cover ratio is the least."""
+    is_llcr = result.binding == "llcr"
+    rows, limit = result.rows, case.min_llcr if is_llcr else case.min_plcr
+    cash = [row.cfads for row in rows] if is_llcr else _project_cash(case, result)
+    ratios = [row.llcr if is_llcr else row.plcr for row in rows]
+    dates = 1 if case.balloon else len(rows)
+    numbered_ratios = [(ratio, t) for t, ratio in enumerate(ratios[:dates]) if ratio is not None]
+    _, first = min(numbered_ratios)
+    return Explanation(
+        result.debt,
+        f"pv(cash, period_rates) / min_{result.binding} / balance_per_debt",
+        {
+            "cash": cash[first:],
+            "period_rates": rates[first:] + [rates[-1]] * (len(cash) - len(rates)),
+            f"min_{result.binding}": limit,
+            "balance_per_debt": rows[first].opening_balance / result.debt,
+        },
+        f"from period {first + 1}, at whose beginning the ratio is the least",
+    )
 
 
 def _costs(uses: FundingUses) -> list[float]:

@@ -12,6 +12,7 @@ when the debt is a share of cost.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import date
 from itertools import accumulate, pairwise
 from operator import mul
@@ -23,6 +24,7 @@ from spawn.domain.errors import Infeasible, InvalidInput
 from spawn.domain.finance.coverage_ratios import (
     compute_dscrs,
     compute_life_cover_ratios,
+    compute_opening_balances,
     find_lowest,
     weighted_average_life,
 )
@@ -32,10 +34,18 @@ from spawn.domain.finance.debt_sizing_case import (
     SizingInputs,
     resolve_sizing_inputs,
 )
+from spawn.domain.finance.debt_sizing_limits import (
+    check_average_life,
+    cut_service_to_average_life,
+    limit_debt_by_cover,
+)
+from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage, cover_scenario
+from spawn.domain.finance.debt_sizing_tax import TaxSolution, solve_tax_circle
 from spawn.domain.finance.debt_sizing_warnings import (
     warn_of_coverage,
     warn_of_equity_rate,
     warn_of_funding,
+    warn_of_scenarios,
     warn_of_unused_terms,
 )
 from spawn.domain.finance.limits import MAX_AMOUNT, MIN_POSITIVE, ROUNDING_NOISE, reject_overflow
@@ -46,16 +56,18 @@ from spawn.domain.finance.returns.rates_of_return import (
     irr_at_times,
     xirr,
 )
+from spawn.domain.finance.tax.income_tax import TaxRow
 from spawn.domain.finance.time_base.period_schedule import shares_ahead
 
-BindingLimit = Literal["dscr", "gearing", "share_of_cost"]
+BindingLimit = Literal["dscr", "gearing", "share_of_cost", "llcr", "plcr", "average_life"]
 
 
 class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period of the debt: `llcr` and `plcr` at its beginning, the DSRA at its end.
 
     `principal` includes the `balloon`, which falls due in the last period and is refinanced;
-    `debt_service` is interest and principal without it, the denominator of the DSCR.
+    `debt_service` is interest and principal without it, the denominator of the DSCR. `cfads` are
+    after tax; the last two fields exist with a tax. `binding_scenario` sets the debt service.
     """
 
     period: int
@@ -73,14 +85,17 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
     llcr: float | None
     plcr: float | None
     dsra_balance: float
+    binding_scenario: str | None = None
+    cfads_before_tax: float | None = None
+    tax_paid: float | None = None
 
 
 class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
     """The debt, its schedule, and the figures of a term sheet.
 
-    `achieved_dscr` is the target per period after a gearing cap re-sculpted the debt;
-    `min_dscr_period` is the first period with the lowest ratio. Uses and equity exist only with
-    `uses`; `equity_cash_flow` then runs from date 0 to the project's end.
+    `achieved_dscr` is the target per period after a cap re-sculpted the debt, None where scenarios
+    or an average life shape it; `min_dscr_period` is the first period with the lowest ratio. Uses
+    and equity exist only with `uses`; `equity_cash_flow` then runs from date 0 to the project end.
     """
 
     debt: float
@@ -109,19 +124,36 @@ class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
     min_dscr_period: int | None = None
     months_per_period: int | None = None
     debt_service_floor: float | None = None
+    binding_scenarios: tuple[str | None, ...] | None = None
+    scenarios: tuple[ScenarioCoverage, ...] | None = None
+    tax_rows: tuple[TaxRow, ...] | None = None
+    total_tax: float | None = None
+    tax_iterations: int | None = None
+    tax_residual: float | None = None
 
 
 class _ServicePlan(NamedTuple):
     """Debt service as an affine function of debt: `service_per_unit` times (debt - `base`).
 
     `base` is the present value of the balloon, `shape_value` that of the shape before scaling,
-    `capacity` the debt that the cash carries, where it sculpts the debt.
+    `capacity` the debt that the cash carries, where it sculpts the debt, and `capacity_limit` the
+    limit that sets it.
     """
 
     service_per_unit: tuple[float, ...]
     base: float
     shape_value: float
     capacity: float | None
+    capacity_limit: BindingLimit = "dscr"
+
+
+class _SizedDebt(NamedTuple):
+    """A debt with its limit and its principal by period."""
+
+    plan: _ServicePlan
+    debt: float
+    binding: BindingLimit
+    principal: list[float]
 
 
 def size_debt(case: SizingCase) -> SizingResult:
@@ -132,21 +164,48 @@ def size_debt(case: SizingCase) -> SizingResult:
             cap, CFADS that carry no debt, and negative amortisation unless the switch allows it.
     """
     inputs = resolve_sizing_inputs(case)
+    solution: TaxSolution | None = None
+    if inputs.taxed_project is not None:
+        solution = solve_tax_circle(inputs, inputs.taxed_project, _size_interest)
+        inputs = solution.inputs
+    sized = _limit_and_schedule(inputs)
+    _check_balloon(inputs, sized.plan, sized.debt)
+    warnings = _check_amortisation(inputs, sized.debt, sized.principal)
+    sizing = _build_result(inputs, sized, warnings)
+    if case.max_average_life_years is not None:
+        check_average_life(sizing.wal_years, case.max_average_life_years)
+    return sizing if solution is None else _add_tax(sizing, solution)
+
+
+def _limit_and_schedule(inputs: SizingInputs) -> _SizedDebt:
+    """Return the largest debt under every limit, with its principal."""
     plan = _plan_service(inputs)
     debt, binding = _limit_debt(inputs, plan)
-    _check_balloon(inputs, plan, debt)
-    principal = _schedule_principal(inputs, plan, debt)
-    warnings = _check_amortisation(inputs, debt, principal)
-    return _build_result(inputs, plan, debt, binding, principal, warnings)
+    return _SizedDebt(plan, debt, binding, _schedule_principal(inputs, plan, debt))
 
 
-def _sculpted_capacity(inputs: SizingInputs) -> float:
-    """Return the sculpted debt: the present value of CFADS/DSCR and of the balloon."""
-    balance = inputs.case.balloon
-    for t in range(inputs.tenor - 1, inputs.case.grace_periods - 1, -1):
-        balance = (balance + inputs.service_cash[t] / inputs.target_dscrs[t]) / (
-            1.0 + inputs.period_rates[t]
-        )
+def _size_interest(inputs: SizingInputs) -> list[float]:
+    """Return the interest by period of the debt that the inputs carry."""
+    sized = _limit_and_schedule(inputs)
+    balances = compute_opening_balances(sized.debt, sized.principal)
+    return [balance * rate for balance, rate in zip(balances, inputs.period_rates, strict=True)]
+
+
+def _add_tax(sizing: SizingResult, solution: TaxSolution) -> SizingResult:
+    return msgspec.structs.replace(
+        sizing,
+        tax_rows=solution.rows,
+        total_tax=sum(row.tax_paid for row in solution.rows),
+        tax_iterations=solution.iterations,
+        tax_residual=solution.residual,
+    )
+
+
+def _sculpted_capacity(inputs: SizingInputs, service: Sequence[float]) -> float:
+    """Return the sculpted debt: the present value of debt service and of the balloon."""
+    balance, grace = inputs.case.balloon, inputs.case.grace_periods
+    for t in range(inputs.tenor - 1, grace - 1, -1):
+        balance = (balance + service[t - grace]) / (1.0 + inputs.period_rates[t])
     # During the grace only interest is paid, so that the balance does not change.
     if not MIN_POSITIVE <= balance <= MAX_AMOUNT:
         raise Infeasible.at(
@@ -161,12 +220,14 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
     For the sculpted profile a smaller debt divides each regular payment by the same factor; the
     balloon and the interest of the grace are separate.
     """
-    capacity = _sculpted_capacity(inputs) if inputs.case.repayment == "sculpted" else None
     grace, tenor = inputs.case.grace_periods, inputs.tenor
-    discounts = list(accumulate((1.0 / (1.0 + rate) for rate in inputs.period_rates[grace:]), mul))
+    capacity: float | None = None
+    capacity_limit: BindingLimit = "dscr"
     shape = [1.0] * (tenor - grace)
-    if capacity is not None:
-        shape = [inputs.service_cash[t] / inputs.target_dscrs[t] for t in range(grace, tenor)]
+    if inputs.case.repayment == "sculpted":
+        shape, capacity_limit = _shape_service(inputs)
+        capacity = _sculpted_capacity(inputs, shape)
+    discounts = list(accumulate((1.0 / (1.0 + rate) for rate in inputs.period_rates[grace:]), mul))
     shape_value = sum(map(mul, shape, discounts))
     if shape_value < MIN_POSITIVE:
         raise Infeasible.at(
@@ -177,7 +238,24 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
         inputs.case.balloon * discounts[-1],
         shape_value,
         capacity,
+        capacity_limit,
     )
+
+
+def _shape_service(inputs: SizingInputs) -> tuple[list[float], BindingLimit]:
+    """Return the most debt service of each period after the grace, and the limit that sets it."""
+    service = list(inputs.service_limits[inputs.case.grace_periods :])
+    max_years = inputs.case.max_average_life_years
+    if max_years is None:
+        return service, "dscr"
+    parts = cut_service_to_average_life(
+        service,
+        inputs.period_rates,
+        inputs.schedule.payment_times_years(),
+        balloon=inputs.case.balloon,
+        max_average_life_years=max_years,
+    )
+    return parts, "dscr" if parts == service else "average_life"
 
 
 def _schedule_principal(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> list[float]:
@@ -219,18 +297,48 @@ def _reserve_after(inputs: SizingInputs, service: list[float], payment: int) -> 
 def _limit_debt(inputs: SizingInputs, plan: _ServicePlan) -> tuple[float, BindingLimit]:
     """Return the smaller of the debts that the cash and the funded cost allow, and its limit."""
     case, capacity = inputs.case, plan.capacity
-    if case.uses is None:
-        if capacity is None:
-            raise InvalidInput.at("/uses", "required", "a share of cost needs the uses")
-        return capacity, "dscr"
-    limits: list[tuple[float, BindingLimit]] = [] if capacity is None else [(capacity, "dscr")]
-    if case.share_of_cost is not None and capacity is None:
-        limits.append(
-            (_debt_at_share(inputs, plan, case.uses, case.share_of_cost), "share_of_cost")
-        )
-    if case.max_gearing is not None:
-        limits.append((_debt_at_share(inputs, plan, case.uses, case.max_gearing), "gearing"))
+    limits: list[tuple[float, BindingLimit]] = []
+    if capacity is not None:
+        limits.append((capacity, plan.capacity_limit))
+    elif case.uses is None:
+        raise InvalidInput.at("/uses", "required", "a share of cost needs the uses")
+    if case.uses is not None:
+        if case.share_of_cost is not None and capacity is None:
+            share = case.share_of_cost
+            limits.append((_debt_at_share(inputs, plan, case.uses, share), "share_of_cost"))
+        if case.max_gearing is not None:
+            limits.append((_debt_at_share(inputs, plan, case.uses, case.max_gearing), "gearing"))
+    limits += _limit_by_cover(inputs, plan, limits[0][0])
     return min(limits, key=lambda limit: limit[0])
+
+
+def _limit_by_cover(
+    inputs: SizingInputs, plan: _ServicePlan, debt: float
+) -> list[tuple[float, BindingLimit]]:
+    """Return the debts at which the life cover ratios are the least that the case allows."""
+    case = inputs.case
+    covers: list[tuple[float | None, BindingLimit, tuple[float, ...]]] = [
+        (case.min_llcr, "llcr", inputs.cfads),
+        (case.min_plcr, "plcr", inputs.project_cash_flow),
+    ]
+    limits: list[tuple[float, BindingLimit]] = []
+    for min_ratio, name, cash in covers:
+        if min_ratio is None:
+            continue
+        principal = _schedule_principal(inputs, plan, debt)
+        limit = limit_debt_by_cover(
+            cash,
+            inputs.period_rates,
+            principal,
+            debt=debt,
+            min_ratio=min_ratio,
+            is_first_date_only=case.balloon > 0.0,
+        )
+        if limit < MIN_POSITIVE:
+            detail = "no debt has this ratio; lower it or raise the cash"
+            raise Infeasible.at(f"/min_{name}", "no_debt_capacity", detail)
+        limits.append((limit, name))
+    return limits
 
 
 def _check_balloon(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> None:
@@ -303,14 +411,10 @@ def _check_amortisation(
 
 
 def _build_result(
-    inputs: SizingInputs,
-    plan: _ServicePlan,
-    debt: float,
-    binding: BindingLimit,
-    principal: list[float],
-    warnings: tuple[str, ...],
+    inputs: SizingInputs, sized: _SizedDebt, warnings: tuple[str, ...]
 ) -> SizingResult:
     case = inputs.case
+    plan, debt, binding, principal = sized
     service = _regular_service(inputs, debt, principal)
     reserve = [_reserve_after(inputs, service, k) for k in range(inputs.tenor)] + [0.0]
     rows = _build_rows(inputs, debt, principal, reserve)
@@ -320,6 +424,7 @@ def _build_result(
         (row.closing_balance for row in rows),
         *((row.dscr, row.llcr, row.plcr) for row in rows),
     )
+    scenarios = _cover_scenarios(inputs, rows)
     tested_ratios = [row.dscr for row in rows if row.dscr is not None]
     uses = case.uses
     fee = uses.upfront_fee_share * debt if uses else 0.0
@@ -348,7 +453,14 @@ def _build_result(
         equity=None if total is None else total - debt,
         gearing=None if total is None else debt / total,
         conventions=_conventions(inputs),
-        warnings=warnings + warn_of_coverage(inputs, rows) + warn_of_unused_terms(inputs),
+        warnings=(
+            warnings
+            + warn_of_coverage(inputs, rows)
+            + warn_of_scenarios(scenarios)
+            + warn_of_unused_terms(inputs)
+        ),
+        binding_scenarios=tuple(row.binding_scenario for row in rows) if scenarios else None,
+        scenarios=scenarios or None,
     )
     return sizing if total is None else _add_equity(inputs, sizing)
 
@@ -367,6 +479,10 @@ def _build_rows(
     llcr = compute_life_cover_ratios(inputs.cfads, inputs.period_rates, balances[:-1])
     plcr = compute_life_cover_ratios(inputs.project_cash_flow, inputs.period_rates, balances[:-1])
     dates, accruals = inputs.schedule.dates, inputs.schedule.accrual_fractions
+    project, grace = inputs.taxed_project, inputs.case.grace_periods
+    binding_scenarios = [
+        name if t >= grace else None for t, name in enumerate(inputs.binding_scenarios)
+    ] or [None] * inputs.tenor
     return tuple(
         SizingRow(
             period=t + 1,
@@ -384,8 +500,29 @@ def _build_rows(
             llcr=llcr[t],
             plcr=plcr[t],
             dsra_balance=reserve[t + 1],
+            binding_scenario=binding_scenarios[t],
+            cfads_before_tax=project.cfads[t] if project else None,
+            tax_paid=project.tax_paid[t] if project else None,
         )
         for t in range(inputs.tenor)
+    )
+
+
+def _cover_scenarios(
+    inputs: SizingInputs, rows: tuple[SizingRow, ...]
+) -> tuple[ScenarioCoverage, ...]:
+    service = [row.debt_service for row in rows]
+    balances = [row.opening_balance for row in rows]
+    return tuple(
+        cover_scenario(
+            scenario,
+            service,
+            inputs.period_rates,
+            balances,
+            inputs.binding_scenarios,
+            inputs.case.grace_periods,
+        )
+        for scenario in inputs.scenarios
     )
 
 
@@ -393,7 +530,7 @@ def _achieved_dscr(
     inputs: SizingInputs, plan: _ServicePlan, debt: float
 ) -> tuple[float, ...] | None:
     """Divide the targets by the factor that a smaller debt applies to each regular payment."""
-    if plan.capacity is None:
+    if plan.capacity is None or inputs.scenarios or plan.capacity_limit != "dscr":
         return None
     factor = 1.0 if debt == plan.capacity else (debt - plan.base) / plan.shape_value
     return tuple(target / factor for target in inputs.target_dscrs)
@@ -415,7 +552,9 @@ def _add_equity(inputs: SizingInputs, sizing: SizingResult) -> SizingResult:
 
     Sponsors also pay the balloon, out of a refinancing that is not part of this case.
     """
-    life, reserve = len(inputs.project_cash_flow), sizing.dsra_balance
+    project = inputs.taxed_project
+    cash = project.project_cash_flow if project else inputs.project_cash_flow
+    life, reserve = len(cash), sizing.dsra_balance
     service = [row.interest + row.principal for row in sizing.rows]
     flows = [-(sizing.equity or 0.0)]
     for t in range(life):
@@ -423,8 +562,10 @@ def _add_equity(inputs: SizingInputs, sizing: SizingResult) -> SizingResult:
         reserve_interest = inputs.case.reserve_interest_rate * tau * reserve[t]
         reserve_release = reserve[t] - reserve[t + 1]
         due = service[t] if t < inputs.tenor else 0.0
-        flows.append(inputs.project_cash_flow[t] - due + reserve_interest + reserve_release)
+        flows.append(cash[t] - due + reserve_interest + reserve_release)
     tax_flows = inputs.case.tax_cash_flow or (0.0,) * (life + 1)
+    if project is not None:
+        tax_flows = (0.0, *(-tax for tax in project.tax_paid))
     flows_after_tax = [flow + tax_flow for flow, tax_flow in zip(flows, tax_flows, strict=True)]
     equity_irr = _equity_irr(inputs, flows)
     warnings = warn_of_funding(sizing.debt, sizing.total_uses or 0.0)
@@ -455,9 +596,16 @@ def _equity_irr(inputs: SizingInputs, flows: list[float]) -> RateOutcome:
     return irr_at_times(schedule.flow_times_years(len(flows)), flows)
 
 
+_TAX_CONVENTION = (
+    "on EBITDA less depreciation, deductible interest and losses; CFADS of ratios are after it, "
+    "equity_cash_flow is before and equity_cash_flow_after_tax after it"
+)
+
+
 def _conventions(inputs: SizingInputs) -> dict[str, str]:
     case = inputs.case
-    return {
+    conventions = {"tax": _TAX_CONVENTION} if case.tax is not None else {}
+    return conventions | {
         "repayment": case.repayment,
         "timing": "flows at period end; date 0 is the start of the first period",
         "day_count": inputs.schedule.day_count,

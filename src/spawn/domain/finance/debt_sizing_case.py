@@ -4,6 +4,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from spawn.domain.finance.debt_sizing_scenarios import (
+    MAX_SCENARIOS,
+    ScenarioCash,
+    SizingScenario,
+    TaxedProject,
+    limit_service,
+)
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
@@ -15,6 +22,8 @@ from spawn.domain.finance.limits import (
     expand_per_period,
 )
 from spawn.domain.finance.loans.loan_terms import compute_period_rates
+from spawn.domain.finance.tax.tax_terms import TaxTerms, check_tax_terms, resolve_tax_base
+from spawn.domain.finance.time_base.period_bounds import extend_period_bounds
 from spawn.domain.finance.time_base.period_schedule import (
     PeriodSchedule,
     TimeTerms,
@@ -24,6 +33,7 @@ from spawn.domain.finance.time_base.period_schedule import (
 CapBasis = Literal["fixed_point", "pre_estimate"]
 RepaymentMethod = Literal["sculpted", "annuity", "straight_line"]
 _MAX_RESERVE_MONTHS = 60.0
+_SERVES_TAX = "is the base of a tax; give tax too"
 
 
 class FundingUses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +59,12 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lender pays no operating cost; without it new debt covers the loss.
     `project_cash_flow` (to the end of the project, by default the CFADS) and `tax_cash_flow` (from
     date 0) serve PLCR and equity returns.
+
+    `sizing_scenarios` have a target each, and their own CFADS or those of the case: debt service is
+    the least of CFADS / target in each period. `min_llcr`, `min_plcr` and `max_average_life_years`
+    limit the debt further. With `tax` all CFADS and the project cash flow are before tax: the tax
+    on `ebitda` (by default the project cash flow) less depreciation and the interest of this debt
+    is subtracted, to the end of the project.
     """
 
     cfads: tuple[float, ...]
@@ -68,25 +84,36 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reserve_interest_rate: float = 0.0
     project_cash_flow: tuple[float, ...] | None = None
     tax_cash_flow: tuple[float, ...] | None = None
+    sizing_scenarios: tuple[SizingScenario, ...] = ()
+    min_llcr: float | None = None
+    min_plcr: float | None = None
+    max_average_life_years: float | None = None
+    tax: TaxTerms | None = None
+    ebitda: tuple[float, ...] | None = None
 
 
 class SizingInputs(NamedTuple):
     """The case with scalars repeated over the tenor and its time resolved.
 
-    `service_cash` are the CFADS that sculpting divides, at least zero with a floor.
-    `reserve_months` are the months of each period where the case has a reserve, else empty.
+    `service_limits` are the most debt service of each period: CFADS / target, with a floor at least
+    zero, the least of the `scenarios`, which `binding_scenarios` name. `reserve_months` are the
+    months of each period where the case has a reserve, else empty. `taxed_project` has what the tax
+    of the case needs; without one CFADS are as given.
     """
 
     case: SizingCase
     tenor: int
     schedule: PeriodSchedule
     cfads: tuple[float, ...]
-    service_cash: tuple[float, ...]
+    service_limits: tuple[float, ...]
     project_cash_flow: tuple[float, ...]
     annual_rates: tuple[float, ...]
     period_rates: tuple[float, ...]
     target_dscrs: tuple[float, ...]
     reserve_months: tuple[float, ...]
+    scenarios: tuple[ScenarioCash, ...] = ()
+    binding_scenarios: tuple[str, ...] = ()
+    taxed_project: TaxedProject | None = None
 
 
 def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
@@ -105,25 +132,70 @@ def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
         case.target_dscr if case.target_dscr is not None else 1.0, tenor
     )
     project_cash_flow = case.project_cash_flow if case.project_cash_flow is not None else case.cfads
+    scenarios = tuple(
+        _resolve_scenario(case, scenario, tenor) for scenario in case.sizing_scenarios
+    )
+    cfads = case.cfads[:tenor]
+    limits, binding_scenarios = limit_service(
+        scenarios or (ScenarioCash("", cfads, target_dscrs, ()),), has_floor=case.floor_debt_service
+    )
     return SizingInputs(
         case=case,
         tenor=tenor,
         schedule=schedule,
-        cfads=case.cfads[:tenor],
-        service_cash=_service_cash(case, tenor),
+        cfads=cfads,
+        service_limits=limits,
         project_cash_flow=project_cash_flow,
         annual_rates=annual_rates,
         period_rates=rates,
         target_dscrs=target_dscrs,
         reserve_months=schedule.period_months() if case.uses and case.uses.dsra_months else (),
+        scenarios=scenarios,
+        binding_scenarios=binding_scenarios if scenarios else (),
+        taxed_project=_resolve_tax(case, case.tax, schedule) if case.tax is not None else None,
     )
 
 
-def _service_cash(case: SizingCase, tenor: int) -> tuple[float, ...]:
-    cfads = case.cfads[:tenor]
-    if case.floor_debt_service and min(cfads) < 0.0:
-        return tuple(max(cash, 0.0) for cash in cfads)
-    return cfads
+def _resolve_scenario(case: SizingCase, scenario: SizingScenario, tenor: int) -> ScenarioCash:
+    """Return the cash and the targets of a scenario over the tenor."""
+    cfads = scenario.cfads if scenario.cfads is not None else case.cfads
+    base_ebitda = case.ebitda or case.project_cash_flow if scenario.cfads is None else None
+    return ScenarioCash(
+        name=scenario.name,
+        cfads=cfads[:tenor],
+        target_dscrs=expand_per_period(scenario.target_dscr, tenor),
+        ebitda=scenario.ebitda or base_ebitda or cfads,
+    )
+
+
+def _resolve_tax(case: SizingCase, terms: TaxTerms, schedule: PeriodSchedule) -> TaxedProject:
+    """Validate the tax against the life of the project, and compute its fixed part.
+
+    Raises:
+        InvalidInput: names each field outside its limits.
+    """
+    project_cash_flow = case.project_cash_flow or case.cfads
+    life = len(project_cash_flow)
+    bounds = extend_period_bounds(schedule, life)
+    checker = FieldChecker()
+    check_tax_terms(checker, "/tax", terms, bounds)
+    if case.ebitda is not None and checker.require_length("/ebitda", case.ebitda, life):
+        checker.require_each("/ebitda", case.ebitda, -MAX_AMOUNT, MAX_AMOUNT)
+    for number, scenario in enumerate(case.sizing_scenarios):
+        pointer = f"/sizing_scenarios/{number}/ebitda"
+        if scenario.ebitda is not None:
+            if checker.require_length(pointer, scenario.ebitda, life):
+                checker.require_each(pointer, scenario.ebitda, -MAX_AMOUNT, MAX_AMOUNT)
+        elif scenario.cfads is not None and len(scenario.cfads) != life:
+            detail = f"is taxed in each of the {life} periods of the project cash flow"
+            checker.reject(pointer, "required", detail)
+    checker.raise_errors()
+    return TaxedProject(
+        base=resolve_tax_base(terms, bounds),
+        ebitda=case.ebitda or project_cash_flow,
+        project_cash_flow=project_cash_flow,
+        cfads=case.cfads[: schedule.periods],
+    )
 
 
 def _check_series(case: SizingCase, tenor: int) -> None:
@@ -169,7 +241,53 @@ def _check_scalars(case: SizingCase, tenor: int) -> None:
         if checker.require_length("/tax_cash_flow", case.tax_cash_flow, life + 1):
             checker.require_each("/tax_cash_flow", case.tax_cash_flow, -MAX_AMOUNT, MAX_AMOUNT)
     _check_targets(checker, case, tenor)
+    _check_scenarios(checker, case, tenor)
+    _check_limits(checker, case)
+    _check_tax_fields(checker, case)
     checker.raise_errors()
+
+
+def _check_scenarios(checker: FieldChecker, case: SizingCase, tenor: int) -> None:
+    scenarios, pointer = case.sizing_scenarios, "/sizing_scenarios"
+    if scenarios and case.repayment != "sculpted":
+        detail = "sculpt debt; share_of_cost sizes this profile"
+        checker.reject(pointer, "not_applicable", detail)
+    checker.require_size(pointer, len(scenarios), MAX_SCENARIOS, 0)
+    names: set[str] = set()
+    for number, scenario in enumerate(scenarios[:MAX_SCENARIOS]):
+        if not scenario.name.strip():
+            checker.reject(f"{pointer}/{number}/name", "empty", "must not be empty")
+        elif scenario.name in names:
+            detail = "another scenario has this name; give each its own"
+            checker.reject(f"{pointer}/{number}/name", "duplicate", detail)
+        names.add(scenario.name)
+        _check_target(checker, f"{pointer}/{number}/target_dscr", scenario.target_dscr, tenor)
+        if scenario.cfads is not None and checker.require_length(
+            f"{pointer}/{number}/cfads", scenario.cfads, len(case.cfads)
+        ):
+            flows = scenario.cfads
+            checker.require_each(f"{pointer}/{number}/cfads", flows, -MAX_AMOUNT, MAX_AMOUNT)
+        if scenario.ebitda is not None and case.tax is None:
+            checker.reject(f"{pointer}/{number}/ebitda", "not_applicable", _SERVES_TAX)
+
+
+def _check_limits(checker: FieldChecker, case: SizingCase) -> None:
+    for name in ("min_llcr", "min_plcr"):
+        if getattr(case, name) is not None:
+            checker.require_positive(f"/{name}", getattr(case, name), MAX_RATIO)
+    if case.max_average_life_years is not None:
+        checker.require_positive(
+            "/max_average_life_years", case.max_average_life_years, MAX_PERIODS
+        )
+
+
+def _check_tax_fields(checker: FieldChecker, case: SizingCase) -> None:
+    if case.tax is None:
+        if case.ebitda is not None:
+            checker.reject("/ebitda", "not_applicable", _SERVES_TAX)
+    elif case.tax_cash_flow is not None:
+        detail = "tax computes it; give one of them"
+        checker.reject("/tax_cash_flow", "ambiguous", detail)
 
 
 def _check_without_uses(checker: FieldChecker, case: SizingCase) -> None:
@@ -200,14 +318,14 @@ def _check_targets(checker: FieldChecker, case: SizingCase, tenor: int) -> None:
                 "not_applicable",
                 "target_dscr sizes sculpted debt; remove the share",
             )
-        if case.target_dscr is None:
+        if case.sizing_scenarios:
+            if case.target_dscr is not None:
+                detail = "each scenario has its own; remove it"
+                checker.reject("/target_dscr", "not_applicable", detail)
+        elif case.target_dscr is None:
             checker.reject("/target_dscr", "required", "sculpted debt needs a target")
-        elif isinstance(case.target_dscr, tuple):
-            if checker.require_length("/target_dscr", case.target_dscr, tenor):
-                for index, target in enumerate(case.target_dscr):
-                    checker.require_positive(f"/target_dscr/{index}", target, MAX_RATIO)
         else:
-            checker.require_positive("/target_dscr", case.target_dscr, MAX_RATIO)
+            _check_target(checker, "/target_dscr", case.target_dscr, tenor)
     elif case.target_dscr is not None:
         detail = "sculpts debt; share_of_cost sizes this profile"
         checker.reject("/target_dscr", "not_applicable", detail)
@@ -215,3 +333,12 @@ def _check_targets(checker: FieldChecker, case: SizingCase, tenor: int) -> None:
         checker.reject("/share_of_cost", "required", "sizes the debt of this repayment profile")
     elif not MIN_POSITIVE <= case.share_of_cost <= 1.0:
         checker.reject("/share_of_cost", "out_of_range", "must be above 0 and at most 1")
+
+
+def _check_target(
+    checker: FieldChecker, pointer: str, target: float | tuple[float, ...], tenor: int
+) -> None:
+    if not isinstance(target, tuple):
+        checker.require_positive(pointer, target, MAX_RATIO)
+    elif checker.require_length(pointer, target, tenor):
+        checker.require_each_positive(pointer, target, MAX_RATIO)

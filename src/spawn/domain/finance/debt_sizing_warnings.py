@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from spawn.domain.finance.debt_sizing_case import SizingInputs
+from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage
 from spawn.domain.finance.limits import ROUNDING_NOISE
 from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
@@ -28,7 +29,7 @@ class CoveredPeriod(Protocol):
 def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tuple[str, ...]:
     """Warn where the schedule misses its target or exceeds its cash, as in the grace."""
     warnings: list[str] = []
-    if inputs.case.repayment == "sculpted":
+    if inputs.case.repayment == "sculpted" and not inputs.scenarios:
         missed_targets = [
             row.period
             for row, target in zip(rows, inputs.target_dscrs, strict=True)
@@ -48,6 +49,23 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
             f"the annual rate is above 100 % in {list_periods(high_rates)}: "
             "rates are fractions, 0.05 is 5 %"
         )
+    return tuple(warnings)
+
+
+def warn_of_scenarios(scenarios: Sequence[ScenarioCoverage]) -> tuple[str, ...]:
+    """Warn where the schedule misses the target of a scenario, as in the grace."""
+    warnings: list[str] = []
+    for scenario in scenarios:
+        missed_targets = [
+            number
+            for number, (ratio, target) in enumerate(
+                zip(scenario.dscr, scenario.target_dscr, strict=True), start=1
+            )
+            if ratio is not None and ratio < target * (1.0 - ROUNDING_NOISE)
+        ]
+        if missed_targets:
+            periods = list_periods(missed_targets)
+            warnings.append(f"the DSCR of {scenario.name} is below its target in {periods}")
     return tuple(warnings)
 
 

@@ -6,7 +6,7 @@ stub its exact length, so that two half-years are a year, in any calendar.
 
 import math
 from bisect import bisect_right
-from datetime import date
+from datetime import date, timedelta
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 
 _YEAR_MONTHS: Final = 12
 _YEAR_DAYS: Final = 365.0
+_MONTH_DAYS: Final = 365.2425 / 12
 _NOISE_YEARS: Final = 1e-9
 """Rounding noise of a sum of months; a day is 0.0027 years."""
 
@@ -67,6 +68,25 @@ def find_period_bounds(schedule: PeriodSchedule) -> PeriodBounds:
     """Return the bounds of the periods of a schedule."""
     months = accumulate(schedule.period_months(), initial=0.0)
     return PeriodBounds(tuple(total / _YEAR_MONTHS for total in months), schedule.accrual_dates)
+
+
+def extend_period_bounds(schedule: PeriodSchedule, periods: int) -> PeriodBounds:
+    """Return the bounds of so many periods: beyond those of the schedule regular ones follow."""
+    bounds = find_period_bounds(schedule)
+    missing = periods - schedule.periods
+    if missing <= 0:
+        return PeriodBounds(bounds.years[: periods + 1], bounds.days and bounds.days[: periods + 1])
+    years = tuple(schedule.flow_times_years(periods + 1))
+    if bounds.days is None:
+        return PeriodBounds(years)
+    days = [*bounds.days, *schedule.later_dates[:missing]]
+    months = schedule.months_per_period
+    for year in years[len(days) :]:
+        if months is not None:
+            days.append(add_months(bounds.days[-1], months * (len(days) - schedule.periods)))
+        else:
+            days.append(days[0] + timedelta(days=round(_YEAR_MONTHS * _MONTH_DAYS * year)))
+    return PeriodBounds(years, tuple(days))
 
 
 def count_months(start: date, end: date) -> float:

@@ -67,6 +67,7 @@ _COSTLY_TERMS: Final = (
     b'"payment_dates"',
     b'"calendar"',
     b'"dsra_months"',
+    b'"tax"',
     b'"lockup_periods_ahead"',
 )
 _MAX_INLINE_COMMAS: Final = 160
@@ -124,8 +125,8 @@ def read_explain_parameter(request: StrictRequest) -> bool:
 def is_inline(name: str, body: bytes) -> bool:
     """Return whether the work costs less than a thread: few numbers, in linear time.
 
-    Dates that are rolled over a long term, holidays, and debt service that is projected in every
-    period cost more than their few numbers.
+    Dates that are rolled over a long term, holidays, debt service that is projected in every
+    period and a tax that is solved with the debt cost more than their few numbers.
     """
     return (
         name in _LINEAR_CALCULATORS

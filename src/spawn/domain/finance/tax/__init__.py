@@ -1,0 +1,1 @@
+"""Corporate income tax of a project: depreciation, losses carried forward, deductible interest."""
