@@ -290,6 +290,21 @@ def test_costs_follow_the_volume_and_the_revenue() -> None:
     assert [row.fixed_costs for row in result.rows] == [7.0, 7.0, 7.0]
 
 
+def test_a_tax_is_computed_on_ebitda_and_interest() -> None:
+    plant = {"name": "plant", "cost": 1200.0, "life_years": 3}
+    result = build(
+        period_count=3,
+        revenues=[sale()],
+        working_capital={"receivable_days": 73},
+        tax={"rate": 0.25, "assets": [plant], "opening_losses": 100.0},
+        interest=[60.0, 40.0, 20.0],
+    )
+    assert result.tax_rows is not None
+    assert [row.tax_paid for row in result.rows] == pytest.approx([110.0, 140.0, 145.0])
+    assert [row.tax_due for row in result.tax_rows] == pytest.approx([110.0, 140.0, 145.0])
+    assert [row.cfads for row in result.rows] == pytest.approx([690.0, 860.0, 1055.0])
+
+
 def test_losses_are_warned_of() -> None:
     result = build(period_count=2, operating_costs=[{"name": "staff", "amount": (1.0, 2.0)}])
     assert result.warnings == ("CFADS are below zero in periods 1, 2",)
@@ -329,6 +344,11 @@ def test_invalid_cases_name_each_field() -> None:
         "/operating_costs/0/volume_of": "unknown_name"
     }
     assert codes(tax_paid=[1.0]) == {"/tax_paid": "wrong_length"}
+    assert codes(interest=[1.0] * 3) == {"/interest": "not_applicable"}
+    assert codes(tax={"rate": 2.0}, tax_paid=[1.0] * 3) == {
+        "/tax/rate": "out_of_range",
+        "/tax_paid": "ambiguous",
+    }
     assert codes(working_capital={"receivable_days": 400}) == {
         "/working_capital/receivable_days": "out_of_range"
     }

@@ -126,6 +126,29 @@ STUB_SIZING: Json = {
     "uses": {"capex": 40, "upfront_fee_share": 0.02, "dsra_months": 6},
     "project_cash_flow": [3, 13, 13, 13, 13],
 }
+TAX: Json = {
+    "rate": 0.25,
+    "assets": [
+        {"name": "building", "cost": 90, "life_years": 10, "residual_value": 9},
+        {
+            "name": "plant",
+            "cost": 100,
+            "method": "declining_balance",
+            "life_years": 4,
+            "residual_value": 5,
+            "declining_rate": 0.5,
+            "first_period": 1,
+        },
+    ],
+    "other_deductions": 1,
+    "opening_losses": 20,
+    "loss_use_share": 0.75,
+    "loss_expiry_years": 2,
+    "interest_limit_share": 0.2,
+    "interest_allowance": 1,
+    "assessment": "year",
+    "lag_periods": 1,
+}
 CONCESSION: Json = {
     "period_count": 3,
     "months_per_period": 6,
@@ -188,29 +211,6 @@ INDEX_HISTORY: Json = {
     "operating_costs": [{"name": "balancing", "unit_cost": 0.3, "volume_of": "power"}],
     "concession_end": "2028-06-30",
 }
-TAX: Json = {
-    "rate": 0.25,
-    "assets": [
-        {"name": "building", "cost": 90, "life_years": 10, "residual_value": 9},
-        {
-            "name": "plant",
-            "cost": 100,
-            "method": "declining_balance",
-            "life_years": 4,
-            "residual_value": 5,
-            "declining_rate": 0.5,
-            "first_period": 1,
-        },
-    ],
-    "other_deductions": 1,
-    "opening_losses": 20,
-    "loss_use_share": 0.75,
-    "loss_expiry_years": 2,
-    "interest_limit_share": 0.2,
-    "interest_allowance": 1,
-    "assessment": "year",
-    "lag_periods": 1,
-}
 TAXED: Json = {
     "cfads": [60, 70, 50, 65, 70, 75],
     "tenor_periods": 4,
@@ -258,6 +258,7 @@ REQUESTS: list[tuple[str, Json]] = [
     ),
     ("cash-flow", CONCESSION),
     ("cash-flow", INDEX_HISTORY),
+    ("cash-flow", {**INDEX_HISTORY, "tax": TAX, "interest": [9, 5, 2]}),
     ("covenants", {"lockup_below": 1.15, "metric": "LLCR", "coverage": COVERAGE}),
     ("covenants", {"lockup_below": 1.15, "default_below": 1.05, "coverage": COVERAGE}),
     (

@@ -262,7 +262,9 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
     },
     "cash-flow": TIME
     | CASH_FLOW
+    | TAX
     | {
+        "interest": [[2, 2, 2], [2, 2, 2, 2]],
         "dates": [["2026-12-31", "2027-06-30", "2027-12-31", "2028-06-30", "2028-12-15"]],
         "accruals": [[0.5, 0.5, 0.4]],
     },
@@ -431,13 +433,19 @@ MISSING: Final = _MISSING
 UNCHANGED: Final[dict[tuple[str, str], str]] = {
     ("schedule", "allow_negative_amortisation"): "a permission; the warning shows that it is used",
     ("debt-sizing", "allow_negative_amortisation"): "a permission; its warning shows its use",
-    ("debt-sizing", "tax.assets[].name"): "a label; errors point to its number",
-    ("debt-sizing", "tax.loss_use_share"): "shows where losses are carried forward",
-    ("debt-sizing", "tax.loss_expiry_years"): "shows where losses are carried forward",
-    ("debt-sizing", "tax.assessment"): "shows where a period is shorter than a year",
-    ("debt-sizing", "tax.assets[].switches_to_straight_line"): "shows where the line is more",
-    ("debt-sizing", "tax.carries_interest_forward"): "shows where interest exceeds its limit",
-    ("debt-sizing", "tax.interest_allowance"): "shows where it exceeds the share of EBITDA",
+    **{
+        (name, f"tax.{field}"): reason
+        for name in ("debt-sizing", "cash-flow")
+        for field, reason in {
+            "assets[].name": "a label; errors point to its number",
+            "loss_use_share": "shows where losses are carried forward",
+            "loss_expiry_years": "shows where losses are carried forward",
+            "assessment": "shows where a period is shorter than a year",
+            "assets[].switches_to_straight_line": "shows where the line is more",
+            "carries_interest_forward": "shows where interest exceeds its limit",
+            "interest_allowance": "shows where it exceeds the share of EBITDA",
+        }.items()
+    },
     ("debt-sizing", "floor_debt_service"): "shows where CFADS are negative",
     ("construction-funding", "facilities[].draw_order"): "shows where sources are not all of one",
     ("construction-funding", "facilities[].capitalises_interest"): "may be that of the kind",

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 from tests.http.analysis.calculator_requests import Json
-from tests.http.analysis.field_changes import FIELD_CHANGES, MISSING, TIME, UNCHANGED
+from tests.http.analysis.field_changes import FIELD_CHANGES, MISSING, TAX, TIME, UNCHANGED
 from tests.http.analysis.field_requests import BASES
 
 from spawn.application.analysis.calculation import Deadline, calculate
@@ -37,7 +37,8 @@ WITHOUT_FIGURE: dict[str, set[str]] = {
     "schedule": {"allow_negative_amortisation", "frequency", "months_per_period"},
     # the terms of payment dates are those of a loan schedule, where each changes a figure
     "waterfall": set(TIME) | {"tranches[].name", "reserves[].name"},
-    "cash-flow": set(TIME) | {"indices[].name"},
+    # and the terms of a tax change figures of a sizing
+    "cash-flow": set(TIME) | {"indices[].name"} | (set(TAX) - {"tax", "tax.rate"}),
     "debt-sizing": TIME_FIELDS
     # a method of depreciation changes together with its terms
     | {"allow_negative_amortisation", "tax.assets[].name", "tax.assets[].method"},

@@ -32,6 +32,8 @@ from spawn.domain.finance.cash_flow.cash_flow_result import (
 from spawn.domain.finance.cash_flow.price_index import apply_index
 from spawn.domain.finance.limits import expand_per_period, reject_overflow
 from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.tax.income_tax import TaxRow, compute_tax
+from spawn.domain.finance.tax.tax_terms import resolve_tax_base
 from spawn.domain.finance.time_base.period_bounds import floor_years
 from spawn.domain.finance.time_base.period_schedule import shares_ahead
 
@@ -65,7 +67,7 @@ def build_cash_flow(case: CashFlowCase) -> CashFlowResult:
     variable = _sum_series(
         inputs, (cost.amounts for cost, fix in zip(costs, is_fixed, strict=True) if not fix)
     )
-    rows = _build_rows(
+    rows, tax_rows = _build_rows(
         inputs,
         _Totals(
             contract=contract,
@@ -87,7 +89,7 @@ def build_cash_flow(case: CashFlowCase) -> CashFlowResult:
         *costs,
         *capital,
     )
-    return _build_result(inputs, rows, lines)
+    return _build_result(inputs, rows, lines, tax_rows)
 
 
 class _Sale(NamedTuple):
@@ -288,7 +290,10 @@ def _count_balances(inputs: CashFlowInputs, flows: Series, days: float) -> Serie
     return tuple(balances)
 
 
-def _build_rows(inputs: CashFlowInputs, totals: _Totals) -> tuple[CashFlowRow, ...]:
+def _build_rows(
+    inputs: CashFlowInputs, totals: _Totals
+) -> tuple[tuple[CashFlowRow, ...], tuple[TaxRow, ...] | None]:
+    """Return the rows of the periods, and those of the tax where the case computes it."""
     capital = inputs.case.working_capital
     operating_costs = tuple(map(add, totals.fixed_costs, totals.variable_costs))
     receivable_days = capital.receivable_days if capital else 0.0
@@ -298,11 +303,14 @@ def _build_rows(inputs: CashFlowInputs, totals: _Totals) -> tuple[CashFlowRow, .
     balances = (0.0, *map(sub, receivables, payables))
     increases = [after - before for before, after in pairwise(balances)]
     days = inputs.schedule.dates or (None,) * (inputs.schedule.periods + 1)
+    ebitda = tuple(map(sub, totals.revenue, operating_costs))
+    tax_rows = _compute_tax_rows(inputs, ebitda)
     taxes = inputs.case.tax_paid or (0.0,) * inputs.schedule.periods
+    if tax_rows is not None:
+        taxes = tuple(row.tax_paid for row in tax_rows)
     rows = []
     for t in range(inputs.schedule.periods):
-        ebitda = totals.revenue[t] - operating_costs[t]
-        before_tax = ebitda - increases[t] - totals.capital_costs[t]
+        before_tax = ebitda[t] - increases[t] - totals.capital_costs[t]
         rows.append(
             CashFlowRow(
                 period=t + 1,
@@ -317,7 +325,7 @@ def _build_rows(inputs: CashFlowInputs, totals: _Totals) -> tuple[CashFlowRow, .
                 fixed_costs=totals.fixed_costs[t],
                 variable_costs=totals.variable_costs[t],
                 operating_costs=operating_costs[t],
-                ebitda=ebitda,
+                ebitda=ebitda[t],
                 receivables=receivables[t],
                 payables=payables[t],
                 working_capital_increase=increases[t],
@@ -327,11 +335,21 @@ def _build_rows(inputs: CashFlowInputs, totals: _Totals) -> tuple[CashFlowRow, .
                 cfads=before_tax - taxes[t],
             )
         )
-    return tuple(rows)
+    return tuple(rows), tax_rows
+
+
+def _compute_tax_rows(inputs: CashFlowInputs, ebitda: Series) -> tuple[TaxRow, ...] | None:
+    if inputs.case.tax is None:
+        return None
+    interest = inputs.case.interest or (0.0,) * inputs.schedule.periods
+    return compute_tax(resolve_tax_base(inputs.case.tax, inputs.bounds), ebitda, interest)
 
 
 def _build_result(
-    inputs: CashFlowInputs, rows: tuple[CashFlowRow, ...], lines: tuple[CashFlowLine, ...]
+    inputs: CashFlowInputs,
+    rows: tuple[CashFlowRow, ...],
+    lines: tuple[CashFlowLine, ...],
+    tax_rows: tuple[TaxRow, ...] | None,
 ) -> CashFlowResult:
     for line in lines:
         reject_overflow("/revenues", line.amounts, line.prices or (), line.index_factors or ())
@@ -350,6 +368,7 @@ def _build_result(
         total_cfads=sum(row.cfads for row in rows),
         conventions=_CONVENTIONS | inputs.schedule.conventions,
         warnings=inputs.schedule.warnings + _warn_of_losses(rows),
+        tax_rows=tax_rows,
     )
 
 

@@ -20,6 +20,7 @@ from spawn.domain.finance.cash_flow.price_index import (
     compute_index_factors,
 )
 from spawn.domain.finance.limits import MAX_AMOUNT, MAX_PERIODS, FieldChecker
+from spawn.domain.finance.tax.tax_terms import TaxTerms, check_tax_terms
 from spawn.domain.finance.time_base.period_bounds import PeriodBounds, find_period_bounds
 from spawn.domain.finance.time_base.period_schedule import (
     PeriodSchedule,
@@ -49,7 +50,8 @@ class CashFlowCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=T
     Time is that of `TimeTerms` without a `day_count`, because amounts a year count months; without
     dates or accruals `period_count` says how many periods there are. The concession ends after
     `concession_periods` or on `concession_end`: revenue and operating cost stop there, and the
-    working capital is released. `tax_paid` is a tax for each period.
+    working capital is released. `tax_paid` is a tax for each period; with `tax` it is computed on
+    EBITDA less the deductions and the given `interest` of each period.
     """
 
     period_count: int | None = None
@@ -62,6 +64,8 @@ class CashFlowCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=T
     concession_periods: int | None = None
     concession_end: date | None = None
     tax_paid: tuple[float, ...] | None = None
+    tax: TaxTerms | None = None
+    interest: tuple[float, ...] | None = None
 
 
 class CashFlowInputs(NamedTuple):
@@ -212,3 +216,13 @@ def _check_amounts(checker: FieldChecker, case: CashFlowCase, schedule: PeriodSc
         "/tax_paid", case.tax_paid, schedule.periods
     ):
         checker.require_each("/tax_paid", case.tax_paid, -MAX_AMOUNT, MAX_AMOUNT)
+    if case.interest is not None and checker.require_length(
+        "/interest", case.interest, schedule.periods
+    ):
+        checker.require_each("/interest", case.interest, -MAX_AMOUNT, MAX_AMOUNT)
+    if case.tax is not None:
+        check_tax_terms(checker, "/tax", case.tax, find_period_bounds(schedule))
+        if case.tax_paid is not None:
+            checker.reject("/tax_paid", "ambiguous", "tax computes it; give one of them")
+    elif case.interest is not None:
+        checker.reject("/interest", "not_applicable", "is deducted from a tax; give tax too")

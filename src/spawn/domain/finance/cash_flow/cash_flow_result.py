@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from spawn.domain.finance.tax.income_tax import TaxRow
+
 LineKind = Literal["revenue", "availability_payment", "operating_cost", "capital_cost"]
 
 
@@ -70,3 +72,4 @@ class CashFlowResult(msgspec.Struct, frozen=True, kw_only=True):
     total_cfads: float
     conventions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    tax_rows: tuple[TaxRow, ...] | None = None

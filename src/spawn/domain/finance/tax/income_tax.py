@@ -132,11 +132,12 @@ class TaxLedger:
         first, end = group.start, group.stop
         group_ebitda = sum(ebitda[first:end])
         deductible = self._deduct_interest(number, group_ebitda, sum(interest[first:end]))
-        income = group_ebitda - sum(base.depreciation[first:end])
-        income -= sum(base.other_deductions[first:end]) + deductible
+        income = group_ebitda - base.deductions[number] - deductible
         now = base.end_years[number]
-        losses_expired = self._expire_losses(now)
-        losses_used = self._use_losses(income * base.terms.loss_use_share) if income > 0.0 else 0.0
+        losses_expired = self._expire_losses(now) if self._losses else 0.0
+        losses_used = 0.0
+        if self._losses and income > 0.0:
+            losses_used = self._use_losses(income * base.terms.loss_use_share)
         if income < 0.0:
             self._losses.append((now, -income))
             self._loss_balance -= income

@@ -56,7 +56,8 @@ class TaxBase(NamedTuple):
     """The part of a tax that debt does not change, by period.
 
     `assessments` are the indices of the periods of each assessment, in order; the tax falls due at
-    the last of them. `end_years` is the time of each assessment.
+    the last of them. `deductions` are depreciation and others of each assessment, `end_years` its
+    time.
     """
 
     terms: TaxTerms
@@ -64,6 +65,7 @@ class TaxBase(NamedTuple):
     depreciation: tuple[float, ...]
     other_deductions: tuple[float, ...]
     assessments: tuple[range, ...]
+    deductions: tuple[float, ...]
     end_years: tuple[float, ...]
     lengths_years: tuple[float, ...]
 
@@ -115,12 +117,19 @@ def resolve_tax_base(terms: TaxTerms, bounds: PeriodBounds) -> TaxBase:
     periods = len(bounds.years) - 1
     assessments = _group_by_year(bounds) if terms.assessment == "year" else None
     groups = assessments or [range(t, t + 1) for t in range(periods)]
+    depreciation = compute_depreciation(terms.assets, bounds)
+    other_deductions = expand_per_period(terms.other_deductions, periods)
     return TaxBase(
         terms=terms,
         rates=expand_per_period(terms.rate, periods),
-        depreciation=compute_depreciation(terms.assets, bounds),
-        other_deductions=expand_per_period(terms.other_deductions, periods),
+        depreciation=depreciation,
+        other_deductions=other_deductions,
         assessments=tuple(groups),
+        deductions=tuple(
+            sum(depreciation[group.start : group.stop])
+            + sum(other_deductions[group.start : group.stop])
+            for group in groups
+        ),
         end_years=tuple(bounds.years[group[-1] + 1] for group in groups),
         lengths_years=tuple(
             bounds.years[group[-1] + 1] - bounds.years[group[0]] for group in groups
