@@ -1,6 +1,7 @@
 """Command line: output, exit codes, and failures in one line."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.loopback import free_port
 from tests.product.service import Service
 
 from spawn.entrypoints.cli import main
+from spawn.entrypoints.settings import PREFIX
 
 ROWS = "id,name,cost\nP1,Rio Verde,104.125\nP2,Dam,NA\n"
 MAPPING = {
@@ -27,8 +29,8 @@ MAPPING = {
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("URL", "STORAGE_URL", "ONTOLOGY_URL", "HOST", "PORT"):
-        monkeypatch.delenv(f"SPAWN_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
