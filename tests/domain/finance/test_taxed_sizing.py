@@ -16,7 +16,13 @@ from tests.domain.finance.test_income_tax import draw_tax
 
 from spawn.domain.finance.coverage_ratios import weighted_average_life
 from spawn.domain.finance.debt_sizing import SizingResult, size_debt
-from spawn.domain.finance.debt_sizing_case import SizingCase
+from spawn.domain.finance.debt_sizing_case import (
+    SizingCase,
+    SizingInputs,
+    resolve_sizing_inputs,
+)
+from spawn.domain.finance.debt_sizing_tax import solve_tax_circle
+from spawn.domain.finance.tax.tax_terms import TaxTerms
 
 pytestmark = pytest.mark.core
 
@@ -296,6 +302,23 @@ def test_invalid_fields_are_named() -> None:
     assert error_codes(
         lambda: size(tax=tax, sizing_scenarios=P50_P99, project_cash_flow=[10.0] * 6)
     ) == {"/sizing_scenarios/1/ebitda": "required"}
+
+
+def test_a_circle_without_a_fixed_point_ends() -> None:
+    inputs = resolve_sizing_inputs(
+        SizingCase(cfads=(10.0,), annual_rates=0.05, target_dscr=1.3, tax=TaxTerms(rate=0.3))
+    )
+    assert inputs.taxed_project is not None
+    project, calls = inputs.taxed_project, list[int]()
+
+    def alternate(_inputs: SizingInputs) -> list[float]:
+        calls.append(1)
+        return [float(len(calls) % 2)]
+
+    assert error_codes(lambda: solve_tax_circle(inputs, project, alternate)) == {
+        "/tax": "no_solution"
+    }
+    assert len(calls) == 501
 
 
 def test_a_tax_of_the_whole_cash_leaves_no_debt() -> None:

@@ -251,3 +251,36 @@ def test_construction_is_funded_for_a_debt_sized_by_its_cash(desk: httpx.Client)
     assert sum(row["debt_draw"] for row in result["rows"]) == pytest.approx(
         case["request"]["body"]["debt_commitment"], rel=1e-12
     )
+
+
+def test_debt_service_is_the_lower_of_p50_and_p99(desk: httpx.Client) -> None:
+    name = "38-p50-p99-two-case-sizing"
+    assert FOLDER is not None
+    case = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    p50, p99 = case["request"]["body"]["cases"]
+    body = {
+        "cfads": p50["cfads"],
+        "annual_rates": p50["annual_rates"],
+        "sizing_scenarios": [
+            {"name": p50["name"], "target_dscr": p50["target_dscr"]},
+            {name: p99[name] for name in ("name", "cfads", "target_dscr")},
+        ],
+    }
+    result = desk.post(case["request"]["path"], json=body).json()
+    assert result["debt"] == pytest.approx(case["expected"]["debt"], rel=1e-9)
+    assert result["binding_scenarios"] == case["expected"]["binding"]
+    both = answer(desk, name)["results"]
+    assert [each["debt"] for each in both] == [
+        case["spawn_answer"][f"results.{number}.debt"] for number in (0, 1)
+    ]
+
+
+def test_a_tariff_grows_with_its_index_from_its_base_year(desk: httpx.Client) -> None:
+    body = {
+        "dates": ["2023-01-01", "2024-01-01", "2025-01-01"],
+        "indices": [{"name": "CPI", "annual_rate": 0.05, "base_date": "2021-01-01"}],
+        "revenues": [{"name": "tariff", "volume": 1, "price": 100, "index": "CPI"}],
+    }
+    result = desk.post("/v1/analysis/cash-flow", json=body).json()
+    assert result["lines"][0]["prices"][0] == pytest.approx(115.7625, rel=1e-12)
+    assert result["cfads"][0] == pytest.approx(115.7625, rel=1e-12)

@@ -119,7 +119,10 @@ def calculate(
         calculations.append(CalculationResult(result, rows, explanations))
         remaining_rows -= len(rows) * (1 + calculator.line_count(result))
         if remaining_rows < 0:
-            detail = f"the results have more than {MAX_ROWS} rows; send fewer cases per request"
+            detail = (
+                f"the results have more than {MAX_ROWS} rows, those of lines included; "
+                "send fewer cases, periods or lines per request"
+            )
             raise InvalidInput.at("/cases", "too_many", detail)
     if all_errors:
         all_errors = sorted(all_errors + infeasible_errors, key=_case_number)

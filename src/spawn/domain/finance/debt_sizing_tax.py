@@ -24,6 +24,9 @@ from spawn.domain.finance.tax.income_tax import TaxRow, compute_tax, compute_tax
 MAX_ITERATIONS = 500
 """Iterations of the circle, at most; a usual case takes about ten."""
 
+MAX_PERIOD_TAXES = 1_500_000
+"""Taxes of a period in all iterations and scenarios, at most: a few seconds."""
+
 
 class TaxSolution(NamedTuple):
     """The inputs after tax, the tax by period, and the iterations.
@@ -49,11 +52,13 @@ def solve_tax_circle(
     Raises:
         Infeasible: the cash after tax carries no debt, or the iterations do not converge.
     """
+    taxes_per_iteration = project.base.periods * (2 + len(inputs.scenarios))
+    iterations = min(MAX_ITERATIONS, MAX_PERIOD_TAXES // taxes_per_iteration)
     life, tenor = project.base.periods, inputs.tenor
     after_life = [0.0] * (life - tenor)
     interest = [*size_interest(inputs), *after_life]
     taxes = compute_tax_payments(project.base, project.ebitda, interest)
-    for iteration in range(1, MAX_ITERATIONS + 1):
+    for iteration in range(1, iterations + 1):
         taxed_inputs = _subtract_taxes(inputs, project, taxes, interest)
         next_interest = [*size_interest(taxed_inputs), *after_life]
         next_taxes = compute_tax_payments(project.base, project.ebitda, next_interest)
@@ -63,7 +68,10 @@ def solve_tax_circle(
             residual = _largest_change(taxes, next_taxes)
             return TaxSolution(taxed_inputs, rows, iteration, residual)
         interest, taxes = next_interest, next_taxes
-    detail = "the tax and the debt that depend on each other do not converge; lower the rate"
+    detail = (
+        f"tax and debt depend on each other and do not agree after {iterations} iterations; "
+        "lower the rate, or give fewer periods or scenarios"
+    )
     raise Infeasible.at("/tax", "no_solution", detail)
 
 
