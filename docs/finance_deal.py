@@ -13,9 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from spawn.domain.finance.construction.construction_case import ConstructionCase
-from spawn.domain.finance.construction.construction_funding import fund_construction
-from spawn.domain.finance.construction.construction_result import ConstructionFunding
 from spawn.domain.finance.covenants import (
     CovenantTerms,
     WaiverRange,
@@ -23,8 +20,10 @@ from spawn.domain.finance.covenants import (
     to_exact_decimal,
     to_exact_decimals,
 )
-from spawn.domain.finance.debt_sizing import SizingResult, size_debt
-from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
+from spawn.domain.finance.deal.deal_case import DealCase, DealFacility, SponsorShare
+from spawn.domain.finance.deal.deal_result import DealResult
+from spawn.domain.finance.deal.joined_deal import model_deal
+from spawn.domain.finance.facilities.rate_terms import RateTerms
 from spawn.domain.finance.simulation.monte_carlo import simulate_portfolio
 from spawn.domain.finance.simulation.monte_carlo_case import (
     CovenantLevel,
@@ -54,7 +53,9 @@ _PLOTS = runpy.run_path(str(HERE / "finance_plots.py"))
 _LOAN = runpy.run_path(str(HERE / "finance_loan.py"))
 draw_plot, Series, Level = _PLOTS["draw_plot"], _PLOTS["Series"], _PLOTS["Level"]
 
-START, END = date(2029, 3, 31), date(2054, 3, 31)
+START, END = date(2027, 3, 31), date(2054, 3, 31)
+"""Financial close and the end of the project; operation begins after four half years."""
+
 TENOR = 36
 RATE, TARGET, FEE, MAX_GEARING = 0.055, 1.30, 0.02, 0.75
 LOCKUP, RELEASE, DEFAULT = 1.15, 1.20, 1.05
@@ -68,7 +69,7 @@ class Deal:
     """Sierra Wind II, from its costs to its covenant, in millions of euros."""
 
     def __init__(self) -> None:
-        self.dates = roll_payment_dates(
+        dates = roll_payment_dates(
             PaymentDateTerms(
                 start=START,
                 end=END,
@@ -78,39 +79,42 @@ class Deal:
                 calendar=BusinessCalendar(base="target"),
             )
         ).dates
-        self.cfads = tuple(_p50(number) for number in range(len(self.dates) - 1))
-        self.construction: ConstructionFunding = fund_construction(
-            ConstructionCase(
+        self.first = len(CAPEX)
+        self.cfads = tuple(_p50(number) for number in range(len(dates) - 1 - self.first))
+        self.result: DealResult = model_deal(
+            DealCase(
                 construction_cost=CAPEX,
-                gearing=0.7,
-                rate_per_period=RATE / 2,
-                commitment_fee_per_period=0.004,
-                upfront_fee=FEE,
-            )
-        )
-        cost = self.construction.total_uses - self.construction.debt_commitment * FEE
-        self.sizing: SizingResult = size_debt(
-            SizingCase(
                 cfads=self.cfads,
-                annual_rates=RATE,
-                target_dscr=TARGET,
-                dates=self.dates,
+                dates=dates,
                 day_count="ACT/360",
-                months_per_period=6,
-                tenor_periods=TENOR,
-                uses=FundingUses(capex=cost, upfront_fee_share=FEE, dsra_months=6),
+                facilities=(
+                    DealFacility(
+                        name="term loan",
+                        target_dscr=TARGET,
+                        tenor_periods=TENOR,
+                        rate=RateTerms(base_rate=RATE),
+                        commitment_fee=0.008,
+                        upfront_fee=FEE,
+                    ),
+                ),
                 max_gearing=MAX_GEARING,
+                dsra_months=6,
+                sponsors=(
+                    SponsorShare(name="Developer", share=0.6),
+                    SponsorShare(name="Fund", share=0.4),
+                ),
             )
         )
+        self.operation = self.result.rows[self.first + 1 :]
+        self.tenor = self.operation[:TENOR]
         self.downside = tuple(_downside(n, cash) for n, cash in enumerate(self.cfads[:TENOR]))
-        rows = self.sizing.rows
         self.waterfall: WaterfallResult = run_waterfall(
             WaterfallCase(
                 cfads=self.downside,
-                senior_interest=tuple(row.interest for row in rows),
-                senior_principal=tuple(row.principal for row in rows),
-                dsra_target=tuple(row.dsra_balance for row in rows),
-                dsra_open=self.sizing.initial_dsra,
+                senior_interest=tuple(row.senior_interest for row in self.tenor),
+                senior_principal=tuple(row.senior_principal for row in self.tenor),
+                dsra_target=tuple(row.dsra_balance for row in self.tenor),
+                dsra_open=self.result.initial_dsra,
                 lockup_below=LOCKUP,
                 lockup_release_at_or_above=RELEASE,
             )
@@ -126,15 +130,15 @@ class Deal:
         self.simulation: SimulationResult = simulate_portfolio(self._simulation_case())
 
     def _simulation_case(self) -> SimulationCase:
-        rows = self.sizing.rows
+        before = (0.0,) * self.first
         project = SimulatedProject(
             name="Sierra Wind II",
             sector="wind",
             country_code="ESP",
-            equity=(self.sizing.equity or 0.0,),
-            cfads=self.cfads,
-            interest=tuple(row.interest for row in rows),
-            principal=tuple(row.principal for row in rows),
+            equity=tuple(row.equity_draw for row in self.result.construction),
+            cfads=(*before, *self.cfads),
+            interest=(*before, *(row.senior_interest for row in self.tenor)),
+            principal=(*before, *(row.senior_principal for row in self.tenor)),
             hedged_share=0.8,
         )
         wind = Loadings(global_=0.2, sector=0.6, country=0.3)
@@ -192,47 +196,56 @@ def _render_construction(deal: Deal) -> str:
         (
             row.period,
             *map(_format_millions, (row.cost, row.interest, row.upfront_fee + row.commitment_fee)),
-            *map(_format_millions, (row.uses, row.debt_draw, row.equity_draw)),
+            *map(_format_millions, (row.dsra_funding, row.uses, row.debt_draw, row.equity_draw)),
         )
-        for row in deal.construction.rows
+        for row in deal.result.construction
     )
-    head = ("half year", "cost", "interest", "fees", "uses", "debt", "equity")
+    head = ("half year", "cost", "interest", "fees", "DSRA", "uses", "debt", "equity")
     return markdown_table(head, rows)
 
 
 def _render_headline(deal: Deal) -> str:
-    sizing = deal.sizing
-    irr = sizing.equity_irr.rate if sizing.equity_irr else None
+    result = deal.result
+    wal = f"{result.wal_years:.2f} years"
     rows = (
-        ("debt", _format_millions(sizing.debt), f"binding: {sizing.binding}"),
-        (
-            "debt capacity at a DSCR of 1.30",
-            _format_millions(sizing.dscr_capacity),
-            "sum of CFADS/1.30 DF",
-        ),
-        ("funded cost", _format_millions(sizing.total_uses), "costs + fee + initial DSRA"),
-        ("gearing", _format_share(sizing.gearing), "debt / funded cost"),
-        ("equity", _format_millions(sizing.equity), "funded cost - debt"),
-        ("minimum DSCR", _format_ratio(sizing.min_dscr), "sculpted: equal in every period"),
-        ("LLCR", _format_ratio(sizing.llcr), "equals the DSCR of sculpted debt"),
-        ("PLCR", _format_ratio(sizing.plcr), "includes seven years after maturity"),
-        ("average life", f"{sizing.wal_years:.2f} years", "sum t P / sum P"),
-        ("equity IRR", _format_share(irr), "XIRR, the only root"),
+        ("debt", _format_millions(result.debt), f"binding: {result.binding}"),
+        ("funded cost", _format_millions(result.total_uses), "costs, interest, fees, initial DSRA"),
+        ("interest during construction", _format_millions(result.idc_total), "on what is drawn"),
+        ("fees", _format_millions(result.fees_total), "upfront and commitment fee"),
+        ("initial DSRA", _format_millions(result.initial_dsra), "the next six months"),
+        ("gearing", _format_share(result.gearing), "debt / funded cost"),
+        ("equity", _format_millions(result.equity), "funded cost - debt"),
+        ("minimum DSCR", _format_ratio(result.min_dscr), "sculpted: equal in every period"),
+        ("LLCR", _format_ratio(result.llcr), "equals the DSCR of sculpted debt"),
+        ("PLCR", _format_ratio(result.plcr), "includes seven years after maturity"),
+        ("average life", wal, "sum t P / sum P, from the end of construction"),
+        ("project IRR", _format_share(result.project_irr.rate), "costs and CFADS, XIRR"),
+        ("equity IRR", _format_share(result.equity_irr.rate), "all flows of sponsors, XIRR"),
     )
     return markdown_table(("figure", "EUR million", "how"), rows)
 
 
+def _render_sponsors(deal: Deal) -> str:
+    rows = (
+        (each.name, f"{each.share:.0%}", *map(_format_millions, (each.paid_in, each.received)))
+        for each in deal.result.sponsors
+    )
+    return markdown_table(("sponsor", "share", "paid in", "received"), rows)
+
+
 def _render_schedule(deal: Deal) -> str:
-    rows = deal.sizing.rows
-    sample_rows = [*rows[:3], *rows[17:19], *rows[-2:]]
+    rows = deal.tenor
+    balances = [deal.result.debt, *(row.senior_balance for row in rows)]
+    sample = [*range(3), *range(17, 19), *range(TENOR - 2, TENOR)]
     lines = (
         (
-            row.date,
-            *map(_format_millions, (row.cfads, row.opening_balance, row.interest, row.principal)),
-            *map(_format_millions, (row.debt_service, row.closing_balance)),
-            _format_ratio(row.dscr),
+            rows[t].date,
+            *map(_format_millions, (rows[t].cfads, balances[t], rows[t].senior_interest)),
+            *map(_format_millions, (rows[t].senior_principal, rows[t].debt_service)),
+            _format_millions(balances[t + 1]),
+            _format_ratio(rows[t].dscr),
         )
-        for row in sample_rows
+        for t in sample
     )
     head = ("date", "CFADS", "opening", "interest", "principal", "service", "closing", "DSCR")
     return markdown_table(head, lines)
@@ -242,7 +255,7 @@ def _render_tests(deal: Deal) -> str:
     pairs = list(zip(deal.waterfall.rows, deal.covenant.tests, strict=True))
     lines = (
         (
-            deal.sizing.rows[flow.period - 1].date,
+            deal.tenor[flow.period - 1].date,
             _format_millions(flow.cfads),
             _format_ratio(flow.dscr),
             f"`{test.state}`" + (", waived" if test.waived else ""),
@@ -303,6 +316,7 @@ SECTIONS: dict[str, Callable[[Deal], str]] = {
     "loan": _render_loan,
     "construction": _render_construction,
     "headline": _render_headline,
+    "sponsors": _render_sponsors,
     "schedule": _render_schedule,
     "tests": _render_tests,
     "simulation": _render_simulation,
@@ -311,15 +325,16 @@ SECTIONS: dict[str, Callable[[Deal], str]] = {
 
 def render_pictures(deal: Deal) -> dict[str, str]:
     """Render the SVG files of the page, by name."""
-    rows = deal.sizing.rows
+    rows = deal.tenor
     labels = [str(row.date.year) if row.date else "" for row in rows]
+    balances = [deal.result.debt, *(row.senior_balance for row in rows[:-1])]
     return {
         "finance-service.svg": draw_plot(
             "CFADS and debt service by half year, EUR million",
             unit="EUR million a half year",
             stacked=[
-                Series("interest", [row.interest for row in rows]),
-                Series("principal", [row.principal for row in rows]),
+                Series("interest", [row.senior_interest for row in rows]),
+                Series("principal", [row.senior_principal for row in rows]),
             ],
             lines=[Series("CFADS", [row.cfads for row in rows])],
             labels=labels,
@@ -327,7 +342,7 @@ def render_pictures(deal: Deal) -> dict[str, str]:
         "finance-balance.svg": draw_plot(
             "Debt outstanding by half year, EUR million",
             unit="EUR million",
-            stacked=[Series("opening balance", [row.opening_balance for row in rows])],
+            stacked=[Series("opening balance", balances)],
             labels=labels,
         ),
         "finance-dscr.svg": draw_plot(

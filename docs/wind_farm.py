@@ -13,9 +13,10 @@ from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase, WorkingC
 from spawn.domain.finance.cash_flow.cash_flow_lines import OperatingCost, RevenueLine
 from spawn.domain.finance.cash_flow.cash_flow_result import CashFlowResult
 from spawn.domain.finance.cash_flow.price_index import PriceIndex
-from spawn.domain.finance.debt_sizing import SizingResult, size_debt
+from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
 from spawn.domain.finance.debt_sizing_scenarios import SizingScenario
+from spawn.domain.finance.sizing.sizing_result import SizingResult
 from spawn.domain.finance.tax.depreciation import DepreciableAsset
 from spawn.domain.finance.tax.tax_terms import TaxTerms
 

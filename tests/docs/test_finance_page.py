@@ -41,9 +41,16 @@ def test_the_pictures_of_the_page_equal_the_engine(deal_page: dict[str, Any]) ->
 
 def test_the_deal_satisfies_the_identities_on_the_page(deal_page: dict[str, Any]) -> None:
     deal = deal_page["Deal"]()
-    sizing = deal.sizing
-    assert sizing.llcr == pytest.approx(1.30, abs=1e-9)
-    assert {round(row.dscr, 9) for row in sizing.rows} == {1.3}
-    for row in deal.construction.rows:
+    result = deal.result
+    assert result.llcr == pytest.approx(1.30, abs=1e-9)
+    assert {round(row.dscr, 9) for row in deal.tenor} == {1.3}
+    for row in result.construction:
         assert row.uses == pytest.approx(row.debt_draw + row.equity_draw)
+    assert sum(row.debt_draw for row in result.construction) == pytest.approx(result.debt)
+    assert sum(row.senior_principal for row in deal.tenor) == pytest.approx(result.debt)
+    fees = sum(row.upfront_fee + row.commitment_fee for row in result.construction)
+    assert fees == pytest.approx(result.fees_total)
+    cost = sum(deal_page["CAPEX"]) + fees + result.idc_total + result.initial_dsra
+    assert cost == pytest.approx(result.total_uses)
+    assert result.debt + result.equity == pytest.approx(result.total_uses)
     assert any(test.waived for test in deal.covenant.tests)

@@ -15,8 +15,9 @@ from spawn.domain.finance.coverage_ratios import (
     compute_coverage_ratios,
     compute_dscrs,
 )
-from spawn.domain.finance.debt_sizing import SizingResult, size_debt
+from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
+from spawn.domain.finance.sizing.sizing_result import SizingResult
 
 pytestmark = pytest.mark.core
 

@@ -231,8 +231,13 @@ def test_a_payment_below_the_interest_grows_the_balance_where_it_is_allowed() ->
             {"/accrued_interest": "not_applicable"},
         ),
         (
-            {"dates": None, "accruals": (0.5,) * 8, "day_count": None, "accrued_interest": 1.0},
-            {"/accrued_interest": "not_applicable"},
+            {
+                "dates": None,
+                "accruals": (0.5,) * 8,
+                "day_count": None,
+                "capitalise_until": QUARTERS[1],
+            },
+            {"/capitalise_until": "not_applicable"},
         ),
         (
             {"draws": (LoanDraw(date=QUARTERS[0], amount=1.0),)},
@@ -276,3 +281,19 @@ def test_terms_without_a_use_and_events_that_do_not_fit_are_rejected_by_name(
     fields: dict[str, Any], error: dict[str, str]
 ) -> None:
     assert codes(**fields) == error
+
+
+def test_a_given_payment_and_accrued_interest_need_no_dates() -> None:
+    terms = LoanTerms(
+        principal=100.0,
+        annual_rates=0.06,
+        profile="annuity",
+        accruals=(0.5,) * 4,
+        payment=30.0,
+        accrued_interest=1.0,
+    )
+    rows = build_loan_schedule(terms).rows
+    assert [row.payment for row in rows[:3]] == [30.0, 30.0, 30.0]
+    # the accrued interest is the first that a payment covers
+    assert rows[0].closing_balance == pytest.approx(100.0 + 1.0 + 3.0 - 30.0)
+    assert rows[-1].closing_balance == 0.0

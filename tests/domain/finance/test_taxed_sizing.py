@@ -15,13 +15,14 @@ from tests.domain.finance.exact_tax import iterate_circle, solve_without_carry
 from tests.domain.finance.test_income_tax import draw_tax
 
 from spawn.domain.finance.coverage_ratios import weighted_average_life
-from spawn.domain.finance.debt_sizing import SizingResult, size_debt
+from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import (
     SizingCase,
     SizingInputs,
     resolve_sizing_inputs,
 )
 from spawn.domain.finance.debt_sizing_tax import solve_tax_circle
+from spawn.domain.finance.sizing.sizing_result import SizingResult
 from spawn.domain.finance.tax.tax_terms import TaxTerms
 
 pytestmark = pytest.mark.core

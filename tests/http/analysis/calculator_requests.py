@@ -236,6 +236,112 @@ LIMITED: Json = {
     "target_dscr": 1.3,
     "tax": {"rate": 0.2, "assets": [{"name": "plant", "cost": 60, "life_years": 6}]},
 }
+SENIOR: Json = {"name": "term", "target_dscr": 1.3, "rate": {"base_rate": 0.05}, "rank": 1}
+SEVERAL: Json = {
+    "cfads": [30, 31, 32, 33],
+    "dates": DATES,
+    "day_count": "ACT/365F",
+    "uses": {"capex": 150, "dsra_months": 6},
+    "max_gearing": 0.7,
+    "reserve_interest_rate": 0.01,
+    "facilities": [
+        {**SENIOR, "upfront_fee": 0.02, "principal_floor": 0.1},
+        {"name": "line", "share": 0.05, "rate": {"base_rate": 0.04}, "profile": "straight_line"},
+        {"name": "custom", "commitment": 8, "rate": {"base_rate": 0.04}, "profile": "custom"}
+        | {"custom_shares": [0.25, 0.25, 0.25, 0.25], "rank": 2, "kind": "mezzanine"},
+        {
+            "name": "running",
+            "commitment": 20,
+            "profile": "annuity",
+            "rate": {"base_rate": 0.06},
+            "accrued_interest": 0.5,
+            "rate_resets": [{"date": "2026-05-20", "annual_rate": 0.07}],
+            "reset_effect": "relevel",
+            "prepayments": [{"date": "2026-08-01", "amount": 5, "effect": "relevel"}],
+            "termination": {"date": "2026-12-01", "price": 3},
+        },
+    ],
+}
+GRACE_LOAN: Json = {
+    "name": "grace",
+    "commitment": 30,
+    "rate": FACILITIES["facilities"][-1]["rate"] | {"base_rate": [0.02, 0.03, 0.035, 0.03]},
+    "grace_periods": 1,
+    "grace": "interest_only",
+}
+JOINED: Json = {
+    "construction_cost": [60, 70],
+    "cost_at_close": 5,
+    "cfads": [40, 41, 42, 43, 44, 45],
+    "dates": [f"{2026 + n // 2}-{1 + 6 * (n % 2):02d}-15" for n in range(9)],
+    "day_count": "ACT/360",
+    "equity_draw_order": 2,
+    "dsra_months": 6,
+    "dsra_income_rate": 0.01,
+    "lockup_below": 1.1,
+    "lockup_release_at_or_above": 1.2,
+    "lockup_periods_back": 2,
+    "lockup_periods_ahead": 1,
+    "sweep_share": 0.2,
+    "sweep_if_dscr_below": 1.5,
+    "sweep_order": "pro_rata",
+    "sponsors": [{"name": "Developer", "share": 0.5}, {"name": "Fund", "share": 0.5}],
+    "facilities": [
+        {**SENIOR, "draw_order": 2, "commitment_fee": 0.01, "upfront_fee": 0.02},
+        {
+            "name": "mezzanine",
+            "kind": "mezzanine",
+            "share": 0.05,
+            "rate": {"base_rate": 0.09},
+            "draw_order": 2,
+            "tenor_periods": 4,
+            "capitalises_interest": True,
+        },
+        {"name": "VAT", "kind": "vat", "vat_rate": 0.2, "refund_periods": 1}
+        | {"rate": {"base_rate": 0.03}},
+        {"name": "loan", "kind": "shareholder_loan", "share": 0.08, "rate": {"base_rate": 0.09}},
+        {
+            "name": "bank",
+            "commitment": 15,
+            "profile": "annuity",
+            "balloon_share": 0.1,
+            "grace_periods": 1,
+            "draw_order": 1,
+            "available_from": 0,
+            "available_until": 2,
+            "rate": {
+                "base_rate": 0.02,
+                "margin": 0.02,
+                "margin_steps": [{"from_period": 2, "margin": 0.025}],
+                "floor": 0.025,
+                "hedged_share": 0.75,
+                "swap_rate": 0.03,
+            },
+        },
+    ],
+}
+TERM, MEZZANINE, VAT, SPONSOR_LOAN, BANK = JOINED["facilities"]
+CUSTOM: Json = {
+    "tenor_periods": 4,
+    "custom_shares": [0.25, 0.25, 0.25, 0.25],
+    "balloon_share": 0,
+    "grace_periods": 0,
+}
+LINE: Json = {
+    "name": "line",
+    "commitment": 20,
+    "profile": "straight_line",
+    "instalment": 5,
+    "tenor_periods": 4,
+    "rate": {"base_rate": 0.04},
+}
+BUILT_UP: Json = {
+    "construction_cost": [100, 150],
+    "months_per_period": 6,
+    "max_gearing": 0.75,
+    "cash_flow": {name: value for name, value in CONCESSION.items() if name != "months_per_period"},
+    "facilities": [{**SENIOR, "principal_floor": 1, "tenor_periods": 3}],
+}
 REQUESTS: list[tuple[str, Json]] = [
     *((name, example) for name, example in EXAMPLES.items() if name != "day-count"),
     ("returns", {"cash_flows": [-100, 230, -132, 5], "periods_per_year": 4, "discount_rate": 0.1}),
@@ -289,6 +395,42 @@ REQUESTS: list[tuple[str, Json]] = [
         "construction-funding",
         {**FACILITIES, "dsra_share_of_debt": 0, "facilities": FACILITIES["facilities"][1:2]},
     ),
+    ("debt-sizing", SEVERAL),
+    (
+        "debt-sizing",
+        {"cfads": [30, 31, 32, 33], "months_per_period": 6, "facilities": [SENIOR, GRACE_LOAN]},
+    ),
+    (
+        "debt-sizing",
+        {
+            **SEVERAL,
+            "facilities": [
+                {**GRACE_LOAN, "name": "balloon", "profile": "balloon", "balloon_share": 0.2},
+                {**GRACE_LOAN, "grace_periods": 0, "grace": None, "payment": 8},
+                {**SENIOR, "balloon": 1, "grace_periods": 1},
+            ],
+        },
+    ),
+    (
+        "debt-sizing",
+        {
+            **SEVERAL,
+            "facilities": [LINE],
+        },
+    ),
+    ("deal", JOINED),
+    ("deal", {**JOINED, "facilities": [BANK, MEZZANINE, VAT, SPONSOR_LOAN, TERM]}),
+    ("deal", {**JOINED, "facilities": [TERM, MEZZANINE]}),
+    ("deal", {**JOINED, "facilities": [TERM, VAT]}),
+    ("deal", {**JOINED, "facilities": [TERM, {**BANK, "payment": 4, "balloon_share": 0}]}),
+    ("deal", {**JOINED, "facilities": [TERM, {**BANK, "profile": "custom", **CUSTOM}]}),
+    ("deal", {**JOINED, "facilities": [TERM, LINE]}),
+    ("deal", BUILT_UP),
+    ("deal", {**JOINED, "facilities": [TERM, MEZZANINE, VAT], "tax": TAX, "ebitda": [50] * 6}),
+    ("debt-sizing", {**SEVERAL, "facilities": [SENIOR, LINE]}),
+    ("debt-sizing", {**SEVERAL, "facilities": [{**SENIOR, "principal_floor": 0.1}]}),
+    ("debt-sizing", {**SEVERAL, "facilities": SEVERAL["facilities"][:3]}),
+    ("debt-sizing", {**SEVERAL, "facilities": SEVERAL["facilities"][:2]}),
     ("waterfall", {**EXAMPLES["waterfall"], "sweep_share": 0.5, "sweep_if_dscr_below": 1.5}),
     (
         "waterfall",
@@ -312,6 +454,17 @@ REQUESTS: list[tuple[str, Json]] = [
             "lockup_below": 1.1,
             "lockup_periods_back": 2,
             "lockup_periods_ahead": 1,
+        },
+    ),
+    (
+        "waterfall",
+        {
+            "cfads": [12.0, 8.0, 11.0],
+            "tranches": [
+                {"opening_balance": 9, "principal": [3, 3, 3], "annual_rates": 0.05}
+                | {"balloon": 4, "balloon_period": 3},
+            ],
+            "accruals": [0.5, 0.5, 0.5],
         },
     ),
     ("returns", {**EXAMPLES["returns"], "day_count": "30E/360", "base_date": "2026-06-30"}),

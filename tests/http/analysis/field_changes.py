@@ -77,7 +77,7 @@ LOAN: Final[dict[str, list[Any]]] = {
     "draws[].amount": [25],
     "prepayments": [[{"date": "2026-08-05", "amount": 3}]],
     "prepayments[].date": ["2026-09-01"],
-    "prepayments[].amount": [12],
+    "prepayments[].amount": [12, 3],
     "prepayments[].effect": ["shorten"],
     "take_over": [{"date": "2026-06-06"}],
     "take_over.date": ["2026-05-05"],
@@ -206,10 +206,66 @@ DRAWS: Final[dict[str, list[Any]]] = {
     "commitment_fee": [0.013],
     "draw_order": [3],
     "available_from": [1, 2],
-    "available_until": [2],
+    "available_until": [2, 1],
     "capitalises_interest": [True, False],
     "vat_rate": [0.1],
     "refund_periods": [2],
+}
+REPAYMENT: Final[dict[str, list[Any]]] = {
+    "rank": [2],
+    "tenor_periods": [2, 3],
+    "profile": ["straight_line", "bullet"],
+    "target_dscr": [1.77],
+    "principal_floor": [0.5, 22.5, 30],
+    "allow_negative_amortisation": [True, False],
+    "grace_periods": [0, 1],
+    "balloon": [0.7],
+    "balloon_share": [0.07],
+    "custom_shares": [[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.7]],
+    "payment": [9],
+    "instalment": [6],
+}
+_EVENTS: Final = {
+    "grace",
+    "accrued_interest",
+    "rate_resets",
+    "reset_effect",
+    "prepayments",
+    "termination",
+}
+LOAN_EVENTS: Final[dict[str, list[Any]]] = {
+    path: changes
+    for path, changes in LOAN.items()
+    if path.split(".")[0].removesuffix("[]") in _EVENTS
+}
+DEAL: Final[dict[str, list[Any]]] = {
+    "dates": [[f"{2026 + n // 2}-{1 + 6 * (n % 2):02d}-17" for n in range(9)]],
+    "accruals": [[0.5] * 5 + [0.4]],
+    "payment_dates": [{"start": "2026-01-31", "end": "2029-01-31", "frequency": "semi_annual"}],
+    "construction_cost": [[51, 60], [2, 3, 4]],
+    "cfads": [[60, 61, 62, 63], [9, 9, 9]],
+    "cash_flow": [{"period_count": 4, "revenues": [{"name": "a", "volume": 9, "price": 9}]}],
+    **{f"cash_flow.{path}": changes for path, changes in (TIME | CASH_FLOW | TAX).items()},
+    "cash_flow.interest": [[2, 2, 2]],
+    **TAX,
+    "ebitda": [[50, 51, 52, 53, 54, 55], [99, 99, 99]],
+    "facilities": [[{"name": "one", "share": 0.5, "rate": {"base_rate": 0.05}}]],
+    **{f"facilities[].{path}": changes for path, changes in (FACILITY | REPAYMENT | DRAWS).items()},
+    "cost_at_close": [3],
+    "equity_draw_order": [1, 2],
+    "max_gearing": [0.31],
+    "dsra_months": [9],
+    "dsra_income_rate": [0.05],
+    "lockup_below": [9],
+    "lockup_release_at_or_above": [9.5, 1.9],
+    "lockup_periods_back": [1],
+    "lockup_periods_ahead": [2],
+    "sweep_share": [0.7],
+    "sweep_if_dscr_below": [9],
+    "sweep_order": ["next_first", "last_first"],
+    "sponsors": [[{"name": "one", "share": 1}]],
+    "sponsors[].name": ["another"],
+    "sponsors[].share": [0.4],
 }
 FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
     "schedule": TIME
@@ -241,7 +297,7 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "uses.construction_financing_cost": [3],
         "uses.upfront_fee_share": [0.05],
         "uses.dsra_months": [9],
-        "max_gearing": [0.4],
+        "max_gearing": [0.4, 0.05],
         "cap_basis": ["pre_estimate"],
         "pre_estimated_cost": [290],
         "allow_negative_amortisation": [True, False],
@@ -259,6 +315,11 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "min_llcr": [9.9],
         "min_plcr": [19.9],
         "max_average_life_years": [0.2, 1.6],
+        "facilities": [[{"name": "one", "commitment": 9, "rate": {"base_rate": 0.05}}]],
+        **{
+            f"facilities[].{path}": changes
+            for path, changes in (FACILITY | REPAYMENT | LOAN_EVENTS).items()
+        },
     },
     "cash-flow": TIME
     | CASH_FLOW
@@ -289,6 +350,7 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "costs": [[90, 5, 5]],
         "energy": [[0, 40, 50]],
     },
+    "deal": TIME | DEAL,
     "construction-funding": TIME
     | {
         "dates": [["2026-01-15", "2026-07-20", "2027-01-15", "2027-07-15"]],
@@ -325,6 +387,8 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "tranches[].annual_rates": [0.07],
         "tranches[].rank": [3, 1],
         "tranches[].name": ["Second"],
+        "tranches[].balloon": [2],
+        "tranches[].balloon_period": [2],
         "dsra_target": [3],
         "dsra_months": [9],
         "dsra_open": [2],
@@ -435,7 +499,7 @@ UNCHANGED: Final[dict[tuple[str, str], str]] = {
     ("debt-sizing", "allow_negative_amortisation"): "a permission; its warning shows its use",
     **{
         (name, f"tax.{field}"): reason
-        for name in ("debt-sizing", "cash-flow")
+        for name in ("debt-sizing", "cash-flow", "deal")
         for field, reason in {
             "assets[].name": "a label; errors point to its number",
             "loss_use_share": "shows where losses are carried forward",
@@ -447,6 +511,31 @@ UNCHANGED: Final[dict[tuple[str, str], str]] = {
         }.items()
     },
     ("debt-sizing", "floor_debt_service"): "shows where CFADS are negative",
+    ("debt-sizing", "facilities[].allow_negative_amortisation"): "a permission",
+    ("debt-sizing", "facilities[].grace_periods"): "none is the default",
+    ("debt-sizing", "facilities[].rank"): "shows beside the sculpted facility",
+    ("debt-sizing", "facilities[].principal_floor"): "shows where principal is lower",
+    ("deal", "facilities[].allow_negative_amortisation"): "false is the default",
+    ("deal", "facilities[].grace_periods"): "none is the default",
+    ("deal", "facilities[].rank"): "shows beside the sculpted facility",
+    ("deal", "facilities[].principal_floor"): "shows where principal is lower",
+    ("deal", "facilities[].capitalises_interest"): "may be that of the kind",
+    ("deal", "facilities[].available_until"): "shows where it would be drawn later",
+    ("deal", "facilities[].draw_order"): "shows where sources are not all of one",
+    **{
+        ("deal", f"cash_flow.{lines}[].name"): "a label of a line"
+        for lines in ("revenues", "availability_payments", "operating_costs", "capital_costs")
+    },
+    ("deal", "cash_flow.indices[].name"): "a label of an index",
+    ("deal", "equity_draw_order"): "shows where a facility has another one",
+    ("deal", "max_gearing"): "shows where it binds",
+    ("deal", "sweep_share"): "shows where a sweep is on and cash is left",
+    ("deal", "sweep_if_dscr_below"): "shows where a sweep is on and cash is left",
+    ("deal", "sweep_order"): "shows where a sweep is on and cash is left",
+    ("deal", "lockup_below"): "shows where cash is left to lock up",
+    ("deal", "lockup_release_at_or_above"): "shows where a lock-up is on",
+    ("deal", "lockup_periods_back"): "shows where a lock-up is tested",
+    ("deal", "lockup_periods_ahead"): "shows where a lock-up is tested",
     ("construction-funding", "facilities[].draw_order"): "shows where sources are not all of one",
     ("construction-funding", "facilities[].capitalises_interest"): "may be that of the kind",
     ("construction-funding", "equity_draw_order"): "shows where a facility has another one",

@@ -293,11 +293,11 @@ def test_numbers_beyond_float64_and_invalid_constants_are_rejected(
 
 
 def test_every_field_error_of_every_case_is_reported_at_once(desk: httpx.Client) -> None:
-    wrong_types = [{**SIZING, "target_dscr": "high"}, {"cfads": [1, "2"]}, 3]
+    wrong_types = [{**SIZING, "target_dscr": "high"}, {"cfads": [1, "2"], "uses": {}}, 3]
     assert error_codes(post(desk, "debt-sizing", {"cases": wrong_types})) == {
         "/cases/0/target_dscr": "wrong_type",
         "/cases/1/cfads/1": "wrong_type",
-        "/cases/1/annual_rates": "missing",
+        "/cases/1/uses/capex": "missing",
         "/cases/2": "wrong_type",
     }
     wrong_values = [SIZING, {**SIZING, "target_dscr": 0}, {**SIZING, "cfads": []}]

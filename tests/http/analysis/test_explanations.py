@@ -75,6 +75,7 @@ def test_the_formula_of_each_figure_has_its_value(number: int) -> None:
 def test_a_figure_is_explained_wherever_the_result_has_it() -> None:
     figures: dict[str, set[Any]] = {
         "returns": {"rate", "npv", "mirr", "moic", "dpi", "payback_years", "lcoe"},
+        "deal": {"debt", "total_uses", "equity_irr", "project_irr", "llcr", "plcr", "min_dscr"},
         "cash-flow": {"total_revenue", "total_operating_costs", "total_ebitda", "total_cfads"},
         "debt-sizing": {"debt", "min_dscr", "llcr", "plcr", "wal_years", "equity", "equity_irr"},
         "schedule": {"level_payment", "total_interest", "total_principal"},

@@ -41,7 +41,14 @@ WITHOUT_FIGURE: dict[str, set[str]] = {
     "cash-flow": set(TIME) | {"indices[].name"} | (set(TAX) - {"tax", "tax.rate"}),
     "debt-sizing": TIME_FIELDS
     # a method of depreciation changes together with its terms
-    | {"allow_negative_amortisation", "tax.assets[].name", "tax.assets[].method"},
+    | {"allow_negative_amortisation", "tax.assets[].name", "tax.assets[].method"}
+    | {"facilities[].allow_negative_amortisation"},
+    "deal": {path for path in FIELD_CHANGES["deal"] if path.startswith("cash_flow.")}
+    | (set(TIME) - {"dates", "day_count"})
+    | (set(TAX) - {"tax", "tax.rate"})
+    | {"sponsors[].share", "facilities[].allow_negative_amortisation"}
+    # the waterfall has a request that is locked up
+    | {"lockup_release_at_or_above"},
     "construction-funding": set(TIME) - {"dates", "day_count"},
     "returns": {"currency_code", "flows[].currency_code"},
     # a distribution changes together with its parameters, as `shocks.cfads` does

@@ -49,9 +49,13 @@ from spawn.domain.finance.coverage_ratios import (
     CoverageRatios,
     compute_coverage_ratios,
 )
-from spawn.domain.finance.debt_sizing import SizingResult, SizingRow, size_debt
+from spawn.domain.finance.deal.deal_case import DealCase
+from spawn.domain.finance.deal.deal_result import DealResult, DealRow
+from spawn.domain.finance.deal.joined_deal import model_deal
+from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import SizingCase
 from spawn.domain.finance.limits import MAX_PERIODS, FieldChecker
+from spawn.domain.finance.sizing.sizing_result import SizingResult, SizingRow
 from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, check_calendar
 from spawn.domain.finance.time_base.day_count import (
     AccrualPeriod,
@@ -283,6 +287,7 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         row=SizingRow,
         run=size_debt,
         rows=lambda sizing: sizing.rows,
+        line_count=lambda sizing: len(sizing.facilities),
     ),
     "schedule": Calculator(
         case=ScheduleCase,
@@ -297,6 +302,15 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         row=ConstructionRow,
         run=fund_construction,
         rows=lambda funding: funding.rows,
+        line_count=lambda funding: len(funding.facilities),
+    ),
+    "deal": Calculator(
+        case=DealCase,
+        result=DealResult,
+        row=DealRow,
+        run=model_deal,
+        rows=lambda deal: deal.rows,
+        line_count=lambda deal: 1 + len(deal.facilities),
     ),
     "waterfall": Calculator(
         case=WaterfallCase,

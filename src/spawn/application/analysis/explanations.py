@@ -4,7 +4,7 @@ Inputs are the very numbers of the case or of its schedule, so that a machine ca
 the formula and obtain the value; the functions of a formula are those of `explanation`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from spawn.application.analysis.calculators import (
@@ -14,23 +14,16 @@ from spawn.application.analysis.calculators import (
     DayCountResult,
 )
 from spawn.application.analysis.explanation import Explanation, Explanations
+from spawn.application.analysis.formulas.construction_formulas import explain_construction
+from spawn.application.analysis.formulas.deal_formulas import explain_deal
+from spawn.application.analysis.formulas.sizing_formulas import explain_sizing
 from spawn.application.analysis.returns_calculator import (
     explain_returns,
 )
 from spawn.application.analysis.schedule_calculator import ScheduleCase, ScheduleResult
-from spawn.application.analysis.sizing_explanations import explain_sizing
 from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
 from spawn.domain.finance.cash_flow.cash_flow_result import CashFlowResult, CashFlowRow
-from spawn.domain.finance.construction.construction_case import ConstructionCase
-from spawn.domain.finance.construction.construction_result import (
-    ConstructionFunding,
-    FacilityDrawRow,
-    FacilityDraws,
-)
 from spawn.domain.finance.coverage_ratios import CoverageCase, CoverageRatios
-from spawn.domain.finance.facilities.facility_terms import LENDER_KINDS
-from spawn.domain.finance.limits import expand_per_period
-from spawn.domain.finance.time_base.period_schedule import resolve_schedule
 from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
 from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
 
@@ -105,127 +98,6 @@ def explain_cash_flow(_case: CashFlowCase, result: CashFlowResult) -> Explanatio
 
 def _columns(rows: Sequence[CashFlowRow], *names: str) -> dict[str, list[float]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
-
-
-def explain_construction(case: ConstructionCase, result: ConstructionFunding) -> Explanations:
-    """Explain the commitment, the equity, and the cost of financing."""
-    explanations = {
-        "equity": _explain_equity(result),
-        "total_uses": Explanation(
-            result.total_uses,
-            "sum(costs) + sum(interest) + fees_total + sum(dsra_funding)",
-            {
-                "costs": [row.cost for row in result.rows],
-                "interest": [row.interest for row in result.rows],
-                "fees_total": result.fees_total,
-                "dsra_funding": [row.dsra_funding for row in result.rows],
-            },
-            "also the debt, grants and the equity; capitalised interest is none of them",
-        ),
-        "gearing": _explain_gearing(result),
-    }
-    if case.facilities is not None:
-        return explanations | explain_facility_costs(case, result)
-    return explanations | _explain_one_debt(case, result)
-
-
-def _explain_gearing(result: ConstructionFunding) -> Explanation:
-    lenders = [each.drawn_total for each in result.facilities if each.kind in LENDER_KINDS]
-    inputs = {"debt": lenders or [result.debt_commitment], "total_uses": result.total_uses}
-    return Explanation(result.gearing, "sum(debt) / total_uses", inputs)
-
-
-def _explain_equity(result: ConstructionFunding) -> Explanation:
-    names = ("uses", "vat", "repaid", "debt_draw", "grant_draw", "vat_refund")
-    return Explanation(
-        result.equity,
-        "sum(uses + vat + repaid - debt_draw - grant_draw - vat_refund)",
-        {name: [getattr(row, name) for row in result.rows] for name in names},
-    )
-
-
-def _explain_one_debt(case: ConstructionCase, result: ConstructionFunding) -> Explanations:
-    periods = len(case.construction_cost)
-    opening = [row.opening_balance for row in result.rows[1:]]
-    rates = expand_per_period(case.rate_per_period or 0.0, periods)
-    fees = expand_per_period(case.commitment_fee_per_period, periods)
-    return {
-        "debt_commitment": _explain_commitment(case, result),
-        "idc_total": Explanation(
-            result.idc_total,
-            "sum(rate_per_period * opening_balance)",
-            {"rate_per_period": rates, "opening_balance": opening},
-        ),
-        "fees_total": Explanation(
-            result.fees_total,
-            "upfront_fee * debt_commitment"
-            " + sum(commitment_fee_per_period * (debt_commitment - opening_balance))",
-            {
-                "upfront_fee": case.upfront_fee,
-                "debt_commitment": result.debt_commitment,
-                "commitment_fee_per_period": fees,
-                "opening_balance": opening,
-            },
-        ),
-    }
-
-
-def _explain_commitment(case: ConstructionCase, result: ConstructionFunding) -> Explanation:
-    if case.debt_commitment is not None:
-        draws = [row.debt_draw for row in result.rows]
-        note = "as given; the draws sum up to it, and equity is the rest of the uses"
-        return Explanation(result.debt_commitment, "sum(debt_draw)", {"debt_draw": draws}, note)
-    solution = (
-        "the fixed point of the debt drawn after equity D (1 - g) / g is spent"
-        if case.funding == "equity_first"
-        else "D = a / (1 - b): a the debt drawn at D = 0, b the debt drawn at D = 1 without costs"
-    )
-    inputs = {"gearing": case.gearing, "total_uses": result.total_uses}
-    return Explanation(result.debt_commitment, "gearing * total_uses", inputs, solution)
-
-
-def explain_facility_costs(case: ConstructionCase, result: ConstructionFunding) -> Explanations:
-    """Explain debt, interest and fees of several facilities, period by period."""
-    schedule = resolve_schedule(case, len(case.construction_cost))
-    fractions = schedule.accrual_fractions
-    facilities = result.facilities
-    lenders = [each.commitment for each in facilities if each.kind in LENDER_KINDS]
-
-    def list_all(value: Callable[[FacilityDraws, FacilityDrawRow], float]) -> list[float]:
-        """Return a value of each facility and period, one facility after another."""
-        return [value(each, row) for each in facilities for row in each.rows[1:]]
-
-    inputs: dict[str, Any] = {
-        "annual_rate": list_all(lambda _, row: row.annual_rate),
-        "accrual_fraction": list(fractions) * len(facilities),
-        "opening_balance": list_all(lambda _, row: row.opening_balance),
-    }
-    return {
-        "debt_commitment": Explanation(
-            result.debt_commitment,
-            "sum(commitments)",
-            {"commitments": lenders or [0.0]},
-            "senior and mezzanine; a share is one of the total uses, their fixed point",
-        ),
-        "idc_total": Explanation(
-            result.idc_total,
-            "sum(annual_rate * accrual_fraction * opening_balance)",
-            inputs,
-            "over all facilities, capitalised interest included",
-        ),
-        "fees_total": Explanation(
-            result.fees_total,
-            "sum(upfront_fees) + sum(commitment_fees)",
-            {
-                "upfront_fees": list(_list_upfront_fees(facilities)),
-                "commitment_fees": list_all(lambda _, row: row.commitment_fee),
-            },
-        ),
-    }
-
-
-def _list_upfront_fees(facilities: Iterable[FacilityDraws]) -> Iterable[float]:
-    return (each.rows[0].upfront_fee for each in facilities)
 
 
 def explain_waterfall(case: WaterfallCase, result: WaterfallResult) -> Explanations:
@@ -377,6 +249,7 @@ EXPLAINERS: Final[dict[str, Callable[[Any, Any], Explanations]]] = {
     "debt-sizing": explain_sizing,
     "schedule": explain_schedule,
     "construction-funding": explain_construction,
+    "deal": explain_deal,
     "waterfall": explain_waterfall,
     "covenants": explain_covenants,
     "day-count": explain_day_counts,

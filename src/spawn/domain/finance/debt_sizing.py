@@ -13,10 +13,9 @@ when the debt is a share of cost.
 
 import math
 from collections.abc import Sequence
-from datetime import date
 from itertools import accumulate, pairwise
 from operator import mul
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -43,93 +42,16 @@ from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage, cover_s
 from spawn.domain.finance.debt_sizing_tax import TaxSolution, solve_tax_circle
 from spawn.domain.finance.debt_sizing_warnings import (
     warn_of_coverage,
-    warn_of_equity_rate,
-    warn_of_funding,
     warn_of_scenarios,
     warn_of_unused_terms,
 )
+from spawn.domain.finance.facilities.debt_stack import SizeLimit
 from spawn.domain.finance.limits import MAX_AMOUNT, MIN_POSITIVE, ROUNDING_NOISE, reject_overflow
 from spawn.domain.finance.period_lists import list_periods
-from spawn.domain.finance.returns.rates_of_return import (
-    RateOutcome,
-    irr,
-    irr_at_times,
-    xirr,
-)
-from spawn.domain.finance.tax.income_tax import TaxRow
+from spawn.domain.finance.sizing.facility_sizing import size_facilities
+from spawn.domain.finance.sizing.sizing_equity import add_equity
+from spawn.domain.finance.sizing.sizing_result import SizingResult, SizingRow
 from spawn.domain.finance.time_base.period_schedule import shares_ahead
-
-BindingLimit = Literal["dscr", "gearing", "share_of_cost", "llcr", "plcr", "average_life"]
-
-
-class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One period of the debt: `llcr` and `plcr` at its beginning, the DSRA at its end.
-
-    `principal` includes the `balloon`, which falls due in the last period and is refinanced;
-    `debt_service` is interest and principal without it, the denominator of the DSCR. `cfads` are
-    after tax; the last two fields exist with a tax. `binding_scenario` sets the debt service.
-    """
-
-    period: int
-    date: date | None
-    accrual_fraction: float
-    annual_rate: float
-    cfads: float
-    opening_balance: float
-    interest: float
-    principal: float
-    balloon: float
-    debt_service: float
-    closing_balance: float
-    dscr: float | None
-    llcr: float | None
-    plcr: float | None
-    dsra_balance: float
-    binding_scenario: str | None = None
-    cfads_before_tax: float | None = None
-    tax_paid: float | None = None
-
-
-class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The debt, its schedule, and the figures of a term sheet.
-
-    `achieved_dscr` is the target per period after a cap re-sculpted the debt, None where scenarios
-    or an average life shape it; `min_dscr_period` is the first period with the lowest ratio. Uses
-    and equity exist only with `uses`; `equity_cash_flow` then runs from date 0 to the project end.
-    """
-
-    debt: float
-    binding: BindingLimit
-    dscr_capacity: float | None
-    achieved_dscr: tuple[float, ...] | None
-    rows: tuple[SizingRow, ...]
-    min_dscr: float | None
-    avg_dscr: float | None
-    llcr: float | None
-    plcr: float | None
-    wal_years: float | None
-    total_interest: float
-    upfront_fee: float
-    initial_dsra: float
-    dsra_balance: tuple[float, ...]
-    total_uses: float | None
-    equity: float | None
-    gearing: float | None
-    equity_cash_flow: tuple[float, ...] = ()
-    equity_irr: RateOutcome | None = None
-    equity_cash_flow_after_tax: tuple[float, ...] = ()
-    equity_irr_after_tax: RateOutcome | None = None
-    conventions: dict[str, str]
-    warnings: tuple[str, ...] = ()
-    min_dscr_period: int | None = None
-    months_per_period: int | None = None
-    debt_service_floor: float | None = None
-    binding_scenarios: tuple[str | None, ...] | None = None
-    scenarios: tuple[ScenarioCoverage, ...] | None = None
-    tax_rows: tuple[TaxRow, ...] | None = None
-    total_tax: float | None = None
-    tax_iterations: int | None = None
-    tax_residual: float | None = None
 
 
 class _ServicePlan(NamedTuple):
@@ -144,7 +66,7 @@ class _ServicePlan(NamedTuple):
     base: float
     shape_value: float
     capacity: float | None
-    capacity_limit: BindingLimit = "dscr"
+    capacity_limit: SizeLimit = "dscr"
 
 
 class _SizedDebt(NamedTuple):
@@ -152,7 +74,7 @@ class _SizedDebt(NamedTuple):
 
     plan: _ServicePlan
     debt: float
-    binding: BindingLimit
+    binding: SizeLimit
     principal: list[float]
 
 
@@ -163,6 +85,8 @@ def size_debt(case: SizingCase) -> SizingResult:
         InvalidInput: names each field outside its limits; also a balloon that alone exceeds the
             cap, CFADS that carry no debt, and negative amortisation unless the switch allows it.
     """
+    if case.facilities is not None:
+        return size_facilities(case, case.facilities)
     inputs = resolve_sizing_inputs(case)
     solution: TaxSolution | None = None
     if inputs.taxed_project is not None:
@@ -222,9 +146,9 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
     """
     grace, tenor = inputs.case.grace_periods, inputs.tenor
     capacity: float | None = None
-    capacity_limit: BindingLimit = "dscr"
+    capacity_limit: SizeLimit = "dscr"
     shape = [1.0] * (tenor - grace)
-    if inputs.case.repayment == "sculpted":
+    if inputs.case.method == "sculpted":
         shape, capacity_limit = _shape_service(inputs)
         capacity = _sculpted_capacity(inputs, shape)
     discounts = list(accumulate((1.0 / (1.0 + rate) for rate in inputs.period_rates[grace:]), mul))
@@ -242,7 +166,7 @@ def _plan_service(inputs: SizingInputs) -> _ServicePlan:
     )
 
 
-def _shape_service(inputs: SizingInputs) -> tuple[list[float], BindingLimit]:
+def _shape_service(inputs: SizingInputs) -> tuple[list[float], SizeLimit]:
     """Return the most debt service of each period after the grace, and the limit that sets it."""
     service = list(inputs.service_limits[inputs.case.grace_periods :])
     max_years = inputs.case.max_average_life_years
@@ -261,7 +185,7 @@ def _shape_service(inputs: SizingInputs) -> tuple[list[float], BindingLimit]:
 def _schedule_principal(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> list[float]:
     """Return the principal per period; the last one takes balloon and remainder."""
     grace, tenor = inputs.case.grace_periods, inputs.tenor
-    if inputs.case.repayment == "straight_line":
+    if inputs.case.method == "straight_line":
         principal = [(debt - inputs.case.balloon) / (tenor - grace)] * (tenor - grace)
         principal[-1] = debt - sum(principal[:-1])
         return [0.0] * grace + principal
@@ -294,10 +218,10 @@ def _reserve_after(inputs: SizingInputs, service: list[float], payment: int) -> 
     return math.fsum(map(mul, shares, service[payment : payment + len(shares)]))
 
 
-def _limit_debt(inputs: SizingInputs, plan: _ServicePlan) -> tuple[float, BindingLimit]:
+def _limit_debt(inputs: SizingInputs, plan: _ServicePlan) -> tuple[float, SizeLimit]:
     """Return the smaller of the debts that the cash and the funded cost allow, and its limit."""
     case, capacity = inputs.case, plan.capacity
-    limits: list[tuple[float, BindingLimit]] = []
+    limits: list[tuple[float, SizeLimit]] = []
     if capacity is not None:
         limits.append((capacity, plan.capacity_limit))
     elif case.uses is None:
@@ -314,14 +238,14 @@ def _limit_debt(inputs: SizingInputs, plan: _ServicePlan) -> tuple[float, Bindin
 
 def _limit_by_cover(
     inputs: SizingInputs, plan: _ServicePlan, debt: float
-) -> list[tuple[float, BindingLimit]]:
+) -> list[tuple[float, SizeLimit]]:
     """Return the debts at which the life cover ratios are the least that the case allows."""
     case = inputs.case
-    covers: list[tuple[float | None, BindingLimit, tuple[float, ...]]] = [
+    covers: list[tuple[float | None, SizeLimit, tuple[float, ...]]] = [
         (case.min_llcr, "llcr", inputs.cfads),
         (case.min_plcr, "plcr", inputs.project_cash_flow),
     ]
-    limits: list[tuple[float, BindingLimit]] = []
+    limits: list[tuple[float, SizeLimit]] = []
     for min_ratio, name, cash in covers:
         if min_ratio is None:
             continue
@@ -462,7 +386,15 @@ def _build_result(
         binding_scenarios=tuple(row.binding_scenario for row in rows) if scenarios else None,
         scenarios=scenarios or None,
     )
-    return sizing if total is None else _add_equity(inputs, sizing)
+    if total is None:
+        return sizing
+    project, cash = inputs.taxed_project, inputs.project_cash_flow
+    dues = [row.interest + row.principal for row in rows]
+    if project is None:
+        return add_equity(case, inputs.schedule, cash, dues, sizing)
+    taxes = (0.0, *(-tax for tax in project.tax_paid))
+    cash = project.project_cash_flow
+    return add_equity(case, inputs.schedule, cash, dues, sizing, tax_flows=taxes)
 
 
 def _build_rows(
@@ -547,55 +479,6 @@ def _total_uses(uses: FundingUses, fee: float, reserve: float) -> float:
     )
 
 
-def _add_equity(inputs: SizingInputs, sizing: SizingResult) -> SizingResult:
-    """Add the equity flows: project cash less debt service, plus reserve movements.
-
-    Sponsors also pay the balloon, out of a refinancing that is not part of this case.
-    """
-    project = inputs.taxed_project
-    cash = project.project_cash_flow if project else inputs.project_cash_flow
-    life, reserve = len(cash), sizing.dsra_balance
-    service = [row.interest + row.principal for row in sizing.rows]
-    flows = [-(sizing.equity or 0.0)]
-    for t in range(life):
-        tau = inputs.schedule.accrual_fractions[t] if t < inputs.tenor else 0.0
-        reserve_interest = inputs.case.reserve_interest_rate * tau * reserve[t]
-        reserve_release = reserve[t] - reserve[t + 1]
-        due = service[t] if t < inputs.tenor else 0.0
-        flows.append(cash[t] - due + reserve_interest + reserve_release)
-    tax_flows = inputs.case.tax_cash_flow or (0.0,) * (life + 1)
-    if project is not None:
-        tax_flows = (0.0, *(-tax for tax in project.tax_paid))
-    flows_after_tax = [flow + tax_flow for flow, tax_flow in zip(flows, tax_flows, strict=True)]
-    equity_irr = _equity_irr(inputs, flows)
-    warnings = warn_of_funding(sizing.debt, sizing.total_uses or 0.0)
-    return msgspec.structs.replace(
-        sizing,
-        equity_cash_flow=tuple(flows),
-        equity_irr=equity_irr,
-        warnings=sizing.warnings + warnings + warn_of_equity_rate(equity_irr),
-        equity_cash_flow_after_tax=tuple(flows_after_tax),
-        equity_irr_after_tax=_equity_irr(inputs, flows_after_tax),
-    )
-
-
-def _equity_irr(inputs: SizingInputs, flows: list[float]) -> RateOutcome:
-    """Return the XIRR when every flow has a date, otherwise the rate on the schedule's time."""
-    for t, flow in enumerate(flows):
-        if not abs(flow) <= MAX_AMOUNT:
-            pointer = "/uses" if t == 0 else "/cfads"
-            raise InvalidInput.at(
-                pointer, "overflow", f"takes equity beyond {MAX_AMOUNT:g}; give smaller amounts"
-            )
-    schedule = inputs.schedule
-    dates = schedule.all_dates()
-    if len(dates) >= len(flows):
-        return xirr(dates[: len(flows)], flows)
-    if (periods_per_year := schedule.periods_per_year) is not None:
-        return irr(flows, periods_per_year)
-    return irr_at_times(schedule.flow_times_years(len(flows)), flows)
-
-
 _TAX_CONVENTION = (
     "on EBITDA less depreciation, deductible interest and losses; CFADS of ratios are after it, "
     "equity_cash_flow is before and equity_cash_flow_after_tax after it"
@@ -606,7 +489,7 @@ def _conventions(inputs: SizingInputs) -> dict[str, str]:
     case = inputs.case
     conventions = {"tax": _TAX_CONVENTION} if case.tax is not None else {}
     return conventions | {
-        "repayment": case.repayment,
+        "repayment": case.method,
         "timing": "flows at period end; date 0 is the start of the first period",
         "day_count": inputs.schedule.day_count,
         "interest": "annual rate x accrual fraction x opening balance",

@@ -11,6 +11,7 @@ from spawn.domain.finance.debt_sizing_scenarios import (
     TaxedProject,
     limit_service,
 )
+from spawn.domain.finance.facilities.repayment_terms import SizingFacility
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
@@ -46,6 +47,16 @@ class FundingUses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     upfront_fee_share: float = 0.0
     dsra_months: float = 0.0
 
+    @property
+    def fixed_cost(self) -> float:
+        """The uses that do not depend on the debt."""
+        return (
+            self.capex
+            + self.closing_cost
+            + self.other_financing_cost
+            + self.construction_financing_cost
+        )
+
 
 class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A debt to size, on the time that `TimeTerms` states; without any its periods are years.
@@ -65,11 +76,14 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     limit the debt further. With `tax` all CFADS and the project cash flow are before tax: the tax
     on `ebitda` (by default the project cash flow) less depreciation and the interest of this debt
     is subtracted, to the end of the project.
+
+    Several `facilities` have their sizes, rates and repayments in place of those of the case; a
+    period of the time is then one of `cfads`. `max_gearing` limits senior and mezzanine debt.
     """
 
     cfads: tuple[float, ...]
-    annual_rates: float | tuple[float, ...]
-    repayment: RepaymentMethod = "sculpted"
+    annual_rates: float | tuple[float, ...] | None = None
+    repayment: RepaymentMethod | None = None
     target_dscr: float | tuple[float, ...] | None = None
     share_of_cost: float | None = None
     tenor_periods: int | None = None
@@ -90,6 +104,12 @@ class SizingCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_average_life_years: float | None = None
     tax: TaxTerms | None = None
     ebitda: tuple[float, ...] | None = None
+    facilities: tuple[SizingFacility, ...] | None = None
+
+    @property
+    def method(self) -> RepaymentMethod:
+        """The repayment of the one debt, by default sculpted."""
+        return self.repayment or "sculpted"
 
 
 class SizingInputs(NamedTuple):
@@ -126,7 +146,7 @@ def resolve_sizing_inputs(case: SizingCase) -> SizingInputs:
     _check_series(case, tenor)
     schedule = resolve_schedule(case, tenor)
     _check_scalars(case, tenor)
-    annual_rates = expand_per_period(case.annual_rates, tenor)
+    annual_rates = expand_per_period(case.annual_rates or 0.0, tenor)
     rates = compute_period_rates(annual_rates, schedule.accrual_fractions)
     target_dscrs = expand_per_period(
         case.target_dscr if case.target_dscr is not None else 1.0, tenor
@@ -206,11 +226,12 @@ def _check_series(case: SizingCase, tenor: int) -> None:
             detail = f"must be from 1 to the {len(case.cfads)} periods of CFADS"
             checker.reject("/tenor_periods", "tenor_beyond_life", detail)
         if case.project_cash_flow is not None:
-            _check_project_cash_flow(checker, case.project_cash_flow, tenor)
+            check_project_cash_flow(checker, case.project_cash_flow, tenor)
     checker.raise_errors()
 
 
-def _check_project_cash_flow(checker: FieldChecker, flows: tuple[float, ...], tenor: int) -> None:
+def check_project_cash_flow(checker: FieldChecker, flows: tuple[float, ...], tenor: int) -> None:
+    """Reject a project cash flow that ends before the debt, or is outside its limits."""
     if len(flows) < tenor:
         detail = f"must cover the {tenor} periods of the debt"
         checker.reject("/project_cash_flow", "tenor_beyond_life", detail)
@@ -220,26 +241,19 @@ def _check_project_cash_flow(checker: FieldChecker, flows: tuple[float, ...], te
 
 def _check_scalars(case: SizingCase, tenor: int) -> None:
     checker = FieldChecker()
-    check_per_period(checker, "/annual_rates", case.annual_rates, tenor, (-0.5, MAX_RATE))
+    if case.annual_rates is None:
+        checker.reject("/annual_rates", "required", "the debt needs its rate")
+    else:
+        check_per_period(checker, "/annual_rates", case.annual_rates, tenor, (-0.5, MAX_RATE))
     checker.require_number("/grace_periods", case.grace_periods, 0, tenor - 1)
     checker.require_amount("/balloon", case.balloon, low=0.0)
-    checker.require_rate("/reserve_interest_rate", case.reserve_interest_rate)
-    if case.max_gearing is not None and not MIN_POSITIVE <= case.max_gearing <= 1.0:
-        checker.reject("/max_gearing", "out_of_range", "must be above 0 and at most 1")
-    if case.uses is not None:
-        _check_uses(checker, case.uses)
-    else:
-        _check_without_uses(checker, case)
+    check_funding_uses(checker, case)
     if case.pre_estimated_cost is not None:
         checker.require_positive("/pre_estimated_cost", case.pre_estimated_cost)
         if case.cap_basis != "pre_estimate":
             checker.reject(
                 "/pre_estimated_cost", "not_applicable", "only for cap_basis pre_estimate"
             )
-    if case.tax_cash_flow is not None:
-        life = len(case.project_cash_flow or case.cfads)
-        if checker.require_length("/tax_cash_flow", case.tax_cash_flow, life + 1):
-            checker.require_each("/tax_cash_flow", case.tax_cash_flow, -MAX_AMOUNT, MAX_AMOUNT)
     _check_targets(checker, case, tenor)
     _check_scenarios(checker, case, tenor)
     _check_limits(checker, case)
@@ -249,7 +263,7 @@ def _check_scalars(case: SizingCase, tenor: int) -> None:
 
 def _check_scenarios(checker: FieldChecker, case: SizingCase, tenor: int) -> None:
     scenarios, pointer = case.sizing_scenarios, "/sizing_scenarios"
-    if scenarios and case.repayment != "sculpted":
+    if scenarios and case.method != "sculpted":
         detail = "sculpt debt; share_of_cost sizes this profile"
         checker.reject(pointer, "not_applicable", detail)
     checker.require_size(pointer, len(scenarios), MAX_SCENARIOS, 0)
@@ -290,8 +304,23 @@ def _check_tax_fields(checker: FieldChecker, case: SizingCase) -> None:
         checker.reject("/tax_cash_flow", "ambiguous", detail)
 
 
+def check_funding_uses(checker: FieldChecker, case: SizingCase) -> None:
+    """Reject uses, cap, reserve and tax outside their limits, or without each other."""
+    checker.require_rate("/reserve_interest_rate", case.reserve_interest_rate)
+    if case.max_gearing is not None and not MIN_POSITIVE <= case.max_gearing <= 1.0:
+        checker.reject("/max_gearing", "out_of_range", "must be above 0 and at most 1")
+    if case.uses is not None:
+        _check_uses(checker, case.uses)
+    else:
+        _check_without_uses(checker, case)
+    if case.tax_cash_flow is not None:
+        life = len(case.project_cash_flow or case.cfads)
+        if checker.require_length("/tax_cash_flow", case.tax_cash_flow, life + 1):
+            checker.require_each("/tax_cash_flow", case.tax_cash_flow, -MAX_AMOUNT, MAX_AMOUNT)
+
+
 def _check_without_uses(checker: FieldChecker, case: SizingCase) -> None:
-    if case.max_gearing is not None or case.repayment != "sculpted":
+    if case.max_gearing is not None or case.method != "sculpted":
         checker.reject("/uses", "required", "a share of cost needs the uses")
     if case.tax_cash_flow is not None:
         checker.reject("/tax_cash_flow", "not_applicable", "serves the equity; give the uses too")
@@ -311,7 +340,7 @@ def _check_uses(checker: FieldChecker, uses: FundingUses) -> None:
 
 
 def _check_targets(checker: FieldChecker, case: SizingCase, tenor: int) -> None:
-    if case.repayment == "sculpted":
+    if case.method == "sculpted":
         if case.share_of_cost is not None:
             checker.reject(
                 "/share_of_cost",

@@ -29,7 +29,7 @@ class CoveredPeriod(Protocol):
 def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tuple[str, ...]:
     """Warn where the schedule misses its target or exceeds its cash, as in the grace."""
     warnings: list[str] = []
-    if inputs.case.repayment == "sculpted" and not inputs.scenarios:
+    if inputs.case.method == "sculpted" and not inputs.scenarios:
         missed_targets = [
             row.period
             for row, target in zip(rows, inputs.target_dscrs, strict=True)

@@ -1,4 +1,4 @@
-"""The fixed point of a function of one number, inside a bracket and with bounded steps."""
+"""Fixed points and roots of one number, inside a bracket and with bounded steps."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +11,7 @@ _RESOLUTION: Final = 4e-16
 def find_fixed_point(
     function: Callable[[float], float], start: float, limit: float, *, noise: float = 0.0
 ) -> float | None:
-    """Find x of at least `start` with function(x) = x by the Illinois variant of regula falsi.
+    """Find x of at least `start` with function(x) = x, by regula falsi (Illinois).
 
     The function is at least `start` there, as uses are at least the costs. A function that is
     affine is solved by the first step. `noise` is the relative size of a difference that counts
@@ -33,22 +33,31 @@ def find_fixed_point(
         high *= 2.0
         if not high <= limit:
             return None
-    return _solve_in_bracket(function, (low, at_low), (high, at_high), noise)
+    return find_root(lambda x: function(x) - x, (low, at_low), (high, at_high), noise=noise)
 
 
-def _solve_in_bracket(
-    function: Callable[[float], float],
+def find_root(
+    excess: Callable[[float], float],
     lower: tuple[float, float],
     upper: tuple[float, float],
-    noise: float,
+    *,
+    noise: float = 0.0,
 ) -> float:
+    """Find where a function falls to zero between two points at which its values are known.
+
+    Args:
+        excess: positive at the lower point, not positive at the upper one.
+        lower: the point and its value.
+        upper: the point and its value.
+        noise: a value of this size, relative to the point, counts as zero.
+    """
     (low, at_low), (high, at_high) = lower, upper
     side = 0
     for _ in range(_MAX_ROOT_STEPS):
         if high - low <= _RESOLUTION * high or at_low == at_high:
             break
         middle = (low * at_high - high * at_low) / (at_high - at_low)
-        at_middle = function(middle) - middle
+        at_middle = excess(middle)
         if abs(at_middle) <= noise * middle or not low < middle < high:
             return min(max(middle, low), high)
         if at_middle > 0.0:

@@ -37,7 +37,15 @@ def build_loan_schedule(terms: LoanTerms) -> LoanSchedule:
             balloon above the principal, a grace as long as the loan, and CFADS that cannot carry
             a sculpted loan.
     """
-    schedule = resolve_loan_time(terms)
+    return build_loan_on_schedule(terms, resolve_loan_time(terms))
+
+
+def build_loan_on_schedule(terms: LoanTerms, schedule: PeriodSchedule) -> LoanSchedule:
+    """Build the schedule of a loan on periods that are resolved; its own time is not read.
+
+    Raises:
+        InvalidInput: as `build_loan_schedule`.
+    """
     check_loan_terms(terms, schedule)
     if terms.has_events:
         return replay_loan(terms, schedule)

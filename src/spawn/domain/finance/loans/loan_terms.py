@@ -150,6 +150,10 @@ EVENT_FIELDS: Final = (
 """Fields that only a loan with dated events has."""
 
 
+_UNDATED_FIELDS: Final = frozenset({"payment", "instalment", "accrued_interest"})
+"""Event fields that need no date: they hold from the start."""
+
+
 def compute_period_rates(annual: Sequence[float], accruals: Sequence[float]) -> tuple[float, ...]:
     """Return the rates for whole periods: annual rate times accrual fraction.
 
@@ -280,9 +284,13 @@ def _check_event_use(checker: FieldChecker, terms: LoanTerms, schedule: PeriodSc
     is_dated = schedule.dates is not None
     follows_events = terms.profile not in {"custom", "sculpted"}
     for name in EVENT_FIELDS:
-        if getattr(terms, name) is not None and not (is_dated and follows_events):
-            detail = f"does not fit profile {terms.profile}" if is_dated else "needs dates"
+        if getattr(terms, name) is None:
+            continue
+        if not follows_events:
+            detail = f"does not fit profile {terms.profile}"
             checker.reject(f"/{name}", "not_applicable", detail)
+        elif not is_dated and name not in _UNDATED_FIELDS:
+            checker.reject(f"/{name}", "not_applicable", "needs dates")
     if isinstance(terms.principal, tuple) and not follows_events:
         detail = f"profile {terms.profile} takes one draw"
         checker.reject("/principal", "not_applicable", detail)

@@ -156,6 +156,21 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
         months += [regular] * (flows - 1 - len(months))
         return [0.0, *(total / _YEAR_MONTHS for total in accumulate(months[: flows - 1]))]
 
+    def take_periods(self, first: int, count: int) -> "PeriodSchedule":
+        """Return `count` periods from index `first` as a schedule of their own, numbered from 1."""
+        last = first + count
+        ends = slice(first, last + 1)
+        return msgspec.structs.replace(
+            self,
+            accrual_fractions=self.accrual_fractions[first:last],
+            dates=self.dates and self.dates[ends],
+            accrual_dates=self.accrual_dates and self.accrual_dates[ends],
+            unadjusted_dates=self.unadjusted_dates and self.unadjusted_dates[ends],
+            later_dates=(),
+            stubs=tuple(number - first for number in self.stubs if first < number <= last),
+            notional_periods=self.notional_periods and self.notional_periods[first:last],
+        )
+
     def all_dates(self) -> tuple[date, ...]:
         """Return every date that was given, the start and those beyond the last period too."""
         return (*(self.dates or ()), *self.later_dates)

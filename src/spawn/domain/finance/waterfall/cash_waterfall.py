@@ -21,7 +21,7 @@ import msgspec
 
 from spawn.domain.finance.coverage_ratios import find_lowest
 from spawn.domain.finance.limits import MIN_POSITIVE, reject_overflow
-from spawn.domain.finance.time_base.period_schedule import shares_ahead
+from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, shares_ahead
 from spawn.domain.finance.waterfall.cash_accounts import CashAccounts
 from spawn.domain.finance.waterfall.senior_debt import (
     SeniorPayment,
@@ -101,7 +101,8 @@ class _WaterfallRun:
         has_arrears = self.inputs.case.carry_arrears and any(
             account.unpaid_interest > 0.0 for account in self.tranches
         )
-        return sum_balances(self.tranches) == 0.0 and not has_arrears
+        is_bridged = any(len(self.service) < account.balloon_period for account in self.tranches)
+        return sum_balances(self.tranches) == 0.0 and not has_arrears and not is_bridged
 
     def pay_period(self, t: int) -> WaterfallRow:
         """Pay one period's claims in order, and update the balances."""
@@ -286,13 +287,15 @@ def _value_at(value: float | tuple[float, ...], t: int) -> float:
     return value[t] if isinstance(value, tuple) else value
 
 
-def run_waterfall(case: WaterfallCase) -> WaterfallResult:
+def run_waterfall(case: WaterfallCase, schedule: PeriodSchedule | None = None) -> WaterfallResult:
     """Pay each period's cash in the order of claims.
+
+    A `schedule` that is resolved already replaces the statements of time of the case.
 
     Raises:
         InvalidInput: wrong lengths, amounts or shares outside their limits, fields without a use.
     """
-    inputs = resolve_waterfall_inputs(case)
+    inputs = resolve_waterfall_inputs(case, schedule)
     run = _WaterfallRun(inputs)
     rows: list[WaterfallRow] = []
     tranche_balances: list[tuple[float | None, ...]] = []

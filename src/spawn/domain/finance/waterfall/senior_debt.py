@@ -49,6 +49,8 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
     unpaid_interest: float = 0.0
     due_share: float = 1.0
     prepayment: float = 0.0
+    balloon: float = 0.0
+    balloon_period: int = 0
 
     def compute_dues(
         self, t: int, performing: float, prepayment: float
@@ -63,7 +65,8 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
 
     def _compute_interest(self, t: int, performing: float) -> float:
         if self.period_rates is not None:
-            return performing * self.period_rates[t]
+            balloon = self.balloon if t < self.balloon_period else 0.0
+            return (performing + balloon) * self.period_rates[t]
         scheduled_balance = self.scheduled_balances[t]
         return (
             self.interest[t] * (performing / scheduled_balance)
@@ -125,6 +128,7 @@ def open_tranches(inputs: WaterfallInputs) -> list[TrancheAccount]:
             tranche.interest or (),
             _compute_rates(inputs, tranche.annual_rates),
             tranche.rank,
+            (tranche.balloon, tranche.balloon_period or 0),
         )
         for tranche in case.tranches
     ]
@@ -146,6 +150,7 @@ def _open_tranche(
     interest: Sequence[float],
     period_rates: Sequence[float] | None,
     rank: int,
+    balloon: tuple[float, int] = (0.0, 0),
 ) -> TrancheAccount:
     noise = ROUNDING_NOISE * (balance or 0.0)
     balances = accumulate(
@@ -159,6 +164,8 @@ def _open_tranche(
         scheduled_balances=tuple(balances),
         balance=balance,
         noise=noise,
+        balloon=balloon[0],
+        balloon_period=balloon[1],
     )
 
 

@@ -35,7 +35,9 @@ class SeniorTranche(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A senior debt: its opening balance, its scheduled principal and its interest.
 
     Interest is either scheduled (`interest`) or follows from `annual_rates` on the balance. A
-    lower `rank` is paid first; tranches of one rank are paid pari passu.
+    lower `rank` is paid first; tranches of one rank are paid pari passu. A `balloon`, beside the
+    opening balance, bears interest at the annual rates until `balloon_period`, when a refinancing
+    outside the waterfall repays it.
     """
 
     opening_balance: float
@@ -44,6 +46,8 @@ class SeniorTranche(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     annual_rates: float | tuple[float, ...] | None = None
     rank: int = 1
     name: str = ""
+    balloon: float = 0.0
+    balloon_period: int | None = None
 
 
 class ReserveTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,8 +140,12 @@ class WaterfallInputs(NamedTuple):
         return bool(self.case.tranches) or self.case.senior_open is not None
 
 
-def resolve_waterfall_inputs(case: WaterfallCase) -> WaterfallInputs:
+def resolve_waterfall_inputs(
+    case: WaterfallCase, schedule: PeriodSchedule | None = None
+) -> WaterfallInputs:
     """Validate the case and repeat its scalars for each period.
+
+    A `schedule` that is resolved already replaces the statements of time of the case.
 
     Raises:
         InvalidInput: names each field outside its limits, without a use or in contradiction.
@@ -153,9 +161,10 @@ def resolve_waterfall_inputs(case: WaterfallCase) -> WaterfallInputs:
         _check_sweep(checker, case, periods)
         _check_lockup(checker, case, periods)
     checker.require_amount("/trapped_open", case.trapped_open, low=0.0)
-    _check_time_use(checker, case)
+    if schedule is None:
+        _check_time_use(checker, case)
     checker.raise_errors()
-    schedule = resolve_schedule(case, periods)
+    schedule = schedule or resolve_schedule(case, periods)
     period_months = schedule.period_months() if case.dsra_months else ()
     _check_work(case, periods, period_months)
     return WaterfallInputs(
@@ -213,6 +222,21 @@ def _check_tranche(
     elif tranche.annual_rates is not None:
         limits = (0.0, MAX_RATE)
         check_per_period(checker, f"{pointer}/annual_rates", tranche.annual_rates, periods, limits)
+    _check_balloon(checker, pointer, tranche, periods)
+
+
+def _check_balloon(
+    checker: FieldChecker, pointer: str, tranche: SeniorTranche, periods: int
+) -> None:
+    checker.require_amount(f"{pointer}/balloon", tranche.balloon, low=0.0)
+    if tranche.balloon_period is not None:
+        checker.require_number(f"{pointer}/balloon_period", tranche.balloon_period, 1, periods)
+    if bool(tranche.balloon) != (tranche.balloon_period is not None):
+        detail = "a balloon and its period belong together"
+        checker.reject(f"{pointer}/balloon_period", "incomplete", detail)
+    if tranche.balloon and tranche.annual_rates is None:
+        detail = "bears interest at annual_rates; scheduled interest includes its own"
+        checker.reject(f"{pointer}/balloon", "not_applicable", detail)
 
 
 def _check_name(checker: FieldChecker, pointer: str, name: str) -> None:

@@ -58,6 +58,7 @@ _SUMMARIES: Final = {
     "debt-sizing": "Size debt on CFADS, targets and gearing",
     "schedule": "Calculate payment dates and a loan schedule",
     "construction-funding": "Fund construction with debt and equity",
+    "deal": "Model a deal from construction to the return of its sponsors",
     "waterfall": "Run a cash-flow waterfall",
     "covenants": "Test a covenant over a series of ratios",
     "day-count": "Calculate days and year fractions",
@@ -69,6 +70,7 @@ _COSTLY_TERMS: Final = (
     b'"dsra_months"',
     b'"tax"',
     b'"lockup_periods_ahead"',
+    b'"facilities"',
 )
 _MAX_INLINE_COMMAS: Final = 160
 _MAX_INLINE_BYTES: Final = 6144

@@ -1,13 +1,13 @@
-"""Explanations of a debt sizing."""
+"""Formulas of a debt sizing."""
 
 from itertools import accumulate
 from typing import Any
 
 from spawn.application.analysis.explanation import Explanation, Explanations
-from spawn.domain.finance.debt_sizing import SizingResult
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
 from spawn.domain.finance.limits import expand_per_period
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
+from spawn.domain.finance.sizing.sizing_result import SizingResult
 from spawn.domain.finance.time_base.period_schedule import (
     PeriodSchedule,
     resolve_schedule,
@@ -87,6 +87,10 @@ def _project_cash(case: SizingCase, result: SizingResult) -> list[float]:
 
 def _explain_debt(case: SizingCase, result: SizingResult, rates: list[float]) -> Explanation:
     """Explain the debt by the limit that binds."""
+    if case.facilities is not None:
+        amounts = {"amounts": [each.amount for each in result.facilities]}
+        note = "the rows of each facility have its balance, interest and principal"
+        return Explanation(result.debt, "sum(amounts)", amounts, note)
     if result.binding == "average_life" or (result.binding == "dscr" and result.scenarios):
         return _explain_service(case, result, rates)
     if result.binding == "dscr":
@@ -108,7 +112,7 @@ def _explain_share(case: SizingCase, result: SizingResult) -> Explanation:
         return Explanation(result.debt, "share * pre_estimated_cost", inputs)
     uses = case.uses or FundingUses(capex=0.0)
     inputs |= {"costs": _costs(uses), "upfront_fee_share": uses.upfront_fee_share}
-    if case.repayment == "sculpted":
+    if case.method == "sculpted":
         inputs["capex"] = uses.capex
         formula = "share * (sum(costs) + upfront_fee_share * capex)"
         return Explanation(result.debt, formula, inputs)
@@ -192,11 +196,7 @@ def _explain_equity(
     uses_and_debt = {"total_uses": result.total_uses, "debt": result.debt}
     shares = shares_ahead(schedule.period_months(), 0, uses.dsra_months)
     return {
-        "upfront_fee": Explanation(
-            result.upfront_fee,
-            "upfront_fee_share * debt",
-            {"upfront_fee_share": uses.upfront_fee_share, "debt": result.debt},
-        ),
+        "upfront_fee": _explain_fee(case, result, uses),
         "initial_dsra": Explanation(
             result.initial_dsra,
             "sum(period_shares * debt_service)",
@@ -220,14 +220,25 @@ def _explain_equity(
         ),
         "equity": Explanation(result.equity, "total_uses - debt", uses_and_debt),
         "gearing": Explanation(result.gearing, "debt / total_uses", uses_and_debt),
-        "equity_irr": _explain_rate("equity_irr", before, result.equity_cash_flow, schedule),
-        "equity_irr_after_tax": _explain_rate(
+        "equity_irr": explain_rate("equity_irr", before, result.equity_cash_flow, schedule),
+        "equity_irr_after_tax": explain_rate(
             "equity_irr_after_tax", after, result.equity_cash_flow_after_tax, schedule
         ),
     }
 
 
-def _explain_rate(
+def _explain_fee(case: SizingCase, result: SizingResult, uses: FundingUses) -> Explanation:
+    if case.facilities is None:
+        inputs = {"upfront_fee_share": uses.upfront_fee_share, "debt": result.debt}
+        return Explanation(result.upfront_fee, "upfront_fee_share * debt", inputs)
+    fees = {
+        "upfront_fees": [each.upfront_fee for each in case.facilities],
+        "amounts": [each.amount for each in result.facilities],
+    }
+    return Explanation(result.upfront_fee, "sum(upfront_fees * amounts)", fees)
+
+
+def explain_rate(
     name: str, outcome: RateOutcome, flows: tuple[float, ...], schedule: PeriodSchedule
 ) -> Explanation:
     """Explain a rate by the equation it solves, at the times at which it was found."""

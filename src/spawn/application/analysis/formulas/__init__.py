@@ -1,0 +1,1 @@
+"""Formulas of the figures of construction, sizing and deal, as explanations."""

@@ -1,0 +1,1 @@
+"""A whole deal: construction and operation in one model."""

@@ -1,0 +1,133 @@
+"""The result of a deal: headline figures, the time line, facilities, sponsors, waterfall rows."""
+
+from datetime import date
+from typing import Literal
+
+import msgspec
+
+from spawn.domain.finance.construction.construction_result import ConstructionRow
+from spawn.domain.finance.facilities.debt_stack import SizeLimit
+from spawn.domain.finance.facilities.facility_terms import FacilityKind
+from spawn.domain.finance.returns.rates_of_return import RateOutcome
+from spawn.domain.finance.tax.income_tax import TaxRow
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallRow
+
+DealPhase = Literal["construction", "operation"]
+
+
+class DealRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One period of the deal, from financial close (0) to the end of the project.
+
+    Uses are paid by debt, grant and equity in construction. Debt service, DSCR and balances are
+    those of the senior debt as scheduled; `llcr` and `plcr` are at the beginning of the period.
+    `sponsor_cash_flow` is what sponsors receive (positive) or pay, as equity, shareholder loan,
+    distribution, or for a balloon.
+    """
+
+    period: int
+    phase: DealPhase
+    date: date | None
+    uses: float
+    debt_draw: float
+    grant_draw: float
+    equity_draw: float
+    cfads: float
+    senior_interest: float
+    senior_principal: float
+    debt_service: float
+    balloon: float
+    senior_balance: float
+    debt_balance: float
+    dscr: float | None
+    llcr: float | None
+    plcr: float | None
+    dsra_balance: float
+    distribution: float
+    sponsor_cash_flow: float
+    tax_paid: float = 0.0
+
+
+class DealFacilityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One period: closing = opening + draw + capitalised - repaid, the balloon in the last."""
+
+    period: int
+    date: date | None
+    annual_rate: float
+    opening_balance: float
+    draw: float
+    fees: float
+    interest: float
+    capitalised: float
+    repaid: float
+    closing_balance: float
+
+
+class DealFacilityResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A facility from its first draw to its last repayment.
+
+    Senior debt is as scheduled, before a sweep; mezzanine and shareholder loan are as paid.
+    `closing_balance` is that at the end of the project.
+    """
+
+    name: str
+    kind: FacilityKind
+    commitment: float
+    drawn_total: float
+    interest_total: float
+    fees_total: float
+    capitalised_total: float
+    repaid_total: float
+    balloon: float
+    closing_balance: float
+    rows: tuple[DealFacilityRow, ...]
+
+
+class SponsorResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The flows of a sponsor by its share, from period 0."""
+
+    name: str
+    share: float
+    paid_in: float
+    received: float
+    cash_flow: tuple[float, ...]
+
+
+class DealResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A deal: its debt, ratios and returns, each period, each facility and the waterfall.
+
+    `debt` is senior and mezzanine debt, `total_uses` the funded cost, `capacity` the debt that
+    the CFADS carry at the target, of the sculpted facility. `equity_irr` is the rate of
+    `sponsor_cash_flow`, `project_irr` that of costs and `cfads`, before financing
+    and tax.
+    """
+
+    debt: float
+    binding: SizeLimit
+    dscr_capacity: float | None
+    total_uses: float
+    equity: float
+    gearing: float
+    idc_total: float
+    fees_total: float
+    initial_dsra: float
+    min_dscr: float | None
+    min_dscr_period: int | None
+    avg_dscr: float | None
+    llcr: float | None
+    plcr: float | None
+    wal_years: float | None
+    equity_irr: RateOutcome
+    project_irr: RateOutcome
+    sponsor_cash_flow: tuple[float, ...]
+    cfads: tuple[float, ...]
+    rows: tuple[DealRow, ...]
+    facilities: tuple[DealFacilityResult, ...]
+    sponsors: tuple[SponsorResult, ...]
+    construction: tuple[ConstructionRow, ...]
+    waterfall: tuple[WaterfallRow, ...]
+    months_per_period: int | None
+    conventions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    tax_rows: tuple[TaxRow, ...] | None = None
+    total_tax: float | None = None
+    tax_iterations: int | None = None

@@ -1,0 +1,348 @@
+"""The joined deal: equal to fractions, and nothing is lost between construction and operation."""
+
+import random
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.domain.finance.error_codes import error_codes
+from tests.domain.finance.exact_deal import ExactDeal, solve_deal
+
+from spawn.domain.finance.deal.deal_case import DealCase, DealFacility, SponsorShare
+from spawn.domain.finance.deal.deal_result import DealFacilityResult, DealResult
+from spawn.domain.finance.deal.joined_deal import model_deal
+from spawn.domain.finance.facilities.rate_terms import RateTerms
+
+pytestmark = pytest.mark.core
+
+KINDS = {
+    "senior": "senior",
+    "mezzanine": "mezzanine",
+    "loan": "shareholder_loan",
+    "bridge": "equity_bridge",
+    "vat": "vat",
+    "grant": "grant",
+}
+
+
+def draw_deal(seed: int) -> dict[str, Any]:
+    """Return a random deal in exact numbers of few digits, half a year a period."""
+    rng = random.Random(seed)
+    periods, operation = rng.randint(1, 4), rng.randint(4, 9)
+
+    def number(low: int, high: int, scale: int) -> Fraction:
+        return Fraction(rng.randint(low, high), scale)
+
+    costs = [number(0, 90, 10), *(number(100, 400, 10) for _ in range(periods))]
+    cost = sum(costs, Fraction(0))
+    level = cost / operation * number(12, 20, 10)
+    cfads = [round(level * number(80, 120, 100), 2) for _ in range(operation)]
+    kinds = ["senior"] + ["senior"] * rng.randint(0, 2)
+    kinds += [k for k in ("mezzanine", "loan", "bridge", "vat", "grant") if rng.random() < 0.45]
+    facilities = []
+    for index, kind in enumerate(kinds):
+        rate = number(5, 45, 1000) if kind != "grant" else Fraction(0)
+        is_amount = rng.random() < 0.5
+        is_loan = kind != "grant"
+        facilities.append(
+            {
+                "name": f"{kind} {index}",
+                "kind": kind,
+                "target": number(115, 170, 100) if index == 0 else None,
+                "amount": round(cost * number(2, 8, 100), 2) if is_amount and index else None,
+                "share": number(2, 8, 100) if kind != "bridge" else number(10, 100, 100),
+                "rank": rng.randint(1, 2),
+                "tenor": rng.randint(3, operation),
+                "grace": rng.randint(0, 1) if index else 0,
+                "profile": rng.choice(["annuity", "straight_line", "bullet"]),
+                "balloon_share": Fraction(0),
+                "rate": [rate] * periods,
+                "operating_rates": [rate] * operation,
+                "fee": number(0, 6, 1000) if is_loan else Fraction(0),
+                "upfront": number(0, 25, 1000) if is_loan else Fraction(0),
+                "order": rng.randint(1, 2),
+                "from": 0,
+                "until": periods,
+                "pik": kind == "loan" or (kind == "mezzanine" and rng.random() < 0.5),
+                "vat": number(5, 22, 100),
+                "delay": rng.randint(1, 3),
+            }
+        )
+    return {
+        "costs": costs,
+        "cfads": cfads,
+        "facilities": facilities,
+        "equity_order": rng.randint(1, 2),
+        "max_gearing": number(55, 90, 100),
+        "dsra_months": rng.choice([0, 3, 6, 9, 12]),
+        "lockup": number(1184, 1504, 1000) if rng.random() < 0.5 else None,
+    }
+
+
+def to_engine(case: dict[str, Any]) -> DealCase:
+    facilities = []
+    for each in case["facilities"]:
+        kind = each["kind"]
+        terms: dict[str, Any] = {"name": each["name"], "kind": KINDS[kind]}
+        if kind != "grant":
+            # a rate a year, on periods of half a year
+            terms["rate"] = RateTerms(base_rate=2.0 * float(each["rate"][0]))
+            terms |= {"commitment_fee": 2.0 * float(each["fee"])}
+            terms |= {"upfront_fee": float(each["upfront"])}
+        if kind == "vat":
+            terms |= {"vat_rate": float(each["vat"]), "refund_periods": each["delay"]}
+        elif each["target"] is not None:
+            terms["target_dscr"] = float(each["target"])
+        elif each["amount"] is not None:
+            terms["commitment"] = float(each["amount"])
+        else:
+            terms["share"] = float(each["share"])
+        if kind not in {"bridge", "vat"}:
+            terms["draw_order"] = each["order"]
+        if kind in {"senior", "mezzanine"}:
+            terms |= {"rank": each["rank"], "tenor_periods": each["tenor"]}
+        if kind in {"senior", "mezzanine"} and each["target"] is None:
+            terms |= {"profile": each["profile"], "grace_periods": each["grace"]}
+        if kind == "mezzanine":
+            terms["capitalises_interest"] = each["pik"]
+        facilities.append(DealFacility(**terms))
+    return DealCase(
+        construction_cost=tuple(map(float, case["costs"][1:])),
+        cost_at_close=float(case["costs"][0]),
+        cfads=tuple(map(float, case["cfads"])),
+        months_per_period=6,
+        facilities=tuple(facilities),
+        equity_draw_order=case["equity_order"],
+        max_gearing=float(case["max_gearing"]),
+        dsra_months=float(case["dsra_months"]),
+        lockup_below=None if case["lockup"] is None else float(case["lockup"]),
+        sponsors=(SponsorShare(name="a", share=0.75), SponsorShare(name="b", share=0.25)),
+    )
+
+
+def assert_equal(case: dict[str, Any], exact: ExactDeal, deal: DealResult) -> None:
+    noise = 1e-9 * float(exact.total)
+
+    def close(value: Fraction) -> Any:
+        return pytest.approx(float(value), abs=noise)
+
+    assert deal.total_uses == pytest.approx(float(exact.total), rel=1e-9)
+    assert deal.initial_dsra == close(exact.reserve)
+    assert deal.equity == close(exact.ledger.total("equity", "cash"))
+    draws = exact.ledger.postings["equity", "cash"]
+    count = len(case["costs"])
+    for row in deal.rows[:count]:
+        assert row.equity_draw == close(draws.get(row.period, Fraction(0)))
+    for row, value in zip(deal.rows[count:], exact.distributions, strict=True):
+        assert row.distribution == close(value)
+    for row, ratio in zip(deal.rows[count:], exact.dscr, strict=True):
+        assert row.dscr == (None if ratio is None else pytest.approx(float(ratio), rel=1e-9))
+    balances = {"shareholder_loan": exact.loan_close, "mezzanine": exact.mezz_close}
+    for each in deal.facilities:
+        if each.kind in balances:
+            assert each.closing_balance == close(balances[each.kind])
+        if each.kind in {"senior", "mezzanine"}:
+            assert each.commitment == close(exact.sizes[each.name])
+    for rate in deal.equity_irr.rates:
+        worth = sum(flow / (1.0 + rate) ** t for t, flow in enumerate(deal.sponsor_cash_flow))
+        assert worth == pytest.approx(0.0, abs=noise)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_random_deals_equal_exact_fractions(first: int) -> None:
+    for seed in range(first, first + 50):
+        case = draw_deal(seed)
+        assert_equal(case, solve_deal(case), model_deal(to_engine(case)))
+
+
+def assert_lawful(deal: DealResult) -> None:
+    scale = deal.total_uses
+    close = 1e-10 * scale
+    for row in deal.construction:
+        sources = row.debt_draw + row.grant_draw + row.equity_draw + row.vat_refund
+        assert sources == pytest.approx(row.uses + row.vat + row.repaid, abs=close)
+    for each in deal.facilities:
+        assert_facility_adds_up(each, scale)
+    for paid in deal.waterfall:
+        cash_in = paid.cfads + paid.reserve_income + paid.trapped_draw + paid.dsra_draw
+        cash_in += paid.dsra_release + paid.operating_shortfall
+        locked_up = paid.trapped_close if paid.locked_up else 0.0
+        assert min(paid.dsra_close, paid.trapped_close, paid.mezz_close, locked_up) >= 0.0
+        assert paid.senior_paid + paid.dsra_topup + paid.mezz_paid <= cash_in + close
+    senior = [each for each in deal.facilities if each.kind == "senior"]
+    for each in senior:
+        assert each.repaid_total == pytest.approx(each.drawn_total, abs=close)
+        assert each.closing_balance == pytest.approx(0.0, abs=close)
+    # what sponsors receive is all the cash that nobody else received
+    flows = sum(deal.sponsor_cash_flow)
+    cash = sum(paid.cfads + paid.reserve_income for paid in deal.waterfall)
+    balloons = sum(each.balloon for each in senior)
+    lenders = sum(
+        paid.senior_paid
+        + paid.mezz_paid
+        + paid.mezz_catch_up
+        + paid.mezz_principal_paid
+        + paid.sweep
+        for paid in deal.waterfall
+    )
+    sponsors = -sum(row.sponsor_cash_flow for row in deal.rows if row.phase == "construction")
+    shortfall = sum(paid.operating_shortfall for paid in deal.waterfall)
+    left = deal.waterfall[-1].trapped_close + deal.waterfall[-1].dsra_close
+    received = cash + deal.initial_dsra + shortfall - lenders - left - balloons
+    assert flows == pytest.approx(received - sponsors, abs=1e-9 * scale)
+    for sponsor in deal.sponsors:
+        assert sum(sponsor.cash_flow) == pytest.approx(sponsor.share * flows, abs=close)
+
+
+def assert_facility_adds_up(each: DealFacilityResult, scale: float) -> None:
+    balance = 0.0
+    for row in each.rows:
+        assert row.opening_balance == pytest.approx(balance, abs=1e-10 * scale)
+        balance = row.closing_balance
+        moved = row.opening_balance + row.draw + row.capitalised - row.repaid
+        assert balance == pytest.approx(moved, abs=1e-10 * scale)
+        assert min(balance, row.draw, row.repaid) >= -1e-10 * scale
+    total = each.drawn_total + each.capitalised_total - each.repaid_total
+    assert each.closing_balance == pytest.approx(total, abs=1e-9 * scale)
+
+
+@given(st.integers(300, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_what_is_drawn_is_repaid_and_no_cash_is_lost(seed: int) -> None:
+    assert_lawful(model_deal(to_engine(draw_deal(seed))))
+
+
+RATE = RateTerms(base_rate=0.055)
+DEAL = DealCase(
+    construction_cost=(22.0, 38.0, 41.0, 27.0),
+    cfads=tuple(5.55 * 1.004**t for t in range(40)),
+    months_per_period=6,
+    facilities=(
+        DealFacility(
+            name="term",
+            target_dscr=1.3,
+            rate=RATE,
+            commitment_fee=0.008,
+            upfront_fee=0.02,
+            tenor_periods=30,
+        ),
+    ),
+    dsra_months=6,
+)
+
+
+def deal(**changes: Any) -> DealResult:
+    return model_deal(msgspec.structs.replace(DEAL, **changes))
+
+
+def facility(name: str, **terms: Any) -> DealFacility:
+    return DealFacility(**{"name": name, "rate": RATE, **terms})
+
+
+def test_one_facility_has_its_target_in_every_period() -> None:
+    result = deal()
+    assert_lawful(result)
+    ratios = {round(row.dscr, 9) for row in result.rows if row.dscr is not None}
+    assert ratios == {1.3}
+    assert result.llcr == pytest.approx(1.3, rel=1e-12)
+    assert result.binding == "dscr"
+    (term,) = result.facilities
+    assert term.fees_total == result.fees_total
+    assert term.rows[0].fees == pytest.approx(0.02 * result.debt)
+
+
+def test_the_cap_on_gearing_is_one_on_the_funded_cost() -> None:
+    result = deal(max_gearing=0.6)
+    assert_lawful(result)
+    assert result.binding == "gearing"
+    assert result.gearing == pytest.approx(0.6, rel=1e-12)
+    ratios = {round(row.dscr, 9) for row in result.rows if row.dscr is not None}
+    assert len(ratios) == 1
+    assert ratios.pop() > 1.3
+
+
+def test_cash_for_more_debt_than_the_cost_funds_the_cost() -> None:
+    result = deal(cfads=tuple(40.0 for _ in range(40)))
+    assert_lawful(result)
+    assert result.binding == "gearing"
+    assert result.gearing == pytest.approx(1.0, rel=1e-12)
+    assert result.equity == pytest.approx(0.0, abs=1e-9)
+
+
+def test_dates_give_the_sponsors_an_xirr() -> None:
+    days = [date(2026 + n // 2, 1 if n % 2 == 0 else 7, 15) for n in range(45)]
+    result = deal(months_per_period=None, dates=tuple(days), day_count="ACT/365F")
+    assert_lawful(result)
+    assert "365" in result.equity_irr.conventions["formula"]
+    assert [row.date for row in result.rows] == days
+    accrual = (days[5] - days[4]).days / 365
+    assert result.rows[5].senior_interest == pytest.approx(result.debt * 0.055 * accrual)
+
+
+def test_a_balloon_is_refinanced_by_the_sponsors() -> None:
+    fixed = facility("bank", commitment=20.0, profile="balloon", balloon_share=0.4)
+    bullet = facility("bond", commitment=8.0, profile="bullet", tenor_periods=20)
+    result = deal(facilities=(*DEAL.facilities, fixed, bullet), lockup_below=1.05)
+    assert_lawful(result)
+    assert [each.balloon for each in result.facilities] == pytest.approx([0.0, 8.0, 8.0])
+    assert result.rows[24].sponsor_cash_flow == pytest.approx(result.rows[24].distribution - 8.0)
+    assert any("refinance the balloon in periods 24, 44" in text for text in result.warnings)
+    for row, paid in zip(result.rows[5:], result.waterfall, strict=True):
+        assert paid.senior_due == pytest.approx(row.debt_service, abs=1e-9)
+
+
+def test_a_sweep_repays_early_and_the_reserve_is_released() -> None:
+    result = deal(sweep_share=0.5, sweep_if_dscr_below=1.4)
+    assert_lawful(result)
+    balances = [row.senior_close or 0.0 for row in result.waterfall]
+    last = balances.index(0.0)
+    assert sum(row.sweep for row in result.waterfall) > 0.0
+    assert last < 29
+    assert result.waterfall[last].dsra_close == 0.0
+
+
+def test_a_floor_under_principal_limits_the_debt() -> None:
+    cfads = (2.0, 2.5, *(5.5 for _ in range(38)))
+    codes = error_codes(lambda: deal(cfads=cfads))
+    assert codes == {"/facilities/0/allow_negative_amortisation": "negative_amortisation"}
+    term = msgspec.structs.replace(DEAL.facilities[0], principal_floor=0.0)
+    result = deal(cfads=cfads, facilities=(term,))
+    assert_lawful(result)
+    rows = result.facilities[0].rows[5:]
+    assert min(row.repaid for row in rows) >= -1e-12
+    # the interest of the first period takes all that the target leaves
+    assert rows[0].interest == pytest.approx(2.0 / 1.3, rel=1e-12)
+    assert "term: the principal is at its floor in periods 1, 2" in result.warnings
+
+
+def test_invalid_deals_name_each_field() -> None:
+    def codes(**changes: Any) -> dict[str, str]:
+        return error_codes(lambda: deal(**changes))
+
+    term = DEAL.facilities[0]
+    assert codes(facilities=()) == {"/facilities": "empty"}
+    assert codes(facilities=(facility("m", kind="mezzanine", share=0.1),)) == {
+        "/facilities": "required"
+    }
+    assert codes(facilities=(term, facility("x", target_dscr=1.2))) == {
+        "/facilities/1/profile": "duplicate"
+    }
+    assert codes(facilities=(term, facility("x", share=0.1, capitalises_interest=True))) == {
+        "/facilities/1/capitalises_interest": "not_applicable"
+    }
+    loan = facility("x", kind="shareholder_loan", share=0.1, tenor_periods=4)
+    assert codes(facilities=(term, loan)) == {"/facilities/1/tenor_periods": "not_applicable"}
+    assert codes(facilities=(term, facility("x", commitment=500.0, profile="bullet", rank=2))) == {
+        "/max_gearing": "no_debt_capacity"
+    }
+    early = facility("x", commitment=30.0, available_until=1, draw_order=9)
+    assert codes(facilities=(term, early)) == {"/facilities/1": "no_solution"}
+    assert codes(dsra_income_rate=0.01, dsra_months=None) == {"/dsra_income_rate": "not_applicable"}
+    assert codes(sponsors=(SponsorShare(name="a", share=0.4),)) == {"/sponsors": "wrong_sum"}
+    assert codes(lockup_release_at_or_above=1.1) == {"/lockup_below": "required"}
+    assert codes(cfads=tuple(-1.0 for _ in range(40))) == {"/cfads": "no_debt_capacity"}
