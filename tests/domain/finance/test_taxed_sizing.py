@@ -160,6 +160,17 @@ def test_debt_service_is_the_least_of_the_scenarios() -> None:
     assert sizing.warnings == ()
 
 
+def test_a_high_case_with_the_name_of_a_low_one_is_warned_of() -> None:
+    high = [
+        {"name": "P50", "target_dscr": 1.3},
+        {"name": "P90", "target_dscr": 1.5, "cfads": [11.0] * 5},
+        {"name": "upside", "target_dscr": 1.6, "cfads": [13.0] * 5},
+    ]
+    (warning,) = size(sizing_scenarios=high).warnings
+    assert warning.startswith("P90 has more CFADS than P50")
+    assert "exceeded" in size(sizing_scenarios=high).conventions["scenarios"]
+
+
 @given(st.integers(0, 10**9))
 @settings(max_examples=40)
 def test_no_scenario_is_below_its_target_and_one_meets_it_in_each_period(seed: int) -> None:

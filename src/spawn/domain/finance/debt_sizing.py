@@ -488,6 +488,10 @@ _TAX_CONVENTION = (
 def _conventions(inputs: SizingInputs) -> dict[str, str]:
     case = inputs.case
     conventions = {"tax": _TAX_CONVENTION} if case.tax is not None else {}
+    if case.sizing_scenarios:
+        conventions["scenarios"] = (
+            "debt service is the least of CFADS / target; P99 is exceeded in 99 % of the cases"
+        )
     return conventions | {
         "repayment": case.method,
         "timing": "flows at period end; date 0 is the start of the first period",

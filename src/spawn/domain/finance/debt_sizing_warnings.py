@@ -1,6 +1,8 @@
 """Warnings of a debt sizing: figures that are possible and hardly ever meant."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, Protocol
 
 from spawn.domain.finance.debt_sizing_case import SizingInputs
@@ -10,6 +12,7 @@ from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
 
 _HIGH_RATE: Final = 1.0
+_EXCEEDANCE_NAME: Final = re.compile(r"[Pp]([0-9]{1,2}(?:\.[0-9]{1,4})?)")
 
 
 class CoveredPeriod(Protocol):
@@ -66,7 +69,22 @@ def warn_of_scenarios(scenarios: Sequence[ScenarioCoverage]) -> tuple[str, ...]:
         if missed_targets:
             periods = list_periods(missed_targets)
             warnings.append(f"the DSCR of {scenario.name} is below its target in {periods}")
-    return tuple(warnings)
+    return (*warnings, *_warn_of_exceedance(scenarios))
+
+
+def _warn_of_exceedance(scenarios: Sequence[ScenarioCoverage]) -> Iterator[str]:
+    """Warn where P90 has more cash than P50: names of yields count exceedance."""
+    cash_by_level = sorted(
+        (float(level[1]), sum(scenario.cfads), scenario.name)
+        for scenario in scenarios
+        if (level := _EXCEEDANCE_NAME.fullmatch(scenario.name))
+    )
+    for (_, cash, name), (_, low_cash, low_name) in pairwise(cash_by_level):
+        if low_cash > cash * (1.0 + ROUNDING_NOISE):
+            yield (
+                f"{low_name} has more CFADS than {name}: the name is of a probability of "
+                "exceedance, so that the larger number is the lower case"
+            )
 
 
 def warn_of_unused_terms(inputs: SizingInputs) -> tuple[str, ...]:

@@ -67,9 +67,12 @@ def compute_tax_payments(
 
 def pay_tax(base: TaxBase, taxes_due: Sequence[float]) -> list[float]:
     """Return the payments of the taxes due, after the lag and at latest in the last period."""
-    taxes, last = [0.0] * base.periods, base.periods - 1
-    for t, tax in enumerate(taxes_due):
-        taxes[min(t + base.terms.lag_periods, last)] += tax
+    if not base.terms.lag_periods:
+        return list(taxes_due)
+    lag = min(base.terms.lag_periods, base.periods - 1)
+    on_time, late = taxes_due[: base.periods - lag], taxes_due[base.periods - lag :]
+    taxes = [0.0] * lag + list(on_time)
+    taxes[-1] += sum(late)
     return taxes
 
 
