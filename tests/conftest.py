@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Every HTTP client would load the certificates of all authorities, for 60 ms of CPU. Tests make
 # hundreds of clients, all to the loopback interface, and this directory has no certificates.
@@ -14,7 +14,8 @@ os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 # No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
 # each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The
 # quick one is for `make test-core`, which a person runs at every turn, and the random one for
-# `make test-properties`, which prints the seed that repeats it.
+# `make test-properties`, which prints the seed that repeats it. In a mutation run only a change may
+# fail a test, not a busy machine that is slow to draw examples.
 settings.register_profile("person", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("random", deadline=None, print_blob=True)
@@ -24,6 +25,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "person")

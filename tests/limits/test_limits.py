@@ -1,48 +1,66 @@
 """Every limit in the source has the figure that is written down here.
 
 Tests of behaviour may take a limit from the code that they judge; this one may not. A change of a
-limit is a change of `limits.txt`: one line each, module, name and figure.
+limit is a change of `limits.txt`: one line each, module, name and figure. Limits are the numbers in
+capitals at the top of a module, and the numbers that an option, a field of a case or a setting has
+unless it is given another.
 `python -m tests.limits.test_limits` writes the file anew; look at what it changed.
 """
 
 import ast
 import importlib
 import re
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
+
+import msgspec
 
 SOURCE = Path(__file__).parents[2] / "src"
 FIGURES = Path(__file__).with_name("limits.txt")
-_LIMIT = re.compile(r"_?(MAX|MIN|LAST)_[A-Z0-9_]+")
+_LIMIT = re.compile(r"_?[A-Z][A-Z0-9_]+")
 
 
 def read_limits() -> dict[str, str]:
-    """Return the figure of each limit that is assigned at the top of a module."""
+    """Return the figure of each limit by its module and name."""
     limits: dict[str, str] = {}
     for path in sorted(SOURCE.rglob("*.py")):
-        names = {
-            target.id
-            for node in ast.parse(path.read_text()).body
-            for targets in [getattr(node, "targets", [getattr(node, "target", None)])]
-            for top in targets
-            for target in (top.elts if isinstance(top, ast.Tuple) else [top])
-            if isinstance(target, ast.Name) and _LIMIT.fullmatch(target.id)
-        }
-        if not names:
-            continue
         name = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        if name.endswith(".__main__"):
+            continue
         module = importlib.import_module(name)
-        for limit in sorted(names):
-            value = getattr(module, limit)
-            if isinstance(value, int | float):
-                limits[f"{name} {limit}"] = repr(value)
+        values = {**dict(_constants(path, module)), **dict(_defaults(module))}
+        for limit, value in sorted(values.items()):
+            if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+                limits[f"{name} {limit}"] = str(int(value) if isinstance(value, int) else value)
     return limits
+
+
+def _constants(path: Path, module: ModuleType) -> Iterator[tuple[str, object]]:
+    """Yield what is assigned to names in capitals at the top of a module."""
+    for node in ast.parse(path.read_text()).body:
+        for top in getattr(node, "targets", [getattr(node, "target", None)]):
+            for target in top.elts if isinstance(top, ast.Tuple) else [top]:
+                if isinstance(target, ast.Name) and _LIMIT.fullmatch(target.id):
+                    yield target.id, getattr(module, target.id, None)
+
+
+def _defaults(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """Yield the defaults other than zero of the fields of a module's structs."""
+    for name, value in vars(module).items():
+        is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
+        if is_struct and value.__module__ == module.__name__:
+            for field in msgspec.structs.fields(value):
+                if field.default:
+                    yield f"{name}.{field.name}", field.default
 
 
 def test_every_limit_has_its_figure() -> None:
     lines = FIGURES.read_text().splitlines()
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert len(figures) > 50
-    assert read_limits() == figures
+    assert read_limits() == figures, "python -m tests.limits.test_limits writes limits.txt anew"
 
 
 if __name__ == "__main__":

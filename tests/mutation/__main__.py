@@ -36,7 +36,9 @@ MAX_TESTS: Final = 150
 """Tests of one mutant: what the nearest do not notice, no distant one is meant to notice."""
 
 FAST: Final = "not slow and not real"
-JUDGES_OF_EVERY_MODULE: Final = frozenset({"tests/house/test_frozen_structs.py"})
+JUDGES_OF_EVERY_MODULE: Final = frozenset(
+    {"tests/house/test_frozen_structs.py", "tests/limits/test_limits.py"}
+)
 """Files of tests that judge what the import of any module defines."""
 
 
@@ -58,7 +60,7 @@ class Choice(NamedTuple):
 
     def limit_s(self, begin: int, end: int) -> float:
         """Return the time in which some of the tests end, unless they hang."""
-        return 20 + 3 * sum(self.durations_s[begin:end])
+        return 60 + 5 * sum(self.durations_s[begin:end])
 
 
 def main() -> int:
