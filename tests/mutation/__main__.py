@@ -37,7 +37,11 @@ MAX_TESTS: Final = 150
 
 FAST: Final = "not slow and not real"
 JUDGES_OF_EVERY_MODULE: Final = frozenset(
-    {"tests/house/test_frozen_structs.py", "tests/limits/test_limits.py"}
+    {
+        "tests/house/test_frozen_structs.py",
+        "tests/house/test_recorded_enumerations.py",
+        "tests/limits/test_limits.py",
+    }
 )
 """Files of tests that judge what the import of any module defines."""
 

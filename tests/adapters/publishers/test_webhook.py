@@ -298,6 +298,19 @@ class TestAddressGuard:
         await publisher.close()
         assert receiver.messages == []
 
+    async def test_a_name_without_an_address_is_a_failure_that_asks_for_no_pause(
+        self, publisher_options: PublisherOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def resolve(*_: object, **__: object) -> list[Any]:
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        publisher = await open_publisher("http://hooks.example/a", options=publisher_options)
+        with pytest.raises(Unavailable, match=r"hooks\.example cannot be resolved") as failure:
+            await publisher.publish([an_entry(1)])
+        assert failure.value.retry_after_s == 0
+        await publisher.close()
+
     async def test_the_connection_is_made_to_the_address_that_was_checked(
         self,
         publisher_options: PublisherOptions,

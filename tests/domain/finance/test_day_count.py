@@ -97,13 +97,30 @@ def test_adding_months_keeps_the_day_or_the_end_of_the_month(day: date, months: 
 @pytest.mark.parametrize(
     ("text", "convention"),
     [
-        ("act/360", DayCount.ACT_360),
-        ("ACT/365 (Fixed)", DayCount.ACT_365F),
-        ("30/360 Bond Basis", DayCount.THIRTY_360),
-        ("30e/360", DayCount.THIRTY_E_360),
-        ("30u_360", DayCount.THIRTY_U_360),
-        ("Actual/Actual ICMA", DayCount.ACT_ACT_ICMA),
         *[(convention.value, convention) for convention in DayCount],
+        *[(text, DayCount.ACT_360) for text in ("act/360", "Actual/360")],
+        *[
+            (text, DayCount.ACT_365F)
+            for text in ("ACT/365", "ACT/365 (Fixed)", "Actual/365 Fixed", "Actual/365F")
+        ],
+        *[
+            (text, DayCount.THIRTY_360)
+            for text in ("30/360 Bond Basis", "30/360 ISDA", "Bond Basis")
+        ],
+        *[
+            (text, DayCount.THIRTY_E_360)
+            for text in ("30e/360", "30E/360 Eurobond", "Eurobond Basis")
+        ],
+        *[(text, DayCount.THIRTY_U_360) for text in ("30u_360", "30/360 US", "30/360 NASD")],
+        *[(text, DayCount.ACT_ACT_ISDA) for text in ("ACT/ACT", "Actual/Actual (ISDA)")],
+        *[(text, DayCount.ACT_ACT_ICMA) for text in ("Actual/Actual ICMA", "ACT/ACT ISMA")],
+        *[(text, DayCount.ACT_ACT_AFB) for text in ("Actual/Actual AFB", "ACT/ACT Euro")],
+        *[(text, DayCount.ACT_365L) for text in ("Actual/365L", "ISMA-Year")],
+        *[
+            (text, DayCount.NL_365)
+            for text in ("ACT/365 NL", "Actual/365 NL", "No Leap/365", "NoLeap/365")
+        ],
+        *[(text, DayCount.BUS_252) for text in ("Business/252",)],
     ],
 )
 def test_conventions_have_their_usual_names(text: str, convention: DayCount) -> None:

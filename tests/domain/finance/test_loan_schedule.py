@@ -160,6 +160,13 @@ def test_invalid_terms_name_each_field() -> None:
         "/annual_rates": "wrong_length",
         "/balloon_share": "out_of_range",
     }
+    assert error_codes(
+        lambda: build_loan_schedule(terms(principal=(0.0, -1.0, 5.0, -2.0, *[0.0] * 6)))
+    ) == {
+        "/principal/0": "not_positive",
+        "/principal/1": "out_of_range",
+        "/principal/3": "out_of_range",
+    }
     assert error_codes(lambda: build_loan_schedule(terms(grace_periods=10, balloon=2e6))) == {
         "/grace_periods": "out_of_range",
         "/balloon": "out_of_range",

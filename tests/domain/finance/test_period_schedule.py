@@ -315,3 +315,22 @@ def test_times_of_flows_run_on_in_regular_periods() -> None:
     times = schedule.flow_times_years(6)
     assert times[0] == 0.0
     assert [b - a for a, b in pairwise(times[1:])] == pytest.approx([0.5] * 4)
+
+
+def test_a_part_of_a_period_counts_by_its_own_dates_and_the_maturity() -> None:
+    dates = days("2026-02-28", "2026-08-31", "2027-02-28")
+    schedule = resolve(2, dates=dates, day_count="30E/360 ISDA")
+    # A whole period has its own fraction, the first as well as the last.
+    assert schedule.count_part(1, dates[0], dates[1]) == pytest.approx(180 / 360)
+    assert schedule.count_part(2, dates[1], dates[2]) == pytest.approx(178 / 360)
+    # The end of February is the 30th, except at maturity.
+    assert schedule.count_part(1, dates[0], date(2026, 3, 15)) == pytest.approx(15 / 360)
+    assert schedule.count_part(2, date(2027, 1, 30), dates[2]) == pytest.approx(28 / 360)
+
+
+@pytest.mark.parametrize("index", [1, 2, 3])
+def test_an_inner_date_off_the_grid_is_named(index: int) -> None:
+    dates = list(days("2026-01-15", "2026-04-15", "2026-07-15", "2026-10-15", "2027-01-15"))
+    dates[index] = dates[index].replace(day=2)
+    errors = codes(4, dates=tuple(dates), day_count="ACT/ACT ICMA", frequency=4)
+    assert errors == {f"/dates/{index}": "off_roll"}

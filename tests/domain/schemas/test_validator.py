@@ -17,6 +17,7 @@ from spawn.domain.json_tokens import parse_object
 from spawn.domain.money import Rounding
 from spawn.domain.projects.project import (
     ExternalRef,
+    Milestone,
     MilestoneKind,
     ProjectStatus,
     Sponsor,
@@ -26,6 +27,7 @@ from spawn.domain.projects.project import (
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.core_columns import CORE_COLUMNS
 from spawn.domain.schemas.validator import MAX_ERRORS, ProjectInput, compile_schema
+from spawn.domain.schemas.value_readers import column_predicate
 from spawn.testing.builders import PROJECT_ID, a_schema
 from spawn.testing.strategies import schemas, values
 
@@ -561,3 +563,39 @@ def test_a_governed_amount_is_a_decimal_string_on_the_wire(token: str) -> None:
     assert decode_state("project", document, validator.schema) == project
     served = validator.json_schema(for_input=False)["properties"]["grant_amount"]
     assert served["type"] == ["string", "null"]
+
+
+def test_a_null_in_a_nested_field_counts_as_absent() -> None:
+    attributes = whole(
+        """"spv": {"name": "SPV", "registration_number": null, "country_code": null},
+        "sponsors": [{"name": "A", "share": 100}],
+        "milestones": [{"milestone_id": "m", "title": "T", "kind": null, "due_date": null,
+                        "met_on": null, "waived_on": null, "draw_stop": null, "evidence": null}]"""
+    )
+    assert attributes.core["spv"] == Spv(name="SPV")
+    assert attributes.core["milestones"] == (Milestone(milestone_id="m", title="T"),)
+    for body, pointer in (
+        ('"spv": {"name": null}', "/spv/name"),
+        ('"external_ref": {"source": null, "id": "1"}', "/external_ref/source"),
+        ('"sponsors": [{"name": "A", "share": null}]', "/sponsors/0/share"),
+    ):
+        members = f'{{"project_name": "A", "total_amount": 1, {body}}}'
+        assert errors_of(members) == {(pointer, "missing")}
+
+
+@pytest.mark.parametrize(
+    ("column", "conforming", "other"),
+    [
+        (Column(name="a", type=ColumnType(TypeName.STRING), enum=("A",)), "A", "B"),
+        (Column(name="a", type=ColumnType(TypeName.STRING, max_length=2)), "AB", "ABC"),
+        (Column(name="a", type=ColumnType(TypeName.STRING), pattern="[A-Z]"), "A", "a"),
+        (Column(name="a", type=ColumnType(TypeName.INTEGER), minimum=1), 1, 0),
+        (Column(name="a", type=ColumnType(TypeName.INTEGER), maximum=9), 9, 10),
+    ],
+)
+def test_stored_values_conform_to_a_column_or_not(
+    column: Column, conforming: Value, other: Value
+) -> None:
+    conforms = column_predicate(column)
+    assert conforms(conforming) is True
+    assert conforms(other) is False
