@@ -300,11 +300,44 @@ def test_every_field_error_of_every_case_is_reported_at_once(desk: httpx.Client)
         "/cases/1/uses/capex": "missing",
         "/cases/2": "wrong_type",
     }
-    wrong_values = [SIZING, {**SIZING, "target_dscr": 0}, {**SIZING, "cfads": []}]
+    wrong_values = [{**SIZING, "target_dscr": 0}, {**SIZING, "cfads": []}]
     assert error_codes(post(desk, "debt-sizing", {"cases": wrong_values})) == {
-        "/cases/1/target_dscr": "not_positive",
-        "/cases/2/cfads": "empty",
+        "/cases/0/target_dscr": "not_positive",
+        "/cases/1/cfads": "empty",
     }
+
+
+FAILURES: list[tuple[str, Json, Json, str, str]] = [
+    ("debt-sizing", SIZING, {**SIZING, "target_dscr": 0}, "/target_dscr", "not_positive"),
+    ("debt-sizing", SIZING, {**SIZING, "cfads": []}, "/cfads", "empty"),
+    ("debt-sizing", SIZING, {**SIZING, "tenor_periods": 9}, "/tenor_periods", "out_of_range"),
+    ("returns", {"cash_flows": [-1, 2]}, {"cash_flows": []}, "/cash_flows", "empty"),
+    (
+        "returns",
+        {"cash_flows": [-1, 2]},
+        {"cash_flows": [-1, 2], "currency_code": "XXQ"},
+        "/currency_code",
+        "unknown_currency",
+    ),
+    ("schedule", LOAN, {**LOAN, "annual_rates": 1e9}, "/annual_rates", "out_of_range"),
+]
+"""Readable cases that fail in calculation: limits, unknown codes, contradictions."""
+
+
+@pytest.mark.parametrize(("name", "good", "bad", "pointer", "code"), FAILURES)
+def test_a_case_that_fails_leaves_the_others_their_results(
+    desk: httpx.Client, name: str, good: Json, bad: Json, pointer: str, code: str
+) -> None:
+    response = post(desk, name, {"cases": [good, bad, good]})
+    assert response.status_code == 200, response.text
+    first, failed, last = response.json()["results"]
+    assert first == last == post(desk, name, good).json()
+    assert [(e["pointer"], e["code"]) for e in failed["errors"]] == [(f"/cases/1{pointer}", code)]
+    assert error_codes(post(desk, name, {"cases": [bad]})) == {f"/cases/0{pointer}": code}
+    table = desk.post(
+        f"/v1/analysis/{name}", json={"cases": [good, bad]}, headers={"Accept": "text/csv"}
+    )
+    assert error_codes(table) == {f"/cases/1{pointer}": code}
 
 
 def test_a_case_that_cannot_be_read_hides_no_error_of_another(desk: httpx.Client) -> None:

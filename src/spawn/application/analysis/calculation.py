@@ -22,7 +22,6 @@ from spawn.domain.errors import (
     MAX_ERRORS,
     DeadlineExceeded,
     FieldError,
-    Infeasible,
     InvalidInput,
     Overloaded,
 )
@@ -43,7 +42,7 @@ MAX_ROWS: Final = 100_000
 class CalculationResult(msgspec.Struct, frozen=True):
     """The result of one case: its figures, its table rows and, on request, its explanations.
 
-    An infeasible case has `errors` in place of the figures.
+    A case without a result has `errors` in place of the figures.
     """
 
     result: msgspec.Struct | None
@@ -83,35 +82,33 @@ def calculate(
     deadline: Deadline,
     errors: Sequence[FieldError] = (),
     holidays: HolidaySource | None = None,
-    keep_infeasible: bool = False,
+    separates_errors: bool = False,
 ) -> list[CalculationResult]:
     """Calculate every case with the calculator `name`; `pointers` are those of the cases.
 
     `errors` are those of cases that were unreadable; they join those of the others. `holidays`
-    has the public holidays of the countries that calendars name. With `keep_infeasible` a case
-    that no result meets leaves the others theirs.
+    has the public holidays of the countries that calendars name. With `separates_errors` a
+    readable case without a result has its own errors in its place, and the others their results.
 
     Raises:
-        InvalidInput: the field errors of all cases, each below the pointer of its case; or more
+        InvalidInput: the field errors of all cases, each below the pointer of its case: without
+            `separates_errors`, where a case is unreadable, or where none has a result; or more
             than `MAX_ROWS` rows.
         DeadlineExceeded: the request was abandoned in the meantime.
     """
     calculator, explainer = CALCULATORS[name], EXPLAINERS[name]
     calculations: list[CalculationResult] = []
-    all_errors, infeasible_errors = list(errors), list[FieldError]()
+    case_errors: list[FieldError] = []
     remaining_rows = MAX_ROWS
     for case, pointer in zip(cases, pointers, strict=True):
         deadline.raise_if_expired()
         try:
             result = calculator.run(resolve_calendars(case, holidays))
         except InvalidInput as error:
-            case_errors = _prefix_pointers(pointer, error.errors)
-            if keep_infeasible and isinstance(error, Infeasible):
-                calculations.append(CalculationResult(None, (), None, tuple(case_errors)))
-                infeasible_errors += case_errors
-                continue
-            all_errors += case_errors
-            if len(all_errors) >= MAX_ERRORS:
+            own_errors = _prefix_pointers(pointer, error.errors)
+            calculations.append(CalculationResult(None, (), None, tuple(own_errors)))
+            case_errors += own_errors
+            if not separates_errors and len(case_errors) >= MAX_ERRORS:
                 break
             continue
         explanations = explainer(case, result) if explain else None
@@ -124,8 +121,9 @@ def calculate(
                 "send fewer cases, periods or lines per request"
             )
             raise InvalidInput.at("/cases", "too_many", detail)
-    if all_errors:
-        all_errors = sorted(all_errors + infeasible_errors, key=_case_number)
+    has_results = any(calculation.result is not None for calculation in calculations)
+    if errors or (case_errors and not (separates_errors and has_results)):
+        all_errors = sorted([*errors, *case_errors], key=_case_number)
         raise InvalidInput(all_errors[:MAX_ERRORS])
     return calculations
 

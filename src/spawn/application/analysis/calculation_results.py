@@ -76,7 +76,7 @@ def format_cell(value: Any) -> str:
 def response_schema(result: type[msgspec.Struct]) -> Json:
     """Return the schema of one result, or of `results` in the order of the cases.
 
-    Among several cases an infeasible one has its errors in place of figures.
+    Among several cases one without a result has its errors in place of figures.
     """
     schema = output_schema(result)
     explanations = {
@@ -94,7 +94,7 @@ def response_schema(result: type[msgspec.Struct]) -> Json:
     }
     properties = {**schema["properties"], "name": {"type": "string"}, "explain": explanations}
     single = {**schema, "properties": properties}
-    infeasible = {
+    failure = {
         "type": "object",
         "properties": {
             "name": {"type": "string"},
@@ -102,7 +102,7 @@ def response_schema(result: type[msgspec.Struct]) -> Json:
         },
         "required": ["errors"],
     }
-    results = {"type": "array", "items": {"anyOf": [single, infeasible]}}
+    results = {"type": "array", "items": {"anyOf": [single, failure]}}
     several = {
         "type": "object",
         "properties": {"results": results},

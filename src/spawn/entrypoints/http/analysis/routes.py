@@ -97,7 +97,7 @@ def compute_response(options: CalculationOptions, body: bytes, deadline: Deadlin
         deadline=deadline,
         errors=calculation_request.errors,
         holidays=options.holidays,
-        keep_infeasible=options.media_type == JSON and not calculation_request.is_single,
+        separates_errors=options.media_type == JSON and not calculation_request.is_single,
     )
     if options.media_type == JSON:
         return Response(
