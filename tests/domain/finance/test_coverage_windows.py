@@ -81,3 +81,22 @@ def test_lists_name_every_period_and_shorten_runs() -> None:
     assert list_periods([3]) == "period 3"
     assert list_periods([2, 1]) == "periods 1, 2"
     assert list_periods([9, 1, 2, 3, 4, 6]) == "periods 1-4, 6, 9"
+
+
+def test_a_window_ahead_begins_after_its_date() -> None:
+    result = coverage(months_per_period=6, look_ahead_months=12)
+    assert result.window_dscr is not None
+    assert result.window_dscr[:2] == pytest.approx([94 / 58, 94 / 34])
+    assert result.window_dscr[2:] == (None, None)
+    assert "12 months ahead" in result.conventions["window_dscr"]
+    assert error_codes(lambda: coverage(look_ahead_months=12)) == {"/months_per_period": "required"}
+    assert error_codes(lambda: coverage(look_ahead_months=8, months_per_period=6)) == {
+        "/look_ahead_months": "out_of_range"
+    }
+
+
+def test_the_lower_of_both_windows_counts() -> None:
+    result = coverage(months_per_period=6, look_back_months=12, look_ahead_months=6)
+    assert result.window_dscr == pytest.approx(
+        (70 / 40, min(100 / 80, 24 / 18), min(94 / 58, 70 / 16), 94 / 34)
+    )

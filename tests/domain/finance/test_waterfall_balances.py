@@ -292,6 +292,23 @@ def test_a_letter_of_credit_costs_a_fee_and_is_repaid_before_junior_claims() -> 
     assert rows[2].distribution == pytest.approx(60.0 - 40.0 - 0.8 - rows[2].mezz_paid)
 
 
+def test_a_drawn_letter_of_credit_bears_interest_until_it_is_repaid() -> None:
+    """10 are drawn; 10 % is owed after a year, and on that again until cash repays the bank."""
+    rows = run(
+        cfads=(30.0, 40.0, 47.0, 60.0),
+        senior_interest=(10.0,) * 4,
+        senior_principal=(30.0,) * 4,
+        dsra_form="letter_of_credit",
+        dsra_target=40.0,
+        dsra_draw_rate=0.1,
+    ).rows
+    assert [row.dsra_interest for row in rows] == pytest.approx([0.0, 1.0, 1.1, 0.51])
+    assert [row.dsra_topup for row in rows] == pytest.approx([0.0, 0.0, 7.0, 5.61])
+    assert [row.dsra_owed_close for row in rows] == pytest.approx([10.0, 11.0, 5.1, 0.0])
+    assert [row.dsra_close for row in rows] == pytest.approx([30.0, 30.0, 34.9, 40.0])
+    assert rows[3].distribution == pytest.approx(60.0 - 40.0 - 5.61)
+
+
 def test_reserves_pay_their_uses_and_a_ring_fenced_one_pays_no_debt() -> None:
     fields: dict[str, Any] = {
         "cfads": (40.0, 12.0),
@@ -368,6 +385,7 @@ def test_a_schedule_beyond_its_balance_is_reduced_with_a_warning() -> None:
         ({"dsra_fee_rate": 0.01}, "/dsra_fee_rate", "not_applicable"),
         ({"dsra_income_rate": 0.01}, "/dsra_income_rate", "not_applicable"),
         ({"dsra_form": "letter_of_credit"}, "/dsra_form", "not_applicable"),
+        ({"dsra_draw_rate": 0.05}, "/dsra_draw_rate", "not_applicable"),
         ({"mezz_rate": 0.1}, "/mezz_open", "required"),
         ({"mezz_catch_up": True}, "/mezz_open", "required"),
         ({"sweep_share": 0.5}, "/sweep_if_dscr_below", "required"),

@@ -394,6 +394,7 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "dsra_open": [2],
         "dsra_form": ["cash", "letter_of_credit"],
         "dsra_fee_rate": [0.03],
+        "dsra_draw_rate": [0.08],
         "dsra_income_rate": [0.05],
         "reserves": [[{"target": 2, "opening_balance": 1}]],
         "reserves[].target": [3],
@@ -440,6 +441,7 @@ FIELD_CHANGES: Final[dict[str, dict[str, list[Any]]]] = {
         "coverage.funded_cost": [151],
         "coverage.months_per_period": [4],
         "coverage.look_back_months": [18],
+        "coverage.look_ahead_months": [6],
     },
     "day-count": {
         "day_count": ["ACT/360", "30E/360 ISDA"],

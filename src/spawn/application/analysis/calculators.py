@@ -159,13 +159,15 @@ def calculate_covenants(case: CovenantCase) -> CovenantResult:
 
 
 def _select_ratios(coverage: CoverageRatios, case: CovenantCase) -> tuple[float | None, ...]:
-    """Return the ratios of the metric; those of windows where the case looks back."""
+    """Return the ratios of the metric; those of windows where the case has one."""
     if coverage.window_dscr is None:
         ratios: tuple[float | None, ...] = getattr(coverage, case.metric.lower())
         return ratios
     if case.metric != "DSCR":
-        detail = "serves the DSCR; a life cover ratio looks ahead"
-        raise InvalidInput.at("/coverage/look_back_months", "not_applicable", detail)
+        detail = "serves the DSCR; a life cover ratio looks ahead to maturity"
+        looks_back = case.coverage is not None and case.coverage.look_back_months is not None
+        name = "look_back_months" if looks_back else "look_ahead_months"
+        raise InvalidInput.at(f"/coverage/{name}", "not_applicable", detail)
     return coverage.window_dscr
 
 

@@ -8,7 +8,6 @@ infinity. Source of the definitions: E. R. Yescombe, Principles of Project Finan
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import msgspec
 
@@ -35,7 +34,8 @@ class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     (one, or one per period to maturity) discount; beyond maturity the last one applies.
     `times_years` are the times of the principal payments for the WAL, by default whole periods of
     `months_per_period` (12). `look_back_months` tests the DSCR over trailing windows of so many
-    months, as covenants do: a ratio exists once the window is full.
+    months, the date's own payment included, `look_ahead_months` over the months after the date, as
+    covenants do; with both, the lower ratio counts. A ratio exists where a window is full.
     """
 
     debt: float
@@ -47,6 +47,7 @@ class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     funded_cost: float | None = None
     months_per_period: int | None = None
     look_back_months: int | None = None
+    look_ahead_months: int | None = None
 
 
 class CoverageRatios(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +55,7 @@ class CoverageRatios(msgspec.Struct, frozen=True, kw_only=True):
 
     `dscr[t]` is None where no debt service is due (not tested). `llcr[k]` divides the present
     value, at date k, of the cash of dates k+1..n by the balance at date k. `window_dscr` are the
-    ratios of trailing windows, each at its last date.
+    ratios of the windows that the case looks back or ahead over, each at its date.
     """
 
     dscr: tuple[float | None, ...]
@@ -92,9 +93,8 @@ def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
     months = case.months_per_period or _YEAR_MONTHS
     times = case.times_years or [t * months / _YEAR_MONTHS for t in range(1, periods + 1)]
     window_ratios = None
-    if case.look_back_months is not None:
-        window = _Window([float(months)] * periods, float(case.look_back_months))
-        window_ratios = window.compute_dscrs(case.cfads, service, case.debt)
+    if case.look_back_months is not None or case.look_ahead_months is not None:
+        window_ratios = _compute_window_dscrs(case, service, months)
     return CoverageRatios(
         dscr=ratios,
         min_dscr=min(tested_ratios, default=None),
@@ -112,6 +112,7 @@ def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
             "llcr": "PV of CFADS to maturity at the loan rates / balance, each date",
             "plcr": "PV of CFADS to project end at the loan rates / balance, each date",
             "wal": "sum(t * principal) / sum(principal), years",
+            **_describe_windows(case),
         },
     )
 
@@ -142,38 +143,55 @@ def _check_months(checker: FieldChecker, case: CoverageCase) -> None:
     months = case.months_per_period
     if months is not None:
         checker.require_number("/months_per_period", months, 1, _YEAR_MONTHS)
-        if case.times_years is not None and case.look_back_months is None:
+        has_window = case.look_back_months is not None or case.look_ahead_months is not None
+        if case.times_years is not None and not has_window:
             detail = "times_years say when principal is paid; remove one of them"
             checker.reject("/months_per_period", "ambiguous", detail)
-    if case.look_back_months is not None:
-        checker.require_number("/look_back_months", case.look_back_months, 1, _MAX_WINDOW_MONTHS)
+    for name in ("look_back_months", "look_ahead_months"):
+        window: int | None = getattr(case, name)
+        if window is None:
+            continue
+        checker.require_number(f"/{name}", window, 1, _MAX_WINDOW_MONTHS)
         if months is None:
             checker.reject("/months_per_period", "required", "a window counts months")
-        elif months > 0 and case.look_back_months % months:
-            detail = "must be a whole number of periods"
-            checker.reject("/look_back_months", "out_of_range", detail)
+        elif months > 0 and window % months:
+            checker.reject(f"/{name}", "out_of_range", "must be a whole number of periods")
 
 
-class _Window(NamedTuple):
-    """A trailing window over periods of given months."""
+def _compute_window_dscrs(
+    case: CoverageCase, service: Sequence[float], months: int
+) -> tuple[float | None, ...]:
+    """Return the lowest ratio of the full windows of each date; None where none is full."""
+    months_by_period = [float(months)] * len(service)
+    ratios: list[float | None] = []
+    for last in range(len(service)):
+        parts: list[slice] = []
+        if case.look_back_months is not None:
+            count = trailing_periods(months_by_period, last, float(case.look_back_months))
+            if count is not None:
+                parts.append(slice(last + 1 - count, last + 1))
+        if case.look_ahead_months is not None:
+            later_months = months_by_period[last + 1 :][::-1]
+            count = trailing_periods(
+                later_months, len(later_months) - 1, float(case.look_ahead_months)
+            )
+            if count is not None:
+                parts.append(slice(last + 1, last + 1 + count))
+        full_ratios = compute_dscrs(
+            [sum(case.cfads[part]) for part in parts],
+            [sum(service[part]) for part in parts],
+            case.debt,
+        )
+        ratios.append(min((ratio for ratio in full_ratios if ratio is not None), default=None))
+    return tuple(ratios)
 
-    months_by_period: list[float]
-    months: float
 
-    def compute_dscrs(
-        self, cfads: Sequence[float], service: Sequence[float], scale: float
-    ) -> tuple[float | None, ...]:
-        """Return sum of CFADS / sum of debt service over each full window."""
-        ratios: list[float | None] = []
-        for last in range(len(service)):
-            count = trailing_periods(self.months_by_period, last, self.months)
-            if count is None:
-                ratios.append(None)
-                continue
-            part = slice(last + 1 - count, last + 1)
-            (ratio,) = compute_dscrs([sum(cfads[part])], [sum(service[part])], scale)
-            ratios.append(ratio)
-        return tuple(ratios)
+def _describe_windows(case: CoverageCase) -> dict[str, str]:
+    windows = {"back": case.look_back_months, "ahead": case.look_ahead_months}
+    parts = [f"{months} months {name}" for name, months in windows.items() if months is not None]
+    if not parts:
+        return {}
+    return {"window_dscr": f"lowest DSCR of {' and '.join(parts)} of each date; full windows only"}
 
 
 def compute_opening_balances(debt: float, principal: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ class ReserveAccount(msgspec.Struct, kw_only=True):
     """A reserve: its balance and its movements of the current period.
 
     With a letter of credit `balance` is the amount that may be drawn, and `bank_claim` what was
-    drawn and is not yet repaid to the bank.
+    drawn and is not yet repaid to the bank. Interest on it that is not paid bears interest too.
     """
 
     balance: float
@@ -19,10 +19,14 @@ class ReserveAccount(msgspec.Struct, kw_only=True):
     draw: float = 0.0
     topup: float = 0.0
     release: float = 0.0
+    interest: float = 0.0
+    interest_claim: float = 0.0
 
-    def start_period(self) -> None:
-        """Set the movements to zero."""
+    def start_period(self, interest_rate: float = 0.0) -> None:
+        """Set the movements to zero, and charge the bank's interest of the period."""
         self.draw = self.topup = self.release = 0.0
+        self.interest = (self.bank_claim + self.interest_claim) * interest_rate
+        self.interest_claim += self.interest
 
     def pay(self, amount: float, floor: float = 0.0) -> float:
         """Pay up to `amount` from the balance above `floor`, and return the payment."""
@@ -36,8 +40,10 @@ class ReserveAccount(msgspec.Struct, kw_only=True):
     def adjust(self, target: float, cash: "CashAccounts") -> None:
         """Top the balance up to its target, or release what is above it."""
         if self.is_credit:
-            self.topup = cash.spend(self.bank_claim)
-            self.bank_claim -= self.topup
+            self.topup = cash.spend(self.bank_claim + self.interest_claim)
+            interest_paid = min(self.topup, self.interest_claim)
+            self.interest_claim -= interest_paid
+            self.bank_claim -= self.topup - interest_paid
             self.balance = max(target - self.bank_claim, 0.0)
             return
         self.topup = cash.spend(max(target - self.balance, 0.0))
@@ -70,10 +76,10 @@ class CashAccounts(msgspec.Struct, kw_only=True):
             trapped=case.trapped_open,
         )
 
-    def start_period(self) -> None:
-        """Set the movements of every account to zero."""
+    def start_period(self, credit_interest_rate: float = 0.0) -> None:
+        """Set the movements of every account to zero; a drawn letter of credit bears interest."""
         self.trapped_draw = 0.0
-        self.dsra.start_period()
+        self.dsra.start_period(credit_interest_rate)
         for account in self.reserves:
             account.start_period()
 

@@ -107,7 +107,8 @@ class _WaterfallRun:
     def pay_period(self, t: int) -> WaterfallRow:
         """Pay one period's claims in order, and update the balances."""
         case, accounts = self.inputs.case, self.accounts
-        accounts.start_period()
+        tau = self.inputs.schedule.accrual_fractions[t]
+        accounts.start_period((case.dsra_draw_rate or 0.0) * tau)
         operations = self._pay_operations(t)
         senior = self._pay_senior(t)
         dscr = (
@@ -163,6 +164,8 @@ class _WaterfallRun:
             mezz_principal_due=mezzanine.principal_due,
             mezz_principal_paid=mezzanine.principal_paid,
             lockup_ratio=lockup_ratio,
+            dsra_interest=dsra.interest,
+            dsra_owed_close=dsra.bank_claim + dsra.interest_claim,
         )
 
     def _pay_operations(self, t: int) -> _Operations:

@@ -77,7 +77,8 @@ class WaterfallCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `dsra_target` is the reserve required after each payment; instead `dsra_months` asks for the
     senior debt service of the next months. A letter of credit in place of cash costs
-    `dsra_fee_rate` a year. `mezz_rate` is per period. `mezz_catch_up` repays capitalised interest
+    `dsra_fee_rate` a year on the amount that may be drawn, and `dsra_draw_rate` on what is drawn
+    until it is repaid. `mezz_rate` is per period. `mezz_catch_up` repays capitalised interest
     before a sweep, by default where `mezz_principal` is given.
 
     A level of 0 switches its test off. `carry_arrears` makes an unpaid senior amount due again in
@@ -96,6 +97,7 @@ class WaterfallCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=
     dsra_open: float | None = None
     dsra_form: ReserveForm = "cash"
     dsra_fee_rate: float | None = None
+    dsra_draw_rate: float | None = None
     dsra_income_rate: float | None = None
     reserves: tuple[ReserveTerms, ...] = ()
     mezz_open: float | None = None
@@ -258,10 +260,17 @@ def _check_dsra(checker: FieldChecker, case: WaterfallCase, periods: int) -> Non
     if is_credit and not has_target:
         detail = "a letter of credit needs dsra_target or dsra_months"
         checker.reject("/dsra_form", "not_applicable", detail)
-    if case.dsra_fee_rate is not None:
-        checker.require_rate("/dsra_fee_rate", case.dsra_fee_rate)
-        if not is_credit:
-            checker.reject("/dsra_fee_rate", "not_applicable", "serves a letter of credit")
+    _check_dsra_rates(checker, case, has_target=has_target)
+
+
+def _check_dsra_rates(checker: FieldChecker, case: WaterfallCase, *, has_target: bool) -> None:
+    is_credit = case.dsra_form == "letter_of_credit"
+    for name in ("dsra_fee_rate", "dsra_draw_rate"):
+        rate: float | None = getattr(case, name)
+        if rate is not None:
+            checker.require_rate(f"/{name}", rate)
+            if not is_credit:
+                checker.reject(f"/{name}", "not_applicable", "serves a letter of credit")
     if case.dsra_income_rate is not None:
         checker.require_rate("/dsra_income_rate", case.dsra_income_rate)
         if is_credit or not (has_target or case.dsra_open is not None):
@@ -365,7 +374,12 @@ def _check_work(case: WaterfallCase, periods: int, period_months: tuple[float, .
 
 def _check_time_use(checker: FieldChecker, case: WaterfallCase) -> None:
     """Reject statements of time that no annual rate, no month and no date of a row uses."""
-    rates = (case.dsra_fee_rate, case.dsra_income_rate, case.dsra_months)
+    rates = (
+        case.dsra_fee_rate,
+        case.dsra_draw_rate,
+        case.dsra_income_rate,
+        case.dsra_months,
+    )
     uses_time = (
         any(rate is not None for rate in rates)
         or any(tranche.annual_rates is not None for tranche in case.tranches)

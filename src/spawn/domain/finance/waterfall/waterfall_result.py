@@ -12,7 +12,8 @@ class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
     shortfall. Out: fee, uses of reserves, senior, top-ups, mezzanine, sweep, distribution, cash
     locked up. `senior_due` is scheduled, `arrears` are carried in; `senior_paid` includes what
     locked-up cash and reserves paid. `reserve_` figures sum the reserves beside the DSRA.
-    `dsra_close` is with a letter of credit the amount that may be drawn.
+    `dsra_close` is with a letter of credit the amount that may be drawn, `dsra_owed_close` what
+    its bank is owed with interest; `dsra_topup` repays it, interest first.
     """
 
     period: int
@@ -52,6 +53,8 @@ class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
     mezz_principal_due: float
     mezz_principal_paid: float
     lockup_ratio: float | None
+    dsra_interest: float = 0.0
+    dsra_owed_close: float = 0.0
 
 
 class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
