@@ -99,7 +99,7 @@ def _list_headings(tokens: list[Token]) -> list[tuple[str, Token]]:
 
 def main() -> int:
     """Render all pages; print each broken link and return 1 if there is one."""
-    for script in ("finance_deal.py", "wind_farm.py"):
+    for script in ("finance_deal.py", "wind_farm.py", "finance_sensitivity.py"):
         runpy.run_path(str(ROOT / "docs" / script))["write_page"]()
     shutil.rmtree(OUTPUT, ignore_errors=True)
     failures = 0

@@ -79,6 +79,47 @@ def draw_plot(
     )
 
 
+def draw_bars_from_centre(
+    title: str, *, unit: str, centre: float, bars: Sequence[tuple[str, float, float]]
+) -> str:
+    """Draw a tornado: for each name a bar from its first value to its last, about the centre."""
+    values = [value for _, low, high in bars for value in (low, high)]
+    low, high = min(values), max(values)
+    left, right, row = 120.0, float(WIDTH - RIGHT), (HEIGHT - TOP - BOTTOM) / len(bars)
+
+    def x(value: float) -> float:
+        return left + 40.0 + (value - low) / (high - low) * (right - left - 80.0)
+
+    parts = []
+    for number, (name, first, last) in enumerate(bars):
+        y = TOP + number * row + 0.2 * row
+        for value, colour in ((first, COLOURS[0]), (last, COLOURS[1])):
+            start, width = min(x(value), x(centre)), abs(x(value) - x(centre))
+            is_left = x(value) < x(centre)
+            parts.append(
+                f'<rect x="{start:.1f}" y="{y:.1f}" width="{width:.1f}" '
+                f'height="{0.6 * row:.1f}" fill="{colour}"/>'
+                f'<text x="{x(value) + (-4 if is_left else 4):.1f}" y="{y + 0.3 * row + 4:.1f}" '
+                f'text-anchor="{"end" if is_left else "start"}" fill="#555">{value:.4g}</text>'
+            )
+        parts.append(
+            f'<text x="{left - 6:.1f}" y="{y + 0.3 * row + 4:.1f}" text-anchor="end" '
+            f'fill="#222">{escape(name)}</text>'
+        )
+    parts.append(
+        f'<path d="M{x(centre):.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#a22"/>'
+        f'<text x="{x(centre):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" '
+        f'fill="#a22">{centre:.4g}</text>'
+    )
+    parts += _draw_legend([Series("-10 %", ()), Series("+10 %", ())], ())
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="22" text-anchor="end" fill="#555">{unit}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}</title>'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>{"".join(parts)}</svg>\n'
+    )
+
+
 def _draw_grid(scale: PlotScale, labels: Sequence[str]) -> list[str]:
     parts = []
     for number in range(scale.first, scale.last + 1):
