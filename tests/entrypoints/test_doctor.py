@@ -7,8 +7,9 @@ from tests.http.conftest import Service
 from tests.loopback import free_port
 
 from spawn.adapters.memory.store import MemoryStore
+from spawn.application import diagnosis
 from spawn.domain.errors import StorageFull
-from spawn.entrypoints.cli import doctor, main
+from spawn.entrypoints.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +40,12 @@ def test_the_doctor_names_a_remedy_for_each_check_that_a_running_service_fails(
 def test_every_check_of_the_service_has_a_remedy_of_its_own() -> None:
     with Service().start().client() as client:
         checks = client.get("/monitoring/health").json()["checks"]
-    assert set(doctor._SERVICE_REMEDIES) == set(checks)
+    assert set(diagnosis.SERVICE_REMEDIES) == set(checks)
 
 
 def test_a_finding_without_a_remedy_is_an_error() -> None:
     with pytest.raises(ValueError, match="remedy"):
-        doctor.CheckResult("disk", doctor.CheckStatus.WARNING, "nearly full")
+        diagnosis.CheckResult("disk", diagnosis.CheckStatus.WARNING, "nearly full")
 
 
 def test_the_doctor_names_the_cause_and_the_remedy_of_a_file_that_cannot_be_opened(

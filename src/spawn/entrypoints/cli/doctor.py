@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 from contextlib import AsyncExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -15,77 +14,22 @@ import msgspec
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import (
-    NotFound,
-    RegistryError,
-    SpawnError,
-    StorageBusy,
-    Unavailable,
-    describe_cause,
+from spawn.application.diagnosis import (
+    CheckResult,
+    CheckStatus,
+    ReportedHealth,
+    check_publisher,
+    check_registry,
+    describe_unopened_store,
+    judge_disk,
+    judge_health,
 )
+from spawn.domain.errors import SpawnError
 from spawn.entrypoints.cli.serve import build_local_url, find_store_file, read_served_address
 from spawn.entrypoints.composition import open_publishers
 from spawn.entrypoints.settings import Settings, SettingsError, redact_url
-from spawn.ports.publishers import EventPublisher
 
 TIMEOUT_S: Final = 5.0
-_MEBIBYTE: Final = 1024 * 1024
-
-
-class CheckStatus(StrEnum):
-    """Status of a check; a FAULT stops the service from running."""
-
-    OK = "ok"
-    WARNING = "warn"
-    FAULT = "FAIL"
-
-
-class CheckResult(msgspec.Struct, frozen=True):
-    """Result of one check; `advice` says what to do, and only a check that passed has none."""
-
-    name: str
-    status: CheckStatus
-    detail: str
-    advice: str = ""
-
-    def __post_init__(self) -> None:
-        """Check that a finding names a remedy.
-
-        Raises:
-            ValueError: it does not.
-        """
-        if self.status is not CheckStatus.OK and not self.advice:
-            raise ValueError(f"the finding of {self.name} names no remedy")
-
-
-class _ServiceCheck(msgspec.Struct):
-    """A check in the health document of a running service."""
-
-    status: str
-    detail: str = ""
-
-
-class _ServiceHealth(msgspec.Struct):
-    """The health document of a running service."""
-
-    status: str
-    checks: dict[str, _ServiceCheck] = {}
-
-
-_SERVICE_REMEDIES: Final = {
-    "storage": "check the disk and the log of the service; if the data are damaged, restore a "
-    "backup",
-    "disk": "free some space on the disk of the store",
-    "feed": "start the consumer or correct its URL in SPAWN_EVENTS_URL; replay or discard the "
-    "letters of /v1/events/dead-letters",
-    "projection": "wait while rows are compared after an unclean stop; otherwise look in the log "
-    "of the service for failed projections, and reduce the load of the disk",
-    "schema": "decide on the candidates of /v1/governance/schemas, or correct SPAWN_ONTOLOGY_URL",
-    "breaker": "start the ontology server or correct SPAWN_ONTOLOGY_URL",
-    "background": "look in the log of the service for the failure of the task, and report it",
-    "quality": "correct the data that /v1/governance/quality counts as failed",
-}
-"""Remedies of the checks that a running service reports."""
 
 
 async def run_checks(settings: Settings) -> bool:
@@ -127,16 +71,7 @@ def _check_disk(settings: Settings) -> CheckResult:
             "disk", CheckStatus.FAULT, f"{existing_folder} cannot be written", advice
         )
     free, reserve = shutil.disk_usage(existing_folder).free, StoreOptions().reserve_bytes
-    detail = (
-        f"{free // _MEBIBYTE} MiB free at {existing_folder}, {reserve // _MEBIBYTE} kept in reserve"
-    )
-    if free < reserve:
-        return CheckResult(
-            "disk", CheckStatus.FAULT, detail, "free some space: every write is rejected"
-        )
-    if free < 4 * reserve:
-        return CheckResult("disk", CheckStatus.WARNING, detail, "free some space soon")
-    return CheckResult("disk", CheckStatus.OK, detail)
+    return judge_disk(existing_folder, free, reserve)
 
 
 async def _check_store(settings: Settings) -> CheckResult:
@@ -153,28 +88,13 @@ async def _check_store(settings: Settings) -> CheckResult:
     try:
         store = await open_store(settings.storage_url, clock=SystemClock())
     except (SpawnError, OSError) as failure:
-        return _describe_unopened_store(settings, failure)
+        return describe_unopened_store(failure, read_served_address(settings))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         status = store.status()
         return CheckResult(
             "store", CheckStatus.OK, f"{status.engine}, at {status.position}, intact"
         )
-
-
-def _describe_unopened_store(settings: Settings, failure: SpawnError | OSError) -> CheckResult:
-    """Return the finding for a store that cannot be opened."""
-    if isinstance(failure, OSError):
-        advice = "make the file and its .wal and .mark files readable and writable for this user"
-        return CheckResult("store", CheckStatus.FAULT, describe_cause(failure), advice)
-    if not isinstance(failure, StorageBusy):
-        reason = "" if failure.__cause__ is None else f": {describe_cause(failure.__cause__)}"
-        detail = type(failure).title + reason
-        return CheckResult("store", CheckStatus.FAULT, detail, failure.detail)
-    if url := read_served_address(settings):
-        return CheckResult("store", CheckStatus.OK, f"served at {url}")
-    advice = "stop the other process, or give the service a file of its own"
-    return CheckResult("store", CheckStatus.WARNING, failure.detail, advice)
 
 
 def _has_existed(file: Path) -> bool:
@@ -193,30 +113,12 @@ async def _check_address(settings: Settings) -> list[CheckResult]:
     except httpx.HTTPError as failure:
         detail = f"{url} does not speak HTTP: {type(failure).__name__}"
         return [CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")]
-    return _check_health_response(url, response)
-
-
-def _check_health_response(url: str, response: httpx.Response) -> list[CheckResult]:
-    """Return a finding for the address, and one for each check that the service fails."""
     try:
-        health = msgspec.json.decode(response.content, type=_ServiceHealth)
+        health = msgspec.json.decode(response.content, type=ReportedHealth)
     except msgspec.DecodeError:
         detail = f"another server listens at {url}"
         return [CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")]
-    detail = f"Spawn runs at {url}: {health.status}"
-    findings = [
-        CheckResult(
-            "service",
-            CheckStatus.WARNING,
-            f"{name} is {check.status}: {check.detail}",
-            _SERVICE_REMEDIES.get(name, f"see the check at {url}"),
-        )
-        for name, check in health.checks.items()
-        if check.status != "ok"
-    ]
-    if health.status == "ok" or findings:
-        return [CheckResult("address", CheckStatus.OK, detail), *findings]
-    return [CheckResult("address", CheckStatus.WARNING, detail, f"see the response of {url}")]
+    return judge_health(url, health)
 
 
 async def _check_publishers(settings: Settings) -> list[CheckResult]:
@@ -226,23 +128,14 @@ async def _check_publishers(settings: Settings) -> list[CheckResult]:
     except SettingsError as failure:
         advice = "correct the setting; the service does not start with it"
         return [CheckResult("events", CheckStatus.FAULT, str(failure), advice)]
-    return [await _check_publisher(publisher) for publisher in publishers]
-
-
-async def _check_publisher(publisher: EventPublisher) -> CheckResult:
-    """Check that the consumer of events can be reached, without sending any."""
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(publisher.close)
-        try:
-            return CheckResult("events", CheckStatus.OK, await publisher.probe())
-        except Unavailable as failure:
-            name = publisher.delivery_options.name
-            advice = f"start it or correct its URL; events for {name} wait until then"
-            return CheckResult("events", CheckStatus.WARNING, failure.detail, advice)
+        for publisher in publishers:
+            stack.push_async_callback(publisher.close)
+        return [await check_publisher(publisher) for publisher in publishers]
 
 
 async def _check_registry(settings: Settings) -> CheckResult:
-    """Fetch the schema from the ontology server, without fallbacks."""
+    """Check the ontology server, without fallbacks."""
     registry = await open_registry(
         settings.ontology_url,
         clock=SystemClock(),
@@ -251,17 +144,4 @@ async def _check_registry(settings: Settings) -> CheckResult:
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(registry.close)
-        try:
-            fetched_schema = await registry.refresh(settings.schema_id)
-        except NotFound as failure:
-            advice = "publish the schema there, or correct SPAWN_SCHEMA_ID"
-            return CheckResult("ontology", CheckStatus.WARNING, failure.detail, advice)
-        except RegistryError as failure:
-            advice = (
-                "start it or correct SPAWN_ONTOLOGY_URL; meanwhile the service uses the "
-                "last cached schema, or the bundled one"
-            )
-            return CheckResult("ontology", CheckStatus.WARNING, failure.detail, advice)
-    schema = fetched_schema.schema
-    detail = f"{schema.id} version {schema.version} ({fetched_schema.provenance.value})"
-    return CheckResult("ontology", CheckStatus.OK, detail)
+        return await check_registry(registry, settings.schema_id)
