@@ -65,6 +65,21 @@ def build_project_schema(
     return schema
 
 
+def build_response_schema(output_schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a project in a response; `fields=` may omit all but id and version."""
+    return {**output_schema, "required": ["project_id", "version"]}
+
+
+def build_patch_schema(input_schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a merge patch: nothing required, no defaults, no status."""
+    properties = {
+        name: {key: value for key, value in property_schema.items() if key != "default"}
+        for name, property_schema in input_schema["properties"].items()
+        if name != "status"
+    }
+    return {**input_schema, "properties": properties, "required": []}
+
+
 def build_column_schema(column: Column) -> dict[str, Any]:
     """Build the schema of a column's values other than null."""
     property_schema = _TYPE_SCHEMAS[column.type.name] | {}

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from spawn import __version__
-from spawn.domain.projects.codes import CODE_FIELDS
-from spawn.domain.query import Operator
-from spawn.domain.schema_version import Column, TypeName
+from spawn.application.projects.list_query import build_filter_properties
+from spawn.domain.projects.codes import CodeField
+from spawn.domain.schemas.json_schema import build_patch_schema, build_response_schema
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,
@@ -25,7 +25,6 @@ from spawn.entrypoints.http.protocol.operation import (
     Success,
 )
 from spawn.entrypoints.http.protocol.problems import PROBLEMS, ProblemView, problem_path
-from spawn.entrypoints.http.protocol.query_params import MAX_OPERAND_LENGTH
 from spawn.entrypoints.http.protocol.route import Route
 
 COMMON_PROBLEMS: Final = (
@@ -75,9 +74,9 @@ class OpenApiBuilder:
         input_schema = validator.json_schema(for_input=True)
         schemas: Json = {
             **SCHEMAS,
-            "Project": _response_schema(validator.json_schema(for_input=False)),
+            "Project": build_response_schema(validator.json_schema(for_input=False)),
             "ProjectInput": input_schema,
-            "ProjectPatch": _merge_patch_schema(input_schema),
+            "ProjectPatch": build_patch_schema(input_schema),
             "ProjectPage": page_schema({"$ref": f"{COMPONENT_PREFIX}Project"}),
         }
         if names := schemas.keys() & self._wire.components.keys():
@@ -255,36 +254,9 @@ def _problem_example(code: str) -> Json:
     }
 
 
-def _response_schema(output_schema: Json) -> Json:
-    """Return the schema of a project in a response; `fields=` may omit all but id and version."""
-    return {**output_schema, "required": ["project_id", "version"]}
-
-
-def _merge_patch_schema(input_schema: Json) -> Json:
-    """Return the schema of a merge patch: nothing required, no defaults, no status."""
-    properties = {
-        name: {key: value for key, value in property_schema.items() if key != "default"}
-        for name, property_schema in input_schema["properties"].items()
-        if name != "status"
-    }
-    return {**input_schema, "properties": properties, "required": []}
-
-
-_ORDER_OPERATORS: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
-
-
 def _filter_parameter(validator: SchemaValidator) -> Json:
     """Return the filters of all fields as one exploded object parameter."""
-    properties: Json = {}
-    for column in validator.fields.values():
-        value_schema = _filter_value_schema(column)
-        properties[column.name] = value_schema
-        properties[f"{column.name}[exists]"] = {"type": "string", "enum": ["true", "false"]}
-        if column.type.name is TypeName.STRING:
-            properties[f"{column.name}[like]"] = _SCHEMA_BY_TYPE[TypeName.STRING]
-        for operator in _operators(column):
-            properties[f"{column.name}[{operator}]"] = value_schema
-        properties[f"{column.name}[in]"] = _VALUE_LIST
+    properties = build_filter_properties(validator, _code_reference)
     return {
         "name": "filters",
         "in": "query",
@@ -299,30 +271,5 @@ def _filter_parameter(validator: SchemaValidator) -> Json:
     }
 
 
-def _operators(column: Column) -> tuple[Operator, ...]:
-    """Return the operators with one operand of the column's type, beside equality."""
-    return (
-        (Operator.NE,) if column.type.name is TypeName.BOOLEAN else (Operator.NE, *_ORDER_OPERATORS)
-    )
-
-
-def _filter_value_schema(column: Column) -> Json:
-    """Return the schema of a filter's operand, by the column's type."""
-    if column.enum is not None:
-        return {"type": "string", "enum": [str(value) for value in column.enum]}
-    if code := CODE_FIELDS.get(column.name):
-        return {"$ref": f"#/components/schemas/{code_schema_name(code)}"}
-    return _SCHEMA_BY_TYPE[column.type.name]
-
-
-_VALUE_LIST: Final[Json] = {"type": "string", "description": "Values, separated by commas."}
-_SCHEMA_BY_TYPE: Final[dict[TypeName, Json]] = {
-    TypeName.STRING: {"type": "string", "maxLength": MAX_OPERAND_LENGTH},
-    TypeName.INTEGER: {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
-    TypeName.BIGINT: {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-    TypeName.DECIMAL: {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,4})?$"},
-    TypeName.DOUBLE: {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,4})?$"},
-    TypeName.BOOLEAN: {"type": "string", "enum": ["true", "false"]},
-    TypeName.DATE: {"type": "string", "format": "date"},
-    TypeName.TIMESTAMP: {"type": "string", "format": "date-time"},
-}
+def _code_reference(code: CodeField) -> Json:
+    return {"$ref": f"{COMPONENT_PREFIX}{code_schema_name(code)}"}

@@ -14,6 +14,7 @@ from spawn.application.projects.commands import (
     create_project,
     transition_project,
 )
+from spawn.application.projects.list_query import read_fields
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
@@ -70,7 +71,6 @@ from spawn.entrypoints.http.protocol.operation import (
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     LIMIT,
-    read_fields,
     read_instant,
     read_limit,
 )
