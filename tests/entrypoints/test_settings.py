@@ -2,12 +2,12 @@
 
 import pytest
 
+from spawn.domain.text import redact_url
 from spawn.entrypoints.settings import (
     Settings,
     SettingsError,
     read_service_url,
     read_settings,
-    redact_url,
 )
 
 

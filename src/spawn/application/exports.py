@@ -167,6 +167,16 @@ class QuarantineFormatter:
         self._read_cell = unescape_formula if is_returned else str
         self._columns = import_state.columns[self._first :]
 
+    async def format_rows(
+        self, rows: AsyncIterator[RowNote], file_format: FileFormat
+    ) -> AsyncIterator[bytes]:
+        """Yield rows as the lines of a file; CSV begins with its header."""
+        is_csv = file_format is FileFormat.CSV
+        if is_csv:
+            yield self.format_csv_header()
+        async for row in rows:
+            yield self.format_csv_row(row) if is_csv else self.format_ndjson_row(row)
+
     def format_ndjson_row(self, note: RowNote) -> bytes:
         """Return one row as a line of NDJSON."""
         document = {

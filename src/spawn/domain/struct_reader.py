@@ -308,6 +308,44 @@ def _choice_reader(values: Mapping[str, Any]) -> TokenReader:
     return read
 
 
+def text_reader(parse: Callable[[str], Any]) -> TokenReader:
+    """Return the reader of a text in a form of its own.
+
+    Args:
+        parse: the parser, which raises ValueError or InvalidInput for a malformed text.
+    """
+
+    def read(token: Token, pointer: str) -> Any:
+        try:
+            return parse(read_string(token, pointer))
+        except InvalidInput as failure:
+            raise InvalidInput.at(pointer, "malformed", failure.errors[0].detail) from failure
+        except ValueError as failure:
+            raise InvalidInput.at(pointer, "malformed", str(failure)) from failure
+
+    return read
+
+
+def number_text_reader(type_: inspect.IntType | inspect.FloatType) -> TokenReader:
+    """Return the reader of a number in a text, within the bounds of its annotation."""
+    low, high = type_.ge or 0, type_.le or 0
+    pattern = r"\d{1,9}" if isinstance(type_, inspect.IntType) else r"\d{1,9}(\.\d{1,6})?"
+    convert = int if isinstance(type_, inspect.IntType) else float
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(pattern, text) or not low <= float(text) <= high:
+            raise ValueError(f"a number {low:g} to {high:g} is expected")
+        return convert(text)
+
+    return text_reader(parse)
+
+
+def folded_reader(annotation: Any, fold: Callable[[str], str]) -> TokenReader:
+    """Return the reader of one of several texts, whose case does not matter."""
+    read_choice = compile_reader(annotation)
+    return lambda token, pointer: read_choice(fold(read_string(token, pointer)), pointer)
+
+
 def read_string(token: Token, pointer: str) -> str:
     """Read a string of any length."""
     if type(token) is not str:

@@ -8,6 +8,7 @@ a lone surrogate, which is no Unicode character.
 
 import re
 import unicodedata
+from urllib.parse import urlsplit
 
 from spawn.domain.errors import FieldError
 
@@ -76,6 +77,12 @@ def check_prose(text: str, pointer: str, maximum: int, errors: list[FieldError])
 def escape_pointer_token(name: str) -> str:
     """Return a name as a JSON Pointer token (RFC 6901), cut to 100 characters."""
     return name[:100].replace("~", "~0").replace("/", "~1")
+
+
+def redact_url(url: str) -> str:
+    """Return the URL without credentials."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
 
 
 def shorten(text: object, characters: int = MAX_SHOWN_CHARACTERS) -> str:

@@ -6,11 +6,11 @@ A misspelt or malformed variable stops the start with one line that names it.
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,14 @@ from spawn.application.schemas.activation import SchemaPolicy
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import Token
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
-from spawn.domain.struct_reader import TokenReader, compile_reader, read_string
+from spawn.domain.struct_reader import (
+    TokenReader,
+    compile_reader,
+    folded_reader,
+    number_text_reader,
+    read_string,
+    text_reader,
+)
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
@@ -147,12 +154,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def redact_url(url: str) -> str:
-    """Return the URL without credentials."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
-
-
 def read_service_url(environ: Mapping[str, str]) -> str:
     """Return the URL of a running service, for the command line; empty if it is not set.
 
@@ -210,7 +211,8 @@ def _suggest_name(name: str) -> str:
 def _parse_storage_url(text: str) -> str:
     from spawn.adapters.factory import check_store_url
 
-    return _validate_with_adapter(text, check_store_url)
+    check_store_url(text)
+    return text
 
 
 def _parse_registry_url(text: str) -> str:
@@ -218,15 +220,7 @@ def _parse_registry_url(text: str) -> str:
 
     if urlsplit(text).scheme in {"http", "https"}:
         return _parse_web_url(text)
-    return _validate_with_adapter(text, check_registry_url)
-
-
-def _validate_with_adapter(text: str, check: Callable[[str], None]) -> str:
-    """Return the URL if an adapter accepts it."""
-    try:
-        check(text)
-    except InvalidInput as failure:
-        raise ValueError(failure.errors[0].detail) from failure
+    check_registry_url(text)
     return text
 
 
@@ -324,65 +318,33 @@ def _parse_networks(text: str) -> tuple[str, ...]:
     return networks
 
 
-def _reader(parse: Callable[[str], Any]) -> TokenReader:
-    """Return the reader of a parser, which raises ValueError for a malformed text."""
-
-    def read(token: Token, pointer: str) -> Any:
-        try:
-            return parse(read_string(token, pointer))
-        except ValueError as failure:
-            raise InvalidInput.at(pointer, "malformed", str(failure)) from failure
-
-    return read
-
-
-def _number_reader(type_: inspect.IntType | inspect.FloatType) -> TokenReader:
-    """Return the reader of a number within the bounds of its annotation."""
-    low, high = type_.ge or 0, type_.le or 0
-    pattern = r"\d{1,9}" if isinstance(type_, inspect.IntType) else r"\d{1,9}(\.\d{1,6})?"
-    convert = int if isinstance(type_, inspect.IntType) else float
-
-    def parse(text: str) -> float:
-        if not re.fullmatch(pattern, text) or not low <= float(text) <= high:
-            raise ValueError(f"a number {low:g} to {high:g} is expected")
-        return convert(text)
-
-    return _reader(parse)
-
-
-def _folded_reader(annotation: Any, fold: Callable[[str], str]) -> TokenReader:
-    """Return the reader of one of several texts, whose case does not matter."""
-    read_choice = compile_reader(annotation)
-    return lambda token, pointer: read_choice(fold(read_string(token, pointer)), pointer)
-
-
 _INFO: Final = inspect.type_info(Settings)
 assert isinstance(_INFO, inspect.StructType)  # noqa: S101 - narrows the type
 
 _READERS: Final[Mapping[str, TokenReader]] = {
     **{
-        field.encode_name: _number_reader(field.type)
+        field.encode_name: number_text_reader(field.type)
         for field in _INFO.fields
         if isinstance(field.type, inspect.IntType | inspect.FloatType)
     },
-    "STORAGE_URL": _reader(_parse_storage_url),
-    "ONTOLOGY_URL": _reader(_parse_registry_url),
-    "SCHEMA_ID": _reader(_parse_schema_id),
-    "SCHEMA_PIN": _reader(_parse_schema_pin),
-    "SCHEMA_MODE": _folded_reader(CompatibilityMode, str.lower),
-    "PUBLIC_URL": _reader(_parse_public_url),
-    "PRODUCT_ID": _reader(_parse_product_id),
-    "PRODUCT_OWNER": _reader(_parse_owner),
-    "PRODUCT_CONTACT": _reader(_parse_contact),
-    "EVENTS_URL": _reader(_parse_publisher_urls),
-    "WEBHOOK_ALLOWED_NETWORKS": _reader(_parse_networks),
-    "HOST": _reader(_parse_host),
-    "ALLOWED_HOSTS": _reader(_parse_hosts),
-    "CORS_ORIGINS": _reader(_parse_origins),
-    "LOG_LEVEL": _folded_reader(LogLevel, str.upper),
-    "OTLP_ENDPOINT": _reader(_parse_web_url),
-    "ENVIRONMENT": _folded_reader(Environment, str.lower),
-    "OPENLINEAGE_URL": _reader(_parse_web_url),
+    "STORAGE_URL": text_reader(_parse_storage_url),
+    "ONTOLOGY_URL": text_reader(_parse_registry_url),
+    "SCHEMA_ID": text_reader(_parse_schema_id),
+    "SCHEMA_PIN": text_reader(_parse_schema_pin),
+    "SCHEMA_MODE": folded_reader(CompatibilityMode, str.lower),
+    "PUBLIC_URL": text_reader(_parse_public_url),
+    "PRODUCT_ID": text_reader(_parse_product_id),
+    "PRODUCT_OWNER": text_reader(_parse_owner),
+    "PRODUCT_CONTACT": text_reader(_parse_contact),
+    "EVENTS_URL": text_reader(_parse_publisher_urls),
+    "WEBHOOK_ALLOWED_NETWORKS": text_reader(_parse_networks),
+    "HOST": text_reader(_parse_host),
+    "ALLOWED_HOSTS": text_reader(_parse_hosts),
+    "CORS_ORIGINS": text_reader(_parse_origins),
+    "LOG_LEVEL": folded_reader(LogLevel, str.upper),
+    "OTLP_ENDPOINT": text_reader(_parse_web_url),
+    "ENVIRONMENT": folded_reader(Environment, str.lower),
+    "OPENLINEAGE_URL": text_reader(_parse_web_url),
 }
 _read_struct: Final = compile_reader(Settings, _READERS, {inspect.StrType: read_string})
 

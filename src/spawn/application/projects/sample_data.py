@@ -16,16 +16,18 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project, transition_project
-from spawn.domain.errors import Duplicate
+from spawn.domain.errors import Duplicate, NotFound
 from spawn.domain.money import CURRENCIES
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import (
+    RESERVATION_KIND,
     ExternalRef,
     Milestone,
     MilestoneKind,
     ProjectStatus,
     Sponsor,
     Spv,
+    build_reservation_id,
 )
 from spawn.domain.schemas.validator import ProjectInput
 
@@ -136,6 +138,23 @@ class SampleProject(msgspec.Struct, frozen=True):
 
     attributes: ProjectInput
     transitions: tuple[SampleTransition, ...]
+
+
+async def seed_missing_projects(
+    dependencies: Dependencies, principal: Principal, *, projects: int, seed: int
+) -> int:
+    """Write the sample projects that a store lacks, and return their number.
+
+    Only the last one is looked up, which is quick.
+    """
+    if not projects:
+        return 0
+    last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
+    try:
+        await dependencies.reads.get(RESERVATION_KIND, last)
+    except NotFound:
+        return await seed_sample_projects(dependencies, principal, projects=projects, seed=seed)
+    return 0
 
 
 async def seed_sample_projects(

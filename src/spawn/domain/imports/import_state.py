@@ -20,6 +20,11 @@ class FileFormat(StrEnum):
     CSV = "csv"
     NDJSON = "ndjson"
 
+    @property
+    def media_type(self) -> str:
+        """Media type of such a file."""
+        return "text/csv" if self is FileFormat.CSV else "application/x-ndjson"
+
 
 class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A reason to quarantine a row or to warn about it: field, stable code, sentence."""

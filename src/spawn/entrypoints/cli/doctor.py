@@ -25,9 +25,10 @@ from spawn.application.diagnosis import (
     judge_health,
 )
 from spawn.domain.errors import SpawnError
+from spawn.domain.text import redact_url
 from spawn.entrypoints.cli.serve import build_local_url, find_store_file, read_served_address
 from spawn.entrypoints.composition import open_publishers
-from spawn.entrypoints.settings import Settings, SettingsError, redact_url
+from spawn.entrypoints.settings import Settings, SettingsError
 
 TIMEOUT_S: Final = 5.0
 

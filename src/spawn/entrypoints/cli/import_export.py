@@ -15,6 +15,7 @@ from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
 from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.settings import Settings
 
+CHUNK_BYTES: Final = 1024 * 1024
 _SUFFIXES: Final = {
     ".csv": FileFormat.CSV,
     ".ndjson": FileFormat.NDJSON,
@@ -46,8 +47,10 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
             name, path = mapping_file
             await backend.put_mapping(name, await asyncio.to_thread(path.read_bytes))
         progress = _Progress()
-        result = await backend.import_file(options.path, file_format, name, progress.report)
+        chunks = _read_chunks(options.path)
+        document = await backend.import_file(chunks, file_format, name, progress.report)
         progress.end()
+        result = msgspec.json.decode(document, type=ImportView)
         if options.quarantine is not None and quarantine_format is not None:
             lines = backend.export_quarantine(result.import_id, quarantine_format)
             await _write_output(lines, options.quarantine)
@@ -88,6 +91,13 @@ def _parse_mapping_file(mapping: str | None) -> tuple[str, Path] | None:
         return None
     path = Path(mapping)
     return path.name.removesuffix(".json").removesuffix(".mapping").lower(), path
+
+
+async def _read_chunks(path: Path) -> AsyncIterator[bytes]:
+    """Yield the bytes of the file, read off the event loop."""
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
 
 
 def _require_file(path: Path) -> None:

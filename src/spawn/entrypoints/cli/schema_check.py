@@ -53,7 +53,8 @@ async def check_schema(settings: Settings, options: SchemaCheckOptions) -> bool:
         await asyncio.to_thread(_read_file, options.path, default_version=1)
         document = await asyncio.to_thread(options.path.read_bytes)
         async with open_backend(settings, url=options.url) as backend:
-            proposal = await backend.check_schema(document, options.mode)
+            response = await backend.check_schema(document, options.mode)
+        proposal = msgspec.json.decode(response, type=ProposalView)
     if options.as_json:
         sys.stdout.write(msgspec.json.encode(proposal).decode() + "\n")
     else:

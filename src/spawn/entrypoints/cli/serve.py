@@ -8,14 +8,13 @@ from typing import Final
 import msgspec
 
 from spawn.adapters.factory import parse_duckdb_url
-from spawn.application.projects.sample_data import SOURCE, sample_reference_id, seed_sample_projects
-from spawn.domain.errors import NotFound
+from spawn.application.projects.sample_data import seed_missing_projects
 from spawn.domain.principal import Principal
-from spawn.domain.projects.project import RESERVATION_KIND, ExternalRef, build_reservation_id
+from spawn.domain.text import redact_url
 from spawn.entrypoints import service
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.composition import Composition, open_publishers
-from spawn.entrypoints.settings import Settings, redact_url
+from spawn.entrypoints.settings import Settings
 
 SEED_ACTOR: Final = Principal(id="demo")
 PRIVATE_UMASK: Final = 0o077
@@ -98,7 +97,9 @@ def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
     """Run the service with a sample portfolio, and print its addresses."""
 
     async def seed_and_report(composition: Composition) -> None:
-        count = await _seed_missing_projects(composition, projects, seed)
+        count = await seed_missing_projects(
+            composition.dependencies, SEED_ACTOR, projects=projects, seed=seed
+        )
         if count:
             # The scheduled measurement at the start saw an empty store.
             await composition.quality_monitor.measure(SEED_ACTOR)
@@ -123,23 +124,6 @@ def _run_server(settings: Settings, on_ready: service.Prepare) -> None:
         address_file.remove()
     if failure_reason:
         raise CommandError(failure_reason, service.EXIT_STORE_FAILED)
-
-
-async def _seed_missing_projects(composition: Composition, projects: int, seed: int) -> int:
-    """Write the missing sample projects and return their number.
-
-    Only the last one is looked up, which is quick.
-    """
-    if not projects:
-        return 0
-    last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
-    try:
-        await composition.dependencies.reads.get(RESERVATION_KIND, last)
-    except NotFound:
-        return await seed_sample_projects(
-            composition.dependencies, SEED_ACTOR, projects=projects, seed=seed
-        )
-    return 0
 
 
 def _format_addresses(settings: Settings, count: int, projects: int) -> str:

@@ -64,7 +64,7 @@ from spawn.entrypoints.http.protocol.route import Result, Route, page_result, ro
 from spawn.entrypoints.http.wire import PageView
 
 MAPPINGS: Final = "/v1/ops/import-mappings"
-FORMATS: Final = {CSV: FileFormat.CSV, NDJSON: FileFormat.NDJSON}
+FORMATS: Final = {file_format.media_type: file_format for file_format in FileFormat}
 TAG: Final = "imports"
 
 _BINDING: Final = cursor_binding(MAPPING_KIND)
@@ -266,14 +266,9 @@ async def read_quarantine(request: StrictRequest, import_id: str) -> LineStreamR
     state = (await get_import(dependencies, principal, import_id)).state
     formatter = QuarantineFormatter(state, await get_pinned_mapping(dependencies, state))
 
-    async def lines() -> AsyncIterator[bytes]:
-        if is_csv:
-            yield formatter.format_csv_header()
-        format_row = formatter.format_csv_row if is_csv else formatter.format_ndjson_row
-        async for note in stream_quarantined_rows(dependencies, principal, state):
-            yield format_row(note)
-
-    return LineStreamResponse(lines(), request.media_type, formatter.charset if is_csv else "utf-8")
+    rows = stream_quarantined_rows(dependencies, principal, state)
+    lines = formatter.format_rows(rows, FORMATS[request.media_type])
+    return LineStreamResponse(lines, request.media_type, formatter.charset if is_csv else "utf-8")
 
 
 @route(

@@ -1,0 +1,156 @@
+"""Client of a running service over HTTP."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.jobs import Job, JobStatus
+from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.domain.text import redact_url
+
+POLL_INTERVAL_S: Final = 0.2
+TIMEOUT_S: Final = 60.0
+_JSON_CONTENT: Final = {"Content-Type": "application/json"}
+
+ReportProgress = Callable[[int, int], None]
+"""Callback with the bytes processed, and the bytes in all."""
+
+
+class ServiceError(Exception):
+    """A request that a service rejected, or a job that failed there, in one sentence."""
+
+
+class ServiceUnreachable(Exception):
+    """A service that cannot be reached, with the reason in one sentence."""
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+    code: str = ""
+
+
+@asynccontextmanager
+async def open_service_client(url: str) -> AsyncIterator["ServiceClient"]:
+    """Open a client of the service at a URL.
+
+    Raises:
+        ServiceUnreachable: the service does not respond, also while the client is in use.
+    """
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+            yield ServiceClient(client)
+    except httpx.HTTPError as failure:
+        reason = str(failure) or type(failure).__name__
+        detail = f"{redact_url(url)} cannot be reached: {reason}; start it, or correct the URL"
+        raise ServiceUnreachable(detail) from failure
+
+
+class ServiceClient:
+    """Operations of a running service; documents are JSON as the service sends them."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def put_mapping(self, name: str, document: bytes) -> None:
+        """Store a mapping under a name, replacing an existing one."""
+        path = f"/v1/ops/import-mappings/{quote(name, safe='')}"
+        headers = {**_JSON_CONTENT}
+        response = await self._client.get(path)
+        if response.status_code == httpx.codes.OK:
+            headers["If-Match"] = response.headers["ETag"]
+        await self._request("PUT", path, content=document, headers=headers)
+
+    async def import_file(
+        self,
+        chunks: AsyncIterator[bytes],
+        file_format: FileFormat,
+        mapping: str | None,
+        report_progress: ReportProgress,
+    ) -> bytes:
+        """Import the bytes of a file and return the finished import."""
+        response = await self._request(
+            "POST",
+            "/v1/ops/imports",
+            params={} if mapping is None else {"mapping": mapping},
+            content=chunks,
+            headers={"Content-Type": file_format.media_type},
+        )
+        job = msgspec.json.decode(response.content, type=Job)
+        while not job.is_final:
+            report_progress(job.progress.done, job.progress.total)
+            await asyncio.sleep(POLL_INTERVAL_S)
+            response = await self._request("GET", f"/v1/jobs/{job.job_id}")
+            job = msgspec.json.decode(response.content, type=Job)
+        report_progress(job.progress.done, job.progress.total)
+        if job.status is not JobStatus.SUCCEEDED:
+            reason = job.error or "run spawn serve on the file to resume it"
+            raise ServiceError(f"the import has {job.status.value}: {reason}")
+        return (await self._request("GET", f"/v1/ops/imports/{job.job_id}")).content
+
+    async def export_quarantine(
+        self, import_id: str, file_format: FileFormat
+    ) -> AsyncIterator[bytes]:
+        """Yield the quarantined rows of an import as lines."""
+        path = f"/v1/ops/imports/{import_id}/quarantine"
+        async for chunk in self._stream(path, file_format):
+            yield chunk
+
+    async def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Yield all projects as chunks of a file; close it if it is not read to its end."""
+        async for chunk in self._stream("/v1/data/projects", file_format):
+            yield chunk
+
+    async def _stream(self, path: str, file_format: FileFormat) -> AsyncIterator[bytes]:
+        headers = {"Accept": file_format.media_type}
+        async with self._client.stream("GET", path, headers=headers) as response:
+            if response.is_error:
+                await response.aread()
+                raise _build_error(response)
+            async for chunk in response.aiter_bytes():
+                yield chunk
+
+    async def get_schema(self) -> bytes:
+        """Return the active schema."""
+        return (await self._request("GET", await self._find_schema_path())).content
+
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> bytes:
+        """Check the adoption of a schema document and return the proposal."""
+        response = await self._request(
+            "POST",
+            f"{await self._find_schema_path()}/check",
+            params={} if mode is None else {"mode": mode.value},
+            content=document,
+            headers=_JSON_CONTENT,
+        )
+        return response.content
+
+    async def _find_schema_path(self) -> str:
+        response = await self._request("GET", "/v1/governance/schemas")
+        schemas = msgspec.json.decode(response.content, type=dict[str, Any])["items"]
+        active = next((item for item in schemas if item["state"] == "active"), None)
+        if active is None:
+            raise ServiceError("the service has no active schema")
+        return f"/v1/governance/schemas/{active['schema_id']}"
+
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response = await self._client.request(method, path, **options)
+        if response.is_error:
+            raise _build_error(response)
+        return response
+
+
+def _build_error(response: httpx.Response) -> ServiceError:
+    """Return the problem of a response as an error of one line."""
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.DecodeError:
+        problem = _Problem()
+    url = redact_url(str(response.request.url))
+    detail = problem.detail or f"{url} responded with {response.status_code}"
+    return ServiceError(f"{detail} ({problem.code})" if problem.code else detail)
