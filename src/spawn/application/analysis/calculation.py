@@ -38,6 +38,18 @@ TURN_S: Final = 0.02
 MAX_ROWS: Final = 100_000
 """Rows of all results per request: a response is encoded whole and in memory until it is sent."""
 
+_LINEAR_CALCULATORS: Final = frozenset({"debt-sizing", "waterfall"})
+_COSTLY_TERMS: Final = (
+    b'"payment_dates"',
+    b'"calendar"',
+    b'"dsra_months"',
+    b'"tax"',
+    b'"lockup_periods_ahead"',
+    b'"facilities"',
+)
+_MAX_INLINE_COMMAS: Final = 160
+_MAX_INLINE_BYTES: Final = 6144
+
 
 class CalculationResult(msgspec.Struct, frozen=True):
     """The result of one case: its figures, its table rows and, on request, its explanations.
@@ -136,6 +148,20 @@ def _case_number(error: FieldError) -> int:
 
 def _prefix_pointers(pointer: str, errors: Sequence[FieldError]) -> list[FieldError]:
     return [msgspec.structs.replace(error, pointer=pointer + error.pointer) for error in errors]
+
+
+def is_inline(name: str, body: bytes) -> bool:
+    """Return whether the work costs less than a thread: few numbers, in linear time.
+
+    Dates that are rolled over a long term, holidays, debt service that is projected in every
+    period and a tax that is solved with the debt cost more than their few numbers.
+    """
+    return (
+        name in _LINEAR_CALCULATORS
+        and len(body) <= _MAX_INLINE_BYTES
+        and body.count(b",") <= _MAX_INLINE_COMMAS
+        and not any(term in body for term in _COSTLY_TERMS)
+    )
 
 
 class CalculationPool:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.analysis.calculation import Deadline, calculate
+from spawn.application.analysis.calculation import Deadline, calculate, is_inline
 from spawn.application.analysis.calculation_requests import read_request, request_schema
 from spawn.application.analysis.calculation_results import ResultTable, response_schema
 from spawn.application.analysis.calculators import CALCULATORS
@@ -63,17 +63,6 @@ _SUMMARIES: Final = {
     "covenants": "Test a covenant over a series of ratios",
     "day-count": "Calculate days and year fractions",
 }
-_LINEAR_CALCULATORS: Final = frozenset({"debt-sizing", "waterfall"})
-_COSTLY_TERMS: Final = (
-    b'"payment_dates"',
-    b'"calendar"',
-    b'"dsra_months"',
-    b'"tax"',
-    b'"lockup_periods_ahead"',
-    b'"facilities"',
-)
-_MAX_INLINE_COMMAS: Final = 160
-_MAX_INLINE_BYTES: Final = 6144
 
 
 class CalculationOptions(msgspec.Struct, frozen=True):
@@ -122,20 +111,6 @@ def read_explain_parameter(request: StrictRequest) -> bool:
     if text not in {"true", "false"}:
         raise InvalidInput.at("/explain", "wrong_type", "must be true or false")
     return text == "true"
-
-
-def is_inline(name: str, body: bytes) -> bool:
-    """Return whether the work costs less than a thread: few numbers, in linear time.
-
-    Dates that are rolled over a long term, holidays, debt service that is projected in every
-    period and a tax that is solved with the debt cost more than their few numbers.
-    """
-    return (
-        name in _LINEAR_CALCULATORS
-        and len(body) <= _MAX_INLINE_BYTES
-        and body.count(b",") <= _MAX_INLINE_COMMAS
-        and not any(term in body for term in _COSTLY_TERMS)
-    )
 
 
 def is_large(request: StrictRequest) -> bool:

@@ -1,8 +1,6 @@
 """Metrics of schema governance: active schema, versions, migrations, registry."""
 
-from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Final
 
 from prometheus_client.core import (
@@ -13,14 +11,13 @@ from prometheus_client.core import (
 )
 
 from spawn.application.dependencies import Dependencies
-from spawn.ports.schemas import MigrationOutcome, MigrationRecord, SchemaRecord, SchemaState
+from spawn.application.schemas.schema_counts import DURATION_BOUNDS_S, SchemaCounts
+from spawn.ports.schemas import MigrationOutcome, SchemaState
 
 BREAKER_STATES: Final = ("none", "closed", "half_open", "open")
-_NOT_ADOPTED: Final = frozenset({SchemaState.QUARANTINED, SchemaState.REJECTED})
 _REPORTED_STATES: Final = tuple(
     s for s in SchemaState if s not in {SchemaState.ACTIVE, SchemaState.RETIRED}
 )
-_BOUNDS_S: Final = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 
 
 class SchemaMetrics:
@@ -28,35 +25,11 @@ class SchemaMetrics:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
-        self._active: SchemaRecord | None = None
-        self._states: Counter[SchemaState] = Counter()
-        self._quarantined: set[tuple[int, str]] = set()
-        self._outcomes: Counter[MigrationOutcome] = Counter()
-        self._counted_until: datetime | None = None
-        self._bucket_counts: Counter[float] = Counter()
-        self._total_s = 0.0
+        self._counts = SchemaCounts()
 
     async def gather(self) -> None:
         """Load the values that need awaiting, before `collect` reads them."""
-        records = await self._dependencies.schemas.records()
-        self._active = await self._dependencies.schemas.active()
-        self._states = Counter(record.state for record in records)
-        # A version that is approved later still counts as quarantined: counters never decrease.
-        self._quarantined |= {
-            (record.schema.version, record.schema.fingerprint)
-            for record in records
-            if record.state in _NOT_ADOPTED
-        }
-        for migration in reversed(await self._dependencies.schemas.migration_log()):
-            self._count_migration(migration)
-
-    def _count_migration(self, migration: MigrationRecord) -> None:
-        if self._counted_until is not None and migration.started_at <= self._counted_until:
-            return
-        self._counted_until = migration.started_at
-        self._outcomes[migration.outcome] += 1
-        self._total_s += migration.duration_s
-        self._bucket_counts.update(bound for bound in _BOUNDS_S if migration.duration_s <= bound)
+        await self._counts.update(self._dependencies.schemas)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of schemas and of the registry."""
@@ -71,8 +44,9 @@ class SchemaMetrics:
             "The active schema; always 1.",
             labels=("schema_id", "version", "fingerprint", "provenance"),
         )
-        if self._active is not None:
-            schema, provenance = self._active.schema, self._active.provenance
+        active = self._counts.active
+        if active is not None:
+            schema, provenance = active.schema, active.provenance
             labels = (schema.id, str(schema.version), schema.fingerprint, provenance.value)
             info.add_metric(labels, 1)
         return info
@@ -81,7 +55,7 @@ class SchemaMetrics:
         yield CounterMetricFamily(
             "spawn_schema_quarantined",
             "Schema versions that were quarantined or rejected, even if approved later.",
-            value=len(self._quarantined),
+            value=self._counts.not_adopted_count,
         )
         versions = GaugeMetricFamily(
             "spawn_schema_versions",
@@ -89,7 +63,7 @@ class SchemaMetrics:
             labels=("state",),
         )
         for state in _REPORTED_STATES:
-            versions.add_metric((state.value,), self._states[state])
+            versions.add_metric((state.value,), self._counts.states[state])
         yield versions
 
     def _collect_migrations(self) -> Iterator[Metric]:
@@ -99,15 +73,16 @@ class SchemaMetrics:
             labels=("outcome",),
         )
         for outcome in MigrationOutcome:
-            attempts.add_metric((outcome.value,), self._outcomes[outcome])
+            attempts.add_metric((outcome.value,), self._counts.outcomes[outcome])
         yield attempts
-        buckets = [(str(bound), float(self._bucket_counts[bound])) for bound in _BOUNDS_S]
-        count = float(self._outcomes.total())
+        bucket_counts = self._counts.duration_buckets
+        buckets = [(str(bound), float(bucket_counts[bound])) for bound in DURATION_BOUNDS_S]
+        count = float(self._counts.outcomes.total())
         yield HistogramMetricFamily(
             "spawn_schema_migration_seconds",
             "Duration of a migration attempt, its scan of the data included.",
             buckets=[*buckets, ("+Inf", count)],
-            sum_value=self._total_s,
+            sum_value=self._counts.total_duration_s,
         )
 
     def _collect_registry(self) -> Iterator[Metric]:
