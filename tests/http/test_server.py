@@ -22,7 +22,8 @@ from tests.http.conftest import WIND
 from tests.loopback import free_port
 from tests.product.ontology import run_ontology_server, send_json
 
-from spawn.entrypoints.logging import REDACTED, log_line, redact
+from spawn.domain.text import REDACTED, redact
+from spawn.entrypoints.logging import log_line
 
 SERVE = (
     "import os; from spawn.entrypoints.service import run; "

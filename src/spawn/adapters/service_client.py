@@ -1,7 +1,7 @@
 """Client of a running service over HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,13 +13,11 @@ from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.jobs import Job, JobStatus
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.text import redact_url
+from spawn.ports.backend import ReportProgress
 
 POLL_INTERVAL_S: Final = 0.2
 TIMEOUT_S: Final = 60.0
 _JSON_CONTENT: Final = {"Content-Type": "application/json"}
-
-ReportProgress = Callable[[int, int], None]
-"""Callback with the bytes processed, and the bytes in all."""
 
 
 class ServiceError(Exception):

@@ -47,14 +47,14 @@ class CheckResult(msgspec.Struct, frozen=True):
             raise ValueError(f"the finding of {self.name} names no remedy")
 
 
-class ReportedCheck(msgspec.Struct):
+class ReportedCheck(msgspec.Struct, frozen=True):
     """A check in the health document of a running service."""
 
     status: str
     detail: str = ""
 
 
-class ReportedHealth(msgspec.Struct):
+class ReportedHealth(msgspec.Struct, frozen=True):
     """The health document of a running service."""
 
     status: str

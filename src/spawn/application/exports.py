@@ -15,6 +15,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import RunProgress, begin_run, end_with_body
 from spawn.application.lineage.run_builder import build_export_run
+from spawn.application.projects.queries import project_fields
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import StoredAggregate
@@ -81,6 +82,13 @@ async def stream_projects(
         for aggregate in page.items:
             yield await convert_to_version(dependencies, aggregate, schema.version)
         query = Query(limit=page_size, after=page.next) if page.next else None
+
+
+async def encode_projects(dependencies: Dependencies, principal: Principal) -> AsyncIterator[bytes]:
+    """Yield all projects under the active schema as JSON documents, in order of creation."""
+    schema = (await dependencies.active_schema()).schema
+    async for aggregate in stream_projects(dependencies, principal, schema):
+        yield _encode(project_fields(aggregate, schema))
 
 
 async def format_lines(

@@ -21,6 +21,11 @@ _BLANKS = (
 )
 """The characters that `str.strip` removes, less the control characters."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+REDACTED = "***"
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+_SECRET_TEXT = re.compile(
+    r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}|((?:password|secret|token|api_?key)=)[^\s&]+"
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The joiners U+200C and U+200D are letters' parts in Arabic and Indic scripts, and only there.
 _INVISIBLE = re.compile(
@@ -77,6 +82,12 @@ def check_prose(text: str, pointer: str, maximum: int, errors: list[FieldError])
 def escape_pointer_token(name: str) -> str:
     """Return a name as a JSON Pointer token (RFC 6901), cut to 100 characters."""
     return name[:100].replace("~", "~0").replace("/", "~1")
+
+
+def redact(text: str) -> str:
+    """Return the text with everything that looks like a credential replaced."""
+    text = _URL_CREDENTIALS.sub(f"{REDACTED}@", text)
+    return _SECRET_TEXT.sub(lambda match: f"{match[2] or (match[1] or '') + ' '}{REDACTED}", text)
 
 
 def redact_url(url: str) -> str:

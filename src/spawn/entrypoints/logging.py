@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from loguru import logger
 
+from spawn.domain.text import REDACTED, redact
 from spawn.entrypoints.request_context import current_request
 
 if TYPE_CHECKING:
     from loguru import Message
 
-REDACTED: Final = "***"
 _SECRET_KEY: Final = re.compile(
     r"authorization|cookie|password|passwd|secret|token|api_?key|credential", re.IGNORECASE
-)
-_URL_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s@]+@")
-_SECRET_TEXT: Final = re.compile(
-    r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}|((?:password|secret|token|api_?key)=)[^\s&]+"
 )
 _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 _handler_ids: list[int] = []
@@ -72,12 +68,6 @@ def log_line(record: Mapping[str, Any]) -> dict[str, Any]:
     if exception is not None:
         line["exception"] = redact(_format_traceback(exception))
     return line
-
-
-def redact(text: str) -> str:
-    """Return the text with everything that looks like a credential replaced."""
-    text = _URL_CREDENTIALS.sub(f"{REDACTED}@", text)
-    return _SECRET_TEXT.sub(lambda match: f"{match[2] or (match[1] or '') + ' '}{REDACTED}", text)
 
 
 def _redact_value(value: object) -> object:

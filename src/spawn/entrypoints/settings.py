@@ -169,7 +169,7 @@ def read_service_url(environ: Mapping[str, str]) -> str:
 
 def _check_combinations(settings: Settings) -> None:
     """Raise SettingsError for settings that conflict with each other."""
-    if not _is_loopback(settings.host) and settings.environment != "development":
+    if not is_loopback(settings.host) and settings.environment != "development":
         raise SettingsError(
             f"SPAWN_HOST is {settings.host}, but without access control the service binds loopback "
             "only: choose a loopback address, or set SPAWN_ENVIRONMENT=development"
@@ -193,7 +193,8 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an address is this machine's own."""
     if host == "localhost":
         return True
     try:

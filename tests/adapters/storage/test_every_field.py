@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from spawn.adapters.factory import open_store
+from spawn.application.projects.queries import project_fields
 from spawn.domain.aggregates import AggregateType
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.projects.project import CORE_FIELDS
-from spawn.entrypoints.http.projects.representation import project_fields
 from spawn.testing.sample_states import SAMPLE_COUNT, a_state
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.kinds import EVERY_KIND, build_write

@@ -14,10 +14,10 @@ import pytest
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.local.clock import SystemClock
+from spawn.application.projects.queries import project_fields
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.query import Filter, Operator, Query
-from spawn.entrypoints.http.projects.representation import project_fields
 
 ARCHIVES = sorted(Path(__file__).with_name("frozen").glob("*.tar.xz"))
 EVERY_ARCHIVE = pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)

@@ -14,6 +14,7 @@ from spawn.domain.schemas.document_parser import is_schema_id, read_schema, to_c
 MAX_SCHEMAS: Final = 100
 MAX_VERSIONS: Final = 1_000
 
+_VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
 _FILE_NAME = re.compile(r"(0|[1-9][0-9]{0,8})\.json")
 
 
@@ -49,8 +50,19 @@ class PublishedDocuments:
             raise NotFound(f"There is no version {version} of {schema_id}.")
         return document
 
-    def next_version(self, schema_id: str) -> int:
-        """Return the number after the latest version."""
+    def title(self, schema_id: str) -> str:
+        """Return the name in the latest version; one published in a drill may not even be JSON."""
+        try:
+            name = parse_object(self.document(schema_id)).get("name")
+        except (MalformedBody, InvalidInput):
+            return ""
+        return name if isinstance(name, str) else ""
+
+    def claimed_version(self, schema_id: str, document: bytes) -> int:
+        """Return the version in a document, or the number after the latest version."""
+        version = parse_object(document).get("version")
+        if isinstance(version, NumberToken) and _VERSION.fullmatch(version):
+            return int(version)
         return max(self._documents.get(schema_id, {0: b""})) + 1
 
     def publish(self, schema_id: str, version: int, document: bytes) -> bool:

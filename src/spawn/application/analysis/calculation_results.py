@@ -3,10 +3,12 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
+from msgspec import inspect
 
 from spawn.application.analysis.calculation import CalculationResult
 from spawn.application.struct_schemas import Json, output_schema
@@ -48,6 +50,12 @@ class ResultTable(msgspec.Struct, frozen=True):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
         return ("case", "name", *self.row.__struct_fields__)
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """The Python types of the columns."""
+        row_info = inspect.type_info(self.row)
+        return (int, str, *map(_column_type, row_info.fields))  # type: ignore[attr-defined]  # a struct has fields
 
 
 def encode_csv(table: ResultTable) -> bytes:
@@ -109,3 +117,22 @@ def response_schema(result: type[msgspec.Struct]) -> Json:
         "required": ["results"],
     }
     return {"anyOf": [single, several]}
+
+
+def _column_type(field: inspect.Field) -> type:
+    """Return the Python type of a column, nullable or not."""
+    parts = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+    for part in parts:
+        column_type = _COLUMN_TYPES.get(type(part))
+        if column_type is not None:
+            return column_type
+    return str
+
+
+_COLUMN_TYPES: Final[dict[type[inspect.Type], type]] = {
+    inspect.IntType: int,
+    inspect.FloatType: float,
+    inspect.BoolType: bool,
+    inspect.DateType: date,
+    inspect.DecimalType: Decimal,
+}

@@ -1,11 +1,14 @@
 """Pages of the event feed, read and encoded once for all clients that follow it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
+from spawn.domain.errors import InvalidInput
+from spawn.domain.events.cloudevents import parse_event_type, parse_subject
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import EVENT_TYPES
@@ -13,6 +16,8 @@ from spawn.ports.storage import ReadStore
 
 PAGE_EVENTS: Final = 200
 CACHE_BYTES: Final = 8 * 1024 * 1024
+MAX_CACHED_PAGES: Final = 10_000
+MAX_TYPES: Final = 20
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -37,6 +42,36 @@ class EventFilter(msgspec.Struct, frozen=True):
         return is_type_match and (self.subject is None or self.subject == (entry.kind, entry.id))
 
 
+def read_event_filter(parameters: Mapping[str, str]) -> EventFilter:
+    """Read a filter from the texts of `type` and `subject`, if there are any.
+
+    Raises:
+        InvalidInput: a type is unknown, or the subject is malformed.
+    """
+    return EventFilter(
+        types=_read_types(parameters["type"]) if "type" in parameters else None,
+        subject=_read_subject(parameters["subject"]) if "subject" in parameters else None,
+    )
+
+
+def _read_types(text: str) -> frozenset[str]:
+    """Read comma-separated CloudEvents types as journal types."""
+    names = text.split(",")
+    types = [name for name in map(parse_event_type, names) if name is not None]
+    if len(types) != len(names) or len(names) > MAX_TYPES:
+        raise InvalidInput.at(
+            "/type", "invalid_type", "A type is unknown; types look like spawn.project.created.v1."
+        )
+    return frozenset(types)
+
+
+def _read_subject(text: str) -> tuple[str, str]:
+    subject = parse_subject(text)
+    if subject is None:
+        raise InvalidInput.at("/subject", "invalid_subject", "A subject looks like projects/{id}.")
+    return subject
+
+
 class EncodedEvents(NamedTuple):
     """Encoded events after a position, and the position after them."""
 
@@ -58,8 +93,9 @@ class EncodedFeed:
     def __init__(self, reads: ReadStore, encode: Callable[[JournalEntry], bytes]) -> None:
         self._reads = reads
         self._encode_entry = encode
-        self._cache: dict[Position, EncodedEvents] = {}
-        self._cache_bytes = 0
+        self._cache: BoundedCache[EncodedEvents] = BoundedCache(
+            MAX_CACHED_PAGES, CACHE_BYTES, lambda page: len(page.all_messages)
+        )
         self._reads_in_flight: dict[Position, asyncio.Task[EncodedEvents]] = {}
 
     async def read(self, after: Position, event_filter: EventFilter) -> EncodedEvents:
@@ -89,17 +125,9 @@ class EncodedFeed:
         page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
         batch = self._encode(page.entries, page.next)
         if batch.next != after:
-            self._cache_batch(after, batch)
+            self._cache.put(after, batch)
         return batch
 
     def _encode(self, entries: tuple[JournalEntry, ...], end: Position) -> EncodedEvents:
         events = tuple((entry, self._encode_entry(entry)) for entry in entries)
         return EncodedEvents(events, b"".join(message for _, message in events), end)
-
-    def _cache_batch(self, after: Position, batch: EncodedEvents) -> None:
-        """Cache a batch, and evict the oldest ones beyond `CACHE_BYTES`."""
-        self._cache[after] = batch
-        self._cache_bytes += len(batch.all_messages)
-        while self._cache_bytes > CACHE_BYTES and len(self._cache) > 1:
-            oldest = next(iter(self._cache))
-            self._cache_bytes -= len(self._cache.pop(oldest).all_messages)

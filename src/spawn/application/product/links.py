@@ -25,6 +25,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str = JSON
     standard: str = ""
 
+    @property
+    def browser_path(self) -> str:
+        """The path of JSON, which a browser displays; it would only download YAML."""
+        return f"{self.path}?format=json" if self.media_type == YAML else self.path
+
 
 CONTRACT: Final = Endpoint(
     path="/contract",

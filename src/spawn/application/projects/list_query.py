@@ -1,8 +1,11 @@
 """Queries of project lists in texts: filters, sorts and fields of the governed schema."""
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.projects.codes import CODE_FIELDS, CodeField
@@ -12,7 +15,9 @@ from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.validator import SchemaValidator
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
+MAX_FILTERS: Final = 32
 MAX_SORTS: Final = 8
 MAX_OPERANDS: Final = 500
 MAX_OPERAND_LENGTH: Final = 500
@@ -23,6 +28,50 @@ _FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?:\[([a-z]+)\])?")
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
 _EQUALITY_OPERATORS: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
 _ORDER_OPERATORS: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
+
+
+class ListSelection(msgspec.Struct, frozen=True):
+    """Filters, order and fields of a list; without fields all."""
+
+    filters: tuple[Filter, ...]
+    sort: tuple[Sort, ...]
+    fields: tuple[str, ...]
+
+
+def read_selection(
+    query: Mapping[str, str],
+    fields: str | None,
+    validator: SchemaValidator,
+    errors: list[FieldError],
+) -> ListSelection:
+    """Read a query, and append an error for each of its parts that is invalid.
+
+    Args:
+        query: the texts of the filters by their name, and the order as `sort`.
+        fields: the names of the fields, separated by commas; None for all.
+        validator: the compiled schema.
+        errors: the list to which errors are appended.
+    """
+    filters = [
+        _collect(errors, partial(read_filter, name, text, validator))
+        for name, text in query.items()
+        if name != "sort"
+    ]
+    valid_filters = tuple(one for one in filters if one is not None)
+    if len(valid_filters) > MAX_FILTERS:
+        errors.append(FieldError("", "too_many", f"At most {MAX_FILTERS} filters."))
+    sort = _collect(errors, lambda: read_sort(query.get("sort"), validator))
+    names = _collect(errors, lambda: read_fields(fields, validator))
+    return ListSelection(valid_filters, sort or (), names or ())
+
+
+def _collect(errors: list[FieldError], read: Callable[[], T]) -> T | None:
+    """Return the value, or None and add its errors."""
+    try:
+        return read()
+    except InvalidInput as error:
+        errors.extend(error.errors)
+        return None
 
 
 def read_filter(name: str, text: str, validator: SchemaValidator) -> Filter:

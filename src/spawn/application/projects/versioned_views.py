@@ -106,6 +106,18 @@ async def find_deprecation_instant(dependencies: Dependencies) -> datetime | Non
     return since
 
 
+async def find_deprecation(
+    dependencies: Dependencies, schema: Schema
+) -> tuple[datetime, date | None] | None:
+    """Return since when the active schema has deprecated columns, and the first sunset of these."""
+    deprecated = [column for column in schema.columns if column.deprecated]
+    since = await find_deprecation_instant(dependencies) if deprecated else None
+    if since is None:
+        return None
+    sunsets = [c.announced_sunset for c in deprecated if c.announced_sunset is not None]
+    return since, min(sunsets, default=None)
+
+
 async def plans_between(
     dependencies: Dependencies, old: int, new: int
 ) -> tuple[MigrationPlan, ...]:

@@ -4,8 +4,9 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import DeadlineExceeded, NotFound
 from spawn.domain.principal import Principal
+from spawn.domain.quality.measures import Measurement
 from spawn.domain.quality.report import DATASET, REPORT_KIND, QualityReport
 
 
@@ -55,3 +56,20 @@ async def list_earlier_reports(
 
 
 _decode_report = msgspec.json.Decoder(QualityReport).decode
+
+
+class ProjectCounter:
+    """Counts of the projects, measured anew only after a write."""
+
+    def __init__(self) -> None:
+        self._measurement: Measurement | None = None
+
+    async def measure(self, dependencies: Dependencies) -> Measurement | None:
+        """Return the number of projects and the last change; None if counting takes too long."""
+        cached = self._measurement
+        if cached is None or cached.position != await dependencies.reads.position():
+            try:
+                cached = self._measurement = await dependencies.quality.measure(())
+            except DeadlineExceeded:
+                return None
+        return cached

@@ -8,12 +8,11 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from spawn.adapters.service_client import (
-    ReportProgress,
     ServiceError,
     ServiceUnreachable,
     open_service_client,
@@ -21,9 +20,9 @@ from spawn.adapters.service_client import (
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import (
     QuarantineFormatter,
+    encode_projects,
     format_lines,
     record_export,
-    stream_projects,
 )
 from spawn.application.imports.commands import put_mapping
 from spawn.application.imports.foreground import run_import_now
@@ -46,48 +45,14 @@ from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
 from spawn.entrypoints.cli.serve import find_store_file, read_served_address
 from spawn.entrypoints.composition import open_dependencies
 from spawn.entrypoints.http.imports.wire import ImportView
-from spawn.entrypoints.http.projects.representation import project_fields
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
 from spawn.entrypoints.settings import Settings, read_service_url
+from spawn.ports.backend import Backend, ReportProgress
 
 OPERATOR: Final = Principal(id="cli")
 """Actor of commands that open the file themselves."""
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Backend(Protocol):
-    """Operations that the commands need of a service."""
-
-    async def put_mapping(self, name: str, document: bytes) -> None:
-        """Store a mapping under a name, replacing an existing one."""
-        ...
-
-    async def import_file(
-        self,
-        chunks: AsyncIterator[bytes],
-        file_format: FileFormat,
-        mapping: str | None,
-        report_progress: ReportProgress,
-    ) -> bytes:
-        """Import the bytes of a file and return the finished import as JSON."""
-        ...
-
-    def export_quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
-        """Yield the quarantined rows of an import as lines."""
-        ...
-
-    def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
-        """Yield all projects as chunks of a file; close it if it is not read to its end."""
-        ...
-
-    async def get_schema(self) -> bytes:
-        """Return the active schema as JSON."""
-        ...
-
-    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> bytes:
-        """Check the adoption of a schema document and return the proposal as JSON."""
-        ...
 
 
 @asynccontextmanager
@@ -201,13 +166,9 @@ class FileBackend:
 
     async def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
-        schema = (await self._dependencies.active_schema()).schema
         async with record_export(self._dependencies, OPERATOR, file_format) as progress:
-            projects = stream_projects(self._dependencies, OPERATOR, schema)
-            documents = (_encode(project_fields(project, schema)) async for project in projects)
-            async for line in progress.count_lines(
-                format_lines(documents, file_format), file_format
-            ):
+            lines = format_lines(encode_projects(self._dependencies, OPERATOR), file_format)
+            async for line in progress.count_lines(lines, file_format):
                 yield line
 
     async def get_schema(self) -> bytes:

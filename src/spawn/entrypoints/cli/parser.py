@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from spawn import __version__
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.domain.text import redact_url
 from spawn.entrypoints.cli.errors import (
     EXIT_FAILED,
     EXIT_OK,
     EXPECTED_ERRORS,
     describe_error,
 )
-from spawn.entrypoints.settings import Settings, read_service_url, read_settings, redact_url
+from spawn.entrypoints.settings import Settings, read_service_url, read_settings
 
 _EPILOG: Final = """\
 settings are environment variables that begin with SPAWN_, for instance

@@ -1,7 +1,6 @@
 """Route of datasets: a whole dataset as one streamed file, recorded as an export."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
@@ -9,14 +8,13 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.exports import format_lines, record_export, stream_projects
+from spawn.application.exports import encode_projects, format_lines, record_export
 from spawn.application.lineage.recorder import ClientDisconnected
 from spawn.application.product.links import CSV, NDJSON
 from spawn.application.product.snapshot import DATASET
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.imports.routes import FORMATS
-from spawn.entrypoints.http.projects.representation import project_fields
 from spawn.entrypoints.http.protocol.operation import Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
@@ -24,7 +22,6 @@ from spawn.entrypoints.http.protocol.response import (
     Response,
     SelfSentResponse,
     body_messages,
-    encode_json,
     wait_for_disconnect,
 )
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -79,9 +76,8 @@ class ExportResponse(SelfSentResponse):
 
     async def _send(self, send: Send, disconnect_task: "asyncio.Task[None]") -> None:
         async with record_export(self._dependencies, self._principal, self._format) as progress:
-            lines = progress.count_lines(
-                format_lines(self._encode_projects(), self._format), self._format
-            )
+            documents = encode_projects(self._dependencies, self._principal)
+            lines = progress.count_lines(format_lines(documents, self._format), self._format)
             headers = [(b"content-type", _with_charset(self._media_type)), NO_STORE]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             async for message in body_messages(lines):
@@ -91,11 +87,6 @@ class ExportResponse(SelfSentResponse):
                 if disconnect_task.done():
                     raise ClientDisconnected
                 await send(message)
-
-    async def _encode_projects(self) -> AsyncIterator[bytes]:
-        schema = (await self._dependencies.active_schema()).schema
-        async for aggregate in stream_projects(self._dependencies, self._principal, schema):
-            yield encode_json(project_fields(aggregate, schema))
 
 
 def _with_charset(media_type: str) -> bytes:

@@ -4,7 +4,6 @@ It publishes, lists, serves and deletes schema versions. A drill injects faults,
 service's reaction can be observed; drills are configured from loopback addresses only.
 """
 
-import ipaddress
 import re
 import socket
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 
+from spawn.adapters.ontology.faults import FaultInjector, FaultSettings, InjectedError
 from spawn.adapters.ontology.published_documents import PublishedDocuments
 from spawn.domain.errors import (
     Conflict,
@@ -28,10 +28,8 @@ from spawn.domain.errors import (
     NotFound,
     SpawnError,
 )
-from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES, compute_fingerprint
-from spawn.entrypoints.ontology_server.faults import FaultInjector, FaultSettings, InjectedError
-from spawn.entrypoints.settings import AddressError
+from spawn.entrypoints.settings import AddressError, is_loopback
 
 MAX_AGE_S: Final = 30
 _VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -146,7 +144,7 @@ async def _list_schemas(request: AnyRequest) -> Response[bytes]:
     entries = [
         {
             "id": schema_id,
-            "title": _read_title(documents.document(schema_id)),
+            "title": documents.title(schema_id),
             "latest_version": documents.versions(schema_id)[-1],
             "url": f"/schemas/{schema_id}",
         }
@@ -180,11 +178,8 @@ async def _get_version(
 async def _publish_next_version(request: AnyRequest, schema_id: FromPath[str]) -> Response[bytes]:
     """Publish under the version in the document, or under the next one."""
     document = await _read_body(request)
-    version = parse_object(document).get("version")
-    if isinstance(version, NumberToken) and _VERSION.fullmatch(version):
-        return _publish(request, schema_id, int(version), document)
-    next_version = _get_server(request).documents.next_version(schema_id)
-    return _publish(request, schema_id, next_version, document)
+    version = _get_server(request).documents.claimed_version(schema_id, document)
+    return _publish(request, schema_id, version, document)
 
 
 @put("/schemas/{schema_id:str}/versions/{version:str}")
@@ -237,15 +232,6 @@ def _publish(request: AnyRequest, schema_id: str, version: int, document: bytes)
     return _json_response(body, status_code=status, headers={"Location": url})
 
 
-def _read_title(document: bytes) -> str:
-    """Return the name in a document; one published in a drill may not even be JSON."""
-    try:
-        name = parse_object(document).get("name")
-    except (MalformedBody, InvalidInput):
-        return ""
-    return name if isinstance(name, str) else ""
-
-
 def _parse_version(text: str) -> int:
     if _VERSION.fullmatch(text) is None:
         raise NotFound("A version is a whole number, such as 3.")
@@ -265,11 +251,7 @@ async def _read_body(request: AnyRequest) -> bytes:
 
 def _require_loopback(request: AnyRequest) -> None:
     host = request.client.host if request.client else ""
-    try:
-        is_local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local:
+    if not is_loopback(host):
         status = HTTPStatus.FORBIDDEN
         raise HTTPException(
             status_code=status, detail="Drills are configured from loopback addresses only."

@@ -1,15 +1,11 @@
 """Calculation responses as JSON, CSV or an Arrow stream; only Arrow imports pyarrow."""
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
-from datetime import date
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
-from msgspec import inspect
 
+from spawn.adapters.local.arrow_stream import encode_arrow, has_arrow
 from spawn.application.analysis.calculation import CalculationResult
 from spawn.application.analysis.calculation_results import ResultTable, encode_csv
 from spawn.application.product.links import CSV, JSON
@@ -41,16 +37,15 @@ def choose_media_type(request: StrictRequest) -> str:
     return fallback
 
 
-def has_arrow() -> bool:
-    """Return whether the optional extra is installed."""
-    return importlib.util.find_spec("pyarrow") is not None
-
-
 def create_table_response(media_type: str, table: ResultTable) -> Response:
     """Encode the rows as `media_type`."""
     if media_type == CSV:
         return Response(200, encode_csv(table), media_type=b"text/csv; charset=utf-8")
-    return Response(200, encode_arrow(table), media_type=ARROW.encode())
+    return Response(
+        200,
+        encode_arrow(table.columns, table.types, table.iterate_rows()),
+        media_type=ARROW.encode(),
+    )
 
 
 def encode_values(value: msgspec.Struct) -> bytes:
@@ -77,56 +72,3 @@ def _result_fields(name: str | None, calculation: CalculationResult) -> dict[str
     if calculation.explanations is not None:
         fields["explain"] = calculation.explanations
     return fields
-
-
-def encode_arrow(table: ResultTable) -> bytes:
-    """Encode the rows as an Arrow IPC stream; decimals become float64."""
-    pyarrow: Any = importlib.import_module("pyarrow")
-    arrow_types = {
-        int: pyarrow.int64(),
-        float: pyarrow.float64(),
-        bool: pyarrow.bool_(),
-        date: pyarrow.date32(),
-        Decimal: pyarrow.float64(),
-    }
-    types = [int, str, *(_column_type(field) for field in inspect.type_info(table.row).fields)]  # type: ignore[attr-defined]  # a struct has fields
-    typed_columns = zip(table.columns, types, strict=True)
-    schema = pyarrow.schema(
-        [
-            (name, arrow_types.get(python_type, pyarrow.utf8()))
-            for name, python_type in typed_columns
-        ]
-    )
-    rows = [[_to_number(value) for value in row] for row in table.iterate_rows()]
-    columns = list(zip(*rows, strict=True)) or [()] * len(types)
-    arrays = [
-        pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)
-    ]
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream
-
-
-def _to_number(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else value
-
-
-def _column_type(field: inspect.Field) -> type:
-    """Return the Python type of a column, nullable or not."""
-    parts = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
-    for part in parts:
-        column_type = _COLUMN_TYPES.get(type(part))
-        if column_type is not None:
-            return column_type
-    return str
-
-
-_COLUMN_TYPES: Final[dict[type[inspect.Type], type]] = {
-    inspect.IntType: int,
-    inspect.FloatType: float,
-    inspect.BoolType: bool,
-    inspect.DateType: date,
-    inspect.DecimalType: Decimal,
-}

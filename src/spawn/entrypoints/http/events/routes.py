@@ -1,16 +1,12 @@
 """Routes of the event feed: pull CloudEvents after a position, or follow them as a stream."""
 
-from collections.abc import Mapping
 from typing import Final
 
-from spawn.application.events.encoded_feed import EventFilter
+from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.events.feed import FEED_LIMIT, read_feed
-from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import (
     BATCH_MEDIA_TYPE,
     CloudEvent,
-    parse_event_type,
-    parse_subject,
 )
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.events.position import Position
@@ -24,7 +20,6 @@ from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, Route, route
 
 PATH: Final = "/v1/events"
-MAX_TYPES: Final = 20
 _POSITION: Final = {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"}
 _AFTER: Final = Parameter(
     "after",
@@ -75,7 +70,7 @@ _SUBJECT: Final = Parameter(
 async def list_events(request: StrictRequest) -> Response | Result:
     """Return the events after a position."""
     limit = min(read_limit(request.query.get("limit")), FEED_LIMIT)
-    after, event_filter = request.query.get("after"), _read_filter(request.query)
+    after, event_filter = request.query.get("after"), read_event_filter(request.query)
     position = None if after is None else Position.parse(after)
     page = await _read_page(request, position, limit, event_filter)
     end = str(page.next)
@@ -104,7 +99,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
 )
 async def stream_events(request: StrictRequest) -> EventStreamResponse:
     """Stream events as they are recorded."""
-    event_filter = _read_filter(request.query)
+    event_filter = read_event_filter(request.query)
     streams = request.http_state.streams
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
     after = request.header(b"last-event-id") or request.query.get("after")
@@ -130,32 +125,6 @@ async def _read_page(
         subject=event_filter.subject,
         retention=request.http_state.streams.retention,
     )
-
-
-def _read_filter(parameters: Mapping[str, str]) -> EventFilter:
-    """Read the filter from `type` and `subject`."""
-    return EventFilter(
-        types=_read_types(parameters["type"]) if "type" in parameters else None,
-        subject=_read_subject(parameters["subject"]) if "subject" in parameters else None,
-    )
-
-
-def _read_types(text: str) -> frozenset[str]:
-    """Read comma-separated CloudEvents types as journal types."""
-    names = text.split(",")
-    types = [name for name in map(parse_event_type, names) if name is not None]
-    if len(types) != len(names) or len(names) > MAX_TYPES:
-        raise InvalidInput.at(
-            "/type", "invalid_type", "A type is unknown; types look like spawn.project.created.v1."
-        )
-    return frozenset(types)
-
-
-def _read_subject(text: str) -> tuple[str, str]:
-    subject = parse_subject(text)
-    if subject is None:
-        raise InvalidInput.at("/subject", "invalid_subject", "A subject looks like projects/{id}.")
-    return subject
 
 
 ROUTES: Final[list[Route]] = [list_events, stream_events]

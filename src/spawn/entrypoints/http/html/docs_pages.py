@@ -9,7 +9,7 @@ from spawn.domain.errors import NotFound
 from spawn.entrypoints.http.html import home
 from spawn.entrypoints.http.html.home import LiveStatus, build_home
 from spawn.entrypoints.http.html.rendering import page_response
-from spawn.entrypoints.http.product.routes import DOCUMENTS
+from spawn.entrypoints.http.product.routes import MEASUREMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.operation import JSON, Success
 from spawn.entrypoints.http.protocol.problems import PROBLEMS, problem_path
@@ -47,7 +47,7 @@ async def read_home(request: StrictRequest) -> Response:
         health=health,
         checks=checks,
         position=str(await dependencies.reads.position()),
-        measurement=await http_state[DOCUMENTS].measure_projects(dependencies),
+        measurement=await http_state[MEASUREMENTS].measure(dependencies),
     )
     return await page_response(
         home.TEMPLATE, build_home(snapshot, status), headers=(link_header("/"), NO_CACHE)

@@ -16,8 +16,6 @@ from spawn.application.product.links import (
     HEALTH,
     LINEAGE,
     QUALITY,
-    YAML,
-    Endpoint,
 )
 from spawn.application.product.overview import (
     describe_level,
@@ -69,15 +67,6 @@ class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
     measurement: Measurement | None
 
 
-class DocumentLink(msgspec.Struct, frozen=True):
-    """A document and the path at which a browser displays it."""
-
-    title: str
-    path: str
-    browser_path: str
-    standard: str
-
-
 def render_home(snapshot: ProductSnapshot, status: LiveStatus) -> str:
     """Return the page."""
     return render(TEMPLATE, build_home(snapshot, status))
@@ -119,17 +108,9 @@ def build_home(snapshot: ProductSnapshot, status: LiveStatus) -> dict[str, objec
         "broken_levels": [describe_level(r) for r in results if r.passed is False],
         "table_columns": list(summarize_columns(snapshot)),
         "events": list(EVENTS_BY_MESSAGE.values()),
-        "documents": [_link_document(document) for document in DOCUMENTS],
+        "documents": DOCUMENTS,
         "docs_path": DOCS.path,
         "apis": ((DOCS.path, "API documentation"), *_APIS),
         "monitoring": _MONITORING,
         "json_ld": build_schema_org_dataset(snapshot),
     }
-
-
-def _link_document(document: Endpoint) -> DocumentLink:
-    """Return the link of a document; a browser displays JSON and would only download YAML."""
-    browser_path = document.path
-    if document.media_type == YAML:
-        browser_path += "?format=json"
-    return DocumentLink(document.title, document.path, browser_path, document.standard)

@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.dependencies import Dependencies
 from spawn.application.product.api_catalog import PROFILE, build_api_catalog
 from spawn.application.product.asyncapi import build_asyncapi
 from spawn.application.product.dcat import build_catalog
@@ -35,8 +34,7 @@ from spawn.application.product.snapshot import (
     schema_path,
     take_snapshot,
 )
-from spawn.domain.errors import DeadlineExceeded
-from spawn.domain.quality.measures import Measurement
+from spawn.application.quality.queries import ProjectCounter
 from spawn.domain.schemas.validator import compile_schema
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
@@ -63,7 +61,6 @@ class DocumentCache:
 
     def __init__(self) -> None:
         self._documents: dict[tuple[str, str], CachedDocument] = {}
-        self._measurement: Measurement | None = None
 
     def get(
         self, document: "ProductDocument", media_type: str, snapshot: ProductSnapshot
@@ -77,18 +74,9 @@ class DocumentCache:
             cached = self._documents[key] = CachedDocument(snapshot, body, content_etag(body))
         return cached
 
-    async def measure_projects(self, dependencies: Dependencies) -> Measurement | None:
-        """Count the projects, anew only after a write; None if the deadline is exceeded."""
-        cached = self._measurement
-        if cached is None or cached.position != await dependencies.reads.position():
-            try:
-                cached = self._measurement = await dependencies.quality.measure(())
-            except DeadlineExceeded:
-                return None
-        return cached
-
 
 DOCUMENTS: Final = StateKey(DocumentCache)
+MEASUREMENTS: Final = StateKey(ProjectCounter)
 
 _ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: msgspec.yaml.encode}
 """PyYAML's block style keeps the document's own order."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.queries import list_projects
 from spawn.domain.change import StoredAggregate
@@ -14,7 +15,6 @@ from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
-from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.projects.representation import (
     CACHE_BYTES,
     REPRESENTATIONS,

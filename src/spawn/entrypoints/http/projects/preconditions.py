@@ -1,7 +1,6 @@
-"""If-Match preconditions, and the context of a command over HTTP."""
+"""If-Match preconditions."""
 
-from spawn.application.projects.commands import CommandContext
-from spawn.domain.change import Head, IdempotencyReceipt
+from spawn.domain.change import Head
 from spawn.domain.errors import StaleVersion
 from spawn.entrypoints.http.protocol.etags import is_version_match, validate_etags
 from spawn.entrypoints.http.protocol.problems import RequestProblem
@@ -39,25 +38,3 @@ async def read_expected_version(request: StrictRequest, kind: str, key: str) -> 
     if not is_version_match(header, head.version, head.epoch):
         raise StaleVersion(f"The current version is {head.version}.", current=head.version)
     return head.version
-
-
-def build_command_context(
-    request: StrictRequest,
-    receipt: IdempotencyReceipt | None,
-    version: int | None,
-    schema_version: int,
-) -> CommandContext:
-    """Return the context of a command.
-
-    Args:
-        request: the request.
-        receipt: the receipt of an idempotent request, without its subject.
-        version: the expected version; None for any.
-        schema_version: the schema version of request and response.
-    """
-    return CommandContext(
-        expected_version=version,
-        schema_version=schema_version,
-        receipt=receipt,
-        traceparent=request.context.traceparent,
-    )

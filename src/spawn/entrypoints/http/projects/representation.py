@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
+from spawn.application.projects.queries import project_fields
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import FieldError
-from spawn.domain.projects.codec import render_project
 from spawn.domain.projects.project import Project
 from spawn.domain.schema_version import Schema
-from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.http.state import StateKey
 
 MAX_WARNINGS: Final = 20
-MANDATORY_FIELDS: Final = ("project_id", "version")
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 
 
@@ -60,27 +59,6 @@ def _create_cache() -> BoundedCache[ProjectRepresentation]:
 REPRESENTATIONS: Final = StateKey(_create_cache)
 
 
-def project_fields(aggregate: StoredAggregate[Project], schema: Schema) -> dict[str, Any]:
-    """Return the wire fields of a stored project in document order."""
-    rendered = render_project(aggregate.state, schema)
-    fields: dict[str, Any] = {
-        "project_id": rendered.pop("project_id"),
-        "version": aggregate.version,
-    }
-    fields.update(rendered)
-    fields["created_at"] = aggregate.created_at
-    fields["updated_at"] = aggregate.updated_at
-    return fields
-
-
-def select_fields(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the named fields, id and version; `x_` fields that a project lacks are omitted."""
-    if not names:
-        return fields
-    selection = {*MANDATORY_FIELDS, *names}
-    return {name: value for name, value in fields.items() if name in selection}
-
-
 def build_representation(
     aggregate: StoredAggregate[Project],
     schema: Schema,
@@ -97,7 +75,7 @@ def build_representation(
         schema_headers: headers about the schema version.
         names: the fields to include; empty for all.
     """
-    body = encode_json(select_fields(project_fields(aggregate, schema), names))
+    body = encode_json(project_fields(aggregate, schema, names))
     return ProjectRepresentation(aggregate.id, body, etag, schema_headers)
 
 

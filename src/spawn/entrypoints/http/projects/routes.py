@@ -24,10 +24,7 @@ from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.domain.schemas.value_readers import read_status
 from spawn.domain.struct_reader import compile_reader, prose_reader
-from spawn.entrypoints.http.projects.preconditions import (
-    build_command_context,
-    read_expected_version,
-)
+from spawn.entrypoints.http.projects.preconditions import read_expected_version
 from spawn.entrypoints.http.projects.representation import (
     REPRESENTATIONS,
     ProjectRepresentation,
@@ -138,7 +135,12 @@ class _CommandAttempt:
         if self._key is not None:
             recipe = build_recipe(status, self._view.headers, warnings, self._epoch)
             receipt = IdempotencyReceipt(self._key, recipe)
-        return build_command_context(self._request, receipt, version, self._view.active_version)
+        return CommandContext(
+            expected_version=version,
+            schema_version=self._view.active_version,
+            receipt=receipt,
+            traceparent=self._request.context.traceparent,
+        )
 
     async def respond(
         self, result: CommandResult, status: int, warnings: tuple[Header, ...] = ()

@@ -7,17 +7,17 @@ from typing import Final
 
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
 from spawn.application.product.links import CONTEXT
 from spawn.application.product.snapshot import schema_path
 from spawn.application.projects.versioned_views import (
     SchemaVersionView,
-    find_deprecation_instant,
+    find_deprecation,
     get_version_view,
 )
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
-from spawn.entrypoints.http.caches import BoundedCache
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header
 from spawn.entrypoints.http.state import StateKey
@@ -115,13 +115,11 @@ async def view_for_version(request: StrictRequest, version: str | None) -> Proje
 async def _active_version_headers(request: StrictRequest, schema: Schema) -> tuple[Header, ...]:
     """Build the Link to the schema, and any Deprecation (RFC 9745) and Sunset (RFC 8594)."""
     url = schema_path(schema)
-    deprecated = [column for column in schema.columns if column.deprecated]
-    since = await find_deprecation_instant(request.dependencies) if deprecated else None
-    if since is None:
+    deprecation = await find_deprecation(request.dependencies, schema)
+    if deprecation is None:
         return (_link_header(f'<{url}>; rel="describedby", {_CONTEXT_LINK}'),)
-    sunsets = [c.announced_sunset for c in deprecated if c.announced_sunset is not None]
     link = _link_header(f'<{url}>; rel="describedby", <{url}>; rel="deprecation", {_CONTEXT_LINK}')
-    return (link, *_deprecation_headers(since, min(sunsets, default=None)))
+    return (link, *_deprecation_headers(*deprecation))
 
 
 def _older_version_headers(version_view: SchemaVersionView, active: Schema) -> tuple[Header, ...]:

@@ -2,23 +2,22 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar
 
 import msgspec
 
-from spawn.application.projects.list_query import read_fields, read_filter, read_sort
+from spawn.application.projects.list_query import read_selection
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.query import MAX_LIMIT, Filter, Query
+from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schema_version import Value
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.protocol.cursors import MAX_CURSOR_LENGTH, decode_cursor
 from spawn.entrypoints.http.protocol.operation import Parameter
 
-T = TypeVar("T")
 C = TypeVar("C", bound=StrEnum)
 DEFAULT_LIMIT: Final = 50
 LIMIT: Final = Parameter(
@@ -33,7 +32,6 @@ AFTER: Final = Parameter(
     "The `next` of the previous page.",
     component="After",
 )
-MAX_FILTERS: Final = 32
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
 _OTHER_PARAMETERS: Final = frozenset({"fields", "limit", "after", "schema_version"})
 """Parameters of a list that are neither filters nor order."""
@@ -57,31 +55,25 @@ def read_list_parameters(
         CursorInvalid: `after` is not the `next` of a page of this query.
     """
     errors: list[FieldError] = []
-    filters: list[Filter] = []
-    for name, text in parameters.items():
-        if name == "sort" or name in _OTHER_PARAMETERS:
-            continue
-        try:
-            filters.append(read_filter(name, text, validator))
-        except InvalidInput as error:
-            errors.extend(error.errors)
-    if len(filters) > MAX_FILTERS:
-        errors.append(FieldError("", "too_many", f"At most {MAX_FILTERS} filters."))
-    sort = _collect(errors, lambda: read_sort(parameters.get("sort"), validator)) or ()
-    fields = _collect(errors, lambda: read_fields(parameters.get("fields"), validator)) or ()
-    limit = _collect(errors, lambda: read_limit(parameters.get("limit"))) or DEFAULT_LIMIT
+    query = {name: text for name, text in parameters.items() if name not in _OTHER_PARAMETERS}
+    selection = read_selection(query, parameters.get("fields"), validator, errors)
+    limit = DEFAULT_LIMIT
+    try:
+        limit = read_limit(parameters.get("limit"))
+    except InvalidInput as error:
+        errors.extend(error.errors)
     if errors:
         raise InvalidInput(errors)
     binding = _cursor_binding(parameters)
     after = parameters.get("after")
     return ListParameters(
         query=Query(
-            filters=tuple(filters),
-            sort=sort,
+            filters=selection.filters,
+            sort=selection.sort,
             limit=limit,
             after=None if after is None else decode_cursor(after, binding),
         ),
-        fields=fields,
+        fields=selection.fields,
         binding=binding,
     )
 
@@ -125,15 +117,6 @@ def read_choice(parameters: Mapping[str, str], name: str, choices: type[C]) -> C
     except ValueError:
         detail = f"The {name} must be one of: {', '.join(choices)}."
         raise InvalidInput.at(f"/{name}", "not_in_enum", detail) from None
-
-
-def _collect(errors: list[FieldError], read: Callable[[], T]) -> T | None:
-    """Return the value, or None and add its errors."""
-    try:
-        return read()
-    except InvalidInput as error:
-        errors.extend(error.errors)
-        return None
 
 
 def _cursor_binding(parameters: Mapping[str, str]) -> bytes:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.entrypoints.http.caches import BoundedCache
+from spawn.application.bounded_cache import BoundedCache
 
 
 def test_oldest_entry_is_evicted_for_the_newest() -> None:

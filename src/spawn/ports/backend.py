@@ -1,0 +1,44 @@
+"""Operations of a service that commands use, in this process or over HTTP."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Protocol
+
+from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+
+ReportProgress = Callable[[int, int], None]
+"""Callback with the bytes processed, and the bytes in all."""
+
+
+class Backend(Protocol):
+    """Operations that commands need of a service; documents are JSON as HTTP serves them."""
+
+    async def put_mapping(self, name: str, document: bytes) -> None:
+        """Store a mapping under a name, replacing an existing one."""
+        ...
+
+    async def import_file(
+        self,
+        chunks: AsyncIterator[bytes],
+        file_format: FileFormat,
+        mapping: str | None,
+        report_progress: ReportProgress,
+    ) -> bytes:
+        """Import the bytes of a file and return the finished import as JSON."""
+        ...
+
+    def export_quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:
+        """Yield the quarantined rows of an import as lines."""
+        ...
+
+    def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+        """Yield all projects as chunks of a file; close it if it is not read to its end."""
+        ...
+
+    async def get_schema(self) -> bytes:
+        """Return the active schema as JSON."""
+        ...
+
+    async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> bytes:
+        """Check the adoption of a schema document and return the proposal as JSON."""
+        ...
