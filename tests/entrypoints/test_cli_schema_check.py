@@ -1,6 +1,7 @@
 """Command `spawn schema check`: the changes, and an exit code for pipelines."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.product.service import Service
 
 from spawn.entrypoints.cli import main
+from spawn.entrypoints.settings import PREFIX
 
 CAPACITY = {"name": "capacity_mw", "type": "decimal(10,3)", "unit": "MW"}
 UNKNOWN = "Responses may have values that old clients do not know."
@@ -21,8 +23,8 @@ GRADE = {"name": "grade", "type": "string(10)", "enum": ["A", "B"]}
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("URL", "STORAGE_URL", "ONTOLOGY_URL", "HOST", "PORT"):
-        monkeypatch.delenv(f"SPAWN_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 

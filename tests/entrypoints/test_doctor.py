@@ -1,5 +1,6 @@
 """Every finding of `spawn doctor` names a remedy, and no finding hides the others."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from spawn.adapters.memory.store import MemoryStore
 from spawn.application import diagnosis
 from spawn.domain.errors import StorageFull
 from spawn.entrypoints.cli import main
+from spawn.entrypoints.settings import PREFIX
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("URL", "ONTOLOGY_URL", "HOST"):
-        monkeypatch.delenv(f"SPAWN_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SPAWN_STORAGE_URL", "memory://")
     monkeypatch.setenv("SPAWN_PORT", str(free_port()))
     monkeypatch.chdir(tmp_path)

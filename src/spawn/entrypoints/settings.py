@@ -19,6 +19,7 @@ from msgspec import Meta, inspect
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import Token
+from spawn.domain.schemas.document_parser import is_schema_id
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.struct_reader import (
     TokenReader,
@@ -31,8 +32,7 @@ from spawn.domain.struct_reader import (
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
-_SCHEMA_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_SCHEMA_PIN: Final = re.compile(r"([a-z][a-z0-9_-]{0,63})@(\d{1,9})")
+_SCHEMA_PIN: Final = re.compile(r"([^@]+)@([0-9]{1,9})")
 _PRODUCT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _MAX_OWNER_LENGTH: Final = 200
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
@@ -262,14 +262,16 @@ def _parse_contact(text: str) -> str:
 
 
 def _parse_schema_id(text: str) -> str:
-    if not _SCHEMA_ID.fullmatch(text):
-        raise ValueError("a schema id is lower-case letters, digits, - and _")
+    if not is_schema_id(text):
+        raise ValueError(
+            "a schema id is up to 63 lower-case letters, digits and _, and begins with a letter"
+        )
     return text
 
 
 def _parse_schema_pin(text: str) -> tuple[str, int]:
     match = _SCHEMA_PIN.fullmatch(text)
-    if match is None:
+    if match is None or not is_schema_id(match[1]):
         raise ValueError("a pin is id@version, such as project_schema@3")
     return match[1], int(match[2])
 
