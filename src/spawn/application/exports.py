@@ -169,6 +169,7 @@ class QuarantineFormatter:
         has_mark = encodings[0] == "utf-8" != expected[0]
         self._mark = codecs.BOM_UTF8 if has_mark else b""
         self._cells = CellSelector(FileLayout(FileFormat.CSV, None, import_state.columns))
+        self._has_groups = mapping is not None and bool(mapping.group_by)
         # Rows that were posted back have these columns already.
         is_returned = is_quarantine_header(import_state.columns)
         self._first = len(QUARANTINE_COLUMNS) if is_returned else 0
@@ -207,8 +208,14 @@ class QuarantineFormatter:
             else f"{reason.detail} ({reason.code})"
             for reason in note.reasons
         )
-        cells = self._split(note.raw_line or "")
-        return self._encode_line((str(note.line), reasons, note.raw_line or "", *cells))
+        raw = note.raw_line or ""
+        rows = self._split_rows(raw)
+        if len(rows) < 2:  # noqa: PLR2004 - one row, or none that can be read
+            cells = rows[0] if rows else []
+            return self._encode_line((str(note.line), reasons, raw, *cells))
+        # Each row of a group is a line of its own, so that they can be grouped again.
+        lines = (self._encode_line((str(note.line), reasons, "", *cells)) for cells in rows)
+        return b"".join(lines)
 
     def _encode_line(self, cells: Iterable[str]) -> bytes:
         return self._encode(_csv_text(map(escape_formula, cells), self._delimiter))
@@ -219,16 +226,25 @@ class QuarantineFormatter:
 
     def _fields(self, note: RowNote) -> Mapping[str, object] | None:
         raw = note.raw_line or ""
+        rows: list[Mapping[str, object]]
         if self._format is FileFormat.CSV:
-            cells = self._split(raw)
-            return dict(zip(self._columns, cells, strict=True)) if cells else None
-        try:
-            return _members.decode(raw.removeprefix("\ufeff").encode())
-        except (msgspec.DecodeError, UnicodeError):
-            return None
+            rows = [dict(zip(self._columns, r, strict=True)) for r in self._split_rows(raw)]
+        else:
+            try:
+                rows = [
+                    _members.decode(line) for line in raw.lstrip("\ufeff").encode().split(b"\n")
+                ]
+            except (msgspec.DecodeError, UnicodeError):
+                return None
+        if len(rows) > 1:
+            return {name: [row.get(name) for row in rows] for row in rows for name in row}
+        return rows[0] if rows else None
 
-    def _split(self, raw: str) -> list[str]:
-        """Return the cells of a raw line of CSV, none if they are not those of the header."""
+    def _split_rows(self, raw: str) -> list[list[str]]:
+        """Return the cells of a raw record of CSV, which is one row or the rows of a group.
+
+        There are none if they are not those of the header.
+        """
         if self._format is not FileFormat.CSV:
             return []
         try:
@@ -237,5 +253,7 @@ class QuarantineFormatter:
             )
         except csv.Error:
             return []
-        cells = self._cells.fit(rows[0]) if len(rows) == 1 else None
-        return [] if cells is None else [self._read_cell(cell) for cell in cells[self._first :]]
+        if len(rows) > 1 and not self._has_groups:
+            return []
+        fitted_rows = [cells for row in rows if (cells := self._cells.fit(row)) is not None]
+        return [[self._read_cell(cell) for cell in row[self._first :]] for row in fitted_rows]

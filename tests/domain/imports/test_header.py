@@ -18,7 +18,7 @@ def test_an_equal_name_goes_before_one_that_differs_in_blanks() -> None:
     header = ["Name", "Standby fuel ", "Standby fuel"]
     assert find_columns(header, ["Standby fuel "]).indexes == {"Standby fuel ": 1}
     assert find_columns(header, ["Standby fuel"]).indexes == {"Standby fuel": 2}
-    assert find_columns(header, [" Standby  fuel"]).repeated == (" Standby  fuel",)
+    assert find_columns(header, [" Standby  fuel"]).repeated_names == (" Standby  fuel",)
 
 
 def test_line_breaks_and_composition_make_no_difference() -> None:
@@ -30,7 +30,7 @@ def test_line_breaks_and_composition_make_no_difference() -> None:
 
 def test_an_empty_name_is_the_first_one_and_not_a_trailing_delimiter() -> None:
     assert find_columns(["", "name", "", ""], [""]).indexes == {"": 0}
-    assert find_columns(["", "", "name"], [""]).repeated == ("",)
+    assert find_columns(["", "", "name"], [""]).repeated_names == ("",)
 
 
 def test_a_mismatch_names_what_the_header_has() -> None:

@@ -248,3 +248,48 @@ def test_a_conversion_without_its_condition_is_rejected(
 ) -> None:
     document = {"columns": [{"attribute": "cod_date", "column": "a", **column}]}
     assert error_pointers(document) == {f"/columns/0/{member}"}
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer"),
+    [
+        ({"where": [{"column": "a"}]}, "/where/0"),
+        ({"where": [{"column": "a", "in": ["x"], "not_in": ["y"]}]}, "/where/0"),
+        ({"where": [{"column": "a", "in": ["x" * 1001]}]}, "/where/0"),
+        ({"where": [{"column": "a", "is_null": True}] * 21}, "/where"),
+        ({"choose": [{"element": "a", "highest": "b."}]}, "/choose/0/highest"),
+        ({"choose": [{"element": "", "highest": "b", "same": ["c["]}]}, "/choose/0/same/0"),
+        ({"group_by": ["a"] * 21}, "/group_by"),
+        ({"record_element": ""}, "/record_element"),
+        ({"vanished": "report"}, "/vanished"),
+        ({"vanished": "report", "key": {"source_column": "s", "column": "i"}}, "/vanished"),
+        ({"key": {"source": "s", "source_column": "c", "column": "i"}}, "/key"),
+        ({"key": {"source": "s"}}, "/key"),
+        ({"key": {"source": "s", "column": "a", "columns": ["b"]}}, "/key"),
+        ({"key": {"source": "s", "columns": ["n" * 201]}}, "/key/columns/0"),
+    ],
+)
+def test_a_selection_of_rows_that_means_nothing_is_rejected(
+    members: dict[str, Any], pointer: str
+) -> None:
+    assert pointer in error_pointers({**SMALL, **members})
+
+
+@pytest.mark.parametrize(
+    ("column", "pointer"),
+    [
+        ({"column": "a", "columns": ["b"]}, "/columns/0"),
+        ({}, "/columns/0"),
+        ({"aggregate": "sum"}, "/columns/0"),
+        ({"constant": "1", "aggregate": "count"}, "/columns/0"),
+        ({"column": "a", "combine": "join"}, "/columns/0/combine"),
+        ({"column": "a", "separator": ";"}, "/columns/0/separator"),
+        ({"columns": ["a", "b"], "combine": "join", "separator": "-" * 11}, "/columns/0/separator"),
+        ({"columns": [{"name": "a", "share": "b"}]}, "/columns/0/columns"),
+        ({"columns": [{"name": "a", "part": "b"}]}, "/columns/0/columns/0"),
+    ],
+)
+def test_sources_of_an_attribute_that_contradict_each_other_are_rejected(
+    column: dict[str, Any], pointer: str
+) -> None:
+    assert error_pointers({"columns": [{"attribute": "x_a", **column}]}) == {pointer}

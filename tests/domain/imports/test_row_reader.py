@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.imports.row_reader import RowReader, RowResult
+from spawn.domain.imports.row_selector import join_parts
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.project import ExternalRef, Project
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
@@ -445,3 +447,83 @@ def test_a_local_time_is_read_with_the_offset_of_its_place() -> None:
 def test_a_project_name_has_up_to_500_characters() -> None:
     assert project_of(read_row(reader(), name="n" * 500)).project_name == "n" * 500
     assert codes(read_row(reader(), name="n" * 501)) == {("name", "too_long")}
+
+
+def test_several_columns_are_joined_or_the_first_one_with_a_value_is_used() -> None:
+    read = reader(
+        {"attribute": "project_name", "columns": ["name", "part"], "combine": "join"},
+        {"attribute": "total_amount", "columns": ["new", "cost"]},
+        {"attribute": "x_ids", "columns": ["a", "b"], "combine": "join", "separator": "/"},
+    )
+    project = project_of(read_row(read, part="II", new="", a="1", b="2"))
+    assert (project.project_name, str(project.total_amount)) == ("Dam II", "1.00")
+    assert bytes(project.extensions["x_ids"]) == b'"1/2"'
+    assert str(project_of(read_row(read, new="7")).total_amount) == "7.00"
+
+
+@given(st.lists(st.text(alphabet="ab|\\", max_size=4), min_size=2, max_size=2, unique=True))
+def test_different_parts_of_a_key_give_different_keys(parts: list[str]) -> None:
+    one, other = parts
+    assert join_parts([one, other]) != join_parts([other, one])
+    assert join_parts([one, ""]) != join_parts([other, ""])
+    assert join_parts([one]) == one
+
+
+def test_a_key_of_several_columns_needs_all_of_them() -> None:
+    read = reader(key={"source_column": "list", "columns": ["a", "b"]})
+    row = read_row(read, list="fips", a="1|2", b="3")
+    assert project_of(row).external_ref == ExternalRef(source="fips", id="1\\|2|3")
+    assert codes(read_row(read, list="fips", a="1", b="")) == {("a", "key_missing")}
+    assert codes(read_row(read, list="", a="1", b="2")) == {("a", "key_missing")}
+
+
+def located(read: RowReader, **cells: Token) -> RowResult:
+    row = read.locate({"name": "Dam", "cost": "1", **cells})
+    return RowResult(None, reasons=(row,)) if isinstance(row, RowReason) else read_row(read, **row)
+
+
+@pytest.mark.parametrize(
+    ("condition", "imported"),
+    [
+        ({"in": ["F", "FA"]}, ["F"]),
+        ({"not_in": ["C"]}, ["F", "", None]),
+        ({"is_null": True}, ["", None]),
+        ({"is_null": False}, ["F", "C"]),
+    ],
+)
+def test_rows_that_do_not_meet_a_condition_are_skipped(
+    condition: dict[str, Any], imported: list[Token]
+) -> None:
+    read = reader(where={"column": "type", **condition})
+    kinds: list[Token] = ["F", "C", "", None]
+    assert [kind for kind in kinds if located(read, type=kind).project] == imported
+
+
+def test_several_values_are_aggregated_exactly() -> None:
+    values: list[Token] = ["2.3", None, "2.3", "0.1", ""]
+    ways = ("sum", "min", "max", "first", "last", "count")
+    columns = [{"attribute": f"x_{way}", "column": "v", "aggregate": way} for way in ways]
+    typed = [{**column, "as": "number"} for column in columns[1:3]]
+    read = reader(NAME, COST, columns[0], *typed, *columns[3:])
+    extensions = project_of(located(read, v=values)).extensions
+    assert {name: bytes(value) for name, value in extensions.items()} == {
+        "x_sum": b"4.7",
+        "x_min": b"0.1",
+        "x_max": b"2.3",
+        "x_first": b'"2.3"',
+        "x_last": b'"0.1"',
+        "x_count": b"3",
+    }
+    undecided = reader(NAME, {"attribute": "total_amount", "column": "v"})
+    assert codes(located(undecided, v=values)) == {("v", "several_values")}
+    assert project_of(located(undecided, v=["5", "5"])).total_amount == 5
+    nothing: list[Token] = [None, ""]
+    assert codes(located(undecided, v=nothing)) == {("v", "missing")}
+
+
+def test_sums_need_numbers() -> None:
+    with pytest.raises(InvalidInput):
+        reader(NAME, {"attribute": "sector", "column": "a", "aggregate": "sum"})
+    read = reader(NAME, {"attribute": "total_amount", "column": "v", "aggregate": "sum"})
+    bad: list[Token] = ["1", "x"]
+    assert codes(located(read, v=bad)) == {("v", "not_a_number")}

@@ -13,6 +13,7 @@ from spawn.adapters.embedded.query_evaluation import field_value
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.money import DECIMAL_CONTEXT
+from spawn.domain.projects.parties import SHARE_TOLERANCE
 from spawn.domain.projects.project import build_reservation_id
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
@@ -128,7 +129,9 @@ def _in_order(values: Sequence[Any]) -> bool | None:
 
 def _shares_whole(project: StoredAggregate[Any]) -> bool | None:
     shares = [sponsor.share for sponsor in project.state.sponsors]
-    return sum(shares, Decimal(0)) == _HUNDRED if shares else None
+    if not shares or any(share is None for share in shares):
+        return None
+    return bool(abs(sum(shares, Decimal(0)) - _HUNDRED) <= SHARE_TOLERANCE)
 
 
 def _sum_equals(measure: SumMeasure, project: StoredAggregate[Any]) -> bool | None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import date
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 
 from spawn.domain.imports.import_state import FileFormat, RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record
@@ -37,7 +37,10 @@ class DraftingSubprocess:
         if self._process is None:
             raise WorkerEnded
         # Send only the parts that the process needs.
-        parts = [r.parse_error or (r.cells if self._is_csv else r.raw) for r in records]
+        parts = [
+            r.parse_error or (_Group(r.group) if r.group else r.cells if self._is_csv else r.raw)
+            for r in records
+        ]
         sink = cast("BinaryIO", self._process.stdin)
         try:
             sink.write(self._setup)
@@ -95,8 +98,16 @@ def _close_quietly(pipe: object) -> None:
         return  # The process is dead: unflushed data is not needed.
 
 
-def _unpack_record(part: bytes | Sequence[str] | RowReason) -> Record:
-    """Return a record with only its bytes, its cells or its error."""
+class _Group(NamedTuple):
+    """The records of a group, distinct from the cells of one record by its type."""
+
+    records: tuple[Record, ...]
+
+
+def _unpack_record(part: bytes | Sequence[str] | RowReason | _Group) -> Record:
+    """Return a record with only its bytes, its cells, its error or its group."""
+    if isinstance(part, _Group):
+        return Record(0, 0, b"", (), None, part.records)
     if isinstance(part, RowReason):
         return Record(0, 0, b"", (), part)
     return Record(0, 0, part) if isinstance(part, bytes) else Record(0, 0, b"", part)

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from spawn.application.imports.drafters import Drafter, InlineDrafter, WorkerDrafter
 from spawn.application.imports.record_source import RecordSource
 from spawn.domain.change import EncodedState, StoredAggregate, Write
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import Conflict, FieldError, IllegalTransition, InvalidInput
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import (
     SKIP_CODES,
@@ -23,7 +24,12 @@ from spawn.domain.imports.import_state import (
     RowNote,
     RowReason,
 )
-from spawn.domain.imports.mapping import DuplicatePolicy, ImportMapping, OnExisting
+from spawn.domain.imports.mapping import (
+    DuplicatePolicy,
+    ImportMapping,
+    OnExisting,
+    VanishedPolicy,
+)
 from spawn.domain.imports.record_parser import (
     FileLayout,
     Record,
@@ -31,7 +37,7 @@ from spawn.domain.imports.record_parser import (
     build_decoder,
     list_encodings,
 )
-from spawn.domain.imports.row_drafter import ProjectDraft, RowDraft
+from spawn.domain.imports.row_drafter import ProjectDraft, RowDraft, read_source
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.json_tokens import Token
 from spawn.domain.projects.project import (
@@ -39,9 +45,12 @@ from spawn.domain.projects.project import (
     CREATED_EVENT,
     PROJECT_KIND,
     RESERVATION_KIND,
+    TRANSITIONED_EVENT,
     ExternalRefReservation,
     Project,
+    ProjectStatus,
     apply_amendment,
+    apply_transition,
     list_changed_fields,
 )
 from spawn.ports.runtime import IdGenerator
@@ -50,6 +59,9 @@ from spawn.ports.workers import Workers
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 1024 * 1024
 """A chunk ends at the first of both limits: it is one change and one document of notes."""
+
+MOVED_STATUS_REASON: Final = "another status in a newer edition of the file"
+"""Reason of a transition that an import makes."""
 
 WORKER_BYTES = 1024 * 1024
 """Size from which a file is drafted by a worker process."""
@@ -79,6 +91,7 @@ class ChunkResult(msgspec.Struct):
     unchanged: int = 0
     has_keyless_rows: bool = False
     skipped: Counter[str] = msgspec.field(default_factory=Counter)
+    merged: int = 0
     quarantined: list[RowNote] = msgspec.field(default_factory=list)
     warnings: list[RowNote] = msgspec.field(default_factory=list)
 
@@ -110,7 +123,7 @@ class ChunkContext(msgspec.Struct, frozen=True, dict=True):
 
     def parse(self, record: Record) -> Mapping[str, Token]:
         """Parse a record again, whose draft is a project."""
-        source = self._parser.parse(record)
+        source = read_source(record, self._parser, self.reader)
         return {} if isinstance(source, RowReason) else source
 
     def decode(self, raw: bytes) -> str:
@@ -139,7 +152,12 @@ class ChunkSource:
         self._source = RecordSource(path, import_state, mapping)
         self._records: Iterator[Record] = iter(())
         self._keys_seen = KeySet()
+        self.present_keys: KeySet | None = None
+        if mapping is not None and mapping.vanished is VanishedPolicy.REPORT:
+            self.present_keys = KeySet()
         self._repeated_keys: KeySet | None = None
+        # Rows still to come of each repeated key, for the policy that the last one wins.
+        self._remaining: dict[str, int] = {}
         self._drafter: tuple[RowReader, Drafter] | None = None
         self._next_records: list[Record] | None = None
 
@@ -168,8 +186,9 @@ class ChunkSource:
             InvalidInput: the header cannot be read, or lacks columns.
         """
         self._source.read_header()
-        self._records = self._source.read_records()
-        if self._mapping and self._mapping.duplicates is DuplicatePolicy.QUARANTINE:
+        self._records = self._source.read_records(reader)
+        policy = self._mapping.duplicates if self._mapping else DuplicatePolicy.FIRST_WINS
+        if policy in {DuplicatePolicy.QUARANTINE, DuplicatePolicy.LAST_WINS}:
             self._repeated_keys = self._find_repeated_keys(reader)
         end = 0
         while end < offset:
@@ -229,13 +248,18 @@ class ChunkSource:
 
     def _find_repeated_keys(self, reader: RowReader) -> KeySet:
         seen_keys, repeated_keys = KeySet(), KeySet()
-        parse = RecordParser(self._source.layout).parse
+        parser = RecordParser(self._source.layout)
         for record in self._records:
-            source = parse(record)
+            source = read_source(record, parser, reader)
             key = None if isinstance(source, RowReason) else reader.read_key(source)
-            if key is not None:
-                (repeated_keys if key in seen_keys else seen_keys).add(key)
-        self._records = self._source.read_records()
+            if key is None:
+                continue
+            if key in seen_keys:
+                repeated_keys.add(key)
+                self._remaining[key] = self._remaining.get(key, 1) + 1
+            else:
+                seen_keys.add(key)
+        self._records = self._source.read_records(reader)
         return repeated_keys
 
     def _reject_repeated(self, draft: RowDraft) -> RowDraft:
@@ -243,9 +267,16 @@ class ChunkSource:
         key = draft.key
         if key is None:
             return draft
+        if self.present_keys is not None:
+            self.present_keys.add(key)
         is_repeated = key in (
             self._keys_seen if self._repeated_keys is None else self._repeated_keys
         )
+        if self._mapping and self._mapping.duplicates is DuplicatePolicy.LAST_WINS:
+            self._remaining[key] = self._remaining.get(key, 1) - 1
+            is_repeated = self._remaining[key] > 0
+            if not is_repeated:
+                del self._remaining[key]
         first_wins = self._mapping and self._mapping.duplicates is DuplicatePolicy.FIRST_WINS
         if draft.project_draft is not None or first_wins:
             self._keys_seen.add(key)
@@ -259,7 +290,7 @@ class ChunkSource:
 
     def _key_field(self) -> str:
         key = self._mapping.key if self._mapping else None
-        return key.column if key else "external_ref"
+        return key.label if key else "external_ref"
 
 
 class ChunkDecider:
@@ -269,7 +300,7 @@ class ChunkDecider:
         self, mapping: ImportMapping | None, earlier: "EarlierImport | None" = None
     ) -> None:
         self._on_existing = mapping.on_existing if mapping else OnExisting.SKIP_IF_IDENTICAL
-        self._key_field = mapping.key.column if mapping and mapping.key else "external_ref"
+        self._key_field = mapping.key.label if mapping and mapping.key else "external_ref"
         self._earlier = earlier
 
     def decide(self, chunk: Chunk, reader: RowReader, existing: ExistingRecords) -> ChunkResult:
@@ -278,6 +309,7 @@ class ChunkDecider:
         context = ChunkContext(chunk.layout, reader, existing)
         for row in chunk.rows:
             draft = row.draft
+            result.merged += max(len(row.record.group) - 1, 0)
             if draft.project_draft is None:
                 if draft.reasons[0].code in SKIP_CODES:
                     result.skipped[draft.reasons[0].code] += 1
@@ -329,37 +361,50 @@ class ChunkDecider:
             self._quarantine(result, row, (reason,), context)
             return
         source = context.parse(row.record)
+        before = existing_project.state
         try:
             amendment = context.reader.read_amendment(source)
-            after = apply_amendment(
-                existing_project.state, amendment.core, amendment.governed, amendment.extensions
-            )
+            core, status = amendment.core, None
+            if self._on_existing is OnExisting.UPDATE:
+                status = _find_moved_status(before, core)
+                core = core if status is None else {**core, "status": before.status}
+            after = apply_amendment(before, core, amendment.governed, amendment.extensions)
         except InvalidInput as invalid:
             reasons = tuple(context.reader.to_reason(error, source) for error in invalid.errors)
             self._quarantine(result, row, reasons, context)
             return
-        changed_fields = list_changed_fields(existing_project.state, after)
+        is_moved = False
+        if status is not None:
+            after, is_moved = self._move_status(result, row, after, status, context)
+        changed_fields = list_changed_fields(before, after)
         if not changed_fields:
             result.unchanged += 1
         elif self._on_existing is OnExisting.UPDATE:
-            result.writes.append(
-                Write(PROJECT_KIND, existing_project.id, existing_project.version, after)
-            )
-            result.events.append(
-                DomainEvent(
-                    type=AMENDED_EVENT,
-                    kind=PROJECT_KIND,
-                    id=existing_project.id,
-                    changed=changed_fields,
-                )
-            )
-            result.accepted += 1
+            _add_update(result, existing_project, after, changed_fields, is_moved=is_moved)
         else:
             detail = (
                 f"project {existing_project.id} has other values of {', '.join(changed_fields)}"
             )
             reason = RowReason(self._key_field, "differs_from_existing", detail[:500])
             self._quarantine(result, row, (reason,), context)
+
+    def _move_status(
+        self,
+        result: ChunkResult,
+        row: DraftedRow,
+        project: Project,
+        status: ProjectStatus,
+        context: ChunkContext,
+    ) -> tuple[Project, bool]:
+        """Return the project in another status; a status out of reach is only warned of."""
+        try:
+            return apply_transition(project, status, reason=MOVED_STATUS_REASON), True
+        except (IllegalTransition, Conflict) as error:
+            field = context.reader.to_reason(FieldError("/status", "", "")).field
+            reason = RowReason(field, "status_out_of_reach", f"the status stays: {error.detail}")
+            note = RowNote(line=row.record.line, reasons=(reason,), project_id=project.project_id)
+            result.warnings.append(note)
+            return project, False
 
     def _quarantine(
         self,
@@ -380,6 +425,33 @@ class ChunkDecider:
                 project_id=project_draft.project_id if project_draft else None,
             )
         )
+
+
+def _find_moved_status(project: Project, core: Mapping[str, object]) -> ProjectStatus | None:
+    """Return the status of a row if the project has another one."""
+    status = core.get("status")
+    return status if isinstance(status, ProjectStatus) and status != project.status else None
+
+
+def _add_update(
+    result: ChunkResult,
+    before: StoredAggregate[Project],
+    after: Project,
+    changed_fields: tuple[str, ...],
+    *,
+    is_moved: bool,
+) -> None:
+    result.writes.append(Write(PROJECT_KIND, before.id, before.version, after))
+    result.events.append(
+        DomainEvent(
+            type=TRANSITIONED_EVENT if is_moved else AMENDED_EVENT,
+            kind=PROJECT_KIND,
+            id=before.id,
+            changed=changed_fields,
+            reason=MOVED_STATUS_REASON if is_moved else None,
+        )
+    )
+    result.accepted += 1
 
 
 def _add_creation(result: ChunkResult, project_draft: ProjectDraft) -> None:

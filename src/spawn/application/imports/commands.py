@@ -130,8 +130,9 @@ async def _resolve_mapping(
 ) -> StoredAggregate[ImportMapping] | None:
     """Return the mapping to use, checked against the active schema."""
     if name is None:
-        if file_format is FileFormat.CSV:
-            raise InvalidInput.at("/mapping", "required", "CSV needs a mapping; name one.")
+        if file_format is not FileFormat.NDJSON:
+            detail = f"{file_format.upper()} needs a mapping; name one."
+            raise InvalidInput.at("/mapping", "required", detail)
         return None
     aggregate = await find_mapping(dependencies, name)
     if aggregate is None:

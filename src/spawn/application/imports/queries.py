@@ -11,6 +11,7 @@ from spawn.domain.imports.import_state import (
     ImportState,
     QuarantineChunk,
     RowNote,
+    VanishedProject,
     build_chunk_id,
 )
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, is_mapping_name
@@ -101,6 +102,15 @@ async def stream_rows_with_warnings(
     async for chunk in _stream_note_chunks(dependencies, principal, import_state):
         for note in chunk.warnings:
             yield note
+
+
+async def stream_vanished_projects(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> AsyncIterator[VanishedProject]:
+    """Yield each project that the file of an import lacks, in the order of their keys."""
+    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
+        for project in chunk.vanished:
+            yield project
 
 
 async def _stream_note_chunks(

@@ -11,7 +11,9 @@ from spawn.application.imports.file_records import (
     read_json_records,
     read_physical_lines,
 )
+from spawn.application.imports.row_groups import group_records
 from spawn.application.imports.text_stream import TextStream, open_text
+from spawn.application.imports.xml_records import read_xml_records
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.formula_guard import unescape_formula
 from spawn.domain.imports.header import describe_mismatch, find_columns, is_quarantine_header
@@ -23,6 +25,7 @@ from spawn.domain.imports.record_parser import (
     build_decoder,
     list_encodings,
 )
+from spawn.domain.imports.row_reader import RowReader
 
 MAX_COLUMNS = 2_000
 """Maximum columns of a CSV file, since each checkpoint stores their names."""
@@ -65,9 +68,18 @@ class RecordSource:
         if self._format is FileFormat.CSV:
             self.columns = self._find_header()
 
-    def read_records(self) -> Iterator[Record]:
-        """Return the records after the header, from the first one."""
+    def read_records(self, reader: RowReader | None = None) -> Iterator[Record]:
+        """Return the records after the header; `reader` combines those of a group."""
+        records = self._read_rows()
+        if reader is None or self._mapping is None or not self._mapping.group_by:
+            return records
+        return group_records(records, self.layout, reader)
+
+    def _read_rows(self) -> Iterator[Record]:
         self._open_stream()
+        if self._format is FileFormat.XML:
+            element = self._mapping.record_element if self._mapping else None
+            return read_xml_records(self._get_stream().file, element)
         lines = self._read_lines()
         if self._format is FileFormat.NDJSON:
             return read_json_records(lines)
@@ -76,6 +88,10 @@ class RecordSource:
 
     def _open_stream(self) -> None:
         self.close()
+        if self._format is FileFormat.XML:
+            # An XML document declares its encoding itself.
+            self._stream = TextStream(self._path.open("rb"), ("utf-8",), 0)
+            return
         self._stream = open_text(self._path, list_encodings(self._format, self._mapping))
 
     def _get_stream(self) -> TextStream:

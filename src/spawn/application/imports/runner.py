@@ -27,6 +27,7 @@ from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
 )
+from spawn.application.imports.vanished_projects import VanishedBatch, find_vanished_projects
 from spawn.application.jobs import SERVICE_PRINCIPAL, JobEnded, load_running_job
 from spawn.application.lineage.recorder import end_job_run
 from spawn.application.projects.versioned_views import convert_to_version
@@ -126,7 +127,8 @@ class _ImportRun:
                 upcoming = asyncio.create_task(self._prepare(reader))
                 if not await self._persist(prepared):
                     return
-            await self._persist(None)
+            if await self._report_vanished():
+                await self._persist(None)
         finally:
             upcoming.cancel()
             await asyncio.wait({upcoming})
@@ -177,8 +179,8 @@ class _ImportRun:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, function, *arguments)
 
-    async def _persist(self, prepared: PreparedChunk | None) -> bool:
-        """Commit a chunk, or the end for None.
+    async def _persist(self, prepared: PreparedChunk | VanishedBatch | None) -> bool:
+        """Commit a chunk, a batch of vanished projects, or the end for None.
 
         Returns:
             False if the job has ended or another runner has it.
@@ -197,7 +199,22 @@ class _ImportRun:
             self._upload = await self._dependencies.reads.get(UPLOAD_KIND, step.upload_id)
         return True
 
-    async def _execute_step(self, prepared: PreparedChunk | None) -> _StepDecision:
+    async def _report_vanished(self) -> bool:
+        """Commit the projects that the file lacks, in batches.
+
+        Returns:
+            False if the job has ended or another runner has it.
+        """
+        keys, key = self._source.present_keys, self._mapping and self._mapping.key
+        if keys is None or not key or key.source is None:
+            return True
+        after = self._import.state.vanished_after
+        async for batch in find_vanished_projects(self._dependencies, key.source, keys, after):
+            if not await self._persist(batch):
+                return False
+        return True
+
+    async def _execute_step(self, prepared: PreparedChunk | VanishedBatch | None) -> _StepDecision:
         has_lost_race = False
 
         async def decide() -> _StepDecision:
@@ -208,6 +225,8 @@ class _ImportRun:
             has_lost_race = True
             if prepared is None:
                 return await self._decide_end(job)
+            if isinstance(prepared, VanishedBatch):
+                return self._decide_vanished(prepared, job)
             return await self._decide_chunk(prepared, job)
 
         outcome = await execute(
@@ -242,6 +261,28 @@ class _ImportRun:
         write = Write(JOB_KIND, job.id, job.version, after)
         return _StepDecision(writes=(*run_writes, write), events=events)
 
+    def _decide_vanished(self, batch: VanishedBatch, job: StoredAggregate[Job]) -> _StepDecision:
+        """Return the decision on a batch of projects that the file lacks."""
+        before = self._import.state
+        vanished = before.counts.vanished + len(batch.projects)
+        state = msgspec.structs.replace(
+            before,
+            counts=msgspec.structs.replace(before.counts, vanished=vanished),
+            chunk_count=before.chunk_count + 1,
+            vanished_after=batch.last_id,
+        )
+        chunk = QuarantineChunk(import_id=state.import_id, vanished=batch.projects)
+        chunk_id = build_chunk_id(state.import_id, before.chunk_count)
+        after = jobs.advance(job.state, job.state.progress.done)
+        return _StepDecision(
+            writes=(
+                Write(IMPORT_KIND, self._import.id, self._import.version, state),
+                Write(QUARANTINE_KIND, chunk_id, 0, chunk),
+                Write(JOB_KIND, job.id, job.version, after),
+            ),
+            import_state=state,
+        )
+
     async def _decide_chunk(
         self, prepared: PreparedChunk, job: StoredAggregate[Job]
     ) -> _StepDecision:
@@ -269,7 +310,8 @@ class _ImportRun:
             version = self._upload.version if self._upload else 0
             upload = UploadProgress(import_id=state.import_id, offset=state.offset)
             writes.append(Write(UPLOAD_KIND, upload_id, version, upload))
-        after = jobs.advance(job.state, state.offset)
+        # A converted file may have more bytes than the upload.
+        after = jobs.advance(job.state, min(state.offset, state.size_bytes))
         return _StepDecision(
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
             events=tuple(result.events),
@@ -288,6 +330,7 @@ class _ImportRun:
             quarantined=result.quarantined,
             warnings=result.warnings,
             skipped=result.skipped,
+            merged=result.merged,
         )
         has_notes = bool(result.quarantined or result.warnings)
         return msgspec.structs.replace(

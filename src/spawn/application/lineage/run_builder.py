@@ -228,22 +228,33 @@ def _mapped_origins(
     """Return the origin of each mapped attribute; a constant has none."""
     canonical = compile_schema(schema).canonical_name
     origins: dict[str, tuple[Origin, ...]] = {
-        canonical(column.attribute) or column.attribute: (
-            Origin(dataset=dataset, field=column.column, conversion=_conversion(column)),
+        canonical(column.attribute) or column.attribute: tuple(
+            Origin(dataset=dataset, field=name, conversion=_conversion(column))
+            for name in (*column.sources, *_list_sponsor_fields(column))
         )
         for column in mapping.columns
-        if column.column is not None
+        if column.sources or column.sponsor_columns
     }
     if mapping.key is not None:
-        conversion = f"id of the source {mapping.key.source}"
-        key = Origin(dataset=dataset, field=mapping.key.column, conversion=conversion)
-        origins[_REFERENCE] = (key,)
+        source = mapping.key.source or f"in {mapping.key.source_column}"
+        conversion = f"id of the source {source}"
+        origins[_REFERENCE] = tuple(
+            Origin(dataset=dataset, field=name, conversion=conversion)
+            for name in mapping.key.id_columns
+        )
     return origins
+
+
+def _list_sponsor_fields(column: ColumnMapping) -> list[str]:
+    pairs = column.sponsor_columns
+    return [name for pair in pairs for name in (pair.name, pair.share) if name is not None]
 
 
 def _conversion(column: ColumnMapping) -> str:
     """Describe the steps that a mapping applies to a cell, in order."""
     steps = [
+        f"combined by {column.combine or 'first'}" if len(column.sources) > 1 else "",
+        f"aggregated by {column.aggregate}" if column.aggregate else "",
         "white space collapsed" if column.whitespace is Whitespace.COLLAPSE else "",
         f"{len(column.enum)} texts translated" if column.enum else "",
         f"date read as {chr(32).join(column.all_date_formats)}" if column.all_date_formats else "",

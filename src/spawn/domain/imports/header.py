@@ -20,12 +20,12 @@ class ColumnIndexes(msgspec.Struct, frozen=True):
 
     indexes: dict[str, int]
     missing: tuple[str, ...]
-    repeated: tuple[str, ...]
+    repeated_names: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
         """Whether the header has each name once."""
-        return not self.missing and not self.repeated
+        return not self.missing and not self.repeated_names
 
 
 def find_columns(header: Sequence[str], names: Iterable[str]) -> ColumnIndexes:
@@ -42,14 +42,14 @@ def find_columns(header: Sequence[str], names: Iterable[str]) -> ColumnIndexes:
         loose[_fold(name)].append(index)
     indexes: dict[str, int] = {}
     missing: list[str] = []
-    repeated: list[str] = []
+    repeated_names: list[str] = []
     for name in sorted(names):
         candidates = exact.get(name) or loose.get(_fold(name), [])
         if len(candidates) == 1:
             indexes[name] = candidates[0]
         else:
-            (repeated if candidates else missing).append(name)
-    return ColumnIndexes(indexes, tuple(missing), tuple(repeated))
+            (repeated_names if candidates else missing).append(name)
+    return ColumnIndexes(indexes, tuple(missing), tuple(repeated_names))
 
 
 def count_named_columns(header: Sequence[str]) -> int:
@@ -65,8 +65,8 @@ def describe_mismatch(header: Sequence[str], columns: ColumnIndexes) -> str:
     problems = []
     if columns.missing:
         problems.append(f"lacks {', '.join(map(_show, columns.missing))}")
-    if columns.repeated:
-        problems.append(f"has more than one {', '.join(map(_show, columns.repeated))}")
+    if columns.repeated_names:
+        problems.append(f"has more than one {', '.join(map(_show, columns.repeated_names))}")
     names = ", ".join(_show(name) for name in header[:_MAX_LISTED_NAMES])
     more = ", …" if len(header) > _MAX_LISTED_NAMES else ""
     return f"The header {' and '.join(problems)}; it has: {names}{more}"
@@ -86,5 +86,6 @@ def _fold(name: str) -> str:
 
 def _show(name: str) -> str:
     """Return a name as it can be read: quoted where blanks or nothing would not show."""
-    shown = name if len(name) <= _MAX_LISTED_CHARACTERS else name[:_MAX_LISTED_CHARACTERS] + "…"
-    return shown if shown and shown == shown.strip() and shown.isprintable() else repr(shown)
+    if len(name) > _MAX_LISTED_CHARACTERS:
+        name = name[:_MAX_LISTED_CHARACTERS] + "…"
+    return name if name and name == name.strip() and name.isprintable() else repr(name)

@@ -19,11 +19,19 @@ class FileFormat(StrEnum):
 
     CSV = "csv"
     NDJSON = "ndjson"
+    XML = "xml"
 
     @property
     def media_type(self) -> str:
         """Media type of such a file."""
-        return "text/csv" if self is FileFormat.CSV else "application/x-ndjson"
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    FileFormat.CSV: "text/csv",
+    FileFormat.NDJSON: "application/x-ndjson",
+    FileFormat.XML: "application/xml",
+}
 
 
 class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,17 +43,20 @@ class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 BLANK_ROW: Final = RowReason("", "blank_row", "the row has no content")
-"""Reason of a row that is skipped and counted, neither imported nor quarantined."""
+FILTERED_ROW: Final = RowReason("", "filtered_row", "the row does not meet `where`")
+"""Reasons of rows that are skipped and counted, neither imported nor quarantined."""
 
-SKIP_CODES: Final = frozenset({BLANK_ROW.code})
+SKIP_CODES: Final = frozenset({BLANK_ROW.code, FILTERED_ROW.code})
 """Codes of the reasons for which a row is skipped."""
 
 
 class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The row counts so far; `rows` is `accepted` + `unchanged` + `quarantined` + `skipped`.
+    """The row counts so far; `rows` is the sum of the next four and of `merged`.
 
     `accepted` rows created or updated a project; `skipped` ones are no projects, such as blank
-    rows, by their reason in `skipped_by`. `warnings` counts rows, not reasons; `by_reason` the
+    rows, by their reason in `skipped_by`; `merged` ones belong to the group of another row.
+    `vanished` counts the projects of the mapping's source that the file lacks.
+    `warnings` counts rows, not reasons; `by_reason` the
     quarantined rows with each code (a row may have several), and `failed_checks` the rows, accepted
     or not, that failed a check of the mapping, by the column that the sum was compared with.
     """
@@ -59,6 +70,8 @@ class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     failed_checks: dict[str, int] = msgspec.field(default_factory=dict)
     skipped: int = 0
     skipped_by: dict[str, int] = msgspec.field(default_factory=dict)
+    merged: int = 0
+    vanished: int = 0
 
 
 CHECK_CODES = frozenset({"sum_differs", "check_unreadable"})
@@ -70,7 +83,8 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `size_bytes` and `sha256` are the file's. The first `offset` bytes of it are processed.
     `mapping_version` pins the mapping at the time of the request. `chunk_count` counts the chunks
-    of quarantined rows and warnings, numbered from 0. `encodings` are those of the file, where they
+    of quarantined rows and warnings, numbered from 0. `vanished_after` is the last reservation that
+    was compared with the rows of the file. `encodings` are those of the file, where they
     differ from the mapping's.
     """
 
@@ -84,6 +98,7 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     columns: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
     offset: int = 0
+    vanished_after: str | None = None
     chunk_count: int = msgspec.field(name="notes", default=0)
     counts: RowCounts = msgspec.field(default_factory=RowCounts)
 
@@ -100,12 +115,23 @@ class RowNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     project_id: str | None = None
 
 
+class VanishedProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A project of the mapping's source that a file does not have, unchanged by the import."""
+
+    project_id: str
+    source: str
+    id: str
+    project_name: str
+    status: str
+
+
 class QuarantineChunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The quarantined rows and warnings of one chunk of an import, in file order."""
+    """The quarantined rows and warnings of one chunk of an import, or vanished projects."""
 
     import_id: str
     quarantined: tuple[RowNote, ...] = ()
     warnings: tuple[RowNote, ...] = ()
+    vanished: tuple[VanishedProject, ...] = ()
 
 
 class UploadProgress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,6 +162,7 @@ def add_chunk(
     quarantined: Iterable[RowNote],
     warnings: Iterable[RowNote],
     skipped: Mapping[str, int] | None = None,
+    merged: int = 0,
 ) -> RowCounts:
     """Return the counts after one more chunk."""
     rejects, warning_notes = tuple(quarantined), tuple(warnings)
@@ -146,7 +173,7 @@ def add_chunk(
     for note in (*rejects, *warning_notes):
         failures.update({reason.field for reason in note.reasons if reason.code in CHECK_CODES})
     return RowCounts(
-        rows=counts.rows + accepted + unchanged + len(rejects) + skips.total(),
+        rows=counts.rows + accepted + unchanged + len(rejects) + skips.total() + merged,
         accepted=counts.accepted + accepted,
         unchanged=counts.unchanged + unchanged,
         quarantined=counts.quarantined + len(rejects),
@@ -155,6 +182,7 @@ def add_chunk(
         failed_checks=dict(sorted(failures.items())),
         skipped=counts.skipped + skips.total(),
         skipped_by=dict(sorted((skips + Counter(counts.skipped_by)).items())),
+        merged=counts.merged + merged,
     )
 
 

@@ -25,6 +25,11 @@ MAX_TEXT_LENGTH = 1_000
 MAX_FACTOR_DIGITS = 30
 MAX_DATE_FORMATS = 10
 MAX_SKIPPED_LINES = 1_000
+MAX_SOURCES = 20
+"""Columns of one attribute, of a key or of a group."""
+MAX_CONDITIONS = 20
+MAX_CHOICES = 10
+MAX_SEPARATOR_LENGTH = 10
 
 UTF_16_ENCODINGS = frozenset({"utf-16", "utf-16-le", "utf-16-be"})
 """Encodings in which a line feed is two bytes; a file in one is read as UTF-8."""
@@ -70,6 +75,7 @@ class DuplicatePolicy(StrEnum):
 
     FIRST_WINS = "first_wins"  # the first row, valid or not
     FIRST_VALID_WINS = "first_valid_wins"  # the first row that is a valid project
+    LAST_WINS = "last_wins"  # the last row, valid or not
     QUARANTINE = "quarantine"  # none of them
 
 
@@ -77,7 +83,7 @@ class OnExisting(StrEnum):
     """The policy for a row whose key belongs to an existing project."""
 
     SKIP_IF_IDENTICAL = "skip_if_identical"  # unchanged if the values are equal, else quarantined
-    UPDATE = "update"  # the project takes the row's values
+    UPDATE = "update"  # the project takes the row's values, its status by a transition
     QUARANTINE = "quarantine"  # always
 
 
@@ -113,9 +119,65 @@ class ExtensionType(StrEnum):
     DATE = "date"
 
 
-class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One attribute, from a `column` or from the same `constant` for each row.
+class Combination(StrEnum):
+    """The use of several columns for one attribute."""
 
+    FIRST = "first"  # the first one with a value
+    JOIN = "join"  # their texts, with a separator between them
+
+
+class Aggregation(StrEnum):
+    """The use of several values of one column: rows of a group, elements of a document."""
+
+    FIRST = "first"
+    LAST = "last"
+    JOIN = "join"  # the different texts, with a separator between them
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+    COUNT = "count"  # without a column: of the rows of a group
+
+
+class VanishedPolicy(StrEnum):
+    """The treatment of projects of the mapping's source that a file does not have."""
+
+    IGNORE = "ignore"
+    REPORT = "report"  # they stay as they are, and the import lists them
+
+
+class SponsorColumns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One sponsor: the column of its name, and the column of its share in percent."""
+
+    name: str
+    share: str | None = None
+
+
+class RowCondition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A condition that a row must meet to be imported; `texts` is `in` on the wire."""
+
+    column: str
+    texts: tuple[str, ...] | None = msgspec.field(name="in", default=None)
+    not_in: tuple[str, ...] | None = None
+    is_null: bool | None = None
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A choice among repeated elements of a nested record.
+
+    Of the elements at `element` that have equal values at the paths `same`, the one with the
+    highest number at `highest` is used; an absent number is the lowest.
+    """
+
+    element: str
+    highest: str
+    same: tuple[str, ...] = ()
+
+
+class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One attribute, from a `column`, several `columns` or the same `constant` for each row.
+
+    Several columns are combined by `combine`, several values of a column by `aggregate`, texts with
+    `separator` between them; sponsors have columns of names and shares.
     The conversions apply in this order: `whitespace`, null markers (`null` replaces the mapping's
     own for this column), `enum` (text → text; `otherwise` treats a text without entry),
     `date_formats` (tried in order: `%d/%m/%Y` and the like, with a time that is left out or without
@@ -127,6 +189,10 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     attribute: str
     column: str | None = None
+    columns: tuple[str | SponsorColumns, ...] = ()
+    combine: Combination | None = None
+    aggregate: Aggregation | None = None
+    separator: str | None = None
     constant: str | int | bool | None = None
     null: tuple[str, ...] | None = None
     enum: dict[str, str] | None = None
@@ -147,6 +213,25 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """The date formats of the column, in the order in which they are tried."""
         return self.date_formats if self.date_format is None else (self.date_format,)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of its columns in a file."""
+        if self.column is not None:
+            return (self.column,)
+        return tuple(name for name in self.columns if isinstance(name, str))
+
+    @property
+    def sponsor_columns(self) -> tuple[SponsorColumns, ...]:
+        """The columns of its sponsors."""
+        return tuple(pair for pair in self.columns if isinstance(pair, SponsorColumns))
+
+    @property
+    def label(self) -> str:
+        """The name of the column by which reasons name the attribute."""
+        if self.sponsor_columns:
+            return self.sponsor_columns[0].name
+        return self.sources[0] if self.sources else self.attribute
+
 
 class SumCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A check that the sum of the columns `sum_of` equals the column `equals`.
@@ -162,10 +247,26 @@ class SumCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RowKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The key of a row: external reference `source` with the value of `column` as id."""
+    """The key of a row: external reference `source` with the value of `column` as id.
 
-    source: str
-    column: str
+    The values of several `columns` form an id with `|` between them; `source_column` has another
+    source for each row.
+    """
+
+    source: str | None = None
+    source_column: str | None = None
+    column: str | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def id_columns(self) -> tuple[str, ...]:
+        """The columns of the id."""
+        return self.columns if self.column is None else (self.column,)
+
+    @property
+    def label(self) -> str:
+        """The name of the column by which reasons name the key."""
+        return self.id_columns[0]
 
 
 class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,7 +275,10 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `encoding` is tried in order for each physical line; the first that decodes it wins. A byte
     order mark has precedence. `delimiter`, `header_row` (the physical line of the header, from 1),
     `skip_rows` (lines before the header) and `ragged_rows` apply to CSV only; in NDJSON a column is
-    a top-level key of the row's object.
+    a top-level key of the row's object, or a path such as `title.narrative.0.text`. The records
+    of XML are the elements `record_element`, by default those below the root. Rows that do not meet
+    each condition of `where` are skipped. `choose` selects among repeated elements of a record.
+    Rows with equal values of the columns `group_by` form one record.
     """
 
     name: str
@@ -184,22 +288,32 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     header_row: int | None = None
     skip_rows: int | None = None
     ragged_rows: RaggedRows = RaggedRows.QUARANTINE
+    record_element: str | None = None
     null: tuple[str, ...] = ("",)
     decimal: str = "."
     thousands: str | None = None
+    where: tuple[RowCondition, ...] = ()
+    choose: tuple[Choice, ...] = ()
+    group_by: tuple[str, ...] = ()
     checks: tuple[SumCheck, ...] = ()
     key: RowKey | None = None
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST_WINS
     on_existing: OnExisting = OnExisting.SKIP_IF_IDENTICAL
+    vanished: VanishedPolicy = VanishedPolicy.IGNORE
 
     @property
     def source_columns(self) -> frozenset[str]:
         """The columns of a file that the mapping reads."""
-        names = {column.column for column in self.columns if column.column is not None}
+        names = {*self.group_by, *(condition.column for condition in self.where)}
+        for column in self.columns:
+            names.update(column.sources)
+            for pair in column.sponsor_columns:
+                names.update((pair.name,) if pair.share is None else (pair.name, pair.share))
         for check in self.checks:
             names.update(check.sum_of, (check.equals,))
         if self.key:
-            names.add(self.key.column)
+            names.update(self.key.id_columns)
+            names.update((self.key.source_column,) if self.key.source_column is not None else ())
         return frozenset(names)
 
     @property

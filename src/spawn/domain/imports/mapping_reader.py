@@ -8,25 +8,36 @@ from msgspec import inspect
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.date_text import is_date_format, parse_utc_offset
+from spawn.domain.imports.cells.nested_path import is_path
 from spawn.domain.imports.mapping import (
     DECIMAL_MARKS,
     DELIMITERS,
     ENCODINGS,
     MAX_ADDENDS,
     MAX_CHECKS,
+    MAX_CHOICES,
     MAX_COLUMNS,
+    MAX_CONDITIONS,
     MAX_DATE_FORMATS,
     MAX_ENUM_ENTRIES,
     MAX_FACTOR_DIGITS,
     MAX_NAME_LENGTH,
     MAX_NULL_MARKERS,
+    MAX_SEPARATOR_LENGTH,
     MAX_SKIPPED_LINES,
+    MAX_SOURCES,
     MAX_TEXT_LENGTH,
     THOUSANDS_MARKS,
+    Aggregation,
+    Choice,
     ColumnMapping,
+    Combination,
     ImportMapping,
+    RowCondition,
     RowKey,
+    SponsorColumns,
     SumCheck,
+    VanishedPolicy,
     is_mapping_name,
 )
 from spawn.domain.json_tokens import NumberToken, Token
@@ -58,6 +69,11 @@ def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
         errors.add("/columns", "required", "must name at least one column")
     if type(members.get("encoding")) is str:
         members["encoding"] = [members["encoding"]]
+    if type(members.get("where")) is dict:
+        members["where"] = [members["where"]]
+    key = members.get("key")
+    if members.get("group_by") == "key" and isinstance(key, dict):
+        members["group_by"] = key.get("columns") or [key.get("column")]
     try:
         mapping: ImportMapping = _read_struct({**members, "name": name}, "")
     except InvalidInput as failure:
@@ -121,13 +137,32 @@ _LEAF_READERS: dict[type[inspect.Type], TokenReader] = {
     inspect.StrType: read_string,
     inspect.DecimalType: _read_decimal,
 }
-_read_column = compile_reader(ColumnMapping, {"constant": _read_constant}, _LEAF_READERS)
+_read_pair = compile_reader(SponsorColumns, types=_LEAF_READERS)
+
+
+def _read_source(token: Token, pointer: str) -> str | SponsorColumns:
+    """Read the name of a column, or the columns of a sponsor."""
+    if isinstance(token, dict):
+        pair: SponsorColumns = _read_pair(token, pointer)
+        return pair
+    return read_string(token, pointer)
+
+
+_read_column = compile_reader(
+    ColumnMapping,
+    {"constant": _read_constant, "columns": series_reader(_read_source, MAX_SOURCES)},
+    _LEAF_READERS,
+)
+_read_condition = compile_reader(RowCondition, types=_LEAF_READERS)
+_read_choice = compile_reader(Choice, types=_LEAF_READERS)
 _read_sum_check = compile_reader(SumCheck, types=_LEAF_READERS)
 _read_struct = compile_reader(
     ImportMapping,
     {
         "columns": series_reader(_read_column, MAX_COLUMNS),
         "checks": series_reader(_read_sum_check, MAX_CHECKS),
+        "where": series_reader(_read_condition, MAX_CONDITIONS),
+        "choose": series_reader(_read_choice, MAX_CHOICES),
     },
     _LEAF_READERS,
 )
@@ -146,10 +181,47 @@ def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         attributes.add(column.attribute)
     for index, check in enumerate(mapping.checks):
         _check_sum_check(check, f"/checks/{index}", errors)
+    _check_rows(mapping, errors)
     if mapping.key is not None:
         _check_key(mapping.key, errors)
         if "external_ref" in attributes:
             errors.add("/key", "repeated", "external_ref is mapped as a column too")
+    errors.require(
+        mapping.vanished is VanishedPolicy.IGNORE
+        or (mapping.key is not None and mapping.key.source is not None),
+        "/vanished",
+        "report needs a key with one source for all rows",
+    )
+
+
+def _check_rows(mapping: ImportMapping, errors: _ErrorCollector) -> None:
+    """Check the members that say which rows are records."""
+    for index, condition in enumerate(mapping.where):
+        pointer = f"/where/{index}"
+        _check_name(condition.column, f"{pointer}/column", errors)
+        lists = [texts for texts in (condition.texts, condition.not_in) if texts is not None]
+        tests = len(lists) + (condition.is_null is not None)
+        errors.require(tests == 1, pointer, "exactly one of in, not_in and is_null")
+        errors.require(
+            all(len(texts) <= MAX_ENUM_ENTRIES for texts in lists)
+            and all(len(text) <= MAX_TEXT_LENGTH for texts in lists for text in texts),
+            pointer,
+            f"at most {MAX_ENUM_ENTRIES} texts of at most {MAX_TEXT_LENGTH} characters",
+        )
+    for index, choice in enumerate(mapping.choose):
+        pointer = f"/choose/{index}"
+        paths = {f"{pointer}/element": choice.element, f"{pointer}/highest": choice.highest}
+        paths |= {f"{pointer}/same/{i}": path for i, path in enumerate(choice.same[:MAX_SOURCES])}
+        for place, path in paths.items():
+            errors.require(is_path(path), place, "a path such as budget.value")
+        errors.require(
+            len(choice.same) <= MAX_SOURCES, f"{pointer}/same", f"at most {MAX_SOURCES} paths"
+        )
+    errors.require(
+        len(mapping.group_by) <= MAX_SOURCES, "/group_by", f"at most {MAX_SOURCES} columns"
+    )
+    for index, name in enumerate(mapping.group_by[:MAX_SOURCES]):
+        _check_name(name, f"/group_by/{index}", errors)
 
 
 def _check_layout(mapping: ImportMapping, errors: _ErrorCollector) -> None:
@@ -160,19 +232,24 @@ def _check_layout(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         f"one or several of {', '.join(sorted(ENCODINGS))}",
     )
     errors.require(mapping.delimiter in DELIMITERS, "/delimiter", "one of comma, semicolon, tab, |")
-    row, skipped = mapping.header_row, mapping.skip_rows
+    row, line_count = mapping.header_row, mapping.skip_rows
     errors.require(
         row is None or 1 <= row <= MAX_SKIPPED_LINES,
         "/header_row",
         f"the line of the header, from 1 to {MAX_SKIPPED_LINES}",
     )
     errors.require(
-        skipped is None or 0 <= skipped <= MAX_SKIPPED_LINES,
+        line_count is None or 0 <= line_count <= MAX_SKIPPED_LINES,
         "/skip_rows",
         f"the number of lines before the header, at most {MAX_SKIPPED_LINES}",
     )
     errors.require(
-        row is None or skipped is None, "/skip_rows", "only one of header_row and skip_rows"
+        len(mapping.record_element or "x") <= MAX_NAME_LENGTH and mapping.record_element != "",
+        "/record_element",
+        f"the name of an element, of at most {MAX_NAME_LENGTH} characters",
+    )
+    errors.require(
+        row is None or line_count is None, "/skip_rows", "only one of header_row and skip_rows"
     )
 
 
@@ -202,13 +279,16 @@ def _check_column(
         f"{pointer}/attribute",
         "the name of an attribute",
     )
+    counts_rows = column.aggregate is Aggregation.COUNT and column.column is None
+    sources = (column.column is not None, column.constant is not None, bool(column.columns))
     errors.require(
-        (column.column is None) != (column.constant is None),
+        sum(sources) == (0 if counts_rows else 1),
         pointer,
-        "exactly one of column and constant",
+        "exactly one of column, columns and constant",
     )
     if column.column is not None:
         _check_name(column.column, f"{pointer}/column", errors)
+    _check_sources(column, pointer, errors)
     errors.require(
         len(str(column.constant)) <= MAX_TEXT_LENGTH,
         f"{pointer}/constant",
@@ -220,6 +300,33 @@ def _check_column(
         _check_marks(decimal, column.thousands, pointer, errors)
     for part, condition, detail in (*_column_rules(column), *_date_rules(column)):
         errors.require(condition, f"{pointer}/{part}", detail)
+
+
+def _check_sources(column: ColumnMapping, pointer: str, errors: _ErrorCollector) -> None:
+    """Check several columns of one attribute, and how they are combined."""
+    pairs = column.sponsor_columns
+    for index, source in enumerate(column.columns):
+        place = f"{pointer}/columns/{index}"
+        names = (source,) if isinstance(source, str) else (source.name, source.share or "")
+        for name in names:
+            _check_name(name, place, errors)
+    is_sponsors = column.attribute == "sponsors"
+    errors.require(
+        not pairs or (is_sponsors and len(pairs) == len(column.columns)),
+        f"{pointer}/columns",
+        "names of columns; for sponsors only, pairs of name and share",
+    )
+    errors.require(
+        column.combine is None or len(column.columns) > 1,
+        f"{pointer}/combine",
+        "belongs to several columns",
+    )
+    has_texts = Combination.JOIN is column.combine or column.aggregate is Aggregation.JOIN
+    errors.require(
+        column.separator is None or (has_texts and len(column.separator) <= MAX_SEPARATOR_LENGTH),
+        f"{pointer}/separator",
+        f"at most {MAX_SEPARATOR_LENGTH} characters, between texts that are joined",
+    )
 
 
 def _column_rules(column: ColumnMapping) -> list[tuple[str, bool, str]]:
@@ -302,9 +409,24 @@ def _check_sum_check(check: SumCheck, pointer: str, errors: _ErrorCollector) -> 
 
 
 def _check_key(key: RowKey, errors: _ErrorCollector) -> None:
-    is_source = _SOURCE.fullmatch(key.source) is not None
-    errors.require(is_source, "/key/source", "1-64 letters, digits and ' ._:/-'")
-    _check_name(key.column, "/key/column", errors)
+    if key.source is not None:
+        is_source = _SOURCE.fullmatch(key.source) is not None
+        errors.require(is_source, "/key/source", "1-64 letters, digits and ' ._:/-'")
+    errors.require(
+        (key.source is None) != (key.source_column is None),
+        "/key",
+        "exactly one of source and source_column",
+    )
+    errors.require(
+        (key.column is None) == bool(key.columns), "/key", "exactly one of column and columns"
+    )
+    errors.require(
+        len(key.columns) <= MAX_SOURCES, "/key/columns", f"at most {MAX_SOURCES} columns"
+    )
+    _check_name(key.column or "", "/key/column", errors)
+    _check_name(key.source_column or "", "/key/source_column", errors)
+    for index, name in enumerate(key.columns[:MAX_SOURCES]):
+        _check_name(name, f"/key/columns/{index}", errors)
 
 
 def _check_name(name: str, pointer: str, errors: _ErrorCollector) -> None:

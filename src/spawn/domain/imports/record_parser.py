@@ -19,7 +19,8 @@ QUARANTINE_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
 class Record(msgspec.Struct, frozen=True, gc=False):
     """A record: its first physical `line`, the byte offset after it, its bytes.
 
-    `cells` are those of a CSV record; `parse_error` is the reason why there are none.
+    `cells` are those of a CSV record; `parse_error` is the reason why there are none. A record with
+    a `group` stands for the records in it.
     """
 
     line: int
@@ -27,6 +28,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
     cells: Sequence[str] = ()
     parse_error: RowReason | None = None
+    group: "tuple[Record, ...]" = ()
 
 
 class FileLayout(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Drafts of projects from records: the document of each valid row, or why it is rejected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -8,6 +8,7 @@ from spawn.domain.imports.fast_row_reader import FastRowReader
 from spawn.domain.imports.import_state import FileFormat, RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser
 from spawn.domain.imports.row_reader import RowReader, RowResult
+from spawn.domain.json_tokens import Token
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.project import build_reservation_id, list_changed_fields
 from spawn.domain.schema_version import Schema
@@ -75,10 +76,21 @@ class RowDrafter:
         ]
 
     def _draft_checked(self, record: Record, project_id: str) -> PackedDraft:
-        source = self._parser.parse(record)
+        source = read_source(record, self._parser, self._reader)
         if isinstance(source, RowReason):
             return None, None, (source,), ()
         return _pack_result(self._reader.read(source, project_id), self._reader.validator.schema)
+
+
+def read_source(
+    record: Record, parser: RecordParser, reader: RowReader
+) -> Mapping[str, Token] | RowReason:
+    """Return a record's row by the names of the mapping, or why it has or is none."""
+    if record.group:
+        rows = [read_source(member, parser, reader) for member in record.group]
+        return reader.merge_rows([row for row in rows if not isinstance(row, RowReason)])
+    source = parser.parse(record)
+    return source if isinstance(source, RowReason) else reader.locate(source)
 
 
 def _pack_result(row_result: RowResult, schema: Schema) -> PackedDraft:

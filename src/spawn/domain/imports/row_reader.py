@@ -4,7 +4,7 @@ A row is `column name → token`: text in CSV, any JSON value in NDJSON. Numbers
 attribute's type is known, so that an amount is rounded from its exact digits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -13,7 +13,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.cell_reader import (
-    Cell,
+    AnyCell,
     CellError,
     compile_cells,
     quote,
@@ -23,12 +23,15 @@ from spawn.domain.imports.cells.cell_reader import (
 from spawn.domain.imports.cells.number_text import compile_number_parser
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.mapping import ImportMapping, OnFailure, SumCheck
+from spawn.domain.imports.row_selector import RowSelector
 from spawn.domain.json_tokens import Token
 from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT
 from spawn.domain.projects.project import Project, propose_project
+from spawn.domain.schemas.core_columns import CORE_COLUMNS
 from spawn.domain.schemas.validator import ProjectInput, SchemaValidator
 from spawn.domain.text import normalize, trim
 
+_WITH_DEFAULT = frozenset(c.name for c in CORE_COLUMNS if c.default is not None)
 _DEFAULT_SCALE: Final = 2
 _DEFAULT_CURRENCY: Final = "USD"
 
@@ -60,9 +63,10 @@ class RowReader:
         self.on_date = on_date
         self._mapping = mapping
         self._cells = compile_cells(mapping, validator) if mapping else ()
-        self._fields = {c.attribute: c.column or c.attribute for c in self._cells}
+        self._fields = {cell.attribute: cell.label for cell in self._cells}
         if mapping and mapping.key:
-            self._fields["external_ref"] = mapping.key.column
+            self._fields["external_ref"] = mapping.key.label
+        self._rows = RowSelector(mapping) if mapping else None
         decimal, thousands = (mapping.decimal, mapping.thousands) if mapping else (".", None)
         self._parse_number = compile_number_parser(decimal, thousands)
 
@@ -73,20 +77,28 @@ class RowReader:
 
     def read_key(self, source: Mapping[str, Token]) -> str | None:
         """Return the row's key in its file, without reading anything else of the row."""
-        mapping = self._mapping
-        if mapping is None or mapping.key is None:
+        if self._mapping is None or self._mapping.key is None or self._rows is None:
             return read_reference_key(source.get("external_ref"))
-        token = source.get(mapping.key.column)
-        if not isinstance(token, str) or (text := normalize(token.strip())) in mapping.null:
-            return None
-        return f"{mapping.key.source}\n{text}"
+        return self._rows.read_key(source, self._mapping.key)
+
+    def locate(self, source: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:
+        """Return the row by the names of the mapping, or the reason for which it is skipped."""
+        return source if self._rows is None else self._rows.locate(source)
+
+    def read_group(self, source: Mapping[str, Token]) -> tuple[str | None, ...]:
+        """Return the values by which a located row belongs to its group; none without groups."""
+        return () if self._rows is None else self._rows.read_group(source)
+
+    def merge_rows(self, rows: Sequence[Mapping[str, Token]]) -> Mapping[str, Token]:
+        """Return the located rows of a group as one, with all values of each column."""
+        return {} if self._rows is None else self._rows.merge(rows)
 
     def read(self, source: Mapping[str, Token], project_id: str) -> RowResult:
-        """Return the row's project under a new id, or all the reasons against it."""
-        if self._mapping is None:
+        """Return a located row's project under a new id, or all the reasons against it."""
+        if self._mapping is None or self._rows is None:
             return self._build_result(source, source, project_id, self.read_key(source), [], [])
         reasons: list[RowReason] = []
-        warnings: list[RowReason] = []
+        warnings = [RowReason("", "elements_chosen", note) for note in self._rows.note(source)]
         key, tokens = self._convert_row(source, reasons)
         for check in self._mapping.checks:
             reason = _run_check(check, source, self._mapping.null, self._parse_number)
@@ -96,7 +108,11 @@ class RowReader:
 
     def read_amendment(self, source: Mapping[str, Token]) -> ProjectInput:
         """Return the values of a valid row, without defaults: those are for new projects only."""
-        tokens = source if self._mapping is None else self._convert_row(source, [])[1]
+        tokens = source
+        if self._mapping is not None:
+            # A cell without a value says nothing about what a project always has.
+            cells = self._convert_row(source, [])[1]
+            tokens = {n: t for n, t in cells.items() if t is not None or n not in _WITH_DEFAULT}
         return self.validator.read(tokens, partial=True, on_date=self.on_date)
 
     def to_reason(self, error: FieldError, source: Mapping[str, Token] | None = None) -> RowReason:
@@ -125,7 +141,7 @@ class RowReader:
     ) -> dict[str, Token]:
         """Return the attributes' tokens; an invalid one is left out and adds a reason."""
         tokens: dict[str, Token] = {}
-        currency_cells: list[Cell] = []
+        currency_cells: list[AnyCell] = []
         for cell in self._cells:
             if cell.rounds_to_currency:
                 currency_cells.append(cell)  # Its scale depends on the row's currency.
@@ -137,7 +153,7 @@ class RowReader:
 
     def _convert_cell(
         self,
-        cell: Cell,
+        cell: AnyCell,
         source: Mapping[str, Token],
         tokens: dict[str, Token],
         reasons: list[RowReason],
@@ -234,5 +250,7 @@ def _read_operand(
     nulls: tuple[str, ...],
     parse: Callable[[str], str | None],
 ) -> Decimal | None:
-    text = to_cell_text(source.get(name))
-    return None if text is None or text in nulls else read_decimal(text, parse)
+    token = source.get(name)
+    texts = map(to_cell_text, token if isinstance(token, list) else [token])
+    values = [read_decimal(t, parse) for t in texts if t is not None and t not in nulls]
+    return sum(values, Decimal(0)) if values else None

@@ -16,15 +16,18 @@ MAX_REGISTRATION = 64
 MAX_SPONSORS = 100
 """Sponsors of one project."""
 
+SHARE_TOLERANCE = Decimal("0.01")
+"""Distance from 100 of the sum of shares, at most."""
+
 _HUNDRED = Decimal(100)
 _SHARE_QUANTUM = Decimal("1E-8")
 
 
 class Sponsor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An equity sponsor; `share` is a percentage of the SPV, > 0 and ≤ 100."""
+    """An equity sponsor; `share` is a percentage of the SPV, > 0 and ≤ 100, None if unknown."""
 
     name: str
-    share: Decimal
+    share: Decimal | None = None
 
 
 class Spv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +56,11 @@ def check_spv(spv: Spv, errors: list[FieldError]) -> None:
 
 
 def check_sponsors(sponsors: tuple[Sponsor, ...], errors: list[FieldError]) -> None:
-    """Append the errors of the sponsors: duplicate names, shares, their sum of 100."""
+    """Append the errors of the sponsors: duplicate names, shares, their sum of 100.
+
+    Shares that are rounded to two decimals (33.33 each) add up within the tolerance. Beside an
+    unknown share the others only must not exceed 100.
+    """
     if len(sponsors) > MAX_SPONSORS:
         errors.append(FieldError("/sponsors", "too_many", f"at most {MAX_SPONSORS} sponsors"))
         return
@@ -64,10 +71,14 @@ def check_sponsors(sponsors: tuple[Sponsor, ...], errors: list[FieldError]) -> N
             detail = "names a sponsor twice"
             errors.append(FieldError(f"/sponsors/{index}/name", "duplicate", detail))
         names.add(sponsor.name.casefold())
-        if _check_share(sponsor.share, f"/sponsors/{index}/share", errors):
-            total = DECIMAL_CONTEXT.add(total, sponsor.share)
+        share = sponsor.share
+        if share is not None and _check_share(share, f"/sponsors/{index}/share", errors):
+            total = DECIMAL_CONTEXT.add(total, share)
     # With invalid shares, a wrong sum would only repeat their errors.
-    if total != _HUNDRED and len(errors) == error_count:
+    has_unknown = any(sponsor.share is None for sponsor in sponsors)
+    gap = DECIMAL_CONTEXT.subtract(total, _HUNDRED)
+    is_whole = gap <= SHARE_TOLERANCE and (has_unknown or gap >= -SHARE_TOLERANCE)
+    if not is_whole and len(errors) == error_count:
         detail = f"shares must add up to 100; they add up to {total:f}"
         errors.append(FieldError("/sponsors", "not_a_hundred", detail))
 

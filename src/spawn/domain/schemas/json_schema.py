@@ -237,9 +237,7 @@ def _build_nested_schemas() -> dict[str, dict[str, Any]]:
     reference = {"source": _build_line_schema(MAX_KEY), "id": _build_line_schema(MAX_REF_ID)}
     return {
         "spv": _build_object_schema(spv, ["name"]),
-        "sponsors": _build_array_schema(
-            _build_object_schema(sponsor, ["name", "share"]), MAX_SPONSORS
-        ),
+        "sponsors": _build_array_schema(_build_object_schema(sponsor, ["name"]), MAX_SPONSORS),
         "milestones": _build_array_schema(
             _build_object_schema(milestone, ["milestone_id", "title"]), MAX_MILESTONES
         ),

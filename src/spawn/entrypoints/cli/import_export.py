@@ -20,6 +20,7 @@ _SUFFIXES: Final = {
     ".csv": FileFormat.CSV,
     ".ndjson": FileFormat.NDJSON,
     ".jsonl": FileFormat.NDJSON,
+    ".xml": FileFormat.XML,
 }
 
 

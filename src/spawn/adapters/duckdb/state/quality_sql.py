@@ -13,6 +13,7 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds
 from spawn.adapters.duckdb.state.constraint_sql import constraint_condition
 from spawn.adapters.duckdb.tables import quote_name
+from spawn.domain.projects.parties import SHARE_TOLERANCE
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
     MAX_SAMPLES,
@@ -37,10 +38,13 @@ _STRUCTURE = (
 # contains a NUL, so it separates the two parts of a reference.
 _DOCUMENTS = (
     "(select project_id, _created, r.external_ref.source || chr(0) || r.external_ref.id as ref,"
-    " list_sum(list_transform(r.sponsors, s -> s.share)) as shares"
+    # The sum is unknown where a share is.
+    " case when len(list_filter(r.sponsors, s -> s.share is null)) = 0"
+    " then list_sum(list_transform(r.sponsors, s -> s.share)) end as shares"
     f" from (select p.project_id, p._created, from_json(j.document, '{_STRUCTURE}') r"
     " from projects p join journal j on j.position = p._position))"
 )
+_ARE_WHOLE = f"abs(shares - 100) <= {SHARE_TOLERANCE}"
 _REFERENCES = UniquenessMeasure(EXTERNAL_REF)
 
 
@@ -106,7 +110,7 @@ class _TallyQueries:
         self._parameters = []
         share_count, whole_share_count, reference_count, distinct_count = self._row(
             f"with d as materialized (select ref, shares from {_DOCUMENTS})"
-            " select count(shares), count(*) filter (shares = 100), count(ref),"
+            f" select count(shares), count(*) filter ({_ARE_WHOLE}), count(ref),"
             " count(distinct ref) from d"
         )
         shares = MeasureTally(
@@ -182,7 +186,7 @@ class _TallyQueries:
             case SumMeasure():
                 return self._sum_condition(measure)
             case SponsorShareMeasure():
-                return _Condition(_DOCUMENTS, "shares is not null", "(shares = 100)")
+                return _Condition(_DOCUMENTS, "shares is not null", f"({_ARE_WHOLE})")
         raise TypeError(f"a {type(measure).__name__} is not counted one project at a time")
 
     def _sum_condition(self, measure: SumMeasure) -> _Condition:

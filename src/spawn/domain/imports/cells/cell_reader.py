@@ -4,7 +4,7 @@ Numbers stay text until the attribute's type is known, so that an amount is roun
 digits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import (
     ROUND_CEILING,
     ROUND_DOWN,
@@ -14,6 +14,7 @@ from decimal import (
     ROUND_UP,
     Decimal,
 )
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -30,10 +31,13 @@ from spawn.domain.imports.cells.number_text import (
     to_number_token,
 )
 from spawn.domain.imports.mapping import (
+    Aggregation,
     ColumnMapping,
+    Combination,
     ExtensionType,
     ImportMapping,
     Otherwise,
+    SponsorColumns,
     Whitespace,
 )
 from spawn.domain.iso.country_names import find_country_code
@@ -61,6 +65,10 @@ _DATED = {TypeName.DATE, TypeName.TIMESTAMP}
 _NOT_MAPPABLE = READ_ONLY_COLUMNS | {column.name for column in SYSTEM_COLUMNS}
 _COUNTRY: Final = "country_code"
 _MAX_QUOTED_CHARACTERS: Final = 60
+_MAX_LISTED_VALUES: Final = 5
+
+ROW_COUNT: Final = "\0rows"
+"""Name under which a record of several rows has their number; no column has it."""
 
 Converter = Callable[[str, int], Token]
 """Function of text and decimal places; raises `CellError`."""
@@ -76,16 +84,23 @@ class CellError(Exception):
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled column mapping; `convert` turns the text of a cell into a token."""
+    """A compiled column mapping; `convert` turns the text of a cell into a token.
+
+    `aggregate` uses several values of a column and `convert_result` their sum or extreme, which has
+    a point before its decimals; None takes the only one.
+    """
 
     attribute: str
-    column: str | None
+    label: str
+    sources: tuple[str, ...]
     constant: Token
-    nulls: frozenset[str]
-    collapse: bool
-    enum: dict[str, str] | None
-    otherwise: Otherwise
+    texts: "TextReader"
     convert: Converter | None
+    convert_result: Converter | None
+    parse_number: Callable[[str], str | None]
+    aggregate: Aggregation | None
+    joins_columns: bool
+    separator: str
     scale: int
     rounds_to_currency: bool
     passes_structures: bool
@@ -96,31 +111,152 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CellError: the cell cannot be converted.
         """
-        text = token = self.constant if self.column is None else source.get(self.column)
-        if type(text) is not str:
-            if isinstance(token, (dict, list)) and self.passes_structures:
-                return token
-            text = to_cell_text(token)
-            if text is None:
-                return None
+        if len(self.sources) == 1:
+            token = source.get(self.sources[0])
+            if type(token) is str:
+                text = self.texts.read(token)
+                if text is None or self.convert is None:
+                    return text
+                return self.convert(text, scale)
+            return self._read_other(token, scale)
+        if not self.sources:
+            if self.aggregate is Aggregation.COUNT:
+                return source.get(ROW_COUNT, NumberToken("1"))
+            return self._convert_text(self.texts.read_constant(self.constant), scale)
+        return self._read_columns([source.get(name) for name in self.sources], scale)
+
+    def _read_columns(self, tokens: list[Token], scale: int) -> Token:
+        """Return the token of several columns."""
+        if self.joins_columns:
+            parts = (self.texts.read_all(token) for token in tokens)
+            return self._convert_text(self._join(chain.from_iterable(parts)), scale)
+        for token in tokens:
+            value = self._read_other(token, scale)
+            if value is not None:
+                return value
+        return None
+
+    def _read_other(self, token: Token, scale: int) -> Token:
+        """Return the token of a cell that may be a structure or have several values."""
+        passes = self.aggregate is None and self.passes_structures
+        has_values = self.aggregate is not None or (isinstance(token, list) and len(token) > 1)
+        if isinstance(token, list) and has_values and not passes:
+            return self._aggregate(self.texts.read_all(token), scale)
+        if isinstance(token, dict | list) and self.passes_structures:
+            return token
+        return self._convert_text(self.texts.read(token), scale)
+
+    def _aggregate(self, texts: list[str], scale: int) -> Token:
+        if self.aggregate is Aggregation.COUNT:
+            return NumberToken(len(texts))
+        if not texts:
+            return None
+        if self.aggregate is Aggregation.JOIN:
+            return self._convert_text(self._join(texts), scale)
+        if self.aggregate in {Aggregation.SUM, Aggregation.MIN, Aggregation.MAX}:
+            return self._calculate(texts, scale)
+        if self.aggregate is None and len(different := dict.fromkeys(texts)) > 1:
+            values = ", ".join(quote(text) for text in list(different)[:_MAX_LISTED_VALUES])
+            raise CellError(
+                "several_values", f"{len(different)} different values: {values}; aggregate them"
+            )
+        return self._convert_text(texts[-1 if self.aggregate is Aggregation.LAST else 0], scale)
+
+    def _calculate(self, texts: list[str], scale: int) -> Token:
+        """Return the exact sum, or the least or greatest value: of numbers, else of dates."""
+        if self.convert_result is None:
+            tokens = [
+                token for text in texts if isinstance(token := self._convert_text(text, scale), str)
+            ]
+            return (min if self.aggregate is Aggregation.MIN else max)(tokens)
+        numbers = [read_decimal(text, self.parse_number) for text in texts]
+        if self.aggregate is Aggregation.SUM:
+            result = Decimal(0)
+            for number in numbers:
+                result = DECIMAL_CONTEXT.add(result, number)
+        else:
+            result = (min if self.aggregate is Aggregation.MIN else max)(numbers)
+        return self.convert_result(format(result, "f"), scale)
+
+    def _join(self, texts: Iterable[str]) -> str | None:
+        return self.separator.join(dict.fromkeys(texts)) or None
+
+    def _convert_text(self, text: str | None, scale: int) -> Token:
+        return text if text is None or self.convert is None else self.convert(text, scale)
+
+
+class TextReader(msgspec.Struct, frozen=True, kw_only=True):
+    """Reader of the texts of a column: white space, null markers and translation."""
+
+    nulls: frozenset[str]
+    collapse: bool
+    enum: dict[str, str] | None
+    otherwise: Otherwise
+
+    def read(self, token: Token) -> str | None:
+        """Return the text of a single value, None if it is absent.
+
+        Raises:
+            CellError: the value is a structure, or the enum has no entry for it.
+        """
+        text = token if type(token) is str else to_cell_text(token)
+        if text is None:
+            return None
         if self.collapse:
             text = " ".join(text.split())
-        if text in self.nulls and self.column is not None:
+        if text in self.nulls:
             return None
-        if self.enum is not None:
-            translated = self._translate(text, self.enum)
-            if translated is None:
-                return None
-            text = translated
-        return text if self.convert is None else self.convert(text, scale)
+        return text if self.enum is None else self._translate(text, self.enum)
+
+    def read_all(self, token: Token) -> list[str]:
+        """Return the texts of one or several values that are present."""
+        tokens = token if isinstance(token, list) else [token]
+        return [text for item in tokens if (text := self.read(item)) is not None]
+
+    def read_constant(self, token: Token) -> str | None:
+        """Return the text of a constant, which no marker makes absent."""
+        text = to_cell_text(token)
+        return text if text is None or self.enum is None else self._translate(text, self.enum)
 
     def _translate(self, text: str, enum: Mapping[str, str]) -> str | None:
-        translated = enum.get(text)
-        if translated is None and self.otherwise is Otherwise.KEEP:
+        translation = enum.get(text)
+        if translation is None and self.otherwise is Otherwise.KEEP:
             return text
-        if translated is None and self.otherwise is Otherwise.QUARANTINE:
+        if translation is None and self.otherwise is Otherwise.QUARANTINE:
             raise CellError("unmapped_value", f"the mapping has no entry for {quote(text)}")
-        return translated
+        return translation
+
+
+class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of sponsors, each with its name and its share in percent."""
+
+    label: str
+    columns: tuple[SponsorColumns, ...]
+    texts: TextReader
+    parse_number: Callable[[str], str | None]
+    attribute: str = "sponsors"
+    scale: int = 0
+    rounds_to_currency: bool = False
+
+    def read(self, source: Mapping[str, Token], _: int) -> Token:
+        """Return the sponsors that have a name; a share without a name must be zero.
+
+        Raises:
+            CellError: a share is no number, or has no name.
+        """
+        sponsors: list[Token] = []
+        for pair in self.columns:
+            names = self.texts.read_all(source.get(pair.name))
+            shares = self.texts.read_all(source.get(pair.share)) if pair.share is not None else []
+            numbers = [read_decimal(share, self.parse_number) for share in shares]
+            if len(numbers) > len(names) and any(numbers):
+                raise CellError(
+                    "share_without_name", f"{quote(shares[-1])} has no name of a sponsor"
+                )
+            for index, name in enumerate(names):
+                share = format(numbers[index], "f") if index < len(numbers) else None
+                sponsors.append({"name": name, "share": share})
+        return sponsors or None
 
 
 def to_cell_text(token: Token) -> str | None:
@@ -138,14 +274,18 @@ def to_cell_text(token: Token) -> str | None:
     raise CellError("wrong_type", "a single value is expected here")
 
 
-def compile_cells(mapping: ImportMapping, validator: SchemaValidator) -> tuple[Cell, ...]:
+AnyCell = Cell | SponsorsCell
+"""A compiled column mapping."""
+
+
+def compile_cells(mapping: ImportMapping, validator: SchemaValidator) -> tuple[AnyCell, ...]:
     """Return the compiled column mappings.
 
     Raises:
         InvalidInput: a column names an unknown attribute or an impossible conversion.
     """
     errors: list[FieldError] = []
-    cells: list[Cell] = []
+    cells: list[AnyCell] = []
     for index, column in enumerate(mapping.columns):
         try:
             cells.append(_compile_cell(column, mapping, validator))
@@ -159,25 +299,47 @@ def compile_cells(mapping: ImportMapping, validator: SchemaValidator) -> tuple[C
 
 def _compile_cell(
     column: ColumnMapping, mapping: ImportMapping, validator: SchemaValidator
-) -> Cell:
-    target = _find_column(column.attribute, validator)
-    type_name = target.type.name if target else None
-    _check_conversions(column, type_name)
-    is_amount = target is not None and target.name == "total_amount"
-    scale = target.type.scale if target else None
-    constant = column.constant
-    return Cell(
-        attribute=column.attribute,
-        column=column.column,
-        constant=constant if constant is None or isinstance(constant, bool) else str(constant),
+) -> AnyCell:
+    texts = TextReader(
         nulls=frozenset(mapping.null if column.null is None else column.null),
         collapse=column.whitespace is Whitespace.COLLAPSE,
         enum=column.enum,
         otherwise=column.otherwise or Otherwise.QUARANTINE,
-        convert=_build_converter(column, mapping, target),
+    )
+    parse = _compile_parser(column, mapping)
+    if column.sponsor_columns:
+        pairs = column.sponsor_columns
+        return SponsorsCell(label=column.label, columns=pairs, texts=texts, parse_number=parse)
+    target = _find_column(column.attribute, validator)
+    _check_conversions(column, target.type.name if target else None)
+    is_amount = target is not None and target.name == "total_amount"
+    scale = target.type.scale if target else None
+    constant = column.constant
+    plain = compile_number_parser(".", None)
+    return Cell(
+        attribute=column.attribute,
+        label=column.label,
+        sources=column.sources,
+        constant=constant if constant is None or isinstance(constant, bool) else str(constant),
+        texts=texts,
+        convert=_build_converter(column, target, parse),
+        convert_result=_build_number_converter(column, target, plain),
+        parse_number=parse,
+        # The rows of a group agree in most columns, and the first one stands for them.
+        aggregate=column.aggregate or (Aggregation.FIRST if mapping.group_by else None),
+        joins_columns=column.combine is Combination.JOIN,
+        separator=" " if column.separator is None else column.separator,
         scale=0 if scale is None else scale,
         rounds_to_currency=is_amount and column.rounding is not None,
-        passes_structures=target is None and column.enum is None and column.column is not None,
+        passes_structures=target is None and column.enum is None and bool(column.sources),
+    )
+
+
+def _compile_parser(column: ColumnMapping, mapping: ImportMapping) -> Callable[[str], str | None]:
+    """Return the parser of numbers with the marks of the column, or else of the mapping."""
+    return compile_number_parser(
+        mapping.decimal if column.decimal is None else column.decimal,
+        mapping.thousands if column.thousands is None else column.thousands,
     )
 
 
@@ -204,6 +366,8 @@ def _check_conversions(column: ColumnMapping, type_name: TypeName | None) -> Non
     is_extension = column.attribute.startswith(EXTENSION_PREFIX)
     if column.unit_factor is not None and type_name not in _NUMERIC and not is_extension:
         raise CellError("not_convertible", "unit_factor applies only to numbers")
+    if column.aggregate is Aggregation.SUM and type_name not in _NUMERIC and not is_extension:
+        raise CellError("not_convertible", "a sum applies only to numbers")
     formats = column.all_date_formats
     if formats and type_name not in _DATED and not is_extension:
         raise CellError("not_convertible", "date_formats apply only to dates and timestamps")
@@ -215,7 +379,7 @@ def _check_conversions(column: ColumnMapping, type_name: TypeName | None) -> Non
 
 
 def _build_converter(
-    column: ColumnMapping, mapping: ImportMapping, target: Column | None
+    column: ColumnMapping, target: Column | None, parse: Callable[[str], str | None]
 ) -> Converter | None:
     """Return the conversion of a column's text, None if the text is the token."""
     type_name = target.type.name if target else None
@@ -225,26 +389,21 @@ def _build_converter(
         return lambda text, _: _read_boolean(text)
     if target is not None and target.name == _COUNTRY:
         return lambda text, _: find_country_code(text) or text
-    return _build_number_converter(column, mapping, target)
+    return _build_number_converter(column, target, parse)
 
 
 def _build_number_converter(
-    column: ColumnMapping, mapping: ImportMapping, target: Column | None
+    column: ColumnMapping, target: Column | None, parse: Callable[[str], str | None]
 ) -> Converter | None:
     """Return the conversion of a number, None if the column has none."""
-    decimal = mapping.decimal if column.decimal is None else column.decimal
-    thousands = mapping.thousands if column.thousands is None else column.thousands
-    parse = compile_number_parser(decimal, thousands)
     if column.unit_factor is not None or column.rounding is not None:
         factor, rounding = column.unit_factor, column.rounding
         return lambda text, scale: _scale_number(text, parse, factor, rounding, scale)
-    if target is not None and target.name == "total_amount":
-        has_marks = decimal != "." or thousands is not None
-        return (lambda text, _: _read_number(text, parse)) if has_marks else None
     if column.extension_type is ExtensionType.INTEGER:
         return lambda text, _: _read_integer(text, parse)
     is_number = target is not None and target.type.name in _NUMERIC
-    if is_number or column.extension_type is ExtensionType.NUMBER:
+    calculates = column.aggregate is Aggregation.SUM and target is None
+    if is_number or calculates or column.extension_type is ExtensionType.NUMBER:
         return lambda text, _: _read_number(text, parse)
     return None
 

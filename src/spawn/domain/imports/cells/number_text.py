@@ -25,17 +25,17 @@ def compile_number_parser(decimal: str, thousands: str | None) -> Callable[[str]
     mark = {" ": _BLANKS, "'": _APOSTROPHES}.get(thousands or "", re.escape(thousands or ""))
     groups = rf"|\d{{1,3}}(?:{mark}\d{{2,3}}){{0,7}}{mark}\d{{3}}" if thousands else ""
     point = re.escape(decimal)
-    match = re.compile(
+    match_number = re.compile(
         rf"([+\-{_MINUS_SIGNS}]?)(\d{{1,24}}{groups})?(?:{point}(\d{{0,24}}))?([eE][+-]?\d{{1,2}})?",
         re.ASCII,
     ).fullmatch
     remove = re.compile(rf"{mark}").sub if thousands else None
 
     def parse(text: str) -> str | None:
-        found = match(text)
-        if found is None:
+        match = match_number(text)
+        if match is None:
             return None
-        sign, whole, fraction, exponent = found.groups()
+        sign, whole, fraction, exponent = match.groups()
         if not whole and not fraction:
             return None
         if remove is not None and whole:

@@ -14,6 +14,7 @@ from spawn.application.imports.queries import (
     list_mappings,
     stream_quarantined_rows,
     stream_rows_with_warnings,
+    stream_vanished_projects,
 )
 from spawn.application.product.links import CSV, NDJSON
 from spawn.domain.change import StoredAggregate
@@ -26,6 +27,7 @@ from spawn.entrypoints.http.imports.wire import (
     ImportMappingView,
     ImportView,
     RowWarningView,
+    VanishedProjectView,
 )
 from spawn.entrypoints.http.jobs import (
     ACCEPTED_RESPONSE,
@@ -64,7 +66,10 @@ from spawn.entrypoints.http.protocol.route import Result, Route, page_result, ro
 from spawn.entrypoints.http.wire import PageView
 
 MAPPINGS: Final = "/v1/ops/import-mappings"
-FORMATS: Final = {file_format.media_type: file_format for file_format in FileFormat}
+FORMATS: Final = {
+    **{file_format.media_type: file_format for file_format in FileFormat},
+    "text/xml": FileFormat.XML,
+}
 TAG: Final = "imports"
 
 _BINDING: Final = cursor_binding(MAPPING_KIND)
@@ -194,13 +199,13 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         Parameter(
             "mapping",
             str,
-            "Name of the mapping that converts rows to projects; required for CSV.",
+            "Name of the mapping that converts rows to projects; required for CSV and XML.",
         ),
         IDEMPOTENCY_KEY,
     ),
     body=Body(
         str,
-        media_types=(NDJSON, CSV),
+        media_types=(NDJSON, CSV, FileFormat.XML.media_type),
         example='{"project_name":"Rio Verde Solar","total_amount":"104000000.00"}\n',
     ),
     returns=ACCEPTED_RESPONSE,
@@ -293,6 +298,31 @@ async def read_warnings(request: StrictRequest, import_id: str) -> LineStreamRes
     return LineStreamResponse(lines(), NDJSON)
 
 
+@route(
+    "GET",
+    IMPORTS + "/{import_id}/vanished",
+    "getImportVanished",
+    tag=TAG,
+    summary="List the projects that the file of an import lacks",
+    description=(
+        "Only for a mapping with `vanished: report`: the projects of its source whose keys no row "
+        "of the file has. The import leaves them as they are."
+    ),
+    returns=Success(str, "One project per line", media_types=(NDJSON,)),
+    problems=("not_found",),
+)
+async def read_vanished(request: StrictRequest, import_id: str) -> LineStreamResponse:
+    """Stream the projects of a mapping's source that a file lacks."""
+    dependencies, principal = request.dependencies, request.principal
+    aggregate = await get_import(dependencies, principal, import_id)
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for project in stream_vanished_projects(dependencies, principal, aggregate.state):
+            yield encode_json(VanishedProjectView.of_project(project)) + b"\n"
+
+    return LineStreamResponse(lines(), NDJSON)
+
+
 def _read_upload_media_type(request: StrictRequest) -> str:
     """Return the upload's media type; its charset is ignored, as the mapping has the encoding."""
     media_type = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
@@ -360,4 +390,5 @@ ROUTES: Final[list[Route]] = [
     read_import,
     read_quarantine,
     read_warnings,
+    read_vanished,
 ]

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from msgspec.structs import fields as get_fields
 
 from spawn.domain.change import StoredAggregate
-from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason
+from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason, VanishedProject
 from spawn.domain.imports.mapping import (
     DATE_FORMAT_NAMES,
     DECIMAL_MARKS,
@@ -16,10 +16,16 @@ from spawn.domain.imports.mapping import (
     ENCODINGS,
     MAX_ADDENDS,
     MAX_CHECKS,
+    MAX_CHOICES,
     MAX_COLUMNS,
+    MAX_CONDITIONS,
     MAX_DATE_FORMATS,
+    MAX_SEPARATOR_LENGTH,
     MAX_SKIPPED_LINES,
+    MAX_SOURCES,
     THOUSANDS_MARKS,
+    Aggregation,
+    Combination,
     DayOfPeriod,
     DuplicatePolicy,
     ExtensionType,
@@ -28,6 +34,7 @@ from spawn.domain.imports.mapping import (
     OnFailure,
     Otherwise,
     RaggedRows,
+    VanishedPolicy,
     Whitespace,
 )
 from spawn.domain.money import Rounding
@@ -40,11 +47,33 @@ _ThousandsMark = Annotated[str, Meta(extra_json_schema={"enum": sorted(THOUSANDS
 _Encoding = Annotated[str, Meta(extra_json_schema={"enum": sorted(ENCODINGS)})]
 
 
+class SponsorColumnsView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One sponsor: the column of its name, and the column of its share in percent."""
+
+    name: str
+    share: str | UnsetType = UNSET
+
+
 class ColumnMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One attribute, from a column or from a constant."""
+    """One attribute, from a column, from several ones or from a constant."""
 
     attribute: str
     column: str | UnsetType = UNSET
+    columns: (
+        Annotated[
+            tuple[str | SponsorColumnsView, ...],
+            Meta(
+                extra_json_schema={
+                    "maxItems": MAX_SOURCES,
+                    "description": "Names of columns; of sponsors: pairs of name and share.",
+                }
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    combine: Combination | UnsetType = UNSET
+    aggregate: Aggregation | UnsetType = UNSET
+    separator: Annotated[str, Meta(max_length=MAX_SEPARATOR_LENGTH)] | UnsetType = UNSET
     constant: str | int | bool | UnsetType = UNSET
     null: tuple[str, ...] | UnsetType = UNSET
     enum: dict[str, str] | UnsetType = UNSET
@@ -92,10 +121,31 @@ class SumCheckView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RowKeyView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The external reference of a row: its source, and the column of its id."""
+    """The external reference of a row: its source, and the columns of its id."""
 
-    source: str
+    source: str | UnsetType = UNSET
+    source_column: str | UnsetType = UNSET
+    column: str | UnsetType = UNSET
+    columns: (
+        Annotated[tuple[str, ...], Meta(extra_json_schema={"maxItems": MAX_SOURCES})] | UnsetType
+    ) = UNSET
+
+
+class RowConditionView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A condition that a row must meet to be imported."""
+
     column: str
+    texts: tuple[str, ...] | UnsetType = field(name="in", default=UNSET)
+    not_in: tuple[str, ...] | UnsetType = UNSET
+    is_null: bool | UnsetType = UNSET
+
+
+class ChoiceView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A choice among repeated elements: those with the highest number."""
+
+    element: str
+    highest: str
+    same: tuple[str, ...] | UnsetType = UNSET
 
 
 class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +166,31 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     null: tuple[str, ...] | UnsetType = UNSET
     decimal: _DecimalMark | UnsetType = UNSET
     thousands: _ThousandsMark | UnsetType = UNSET
+    record_element: str | UnsetType = UNSET
+    where: (
+        RowConditionView
+        | Annotated[
+            tuple[RowConditionView, ...], Meta(extra_json_schema={"maxItems": MAX_CONDITIONS})
+        ]
+        | UnsetType
+    ) = UNSET
+    choose: (
+        Annotated[tuple[ChoiceView, ...], Meta(extra_json_schema={"maxItems": MAX_CHOICES})]
+        | UnsetType
+    ) = UNSET
+    group_by: (
+        Annotated[
+            str | tuple[str, ...],
+            Meta(
+                extra_json_schema={
+                    "maxItems": MAX_SOURCES,
+                    "description": "Columns whose equal values make several rows one record, or "
+                    "`key` for those of the key.",
+                }
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     checks: (
         Annotated[tuple[SumCheckView, ...], Meta(extra_json_schema={"maxItems": MAX_CHECKS})]
         | UnsetType
@@ -123,12 +198,18 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     key: RowKeyView | UnsetType = UNSET
     duplicates: DuplicatePolicy | UnsetType = UNSET
     on_existing: OnExisting | UnsetType = UNSET
+    vanished: VanishedPolicy | UnsetType = UNSET
 
     @classmethod
     def of_mapping(cls, mapping: ImportMapping) -> Self:
         """Return a mapping as it may be put again, without its null members."""
         fields = _list_members(mapping, _ALWAYS_SHOWN)
         fields["columns"] = [_list_members(c, {"whitespace"}) for c in mapping.columns]
+        for name in ("where", "choose"):
+            if name in fields:
+                fields[name] = [_list_members(item, {"column"}) for item in getattr(mapping, name)]
+        if mapping.key is not None:
+            fields["key"] = _list_members(mapping.key, frozenset())
         return msgspec.convert(fields, cls)
 
 
@@ -160,6 +241,8 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
     failed_checks: dict[str, Count]
     skipped: Count
     skipped_by: dict[str, Count]
+    merged: Count
+    vanished: Count
     mapping: str | None
     format: FileFormat
     size_bytes: Count
@@ -169,6 +252,7 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
     updated_at: Instant
     job_url: str
     quarantine_url: str
+    vanished_url: str
 
     @classmethod
     def of_import(cls, aggregate: StoredAggregate[ImportState]) -> Self:
@@ -180,7 +264,23 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
             aggregate,
             job_url=f"{JOBS}/{state.import_id}",
             quarantine_url=f"{IMPORTS}/{state.import_id}/quarantine",
+            vanished_url=f"{IMPORTS}/{state.import_id}/vanished",
         )
+
+
+class VanishedProjectView(WireStruct, frozen=True):
+    """A project of the mapping's source that the file does not have."""
+
+    project_id: ResourceId
+    external_ref: dict[str, str]
+    project_name: str
+    status: str
+
+    @classmethod
+    def of_project(cls, project: VanishedProject) -> Self:
+        """Return the wire form of a vanished project."""
+        reference = {"source": project.source, "id": project.id}
+        return cls.of(project, external_ref=reference)
 
 
 class RowWarningView(WireStruct, frozen=True):
