@@ -311,6 +311,48 @@ class TestAddressGuard:
         assert failure.value.retry_after_s == 0
         await publisher.close()
 
+    @pytest.mark.parametrize(("scheme", "first"), [("https", b"\x16"), ("http", b"P")])
+    async def test_the_scheme_decides_on_encryption(
+        self, publisher_options: PublisherOptions, scheme: str, first: bytes
+    ) -> None:
+        """The first byte is that of a TLS handshake, or of POST."""
+        received: list[bytes] = []
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            received.append(await reader.read(1))
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        url = f"{scheme}://127.0.0.1:{port}/hooks"
+        publisher = await open_publisher(url, options=publisher_options)
+        with pytest.raises(Unavailable):
+            await publisher.publish([an_entry(1)])
+        await publisher.close()
+        server.close()
+        assert received[0] == first
+
+    @pytest.mark.parametrize(("scheme", "expected"), [("https", 443), ("http", 80)])
+    async def test_a_scheme_has_its_usual_port(
+        self,
+        publisher_options: PublisherOptions,
+        monkeypatch: pytest.MonkeyPatch,
+        scheme: str,
+        expected: int,
+    ) -> None:
+        ports: list[int] = []
+
+        async def resolve(_host: object, port: int, **_: object) -> list[Any]:
+            ports.append(port)
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        publisher = await open_publisher(f"{scheme}://hooks.example/a", options=publisher_options)
+        with pytest.raises(Unavailable):
+            await publisher.publish([an_entry(1)])
+        await publisher.close()
+        assert ports == [expected]
+
     async def test_the_connection_is_made_to_the_address_that_was_checked(
         self,
         publisher_options: PublisherOptions,
