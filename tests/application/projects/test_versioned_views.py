@@ -21,7 +21,7 @@ from spawn.application.projects.commands import (
     transition_project,
 )
 from spawn.application.projects.queries import get_project, list_project_history
-from spawn.application.projects.versioned_views import find_deprecation_instant
+from spawn.application.projects.versioned_views import find_deprecation_instant, get_version_view
 from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredResponse
 from spawn.domain.errors import SchemaVersionChanged
 from spawn.domain.imports.import_state import FileFormat
@@ -279,3 +279,14 @@ async def test_a_notice_counts_from_the_version_that_gave_it(dependencies: Depen
     await revise_capacity(dependencies, days[2], deprecated=True)
     await revise_capacity(dependencies, days[3], description="Rated.")
     assert await find_deprecation_instant(dependencies) == days[2]
+
+
+async def test_the_active_version_has_a_view_without_successor(dependencies: Dependencies) -> None:
+    active = (await dependencies.active_schema()).schema
+    view = await get_version_view(dependencies, active.version)
+    assert (view.schema, view.superseded_at, view.sunset_on) == (active, None, None)
+    newer = await rename_capacity(dependencies)
+    older = await get_version_view(dependencies, active.version)
+    assert older.schema == active
+    assert older.superseded_at is not None
+    assert (await get_version_view(dependencies, newer.version)).schema == newer
