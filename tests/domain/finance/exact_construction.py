@@ -1,7 +1,7 @@
 """Construction with several facilities in fractions, written from its rules, not from the engine.
 
 It posts every movement to a ledger, reads balances as sums of postings, and iterates the funded
-cost until it does not move. Amounts are rounded to forty decimals, so that fractions stay short.
+cost until it does not move. Amounts are rounded to 32 decimals, so that fractions stay short.
 """
 
 from collections import defaultdict
@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 ZERO = Fraction(0)
-GRID = 10**40
+GRID = 10**32
 
 
 def shorten(value: Fraction) -> Fraction:
@@ -44,7 +44,7 @@ def fund(case: dict[str, Any]) -> tuple[Fraction, Ledger]:
     for _ in range(400):
         ledger = simulate(case, total)
         uses = ledger.total("project", "uses")
-        if abs(uses - total) < Fraction(1, 10**30):
+        if abs(uses - total) < Fraction(1, 10**20):
             return uses, ledger
         total = uses
     raise AssertionError("the iteration does not converge")

@@ -92,12 +92,55 @@ class ExactDeal:
 
 
 def solve_deal(case: dict[str, Any]) -> ExactDeal:
+    """Solve a deal; with a tax by repeating the deal until its interest does not move."""
+    if case["tax"] is None:
+        return solve_untaxed(case)
+    deal, taxed = solve_untaxed(case), case
+    for _ in range(100):
+        interest = interest_of(taxed, deal)
+        taxes = tax_on(case, interest)
+        taxed = {**case, "taxes": taxes}
+        deal = solve_untaxed(taxed)
+        after = interest_of(taxed, deal)
+        if max(abs(a - b) for a, b in zip(interest, after, strict=True)) < Fraction(1, 10**13):
+            return deal
+    raise AssertionError("tax and debt do not converge")
+
+
+def interest_of(case: dict[str, Any], deal: ExactDeal) -> list[Fraction]:
+    """Return the interest of senior debt, mezzanine and VAT facility as scheduled."""
+    loans = list(deal.loans.values())
+    loans += [
+        run_loan(deal.ledger.owed(each["name"]), each)
+        for each in case["facilities"]
+        if each["kind"] == "mezzanine"
+    ]
+    vat = vat_balances(case)[2]
+    return [
+        shorten(paid + sum((x.interest[t] for x in loans if t < len(x.interest)), ZERO))
+        for t, paid in enumerate(vat)
+    ]
+
+
+def tax_on(case: dict[str, Any], interest: list[Fraction]) -> list[Fraction]:
+    """Return the tax by period; losses are carried forward without limit."""
+    tax, losses, taxes = case["tax"], ZERO, list[Fraction]()
+    for t, cash in enumerate(case["cfads"]):
+        depreciation = tax["cost"] / tax["periods"] if t < tax["periods"] else ZERO
+        income = cash - depreciation - interest[t]
+        use = min(losses, max(income, ZERO))
+        losses += max(-income, ZERO) - use
+        taxes.append(tax["rate"] * max(income - use, ZERO))
+    return taxes
+
+
+def solve_untaxed(case: dict[str, Any]) -> ExactDeal:
     total = sum(case["costs"], ZERO)
     for _ in range(400):
         sizes, loans, reserve = size(case, total)
         ledger = simulate(construction_of(case, sizes, reserve), total)
         uses = ledger.total("project", "uses")
-        if abs(uses - total) < Fraction(1, 10**28):
+        if abs(uses - total) < Fraction(1, 10**20):
             return operate(case, total, sizes, ledger, loans, reserve)
         total = uses
     raise AssertionError("the iteration does not converge")
@@ -185,7 +228,10 @@ def vat_balances(case: dict[str, Any]) -> tuple[Fraction, list[Fraction], list[F
 
 def net_cfads(case: dict[str, Any]) -> list[Fraction]:
     interest = vat_balances(case)[2]
-    return [cash - paid for cash, paid in zip(case["cfads"], interest, strict=True)]
+    taxes = case.get("taxes") or [ZERO] * len(interest)
+    return [
+        cash - paid - tax for cash, paid, tax in zip(case["cfads"], interest, taxes, strict=True)
+    ]
 
 
 _KINDS = {"senior": "debt", "mezzanine": "debt", "loan": "loan", "grant": "grant"}

@@ -234,7 +234,7 @@ def test_curve_margin_and_hedge_make_the_rate_of_each_period() -> None:
 def test_a_floor_under_principal_replaces_a_growing_balance() -> None:
     cfads = (0.5, 10.0, 10.0, 10.0, 10.0, 10.0)
     assert error_codes(lambda: size(facility("t", target_dscr=1.3), cfads=cfads)) == {
-        "/facilities/0/allow_negative_amortisation": "negative_amortisation"
+        "/facilities/0/principal_floor": "negative_amortisation"
     }
     grown = size(facility("t", target_dscr=1.3, allow_negative_amortisation=True), cfads=cfads)
     assert grown.warnings == ("t: negative amortisation in period 1",)

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_deal import ExactDeal, solve_deal
 
+from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
+from spawn.domain.finance.cash_flow.cash_flow_lines import OperatingCost, RevenueLine
 from spawn.domain.finance.deal.deal_case import DealCase, DealFacility, SponsorShare
 from spawn.domain.finance.deal.deal_result import DealFacilityResult, DealResult
 from spawn.domain.finance.deal.joined_deal import model_deal
 from spawn.domain.finance.facilities.rate_terms import RateTerms
+from spawn.domain.finance.tax.depreciation import DepreciableAsset
+from spawn.domain.finance.tax.tax_terms import TaxTerms
 
 pytestmark = pytest.mark.core
 
@@ -79,6 +83,13 @@ def draw_deal(seed: int) -> dict[str, Any]:
         "equity_order": rng.randint(1, 2),
         "max_gearing": number(55, 90, 100),
         "dsra_months": rng.choice([0, 3, 6, 9, 12]),
+        "tax": {
+            "rate": number(10, 35, 100),
+            "cost": round(cost * number(60, 110, 100), 2),
+            "periods": 2 * rng.randint(2, 6),
+        }
+        if rng.random() < 0.25
+        else None,
         "lockup": number(1184, 1504, 1000) if rng.random() < 0.5 else None,
     }
 
@@ -121,7 +132,14 @@ def to_engine(case: dict[str, Any]) -> DealCase:
         dsra_months=float(case["dsra_months"]),
         lockup_below=None if case["lockup"] is None else float(case["lockup"]),
         sponsors=(SponsorShare(name="a", share=0.75), SponsorShare(name="b", share=0.25)),
+        tax=None if case["tax"] is None else to_tax(case["tax"]),
     )
+
+
+def to_tax(tax: dict[str, Any]) -> TaxTerms:
+    life_years = tax["periods"] / 2
+    plant = DepreciableAsset(name="plant", cost=float(tax["cost"]), life_years=life_years)
+    return TaxTerms(rate=float(tax["rate"]), assets=(plant,))
 
 
 def assert_equal(case: dict[str, Any], exact: ExactDeal, deal: DealResult) -> None:
@@ -309,7 +327,7 @@ def test_a_sweep_repays_early_and_the_reserve_is_released() -> None:
 def test_a_floor_under_principal_limits_the_debt() -> None:
     cfads = (2.0, 2.5, *(5.5 for _ in range(38)))
     codes = error_codes(lambda: deal(cfads=cfads))
-    assert codes == {"/facilities/0/allow_negative_amortisation": "negative_amortisation"}
+    assert codes == {"/facilities/0/principal_floor": "negative_amortisation"}
     term = msgspec.structs.replace(DEAL.facilities[0], principal_floor=0.0)
     result = deal(cfads=cfads, facilities=(term,))
     assert_lawful(result)
@@ -318,6 +336,46 @@ def test_a_floor_under_principal_limits_the_debt() -> None:
     # the interest of the first period takes all that the target leaves
     assert rows[0].interest == pytest.approx(2.0 / 1.3, rel=1e-12)
     assert "term: the principal is at its floor in periods 1, 2" in result.warnings
+
+
+def test_a_tax_is_paid_on_the_income_after_the_interest_of_the_deal() -> None:
+    plant = DepreciableAsset(name="plant", cost=128.0, life_years=10.0)
+    tax = TaxTerms(rate=0.25, assets=(plant,))
+    result = deal(tax=tax)
+    assert_lawful(result)
+    assert result.tax_rows is not None
+    for row, paid in zip(result.rows[5:], result.tax_rows, strict=True):
+        assert row.tax_paid == paid.tax_paid
+        assert row.senior_interest == pytest.approx(paid.interest, abs=1e-9)
+        assert row.cfads == pytest.approx(result.cfads[paid.period - 1] - paid.tax_paid)
+    income = sum(max(row.taxable_income, 0.0) for row in result.tax_rows)
+    assert result.total_tax == pytest.approx(0.25 * income)
+    ratios = {round(row.dscr, 9) for row in result.rows if row.dscr is not None}
+    assert ratios == {1.3}
+    assert result.debt < deal().debt
+    assert result.project_irr.rate == deal().project_irr.rate
+    ebitda = tuple(2.0 * cash for cash in result.cfads)
+    assert (deal(tax=tax, ebitda=ebitda).total_tax or 0.0) > (result.total_tax or 0.0)
+
+
+def test_cfads_may_be_built_up_on_the_periods_of_operation() -> None:
+    cash_flow = CashFlowCase(
+        period_count=40,
+        revenues=(RevenueLine(name="power", volume=100.0, price=0.08),),
+        operating_costs=(OperatingCost(name="staff", amount_pa=4.0),),
+    )
+    built = deal(cfads=None, cash_flow=cash_flow)
+    assert built.cfads == pytest.approx((6.0,) * 40)
+    assert built.debt == pytest.approx(deal(cfads=(6.0,) * 40).debt)
+    timed = msgspec.structs.replace(cash_flow, months_per_period=6)
+    assert error_codes(lambda: deal(cfads=None, cash_flow=timed)) == {
+        "/cash_flow/months_per_period": "not_applicable"
+    }
+    assert error_codes(lambda: deal(cfads=None)) == {"/cfads": "ambiguous"}
+    broken = msgspec.structs.replace(cash_flow, concession_periods=99)
+    assert error_codes(lambda: deal(cfads=None, cash_flow=broken)) == {
+        "/cash_flow/concession_periods": "out_of_range"
+    }
 
 
 def test_invalid_deals_name_each_field() -> None:
@@ -345,4 +403,11 @@ def test_invalid_deals_name_each_field() -> None:
     assert codes(dsra_income_rate=0.01, dsra_months=None) == {"/dsra_income_rate": "not_applicable"}
     assert codes(sponsors=(SponsorShare(name="a", share=0.4),)) == {"/sponsors": "wrong_sum"}
     assert codes(lockup_release_at_or_above=1.1) == {"/lockup_below": "required"}
+    many = tuple(facility(f"f{n}", share=0.01) for n in range(19))
+    assert codes(facilities=(term, *many), cfads=(1.0,) * 600) == {"/facilities": "too_many"}
+    assert codes(facilities=(facility("t", share=0.5, rate=RateTerms(base_rate=(0.1,))),)) == {
+        "/facilities/0/rate/base_rate": "wrong_length"
+    }
+    assert codes(ebitda=(1.0,) * 40) == {"/ebitda": "not_applicable"}
+    assert codes(tax=TaxTerms(rate=1.5)) == {"/tax/rate": "out_of_range"}
     assert codes(cfads=tuple(-1.0 for _ in range(40))) == {"/cfads": "no_debt_capacity"}

@@ -4,10 +4,9 @@ from typing import Final, Literal
 
 from spawn.domain.finance.facilities.facility_terms import (
     LENDER_KINDS,
-    MAX_FACILITIES,
     FacilityTerms,
     check_facility_terms,
-    check_names,
+    check_list,
 )
 from spawn.domain.finance.limits import (
     MAX_AMOUNT,
@@ -159,9 +158,8 @@ def check_draw_terms(
     rate_periods: int,
 ) -> None:
     """Reject facilities outside their limits, and terms that their kind does not use."""
-    if not checker.require_size("/facilities", len(facilities), MAX_FACILITIES):
+    if not check_list(checker, facilities, rate_periods):
         return
-    check_names(checker, facilities)
     for kind in ("equity_bridge", "vat"):
         places = [index for index, facility in enumerate(facilities) if facility.kind == kind]
         for index in places[1:]:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from spawn.domain.errors import Infeasible
 from spawn.domain.finance.facilities.facility_terms import FacilityKind
-from spawn.domain.finance.facilities.fixed_point import find_fixed_point
+from spawn.domain.finance.facilities.fixed_point import find_fixed_point, refine_fixed_point
 from spawn.domain.finance.limits import MAX_AMOUNT, ROUNDING_NOISE
 
 EQUITY: Final = -1
@@ -246,9 +246,13 @@ class _DrawRun:
 
 
 def solve_funded_cost(
-    inputs: DrawInputs, plan_of: Callable[[float], FundingPlan], *, pointer: str
+    inputs: DrawInputs,
+    plan_of: Callable[[float], FundingPlan],
+    *,
+    pointer: str,
+    guess: float | None = None,
 ) -> float:
-    """Return the funded cost U that equals the uses at the plan of U.
+    """Return the funded cost U that equals the uses at the plan of U, near a guess if there is one.
 
     Raises:
         InvalidInput: each unit of debt costs more than it funds.
@@ -257,6 +261,10 @@ def solve_funded_cost(
     def sum_uses(total: float) -> float:
         return fsum(period.uses for period in run_draws(inputs, plan_of(total)))
 
+    if guess is not None:
+        near_total = refine_fixed_point(sum_uses, guess, noise=_NOISE)
+        if near_total is not None:
+            return near_total
     total = find_fixed_point(sum_uses, fsum(inputs.costs), MAX_AMOUNT, noise=_NOISE)
     if total is None:
         detail = "each unit of debt costs more than it funds; lower rates, fees or debt"

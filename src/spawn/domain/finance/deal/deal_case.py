@@ -280,8 +280,7 @@ def _check_case(case: DealCase, operation: int) -> None:
         checker.reject("/max_gearing", "out_of_range", "must be above 0 and at most 1")
     if case.dsra_months is not None:
         checker.require_number("/dsra_months", case.dsra_months, 0.0, _MAX_RESERVE_MONTHS)
-    has_size = checker.require_size("/facilities", len(case.facilities), MAX_FACILITIES)
-    if has_size and construction and operation:
+    if not case.facilities or (construction and operation):
         _check_facilities(checker, case, construction, operation)
     _check_waterfall_terms(checker, case)
     _check_sponsors(checker, case.sponsors)
@@ -298,6 +297,8 @@ def _check_facilities(
 ) -> None:
     draw_terms = tuple(_draw_terms_of(facility) for facility in case.facilities)
     check_draw_terms(checker, draw_terms, construction, construction + operation)
+    if not 1 <= len(case.facilities) <= MAX_FACILITIES:
+        return
     lenders = [each for each in case.facilities if each.kind in LENDER_KINDS]
     mezzanines = 0
     for index, facility in enumerate(case.facilities):
@@ -305,7 +306,7 @@ def _check_facilities(
         if facility.kind not in LENDER_KINDS:
             _check_unused_repayment(checker, pointer, facility)
             continue
-        check_repayment(checker, pointer, facility, construction, operation)
+        check_repayment(checker, pointer, facility, operation)
         _check_lender(checker, pointer, facility)
         mezzanines += facility.kind == "mezzanine"
         if facility.kind == "mezzanine" and mezzanines > 1:

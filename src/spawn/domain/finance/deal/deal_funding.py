@@ -40,8 +40,12 @@ class DealFunding(NamedTuple):
     senior_service: list[float]
 
 
-def schedule_interest(inputs: DealInputs, cfads: Sequence[float]) -> list[float]:
-    """Return the interest of senior debt and mezzanine by period, before the limits are checked.
+def schedule_interest(
+    inputs: DealInputs, cfads: Sequence[float], guess: float | None
+) -> tuple[list[float], float]:
+    """Return interest by period before limits are checked, and the funded cost.
+
+    The interest is that of senior debt and mezzanine; `guess` is a funded cost near this one.
 
     Raises:
         InvalidInput: no finite funded cost.
@@ -50,6 +54,7 @@ def schedule_interest(inputs: DealInputs, cfads: Sequence[float]) -> list[float]
         inputs.draws,
         lambda cost: _plan_at(inputs, cfads, cost, is_final=False)[1],
         pointer="/facilities",
+        guess=guess,
     )
     sizing, plan = _plan_at(inputs, cfads, total, is_final=False)
     interest = [0.0] * inputs.operating_periods
@@ -61,11 +66,13 @@ def schedule_interest(inputs: DealInputs, cfads: Sequence[float]) -> list[float]
     for repayment in repayments:
         for t, amount in enumerate(repayment.interest):
             interest[t] += amount
-    return interest
+    return interest, total
 
 
-def fund_deal(inputs: DealInputs, cfads: Sequence[float]) -> DealFunding:
-    """Solve the funded cost on the CFADS after the interest of the VAT facility.
+def fund_deal(
+    inputs: DealInputs, cfads: Sequence[float], guess: float | None = None
+) -> DealFunding:
+    """Solve the funded cost on CFADS after tax and VAT interest, near a guess if there is one.
 
     Raises:
         InvalidInput: no finite funded cost, CFADS that carry no debt, debt above the cap,
@@ -75,6 +82,7 @@ def fund_deal(inputs: DealInputs, cfads: Sequence[float]) -> DealFunding:
         inputs.draws,
         lambda cost: _plan_at(inputs, cfads, cost, is_final=False)[1],
         pointer="/facilities",
+        guess=guess,
     )
     sizing, plan = _plan_at(inputs, cfads, total, is_final=True)
     commitments = sum_term_commitments(inputs.draws, plan)

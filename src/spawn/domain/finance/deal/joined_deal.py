@@ -93,16 +93,16 @@ def model_deal(case: DealCase) -> DealResult:
     vat = run_vat(inputs)
     cfads = tuple(cash - paid for cash, paid in zip(inputs.cfads, vat.interest, strict=True))
 
-    def interest_of(taxed_cfads: Sequence[float]) -> list[float]:
-        interest = schedule_interest(inputs, taxed_cfads)
-        return [paid + of_vat for paid, of_vat in zip(interest, vat.interest, strict=True)]
+    def interest_of(taxed_cfads: Sequence[float], guess: float | None) -> tuple[list[float], float]:
+        interest, total = schedule_interest(inputs, taxed_cfads, guess)
+        return [paid + of_vat for paid, of_vat in zip(interest, vat.interest, strict=True)], total
 
     return _build_result(_join(inputs, vat, solve_deal_tax(inputs, cfads, interest_of)))
 
 
 def _join(inputs: DealInputs, vat: VatOperation, tax: DealTax) -> _JoinedDeal:
     cfads = tax.cfads
-    funding = fund_deal(inputs, cfads)
+    funding = fund_deal(inputs, cfads, tax.funded_cost)
     mezzanine: Repayment | None = None
     if inputs.mezzanine is not None:
         place = inputs.lenders[inputs.mezzanine]

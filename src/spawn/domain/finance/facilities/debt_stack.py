@@ -308,10 +308,10 @@ class DebtStack:
         growing = [t for t in range(1, len(balances)) if balances[t] > balances[t - 1] + noise]
         if growing:
             raise Infeasible.at(
-                f"/facilities/{self._places[index]}/allow_negative_amortisation",
+                f"/facilities/{self._places[index]}/principal_floor",
                 "negative_amortisation",
-                f"the balance would grow in {list_periods(growing)}; give a principal_floor, or "
-                "set this to true",
+                f"the balance would grow in {list_periods(growing)}; give a floor, or in a sizing "
+                "allow_negative_amortisation",
             )
 
 

@@ -17,6 +17,9 @@ FacilityKind = Literal["senior", "mezzanine", "shareholder_loan", "equity_bridge
 MAX_FACILITIES: Final = 20
 """Facilities of one case."""
 
+MAX_FACILITY_PERIODS: Final = 12_000
+"""Periods times facilities of one case, which a deal with tax takes about two seconds for."""
+
 LENDER_KINDS: Final = frozenset({"senior", "mezzanine"})
 """Kinds that count as debt in the gearing; the others are the sponsors' or are bridged."""
 
@@ -61,7 +64,20 @@ def check_facility_terms(
     check_rate_terms(checker, f"{pointer}/rate", terms.rate, periods)
 
 
-def check_names(checker: FieldChecker, facilities: tuple[FacilityTerms, ...]) -> None:
+def check_list(checker: FieldChecker, facilities: tuple[FacilityTerms, ...], periods: int) -> bool:
+    """Return whether a case has facilities, and not too many; reject it or two of one name."""
+    if not checker.require_size("/facilities", len(facilities), MAX_FACILITIES):
+        return False
+    if len(facilities) * periods > MAX_FACILITY_PERIODS:
+        most = MAX_FACILITY_PERIODS // len(facilities)
+        detail = f"{len(facilities)} facilities may have {most} periods, not {periods}"
+        checker.reject("/facilities", "too_many", detail)
+        return False
+    _check_names(checker, facilities)
+    return True
+
+
+def _check_names(checker: FieldChecker, facilities: tuple[FacilityTerms, ...]) -> None:
     """Reject two facilities of one name."""
     names: set[str] = set()
     for index, facility in enumerate(facilities):

@@ -36,6 +36,30 @@ def find_fixed_point(
     return find_root(lambda x: function(x) - x, (low, at_low), (high, at_high), noise=noise)
 
 
+def refine_fixed_point(
+    function: Callable[[float], float], guess: float, *, noise: float
+) -> float | None:
+    """Find the fixed point near a guess, from the guess and a point beyond the root.
+
+    Returns:
+        The fixed point, or None where these two points do not enclose it.
+    """
+
+    def excess(number: float) -> float:
+        return function(number) - number
+
+    at_guess = excess(guess)
+    if abs(at_guess) <= noise * abs(guess):
+        return guess
+    other = guess + 2.0 * at_guess
+    at_other = excess(other)
+    if at_guess > 0.0 >= at_other:
+        return find_root(excess, (guess, at_guess), (other, at_other), noise=noise)
+    if at_other > 0.0 >= at_guess:
+        return find_root(excess, (other, at_other), (guess, at_guess), noise=noise)
+    return None
+
+
 def find_root(
     excess: Callable[[float], float],
     lower: tuple[float, float],

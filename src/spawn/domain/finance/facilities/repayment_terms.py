@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from spawn.domain.finance.facilities.facility_terms import FacilityTerms, check_facility_terms
+from spawn.domain.finance.facilities.facility_terms import FacilityTerms
 from spawn.domain.finance.limits import MAX_AMOUNT, MAX_RATIO, FieldChecker, expand_per_period
 from spawn.domain.finance.loans.loan_terms import (
     GraceInterest,
@@ -112,14 +112,9 @@ def expand_targets(facility: RepaidFacility, periods: int) -> tuple[float, ...]:
 
 
 def check_repayment(
-    checker: FieldChecker, pointer: str, facility: RepaidFacility, first: int, periods: int
+    checker: FieldChecker, pointer: str, facility: RepaidFacility, periods: int
 ) -> None:
-    """Reject repayment terms outside their limits, or without a use for the profile.
-
-    The facility repays in `periods` periods, of which `first` is the index in the whole case; its
-    rate has a value for all of them.
-    """
-    check_facility_terms(checker, pointer, facility, first + periods)
+    """Reject repayment terms outside their limits, or without a use for the profile."""
     checker.require_number(f"{pointer}/rank", facility.rank, 1, MAX_RANK)
     tenor = tenor_of(facility, periods)
     if not 1 <= tenor <= periods:

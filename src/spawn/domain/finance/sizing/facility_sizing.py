@@ -27,8 +27,8 @@ from spawn.domain.finance.facilities.facility_result import (
     build_facility_schedules,
 )
 from spawn.domain.finance.facilities.facility_terms import (
-    MAX_FACILITIES,
-    check_names,
+    check_facility_terms,
+    check_list,
     resolve_annual_rates,
 )
 from spawn.domain.finance.facilities.fixed_point import find_fixed_point
@@ -144,7 +144,7 @@ def _check_case(case: SizingCase, facilities: tuple[SizingFacility, ...]) -> Non
     if not case.floor_debt_service:
         detail = "the debt service of facilities is never below zero"
         checker.reject("/floor_debt_service", "not_applicable", detail)
-    if checker.require_size("/facilities", len(facilities), MAX_FACILITIES) and periods:
+    if check_list(checker, facilities, periods) and periods:
         _check_facilities(checker, case, facilities)
     check_funding_uses(checker, case)
     if case.project_cash_flow is not None:
@@ -158,10 +158,10 @@ def _check_case(case: SizingCase, facilities: tuple[SizingFacility, ...]) -> Non
 def _check_facilities(
     checker: FieldChecker, case: SizingCase, facilities: tuple[SizingFacility, ...]
 ) -> None:
-    check_names(checker, facilities)
     for index, facility in enumerate(facilities):
         pointer = f"/facilities/{index}"
-        check_repayment(checker, pointer, facility, 0, len(case.cfads))
+        check_facility_terms(checker, pointer, facility, len(case.cfads))
+        check_repayment(checker, pointer, facility, len(case.cfads))
         if facility.kind not in _KINDS:
             detail = f"must be one of {', '.join(sorted(_KINDS))}"
             checker.reject(f"{pointer}/kind", "not_in_enum", detail)
