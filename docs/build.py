@@ -1,6 +1,6 @@
 """Render the Markdown pages to `build/docs` and fail on a broken link.
 
-The figures and plots of `finance.md` and `wind_farm.md` are computed first, by the engine itself.
+The figures and plots of `finance.md` and other pages are computed first, by the engine itself.
 """
 
 import re
@@ -99,7 +99,12 @@ def _list_headings(tokens: list[Token]) -> list[tuple[str, Token]]:
 
 def main() -> int:
     """Render all pages; print each broken link and return 1 if there is one."""
-    for script in ("finance_deal.py", "wind_farm.py", "finance_sensitivity.py"):
+    for script in (
+        "finance_deal.py",
+        "three_facilities.py",
+        "wind_farm.py",
+        "finance_sensitivity.py",
+    ):
         runpy.run_path(str(ROOT / "docs" / script))["write_page"]()
     shutil.rmtree(OUTPUT, ignore_errors=True)
     failures = 0
