@@ -182,6 +182,54 @@ def test_interest_with_resets_inside_periods_equals_quantlib() -> None:
         assert [row.interest for row in ours.rows] == pytest.approx(theirs, abs=TOLERANCE)
 
 
+def test_floating_coupons_with_fixings_and_a_margin_equal_quantlib() -> None:
+    """A rate is fixed at the start of each period and bears the margin; dates are adjusted."""
+    ql, rng = import_oracle("QuantLib"), random.Random(25)
+    counters = {"ACT/360": ql.Actual360(), "ACT/365F": ql.Actual365Fixed()}
+    checked = 0
+    while checked < 300:
+        terms = random_terms(rng)
+        if terms.rule is BusinessDayRule.UNADJUSTED:
+            continue
+        checked += 1
+        day_count, margin = rng.choice(list(counters)), rng.uniform(0.0, 0.04)
+        dates = roll_payment_dates(terms).dates
+        fixings = [rng.uniform(-0.01, 0.08) for _ in dates[:-1]]
+        ours = build_loan_schedule(
+            LoanTerms(
+                principal=1.0,
+                annual_rates=tuple(fixing + margin for fixing in fixings),
+                profile=rng.choice(["straight_line", "bullet"]),
+                payment_dates=terms,
+                day_count=day_count,
+            )
+        )
+        ql.IndexManager.instance().clearHistories()
+        ql.Settings.instance().evaluationDate = to_quantlib(ql, dates[-1] + timedelta(5))
+        index = ql.IborIndex(
+            "fixing",
+            ql.Period(terms.interval_months, ql.Months),
+            0,
+            ql.EURCurrency(),
+            ql.NullCalendar(),
+            ql.Unadjusted,
+            False,  # noqa: FBT003 - the end of month, by position as QuantLib takes it
+            counters[day_count],
+        )
+        index.addFixings([to_quantlib(ql, day) for day in dates[:-1]], fixings)
+        leg = ql.IborLeg(
+            [row.opening_balance for row in ours.rows],
+            build_quantlib_schedule(ql, terms, QUANTLIB_RULES[terms.rule]),
+            index,
+            counters[day_count],
+            ql.Unadjusted,
+            [0],
+            spreads=[margin],
+        )
+        theirs = [coupon.amount() for coupon in leg]
+        assert [row.interest for row in ours.rows] == pytest.approx(theirs, abs=TOLERANCE), terms
+
+
 def test_further_day_counts_equal_quantlib() -> None:
     ql, rng = import_oracle("QuantLib"), random.Random(24)
     holidays = ql.BespokeCalendar("weekends")

@@ -18,7 +18,7 @@ from tests.http.conftest import Service, Start
 
 from spawn.application.product.links import CSV, JSON
 from spawn.entrypoints.http.analysis import responses
-from spawn.entrypoints.http.analysis.wire import EXAMPLES
+from spawn.entrypoints.http.analysis.wire import EXAMPLES, FURTHER_EXAMPLES
 
 Json = dict[str, Any]
 FILES = sorted((Path(__file__).parents[3] / "examples" / "analysis").glob("*.json"))
@@ -270,6 +270,12 @@ def test_openapi_describes_every_calculator_with_examples(desk: httpx.Client) ->
         body = operation["requestBody"]["content"]["application/json"]
         assert body["examples"]["typical"]["value"] == json.loads(json.dumps(EXAMPLES[name]))
         success = operation["responses"]["200"]["content"]
+        for further, request in FURTHER_EXAMPLES.get(name, {}).items():
+            response = post(desk, name, request)
+            assert response.status_code == 200, response.text
+            assert body["examples"][further]["value"] == request
+            shown = success["application/json"]["examples"][further]["value"]
+            assert shown == response.json()
         assert set(success) == {JSON, CSV, responses.ARROW}
         example = success["application/json"]["examples"]["typical"]["value"]
         assert example == post(desk, name, EXAMPLES[name]).json()

@@ -19,7 +19,7 @@ from spawn.application.analysis.sensitivity.case_variation import (
     resolve_variation,
 )
 from spawn.application.analysis.sensitivity.result_outputs import ResultOutput, resolve_output
-from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
+from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.finance.bracket_search import (
     MAX_INTERVALS,
     MAX_ZEROS,
@@ -175,14 +175,13 @@ class _Seeker:
             self._record(number, evaluation)
             if evaluation.errors and not evaluation.is_infeasible:
                 own = [error for error in evaluation.errors if self._variation.owns(error)]
-                outside += [
-                    FieldError(f"/between/{index}", error.code, f"{number:g}: {error.detail}")
-                    for error in own
-                ]
+                if own:  # of a series one item says enough
+                    detail = f"{number:g}: {own[0].detail}"
+                    outside.append(FieldError(f"/between/{index}", own[0].code, detail))
                 case_errors.append(tuple(e for e in evaluation.errors if e not in own))
             yield
         if outside:
-            raise InvalidInput(outside[:MAX_ERRORS])
+            raise InvalidInput(outside)
         if len(case_errors) > 1:  # both ends, hence not for the number
             raise InvalidInput(prefix_errors(case_errors[0]))
 

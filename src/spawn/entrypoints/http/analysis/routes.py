@@ -18,7 +18,7 @@ from spawn.entrypoints.http.analysis.responses import (
     create_table_response,
     encode_json,
 )
-from spawn.entrypoints.http.analysis.wire import EXAMPLES
+from spawn.entrypoints.http.analysis.wire import EXAMPLES, FURTHER_EXAMPLES
 from spawn.entrypoints.http.protocol.operation import (
     BODY_PROBLEMS,
     Body,
@@ -63,6 +63,15 @@ _SUMMARIES: Final = {
     "covenants": "Test a covenant over a series of ratios",
     "day-count": "Calculate days and year fractions",
 }
+_SPREADSHEET_NAMES: Final = {
+    "returns": " In a spreadsheet: IRR, XIRR, MIRR, NPV, XNPV.",
+    "schedule": (
+        " In a spreadsheet: PMT, IPMT, PPMT, CUMIPMT, CUMPRINC, EDATE, EOMONTH, COUPPCD, COUPNCD, "
+        "COUPNUM, WORKDAY; RATE and PV by its goal seek."
+    ),
+    "day-count": " In a spreadsheet: YEARFRAC, DAYS360, NETWORKDAYS.",
+}
+"""Functions of spreadsheets that a calculator replaces, for the search of who knows those."""
 
 
 class CalculationOptions(msgspec.Struct, frozen=True):
@@ -130,9 +139,9 @@ def _get_response_schema(name: str) -> Any:
 
 
 @cache
-def _compute_example(name: str) -> Any:
-    """Compute the response to the example with the code of the route."""
-    body = msgspec.json.encode(EXAMPLES[name])
+def _compute_example(name: str, further: str = "") -> Any:
+    """Compute the response to an example with the code of the route."""
+    body = msgspec.json.encode(FURTHER_EXAMPLES[name][further] if further else EXAMPLES[name])
     options = CalculationOptions(name, JSON, explain=False)
     return msgspec.json.decode(compute_response(options, body, Deadline()).payload)
 
@@ -150,17 +159,23 @@ def _create_route(name: str) -> Route:
             "Stateless. Send one case, or several under `cases`; the response has the whole "
             "schedule, its conventions and warnings. Amounts and rates are float64, rates are "
             "fractions; `explain` adds to each headline figure its formula and inputs."
+            f"{_SPREADSHEET_NAMES.get(name, '')}"
         ),
         parameters=(_EXPLAIN,),
         body=Body(
             Computed(partial(_get_request_schema, name)),
             example=EXAMPLES[name],
+            further_examples=FURTHER_EXAMPLES.get(name, {}),
             max_bytes=MAX_BODY_BYTES,
         ),
         returns=Success(
             Computed(partial(_get_response_schema, name)),
             "Calculated.",
             example=Computed(partial(_compute_example, name)),
+            further_examples={
+                further: Computed(partial(_compute_example, name, further))
+                for further in FURTHER_EXAMPLES.get(name, {})
+            },
             alternatives=_TABLE_SCHEMAS,
         ),
         problems=PROBLEMS,

@@ -1,6 +1,7 @@
 """Routes of every calculator for a goal seek and for a data table."""
 
 from collections.abc import Generator
+from functools import cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from spawn.entrypoints.http.analysis.requests import parse_calculation_body
 from spawn.entrypoints.http.analysis.responses import encode_values
 from spawn.entrypoints.http.analysis.routes import LARGE_BYTES, PROBLEMS, TAG
 from spawn.entrypoints.http.analysis.wire import GOAL_EXAMPLES, TABLE_EXAMPLES
-from spawn.entrypoints.http.protocol.operation import Body, Success
+from spawn.entrypoints.http.protocol.operation import Body, Computed, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -62,9 +63,20 @@ def _run_to_end(steps: Generator[None, None, Response]) -> Any:
             return msgspec.json.decode(end.value.payload)
 
 
+@cache
+def _compute_goal_example(name: str) -> Any:
+    body = msgspec.json.encode(GOAL_EXAMPLES[name])
+    return _run_to_end(_seek(name, body, Deadline(), None))
+
+
+@cache
+def _compute_table_example(name: str) -> Any:
+    body = msgspec.json.encode(TABLE_EXAMPLES[name])
+    return _run_to_end(_tabulate(name, body, Deadline(), None))
+
+
 def _create_goal_route(name: str) -> Route:
     example = GOAL_EXAMPLES.get(name)
-    body = msgspec.json.encode(example)
 
     @route(
         "POST",
@@ -81,7 +93,7 @@ def _create_goal_route(name: str) -> Route:
         returns=Success(
             GoalSeekResult,
             "Searched; the status says whether there is a solution.",
-            example=_run_to_end(_seek(name, body, Deadline(), None)) if example else None,
+            example=Computed(partial(_compute_goal_example, name)) if example else None,
         ),
         problems=PROBLEMS,
     )
@@ -98,7 +110,6 @@ def _create_goal_route(name: str) -> Route:
 
 def _create_table_route(name: str) -> Route:
     example = TABLE_EXAMPLES.get(name)
-    body = msgspec.json.encode(example)
 
     @route(
         "POST",
@@ -115,7 +126,7 @@ def _create_table_route(name: str) -> Route:
         returns=Success(
             TableResult,
             "Tabulated; a cell without values has its errors.",
-            example=_run_to_end(_tabulate(name, body, Deadline(), None)) if example else None,
+            example=Computed(partial(_compute_table_example, name)) if example else None,
             alternatives={CSV: _CSV_SCHEMA},
         ),
         problems=PROBLEMS,

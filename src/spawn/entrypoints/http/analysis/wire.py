@@ -18,6 +18,9 @@ _EXAMPLES: Final = msgspec.json.decode(
 EXAMPLES: Final[dict[str, dict[str, Any]]] = _EXAMPLES["calculators"]
 """Example requests by calculator."""
 
+FURTHER_EXAMPLES: Final[dict[str, dict[str, dict[str, Any]]]] = _EXAMPLES["further"]
+"""Example requests with the less common terms, by calculator and name."""
+
 GOAL_EXAMPLES: Final[dict[str, dict[str, Any]]] = _EXAMPLES["goals"]
 """Example requests for a goal seek by calculator."""
 

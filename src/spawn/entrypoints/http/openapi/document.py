@@ -156,7 +156,7 @@ class OpenApiBuilder:
         for media_type in body.media_types:
             content[media_type] = {"schema": self._schema_of(body.schema)}
             if body.example is not None and media_type not in _WITHOUT_EXAMPLES:
-                content[media_type]["examples"] = {"typical": {"value": _resolve(body.example)}}
+                content[media_type]["examples"] = _build_examples(body)
         return {"required": True, "content": content}
 
     def _build_response(self, success: Success) -> Json:
@@ -169,11 +169,16 @@ class OpenApiBuilder:
             return response
         media: Json = {"schema": self._schema_of(success.schema)}
         if success.example is not None:
-            media["examples"] = {"typical": {"value": _resolve(success.example)}}
+            media["examples"] = _build_examples(success)
         response["content"] = dict.fromkeys(success.media_types, media)
         for media_type, schema in success.alternatives.items():
             response["content"][media_type] = {"schema": self._schema_of(schema)}
         return response
+
+
+def _build_examples(content: Body | Success) -> Json:
+    examples = {"typical": content.example, **content.further_examples}
+    return {name: {"value": _resolve(example)} for name, example in examples.items()}
 
 
 def _resolve(value: Any) -> Any:

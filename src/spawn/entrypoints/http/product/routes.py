@@ -1,5 +1,6 @@
 """HTTP routes of the data-product documents, with content negotiation, ETags and links."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Final
@@ -62,15 +63,18 @@ class DocumentCache:
     def __init__(self) -> None:
         self._documents: dict[tuple[str, str], CachedDocument] = {}
 
-    def get(
+    async def get(
         self, document: "ProductDocument", media_type: str, snapshot: ProductSnapshot
     ) -> CachedDocument:
-        """Return the document of a snapshot, encoded anew if the snapshot changed."""
+        """Return the document of a snapshot, encoded anew if the snapshot changed.
+
+        A thread builds it: the OpenAPI document computes its examples, which takes a second.
+        """
         key = (document.endpoint.path, media_type)
         cached = self._documents.get(key)
         if cached is None or cached.snapshot != snapshot:
             encoder: _Encoder = _ENCODERS.get(media_type, encode_json)
-            body = encoder(document.build(snapshot))
+            body = await asyncio.to_thread(lambda: encoder(document.build(snapshot)))
             cached = self._documents[key] = CachedDocument(snapshot, body, content_etag(body))
         return cached
 
@@ -182,7 +186,7 @@ async def _respond(request: StrictRequest, document: ProductDocument) -> Respons
     if document.with_types:
         types = await read_physical_types(request.dependencies)
         snapshot = msgspec.structs.replace(snapshot, physical_types=types)
-    cached = http_state[DOCUMENTS].get(document, request.media_type, snapshot)
+    cached = await http_state[DOCUMENTS].get(document, request.media_type, snapshot)
     return _document_response(request, document.endpoint, cached)
 
 

@@ -91,11 +91,15 @@ IF_NONE_MATCH: Final = Parameter(
 
 
 class Body(msgspec.Struct, frozen=True):
-    """A request body, in one of its media types; `max_bytes` replaces the service's limit."""
+    """A request body, in one of its media types; `max_bytes` replaces the service's limit.
+
+    `example` is the typical one, `further_examples` are others by name.
+    """
 
     schema: Schema
     media_types: tuple[str, ...] = (JSON,)
     example: Any = None
+    further_examples: Mapping[str, Any] = {}
     max_bytes: int | None = None
 
 
@@ -112,6 +116,7 @@ class Success(msgspec.Struct, frozen=True):
     media_types: tuple[str, ...] = (JSON,)
     headers: tuple[str, ...] = ()
     example: Any = None
+    further_examples: Mapping[str, Any] = {}
     alternatives: Mapping[str, Schema] = {}
 
 
