@@ -40,33 +40,35 @@ class DealFunding(NamedTuple):
     senior_service: list[float]
 
 
-def schedule_interest(
-    inputs: DealInputs, cfads: Sequence[float], guess: float | None
-) -> tuple[list[float], float]:
-    """Return interest by period before limits are checked, and the funded cost.
-
-    The interest is that of senior debt and mezzanine; `guess` is a funded cost near this one.
+def solve_total_uses(inputs: DealInputs, cfads: Sequence[float], guess: float | None) -> float:
+    """Return the funded cost at which uses are those of its own plan, before limits are checked.
 
     Raises:
         InvalidInput: no finite funded cost.
     """
-    total = solve_funded_cost(
+    return solve_funded_cost(
         inputs.draws,
         lambda cost: _plan_at(inputs, cfads, cost, is_final=False)[1],
         pointer="/facilities",
         guess=guess,
     )
+
+
+def schedule_interest(
+    inputs: DealInputs, cfads: Sequence[float], total: float
+) -> tuple[list[float], float]:
+    """Return the interest of the lenders by period at a funded cost, and the uses there."""
     sizing, plan = _plan_at(inputs, cfads, total, is_final=False)
-    interest = [0.0] * inputs.operating_periods
+    periods = run_draws(inputs.draws, plan)
     repayments = list(sizing.repayments)
     if inputs.mezzanine is not None:
-        place = inputs.lenders[inputs.mezzanine]
-        balance = run_draws(inputs.draws, plan)[-1].closing[place]
+        balance = periods[-1].closing[inputs.lenders[inputs.mezzanine]]
         repayments[inputs.mezzanine] = inputs.stack.repay(inputs.mezzanine, balance)
+    interest = [0.0] * inputs.operating_periods
     for repayment in repayments:
         for t, amount in enumerate(repayment.interest):
             interest[t] += amount
-    return interest, total
+    return interest, fsum(period.uses for period in periods)
 
 
 def fund_deal(
@@ -78,12 +80,7 @@ def fund_deal(
         InvalidInput: no finite funded cost, CFADS that carry no debt, debt above the cap,
             commitments above the cost, or a commitment that is not drawn.
     """
-    total = solve_funded_cost(
-        inputs.draws,
-        lambda cost: _plan_at(inputs, cfads, cost, is_final=False)[1],
-        pointer="/facilities",
-        guess=guess,
-    )
+    total = solve_total_uses(inputs, cfads, guess)
     sizing, plan = _plan_at(inputs, cfads, total, is_final=True)
     commitments = sum_term_commitments(inputs.draws, plan)
     if commitments > total * (1.0 + ROUNDING_NOISE):

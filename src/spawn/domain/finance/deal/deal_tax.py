@@ -1,20 +1,21 @@
 """The circle of tax and debt of a deal: interest lowers tax, tax lowers CFADS, CFADS carry debt.
 
 It starts from the debt without tax and sizes the debt on the CFADS after the tax on its interest,
-until the interest does not change. Interest is that of senior debt and mezzanine as scheduled, and
-of the VAT facility. Each sizing is a whole deal with its own funded cost.
+until neither the interest nor the funded cost change. Interest is that of senior debt and mezzanine
+as scheduled, and of the VAT facility. A step evaluates the funded cost once, because both circles
+contract; where that does not end, each step solves the funded cost of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from spawn.domain.errors import Infeasible
 from spawn.domain.finance.deal.deal_case import DealInputs
-from spawn.domain.finance.limits import ROUNDING_NOISE
+from spawn.domain.finance.deal.deal_funding import schedule_interest, solve_total_uses
+from spawn.domain.finance.limits import MAX_AMOUNT, ROUNDING_NOISE
 from spawn.domain.finance.tax.income_tax import TaxRow, compute_tax, compute_tax_payments
 
 _MAX_ITERATIONS: Final = 100
-_NOISE: Final = ROUNDING_NOISE
 
 
 class DealTax(NamedTuple):
@@ -27,30 +28,62 @@ class DealTax(NamedTuple):
 
 
 def solve_deal_tax(
-    inputs: DealInputs,
-    cfads: tuple[float, ...],
-    interest_of: Callable[[Sequence[float], float | None], tuple[list[float], float]],
+    inputs: DealInputs, cfads: tuple[float, ...], vat_interest: Sequence[float]
 ) -> DealTax:
     """Return the CFADS after the tax on the interest of the debt that they carry.
 
-    `cfads` are before tax; `interest_of` is the interest by period of operation of the deal on
-    CFADS after tax and its funded cost, which begins the next search.
+    Args:
+        inputs: the deal; without a tax the CFADS are returned as they are.
+        cfads: by period of operation, before tax.
+        vat_interest: the interest of the VAT facility by period.
 
     Raises:
-        InvalidInput: the CFADS after tax carry no debt, or tax and debt do not converge.
+        InvalidInput: no finite funded cost, or tax and debt do not converge.
     """
+    if inputs.tax_base is None:
+        return DealTax(cfads, (), 0, None)
+    solution = _iterate(inputs, cfads, vat_interest, solves_cost=False) or _iterate(
+        inputs, cfads, vat_interest, solves_cost=True
+    )
+    if solution is None:
+        detail = "the tax and the debt that depend on each other do not converge; lower the rate"
+        raise Infeasible.at("/tax", "no_solution", detail)
+    return solution
+
+
+def _iterate(
+    inputs: DealInputs,
+    cfads: tuple[float, ...],
+    vat_interest: Sequence[float],
+    *,
+    solves_cost: bool,
+) -> DealTax | None:
+    """Repeat tax and debt until they agree; None where they do not."""
     base, ebitda = inputs.tax_base, inputs.ebitda
     if base is None:
-        return DealTax(cfads, (), 0, None)
-    interest, total = interest_of(cfads, None)
+        return None
+    total = solve_total_uses(inputs, cfads, None)
+    interest, _ = _schedule(inputs, cfads, total, vat_interest)
     for iteration in range(1, _MAX_ITERATIONS + 1):
         taxes = compute_tax_payments(base, ebitda, interest)
         taxed_cfads = tuple(cash - tax for cash, tax in zip(cfads, taxes, strict=True))
-        next_interest, total = interest_of(taxed_cfads, total)
+        if solves_cost:
+            total = solve_total_uses(inputs, taxed_cfads, total)
+        next_interest, next_total = _schedule(inputs, taxed_cfads, total, vat_interest)
         change = max(abs(a - b) for a, b in zip(interest, next_interest, strict=True))
-        if change <= _NOISE * max(map(abs, next_interest)):
+        is_steady = abs(next_total - total) <= ROUNDING_NOISE * total
+        if is_steady and change <= ROUNDING_NOISE * max(map(abs, next_interest)):
             rows = compute_tax(base, ebitda, interest)
-            return DealTax(taxed_cfads, rows, iteration, total)
-        interest = next_interest
-    detail = "the tax and the debt that depend on each other do not converge; lower the rate"
-    raise Infeasible.at("/tax", "no_solution", detail)
+            return DealTax(taxed_cfads, rows, iteration, next_total)
+        if not next_total <= MAX_AMOUNT:
+            return None
+        interest, total = next_interest, next_total
+    return None
+
+
+def _schedule(
+    inputs: DealInputs, cfads: Sequence[float], total: float, vat_interest: Sequence[float]
+) -> tuple[list[float], float]:
+    """Return the interest of lenders and VAT facility at a funded cost, and the uses there."""
+    interest, uses = schedule_interest(inputs, cfads, total)
+    return [paid + of_vat for paid, of_vat in zip(interest, vat_interest, strict=True)], uses

@@ -27,7 +27,7 @@ from spawn.domain.finance.coverage_ratios import (
     weighted_average_life,
 )
 from spawn.domain.finance.deal.deal_case import DealCase, DealInputs, resolve_deal_inputs
-from spawn.domain.finance.deal.deal_funding import DealFunding, fund_deal, schedule_interest
+from spawn.domain.finance.deal.deal_funding import DealFunding, fund_deal
 from spawn.domain.finance.deal.deal_operation import (
     LoanOperation,
     VatOperation,
@@ -93,11 +93,7 @@ def model_deal(case: DealCase) -> DealResult:
     vat = run_vat(inputs)
     cfads = tuple(cash - paid for cash, paid in zip(inputs.cfads, vat.interest, strict=True))
 
-    def interest_of(taxed_cfads: Sequence[float], guess: float | None) -> tuple[list[float], float]:
-        interest, total = schedule_interest(inputs, taxed_cfads, guess)
-        return [paid + of_vat for paid, of_vat in zip(interest, vat.interest, strict=True)], total
-
-    return _build_result(_join(inputs, vat, solve_deal_tax(inputs, cfads, interest_of)))
+    return _build_result(_join(inputs, vat, solve_deal_tax(inputs, cfads, vat.interest)))
 
 
 def _join(inputs: DealInputs, vat: VatOperation, tax: DealTax) -> _JoinedDeal:
