@@ -1,5 +1,9 @@
-"""JSON Schemas of structs: what the strict reader accepts, and what is written."""
+"""JSON Schemas of structs: what the strict reader accepts, and what is written.
 
+A schema refers to those of its nested structs under `$defs`, each by the name of its struct.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -8,51 +12,65 @@ from spawn.domain.struct_reader import MAX_TEXT_LENGTH
 
 Json = dict[str, Any]
 
-_REF_PREFIX: Final = "#/structs/"
+DEFINITION_PREFIX: Final = "#/$defs/"
 _EXACT_DECIMAL: Final[Json] = {
     "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?[0-9]{1,18}(\.[0-9]{1,40})?$"}]
 }
 
 
 def input_schema(case: type[msgspec.Struct]) -> Json:
-    """Return the schema of input to the strict reader."""
-    schema: Json = _clean_descriptions(_to_input_schema(_inline_references(case)))
-    return schema
+    """Return the schema of input to the strict reader; its structs are named as input."""
+    return _describe_struct(case, _to_input_schema, _name_input)
 
 
 def output_schema(result: type[msgspec.Struct]) -> Json:
     """Return the schema of output, with decimals as numbers of exactly their digits."""
-    schema: Json = _clean_descriptions(_to_output_schema(_inline_references(result)))
+    return _describe_struct(result, _to_output_schema, lambda name, _: name)
+
+
+def reference(name: str) -> Json:
+    """Return a reference to a definition."""
+    return {"$ref": DEFINITION_PREFIX + name}
+
+
+def rename_references(node: Any, names: Mapping[str, str]) -> Any:
+    """Return a schema in which each reference that `names` has is replaced."""
+    if isinstance(node, list | tuple):
+        return [rename_references(item, names) for item in node]
+    if not isinstance(node, dict):
+        return node
+    schema = {key: rename_references(value, names) for key, value in node.items()}
+    if isinstance(target := schema.get("$ref"), str):
+        schema["$ref"] = names.get(target, target)
     return schema
 
 
-def _inline_references(struct: type[msgspec.Struct]) -> Any:
+def _describe_struct(
+    struct: type[msgspec.Struct],
+    convert: Callable[[Any], Any],
+    rename: Callable[[str, Json], str],
+) -> Json:
+    """Return a reference to the schema of a struct beside the definitions of all its structs."""
     (top,), components = msgspec.json.schema_components(
-        [struct], ref_template=_REF_PREFIX + "{name}"
+        [struct], ref_template=DEFINITION_PREFIX + "{name}"
     )
-    return _resolve_references(top, components)
-
-
-def _resolve_references(node: Any, components: dict[str, Any]) -> Any:
-    """Replace every reference by its schema; the structs are not recursive."""
-    if isinstance(node, list | tuple):
-        return [_resolve_references(item, components) for item in node]
-    if not isinstance(node, dict):
-        return node
-    resolved = {
-        key: _resolve_references(value, components) for key, value in node.items() if key != "$ref"
+    names = {name: rename(name, schema) for name, schema in components.items()}
+    targets = {DEFINITION_PREFIX + name: DEFINITION_PREFIX + names[name] for name in names}
+    definitions = {
+        names[name]: rename_references(_clean_descriptions(convert(schema)), targets)
+        for name, schema in components.items()
     }
-    if "$ref" in node:
-        return (
-            _resolve_references(components[node["$ref"].removeprefix(_REF_PREFIX)], components)
-            | resolved
-        )
-    return resolved
+    return {"$defs": definitions, **rename_references(top, targets)}
+
+
+def _name_input(name: str, schema: Json) -> str:
+    """Return the name of an input: what is read and what is written may differ, codes do not."""
+    return name if "enum" in schema or name.endswith("Case") else f"{name}Input"
 
 
 def _clean_descriptions(node: Any) -> Any:
     """Put descriptions on one line, and drop the titles that repeat class names."""
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_clean_descriptions(item) for item in node]
     if not isinstance(node, dict):
         return node
@@ -69,7 +87,7 @@ def clean_texts(schema: Json) -> Json:
 
 
 def _to_input_schema(node: Any) -> Any:
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_to_input_schema(item) for item in node]
     if not isinstance(node, dict):
         return node
@@ -82,7 +100,7 @@ def _to_input_schema(node: Any) -> Any:
 
 
 def _to_output_schema(node: Any) -> Any:
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_to_output_schema(item) for item in node]
     if not isinstance(node, dict):
         return node

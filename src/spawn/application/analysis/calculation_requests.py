@@ -7,7 +7,7 @@ import msgspec
 
 from spawn.application.analysis.calculation import MAX_CASES
 from spawn.application.analysis.calculators import CALCULATORS
-from spawn.application.struct_schemas import Json, input_schema
+from spawn.application.struct_schemas import Json, input_schema, reference
 from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
 from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulationCase,
@@ -149,16 +149,28 @@ _BATCH_READERS: Final = {
 
 def request_schema(case: type[msgspec.Struct]) -> Json:
     """Return the schema of one case, or several under `cases`."""
-    schema = input_schema(case)
+    definitions = input_schema(case)["$defs"]
+    calculation = case.__name__.removesuffix("Case")
+    schema = definitions.pop(case.__name__)
     named_case = {**schema, "properties": {**schema["properties"], "name": _NAME_SCHEMA}}
     single = {**named_case, "properties": {**named_case["properties"], "explain": _EXPLAIN_SCHEMA}}
     several = {
         "type": "object",
+        "description": "Several cases, calculated independently.",
         "properties": {
-            "cases": {"type": "array", "items": named_case, "minItems": 1, "maxItems": MAX_CASES},
+            "cases": {
+                "type": "array",
+                "items": reference(f"{calculation}BatchCase"),
+                "minItems": 1,
+                "maxItems": MAX_CASES,
+            },
             "explain": _EXPLAIN_SCHEMA,
         },
         "required": ["cases"],
         "additionalProperties": False,
     }
-    return {"anyOf": [single, several]}
+    requests = {f"{calculation}Request": single, f"{calculation}Batch": several}
+    return {
+        "$defs": {**definitions, f"{calculation}BatchCase": named_case, **requests},
+        "anyOf": [reference(name) for name in requests],
+    }

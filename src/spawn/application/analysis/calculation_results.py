@@ -11,9 +11,29 @@ import msgspec
 from msgspec import inspect
 
 from spawn.application.analysis.calculation import CalculationResult
-from spawn.application.struct_schemas import Json, output_schema
+from spawn.application.struct_schemas import Json, output_schema, reference
 from spawn.domain.errors import FieldError
 
+_EXPLANATION_SCHEMA: Final[Json] = {
+    "type": "object",
+    "description": "A figure: its value, its formula, the inputs of the formula, and a note.",
+    "properties": {
+        "value": {"description": "The figure, or the table of figures, as in the result."},
+        "formula": {"type": "string"},
+        "inputs": {"type": "object"},
+        "note": {"type": "string"},
+    },
+    "required": ["value", "formula", "inputs", "note"],
+}
+_FAILURE_SCHEMA: Final[Json] = {
+    "type": "object",
+    "description": "A case that has no result, with the reasons.",
+    "properties": {
+        "name": {"type": "string"},
+        "errors": {"type": "array", "minItems": 1, "items": reference("FieldError")},
+    },
+    "required": ["errors"],
+}
 _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -86,37 +106,35 @@ def response_schema(result: type[msgspec.Struct]) -> Json:
 
     Among several cases one without a result has its errors in place of figures.
     """
-    schema = output_schema(result)
-    explanations = {
-        "type": "object",
-        "additionalProperties": {
-            "type": "object",
-            "properties": {
-                "value": {},
-                "formula": {"type": "string"},
-                "inputs": {"type": "object"},
-                "note": {"type": "string"},
-            },
-            "required": ["value", "formula", "inputs", "note"],
-        },
-    }
+    definitions = output_schema(result)["$defs"]
+    calculation = result.__name__.removesuffix("Result")
+    schema = definitions.pop(result.__name__)
+    explanations = {"type": "object", "additionalProperties": reference("Explanation")}
     properties = {**schema["properties"], "name": {"type": "string"}, "explain": explanations}
-    single = {**schema, "properties": properties}
-    failure = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string"},
-            "errors": {"type": "array", "minItems": 1, "items": output_schema(FieldError)},
-        },
-        "required": ["errors"],
+    results = {
+        "type": "array",
+        "items": {"anyOf": [reference(f"{calculation}Response"), reference("FailedCase")]},
     }
-    results = {"type": "array", "items": {"anyOf": [single, failure]}}
     several = {
         "type": "object",
+        "description": "The results of several cases, in their order.",
         "properties": {"results": results},
         "required": ["results"],
     }
-    return {"anyOf": [single, several]}
+    responses = {
+        f"{calculation}Response": {**schema, "properties": properties},
+        f"{calculation}BatchResponse": several,
+    }
+    return {
+        "$defs": {
+            **definitions,
+            **output_schema(FieldError)["$defs"],
+            "Explanation": _EXPLANATION_SCHEMA,
+            "FailedCase": _FAILURE_SCHEMA,
+            **responses,
+        },
+        "anyOf": [reference(name) for name in responses],
+    }
 
 
 def _column_type(field: inspect.Field) -> type:

@@ -111,7 +111,7 @@ _MAPPING_EXAMPLE: Final = {
         ),
         Parameter(
             "If-None-Match",
-            {"type": "string", "const": "*"},
+            {"type": "string", "pattern": r"^\*$"},
             "`*`: create only, never replace.",
             "header",
         ),

@@ -15,7 +15,13 @@ from spawn.entrypoints.http.openapi.components import (
     code_schema_name,
     path_parameter,
 )
-from spawn.entrypoints.http.openapi.struct_schemas import COMPONENT_PREFIX, WireSchemas, page_schema
+from spawn.entrypoints.http.openapi.struct_schemas import (
+    COMPONENT_PREFIX,
+    WireSchemas,
+    lift_definitions,
+    lift_properties,
+    page_schema,
+)
 from spawn.entrypoints.http.protocol.operation import (
     Body,
     Computed,
@@ -53,9 +59,18 @@ class OpenApiBuilder:
         self._routes = [one for one in routes if one.operation.id]
         schemas = [schema for one in self._routes for schema in _iter_schemas(one.operation)]
         self._wire = WireSchemas([ProblemView, *filter(_is_wire_type, schemas)])
+        self._lifted = dict(self._wire.components)
 
-    def build(self, validator: SchemaValidator, contact: Json | None = None) -> Json:
-        """Build the document under a schema; `contact` is an OpenAPI contact object."""
+    def build(
+        self, validator: SchemaValidator, contact: Json | None = None, base_url: str = ""
+    ) -> Json:
+        """Build the document under a schema.
+
+        Args:
+            validator: the active schema, compiled.
+            contact: an OpenAPI contact object.
+            base_url: the address of the service, perhaps with a path; relative if empty.
+        """
         paths: dict[str, Json] = {}
         for one in self._routes:
             operation = one.operation
@@ -64,7 +79,8 @@ class OpenApiBuilder:
         return {
             "openapi": "3.1.0",
             "info": _build_info(validator, contact or {}),
-            "servers": [{"url": "/"}],
+            "servers": [{"url": base_url or "/", "description": "This service."}],
+            "security": [],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
             "components": self._build_components(validator),
@@ -74,16 +90,20 @@ class OpenApiBuilder:
         input_schema = validator.json_schema(for_input=True)
         schemas: Json = {
             **SCHEMAS,
+            "ProjectPage": page_schema({"$ref": f"{COMPONENT_PREFIX}Project"}),
+        }
+        projects = {
             "Project": build_response_schema(validator.json_schema(for_input=False)),
             "ProjectInput": input_schema,
             "ProjectPatch": build_patch_schema(input_schema),
-            "ProjectPage": page_schema({"$ref": f"{COMPONENT_PREFIX}Project"}),
         }
-        if names := schemas.keys() & self._wire.components.keys():
+        for name, schema in projects.items():
+            schemas[name] = lift_properties("Project", schema, schemas)
+        if names := schemas.keys() & self._lifted.keys():
             raise TypeError(f"wire types have the names of other components: {sorted(names)}")
         operations = [one.operation for one in self._routes]
         return {
-            "schemas": schemas | self._wire.components,
+            "schemas": schemas | self._lifted,
             "parameters": {
                 parameter.component: self._build_parameter(parameter)
                 for operation in operations
@@ -139,7 +159,9 @@ class OpenApiBuilder:
         schema = _resolve(schema)
         if isinstance(schema, str):
             return {"$ref": f"{COMPONENT_PREFIX}{schema}"}
-        return schema if isinstance(schema, dict) else self._wire.schema_of(schema)
+        if isinstance(schema, dict):
+            return lift_definitions(schema, self._lifted)
+        return self._wire.schema_of(schema)
 
     def _build_parameter(self, parameter: Parameter) -> Json:
         return {

@@ -6,7 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.struct_schemas import Json, clean_texts
+from spawn.application.struct_schemas import (
+    DEFINITION_PREFIX,
+    Json,
+    clean_texts,
+    rename_references,
+)
 from spawn.entrypoints.http.wire import PageView
 
 COMPONENT_PREFIX: Final = "#/components/schemas/"
@@ -38,6 +43,49 @@ class WireSchemas:
         """Return the schema of a wire type: a reference, or the schema of a simple type."""
         schema: Json = self._references[wire_type]
         return schema
+
+
+def lift_definitions(schema: Json, components: Json) -> Json:
+    """Return a schema whose definitions became components of the document.
+
+    Raises:
+        TypeError: a component of that name has another schema.
+    """
+    definitions = schema.get("$defs", {})
+    names = {DEFINITION_PREFIX + name: COMPONENT_PREFIX + name for name in definitions}
+    for name, definition in definitions.items():
+        renamed = rename_references(definition, names)
+        if components.setdefault(name, renamed) != renamed:
+            raise TypeError(f"two schemas are called {name}")
+    plain = {key: value for key, value in schema.items() if key != "$defs"}
+    lifted: Json = rename_references(plain, names)
+    return lifted
+
+
+def lift_properties(prefix: str, schema: Json, components: Json) -> Json:
+    """Return a schema whose nested objects became components, named for their properties.
+
+    What is read and what is written may differ; then the name of the former ends in Input.
+    """
+    properties = {
+        name: _lift_objects(f"{prefix}{name.title().replace('_', '')}", part, components)
+        for name, part in schema["properties"].items()
+    }
+    return {**schema, "properties": properties}
+
+
+def _lift_objects(name: str, part: Json, components: Json) -> Json:
+    if "properties" in part:
+        if components.setdefault(name, part) != part:
+            name = f"{name}Input"
+            if components.setdefault(name, part) != part:
+                raise TypeError(f"two schemas are called {name}")
+        return {"$ref": COMPONENT_PREFIX + name}
+    if "items" in part:
+        return {**part, "items": _lift_objects(name.removesuffix("s"), part["items"], components)}
+    if "anyOf" in part:
+        return {**part, "anyOf": [_lift_objects(name, one, components) for one in part["anyOf"]]}
+    return part
 
 
 def page_schema(item: Json) -> Json:

@@ -215,8 +215,9 @@ def create_routes(other_routes: Sequence[Route]) -> list[Route]:
         return OpenApiBuilder([*other_routes, *routes])
 
     def build_openapi(snapshot: ProductSnapshot) -> Json:
-        contact = snapshot.product.contact_object
-        return get_builder().build(compile_schema(snapshot.schema), contact)
+        product = snapshot.product
+        validator = compile_schema(snapshot.schema)
+        return get_builder().build(validator, product.contact_object, product.base_url)
 
     openapi = ProductDocument(
         endpoint=OPENAPI, id="getOpenApi", summary="Get the OpenAPI document", build=build_openapi
