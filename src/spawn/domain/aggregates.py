@@ -3,7 +3,7 @@
 Stores loop over this table. A new aggregate is its module, one entry here, and its use cases.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import NoneType
 from typing import Annotated, Any, Final, Protocol, get_args, get_origin
@@ -27,6 +27,7 @@ from spawn.domain.jobs import JOB_KIND, Job
 from spawn.domain.lineage.run import EVENT_TYPES as LINEAGE_EVENT_TYPES
 from spawn.domain.lineage.run import RUN_KIND, Run
 from spawn.domain.projects.codec import decode_project, encode_project
+from spawn.domain.projects.document_fields import DocumentField, find_document_field
 from spawn.domain.projects.project import (
     AMENDED_EVENT,
     CREATED_EVENT,
@@ -99,12 +100,17 @@ class _ProjectCodec:
     decode = staticmethod(decode_project)
 
 
+def _find_no_field(_: str) -> DocumentField | None:
+    return None
+
+
 class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of aggregate.
 
     `table` names the state table; without one, only id, version and creation can be queried.
     `columns` are the fields of the state that queries name, beside those that the store assigns; a
     governed type has the columns of the schema instead. `id_column` names the id in queries.
+    `find_document_field` finds a field that filters may name although it is no column.
     """
 
     kind: str
@@ -115,6 +121,7 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...] = ()
     id_column: str = "id"
     is_governed: bool = False
+    find_document_field: Callable[[str], DocumentField | None] = _find_no_field
 
     def indexed_columns(self, schema: Schema) -> dict[str, Column]:
         """Return the columns that a query may name, retired ones included, by name."""
@@ -221,6 +228,7 @@ _TYPES: Final = (
         table="projects",
         id_column="project_id",
         is_governed=True,
+        find_document_field=find_document_field,
     ),
     _struct_type(
         DEAD_LETTER_KIND,

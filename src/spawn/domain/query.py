@@ -1,7 +1,8 @@
 """Typed queries for pages of aggregates, free of any engine's language."""
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -52,6 +53,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     All `filters` must match. `sort` is completed by the creation order, ascending, so that the
     order is total; empty means creation order (by `created_at`, then by id). `after` is the
     `next` of the previous page with the same filters and sort: the sort keys of its last item.
+    `as_of` selects the states as recorded at an instant (inclusive), of a governed kind only.
     """
 
     kind: str = PROJECT_KIND
@@ -59,6 +61,19 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     sort: tuple[Sort, ...] = ()
     limit: int = 50
     after: tuple[Value | None, ...] | None = None
+    as_of: datetime | None = None
+
+
+class HistoryBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Part and order of a history: before a version, within recorded times (both inclusive)."""
+
+    before_version: int | None = None
+    recorded_from: datetime | None = None
+    recorded_to: datetime | None = None
+    is_descending: bool = False
+
+
+WHOLE_HISTORY: Final = HistoryBounds()
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, weakref=True):

@@ -18,11 +18,13 @@ from spawn.domain.dates import parse_date
 from spawn.domain.errors import MAX_ERRORS, FieldError, InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token, describe_type
 from spawn.domain.text import (
+    MAX_SUGGESTIONS,
     check_line,
     check_prose,
     check_visible,
     escape_pointer_token,
     normalize,
+    suggest_name,
     trim,
 )
 
@@ -91,7 +93,8 @@ def collect_members(
             except InvalidInput as failure:
                 errors.extend(failure.errors)
         elif not ignores_unknown:
-            detail = f"is not a field; the fields are: {', '.join(readers)}."
+            hint = suggest_name(name, readers) if len(errors) < MAX_SUGGESTIONS else ""
+            detail = f"is not a field; the fields are: {', '.join(readers)}.{hint}"
             errors.append(FieldError(member_pointer, "unknown_field", detail))
         if len(errors) >= MAX_ERRORS:
             break

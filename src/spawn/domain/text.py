@@ -6,15 +6,22 @@ description, a reason) may hold line breaks, but neither U+0000, which no store 
 a lone surrogate, which is no Unicode character.
 """
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from spawn.domain.errors import FieldError
+from spawn.domain.errors import FieldError, InvalidInput
 
 MAX_SHOWN_CHARACTERS = 300
 """Characters of one text in a link, a code or a cell; a longer one is shortened."""
 
+MAX_SUGGESTIONS = 5
+"""Unknown names of one request for which similar names are searched."""
+
+_MAX_COMPARED_CHARACTERS = 64
+_QUOTED_ITEM = re.compile(r'"((?:[^"]|"")*)"(,|$)')
 _BLANKS = (
     "".join(chr(point) for point in (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029))
     + "\u202f\u205f\u3000"
@@ -77,6 +84,50 @@ def check_prose(text: str, pointer: str, maximum: int, errors: list[FieldError])
         errors.append(
             FieldError(pointer, "control_character", "must not hold U+0000 or lone surrogates")
         )
+
+
+def suggest_name(name: str, names: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the most similar of the names; empty if none is similar."""
+    if len(name) > _MAX_COMPARED_CHARACTERS:
+        return ""
+    similar = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
+    return f" Did you mean '{similar[0]}'?" if similar else ""
+
+
+def split_list(text: str, pointer: str) -> list[str]:
+    """Split values separated by commas; a value with a comma or a quote is quoted as in CSV.
+
+    Raises:
+        InvalidInput: a quoted value does not end, or a blank begins or ends an unquoted value.
+    """
+    items: list[str] = []
+    start = 0
+    while True:
+        if text.startswith('"', start):
+            match = _QUOTED_ITEM.match(text, start)
+            if match is None:
+                detail = "a quoted value ends with a quote before a comma; a quote in it is doubled"
+                raise InvalidInput.at(pointer, "malformed_list", detail)
+            items.append(match[1].replace('""', '"'))
+            end = match.end(1) + 1
+        else:
+            end = text.find(",", start)
+            end = len(text) if end < 0 else end
+            items.append(_require_trimmed(text[start:end], pointer))
+        if end == len(text):
+            return items
+        start = end + 1
+
+
+def _require_trimmed(item: str, pointer: str) -> str:
+    """Return an unquoted value, which a comma inside a value may have cut."""
+    if item != trim(item):
+        detail = (
+            'a blank begins or ends a value: write a value with a comma in quotes, "Alpha, Beta",'
+            " and no blanks after the commas of the list"
+        )
+        raise InvalidInput.at(pointer, "malformed_list", detail)
+    return item
 
 
 def escape_pointer_token(name: str) -> str:

@@ -27,7 +27,7 @@ from spawn.domain.change import (
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
-from spawn.domain.query import Page, Query
+from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Page, Query
 
 
 class CommandStore(Protocol):
@@ -93,18 +93,37 @@ class ReadStore(Protocol):
         A scan over all pages returns each item exactly once, if its sort keys and filter membership
         do not change meanwhile. Fields are names of core and governed columns, `project_id`,
         `version`, `created_at`, `updated_at`; aggregates of other kinds are filtered and sorted
-        by `created_at` alone.
+        by `created_at` alone. Filters may also name the document fields of the kind
+        (`AggregateType.find_document_field`).
 
         Raises:
-            InvalidInput: an unknown field or a limit above the maximum.
+            InvalidInput: an unknown field, a limit above the maximum, or `as_of` for a kind that
+                is not governed.
+            DeadlineExceeded: the query took too long.
+        """
+        ...
+
+    async def count(self, query: Query) -> int:
+        """Return the number of aggregates that match the filters; limit and order have no part.
+
+        Raises:
+            InvalidInput: an unknown field.
             DeadlineExceeded: the query took too long.
         """
         ...
 
     async def history(
-        self, kind: str, key: str, *, after_version: int, limit: int
+        self,
+        kind: str,
+        key: str,
+        *,
+        after_version: int,
+        limit: int,
+        bounds: HistoryBounds = WHOLE_HISTORY,
     ) -> list[JournalEntry]:
-        """Return entries with version > `after_version`, oldest first; empty at the end.
+        """Return entries with version > `after_version` and within bounds; empty at the end.
+
+        They come oldest first, or newest first if the bounds say so.
 
         Raises:
             NotFound: no such aggregate.

@@ -53,7 +53,7 @@ async def test_a_query_of_renamed_columns_waits_for_the_new_history(
 
     query = Query(filters=(Filter("units", Operator.EQ, (7,)),), sort=(Sort("units"),))
     aggregates, has_more = await store._read(
-        lambda c: queries.read_page(c, query, read_history, lambda _: None)
+        lambda c: queries.read_page(c, query, 0, read_history, lambda _: None)
     )
     assert not has_more
     (aggregate,) = aggregates
@@ -72,7 +72,7 @@ async def test_a_query_does_not_wait_forever_for_the_new_history(
     query = Query(filters=(Filter("units", Operator.EQ, (7,)),))
     with pytest.raises(Unavailable):
         await store._read(
-            lambda c: queries.read_page(c, query, lambda: old_history, lambda _: None)
+            lambda c: queries.read_page(c, query, 0, lambda: old_history, lambda _: None)
         )
 
 

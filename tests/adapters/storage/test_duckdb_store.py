@@ -14,6 +14,7 @@ from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.finding import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
 from spawn.testing.storage_contract.harness import (

@@ -7,6 +7,7 @@ import pytest
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.finding import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
 from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above

@@ -29,6 +29,7 @@ from spawn.adapters.duckdb.journal_rows import (
     AggregateLocation,
     CachedAggregate,
     aggregate_key,
+    read_entry,
 )
 from spawn.adapters.duckdb.migration import schema_changes
 from spawn.adapters.duckdb.migration.migrator import Migrator
@@ -60,7 +61,7 @@ from spawn.domain.errors import (
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measure, Measurement
-from spawn.domain.query import Operator, Page, Query
+from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Operator, Page, Query
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
@@ -303,14 +304,24 @@ class DuckDbStore:
         return Head(location.version, self._appender.epoch)
 
     async def history(
-        self, kind: str, key: str, *, after_version: int, limit: int
+        self,
+        kind: str,
+        key: str,
+        *,
+        after_version: int,
+        limit: int,
+        bounds: HistoryBounds = WHOLE_HISTORY,
     ) -> list[JournalEntry]:
         """Return entries of one aggregate; see `ReadStore.history`."""
         query_evaluation.check_limit(limit)
         location, epoch = await self._locate(kind, key), self._appender.epoch
-        return await self._read(
-            lambda c: queries.read_entries(c, kind, key, location, after_version, limit, epoch)
-        )
+        after = max(after_version, 0)
+
+        def read(cursor: Cursor) -> list[JournalEntry]:
+            rows = queries.read_entries(cursor, kind, key, location, after, limit, bounds)
+            return [read_entry(values, epoch) for values in rows]
+
+        return await self._read(read)
 
     # -- pages ------------------------------------------------------------------------------
 
@@ -322,7 +333,8 @@ class DuckDbStore:
         query = resolve_query(query, self._schema_history)
         id_column = AGGREGATE_TYPES[query.kind].id_column
         id_filter = next((f for f in query.filters if f.field == id_column), None)
-        if id_filter is not None and id_filter.operator in (Operator.EQ, Operator.IN):
+        is_by_id = id_filter is not None and id_filter.operator in (Operator.EQ, Operator.IN)
+        if id_filter is not None and is_by_id and query.as_of is None:
             return await self._page_of_ids(query, [str(value) for value in id_filter.values])
         return await self._shared_page(query)
 
@@ -337,7 +349,7 @@ class DuckDbStore:
 
     async def _shared_page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Read the page once for all concurrent callers at the same position."""
-        is_governed = AGGREGATE_TYPES[query.kind].is_governed
+        is_governed = AGGREGATE_TYPES[query.kind].is_governed and query.as_of is None
         position = self._appender.governed_position if is_governed else self._appender.position
         task = self._page_reads.get((query, position))
         if task is None:
@@ -347,9 +359,8 @@ class DuckDbStore:
         return await asyncio.shield(task)
 
     async def _read_page(self, query: Query, position: int) -> Page[StoredAggregate[Any]]:
-        if self._appender.lag_rows():
-            await self._writer.run(self._appender.project_all, "project the state tables")
-        aggregates, has_more = await self._read(lambda c: self._read_items(c, query))
+        await self._project_all()
+        aggregates, has_more = await self._read(lambda c: self._read_items(c, query, position))
         next_keys = None
         if has_more:
             last = aggregates[-1]
@@ -360,17 +371,34 @@ class DuckDbStore:
                 last.stored, last.location.created_position, sort
             )
         page = Page(tuple(aggregate.stored for aggregate in aggregates), next_keys)
-        if AGGREGATE_TYPES[query.kind].is_governed:
+        if AGGREGATE_TYPES[query.kind].is_governed and query.as_of is None:
             self._appender.pages.offer(query, page, position)
         return page
 
-    def _read_items(self, cursor: Cursor, query: Query) -> tuple[list[CachedAggregate], bool]:
+    async def count(self, query: Query) -> int:
+        """Return the number of matching aggregates; see `ReadStore.count`."""
+        query, through = resolve_query(query, self._schema_history), self._appender.position
+        await self._project_all()
+        return await self._read(
+            lambda c: queries.count_items(c, query, through, self._read_history)
+        )
+
+    async def _project_all(self) -> None:
+        """Bring the state tables up to the journal, so that a query sees every change."""
+        if self._appender.lag_rows():
+            await self._writer.run(self._appender.project_all, "project the state tables")
+
+    def _read_items(
+        self, cursor: Cursor, query: Query, through: int
+    ) -> tuple[list[CachedAggregate], bool]:
         """Read and cache the items of a page; runs on a reader thread."""
         aggregate_cache, page_items = self._appender.aggregates, self._appender.page_items
         generation, items_generation = aggregate_cache.generation, page_items.generation
         aggregates, has_more = queries.read_page(
-            cursor, query, self._read_history, self._find_on_page
+            cursor, query, through, self._read_history, self._find_on_page
         )
+        if query.as_of is not None:
+            return aggregates, has_more
         for aggregate in aggregates:
             stored_aggregate, position = aggregate.stored, str(aggregate.location.position)
             if page_items.get(position) is not aggregate:
@@ -437,8 +465,7 @@ class DuckDbStore:
             measures, compile_schema(self._schema_history.active_schema).fields
         )
         position = self._appender.feed_position()
-        if self._appender.lag_rows():
-            await self._writer.run(self._appender.project_all, "project the state tables")
+        await self._project_all()
         schema_history = self._schema_history
         try:
             projects, changed_at, tallies = await self._scan_readers.run(

@@ -14,7 +14,14 @@ from typing import Any
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorInvalid, FieldError, InvalidInput
-from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
+from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.projects.document_fields import (
+    DocumentField,
+    JsonScalar,
+    parse_number,
+    read_document_values,
+)
+from spawn.domain.query import MAX_LIMIT, Filter, HistoryBounds, Operator, Page, Query, Sort
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 
 SortKeys = tuple[Value | None, ...]
@@ -28,6 +35,9 @@ MAX_IDS = 10_000
 _MAX_DIGITS = 38
 _BIGINT = 2**63
 _WIDE = Context(prec=100)
+TEXT_OPERATORS = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.LIKE, Operator.EXISTS})
+"""Operators of a document field that is always a text."""
+
 _STORED_FIELDS = frozenset({"version", "created_at", "updated_at"})
 _PYTHON_TYPES: dict[TypeName, tuple[type, ...]] = {
     TypeName.STRING: (str,),
@@ -42,7 +52,7 @@ _PYTHON_TYPES: dict[TypeName, tuple[type, ...]] = {
 
 
 def check_query(query: Query, fields: Mapping[str, Column]) -> None:
-    """Check the operands, limit and position of a query whose kind has these fields.
+    """Check the operands, limit and position of a query whose kind has these columns.
 
     Raises:
         InvalidInput: names every error.
@@ -51,8 +61,15 @@ def check_query(query: Query, fields: Mapping[str, Column]) -> None:
     errors: list[FieldError] = []
     if not 1 <= query.limit <= MAX_LIMIT:
         errors.append(FieldError("/limit", "out_of_range", f"The limit is 1 to {MAX_LIMIT}."))
+    find_document_field = AGGREGATE_TYPES[query.kind].find_document_field
     for condition in query.filters:
-        errors += _filter_errors(condition, fields)
+        document_field = find_document_field(condition.field)
+        if document_field is None:
+            errors += _filter_errors(condition, fields)
+        else:
+            errors += _document_filter_errors(condition, document_field)
+    if query.as_of is not None and not AGGREGATE_TYPES[query.kind].is_governed:
+        errors.append(FieldError("/as_of", "unsuitable", "Only governed kinds have past pages."))
     errors += [_unknown(sort.field) for sort in query.sort if sort.field not in fields]
     if errors:
         raise InvalidInput(errors)
@@ -73,15 +90,8 @@ def _filter_errors(condition: Filter, fields: Mapping[str, Column]) -> list[Fiel
     kind = TypeName.BOOLEAN if exists else column.type.name
     if condition.operator is Operator.LIKE and kind is not TypeName.STRING:
         return [FieldError(pointer, "operator_unsuitable", "like needs a text field.")]
-    has_operand_count = (
-        len(condition.values) >= 1
-        if condition.operator is Operator.IN
-        else len(condition.values) == 1
-    )
-    if not has_operand_count:
-        return [
-            FieldError(pointer, "operand_count", "The operator takes a different number of values.")
-        ]
+    if not _has_operand_count(condition):
+        return [FieldError(pointer, *_OPERAND_COUNT)]
     if not all(is_of_type(value, kind) for value in condition.values):
         return [FieldError(pointer, "wrong_type", f"The value is not of type {kind}.")]
     if not all(_fits_column(value, column.type) for value in condition.values):
@@ -89,6 +99,27 @@ def _filter_errors(condition: Filter, fields: Mapping[str, Column]) -> list[Fiel
             FieldError(pointer, "out_of_range", f"The value is out of range for {column.type}.")
         ]
     return []
+
+
+def _document_filter_errors(condition: Filter, field: DocumentField) -> list[FieldError]:
+    pointer = f"/{condition.field}"
+    if not field.is_json and condition.operator not in TEXT_OPERATORS:
+        return [FieldError(pointer, "operator_unsuitable", "The field's texts are not ordered.")]
+    if not _has_operand_count(condition):
+        return [FieldError(pointer, *_OPERAND_COUNT)]
+    kind = TypeName.BOOLEAN if condition.operator is Operator.EXISTS else TypeName.STRING
+    if not all(is_of_type(value, kind) for value in condition.values):
+        return [FieldError(pointer, "wrong_type", f"The value is not of type {kind}.")]
+    return []
+
+
+_OPERAND_COUNT = ("operand_count", "The operator takes a different number of values.")
+
+
+def _has_operand_count(condition: Filter) -> bool:
+    if condition.operator is Operator.IN:
+        return len(condition.values) >= 1
+    return len(condition.values) == 1
 
 
 def _check_after(query: Query, fields: Mapping[str, Column]) -> None:
@@ -146,7 +177,43 @@ def field_value(aggregate: StoredAggregate[Any], field: str) -> Value | None:
 
 def matches(aggregate: StoredAggregate[Any], filters: tuple[Filter, ...]) -> bool:
     """Whether the item satisfies all filters."""
-    return all(_holds(field_value(aggregate, condition.field), condition) for condition in filters)
+    return all(_is_met(aggregate, condition) for condition in filters)
+
+
+def _is_met(aggregate: StoredAggregate[Any], condition: Filter) -> bool:
+    field = AGGREGATE_TYPES[aggregate.kind].find_document_field(condition.field)
+    if field is None:
+        return _holds(field_value(aggregate, condition.field), condition)
+    values = read_document_values(aggregate.state, field)
+    operator, operands = condition.operator, condition.values
+    if operator is Operator.EXISTS:
+        return bool(values) is operands[0]
+    if operator is Operator.NE:
+        return not any(_document_value_holds(value, Operator.EQ, operands) for value in values)
+    return any(_document_value_holds(value, operator, operands) for value in values)
+
+
+def _document_value_holds(
+    value: JsonScalar | None, operator: Operator, operands: tuple[Value, ...]
+) -> bool:
+    """Whether a value of a document field meets a condition; see `DocumentField`."""
+    if value is None:
+        return False
+    if operator in (Operator.EQ, Operator.IN):
+        return any(_equals_operand(value, str(operand)) for operand in operands)
+    operand, number = str(operands[0]), parse_number(str(operands[0]))
+    if operator is Operator.LIKE or number is None:
+        return isinstance(value, str) and _COMPARISONS[operator](value, operand)
+    is_number = not isinstance(value, bool | str)
+    return is_number and _COMPARISONS[operator](float(value), number)
+
+
+def _equals_operand(value: JsonScalar, operand: str) -> bool:
+    if isinstance(value, str):
+        return value == operand
+    if isinstance(value, bool):
+        return operand == ("true" if value else "false")
+    return float(value) == parse_number(operand)
 
 
 def _lower(text: str) -> str:
@@ -205,6 +272,15 @@ def sort_items(
     absent = [item for item in items if field_value(item[0], order.field) is None]
     present.sort(key=lambda item: field_value(item[0], order.field), reverse=order.descending)  # type: ignore[arg-type,return-value]  # none is None here
     return present + absent
+
+
+def is_within(entry: JournalEntry, bounds: HistoryBounds) -> bool:
+    """Whether a journal entry is within the bounds of a history."""
+    return (
+        (bounds.before_version is None or entry.version < bounds.before_version)
+        and (bounds.recorded_from is None or entry.recorded_at >= bounds.recorded_from)
+        and (bounds.recorded_to is None or entry.recorded_at <= bounds.recorded_to)
+    )
 
 
 def check_limit(limit: int, cap: int = MAX_ENTRIES) -> None:

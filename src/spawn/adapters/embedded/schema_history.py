@@ -14,7 +14,7 @@ from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Query, Sort
 from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
-from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.migration_plan import AddColumn, MigrationPlan, plan_migration
 from spawn.domain.schemas.evolution.version_conversion import upgrade_project
 from spawn.domain.schemas.schema_status import SCHEMA_KIND, SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
@@ -118,6 +118,18 @@ class SchemaHistory:
             steps = zip(reversed(newer), reversed(newer[:-1]), strict=False)
             plans = self._plans[version] = tuple(plan_migration(old, new) for old, new in steps)
         return plans
+
+    def find_promoted(self, extension: str) -> tuple[int, ...]:
+        """Return the versions whose extension of a name is the value of a column now."""
+        return tuple(
+            version
+            for version in self.schemas_by_version
+            if any(
+                isinstance(step, AddColumn) and step.source_name == extension
+                for plan in self.plans_since(version)
+                for step in plan.steps
+            )
+        )
 
     @cached_property
     def _plans(self) -> dict[int, tuple[MigrationPlan, ...]]:

@@ -6,7 +6,7 @@ epoch of its own: tags and cursors of an earlier process are never taken for thi
 """
 
 import asyncio
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -52,7 +52,7 @@ from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.quality.measures import Measure, Measurement
-from spawn.domain.query import Page, Query
+from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Page, Query
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
@@ -261,19 +261,40 @@ class MemoryStore:
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Return one page; see `ReadStore.page`."""
         query = resolve_query(query, self._history)
-        items = [
-            (aggregate.versions[-1], aggregate.created_position)
-            for (kind, _), aggregate in self._aggregates.items()
-            if kind == query.kind
+        return query_evaluation.evaluate_page(self._select(query), query)
+
+    async def count(self, query: Query) -> int:
+        """Return the number of matching aggregates; see `ReadStore.count`."""
+        query = resolve_query(query, self._history)
+        items = self._select(query)
+        return sum(query_evaluation.matches(item, query.filters) for item, _ in items)
+
+    def _select(self, query: Query) -> list[tuple[StoredAggregate[Any], int]]:
+        """Return the aggregates of a query's kind with the positions of their creation."""
+        aggregates = [a for (kind, _), a in self._aggregates.items() if kind == query.kind]
+        if query.as_of is None:
+            return [(a.versions[-1], a.created_position) for a in aggregates]
+        counts = [bisect_right(a.versions, query.as_of, key=_updated_at) for a in aggregates]
+        return [
+            (aggregate.versions[count - 1], aggregate.created_position)
+            for aggregate, count in zip(aggregates, counts, strict=True)
+            if count
         ]
-        return query_evaluation.evaluate_page(items, query)
 
     async def history(
-        self, kind: str, key: str, *, after_version: int, limit: int
+        self,
+        kind: str,
+        key: str,
+        *,
+        after_version: int,
+        limit: int,
+        bounds: HistoryBounds = WHOLE_HISTORY,
     ) -> list[JournalEntry]:
         """Return entries of one aggregate; see `ReadStore.history`."""
         query_evaluation.check_limit(limit)
-        return self._require(kind, key).entries[max(after_version, 0) :][:limit]
+        entries = self._require(kind, key).entries[max(after_version, 0) :]
+        selection = [e for e in entries if query_evaluation.is_within(e, bounds)]
+        return (selection[::-1] if bounds.is_descending else selection)[:limit]
 
     async def feed(
         self,
@@ -512,6 +533,10 @@ def _upgrade(
 
 
 _ENTRY_FIELDS = JournalEntry.__struct_fields__
+
+
+def _updated_at(stored_version: StoredAggregate[Any]) -> datetime:
+    return stored_version.updated_at
 
 
 def _recorded_at(entry: JournalEntry) -> datetime:

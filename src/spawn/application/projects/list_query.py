@@ -1,7 +1,7 @@
 """Queries of project lists in texts: filters, sorts and fields of the governed schema."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -9,10 +9,16 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.projects.codes import CODE_FIELDS, CodeField
+from spawn.domain.projects.document_fields import (
+    DOCUMENT_FIELDS,
+    DocumentField,
+    find_document_field,
+)
 from spawn.domain.query import Filter, Operator, Sort
 from spawn.domain.schema_version import Column, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.validator import SchemaValidator
+from spawn.domain.text import MAX_SUGGESTIONS, normalize, split_list, suggest_name
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -24,9 +30,10 @@ MAX_OPERAND_LENGTH: Final = 500
 """Characters of an operand at most; longer texts are descriptions, which `like` searches."""
 
 MAX_FIELDS: Final = 200
-_FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?:\[([a-z]+)\])?")
+_FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]{0,127})(?:\[([a-z]+)\])?")
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
 _EQUALITY_OPERATORS: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
+_TEXT_OPERATORS: Final = _EQUALITY_OPERATORS | {Operator.LIKE}
 _ORDER_OPERATORS: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
 
 
@@ -43,6 +50,7 @@ def read_selection(
     fields: str | None,
     validator: SchemaValidator,
     errors: list[FieldError],
+    other_names: Collection[str] = (),
 ) -> ListSelection:
     """Read a query, and append an error for each of its parts that is invalid.
 
@@ -51,18 +59,31 @@ def read_selection(
         fields: the names of the fields, separated by commas; None for all.
         validator: the compiled schema.
         errors: the list to which errors are appended.
+        other_names: further parameters, one of which an unknown name may mean.
     """
-    filters = [
-        _collect(errors, partial(read_filter, name, text, validator))
-        for name, text in query.items()
-        if name != "sort"
-    ]
-    valid_filters = tuple(one for one in filters if one is not None)
-    if len(valid_filters) > MAX_FILTERS:
-        errors.append(FieldError("", "too_many", f"At most {MAX_FILTERS} filters."))
+    filter_texts = {name: text for name, text in query.items() if name != "sort"}
+    filters = read_filters(filter_texts, validator, errors, (*other_names, "sort"))
     sort = _collect(errors, lambda: read_sort(query.get("sort"), validator))
     names = _collect(errors, lambda: read_fields(fields, validator))
-    return ListSelection(valid_filters, sort or (), names or ())
+    return ListSelection(filters, sort or (), names or ())
+
+
+def read_filters(
+    texts: Mapping[str, str],
+    validator: SchemaValidator,
+    errors: list[FieldError],
+    other_names: Collection[str] = (),
+) -> tuple[Filter, ...]:
+    """Read filters by their names, and append an error for each that is invalid."""
+    filters: list[Filter] = []
+    for name, text in texts.items():
+        hint_names = other_names if len(errors) < MAX_SUGGESTIONS else None
+        condition = _collect(errors, partial(read_filter, name, text, validator, hint_names))
+        if condition is not None:
+            filters.append(condition)
+    if len(filters) > MAX_FILTERS:
+        errors.append(FieldError("", "too_many", f"At most {MAX_FILTERS} filters."))
+    return tuple(filters)
 
 
 def _collect(errors: list[FieldError], read: Callable[[], T]) -> T | None:
@@ -74,8 +95,12 @@ def _collect(errors: list[FieldError], read: Callable[[], T]) -> T | None:
         return None
 
 
-def read_filter(name: str, text: str, validator: SchemaValidator) -> Filter:
+def read_filter(
+    name: str, text: str, validator: SchemaValidator, other_names: Collection[str] | None = None
+) -> Filter:
     """Read one filter: `field=value` or `field[operator]=value`.
+
+    An unknown name is reported with a similar one, unless `other_names` is None.
 
     Raises:
         InvalidInput: the field or the operator is unknown, or the operand is not of its type.
@@ -83,13 +108,70 @@ def read_filter(name: str, text: str, validator: SchemaValidator) -> Filter:
     match = _FILTER.fullmatch(name)
     pointer = f"/{name[:128]}"
     canonical = validator.canonical_name(match[1]) if match else None
-    if match is None or canonical is None:
-        raise InvalidInput.at(pointer, "unknown_parameter", "Unknown parameter or field.")
+    document_field = find_document_field(match[1]) if match and canonical is None else None
+    if match is None or (canonical is None and document_field is None):
+        hint = ""
+        if other_names is not None:
+            known_names = {*other_names, *validator.names, *DOCUMENT_FIELDS}
+            hint = suggest_name(name.partition("[")[0], known_names)
+        raise InvalidInput.at(pointer, "unknown_parameter", f"Unknown parameter or field.{hint}")
+    operator = _read_operator(pointer, match[2])
+    if document_field is not None:
+        return _read_document_filter(document_field, operator, text, pointer)
+    return _read_column_filter(match[1], operator, text, pointer, validator)
+
+
+def _read_operator(pointer: str, name: str | None) -> Operator:
     try:
-        operator = Operator(match[2] or "eq")
+        return Operator(name or "eq")
     except ValueError as error:
         listed = ", ".join(Operator)
         raise InvalidInput.at(pointer, "unknown_operator", f"Operators are {listed}.") from error
+
+
+def _read_document_filter(
+    field: DocumentField, operator: Operator, text: str, pointer: str
+) -> Filter:
+    """Read a filter on a field of the document; its operands are texts."""
+    if operator is Operator.EXISTS:
+        return Filter(field.name, operator, (_read_boolean(pointer, text),))
+    if not field.is_json and operator not in _TEXT_OPERATORS:
+        listed = ", ".join(sorted(_TEXT_OPERATORS))
+        raise InvalidInput.at(
+            pointer, "operator_unsuitable", f"The operators of this field are {listed}."
+        )
+    operands = _split_operands(pointer, operator, text)
+    if field.name == "external_ref" and operator is not Operator.LIKE:
+        _check_references(pointer, operands)
+    if not field.is_json:
+        operands = [normalize(operand) for operand in operands]
+    return Filter(field.name, operator, tuple(operands))
+
+
+def _check_references(pointer: str, operands: list[str]) -> None:
+    """Raise unless each operand is the source and the id of a reference."""
+    for operand in operands:
+        source, _, reference_id = operand.partition(":")
+        if not source or not reference_id:
+            raise InvalidInput.at(
+                pointer, "not_a_reference", "A reference is written source:id, such as erp:P-17."
+            )
+
+
+def _split_operands(pointer: str, operator: Operator, text: str) -> list[str]:
+    """Return the operands of a filter: several for `in`."""
+    texts = split_list(text, pointer) if operator is Operator.IN else [text]
+    _require_short(pointer, texts)
+    if len(texts) > MAX_OPERANDS:
+        raise InvalidInput.at(pointer, "too_many", f"At most {MAX_OPERANDS} values.")
+    return texts
+
+
+def _read_column_filter(
+    name: str, operator: Operator, text: str, pointer: str, validator: SchemaValidator
+) -> Filter:
+    """Read a filter on a column, which the name is one of."""
+    canonical = validator.canonical_name(name) or name
     type_name = validator.fields[canonical].type.name
     if operator is Operator.EXISTS:
         return Filter(canonical, operator, (_read_boolean(pointer, text),))
@@ -104,13 +186,8 @@ def read_filter(name: str, text: str, validator: SchemaValidator) -> Filter:
         raise InvalidInput.at(
             pointer, "operator_unsuitable", "Booleans are not ordered: use eq, ne, in or exists."
         )
-    texts = text.split(",") if operator is Operator.IN else [text]
-    _require_short(pointer, texts)
-    if len(texts) > MAX_OPERANDS:
-        raise InvalidInput.at(pointer, "too_many", f"At most {MAX_OPERANDS} values.")
-    return Filter(
-        canonical, operator, tuple(validator.read_value(match[1], item) for item in texts)
-    )
+    texts = _split_operands(pointer, operator, text)
+    return Filter(canonical, operator, tuple(validator.read_value(name, item) for item in texts))
 
 
 def _require_short(pointer: str, texts: list[str]) -> None:
@@ -137,7 +214,8 @@ def read_sort(text: str | None, validator: SchemaValidator) -> tuple[Sort, ...]:
     for item in text.split(",")[: MAX_SORTS + 1]:
         canonical = validator.canonical_name(item.removeprefix("-"))
         if canonical is None:
-            errors.append(FieldError("/sort", "unknown_field", f"Unknown field '{item[:64]}'."))
+            name = item.removeprefix("-")
+            errors.append(_unknown_field("/sort", name, errors, validator.names))
         elif canonical in {sort.field for sort in sorts}:
             errors.append(FieldError("/sort", "repeated_field", f"'{canonical}' is repeated."))
         else:
@@ -160,7 +238,8 @@ def read_fields(text: str | None, validator: SchemaValidator) -> tuple[str, ...]
         if canonical is None and (name in NESTED_FIELDS or _EXTENSION.fullmatch(name)):
             canonical = name
         if canonical is None:
-            errors.append(FieldError("/fields", "unknown_field", f"Unknown field '{name[:64]}'."))
+            known_names = {*validator.names, *NESTED_FIELDS}
+            errors.append(_unknown_field("/fields", name, errors, known_names))
         elif canonical not in names:
             names.append(canonical)
     if len(names) > MAX_FIELDS:
@@ -168,6 +247,14 @@ def read_fields(text: str | None, validator: SchemaValidator) -> tuple[str, ...]
     if errors:
         raise InvalidInput(errors)
     return tuple(names)
+
+
+def _unknown_field(
+    pointer: str, name: str, errors: list[FieldError], names: Collection[str]
+) -> FieldError:
+    """Return the error of an unknown field, with a similar one among the first few errors."""
+    hint = suggest_name(name, names) if len(errors) < MAX_SUGGESTIONS else ""
+    return FieldError(pointer, "unknown_field", f"Unknown field '{name[:64]}'.{hint}")
 
 
 def build_filter_properties(
@@ -189,6 +276,12 @@ def build_filter_properties(
         for operator in _operators(column):
             properties[f"{column.name}[{operator}]"] = value_schema
         properties[f"{column.name}[in]"] = _VALUE_LIST
+    for field in DOCUMENT_FIELDS.values():
+        value_schema = _REFERENCE if field.name == "external_ref" else _SCHEMA_BY_TYPE[_TEXT]
+        properties |= {field.name: value_schema, f"{field.name}[ne]": value_schema}
+        properties[f"{field.name}[like]"] = _SCHEMA_BY_TYPE[_TEXT]
+        properties[f"{field.name}[exists]"] = {"type": "string", "enum": ["true", "false"]}
+        properties[f"{field.name}[in]"] = _VALUE_LIST
     return properties
 
 
@@ -209,6 +302,13 @@ def _build_operand_schema(column: Column, reference_code: Callable[[CodeField], 
 
 
 _VALUE_LIST: Final[Json] = {"type": "string", "description": "Values, separated by commas."}
+_TEXT: Final = TypeName.STRING
+_REFERENCE: Final[Json] = {
+    "type": "string",
+    "pattern": "^[^:\\u0000]+:[^\\u0000]+$",
+    "maxLength": MAX_OPERAND_LENGTH,
+    "description": "Source and id of a reference, separated by a colon.",
+}
 _SCHEMA_BY_TYPE: Final[dict[TypeName, Json]] = {
     TypeName.STRING: {"type": "string", "maxLength": MAX_OPERAND_LENGTH},
     TypeName.INTEGER: {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
@@ -219,3 +319,9 @@ _SCHEMA_BY_TYPE: Final[dict[TypeName, Json]] = {
     TypeName.DATE: {"type": "string", "format": "date"},
     TypeName.TIMESTAMP: {"type": "string", "format": "date-time"},
 }
+_COMPARING: Final = "|".join(operator for operator in Operator if operator != Operator.EXISTS)
+EXTENSION_FILTERS: Final[Json] = {
+    rf"^x_[A-Za-z0-9_]{{1,62}}(\[({_COMPARING})\])?$": _SCHEMA_BY_TYPE[_TEXT],
+    r"^x_[A-Za-z0-9_]{1,62}\[exists\]$": {"type": "string", "enum": ["true", "false"]},
+}
+"""JSON Schemas of the filters on clients' own fields, by the pattern of their names."""

@@ -1,19 +1,29 @@
-"""Queries of projects: get one, list pages, list its history."""
+"""Queries of projects: get one, list pages, count, list its history."""
 
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.principal import Principal
 from spawn.domain.projects.codec import render_project
-from spawn.domain.projects.project import PROJECT_KIND, Project
-from spawn.domain.query import Page, Query
+from spawn.domain.projects.project import (
+    PROJECT_KIND,
+    RESERVATION_KIND,
+    ExternalRef,
+    Project,
+    build_reservation_id,
+)
+from spawn.domain.query import WHOLE_HISTORY, Filter, HistoryBounds, Operator, Page, Query
 from spawn.domain.schema_version import Schema
 
 MANDATORY_FIELDS: Final = ("project_id", "version")
 """Fields of every selection."""
+_MAX_RESERVATIONS: Final = 1_000
+"""References that are looked up by their reservations; more are searched in the documents."""
 
 
 async def get_project(
@@ -37,7 +47,46 @@ async def list_projects(
 ) -> Page[StoredAggregate[Project]]:
     """Return one page of projects."""
     require(principal, "read")
-    return await dependencies.reads.page(query)
+    located_query = await _locate_references(dependencies, query)
+    return Page(()) if located_query is None else await dependencies.reads.page(located_query)
+
+
+async def count_projects(dependencies: Dependencies, principal: Principal, query: Query) -> int:
+    """Return the number of projects that match the filters of a query."""
+    require(principal, "read")
+    located_query = await _locate_references(dependencies, query)
+    return 0 if located_query is None else await dependencies.reads.count(located_query)
+
+
+async def _locate_references(dependencies: Dependencies, query: Query) -> Query | None:
+    """Return the query with the ids of the projects that own its references; None if none does.
+
+    Reservations are found by their ids; otherwise every document would be read.
+    """
+    condition = next((f for f in query.filters if f.field == "external_ref"), None)
+    if condition is None or query.as_of is not None:
+        return query
+    if condition.operator not in (Operator.EQ, Operator.IN):
+        return query
+    names = [name for value in condition.values for name in _reservation_ids(str(value))]
+    if len(names) > _MAX_RESERVATIONS:
+        return query
+    reservations = await dependencies.reads.get_many(RESERVATION_KIND, names)
+    owners = {aggregate.state.project_id for aggregate in reservations.values()} - {None}
+    if not owners:
+        return None
+    by_id = Filter("project_id", Operator.IN, tuple(sorted(owners)))
+    return msgspec.structs.replace(query, filters=(by_id, *query.filters))
+
+
+def _reservation_ids(text: str) -> list[str]:
+    """Return the ids of the reservations of a reference; its source may hold a colon too."""
+    parts = text.split(":")
+    references = [
+        ExternalRef(source=":".join(parts[:count]), id=":".join(parts[count:]))
+        for count in range(1, len(parts))
+    ]
+    return [build_reservation_id(reference) for reference in references]
 
 
 async def list_project_history(
@@ -47,11 +96,12 @@ async def list_project_history(
     *,
     after_version: int,
     limit: int,
+    bounds: HistoryBounds = WHOLE_HISTORY,
 ) -> list[JournalEntry]:
-    """Return a project's journal entries after a version, oldest first."""
+    """Return a project's journal entries after a version and within bounds."""
     require(principal, "read")
     return await dependencies.reads.history(
-        PROJECT_KIND, project_id, after_version=after_version, limit=limit
+        PROJECT_KIND, project_id, after_version=after_version, limit=limit, bounds=bounds
     )
 
 

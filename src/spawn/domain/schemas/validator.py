@@ -5,7 +5,7 @@ by the reader of its column, every error is collected, and the result is input f
 `project.propose` and `project.amend`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
@@ -46,7 +46,7 @@ from spawn.domain.struct_reader import (
     line_reader,
     prose_reader,
 )
-from spawn.domain.text import escape_pointer_token
+from spawn.domain.text import MAX_SUGGESTIONS, escape_pointer_token, suggest_name
 
 MAX_ERRORS: Final = 100
 """Maximum errors reported for one body; further ones are dropped."""
@@ -124,7 +124,7 @@ class _BodyReader:
         for name, token in tokens.items():
             field = input_fields.get(name)
             if field is None:
-                self.read_unknown(name, token)
+                self.read_unknown(name, token, input_fields)
                 continue
             if token is None and not field.read_only:
                 self.read_null(field)
@@ -153,11 +153,14 @@ class _BodyReader:
         target = self.core if field.core else self.governed
         target[field.name] = field.default
 
-    def read_unknown(self, name: str, token: Token) -> None:
+    def read_unknown(self, name: str, token: Token, field_names: Iterable[str]) -> None:
+        """Read a field of the client's own, or report the name with a similar one."""
         if name in self.retired:
             self.read_retired(name, self.retired[name])
         elif not name.startswith(EXTENSION_PREFIX):
             detail = "is not a field of this schema; fields of your own begin with x_"
+            if len(self.errors) < MAX_SUGGESTIONS:
+                detail += f".{hint}" if (hint := suggest_name(name, field_names)) else ""
             self.errors.append(
                 FieldError(f"/{escape_pointer_token(name)}", "unknown_field", detail)
             )
@@ -298,6 +301,11 @@ class SchemaValidator:
     def canonical_name(self, name: str) -> str | None:
         """Return the canonical name for a column name or alias; None if unknown."""
         return name if name in self.fields else self._aliases.get(name)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names and aliases of all columns."""
+        return {*self.fields, *self._aliases}
 
     def plain_field_readers(self) -> Mapping[str, TokenReader]:
         """Return the readers of fields that a body may set without a warning, by name."""

@@ -6,6 +6,7 @@ A package that offers an adapter runs the whole suite in one module of its own t
     from spawn.testing.storage_contract.harness import *  # fixtures
     from spawn.testing.storage_contract.commands import *  # commands and receipts
     from spawn.testing.storage_contract.reads import *  # pages, history, schemas
+    from spawn.testing.storage_contract.finding import *  # document fields, counts, past states
     from spawn.testing.storage_contract.kinds import *  # filters and sorts of every kind
     from spawn.testing.storage_contract.feed import *  # feed and bookmarks
     from spawn.testing.storage_contract.quality import *  # quality measures

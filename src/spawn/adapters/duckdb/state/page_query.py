@@ -1,13 +1,14 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""SQL of a typed query: the select statement of one page."""
+"""SQL of a typed query: the select statement of one page, and the count of its items."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.domain.aggregates import AggregateType
+from spawn.domain.projects.document_fields import DocumentField, parse_number
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import Column, Value
 
@@ -21,13 +22,31 @@ _COMPARISONS = {
 }
 
 
-class PageStatement:
-    """Select statement of a page: quoted identifiers, and values as parameters."""
+_NUMBER_TYPES = "('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')"
 
-    def __init__(self, aggregate_type: AggregateType, fields: Mapping[str, Column]) -> None:
+
+class PageStatement:
+    """Select statement of a page: quoted identifiers, and values as parameters.
+
+    Args:
+        aggregate_type: the type of the items.
+        fields: its columns.
+        find_promoted: returns the schema versions whose extension of a name is a column now.
+        past_states: a relation that replaces the state table, with its parameters.
+    """
+
+    def __init__(
+        self,
+        aggregate_type: AggregateType,
+        fields: Mapping[str, Column],
+        find_promoted: Callable[[str], Collection[int]],
+        past_states: tuple[str, list[Any]] | None = None,
+    ) -> None:
         self._type = aggregate_type
         self._fields = fields
-        self.parameters: list[Any] = []
+        self._find_promoted = find_promoted
+        self._past_source = past_states[0] if past_states else None
+        self.parameters: list[Any] = [*past_states[1]] if past_states else []
 
     def select(self, query: Query) -> str:
         """Return the select for the locations of a page, and one more row if a page follows.
@@ -35,11 +54,11 @@ class PageStatement:
         It selects nothing else: the engine unpacks what is selected of every row that passes the
         filter, though only fifty are returned.
         """
-        conditions = [self._filter(condition) for condition in query.filters]
+        source = self._source(query)
+        conditions = self._conditions(query)
         if query.after is not None:
             conditions.append(self._after(query.sort, query.after))
         where = " and ".join(conditions) or "true"
-        source = self._type.table or self._aggregates()
         order_by = "".join(
             f"{quote_name(order.field)} {'desc' if order.descending else 'asc'} nulls last, "
             for order in query.sort
@@ -47,6 +66,24 @@ class PageStatement:
         return (
             f"select _created, _position, epoch_us(created_at) from {source}"
             f" where {where} order by {order_by}_created limit {query.limit + 1:d}"
+        )
+
+    def count(self, query: Query) -> str:
+        """Return the select for the number of items that match the filters of a query."""
+        source, conditions = self._source(query), self._conditions(query)
+        return f"select count(*) from {source} where {' and '.join(conditions) or 'true'}"
+
+    def _conditions(self, query: Query) -> list[str]:
+        return [self._filter(condition) for condition in query.filters]
+
+    def _source(self, query: Query) -> str:
+        """Return the relation of the items, with their documents where a filter reads them."""
+        source = self._past_source or self._type.table or self._aggregates()
+        if not any(map(self._type.find_document_field, (f.field for f in query.filters))):
+            return source
+        return (
+            f"(select s.*, j.document _document, j.schema_version _schema_version from {source} s"
+            " join journal j on j.position = s._position)"
         )
 
     def _aggregates(self) -> str:
@@ -58,6 +95,9 @@ class PageStatement:
         )
 
     def _filter(self, condition: Filter) -> str:
+        document_field = self._type.find_document_field(condition.field)
+        if document_field is not None:
+            return self._document_filter(condition, document_field)
         name, operator = quote_name(condition.field), condition.operator
         if operator is Operator.EXISTS:
             return f"{name} is {'not ' if condition.values[0] else ''}null"
@@ -70,6 +110,59 @@ class PageStatement:
         return (
             f"{name} {_COMPARISONS[operator]} {self._value(condition.field, condition.values[0])}"
         )
+
+    def _document_filter(self, condition: Filter, field: DocumentField) -> str:
+        """Return the condition on a field of the document, as `query_evaluation` defines it."""
+        operator, operands = condition.operator, [str(value) for value in condition.values]
+        if field.is_json:
+            condition_sql = self._extension_condition(field, condition)
+        elif operator is Operator.EXISTS:
+            condition_sql = _text_exists(field)
+        else:
+            condition_sql = self._text_condition(field, operator, operands)
+        is_negated = operator is Operator.NE or condition.values == (False,)
+        return f"{'not ' if is_negated else ''}coalesce({condition_sql}, false)"
+
+    def _text_condition(self, field: DocumentField, operator: Operator, operands: list[str]) -> str:
+        name = "v" if field.is_list else _document_text(field)
+        if operator is Operator.LIKE:
+            test = f"contains(lower({name}), lower({self._parameter(operands[0])}))"
+        else:
+            values = ", ".join(self._parameter(operand) for operand in operands)
+            test = f"{name} in ({values})"
+        if not field.is_list:
+            return test
+        return f"len(list_filter({_document_texts(field)}, lambda v: {test})) > 0"
+
+    def _extension_condition(self, field: DocumentField, condition: Filter) -> str:
+        path = f"'$.\"{field.name}\"'"
+        json_type = f"json_type(_document, {path})"
+        text = f"json_extract_string(_document, {path})"
+        number = f"try_cast({text} as double)"
+        is_text, is_number = f"{json_type} = 'VARCHAR'", f"{json_type} in {_NUMBER_TYPES}"
+        operator, operands = condition.operator, [str(value) for value in condition.values]
+        if operator is Operator.EXISTS:
+            test = f"{json_type} <> 'NULL'"
+        elif operator is Operator.LIKE:
+            operand = self._parameter(operands[0])
+            test = f"{is_text} and contains(lower({text}), lower({operand}))"
+        elif operator in (Operator.EQ, Operator.NE, Operator.IN):
+            texts = ", ".join(self._parameter(operand) for operand in operands)
+            test = f"{json_type} in ('VARCHAR', 'BOOLEAN') and {text} in ({texts})"
+            numbers = [n for n in map(parse_number, operands) if n is not None]
+            if numbers:
+                listed = ", ".join(f"{self._parameter(n)}::double" for n in numbers)
+                test = f"({test}) or ({is_number} and {number} in ({listed}))"
+        else:
+            comparison, operand_number = _COMPARISONS[operator], parse_number(operands[0])
+            if operand_number is None:
+                test = f"{is_text} and {text} {comparison} {self._parameter(operands[0])}"
+            else:
+                operand = f"{self._parameter(operand_number)}::double"
+                test = f"{is_number} and {number} {comparison} {operand}"
+        promoted = ", ".join(f"{version:d}" for version in self._find_promoted(field.name))
+        # The document has the value under its old name; the state has it in the new column.
+        return f"({test}) and _schema_version not in ({promoted})" if promoted else test
 
     def _after(self, sort: tuple[Sort, ...], after: tuple[Value | None, ...]) -> str:
         """Return the condition that a row follows the keys in the sort order."""
@@ -93,6 +186,24 @@ class PageStatement:
     def _parameter(self, value: Any) -> str:
         self.parameters.append(value)
         return f"${len(self.parameters)}"
+
+
+def _document_text(field: DocumentField) -> str:
+    """Return the text of a field, null if it is absent."""
+    texts = (f"json_extract_string(_document, '$.{'.'.join(path)}')" for path in field.paths)
+    return "(" + " || ':' || ".join(texts) + ")"
+
+
+def _document_texts(field: DocumentField) -> str:
+    """Return the list of the texts of a list's members."""
+    (list_name, member), *_ = field.paths
+    return f"json_extract_string(_document, '$.{list_name}[*].{member}')"
+
+
+def _text_exists(field: DocumentField) -> str:
+    if field.is_list:
+        return f"len({_document_texts(field)}) > 0"
+    return f"{_document_text(field)} is not null"
 
 
 def engine_value(value: Value) -> Any:

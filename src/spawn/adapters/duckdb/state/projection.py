@@ -75,7 +75,23 @@ class _StateRow(msgspec.Struct, gc=False):
     state: Any
 
 
-_STATE_ROW = dict.fromkeys(_StateRow.__struct_fields__[:-1], "BIGINT") | {"id": "VARCHAR"}
+STATE_ROW_LAYOUT = dict.fromkeys(_StateRow.__struct_fields__[:-1], "BIGINT") | {"id": "VARCHAR"}
+"""Types of the members of a staged row, beside its state."""
+
+
+def encode_state_rows(table: StateTable, aggregates: Sequence[PendingAggregate]) -> str:
+    """Return the rows of a state table as one JSON array."""
+    rows = [
+        _StateRow(
+            p.aggregate_id,
+            p.location.version,
+            *p.location[1:],
+            p.updated_at,
+            table.row_of_state(p.state),
+        )
+        for p in aggregates
+    ]
+    return _encode(rows).decode()
 
 
 class Projection:
@@ -109,7 +125,7 @@ class Projection:
         )
 
     def _prepare_table(self, table: StateTable) -> None:
-        self._prepare(f"insert_{table.name}", table.insert_staged_sql(_STATE_ROW))
+        self._prepare(f"insert_{table.name}", table.insert_staged_sql(STATE_ROW_LAYOUT))
         self._prepare(
             f"delete_{table.name}",
             f"delete from {table.name} using {_AGGREGATES} where not s.is_new"
@@ -174,7 +190,9 @@ class Projection:
             self._prepare_table(self._tables[kind])
         self._stage(
             "stage_aggregates",
-            [_AggregateRow(key, p.kind, *p.location, p.is_new) for key, p in batch.items()],
+            _encode(
+                [_AggregateRow(key, p.kind, *p.location, p.is_new) for key, p in batch.items()]
+            ).decode(),
         )
         execute("execute insert_aggregates")
         updated_kinds = {p.kind for p in batch.values() if not p.is_new}
@@ -191,19 +209,9 @@ class Projection:
 
     def insert_states(self, table: StateTable, aggregates: Sequence[PendingAggregate]) -> None:
         """Insert rows into one table, in the caller's transaction."""
-        rows = [
-            _StateRow(
-                p.aggregate_id,
-                p.location.version,
-                *p.location[1:],
-                p.updated_at,
-                table.row_of_state(p.state),
-            )
-            for p in aggregates
-        ]
-        self._stage(STAGE, rows)
+        self._stage(STAGE, encode_state_rows(table, aggregates))
         self._cursor.execute(f"execute insert_{table.name}")
         self._cursor.execute(f"delete from {STAGE}")
 
-    def _stage(self, stage: str, rows: Sequence[msgspec.Struct]) -> None:
-        self._cursor.execute(f"insert into {stage} values (?)", [_encode(rows).decode()])
+    def _stage(self, stage: str, payload: str) -> None:
+        self._cursor.execute(f"insert into {stage} values (?)", [payload])

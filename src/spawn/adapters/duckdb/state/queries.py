@@ -22,6 +22,8 @@ from spawn.adapters.duckdb.journal_rows import (
     to_microseconds,
 )
 from spawn.adapters.duckdb.state.page_query import PageStatement
+from spawn.adapters.duckdb.state.past_states import find_position_at, select_past_states
+from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.schema_history import SchemaHistory, resolve_query
 from spawn.domain.aggregates import AGGREGATE_TYPES
@@ -30,7 +32,7 @@ from spawn.domain.errors import NotFound, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import EVENT_TYPES
-from spawn.domain.query import Query
+from spawn.domain.query import HistoryBounds, Query
 from spawn.ports.storage import Table, TableColumn
 
 _POINT_LOOKUPS = 100
@@ -182,30 +184,48 @@ def read_entries(
     location: AggregateLocation,
     after: int,
     limit: int,
-    epoch: int,
-) -> list[JournalEntry]:
-    """Return an aggregate's journal entries after a version, oldest first."""
+    bounds: HistoryBounds,
+) -> list[Any]:
+    """Return rows of an aggregate after a version and within bounds, for `read_entry`."""
     if after >= location.version:
         return []
-    rows = cursor.execute(
-        f"select {SELECT_ENTRY} from journal where position between ? and ? and kind = ? and id = ?"
-        " and version > ? order by position limit ?",
-        [location.created_position, location.position, kind, aggregate_id, max(after, 0), limit],
-    ).fetchall()
-    return [read_entry(values, epoch) for values in rows]
+    condition, parameters = "kind = ? and id = ? and version > ?", [kind, aggregate_id, after]
+    if bounds.before_version is not None:
+        condition += " and version < ?"
+        parameters.append(bounds.before_version)
+    for comparison, instant in ((">=", bounds.recorded_from), ("<=", bounds.recorded_to)):
+        if instant is not None:
+            condition += f" and recorded_at {comparison} make_timestamp(?)"
+            parameters.append(to_microseconds(instant))
+    select = f"select {SELECT_ENTRY} from journal where position between ? and ? and {condition}"
+    first, last = location.created_position, location.position
+    if not bounds.is_descending:
+        values = [first, last, *parameters, limit]
+        return cursor.execute(f"{select} order by position limit ?", values).fetchall()
+    # Backwards in growing windows: the newest rows are read without those of years before.
+    rows: list[Any] = []
+    window_rows = _FIRST_WINDOW
+    while last >= first and len(rows) < limit:
+        start = max(first, last - window_rows + 1)
+        values = [start, last, *parameters, limit - len(rows)]
+        rows += cursor.execute(f"{select} order by position desc limit ?", values).fetchall()
+        last, window_rows = start - 1, window_rows * 4
+    return rows
 
 
 def read_page(
     cursor: Cursor,
     query: Query,
+    through: int,
     read_history: HistorySource,
     find_cached: Callable[[int], CachedAggregate | None],
 ) -> tuple[list[CachedAggregate], bool]:
     """Return the aggregates of a page in order, and whether a page follows.
 
-    `find_cached` returns the cached aggregate that was written at a position, if any.
+    `find_cached` returns the cached aggregate that was written at a position, if any. The state
+    tables include the journal up to `through` at least, which is the end of it for `as_of`.
     """
-    rows = _locate_page(cursor, query, read_history)
+    rows = _select(cursor, query, through, read_history, PageStatement.select)
     page_rows = rows[: query.limit]
     aggregates = {p: cached for _, p, _ in page_rows if (cached := find_cached(p)) is not None}
     missing = {row[1]: row for row in page_rows if row[1] not in aggregates}
@@ -221,18 +241,36 @@ def read_page(
     return [aggregates[position] for _, position, _ in page_rows], len(rows) > query.limit
 
 
-def _locate_page(cursor: Cursor, query: Query, read_history: HistorySource) -> list[Any]:
-    """Return the locations of the aggregates of a page.
+def count_items(cursor: Cursor, query: Query, through: int, read_history: HistorySource) -> int:
+    """Return the number of aggregates that match the filters of a query; see `read_page`."""
+    ((count,),) = _select(cursor, query, through, read_history, PageStatement.count)
+    return int(count)
+
+
+def _select(
+    cursor: Cursor,
+    query: Query,
+    through: int,
+    read_history: HistorySource,
+    write: Callable[[PageStatement, Query], str],
+) -> list[Any]:
+    """Return the rows of a statement on a state table.
 
     Between the commit of a migration and the switch to its history, the tables are ahead of the
     history and a column can have another name or type: then this waits for the new history.
     """
+    aggregate_type = AGGREGATE_TYPES[query.kind]
     for _ in range(_HISTORY_RETRIES):
         schema_history = read_history()
-        columns = schema_history.columns(query.kind)
-        statement = PageStatement(AGGREGATE_TYPES[query.kind], columns)
-        sql = statement.select(resolve_query(query, schema_history))
         try:
+            past_states = None
+            if query.as_of is not None:
+                position = find_position_at(cursor, query.as_of, through)
+                table = StateTable(aggregate_type, schema_history)
+                past_states = select_past_states(cursor, table, schema_history, position)
+            columns, promoted = schema_history.columns(query.kind), schema_history.find_promoted
+            statement = PageStatement(aggregate_type, columns, promoted, past_states)
+            sql = write(statement, resolve_query(query, schema_history))
             return cursor.execute(sql, statement.parameters).fetchall()
         except (duckdb.BinderException, duckdb.CatalogException):
             if read_history() is schema_history:

@@ -147,7 +147,7 @@ def insert_documents(
     rows = cursor.fetchall()
     for start in range(0, len(rows), _FETCH_ROWS):
         batch = rows[start : start + _FETCH_ROWS]
-        projection.insert_states(table, [_decode(table.kind, history, row) for row in batch])
+        projection.insert_states(table, [decode_row(table.kind, history, row) for row in batch])
 
 
 def plain_sources(
@@ -178,7 +178,13 @@ def _plain_versions(history: SchemaHistory) -> dict[int, Mapping[str, str]]:
     return {version: names for version, names in candidates.items() if names is not None}
 
 
-def _decode(kind: str, history: SchemaHistory, row: Any) -> PendingAggregate:
+def decode_row(kind: str, history: SchemaHistory, row: Any) -> PendingAggregate:
+    """Decode a journal row with the creation of its aggregate, under the active version.
+
+    Raises:
+        StorageIncompatible: the state breaks a rule of this release.
+        StorageDamaged: the document cannot be read.
+    """
     aggregate_id, version, created, position, created_at, updated_at, schema, document = row
     try:
         state = history.decode_state(kind, document.encode(), schema)

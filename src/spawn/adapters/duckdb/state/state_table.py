@@ -76,6 +76,10 @@ class StateTable:
 
     def insert_staged_sql(self, row_layout: Mapping[str, str]) -> str:
         """Return the insert of the staged rows, whose own members have the given types."""
+        return self._insert_sql(self.select_staged_sql(row_layout, STAGE))
+
+    def select_staged_sql(self, row_layout: Mapping[str, str], stage: str) -> str:
+        """Return the query for the rows in the JSON `payload` of a relation."""
         state_layout: dict[str, Any] = {}
         raw_values: dict[str, str] = {}
         for column in self._values:
@@ -90,8 +94,8 @@ class StateTable:
             name: f"make_timestamp(r.{source})" if source.endswith("_at") else f"r.{source}"
             for name, source in self.system_columns.items()
         }
-        source = f"(select unnest(from_json(payload, '{layout}')) r from {STAGE})"
-        return self._insert_sql(self._select_sql(raw_values, system_values, source))
+        source = f"(select unnest(from_json(payload, '{layout}')) r from {stage})"
+        return self._select_sql(raw_values, system_values, source)
 
     def _staged_path(self, name: str) -> tuple[str, ...]:
         if not self.type.is_governed or name in self._members:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from spawn import __version__
-from spawn.application.projects.list_query import build_filter_properties
+from spawn.application.projects.list_query import EXTENSION_FILTERS, build_filter_properties
 from spawn.domain.projects.codes import CodeField
 from spawn.domain.schemas.json_schema import build_patch_schema, build_response_schema
 from spawn.domain.schemas.validator import SchemaValidator
@@ -290,10 +290,19 @@ def _filter_parameter(validator: SchemaValidator) -> Json:
         "description": "Filters by field: `field=value` or `field[operator]=value`.",
         "style": "form",
         "explode": True,
-        "schema": {"type": "object", "properties": properties, "additionalProperties": False},
+        "schema": {
+            "type": "object",
+            "properties": properties,
+            "patternProperties": EXTENSION_FILTERS,
+            "additionalProperties": False,
+        },
         "examples": {
             "operating": {"value": {"status": "OPERATION"}},
             "large": {"value": {"total_amount[gte]": "1000000"}},
+            "reference": {"value": {"external_ref": "erp:P-17"}},
+            "names": {"value": {"project_name[in]": '"Alpha, Beta JV",Gamma'}},
+            "sponsor": {"value": {"sponsors.name[like]": "hydro"}},
+            "extension": {"value": {"x_region": "North"}},
         },
     }
 

@@ -9,7 +9,7 @@ import msgspec
 
 from spawn.application.bounded_cache import BoundedCache
 from spawn.application.dependencies import Dependencies
-from spawn.application.projects.queries import list_projects
+from spawn.application.projects.queries import count_projects, list_projects
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
@@ -23,11 +23,23 @@ from spawn.entrypoints.http.projects.representation import (
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import get_project_document
 from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
-from spawn.entrypoints.http.projects.wire import FIELDS, FILTERS, SCHEMA_VERSION, SORT
+from spawn.entrypoints.http.projects.wire import (
+    AS_OF,
+    FIELDS,
+    FILTERS,
+    SCHEMA_VERSION,
+    SORT,
+    ProjectCountView,
+)
 from spawn.entrypoints.http.protocol.cursors import encode_cursor, next_link
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, Success
-from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_list_parameters
+from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, Cache, Success
+from spawn.entrypoints.http.protocol.query_params import (
+    AFTER,
+    LIMIT,
+    read_count_parameters,
+    read_list_parameters,
+)
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import JSON, Header, Response, encode_json
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -95,10 +107,13 @@ PAGES: Final = StateKey(_create_cache)
     summary="List projects",
     description=(
         "Filters are `field=value` or `field[operator]=value` on core and governed fields, with "
-        "the operators eq, ne, lt, lte, gt, gte, in, like and exists; `in` takes values separated "
-        "by commas. Continue with `after`; pages stay stable while projects change."
+        "the operators eq, ne, lt, lte, gt, gte, in, like and exists. `in` takes values separated "
+        'by commas; a value with a comma is written in quotes: `"Alpha, Beta"`. References '
+        "(`external_ref=source:id`), names of sponsors (`sponsors.name`) and fields of your own "
+        "(`x_…`) are filters too. `as_of` lists the projects as recorded at an instant. Continue "
+        "with `after`; pages stay stable while projects change."
     ),
-    parameters=(FILTERS, SORT, FIELDS, LIMIT, AFTER, SCHEMA_VERSION, IF_NONE_MATCH),
+    parameters=(FILTERS, AS_OF, SORT, FIELDS, LIMIT, AFTER, SCHEMA_VERSION, IF_NONE_MATCH),
     returns=Success("ProjectPage", "One page.", headers=("ETag", "Link", "Deprecation", "Sunset")),
     problems=("not_found", "cursor_invalid", "schema_version_expired", "deadline_exceeded"),
 )
@@ -121,6 +136,26 @@ async def read_project_page(request: StrictRequest) -> Response:
             key, await _load_page(dependencies, http_state, principal, list_request, None)
         )
     return cached.respond(request.context.headers.get(b"if-none-match"))
+
+
+@route(
+    "GET",
+    PATH + "/count",
+    "countProjects",
+    tag="operations",
+    summary="Count projects",
+    description="The number of projects under the filters and at the instant of a list.",
+    parameters=(FILTERS, AS_OF, SCHEMA_VERSION),
+    returns=Success(ProjectCountView, "The number.", example={"count": 4666}),
+    problems=("not_found", "schema_version_expired", "deadline_exceeded"),
+    cache=Cache.REVALIDATE,
+)
+async def read_project_count(request: StrictRequest) -> ProjectCountView:
+    """Count the projects that match the filters."""
+    view = await view_for_version(request, request.query.get("schema_version"))
+    query = read_count_parameters(request.query, view.validator)
+    query = view.version_view.translate_query(query)
+    return ProjectCountView(await count_projects(request.dependencies, request.principal, query))
 
 
 async def get_cached_page(
@@ -219,4 +254,4 @@ def _page_etag(representations: Sequence[ProjectRepresentation], cursor: str | N
     return content_etag(f"{items}\n{cursor or ''}".encode())
 
 
-ROUTES: Final[list[Route]] = [read_project_page]
+ROUTES: Final[list[Route]] = [read_project_page, read_project_count]

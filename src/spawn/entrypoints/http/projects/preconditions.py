@@ -1,10 +1,17 @@
 """If-Match preconditions."""
 
+from typing import Final
+
 from spawn.domain.change import Head
 from spawn.domain.errors import StaleVersion
 from spawn.entrypoints.http.protocol.etags import is_version_match, validate_etags
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
+
+_WEAK_TAG: Final = (
+    "If-Match compares strong tags only (RFC 9110, 13.1.1): a proxy weakened yours to W/; send the "
+    "tag without the W/."
+)
 
 
 def require_if_match(request: StrictRequest) -> str:
@@ -36,5 +43,8 @@ async def read_expected_version(request: StrictRequest, kind: str, key: str) -> 
     if header == "*":
         return None
     if not is_version_match(header, head.version, head.epoch):
-        raise StaleVersion(f"The current version is {head.version}.", current=head.version)
+        detail = f"The current version is {head.version}."
+        if header.startswith("W/"):
+            detail += f" {_WEAK_TAG}"
+        raise StaleVersion(detail, current=head.version)
     return head.version

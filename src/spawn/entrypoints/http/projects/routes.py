@@ -1,6 +1,6 @@
 """HTTP routes of single projects: create, amend, transition, read, history."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggreg
 from spawn.domain.errors import SchemaVersionChanged, StaleVersion, Unavailable
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
+from spawn.domain.query import HistoryBounds
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.domain.schemas.value_readers import read_status
 from spawn.domain.struct_reader import compile_reader, prose_reader
@@ -45,8 +46,14 @@ from spawn.entrypoints.http.projects.version_headers import (
 from spawn.entrypoints.http.projects.wire import (
     AS_OF,
     FIELDS,
+    HISTORY_SORT,
+    MAX_VERSION,
+    MIN_VERSION,
+    RECORDED_FROM,
+    RECORDED_TO,
     SCHEMA_VERSION,
     HistoryEntryView,
+    HistoryOrder,
     TransitionView,
 )
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
@@ -68,8 +75,10 @@ from spawn.entrypoints.http.protocol.operation import (
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     LIMIT,
-    read_instant,
+    read_choice,
     read_limit,
+    read_moment,
+    read_number,
 )
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response
@@ -347,7 +356,7 @@ async def _load_requested_view(request: StrictRequest, project_id: str) -> Proje
     parameters, dependencies = request.query, request.dependencies
     view = await view_for_version(request, parameters.get("schema_version"))
     names = read_fields(parameters.get("fields"), view.validator)
-    as_of = read_instant(parameters, "as_of")
+    as_of = read_moment(parameters, "as_of")
     aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
     epoch = (await dependencies.reads.head(PROJECT_KIND, project_id)).epoch
     view = msgspec.structs.replace(view, field_names=names)
@@ -395,28 +404,68 @@ def _encode_project(
     tag=TAG,
     summary="Get the history of a project",
     description=(
-        "Every version, oldest first, with its actor, its changed fields and the document as it "
-        "was stored."
+        "Every version, oldest first or (`sort=-version`) newest first, with its actor, its "
+        "changed fields and the document as it was stored; a range of versions or of recorded time."
     ),
-    parameters=(LIMIT, AFTER),
+    parameters=(
+        HISTORY_SORT,
+        MIN_VERSION,
+        MAX_VERSION,
+        RECORDED_FROM,
+        RECORDED_TO,
+        LIMIT,
+        AFTER,
+    ),
     returns=Success(PageView[HistoryEntryView], "Versions.", headers=("Link",)),
     problems=("not_found", "cursor_invalid"),
 )
 async def read_project_history(request: StrictRequest, project_id: str) -> Result:
-    """List the versions of a project, oldest first."""
-    limit, after = read_limit(request.query.get("limit")), request.query.get("after")
-    binding = cursor_binding(PROJECT_KIND, project_id)
+    """List the versions of a project."""
+    parameters = request.query
+    limit, after = read_limit(parameters.get("limit")), parameters.get("after")
+    selection = sorted(f"{n}={v}" for n, v in parameters.items() if n not in {"limit", "after"})
+    binding = cursor_binding(PROJECT_KIND, project_id, *selection)
+    after_version, bounds = _read_history_bounds(
+        parameters, None if after is None else decode_cursor_key(after, binding, int)
+    )
     view = await active_view(request)
     entries = await list_project_history(
         request.dependencies,
         request.principal,
         project_id,
-        after_version=0 if after is None else decode_cursor_key(after, binding, int),
+        after_version=after_version,
         limit=limit,
+        bounds=bounds,
     )
     next_keys = (entries[-1].version,) if len(entries) == limit else None
     items = map(HistoryEntryView.of_entry, entries)
     return page_result(request, items, next_keys, binding, headers=view.headers)
+
+
+def _read_history_bounds(
+    parameters: Mapping[str, str], cursor: int | None
+) -> tuple[int, HistoryBounds]:
+    """Return the version after which a page of the history begins, and its bounds.
+
+    Args:
+        parameters: of the request.
+        cursor: the last version of the previous page.
+    """
+    order = read_choice(parameters, "sort", HistoryOrder) or HistoryOrder.OLDEST_FIRST
+    first, last = (read_number(parameters, f"version[{name}]") for name in ("gte", "lte"))
+    after_version = 0 if first is None else first - 1
+    before_version = None if last is None else last + 1
+    is_descending = order is HistoryOrder.NEWEST_FIRST
+    if cursor is not None and is_descending:
+        before_version = cursor
+    elif cursor is not None:
+        after_version = cursor
+    return after_version, HistoryBounds(
+        before_version=before_version,
+        recorded_from=read_moment(parameters, "recorded_at[gte]", is_start=True),
+        recorded_to=read_moment(parameters, "recorded_at[lte]"),
+        is_descending=is_descending,
+    )
 
 
 ROUTES: Final[list[Route]] = [

@@ -1,6 +1,7 @@
 """Transitions and histories of projects on the wire, and the parameters of their queries."""
 
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Final, Self
 
 import msgspec
@@ -11,10 +12,32 @@ from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.entrypoints.http.protocol.operation import Parameter
 from spawn.entrypoints.http.wire import Count, Instant, JsonObject, Reason, Version, WireStruct
 
+_MOMENT: Final = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
 AS_OF: Final = Parameter(
     "as_of",
-    {"type": "string", "format": "date-time"},
-    "An instant of recorded time (RFC 3339 with offset).",
+    _MOMENT,
+    "The state as recorded at an instant (RFC 3339 with offset), or at the end of a day in UTC.",
+    examples={
+        "year_end": {"value": "2026-12-31"},
+        "instant": {"value": "2026-12-31T17:00:00+01:00"},
+    },
+)
+HISTORY_SORT: Final = Parameter(
+    "sort",
+    {"type": "string", "enum": ["version", "-version"], "default": "version"},
+    "Oldest version first (`version`) or newest first (`-version`).",
+)
+MIN_VERSION: Final = Parameter(
+    "version[gte]", {"type": "integer", "minimum": 1, "maximum": 999_999_999}, "First version."
+)
+MAX_VERSION: Final = Parameter(
+    "version[lte]", {"type": "integer", "minimum": 1, "maximum": 999_999_999}, "Last version."
+)
+RECORDED_FROM: Final = Parameter(
+    "recorded_at[gte]", _MOMENT, "Versions recorded at or after an instant, or from a day on."
+)
+RECORDED_TO: Final = Parameter(
+    "recorded_at[lte]", _MOMENT, "Versions recorded at or before an instant, or until a day's end."
 )
 SCHEMA_VERSION: Final = Parameter(
     "schema_version",
@@ -48,6 +71,19 @@ FILTERS: Final = Parameter(
     "Filters by field: `field=value` or `field[operator]=value`.",
     component="ProjectFilters",
 )
+
+
+class HistoryOrder(StrEnum):
+    """Order of a history."""
+
+    OLDEST_FIRST = "version"
+    NEWEST_FIRST = "-version"
+
+
+class ProjectCountView(WireStruct, frozen=True):
+    """The number of projects that match the filters."""
+
+    count: Count
 
 
 class TransitionView(WireStruct, frozen=True, forbid_unknown_fields=True):

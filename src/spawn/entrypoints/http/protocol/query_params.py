@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, time
 from enum import StrEnum
 from typing import Final, TypeVar
 
 import msgspec
 
-from spawn.application.projects.list_query import read_selection
-from spawn.domain.dates import parse_instant
+from spawn.application.projects.list_query import read_filters, read_selection
+from spawn.domain.dates import parse_date, parse_instant
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schema_version import Value
@@ -33,8 +33,15 @@ AFTER: Final = Parameter(
     component="After",
 )
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
-_OTHER_PARAMETERS: Final = frozenset({"fields", "limit", "after", "schema_version"})
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_POSITIVE: Final = re.compile(r"[1-9][0-9]{0,8}")
+_UNBOUND_PARAMETERS: Final = frozenset({"fields", "limit", "after", "schema_version"})
+"""Parameters of a list that do not change which items follow a cursor."""
+
+_OTHER_PARAMETERS: Final = _UNBOUND_PARAMETERS | {"as_of"}
 """Parameters of a list that are neither filters nor order."""
+
+_COUNT_PARAMETERS: Final = ("schema_version", "as_of")
 
 
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,10 +63,15 @@ def read_list_parameters(
     """
     errors: list[FieldError] = []
     query = {name: text for name, text in parameters.items() if name not in _OTHER_PARAMETERS}
-    selection = read_selection(query, parameters.get("fields"), validator, errors)
-    limit = DEFAULT_LIMIT
+    fields = parameters.get("fields")
+    selection = read_selection(query, fields, validator, errors, _OTHER_PARAMETERS)
+    limit, as_of = DEFAULT_LIMIT, None
     try:
         limit = read_limit(parameters.get("limit"))
+    except InvalidInput as error:
+        errors.extend(error.errors)
+    try:
+        as_of = read_moment(parameters, "as_of")
     except InvalidInput as error:
         errors.extend(error.errors)
     if errors:
@@ -71,11 +83,31 @@ def read_list_parameters(
             filters=selection.filters,
             sort=selection.sort,
             limit=limit,
+            as_of=as_of,
             after=None if after is None else decode_cursor(after, binding),
         ),
         fields=selection.fields,
         binding=binding,
     )
+
+
+def read_count_parameters(parameters: Mapping[str, str], validator: SchemaValidator) -> Query:
+    """Read the query of a count: filters and an instant, as in lists.
+
+    Raises:
+        InvalidInput: naming each parameter that is unknown or not of its type.
+    """
+    errors: list[FieldError] = []
+    texts = {name: text for name, text in parameters.items() if name not in _COUNT_PARAMETERS}
+    filters = read_filters(texts, validator, errors, _COUNT_PARAMETERS)
+    as_of = None
+    try:
+        as_of = read_moment(parameters, "as_of")
+    except InvalidInput as error:
+        errors.extend(error.errors)
+    if errors:
+        raise InvalidInput(errors)
+    return Query(filters=filters, as_of=as_of)
 
 
 def read_limit(text: str | None) -> int:
@@ -103,6 +135,39 @@ def read_instant(parameters: Mapping[str, str], name: str) -> datetime | None:
     return parse_instant(parameters[name], pointer=f"/{name}") if name in parameters else None
 
 
+def read_number(parameters: Mapping[str, str], name: str) -> int | None:
+    """Return the positive integer that a parameter names; None when absent.
+
+    Raises:
+        InvalidInput: it is not an integer from 1 to 999999999.
+    """
+    text = parameters.get(name)
+    if text is None:
+        return None
+    if not _POSITIVE.fullmatch(text):
+        raise InvalidInput.at(f"/{name}", "out_of_range", "must be an integer from 1 to 999999999")
+    return int(text)
+
+
+def read_moment(
+    parameters: Mapping[str, str], name: str, *, is_start: bool = False
+) -> datetime | None:
+    """Return the instant that a parameter names, perhaps by its date; None when absent.
+
+    A date is the last instant of its day in UTC, or the first one (`is_start`).
+
+    Raises:
+        InvalidInput: it is neither a date nor an instant.
+    """
+    text = parameters.get(name)
+    if text is None:
+        return None
+    if not _DAY.fullmatch(text):
+        return parse_instant(text, pointer=f"/{name}")
+    moment = time.min if is_start else time.max
+    return datetime.combine(parse_date(text, pointer=f"/{name}"), moment, UTC)
+
+
 def read_choice(parameters: Mapping[str, str], name: str, choices: type[C]) -> C | None:
     """Return the member of an enumeration that a parameter names; None when absent.
 
@@ -126,6 +191,6 @@ def _cursor_binding(parameters: Mapping[str, str]) -> bytes:
     retypes a column.
     """
     query = sorted(
-        (name, text) for name, text in parameters.items() if name not in _OTHER_PARAMETERS
+        (name, text) for name, text in parameters.items() if name not in _UNBOUND_PARAMETERS
     )
     return hashlib.blake2b(msgspec.json.encode(query), digest_size=8).digest()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal
+from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.operation import Operation
 from spawn.entrypoints.http.protocol.problems import RequestProblem
@@ -172,15 +174,17 @@ def check_parameter_names(parameters: Iterable[str], allowed: Collection[str]) -
     Raises:
         InvalidInput: naming each unknown parameter.
     """
-    names = ", ".join(allowed) or "none"
-    detail = f"Unknown parameter; the parameters are: {names}."
-    errors = [
-        FieldError(f"/{name}", "unknown_parameter", detail)
-        for name in parameters
-        if name not in allowed
-    ]
-    if errors:
-        raise InvalidInput(errors)
+    unknown_names = [name for name in parameters if name not in allowed]
+    if not unknown_names:
+        return
+    detail = f"Unknown parameter; the parameters are: {', '.join(allowed) or 'none'}."
+    hints = [suggest_name(name, allowed) for name in unknown_names[:MAX_SUGGESTIONS]]
+    raise InvalidInput(
+        [
+            FieldError(f"/{name}", "unknown_parameter", f"{detail}{hint}")
+            for name, hint in zip_longest(unknown_names, hints, fillvalue="")
+        ]
+    )
 
 
 def parse_query(raw: bytes) -> dict[str, str]:
