@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -96,16 +97,16 @@ class ServiceClient:
     ) -> AsyncIterator[bytes]:
         """Yield the quarantined rows of an import as lines."""
         path = f"/v1/ops/imports/{import_id}/quarantine"
-        async for chunk in self._stream(path, file_format):
+        async for chunk in self._stream(path, file_format.media_type):
             yield chunk
 
-    async def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+    async def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
-        async for chunk in self._stream("/v1/data/projects", file_format):
+        async for chunk in self._stream(f"/v1/data/projects.{file_format}", "*/*"):
             yield chunk
 
-    async def _stream(self, path: str, file_format: FileFormat) -> AsyncIterator[bytes]:
-        headers = {"Accept": file_format.media_type}
+    async def _stream(self, path: str, accept: str) -> AsyncIterator[bytes]:
+        headers = {"Accept": accept}
         async with self._client.stream("GET", path, headers=headers) as response:
             if response.is_error:
                 await response.aread()

@@ -1,4 +1,4 @@
-"""Export of projects and quarantined rows as NDJSON or CSV that is safe to open.
+"""Runs of exports, and quarantined rows as NDJSON or CSV that is safe to open.
 
 Text that a spreadsheet would treat as a formula is guarded in CSV, reversibly; numbers and NDJSON
 stay unchanged.
@@ -7,18 +7,16 @@ stay unchanged.
 import codecs
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from enum import StrEnum
 
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import RunProgress, begin_run, end_with_body
 from spawn.application.lineage.run_builder import build_export_run
-from spawn.application.projects.queries import project_fields
-from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.quality.queries import get_latest_report
-from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Unavailable
 from spawn.domain.imports.formula_guard import escape_formula, unescape_formula
 from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
@@ -31,13 +29,6 @@ from spawn.domain.imports.record_parser import (
     list_encodings,
 )
 from spawn.domain.principal import Principal
-from spawn.domain.projects.project import CORE_FIELDS, Project
-from spawn.domain.query import MAX_LIMIT, Page, Query
-from spawn.domain.schema_version import Schema
-from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
-
-EXTENSIONS_COLUMN = "extensions"
-"""CSV column with all `x_` fields as one JSON object, since projects differ in them."""
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -45,7 +36,7 @@ _encode = msgspec.json.Encoder().encode
 
 @asynccontextmanager
 async def record_export(
-    dependencies: Dependencies, principal: Principal, file_format: FileFormat
+    dependencies: Dependencies, principal: Principal, file_format: StrEnum
 ) -> AsyncIterator[RunProgress]:
     """Record an export's run: begin it before the body, end it by the body's outcome.
 
@@ -66,81 +57,6 @@ async def record_export(
         return
     async with end_with_body(dependencies, principal.id, run) as progress:
         yield progress
-
-
-async def stream_projects(
-    dependencies: Dependencies, principal: Principal, schema: Schema, *, page_size: int = MAX_LIMIT
-) -> AsyncIterator[StoredAggregate[Project]]:
-    """Yield all projects in order of creation, with at most one page in memory.
-
-    All are converted to the given schema, even if another becomes active during the export.
-    """
-    require(principal, "read")
-    query: Query | None = Query(limit=page_size)
-    while query is not None:
-        page: Page[StoredAggregate[Project]] = await dependencies.reads.page(query)
-        for aggregate in page.items:
-            yield await convert_to_version(dependencies, aggregate, schema.version)
-        query = Query(limit=page_size, after=page.next) if page.next else None
-
-
-async def encode_projects(dependencies: Dependencies, principal: Principal) -> AsyncIterator[bytes]:
-    """Yield all projects under the active schema as JSON documents, in order of creation."""
-    schema = (await dependencies.active_schema()).schema
-    async for aggregate in stream_projects(dependencies, principal, schema):
-        yield _encode(project_fields(aggregate, schema))
-
-
-async def format_lines(
-    documents: AsyncIterator[bytes], file_format: FileFormat
-) -> AsyncIterator[bytes]:
-    """Yield flat JSON documents as the lines of a file; CSV begins with its header."""
-    if file_format is FileFormat.CSV:
-        async for line in format_csv(documents):
-            yield line
-        return
-    async for document in documents:
-        yield document + b"\n"
-
-
-async def format_csv(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield CSV lines of flat JSON documents; the first document determines the columns.
-
-    Formulas are escaped, objects and arrays are JSON in their cell, and null is an empty cell.
-    """
-    columns: tuple[str, ...] = ()
-    async for document in documents:
-        members = _members.decode(document)
-        if not columns:
-            columns = tuple(name for name in members if not name.startswith(EXTENSION_PREFIX))
-            yield format_csv_line((*columns, EXTENSIONS_COLUMN))
-        yield format_csv_line(_project_cells(members, columns))
-    if not columns:
-        yield format_csv_line((*CORE_FIELDS, EXTENSIONS_COLUMN))
-
-
-def _project_cells(members: Mapping[str, msgspec.Raw], columns: Sequence[str]) -> list[str]:
-    cells = [_cell(members.get(name)) for name in columns]
-    extensions = {k: v for k, v in members.items() if k.startswith(EXTENSION_PREFIX)}
-    cells.append(_encode(extensions).decode() if extensions else "")
-    return cells
-
-
-def _cell(value: msgspec.Raw | None) -> str:
-    """Return a JSON value as the text of a cell; numbers keep their digits."""
-    if value is None:
-        return ""
-    raw = bytes(value)
-    if raw.startswith(b'"'):
-        return escape_formula(msgspec.json.decode(raw, type=str))
-    if raw in {b"null", b"[]", b"{}"}:
-        return ""
-    return raw.decode()
-
-
-def format_csv_line(cells: Iterable[str]) -> bytes:
-    """Return one CSV record in UTF-8 (RFC 4180)."""
-    return _csv_text(cells).encode()
 
 
 def _csv_text(cells: Iterable[str], delimiter: str = ",") -> str:

@@ -1,6 +1,7 @@
 """Operations of a service that commands use, in this process or over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from enum import StrEnum
 from typing import Protocol
 
 from spawn.domain.imports.import_state import FileFormat
@@ -31,7 +32,7 @@ class Backend(Protocol):
         """Yield the quarantined rows of an import as lines."""
         ...
 
-    def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+    def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
         ...
 

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.application.datasets.dataset_query import read_dataset_query
+from spawn.application.datasets.dataset_rows import read_projects
 from spawn.application.dependencies import Dependencies
-from spawn.application.exports import stream_projects
 from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.runner import run_import
 from spawn.application.projects.commands import (
@@ -209,12 +211,15 @@ async def test_an_export_ends_in_the_shape_that_it_began_with(dependencies: Depe
     validator = await dependencies.validator()
     for _ in range(3):
         await create_project(dependencies, ANNA, attributes=validator.read(BODY))
-    attribute_sets: list[dict[str, object]] = []
-    async for aggregate in stream_projects(dependencies, ANNA, validator.schema, page_size=1):
-        attribute_sets.append(dict(aggregate.state.attributes))
-        if len(attribute_sets) == 1:
+    dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+    pages_of_one = msgspec.structs.replace(dataset.query, limit=1)
+    dataset = msgspec.structs.replace(dataset, query=pages_of_one)
+    rows: list[dict[str, object]] = []
+    async for row in read_projects(dependencies, ANNA, dataset):
+        rows.append(row)
+        if len(rows) == 1:
             await rename_capacity(dependencies)
-    assert attribute_sets == [{"capacity_mw": Decimal(120)}] * 3
+    assert [msgspec.json.encode(row["capacity_mw"]) for row in rows] == [b"120"] * 3
 
 
 class MovingReads:

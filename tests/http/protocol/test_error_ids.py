@@ -1,6 +1,6 @@
 """The cause of a 5xx response is logged once, and the problem names the line."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +134,11 @@ def test_rejection_without_a_cause_has_no_id(
 def test_failure_after_the_head_breaks_the_response_and_is_logged_once(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch, lines: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(
-        "spawn.entrypoints.http.datasets.body_messages", raising(RuntimeError(STATEMENT))
-    )
+    async def fail_after_a_chunk(_lines: object) -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.response.body", "body": b"{}", "more_body": True}
+        raise RuntimeError(STATEMENT)
+
+    monkeypatch.setattr("spawn.entrypoints.http.datasets.body_messages", fail_after_a_chunk)
     with pytest.raises(httpx.TransportError):
         client.get("/v1/data/projects", headers={"accept-encoding": "identity"})
     errors = [line for line in lines if STATEMENT in line.get("exception", "")]

@@ -1,6 +1,7 @@
 """Build lineage runs of imports, exports and migrations from plain facts."""
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 import msgspec
 
@@ -108,7 +109,7 @@ def build_projects_dataset(schema: Schema, columns: Iterable[Column]) -> Dataset
 
 
 def build_export_run(
-    run_id: str, file_format: FileFormat, schema: Schema, report: QualityReport | None
+    run_id: str, file_format: StrEnum, schema: Schema, report: QualityReport | None
 ) -> Run:
     """Return the run of an export of all projects, with the latest quality results."""
     fields = compile_schema(schema).fields

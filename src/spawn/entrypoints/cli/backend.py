@@ -7,21 +7,25 @@ beside the file.
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
 from spawn.adapters.service_client import (
     ServiceError,
     ServiceUnreachable,
     open_service_client,
 )
+from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.application.datasets.dataset_query import read_dataset_query
+from spawn.application.datasets.dataset_rows import count_rows, read_projects
+from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import (
     QuarantineFormatter,
-    encode_projects,
-    format_lines,
     record_export,
 )
 from spawn.application.imports.commands import put_mapping
@@ -164,12 +168,17 @@ class FileBackend:
         async for line in formatter.format_rows(rows, file_format):
             yield line
 
-    async def export_projects(self, file_format: FileFormat) -> AsyncGenerator[bytes]:
+    async def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
-        async with record_export(self._dependencies, OPERATOR, file_format) as progress:
-            lines = format_lines(encode_projects(self._dependencies, OPERATOR), file_format)
-            async for line in progress.count_lines(lines, file_format):
-                yield line
+        dependencies, data_format = self._dependencies, DataFormat(file_format)
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        async with record_export(dependencies, OPERATOR, data_format) as progress:
+            rows = count_rows(read_projects(dependencies, OPERATOR, dataset), progress)
+            file = format_file(rows, dataset, data_format, ColumnarEncoder().encode)
+            async with aclosing(file) as chunks:
+                async for chunk in chunks:
+                    progress.size_bytes += len(chunk)
+                    yield chunk
 
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""

@@ -9,6 +9,8 @@ from typing import IO, Final
 
 import msgspec
 
+from spawn.adapters.local.arrow_stream import has_arrow
+from spawn.application.datasets.file_formats import DataFormat
 from spawn.domain.imports.import_state import FileFormat
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
@@ -16,6 +18,7 @@ from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.settings import Settings
 
 CHUNK_BYTES: Final = 1024 * 1024
+_DATA_SUFFIXES: Final = {".jsonl": "ndjson", ".arrows": "arrow"}
 _SUFFIXES: Final = {
     ".csv": FileFormat.CSV,
     ".ndjson": FileFormat.NDJSON,
@@ -58,9 +61,14 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
     _print_result(result, as_json=options.as_json)
 
 
-async def export_projects(settings: Settings, format_name: str, output: Path | None) -> None:
-    """Write all projects to a file or standard output, without buffering them."""
-    file_format = FileFormat(format_name)
+async def export_projects(settings: Settings, format_name: str | None, output: Path | None) -> None:
+    """Write all projects to a file or standard output, without buffering them.
+
+    The format is the named one, else that of the file's suffix, else NDJSON.
+    """
+    file_format = _detect_data_format(output, format_name)
+    if file_format is DataFormat.ARROW and not has_arrow():
+        raise CommandError("Arrow needs the extra arrow: install it, or write Parquet", EXIT_USAGE)
     async with (
         open_backend(settings) as backend,
         aclosing(backend.export_projects(file_format)) as chunks,
@@ -84,6 +92,18 @@ def _detect_format(path: Path, format_name: str | None) -> FileFormat:
             f"{path} has none of the suffixes {', '.join(_SUFFIXES)}: set --format", EXIT_USAGE
         )
     return file_format
+
+
+def _detect_data_format(path: Path | None, format_name: str | None) -> DataFormat:
+    if format_name is not None:
+        return DataFormat(format_name)
+    if path is None or not path.suffix:
+        return DataFormat.NDJSON
+    suffix = _DATA_SUFFIXES.get(path.suffix.lower(), path.suffix.lower().removeprefix("."))
+    if suffix not in {*DataFormat}:
+        listed = ", ".join(f".{one}" for one in DataFormat)
+        raise CommandError(f"{path} has none of the suffixes {listed}: set --format", EXIT_USAGE)
+    return DataFormat(suffix)
 
 
 def _parse_mapping_file(mapping: str | None) -> tuple[str, Path] | None:

@@ -135,7 +135,11 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     export_parser = commands.add_parser(
         "export", help="export all projects", description="Export all projects, oldest first."
     )
-    export_parser.add_argument("--format", choices=("ndjson", "csv"), default="ndjson")
+    export_parser.add_argument(
+        "--format",
+        choices=("ndjson", "csv", "json", "parquet", "arrow"),
+        help="format of the file (default: by its suffix, else ndjson)",
+    )
     export_parser.add_argument(
         "--output", type=Path, metavar="FILE", help="write to this file (default: standard output)"
     )

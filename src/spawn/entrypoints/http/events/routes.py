@@ -33,13 +33,13 @@ _LAST_EVENT_ID: Final = Parameter(
     "The id of the last received event; takes precedence over `after`.",
     "header",
 )
-_TYPES: Final = Parameter(
+TYPES: Final = Parameter(
     "type",
     {"type": "string", "pattern": r"^spawn\.project\.(created|amended|transitioned)\.v1$"},
     "Comma-separated event types.",
     component="EventTypes",
 )
-_SUBJECT: Final = Parameter(
+SUBJECT: Final = Parameter(
     "subject",
     {"type": "string", "pattern": r"^projects/[0-9a-f-]{36}$"},
     "Only events of one aggregate.",
@@ -58,7 +58,7 @@ _SUBJECT: Final = Parameter(
         "Store `next` and send it as `after` of the next request. An empty page whose `next` is "
         "your `after` means that there are no newer events."
     ),
-    parameters=(_AFTER, LIMIT, _TYPES, _SUBJECT),
+    parameters=(_AFTER, LIMIT, TYPES, SUBJECT),
     returns=Success(
         FeedView,
         "A page of events.",
@@ -93,7 +93,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
         "stream starts with the next event; a client that reconnects with `Last-Event-ID` misses "
         "nothing. A comment is sent while there are no events."
     ),
-    parameters=(_AFTER, _LAST_EVENT_ID, _TYPES, _SUBJECT),
+    parameters=(_AFTER, _LAST_EVENT_ID, TYPES, SUBJECT),
     returns=Success(str, "A stream of events without an end.", media_types=(MEDIA_TYPE,)),
     problems=("cursor_invalid", "cursor_expired", "overloaded"),
 )

@@ -25,7 +25,7 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
     "schema_id": r"^[a-z][a-z0-9_-]{0,63}$",
     "name": r"^[a-z0-9][a-z0-9._-]{0,62}$",
     "code": r"^[a-z]+([_-][a-z]+)*$",
-    "dataset": r"^projects$",
+    "dataset": (r"^(projects|history|events|quality|imports)(\.(ndjson|csv|json|parquet|arrow))?$"),
     "asset": r"^[a-z.]+$",
 }
 """Patterns of path parameters by name; all others are resource ids."""
@@ -141,6 +141,7 @@ class Operation(_Address, frozen=True, kw_only=True):
         problems: codes of problems beside those of every operation.
         cache: the caching of responses that the route encodes.
         formats: media types by the value of a parameter `format`, which overrides Accept.
+        has_suffix: whether the path may end in a format, which overrides both.
         accept_types: media types that Accept may name, if others than those of the response.
     """
 
@@ -154,6 +155,7 @@ class Operation(_Address, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     cache: Cache | None = None
     formats: Mapping[str, str] = {}
+    has_suffix: bool = False
     accept_types: tuple[str, ...] = ()
 
     @property

@@ -178,6 +178,9 @@ def _media_type_selector(operation: Operation) -> Callable[[StrictRequest], str]
         return request.negotiate_media_type(media_types)
 
     def select_by_format(request: StrictRequest) -> str:
+        suffix = request.scope["path"].rpartition(".")[2] if operation.has_suffix else ""
+        if suffix in formats:
+            return formats[suffix]
         name = request.query.get("format")
         if name is None:
             return request.negotiate_media_type(media_types)

@@ -1,0 +1,192 @@
+# ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
+"""Parquet files and Arrow streams of rows, in bounded memory and without temporary files.
+
+A private engine reads lines of JSON from one pipe and writes the file to another, so that rows
+of any store become columns of exact types. Arrow streams need the optional extra with pyarrow.
+"""
+
+import asyncio
+import importlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+import duckdb
+
+from spawn.adapters.duckdb.tables import quote_name, sql_type
+from spawn.domain.errors import InternalError, Overloaded
+from spawn.domain.schema_version import ColumnType, TypeName
+
+Columns = Sequence[tuple[str, ColumnType | None]]
+"""Names and types of columns; None is JSON as a text."""
+
+MAX_ENCODINGS: Final = 4
+"""Files that one process writes at a time; each takes three threads and an engine."""
+
+MEMORY_LIMIT: Final = "256MB"
+_CHUNK_BYTES: Final = 256 * 1024
+_MAX_ROW_BYTES: Final = 16 * 1024 * 1024
+_ROW_GROUP_ROWS: Final = 20_000
+_BATCH_ROWS: Final = 4_096
+_THREADS: Final = 3
+
+
+class ColumnarEncoder:
+    """Encoder of rows, as lines of JSON, to columnar files; a few at a time."""
+
+    def __init__(self) -> None:
+        self._running = 0
+
+    async def encode(
+        self, lines: AsyncIterator[bytes], columns: Columns, *, is_arrow: bool
+    ) -> AsyncGenerator[bytes]:
+        """Yield the chunks of a Parquet file, or of an Arrow stream.
+
+        Closing the iterator stops the work.
+
+        Raises:
+            Overloaded: as many files as possible are written already.
+        """
+        if self._running >= MAX_ENCODINGS:
+            raise Overloaded("Too many columnar files are written at a time: retry later.")
+        self._running += 1
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="spawn-columnar")
+        try:
+            async with aclosing(_transcode(pool, lines, columns, is_arrow=is_arrow)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            pool.shutdown(wait=False)
+            self._running -= 1
+
+
+async def _transcode(
+    pool: Executor, lines: AsyncIterator[bytes], columns: Columns, *, is_arrow: bool
+) -> AsyncGenerator[bytes]:
+    loop = asyncio.get_running_loop()
+    connection = _connect()
+    rows_out, rows_in = os.pipe()
+    file_out, file_in = os.pipe()
+    select = _select_sql(f"/dev/fd/{rows_out}", columns)
+    write = _write_arrow if is_arrow else _write_parquet
+
+    def run() -> None:
+        # Closing both ends here ends the reader of the file, and the writer of rows if this fails.
+        try:
+            write(connection, select, file_in)
+        finally:
+            os.close(file_in)
+            os.close(rows_out)
+
+    writing = loop.run_in_executor(pool, run)
+    feeding = asyncio.create_task(_feed(pool, lines, rows_in))
+    reading: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            reading = loop.run_in_executor(pool, os.read, file_out, _CHUNK_BYTES)
+            if not (chunk := await asyncio.shield(reading)):
+                break
+            yield chunk
+        await feeding
+        await writing
+    except duckdb.Error as failure:
+        raise InternalError(
+            "A row does not fit the columns of the file: report the error id to the operator."
+        ) from failure
+    finally:
+        # In this order no thread waits for ever, and none uses a pipe that is closed already: the
+        # engine ends at the end of its rows, or because nobody reads its file.
+        connection.interrupt()
+        feeding.cancel()
+        await _settle(reading)
+        os.close(file_out)
+        await _settle(feeding)
+        await _settle(writing)
+        connection.close()
+
+
+async def _settle(future: "asyncio.Future[Any] | None") -> None:
+    """Wait until the work has ended, also if this task is cancelled meanwhile."""
+    while future is not None and not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if future is not None and not future.cancelled():
+        future.exception()
+
+
+async def _feed(pool: Executor, lines: AsyncIterator[bytes], pipe: int) -> None:
+    """Write the lines to the pipe and close it; stop if nobody reads it any more."""
+    loop, chunk = asyncio.get_running_loop(), bytearray()
+    writing: asyncio.Future[None] | None = None
+    try:
+        async for line in lines:
+            chunk += line
+            if len(chunk) >= _CHUNK_BYTES:
+                writing = loop.run_in_executor(pool, _write_all, pipe, bytes(chunk))
+                await asyncio.shield(writing)
+                chunk.clear()
+        writing = loop.run_in_executor(pool, _write_all, pipe, bytes(chunk))
+        await asyncio.shield(writing)
+    except BrokenPipeError:
+        pass  # The engine failed; its own error says why.
+    finally:
+        # Another file could get the number of a pipe that is closed under the thread.
+        await _settle(writing)
+        os.close(pipe)
+
+
+def _write_all(pipe: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(pipe, rest) :]
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "threads": 1,
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": "",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+        }
+    )
+    connection.execute("set timezone = 'UTC'")
+    return connection
+
+
+def _select_sql(path: str, columns: Columns) -> str:
+    layout = ", ".join(f"{quote_name(name)}: '{_engine_type(kind)}'" for name, kind in columns)
+    names = ", ".join(quote_name(name) for name, _ in columns)
+    return (
+        f"select {names} from read_json('{path}', format = 'newline_delimited',"
+        f" maximum_object_size = {_MAX_ROW_BYTES:d}, columns = {{{layout}}})"
+    )
+
+
+def _engine_type(column_type: ColumnType | None) -> str:
+    if column_type is None:
+        return "VARCHAR"
+    return "TIMESTAMPTZ" if column_type.name is TypeName.TIMESTAMP else sql_type(column_type)
+
+
+def _write_parquet(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
+    connection.execute(
+        f"copy ({select}) to '/dev/fd/{pipe}'"
+        f" (format parquet, compression zstd, row_group_size {_ROW_GROUP_ROWS:d})"
+    )
+
+
+def _write_arrow(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
+    pyarrow: Any = importlib.import_module("pyarrow")
+    batches = connection.execute(select).to_arrow_reader(_BATCH_ROWS)
+    with (
+        suppress(BrokenPipeError),
+        os.fdopen(os.dup(pipe), "wb") as file,
+        pyarrow.ipc.new_stream(file, batches.schema) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)

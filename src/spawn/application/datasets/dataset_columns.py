@@ -1,0 +1,125 @@
+"""Names and columns of the datasets."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from spawn.domain.projects.project import CORE_FIELDS
+from spawn.domain.schema_version import ColumnType, Schema, TypeName
+from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
+from spawn.domain.schemas.validator import compile_schema
+
+EXTENSIONS_COLUMN: Final = "extensions"
+"""Column of a table with all `x_` fields as one JSON object, since projects differ in them."""
+
+
+class DatasetName(StrEnum):
+    """The name of a dataset."""
+
+    PROJECTS = "projects"
+    HISTORY = "history"
+    EVENTS = "events"
+    QUALITY = "quality"
+    IMPORTS = "imports"
+
+
+class DatasetColumn(msgspec.Struct, frozen=True):
+    """A column of a dataset; without a type its values are JSON."""
+
+    name: str
+    type: ColumnType | None = None
+
+    @property
+    def is_decimal(self) -> bool:
+        """Whether the values are decimals."""
+        return self.type is not None and self.type.name is TypeName.DECIMAL
+
+
+def list_project_columns(schema: Schema, names: tuple[str, ...] = ()) -> tuple[DatasetColumn, ...]:
+    """Return the columns of projects in document order.
+
+    Args:
+        schema: the schema version of the rows.
+        names: the fields beside id and version; empty for all.
+    """
+    fields = compile_schema(schema).fields
+    governed = (column.name for column in schema.governed)
+    order = dict.fromkeys(("project_id", "version", *CORE_FIELDS, *governed))
+    all_names = [*order, "created_at", "updated_at", EXTENSIONS_COLUMN]
+    selection = {"project_id", "version", *names}
+    if any(name.startswith(EXTENSION_PREFIX) for name in names):
+        selection.add(EXTENSIONS_COLUMN)
+    return tuple(
+        DatasetColumn(name, fields[name].type if name in fields else None)
+        for name in all_names
+        if not names or name in selection
+    )
+
+
+def list_columns(name: DatasetName, names: tuple[str, ...] = ()) -> tuple[DatasetColumn, ...]:
+    """Return the columns of a dataset other than projects, all or those of these names."""
+    columns = _COLUMNS[name]
+    return tuple(column for column in columns if not names or column.name in names)
+
+
+def _columns(names: Iterable[str], **types: ColumnType | None) -> tuple[DatasetColumn, ...]:
+    """Return columns of texts, but for those with another type."""
+    return tuple(DatasetColumn(name, types.get(name, _TEXT)) for name in names)
+
+
+_TEXT: Final = ColumnType(TypeName.STRING)
+_INTEGER: Final = ColumnType(TypeName.INTEGER)
+_BIGINT: Final = ColumnType(TypeName.BIGINT)
+_TIMESTAMP: Final = ColumnType(TypeName.TIMESTAMP)
+_COUNTS: Final = ("rows", "accepted", "unchanged", "quarantined", "warnings", "skipped")
+_COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
+    DatasetName.HISTORY: _columns(
+        (
+            *("project_id", "version", "type", "actor", "recorded_at", "schema_version"),
+            *("reason", "changed", "document"),
+        ),
+        version=_INTEGER,
+        recorded_at=_TIMESTAMP,
+        schema_version=_INTEGER,
+        changed=None,
+        document=None,
+    ),
+    DatasetName.EVENTS: _columns(
+        (
+            *("specversion", "id", "source", "type", "subject", "time", "datacontenttype"),
+            *("dataschema", "sequence", "traceparent", "data"),
+        ),
+        time=_TIMESTAMP,
+        data=None,
+    ),
+    DatasetName.QUALITY: _columns(
+        (
+            *("run", "measured_at", "schema_version", "projects", "rule_id", "dimension"),
+            *("severity", "unit", "columns", "threshold", "value", "met", "checked", "passed"),
+        ),
+        run=_INTEGER,
+        measured_at=_TIMESTAMP,
+        schema_version=_INTEGER,
+        projects=_BIGINT,
+        columns=None,
+        threshold=ColumnType(TypeName.DECIMAL, precision=38, scale=12),
+        value=ColumnType(TypeName.DOUBLE),
+        met=_BIGINT,
+        checked=_BIGINT,
+        passed=ColumnType(TypeName.BOOLEAN),
+    ),
+    DatasetName.IMPORTS: _columns(
+        (
+            *("import_id", "format", "mapping", "mapping_version", "size_bytes", "sha256"),
+            *("requested_by", *_COUNTS, "by_reason", "created_at", "updated_at"),
+        ),
+        mapping_version=_INTEGER,
+        size_bytes=_BIGINT,
+        by_reason=None,
+        created_at=_TIMESTAMP,
+        updated_at=_TIMESTAMP,
+        **dict.fromkeys(_COUNTS, _BIGINT),
+    ),
+}

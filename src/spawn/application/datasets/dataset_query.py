@@ -1,0 +1,171 @@
+"""Query of a dataset in texts: rows, fields, order and the form of decimals."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, TypeVar
+
+import msgspec
+
+from spawn.application.datasets.dataset_columns import (
+    DatasetColumn,
+    DatasetName,
+    list_columns,
+    list_project_columns,
+)
+from spawn.application.dependencies import Dependencies
+from spawn.application.events.encoded_feed import EventFilter, read_event_filter
+from spawn.application.projects.list_query import read_selection
+from spawn.application.projects.versioned_views import SchemaVersionView, get_version_view
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.query import MAX_LIMIT, Query
+from spawn.domain.schemas.validator import compile_schema
+
+C = TypeVar("C", bound=StrEnum)
+_VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_FILE_PARAMETERS: Final = ("format", "fields", "decimals", "bom")
+_FEED_PARAMETERS: Final = ("type", "subject")
+
+
+class DecimalForm(StrEnum):
+    """The form of decimals in JSON."""
+
+    NUMBER = "number"
+    STRING = "string"
+
+
+class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A selection of one dataset: its columns, and the rows in their order.
+
+    `decimals` is None for the form of each field in lists: amounts are strings.
+    """
+
+    name: DatasetName
+    columns: tuple[DatasetColumn, ...]
+    fields: tuple[str, ...] = ()
+    view: SchemaVersionView | None = None
+    query: Query = Query(limit=MAX_LIMIT)
+    event_filter: EventFilter = EventFilter()
+    decimals: DecimalForm | None = None
+    has_mark: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it selects every row and every field."""
+        is_filtered = bool(self.query.filters) or not self.event_filter.is_empty
+        return not is_filtered and not self.fields
+
+
+async def read_dataset_query(
+    dependencies: Dependencies, name: DatasetName, parameters: Mapping[str, str]
+) -> DatasetQuery:
+    """Read the query of a dataset from the texts of its parameters.
+
+    Raises:
+        InvalidInput: naming each parameter that is unknown or not of its type.
+        NotFound: the store never had data under the schema version.
+        SchemaVersionExpired: the schema version is no longer served.
+    """
+    errors: list[FieldError] = []
+    decimals = _read_choice(parameters, "decimals", DecimalForm, errors)
+    has_mark = _read_choice(parameters, "bom", _Boolean, errors) is _Boolean.TRUE
+    if name is DatasetName.PROJECTS:
+        query = await _read_project_query(dependencies, parameters, errors)
+    else:
+        query = _read_other_query(name, parameters, errors)
+    if errors:
+        raise InvalidInput(errors)
+    return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark)
+
+
+class _Boolean(StrEnum):
+    TRUE = "true"
+    FALSE = "false"
+
+
+async def _read_project_query(
+    dependencies: Dependencies, parameters: Mapping[str, str], errors: list[FieldError]
+) -> DatasetQuery:
+    view = await _read_view(dependencies, parameters.get("schema_version"))
+    filters = {
+        name: text
+        for name, text in parameters.items()
+        if name not in {*_FILE_PARAMETERS, "schema_version"}
+    }
+    selection = read_selection(
+        filters, parameters.get("fields"), compile_schema(view.schema), errors
+    )
+    query = Query(filters=selection.filters, sort=selection.sort, limit=MAX_LIMIT)
+    return DatasetQuery(
+        name=DatasetName.PROJECTS,
+        columns=list_project_columns(view.schema, selection.fields),
+        fields=selection.fields,
+        view=view,
+        query=view.translate_query(query),
+    )
+
+
+async def _read_view(dependencies: Dependencies, text: str | None) -> SchemaVersionView:
+    active = (await dependencies.active_schema()).schema
+    if text is None:
+        return SchemaVersionView(schema=active)
+    if not _VERSION_NUMBER.fullmatch(text):
+        detail = "A schema version is a whole number."
+        raise InvalidInput.at("/schema_version", "out_of_range", detail)
+    return await get_version_view(dependencies, int(text))
+
+
+def _read_other_query(
+    name: DatasetName, parameters: Mapping[str, str], errors: list[FieldError]
+) -> DatasetQuery:
+    has_events = name in {DatasetName.HISTORY, DatasetName.EVENTS}
+    allowed = (*_FILE_PARAMETERS, *(_FEED_PARAMETERS if has_events else ()))
+    for parameter in parameters:
+        if parameter not in allowed:
+            detail = _describe_unknown(parameter, allowed)
+            errors.append(FieldError(f"/{parameter[:128]}", "unknown_parameter", detail))
+    event_filter = EventFilter()
+    if has_events:
+        try:
+            event_filter = read_event_filter(parameters)
+        except InvalidInput as error:
+            errors.extend(error.errors)
+    names = _read_names(name, parameters.get("fields"), errors)
+    return DatasetQuery(
+        name=name, columns=list_columns(name, names), fields=names, event_filter=event_filter
+    )
+
+
+def _read_names(name: DatasetName, text: str | None, errors: list[FieldError]) -> tuple[str, ...]:
+    """Return the names of the fields, each once; empty for all fields."""
+    if text is None:
+        return ()
+    columns = [column.name for column in list_columns(name)]
+    names = dict.fromkeys(text.split(","))
+    for item in names:
+        if item not in columns:
+            detail = _describe_unknown(item, columns)
+            errors.append(FieldError("/fields", "unknown_field", detail))
+    return tuple(item for item in names if item in columns)
+
+
+def _describe_unknown(name: str, names: "list[str] | tuple[str, ...]") -> str:
+    close = difflib.get_close_matches(name[:64], names, n=1)
+    if close:
+        return f"Unknown name '{name[:64]}'; did you mean '{close[0]}'?"
+    return f"Unknown name '{name[:64]}'; the names are {', '.join(names)}."
+
+
+def _read_choice(
+    parameters: Mapping[str, str], name: str, choices: type[C], errors: list[FieldError]
+) -> C | None:
+    text = parameters.get(name)
+    if text is None:
+        return None
+    try:
+        return choices(text)
+    except ValueError:
+        detail = f"It must be one of: {', '.join(choices)}."
+        errors.append(FieldError(f"/{name}", "not_in_enum", detail))
+        return None

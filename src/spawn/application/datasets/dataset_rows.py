@@ -1,0 +1,225 @@
+"""Rows of a dataset, read page by page."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.application.datasets.dataset_query import DatasetQuery
+from spawn.application.dependencies import Dependencies, require
+from spawn.application.events.encoded_feed import EventFilter
+from spawn.application.lineage.recorder import RunProgress
+from spawn.application.projects.queries import project_fields
+from spawn.application.projects.versioned_views import convert_to_version
+from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import NotFound
+from spawn.domain.events.cloudevents import EventEnvelope
+from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
+from spawn.domain.imports.import_state import IMPORT_KIND, ImportState
+from spawn.domain.principal import Principal
+from spawn.domain.projects.codec import to_json_number
+from spawn.domain.projects.project import PROJECT_KIND
+from spawn.domain.quality.report import DATASET, REPORT_KIND, QualityReport
+from spawn.domain.query import MAX_LIMIT, Page, Query
+
+Row = dict[str, Any]
+"""Values of a row by column, for a msgspec JSON encoder."""
+
+_decode_report = msgspec.json.Decoder(QualityReport).decode
+
+
+def read_rows(
+    dependencies: Dependencies,
+    principal: Principal,
+    dataset: DatasetQuery,
+    envelope: EventEnvelope,
+    end: Position,
+) -> AsyncIterator[Row]:
+    """Return the rows of a dataset, with at most one page in memory.
+
+    Args:
+        dependencies: the ports.
+        principal: the reader.
+        dataset: the query.
+        envelope: the attributes that all events share.
+        end: the position through which history and events are read.
+
+    Raises:
+        Forbidden: the principal may not read.
+    """
+    require(principal, "read")
+    if dataset.view is not None:
+        return read_projects(dependencies, principal, dataset)
+    rows = _read_others(dependencies, dataset, envelope, end)
+    return _select(rows, dataset) if dataset.fields else rows
+
+
+def _read_others(
+    dependencies: Dependencies, dataset: DatasetQuery, envelope: EventEnvelope, end: Position
+) -> AsyncIterator[Row]:
+    if dataset.name is DatasetName.HISTORY:
+        return _read_history(dependencies, dataset.event_filter, end)
+    if dataset.name is DatasetName.EVENTS:
+        return _read_events(dependencies, dataset.event_filter, envelope, end)
+    if dataset.name is DatasetName.QUALITY:
+        return _read_quality(dependencies)
+    return _read_imports(dependencies)
+
+
+async def count_rows(rows: AsyncIterator[Row], progress: RunProgress) -> AsyncIterator[Row]:
+    """Yield the rows and count them in the progress of a run."""
+    async for row in rows:
+        progress.rows += 1
+        yield row
+
+
+async def _select(rows: AsyncIterator[Row], dataset: DatasetQuery) -> AsyncIterator[Row]:
+    names = [column.name for column in dataset.columns]
+    async for row in rows:
+        yield {name: row[name] for name in names}
+
+
+async def read_projects(
+    dependencies: Dependencies, principal: Principal, dataset: DatasetQuery
+) -> AsyncIterator[Row]:
+    """Yield projects, all under one schema version even if another becomes active meanwhile.
+
+    Raises:
+        Forbidden: the principal may not read.
+    """
+    require(principal, "read")
+    if dataset.view is None:
+        raise RuntimeError(f"{dataset.name} has no schema version")
+    schema = dataset.view.schema
+    query: Query | None = dataset.query
+    while query is not None:
+        page: Page[StoredAggregate[Any]] = await dependencies.reads.page(query)
+        for aggregate in page.items:
+            stored = await convert_to_version(dependencies, aggregate, schema.version)
+            yield project_fields(stored, schema, dataset.fields)
+        query = msgspec.structs.replace(query, after=page.next) if page.next else None
+
+
+async def _read_entries(
+    dependencies: Dependencies, event_filter: EventFilter, end: Position
+) -> AsyncIterator[JournalEntry]:
+    """Yield the entries of the feed through a position."""
+    after = Position(end.epoch, 0)
+    while after < end:
+        page = await dependencies.reads.feed(
+            after=after, limit=MAX_LIMIT, types=event_filter.types, subject=event_filter.subject
+        )
+        for entry in page.entries:
+            if entry.position > end:
+                return
+            yield entry
+        if page.next == after:
+            return
+        after = page.next
+
+
+async def _read_history(
+    dependencies: Dependencies, event_filter: EventFilter, end: Position
+) -> AsyncIterator[Row]:
+    types = AGGREGATE_TYPES[PROJECT_KIND].event_types
+    if event_filter.types is not None:
+        types = types & event_filter.types
+    entries = EventFilter(types, event_filter.subject)
+    async for entry in _read_entries(dependencies, entries, end):
+        yield {
+            "project_id": entry.id,
+            "version": entry.version,
+            "type": entry.type,
+            "actor": entry.actor,
+            "recorded_at": entry.recorded_at,
+            "schema_version": entry.schema_version,
+            "reason": entry.reason,
+            "changed": entry.changed,
+            "document": msgspec.Raw(entry.document),
+        }
+
+
+async def _read_events(
+    dependencies: Dependencies, event_filter: EventFilter, envelope: EventEnvelope, end: Position
+) -> AsyncIterator[Row]:
+    async for entry in _read_entries(dependencies, event_filter, end):
+        event = msgspec.structs.asdict(envelope.to_cloudevent(entry))
+        yield {n: None if value is msgspec.UNSET else value for n, value in event.items()}
+
+
+async def _read_quality(dependencies: Dependencies) -> AsyncIterator[Row]:
+    """Yield the results of every run, oldest first."""
+    try:
+        newest = (await dependencies.reads.head(REPORT_KIND, DATASET)).version
+    except NotFound:
+        return
+    version = 0
+    while version < newest:
+        entries = await dependencies.reads.history(
+            REPORT_KIND, DATASET, after_version=version, limit=MAX_LIMIT
+        )
+        for entry in entries:
+            for row in _quality_rows(entry.version, _decode_report(entry.document)):
+                yield row
+        if not entries:
+            return
+        version = entries[-1].version
+
+
+def _quality_rows(run: int, report: QualityReport) -> list[Row]:
+    return [
+        {
+            "run": run,
+            "measured_at": report.measured_at,
+            "schema_version": report.schema_version,
+            "projects": report.projects,
+            "rule_id": result.rule.rule_id,
+            "dimension": result.rule.dimension,
+            "severity": result.rule.severity,
+            "unit": result.rule.unit,
+            "columns": result.rule.columns,
+            "threshold": _json_number(result.rule.threshold),
+            "value": result.value,
+            "met": result.met,
+            "checked": result.checked,
+            "passed": result.passed,
+        }
+        for result in report.results
+    ]
+
+
+def _json_number(value: Decimal | None) -> msgspec.Raw | None:
+    return None if value is None else to_json_number(value)
+
+
+async def _read_imports(dependencies: Dependencies) -> AsyncIterator[Row]:
+    """Yield the imports in order of creation."""
+    query: Query | None = Query(kind=IMPORT_KIND, limit=MAX_LIMIT)
+    while query is not None:
+        page: Page[StoredAggregate[ImportState]] = await dependencies.reads.page(query)
+        for aggregate in page.items:
+            state = aggregate.state
+            counts = state.counts
+            yield {
+                "import_id": state.import_id,
+                "format": state.format,
+                "mapping": state.mapping,
+                "mapping_version": state.mapping_version,
+                "size_bytes": state.size_bytes,
+                "sha256": state.sha256,
+                "requested_by": state.requested_by,
+                "rows": counts.rows,
+                "accepted": counts.accepted,
+                "unchanged": counts.unchanged,
+                "quarantined": counts.quarantined,
+                "warnings": counts.warnings,
+                "skipped": counts.skipped,
+                "by_reason": counts.by_reason,
+                "created_at": aggregate.created_at,
+                "updated_at": aggregate.updated_at,
+            }
+        query = msgspec.structs.replace(query, after=page.next) if page.next else None

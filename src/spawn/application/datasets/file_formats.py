@@ -1,0 +1,182 @@
+"""Formats of a dataset's file: lines of JSON, a JSON array, CSV, and rows for columnar files."""
+
+import codecs
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from spawn.application.datasets.dataset_columns import EXTENSIONS_COLUMN, DatasetColumn
+from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm
+from spawn.application.datasets.dataset_rows import Row
+from spawn.domain.imports.formula_guard import escape_formula
+from spawn.domain.schema_version import ColumnType
+from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
+
+_encode = msgspec.json.Encoder().encode
+_QUOTED_CHARACTERS: Final = frozenset('",\r\n')
+_EMPTY_JSON: Final = frozenset({"null", "[]", "{}"})
+
+
+class DataFormat(StrEnum):
+    """The format of a dataset's file; its value is the suffix of the file's name."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+    @property
+    def media_type(self) -> str:
+        """Media type of the file."""
+        return MEDIA_TYPES[self]
+
+    @property
+    def is_columnar(self) -> bool:
+        """Whether the file is binary, column by column."""
+        return self in {DataFormat.PARQUET, DataFormat.ARROW}
+
+
+MEDIA_TYPES: Final[Mapping[DataFormat, str]] = {
+    DataFormat.NDJSON: "application/x-ndjson",
+    DataFormat.CSV: "text/csv",
+    DataFormat.JSON: "application/json",
+    DataFormat.PARQUET: "application/vnd.apache.parquet",
+    DataFormat.ARROW: "application/vnd.apache.arrow.stream",
+}
+
+
+class EncodeColumns(Protocol):
+    """Function that encodes lines of JSON as a Parquet file or an Arrow stream."""
+
+    def __call__(
+        self,
+        lines: AsyncIterator[bytes],
+        columns: Sequence[tuple[str, ColumnType | None]],
+        *,
+        is_arrow: bool,
+    ) -> AsyncGenerator[bytes]:
+        """Yield the chunks of the file; a column without a type has texts."""
+        ...
+
+
+def format_file(
+    rows: AsyncIterator[Row],
+    dataset: DatasetQuery,
+    file_format: DataFormat,
+    encode_columns: EncodeColumns,
+) -> AsyncGenerator[bytes]:
+    """Return the chunks of a file with the rows of a dataset."""
+    columns = dataset.columns
+    if file_format.is_columnar:
+        is_text = dataset.decimals is DecimalForm.STRING
+        types = [(one.name, None if is_text and one.is_decimal else one.type) for one in columns]
+        is_arrow = file_format is DataFormat.ARROW
+        return encode_columns(format_table_rows(rows, columns), types, is_arrow=is_arrow)
+    if file_format is DataFormat.CSV:
+        return format_csv(rows, columns, has_mark=dataset.has_mark)
+    if file_format is DataFormat.JSON:
+        return format_json(rows, columns, dataset.decimals)
+    return format_ndjson(rows, columns, dataset.decimals)
+
+
+async def format_ndjson(
+    rows: AsyncIterator[Row], columns: Sequence[DatasetColumn], form: DecimalForm | None
+) -> AsyncGenerator[bytes]:
+    """Yield rows as lines of JSON."""
+    names = [column.name for column in columns if column.is_decimal]
+    async for row in rows:
+        yield _encode(row if form is None else _convert_decimals(row, names, form)) + b"\n"
+
+
+async def format_json(
+    rows: AsyncIterator[Row], columns: Sequence[DatasetColumn], form: DecimalForm | None
+) -> AsyncGenerator[bytes]:
+    """Yield rows as one JSON array, a row in each line."""
+    separator = b"[\n"
+    async for line in format_ndjson(rows, columns, form):
+        yield separator + line[:-1]
+        separator = b",\n"
+    yield b"[]\n" if separator == b"[\n" else b"\n]\n"
+
+
+async def format_table_rows(
+    rows: AsyncIterator[Row], columns: Sequence[DatasetColumn]
+) -> AsyncGenerator[bytes]:
+    """Yield rows as lines of JSON with the columns of a table; decimals are exact texts."""
+    names = [column.name for column in columns if column.is_decimal]
+    json_names = [column.name for column in columns if column.type is None]
+    async for row in rows:
+        table_row = _convert_decimals(_collect_extensions(row), names, DecimalForm.STRING)
+        for name in json_names:
+            text = _json_text(table_row.get(name))
+            table_row[name] = text or None
+        yield _encode(table_row) + b"\n"
+
+
+async def format_csv(
+    rows: AsyncIterator[Row], columns: Sequence[DatasetColumn], *, has_mark: bool = False
+) -> AsyncGenerator[bytes]:
+    """Yield rows as lines of CSV (RFC 4180), after a header.
+
+    Null is an empty cell, and an empty text is quoted. Formulas are escaped; objects and arrays
+    are JSON. With `has_mark` a byte order mark precedes the header, by which Excel finds UTF-8.
+    """
+    names = [column.name for column in columns]
+    header = ",".join(map(_quote_cell, names)) + "\r\n"
+    yield (codecs.BOM_UTF8 if has_mark else b"") + header.encode()
+    async for row in rows:
+        table_row = _collect_extensions(row)
+        yield (",".join([_cell(table_row.get(name)) for name in names]) + "\r\n").encode()
+
+
+def _collect_extensions(row: Row) -> Row:
+    """Return the row with its `x_` fields in one column."""
+    extensions = {k: v for k, v in row.items() if k.startswith(EXTENSION_PREFIX)}
+    if not extensions:
+        return row
+    columns = {k: v for k, v in row.items() if k not in extensions}
+    return columns | {EXTENSIONS_COLUMN: extensions}
+
+
+def _convert_decimals(row: Row, names: Sequence[str], form: DecimalForm) -> Row:
+    """Return the row with its decimals as JSON numbers or strings, with the same digits."""
+    converted = dict(row)
+    for name in names:
+        value = row.get(name)
+        if value is not None:
+            text = _decimal_text(value)
+            converted[name] = text if form is DecimalForm.STRING else msgspec.Raw(text.encode())
+    return converted
+
+
+def _decimal_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return bytes(value).decode()
+
+
+def _json_text(value: Any) -> str:
+    """Return a value as JSON; empty for null and for an empty object or array."""
+    text = _encode(value).decode()
+    return "" if text in _EMPTY_JSON else text
+
+
+def _cell(value: Any) -> str:
+    """Return a value as the text of a cell; numbers keep their digits."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return _quote_cell(escape_formula(str(value))) if value else '""'
+    if isinstance(value, date | datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return _quote_cell(_json_text(value))
+
+
+def _quote_cell(text: str) -> str:
+    if _QUOTED_CHARACTERS.isdisjoint(text):
+        return text
+    return '"' + text.replace('"', '""') + '"'

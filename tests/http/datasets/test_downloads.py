@@ -1,0 +1,225 @@
+"""Downloads of datasets: formats, selections, headers, and tables that are equal in each format."""
+
+import csv
+import gzip
+import importlib
+import io
+import json
+import os
+import socket
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+import tenacity
+from tests.http.conftest import WIND, Service, Start
+
+arrow_csv: Any = importlib.import_module("pyarrow.csv")  # its stubs do not export the names
+parquet: Any = importlib.import_module("pyarrow.parquet")
+AMOUNT = "123456789012345678.25"
+EMPTY, FORMULA = "", '=1+1,"x"\r\n'
+
+
+@pytest.fixture
+def client(start: Start) -> Iterator[httpx.Client]:
+    """Client of a service with three projects."""
+    client = start().client()
+    for fields in (
+        {"total_amount": AMOUNT, "description": EMPTY, "dscr": 1.35},
+        {"description": FORMULA, "x_desk": "Lisbon", "sponsors": [{"name": "Á", "share": "100"}]},
+        {"description": None, "country_code": "PRT"},
+    ):
+        client.post("/v1/ops/projects", json=WIND | fields).raise_for_status()
+    yield client
+    client.close()
+
+
+def read_parquet(client: httpx.Client, path: str) -> Any:
+    return parquet.read_table(io.BytesIO(client.get(path).content))
+
+
+def pointers(response: httpx.Response) -> list[str]:
+    assert response.status_code == 422
+    return [error["pointer"] for error in response.json()["errors"]]
+
+
+def test_each_format_has_the_same_rows(client: httpx.Client) -> None:
+    listed = client.get("/v1/ops/projects").json()["items"]
+    lines = client.get("/v1/data/projects.ndjson").text.splitlines()
+    assert [json.loads(line) for line in lines] == listed
+    assert client.get("/v1/data/projects.json").json() == listed
+    table = read_parquet(client, "/v1/data/projects.parquet")
+    stream = client.get("/v1/data/projects?format=arrow").content
+    assert pa.ipc.open_stream(stream).read_all().equals(table.combine_chunks())
+    cells = list(csv.reader(io.StringIO(client.get("/v1/data/projects.csv").text, newline="")))
+    assert cells[0] == table.column_names
+    by_name = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+    rows = table.to_pylist()
+    assert [row["project_id"] for row in rows] == [row["project_id"] for row in by_name]
+    assert [json.loads(row["sponsors"] or "[]") for row in rows] == [
+        item["sponsors"] for item in listed
+    ]
+    assert [row["sponsors"] or "" for row in rows] == [row["sponsors"] for row in by_name]
+    assert [row["extensions"] for row in rows] == [None, '{"x_desk":"Lisbon"}', None]
+
+
+def test_decimals_are_exact_in_columns_and_as_requested_in_json(client: httpx.Client) -> None:
+    table = read_parquet(client, "/v1/data/projects.parquet?fields=total_amount,dscr")
+    assert table.column_names == ["project_id", "version", "total_amount", "dscr"]
+    assert table.schema.field("total_amount").type == pa.decimal128(22, 4)
+    assert table["total_amount"][0].as_py() == Decimal(AMOUNT)
+    texts = read_parquet(client, "/v1/data/projects.parquet?fields=dscr&decimals=string")
+    assert texts["dscr"].to_pylist() == ["1.35"] * 3
+    path = "/v1/data/projects?fields=total_amount,dscr&decimals="
+    number, text = (client.get(path + form).text.splitlines()[0] for form in ("number", "string"))
+    assert number.endswith(f'"total_amount":{AMOUNT},"dscr":1.35}}')
+    assert text.endswith(f'"total_amount":"{AMOUNT}","dscr":"1.35"}}')
+
+
+def test_csv_tells_an_empty_text_from_null_and_escapes_formulas(client: httpx.Client) -> None:
+    response = client.get("/v1/data/projects.csv?fields=description&bom=true")
+    assert response.content.startswith(b"\xef\xbb\xbfproject_id,version,description\r\n")
+    first, rest = response.text.split("\r\n", 1)[1].split("\r\n", 1)
+    assert first.endswith(',1,""')
+    assert rest.endswith(',1,"\'=1+1,""x""\r\n"\r\n' + rest.split("\r\n")[-2] + "\r\n")
+    assert rest.endswith(",1,\r\n")
+    options = arrow_csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    parse = arrow_csv.ParseOptions(newlines_in_values=True)
+    table = arrow_csv.read_csv(
+        io.BytesIO(response.content), convert_options=options, parse_options=parse
+    )
+    assert table["description"].to_pylist() == [EMPTY, "'" + FORMULA, None]
+
+
+def test_rows_are_filtered_and_sorted_as_in_the_list(client: httpx.Client) -> None:
+    query = "country_code[in]=ESP,PRT&total_amount[lt]=1000000000&sort=-country_code"
+    listed = client.get(f"/v1/ops/projects?{query}").json()["items"]
+    assert [item["country_code"] for item in listed] == ["PRT", "ESP"]
+    assert client.get(f"/v1/data/projects.json?{query}").json() == listed
+    table = read_parquet(client, f"/v1/data/projects.parquet?{query}")
+    assert table["project_id"].to_pylist() == [item["project_id"] for item in listed]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("projects?total_amout=1&fields=nothing", ["/total_amout", "/fields"]),
+        ("projects.csv?decimals=float&bom=1", ["/decimals", "/bom"]),
+        ("projects.csv?format=json", ["/format"]),
+        ("projects?format=xls", ["/format"]),
+        ("projects?schema_version=one", ["/schema_version"]),
+        ("quality?status=OPERATION&fields=valu", ["/status", "/fields"]),
+        ("events?type=nothing&sort=time", ["/sort", "/type"]),
+    ],
+)
+def test_invalid_parameters_are_named(client: httpx.Client, path: str, expected: list[str]) -> None:
+    assert pointers(client.get(f"/v1/data/{path}")) == expected
+
+
+def test_a_misspelt_name_is_suggested_and_an_unknown_suffix_is_not_found(
+    client: httpx.Client,
+) -> None:
+    assert "did you mean 'value'" in client.get("/v1/data/quality?fields=valu").text
+    assert client.get("/v1/data/projects.xls").status_code == 404
+    older = client.get("/v1/data/projects?schema_version=7")
+    assert (older.status_code, older.json()["code"]) == (404, "not_found")
+
+
+def test_head_has_the_headers_of_get_and_no_length(client: httpx.Client) -> None:
+    for path in ("projects.csv", "projects.parquet", "events", "imports.json"):
+        head, response = client.head(f"/v1/data/{path}"), client.get(f"/v1/data/{path}")
+        assert "content-length" not in head.headers
+        for name in ("content-type", "content-disposition", "content-encoding"):
+            assert head.headers.get(name) == response.headers.get(name)
+        assert head.content == b""
+
+
+def test_headers_name_the_file_its_coding_and_the_position_of_its_rows(
+    client: httpx.Client,
+) -> None:
+    with client.stream("GET", "/v1/data/projects.csv") as response:
+        compressed = b"".join(response.iter_raw())
+    assert response.headers["content-disposition"] == 'attachment; filename="projects.csv"'
+    assert response.headers["content-encoding"] == "gzip"
+    plain = client.get("/v1/data/projects.csv", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert gzip.decompress(compressed) == plain.content
+    position = plain.headers["spawn-position"]
+    client.post("/v1/ops/projects", json=WIND).raise_for_status()
+    later = client.get("/v1/events", params={"after": position}).json()["events"]
+    assert [event["type"] for event in later] == ["spawn.project.created.v1"]
+
+
+def test_history_and_events_follow_the_feed(client: httpx.Client) -> None:
+    project = client.get("/v1/ops/projects?limit=1").json()["items"][0]
+    path = f"/v1/ops/projects/{project['project_id']}"
+    client.patch(path, json={"sector": "solar"}, headers={"if-match": "*"}).raise_for_status()
+    subject = f"projects/{project['project_id']}"
+    rows = client.get(f"/v1/data/history.json?subject={subject}").json()
+    history = client.get(f"{path}/history").json()["items"]
+    assert [row["document"] for row in rows] == [entry["document"] for entry in history]
+    assert [(row["version"], row["changed"][-1:]) for row in rows][1] == (2, ["sector"])
+    kind = "spawn.project.amended.v1"
+    feed = client.get(f"/v1/events?type={kind}").json()["events"]
+    exported = client.get(f"/v1/data/events.json?type={kind}").json()
+    assert [{n: v for n, v in row.items() if v is not None} for row in exported] == feed
+    table = read_parquet(client, f"/v1/data/events.parquet?type={kind}&fields=id,data")
+    assert json.loads(table["data"][0].as_py()) == feed[0]["data"]
+
+
+def test_quality_and_imports_have_their_results(client: httpx.Client) -> None:
+    client.post("/v1/governance/quality/runs").raise_for_status()
+    rows = read_parquet(client, "/v1/data/quality.parquet").to_pylist()
+    rule = next(row for row in rows if row["rule_id"] == "completeness.project_name")
+    assert (rule["threshold"], rule["passed"]) == (Decimal(1), True)
+    lines = b'{"project_name":"A","total_amount":"1"}\n{"project_name":""}\n'
+    headers = {"content-type": "application/x-ndjson"}
+    job = client.post("/v1/ops/imports", content=lines, headers=headers).json()["job_id"]
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(AssertionError),
+        wait=tenacity.wait_fixed(0.02),
+        stop=tenacity.stop_after_delay(20),
+    ):
+        with attempt:
+            assert client.get(f"/v1/jobs/{job}").json()["status"] == "succeeded"
+    (row,) = csv.DictReader(io.StringIO(client.get("/v1/data/imports.csv").text))
+    assert (row["import_id"], row["rows"], row["quarantined"]) == (job, "2", "1")
+
+
+def test_a_client_that_leaves_frees_the_encoder(start: Start) -> None:
+    service: Service = start()
+    with service.client() as client:
+        _read_partly(service, client)
+
+
+def _read_partly(service: Service, client: httpx.Client) -> None:
+    rows = b"".join(
+        b'{"project_name":"P%d","total_amount":"1","description":"%b"}\n'
+        % (number, os.urandom(1_500).hex().encode())
+        for number in range(1_000)
+    )
+    headers = {"content-type": "application/x-ndjson"}
+    job = client.post("/v1/ops/imports", content=rows, headers=headers).json()["job_id"]
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(AssertionError),
+        wait=tenacity.wait_fixed(0.1),
+        stop=tenacity.stop_after_delay(40),
+    ):
+        with attempt:
+            assert client.get(f"/v1/jobs/{job}").json()["status"] == "succeeded"
+    for _ in range(6):
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(b"GET /v1/data/projects.arrow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert connection.recv(64).startswith(b"HTTP/1.1 200")
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(AssertionError),
+            wait=tenacity.wait_fixed(0.05),
+            stop=tenacity.stop_after_delay(20),
+        ):
+            with attempt:
+                head = client.get("/v1/data/imports.parquet")
+                assert head.status_code == 200
+    assert read_parquet(client, "/v1/data/projects.parquet").num_rows == 1_000
