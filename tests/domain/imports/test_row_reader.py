@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.imports.export_reader import RowResult
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.mapping_reader import read_mapping
-from spawn.domain.imports.row_reader import RowReader, RowResult
+from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.imports.row_selector import join_parts
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.project import ExternalRef, Project
@@ -527,3 +528,9 @@ def test_sums_need_numbers() -> None:
     read = reader(NAME, {"attribute": "total_amount", "column": "v", "aggregate": "sum"})
     bad: list[Token] = ["1", "x"]
     assert codes(located(read, v=bad)) == {("v", "not_a_number")}
+
+
+@pytest.mark.parametrize(("code", "amount"), [("DEM", "5.00"), ("ITL", "5"), ("XEU", "5.00")])
+def test_amounts_may_be_in_currencies_that_were_withdrawn(code: str, amount: str) -> None:
+    read = reader(NAME, COST, {"attribute": "currency_code", "column": "ccy"})
+    assert str(project_of(read_row(read, cost="5", ccy=code)).total_amount) == amount

@@ -18,3 +18,15 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
             transport=transport, base_url="http://127.0.0.1:8000"
         ) as client:
             yield client
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of a second service, with a store of its own."""
+    settings = Settings(storage_url="memory://", rate_limit=0)
+    async with open_composition(settings) as composition:
+        transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # ours is ASGI
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1:8000"
+        ) as client:
+            yield client

@@ -117,7 +117,8 @@ def serve_requests(source: BinaryIO, sink: BinaryIO) -> None:
     """Draft batches from `source` to `sink` until the input ends; run by the subprocess."""
     setup = pickle.load(source)  # noqa: S301 - written by the parent process
     schema, layout, on = cast("tuple[Schema, FileLayout, date | None]", setup)
-    drafter = RowDrafter(RowReader(compile_schema(schema), layout.mapping, on), layout)
+    reader = RowReader(compile_schema(schema), layout.mapping, on, from_export=layout.from_export)
+    drafter = RowDrafter(reader, layout)
     while True:
         try:
             parts, ids = pickle.load(source)  # noqa: S301 - as above

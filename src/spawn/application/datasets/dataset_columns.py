@@ -6,13 +6,11 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.projects.project import CORE_FIELDS
 from spawn.domain.schema_version import ColumnType, Schema, TypeName
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.validator import compile_schema
-
-EXTENSIONS_COLUMN: Final = "extensions"
-"""Column of a table with all `x_` fields as one JSON object, since projects differ in them."""
 
 
 class DatasetName(StrEnum):

@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from spawn.application.datasets.dataset_columns import EXTENSIONS_COLUMN, DatasetColumn
+from spawn.application.datasets.dataset_columns import DatasetColumn
 from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm
 from spawn.application.datasets.dataset_rows import Row
+from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.imports.formula_guard import escape_formula
 from spawn.domain.schema_version import ColumnType
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX

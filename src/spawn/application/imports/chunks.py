@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.imports.drafters import Drafter, InlineDrafter, WorkerDrafter
-from spawn.application.imports.record_source import RecordSource
+from spawn.application.imports.files.record_source import RecordSource
 from spawn.domain.change import EncodedState, StoredAggregate, Write
 from spawn.domain.errors import Conflict, FieldError, IllegalTransition, InvalidInput
 from spawn.domain.events.event import DomainEvent
@@ -160,6 +160,11 @@ class ChunkSource:
         self._remaining: dict[str, int] = {}
         self._drafter: tuple[RowReader, Drafter] | None = None
         self._next_records: list[Record] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the uploaded file."""
+        return self._import.size_bytes
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -332,7 +337,10 @@ class ChunkDecider:
         key = project_draft.reference
         if key is None:
             result.has_keyless_rows = True
-            if self._earlier is not None and self._earlier.has_imported(row.record):
+            stored = context.existing.projects.get(project_draft.project_id)
+            if stored is not None:
+                self._decide_existing(result, row, stored, context)
+            elif self._earlier is not None and self._earlier.has_imported(row.record):
                 result.unchanged += 1
             else:
                 _add_creation(result, project_draft)

@@ -81,10 +81,12 @@ async def submit_import(
     *,
     file_format: FileFormat,
     mapping_name: str | None = None,
+    from_export: bool = False,
     receipt: IdempotencyReceipt | None = None,
 ) -> SubmittedJob:
     """Store an uploaded file and record its import as a queued job.
 
+    `from_export` means a file that the service has exported, which needs no mapping.
     `receipt` is that of an idempotent request; its key needs the hash of the file.
 
     Raises:
@@ -94,10 +96,12 @@ async def submit_import(
         StorageFull, Overloaded, Unavailable: nothing was stored.
     """
     require(principal, "write")
-    mapping = await _resolve_mapping(dependencies, mapping_name, file_format)
+    mapping = await resolve_mapping(
+        dependencies, mapping_name, file_format, from_export=from_export
+    )
     import_id = dependencies.ids.new()
     digest = hashlib.sha256()
-    size = await dependencies.spool.receive(import_id, _hash_chunks(chunks, digest))
+    size = await dependencies.spool.receive(import_id, hash_chunks(chunks, digest))
     import_state = ImportState(
         import_id=import_id,
         format=file_format,
@@ -106,6 +110,7 @@ async def submit_import(
         requested_by=principal.id,
         mapping=mapping_name,
         mapping_version=None if mapping is None else mapping.version,
+        from_export=from_export,
     )
 
     async def decide() -> Decision:
@@ -125,10 +130,23 @@ async def submit_import(
     )
 
 
-async def _resolve_mapping(
-    dependencies: Dependencies, name: str | None, file_format: FileFormat
+async def resolve_mapping(
+    dependencies: Dependencies,
+    name: str | None,
+    file_format: FileFormat,
+    *,
+    from_export: bool = False,
 ) -> StoredAggregate[ImportMapping] | None:
-    """Return the mapping to use, checked against the active schema."""
+    """Return the mapping to use, checked against the active schema.
+
+    Raises:
+        InvalidInput: no such mapping, one that does not fit the schema, or none for CSV.
+    """
+    if from_export and name is not None:
+        detail = "A file that was exported needs no mapping; leave it out."
+        raise InvalidInput.at("/mapping", "ambiguous", detail)
+    if from_export and file_format in {FileFormat.CSV, FileFormat.NDJSON}:
+        return None
     if name is None:
         if file_format is not FileFormat.NDJSON:
             detail = f"{file_format.upper()} needs a mapping; name one."
@@ -143,7 +161,7 @@ async def _resolve_mapping(
     return aggregate
 
 
-async def _hash_chunks(
+async def hash_chunks(
     chunks: AsyncIterator[bytes], digest: "hashlib._Hash"
 ) -> AsyncIterator[bytes]:
     """Hash the bytes and yield them in larger pieces, for fewer calls of the spool's thread."""

@@ -1,8 +1,10 @@
 """Read imports, their rows and mappings, and the newest run of each mapping."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from spawn.application.dependencies import Dependencies, require
+from spawn.application.imports.reason_tally import ReasonCount, ReasonTally
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound
 from spawn.domain.imports.import_state import (
@@ -60,6 +62,25 @@ async def find_mapping(
         return await dependencies.reads.get(MAPPING_KIND, name)
     except NotFound:
         return None
+
+
+async def list_imports(
+    dependencies: Dependencies, principal: Principal, query: Query
+) -> Page[StoredAggregate[ImportState]]:
+    """Return a page of imports, in the order of the query."""
+    require(principal, "read")
+    return await dependencies.reads.page(query)
+
+
+async def count_reasons(
+    dependencies: Dependencies, principal: Principal, import_state: ImportState
+) -> tuple[list[ReasonCount], list[ReasonCount]]:
+    """Return the reasons of an import's quarantined rows, and those of its warnings."""
+    reasons, warnings = ReasonTally(), ReasonTally()
+    async for chunk in _stream_note_chunks(dependencies, principal, import_state):
+        await asyncio.to_thread(reasons.add, chunk.quarantined)
+        await asyncio.to_thread(warnings.add, chunk.warnings)
+    return reasons.list_counts(), warnings.list_counts()
 
 
 async def get_import(

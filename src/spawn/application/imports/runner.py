@@ -6,7 +6,7 @@ file is read again up to the checkpoint, without writing, to restore the set of 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -21,8 +21,8 @@ from spawn.application.imports.chunks import (
     ChunkResult,
     ChunkSource,
     EarlierImport,
-    ExistingRecords,
 )
+from spawn.application.imports.existing_records import load_existing_records
 from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
@@ -30,7 +30,6 @@ from spawn.application.imports.queries import (
 from spawn.application.imports.vanished_projects import VanishedBatch, find_vanished_projects
 from spawn.application.jobs import SERVICE_PRINCIPAL, JobEnded, load_running_job
 from spawn.application.lineage.recorder import end_job_run
-from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain import jobs
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Duplicate, NotFound, StaleVersion
@@ -48,7 +47,6 @@ from spawn.domain.imports.import_state import (
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JOB_KIND, Job
-from spawn.domain.projects.project import PROJECT_KIND, RESERVATION_KIND, Project
 
 _CONFLICT = "Other writers kept changing the projects of this file; import it again."
 
@@ -118,7 +116,12 @@ class _ImportRun:
         """Commit all remaining chunks and the end of the job."""
         await self._load_earlier_import()
         today = self._dependencies.clock.now().date()
-        reader = RowReader(await self._dependencies.validator(), self._mapping, today)
+        reader = RowReader(
+            await self._dependencies.validator(),
+            self._mapping,
+            today,
+            from_export=self._import.state.from_export,
+        )
         await self._in_thread(self._source.open, reader, self._import.state.offset)
         upcoming = asyncio.create_task(self._prepare(reader))
         try:
@@ -289,8 +292,10 @@ class _ImportRun:
         """Return the decision on a chunk, under the schema version that read its rows."""
         result, schema_version = prepared.result, prepared.reader.validator.schema.version
         if result is None or self._must_look_up:
-            existing = await self._load_existing(prepared.chunk, schema_version)
-            self._must_look_up = bool(existing.reservations)
+            existing = await load_existing_records(
+                self._dependencies, prepared.chunk, schema_version
+            )
+            self._must_look_up = bool(existing.reservations or existing.projects)
             result = await asyncio.to_thread(
                 self._decider.decide, prepared.chunk, prepared.reader, existing
             )
@@ -345,26 +350,3 @@ class _ImportRun:
     def _is_furthest(self, state: ImportState) -> bool:
         """Return whether this import has read as far as any earlier one of the same content."""
         return self._upload is None or state.offset >= self._upload.state.offset
-
-    async def _load_existing(self, chunk: Chunk, schema_version: int) -> ExistingRecords:
-        """Load the stored records under the references of a chunk, in its schema version."""
-        references = [
-            row.draft.project_draft.reference
-            for row in chunk.rows
-            if row.draft.project_draft is not None and row.draft.project_draft.reference is not None
-        ]
-        reads = self._dependencies.reads
-        reservations = await reads.get_many(RESERVATION_KIND, references)
-        ids = [
-            aggregate.state.project_id
-            for aggregate in reservations.values()
-            if aggregate.state.project_id
-        ]
-        stored_projects: Mapping[str, StoredAggregate[Project]] = await reads.get_many(
-            PROJECT_KIND, ids
-        )
-        projects = {
-            key: await convert_to_version(self._dependencies, aggregate, schema_version)
-            for key, aggregate in stored_projects.items()
-        }
-        return ExistingRecords(reservations, projects)

@@ -82,7 +82,8 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One import: its parameters and its checkpoint, committed with the rows it covers.
 
     `size_bytes` and `sha256` are the file's. The first `offset` bytes of it are processed.
-    `mapping_version` pins the mapping at the time of the request. `chunk_count` counts the chunks
+    `mapping_version` pins the mapping at the time of the request. `from_export` means a file that
+    this service has exported. `chunk_count` counts the chunks
     of quarantined rows and warnings, numbered from 0. `vanished_after` is the last reservation that
     was compared with the rows of the file. `encodings` are those of the file, where they
     differ from the mapping's.
@@ -95,6 +96,7 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     requested_by: str
     mapping: str | None = None
     mapping_version: int | None = None
+    from_export: bool = False
     columns: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
     offset: int = 0

@@ -34,13 +34,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 class FileLayout(msgspec.Struct, frozen=True):
     """Layout of a file's records; `columns` are those of a CSV header.
 
-    `encodings` are those of the file, if it has others than its mapping names.
+    `encodings` are those of the file, if it has others than its mapping names. `from_export` means
+    a file that the service has exported.
     """
 
     file_format: FileFormat
     mapping: ImportMapping | None
     columns: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
+    from_export: bool = False
 
     def list_encodings(self) -> tuple[str, ...]:
         """Return the encodings to try for each line, in order."""
@@ -92,7 +94,7 @@ class CellSelector:
         if mapping is not None and mapping.ragged_rows is RaggedRows.PAD:
             self._required_width = 1
         # Quarantined rows that come back are guarded against formulas.
-        self._is_guarded = is_quarantine_header(columns)
+        self._is_guarded = is_quarantine_header(columns) or layout.from_export
 
     def select(self, cells: Sequence[str]) -> Mapping[str, Token] | RowReason:
         """Return the cells by name, or the reason against the record.

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from spawn.domain.imports.export_reader import RowResult
 from spawn.domain.imports.fast_row_reader import FastRowReader
 from spawn.domain.imports.import_state import FileFormat, RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser
-from spawn.domain.imports.row_reader import RowReader, RowResult
+from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.json_tokens import Token
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.project import build_reservation_id, list_changed_fields
@@ -52,6 +53,7 @@ class RowDrafter:
         self._reader = reader
         self._parser = RecordParser(layout)
         is_plain = layout.file_format is FileFormat.NDJSON and layout.mapping is None
+        is_plain = is_plain and not layout.from_export
         self._fast_reader = FastRowReader(reader.validator) if is_plain else None
 
     def draft_rows(self, records: Sequence[Record], ids: Sequence[str]) -> list[RowDraft]:

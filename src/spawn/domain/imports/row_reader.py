@@ -9,8 +9,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-import msgspec
-
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.cell_reader import (
     AnyCell,
@@ -21,12 +19,13 @@ from spawn.domain.imports.cells.cell_reader import (
     to_cell_text,
 )
 from spawn.domain.imports.cells.number_text import compile_number_parser
+from spawn.domain.imports.export_reader import ExportReader, RowResult
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.mapping import ImportMapping, OnFailure, SumCheck
 from spawn.domain.imports.row_selector import RowSelector
 from spawn.domain.json_tokens import Token
 from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT
-from spawn.domain.projects.project import Project, propose_project
+from spawn.domain.projects.project import propose_project
 from spawn.domain.schemas.core_columns import CORE_COLUMNS
 from spawn.domain.schemas.validator import ProjectInput, SchemaValidator
 from spawn.domain.text import normalize, trim
@@ -36,25 +35,20 @@ _DEFAULT_SCALE: Final = 2
 _DEFAULT_CURRENCY: Final = "USD"
 
 
-class RowResult(msgspec.Struct, frozen=True):
-    """The result of a row: a project or the reasons against it, and warnings.
-
-    `key` identifies the row in its file, whether or not it is valid; None if it has no key.
-    """
-
-    key: str | None
-    project: Project | None = None
-    reasons: tuple[RowReason, ...] = ()
-    warnings: tuple[RowReason, ...] = ()
-
-
 class RowReader:
     """A reader of rows under one schema, through a mapping or as plain projects."""
 
     def __init__(
-        self, validator: SchemaValidator, mapping: ImportMapping | None, on_date: date | None = None
+        self,
+        validator: SchemaValidator,
+        mapping: ImportMapping | None,
+        on_date: date | None = None,
+        *,
+        from_export: bool = False,
     ) -> None:
         """Compile the mapping; `on_date` is compared with the Sunset of retired columns.
+
+        With `from_export` the rows are projects as the service exports them.
 
         Raises:
             InvalidInput: the mapping names unknown attributes, each with its pointer.
@@ -67,6 +61,7 @@ class RowReader:
         if mapping and mapping.key:
             self._fields["external_ref"] = mapping.key.label
         self._rows = RowSelector(mapping) if mapping else None
+        self.export_reader = ExportReader(validator) if from_export else None
         decimal, thousands = (mapping.decimal, mapping.thousands) if mapping else (".", None)
         self._parse_number = compile_number_parser(decimal, thousands)
 
@@ -83,6 +78,8 @@ class RowReader:
 
     def locate(self, source: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:
         """Return the row by the names of the mapping, or the reason for which it is skipped."""
+        if self.export_reader is not None:
+            return self.export_reader.locate(source)
         return source if self._rows is None else self._rows.locate(source)
 
     def read_group(self, source: Mapping[str, Token]) -> tuple[str | None, ...]:
@@ -95,6 +92,12 @@ class RowReader:
 
     def read(self, source: Mapping[str, Token], project_id: str) -> RowResult:
         """Return a located row's project under a new id, or all the reasons against it."""
+        if self.export_reader is not None:
+            values, system = self.export_reader.split(source)
+            project_id = system.project_id or project_id
+            key = self.read_key(values)
+            result = self._build_result(values, values, project_id, key, [], [])
+            return self.export_reader.restore(result, system)
         if self._mapping is None or self._rows is None:
             return self._build_result(source, source, project_id, self.read_key(source), [], [])
         reasons: list[RowReason] = []
@@ -109,6 +112,8 @@ class RowReader:
     def read_amendment(self, source: Mapping[str, Token]) -> ProjectInput:
         """Return the values of a valid row, without defaults: those are for new projects only."""
         tokens = source
+        if self.export_reader is not None:
+            tokens, _ = self.export_reader.split(source)
         if self._mapping is not None:
             # A cell without a value says nothing about what a project always has.
             cells = self._convert_row(source, [])[1]

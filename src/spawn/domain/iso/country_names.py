@@ -21,6 +21,7 @@ BRN Brunei
 BES Caribbean Netherlands
 CHE Schweiz; Suisse; Svizzera
 CHN China, People's Republic of; People's Republic of China; PRC; Mainland China; China, P.R.
+CHN 中国; 中华人民共和国
 CIV Ivory Coast
 COD Congo, Dem. Rep.; Congo, Democratic Republic of; DR Congo; DRC; Congo-Kinshasa; Zaire
 COD Congo (Kinshasa)
@@ -45,6 +46,7 @@ IRL Éire; Republic of Ireland
 IRN Iran, Islamic Rep.
 ISL Ísland
 ITA Italia
+JPN 日本; 日本国
 KGZ Kyrgyz Republic
 KNA St. Kitts and Nevis; Saint Kitts & Nevis
 KOR South Korea; Korea, Rep.; Korea, South; Korea (South); Korea (Republic of)
@@ -80,6 +82,7 @@ SWZ Swaziland
 SYR Syria
 TLS East Timor
 TUR Turkey
+KOR 대한민국; 한국
 TWN Taiwan, China; Chinese Taipei; Taiwan, R.O.C.
 UKR Україна
 USA US; U.S.; U.S.A.; United States of America

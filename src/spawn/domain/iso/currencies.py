@@ -188,10 +188,43 @@ ZWG 2 Zimbabwe Gold
 
 WITHDRAWN_CURRENCIES = """
 ANG 2 Netherlands Antillean Guilder
+ATS 2 Schilling
+BEF 0 Belgian Franc
 BGN 2 Bulgarian Lev
+BYR 0 Belarusian Ruble (2000-2016)
+CSD 2 Serbian Dinar
 CUC 2 Peso Convertible
+CYP 2 Cyprus Pound
+DEM 2 Deutsche Mark
+EEK 2 Kroon
+ESP 0 Spanish Peseta
+FIM 2 Markka
+FRF 2 French Franc
+GHC 2 Cedi (until 2007)
+GRD 0 Drachma
 HRK 2 Kuna
+IEP 2 Irish Pound
+ITL 0 Italian Lira
+LTL 2 Lithuanian Litas
+LUF 0 Luxembourg Franc
+LVL 2 Latvian Lats
+MRO 2 Ouguiya (until 2017)
+MTL 2 Maltese Lira
+MZM 2 Mozambique Metical (until 2006)
+NLG 2 Netherlands Guilder
+PTE 0 Portuguese Escudo
+ROL 0 Old Leu
+RUR 2 Russian Ruble (until 1998)
+SDD 2 Sudanese Dinar
+SIT 2 Tolar
+SKK 2 Slovak Koruna
 SLL 2 Leone (old)
+STD 2 Dobra (until 2017)
+TRL 0 Old Turkish Lira
+VEF 2 Bolívar (until 2018)
+XEU 2 European Currency Unit (ECU)
+ZMK 2 Zambian Kwacha (until 2012)
+ZWD 2 Zimbabwe Dollar (until 2008)
 ZWL 2 Zimbabwe Dollar
 """
-"""Codes that left list one since 2020; projects closed in them keep their amounts."""
+"""Codes that left list one; projects closed in them keep their amounts."""

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.core
         (",", ".", "\u22125", "-5"),
         (",", None, "1,5e3", "1.5e3"),
         (".", ",", "5.", "5"),
+        (",", ".", "1990.0", "1990"),
+        (",", None, "17.00", "17"),
     ],
 )
 def test_a_number_is_read_by_its_marks(

@@ -11,6 +11,7 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,23})(?:\.\d{1,24})?", re.ASCII)
 _BLANKS = "[ \u00a0\u2009\u202f]"
 _APOSTROPHES = "['\u2019]"
 _MINUS_SIGNS = "\u2212\u2012\u2013"
+_WHOLE = re.compile(r"[+-]?\d{1,24}\.0{1,2}", re.ASCII)
 _MAX_EXPONENT = 40
 
 
@@ -34,7 +35,8 @@ def compile_number_parser(decimal: str, thousands: str | None) -> Callable[[str]
     def parse(text: str) -> str | None:
         match = match_number(text)
         if match is None:
-            return None
+            # Beside decimal commas a whole number may have the point of a data frame: 1990.0.
+            return text.partition(".")[0] if _WHOLE.fullmatch(text) else None
         sign, whole, fraction, exponent = match.groups()
         if not whole and not fraction:
             return None

@@ -7,10 +7,13 @@ import msgspec
 
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports.commands import put_mapping, submit_import
+from spawn.application.imports.dry_runs import DryRunSlots
 from spawn.application.imports.queries import (
+    count_reasons,
     get_import,
     get_mapping,
     get_pinned_mapping,
+    list_imports,
     list_mappings,
     stream_quarantined_rows,
     stream_rows_with_warnings,
@@ -19,12 +22,14 @@ from spawn.application.imports.queries import (
 from spawn.application.product.links import CSV, NDJSON
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
-from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.mapping_reader import read_mapping
-from spawn.domain.query import Query
+from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.entrypoints.http.imports.wire import (
+    DryRunView,
     ImportMappingView,
+    ImportReasonsView,
     ImportView,
     RowWarningView,
     VanishedProjectView,
@@ -63,6 +68,7 @@ from spawn.entrypoints.http.protocol.response import (
     encode_json,
 )
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.state import StateKey
 from spawn.entrypoints.http.wire import PageView
 
 MAPPINGS: Final = "/v1/ops/import-mappings"
@@ -72,6 +78,7 @@ FORMATS: Final = {
 }
 TAG: Final = "imports"
 
+_DRY_RUNS: Final = StateKey(DryRunSlots)
 _BINDING: Final = cursor_binding(MAPPING_KIND)
 _MAPPING_EXAMPLE: Final = {
     "encoding": ["utf-8", "cp1252"],
@@ -201,6 +208,16 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
             str,
             "Name of the mapping that converts rows to projects; required for CSV and XML.",
         ),
+        Parameter(
+            "dry_run",
+            bool,
+            "`true`: write nothing, and return counts, reasons and samples with 200.",
+        ),
+        Parameter(
+            "from_export",
+            bool,
+            "`true`: the file is an export of this service, CSV or NDJSON; needs no mapping.",
+        ),
         IDEMPOTENCY_KEY,
     ),
     body=Body(
@@ -209,6 +226,7 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         example='{"project_name":"Rio Verde Solar","total_amount":"104000000.00"}\n',
     ),
     returns=ACCEPTED_RESPONSE,
+    also=(Success(DryRunView, "What a dry run would do"),),
     problems=(
         "malformed_body",
         "request_timeout",
@@ -218,20 +236,79 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         "storage_full",
     ),
 )
-async def post_import(request: StrictRequest) -> Response:
-    """Store an uploaded file and queue its import."""
+async def post_import(request: StrictRequest) -> Response | Result:
+    """Store an uploaded file and queue its import, or try it without writing."""
     media_type = _read_upload_media_type(request)
-    request.http_state.jobs.check_capacity()
     mapping_name = request.query.get("mapping")
+    from_export = _read_switch(request, "from_export")
+    if _read_switch(request, "dry_run"):
+        run = await request.http_state[_DRY_RUNS].run(
+            request.dependencies,
+            request.principal,
+            _stream_upload(request),
+            file_format=FORMATS[media_type],
+            mapping_name=mapping_name,
+            from_export=from_export,
+        )
+        return Result(DryRunView.of_run(run), status=200)
+    request.http_state.jobs.check_capacity()
     submission = await submit_import(
         request.dependencies,
         request.principal,
         _stream_upload(request),
         file_format=FORMATS[media_type],
         mapping_name=mapping_name,
-        receipt=read_receipt(request, IMPORTS, mapping_name or ""),
+        from_export=from_export,
+        receipt=read_receipt(
+            request, IMPORTS, mapping_name or "", *(["from_export"] if from_export else [])
+        ),
     )
     return await respond_to_submission(request, submission)
+
+
+@route(
+    "GET",
+    IMPORTS,
+    "listImports",
+    tag=TAG,
+    summary="List imports",
+    parameters=(Parameter("mapping", str, "Only imports through this mapping."), LIMIT, AFTER),
+    returns=Success(PageView[ImportView], "A page of imports, newest first", headers=("Link",)),
+    problems=("cursor_invalid",),
+    cache=Cache.NO_STORE,
+)
+async def read_import_page(request: StrictRequest) -> Result:
+    """List imports, one page at a time."""
+    mapping = request.query.get("mapping")
+    binding = cursor_binding(IMPORT_KIND, *([mapping] if mapping else []))
+    query = Query(
+        kind=IMPORT_KIND,
+        filters=() if mapping is None else (Filter("mapping", Operator.EQ, (mapping,)),),
+        sort=(Sort("created_at", descending=True),),
+        limit=read_limit(request.query.get("limit")),
+        after=read_after(request.query, binding),
+    )
+    page = await list_imports(request.dependencies, request.principal, query)
+    return page_result(request, [ImportView.of_import(i) for i in page.items], page.next, binding)
+
+
+@route(
+    "GET",
+    IMPORTS + "/{import_id}/reasons",
+    "getImportReasons",
+    tag=TAG,
+    summary="Count the rows of each reason of an import",
+    description="Each reason has the number of its rows and the first of them.",
+    returns=Success(ImportReasonsView, "The reasons, those of most rows first"),
+    problems=("not_found",),
+    cache=Cache.NO_STORE,
+)
+async def read_reasons(request: StrictRequest, import_id: str) -> ImportReasonsView:
+    """Count the rows of each reason of an import, with samples."""
+    dependencies, principal = request.dependencies, request.principal
+    state = (await get_import(dependencies, principal, import_id)).state
+    reasons, warnings = await count_reasons(dependencies, principal, state)
+    return ImportReasonsView.of(state, reasons=reasons, warnings=warnings)
 
 
 @route(
@@ -323,6 +400,13 @@ async def read_vanished(request: StrictRequest, import_id: str) -> LineStreamRes
     return LineStreamResponse(lines(), NDJSON)
 
 
+def _read_switch(request: StrictRequest, name: str) -> bool:
+    text = request.query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise InvalidInput.at(f"/{name}", "invalid_value", "must be true or false")
+    return text == "true"
+
+
 def _read_upload_media_type(request: StrictRequest) -> str:
     """Return the upload's media type; its charset is ignored, as the mapping has the encoding."""
     media_type = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
@@ -387,7 +471,9 @@ ROUTES: Final[list[Route]] = [
     read_import_mapping,
     read_import_mapping_page,
     post_import,
+    read_import_page,
     read_import,
+    read_reasons,
     read_quarantine,
     read_warnings,
     read_vanished,

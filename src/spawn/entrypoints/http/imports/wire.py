@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 from msgspec.structs import fields as get_fields
 
+from spawn.application.imports.dry_runs import DryRun
 from spawn.domain.change import StoredAggregate
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason, VanishedProject
 from spawn.domain.imports.mapping import (
@@ -253,6 +254,7 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
     job_url: str
     quarantine_url: str
     vanished_url: str
+    reasons_url: str
 
     @classmethod
     def of_import(cls, aggregate: StoredAggregate[ImportState]) -> Self:
@@ -265,7 +267,77 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
             job_url=f"{JOBS}/{state.import_id}",
             quarantine_url=f"{IMPORTS}/{state.import_id}/quarantine",
             vanished_url=f"{IMPORTS}/{state.import_id}/vanished",
+            reasons_url=f"{IMPORTS}/{state.import_id}/reasons",
         )
+
+
+class ReasonSampleView(WireStruct, frozen=True):
+    """A row with a reason."""
+
+    line: Count
+    detail: str
+    raw_line: str | None
+
+
+class ReasonCountView(WireStruct, frozen=True):
+    """A reason: the number of its rows, and the first of them."""
+
+    field: str
+    code: str
+    rows: Count
+    samples: tuple[ReasonSampleView, ...]
+
+
+class ImportReasonsView(WireStruct, frozen=True, kw_only=True):
+    """The reasons of quarantined rows and of warnings, those of most rows first."""
+
+    import_id: ResourceId
+    reasons: tuple[ReasonCountView, ...]
+    warnings: tuple[ReasonCountView, ...]
+
+
+class DryRunView(WireStruct, frozen=True, kw_only=True):
+    """Result of an import that was only tried; nothing was written."""
+
+    rows: Count
+    accepted: Count
+    unchanged: Count
+    quarantined: Count
+    skipped: Count
+    skipped_by: dict[str, Count]
+    merged: Count
+    warnings: Count
+    by_reason: dict[str, Count]
+    failed_checks: dict[str, Count]
+    complete: Annotated[
+        bool, Meta(description="False if the time ended before the file; the rows so far.")
+    ]
+    reasons: tuple[ReasonCountView, ...]
+    warning_reasons: tuple[ReasonCountView, ...]
+    projects: Annotated[
+        tuple[dict[str, Any], ...], Meta(description="The first projects that it would create.")
+    ]
+
+    @classmethod
+    def of_run(cls, run: DryRun) -> Self:
+        """Return the wire form of a dry run; the ids of its projects are provisional."""
+        return cls.of(
+            run.counts,
+            complete=run.is_complete,
+            reasons=run.reasons,
+            warning_reasons=run.warnings,
+            projects=tuple(_read_project(document) for document in run.projects),
+        )
+
+
+def _read_project(document: bytes) -> dict[str, Any]:
+    """Return a project's document without its id, which the import assigns anew."""
+    fields: dict[str, Any] = _decode_exactly(document)
+    fields.pop("project_id", None)
+    return fields
+
+
+_decode_exactly = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw).decode
 
 
 class VanishedProjectView(WireStruct, frozen=True):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from spawn.application.imports.record_source import RecordSource
-from spawn.application.imports.text_stream import open_text
+from spawn.application.imports.files.record_source import RecordSource
+from spawn.application.imports.files.text_stream import open_text
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason
 from spawn.domain.imports.mapping_reader import read_mapping

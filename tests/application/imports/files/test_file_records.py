@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from spawn.application.imports.file_records import read_physical_lines
+from spawn.application.imports.files.file_records import read_physical_lines
 
 MEBIBYTE = 1_048_576
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.imports.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
+from spawn.application.imports.files.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.import_state import FileFormat, RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser, build_decoder

@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 import msgspec
 
-from spawn.application.imports.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
+from spawn.application.imports.files.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.cells.nested_path import TEXT_MEMBER
 from spawn.domain.imports.import_state import RowReason

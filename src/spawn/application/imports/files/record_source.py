@@ -5,16 +5,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from spawn.application.imports.file_records import (
+from spawn.application.imports.files.file_records import (
     PhysicalLine,
+    mark_empty_texts,
     read_csv_records,
     read_json_records,
     read_physical_lines,
 )
-from spawn.application.imports.row_groups import group_records
-from spawn.application.imports.text_stream import TextStream, open_text
-from spawn.application.imports.xml_records import read_xml_records
+from spawn.application.imports.files.row_groups import group_records
+from spawn.application.imports.files.text_stream import TextStream, open_text
+from spawn.application.imports.files.xml_records import read_xml_records
 from spawn.domain.errors import InvalidInput
+from spawn.domain.imports.export_reader import EXPORT_COLUMNS
 from spawn.domain.imports.formula_guard import unescape_formula
 from spawn.domain.imports.header import describe_mismatch, find_columns, is_quarantine_header
 from spawn.domain.imports.import_state import FileFormat, ImportState
@@ -43,6 +45,10 @@ class RecordSource:
         self._path = path
         self._format = import_state.format
         self._mapping = mapping
+        self._from_export = import_state.from_export
+        self._required_columns = mapping.source_columns if mapping else frozenset[str]()
+        if self._from_export:
+            self._required_columns = EXPORT_COLUMNS
         self._stream: TextStream | None = None
         self._title_lines = 0
         self._title_records = 0
@@ -52,7 +58,8 @@ class RecordSource:
     @property
     def layout(self) -> FileLayout:
         """The layout of the records."""
-        return FileLayout(self._format, self._mapping, self.columns, self._get_stream().encodings)
+        encodings = self._get_stream().encodings
+        return FileLayout(self._format, self._mapping, self.columns, encodings, self._from_export)
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -84,7 +91,8 @@ class RecordSource:
         if self._format is FileFormat.NDJSON:
             return read_json_records(lines)
         records = self._read_csv(islice(lines, self._title_lines, None))
-        return islice(records, self._title_records + 1, None)
+        rows = islice(records, self._title_records + 1, None)
+        return map(mark_empty_texts, rows) if self._from_export else rows
 
     def _open_stream(self) -> None:
         self.close()
@@ -118,9 +126,9 @@ class RecordSource:
             self._open_stream()
             lines = islice(self._read_lines(), title_lines, None)
             return self._check_header(next(self._read_csv(lines), None))
-        names = self._mapping.source_columns if self._mapping else frozenset[str]()
         for index, record in enumerate(records):
-            if not record.parse_error and find_columns(record.cells, names).is_complete:
+            columns = find_columns(record.cells, self._required_columns)
+            if not record.parse_error and columns.is_complete:
                 self._title_records = index
                 return self._check_header(record)
         return self._check_header(records[0] if records else None)
@@ -135,7 +143,7 @@ class RecordSource:
         names = [*header.cells]
         if is_quarantine_header(names):
             names = list(map(unescape_formula, names))
-        columns = find_columns(names, self._mapping.source_columns if self._mapping else ())
+        columns = find_columns(names, self._required_columns)
         if not columns.is_complete:
             raise InvalidInput.at("", "header_mismatch", describe_mismatch(names, columns))
         return tuple(names)

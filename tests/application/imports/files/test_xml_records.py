@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from spawn.application.imports.file_records import MAX_LINE_BYTES
-from spawn.application.imports.xml_records import read_xml_records
+from spawn.application.imports.files.file_records import MAX_LINE_BYTES
+from spawn.application.imports.files.xml_records import read_xml_records
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.record_parser import Record
 

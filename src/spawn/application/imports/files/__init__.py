@@ -1,0 +1,1 @@
+"""Records of uploaded files: text, CSV, NDJSON, XML, groups of rows."""

@@ -1,0 +1,142 @@
+"""Exports of the service are read back as they were."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from tests.http.imports.case_player import list_projects, load_case, run_import
+
+DATA = "/v1/data/projects"
+FULL: dict[str, Any] = {
+    "project_name": '=Sum, of "all"',
+    "total_amount": "12.50",
+    "currency_code": "EUR",
+    "description": "'@note\nof two lines",
+    "sector": "-5",
+    "sponsors": [{"name": "A, Co", "share": "60"}, {"name": "B"}, {"name": "C"}],
+    "milestones": [{"milestone_id": "m1", "title": "Permit", "kind": "CONDITION_PRECEDENT"}],
+    "capacity_mw": 12.5,
+    "green_bond_eligible": True,
+    "expected_irr": 0.095,
+    "x_list": [1, {"a": "=b"}],
+    "x_text": "+1",
+}
+
+
+async def create(client: httpx.AsyncClient, **members: Any) -> dict[str, Any]:
+    response = await client.post("/v1/ops/projects", json=members)
+    assert response.status_code == 201, response.text
+    project: dict[str, Any] = response.json()
+    return project
+
+
+async def fill(client: httpx.AsyncClient) -> None:
+    """Create projects with all that an export must keep."""
+    await create(client, **FULL)
+    await create(client, project_name="Empty", total_amount="1", description="")
+    kept = await create(
+        client,
+        project_name="Held",
+        total_amount="2",
+        status="CONSTRUCTION",
+        external_ref={"source": "desk", "id": "1"},
+    )
+    path = f"/v1/ops/projects/{kept['project_id']}"
+    tag = (await client.get(path)).headers["ETag"]
+    body = {"to": "SUSPENDED", "reason": "flood", "effective_on": "2026-01-31"}
+    moved = await client.post(f"{path}/transitions", json=body, headers={"If-Match": tag})
+    assert moved.status_code == 200, moved.text
+
+
+def without_system(project: dict[str, Any]) -> dict[str, Any]:
+    assigned = {"version", "created_at", "updated_at"}
+    return {name: value for name, value in project.items() if name not in assigned}
+
+
+@pytest.mark.parametrize("media_type", ["text/csv", "application/x-ndjson"])
+async def test_an_export_changes_nothing_in_its_own_store(
+    client: httpx.AsyncClient, media_type: str
+) -> None:
+    await fill(client)
+    exported = (await client.get(DATA, headers={"Accept": media_type})).content
+    before = await list_projects(client)
+    result = await run_import(client, exported, media_type, from_export="true")
+    assert (result["rows"], result["unchanged"], result["by_reason"]) == (3, 3, {})
+    assert await list_projects(client) == before
+    again = await client.get(DATA, headers={"Accept": media_type})
+    assert again.content == exported
+
+
+@pytest.mark.parametrize("media_type", ["text/csv", "application/x-ndjson"])
+async def test_an_export_fills_another_store_with_the_same_projects(
+    client: httpx.AsyncClient, other: httpx.AsyncClient, media_type: str
+) -> None:
+    await fill(client)
+    exported = (await client.get(DATA, headers={"Accept": media_type})).content
+    result = await run_import(other, exported, media_type, from_export="true")
+    assert (result["accepted"], result["by_reason"]) == (3, {})
+    before, after = [
+        [without_system(project) for project in await list_projects(c)] for c in (client, other)
+    ]
+    for old, new in zip(before, after, strict=True):
+        if old["external_ref"] is not None:
+            # The reference identifies the project, and its id is a new one.
+            assert old.pop("project_id") != new.pop("project_id")
+        assert new == old
+    repeated = await run_import(other, exported, media_type, from_export="true")
+    assert (repeated["accepted"], repeated["unchanged"]) == (0, 3)
+
+
+async def test_an_empty_text_differs_from_an_absent_value_in_csv(
+    client: httpx.AsyncClient,
+) -> None:
+    await create(client, project_name="Empty", total_amount="1", description="")
+    await create(client, project_name="Absent", total_amount="1")
+    header, empty, absent = (
+        await client.get(DATA, headers={"Accept": "text/csv"})
+    ).text.splitlines()
+    index = header.split(",").index("description")
+    assert (empty.split(",")[index], absent.split(",")[index]) == ('""', "")
+
+
+async def test_a_line_of_an_export_is_imported_under_another_reference(
+    client: httpx.AsyncClient,
+) -> None:
+    case = load_case("data", "06")
+    first, second, *_ = case["steps"]
+    await create(client, **first["body"])
+    result = await run_import(
+        client, second["body"], second["headers"]["Content-Type"], from_export="true"
+    )
+    assert result == {**result, **case["expected"]}
+    assert len(await list_projects(client)) == 2
+
+
+async def test_what_is_no_export_is_quarantined_or_rejected(client: httpx.AsyncClient) -> None:
+    lacking = await run_import(client, "name,cost\nA,1\n", from_export="true")
+    assert "lacks project_name, total_amount" in lacking["error"]
+    rows = [
+        {"project_name": "A", "total_amount": "1", "suspended_from": "NOWHERE"},
+        {"project_name": "B", "total_amount": "1", "suspended_from": "OPERATION"},
+        {"project_name": "C", "total_amount": "1", "colour": "red"},
+        {"project_name": "D", "total_amount": "1", "project_id": "../x"},
+    ]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    result = await run_import(client, lines, "application/x-ndjson", from_export="true")
+    assert result["by_reason"] == {"invalid_value": 1, "out_of_range": 1, "unknown_field": 1}
+    (project,) = await list_projects(client)
+    assert (project["project_name"], len(project["project_id"])) == ("D", 36)
+    text = 'project_name,total_amount,sponsors,extensions\nA,1,[{,\nB,1,,"{""x_a"": 1}"\n'
+    malformed = await run_import(client, text, from_export="true")
+    assert (malformed["accepted"], malformed["by_reason"]) == (1, {"malformed": 1})
+
+
+async def test_quarantined_rows_of_ndjson_need_no_mapping_to_come_back(
+    client: httpx.AsyncClient,
+) -> None:
+    first = await run_import(client, '{"project_name": "A"}\n', "application/x-ndjson")
+    line = json.loads((await client.get(first["quarantine_url"])).text)
+    line["fields"]["total_amount"] = "5"
+    second = await run_import(client, json.dumps(line), "application/x-ndjson")
+    assert (second["accepted"], second["quarantined"]) == (1, 0)
