@@ -47,10 +47,6 @@ class SettingsError(Exception):
     """A setting cannot be used; the message is one line that names it."""
 
 
-class AddressError(Exception):
-    """The configured address cannot be bound; the message is one line with the reason."""
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     """Settings of a service.
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
+from spawn.adapters.local.served_address import read_served_address
 from spawn.adapters.service_client import (
     ServiceError,
     ServiceUnreachable,
@@ -46,7 +47,7 @@ from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
-from spawn.entrypoints.cli.serve import find_store_file, read_served_address
+from spawn.entrypoints.cli.serve import find_store_file
 from spawn.entrypoints.composition import open_dependencies
 from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
@@ -92,7 +93,7 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
     try:
         dependencies = await context.__aenter__()
     except StorageBusy:
-        url = read_served_address(settings)
+        url = read_served_address(find_store_file(settings))
         if url is None:
             raise
         sys.stderr.write(f"the file is open in a running service; connecting to {url}\n")

@@ -14,6 +14,7 @@ import msgspec
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.local.served_address import read_served_address
 from spawn.application.diagnosis import (
     CheckResult,
     CheckStatus,
@@ -26,7 +27,7 @@ from spawn.application.diagnosis import (
 )
 from spawn.domain.errors import SpawnError
 from spawn.domain.text import redact_url
-from spawn.entrypoints.cli.serve import build_local_url, find_store_file, read_served_address
+from spawn.entrypoints.cli.serve import build_local_url, find_store_file
 from spawn.entrypoints.composition import open_publishers
 from spawn.entrypoints.settings import Settings, SettingsError
 
@@ -89,7 +90,7 @@ async def _check_store(settings: Settings) -> CheckResult:
     try:
         store = await open_store(settings.storage_url, clock=SystemClock())
     except (SpawnError, OSError) as failure:
-        return describe_unopened_store(failure, read_served_address(settings))
+        return describe_unopened_store(failure, read_served_address(file))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         status = store.status()

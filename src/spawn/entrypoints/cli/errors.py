@@ -7,8 +7,9 @@ interrupted. Every failure is one line on stderr.
 
 from typing import Final
 
+from spawn.adapters.local.listening_sockets import AddressError
 from spawn.domain.errors import SpawnError, StorageBusy, describe_cause
-from spawn.entrypoints.settings import AddressError, SettingsError
+from spawn.entrypoints.settings import SettingsError
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from spawn.adapters.factory import parse_duckdb_url
+from spawn.adapters.local.served_address import AddressFile
 from spawn.application.projects.sample_data import seed_missing_projects
 from spawn.domain.principal import Principal
 from spawn.domain.text import redact_url
@@ -18,54 +17,11 @@ from spawn.entrypoints.settings import Settings
 
 SEED_ACTOR: Final = Principal(id="demo")
 PRIVATE_UMASK: Final = 0o077
-_SUFFIX: Final = ".serving"
-
-
-class ServedAddress(msgspec.Struct, frozen=True):
-    """Address at which a file is served; after a crash it is out of date."""
-
-    url: str
 
 
 def find_store_file(settings: Settings) -> Path | None:
     """Return the store's file, existing or not; None if the store has no file."""
     return None if settings.data_path is None else parse_duckdb_url(settings.storage_url)
-
-
-def find_address_file(settings: Settings) -> Path | None:
-    """Return the file with the served address; None if the store has no file."""
-    database = find_store_file(settings)
-    return None if database is None else database.with_name(database.name + _SUFFIX)
-
-
-def read_served_address(settings: Settings) -> str | None:
-    """Return the address written by the process that has the file open."""
-    path = find_address_file(settings)
-    if path is None or not path.is_file():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ServedAddress).url
-    except msgspec.DecodeError:
-        return None
-
-
-class _AddressFile:
-    """Address file beside the database; removed only by the process that wrote it."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-
-    def write(self, settings: Settings) -> None:
-        """Write the served address; the caller has the file open."""
-        path = find_address_file(settings)
-        if path is not None:
-            path.write_bytes(msgspec.json.encode(ServedAddress(build_local_url(settings))))
-            self._path = path
-
-    def remove(self) -> None:
-        """Remove the file, if this process wrote it."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
 
 
 def build_local_url(settings: Settings) -> str:
@@ -110,10 +66,11 @@ def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
 
 
 def _run_server(settings: Settings, on_ready: service.Prepare) -> None:
-    address_file = _AddressFile()
+    address_file = AddressFile()
 
     async def prepare(composition: Composition) -> None:
-        address_file.write(composition.settings)
+        effective_settings = composition.settings
+        address_file.write(find_store_file(effective_settings), build_local_url(effective_settings))
         await on_ready(composition)
 
     # Files, the database above all, are readable only by the user of the service.

@@ -5,7 +5,6 @@ service's reaction can be observed; drills are configured from loopback addresse
 """
 
 import re
-import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +17,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 
+from spawn.adapters.local.listening_sockets import bind_sockets
 from spawn.adapters.ontology.faults import FaultInjector, FaultSettings, InjectedError
 from spawn.adapters.ontology.published_documents import PublishedDocuments
 from spawn.domain.errors import (
@@ -29,7 +29,7 @@ from spawn.domain.errors import (
     SpawnError,
 )
 from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES, compute_fingerprint
-from spawn.entrypoints.settings import AddressError, is_loopback
+from spawn.entrypoints.settings import is_loopback
 
 MAX_AGE_S: Final = 30
 _VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -80,15 +80,6 @@ def create_app(documents: PublishedDocuments) -> Litestar:
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as failure:
-        reason = failure.strerror or str(failure)
-        raise AddressError(f"{host}:{port} cannot be listened on: {reason}") from failure
-
-
 def run_ontology_server(
     host: str, port: int, directory: Path | None, *, on_listening: Callable[[int], object]
 ) -> None:
@@ -113,9 +104,11 @@ def run_ontology_server(
         timeout_graceful_shutdown=5,
         limit_concurrency=256,
     )
-    with _bind(host, port) as listener:
-        on_listening(listener.getsockname()[1])
-        uvicorn.Server(config).run([listener])
+    with bind_sockets(host, port) as sockets:
+        for listener in sockets:
+            listener.listen()
+        on_listening(sockets[0].getsockname()[1])
+        uvicorn.Server(config).run(sockets)
 
 
 def _get_server(request: AnyRequest) -> OntologyServer:
