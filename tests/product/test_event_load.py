@@ -18,6 +18,7 @@ from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.encoded_feed import EventFilter
+from spawn.application.events.event_streams import EventStreams
 from spawn.application.events.feed import read_feed
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
@@ -28,7 +29,7 @@ from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal
-from spawn.entrypoints.http.event_streams import EventStreams
+from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions, EventPublisher
 from spawn.testing.builders import a_project
 from spawn.testing.storage_contract.harness import a_record
@@ -210,7 +211,10 @@ async def test_every_consumer_receives_all_events_in_order(tmp_path: Path) -> No
         relay = Relay(dependencies, publishers, journal_watch, retry_policy=QUICK)
         await relay.start()
         streams = EventStreams(
-            dependencies.reads, journal_watch, EventEnvelope("https://spawn.example", "s")
+            dependencies.reads,
+            journal_watch,
+            EventEnvelope("https://spawn.example", "s"),
+            ServerSentEvents(),
         )
         for coroutine in (journal_watch.run(), relay.run()):
             stack.push_async_callback(_cancel, asyncio.create_task(coroutine))

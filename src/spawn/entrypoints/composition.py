@@ -25,6 +25,7 @@ from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulatio
 from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
+from spawn.application.events.event_streams import EventStreams
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
 from spawn.application.health import HealthChecker
@@ -41,7 +42,7 @@ from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
 from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.http.app import create_app
-from spawn.entrypoints.http.event_streams import EventStreams
+from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.lineage.routes import build_emitter
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
@@ -215,6 +216,7 @@ async def open_composition(
             dependencies.reads,
             journal_watch,
             envelope,
+            ServerSentEvents(),
             limits=limits,
             retention=settings.event_retention,
         )

@@ -1,15 +1,14 @@
 """Limits on requests, connections and event streams."""
 
-import msgspec
+from spawn.application.events.event_streams import StreamLimits
 
 
-class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
+class HttpLimits(StreamLimits, frozen=True, kw_only=True):
     """Limits of one request, and of all requests and streams together.
 
     A whole body must arrive within `body_timeout_s`, imports excepted: they may take long, but no
     pause between chunks may exceed `idle_timeout_s`. At most `concurrency` requests are served at
-    once, and beside them `streams` event streams; each sends at least a comment every
-    `heartbeat_s`, and is disconnected when its connection accepts nothing for `stream_stall_s`.
+    once, beside the event streams.
     Header fields beyond `header_bytes` get status 431; beyond `head_bytes` the connection closes.
     """
 
@@ -23,7 +22,4 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout_s: float = 10.0
     concurrency: int = 512
     connections: int = 2048
-    streams: int = 256
-    heartbeat_s: float = 15.0
-    stream_stall_s: float = 30.0
     gzip_bytes: int = 1024

@@ -9,12 +9,12 @@ from opentelemetry.trace import Tracer
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.dead_letters import DeadLetterPublisher
+from spawn.application.events.event_streams import EventStreams
 from spawn.application.health import HealthChecker
 from spawn.application.jobs import JobRunner
 from spawn.application.product.snapshot import Product
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import SchemaPolicy
-from spawn.entrypoints.http.event_streams import EventStreams
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 

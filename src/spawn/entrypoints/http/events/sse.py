@@ -6,9 +6,9 @@ from typing import Any, Final
 from litestar.types import Receive, Scope, Send
 
 from spawn.application.events.encoded_feed import EventFilter
+from spawn.application.events.event_streams import EventStreams
 from spawn.domain.errors import SpawnError
 from spawn.domain.events.position import Position
-from spawn.entrypoints.http.event_streams import EventStreams
 from spawn.entrypoints.http.protocol.response import (
     Header,
     SelfSentResponse,
@@ -17,11 +17,28 @@ from spawn.entrypoints.http.protocol.response import (
 from spawn.entrypoints.request_context import get_request_context
 
 MEDIA_TYPE: Final = "text/event-stream"
+RETRY_MS: Final = 2_000
 _HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 )
+
+
+class ServerSentEvents:
+    """The messages of an event stream; the JSON of an event has no line breaks."""
+
+    def encode_start(self, position: Position) -> bytes:
+        """Encode the pause before a reconnect, and the position of the stream."""
+        return b"retry: %d\nid: %b\n\n" % (RETRY_MS, str(position).encode())
+
+    def encode_heartbeat(self, position: Position) -> bytes:
+        """Encode a comment with the position."""
+        return b": all is well\nid: %b\n\n" % str(position).encode()
+
+    def encode_event(self, position: Position, event: bytes) -> bytes:
+        """Encode one event with its position as id."""
+        return b"id: %b\ndata: %b\n\n" % (str(position).encode(), event)
 
 
 class EventStreamResponse(SelfSentResponse):

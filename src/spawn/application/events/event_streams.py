@@ -1,15 +1,17 @@
-"""The event feed as server-sent events; each event is encoded once for all clients.
+"""The event feed as streams, whose events are encoded once for all clients.
 
 A stream has a position and no queue: it reads from the feed what it has not sent yet. While its
 connection accepts nothing the stream waits, and after a time limit it is disconnected. The client
-reconnects with `Last-Event-ID` and misses nothing.
+reconnects with the last position and misses nothing.
 """
 
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from spawn.application.events.encoded_feed import EncodedFeed, EventFilter
 from spawn.application.events.journal_watch import JournalWatch
@@ -17,11 +19,37 @@ from spawn.domain.errors import Overloaded
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
-from spawn.entrypoints.http.limits import HttpLimits
 from spawn.ports.storage import ReadStore
 
-RETRY_MS: Final = 2_000
 RETRY_LATER_S: Final = 5.0
+
+
+class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of event streams.
+
+    At most `streams` are open at once; each sends at least a comment every `heartbeat_s`, and is
+    disconnected when its connection accepts nothing for `stream_stall_s`.
+    """
+
+    streams: int = 256
+    heartbeat_s: float = 15.0
+    stream_stall_s: float = 30.0
+
+
+class StreamFormat(Protocol):
+    """The messages of a transport."""
+
+    def encode_start(self, position: Position) -> bytes:
+        """Encode the first message of a stream."""
+        ...
+
+    def encode_heartbeat(self, position: Position) -> bytes:
+        """Encode a message without an event, from whose position a client may reconnect."""
+        ...
+
+    def encode_event(self, position: Position, event: bytes) -> bytes:
+        """Encode the message of one event, a CloudEvent as JSON."""
+        ...
 
 
 class EventStreams:
@@ -36,16 +64,18 @@ class EventStreams:
         reads: ReadStore,
         journal_watch: JournalWatch,
         envelope: EventEnvelope,
+        stream_format: StreamFormat,
         *,
-        limits: HttpLimits | None = None,
+        limits: StreamLimits | None = None,
         retention: timedelta | None = None,
     ) -> None:
         self.open_count = self.sent_count = self.disconnect_count = 0
-        self._feed = EncodedFeed(reads, self._encode_message)
+        self._feed = EncodedFeed(reads, self._encode_entry)
         self._journal_watch = journal_watch
         self.envelope = envelope
+        self._format = stream_format
         self.retention = retention
-        self._limits = limits or HttpLimits()
+        self._limits = limits or StreamLimits()
         self._is_ending = False
 
     def check_capacity(self) -> None:
@@ -74,7 +104,7 @@ class EventStreams:
             TimeoutError: the connection accepts nothing.
             SpawnError: the feed cannot be read after the position.
         """
-        await self._write(write, b"retry: %d\nid: %b\n\n" % (RETRY_MS, str(after).encode()))
+        await self._write(write, self._format.encode_start(after))
         last_write = monotonic()
         while not self._is_ending:
             batch = await self._feed.read(after, event_filter)
@@ -82,7 +112,7 @@ class EventStreams:
             silence_s = monotonic() - last_write
             if number == 0 and silence_s >= self._limits.heartbeat_s:
                 # The position advances without events, so a reconnect starts here.
-                messages = b": all is well\nid: %b\n\n" % str(batch.next).encode()
+                messages = self._format.encode_heartbeat(batch.next)
             if messages:
                 await self._write(write, messages)
                 self.sent_count += number
@@ -96,9 +126,5 @@ class EventStreams:
         async with asyncio.timeout(self._limits.stream_stall_s):
             await write(messages)
 
-    def _encode_message(self, entry: JournalEntry) -> bytes:
-        """Encode one event; its JSON has no line breaks."""
-        return b"id: %b\ndata: %b\n\n" % (
-            str(entry.position).encode(),
-            self.envelope.encode_structured(entry),
-        )
+    def _encode_entry(self, entry: JournalEntry) -> bytes:
+        return self._format.encode_event(entry.position, self.envelope.encode_structured(entry))
