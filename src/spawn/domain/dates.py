@@ -2,7 +2,7 @@
 
 import calendar
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
 import msgspec
 
@@ -115,3 +115,17 @@ class Period(msgspec.Struct, frozen=True):
         count = (self.end.year - self.start.year) * _MONTHS_A_YEAR
         count += self.end.month - self.start.month
         return count if add_months(self.start, count) <= self.end else count - 1
+
+
+def parse_moment(text: str, *, pointer: str = "", is_start: bool = False) -> datetime:
+    """Return the instant of a text, which may be a date.
+
+    A date is the last instant of its day in UTC, or the first one (`is_start`).
+
+    Raises:
+        InvalidInput: it is neither a date nor an instant.
+    """
+    if not _DATE.fullmatch(text):
+        return parse_instant(text, pointer=pointer)
+    moment = time.min if is_start else time.max
+    return datetime.combine(parse_date(text, pointer=pointer), moment, UTC)

@@ -103,6 +103,20 @@ def test_rows_are_filtered_and_sorted_as_in_the_list(client: httpx.Client) -> No
     assert table["project_id"].to_pylist() == [item["project_id"] for item in listed]
 
 
+def test_projects_are_as_recorded_at_an_instant_and_found_by_fields_of_lists(
+    client: httpx.Client,
+) -> None:
+    *_, last = client.get("/v1/ops/projects").json()["items"]
+    path = f"/v1/ops/projects/{last['project_id']}"
+    client.patch(path, json={"sector": "solar"}, headers={"if-match": "*"}).raise_for_status()
+    client.post("/v1/ops/projects", json=WIND).raise_for_status()
+    moment = {"as_of": last["updated_at"]}
+    assert client.get("/v1/data/projects.json", params=moment).json()[-1] == last
+    assert len(client.get("/v1/data/projects.json?as_of=2000-01-01").json()) == 0
+    (row,) = client.get("/v1/data/projects.json?x_desk=Lisbon").json()
+    assert row["description"] == FORMULA
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -111,6 +125,7 @@ def test_rows_are_filtered_and_sorted_as_in_the_list(client: httpx.Client) -> No
         ("projects.csv?format=json", ["/format"]),
         ("projects?format=xls", ["/format"]),
         ("projects?schema_version=one", ["/schema_version"]),
+        ("projects?as_of=yesterday&schema_versio=1", ["/schema_versio", "/as_of"]),
         ("quality?status=OPERATION&fields=valu", ["/status", "/fields"]),
         ("events?type=nothing&sort=time", ["/sort", "/type"]),
     ],

@@ -18,6 +18,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.projects.list_query import read_selection
 from spawn.application.projects.versioned_views import SchemaVersionView, get_version_view
+from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schemas.validator import compile_schema
@@ -25,6 +26,7 @@ from spawn.domain.schemas.validator import compile_schema
 C = TypeVar("C", bound=StrEnum)
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _FILE_PARAMETERS: Final = ("format", "fields", "decimals", "bom")
+_PROJECT_PARAMETERS: Final = (*_FILE_PARAMETERS, "schema_version", "as_of")
 _FEED_PARAMETERS: Final = ("type", "subject")
 
 
@@ -88,15 +90,16 @@ async def _read_project_query(
     dependencies: Dependencies, parameters: Mapping[str, str], errors: list[FieldError]
 ) -> DatasetQuery:
     view = await _read_view(dependencies, parameters.get("schema_version"))
-    filters = {
-        name: text
-        for name, text in parameters.items()
-        if name not in {*_FILE_PARAMETERS, "schema_version"}
-    }
-    selection = read_selection(
-        filters, parameters.get("fields"), compile_schema(view.schema), errors
-    )
-    query = Query(filters=selection.filters, sort=selection.sort, limit=MAX_LIMIT)
+    filters = {n: text for n, text in parameters.items() if n not in _PROJECT_PARAMETERS}
+    fields, validator = parameters.get("fields"), compile_schema(view.schema)
+    selection = read_selection(filters, fields, validator, errors, _PROJECT_PARAMETERS)
+    as_of = None
+    try:
+        if "as_of" in parameters:
+            as_of = parse_moment(parameters["as_of"], pointer="/as_of")
+    except InvalidInput as error:
+        errors.extend(error.errors)
+    query = Query(filters=selection.filters, sort=selection.sort, as_of=as_of, limit=MAX_LIMIT)
     return DatasetQuery(
         name=DatasetName.PROJECTS,
         columns=list_project_columns(view.schema, selection.fields),

@@ -30,7 +30,7 @@ from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.events.position import Position
 from spawn.entrypoints.http.events.routes import SUBJECT, TYPES
 from spawn.entrypoints.http.middleware.compression import LEVEL, is_gzip_accepted
-from spawn.entrypoints.http.projects.wire import FIELDS, FILTERS, SCHEMA_VERSION, SORT
+from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SCHEMA_VERSION, SORT
 from spawn.entrypoints.http.protocol.operation import Parameter, Success
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -77,7 +77,7 @@ _MARK: Final = Parameter(
         "rows include every change up to `Spawn-Position`, a position of the feed. The lineage "
         "has each export of projects as a run, which is complete once the last byte was sent."
     ),
-    parameters=(FILTERS, SORT, FIELDS, SCHEMA_VERSION, TYPES, SUBJECT, _DECIMALS, _MARK),
+    parameters=(FILTERS, SORT, FIELDS, SCHEMA_VERSION, AS_OF, TYPES, SUBJECT, _DECIMALS, _MARK),
     returns=Success(
         str,
         "The dataset.",

@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, time
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar
 
 import msgspec
 
 from spawn.application.projects.list_query import read_filters, read_selection
-from spawn.domain.dates import parse_date, parse_instant
+from spawn.domain.dates import parse_instant, parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schema_version import Value
@@ -33,7 +33,6 @@ AFTER: Final = Parameter(
     component="After",
 )
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
-_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _POSITIVE: Final = re.compile(r"[1-9][0-9]{0,8}")
 _UNBOUND_PARAMETERS: Final = frozenset({"fields", "limit", "after", "schema_version"})
 """Parameters of a list that do not change which items follow a cursor."""
@@ -162,10 +161,7 @@ def read_moment(
     text = parameters.get(name)
     if text is None:
         return None
-    if not _DAY.fullmatch(text):
-        return parse_instant(text, pointer=f"/{name}")
-    moment = time.min if is_start else time.max
-    return datetime.combine(parse_date(text, pointer=f"/{name}"), moment, UTC)
+    return parse_moment(text, pointer=f"/{name}", is_start=is_start)
 
 
 def read_choice(parameters: Mapping[str, str], name: str, choices: type[C]) -> C | None:
