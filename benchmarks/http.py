@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -368,7 +369,7 @@ def build_amendment(projects: Sequence[StoredAggregate[Any]], schema_version: in
     """Return a change that gives each of these projects a second version."""
     return Change(
         writes=tuple(
-            Write("project", s.id, 1, msgspec.structs.replace(s.state, maturity_years=20))
+            Write("project", s.id, 1, msgspec.structs.replace(s.state, maturity_years=Decimal(20)))
             for s in projects
         ),
         events=tuple(

@@ -54,7 +54,7 @@ def build_project(number: int) -> Project:
         ),
         sector=RANDOM.choice(SECTORS),
         country_code=RANDOM.choice(COUNTRIES),
-        maturity_years=RANDOM.randrange(1, 40),
+        maturity_years=Decimal(RANDOM.randrange(1, 40)),
         expected_irr=Decimal("0.095"),
         dscr=Decimal("1.35"),
         external_ref=ExternalRef(source="erp", id=str(number)),

@@ -30,7 +30,7 @@ def a_project(**overrides: Any) -> Project:
         "currency_code": "EUR",
         "sector": "Solar",
         "country_code": "ESP",
-        "maturity_years": 18,
+        "maturity_years": Decimal(18),
         "expected_irr": Decimal("0.0950"),
         "dscr": Decimal("1.20"),
     }

@@ -130,6 +130,6 @@ def _build_project(number: int) -> Project:
     return a_project(
         project_name=f"Project {number % 4}",
         total_amount=Decimal(number * 1_000).scaleb(-2),
-        maturity_years=None if is_sparse else 10 + number % 4,
+        maturity_years=None if is_sparse else Decimal(20 + number % 8) / 2,
         **({} if is_sparse else optional),
     )

@@ -226,6 +226,7 @@ def _vehicles() -> st.SearchStrategy[Spv]:
 
 
 _COUNTRIES = st.sampled_from(sorted(COUNTRIES))
+_MATURITIES = st.integers(50, 9900).map(lambda digits: Decimal(digits).scaleb(-2))
 _RATES = st.integers(-(10**10), 10**12).map(lambda digits: Decimal(digits).scaleb(-10))
 
 
@@ -259,7 +260,7 @@ def _optional_fields(draw: st.DrawFn) -> dict[str, Any]:
         "description": draw(st.none() | prose()),
         "sector": draw(st.none() | prose(20)),
         **draw(_optional_codes()),
-        "maturity_years": draw(st.none() | st.integers(1, 99)),
+        "maturity_years": draw(st.none() | _MATURITIES),
         "expected_irr": draw(st.none() | _RATES),
         "dscr": draw(st.none() | decimals(18, 8)),
         "financial_close_date": close,

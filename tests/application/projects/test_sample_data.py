@@ -29,7 +29,7 @@ DEMO = Principal(id="demo")
 FIRST_OF_SEED_1 = """
 {"core": {
   "project_name": "Spruce River Solar", "sector": "Solar", "country_code": "CAN",
-  "maturity_years": 17, "expected_irr": "0.0763", "dscr": "1.17",
+  "maturity_years": "17", "expected_irr": "0.0763", "dscr": "1.17",
   "financial_close_date": "2013-09-20", "cod_date": "2014-07-26", "end_date": "2041-07-26",
   "spv": {
     "name": "Spruce River Solar SPV", "registration_number": null, "country_code": "CAN"},
@@ -62,7 +62,7 @@ FIRST_OF_SEED_1 = """
    "effective_on": "2014-07-26"}]}
 """
 
-DIGEST_OF_SEED_1 = "5c4782d35c742a678bb64bb677e74a851932123219ed3835bdc021fd40c3dc9a"
+DIGEST_OF_SEED_1 = "cda6e5c728536129004968c42ad27cae0b9331cbfda05feede9fd54eba626335"
 """SHA-256 of the first 800 projects: whoever changes a figure on purpose writes it anew."""
 
 

@@ -97,7 +97,7 @@ VALUES = {
     "currency_code": ('"JPY"', '"KWD"', '"USD"'),
     "country_code": ('"PT"', '"PRT"', '"ES"'),
     "subdivision_code": ('"PT-13"', '"ES-GA"', '"es-ga"'),
-    "maturity_years": ("1", "49.0", "99", "100"),
+    "maturity_years": ("1", "49.0", "17.50", "1.85e1", "0.5", "17.125", "99", "100"),
     "dscr": ("-1.5", "0", "1.30000000", "9999999999", "10000000000"),
     "expected_irr": ("0.0953", "-1", "-0.0", "1e-2"),
     "status": ('"PROPOSED"', '"OPERATION"', '"ACTIVE"', '"FINANCIAL_CLOSE"'),

@@ -79,8 +79,10 @@ def test_a_project_needs_only_a_name_and_an_amount() -> None:
             "/subdivision_code",
             "country_mismatch",
         ),
-        ({"maturity_years": 0}, "/maturity_years", "out_of_range"),
-        ({"maturity_years": 100}, "/maturity_years", "out_of_range"),
+        ({"maturity_years": Decimal("0.49")}, "/maturity_years", "out_of_range"),
+        ({"maturity_years": Decimal("99.01")}, "/maturity_years", "out_of_range"),
+        ({"maturity_years": Decimal("18.125")}, "/maturity_years", "too_precise"),
+        ({"maturity_years": Decimal("Infinity")}, "/maturity_years", "not_finite"),
         ({"expected_irr": Decimal("NaN")}, "/expected_irr", "not_finite"),
         ({"expected_irr": Decimal("-1.01")}, "/expected_irr", "out_of_range"),
         ({"expected_irr": Decimal("1E+8")}, "/expected_irr", "out_of_range"),
@@ -106,9 +108,20 @@ def test_a_violation_has_a_pointer_and_a_code(
     assert errors_of(**overrides) == [(pointer, code)]
 
 
+@pytest.mark.parametrize(
+    ("years", "stored"),
+    [
+        *(("18", "18"), ("18.0", "18"), ("1.8E+1", "18"), ("18.50", "18.5"), ("17.75", "17.75")),
+        *(("0.5", "0.5"), ("99.00", "99"), ("2E+1", "20")),
+    ],
+)
+def test_a_maturity_has_one_form(years: str, stored: str) -> None:
+    assert str(a_project(maturity_years=Decimal(years)).maturity_years) == stored
+
+
 def test_several_violations_are_reported_at_once() -> None:
     errors = errors_of(
-        project_name="", total_amount=Decimal(-1), maturity_years=0, country_code="?"
+        project_name="", total_amount=Decimal(-1), maturity_years=Decimal(0), country_code="?"
     )
     assert {pointer for pointer, _ in errors} == {
         *("/project_name", "/total_amount", "/maturity_years", "/country_code")

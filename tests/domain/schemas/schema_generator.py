@@ -163,7 +163,10 @@ def _valid(changed: Column, otherwise: Column) -> Column:
 def _described(rng: random.Random, core: Column) -> Column:
     members: dict[str, list[dict[str, Any]]] = {
         "sector": [{"required": True}, {"enum": ("abc", "a")}, {"pattern": "[abc]*"}],
-        "maturity_years": [{"maximum": 8}, {"minimum": 2, "required": True}],
+        "maturity_years": [
+            {"maximum": Decimal(8)},
+            {"minimum": Decimal(2), "required": True},
+        ],
         "country_code": [{"enum": ("ESP", "PRT")}, {"required": True}],
         "cod_date": [{"aliases": (rng.choice(NAMES),)}, {"deprecated": True}],
         "dscr": [{"minimum": Decimal(-5)}, {"unit": "x"}, {"aliases": (rng.choice(NAMES),)}],

@@ -256,7 +256,7 @@ TABLE: dict[str, tuple[list[Column], list[Column], str, ChangeKind, str]] = {
         "if_proven no yes",
     ),
     "raise a maximum of a core column back to the core's": (
-        [with_(CORE_BY_NAME["maturity_years"], maximum=30)],
+        [with_(CORE_BY_NAME["maturity_years"], maximum=Decimal(30))],
         [],
         "/columns/maturity_years/maximum",
         ChangeKind.CONSTRAINT_LOOSENED,

@@ -285,7 +285,25 @@ def test_a_core_column_may_be_tightened() -> None:
     )
     sector, maturity = schema.columns
     assert (sector.required, sector.enum) == (True, ("Solar", "Wind"))
-    assert (maturity.minimum, maturity.maximum) == (1, 30)
+    assert (maturity.minimum, maturity.maximum) == (Decimal("0.5"), 30)
+
+
+@pytest.mark.parametrize(
+    ("members", "minimum"),
+    [
+        ({"type": "integer"}, "0.5"),
+        ({"type": "bigint", "minimum": 1, "maximum": 99}, "0.5"),
+        ({"type": "integer", "minimum": 2}, "2"),
+        ({"type": "decimal(4,1)", "minimum": 1}, "1"),
+        ({"type": "double"}, "0.5"),
+    ],
+)
+def test_a_former_definition_of_a_core_column_restricts_nothing(
+    members: dict[str, Any], minimum: str
+) -> None:
+    (column,) = read_schema(raw(versioned({"name": "maturity_years", **members}))).columns
+    assert column.type == CORE_BY_NAME["maturity_years"].type
+    assert (column.minimum, column.maximum) == (Decimal(minimum), 99)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +314,9 @@ def test_a_core_column_may_be_tightened() -> None:
         ({"name": "cod_date", "type": "timestamp"}, "type"),
         ({"name": "total_amount", "type": "decimal", "minimum": -1}, "minimum"),
         ({"name": "maturity_years", "type": "integer", "maximum": 100}, "maximum"),
+        ({"name": "maturity_years", "type": "integer", "minimum": 0}, "minimum"),
+        ({"name": "maturity_years", "type": "string"}, "type"),
+        ({"name": "dscr", "type": "integer"}, "type"),
         ({"name": "currency_code", "type": "string", "default": "EUR"}, "default"),
         ({"name": "status", "type": "string", "enum": ["OPEN", "SHUT"]}, "enum"),
         ({"name": "status_reason", "type": "string", "required": True}, "required"),

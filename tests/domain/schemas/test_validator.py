@@ -95,7 +95,7 @@ def test_the_payload_of_the_first_generation_is_understood() -> None:
     assert attributes.core == {
         "project_name": "Wind",
         "total_amount": Decimal("1250000.5"),
-        "maturity_years": 15,
+        "maturity_years": Decimal(15),
         "expected_irr": Decimal("0.095"),
         "dscr": Decimal("1.35"),
         "description": "d",
@@ -207,6 +207,9 @@ def test_a_governed_value_is_read_by_its_type(member: str, name: str, value: Val
         ('"permit": "ab-12"', "pattern_mismatch"),
         ('"note": "sixsix"', "too_long"),
         ('"maturity_years": 100', "out_of_range"),
+        ('"maturity_years": 0.4', "out_of_range"),
+        ('"maturity_years": 17.125', "too_precise"),
+        ('"maturity_years": 1e400', "out_of_range"),
         ('"maturity_years": "5"', "wrong_type"),
         ('"currency_code": "eur"', "unknown_currency"),
         ('"currency_code": "XAU"', "no_minor_unit"),

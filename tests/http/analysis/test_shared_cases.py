@@ -1,8 +1,7 @@
 """Every case of the desk is put over HTTP and gives what it expects.
 
 The cases lie beside the repository. An expectation is a path into the response with its figure; one
-in words has a check here. `FIELDS` adds what a case had no field for, `DISSENTS` names the cases
-whose expectation is not ours, with the reason.
+in words has a check here. `FIELDS` adds what a case had no field for.
 """
 
 import json
@@ -67,14 +66,6 @@ REQUESTS: Final[dict[str, tuple[str, Json]]] = {
 
 PROSE: Final = frozenset({"needs", "or"})
 """Members of an expectation that explain it."""
-
-DISSENTS: Final[dict[str, str]] = {
-    "52-tenor-in-half-years": (
-        "maturity_years counts whole years in every stored project and published contract; a "
-        "tenor of 17.5 years has its dates in a schedule, or a governed attribute of its own"
-    ),
-}
-"""Cases whose expectation is not ours, with the reason."""
 
 
 def read_case(name: str) -> Json:
@@ -233,13 +224,11 @@ CHECKS: Final[dict[str, Callable[[Json, Json], None]]] = {
 
 def test_all_cases_of_the_desk_are_put() -> None:
     assert len(NAMES) == 33
-    assert {*CHECKS, *FIELDS, *REQUESTS, *DISSENTS} <= set(NAMES)
+    assert {*CHECKS, *FIELDS, *REQUESTS} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_case_of_the_desk_gives_what_it_expects(desk: httpx.Client, name: str) -> None:
-    if name in DISSENTS:
-        pytest.skip(DISSENTS[name])
     case = read_case(name)
     status, response = put(desk, name)
     if name in CHECKS:

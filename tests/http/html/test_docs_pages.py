@@ -58,14 +58,15 @@ def test_writes_document_their_preconditions(document: dict[str, Any]) -> None:
     assert "#/components/parameters/IfMatch" in names
 
 
-def test_input_schema_rejects_unknown_fields_and_has_integer_bounds(
+def test_input_schema_rejects_unknown_fields_and_has_plain_bounds(
     document: dict[str, Any],
 ) -> None:
     given = document["components"]["schemas"]["ProjectInput"]
     assert given["additionalProperties"] is False
     maturity = given["properties"]["maturity_years"]
-    assert (maturity["minimum"], maturity["maximum"]) == (1, 99)
-    assert all(type(maturity[bound]) is int for bound in ("minimum", "maximum"))
+    assert maturity["type"] == ["number", "null"]
+    assert (maturity["minimum"], maturity["maximum"]) == (0.5, 99)
+    assert type(maturity["maximum"]) is int
 
 
 def test_governed_columns_of_the_active_schema_are_documented(document: dict[str, Any]) -> None:

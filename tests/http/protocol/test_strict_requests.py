@@ -49,7 +49,7 @@ def test_malformed_body_is_400(client: httpx.Client, body: bytes) -> None:
     ("member", "pointer"),
     [
         (b'"maturity_years":"5"', "/maturity_years"),
-        (b'"maturity_years":5.5', "/maturity_years"),
+        (b'"maturity_years":5.125', "/maturity_years"),
         (b'"dscr":1e400', "/dscr"),
         (b'"dscr":true', "/dscr"),
         (b'"green_bond_eligible":"true"', "/green_bond_eligible"),

@@ -29,7 +29,7 @@ _EXAMPLES: Final[dict[str, list[Any]]] = {
     "total_amount": ["125000000.00"],
     **{code.name: [*code.examples] for code in CODE_FIELDS.values()},
     "sector": ["wind", "transport"],
-    "maturity_years": [18],
+    "maturity_years": [18, 18.5],
     "expected_irr": [0.095],
     "dscr": [1.35],
     "financial_close_date": ["2026-03-31"],

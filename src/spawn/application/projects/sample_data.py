@@ -219,7 +219,7 @@ def _sample(rng: random.Random, number: int, names: dict[str, int]) -> SamplePro
         "project_name": name,
         "sector": sector.name,
         "country_code": country,
-        "maturity_years": timeline.tenor_years,
+        "maturity_years": Decimal(timeline.tenor_years),
         "expected_irr": _rate(rng.gauss(sector.irr, 0.012), "0.0001"),
         "dscr": _rate(max(1.05, rng.gauss(sector.dscr, 0.06)), "0.01"),
         "financial_close_date": timeline.financial_close,

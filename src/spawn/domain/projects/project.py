@@ -83,7 +83,9 @@ MAX_REF_ID = 200
 """Characters of an id in another system."""
 MAX_ATTRIBUTES = 500
 """Governed attributes of one project."""
-MAX_MATURITY_YEARS = 99
+MIN_MATURITY_YEARS, MAX_MATURITY_YEARS = Decimal("0.5"), 99
+MATURITY_DECIMALS = 2
+"""Decimals of a maturity: half years, quarters and months as they are quoted."""
 ORDERED_DATES = ("financial_close_date", "cod_date", "end_date")
 """Dates of which none is before an earlier one of the list."""
 _NO_DATES = (None, None, None)
@@ -104,6 +106,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `total_amount` is in major units of `currency_code`, ≥ 0, at most the currency's scale.
     `subdivision_code` belongs to `country_code` and is only valid with it.
+    `maturity_years` is a number of years, from 0.5 to 99, without trailing zeros.
     `expected_irr` is a fraction per annum (0.095 is 9.5 %). `dscr` is a ratio.
     `attributes` holds governed values by canonical column name (absent ones are not keys);
     `extensions` the bounded JSON of `x_…` fields, as received; `hidden_attributes` the values of
@@ -123,7 +126,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sector: str | None = None
     country_code: str | None = None
     subdivision_code: str | None = None
-    maturity_years: int | None = None
+    maturity_years: Decimal | None = None
     expected_irr: Decimal | None = None
     dscr: Decimal | None = None
     financial_close_date: date | None = None
@@ -422,15 +425,32 @@ _DSCR_BOUNDS: _Bounds = (Decimal("-1E+10"), Decimal("1E+10"), Decimal("1E-8"))
 
 
 def _check_measures(project: Project, errors: list[FieldError]) -> None:
-    years = project.maturity_years
-    if years is not None and not 1 <= years <= MAX_MATURITY_YEARS:
-        errors.append(
-            FieldError("/maturity_years", "out_of_range", f"must be 1 to {MAX_MATURITY_YEARS}")
-        )
+    if project.maturity_years is not None:
+        _check_maturity(project, project.maturity_years, errors)
     if project.expected_irr is not None:
         _check_ratio(project.expected_irr, "/expected_irr", _IRR_BOUNDS, errors)
     if project.dscr is not None:
         _check_ratio(project.dscr, "/dscr", _DSCR_BOUNDS, errors)
+
+
+_MATURITY_QUANTUM = Decimal(1).scaleb(-MATURITY_DECIMALS)
+
+
+def _check_maturity(project: Project, years: Decimal, errors: list[FieldError]) -> None:
+    pointer = "/maturity_years"
+    if not years.is_finite():
+        errors.append(FieldError(pointer, "not_finite", "must be a finite number"))
+    elif not MIN_MATURITY_YEARS <= years <= MAX_MATURITY_YEARS:
+        detail = f"must be {MIN_MATURITY_YEARS} to {MAX_MATURITY_YEARS}"
+        errors.append(FieldError(pointer, "out_of_range", detail))
+    elif years.quantize(_MATURITY_QUANTUM, None, DECIMAL_CONTEXT) != years:
+        detail = f"must have at most {MATURITY_DECIMALS} decimals"
+        errors.append(FieldError(pointer, "too_precise", detail))
+    else:
+        # Equal projects have equal documents, and 18 years are 18 in each of them, never 18.0.
+        is_whole = years == years.to_integral_value()
+        plain = Decimal(int(years)) if is_whole else years.normalize(DECIMAL_CONTEXT)
+        msgspec.structs.force_setattr(project, "maturity_years", plain)
 
 
 def _check_ratio(value: Decimal, pointer: str, bounds: _Bounds, errors: list[FieldError]) -> None:

@@ -10,11 +10,13 @@ from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
     CORE_FIELDS,
+    MATURITY_DECIMALS,
     MAX_DESCRIPTION,
     MAX_MATURITY_YEARS,
     MAX_NAME,
     MAX_REASON,
     MAX_SECTOR,
+    MIN_MATURITY_YEARS,
 )
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 
@@ -71,10 +73,10 @@ _COLUMNS = (
     Column(name="sector", type=_string(MAX_SECTOR), description="Sector of the asset."),
     Column(
         name="maturity_years",
-        type=ColumnType(TypeName.INTEGER),
-        description="Years from financial close to the last repayment.",
-        minimum=1,
-        maximum=MAX_MATURITY_YEARS,
+        type=ColumnType(TypeName.DECIMAL, precision=12, scale=MATURITY_DECIMALS),
+        description="Years from financial close to the last repayment, such as 17.5.",
+        minimum=MIN_MATURITY_YEARS,
+        maximum=Decimal(MAX_MATURITY_YEARS),
         unit="a",
     ),
     Column(
@@ -111,6 +113,16 @@ CORE_COLUMNS: tuple[Column, ...] = tuple(
 """Core columns in document order, without any description by a schema."""
 
 CORE_BY_NAME: dict[str, Column] = {column.name: column for column in CORE_COLUMNS}
+
+FORMER_CORE_COLUMNS: dict[str, Column] = {
+    "maturity_years": Column(
+        name="maturity_years",
+        type=ColumnType(TypeName.INTEGER),
+        minimum=1,
+        maximum=MAX_MATURITY_YEARS,
+    ),
+}
+"""Narrower definitions by earlier releases, which published schema documents repeat (ADR 0023)."""
 
 
 def get_core_columns(schema: Schema) -> tuple[Column, ...]:

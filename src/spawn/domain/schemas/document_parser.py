@@ -26,7 +26,11 @@ from spawn.domain.schemas.column_parser import (
     read_column,
     read_type,
 )
-from spawn.domain.schemas.core_columns import CORE_BY_NAME, READ_ONLY_COLUMNS
+from spawn.domain.schemas.core_columns import (
+    CORE_BY_NAME,
+    FORMER_CORE_COLUMNS,
+    READ_ONLY_COLUMNS,
+)
 from spawn.domain.schemas.expectations import read_expectations
 from spawn.domain.schemas.value_readers import type_reader
 from spawn.domain.struct_reader import (
@@ -249,11 +253,15 @@ def _merge_core_column(
     type_token = token.get("type")
     # An absent type is reported as a wrong one: `{}` is no type name.
     declared_type = read_type({} if type_token is None else type_token, f"{pointer}/type")
+    former = FORMER_CORE_COLUMNS.get(core.name)
     compatible_types = _COMPATIBLE_AT_FIRST if is_first_generation else _COMPATIBLE
-    if declared_type.name not in compatible_types[core.type.name]:
+    is_former = former is not None and declared_type.name in _COMPATIBLE[former.type.name]
+    if not is_former and declared_type.name not in compatible_types[core.type.name]:
         detail = f"{core.name} is a core column of type {core.type}, not {declared_type}"
         raise InvalidInput.at(f"{pointer}/type", "core_redefined", detail)
     declared_column = read_column(token, pointer, core.type)
+    if former is not None and is_former:
+        declared_column = _drop_former_bounds(declared_column, former)
     _check_no_redefinition(core, declared_column, pointer)
     is_required = declared_column.required and core.default is None and not is_first_generation
     column = msgspec.structs.replace(
@@ -270,6 +278,13 @@ def _merge_core_column(
     )
     check_column(column, pointer)
     return column
+
+
+def _drop_former_bounds(column: Column, former: Column) -> Column:
+    """Drop the bounds that repeat a former core definition, so that they restrict nothing."""
+    minimum = None if column.minimum == former.minimum else column.minimum
+    maximum = None if column.maximum == former.maximum else column.maximum
+    return msgspec.structs.replace(column, minimum=minimum, maximum=maximum)
 
 
 def _check_no_redefinition(core: Column, declared_column: Column, pointer: str) -> None:

@@ -186,15 +186,32 @@ class TestPages:
         self, harness: StorageHarness, *, descending: bool
     ) -> None:
         for n, years in enumerate((7, None, 3, None, 7, 5)):
-            await harness.create(project_name=f"N{n}", maturity_years=years)
+            maturity = None if years is None else Decimal(years)
+            await harness.create(project_name=f"N{n}", maturity_years=maturity)
         query = Query(sort=(Sort("maturity_years", descending),), limit=2)
         order = ["N0", "N4", "N5", "N2"] if descending else ["N2", "N5", "N0", "N4"]
         assert await project_names(harness, query) == [*order, "N1", "N3"]
 
+    async def test_half_years_are_read_filtered_and_sorted_exactly(
+        self, harness: StorageHarness
+    ) -> None:
+        for years in ("18.50", "18", "0.5", "99", "17.75"):
+            project = await harness.create(project_name=years, maturity_years=Decimal(years))
+            stored = await harness.get(project)
+            assert str(stored.state.maturity_years) == years.removesuffix("0")
+        by_years = Query(sort=(Sort("maturity_years"),), limit=2)
+        order = ["0.5", "17.75", "18", "18.50", "99"]
+        assert await project_names(harness, by_years) == order
+        above = Filter("maturity_years", Operator.GT, (18,))
+        assert await project_names(harness, Query(filters=(above,))) == ["18.50", "99"]
+        equal = Filter("maturity_years", Operator.EQ, (Decimal("18.5"),))
+        assert await project_names(harness, Query(filters=(equal,))) == ["18.50"]
+
     async def test_sorts_nest(self, harness: StorageHarness) -> None:
         for sector, years in (("B", 2), ("A", None), ("B", 9), ("A", 4), (None, 4), ("A", 5)):
+            maturity = None if years is None else Decimal(years)
             await harness.create(
-                project_name=f"{sector}{years}", sector=sector, maturity_years=years
+                project_name=f"{sector}{years}", sector=sector, maturity_years=maturity
             )
         query = Query(sort=(Sort("sector"), Sort("maturity_years", descending=True)), limit=1)
         assert await project_names(harness, query) == ["A5", "A4", "ANone", "B9", "B2", "None4"]
@@ -342,6 +359,7 @@ class TestPages:
             Query(filters=(Filter("maturity_years", Operator.EQ, (1, 2)),)),
             Query(filters=(Filter("maturity_years", Operator.IN, ()),)),
             Query(filters=(Filter("maturity_years", Operator.EQ, (2**70,)),)),
+            Query(filters=(Filter("maturity_years", Operator.EQ, (Decimal("17.555"),)),)),
             Query(filters=(Filter("dscr", Operator.EQ, (Decimal("1e40"),)),)),
             Query(filters=(Filter("dscr", Operator.EQ, (Decimal("0.123456789"),)),)),
         ],
