@@ -1,11 +1,15 @@
 """The OpenAPI document and the HTML pages."""
 
+import hashlib
 import re
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.http.conftest import Start
 
 from spawn.entrypoints.http.app import ROUTES
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
@@ -111,3 +115,49 @@ def test_script_of_the_docs_names_no_other_host(client: httpx.Client) -> None:
     script = client.get("/docs/docs.js").text
     assert re.findall(r"https?://|//[a-z]+\.", script) == []
     assert client.get("/docs/other.js").status_code == 404
+
+
+def test_vendored_files_are_those_whose_hashes_are_listed() -> None:
+    folder = Path(str(files("spawn.entrypoints.http"))) / "static" / "openapi-explorer"
+    lines = (folder / "SHA256SUMS.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("  ") for line in lines]
+    listed = {name: digest for digest, name in pairs}
+    names = {path.name for path in folder.iterdir()} - {"SHA256SUMS.txt"}
+    assert listed == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names
+    }
+    assert {"LICENSE.txt", "NOTICES.txt"} <= names
+
+
+def test_reference_is_served_whole_and_revalidated(client: httpx.Client) -> None:
+    script = client.get("/docs/reference.js")
+    assert script.status_code == 200
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "openapi-explorer" in script.text
+    tag = {"if-none-match": script.headers["etag"]}
+    assert client.get("/docs/reference.js", headers=tag).status_code == 304
+
+
+def test_only_the_reference_may_have_inline_styles_and_no_page_inline_scripts(
+    client: httpx.Client,
+) -> None:
+    policies = {path: policy_of(client.get(path)) for path in ("/", "/docs", "/problems")}
+    assert all(policy["script-src"] == "'self'" for policy in policies.values())
+    assert all(policy["connect-src"] == "'self'" for policy in policies.values())
+    allowing = [path for path, policy in policies.items() if "unsafe" in str(policy)]
+    assert allowing == ["/docs"]
+    assert policies["/docs"]["style-src"] == "'self' 'unsafe-inline'"
+
+
+def test_docs_below_a_path_prefix_link_below_it(start: Start) -> None:
+    service = start(public_url="https://spawn.example/desk")
+    with service.client() as client:
+        page = client.get("/docs", headers={"host": "spawn.example"}).text
+    targets = re.findall(r'(?:src|href)="(/[^"]*)"', page)
+    assert "/desk/docs/reference.js" in targets
+    assert all(target.startswith("/desk/") for target in targets), targets
+
+
+def policy_of(response: httpx.Response) -> dict[str, str]:
+    directives = response.headers["content-security-policy"].split("; ")
+    return dict(directive.split(" ", 1) for directive in directives)

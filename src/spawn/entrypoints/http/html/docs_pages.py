@@ -1,7 +1,9 @@
 """HTTP routes of the HTML pages: home, problems, API documentation."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Final
+from urllib.parse import urlsplit
 
 from spawn.application.product.links import link_header
 from spawn.application.product.snapshot import take_snapshot
@@ -19,11 +21,14 @@ from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.entrypoints.http.wire import WireStruct
 
 _PAGE: Final = Success(str, "The page.", media_types=("text/html",))
+_SCRIPT: Final = b"text/javascript; charset=utf-8"
 _ASSETS: Final = {
-    "style.css": b"text/css; charset=utf-8",
-    "docs.js": b"text/javascript; charset=utf-8",
-    "icon.svg": b"image/svg+xml",
+    "style.css": ("style.css", b"text/css; charset=utf-8"),
+    "docs.js": ("docs.js", _SCRIPT),
+    "reference.js": ("openapi-explorer/openapi-explorer.min.js", _SCRIPT),
+    "icon.svg": ("icon.svg", b"image/svg+xml"),
 }
+"""File and media type of each asset, by the last segment of its address."""
 
 
 class ProblemTypeView(WireStruct, frozen=True):
@@ -93,23 +98,30 @@ async def read_problem(request: StrictRequest, code: str) -> Response | ProblemT
     summary="Get the API documentation page",
     returns=_PAGE,
 )
-async def read_docs(request: StrictRequest) -> Response:  # noqa: ARG001 - a handler takes it
-    """Return the OpenAPI document as a page; it loads nothing from other hosts."""
-    return await page_response("docs.html", {})
+async def read_docs(request: StrictRequest) -> Response:
+    """Return the API reference: search, samples and requests; it loads nothing from other hosts."""
+    context = {"prefix": urlsplit(request.http_state.product.base_url).path.rstrip("/")}
+    return await page_response("docs.html", context, has_inline_styles=True)
 
 
 @route("GET", "/docs/{asset}", "", tag="", summary="", returns=Success(None, "", media_types=()))
 async def read_asset(request: StrictRequest, asset: str) -> Response:
     """Return a style sheet or script of the pages."""
-    media_type = _ASSETS.get(asset)
-    if media_type is None:
+    if asset not in _ASSETS:
         raise NotFound("There is no such file.")
-    content = (files("spawn.entrypoints.http") / "static" / asset).read_bytes()
-    tag = content_etag(content)
+    content, tag = _load_asset(asset)
     headers = ((b"cache-control", b"max-age=3600"), (b"etag", tag.encode()))
     if is_not_modified(request.header(b"if-none-match"), tag):
         return Response(304, headers=headers)
-    return Response(200, content, media_type=media_type, headers=headers)
+    return Response(200, content, media_type=_ASSETS[asset][1], headers=headers)
+
+
+@cache
+def _load_asset(asset: str) -> tuple[bytes, str]:
+    """Read an asset; return its content and its entity tag."""
+    file, _ = _ASSETS[asset]
+    content = files("spawn.entrypoints.http").joinpath("static", *file.split("/")).read_bytes()
+    return content, content_etag(content)
 
 
 ROUTES: Final[list[Route]] = [read_home, read_problems, read_problem, read_docs, read_asset]

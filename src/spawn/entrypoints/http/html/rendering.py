@@ -36,7 +36,11 @@ class _RenderedPage(NamedTuple):
 
 
 async def page_response(
-    template: str, context: Mapping[str, object], *, headers: Iterable[Header] = ()
+    template: str,
+    context: Mapping[str, object],
+    *,
+    headers: Iterable[Header] = (),
+    has_inline_styles: bool = False,
 ) -> Response:
     """Return a page as a response.
 
@@ -48,7 +52,7 @@ async def page_response(
     newest = _newest.get(template)
     if newest is None or newest.context != context:
         newest = _newest[template] = _RenderedPage(context, render(template, context))
-    return html_response(newest.page, headers=headers)
+    return html_response(newest.page, headers=headers, has_inline_styles=has_inline_styles)
 
 
 def render(template: str, context: Mapping[str, object]) -> str:

@@ -131,11 +131,16 @@ def json_response(value: object, *, status: int = 200, headers: Iterable[Header]
     return Response(status, encode_json(value), headers=headers)
 
 
-def html_response(page: str, *, headers: Iterable[Header] = ()) -> Response:
-    """Return an HTML page that may load nothing from other origins."""
-    policy = (
-        b"content-security-policy",
-        b"; ".join(_PAGE_POLICY),
-    )
+def html_response(
+    page: str, *, headers: Iterable[Header] = (), has_inline_styles: bool = False
+) -> Response:
+    """Return an HTML page that may load nothing from other origins.
+
+    Inline styles are allowed only where a library writes them (ADR 0023); inline scripts never.
+    """
+    directives = b"; ".join(_PAGE_POLICY)
+    if has_inline_styles:
+        directives = directives.replace(b"style-src 'self'", b"style-src 'self' 'unsafe-inline'")
+    policy = (b"content-security-policy", directives)
     media_type = b"text/html; charset=utf-8"
     return Response(200, page.encode(), media_type=media_type, headers=(policy, *headers))

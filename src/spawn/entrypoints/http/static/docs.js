@@ -1,93 +1,79 @@
-// Renders /openapi.json. No library: text nodes only, nothing from other hosts.
+// Shows the OpenAPI document in the reference of openapi-explorer, with samples of each request.
 "use strict";
 (async () => {
-  const make = (tag, text, ...children) => {
-    const node = document.createElement(tag);
-    if (text) node.textContent = text;
-    node.append(...children);
-    return node;
+  const MAX_SAMPLE_CHARACTERS = 1200;
+  const THEMES = {
+    light: { "bg-color": "#fbfbf9", "text-color": "#1c2430", "nav-bg-color": "#f1f3f5", "nav-text-color": "#1c2430", "primary-color": "#0b5f6f", "secondary-color": "#8a5a00" },
+    dark: { "bg-color": "#12161c", "text-color": "#e6e9ee", "nav-bg-color": "#1a2028", "nav-text-color": "#e6e9ee", "primary-color": "#6cc5d4", "secondary-color": "#e0b458" },
   };
-  // Descriptions are plain text, in which `backticks` mark names.
-  const prose = (tag, text) => make(tag, "", ...text.split("`").map((part, n) => n % 2 ? make("code", part) : part));
-  const json = (value) => make("pre", JSON.stringify(value, null, 2));
-  const fold = (title, ...children) => make("details", "", make("summary", "", ...[title].flat()), ...children);
-  const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const explorer = document.querySelector("openapi-explorer");
   const state = document.getElementById("state");
-  const response = await fetch("/openapi.json");
-  if (!response.ok) { state.textContent = `The document cannot be read (${response.status}).`; return; }
+  const darkness = matchMedia("(prefers-color-scheme: dark)");
+  const applyTheme = () => {
+    const theme = darkness.matches ? THEMES.dark : THEMES.light;
+    for (const [name, color] of Object.entries(theme)) explorer.setAttribute(name, color);
+  };
+  darkness.addEventListener("change", applyTheme);
+  applyTheme();
+
+  // A proxy may serve the page below a path, so addresses are relative to the page.
+  const root = new URL(".", location.origin + location.pathname.replace(/\/$/, ""));
+  const response = await fetch(new URL("openapi.json", root));
+  if (!response.ok) { state.textContent = `The OpenAPI document cannot be read (${response.status}).`; return; }
   const api = await response.json();
   const resolve = (node) => node.$ref
     ? node.$ref.slice(2).split("/").reduce((parent, name) => parent[name], api) : node;
-  const schemaLink = (schema) => {
-    if (!schema || !schema.$ref) return json(schema || {});
-    const name = schema.$ref.split("/").pop();
-    const link = make("a", name);
-    link.href = `#schema-${name}`;
-    return make("p", "", "Schema ", link);
+
+  const describeRequest = (path, method, operation) => {
+    const headers = (operation.parameters || []).map(resolve)
+      .filter((one) => one.required && one.in === "header").map((one) => [one.name, "*"]);
+    const [type, media] = Object.entries((operation.requestBody || {}).content || {})[0] || [];
+    if (type) headers.push(["Content-Type", type]);
+    const example = Object.values((media || {}).examples || {}).map((one) => resolve(one).value)[0];
+    const json = example === undefined ? "" : JSON.stringify(example, null, 2);
+    const isLong = json.length > MAX_SAMPLE_CHARACTERS;
+    const file = !type ? "" : isLong ? "request.json" : json ? "" : type.includes("json") && !type.includes("ndjson") ? "request.json" : "projects.csv";
+    return { method: method.toUpperCase(), url: root.href + path.slice(1), headers, json: file ? "" : json, file };
   };
-  const content = (media) => Object.entries(media || {}).flatMap(([type, body]) => [
-    make("p", "", make("code", type)), schemaLink(body.schema),
-    ...Object.entries(body.examples || {}).map(([name, example]) => fold(`Example: ${name}`, json(resolve(example).value))),
-  ]);
-  const cell = (head, ...children) => {
-    const node = make("td", "", ...children);
-    node.dataset.head = head;
-    return node;
+  const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const curl = ({ method, url, headers, json, file }) => [
+    `curl${method === "GET" ? "" : ` -X ${method}`} ${quote(url)}`,
+    ...headers.map(([name, value]) => `-H ${quote(`${name}: ${value}`)}`),
+    ...(file ? [`--data-binary @${file}`] : json ? [`-d ${quote(json)}`] : []),
+  ].join(" \\\n  ");
+  const python = ({ method, url, headers, json, file }) => {
+    const members = headers.map(([name, value]) => `${JSON.stringify(name)}: ${JSON.stringify(value)}`);
+    const body = file ? `Path(${JSON.stringify(file)}).read_bytes()` : json ? `r"""${json}"""` : "";
+    return [
+      ...(file ? ["from pathlib import Path", ""] : []),
+      "import httpx", "",
+      "response = httpx.request(",
+      `    ${JSON.stringify(method)},`,
+      `    ${JSON.stringify(url)},`,
+      ...(members.length ? [`    headers={${members.join(", ")}},`] : []),
+      ...(body ? [`    content=${body},`] : []),
+      ")", "response.raise_for_status()", "print(response.text)",
+    ].join("\n");
   };
-  const parameters = (list) => {
-    const body = make("tbody");
-    for (const parameter of list.map(resolve)) {
-      const name = make("code", parameter.name);
-      body.append(make("tr", "", cell("Parameter", name, parameter.required ? " (required)" : ""),
-        cell("In", parameter.in), cell("Meaning", prose("span", parameter.description || ""))));
+  const javascript = ({ method, url, headers, json, file }) => [
+    ...(file ? ['import { readFile } from "node:fs/promises";', ""] : []),
+    `const response = await fetch(${JSON.stringify(url)}, {`,
+    `  method: ${JSON.stringify(method)},`,
+    ...(headers.length ? [`  headers: ${JSON.stringify(Object.fromEntries(headers))},`] : []),
+    ...(file ? [`  body: await readFile(${JSON.stringify(file)}),`] : json ? [`  body: JSON.stringify(${json.replaceAll("\n", "\n  ")}),`] : []),
+    "});", "console.log(response.status, await response.text());",
+  ].join("\n");
+
+  const LANGUAGES = [["shell", "curl", curl], ["python", "Python", python], ["javascript", "JavaScript", javascript]];
+  for (const [path, item] of Object.entries(api.paths)) {
+    for (const [method, operation] of Object.entries(item)) {
+      const request = describeRequest(path, method, operation);
+      operation["x-code-samples"] = LANGUAGES.map(([lang, label, write]) => ({ lang, label, source: write(request) }));
     }
-    const heads = ["Parameter", "In", "Meaning"].map((name) => make("th", name));
-    return make("table", "", make("caption", "Parameters"), make("thead", "", make("tr", "", ...heads)), body);
-  };
-  const describe = (path, method, operation) => {
-    const verb = make("span", method);
-    verb.className = "method";
-    const box = fold([verb, make("code", path), ` ${operation.summary}`]);
-    if (operation.description) box.append(prose("p", operation.description));
-    if (operation.parameters) box.append(parameters(operation.parameters));
-    if (operation.requestBody) box.append(fold("Body", ...content(operation.requestBody.content)));
-    for (const [status, reference] of Object.entries(operation.responses)) {
-      const outcome = resolve(reference);
-      box.append(fold(`${status} ${outcome.description}`, ...content(outcome.content)));
-    }
-    return box;
-  };
-  const root = document.getElementById("api");
-  root.append(prose("p", api.info.description));
-  const contents = make("ul");
-  root.append(make("nav", "", contents));
-  root.lastChild.setAttribute("aria-label", "On this page");
-  const chapter = (name) => {
-    const heading = make("h2", capitalize(name));
-    heading.id = `chapter-${name}`;
-    const link = make("a", capitalize(name));
-    link.href = `#${heading.id}`;
-    contents.append(make("li", "", link));
-    return heading;
-  };
-  for (const tag of api.tags) {
-    const boxes = Object.entries(api.paths).flatMap(([path, item]) => Object.entries(item)
-      .filter(([, operation]) => (operation.tags || []).includes(tag.name))
-      .map(([method, operation]) => describe(path, method, operation)));
-    if (boxes.length) root.append(chapter(tag.name), prose("p", tag.description), ...boxes);
   }
-  root.append(chapter("schemas"));
-  for (const [name, schema] of Object.entries(api.components.schemas)) {
-    const box = fold([make("code", name)], json(schema));
-    box.id = `schema-${name}`;
-    root.append(box);
-  }
-  const open = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.tagName === "DETAILS") target.open = true;
-    if (target) target.scrollIntoView();
-  };
-  addEventListener("hashchange", open);
+  // Requests that are tried go to the host that served the page, which the policy of the page allows.
+  api.servers = [{ url: root.href.replace(/\/$/, ""), description: "The service of this page." }];
+  await customElements.whenDefined("openapi-explorer");
+  await explorer.loadSpec(api);
   state.remove();
-  open();
 })();
