@@ -4,8 +4,6 @@ A misspelt or malformed variable stops the start with one line that names it.
 """
 
 import difflib
-import ipaddress
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
@@ -16,10 +14,21 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, inspect
 
-from spawn.application.schemas.activation import SchemaPolicy
+from spawn.application.product.snapshot import parse_owner, parse_product_id
+from spawn.application.schemas.activation import SchemaPolicy, parse_schema_id, parse_schema_pin
+from spawn.application.web_addresses import (
+    is_loopback,
+    parse_contact,
+    parse_host,
+    parse_hosts,
+    parse_networks,
+    parse_origins,
+    parse_public_url,
+    parse_publisher_urls,
+    parse_web_url,
+)
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import Token
-from spawn.domain.schemas.document_parser import is_schema_id
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.struct_reader import (
     TokenReader,
@@ -32,10 +41,6 @@ from spawn.domain.struct_reader import (
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
-_SCHEMA_PIN: Final = re.compile(r"([^@]+)@([0-9]{1,9})")
-_PRODUCT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
-_MAX_OWNER_LENGTH: Final = 200
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -158,7 +163,7 @@ def read_service_url(environ: Mapping[str, str]) -> str:
     """
     text = environ.get(_SERVICE_URL_VARIABLE, "").strip()
     try:
-        return _parse_web_url(text) if text else ""
+        return parse_web_url(text) if text else ""
     except ValueError as failure:
         raise SettingsError(f"{_SERVICE_URL_VARIABLE} is malformed: {failure}") from failure
 
@@ -189,16 +194,6 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or an address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def _suggest_name(name: str) -> str:
     close = difflib.get_close_matches(name, SETTING_NAMES, n=1)
     names = ", ".join(sorted(SETTING_NAMES))
@@ -216,105 +211,9 @@ def _parse_registry_url(text: str) -> str:
     from spawn.adapters.factory import check_registry_url
 
     if urlsplit(text).scheme in {"http", "https"}:
-        return _parse_web_url(text)
+        return parse_web_url(text)
     check_registry_url(text)
     return text
-
-
-def _parse_web_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("an http or https URL is expected")
-    if re.search(r"[\s<>\"\\^`{|}]", text):
-        raise ValueError("the URL contains a character that must be percent-encoded")
-    if parts.query or parts.fragment:
-        raise ValueError("the URL must not have a query or fragment")
-    return text.rstrip("/")
-
-
-def _parse_public_url(text: str) -> str:
-    if "@" in urlsplit(text).netloc:
-        raise ValueError("the URL is public and must not contain credentials")
-    return _parse_web_url(text)
-
-
-def _parse_product_id(text: str) -> str:
-    if not _PRODUCT_ID.fullmatch(text):
-        raise ValueError("a product id is up to 100 lower-case letters, digits, '.', '_' and '-'")
-    return text
-
-
-def _parse_owner(text: str) -> str:
-    if not 0 < len(text) <= _MAX_OWNER_LENGTH or not text.isprintable():
-        raise ValueError(f"a name of 1 to {_MAX_OWNER_LENGTH} printable characters is expected")
-    return text
-
-
-def _parse_contact(text: str) -> str:
-    address = text.removeprefix("mailto:")
-    if address != text and re.fullmatch(r"[^\s@<>\"?]{1,64}@[A-Za-z0-9.-]{1,190}", address):
-        return text
-    return _parse_public_url(text)
-
-
-def _parse_schema_id(text: str) -> str:
-    if not is_schema_id(text):
-        raise ValueError(
-            "a schema id is up to 63 lower-case letters, digits and _, and begins with a letter"
-        )
-    return text
-
-
-def _parse_schema_pin(text: str) -> tuple[str, int]:
-    match = _SCHEMA_PIN.fullmatch(text)
-    if match is None or not is_schema_id(match[1]):
-        raise ValueError("a pin is id@version, such as project_schema@3")
-    return match[1], int(match[2])
-
-
-def _parse_host(text: str) -> str:
-    if not _HOST.fullmatch(text) or text == "*":
-        raise ValueError("a host name or address is expected")
-    return text.strip("[]")
-
-
-def _parse_hosts(text: str) -> tuple[str, ...]:
-    hosts = _split_list(text)
-    for host in hosts:
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"{host!r} is not a host name; leave out scheme and port")
-    return hosts
-
-
-def _parse_origins(text: str) -> tuple[str, ...]:
-    origins = _split_list(text)
-    for origin in origins:
-        parts = urlsplit(origin)
-        if origin != "*" and (parts.scheme not in {"http", "https"} or parts.path or parts.query):
-            raise ValueError(f"{origin!r} is not an origin, such as https://desk.example")
-    return origins
-
-
-def _split_list(text: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in text.split(",") if item.strip())
-
-
-def _parse_publisher_urls(text: str) -> tuple[str, ...]:
-    urls = _split_list(text)
-    for url in urls:
-        if not re.match(r"[a-z][a-z0-9+.-]*://", url):
-            raise ValueError("URLs separated by commas are expected, such as log://")
-    return urls
-
-
-def _parse_networks(text: str) -> tuple[str, ...]:
-    networks = _split_list(text)
-    for network in networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError:
-            raise ValueError(f"{network!r} is not a network, such as 10.1.0.0/16") from None
-    return networks
 
 
 _INFO: Final = inspect.type_info(Settings)
@@ -328,22 +227,22 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     },
     "STORAGE_URL": text_reader(_parse_storage_url),
     "ONTOLOGY_URL": text_reader(_parse_registry_url),
-    "SCHEMA_ID": text_reader(_parse_schema_id),
-    "SCHEMA_PIN": text_reader(_parse_schema_pin),
+    "SCHEMA_ID": text_reader(parse_schema_id),
+    "SCHEMA_PIN": text_reader(parse_schema_pin),
     "SCHEMA_MODE": folded_reader(CompatibilityMode, str.lower),
-    "PUBLIC_URL": text_reader(_parse_public_url),
-    "PRODUCT_ID": text_reader(_parse_product_id),
-    "PRODUCT_OWNER": text_reader(_parse_owner),
-    "PRODUCT_CONTACT": text_reader(_parse_contact),
-    "EVENTS_URL": text_reader(_parse_publisher_urls),
-    "WEBHOOK_ALLOWED_NETWORKS": text_reader(_parse_networks),
-    "HOST": text_reader(_parse_host),
-    "ALLOWED_HOSTS": text_reader(_parse_hosts),
-    "CORS_ORIGINS": text_reader(_parse_origins),
+    "PUBLIC_URL": text_reader(parse_public_url),
+    "PRODUCT_ID": text_reader(parse_product_id),
+    "PRODUCT_OWNER": text_reader(parse_owner),
+    "PRODUCT_CONTACT": text_reader(parse_contact),
+    "EVENTS_URL": text_reader(parse_publisher_urls),
+    "WEBHOOK_ALLOWED_NETWORKS": text_reader(parse_networks),
+    "HOST": text_reader(parse_host),
+    "ALLOWED_HOSTS": text_reader(parse_hosts),
+    "CORS_ORIGINS": text_reader(parse_origins),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
-    "OTLP_ENDPOINT": text_reader(_parse_web_url),
+    "OTLP_ENDPOINT": text_reader(parse_web_url),
     "ENVIRONMENT": folded_reader(Environment, str.lower),
-    "OPENLINEAGE_URL": text_reader(_parse_web_url),
+    "OPENLINEAGE_URL": text_reader(parse_web_url),
 }
 _read_struct: Final = compile_reader(Settings, _READERS, {inspect.StrType: read_string})
 

@@ -1,5 +1,6 @@
 """Immutable snapshot of the product, from which every document is generated."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -38,6 +39,10 @@ LIMITATIONS: Final = (
     "x_ belong to clients and are not part of the contract. Figures are as entered by the desk; "
     "the measured quality shows how complete and consistent they are."
 )
+
+
+_PRODUCT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
+_MAX_OWNER_LENGTH: Final = 200
 
 
 class Broker(msgspec.Struct, frozen=True):
@@ -178,3 +183,25 @@ def format_instant(moment: datetime) -> str:
 def property_list(values: Mapping[str, Any]) -> list[Json]:
     """Convert fields to a list of properties, the form of both Bitol standards."""
     return [{"property": name, "value": value} for name, value in omit_empty(values).items()]
+
+
+def parse_product_id(text: str) -> str:
+    """Return the id of a product.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    if not _PRODUCT_ID.fullmatch(text):
+        raise ValueError("a product id is up to 100 lower-case letters, digits, '.', '_' and '-'")
+    return text
+
+
+def parse_owner(text: str) -> str:
+    """Return the name of an owner.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    if not 0 < len(text) <= _MAX_OWNER_LENGTH or not text.isprintable():
+        raise ValueError(f"a name of 1 to {_MAX_OWNER_LENGTH} printable characters is expected")
+    return text

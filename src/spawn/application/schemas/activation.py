@@ -3,6 +3,7 @@
 The module `adoption` adopts later versions of the registry.
 """
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -27,6 +28,8 @@ MAX_WAITING: Final = 100
 
 Pin = tuple[str, int]
 """Schema id and version, written as `project_schema@3`."""
+
+_SCHEMA_PIN: Final = re.compile(r"([^@]+)@([0-9]{1,9})")
 
 ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 """States of versions that are or were active; the others wait or were rejected."""
@@ -216,3 +219,28 @@ def build_record(
         recorded_at=dependencies.clock.now(),
         reason=reason,
     )
+
+
+def parse_schema_id(text: str) -> str:
+    """Return the id of a schema.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    if not is_schema_id(text):
+        raise ValueError(
+            "a schema id is up to 63 lower-case letters, digits and _, and begins with a letter"
+        )
+    return text
+
+
+def parse_schema_pin(text: str) -> Pin:
+    """Return the schema id and version of a pin, such as `project_schema@3`.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    match = _SCHEMA_PIN.fullmatch(text)
+    if match is None or not is_schema_id(match[1]):
+        raise ValueError("a pin is id@version, such as project_schema@3")
+    return match[1], int(match[2])

@@ -20,6 +20,7 @@ from litestar.params import FromPath
 from spawn.adapters.local.listening_sockets import bind_sockets
 from spawn.adapters.ontology.faults import FaultInjector, FaultSettings, InjectedError
 from spawn.adapters.ontology.published_documents import PublishedDocuments
+from spawn.application.web_addresses import is_loopback
 from spawn.domain.errors import (
     Conflict,
     FieldError,
@@ -29,7 +30,6 @@ from spawn.domain.errors import (
     SpawnError,
 )
 from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES, compute_fingerprint
-from spawn.entrypoints.settings import is_loopback
 
 MAX_AGE_S: Final = 30
 _VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
