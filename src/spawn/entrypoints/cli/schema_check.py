@@ -9,13 +9,12 @@ from typing import Final
 
 import msgspec
 
+from spawn.application.schemas.document_check import check_document
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import read_schema
-from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
-from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
-from spawn.domain.schemas.evolution.migration_plan import describe_plan, plan_migration
+from spawn.domain.schemas.evolution.migration_plan import describe_plan
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.http.schemas.wire import ProposalView, ViolationView
@@ -64,33 +63,24 @@ async def check_schema(settings: Settings, options: SchemaCheckOptions) -> bool:
 
 def _compare_documents(options: SchemaCheckOptions) -> DocumentCheckView:
     """Compare documents alone; proofs on stored data remain open."""
-    history: list[Schema] = []
-    for number, path in enumerate(reversed(options.against), start=1):
-        schema = _read_file(path, default_version=number)
-        history.append(carry_retired_columns(history[-1], schema) if history else schema)
-    *earlier, active = history
-    candidate = _read_file(options.path, default_version=active.version + 1)
+    versions = [
+        _read_file(path, default_version=number)
+        for number, path in enumerate(reversed(options.against), start=1)
+    ]
+    candidate = _read_file(options.path, default_version=versions[-1].version + 1)
     mode = options.mode or CompatibilityMode.BACKWARD_TRANSITIVE
-    judgement = judge_adoption(candidate, active, earlier, mode, datetime.now(UTC).date())
-    plan = plan_migration(active, candidate)
-    order_violations = _check_version_order(candidate, active)
+    check = check_document(candidate, versions, mode, datetime.now(UTC).date())
     return DocumentCheckView.of(
-        judgement,
+        check.judgement,
         schema_id=candidate.id,
         version=candidate.version,
-        adoptable=judgement.is_adoptable and not order_violations,
-        violations=(*judgement.violations, *order_violations),
-        plan=describe_plan(plan),
+        adoptable=check.is_adoptable,
+        violations=check.violations,
+        plan=describe_plan(check.plan),
         statements=(),
         failures=(),
-        to_prove=tuple(proof.stored_name for proof in plan.proofs),
+        to_prove=tuple(proof.stored_name for proof in check.plan.proofs),
     )
-
-
-def _check_version_order(candidate: Schema, active: Schema) -> list[str]:
-    if candidate.version > active.version or candidate.fingerprint == active.fingerprint:
-        return []
-    return [f"Version {candidate.version} does not come after version {active.version}."]
 
 
 def _read_file(path: Path, *, default_version: int) -> Schema:
