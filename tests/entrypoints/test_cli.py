@@ -216,6 +216,23 @@ def test_missing_files_and_unknown_formats_are_named(
 
 @pytest.mark.real
 @pytest.mark.usefixtures("service")
+def test_an_export_goes_by_the_suffix_of_its_file(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", "rows.csv", "--mapping", "desk.mapping.json"]) == 0
+    for name in ("all.parquet", "all.csv", "all.JSON", "all.jsonl", "all"):
+        assert main(["export", "--output", name]) == 0
+    assert (files / "all.parquet").read_bytes()[:4] == b"PAR1"
+    assert (files / "all.csv").read_text().startswith("project_id,version,")
+    (project,) = json.loads((files / "all.JSON").read_text())
+    assert json.loads((files / "all.jsonl").read_text()) == project
+    assert json.loads((files / "all").read_text()) == project
+    assert main(["export", "--output", "all.xls"]) == 2
+    assert ".parquet" in capsys.readouterr().err
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("service")
 def test_a_file_is_imported_into_a_running_service_and_exported_again(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
