@@ -55,6 +55,21 @@ def test_a_solution_is_a_case_that_the_calculator_confirms(desk: httpx.Client) -
     assert solution["result"]["debt"] == pytest.approx(25.0, rel=1e-13)
 
 
+def test_a_search_of_flows_with_a_double_rate_ends_before_its_deadline(desk: httpx.Client) -> None:
+    request: Json = {
+        "case": {"cash_flows": [-100, 220, -121], "discount_rate": 0.2},
+        "vary": "/discount_rate",
+        "between": [0, 0.5],
+        "target": {"output": "/npv", "value": 0},
+    }
+    response = desk.post("/v1/analysis/returns/solve", json=request)
+    assert response.status_code == 200
+    outcome = response.json()
+    assert outcome["status"] == "unique"
+    # 220 / q - 121 / q^2 = 100 has the double root q = 1.1, where the NPV only touches zero
+    assert outcome["solutions"][0]["number"] == pytest.approx(0.1, abs=1e-6)
+
+
 def test_the_field_of_an_error_is_named_by_its_pointer(desk: httpx.Client) -> None:
     response = solve(desk, vary="/target_dscrs", tolerance=1)
     assert response.status_code == 422

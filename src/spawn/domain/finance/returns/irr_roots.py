@@ -79,13 +79,13 @@ def _build_exact_series(
     times: list[float], amounts: list[float], ticks_per_year: int | None
 ) -> ExactSeries:
     """Return the flows as they are written."""
-    values = [Decimal(repr(float(amount))) for amount in amounts]
+    values = tuple(Decimal(repr(float(amount))) for amount in amounts)
     if ticks_per_year is None:
-        return ExactSeries([Decimal(repr(time - times[0])) for time in times], values)
+        return ExactSeries(tuple(Decimal(repr(time - times[0])) for time in times), values)
     first = round(times[0] * ticks_per_year)
     with localcontext(Context(prec=EXACT_DIGITS)):
         ticks = [Decimal(round(time * ticks_per_year) - first) for time in times]
-        return ExactSeries([tick / ticks_per_year for tick in ticks], values)
+        return ExactSeries(tuple(tick / ticks_per_year for tick in ticks), values)
 
 
 def _solve_one_sign_change(times: list[float], amounts: list[float], split: int) -> float | None:

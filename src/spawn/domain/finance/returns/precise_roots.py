@@ -7,6 +7,7 @@ with many to spare.
 """
 
 from decimal import Context, Decimal, localcontext
+from functools import lru_cache
 from itertools import pairwise
 from math import comb
 from typing import Final, NamedTuple
@@ -21,6 +22,10 @@ _DEGREE: Final = 40
 _MAX_SPLITS: Final = 4_000
 MAX_PRECISE_FLOWS: Final = 2_500
 """Flows whose roots are computed in many digits: each takes some microseconds."""
+
+
+_MAX_CACHED_RESULTS: Final = 32
+"""Results that are remembered: a search over another input has the same flows at every step."""
 
 
 class PreciseRoot(NamedTuple):
@@ -41,14 +46,15 @@ class _Interval(NamedTuple):
 class ExactSeries(NamedTuple):
     """Times in years from zero, and amounts, as the decimals in which they are written."""
 
-    times: list[Decimal]
-    amounts: list[Decimal]
+    times: tuple[Decimal, ...]
+    amounts: tuple[Decimal, ...]
 
 
 class WorkLimitExceeded(Exception):
     """The roots cannot be isolated within the limit on work."""
 
 
+@lru_cache(maxsize=_MAX_CACHED_RESULTS)
 def isolate_precisely(series: ExactSeries, low: float, high: float) -> tuple[PreciseRoot, ...]:
     """Return the roots between two close log rates, in ascending order.
 
