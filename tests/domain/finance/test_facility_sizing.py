@@ -133,6 +133,101 @@ def test_fixed_service_goes_ahead_of_the_sculpted_tranche() -> None:
         assert total.dscr == pytest.approx(total.cfads / total.debt_service)
 
 
+def carry_total_service(
+    level: Fraction, cfads: list[Fraction], ahead: list[Fraction], rate: Fraction
+) -> Fraction:
+    """Return the present value of what `ahead` leaves of CFADS / `level`."""
+    value, factor = Fraction(0), Fraction(1)
+    for cash, other in zip(cfads, ahead, strict=True):
+        factor /= 1 + rate
+        value += factor * max(max(cash, Fraction(0)) / level - other, Fraction(0))
+    return value
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_the_target_of_all_service_is_its_dscr(seed: int) -> None:
+    rng = random.Random(seed)
+    periods = rng.randint(2, 10)
+    cfads = [Fraction(rng.randint(60, 140), 10) for _ in range(periods)]
+    target, rate = Fraction(rng.randint(105, 180), 100), Fraction(rng.randint(0, 50), 1000)
+    amount = Fraction(rng.randint(1, 2 * periods))
+    line = [amount / periods + (amount - amount * t / periods) * rate for t in range(periods)]
+    terms = {"rate": RateTerms(base_rate=float(rate)), "target_basis": "total_service"}
+    bond = {**terms, "allow_negative_amortisation": True}
+    bank = facility("bank", commitment=float(amount), profile="straight_line", rate=terms["rate"])
+    cash = {"cfads": tuple(map(float, cfads)), "months_per_period": 12}
+    result = size(facility("bond", target_dscr=float(target), **bond), bank, **cash)
+    capacity = carry_total_service(target, cfads, line, rate)
+    assert result.facilities[0].amount == pytest.approx(float(capacity), rel=1e-12)
+    # a given amount, smaller or larger, keeps one DSCR of all service
+    debt = capacity * Fraction(rng.randint(40, 130), 100)
+    low, high = Fraction(1, 100), Fraction(100)
+    for _ in range(60):
+        middle = Fraction(round((low + high) / 2 * 10**20), 10**20)
+        if carry_total_service(middle, cfads, line, rate) > debt:
+            low = middle
+        else:
+            high = middle
+    given_debt = size(
+        facility("bond", profile="sculpted", commitment=float(debt), **bond), bank, **cash
+    )
+    assert given_debt.achieved_dscr == pytest.approx([float(low)] * periods, rel=1e-9)
+    for t, row in enumerate(given_debt.rows):
+        total = max(cfads[t] / low, line[t])
+        assert row.debt_service == pytest.approx(float(total), rel=1e-9)
+
+
+def test_either_basis_of_the_target_has_its_own_debt() -> None:
+    bank = facility("bank", commitment=12.0, tenor_periods=4)
+    payment = 12.0 * 0.0275 / (1.0 - 1.0275**-4)
+    after = size(facility("bond", target_dscr=1.25), bank)
+    stated = size(facility("bond", target_dscr=1.25, target_basis="cash_after_prior_service"), bank)
+    total = size(facility("bond", target_dscr=1.25, target_basis="total_service"), bank)
+    assert stated.debt == after.debt
+    assert (after.min_dscr or 0.0) < 1.25
+    assert [row.dscr for row in total.rows] == pytest.approx([1.25] * 6)
+    value = sum(
+        (cash / 1.25 - (payment if t <= 4 else 0.0)) / 1.0275**t
+        for t, cash in enumerate(CFADS, start=1)
+    )
+    assert total.facilities[0].amount == pytest.approx(value, rel=1e-12)
+    assert after.conventions["sculpting"].startswith("(CFADS - service")
+    assert stated.conventions["sculpting"].startswith("cash_after_prior_service: (CFADS - ")
+    assert total.conventions["sculpting"].startswith("total_service: CFADS / target DSCR - ")
+
+
+def test_a_gearing_cap_keeps_one_dscr_of_all_service() -> None:
+    bank = facility("bank", commitment=12.0, tenor_periods=4)
+    bond = facility("bond", target_dscr=1.25, target_basis="total_service")
+    result = size(bond, bank, uses=FundingUses(capex=45.0), max_gearing=0.8)
+    assert result.binding == "gearing"
+    assert result.debt == pytest.approx(36.0)
+    assert result.achieved_dscr is not None
+    assert [row.dscr for row in result.rows] == pytest.approx(list(result.achieved_dscr))
+    assert result.achieved_dscr[0] > 1.25
+    floored = msgspec.structs.replace(bond, principal_floor=0.5)
+    assert size(floored, bank, uses=FundingUses(capex=45.0), max_gearing=0.8).debt == pytest.approx(
+        36.0
+    )
+
+
+def test_service_ahead_above_the_target_leaves_nothing_and_is_named() -> None:
+    bank = facility(
+        "bank", commitment=12.0, profile="custom", custom_shares=(0.7, 0.3), tenor_periods=2
+    )
+    bond = facility(
+        "bond", target_dscr=1.25, target_basis="total_service", allow_negative_amortisation=True
+    )
+    result = size(bond, bank)
+    assert result.facilities[0].rows[0].payment == pytest.approx(0.0, abs=1e-12)
+    assert result.rows[0].dscr == pytest.approx(9.8 / (0.7 * 12.0 + 12.0 * 0.0275))
+    assert "bond: the service ahead exceeds CFADS / target DSCR in period 1" in result.warnings
+    with_basis = facility("bank", commitment=12.0, target_basis="total_service")
+    codes = error_codes(lambda: size(facility("bond", target_dscr=1.25), with_basis))
+    assert codes == {"/facilities/1/target_basis": "not_applicable"}
+
+
 def test_a_facility_of_a_later_rank_waits_for_the_sculpted_one() -> None:
     behind = facility("second lien", commitment=12.0, rank=2, kind="mezzanine")
     result = size(facility("bond", target_dscr=1.25), behind)

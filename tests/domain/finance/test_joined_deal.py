@@ -324,6 +324,20 @@ def test_a_sweep_repays_early_and_the_reserve_is_released() -> None:
     assert result.waterfall[last].dsra_close == 0.0
 
 
+def test_a_target_of_all_service_is_the_least_dscr_of_the_deal() -> None:
+    rate = RateTerms(base_rate=0.05)
+    bank = DealFacility(name="bank", commitment=20.0, tenor_periods=16, rate=rate)
+    term = msgspec.structs.replace(DEAL.facilities[0], target_basis="total_service")
+    after = deal(facilities=(DEAL.facilities[0], bank), max_gearing=None)
+    result = deal(facilities=(term, bank), max_gearing=None)
+    assert_lawful(result)
+    assert after.binding == result.binding == "dscr"
+    assert (after.min_dscr or 0.0) < 1.3
+    assert result.min_dscr == pytest.approx(1.3, rel=1e-12)
+    assert result.debt < after.debt
+    assert result.conventions["sculpting"].startswith("total_service: ")
+
+
 def test_a_floor_under_principal_limits_the_debt() -> None:
     cfads = (2.0, 2.5, *(5.5 for _ in range(38)))
     codes = error_codes(lambda: deal(cfads=cfads))
@@ -335,7 +349,7 @@ def test_a_floor_under_principal_limits_the_debt() -> None:
     assert min(row.repaid for row in rows) >= -1e-12
     # the interest of the first period takes all that the target leaves
     assert rows[0].interest == pytest.approx(2.0 / 1.3, rel=1e-12)
-    assert "term: the principal is at its floor in periods 1, 2" in result.warnings
+    assert "term: the principal is at its floor in periods 5, 6" in result.warnings
 
 
 def test_a_tax_is_paid_on_the_income_after_the_interest_of_the_deal() -> None:

@@ -216,6 +216,7 @@ REPAYMENT: Final[dict[str, list[Any]]] = {
     "tenor_periods": [2, 3],
     "profile": ["straight_line", "bullet"],
     "target_dscr": [1.77],
+    "target_basis": ["total_service", "cash_after_prior_service"],
     "principal_floor": [0.5, 22.5, 30],
     "allow_negative_amortisation": [True, False],
     "grace_periods": [0, 1],

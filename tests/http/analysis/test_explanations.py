@@ -19,6 +19,20 @@ GRACE: Json = {
     "target_dscr": 1.3,
     "grace_periods": 2,
 }
+TOTAL_SERVICE: Json = {
+    "cfads": [26, 27, 26, 4, 26],
+    "facilities": [
+        {"name": "bank", "commitment": 9, "tenor_periods": 3, "rate": {"base_rate": 0.04}},
+        {
+            "name": "term",
+            "target_dscr": 1.3,
+            "target_basis": "total_service",
+            "grace_periods": 1,
+            "balloon": 2,
+            "rate": {"base_rate": 0.05},
+        },
+    ],
+}
 MORE: list[tuple[str, Json]] = [
     ("debt-sizing", GRACE),
     ("debt-sizing", {**GRACE, "balloon": 20}),
@@ -29,6 +43,15 @@ MORE: list[tuple[str, Json]] = [
             "cfads": [-3, 26, -2, 26, 26],
             "floor_debt_service": False,
             "allow_negative_amortisation": True,
+        },
+    ),
+    ("debt-sizing", TOTAL_SERVICE),
+    (
+        "deal",
+        {
+            "construction_cost": [60, 70],
+            "cfads": [14.0, 15.0] * 9,
+            "facilities": TOTAL_SERVICE["facilities"],
         },
     ),
     ("returns", {"cash_flows": [-100, 230, -132]}),
@@ -75,7 +98,8 @@ def test_the_formula_of_each_figure_has_its_value(number: int) -> None:
 def test_a_figure_is_explained_wherever_the_result_has_it() -> None:
     figures: dict[str, set[Any]] = {
         "returns": {"rate", "npv", "mirr", "moic", "dpi", "payback_years", "lcoe"},
-        "deal": {"debt", "total_uses", "equity_irr", "project_irr", "llcr", "plcr", "min_dscr"},
+        "deal": {"debt", "total_uses", "equity_irr", "project_irr", "llcr", "plcr", "min_dscr"}
+        | {"dscr_capacity"},
         "cash-flow": {"total_revenue", "total_operating_costs", "total_ebitda", "total_cfads"},
         "debt-sizing": {"debt", "min_dscr", "llcr", "plcr", "wal_years", "equity", "equity_irr"},
         "schedule": {"level_payment", "total_interest", "total_principal"},

@@ -7,8 +7,12 @@ from spawn.application.analysis.formulas.construction_formulas import (
     explain_equity_draws,
     explain_funded_cost,
 )
+from spawn.application.analysis.formulas.sculpting_formulas import (
+    FacilitySeries,
+    explain_sculpted_capacity,
+)
 from spawn.application.analysis.formulas.sizing_formulas import explain_rate
-from spawn.domain.finance.deal.deal_case import DealCase
+from spawn.domain.finance.deal.deal_case import DealCase, DealFacility
 from spawn.domain.finance.deal.deal_result import DealResult, DealRow
 from spawn.domain.finance.facilities.facility_terms import LENDER_KINDS
 from spawn.domain.finance.time_base.period_schedule import (
@@ -49,7 +53,30 @@ def explain_deal(case: DealCase, result: DealResult) -> Explanations:
         "project_irr": explain_rate("project_irr", result.project_irr, project_flows, schedule),
         **_explain_costs(case, result, operation),
         **_explain_ratios(result, operation),
+        **_explain_capacity(case, result, operation),
     }
+
+
+def _explain_capacity(
+    case: DealCase, result: DealResult, operation: PeriodSchedule
+) -> Explanations:
+    """Explain what the CFADS carry of the sculpted facility, on the periods of operation."""
+    first = len(case.construction_cost)
+    facilities, series = list[DealFacility](), list[FacilitySeries]()
+    for facility, repaid in zip(case.facilities, result.facilities, strict=True):
+        if facility.kind != "senior":
+            continue
+        rows = repaid.rows[first + 1 :]
+        payments = [row.interest - row.capitalised + row.repaid for row in rows]
+        payments[-1] -= repaid.balloon
+        rates = [row.annual_rate for row in rows]
+        fractions = operation.accrual_fractions
+        facilities.append(facility)
+        series.append(
+            FacilitySeries(payments, [r * f for r, f in zip(rates, fractions, strict=False)])
+        )
+    cfads = [row.cfads for row in result.rows[first + 1 :]]
+    return explain_sculpted_capacity(facilities, series, cfads, result.dscr_capacity)
 
 
 def _explain_costs(case: DealCase, result: DealResult, operation: PeriodSchedule) -> Explanations:

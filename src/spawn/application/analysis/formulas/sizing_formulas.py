@@ -1,10 +1,16 @@
 """Formulas of a debt sizing."""
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 from spawn.application.analysis.explanation import Explanation, Explanations
+from spawn.application.analysis.formulas.sculpting_formulas import (
+    FacilitySeries,
+    explain_sculpted_capacity,
+)
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
+from spawn.domain.finance.facilities.repayment_terms import RepaidFacility
 from spawn.domain.finance.limits import expand_per_period
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
 from spawn.domain.finance.sizing.sizing_result import SizingResult
@@ -74,7 +80,26 @@ def explain_sizing(case: SizingCase, result: SizingResult) -> Explanations:
             },
             "taxable income is EBITDA less depreciation, interest and losses, never below zero",
         )
+    if case.facilities is not None:
+        explanations |= _explain_capacity_of_facilities(case.facilities, result)
     return explanations | _explain_equity(case, result, schedule)
+
+
+def _explain_capacity_of_facilities(
+    facilities: Sequence[RepaidFacility], result: SizingResult
+) -> Explanations:
+    series = [
+        FacilitySeries(
+            payments=[row.payment for row in each.rows],
+            period_rates=[
+                row.annual_rate * total.accrual_fraction
+                for row, total in zip(each.rows, result.rows, strict=False)
+            ],
+        )
+        for each in result.facilities
+    ]
+    cfads = [row.cfads for row in result.rows]
+    return explain_sculpted_capacity(facilities, series, cfads, result.dscr_capacity)
 
 
 def _project_cash(case: SizingCase, result: SizingResult) -> list[float]:

@@ -188,6 +188,7 @@ def resolve_deal_inputs(case: DealCase) -> DealInputs:
             [rates[index][construction:] for index in lenders],
             max_gearing=1.0 if case.max_gearing is None else case.max_gearing,
             places=lenders,
+            periods_before=construction,
         ),
         reserve_months=operating_schedule.period_months() if case.dsra_months else (),
         ebitda=ebitda,

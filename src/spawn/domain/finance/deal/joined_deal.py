@@ -45,6 +45,7 @@ from spawn.domain.finance.deal.deal_result import (
 from spawn.domain.finance.deal.deal_tax import DealTax, solve_deal_tax
 from spawn.domain.finance.debt_sizing_warnings import warn_of_equity_rate
 from spawn.domain.finance.facilities.debt_stack import Repayment
+from spawn.domain.finance.facilities.repayment_terms import describe_sculpting
 from spawn.domain.finance.limits import ROUNDING_NOISE, reject_overflow
 from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.sizing.facility_sizing import warn_of_sculpting
@@ -479,7 +480,7 @@ def _conventions(deal: _JoinedDeal) -> dict[str, str]:
         "funding": "by draw order, pro rata to what is undrawn within one",
         "funded_cost": "costs, interest, fees and the initial DSRA, their own fixed point",
         "gearing": "senior and mezzanine debt / funded cost",
-        "sculpting": "(CFADS - service of facilities of this rank and before) / target DSCR",
+        "sculpting": describe_sculpting(deal.inputs.stack_facilities),
         "dscr": "CFADS / scheduled senior debt service, balloons apart, not rounded",
         "cfads": "as given or built up, less the interest of the VAT facility and the tax",
         "tax": "on EBITDA less depreciation and the interest of lenders as scheduled",

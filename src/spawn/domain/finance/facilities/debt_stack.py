@@ -7,6 +7,7 @@ cost U: a share is one of U, a gearing cap limits the debt to its share of U.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import sub
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -57,7 +58,10 @@ class Repayment(NamedTuple):
 
 
 class StackSizing(NamedTuple):
-    """The facilities at a funded cost; `factor` scales the debt service of the sculpted one."""
+    """The facilities at a funded cost; `factor` scales the debt service of the sculpted one.
+
+    In `exceeded_periods` the service ahead is above the CFADS / target of all service.
+    """
 
     amounts: tuple[float, ...]
     repayments: tuple[Repayment, ...]
@@ -65,6 +69,7 @@ class StackSizing(NamedTuple):
     capacity: float | None
     factor: float | None
     floor_periods: tuple[int, ...] = ()
+    exceeded_periods: tuple[int, ...] = ()
 
     def sum_payments(self, periods: int) -> list[float]:
         """Return the debt service of all facilities by period, the balloons apart."""
@@ -93,6 +98,7 @@ class DebtStack:
         *,
         max_gearing: float | None,
         places: Sequence[int] | None = None,
+        periods_before: int = 0,
     ) -> None:
         """Prepare facilities whose terms have been checked.
 
@@ -102,7 +108,9 @@ class DebtStack:
             annual_rates: by facility, one a period of repayment.
             max_gearing: senior and mezzanine debt over the funded cost, at most.
             places: the indices of the facilities in the case, by default their own.
+            periods_before: the number of periods before repayment, which messages count.
         """
+        self.periods_before = periods_before
         self._facilities = facilities
         self._schedule = schedule
         self.annual_rates = annual_rates
@@ -178,8 +186,15 @@ class DebtStack:
         balances, factor = repay_debt(terms, largest, debt, factor)
         repayments[index] = _build_repayment(balances, self.period_rates[index], terms.balloon)
         floor_periods = () if terms.floor is None else _list_floor_periods(terms, balances)
+        exceeded_periods = _list_exceeded_periods(terms, factor)
         return StackSizing(
-            tuple(amounts), tuple(repayments), binding, capacity, factor, floor_periods
+            tuple(amounts),
+            tuple(repayments),
+            binding,
+            capacity,
+            factor,
+            floor_periods,
+            exceeded_periods,
         )
 
     def _check_sculpting(self, sizing: StackSizing, funded_cost: float) -> None:
@@ -201,22 +216,25 @@ class DebtStack:
     def _sculpting_terms(
         self, index: int, cfads: Sequence[float], repayments: Sequence[Repayment]
     ) -> SculptingTerms:
-        """Return the debt service that CFADS allow after the facilities ahead."""
+        """Return the debt service that CFADS allow beside the facilities ahead."""
         facility, periods = self._facilities[index], self._schedule.periods
         tenor = tenor_of(facility, periods)
-        cash = list(cfads[:tenor])
+        ahead = [0.0] * tenor
         for other, repayment in zip(self._facilities, repayments, strict=True):
             if other.rank <= facility.rank:
                 for t, payment in enumerate(repayment.payments[:tenor]):
-                    cash[t] -= payment
+                    ahead[t] += payment
         targets = expand_targets(facility, periods)
         floor = facility.principal_floor
+        is_total = facility.target_basis == "total_service"
+        cash = cfads[:tenor] if is_total else list(map(sub, cfads[:tenor], ahead))
         return SculptingTerms(
             [max(amount, 0.0) / target for amount, target in zip(cash, targets, strict=True)],
             self.period_rates[index][:tenor],
             facility.grace_periods,
             facility.balloon,
             floor,
+            ahead if is_total and any(ahead) else None,
         )
 
     def _limit_debt(
@@ -305,7 +323,11 @@ class DebtStack:
         if facility.allow_negative_amortisation:
             return
         noise = ROUNDING_NOISE * balances[0]
-        growing = [t for t in range(1, len(balances)) if balances[t] > balances[t - 1] + noise]
+        growing = [
+            self.periods_before + t
+            for t in range(1, len(balances))
+            if balances[t] > balances[t - 1] + noise
+        ]
         if growing:
             raise Infeasible.at(
                 f"/facilities/{self._places[index]}/principal_floor",
@@ -352,6 +374,15 @@ def _list_floor_periods(terms: SculptingTerms, balances: Sequence[float]) -> tup
         t + 1
         for t in range(terms.grace, len(terms.services))
         if balances[t] - balances[t + 1] <= floor + noise
+    )
+
+
+def _list_exceeded_periods(terms: SculptingTerms, factor: float) -> tuple[int, ...]:
+    """Return the periods in which the service ahead is more than all service may be."""
+    return tuple(
+        t + 1
+        for t, other in enumerate(terms.ahead or ())
+        if other > terms.services[t] * factor * (1.0 + ROUNDING_NOISE)
     )
 
 

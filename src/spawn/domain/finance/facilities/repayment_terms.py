@@ -1,6 +1,7 @@
 """Repayment of a facility: rank, tenor, profile and the rule that sizes sculpted debt."""
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Literal
 
 from spawn.domain.finance.facilities.facility_terms import FacilityTerms
 from spawn.domain.finance.limits import MAX_AMOUNT, MAX_RATIO, FieldChecker, expand_per_period
@@ -16,14 +17,18 @@ from spawn.domain.finance.loans.loan_terms import (
 
 MAX_RANK: Final = 20
 
+TargetBasis = Literal["cash_after_prior_service", "total_service"]
+"""What a target DSCR divides: the cash that prior service leaves, or all of the cash."""
+
 
 class RepaidFacility(FacilityTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A facility with its repayment over `tenor_periods`, by default all periods.
 
     A lower `rank` is paid first. The `profile` is by default an annuity, or sculpted where a
     `target_dscr` (one, or one per period) sizes the debt. Sculpted debt service is the target's
-    share of the CFADS after the service of facilities of the same or a lower rank. Its principal
-    is at least `principal_floor` in each period; without a floor a growing balance is rejected
+    share of the CFADS after the service of facilities of the same or a lower rank, or with
+    `target_basis` `total_service` what this service leaves of CFADS / target. Its principal is at
+    least `principal_floor` in each period; without a floor a growing balance is rejected
     unless `allow_negative_amortisation`. The other terms are those of a loan.
     """
 
@@ -31,6 +36,7 @@ class RepaidFacility(FacilityTerms, frozen=True, kw_only=True, forbid_unknown_fi
     tenor_periods: int | None = None
     profile: RepaymentProfile | None = None
     target_dscr: float | tuple[float, ...] | None = None
+    target_basis: TargetBasis | None = None
     principal_floor: float | None = None
     allow_negative_amortisation: bool = False
     grace_periods: int = 0
@@ -105,6 +111,18 @@ def loan_fields_of(facility: RepaidFacility) -> dict[str, object]:
     }
 
 
+def describe_sculpting(facilities: Iterable[RepaidFacility]) -> str:
+    """Describe the debt service of the sculpted facility, which its basis defines."""
+    bases = [each.target_basis for each in facilities if each.is_sculpted]
+    if "total_service" in bases:
+        return (
+            "total_service: CFADS / target DSCR - service of facilities of this rank and before, "
+            "never below zero"
+        )
+    text = "(CFADS - service of facilities of this rank and before) / target DSCR"
+    return f"cash_after_prior_service: {text}" if any(bases) else text
+
+
 def expand_targets(facility: RepaidFacility, periods: int) -> tuple[float, ...]:
     """Return the target DSCR of each period; 1 for a sculpted debt of a given amount."""
     target = 1.0 if facility.target_dscr is None else facility.target_dscr
@@ -127,9 +145,9 @@ def check_repayment(
     if facility.target_dscr is not None:
         detail = "sizes sculpted debt; remove it or the profile"
         checker.reject(f"{pointer}/target_dscr", "not_applicable", detail)
-    if facility.principal_floor is not None:
-        detail = "serves sculpted debt"
-        checker.reject(f"{pointer}/principal_floor", "not_applicable", detail)
+    for name in ("principal_floor", "target_basis"):
+        if getattr(facility, name) is not None:
+            checker.reject(f"{pointer}/{name}", "not_applicable", "serves sculpted debt")
     checker.require_amount(f"{pointer}/balloon", facility.balloon, low=0.0)
 
 

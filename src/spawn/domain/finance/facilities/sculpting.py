@@ -3,7 +3,9 @@
 With the debt service that the cash allows, S_t = CFADS_t / DSCR_t, the largest balance is, from
 the end backwards, M_{t-1} = (M_t + S_t)/(1 + r_t) with M_n the balloon. A floor p under principal
 adds M_{t-1} <= (S_t - p)/r_t: interest and floor must fit into S_t. Both bounds are exact, because
-a smaller balance relaxes each later one. A smaller debt is repaid by one share of each S_t.
+a smaller balance relaxes each later one. A smaller debt is repaid by one share of each S_t. Where
+the target holds for all debt service, S_t = max(CFADS_t / DSCR_t - service ahead, 0), and the
+share is one of CFADS_t / DSCR_t, so that the DSCR of all service remains level.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,8 @@ _MAX_DOUBLINGS: Final = 100
 class SculptingTerms(NamedTuple):
     """Debt service that the cash allows per period, rates per period, and the terms of the debt.
 
-    `floor` is the least principal of a period, None for no bound.
+    `floor` is the least principal of a period, None for no bound. `ahead` is the debt service of
+    others that is a part of `services`.
     """
 
     services: Sequence[float]
@@ -29,6 +32,16 @@ class SculptingTerms(NamedTuple):
     grace: int
     balloon: float
     floor: float | None
+    ahead: Sequence[float] | None = None
+
+    def share_services(self, factor: float) -> Sequence[float]:
+        """Return the debt service of this debt, with services times `factor`."""
+        if self.ahead is None:
+            return [service * factor for service in self.services]
+        return [
+            max(service * factor - other, 0.0)
+            for service, other in zip(self.services, self.ahead, strict=True)
+        ]
 
 
 def carry_balances(terms: SculptingTerms, factor: float = 1.0) -> list[float]:
@@ -38,9 +51,10 @@ def carry_balances(terms: SculptingTerms, factor: float = 1.0) -> list[float]:
     """
     balance = terms.balloon
     balances = [balance]
+    services = terms.share_services(factor)
     for t in range(len(terms.services) - 1, -1, -1):
         if t >= terms.grace:
-            service, rate = terms.services[t] * factor, terms.period_rates[t]
+            service, rate = services[t], terms.period_rates[t]
             balance = (balance + service) / (1.0 + rate)
             if terms.floor is not None:
                 room = service - terms.floor
@@ -72,9 +86,10 @@ def repay_debt(
 
     def excess(trial: float) -> float:
         balance = debt
-        for t in range(terms.grace, len(terms.services)):
+        services = terms.share_services(trial)
+        for t in range(terms.grace, len(services)):
             interest = terms.period_rates[t] * balance
-            balance -= max(trial * terms.services[t] - interest, floor)
+            balance -= max(services[t] - interest, floor)
         return balance - terms.balloon
 
     at_zero, at_factor = excess(0.0), excess(factor)
@@ -84,11 +99,11 @@ def repay_debt(
         if at_factor < 0.0:
             level = find_root(excess, (0.0, at_zero), (factor, at_factor))
     balances = [debt]
-    for t, service in enumerate(terms.services):
+    for t, service in enumerate(terms.share_services(level)):
         balance = balances[-1]
         if t >= terms.grace:
             interest = terms.period_rates[t] * balance
-            balance -= max(level * service - interest, floor)
+            balance -= max(service - interest, floor)
         balances.append(max(min(balance, largest[t + 1]), terms.balloon))
     balances[-1] = terms.balloon
     return SculptedRepayment(balances, level)
@@ -97,8 +112,8 @@ def repay_debt(
 def find_service_factor(terms: SculptingTerms, debt: float, capacity: float) -> float | None:
     """Return the factor on the debt service at which the cash carries `debt`.
 
-    Without a binding floor the largest balance is affine in the factor. With one, any debt below
-    the capacity is carried at 1. None where no factor carries the debt.
+    Without a binding floor or service ahead the largest balance is affine in the factor. With a
+    floor, any debt below the capacity is carried at 1. None where no factor carries the debt.
     """
     if debt == capacity or (terms.floor is not None and terms.balloon <= debt < capacity):
         return 1.0
@@ -109,13 +124,13 @@ def find_service_factor(terms: SculptingTerms, debt: float, capacity: float) -> 
     if value <= 0.0:
         return None
     factor = (debt - base) / value
-    if terms.floor is None or factor <= 0.0:
+    if factor <= 0.0 or (terms.floor is None and terms.ahead is None):
         return factor
 
     def shortfall(factor: float) -> float:
         return debt - carry_balances(terms, factor)[0]
 
-    # The floor only lowers balances: the factor without it is a lower bound.
+    # Floor and service ahead only lower balances: the factor without them is a lower bound.
     at_factor = shortfall(factor)
     if at_factor <= _NOISE * debt:
         return factor

@@ -37,6 +37,7 @@ from spawn.domain.finance.facilities.repayment_terms import (
     SizingFacility,
     check_repayment,
     check_size_rules,
+    describe_sculpting,
     expand_targets,
     tenor_of,
 )
@@ -335,14 +336,19 @@ def warn_of_sculpting(
     if index is None:
         return []
     name, balances = facilities[index].name, sizing.repayments[index].balances
+    first = stack.periods_before
     warnings: list[str] = []
     if sizing.floor_periods:
-        periods = list_periods(sizing.floor_periods)
+        periods = list_periods([first + number for number in sizing.floor_periods])
         warnings.append(f"{name}: the principal is at its floor in {periods}")
+    if sizing.exceeded_periods:
+        periods = list_periods([first + number for number in sizing.exceeded_periods])
+        warnings.append(f"{name}: the service ahead exceeds CFADS / target DSCR in {periods}")
     noise = ROUNDING_NOISE * max(balances)
     growing = [t for t in range(1, len(balances)) if balances[t] > balances[t - 1] + noise]
     if growing:
-        warnings.append(f"{name}: negative amortisation in {list_periods(growing)}")
+        periods = list_periods([first + t for t in growing])
+        warnings.append(f"{name}: negative amortisation in {periods}")
     return warnings
 
 
@@ -352,7 +358,7 @@ def _conventions(inputs: _StackCase) -> dict[str, str]:
         "day_count": inputs.schedule.day_count,
         "interest": "annual rate x accrual fraction x opening balance",
         "rate": "(1 - hedged share) x max(base, floor) + hedged share x swap rate + margin",
-        "sculpting": "(CFADS - service of facilities of this rank and before) / target DSCR",
+        "sculpting": describe_sculpting(inputs.facilities),
         "dscr": "CFADS / debt service of all facilities, balloons apart; by facility, that of "
         "its rank and those before it",
         "llcr": "PV of CFADS over the tenor at the average rates / opening balance",
