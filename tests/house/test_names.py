@@ -11,7 +11,7 @@ import pytest
 import spawn
 
 ROOT = Path(spawn.__file__).parent
-RINGS = ("domain", "ports", "application", "adapters", "entrypoints", "testing")
+RINGS = ("client", "domain", "ports", "application", "adapters", "entrypoints", "testing")
 FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 

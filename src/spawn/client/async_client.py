@@ -1,0 +1,294 @@
+"""Asynchronous client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+from tenacity import AsyncRetrying
+
+from spawn.client import calls
+from spawn.client.calls import Call, Operation, ResolveConflict, raise_problem, to_params
+from spawn.client.problems import ConnectionFailed
+from spawn.client.records import (
+    EventPage,
+    FollowedEvent,
+    HistoryRecord,
+    ImportRecord,
+    JobRecord,
+    Json,
+    ProjectRecord,
+    read_project,
+)
+from spawn.client.retries import ClientRetries
+from spawn.client.uploads import (
+    EventParser,
+    FinishedImport,
+    UploadOptions,
+    read_chunks_async,
+    read_row,
+)
+
+T = TypeVar("T")
+
+
+class AsyncSpawnClient:
+    """Client of one service; close it, or use it as a context manager.
+
+    Requests that may be sent twice are repeated as `retries` says: reads, calculations, and
+    changes, which have an idempotency key. Headers may carry a token; no text of this class
+    shows them.
+
+    Args:
+        base_url: of the service.
+        headers: sent with every request.
+        timeout_s: for connecting, and for each wait for data.
+        retries: limits of repetition.
+        transport: replaces the connection, as in tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 30.0,
+        retries: ClientRetries | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._retries = retries or ClientRetries()
+        self._http = httpx.AsyncClient(
+            base_url=base_url, headers=headers, timeout=timeout_s, transport=transport
+        )
+
+    def __repr__(self) -> str:
+        return f"AsyncSpawnClient({self._http.base_url.copy_with(userinfo=b'')!s})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    # -- projects ---------------------------------------------------------------------------
+
+    async def get_project(self, project_id: str, **options: Any) -> ProjectRecord:
+        """Return a project; options are `as_of`, `fields` and `schema_version`."""
+        return await self._run(calls.get_project(project_id, to_params(options)))
+
+    async def find_project(self, source: str, reference_id: str) -> ProjectRecord | None:
+        """Return the project of an external reference; None if there is none."""
+        filters = {"external_ref": f"{source}:{reference_id}"}
+        return await anext(self.iterate_projects(filters), None)
+
+    async def iterate_projects(
+        self, filters: Mapping[str, Any] | None = None, *, limit: int = 500
+    ) -> AsyncIterator[ProjectRecord]:
+        """Yield projects under filters, `sort`, `fields` and `as_of`, page by page."""
+        async for item in self._iterate(calls.PROJECTS, {**(filters or {}), "limit": limit}):
+            yield read_project(item)
+
+    async def count_projects(self, filters: Mapping[str, Any] | None = None) -> int:
+        """Return the number of projects under filters."""
+        return await self._run(calls.count_projects(to_params(filters or {})))
+
+    async def iterate_history(
+        self, project_id: str, options: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[HistoryRecord]:
+        """Yield the versions of a project; options are `sort` and ranges, as over HTTP."""
+        async for item in self._iterate(f"{calls.PROJECTS}/{project_id}/history", options or {}):
+            yield msgspec.convert(item, HistoryRecord)
+
+    async def create_project(
+        self, fields: Mapping[str, Json], *, key: str | None = None
+    ) -> ProjectRecord:
+        """Create a project; a repetition with the same key returns the first result."""
+        return await self._run(calls.create_project(fields, key))
+
+    async def update_project(
+        self,
+        project: ProjectRecord,
+        changes: Mapping[str, Json],
+        *,
+        resolve: ResolveConflict | None = None,
+    ) -> ProjectRecord:
+        """Amend exactly this version of a project.
+
+        If another change came first, the current project goes to `resolve`, whose changes are sent
+        instead, at most five times in all.
+
+        Raises:
+            StaleVersionProblem: another change came first and nothing resolved it.
+        """
+        return await self._run(calls.update_project(project, changes, resolve))
+
+    async def transition_project(self, project: ProjectRecord, **transition: Json) -> ProjectRecord:
+        """Move exactly this version to another status: `to`, `reason`, `effective_on`."""
+        return await self._run(calls.transition_project(project, transition))
+
+    # -- calculators and events -------------------------------------------------------------
+
+    async def calculate(self, calculator: str, case: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the result of a calculator, such as `debt-sizing`, for a case."""
+        return await self._run(calls.calculate(calculator, case))
+
+    async def iterate_event_pages(
+        self, after: str | None = None, **options: Any
+    ) -> AsyncIterator[EventPage]:
+        """Yield the pages of the feed after a cursor, up to its end; store `next` of each."""
+        while True:
+            page = await self._run(calls.read_event_page(to_params({**options, "after": after})))
+            if not page.events and page.next == after:
+                return
+            after = page.next
+            yield page
+
+    async def follow_events(
+        self, after: str | None = None, **options: Any
+    ) -> AsyncIterator[FollowedEvent]:
+        """Yield events as they happen, without an end; reconnect after the last one if cut."""
+        failure_count = 0
+        while True:
+            parser = EventParser()
+            try:
+                async with self._stream(
+                    "/v1/events/stream", {**options, "after": after}
+                ) as response:
+                    async for line in response.aiter_lines():
+                        event = parser.read_line(line)
+                        if event is not None:
+                            after, failure_count = event.position, 0
+                            yield event
+            except (httpx.TransportError, ConnectionFailed) as error:
+                failure_count += 1
+                if failure_count >= self._retries.attempts:
+                    raise ConnectionFailed("The event stream cannot be reached.") from error
+                await asyncio.sleep(self._retries.first_wait_s * 2**failure_count)
+
+    # -- imports ----------------------------------------------------------------------------
+
+    async def put_mapping(self, name: str, mapping: Mapping[str, Json]) -> None:
+        """Create an import mapping; the same content again changes nothing."""
+        await self._run(calls.put_mapping(name, mapping))
+
+    async def import_file(self, source: Path | bytes, options: UploadOptions) -> FinishedImport:
+        """Upload a file as a stream, wait for its job, and return the counts."""
+        key = calls.new_key()
+        job: JobRecord = await self._retry(
+            lambda: self._upload(source, options, key), is_repeatable=True
+        )
+        while not job.is_final:
+            await asyncio.sleep(options.poll_interval_s)
+            job = await self.get_job(job.job_id)
+            if options.report_job is not None:
+                options.report_job(job)
+        return FinishedImport(job, await self.get_import(job.job_id))
+
+    async def _upload(self, source: Path | bytes, options: UploadOptions, key: str) -> JobRecord:
+        headers = {"Content-Type": options.media_type, "Idempotency-Key": key}
+        try:
+            response = await self._http.post(
+                calls.IMPORTS,
+                params={"mapping": options.mapping},
+                headers=headers,
+                content=read_chunks_async(source, options.report_upload),
+            )
+        except httpx.TransportError as error:
+            raise ConnectionFailed("The upload ended early.") from error
+        return msgspec.json.decode(raise_problem(response).content, type=JobRecord)
+
+    async def get_job(self, job_id: str) -> JobRecord:
+        """Return the state of a job."""
+        return await self._run(calls.get_job(job_id))
+
+    async def get_import(self, import_id: str) -> ImportRecord:
+        """Return the counts of an import."""
+        return await self._run(calls.get_import(import_id))
+
+    async def iterate_quarantine(self, import_id: str) -> AsyncIterator[dict[str, Json]]:
+        """Yield the quarantined rows of an import, with the reasons of each, as a stream."""
+        path = f"{calls.IMPORTS}/{import_id}/quarantine"
+        async with self._stream(path, {}, accept="application/x-ndjson") as response:
+            async for line in response.aiter_lines():
+                yield read_row(line)
+
+    async def download_dataset(self, dataset: str, media_type: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of a dataset as they arrive."""
+        async with self._stream(f"/v1/data/{dataset}", {}, accept=media_type) as response:
+            async for chunk in response.aiter_bytes():
+                yield chunk
+
+    # -- transport --------------------------------------------------------------------------
+
+    async def _iterate(
+        self, path: str, options: Mapping[str, Any]
+    ) -> AsyncIterator[dict[str, Json]]:
+        params = to_params(options)
+        while True:
+            page = await self._run(calls.read_page(path, params))
+            for item in page.items:
+                yield item
+            if page.next is None:
+                return
+            params["after"] = page.next
+
+    async def _run(self, operation: Operation[T]) -> T:
+        try:
+            call = next(operation)
+            while True:
+                call = operation.send(await self._send(call))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _send(self, call: Call) -> httpx.Response:
+        response: httpx.Response = await self._retry(
+            lambda: self._send_once(call), is_repeatable=call.is_repeatable
+        )
+        return response
+
+    async def _retry(self, send: Any, *, is_repeatable: bool) -> Any:
+        options = self._retries.options(is_repeatable=is_repeatable)
+        retrying = AsyncRetrying(
+            retry=options.retry, stop=options.stop, wait=options.wait, reraise=True
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await send()
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send_once(self, call: Call) -> httpx.Response:
+        try:
+            response = await self._http.request(
+                call.method, call.path, params=call.params, headers=call.headers, content=call.body
+            )
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"{call.method} {call.path} got no response.") from error
+        is_stale = response.status_code == calls.STALE and not call.raises
+        return response if is_stale else raise_problem(response)
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, options: Mapping[str, Any], *, accept: str = "text/event-stream"
+    ) -> AsyncIterator[httpx.Response]:
+        headers = {"Accept": accept}
+        async with self._http.stream(
+            "GET", path, params=to_params(options), headers=headers
+        ) as response:
+            if response.is_error:
+                await response.aread()
+                raise_problem(response)
+            yield response

@@ -1,0 +1,214 @@
+"""Requests of the operations, and what their responses mean, free of any transport.
+
+An operation is a generator: it yields requests, gets their responses, and returns its result. The
+synchronous and the asynchronous client run the same operations.
+"""
+
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from spawn.client.problems import StaleVersionProblem, build_problem
+from spawn.client.records import (
+    EventPage,
+    ImportRecord,
+    JobRecord,
+    Json,
+    PageRecord,
+    ProjectRecord,
+    decode_json,
+    read_project,
+)
+
+T = TypeVar("T")
+PROJECTS: Final = "/v1/ops/projects"
+IMPORTS: Final = "/v1/ops/imports"
+MAX_UPDATE_ATTEMPTS: Final = 5
+"""Attempts at a change that others overtake."""
+
+Changes = Mapping[str, Json]
+ResolveConflict = Callable[[ProjectRecord], Changes | None]
+"""Function of the current project that returns the changes to send now; None gives up."""
+
+STALE: Final = 412
+"""Status of a change that another one overtook."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request; `is_repeatable` if sending it twice does no more than sending it once."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+    is_repeatable: bool = True
+    raises: bool = True
+
+
+Operation = Generator[Call, httpx.Response, T]
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def raise_problem(response: httpx.Response) -> httpx.Response:
+    """Return a successful response.
+
+    Raises:
+        ProblemError: it is a problem.
+    """
+    if response.is_error:
+        raise build_problem(response.status_code, response.headers, response.content)
+    return response
+
+
+def new_key() -> str:
+    """Return a new idempotency key."""
+    return uuid.uuid4().hex
+
+
+def _write(
+    method: str, path: str, document: object, headers: Mapping[str, str], key: str | None
+) -> Call:
+    """Return a change with an idempotency key, so that it may be sent twice."""
+    media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    return Call(
+        method=method,
+        path=path,
+        body=_encode(document),
+        headers={"Content-Type": media, "Idempotency-Key": key or new_key(), **headers},
+    )
+
+
+def get_project(project_id: str, params: Mapping[str, str]) -> Operation[ProjectRecord]:
+    """Read one project."""
+    path = f"{PROJECTS}/{quote(project_id, safe='')}"
+    return _project_of((yield Call(method="GET", path=path, params=params)))
+
+
+def create_project(fields: Changes, key: str | None) -> Operation[ProjectRecord]:
+    """Create a project."""
+    return _project_of((yield _write("POST", PROJECTS, fields, {}, key)))
+
+
+def update_project(
+    project: ProjectRecord, changes: Changes, resolve: ResolveConflict | None
+) -> Operation[ProjectRecord]:
+    """Amend the version of a project; after another change, what `resolve` returns."""
+    path = f"{PROJECTS}/{quote(project.project_id, safe='')}"
+    return (yield from _change(project, "PATCH", path, changes, resolve))
+
+
+def transition_project(project: ProjectRecord, transition: Changes) -> Operation[ProjectRecord]:
+    """Move the version of a project to another status."""
+    path = f"{PROJECTS}/{quote(project.project_id, safe='')}/transitions"
+    return (yield from _change(project, "POST", path, transition, None))
+
+
+def _change(
+    project: ProjectRecord,
+    method: str,
+    path: str,
+    changes: Changes,
+    resolve: ResolveConflict | None,
+) -> Operation[ProjectRecord]:
+    current = project
+    for attempt in range(1, MAX_UPDATE_ATTEMPTS + 1):
+        if current.etag is None:
+            current = yield from _read_etag(current)
+        headers = {"If-Match": current.etag or "*"}
+        call = _write(method, path, changes, headers, None)
+        response = yield msgspec.structs.replace(call, raises=False)
+        if response.status_code != STALE or resolve is None or attempt == MAX_UPDATE_ATTEMPTS:
+            return _project_of(raise_problem(response))
+        current = yield from get_project(project.project_id, {})
+        next_changes = resolve(current)
+        if next_changes is None:
+            raise_problem(response)
+        changes = next_changes or {}
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _read_etag(project: ProjectRecord) -> Operation[ProjectRecord]:
+    """Read a project of a list again for its tag.
+
+    Raises:
+        StaleVersionProblem: it has another version by now.
+    """
+    current = yield from get_project(project.project_id, {})
+    if current.version != project.version:
+        body = b'{"code":"stale_version","detail":"The current version is %d."}' % current.version
+        problem = build_problem(STALE, httpx.Headers(), body)
+        assert isinstance(problem, StaleVersionProblem)  # noqa: S101 - the class of this status
+        raise problem
+    return current
+
+
+def _project_of(response: httpx.Response) -> ProjectRecord:
+    return read_project(decode_json(response.content), response.headers.get("etag"))
+
+
+def read_page(path: str, params: Mapping[str, str]) -> Operation[PageRecord]:
+    """Read one page of a list."""
+    response = yield Call(method="GET", path=path, params=params)
+    return msgspec.convert(decode_json(response.content), PageRecord)
+
+
+def count_projects(params: Mapping[str, str]) -> Operation[int]:
+    """Count the projects under filters."""
+    response = yield Call(method="GET", path=f"{PROJECTS}/count", params=params)
+    return int(decode_json(response.content)["count"])
+
+
+def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
+    """Calculate a case; nothing is stored, so it may be sent twice."""
+    path = f"/v1/analysis/{quote(calculator, safe='')}"
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    response = yield Call(method="POST", path=path, body=_encode(case), headers=headers)
+    return decode_json(response.content)
+
+
+def put_mapping(name: str, mapping: Changes) -> Operation[None]:
+    """Create an import mapping, or find that it has this content."""
+    path = f"/v1/ops/import-mappings/{quote(name, safe='')}"
+    headers = {"Content-Type": "application/json"}
+    yield Call(method="PUT", path=path, body=_encode(mapping), headers=headers)
+
+
+def read_event_page(params: Mapping[str, str]) -> Operation[EventPage]:
+    """Read one page of the feed."""
+    response = yield Call(method="GET", path="/v1/events", params=params)
+    return msgspec.convert(decode_json(response.content), EventPage)
+
+
+def get_job(job_id: str) -> Operation[JobRecord]:
+    """Read a job."""
+    response = yield Call(method="GET", path=f"/v1/jobs/{quote(job_id, safe='')}")
+    return msgspec.convert(decode_json(response.content), JobRecord)
+
+
+def get_import(import_id: str) -> Operation[ImportRecord]:
+    """Read the counts of an import."""
+    response = yield Call(method="GET", path=f"{IMPORTS}/{quote(import_id, safe='')}")
+    return msgspec.convert(decode_json(response.content), ImportRecord)
+
+
+def to_params(filters: Mapping[str, Any]) -> dict[str, str]:
+    """Return query parameters: booleans and instants as text, lists as quoted values."""
+    return {name: _to_text(value) for name, value in filters.items() if value is not None}
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ",".join(_quote_item(_to_text(item)) for item in value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _quote_item(text: str) -> str:
+    needs_quotes = text != text.strip() or any(char in text for char in ',"')
+    return '"' + text.replace('"', '""') + '"' if needs_quotes else text
