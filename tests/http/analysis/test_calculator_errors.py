@@ -307,6 +307,15 @@ def test_every_field_error_of_every_case_is_reported_at_once(desk: httpx.Client)
     }
 
 
+def test_an_error_is_reported_once_where_construction_and_repayment_share_a_term(
+    desk: httpx.Client,
+) -> None:
+    loan = {"name": "bank", "commitment": 0, "rate": {"base_rate": 0.05}}
+    case = {"construction_cost": [10], "cfads": [3, 3], "facilities": [loan]}
+    (error,) = post(desk, "deal", case).json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/facilities/0/commitment", "not_positive")
+
+
 FAILURES: list[tuple[str, Json, Json, str, str]] = [
     ("debt-sizing", SIZING, {**SIZING, "target_dscr": 0}, "/target_dscr", "not_positive"),
     ("debt-sizing", SIZING, {**SIZING, "cfads": []}, "/cfads", "empty"),

@@ -54,6 +54,27 @@ def post(client: httpx.Client, calculator: str, body: Any, **headers: str) -> ht
     return client.post(f"/v1/analysis/{calculator}", json=body, headers=headers)
 
 
+FACILITY: Json = {"name": "bank", "commitment": 5, "rate": {"base_rate": 5}}
+IN_PERCENT: list[tuple[str, Json]] = [
+    ("schedule", {**LOAN, "annual_rates": 5}),
+    ("debt-sizing", {**SIZING, "annual_rates": 5, "allow_negative_amortisation": True}),
+    ("debt-sizing", {"cfads": [110.0, 120.0], "facilities": [FACILITY]}),
+    ("construction-funding", {"construction_cost": [10, 10], "facilities": [FACILITY]}),
+    ("deal", {"construction_cost": [10], "cfads": [60, 60], "facilities": [FACILITY]}),
+]
+
+
+@pytest.mark.parametrize(("name", "case"), IN_PERCENT)
+def test_a_rate_in_percent_is_warned_of_by_every_calculator(
+    desk: httpx.Client, name: str, case: Json
+) -> None:
+    response = post(desk, name, case)
+    assert response.status_code == 200, response.text
+    warnings = [text for text in response.json()["warnings"] if "above 100 %" in text]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("rates are fractions, 0.05 is 5 %")
+
+
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_every_example_returns_conventions(desk: httpx.Client, name: str) -> None:
     response = post(desk, name, EXAMPLES[name])

@@ -21,6 +21,7 @@ from spawn.domain.finance.loans.loan_terms import (
     RepaymentProfile,
     resolve_loan_time,
 )
+from spawn.domain.finance.period_lists import warn_of_high_rates
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, TimeTerms
 from spawn.domain.money import get_currency
 
@@ -173,7 +174,9 @@ def _build_with_loan(case: ScheduleCase, loan: LoanSchedule) -> ScheduleResult:
         total_capitalised=loan.total_capitalised,
         settled_rows=_build_minor_unit_rows(case, loan),
         conventions=schedule.conventions | loan.conventions | _settlement_convention(case, loan),
-        warnings=schedule.warnings + loan.warnings,
+        warnings=schedule.warnings
+        + loan.warnings
+        + tuple(warn_of_high_rates(row.annual_rate for row in loan.rows)),
         events=loan.events or None,
     )
 

@@ -8,10 +8,9 @@ from typing import Final, Protocol
 from spawn.domain.finance.debt_sizing_case import SizingInputs
 from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage
 from spawn.domain.finance.limits import ROUNDING_NOISE
-from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
 
-_HIGH_RATE: Final = 1.0
 _EXCEEDANCE_NAME: Final = re.compile(r"[Pp]([0-9]{1,2}(?:\.[0-9]{1,4})?)")
 
 
@@ -44,14 +43,7 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
     if uncovered_periods:
         periods = list_periods(uncovered_periods)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
-    high_rates = [
-        number for number, rate in enumerate(inputs.annual_rates, start=1) if rate > _HIGH_RATE
-    ]
-    if high_rates:
-        warnings.append(
-            f"the annual rate is above 100 % in {list_periods(high_rates)}: "
-            "rates are fractions, 0.05 is 5 %"
-        )
+    warnings += warn_of_high_rates(inputs.annual_rates)
     return tuple(warnings)
 
 

@@ -47,9 +47,10 @@ class FieldChecker:
         self._errors: list[FieldError] = []
 
     def reject(self, pointer: str, code: str, detail: str) -> None:
-        """Record one field error, up to `MAX_ERRORS`."""
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append(FieldError(pointer, code, detail))
+        """Record one field error once, up to `MAX_ERRORS`."""
+        error = FieldError(pointer, code, detail)
+        if len(self._errors) < MAX_ERRORS and error not in self._errors:
+            self._errors.append(error)
 
     def require_number(self, pointer: str, value: float, low: float, high: float) -> None:
         """Reject a value that is not a finite number inside [low, high]."""

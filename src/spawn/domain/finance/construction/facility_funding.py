@@ -35,6 +35,7 @@ from spawn.domain.finance.limits import (
     reject_overflow,
 )
 from spawn.domain.finance.loans.loan_terms import compute_period_rates
+from spawn.domain.finance.period_lists import warn_of_high_rates
 from spawn.domain.finance.time_base.period_schedule import resolve_schedule
 
 _UNDRAWN_NOISE: Final = 1e-9
@@ -300,6 +301,8 @@ def warn_of_draws(inputs: DrawInputs, funding: ConstructionFunding) -> tuple[str
         if index == inputs.vat and last.closing_balance > _UNDRAWN_NOISE * facility.commitment:
             amount = f"{last.closing_balance:.10g} is refunded and repaid after construction"
             warnings.append(f"{facility.name}: {amount}")
+        rates = (row.annual_rate for row in facility.rows[1:])
+        warnings += warn_of_high_rates(rates, facility.name)
     return tuple(warnings)
 
 

@@ -8,7 +8,7 @@ and cash in equals cash out in every period of operation.
 
 from collections.abc import Sequence
 from math import fsum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -47,12 +47,10 @@ from spawn.domain.finance.debt_sizing_warnings import warn_of_equity_rate
 from spawn.domain.finance.facilities.debt_stack import Repayment
 from spawn.domain.finance.facilities.repayment_terms import describe_sculpting
 from spawn.domain.finance.limits import ROUNDING_NOISE, reject_overflow
-from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
 from spawn.domain.finance.sizing.facility_sizing import warn_of_sculpting
 from spawn.domain.finance.sizing.sizing_equity import find_equity_rate
 from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult, WaterfallRow
-
-_HIGH_RATE: Final = 1.0
 
 
 class _JoinedDeal(NamedTuple):
@@ -463,10 +461,7 @@ def _warn_of_ends(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
 def _warn_of_rates(inputs: DealInputs) -> list[str]:
     warnings: list[str] = []
     for facility, rates in zip(inputs.case.facilities, inputs.annual_rates, strict=True):
-        high = [number for number, rate in enumerate(rates, start=1) if rate > _HIGH_RATE]
-        if high:
-            text = f"the annual rate is above 100 % in {list_periods(high)}"
-            warnings.append(f"{facility.name}: {text}: rates are fractions, 0.05 is 5 %")
+        warnings += warn_of_high_rates(rates, facility.name)
     return warnings
 
 

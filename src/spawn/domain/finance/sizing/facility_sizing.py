@@ -48,7 +48,7 @@ from spawn.domain.finance.limits import (
     FieldChecker,
     reject_overflow,
 )
-from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
 from spawn.domain.finance.sizing.sizing_equity import add_equity
 from spawn.domain.finance.sizing.sizing_result import SizingResult, SizingRow
 from spawn.domain.finance.time_base.period_schedule import (
@@ -58,7 +58,6 @@ from spawn.domain.finance.time_base.period_schedule import (
 )
 
 _NOISE: Final = 1e-14
-_HIGH_RATE: Final = 1.0
 _KINDS: Final = frozenset({"senior", "mezzanine", "shareholder_loan"})
 _ONE_DEBT_FIELDS: Final = (
     "annual_rates",
@@ -321,10 +320,7 @@ def _warn_of_facilities(
         periods = list_periods(uncovered)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
     for each in schedules:
-        high = [row.period for row in each.rows if row.annual_rate > _HIGH_RATE]
-        if high:
-            text = f"the annual rate is above 100 % in {list_periods(high)}"
-            warnings.append(f"{each.name}: {text}: rates are fractions, 0.05 is 5 %")
+        warnings += warn_of_high_rates((row.annual_rate for row in each.rows), each.name)
     return tuple(warnings)
 
 
