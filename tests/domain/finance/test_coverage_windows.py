@@ -9,6 +9,7 @@ from spawn.domain.finance.coverage_ratios import (
     CoverageCase,
     CoverageRatios,
     compute_coverage_ratios,
+    find_lowest,
 )
 from spawn.domain.finance.period_lists import list_periods
 
@@ -100,3 +101,18 @@ def test_the_lower_of_both_windows_counts() -> None:
     assert result.window_dscr == pytest.approx(
         (70 / 40, min(100 / 80, 24 / 18), min(94 / 58, 70 / 16), 94 / 34)
     )
+
+
+@pytest.mark.parametrize(
+    ("ratios", "period"),
+    [
+        ((1.3, 1.3 - 4e-16, 1.3 + 2e-16), 1),
+        ((None, 1.3, 1.3 - 1e-9), 3),
+        ((None, None), None),
+        ((-2.0, -2.0 - 4e-16), 1),
+    ],
+)
+def test_lowest_period_is_the_first_of_equal_ratios(
+    ratios: tuple[float | None, ...], period: int | None
+) -> None:
+    assert find_lowest(ratios) == period

@@ -233,11 +233,18 @@ def compute_life_cover_ratios(
 
 
 def find_lowest(ratios: Iterable[float | None]) -> int | None:
-    """Return the number of the first period with the lowest ratio; None without any ratio."""
+    """Return the number of the first period with the lowest ratio; None without any ratio.
+
+    Ratios that differ by rounding alone, as those of sculpted debt do, are equal.
+    """
     ratios_by_period = [
-        (ratio, number) for number, ratio in enumerate(ratios, start=1) if ratio is not None
+        (number, ratio) for number, ratio in enumerate(ratios, start=1) if ratio is not None
     ]
-    return min(ratios_by_period)[1] if ratios_by_period else None
+    if not ratios_by_period:
+        return None
+    lowest = min(ratio for _number, ratio in ratios_by_period)
+    limit = lowest + ROUNDING_NOISE * max(abs(lowest), 1.0)
+    return next(number for number, ratio in ratios_by_period if ratio <= limit)
 
 
 def weighted_average_life(times_years: Sequence[float], principal: Sequence[float]) -> float | None:
