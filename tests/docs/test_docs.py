@@ -130,6 +130,7 @@ def test_every_adr_is_in_the_index_with_its_title() -> None:
     index = (DOCS / "adr" / "index.md").read_text()
     records = sorted((DOCS / "adr").glob("0*.md"))
     assert len(records) >= 7
+    assert len({record.name[:4] for record in records}) == len(records)
     for record in records:
         number, title = record.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
         assert f"[{number}]({record.name}) | {title} |" in index

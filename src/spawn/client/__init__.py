@@ -1,6 +1,6 @@
 """Python client of the service: typed, synchronous and asynchronous.
 
-It needs httpx, msgspec and tenacity, and imports nothing of the service (ADR 0023).
+It needs httpx, msgspec and tenacity, and imports nothing of the service (ADR 0025).
 """
 
 from spawn.client.async_client import AsyncSpawnClient

@@ -580,7 +580,7 @@ def test_a_null_in_a_nested_field_counts_as_absent() -> None:
     for body, pointer in (
         ('"spv": {"name": null}', "/spv/name"),
         ('"external_ref": {"source": null, "id": "1"}', "/external_ref/source"),
-        ('"sponsors": [{"name": "A", "share": null}]', "/sponsors/0/share"),
+        ('"sponsors": [{"name": null, "share": 100}]', "/sponsors/0/name"),
     ):
         members = f'{{"project_name": "A", "total_amount": 1, {body}}}'
         assert errors_of(members) == {(pointer, "missing")}

@@ -75,7 +75,7 @@ def test_engine_error_of_a_command_is_logged_with_operation_cause_and_id(
     )
     response = stored.post(PROJECTS, json=WIND)
     problem = response.json()
-    assert (response.status_code, problem["code"]) == (503, "unavailable")
+    assert (response.status_code, problem["code"]) == (500, "internal")
     assert "Conversion" not in response.text
     assert "select" not in response.text
     cause, request = with_id(lines, problem["error_id"])

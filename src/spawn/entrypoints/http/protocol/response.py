@@ -136,7 +136,7 @@ def html_response(
 ) -> Response:
     """Return an HTML page that may load nothing from other origins.
 
-    Inline styles are allowed only where a library writes them (ADR 0023); inline scripts never.
+    Inline styles are allowed only where a library writes them (ADR 0024); inline scripts never.
     """
     directives = b"; ".join(_PAGE_POLICY)
     if has_inline_styles:
