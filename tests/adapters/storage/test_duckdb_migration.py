@@ -11,7 +11,7 @@ from spawn.adapters.duckdb.tables import sql_literal
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import Unavailable
+from spawn.domain.errors import InternalError, Unavailable
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import ColumnType, TypeName
 from spawn.ports.schemas import MigrationOutcome, SchemaState
@@ -96,7 +96,7 @@ async def test_a_failed_migration_changes_nothing_and_is_logged_once_possible(
         run(payload)
 
     monkeypatch.setattr(store._appender._statements, "append_in_transaction", fail_once)
-    with pytest.raises(Unavailable):
+    with pytest.raises(InternalError):
         await store.migrate(record, plan, actor="steward")
     assert (await harness.get(project)).state == project
     assert [m.outcome for m in await store.migration_log()] == [MigrationOutcome.FAILED]

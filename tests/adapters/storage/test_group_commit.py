@@ -134,8 +134,8 @@ async def test_a_list_shares_no_read_that_began_before_a_change(
     has_read, is_released = threading.Event(), threading.Event()
     read_items = store._read_items
 
-    def read_and_wait(cursor: Any, query: Query) -> Any:
-        items = read_items(cursor, query)
+    def read_and_wait(cursor: Any, query: Query, through: int) -> Any:
+        items = read_items(cursor, query, through)
         has_read.set()
         is_released.wait(20)
         return items

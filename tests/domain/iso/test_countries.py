@@ -12,8 +12,9 @@ def test_country_codes_are_converted_to_alpha_3() -> None:
     assert parse_country("ES") == parse_country("ESP") == "ESP"
     assert parse_country("NA") == "NAM"
     assert COUNTRIES["CIV"] == ("CI", "Côte d'Ivoire")
-    assert len(COUNTRIES) == 249
-    assert len({alpha_2 for alpha_2, _ in COUNTRIES.values()}) == 249
+    assert COUNTRIES["XKX"] == ("XK", "Kosovo")
+    assert len(COUNTRIES) == 249 + 1
+    assert len({alpha_2 for alpha_2, _ in COUNTRIES.values()}) == 249 + 1
 
 
 @pytest.mark.parametrize("code", ["XX", "esp", "", "Spain", "ES ", "ZZZ"])
