@@ -411,11 +411,9 @@ def _build_rows(
     llcr = compute_life_cover_ratios(inputs.cfads, inputs.period_rates, balances[:-1])
     plcr = compute_life_cover_ratios(inputs.project_cash_flow, inputs.period_rates, balances[:-1])
     dates, accruals = inputs.schedule.dates, inputs.schedule.accrual_fractions
-    project, grace = inputs.taxed_project, inputs.case.grace_periods
-    binding_scenarios = [
-        name if t >= grace else None for t, name in enumerate(inputs.binding_scenarios)
-    ] or [None] * inputs.tenor
-    return tuple(
+    # With more than 15 keywords CPython builds a dictionary for each call (2 -> 6 us a row), so
+    # scenarios and tax are added to the rows of the cases that have them.
+    rows = tuple(
         SizingRow(
             period=t + 1,
             date=dates[t + 1] if dates else None,
@@ -432,11 +430,27 @@ def _build_rows(
             llcr=llcr[t],
             plcr=plcr[t],
             dsra_balance=reserve[t + 1],
-            binding_scenario=binding_scenarios[t],
+        )
+        for t in range(inputs.tenor)
+    )
+    if inputs.binding_scenarios or inputs.taxed_project:
+        return _add_scenarios_and_tax(inputs, rows)
+    return rows
+
+
+def _add_scenarios_and_tax(
+    inputs: SizingInputs, rows: tuple[SizingRow, ...]
+) -> tuple[SizingRow, ...]:
+    project, grace = inputs.taxed_project, inputs.case.grace_periods
+    names = inputs.binding_scenarios or (None,) * inputs.tenor
+    return tuple(
+        msgspec.structs.replace(
+            row,
+            binding_scenario=names[t] if t >= grace else None,
             cfads_before_tax=project.cfads[t] if project else None,
             tax_paid=project.tax_paid[t] if project else None,
         )
-        for t in range(inputs.tenor)
+        for t, row in enumerate(rows)
     )
 
 
