@@ -1,7 +1,7 @@
 """HTTP routes of imports and their mappings."""
 
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -77,6 +77,7 @@ FORMATS: Final = {
     "text/xml": FileFormat.XML,
 }
 TAG: Final = "imports"
+ItemT = TypeVar("ItemT")
 
 _DRY_RUNS: Final = StateKey(DryRunSlots)
 _BINDING: Final = cursor_binding(MAPPING_KIND)
@@ -368,11 +369,8 @@ async def read_warnings(request: StrictRequest, import_id: str) -> LineStreamRes
     dependencies, principal = request.dependencies, request.principal
     aggregate = await get_import(dependencies, principal, import_id)
 
-    async def lines() -> AsyncIterator[bytes]:
-        async for note in stream_rows_with_warnings(dependencies, principal, aggregate.state):
-            yield encode_json(RowWarningView.of(note)) + b"\n"
-
-    return LineStreamResponse(lines(), NDJSON)
+    notes = stream_rows_with_warnings(dependencies, principal, aggregate.state)
+    return LineStreamResponse(_encode_lines(notes, RowWarningView.of), NDJSON)
 
 
 @route(
@@ -393,11 +391,15 @@ async def read_vanished(request: StrictRequest, import_id: str) -> LineStreamRes
     dependencies, principal = request.dependencies, request.principal
     aggregate = await get_import(dependencies, principal, import_id)
 
-    async def lines() -> AsyncIterator[bytes]:
-        async for project in stream_vanished_projects(dependencies, principal, aggregate.state):
-            yield encode_json(VanishedProjectView.of_project(project)) + b"\n"
+    projects = stream_vanished_projects(dependencies, principal, aggregate.state)
+    return LineStreamResponse(_encode_lines(projects, VanishedProjectView.of_project), NDJSON)
 
-    return LineStreamResponse(lines(), NDJSON)
+
+async def _encode_lines(
+    items: AsyncIterator[ItemT], view: Callable[[ItemT], msgspec.Struct]
+) -> AsyncIterator[bytes]:
+    async for item in items:
+        yield encode_json(view(item)) + b"\n"
 
 
 def _read_switch(request: StrictRequest, name: str) -> bool:
