@@ -4,7 +4,7 @@ import msgspec
 
 from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, Unavailable
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.ports.analytics import QualityStore
 from spawn.ports.runtime import Clock, IdGenerator, Spool
@@ -47,11 +47,12 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
         return compile_schema((await self.active_schema()).schema)
 
 
-def require(principal: Principal, scope: str) -> None:
-    """Check that the principal has the scope.
+def require(principal: Principal, *scopes: Scope) -> None:
+    """Check that the principal has one of the scopes.
 
     Raises:
-        Forbidden: the scope is missing.
+        Forbidden: it has none of them.
     """
-    if scope not in principal.scopes:
-        raise Forbidden(f"This needs the scope '{scope}'.")
+    if principal.scopes.isdisjoint(scopes):
+        names = tuple(scope.value for scope in scopes)
+        raise Forbidden(f"This needs the scope {' or '.join(names)}.", scopes=names)

@@ -28,7 +28,7 @@ from spawn.domain.imports.record_parser import (
     build_encoder,
     list_encodings,
 )
-from spawn.domain.principal import Principal
+from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -45,9 +45,9 @@ async def record_export(
     Raises:
         Forbidden: the principal may not read.
     """
-    require(principal, "read")
+    require(principal, Scope.DATA_EXPORT)
     schema = (await dependencies.active_schema()).schema
-    aggregate = await get_latest_report(dependencies, principal)
+    aggregate = await get_latest_report(dependencies, SERVICE_PRINCIPAL)
     report = None if aggregate is None else aggregate.state
     run = build_export_run(dependencies.ids.new(), file_format, schema, report)
     try:

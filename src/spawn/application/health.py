@@ -9,11 +9,11 @@ from typing import Any, Final, TypedDict, cast
 from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.relay import DeliveryStatus, Relay
-from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
 from spawn.domain.errors import SpawnError
+from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import filter_failed
 from spawn.domain.quality.rules import Severity
 from spawn.ports.storage import StoreStatus

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -32,7 +32,7 @@ from spawn.domain.errors import (
     Unavailable,
 )
 from spawn.domain.jobs import FINAL_STATUSES, JOB_KIND, Job, JobStatus
-from spawn.domain.principal import Principal
+from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 
 ABANDONED_AFTER = timedelta(hours=1)
@@ -59,8 +59,10 @@ def _start_task(
     return asyncio.create_task(work(), name=name)
 
 
-SERVICE_PRINCIPAL = Principal(id="service")
-"""Principal that ends failed jobs and measures quality."""
+_OTHER_SCOPES: Final[Mapping[str, tuple[Scope, Scope]]] = {
+    "simulation": (Scope.ANALYSIS, Scope.ANALYSIS)
+}
+"""Scopes to read and to cancel the jobs of a kind, if others than those of imports."""
 
 
 async def get_job(
@@ -71,8 +73,9 @@ async def get_job(
     Raises:
         NotFound: no such job.
     """
-    require(principal, "read")
-    return await dependencies.reads.get(JOB_KIND, job_id)
+    job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
+    require(principal, _scopes_of(job.state)[0])
+    return job
 
 
 async def cancel_job(
@@ -84,8 +87,13 @@ async def cancel_job(
         NotFound: no such job.
         Conflict: the job has already ended.
     """
-    require(principal, "write")
+    job: StoredAggregate[Job] = await dependencies.reads.get(JOB_KIND, job_id)
+    require(principal, _scopes_of(job.state)[1])
     return await _change_job(dependencies, principal, job_id, jobs.cancel)
+
+
+def _scopes_of(job: Job) -> tuple[Scope, Scope]:
+    return _OTHER_SCOPES.get(job.kind, (Scope.PROJECTS_READ, Scope.PROJECTS_WRITE))
 
 
 async def _change_job(

@@ -181,10 +181,14 @@ class SchemaVersionExpired(SpawnError):
 
 
 class Forbidden(SpawnError):
-    """The principal lacks the scope that the use case needs."""
+    """The principal lacks the scope that the use case needs; any of `scopes` would do."""
 
     code = "forbidden"
     title = "Not allowed"
+
+    def __init__(self, detail: str, *, scopes: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.scopes = scopes
 
 
 class Unavailable(SpawnError):

@@ -20,6 +20,7 @@ from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
+from spawn.application.access.authentication import OpenAccess
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
 from spawn.application.background_tasks import BackgroundTasks
@@ -315,6 +316,7 @@ async def _start_quality_monitor(
 def _build_access_rules(settings: Settings) -> AccessRules:
     """Return the allowed hosts and origins, and the rate limit."""
     return AccessRules(
+        authenticator=OpenAccess(),
         hosts=settings.hosts,
         origins=frozenset(settings.cors_origins),
         rate_per_s=settings.rate_limit or None,

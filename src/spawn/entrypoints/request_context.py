@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
+from spawn.ports.access import UNAUTHENTICATED, Authentication
+
 BODY_COMPLETE: Final = "spawn.body_complete"
 """Scope key that a server sets once it has the whole body, so that no wait is needed."""
 
@@ -13,10 +15,12 @@ class RequestContext:
 
     `headers` are by lower-case name; `trace_id` is 32 hex digits, the client's if it sent one.
     `is_head`: the client wants only the head of the response. `is_stream`: the response has no
-    end, so the request counts as served once its head is sent.
+    end, so the request counts as served once its head is sent. `authentication` is known once the
+    middleware has checked the credentials.
     """
 
     __slots__ = (
+        "authentication",
         "headers",
         "is_head",
         "is_stream",
@@ -40,6 +44,7 @@ class RequestContext:
         self.span_id: str | None = None
         self.is_head = False
         self.is_stream = False
+        self.authentication: Authentication = UNAUTHENTICATED
 
 
 current_request: Final[ContextVar[RequestContext | None]] = ContextVar(

@@ -26,7 +26,7 @@ from spawn.domain.change import (
     VersionReference,
 )
 from spawn.domain.errors import Conflict, Duplicate, Forbidden, NotFound, StaleVersion
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import ExternalRef, Project
 from spawn.domain.query import Query
@@ -220,7 +220,7 @@ async def test_missing_project_is_not_found(dependencies: Dependencies) -> None:
 
 
 async def test_principal_without_the_scope_is_forbidden(dependencies: Dependencies) -> None:
-    reader = Principal(id="reader", scopes=frozenset({"read"}))
+    reader = Principal(id="reader", scopes=frozenset({Scope.PROJECTS_READ}))
     project_input = attributes(project_name="x", total_amount=Decimal(1))
     with pytest.raises(Forbidden):
         await create_project(dependencies, reader, attributes=project_input)

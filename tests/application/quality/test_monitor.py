@@ -12,7 +12,6 @@ import pytest
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.runner import run_import
-from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report, get_report, list_earlier_reports
 from spawn.domain.change import Change, CommitResult, Write
@@ -21,7 +20,7 @@ from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.principal import Principal
+from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.domain.projects.project import ExternalRef, Project
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.quality.report import ServiceLevelStatus, filter_failed
@@ -283,7 +282,7 @@ async def test_of_replicas_that_measure_at_once_each_records_a_run(
 async def test_a_reader_reads_and_only_a_writer_measures(
     dependencies: Dependencies, quality_monitor: QualityMonitor
 ) -> None:
-    reader = Principal(id="reader", scopes=frozenset({"read"}))
+    reader = Principal(id="reader", scopes=frozenset({Scope.PROJECTS_READ}))
     with pytest.raises(Forbidden):
         await quality_monitor.measure(reader)
     assert await get_latest_report(dependencies, reader) is None

@@ -51,7 +51,7 @@ from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
 from spawn.domain.schemas.evolution.compatibility import Compatibility, CompatibilityMode
@@ -285,7 +285,7 @@ async def test_a_decision_adopts_a_version_that_the_mode_rejects(
         await approve_schema(
             dependencies,
             POLICY,
-            Principal(id="reader", scopes=frozenset({"read", "write"})),
+            Principal(id="reader", scopes=frozenset({Scope.PROJECTS_READ, Scope.PROJECTS_WRITE})),
             version=2,
             reason="agreed",
         )

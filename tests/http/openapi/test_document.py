@@ -54,12 +54,6 @@ def test_without_a_public_address_the_server_is_the_service_itself(
     assert document["servers"][0]["url"] == str(client.base_url).rstrip("/")
 
 
-def test_no_operation_requires_credentials(document: Json) -> None:
-    assert document["security"] == []
-    operations = [one for item in document["paths"].values() for one in item.values()]
-    assert not any("security" in one for one in operations)
-
-
 def test_operations_refer_to_components_for_their_objects(document: Json) -> None:
     for path, item in document["paths"].items():
         for operation in item.values():

@@ -19,7 +19,6 @@ from spawn import __version__
 from spawn.application.commands import Decision, commit, execute, retry_while_unavailable
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.jobs import (
-    SERVICE_PRINCIPAL,
     JobEnded,
     SubmittedJob,
     load_running_job,
@@ -39,7 +38,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
 )
 from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
 from spawn.domain.jobs import JOB_KIND, Job, JobProgress
-from spawn.domain.principal import Principal
+from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.ports.workers import SimulationWorker
 
 SIMULATION_JOB: Final = "simulation"
@@ -67,7 +66,7 @@ async def start_simulation(
         IdempotencyMismatch: the key was used for another request.
         StorageFull, Overloaded, Unavailable: nothing was stored.
     """
-    require(principal, "write")
+    require(principal, Scope.ANALYSIS)
     document = await asyncio.to_thread(_encode_case, case)
     run = SimulationRun(
         simulation_id=dependencies.ids.new(),
@@ -106,7 +105,7 @@ async def get_simulation(
     Raises:
         NotFound: no such simulation.
     """
-    require(principal, "read")
+    require(principal, Scope.ANALYSIS)
     return await dependencies.reads.get(SIMULATION_KIND, simulation_id)
 
 

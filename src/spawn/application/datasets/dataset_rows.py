@@ -20,7 +20,7 @@ from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.imports.import_state import IMPORT_KIND, ImportState
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.codec import to_json_number
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import DATASET, REPORT_KIND, QualityReport
@@ -51,7 +51,7 @@ def read_rows(
     Raises:
         Forbidden: the principal may not read.
     """
-    require(principal, "read")
+    require(principal, Scope.DATA_EXPORT)
     if dataset.view is not None:
         return read_projects(dependencies, principal, dataset)
     rows = _read_others(dependencies, dataset, envelope, end)
@@ -91,7 +91,7 @@ async def read_projects(
     Raises:
         Forbidden: the principal may not read.
     """
-    require(principal, "read")
+    require(principal, Scope.DATA_EXPORT)
     if dataset.view is None:
         raise RuntimeError(f"{dataset.name} has no schema version")
     schema = dataset.view.schema

@@ -12,7 +12,7 @@ from spawn.domain.errors import Conflict, Duplicate, NotFound, StaleVersion
 from spawn.domain.events import dead_letter as letters
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
 from spawn.domain.events.journal_entry import JournalEntry
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 from spawn.domain.schema_version import Value
 from spawn.ports.storage import ReadStore
@@ -42,7 +42,7 @@ async def list_dead_letters(
     state: DeadLetterState | None = None,
 ) -> Page[StoredAggregate[DeadLetter]]:
     """Return a page of dead letters, in the order in which they were recorded."""
-    require(principal, "read")
+    require(principal, Scope.EVENTS_READ)
     filters = () if state is None else (_in_state(state),)
     query = Query(kind=DEAD_LETTER_KIND, filters=filters, limit=limit, after=after)
     return await dependencies.reads.page(query)
@@ -60,7 +60,7 @@ async def get_dead_letter(
     Raises:
         NotFound: no such dead letter.
     """
-    require(principal, "read")
+    require(principal, Scope.EVENTS_READ)
     return await dependencies.reads.get(DEAD_LETTER_KIND, letter_id)
 
 
@@ -74,7 +74,7 @@ async def replay_dead_letter(
         Conflict: it was already replayed or discarded, or its publisher is not configured.
         DeliveryFailed: the publisher did not accept the event this time either.
     """
-    require(principal, "write")
+    require(principal, Scope.ADMIN)
     before: StoredAggregate[DeadLetter] = await dependencies.reads.get(DEAD_LETTER_KIND, letter_id)
     after = letters.resolve_dead_letter(before.state, DeadLetterState.REPLAYED)
     await relay.redeliver(before.state)
@@ -90,7 +90,7 @@ async def discard_dead_letter(
         NotFound: no such dead letter.
         Conflict: it was already replayed or discarded.
     """
-    require(principal, "write")
+    require(principal, Scope.ADMIN)
     before: StoredAggregate[DeadLetter] = await dependencies.reads.get(DEAD_LETTER_KIND, letter_id)
     after = letters.resolve_dead_letter(before.state, DeadLetterState.DISCARDED)
     return await _commit_resolution(dependencies, principal, relay, before, after)

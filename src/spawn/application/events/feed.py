@@ -5,7 +5,7 @@ from datetime import timedelta
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.events.position import Position
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 
 FEED_LIMIT = 500
 """Maximum entries of one feed page."""
@@ -33,7 +33,7 @@ async def read_feed(
         CursorInvalid: the position was never issued.
         CursorExpired: it belongs to an earlier epoch or fell below the retention floor.
     """
-    require(principal, "read")
+    require(principal, Scope.EVENTS_READ)
     floor = None if retention is None else dependencies.clock.now() - retention
     for _ in range(MAX_EMPTY_PAGES):
         page = await dependencies.reads.feed(

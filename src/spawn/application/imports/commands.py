@@ -25,7 +25,7 @@ from spawn.domain.imports.import_state import (
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import Job, JobProgress
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 
 IMPORT_JOB: Final = "import"
 """Kind of the jobs that run imports."""
@@ -56,7 +56,7 @@ async def put_mapping(
         Duplicate: it exists with other content, and no expected version was passed.
         Stale: it is at another version.
     """
-    require(principal, "write")
+    require(principal, Scope.PROJECTS_WRITE)
     RowReader(await dependencies.validator(), mapping)
     before = await find_mapping(dependencies, mapping.name)
     version = before.version if before else 0
@@ -95,7 +95,7 @@ async def submit_import(
         IdempotencyMismatch: the key was used for another file.
         StorageFull, Overloaded, Unavailable: nothing was stored.
     """
-    require(principal, "write")
+    require(principal, Scope.PROJECTS_WRITE)
     mapping = await resolve_mapping(
         dependencies, mapping_name, file_format, from_export=from_export
     )

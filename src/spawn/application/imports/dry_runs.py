@@ -22,7 +22,7 @@ from spawn.domain.errors import Overloaded
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowCounts, add_chunk
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 
 MAX_DRY_RUNS: Final = 2
@@ -67,7 +67,7 @@ class DryRunSlots:
             InvalidInput: no such mapping, or the header lacks its columns.
             Overloaded: as many dry runs are proceeding as may.
         """
-        require(principal, "write")
+        require(principal, Scope.PROJECTS_WRITE)
         if self._running >= MAX_DRY_RUNS:
             raise Overloaded(
                 f"{MAX_DRY_RUNS} dry runs are proceeding already; try again later.",

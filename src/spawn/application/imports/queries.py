@@ -19,7 +19,7 @@ from spawn.domain.imports.import_state import (
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping, is_mapping_name
 from spawn.domain.jobs import JOB_KIND, JobStatus
 from spawn.domain.lineage.run import RUN_KIND, Run
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import Page, Query, Sort
 
 MAX_RECENT_IMPORTS = 200
@@ -37,7 +37,7 @@ async def get_mapping(
     Raises:
         NotFound: no such mapping.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     aggregate = await find_mapping(dependencies, name)
     if aggregate is None:
         raise NotFound("There is no mapping of this name.")
@@ -48,7 +48,7 @@ async def list_mappings(
     dependencies: Dependencies, principal: Principal, query: Query
 ) -> Page[StoredAggregate[ImportMapping]]:
     """Return a page of mappings, in order of creation."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     return await dependencies.reads.page(query)
 
 
@@ -68,7 +68,7 @@ async def list_imports(
     dependencies: Dependencies, principal: Principal, query: Query
 ) -> Page[StoredAggregate[ImportState]]:
     """Return a page of imports, in the order of the query."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     return await dependencies.reads.page(query)
 
 
@@ -91,7 +91,7 @@ async def get_import(
     Raises:
         NotFound: no such import.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     return await dependencies.reads.get(IMPORT_KIND, import_id)
 
 
@@ -137,7 +137,7 @@ async def stream_vanished_projects(
 async def _stream_note_chunks(
     dependencies: Dependencies, principal: Principal, import_state: ImportState
 ) -> AsyncIterator[QuarantineChunk]:
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     for start in range(0, import_state.chunk_count, _CHUNKS_PER_READ):
         numbers = range(start, min(start + _CHUNKS_PER_READ, import_state.chunk_count))
         ids = [build_chunk_id(import_state.import_id, number) for number in numbers]

@@ -28,7 +28,7 @@ from spawn.application.imports.queries import (
     stream_quarantined_rows,
 )
 from spawn.application.imports.vanished_projects import VanishedBatch, find_vanished_projects
-from spawn.application.jobs import SERVICE_PRINCIPAL, JobEnded, load_running_job
+from spawn.application.jobs import JobEnded, load_running_job
 from spawn.application.lineage.recorder import end_job_run
 from spawn.domain import jobs
 from spawn.domain.change import StoredAggregate, Write
@@ -47,6 +47,7 @@ from spawn.domain.imports.import_state import (
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JOB_KIND, Job
+from spawn.domain.principal import SERVICE_PRINCIPAL
 
 _CONFLICT = "Other writers kept changing the projects of this file; import it again."
 

@@ -34,7 +34,7 @@ from spawn.domain.lineage.run import (
     build_domain_event,
     end_run,
 )
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schema_version import Schema, Value
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
@@ -244,7 +244,7 @@ async def get_run(
     Raises:
         NotFound: no such run.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     return await dependencies.reads.get(RUN_KIND, run_id)
 
 
@@ -261,7 +261,7 @@ async def find_runs(
     Raises:
         CursorInvalid: `after` is not the `next` of an earlier page.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     runs: list[StoredAggregate[Run]] = []
     for _ in range(MAX_PAGES):
         page = await dependencies.reads.page(_run_query(run_filter, after, limit - len(runs)))

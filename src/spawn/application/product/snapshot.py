@@ -132,12 +132,15 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def take_snapshot(
-    dependencies: Dependencies, principal: Principal, product: Product
+    dependencies: Dependencies, principal: Principal | None, product: Product
 ) -> ProductSnapshot:
-    """Take the current snapshot; it costs a few reads that the store has cached."""
+    """Take the current snapshot; it costs a few reads that the store has cached.
+
+    Without a principal, as for documents that everybody may read, it has no quality report.
+    """
     record = await dependencies.active_schema()
     declarations = derive_rules(compile_schema(record.schema).fields, record.schema.expectations)
-    stored_report = await get_latest_report(dependencies, principal)
+    stored_report = None if principal is None else await get_latest_report(dependencies, principal)
     return ProductSnapshot(
         product=product,
         record=record,

@@ -28,7 +28,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.position import Position
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
@@ -122,7 +122,7 @@ async def create_project(
         SchemaVersionChanged: the store never had data of that version, or the response needs
             another version than the active one.
     """
-    require(principal, "write")
+    require(principal, Scope.PROJECTS_WRITE)
 
     context = context or CommandContext()
 
@@ -164,7 +164,7 @@ async def amend_project(
         SchemaVersionChanged: the project and the attributes have different schema versions.
         Conflict: the command lost too many races.
     """
-    require(principal, "write")
+    require(principal, Scope.PROJECTS_WRITE)
     context = context or CommandContext()
     if context.schema_version is None:
         context = msgspec.structs.replace(context, schema_version=attributes.schema_version)
@@ -201,7 +201,7 @@ async def transition_project(
         StaleVersion: the project is not at the expected version.
         SchemaVersionChanged: the project and the response have different schema versions.
     """
-    require(principal, "write")
+    require(principal, Scope.PROJECTS_WRITE)
     context = context or CommandContext()
 
     async def decide() -> ProjectDecision:

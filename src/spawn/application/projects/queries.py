@@ -8,7 +8,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.journal_entry import JournalEntry
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.codec import render_project
 from spawn.domain.projects.project import (
     PROJECT_KIND,
@@ -38,7 +38,7 @@ async def get_project(
     Raises:
         NotFound: no such project, or none yet at that instant.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     return await dependencies.reads.get(PROJECT_KIND, project_id, as_of=as_of)
 
 
@@ -46,14 +46,14 @@ async def list_projects(
     dependencies: Dependencies, principal: Principal, query: Query
 ) -> Page[StoredAggregate[Project]]:
     """Return one page of projects."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     located_query = await _locate_references(dependencies, query)
     return Page(()) if located_query is None else await dependencies.reads.page(located_query)
 
 
 async def count_projects(dependencies: Dependencies, principal: Principal, query: Query) -> int:
     """Return the number of projects that match the filters of a query."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     located_query = await _locate_references(dependencies, query)
     return 0 if located_query is None else await dependencies.reads.count(located_query)
 
@@ -99,7 +99,7 @@ async def list_project_history(
     bounds: HistoryBounds = WHOLE_HISTORY,
 ) -> list[JournalEntry]:
     """Return a project's journal entries after a version and within bounds."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     return await dependencies.reads.history(
         PROJECT_KIND, project_id, after_version=after_version, limit=limit, bounds=bounds
     )

@@ -8,14 +8,13 @@ import msgspec
 from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.queries import find_latest_import_runs
-from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import Run
-from spawn.domain.principal import Principal
+from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.report import (
     BREACHED_EVENT,
@@ -86,7 +85,7 @@ class QualityMonitor:
             DeadlineExceeded: counting took too long.
             Conflict: other processes kept recording reports.
         """
-        require(principal, "write")
+        require(principal, Scope.PROJECTS_WRITE)
         if self._next_run is None:
             self._next_run = asyncio.create_task(self._measure_in_turn(principal))
             self._running.add(self._next_run)

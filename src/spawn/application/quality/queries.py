@@ -5,7 +5,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import DeadlineExceeded, NotFound
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.quality.measures import Measurement
 from spawn.domain.quality.report import DATASET, REPORT_KIND, QualityReport
 
@@ -14,7 +14,7 @@ async def get_latest_report(
     dependencies: Dependencies, principal: Principal
 ) -> StoredAggregate[QualityReport] | None:
     """Return the latest quality report; None before the first run."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     try:
         return await dependencies.reads.get(REPORT_KIND, DATASET)
     except NotFound:
@@ -29,7 +29,7 @@ async def get_report(
     Raises:
         NotFound: no such run.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     try:
         return await dependencies.reads.get(REPORT_KIND, DATASET, version=run)
     except NotFound:
@@ -40,7 +40,7 @@ async def list_earlier_reports(
     dependencies: Dependencies, principal: Principal, *, before: int | None, limit: int
 ) -> list[tuple[int, QualityReport]]:
     """Return the runs before a number (None: the newest ones), newest first."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ)
     try:
         newest = (await dependencies.reads.head(REPORT_KIND, DATASET)).version
     except NotFound:

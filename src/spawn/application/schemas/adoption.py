@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.lineage.recorder import record_migration
 from spawn.application.schemas.activation import (
     ADOPTED,
@@ -36,7 +35,7 @@ from spawn.domain.errors import (
     StaleVersion,
 )
 from spawn.domain.json_tokens import NumberToken, parse_object
-from spawn.domain.principal import Principal
+from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema, restore_schema
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
@@ -162,7 +161,7 @@ async def approve_schema(
         Conflict: the rows relation does not hold, the document is invalid, the version is no
             upgrade, or another version became active meanwhile.
     """
-    require(principal, "admin")
+    require(principal, Scope.SCHEMA_ADMIN)
     record = await _find_waiting(dependencies, policy, version)
     decision = _build_decision(dependencies, principal, reason, approved=True)
     approved_record = msgspec.structs.replace(record, decision=decision, reason="")
@@ -183,7 +182,7 @@ async def reject_schema(
         NotFound: no such version waits.
         Conflict: the version was rejected before; that decision stays on record.
     """
-    require(principal, "admin")
+    require(principal, Scope.SCHEMA_ADMIN)
     record = await _find_waiting(dependencies, policy, version)
     if record.state is SchemaState.REJECTED:
         raise Conflict(f"Version {version} was already rejected.")
@@ -229,7 +228,7 @@ async def check_schema(
     Raises:
         InvalidInput: the document violates a rule; each path is named.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     version = next_version(await dependencies.schemas.records())
     schema = read_schema(document, default_version=version, schema_id=policy.schema_id)
     return await _build_proposal(dependencies, policy, schema)
@@ -245,7 +244,7 @@ async def review_schema(
     Raises:
         NotFound: no such version waits.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     record = await _find_waiting(dependencies, policy, version)
     try:
         schema = read_schema(record.document, default_version=version, schema_id=policy.schema_id)

@@ -5,7 +5,7 @@ from datetime import datetime
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.schemas.activation import ADOPTED
 from spawn.domain.errors import Conflict, NotFound
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.schemas.evolution.compatibility import SchemaComparison
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
@@ -14,7 +14,7 @@ from spawn.ports.schemas import MigrationRecord, SchemaRecord, SchemaState
 
 async def list_schemas(dependencies: Dependencies, principal: Principal) -> list[SchemaRecord]:
     """Return one version of each known schema: the active one, or else the oldest."""
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     by_id: dict[str, SchemaRecord] = {}
     for record in await dependencies.schemas.records():
         if record.schema.id not in by_id or record.state is SchemaState.ACTIVE:
@@ -30,7 +30,7 @@ async def list_versions(
     Raises:
         NotFound: there is no such schema.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     all_records = await dependencies.schemas.records()
     records = [record for record in all_records if record.schema.id == schema_id]
     if not records:
@@ -99,7 +99,7 @@ async def list_migrations(
         before: the start of the last migration of the previous page; None for the first page.
         limit: the most migrations to return.
     """
-    require(principal, "read")
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     migrations = [
         migration
         for migration in await dependencies.schemas.migration_log()

@@ -6,6 +6,7 @@ from loguru import logger
 
 from spawn.application.dependencies import require
 from spawn.domain.errors import NotFound
+from spawn.domain.principal import Scope
 from spawn.domain.struct_reader import compile_reader
 from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -39,6 +40,7 @@ _read_log_level: Final = compile_reader(LogLevelView)
     "GET",
     TABLES,
     "listTables",
+    scopes=(Scope.ADMIN,),
     tag="admin",
     summary="List the tables of the store",
     returns=Success(PageView[TableView], "Tables."),
@@ -46,7 +48,7 @@ _read_log_level: Final = compile_reader(LogLevelView)
 )
 async def list_tables(request: StrictRequest) -> PageView[TableView]:
     """Return the tables with their columns and row counts, without data."""
-    require(request.principal, "admin")
+    require(request.principal, Scope.ADMIN)
     tables = await request.dependencies.reads.tables()
     return PageView(tuple(map(TableView.of, tables)), next=None)
 
@@ -55,6 +57,7 @@ async def list_tables(request: StrictRequest) -> PageView[TableView]:
     "GET",
     TABLES + "/{name}",
     "getTable",
+    scopes=(Scope.ADMIN,),
     tag="admin",
     summary="Get a table",
     returns=Success(TableView, "The table."),
@@ -62,7 +65,7 @@ async def list_tables(request: StrictRequest) -> PageView[TableView]:
 )
 async def get_table(request: StrictRequest, name: str) -> TableView:
     """Return the columns and the row count of a table."""
-    require(request.principal, "admin")
+    require(request.principal, Scope.ADMIN)
     for table in await request.dependencies.reads.tables():
         if table.name == name:
             return TableView.of(table)
@@ -73,6 +76,7 @@ async def get_table(request: StrictRequest, name: str) -> TableView:
     "PUT",
     "/v1/admin/log-level",
     "setLogLevel",
+    scopes=(Scope.ADMIN,),
     tag="admin",
     summary="Set the log level of the process",
     body=Body(LogLevelView, example={"level": "DEBUG"}),
@@ -81,7 +85,7 @@ async def get_table(request: StrictRequest, name: str) -> TableView:
 )
 async def put_log_level(request: StrictRequest) -> LogLevelView:
     """Set the log level until the process ends."""
-    require(request.principal, "admin")
+    require(request.principal, Scope.ADMIN)
     view: LogLevelView = _read_log_level(await request.read_json_object(), "")
     set_log_level(view.level)
     logger.warning("log level set to {}", view.level)

@@ -28,6 +28,7 @@ from spawn.application.exports import record_export
 from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
 from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.events.position import Position
+from spawn.domain.principal import Scope as AccessScope
 from spawn.entrypoints.http.events.routes import SUBJECT, TYPES
 from spawn.entrypoints.http.middleware.compression import LEVEL, is_gzip_accepted
 from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SCHEMA_VERSION, SORT
@@ -68,6 +69,7 @@ _MARK: Final = Parameter(
     "GET",
     PATH + "/{dataset}",
     "readDataset",
+    scopes=(AccessScope.DATA_EXPORT,),
     tag="data",
     summary="Download a dataset",
     description=(

@@ -10,6 +10,7 @@ from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.jobs import SubmittedJob, cancel_job, get_job
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, ResponseRecipe, StoredAggregate
 from spawn.domain.jobs import Job, JobStatus
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -63,6 +64,7 @@ ACCEPTED_RESPONSE: Final = Success(
     "GET",
     JOBS + "/{job_id}",
     "getJob",
+    scopes=(Scope.PROJECTS_READ, Scope.ANALYSIS),
     tag="jobs",
     summary="Get a job",
     returns=Success(JobView, "The job"),
@@ -81,6 +83,7 @@ async def get_job_route(request: StrictRequest, job_id: str) -> JobView | Result
     "DELETE",
     JOBS + "/{job_id}",
     "cancelJob",
+    scopes=(Scope.PROJECTS_WRITE, Scope.ANALYSIS),
     tag="jobs",
     summary="Cancel a job",
     description="Projects that the job has committed already stay.",

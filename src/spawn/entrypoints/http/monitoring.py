@@ -4,8 +4,9 @@ from typing import Final, Literal
 
 from spawn import __version__
 from spawn.application.health import MAX_STALL_S, HealthCheck, HealthStatus
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.metrics.service_metrics import MEDIA_TYPE
-from spawn.entrypoints.http.protocol.operation import Cache, Success
+from spawn.entrypoints.http.protocol.operation import PUBLIC, Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_STORE, Response, json_response
 from spawn.entrypoints.http.protocol.route import Result, Route, route
@@ -46,6 +47,7 @@ def _not_serving(schema: type[WireStruct]) -> tuple[Success]:
     "GET",
     "/monitoring/live",
     "getLiveness",
+    scopes=PUBLIC,
     tag="monitoring",
     summary="Get the liveness",
     description=(
@@ -64,6 +66,7 @@ async def get_liveness(request: StrictRequest) -> Response:
     "GET",
     "/monitoring/ready",
     "getReadiness",
+    scopes=PUBLIC,
     tag="monitoring",
     summary="Get the readiness",
     description="200 also when degraded, 503 when the service is unavailable.",
@@ -80,6 +83,7 @@ async def get_readiness(request: StrictRequest) -> Result:
     "GET",
     "/monitoring/health",
     "getHealth",
+    scopes=(Scope.METRICS_READ,),
     tag="monitoring",
     summary="Get the health",
     description=(
@@ -106,6 +110,7 @@ async def _check_health(request: StrictRequest) -> Result:
     "GET",
     "/monitoring/metrics",
     "getMetrics",
+    scopes=(Scope.METRICS_READ,),
     tag="monitoring",
     summary="Get the metrics",
     returns=Success(str, "Metrics in the Prometheus text format.", media_types=("text/plain",)),

@@ -11,6 +11,7 @@ from spawn.application.analysis.calculation_results import ResultTable, response
 from spawn.application.analysis.calculators import CALCULATORS
 from spawn.application.product.links import CSV, JSON
 from spawn.domain.errors import InvalidInput
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.analysis.requests import parse_calculation_body
 from spawn.entrypoints.http.analysis.responses import (
     ARROW,
@@ -154,6 +155,7 @@ def _create_route(name: str) -> Route:
         f"/v1/analysis/{name}",
         f"calculate{name.title().replace('-', '')}",
         tag=TAG,
+        scopes=(Scope.ANALYSIS,),
         summary=_SUMMARIES[name],
         description=(
             "Stateless. Send one case, or several under `cases`; the response has the whole "

@@ -17,6 +17,7 @@ from spawn.application.analysis.sensitivity.data_tables import (
 from spawn.application.analysis.sensitivity.goal_seek import GoalCase, GoalSeekResult, seek_goal
 from spawn.application.analysis.sensitivity.sensitivity_requests import read_goal, read_table
 from spawn.application.product.links import CSV, JSON
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.analysis.requests import parse_calculation_body
 from spawn.entrypoints.http.analysis.responses import encode_values
 from spawn.entrypoints.http.analysis.routes import LARGE_BYTES, PROBLEMS, TAG
@@ -83,6 +84,7 @@ def _create_goal_route(name: str) -> Route:
         f"/v1/analysis/{name}/solve",
         f"solve{name.title().replace('-', '')}",
         tag=TAG,
+        scopes=(Scope.ANALYSIS,),
         summary=f"Solve {name.replace('-', ' ')} backwards for a target",
         description=(
             f"Goal seek over `case`, a request to `POST /v1/analysis/{name}`: vary a number of it "
@@ -116,6 +118,7 @@ def _create_table_route(name: str) -> Route:
         f"/v1/analysis/{name}/table",
         f"tabulate{name.title().replace('-', '')}",
         tag=TAG,
+        scopes=(Scope.ANALYSIS,),
         summary=f"Tabulate {name.replace('-', ' ')} over one input or two",
         description=(
             f"Data table over `case`, a request to `POST /v1/analysis/{name}`: outputs of its "

@@ -6,6 +6,7 @@ from spawn.application.analysis.calculation_requests import read_simulation
 from spawn.application.analysis.simulations import get_simulation, start_simulation
 from spawn.application.struct_schemas import input_schema
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.analysis.requests import parse_calculation_body
 from spawn.entrypoints.http.analysis.routes import MAX_BODY_BYTES, PROBLEMS, TAG, is_large
 from spawn.entrypoints.http.analysis.wire import SIMULATION_EXAMPLE, SimulationView
@@ -27,6 +28,7 @@ SIMULATION_PATH: Final = "/v1/analysis/simulation"
     "POST",
     SIMULATION_PATH,
     "startSimulation",
+    scopes=(Scope.ANALYSIS,),
     tag=TAG,
     summary="Simulate a portfolio under shocks",
     description=(
@@ -59,6 +61,7 @@ async def submit_simulation(request: StrictRequest) -> Response:
     "GET",
     SIMULATIONS + "/{simulation_id}",
     "getSimulation",
+    scopes=(Scope.ANALYSIS,),
     tag=TAG,
     summary="Get a simulation",
     description="`result` is null until the job has succeeded.",

@@ -9,6 +9,7 @@ from spawn.application.events.dead_letters import (
     replay_dead_letter,
 )
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetterState
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.events.wire import DeadLetterView
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.operation import Cache, Parameter, Success
@@ -33,6 +34,7 @@ _BINDING: Final = cursor_binding(DEAD_LETTER_KIND)
     "GET",
     PATH,
     "listDeadLetters",
+    scopes=(Scope.EVENTS_READ,),
     tag="events",
     summary="List dead letters",
     description=(
@@ -65,6 +67,7 @@ async def list_route(request: StrictRequest) -> Result:
     "GET",
     _LETTER_PATH,
     "getDeadLetter",
+    scopes=(Scope.EVENTS_READ,),
     tag="events",
     summary="Get a dead letter",
     returns=_LETTER,
@@ -82,6 +85,7 @@ async def get_route(request: StrictRequest, dead_letter_id: str) -> DeadLetterVi
     "POST",
     _LETTER_PATH + "/replay",
     "replayDeadLetter",
+    scopes=(Scope.ADMIN,),
     tag="events",
     summary="Replay a dead letter",
     description=(
@@ -105,6 +109,7 @@ async def replay_route(request: StrictRequest, dead_letter_id: str) -> DeadLette
     "POST",
     _LETTER_PATH + "/discard",
     "discardDeadLetter",
+    scopes=(Scope.ADMIN,),
     tag="events",
     summary="Discard a dead letter",
     description="The event stays in the feed, and the dead letter can still be read.",

@@ -10,6 +10,7 @@ from spawn.domain.events.cloudevents import (
 )
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.events.position import Position
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.events.wire import FeedView
 from spawn.entrypoints.http.protocol.cursors import next_link
@@ -51,6 +52,7 @@ SUBJECT: Final = Parameter(
     "GET",
     PATH,
     "readEvents",
+    scopes=(Scope.EVENTS_READ,),
     tag="events",
     summary="List events",
     description=(
@@ -86,6 +88,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
     "GET",
     f"{PATH}/stream",
     "followEvents",
+    scopes=(Scope.EVENTS_READ,),
     tag="events",
     summary="Stream events",
     description=(

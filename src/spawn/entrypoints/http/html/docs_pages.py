@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 from spawn.application.product.links import link_header
 from spawn.application.product.snapshot import take_snapshot
 from spawn.domain.errors import NotFound
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.html import home
 from spawn.entrypoints.http.html.home import LiveStatus, build_home
 from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.product.routes import MEASUREMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.operation import JSON, Success
+from spawn.entrypoints.http.protocol.operation import JSON, PUBLIC, Success
 from spawn.entrypoints.http.protocol.problems import PROBLEMS, problem_path
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
@@ -41,7 +42,15 @@ class ProblemTypeView(WireStruct, frozen=True):
     explanation: str
 
 
-@route("GET", "/", "getHome", tag="product", summary="Get the product page", returns=_PAGE)
+@route(
+    "GET",
+    "/",
+    "getHome",
+    scopes=(Scope.PROJECTS_READ,),
+    tag="product",
+    summary="Get the product page",
+    returns=_PAGE,
+)
 async def read_home(request: StrictRequest) -> Response:
     """Return the product page: purpose, data quality, documents and APIs."""
     dependencies, http_state = request.dependencies, request.http_state
@@ -60,7 +69,13 @@ async def read_home(request: StrictRequest) -> Response:
 
 
 @route(
-    "GET", "/problems", "listProblems", tag="product", summary="List problem types", returns=_PAGE
+    "GET",
+    "/problems",
+    "listProblems",
+    scopes=PUBLIC,
+    tag="product",
+    summary="List problem types",
+    returns=_PAGE,
 )
 async def read_problems(request: StrictRequest) -> Response:  # noqa: ARG001 - a handler takes it
     """List all problem types."""
@@ -72,6 +87,7 @@ async def read_problems(request: StrictRequest) -> Response:  # noqa: ARG001 - a
     "GET",
     "/problems/{code}",
     "getProblem",
+    scopes=PUBLIC,
     tag="product",
     summary="Get a problem type",
     returns=Success(
@@ -94,6 +110,7 @@ async def read_problem(request: StrictRequest, code: str) -> Response | ProblemT
     "GET",
     "/docs",
     "getDocs",
+    scopes=PUBLIC,
     tag="product",
     summary="Get the API documentation page",
     returns=_PAGE,
@@ -104,7 +121,15 @@ async def read_docs(request: StrictRequest) -> Response:
     return await page_response("docs.html", context, has_inline_styles=True)
 
 
-@route("GET", "/docs/{asset}", "", tag="", summary="", returns=Success(None, "", media_types=()))
+@route(
+    "GET",
+    "/docs/{asset}",
+    "",
+    scopes=PUBLIC,
+    tag="",
+    summary="",
+    returns=Success(None, "", media_types=()),
+)
 async def read_asset(request: StrictRequest, asset: str) -> Response:
     """Return a style sheet or script of the pages."""
     if asset not in _ASSETS:

@@ -25,6 +25,7 @@ from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound
 from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.mapping_reader import read_mapping
+from spawn.domain.principal import Scope
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.entrypoints.http.imports.wire import (
     DryRunView,
@@ -104,6 +105,7 @@ _MAPPING_EXAMPLE: Final = {
     "PUT",
     MAPPINGS + "/{name}",
     "putImportMapping",
+    scopes=(Scope.PROJECTS_WRITE,),
     tag=TAG,
     summary="Create or replace an import mapping",
     description=(
@@ -154,6 +156,7 @@ async def put_import_mapping(request: StrictRequest, name: str) -> Result:
     "GET",
     MAPPINGS + "/{name}",
     "getImportMapping",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="Get an import mapping",
     parameters=(IF_NONE_MATCH,),
@@ -173,6 +176,7 @@ async def read_import_mapping(request: StrictRequest, name: str) -> Response | R
     "GET",
     MAPPINGS,
     "listImportMappings",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="List import mappings",
     parameters=(LIMIT, AFTER),
@@ -197,6 +201,7 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
     "POST",
     IMPORTS,
     "startImport",
+    scopes=(Scope.PROJECTS_WRITE,),
     tag=TAG,
     summary="Import projects from a file",
     description=(
@@ -271,6 +276,7 @@ async def post_import(request: StrictRequest) -> Response | Result:
     "GET",
     IMPORTS,
     "listImports",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="List imports",
     parameters=(Parameter("mapping", str, "Only imports through this mapping."), LIMIT, AFTER),
@@ -297,6 +303,7 @@ async def read_import_page(request: StrictRequest) -> Result:
     "GET",
     IMPORTS + "/{import_id}/reasons",
     "getImportReasons",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="Count the rows of each reason of an import",
     description="Each reason has the number of its rows and the first of them.",
@@ -316,6 +323,7 @@ async def read_reasons(request: StrictRequest, import_id: str) -> ImportReasonsV
     "GET",
     IMPORTS + "/{import_id}",
     "getImport",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="Get an import",
     returns=Success(ImportView, "The counts so far"),
@@ -333,6 +341,7 @@ async def read_import(request: StrictRequest, import_id: str) -> ImportView:
     "GET",
     IMPORTS + "/{import_id}/quarantine",
     "getImportQuarantine",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="List the quarantined rows of an import",
     description=(
@@ -358,6 +367,7 @@ async def read_quarantine(request: StrictRequest, import_id: str) -> LineStreamR
     "GET",
     IMPORTS + "/{import_id}/warnings",
     "getImportWarnings",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="List the rows of an import that have warnings",
     description="These rows were imported. Each has its line number, project and reasons.",
@@ -377,6 +387,7 @@ async def read_warnings(request: StrictRequest, import_id: str) -> LineStreamRes
     "GET",
     IMPORTS + "/{import_id}/vanished",
     "getImportVanished",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="List the projects that the file of an import lacks",
     description=(

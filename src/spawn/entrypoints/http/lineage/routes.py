@@ -11,6 +11,7 @@ from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.lineage.graph import LineageGraph, build_graph
 from spawn.domain.lineage.openlineage import Emitter, RunEvent, build_run_events
 from spawn.domain.lineage.run import RUN_KIND, Activity, RunState
+from spawn.domain.principal import Scope
 from spawn.domain.schema_version import Value
 from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.lineage.page import (
@@ -59,6 +60,7 @@ def build_emitter(product: Product) -> Emitter:
     "GET",
     PATH,
     "readLineage",
+    scopes=(Scope.PROJECTS_READ,),
     tag="product",
     summary="List lineage events",
     description=(
@@ -99,6 +101,7 @@ async def read_lineage(request: StrictRequest) -> Response | Result:
     "GET",
     GRAPH,
     "readLineageGraph",
+    scopes=(Scope.PROJECTS_READ,),
     tag="product",
     summary="Get the lineage graph",
     description=(

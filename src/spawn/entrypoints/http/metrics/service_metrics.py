@@ -15,8 +15,8 @@ from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.event_streams import EventStreams
 from spawn.application.events.relay import DeliveryStatus, Relay
-from spawn.application.jobs import SERVICE_PRINCIPAL
 from spawn.application.quality.queries import get_latest_report
+from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import QualityReport
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.schema_metrics import SchemaMetrics

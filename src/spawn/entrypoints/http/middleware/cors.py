@@ -6,7 +6,7 @@ from spawn.entrypoints.http.protocol.response import Header
 
 _EXPOSED_HEADERS: Final = (
     b"etag, location, link, retry-after, x-request-id, deprecation, sunset, spawn-warnings, allow, "
-    b"content-encoding"
+    b"content-encoding, www-authenticate"
 )
 _PREFLIGHT_MAX_AGE_S: Final = b"600"
 

@@ -33,6 +33,7 @@ from spawn.entrypoints.http.protocol.problems import (
 from spawn.entrypoints.http.protocol.response import Header, Response
 from spawn.entrypoints.http.protocol.route_table import RouteTable, canonical_path, plain_template
 from spawn.entrypoints.request_context import BODY_COMPLETE, RequestContext, current_request
+from spawn.ports.access import Authenticator
 
 _UNLIMITED_PREFIX: Final = "/monitoring"
 """Paths that are served beyond the limits on concurrency and rate."""
@@ -51,8 +52,12 @@ CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
 
 
 class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a deployment: host names, origins, requests per second and client (None: any)."""
+    """Settings of a deployment: who may call, host names, origins, requests per second and client.
 
+    Without a rate any is allowed.
+    """
+
+    authenticator: Authenticator
     hosts: frozenset[str]
     origins: frozenset[str] = frozenset()
     rate_per_s: float | None = None
@@ -80,6 +85,7 @@ class EdgeMiddleware:
         self._limits = limits
         self._metrics = metrics
         self._log = log
+        self._authenticator = rules.authenticator
         self._tracer = tracer
         self._cors = CorsPolicy(rules.origins)
         vary = b"accept, accept-encoding" + (b", origin" if self._cors.is_enabled else b"")
@@ -157,7 +163,11 @@ class EdgeMiddleware:
             response = self._options_response(scope, headers)
         if response is not None:
             await response(scope, receive, respond)
-        elif method == "GET":
+            return
+        context.authentication = await self._authenticator.authenticate(
+            headers.get(b"authorization")
+        )
+        if method == "GET":
             cached = None if self._tracer else await self._cached_responder(scope)
             await (cached or self._run)(scope, receive, respond)
         elif method == "HEAD":

@@ -46,6 +46,11 @@ COMMON_PROBLEMS: Final = (
 )
 """Problems that every operation can return."""
 
+ACCESS_PROBLEMS: Final = ("unauthenticated", "forbidden")
+"""Problems of every operation that needs a scope."""
+
+_BEARER: Final = "bearer"
+
 _WITHOUT_EXAMPLES: Final = frozenset({"application/x-ndjson"})
 """Tools parse an example as one JSON value, which lines of JSON are not."""
 
@@ -80,7 +85,7 @@ class OpenApiBuilder:
             "openapi": "3.1.0",
             "info": _build_info(validator, contact or {}),
             "servers": [{"url": base_url or "/", "description": "This service."}],
-            "security": [],
+            "security": [{_BEARER: []}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
             "components": self._build_components(validator),
@@ -111,15 +116,25 @@ class OpenApiBuilder:
                 if parameter.component
             }
             | {"ProjectFilters": _filter_parameter(validator)},
+            "securitySchemes": {
+                _BEARER: {
+                    "type": "http",
+                    "scheme": _BEARER,
+                    "description": (
+                        "An API key, or an access token (JWT) of the configured issuer. Each "
+                        "operation lists the scopes of which the caller needs one."
+                    ),
+                }
+            },
             "headers": HEADERS,
             "responses": {
                 _response_name(status, codes): _problem_response(status, codes)
                 for operation in operations
-                for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems))
+                for status, codes in _group_by_status(_list_problems(operation))
             },
             "examples": {
                 code: {"value": _problem_example(code)}
-                for code in sorted({*COMMON_PROBLEMS, *(c for o in operations for c in o.problems)})
+                for code in sorted({code for o in operations for code in _list_problems(o)})
             },
         }
 
@@ -130,6 +145,7 @@ class OpenApiBuilder:
             "tags": [operation.tag],
             "summary": operation.summary,
             "description": one.description,
+            "security": [{_BEARER: [scope.value]} for scope in operation.scopes],
         }
         parameters = [path_parameter(name) for name in operation.path_parameters]
         parameters += [
@@ -145,7 +161,7 @@ class OpenApiBuilder:
         responses = {
             str(success.status): self._build_response(success) for success in operation.responses
         }
-        for status, codes in _group_by_status((*COMMON_PROBLEMS, *operation.problems)):
+        for status, codes in _group_by_status(_list_problems(operation)):
             if status in responses:
                 # Health has its own 503 body; a full queue or disk returns a problem with 503.
                 responses[status]["content"] |= _problem_response(status, codes)["content"]
@@ -196,6 +212,12 @@ class OpenApiBuilder:
         for media_type, schema in success.alternatives.items():
             response["content"][media_type] = {"schema": self._schema_of(schema)}
         return response
+
+
+def _list_problems(operation: Operation) -> tuple[str, ...]:
+    """Return the codes of all problems that an operation can return, each once."""
+    access = ACCESS_PROBLEMS if operation.scopes else ()
+    return tuple(dict.fromkeys((*COMMON_PROBLEMS, *access, *operation.problems)))
 
 
 def _build_examples(content: Body | Success) -> Json:

@@ -36,10 +36,11 @@ from spawn.application.product.snapshot import (
     take_snapshot,
 )
 from spawn.application.quality.queries import ProjectCounter
+from spawn.domain.principal import Scope
 from spawn.domain.schemas.validator import compile_schema
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, Success
+from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, PUBLIC, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response, encode_json
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -90,6 +91,7 @@ class ProductDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A document of the product: its operation, and the function that builds it of a snapshot.
 
     `with_quality` includes the last quality report in its snapshot, `with_types` the store's types.
+    A document without figures of the data is public.
     """
 
     endpoint: Endpoint
@@ -160,6 +162,7 @@ def _create_route(document: ProductDocument) -> Route:
         document.endpoint.path,
         document.id,
         tag="product",
+        scopes=(Scope.PROJECTS_READ,) if document.with_quality else PUBLIC,
         summary=document.summary,
         description=f"{document.endpoint.standard}, generated from the active schema.",
         parameters=(IF_NONE_MATCH,),
@@ -180,9 +183,8 @@ def _create_route(document: ProductDocument) -> Route:
 async def _respond(request: StrictRequest, document: ProductDocument) -> Response:
     """Return a document in the requested format, or 304."""
     http_state = request.http_state
-    snapshot = await take_snapshot(request.dependencies, request.principal, http_state.product)
-    if not document.with_quality:
-        snapshot = msgspec.structs.replace(snapshot, report=None)
+    principal = request.principal if document.with_quality else None
+    snapshot = await take_snapshot(request.dependencies, principal, http_state.product)
     if document.with_types:
         types = await read_physical_types(request.dependencies)
         snapshot = msgspec.structs.replace(snapshot, physical_types=types)

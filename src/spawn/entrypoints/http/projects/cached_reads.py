@@ -11,13 +11,14 @@ from litestar.types import HTTPScope
 
 from spawn.application.dependencies import require
 from spawn.domain.errors import SpawnError
+from spawn.domain.principal import Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.http.projects.list_route import get_cached_page
 from spawn.entrypoints.http.projects.representation import REPRESENTATIONS
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import READ_PATH
 from spawn.entrypoints.http.protocol.problems import RequestProblem
-from spawn.entrypoints.http.protocol.request import LOCAL, is_canonical_id
+from spawn.entrypoints.http.protocol.request import is_canonical_id
 from spawn.entrypoints.http.protocol.response import Response
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.request_context import get_request_context
@@ -37,13 +38,11 @@ class CachedReads:
     async def find_response(self, scope: HTTPScope) -> Response | None:
         """Return the cached response to a GET; None leaves the request to its route."""
         path = scope["path"]
-        if (
-            not path.startswith(PATH)
-            or get_request_context(scope).headers.get(b"accept") not in _JSON_ACCEPT_VALUES
-        ):
+        context = get_request_context(scope)
+        if not path.startswith(PATH) or context.headers.get(b"accept") not in _JSON_ACCEPT_VALUES:
             return None
         try:
-            require(LOCAL, "read")
+            require(context.authentication.principal, Scope.PROJECTS_READ)
             active = await self._dependencies.schemas.active()
             if active is None:
                 return None
@@ -73,10 +72,12 @@ class CachedReads:
         return document.to_response() if if_none_match is None else document.to_not_modified()
 
     async def _find_page(self, scope: HTTPScope, active_version: int) -> Response | None:
+        context = get_request_context(scope)
+        principal, query_string = context.authentication.principal, scope["query_string"]
         page = await get_cached_page(
-            self._dependencies, self._http_state, LOCAL, scope["query_string"], active_version
+            self._dependencies, self._http_state, principal, query_string, active_version
         )
         if page is None:
             return None
         scope["path_template"] = PATH
-        return page.respond(get_request_context(scope).headers.get(b"if-none-match"))
+        return page.respond(context.headers.get(b"if-none-match"))

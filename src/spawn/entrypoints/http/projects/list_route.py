@@ -12,7 +12,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.projects.queries import count_projects, list_projects
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.position import Position
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
 from spawn.entrypoints.http.projects.representation import (
@@ -103,6 +103,7 @@ PAGES: Final = StateKey(_create_cache)
     "GET",
     PATH,
     "listProjects",
+    scopes=(Scope.PROJECTS_READ,),
     tag="operations",
     summary="List projects",
     description=(
@@ -142,6 +143,7 @@ async def read_project_page(request: StrictRequest) -> Response:
     "GET",
     PATH + "/count",
     "countProjects",
+    scopes=(Scope.PROJECTS_READ,),
     tag="operations",
     summary="Count projects",
     description="The number of projects under the filters and at the instant of a list.",

@@ -20,6 +20,7 @@ from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
 from spawn.domain.errors import SchemaVersionChanged, StaleVersion, Unavailable
 from spawn.domain.json_tokens import parse_object
+from spawn.domain.principal import Scope
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
 from spawn.domain.query import HistoryBounds
 from spawn.domain.schemas.validator import ProjectInput
@@ -201,6 +202,7 @@ async def _run_command(
     "POST",
     PATH,
     "createProject",
+    scopes=(Scope.PROJECTS_WRITE,),
     tag=TAG,
     summary="Create a project",
     description=(
@@ -234,6 +236,7 @@ async def post_project(request: StrictRequest) -> Response:
     "PATCH",
     READ_PATH,
     "amendProject",
+    scopes=(Scope.PROJECTS_WRITE,),
     tag=TAG,
     summary="Amend a project",
     description=(
@@ -273,6 +276,7 @@ async def patch_project(request: StrictRequest, project_id: str) -> Response:
     "POST",
     READ_PATH + "/transitions",
     "transitionProject",
+    scopes=(Scope.PROJECTS_WRITE,),
     tag=TAG,
     summary="Transition a project",
     description="Moves the project to another status that its lifecycle allows, with a reason.",
@@ -308,6 +312,7 @@ async def post_transition(request: StrictRequest, project_id: str) -> Response:
     "GET",
     READ_PATH,
     "getProject",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="Get a project",
     description=(
@@ -401,6 +406,7 @@ def _encode_project(
     "GET",
     READ_PATH + "/history",
     "getProjectHistory",
+    scopes=(Scope.PROJECTS_READ,),
     tag=TAG,
     summary="Get the history of a project",
     description=(

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from spawn.domain.principal import Scope
+
 Schema = Any
 """A wire type, the name of a component, or a JSON Schema, perhaps `Computed`; None: no content."""
 
@@ -29,6 +31,9 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
     "asset": r"^[a-z.]+$",
 }
 """Patterns of path parameters by name; all others are resource ids."""
+
+PUBLIC: Final[tuple[Scope, ...]] = ()
+"""The scopes of an operation that everybody may call, also without credentials."""
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ETAG_LIST: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
@@ -133,6 +138,7 @@ class Operation(_Address, frozen=True, kw_only=True):
 
     Args:
         tag: a key of the document's tags.
+        scopes: the caller needs one of these; `PUBLIC` for an operation without access control.
         summary: a title, such as `Get a job`.
         returns: the response; `also` are responses with another status.
         description: sentences; without them the docstring of the handler.
@@ -146,6 +152,7 @@ class Operation(_Address, frozen=True, kw_only=True):
     """
 
     tag: str
+    scopes: tuple[Scope, ...]
     summary: str
     returns: Success
     also: tuple[Success, ...] = ()

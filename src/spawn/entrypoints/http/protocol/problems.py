@@ -15,7 +15,14 @@ from litestar.exceptions import (
 )
 from msgspec import UNSET, Meta, UnsetType
 
-from spawn.domain.errors import CursorExpired, FieldError, InvalidInput, SpawnError, Unavailable
+from spawn.domain.errors import (
+    CursorExpired,
+    FieldError,
+    Forbidden,
+    InvalidInput,
+    SpawnError,
+    Unavailable,
+)
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.http.wire import WireStruct
@@ -169,6 +176,9 @@ def _describe_spawn_error(error: SpawnError) -> Description:
     """Describe an error of the domain, a use case or an adapter."""
     if isinstance(error, InvalidInput):
         return error.code, error.detail[:1000], error.errors, ()
+    if isinstance(error, Forbidden) and error.scopes:
+        challenge = f'Bearer realm="spawn", error="insufficient_scope", scope="{error.scopes[0]}"'
+        return error.code, error.detail, (), ((b"www-authenticate", challenge.encode()),)
     if isinstance(error, Unavailable):
         retry_after_s = str(max(1, round(error.retry_after_s))).encode()
         return error.code, error.detail, (), ((b"retry-after", retry_after_s),)

@@ -9,16 +9,17 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.datastructures.state import State
 
-from spawn.application.dependencies import Dependencies
+from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, PrincipalKind, Scope
 from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.operation import Operation
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.request_context import RequestContext
+from spawn.ports.access import Authentication
 
 MAX_QUERY_BYTES: Final = 32 * 1024
 """Bytes of a query string at most: enough for 500 ids in one bulk get."""
@@ -26,10 +27,10 @@ MAX_QUERY_BYTES: Final = 32 * 1024
 MAX_QUERY_PARAMETERS: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_INVALID_TOKEN: Final = (
+    b', error="invalid_token", error_description="The credentials are not valid"'
+)
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*', re.IGNORECASE)
-
-LOCAL: Final = Principal(id="local")
-"""The principal of every request until access control exists; the service binds to loopback."""
 
 
 class StrictRequest(Request[Any, Any, State]):
@@ -54,7 +55,7 @@ class StrictRequest(Request[Any, Any, State]):
     @property
     def principal(self) -> Principal:
         """The caller."""
-        return LOCAL
+        return self.context.authentication.principal
 
     def header(self, name: bytes) -> str | None:
         """Return one header field by its lower-case name; None when absent."""
@@ -166,6 +167,30 @@ def _body_too_large(limit: int) -> RequestProblem:
         f"The body exceeds the limit of {limit} bytes.",
         headers=((b"connection", b"close"),),
     )
+
+
+def check_scopes(authentication: Authentication, scopes: tuple[Scope, ...]) -> None:
+    """Check that the caller has one of the scopes; without scopes everybody may call.
+
+    Raises:
+        RequestProblem: 401, no credentials or invalid ones (RFC 6750).
+        Forbidden: 403, the principal has none of the scopes.
+        Unavailable: the credentials cannot be checked now.
+    """
+    principal = authentication.principal
+    if not scopes or not principal.scopes.isdisjoint(scopes):
+        return
+    if authentication.failure is not None:
+        raise authentication.failure
+    if principal.kind is PrincipalKind.ANONYMOUS:
+        rejection = authentication.rejection
+        challenge = b'Bearer realm="spawn"' + (_INVALID_TOKEN if rejection else b"")
+        raise RequestProblem(
+            "unauthenticated",
+            rejection or "Send an API key or a token in the header Authorization: Bearer.",
+            headers=((b"www-authenticate", challenge),),
+        )
+    require(principal, *scopes)
 
 
 def check_parameter_names(parameters: Iterable[str], allowed: Collection[str]) -> None:

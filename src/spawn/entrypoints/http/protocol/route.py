@@ -26,6 +26,7 @@ from spawn.entrypoints.http.protocol.problems import problem_status
 from spawn.entrypoints.http.protocol.request import (
     StrictRequest,
     check_parameter_names,
+    check_scopes,
     parse_query,
     require_canonical_id,
 )
@@ -76,11 +77,12 @@ class Route(msgspec.Struct, frozen=True):
         operation, handler, tracer = self.operation, self.handler, state.tracer
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
-        respond, use_case = _responder(operation), operation.use_case
+        respond, use_case, scopes = _responder(operation), operation.use_case, operation.scopes
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
             request.context = get_request_context(scope)
+            check_scopes(request.context.authentication, scopes)
             request.http_state, request.operation = state, operation
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS

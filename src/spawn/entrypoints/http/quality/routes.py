@@ -5,6 +5,7 @@ from typing import Final
 
 from spawn.application.quality.queries import get_latest_report, get_report, list_earlier_reports
 from spawn.domain.errors import NotFound
+from spawn.domain.principal import Scope
 from spawn.domain.quality.report import REPORT_KIND
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
 from spawn.entrypoints.http.protocol.etags import content_etag
@@ -25,6 +26,7 @@ _NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
     "GET",
     PATH,
     "getQuality",
+    scopes=(Scope.PROJECTS_READ,),
     tag="governance",
     summary="Get the latest quality run",
     description="Every declared rule with its measured value, over all projects.",
@@ -44,6 +46,7 @@ async def get_latest_run(request: StrictRequest) -> QualityReportView:
     "GET",
     RUNS,
     "listQualityRuns",
+    scopes=(Scope.PROJECTS_READ,),
     tag="governance",
     summary="List quality runs",
     parameters=(LIMIT, AFTER),
@@ -68,6 +71,7 @@ async def list_runs(request: StrictRequest) -> Result:
     "GET",
     RUNS + "/{number}",
     "getQualityRun",
+    scopes=(Scope.PROJECTS_READ,),
     tag="governance",
     summary="Get a quality run",
     returns=Success(QualityReportView, "The run."),
@@ -87,6 +91,7 @@ async def get_run(request: StrictRequest, number: str) -> QualityReportView:
     "POST",
     RUNS,
     "measureQuality",
+    scopes=(Scope.PROJECTS_WRITE,),
     tag="governance",
     summary="Measure the quality",
     description=(

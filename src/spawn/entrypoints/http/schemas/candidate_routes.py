@@ -16,6 +16,7 @@ from spawn.application.schemas.adoption import (
 from spawn.application.schemas.versions import diff_versions, list_migrations
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import parse_object
+from spawn.domain.principal import Scope
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.migration_plan import describe_plan
@@ -59,6 +60,7 @@ _read_decision: Final = compile_reader(
     "GET",
     PATH + "/{schema_id}/candidates/{number}",
     "getSchemaCandidate",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="Get a schema candidate",
     description=(
@@ -88,6 +90,7 @@ async def read_schema_candidate(
     "POST",
     PATH + "/{schema_id}/check",
     "checkSchema",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="Check a schema document",
     description=(
@@ -130,6 +133,7 @@ async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalV
     "GET",
     PATH + "/{schema_id}/diff",
     "diffSchemaVersions",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="Compare two versions of a schema",
     parameters=(
@@ -162,6 +166,7 @@ def _read_versions(parameters: Mapping[str, str]) -> tuple[int, int]:
     "GET",
     PATH + "/{schema_id}/migrations",
     "listSchemaMigrations",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="List schema migrations",
     description=(
@@ -188,6 +193,7 @@ async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Resu
     "POST",
     PATH + "/{schema_id}/candidates/{number}/approve",
     "approveSchemaCandidate",
+    scopes=(Scope.SCHEMA_ADMIN,),
     tag=TAG,
     summary="Approve a schema candidate",
     description=(
@@ -207,6 +213,7 @@ async def post_approval(request: StrictRequest, schema_id: str, number: str) -> 
     "POST",
     PATH + "/{schema_id}/candidates/{number}/reject",
     "rejectSchemaCandidate",
+    scopes=(Scope.SCHEMA_ADMIN,),
     tag=TAG,
     summary="Reject a schema candidate",
     description="No refresh considers the version again, and health no longer reports it.",

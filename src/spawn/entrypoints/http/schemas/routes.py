@@ -11,6 +11,7 @@ from spawn.application.schemas.versions import (
     list_versions,
 )
 from spawn.domain.errors import NotFound
+from spawn.domain.principal import Scope
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Result, Route, route
@@ -48,6 +49,7 @@ def _summarize(records: list[SchemaRecord]) -> tuple[SchemaSummaryView, ...]:
     "GET",
     PATH,
     "listSchemas",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="List schemas",
     returns=_VERSIONS,
@@ -63,6 +65,7 @@ async def read_schemas(request: StrictRequest) -> PageView[SchemaSummaryView]:
     "GET",
     PATH + "/{schema_id}",
     "getSchema",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="Get the active schema",
     returns=_VERSION,
@@ -82,6 +85,7 @@ async def read_active_schema(request: StrictRequest, schema_id: str) -> Result:
     "GET",
     PATH + "/{schema_id}/versions",
     "listSchemaVersions",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="List schema versions",
     returns=_VERSIONS,
@@ -100,6 +104,7 @@ async def read_schema_versions(
     "GET",
     PATH + "/{schema_id}/versions/{number}",
     "getSchemaVersion",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="Get a schema version",
     returns=_VERSION,
@@ -118,6 +123,7 @@ async def read_schema_version(request: StrictRequest, schema_id: str, number: st
     "GET",
     PATH + "/{schema_id}/candidates",
     "listSchemaCandidates",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
     tag=TAG,
     summary="List schema candidates",
     returns=_VERSIONS,
@@ -136,6 +142,7 @@ async def read_schema_candidates(
     "POST",
     PATH + "/{schema_id}/refresh",
     "refreshSchema",
+    scopes=(Scope.SCHEMA_ADMIN,),
     tag=TAG,
     summary="Refresh the schema from the ontology server",
     description="A new version is adopted, or quarantined with the reason.",
