@@ -7,6 +7,7 @@ import re
 import runpy
 import shutil
 import sys
+from functools import cache
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -47,6 +48,7 @@ def build_anchor(heading: str) -> str:
     return text.replace(" ", "-")
 
 
+@cache
 def list_anchors(page: Path) -> set[str]:
     """Return the anchors of a page."""
     return {build_anchor(text) for text, _ in _list_headings(_MARKDOWN.parse(page.read_text()))}

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.source import list_modules, list_nodes, read_module
 
 from spawn.domain.errors import SpawnError
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
@@ -50,8 +51,8 @@ def core_errors(root: type[SpawnError] = SpawnError) -> Iterator[type[SpawnError
 def field_codes() -> frozenset[str]:
     """Return the field codes that are literals in the source."""
     codes: list[ast.expr] = []
-    for module in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text())):
+    for module in list_modules():
+        for node in list_nodes(module):
             if isinstance(node, ast.Call):
                 codes += _argument(node)
             elif isinstance(node, ast.FunctionDef) and _is_check_result(node.returns):
@@ -179,9 +180,9 @@ def test_the_distribution_is_not_the_package_of_that_name_on_the_index() -> None
 
 def test_no_text_tells_anyone_to_install_the_package_called_spawn() -> None:
     command = re.compile(r"\bpip3? [^\n]*install [^\n]*(?<![\w./-])spawn(?![\w/-])")
-    paths = [ROOT / "Containerfile", ROOT / "Makefile", *PAGES, *(ROOT / "src").rglob("*.py")]
+    paths = [ROOT / "Containerfile", ROOT / "Makefile", *PAGES, *list_modules()]
     assert command.search("run pip install 'spawn[nats]'")
-    assert [path for path in paths if command.search(path.read_text())] == []
+    assert [path for path in paths if command.search(read_module(path))] == []
 
 
 def test_one_package_has_one_version_in_every_lock() -> None:

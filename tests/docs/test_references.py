@@ -2,11 +2,13 @@
 
 import re
 import runpy
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.source import list_modules, read_module
 
 ROOT = Path(__file__).parents[2]
 PAGES: list[Path] = [
@@ -14,9 +16,13 @@ PAGES: list[Path] = [
     for page in runpy.run_path(str(ROOT / "docs" / "build.py"))["list_pages"]()
     if page.name != "CHANGELOG.md"
 ]
-SOURCE = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
 FOLDERS = "src|tests|docs|examples|infra|benchmarks|requirements|entrypoints|domain"
 SUFFIXES_OF_A_SERIES = ("_total", "_seconds", "_info", "_rows")
+
+
+@cache
+def read_source() -> str:
+    return "\n".join(map(read_module, list_modules()))
 
 
 def spans(page: Path) -> list[str]:
@@ -56,13 +62,13 @@ def test_every_documented_metric_and_event_type_exists(page: Path) -> None:
     metrics = {name for span in spans(page) for name in re.findall(r"\bspawn_[a-z_]+", span)}
     types = {name for span in spans(page) for name in re.findall(r"spawn(\.[a-z_.]+)\.v\d", span)}
     assert {name for name in metrics if not _is_metric(name)} == set()
-    assert {name for name in types if f'"{name[1:]}"' not in SOURCE} == set()
+    assert {name for name in types if f'"{name[1:]}"' not in read_source()} == set()
 
 
 def _is_metric(name: str) -> bool:
     """Return whether the source names the series, with or without the suffix of its unit."""
     stems = {name, *(name.removesuffix(suffix) for suffix in SUFFIXES_OF_A_SERIES)}
-    return any(f'"{stem}"' in SOURCE for stem in stems)
+    return any(f'"{stem}"' in read_source() for stem in stems)
 
 
 def list_tree() -> set[str]:

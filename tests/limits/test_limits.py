@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
+from tests.source import PACKAGE, list_modules, parse_module
 
-SOURCE = Path(__file__).parents[2] / "src"
 FIGURES = Path(__file__).with_name("limits.txt")
 _LIMIT = re.compile(r"_?[A-Z][A-Z0-9_]+")
 _OF_THE_PROCESS = {"STDOUT"}
@@ -29,8 +29,10 @@ _BOUND = re.compile(r"\S+ _?(MAX|MIN|LAST)_[A-Z0-9_]+")
 def read_limits() -> dict[str, str]:
     """Return the figure of each limit by its module and name."""
     limits: dict[str, str] = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+    for path in list_modules():
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(
+            ".__init__"
+        )
         if name.endswith(".__main__"):
             continue
         module = importlib.import_module(name)
@@ -43,7 +45,7 @@ def read_limits() -> dict[str, str]:
 
 def _constants(path: Path, module: ModuleType) -> Iterator[tuple[str, object]]:
     """Yield what is assigned to names in capitals at the top of a module."""
-    for node in ast.parse(path.read_text()).body:
+    for node in parse_module(path).body:
         for top in getattr(node, "targets", [getattr(node, "target", None)]):
             for target in top.elts if isinstance(top, ast.Tuple) else [top]:
                 name = target.id if isinstance(target, ast.Name) else ""
