@@ -320,6 +320,7 @@ def _build_access_rules(settings: Settings) -> AccessRules:
         hosts=settings.hosts,
         origins=frozenset(settings.cors_origins),
         rate_per_s=settings.rate_limit or None,
+        path_prefix=settings.path_prefix,
     )
 
 

@@ -1,8 +1,9 @@
 """Context of the current request, for its routes and its log lines."""
 
+import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from spawn.ports.access import UNAUTHENTICATED, Authentication
 
@@ -14,6 +15,7 @@ class RequestContext:
     """Facts about a request that the edge middleware found before routing.
 
     `headers` are by lower-case name; `trace_id` is 32 hex digits, the client's if it sent one.
+    `path_prefix` is the path of the public URL, which begins every link of the response.
     `is_head`: the client wants only the head of the response. `is_stream`: the response has no
     end, so the request counts as served once its head is sent. `authentication` is known once the
     middleware has checked the credentials.
@@ -24,6 +26,7 @@ class RequestContext:
         "headers",
         "is_head",
         "is_stream",
+        "path_prefix",
         "request_id",
         "span_id",
         "trace_id",
@@ -36,21 +39,34 @@ class RequestContext:
         request_id: str,
         trace_id: str,
         traceparent: str | None,
+        path_prefix: str = "",
     ) -> None:
         self.headers = headers
         self.request_id = request_id
         self.trace_id = trace_id
         self.traceparent = traceparent
+        self.path_prefix = path_prefix
         self.span_id: str | None = None
         self.is_head = False
         self.is_stream = False
         self.authentication: Authentication = UNAUTHENTICATED
+
+    @classmethod
+    def unrouted(cls, path_prefix: str) -> Self:
+        """Return the context of a request that the application never sees."""
+        return cls({}, "", secrets.token_hex(16), None, path_prefix)
 
 
 current_request: Final[ContextVar[RequestContext | None]] = ContextVar(
     "spawn_request", default=None
 )
 """Context of the request in whose task this code runs."""
+
+
+def public_path(path: str) -> str:
+    """Return the path under which clients reach a path of the service."""
+    context = current_request.get()
+    return path if context is None else context.path_prefix + path
 
 
 def get_request_context(scope: Mapping[str, Any] | Any) -> RequestContext:

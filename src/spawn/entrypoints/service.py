@@ -59,7 +59,7 @@ async def run_async(
     with bind_sockets(settings.host, settings.port) as sockets:
         settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
         async with (
-            StartingResponder(sockets) as responder,
+            StartingResponder(sockets, settings.path_prefix) as responder,
             open_composition(
                 settings, limits=limits, report_rebuild=responder.report
             ) as composition,

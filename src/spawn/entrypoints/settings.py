@@ -108,6 +108,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         return self.public_url or f"http://{host}:{self.port}"
 
     @property
+    def path_prefix(self) -> str:
+        """Path of the public URL, which begins every link; empty or `/…` without a final slash."""
+        return urlsplit(self.base_url).path
+
+    @property
     def event_retention(self) -> timedelta | None:
         """Age up to which the feed has events; None for all."""
         days = self.event_retention_days

@@ -1,7 +1,6 @@
 """Responses while a store rebuilds derived tables: alive, not ready, with the progress."""
 
 import asyncio
-import secrets
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Final, Self
 from spawn.adapters.embedded.options import RebuildProgress
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.server import to_http_bytes
+from spawn.entrypoints.request_context import RequestContext
 
 LIVE_PATH: Final = b"/monitoring/live"
 HEAD_TIMEOUT_S: Final = 5.0
@@ -22,8 +22,9 @@ _LIVE: Final = (
 class StartingResponder:
     """A listener on the service's sockets from the first progress until the service is ready."""
 
-    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], path_prefix: str = "") -> None:
         self._sockets = sockets
+        self._path_prefix = path_prefix
         self._loop = asyncio.get_running_loop()
         self._progress: RebuildProgress | None = None
         self._servers: list[asyncio.Server] = []
@@ -73,7 +74,7 @@ class StartingResponder:
             "unavailable",
             detail,
             instance=path.partition(b"?")[0].decode("ascii", "replace"),
-            trace_id=secrets.token_hex(16),
+            context=RequestContext.unrouted(self._path_prefix),
             headers=headers,
         )
         return to_http_bytes(response)

@@ -17,6 +17,7 @@ from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, Response, json_response
 from spawn.entrypoints.http.protocol.route import Result, Route, route
 from spawn.entrypoints.http.wire import Count, ResourceId, WireStruct
+from spawn.entrypoints.request_context import public_path
 
 JOBS: Final = "/v1/jobs"
 IMPORTS: Final = "/v1/ops/imports"
@@ -51,7 +52,8 @@ class JobView(WireStruct, frozen=True):
 def view_job(job: Job) -> JobView:
     """Return a job with the address of its result, if its kind has results."""
     path = RESULTS.get(job.kind)
-    return JobView.of(job, result_url=None if path is None else f"{path}/{job.job_id}")
+    result_url = None if path is None else public_path(f"{path}/{job.job_id}")
+    return JobView.of(job, result_url=result_url)
 
 
 ACCEPTED_RESPONSE: Final = Success(

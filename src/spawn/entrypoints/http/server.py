@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import secrets
 import signal
 from collections.abc import Callable, Generator
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.protocol.response import WHOLE, Header, Response
-from spawn.entrypoints.request_context import BODY_COMPLETE
+from spawn.entrypoints.request_context import BODY_COMPLETE, RequestContext
 from spawn.entrypoints.settings import Settings
 
 SHUTDOWN_TIMEOUT_S: Final = 20
@@ -46,14 +45,6 @@ _CLOSING_HEADERS: Final[tuple[Header, ...]] = (
 )
 
 
-def _problem(code: str, detail: str, *headers: Header, instance: str = "") -> Response:
-    """Return the last response on a connection, for a request the application never sees."""
-    trace_id = secrets.token_hex(16)
-    return problem_response(
-        code, detail, instance=instance, trace_id=trace_id, headers=(*_CLOSING_HEADERS, *headers)
-    )
-
-
 def _has_any(text: bytes, excluded: bytes) -> bool:
     """Whether any of the bytes is in the text; a regular expression takes ten times as long."""
     return len(text.translate(None, excluded)) != len(text)
@@ -64,14 +55,6 @@ def to_http_bytes(response: Response) -> bytes:
     fields = b"".join(b"%b: %b\r\n" % field for field in response.head_message["headers"])
     line = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
     return line.encode() + fields + b"\r\n" + response.payload
-
-
-async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
-    """Respond 503 to a request on a connection beyond the limit."""
-    detail = "The service has as many connections as it may."
-    path = cast("Any", scope)["path"]
-    response = _problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
-    await response(scope, receive, send)
 
 
 class JoiningCycle(RequestResponseCycle):
@@ -149,13 +132,14 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     limits = HttpLimits()
+    path_prefix = ""
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of the first head, and enforce the connection limit."""
         super().connection_made(transport)
         surplus = len(self.connections) - self.limits.connections
         if surplus > 0:
-            self.app = cast("Any", _too_many_connections)
+            self.app = cast("Any", self._respond_overloaded)
         if surplus > SURPLUS_CONNECTIONS:
             transport.close()
         self._head_bytes = 0
@@ -172,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head_bytes > self.limits.head_bytes:
             detail = f"The head or the trailer exceeds {self.limits.head_bytes} bytes."
-            self._reject(_problem("headers_too_large", detail))
+            self._reject(self._problem("headers_too_large", detail))
 
     def on_headers_complete(self) -> None:
         """Stop the timer; the head is complete."""
@@ -181,12 +165,29 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self.parser.get_http_version() not in _VERSIONS:
             detail = "Send the request as HTTP/1.1."
-            self._reject_head(_problem("http_version_not_supported", detail))
+            self._reject_head(self._problem("http_version_not_supported", detail))
         if not self.url.startswith(b"/"):
             self._set_target_host()
         super().on_headers_complete()
         # A stream whose client reads nothing cannot end by sending; its connection is aborted.
         cast("Any", self.scope)["spawn.abort"] = self.transport.abort
+
+    def _problem(self, code: str, detail: str, *headers: Header, instance: str = "") -> Response:
+        """Return the last response on a connection, for a request the application never sees."""
+        return problem_response(
+            code,
+            detail,
+            instance=instance,
+            context=RequestContext.unrouted(self.path_prefix),
+            headers=(*_CLOSING_HEADERS, *headers),
+        )
+
+    async def _respond_overloaded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond 503 to a request on a connection beyond the limit."""
+        detail = "The service has as many connections as it may."
+        path = cast("Any", scope)["path"]
+        response = self._problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
+        await response(scope, receive, send)
 
     def _reject_head(self, response: Response) -> NoReturn:
         """Reject the request, and stop the parser before its body reaches an earlier request."""
@@ -200,7 +201,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if scheme.lower() not in {b"http", b"https"}:
             detail = "The target has another scheme than http; send its path alone."
-            self._reject_head(_problem("malformed_request", detail))
+            self._reject_head(self._problem("malformed_request", detail))
         host = re.split(rb"[/?#]", rest, maxsplit=1)[0]
         others = [(name, value) for name, value in self.headers if name != b"host"]
         # In place, since the scope has this list.
@@ -230,7 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Respond with a problem to a request that the parser cannot read."""
-        self._reject(_problem("malformed_request", msg))
+        self._reject(self._problem("malformed_request", msg))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -241,7 +242,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = None
         if self._head_bytes:
             self._reject(
-                _problem(
+                self._problem(
                     "request_timeout", "The head did not arrive in time; send the request again."
                 )
             )
@@ -299,7 +300,9 @@ def build_server(
 ) -> DrainingServer:
     """Return the server of an application, not yet listening."""
     limits = HttpLimits() if limits is None else limits
-    protocol = type("Protocol", (BoundedProtocol,), {"limits": limits})
+    protocol = type(
+        "Protocol", (BoundedProtocol,), {"limits": limits, "path_prefix": settings.path_prefix}
+    )
     config = uvicorn.Config(
         cast("Any", app),
         host=settings.host,

@@ -11,6 +11,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import SimulationResult
 from spawn.domain.finance.simulation.simulation_run import SimulationRun
 from spawn.entrypoints.http.jobs import JOBS
 from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
+from spawn.entrypoints.request_context import public_path
 
 _EXAMPLES: Final = msgspec.json.decode(
     (files("spawn.entrypoints.http.analysis") / "examples.json").read_bytes()
@@ -48,4 +49,4 @@ class SimulationView(WireStruct, frozen=True, kw_only=True):
     @classmethod
     def of_run(cls, aggregate: StoredAggregate[SimulationRun]) -> Self:
         """Return the wire form of a stored simulation."""
-        return cls.of(aggregate.state, aggregate, job_url=f"{JOBS}/{aggregate.id}")
+        return cls.of(aggregate.state, aggregate, job_url=public_path(f"{JOBS}/{aggregate.id}"))

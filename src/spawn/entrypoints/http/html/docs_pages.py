@@ -3,7 +3,6 @@
 from functools import cache
 from importlib.resources import files
 from typing import Final
-from urllib.parse import urlsplit
 
 from spawn.application.product.links import link_header
 from spawn.application.product.snapshot import take_snapshot
@@ -20,6 +19,7 @@ from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.entrypoints.http.wire import WireStruct
+from spawn.entrypoints.request_context import public_path
 
 _PAGE: Final = Success(str, "The page.", media_types=("text/html",))
 _SCRIPT: Final = b"text/javascript; charset=utf-8"
@@ -102,7 +102,7 @@ async def read_problem(request: StrictRequest, code: str) -> Response | ProblemT
     if problem_type is None:
         raise NotFound("There is no such problem type. See /problems for all.")
     if request.media_type == JSON:
-        return ProblemTypeView.of(problem_type, type=problem_path(code), code=code)
+        return ProblemTypeView.of(problem_type, type=public_path(problem_path(code)), code=code)
     return await page_response("problem.html", {"code": code, "problem": problem_type})
 
 
@@ -115,10 +115,9 @@ async def read_problem(request: StrictRequest, code: str) -> Response | ProblemT
     summary="Get the API documentation page",
     returns=_PAGE,
 )
-async def read_docs(request: StrictRequest) -> Response:
+async def read_docs(request: StrictRequest) -> Response:  # noqa: ARG001 - a handler takes it
     """Return the API reference: search, samples and requests; it loads nothing from other hosts."""
-    context = {"prefix": urlsplit(request.http_state.product.base_url).path.rstrip("/")}
-    return await page_response("docs.html", context, has_inline_styles=True)
+    return await page_response("docs.html", {}, has_inline_styles=True)
 
 
 @route(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from spawn.application.product.snapshot import format_instant
 from spawn.domain.text import shorten
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json, html_response
+from spawn.entrypoints.request_context import public_path
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -49,6 +50,7 @@ async def page_response(
     """
     if template not in _loaded:
         await asyncio.to_thread(load_template, template)
+    context = {**context, "path_prefix": public_path("")}
     newest = _newest.get(template)
     if newest is None or newest.context != context:
         newest = _newest[template] = _RenderedPage(context, render(template, context))
@@ -71,7 +73,7 @@ def load_template(name: str) -> "Template":
 @cache
 def _environment() -> "Environment":
     # Imported with the first page: it takes longer than all of the pages together.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
@@ -81,6 +83,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # The path depends on the request; a filter without the context is computed at compile time.
     environment.filters |= {
         "count": _format_count,
         "duration": format_duration,
@@ -88,6 +91,7 @@ def _environment() -> "Environment":
         "minute": _format_minute,
         "second": _format_second,
         "percent": _format_percent,
+        "public_path": pass_context(lambda _, path: public_path(path)),
         "shorten": shorten,
     }
     environment.globals |= {"columns": _build_columns, "absent": ABSENT}

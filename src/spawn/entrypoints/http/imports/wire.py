@@ -41,6 +41,7 @@ from spawn.domain.imports.mapping import (
 from spawn.domain.money import Rounding
 from spawn.entrypoints.http.jobs import IMPORTS, JOBS
 from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
+from spawn.entrypoints.request_context import public_path
 
 _EXACT_TEXT: Final = {"type": "string", "maxLength": 64}
 _DecimalMark = Annotated[str, Meta(extra_json_schema={"enum": sorted(DECIMAL_MARKS)})]
@@ -264,10 +265,10 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
             state.counts,
             state,
             aggregate,
-            job_url=f"{JOBS}/{state.import_id}",
-            quarantine_url=f"{IMPORTS}/{state.import_id}/quarantine",
-            vanished_url=f"{IMPORTS}/{state.import_id}/vanished",
-            reasons_url=f"{IMPORTS}/{state.import_id}/reasons",
+            job_url=public_path(f"{JOBS}/{state.import_id}"),
+            quarantine_url=public_path(f"{IMPORTS}/{state.import_id}/quarantine"),
+            vanished_url=public_path(f"{IMPORTS}/{state.import_id}/vanished"),
+            reasons_url=public_path(f"{IMPORTS}/{state.import_id}/reasons"),
         )
 
 

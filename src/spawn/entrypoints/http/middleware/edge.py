@@ -22,6 +22,7 @@ from spawn.entrypoints.http.middleware.body_timeout import with_body_timeout
 from spawn.entrypoints.http.middleware.compression import is_gzip_accepted, with_compression
 from spawn.entrypoints.http.middleware.cors import CorsPolicy
 from spawn.entrypoints.http.middleware.hosts import AllowedHosts
+from spawn.entrypoints.http.middleware.path_prefix import PathPrefix
 from spawn.entrypoints.http.middleware.rate_limit import RateLimiter
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
@@ -32,7 +33,12 @@ from spawn.entrypoints.http.protocol.problems import (
 )
 from spawn.entrypoints.http.protocol.response import Header, Response
 from spawn.entrypoints.http.protocol.route_table import RouteTable, canonical_path, plain_template
-from spawn.entrypoints.request_context import BODY_COMPLETE, RequestContext, current_request
+from spawn.entrypoints.request_context import (
+    BODY_COMPLETE,
+    RequestContext,
+    current_request,
+    get_request_context,
+)
 from spawn.ports.access import Authenticator
 
 _UNLIMITED_PREFIX: Final = "/monitoring"
@@ -54,13 +60,14 @@ CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
 class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a deployment: who may call, host names, origins, requests per second and client.
 
-    Without a rate any is allowed.
+    Without a rate any is allowed. `path_prefix` is the path of the public URL.
     """
 
     authenticator: Authenticator
     hosts: frozenset[str]
     origins: frozenset[str] = frozenset()
     rate_per_s: float | None = None
+    path_prefix: str = ""
 
 
 class EdgeMiddleware:
@@ -92,6 +99,7 @@ class EdgeMiddleware:
         self._fixed_headers: tuple[Header, ...] = (_NO_SNIFFING, (b"vary", vary))
         self._rate_limiter = RateLimiter(rules.rate_per_s) if rules.rate_per_s else None
         self._hosts = AllowedHosts(rules.hosts)
+        self._prefix = PathPrefix(rules.path_prefix) if rules.path_prefix else None
         self._templates: dict[str, str] = {}
         self._id_prefix = secrets.token_hex(12)
         self._id_numbers = count(1)
@@ -107,7 +115,8 @@ class EdgeMiddleware:
         method: str = scope["method"]
         context = self._build_context(dict(scope["headers"]))
         scope["spawn"] = context  # type: ignore[typeddict-unknown-key]  # ASGI scopes are open
-        scope["path"] = canonical_path(original_path)
+        path = original_path if self._prefix is None else self._prefix.strip(original_path)
+        scope["path"] = canonical_path(path)
         current_request.set(context)
         status, is_observed = 0, False
         common_headers = self._common_headers(context)
@@ -120,7 +129,10 @@ class EdgeMiddleware:
                     is_observed = True
                     self.in_flight -= 1
                     self._observe(scope, method, status, start_time)
-                start: Any = {**message, "headers": [*message["headers"], *common_headers]}
+                headers = message["headers"]
+                if self._prefix is not None:
+                    headers = self._prefix.add_to_links(headers)
+                start: Any = {**message, "headers": [*headers, *common_headers]}
                 await send(start)
             else:
                 await send(message)
@@ -189,6 +201,7 @@ class EdgeMiddleware:
 
     def _build_context(self, headers: dict[bytes, bytes]) -> RequestContext:
         """Return the context; valid ids of the client are used, others are generated."""
+        path_prefix = self._rules.path_prefix
         generated_id = f"{self._id_prefix}{next(self._id_numbers) & 0xFFFFFFFF:08x}"
         client_id = headers.get(b"x-request-id")
         request_id = generated_id
@@ -196,8 +209,9 @@ class EdgeMiddleware:
             request_id = client_id.decode()
         parent = headers.get(b"traceparent")
         if parent is not None and (match := _TRACEPARENT.fullmatch(parent)):
-            return RequestContext(headers, request_id, match[1].decode(), parent.decode())
-        return RequestContext(headers, request_id, generated_id, None)
+            trace_id, traceparent = match[1].decode(), parent.decode()
+            return RequestContext(headers, request_id, trace_id, traceparent, path_prefix)
+        return RequestContext(headers, request_id, generated_id, None, path_prefix)
 
     def _common_headers(self, context: RequestContext) -> tuple[Header, ...]:
         """Return the headers that every response has."""
@@ -285,12 +299,11 @@ class EdgeMiddleware:
         headers: tuple[Header, ...] = (),
         error_id: str | None = None,
     ) -> Response:
-        trace_id = cast("Any", scope)["spawn"].trace_id
         return problem_response(
             code,
             detail,
             instance=scope["path"],
-            trace_id=trace_id,
+            context=get_request_context(scope),
             headers=headers,
             error_id=error_id,
         )

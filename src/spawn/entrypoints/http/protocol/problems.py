@@ -26,7 +26,7 @@ from spawn.domain.errors import (
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.http.wire import WireStruct
-from spawn.entrypoints.request_context import get_request_context
+from spawn.entrypoints.request_context import RequestContext, get_request_context
 
 MEDIA_TYPE: Final = b"application/problem+json"
 MAX_FIELD_ERRORS: Final = 100
@@ -94,23 +94,23 @@ def problem_response(
     detail: str,
     *,
     instance: str,
-    trace_id: str,
+    context: RequestContext,
     errors: tuple[FieldError, ...] = (),
     headers: Iterable[Header] = (),
     oldest: str | None = None,
     error_id: str | None = None,
 ) -> Response:
-    """Return the response of one problem."""
-    problem = PROBLEMS[code]
+    """Return the response of one problem, whose addresses are those of clients."""
+    problem, prefix = PROBLEMS[code], context.path_prefix
     body = ProblemView(
-        type=problem_path(code),
+        type=prefix + problem_path(code),
         title=problem.title,
         status=problem.status,
         detail=detail,
-        instance=instance,
+        instance=instance and prefix + instance,
         code=code,
         errors=errors[:MAX_FIELD_ERRORS] or UNSET,
-        trace_id=trace_id,
+        trace_id=context.trace_id,
         oldest=oldest or UNSET,
         error_id=error_id or UNSET,
     )
@@ -140,7 +140,7 @@ def handle_exception(
         code,
         detail,
         instance=scope["path"],
-        trace_id=get_request_context(scope).trace_id,
+        context=get_request_context(scope),
         errors=errors,
         headers=headers,
         oldest=exception.oldest if isinstance(exception, CursorExpired) else None,

@@ -9,6 +9,7 @@ from spawn.domain.projects.codec import to_json_number
 from spawn.domain.quality.report import QualityReport, RuleResult, filter_failed
 from spawn.domain.quality.rules import Dimension, MeasureUnit, Severity
 from spawn.entrypoints.http.wire import Count, Instant, OptionalNumber, Version, WireStruct
+from spawn.entrypoints.request_context import public_path
 
 RUNS: Final = "/v1/governance/quality/runs"
 
@@ -69,7 +70,7 @@ class QualityRunView(WireStruct, frozen=True):
             run=run,
             rules=len(report.results),
             broken=tuple(result.rule.rule_id for result in filter_failed(report.results)),
-            url=f"{RUNS}/{run}",
+            url=public_path(f"{RUNS}/{run}"),
             **members,
         )
 

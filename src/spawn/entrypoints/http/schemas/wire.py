@@ -16,6 +16,7 @@ from spawn.domain.schemas.evolution.compatibility import (
 )
 from spawn.domain.schemas.evolution.migration_plan import describe_plan
 from spawn.entrypoints.http.wire import Count, Day, Instant, JsonObject, Reason, WireStruct
+from spawn.entrypoints.request_context import public_path
 from spawn.ports.schemas import (
     MigrationOutcome,
     MigrationRecord,
@@ -64,7 +65,7 @@ class SchemaSummaryView(WireStruct, frozen=True, kw_only=True):
             schema,
             schema_id=schema.id,
             reason=record.reason or None,
-            url=f"{PATH}/{schema.id}/versions/{schema.version}",
+            url=public_path(f"{PATH}/{schema.id}/versions/{schema.version}"),
             **members,
         )
 
