@@ -138,7 +138,7 @@ async def follow(
             head, _, data = block.partition(b"\ndata: ")
             if data:
                 event = decoder.decode(data)
-                received.record(event.id, event.subject, int(event.sequence))
+                received.record(event.id.partition("@")[0], event.subject, int(event.sequence))
             position = Position.parse(head.rpartition(b"id: ")[2].decode())
         if is_broken:
             raise ConnectionDropped
@@ -213,7 +213,7 @@ async def test_every_consumer_receives_all_events_in_order(tmp_path: Path) -> No
         streams = EventStreams(
             dependencies.reads,
             journal_watch,
-            EventEnvelope("https://spawn.example", "s"),
+            EventEnvelope("https://spawn.example", "s", "0" * 32),
             ServerSentEvents(),
         )
         for coroutine in (journal_watch.run(), relay.run()):

@@ -136,15 +136,17 @@ async def open_dependencies(
         yield dependencies
 
 
-async def open_publishers(settings: Settings) -> list[EventPublisher]:
+async def open_publishers(settings: Settings, store_id: str = "") -> list[EventPublisher]:
     """Open the configured publishers of events; they connect later.
+
+    `store_id` is the identity of the store in the ids of events; checks alone need none.
 
     Raises:
         SettingsError: a URL, or a file that it needs, cannot be used.
     """
     secrets_file = settings.webhook_secrets_file
     options = PublisherOptions(
-        envelope=EventEnvelope(settings.base_url, settings.schema_id),
+        envelope=EventEnvelope(settings.base_url, settings.schema_id, store_id),
         secrets_file=Path(secrets_file) if secrets_file else None,
         allowed_networks=settings.webhook_allowed_networks,
     )
@@ -212,7 +214,8 @@ async def open_composition(
         )
         journal_watch = JournalWatch(dependencies.reads)
         relay = await _start_relay(stack, dependencies, journal_watch, settings, metrics)
-        envelope = EventEnvelope(settings.base_url, settings.schema_id)
+        store_id = dependencies.control.status().store_id
+        envelope = EventEnvelope(settings.base_url, settings.schema_id, store_id)
         streams = EventStreams(
             dependencies.reads,
             journal_watch,
@@ -267,7 +270,9 @@ async def _start_relay(
     metrics: PrometheusMetrics,
 ) -> Relay:
     """Open the publishers and read their bookmarks; the caller runs the relay."""
-    publishers = (MetricsPublisher(metrics.meter), *await open_publishers(settings))
+    store_id = dependencies.control.status().store_id
+    configured = await open_publishers(settings, store_id)
+    publishers = (MetricsPublisher(metrics.meter), *configured)
     relay = Relay(
         dependencies,
         publishers,

@@ -222,6 +222,8 @@ class Table(msgspec.Struct, frozen=True):
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     """State of a store, from memory and the file system only.
 
+    `store_id` is the identity of the store: 32 hexadecimal digits, drawn at random when the store
+    is made, and the same for as long as its data live. No two stores MUST share one.
     `lag_rows` and `lag_s` measure how far the projection is behind the journal. `uncompared_rows`
     of it may have wrong values, until they are compared after an unclean stop. `queued` is the
     number of waiting changes, of at most `queue_limit`. `free_bytes` is None without a disk.
@@ -229,6 +231,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     engine: str
+    store_id: str
     epoch: int
     position: Position
     is_writable: bool

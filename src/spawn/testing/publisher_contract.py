@@ -37,6 +37,7 @@ from spawn.ports.publishers import DeliveryFailure, EventPublisher
 
 SOURCE = "https://spawn.example"
 TIMEOUT_S = 30.0
+STORE_ID = "9f86d081884c7d659a2feaa0c55ad015"
 SECRET = "hunter2"  # noqa: S105 -- a test value that must never be published
 
 
@@ -74,6 +75,11 @@ def an_entry(number: int, key: str = "p1", version: int = 1, **more: Any) -> Jou
     return JournalEntry(**fields | more)
 
 
+def event_id(number: int) -> str:
+    """Return the id of the event at position `number`."""
+    return f"1.{number}@{STORE_ID}"
+
+
 def some_entries(aggregates: int, versions: int) -> list[JournalEntry]:
     """Build entries of several aggregates with several versions each, interleaved."""
     keys = [f"p{number}" for number in range(aggregates)]
@@ -99,7 +105,8 @@ async def publish_all(
 @pytest.fixture
 def publisher_options() -> PublisherOptions:
     """Provide the options of the publisher beside its URL."""
-    return PublisherOptions(envelope=EventEnvelope(SOURCE, "project_schema"), timeout_s=2.0)
+    envelope = EventEnvelope(SOURCE, "project_schema", STORE_ID)
+    return PublisherOptions(envelope=envelope, timeout_s=2.0)
 
 
 @pytest.fixture
@@ -139,7 +146,7 @@ class TestPublishing:
         await publish_all(publisher, [an_entry(1), an_entry(2, "p2")])
         await publish_all(publisher, [an_entry(1)])
         events = await consumer.events(2)
-        assert {event["id"] for event in events} == {"1.1", "1.2"}
+        assert {event["id"] for event in events} == {event_id(1), event_id(2)}
 
     async def test_concurrent_batches_are_all_received(
         self, publisher: EventPublisher, consumer: Consumer
@@ -211,7 +218,7 @@ class TestAbsence:
         await consumer.come_back()
         assert await publish_all(publisher, [an_entry(2), an_entry(3)]) == []
         ids = {event["id"] for event in await consumer.events(3)}
-        assert ids == {"1.1", "1.2", "1.3"}
+        assert ids == {event_id(1), event_id(2), event_id(3)}
 
     async def test_a_publisher_can_be_opened_before_its_consumer(
         self, publisher_url: str, publisher_options: PublisherOptions, consumer: Consumer

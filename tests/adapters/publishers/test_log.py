@@ -9,7 +9,7 @@ from loguru import logger
 from spawn.adapters.publishers.log import LogPublisher
 from spawn.ports.publishers import DeliveryOptions
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.publisher_contract import an_entry
+from spawn.testing.publisher_contract import STORE_ID, an_entry
 
 ALWAYS_THERE = True
 
@@ -25,7 +25,11 @@ class LogConsumer:
         assert len(lines) >= number
         words = [(record["message"].split(), record["extra"]["position"]) for record in lines]
         return [
-            {"id": position, "subject": f"projects/{key}", "sequence": f"{int(version):010d}"}
+            {
+                "id": f"{position}@{STORE_ID}",
+                "subject": f"projects/{key}",
+                "sequence": f"{int(version):010d}",
+            }
             for (_type, key, _word, version), position in words
         ]
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from tests.loopback import free_port
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
 from spawn.domain.errors import InvalidInput, Unavailable
+from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.ports.publishers import EventPublisher
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.publisher_contract import SECRET, an_entry
+from spawn.testing.publisher_contract import SECRET, SOURCE, an_entry, event_id
 
 STREAM = "SPAWN"
 
@@ -131,7 +133,7 @@ async def test_a_message_has_subject_id_and_media_type(
         "desk.events.project.created",
         "desk.events.project.amended",
     )
-    assert first.headers["Nats-Msg-Id"] == "1.1@https://spawn.example"
+    assert first.headers["Nats-Msg-Id"] == event_id(1)
     assert first.headers["Content-Type"] == "application/cloudevents+json"
 
 
@@ -140,7 +142,7 @@ async def test_the_stream_stores_a_repeated_event_once(
 ) -> None:
     for _ in range(3):
         assert await publisher.publish([an_entry(1), an_entry(2, "p2")]) == []
-    assert [event["id"] for event in await consumer.events(2)] == ["1.1", "1.2"]
+    assert [event["id"] for event in await consumer.events(2)] == [event_id(1), event_id(2)]
 
 
 async def test_an_existing_stream_is_not_changed(
@@ -153,6 +155,54 @@ async def test_an_existing_stream_is_not_changed(
     assert (info.config.subjects, info.config.max_msgs, info.state.messages) == (["desk.>"], 7, 1)
     await client.close()
     del consumer
+
+
+async def test_two_stores_with_one_source_lose_no_event(
+    publisher_url: str, consumer: StreamConsumer
+) -> None:
+    for store_id in ("a" * 32, "b" * 32):
+        envelope = EventEnvelope(SOURCE, "project_schema", store_id)
+        options = PublisherOptions(envelope=envelope, timeout_s=2.0)
+        publisher = await open_publisher(publisher_url, options=options)
+        assert await publisher.publish([an_entry(1), an_entry(2, "p2")]) == []
+        await publisher.close()
+    ids = [event["id"] for event in await consumer.events(4)]
+    assert ids == [f"1.{n}@{store * 32}" for store in "ab" for n in (1, 2)]
+
+
+async def test_an_event_that_the_stream_takes_for_another_is_reported(
+    publisher: EventPublisher, consumer: StreamConsumer
+) -> None:
+    """The first event is that of another service on a copy of this store."""
+    await publisher.publish([an_entry(1)])
+    other = an_entry(1, recorded_at=datetime(2026, 3, 1, 7, tzinfo=UTC))
+    for _ in range(2):
+        (failure,) = await publisher.publish([other])
+        assert "another event under this id" in failure.reason
+        assert not failure.is_rejected
+    assert len(await consumer.events(1)) == 1
+
+
+@pytest.mark.parametrize(("age", "is_delivered"), [(-1, True), (1, False)])
+async def test_a_repeated_event_that_was_consumed_counts_if_an_earlier_process_sent_it(
+    publisher: EventPublisher,
+    publisher_url: str,
+    publisher_options: PublisherOptions,
+    consumer: StreamConsumer,
+    server: NatsServer,
+    age: int,
+    *,
+    is_delivered: bool,
+) -> None:
+    del consumer
+    entry = an_entry(1, recorded_at=datetime.now(UTC) + timedelta(hours=age))
+    await publisher.publish([entry])
+    client, context = await server.context()
+    await context.purge_stream(STREAM)
+    await client.close()
+    next_publisher = await open_publisher(publisher_url, options=publisher_options)
+    assert (await next_publisher.publish([entry]) == []) is is_delivered
+    await next_publisher.close()
 
 
 async def test_an_event_that_no_stream_accepts_is_not_delivered(
@@ -178,7 +228,7 @@ async def test_an_event_that_is_too_large_is_rejected(
         ("1.1", True),
         ("1.2", False),
     ]
-    assert [event["id"] for event in await consumer.events(1)] == ["1.3"]
+    assert [event["id"] for event in await consumer.events(1)] == [event_id(3)]
 
 
 async def test_a_wrong_password_is_reported_as_unavailable(

@@ -24,7 +24,7 @@ from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.ports.publishers import EventPublisher
 from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
-from spawn.testing.publisher_contract import SOURCE, an_entry
+from spawn.testing.publisher_contract import SOURCE, STORE_ID, an_entry, event_id
 
 LOOPBACK = ("127.0.0.0/8",)
 
@@ -42,7 +42,7 @@ def publisher_url(receiver: Receiver) -> str:
 @pytest.fixture(name="publisher_options")
 def signing_options(secrets_file: Path) -> PublisherOptions:
     return PublisherOptions(
-        envelope=EventEnvelope(SOURCE, "project_schema"),
+        envelope=EventEnvelope(SOURCE, "project_schema", STORE_ID),
         secrets_file=secrets_file,
         allowed_networks=LOOPBACK,
         timeout_s=2.0,
@@ -67,8 +67,8 @@ class TestSignatures:
         await publisher.publish([an_entry(1)])
         (message,) = receiver.accepted_messages
         event = verify(message, OLD_SECRET)
-        assert event["id"] == "1.1"
-        assert message.headers["webhook-id"] == "evt_1_1"
+        assert event["id"] == event_id(1)
+        assert message.headers["webhook-id"] == f"evt_{STORE_ID}_1_1"
         with pytest.raises(WebhookVerificationError):
             verify(message, NEW_SECRET)
 
@@ -141,7 +141,7 @@ class TestModes:
         await publisher.close()
         message = receiver.accepted_messages[0]
         assert message.headers["content-type"] == "application/json"
-        assert message.headers["ce-id"] == "1.7"
+        assert message.headers["ce-id"] == event_id(7)
         verify(message, OLD_SECRET)
         event = from_http_event(HTTPMessage(message.headers, message.body))
         self.check(event)
@@ -158,7 +158,7 @@ class TestModes:
         )
 
     def check(self, event: Any) -> None:
-        assert event.get_id() == "1.7"
+        assert event.get_id() == event_id(7)
         assert event.get_source() == SOURCE
         assert event.get_type() == "spawn.project.amended.v1"
         assert event.get_subject() == "projects/p1"
@@ -288,7 +288,9 @@ class TestAddressGuard:
     async def test_nothing_is_sent_to_an_internal_receiver(
         self, host: str, secrets_file: Path, receiver: Receiver
     ) -> None:
-        options = PublisherOptions(envelope=EventEnvelope(SOURCE, "s"), secrets_file=secrets_file)
+        options = PublisherOptions(
+            envelope=EventEnvelope(SOURCE, "s", STORE_ID), secrets_file=secrets_file
+        )
         url = f"http://{host}:{receiver.port}/hooks"
         publisher = await open_publisher(url, options=options)
         with pytest.raises(Unavailable):
@@ -403,6 +405,6 @@ async def test_a_malformed_publisher_url_is_rejected(
 
 
 async def test_a_webhook_without_secrets_is_rejected() -> None:
-    options = PublisherOptions(envelope=EventEnvelope(SOURCE, "s"))
+    options = PublisherOptions(envelope=EventEnvelope(SOURCE, "s", STORE_ID))
     with pytest.raises(InvalidInput, match="SPAWN_WEBHOOK_SECRETS_FILE"):
         await open_publisher("https://hooks.example/", options=options)

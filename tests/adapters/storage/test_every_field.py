@@ -40,7 +40,7 @@ async def test_each_field_goes_from_the_state_to_the_wire(
         await store.commit(harness.change(writes=(write,), events=()))
         (item,) = (await store.get_many(aggregate_type.kind, [write.id])).values()
         (entry,) = await store.history(aggregate_type.kind, write.id, after_version=0, limit=9)
-        envelope = EventEnvelope("http://127.0.0.1", SCHEMA.id)
+        envelope = EventEnvelope("http://127.0.0.1", SCHEMA.id, "0" * 32)
         on_the_wire = msgspec.json.decode(envelope.encode_structured(entry))["data"]["after"]
         decoded = aggregate_type.codec.decode(msgspec.json.encode(on_the_wire), SCHEMA)
         fields = msgspec.structs.fields(aggregate_type.state_type)

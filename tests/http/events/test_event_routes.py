@@ -75,6 +75,8 @@ def test_feed_is_filtered_by_type_and_subject(client: httpx.Client) -> None:
     [
         ({"after": "nonsense"}, 400, "cursor_invalid"),
         ({"after": "0.1"}, 410, "cursor_expired"),
+        ({"after": "1.1@" + "0" * 32}, 400, "cursor_invalid"),
+        ({"after": "newest@" + "0" * 32}, 400, "cursor_invalid"),
         ({"type": "created"}, 422, "invalid_input"),
         ({"subject": "everything"}, 422, "invalid_input"),
         ({"from": "1"}, 422, "invalid_input"),
@@ -85,3 +87,24 @@ def test_feed_rejects_positions_that_it_cannot_continue(
 ) -> None:
     response = client.get("/v1/events", params=parameters)
     assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+def test_newest_is_the_position_after_which_only_later_events_come(client: httpx.Client) -> None:
+    client.post("/v1/ops/projects", json=WIND)
+    start = client.get("/v1/events", params={"after": "newest"}).json()
+    assert start["events"] == []
+    created = client.post("/v1/ops/projects", json=WIND).json()
+    page = client.get("/v1/events", params={"after": start["next"]}).json()
+    assert [event["subject"] for event in page["events"]] == [f"projects/{created['project_id']}"]
+
+
+def test_an_event_id_names_its_store_and_is_a_cursor(client: httpx.Client) -> None:
+    for _ in range(2):
+        client.post("/v1/ops/projects", json=WIND)
+    first, second = client.get("/v1/events", params={"limit": 2}).json()["events"]
+    position, store_id = first["id"].split("@")
+    assert re.fullmatch("[0-9a-f]{32}", store_id)
+    assert first["storeid"] == second["storeid"] == store_id
+    for cursor in (first["id"], position):
+        page = client.get("/v1/events", params={"after": cursor, "limit": 1}).json()
+        assert [event["id"] for event in page["events"]] == [second["id"]]

@@ -52,7 +52,7 @@ class Follower:
             block = next(self.blocks())
             if "data" in block:
                 event = msgspec.json.decode(block["data"])
-                assert block["id"] == event["id"]
+                assert event["id"] == f"{block['id']}@{event['storeid']}"
                 events.append(event)
         return events
 
@@ -258,6 +258,7 @@ class TestRejections:
             ({"after": "nonsense"}, {}, 400, "cursor_invalid"),
             ({}, {"last-event-id": "1"}, 400, "cursor_invalid"),
             ({"after": "0.1"}, {}, 410, "cursor_expired"),
+            ({}, {"last-event-id": "1.1@" + "0" * 32}, 400, "cursor_invalid"),
             ({"type": "created"}, {}, 422, "invalid_input"),
             ({"subject": "x"}, {}, 422, "invalid_input"),
             ({"limit": "1"}, {}, 422, "invalid_input"),

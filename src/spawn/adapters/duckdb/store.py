@@ -551,6 +551,7 @@ class DuckDbStore:
             detail = "closed"
         return StoreStatus(
             engine="duckdb",
+            store_id=appender.store_id,
             epoch=appender.epoch,
             position=appender.feed_position(),
             is_writable=appender.last_error is None

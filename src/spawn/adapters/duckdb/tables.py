@@ -70,6 +70,10 @@ FORMAT_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     _CHANGED_AS_TEXT,
     ("alter table journal add column receipt_recipe varchar",),
+    (
+        "create table store_identity (store_id varchar not null)",
+        "insert into store_identity select replace(uuid()::varchar, '-', '')",
+    ),
 )
 """Statements that lead from format n to format n + 1; released ones are never edited."""
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -93,6 +94,7 @@ class MemoryStore:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._epoch = int(clock.now().timestamp() * 1000)
+        self._store_id = uuid4().hex
         self._aggregates: dict[Key, _AggregateVersions] = {}
         self._entries: list[JournalEntry] = []
         self._receipts: dict[Key, _StoredReceipt] = {}
@@ -492,6 +494,7 @@ class MemoryStore:
         """Return a snapshot; see `StoreControl.status`."""
         return StoreStatus(
             engine="memory",
+            store_id=self._store_id,
             epoch=self._epoch,
             position=self._position(),
             is_writable=not self._is_closed,

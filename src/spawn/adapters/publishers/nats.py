@@ -8,12 +8,14 @@ Without it, any stream with that subject will do.
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
+from nats.js.api import PubAck, StreamConfig
 from nats.js.client import JetStreamContext
 
 from spawn.adapters.embedded.options import PublisherOptions
@@ -32,7 +34,14 @@ BATCH_SIZE = 256
 DUPLICATE_WINDOW_S = 600.0
 """Seconds for which a stream created here recognizes a repeated message id."""
 
+MAX_ATTEMPTED_IDS = 10_000
+"""Ids remembered of events that the stream may have although it did not say so."""
+
 _CLOSE_TIMEOUT_S = 2.0
+_OTHER_EVENT = (
+    "The stream has another event under this id and dropped this one: another service publishes"
+    " from a copy of this store, or something else under its ids."
+)
 _TOKEN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -57,6 +66,18 @@ async def open_nats_publisher(url: str, *, options: PublisherOptions) -> "NatsPu
     return NatsPublisher(publisher_url, prefix, stream, options)
 
 
+class _StoredEvent(msgspec.Struct, frozen=True):
+    """The attributes of an event in the stream that tell it from any other."""
+
+    id: str
+    subject: str
+    sequence: str
+    time: datetime
+
+
+_decode_stored_event = msgspec.json.Decoder(_StoredEvent).decode
+
+
 class NatsPublisher:
     """Publisher of events to subjects with one prefix.
 
@@ -75,6 +96,8 @@ class NatsPublisher:
         self._stream = stream
         self._envelope = options.envelope
         self._timeout_s = options.timeout_s
+        self._attempted_ids: dict[str, None] = {}
+        self._opened_at = datetime.now(UTC)
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -102,14 +125,15 @@ class NatsPublisher:
 
     async def _send(self, context: JetStreamContext, entry: JournalEntry) -> tuple[str, bool]:
         """Publish one event; return the reason of a failure and whether it is permanent."""
+        event_id = self._envelope.format_id(entry.position)
         try:
-            await context.publish(
+            receipt = await context.publish(
                 f"{self._prefix}.{entry.type}",
                 self._envelope.encode_structured(entry),
                 timeout=self._timeout_s,
                 stream=self._stream,
                 headers={
-                    "Nats-Msg-Id": f"{entry.position}@{self._envelope.source}",
+                    "Nats-Msg-Id": event_id,
                     "Content-Type": MEDIA_TYPE,
                 },
             )
@@ -118,8 +142,36 @@ class NatsPublisher:
         except nats.js.errors.NoStreamResponseError:
             return f"No stream accepts {self._prefix}.{entry.type}.", False
         except (TimeoutError, OSError, nats.errors.Error) as failure:
+            self._note_attempt(event_id)
             return f"The stream did not accept the event: {type(failure).__name__}.", False
+        if receipt.duplicate and not await self._has_stored(context, entry, receipt):
+            return _OTHER_EVENT, False
         return "", False
+
+    def _note_attempt(self, event_id: str) -> None:
+        """Note that the stream may have the event although it did not say so."""
+        self._attempted_ids[event_id] = None
+        if len(self._attempted_ids) > MAX_ATTEMPTED_IDS:
+            del self._attempted_ids[next(iter(self._attempted_ids))]
+
+    async def _has_stored(
+        self, context: JetStreamContext, entry: JournalEntry, receipt: PubAck
+    ) -> bool:
+        """Return whether the message that the stream took this one for is the same event.
+
+        A message that cannot be read, for example because it was consumed, is taken for the event
+        if an earlier attempt or an earlier process may have sent it.
+        """
+        event = self._envelope.to_cloudevent(entry)
+        own = _StoredEvent(event.id, event.subject, event.sequence, event.time)
+        try:
+            stored = await context.get_msg(receipt.stream, receipt.seq)
+            stored_event = _decode_stored_event(stored.data or b"")
+        except (TimeoutError, OSError, nats.errors.Error):
+            return event.id in self._attempted_ids or entry.recorded_at <= self._opened_at
+        except msgspec.MsgspecError:
+            return False
+        return stored_event == own
 
     async def _connected_context(self) -> JetStreamContext:
         """Return the JetStream context of a live connection.

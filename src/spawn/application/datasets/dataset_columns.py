@@ -87,7 +87,7 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
     DatasetName.EVENTS: _columns(
         (
             *("specversion", "id", "source", "type", "subject", "time", "datacontenttype"),
-            *("dataschema", "sequence", "traceparent", "data"),
+            *("dataschema", "sequence", "storeid", "traceparent", "data"),
         ),
         time=_TIMESTAMP,
         data=None,

@@ -3,15 +3,32 @@
 from datetime import timedelta
 
 from spawn.application.dependencies import Dependencies, require
+from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal, Scope
+
+NEWEST = "newest"
+"""Cursor of the position now, after which only later events come."""
 
 FEED_LIMIT = 500
 """Maximum entries of one feed page."""
 
 MAX_EMPTY_PAGES = 20
 """Pages read within one request while they are empty but lead on."""
+
+
+async def find_position(
+    dependencies: Dependencies, envelope: EventEnvelope, cursor: str
+) -> Position:
+    """Return the position that a cursor names; `NEWEST` names the one now.
+
+    Raises:
+        CursorInvalid: the cursor is malformed, or the id of another store's event.
+    """
+    if cursor == NEWEST:
+        return await dependencies.reads.position()
+    return envelope.parse_cursor(cursor)
 
 
 async def read_feed(

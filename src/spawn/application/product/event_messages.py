@@ -140,7 +140,7 @@ _ENVELOPE: Final[Json] = {
     "description": "CloudEvents 1.0, structured. Deduplicate by `source` and `id`.",
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": {**_TEXT, "description": "Position in the feed."},
+        "id": {**_TEXT, "description": "Position in the feed, `@` and the identity of the store."},
         "source": {"type": "string", "format": "uri", "description": "This service."},
         "type": _TEXT,
         "subject": {"type": "string", "description": "Aggregate, such as projects/{id}."},
@@ -152,8 +152,15 @@ _ENVELOPE: Final[Json] = {
             "description": "Schema version of a project's state.",
         },
         "sequence": {"type": "string", "description": "Version of the aggregate."},
+        "storeid": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Identity of the store, made once with it.",
+        },
         "traceparent": {"type": "string", "description": "W3C trace context of the command."},
         "data": {"type": "object"},
     },
-    "required": ["specversion", "id", "source", "type", "subject", "time", "sequence", "data"],
+    "required": [
+        *("specversion", "id", "source", "type", "subject", "time", "sequence", "storeid", "data"),
+    ],
 }

@@ -1,7 +1,7 @@
 """Journal entries as CloudEvents 1.0, the one rendering for feed, stream, webhook and broker.
 
-`id` is the entry's position and the key for deduplication; `subject` is the aggregate and
-`sequence` its version; the state in `data` is as encoded at commit.
+`id` is the entry's position in its store and the key for deduplication; `subject` is the aggregate
+and `sequence` its version; the state in `data` is as encoded at commit.
 """
 
 import re
@@ -11,7 +11,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from spawn.domain.errors import CursorInvalid
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.projects.project import PROJECT_KIND
 
 MEDIA_TYPE = "application/cloudevents+json"
@@ -38,7 +40,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A CloudEvent in structured JSON form, attributes first."""
 
     specversion: Literal["1.0"]
-    id: str
+    id: Annotated[str, Meta(examples=["1.2041@9f86d081884c7d659a2feaa0c55ad015"])]
     source: _Uri
     type: Annotated[str, Meta(examples=["spawn.project.created.v1"])]
     subject: Annotated[str, Meta(examples=["projects/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
@@ -46,6 +48,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     datacontenttype: Literal["application/json"]
     dataschema: _Uri | UnsetType = UNSET
     sequence: Annotated[str, Meta(pattern=r"^[0-9]{10}$")]
+    storeid: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
     traceparent: str | UnsetType = UNSET
     data: EventData
 
@@ -56,10 +59,30 @@ _ATTRIBUTES = tuple(
 
 
 class EventEnvelope(msgspec.Struct, frozen=True):
-    """The attributes that all events of a service share: its public URL and schema id."""
+    """The attributes that all events of a service share: public URL, schema id, store's identity.
+
+    Two services may have the same URL, one after the other or on two machines; the identity of the
+    store keeps the ids of their events apart.
+    """
 
     source: str
     schema_id: str
+    store_id: str
+
+    def format_id(self, position: Position) -> str:
+        """Return the id of the event at a position, unique among all stores."""
+        return f"{position}@{self.store_id}"
+
+    def parse_cursor(self, text: str) -> Position:
+        """Parse a cursor of the feed, or the id of an event of this store.
+
+        Raises:
+            CursorInvalid: the text is neither, or the event is another store's.
+        """
+        cursor, separator, store_id = text.partition("@")
+        if separator and store_id != self.store_id:
+            raise CursorInvalid("The event of this id is of another store.")
+        return Position.parse(cursor)
 
     def to_cloudevent(self, entry: JournalEntry) -> CloudEvent:
         """Return the entry as a CloudEvent; only governed kinds have a `dataschema`."""
@@ -69,7 +92,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
             schema = f"{versions}/{entry.schema_version}"
         return CloudEvent(
             specversion="1.0",
-            id=str(entry.position),
+            id=self.format_id(entry.position),
             source=self.source,
             type=format_event_type(entry.type),
             subject=format_subject(entry.kind, entry.id),
@@ -77,6 +100,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
             datacontenttype=DATA_MEDIA_TYPE,
             dataschema=schema,
             sequence=f"{entry.version:010d}",
+            storeid=self.store_id,
             traceparent=UNSET if entry.traceparent is None else entry.traceparent,
             data=EventData(entry.version - 1, entry.changed, msgspec.Raw(entry.document)),
         )

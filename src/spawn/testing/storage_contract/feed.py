@@ -5,6 +5,7 @@ See `spawn.testing.storage_contract.harness` for how to run it against an adapte
 """
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -188,6 +189,20 @@ class TestFeed:
             after=None, limit=10, floor=harness.clock.now() - timedelta(days=1)
         )
         assert (later.entries, later.next) == ((), await harness.store.position())
+
+
+class TestIdentity:
+    """A store has an identity, drawn when it is made."""
+
+    async def test_an_identity_outlives_a_reopening(
+        self, harness: StorageHarness, reopen_store: Any, request: pytest.FixtureRequest
+    ) -> None:
+        store_id = harness.store.status().store_id
+        assert re.fullmatch("[0-9a-f]{32}", store_id)
+        if getattr(request.module, "DURABLE", False):
+            await harness.create()
+            await harness.store.close()
+            assert (await reopen_store()).status().store_id == store_id
 
 
 class TestBookmarks:

@@ -21,7 +21,12 @@ from spawn.adapters.duckdb.core_names import merge_core_names
 from spawn.adapters.duckdb.journal.cache_update import Caches
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
 from spawn.adapters.duckdb.journal.prepared_change import pending_aggregate
-from spawn.adapters.duckdb.journal.tail import AppendStatements, check_mark, find_tail
+from spawn.adapters.duckdb.journal.tail import (
+    AppendStatements,
+    check_mark,
+    find_store_id,
+    find_tail,
+)
 from spawn.adapters.duckdb.journal_rows import (
     RECEIPT_KIND,
     SELECT_ROW,
@@ -158,6 +163,7 @@ class RecoverableJournal:
         tables.migrate_format(self._cursor, self._clock.now().replace(tzinfo=None))
         self.schema_table = SchemaTable(self._cursor)
         self._tail = find_tail(self._cursor, self._engine.path.name)
+        self.store_id = find_store_id(self._cursor, self._engine.path.name)
         check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
         merge_core_names(self._cursor, self.schema_table.history)
         check_versions(self._cursor, self.schema_table.history)

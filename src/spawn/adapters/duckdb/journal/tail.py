@@ -63,6 +63,18 @@ def find_tail(cursor: Cursor, file: str) -> Tail:
     return tail
 
 
+def find_store_id(cursor: Cursor, file: str) -> str:
+    """Return the identity that the store got when its file was made.
+
+    Raises:
+        StorageDamaged: the file has none.
+    """
+    identity = cursor.execute("select store_id from store_identity").fetchone()
+    if identity is None:
+        raise damaged_error(file)
+    return str(identity[0])
+
+
 def check_mark(cursor: Cursor, tail: Tail, mark: HighWaterMark, file: str) -> None:
     """Compare the journal with its high-water mark, then update the mark.
 

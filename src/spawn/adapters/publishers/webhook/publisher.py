@@ -90,7 +90,8 @@ class WebhookPublisher:
     async def _post(self, entry: JournalEntry) -> tuple[str, bool]:
         """Post one event; return the reason of a failure and whether the event was rejected."""
         headers, body = self._encode_message(entry)
-        message_id = f"evt_{entry.position.epoch}_{entry.position.number}"
+        position = entry.position
+        message_id = f"evt_{self._envelope.store_id}_{position.epoch}_{position.number}"
         headers |= self._signer.headers(message_id, int(time()), body)
         try:
             async with asyncio.timeout(self._timeout_s):

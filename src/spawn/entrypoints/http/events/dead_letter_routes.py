@@ -8,7 +8,8 @@ from spawn.application.events.dead_letters import (
     list_dead_letters,
     replay_dead_letter,
 )
-from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetterState
+from spawn.domain.change import StoredAggregate
+from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter, DeadLetterState
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.events.wire import DeadLetterView
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
@@ -59,7 +60,7 @@ async def list_route(request: StrictRequest) -> Result:
         limit=read_limit(request.query.get("limit")),
         state=read_choice(request.query, "state", DeadLetterState),
     )
-    items = map(DeadLetterView.of_letter, page.items)
+    items = [_view_letter(request, aggregate) for aggregate in page.items]
     return page_result(request, items, page.next, _BINDING)
 
 
@@ -76,9 +77,8 @@ async def list_route(request: StrictRequest) -> Result:
 )
 async def get_route(request: StrictRequest, dead_letter_id: str) -> DeadLetterView:
     """Return a dead letter."""
-    return DeadLetterView.of_letter(
-        await get_dead_letter(request.dependencies, request.principal, dead_letter_id)
-    )
+    letter = await get_dead_letter(request.dependencies, request.principal, dead_letter_id)
+    return _view_letter(request, letter)
 
 
 @route(
@@ -100,9 +100,10 @@ async def get_route(request: StrictRequest, dead_letter_id: str) -> DeadLetterVi
 async def replay_route(request: StrictRequest, dead_letter_id: str) -> DeadLetterView:
     """Send the event of a dead letter again."""
     relay = request.http_state.relay
-    return DeadLetterView.of_letter(
-        await replay_dead_letter(request.dependencies, request.principal, relay, dead_letter_id)
+    letter = await replay_dead_letter(
+        request.dependencies, request.principal, relay, dead_letter_id
     )
+    return _view_letter(request, letter)
 
 
 @route(
@@ -120,9 +121,14 @@ async def replay_route(request: StrictRequest, dead_letter_id: str) -> DeadLette
 async def discard_route(request: StrictRequest, dead_letter_id: str) -> DeadLetterView:
     """Discard a dead letter."""
     relay = request.http_state.relay
-    return DeadLetterView.of_letter(
-        await discard_dead_letter(request.dependencies, request.principal, relay, dead_letter_id)
+    letter = await discard_dead_letter(
+        request.dependencies, request.principal, relay, dead_letter_id
     )
+    return _view_letter(request, letter)
+
+
+def _view_letter(request: StrictRequest, aggregate: StoredAggregate[DeadLetter]) -> DeadLetterView:
+    return DeadLetterView.of_letter(aggregate, request.http_state.streams.envelope)
 
 
 ROUTES: Final[list[Route]] = [list_route, get_route, replay_route, discard_route]

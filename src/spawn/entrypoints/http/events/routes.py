@@ -3,7 +3,7 @@
 from typing import Final
 
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
-from spawn.application.events.feed import FEED_LIMIT, read_feed
+from spawn.application.events.feed import FEED_LIMIT, NEWEST, find_position, read_feed
 from spawn.domain.events.cloudevents import (
     BATCH_MEDIA_TYPE,
     CloudEvent,
@@ -21,16 +21,21 @@ from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, Route, route
 
 PATH: Final = "/v1/events"
-_POSITION: Final = {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"}
+_CURSOR: Final = {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}(@[0-9a-f]{32})?$"}
+_START: Final = {
+    "type": "string",
+    "pattern": r"^(newest|[0-9]{1,18}\.[0-9]{1,18}(@[0-9a-f]{32})?)$",
+}
 _AFTER: Final = Parameter(
     "after",
-    _POSITION,
-    "The `next` of the previous page; absent for the start of the feed.",
+    _START,
+    "The `next` of the previous page, or the `id` of an event; `newest` for the next new event. "
+    "Absent for the start of the feed.",
     component="FeedAfter",
 )
 _LAST_EVENT_ID: Final = Parameter(
     "Last-Event-ID",
-    _POSITION,
+    _CURSOR,
     "The id of the last received event; takes precedence over `after`.",
     "header",
 )
@@ -58,7 +63,8 @@ SUBJECT: Final = Parameter(
     description=(
         "CloudEvents 1.0 in the order of the journal, after a position; delivery is at least once. "
         "Store `next` and send it as `after` of the next request. An empty page whose `next` is "
-        "your `after` means that there are no newer events."
+        "your `after` means that there are no newer events. `after=newest` returns the current "
+        "position in `next`."
     ),
     parameters=(_AFTER, LIMIT, TYPES, SUBJECT),
     returns=Success(
@@ -72,12 +78,13 @@ SUBJECT: Final = Parameter(
 async def list_events(request: StrictRequest) -> Response | Result:
     """Return the events after a position."""
     limit = min(read_limit(request.query.get("limit")), FEED_LIMIT)
-    after, event_filter = request.query.get("after"), read_event_filter(request.query)
-    position = None if after is None else Position.parse(after)
-    page = await _read_page(request, position, limit, event_filter)
+    event_filter = read_event_filter(request.query)
+    envelope, after = request.http_state.streams.envelope, request.query.get("after")
+    start = None if after is None else await find_position(request.dependencies, envelope, after)
+    page = await _read_page(request, start, limit, event_filter)
     end = str(page.next)
     headers = (next_link(PATH, request.query, end),)
-    events = tuple(map(request.http_state.streams.envelope.to_cloudevent, page.entries))
+    events = tuple(map(envelope.to_cloudevent, page.entries))
     if request.media_type == BATCH_MEDIA_TYPE:
         media_type = BATCH_MEDIA_TYPE.encode()
         return Response(200, encode_json(events), media_type=media_type, headers=headers)
@@ -105,11 +112,9 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     event_filter = read_event_filter(request.query)
     streams = request.http_state.streams
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
-    after = request.header(b"last-event-id") or request.query.get("after")
-    if after is None:
-        position = await request.dependencies.reads.position()
-    else:
-        position = Position.parse(after)
+    after = request.header(b"last-event-id") or request.query.get("after") or NEWEST
+    position = await find_position(request.dependencies, streams.envelope, after)
+    if after != NEWEST:
         await _read_page(request, position, 1, event_filter)  # raises if it was never issued
     # Checked last, so that no other stream opens while the position is validated.
     streams.check_capacity()

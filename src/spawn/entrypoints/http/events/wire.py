@@ -5,8 +5,14 @@ from typing import Annotated, Self
 from msgspec import Meta
 
 from spawn.domain.change import StoredAggregate
-from spawn.domain.events.cloudevents import CloudEvent, format_event_type, format_subject
+from spawn.domain.events.cloudevents import (
+    CloudEvent,
+    EventEnvelope,
+    format_event_type,
+    format_subject,
+)
 from spawn.domain.events.dead_letter import DeadLetter, DeadLetterState
+from spawn.domain.events.position import Position
 from spawn.entrypoints.http.wire import Count, Instant, ResourceId, WireStruct
 
 
@@ -34,11 +40,12 @@ class DeadLetterView(WireStruct, frozen=True, kw_only=True):
     updated_at: Instant
 
     @classmethod
-    def of_letter(cls, aggregate: StoredAggregate[DeadLetter]) -> Self:
+    def of_letter(cls, aggregate: StoredAggregate[DeadLetter], envelope: EventEnvelope) -> Self:
         """Return the wire form of a stored dead letter."""
         letter = aggregate.state
         return cls.of(
             letter,
+            event_id=envelope.format_id(Position.parse(letter.event_id)),
             event_type=format_event_type(letter.type),
             subject=format_subject(letter.kind, letter.key),
             sequence=f"{letter.version:010d}",
