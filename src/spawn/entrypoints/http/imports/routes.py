@@ -73,6 +73,16 @@ from spawn.entrypoints.http.state import StateKey
 from spawn.entrypoints.http.wire import PageView
 
 MAPPINGS: Final = "/v1/ops/import-mappings"
+_FILE_SCHEMA: Final = {"type": "string", "format": "binary"}
+"""The schema by which generators of clients make a function that takes a file."""
+
+_FILE_EXAMPLES: Final = {
+    CSV: "id,name,eur_m\nH-1,North Solar,12.5\n",
+    FileFormat.XML.media_type: (
+        "<iati-activities><iati-activity><iati-identifier>H-1</iati-identifier>"
+        "<title><narrative>North Solar</narrative></title></iati-activity></iati-activities>\n"
+    ),
+}
 FORMATS: Final = {
     **{file_format.media_type: file_format for file_format in FileFormat},
     "text/xml": FileFormat.XML,
@@ -227,9 +237,9 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         IDEMPOTENCY_KEY,
     ),
     body=Body(
-        str,
+        _FILE_SCHEMA,
         media_types=(NDJSON, CSV, FileFormat.XML.media_type),
-        example='{"project_name":"Rio Verde Solar","total_amount":"104000000.00"}\n',
+        file_examples=_FILE_EXAMPLES,
     ),
     returns=ACCEPTED_RESPONSE,
     also=(Success(DryRunView, "What a dry run would do"),),

@@ -1,6 +1,10 @@
 """Components of the OpenAPI document that do not depend on the active schema."""
 
+from functools import cache
+from importlib.resources import files
 from typing import Any, Final
+
+import msgspec
 
 from spawn.domain.projects.codes import CODE_FIELDS, CodeField
 from spawn.entrypoints.http.protocol.operation import PATH_PATTERNS
@@ -84,6 +88,14 @@ HEADERS: Final[dict[str, Json]] = {
     },
     "X-Request-ID": {"description": "The id of this request in the logs.", "schema": _TEXT},
 }
+
+
+@cache
+def load_property_examples() -> Json:
+    """Load examples by `Component.property` or `property`, for what no whole example has."""
+    file = files("spawn.entrypoints.http.openapi") / "property_examples.json"
+    examples: Json = msgspec.json.decode(file.read_bytes())
+    return examples
 
 
 def path_parameter(name: str) -> Json:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from spawn import __version__
 from spawn.application.projects.list_query import EXTENSION_FILTERS, build_filter_properties
+from spawn.application.schema_examples import PropertyExamples
 from spawn.domain.projects.codes import CodeField
 from spawn.domain.schemas.json_schema import build_patch_schema, build_response_schema
 from spawn.domain.schemas.validator import SchemaValidator
@@ -13,6 +14,7 @@ from spawn.entrypoints.http.openapi.components import (
     SCHEMAS,
     TAGS,
     code_schema_name,
+    load_property_examples,
     path_parameter,
 )
 from spawn.entrypoints.http.openapi.struct_schemas import (
@@ -51,9 +53,6 @@ ACCESS_PROBLEMS: Final = ("unauthenticated", "forbidden")
 
 _BEARER: Final = "bearer"
 
-_WITHOUT_EXAMPLES: Final = frozenset({"application/x-ndjson"})
-"""Tools parse an example as one JSON value, which lines of JSON are not."""
-
 Json = dict[str, Any]
 
 
@@ -81,7 +80,7 @@ class OpenApiBuilder:
             operation = one.operation
             item = paths.setdefault(operation.path, {})
             item[operation.method.lower()] = self._build_operation(one)
-        return {
+        document: Json = {
             "openapi": "3.1.0",
             "info": _build_info(validator, contact or {}),
             "servers": [{"url": base_url or "/", "description": "This service."}],
@@ -90,6 +89,9 @@ class OpenApiBuilder:
             "paths": dict(sorted(paths.items())),
             "components": self._build_components(validator),
         }
+        examples = PropertyExamples(document, load_property_examples())
+        document["components"]["schemas"] = examples.add_to_components()
+        return document
 
     def _build_components(self, validator: SchemaValidator) -> Json:
         input_schema = validator.json_schema(for_input=True)
@@ -193,7 +195,10 @@ class OpenApiBuilder:
         content: Json = {}
         for media_type in body.media_types:
             content[media_type] = {"schema": self._schema_of(body.schema)}
-            if body.example is not None and media_type not in _WITHOUT_EXAMPLES:
+            if media_type in body.file_examples:
+                example = {"value": body.file_examples[media_type]}
+                content[media_type]["examples"] = {"typical": example}
+            elif body.example is not None:
                 content[media_type]["examples"] = _build_examples(body)
         return {"required": True, "content": content}
 

@@ -24,7 +24,7 @@ BODY_PROBLEMS: Final = (
 
 PATH_PATTERNS: Final[Mapping[str, str]] = {
     "number": r"^(0|[1-9][0-9]{0,8})$",
-    "schema_id": r"^[a-z][a-z0-9_-]{0,63}$",
+    "schema_id": r"^[a-z][a-z0-9_]{0,62}$",
     "name": r"^[a-z0-9][a-z0-9._-]{0,62}$",
     "code": r"^[a-z]+([_-][a-z]+)*$",
     "dataset": (r"^(projects|history|events|quality|imports)(\.(ndjson|csv|json|parquet|arrow))?$"),
@@ -98,13 +98,15 @@ IF_NONE_MATCH: Final = Parameter(
 class Body(msgspec.Struct, frozen=True):
     """A request body, in one of its media types; `max_bytes` replaces the service's limit.
 
-    `example` is the typical one, `further_examples` are others by name.
+    `example` is the typical one, `further_examples` are others by name, `file_examples` those of
+    media types that are files.
     """
 
     schema: Schema
     media_types: tuple[str, ...] = (JSON,)
     example: Any = None
     further_examples: Mapping[str, Any] = {}
+    file_examples: Mapping[str, str] = {}
     max_bytes: int | None = None
 
 

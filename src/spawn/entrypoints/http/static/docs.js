@@ -2,6 +2,7 @@
 "use strict";
 (async () => {
   const MAX_SAMPLE_CHARACTERS = 1200;
+  const FILES = { "application/x-ndjson": "projects.ndjson", "text/csv": "projects.csv", "application/xml": "projects.xml" };
   const THEMES = {
     light: { "bg-color": "#fbfbf9", "text-color": "#1c2430", "nav-bg-color": "#f1f3f5", "nav-text-color": "#1c2430", "primary-color": "#0b5f6f", "secondary-color": "#8a5a00" },
     dark: { "bg-color": "#12161c", "text-color": "#e6e9ee", "nav-bg-color": "#1a2028", "nav-text-color": "#e6e9ee", "primary-color": "#6cc5d4", "secondary-color": "#e0b458" },
@@ -32,7 +33,8 @@
     const example = Object.values((media || {}).examples || {}).map((one) => resolve(one).value)[0];
     const json = example === undefined ? "" : JSON.stringify(example, null, 2);
     const isLong = json.length > MAX_SAMPLE_CHARACTERS;
-    const file = !type ? "" : isLong ? "request.json" : json ? "" : type.includes("json") && !type.includes("ndjson") ? "request.json" : "projects.csv";
+    const isFile = type && FILES[type] !== undefined;
+    const file = isFile ? FILES[type] : type && (isLong || !json) ? "request.json" : "";
     return { method: method.toUpperCase(), url: root.href + path.slice(1), headers, json: file ? "" : json, file };
   };
   const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
