@@ -52,6 +52,11 @@ class ColumnType(msgspec.Struct, frozen=True):
         return self.name.value
 
     @property
+    def has_parameters(self) -> bool:
+        """Whether the type states digits or characters."""
+        return self.precision is not None or self.max_length is not None
+
+    @property
     def with_article(self) -> str:
         """The type with its article: `a string(200)`, `an integer`."""
         return f"{'an' if self.name is TypeName.INTEGER else 'a'} {self}"
@@ -149,3 +154,5 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     expectations: tuple[Expectation, ...] = ()
     retired: tuple[RetiredColumn, ...] = ()
     """Removed columns of earlier versions, added by `column_mapping.carry_retired_columns`."""
+    ineffective: tuple[str, ...] = ()
+    """Statements of the document that change nothing, each a JSON Pointer and a sentence."""

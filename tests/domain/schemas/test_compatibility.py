@@ -171,12 +171,33 @@ TABLE: dict[str, tuple[list[Column], list[Column], str, ChangeKind, str]] = {
         ChangeKind.MADE_REQUIRED,
         "if_proven no yes",
     ),
-    "change a default": (
+    "change a default, which requests without a value meant": (
         [column(default="A")],
         [column(default="B")],
         "/columns/grade/default",
         ChangeKind.DEFAULT_CHANGED,
+        "yes no yes",
+    ),
+    "drop a default": (
+        [column(default="A")],
+        [GRADE],
+        "/columns/grade/default",
+        ChangeKind.DEFAULT_CHANGED,
+        "yes no yes",
+    ),
+    "give a default to an optional column": (
+        [GRADE],
+        [column(default="A")],
+        "/columns/grade/default",
+        ChangeKind.DEFAULT_CHANGED,
         "yes yes yes",
+    ),
+    "make optional what null returned to its default": (
+        [column(required=True, default="A")],
+        [column(default="A")],
+        "/columns/grade/required",
+        ChangeKind.MADE_OPTIONAL,
+        "yes no no",
     ),
     "drop the default of what is required": (
         [column(default="A", required=True)],
@@ -664,3 +685,153 @@ def test_sentences_name_the_column_and_the_figures() -> None:
         [column("mw", exact(4, 1), minimum=Decimal(1))],
     )
     assert finding.reason == "The minimum of mw is 1 and was 0.5."
+
+
+def test_an_approved_break_waives_no_other_break_of_its_relation() -> None:
+    """Clients of version 1 say q for b; the approval of a lower maximum does not give q away."""
+    limit = column("a", WHOLE, maximum=50)
+    first, second = history(
+        version(1, column("b", aliases=("q",)), with_(limit, maximum=100)), version(2, limit)
+    )
+    mode = CompatibilityMode.BACKWARD_TRANSITIVE
+    unrelated = version(3, limit, column("q", description="something else"))
+    judgement = judge_adoption(unrelated, second, [first], mode, ON)
+    (violation,) = judgement.violations
+    assert violation.startswith("/columns/b breaks the writers of version 1: ")
+    assert judge_adoption(version(3, limit, GRADE), second, [first], mode, ON).is_adoptable
+
+
+def test_a_violation_names_all_versions_at_once() -> None:
+    """Versions that differ in texts are judged once, and one sentence names those it concerns."""
+    described = [version(n, column(description=f"Text {n}.")) for n in range(1, 9)]
+    *earlier, active = history(*described)
+    judgement = judge_adoption(
+        version(9, column(type_=WHOLE)), active, earlier, CompatibilityMode.FULL_TRANSITIVE, ON
+    )
+    reasons = [violation.partition(": ") for violation in judgement.violations]
+    assert [head for head, *_ in reasons] == [
+        "/columns/grade/type breaks the rows and writers and readers of 8 versions from 1 to 8"
+    ]
+    assert [c.old_version for c in judgement.comparisons] == [8, 7]
+
+
+SOON, LATER = date(2030, 7, 1), date(2030, 9, 1)
+
+
+def leaving(sunset: date | None) -> Column:
+    return column(required=True, deprecated=True, sunset=sunset)
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_adoptable"),
+    [
+        ([NEEDED, leaving(SOON)], True),
+        ([leaving(SOON), leaving(LATER)], True),
+        ([leaving(LATER), leaving(None)], True),
+        ([leaving(LATER), leaving(SOON)], False),
+        ([leaving(LATER), leaving(date(2030, 6, 14))], False),
+        # A Sunset that nobody could know of before it passed.
+        ([NEEDED, leaving(date(2030, 6, 14))], False),
+        ([NEEDED, leaving(ON)], True),
+        # Withdrawing a notice in between does not shorten it.
+        ([leaving(LATER), NEEDED, leaving(SOON)], False),
+        ([leaving(LATER), leaving(None), leaving(SOON)], False),
+        ([leaving(LATER), NEEDED, leaving(LATER)], True),
+        ([leaving(SOON), leaving(LATER), leaving(SOON)], False),
+    ],
+)
+@pytest.mark.parametrize("mode", [CompatibilityMode.BACKWARD, CompatibilityMode.FORWARD_TRANSITIVE])
+def test_a_notice_never_shortens(
+    columns: list[Column], *, is_adoptable: bool, mode: CompatibilityMode
+) -> None:
+    *before, candidate = (version(n, one) for n, one in enumerate(columns, start=1))
+    *earlier, active = history(*before)
+    judgement = judge_adoption(candidate, active, earlier, mode, ON)
+    assert judgement.is_adoptable is is_adoptable
+    assert all("too little notice" in violation for violation in judgement.violations)
+
+
+def test_a_shortened_notice_that_was_approved_is_not_held_against_later_versions() -> None:
+    first, second = history(version(1, leaving(LATER)), version(2, leaving(SOON)))
+    third = version(3, leaving(SOON), column("mw", WHOLE))
+    assert judge_adoption(third, second, [first], CompatibilityMode.BACKWARD, ON).is_adoptable
+
+
+def context(**terms: Any) -> dict[str, Any]:
+    return {"context": msgspec.Raw(msgspec.json.encode(terms))}
+
+
+A_ZONE = "http://a/zone"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_kept"),
+    [
+        # The prefix has another IRI, or another name for the same one.
+        (context(ex="http://a/", zone="ex:zone"), context(ex="http://b/", zone="ex:zone"), False),
+        (context(ex="http://a/", zone="ex:zone"), context(xx="http://a/", zone="xx:zone"), True),
+        (context(ex="http://a/", zone="ex:zone"), context(zone=A_ZONE), True),
+        (context(ex="http://a/", zone="ex:zone"), context(zone={"@id": A_ZONE}), True),
+        # The term is gone, or null.
+        (context(ex="http://a/", zone="ex:zone"), context(ex="http://a/"), False),
+        (context(zone=A_ZONE), {}, False),
+        (context(zone=A_ZONE), context(zone=None), False),
+        # The vocabulary gives the IRI.
+        (context(**{"@vocab": "http://a/"}), context(zone=A_ZONE), True),
+        (context(**{"@vocab": "http://a/"}), context(**{"@vocab": "http://b/"}), False),
+        (context(**{"@vocab": "http://a/"}), {}, False),
+        (context(ex="http://a/", **{"@vocab": "ex:"}), context(**{"@vocab": "http://a/"}), True),
+        ({}, context(zone=A_ZONE), True),
+        # A circle has no IRI, and ends.
+        (context(ex="xx:", xx="ex:", zone="ex:zone"), context(zone=A_ZONE), False),
+        (context(zone={"@id": A_ZONE, "@type": "xsd:int"}), context(zone=A_ZONE), False),
+        (context(zone=A_ZONE), context(zone={"@id": A_ZONE, "@type": "xsd:int"}), True),
+    ],
+)
+def test_iris_are_compared_as_the_context_expands_them(
+    before: dict[str, Any], after: dict[str, Any], *, is_kept: bool
+) -> None:
+    zone = column("zone")
+    comparison = compare_schemas(version(1, zone, **before), version(2, zone, **after), on_date=ON)
+    assert comparison.rows is (Compatibility.YES if is_kept else Compatibility.NO)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "terms", "is_kept"),
+    [
+        ("ex:zone", A_ZONE, {"ex": "http://a/"}, True),
+        ("ex:zone", "http://b/zone", {"ex": "http://a/"}, False),
+        (A_ZONE, None, {"zone": A_ZONE}, True),
+        (A_ZONE, None, {}, False),
+        (None, A_ZONE, {}, True),
+        (None, A_ZONE, {"@vocab": "http://a/"}, True),
+        (None, "http://b/zone", {"zone": A_ZONE}, False),
+    ],
+)
+def test_a_semantic_counts_as_its_expanded_iri(
+    before: str | None, after: str | None, terms: dict[str, Any], *, is_kept: bool
+) -> None:
+    old, new = column("zone", semantic=before), column("zone", semantic=after)
+    first, second = version(1, old, **context(**terms)), version(2, new, **context(**terms))
+    comparison = compare_schemas(first, second, on_date=ON)
+    assert comparison.rows is (Compatibility.YES if is_kept else Compatibility.NO)
+
+
+def test_a_rename_and_a_return_keep_the_iri_of_the_column() -> None:
+    terms = context(ex="http://a/", zone="ex:zone", area="ex:zone")
+    first = version(1, column("zone"), **terms)
+    area = column("area", aliases=("zone",))
+    vocabulary = context(**{"@vocab": "http://a/"})
+    renamed = compare_schemas(first, version(2, area, **terms), on_date=ON)
+    assert renamed.rows is Compatibility.YES
+    by_vocabulary = compare_schemas(
+        version(1, column("zone"), **vocabulary), version(2, area, **vocabulary), on_date=ON
+    )
+    assert by_vocabulary.rows is Compatibility.YES
+    lost = compare_schemas(first, version(2, area, **context(area="http://b/area")), on_date=ON)
+    assert lost.rows is Compatibility.NO
+    _, without = history(first, version(2))
+    back = compare_schemas(without, version(3, column("zone", semantic=A_ZONE)), on_date=ON)
+    assert back.rows is Compatibility.IF_PROVEN
+    other = version(3, column("zone"), **context(ex="http://b/", zone="ex:zone"))
+    assert compare_schemas(without, other, on_date=ON).rows is Compatibility.NO

@@ -326,6 +326,29 @@ def test_a_core_column_is_never_redefined(members: dict[str, Any], member: str) 
     assert errors_of(versioned(members)) == {(f"/columns/0/{member}", "core_redefined")}
 
 
+def test_statements_that_change_nothing_are_named() -> None:
+    """The domain keeps its own definition of a core column, and says so."""
+    document = versioned(
+        {"name": "project_name", "type": "string(900)", "required": True},
+        {"name": "total_amount", "type": "decimal(22,4)", "required": False},
+        {"name": "maturity_years", "type": "integer"},
+        {"name": "sector", "type": "string"},
+        {"name": "zone", "type": "string", "uniqe": True, "x-owner": "desk", "required": False},
+        unique=[["project_name"]],
+        **{"$schema": "https://example.org/meta"},
+    )
+    schema = read_schema(raw(document))
+    assert schema.ineffective == (
+        "/unique: no such member has an effect.",
+        "/columns/0/type: project_name stays a string(500).",
+        "/columns/1/required: total_amount stays required.",
+        "/columns/4/uniqe: no such member has an effect.",
+    )
+    many = versioned(**{f"m{n}": 1 for n in range(50)})
+    assert len(read_schema(raw(many)).ineffective) == 21
+    assert read_schema(raw(FIRST)).ineffective == ()
+
+
 def test_a_first_generation_document_is_converted() -> None:
     schema = read_schema(raw(FIRST), default_version=7, schema_id="project_schema")
     assert (schema.id, schema.version, schema.name) == ("project_schema", 7, "project_schema")

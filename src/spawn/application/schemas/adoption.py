@@ -410,7 +410,10 @@ class _Adoption:
 
     def _build_result(self, detail: str) -> RefreshResult:
         record = msgspec.structs.replace(self._record, state=SchemaState.ACTIVE)
-        return RefreshResult(RefreshVerdict.ADOPTED, f"version {self._version} {detail}", record)
+        text = f"version {self._version} {detail}"
+        if record.schema.ineffective:
+            text += f"; without effect: {' '.join(record.schema.ineffective)}"
+        return RefreshResult(RefreshVerdict.ADOPTED, text, record)
 
     async def _quarantine(self, reason: str) -> RefreshResult:
         quarantined_record = msgspec.structs.replace(

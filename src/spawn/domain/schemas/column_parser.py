@@ -228,3 +228,7 @@ _CONSTRAINT_READERS: Final[dict[str, TokenReader]] = {
     "deprecated": read_boolean,
     "sunset": read_date,
 }
+COLUMN_MEMBERS: Final = frozenset(
+    {*_IDENTITY_READERS, *_CONSTRAINT_READERS, "default", "enum", "minimum", "maximum"}
+)
+"""Members of a column that are read; others have no effect."""

@@ -7,6 +7,7 @@ current fields, and what it states about core attributes is used as description 
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,7 @@ from spawn.domain.schemas.canonical_json import (
     write_canonical,
 )
 from spawn.domain.schemas.column_parser import (
+    COLUMN_MEMBERS,
     IDENTIFIER,
     MAX_TEXT,
     check_column,
@@ -54,11 +56,18 @@ MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 500
 MAX_DOCUMENT_ERRORS: Final = 100
 MAX_CONTEXT_BYTES: Final = 65_536
+MAX_INEFFECTIVE: Final = 20
+"""Statements without effect that are listed of a document."""
+
 PERCENT_ALIAS: Final = "expected_tri"
 """First-generation name of `expected_irr`, which states it as a percentage."""
 
 # A title may end up in logs, pages and reports: letters, digits and quiet punctuation only.
 _TITLE = re.compile(r"\w[\w .,()/&+:-]{0,119}")
+_MAX_MEMBER_NAME: Final = 80
+_DOCUMENT_MEMBERS: Final = frozenset(
+    {"name", "id", "version", "description", "@context", "columns", "quality"}
+)
 _FIRST_GENERATION_MEMBERS = ("name", "type", "description", "required")
 # The first generation also listed columns that the service assigns.
 _FIRST_GENERATION_IDENTITY = frozenset({"id", "project_id", "created_at", "updated_at"})
@@ -150,7 +159,12 @@ def _read_document(
         errors.append(FieldError(pointer, "invalid_identifier", "is no valid schema id"))
     elif schema_id is not None and id_ != schema_id:
         errors.append(FieldError("/id", "other_schema", f"is not the requested {schema_id}"))
-    columns = _read_columns(tokens.get("columns"), errors, is_first_generation=is_first_generation)
+    ineffective: list[str] = []
+    if not is_first_generation:
+        ineffective += _find_unknown_members(tokens, "", _DOCUMENT_MEMBERS)
+    columns = _read_columns(
+        tokens.get("columns"), errors, ineffective, is_first_generation=is_first_generation
+    )
     columns_by_name = CORE_BY_NAME | {column.name: column for column in columns}
 
     def read_quality(token: Token, pointer: str) -> tuple[Expectation, ...]:
@@ -166,6 +180,7 @@ def _read_document(
         governed=tuple(c for c in columns if c.name not in CORE_BY_NAME),
         context=members.get("@context"),
         expectations=quality.get("quality", ()),
+        ineffective=_limit_statements(ineffective),
     )
 
 
@@ -200,7 +215,7 @@ def _read_context(token: Token, pointer: str) -> msgspec.Raw:
 
 
 def _read_columns(
-    token: Token, errors: list[FieldError], *, is_first_generation: bool
+    token: Token, errors: list[FieldError], ineffective: list[str], *, is_first_generation: bool
 ) -> list[Column]:
     if type(token) is not list:
         code = "missing" if token is None else "wrong_type"
@@ -219,6 +234,8 @@ def _read_columns(
             if column is not None:
                 _check_unique_name(column, pointer, owners)
                 columns.append(column)
+                if isinstance(item, dict) and not is_first_generation:
+                    ineffective += _find_ineffective(item, column, pointer)
         except InvalidInput as error:
             errors.extend(error.errors)
     _check_aliases(columns, errors)
@@ -278,6 +295,37 @@ def _merge_core_column(
     )
     check_column(column, pointer)
     return column
+
+
+def _find_ineffective(token: dict[str, Token], column: Column, pointer: str) -> Iterator[str]:
+    """Yield the statements about a column that change nothing."""
+    yield from _find_unknown_members(token, pointer, COLUMN_MEMBERS)
+    core = CORE_BY_NAME.get(column.name)
+    if core is None:
+        return
+    if core.required and token.get("required") is False:
+        yield f"{pointer}/required: {core.name} stays required."
+    declared_type = read_type(token["type"], pointer)
+    former = FORMER_CORE_COLUMNS.get(core.name, core)
+    is_stated = declared_type.name is not core.type.name or declared_type.has_parameters
+    if is_stated and declared_type not in {core.type, former.type}:
+        yield f"{pointer}/type: {core.name} stays {core.type.with_article}."
+
+
+def _find_unknown_members(
+    token: dict[str, Token], pointer: str, known_members: frozenset[str]
+) -> Iterator[str]:
+    """Yield the members that nothing reads; `@`, `$` and `x` begin annotations of others."""
+    for name in token:
+        if name not in known_members and not name.startswith(("@", "$", "x-", "x_")):
+            yield f"{pointer}/{name[:_MAX_MEMBER_NAME]}: no such member has an effect."
+
+
+def _limit_statements(statements: list[str]) -> tuple[str, ...]:
+    more = len(statements) - MAX_INEFFECTIVE
+    if more <= 0:
+        return tuple(statements)
+    return (*statements[:MAX_INEFFECTIVE], f"/: {more} more statements have no effect.")
 
 
 def _drop_former_bounds(column: Column, former: Column) -> Column:

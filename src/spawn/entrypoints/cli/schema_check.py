@@ -79,6 +79,7 @@ def _compare_documents(options: SchemaCheckOptions) -> DocumentCheckView:
         plan=describe_plan(check.plan),
         statements=(),
         failures=(),
+        ineffective=candidate.ineffective,
         to_prove=tuple(proof.stored_name for proof in check.plan.proofs),
     )
 
@@ -106,6 +107,7 @@ def _format_lines(proposal: ProposalView) -> Iterator[str]:
     if isinstance(proposal, DocumentCheckView):
         yield from _format_section("to be proven by stored data", proposal.to_prove)
     yield from _format_section("refuted by stored data", map(_format_failure, proposal.failures))
+    yield from _format_section("without effect", proposal.ineffective)
     yield from _format_section("violations", proposal.violations)
     yield f"{'adoptable' if proposal.adoptable else 'not adoptable'} ({proposal.mode})"
 

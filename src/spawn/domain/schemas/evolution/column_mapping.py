@@ -6,6 +6,7 @@ import msgspec
 
 from spawn.domain.schema_version import Column, RetiredColumn, Schema
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, get_core_columns
+from spawn.domain.schemas.evolution.column_meaning import retire
 
 ColumnPairs = tuple[tuple[Column, Column], ...]
 """Pairs of an old and a new column."""
@@ -69,7 +70,7 @@ def carry_retired_columns(old: Schema, new: Schema) -> Schema:
     restored_names = {column.name for column in mapping.restored_columns.values()}
     still_retired = [column for column in old.retired if column.name not in restored_names]
     removed_columns = [*mapping.removed_columns, *(column for column, _ in mapping.merged_pairs)]
-    newly_retired = [RetiredColumn(column=column, since=new.version) for column in removed_columns]
+    newly_retired = [retire(old, column, new.version) for column in removed_columns]
     return msgspec.structs.replace(new, retired=(*still_retired, *newly_retired))
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from spawn.domain.json_tokens import parse_token
 from spawn.domain.schema_version import Column, RetiredColumn, Schema, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX, get_core_columns
 from spawn.domain.schemas.evolution.column_mapping import (
@@ -19,6 +18,7 @@ from spawn.domain.schemas.evolution.column_mapping import (
     carry_retired_columns,
     map_columns,
 )
+from spawn.domain.schemas.evolution.column_meaning import get_meaning
 from spawn.domain.schemas.evolution.compatibility import (
     ChangeKind,
     Compatibility,
@@ -50,10 +50,14 @@ def compare_schemas(
     successor = carry_retired_columns(before, new)
     notices = _collect_notices(before)
     mapping = map_columns(old, successor)
-    findings = [*_compare_schema(old, new), *_compare_pairs(mapping, old)]
+    findings = [*_compare_schema(old, new), *_compare_pairs(mapping, old, new)]
+    for earlier, later in (*mapping.same_name_pairs, *mapping.renamed_pairs):
+        current = notices.get(later.name) or earlier
+        findings.extend(_compare_notice(earlier, later, current, on_date))
     for column in new.governed:
         if column in mapping.added_columns:
-            findings.extend(_build_added_finding(column, mapping.restored_columns.get(column.name)))
+            restored_column = mapping.restored_columns.get(column.name)
+            findings.extend(_build_added_finding(new, column, restored_column))
     accepted_names = _get_accepted_names(successor)
     for column in mapping.removed_columns:
         is_accepted = accepted_names.issuperset(_get_input_names(column))
@@ -134,35 +138,28 @@ def _get_common_order(schema: Schema, other: Schema) -> list[str]:
 
 
 def _find_redefined_terms(old: Schema, new: Schema) -> list[str]:
-    """Return columns of both versions whose terms in the contexts differ."""
-    before, after = _get_terms(old), _get_terms(new)
-    names = {column.name for column in old.columns} & {column.name for column in new.columns}
+    """Return columns of both versions whose IRI another context changes, and nothing else."""
+    after = {column.name: column for column in new.columns}
     return sorted(
-        name for name in names if name in before and before[name] != after.get(name, before[name])
+        column.name
+        for column in old.columns
+        if column.name in after
+        and column.semantic == after[column.name].semantic
+        and not get_meaning(old, column).is_kept_by(get_meaning(new, after[column.name]))
     )
 
 
-def _get_terms(schema: Schema) -> dict[str, Any]:
-    """Return the terms that a context defines itself; remote contexts are never fetched."""
-    context: Any = None if schema.context is None else parse_token(bytes(schema.context))
-    parts = context if isinstance(context, list) else [context]
-    return {
-        term: definition
-        for part in parts
-        if isinstance(part, dict)
-        for term, definition in part.items()
-    }
-
-
-def _compare_pairs(mapping: SchemaMapping, old: Schema) -> Iterator[Finding]:
+def _compare_pairs(mapping: SchemaMapping, old: Schema, new: Schema) -> Iterator[Finding]:
     for before, after in mapping.same_name_pairs:
         if before != after:
             yield from _compare_column(before, after)
+            yield from _compare_semantic(old, before, new, after)
     for before, after in mapping.renamed_pairs:
         yield _build_rename_finding(
             before, after, is_conflicting=after in mapping.conflicting_columns
         )
         yield from _compare_column(before, after)
+        yield from _compare_semantic(old, before, new, after)
     core = {column.name for column in get_core_columns(old)}
     for before, after in mapping.merged_pairs:
         owner = "the core's" if after.name in core else "another column's"
@@ -203,9 +200,8 @@ def _compare_column(before: Column, after: Column) -> Iterator[Finding]:
         yield from _compare_enum(before, after)
         yield from _compare_limits(before, after)
         yield from _compare_pattern(before, after)
-    yield from _compare_meaning(before, after)
+    yield from _compare_unit(before, after)
     yield from _compare_aliases(before, after)
-    yield from _compare_notice(before, after)
     if before.description != after.description:
         yield _build_text_finding(
             _build_path(after, "description"), f"The description of {after.name} changed."
@@ -233,7 +229,11 @@ def _compare_presence(before: Column, after: Column) -> Iterator[Finding]:
     path, name = _build_path(after, "required"), after.name
     if before.required and not after.required:
         reason, consequence = f"{name} is now optional.", "Responses may have null."
-        yield _build_finding(path, ChangeKind.MADE_OPTIONAL, _BREAKS_READERS, reason, consequence)
+        verdicts = _BREAKS_READERS
+        if before.default is not None:
+            consequence += f" A null in a request meant {_format_value(before.default)}."
+            verdicts = (_YES, _NO, _NO)
+        yield _build_finding(path, ChangeKind.MADE_OPTIONAL, verdicts, reason, consequence)
     elif after.required and not before.required and after.default is not None:
         yield _build_finding(
             path,
@@ -259,13 +259,15 @@ def _compare_default(before: Column, after: Column) -> Finding:
     path = _build_path(after, "default")
     old, new = _format_value(before.default), _format_value(after.default)
     reason = f"The default of {after.name} is {new} and was {old}."
-    if after.default is None and before.required and after.required:
-        consequence = "Requests without it are rejected."
-        return _build_finding(
-            path, ChangeKind.DEFAULT_CHANGED, (_YES, _NO, _YES), reason, consequence
-        )
+    verdicts = _COMPATIBLE
     consequence = "Stored values stay. Requests without it follow the new version."
-    return _build_finding(path, ChangeKind.DEFAULT_CHANGED, _COMPATIBLE, reason, consequence)
+    if after.default is None and before.required and after.required:
+        verdicts, consequence = (_YES, _NO, _YES), "Requests without it are rejected."
+    elif before.default is not None:
+        # The request stays valid and says something else: nobody would notice.
+        verdicts = (_YES, _NO, _YES)
+        consequence = f"Stored values stay. Requests without it meant {old} and would mean {new}."
+    return _build_finding(path, ChangeKind.DEFAULT_CHANGED, verdicts, reason, consequence)
 
 
 def _compare_enum(before: Column, after: Column) -> Iterator[Finding]:
@@ -368,24 +370,46 @@ def _build_constraint_finding(
     )
 
 
-def _compare_meaning(before: Column, after: Column) -> Iterator[Finding]:
-    for member, old, new in (
-        ("semantic", before.semantic, after.semantic),
-        ("unit", before.unit, after.unit),
-    ):
-        path = _build_path(after, member)
-        if old == new:
-            continue
-        if old is None:
-            yield _build_text_finding(path, f"The {member} of {after.name} is stated: {new}.")
-            continue
-        yield _build_finding(
-            path,
-            ChangeKind.MEANING_CHANGED,
-            _INCOMPATIBLE,
-            f"The {member} of {after.name} is {_format_value(new)} and was {old}.",
-            "The same figure would mean something else. Publish it under another name.",
-        )
+def _compare_unit(before: Column, after: Column) -> Iterator[Finding]:
+    if before.unit != after.unit:
+        is_kept = before.unit is None
+        yield _build_meaning_finding(after, "unit", before.unit, after.unit, is_kept=is_kept)
+
+
+def _compare_semantic(old: Schema, before: Column, new: Schema, after: Column) -> Iterator[Finding]:
+    """Compare the IRIs of a column whose `semantic` or name changed.
+
+    `_find_redefined_terms` compares those of the others.
+    """
+    if before.semantic == after.semantic and before.name == after.name:
+        return
+    meaning = get_meaning(old, before, after.name)
+    later_meaning = get_meaning(new, after)
+    is_kept = meaning.is_kept_by(later_meaning)
+    if is_kept and before.semantic == after.semantic:
+        return
+    yield _build_meaning_finding(
+        after,
+        "semantic",
+        _join_values(meaning.iris) or None,
+        _join_values(later_meaning.iris) or None,
+        is_kept=is_kept,
+    )
+
+
+def _build_meaning_finding(
+    column: Column, member: str, old: str | None, new: str | None, *, is_kept: bool
+) -> Finding:
+    path = _build_path(column, member)
+    if is_kept:
+        return _build_text_finding(path, f"The {member} of {column.name} is stated: {new}.")
+    return _build_finding(
+        path,
+        ChangeKind.MEANING_CHANGED,
+        _INCOMPATIBLE,
+        f"The {member} of {column.name} is {_format_value(new)} and was {_format_value(old)}.",
+        "The same figure would mean something else. Publish it under another name.",
+    )
 
 
 def _compare_aliases(before: Column, after: Column) -> Iterator[Finding]:
@@ -410,7 +434,20 @@ def _compare_aliases(before: Column, after: Column) -> Iterator[Finding]:
         )
 
 
-def _compare_notice(before: Column, after: Column) -> Iterator[Finding]:
+def find_shortened_notices(old: Schema, new: Schema) -> dict[str, str]:
+    """Return the reasons, by path, why Sunsets come before those that `old` announced."""
+    mapping = map_columns(old, new)
+    return {
+        _build_path(after, "deprecated"): reason
+        for before, after in (*mapping.same_name_pairs, *mapping.renamed_pairs)
+        if (reason := _find_early_sunset(before, after, date.min))
+    }
+
+
+def _compare_notice(
+    before: Column, after: Column, notice: Column, on_date: date
+) -> Iterator[Finding]:
+    """Compare the notices of a column; `notice` is the one that clients have now."""
     if (before.deprecated, before.sunset) == (after.deprecated, after.sunset):
         return
     path = _build_path(after, "deprecated")
@@ -421,16 +458,33 @@ def _compare_notice(before: Column, after: Column) -> Iterator[Finding]:
         )
         return
     sunset_text = f" until {after.sunset}" if after.sunset else ""
-    yield _build_finding(
+    finding = _build_finding(
         path,
         ChangeKind.DEPRECATED,
         _COMPATIBLE,
         f"{after.name} is deprecated.",
         f"It is served{sunset_text} with notice in the Deprecation and Sunset headers.",
     )
+    if early_reason := _find_early_sunset(notice, after, on_date):
+        finding = msgspec.structs.replace(finding, reason=early_reason, is_early=True)
+    yield finding
 
 
-def _build_added_finding(column: Column, retired_column: RetiredColumn | None) -> Iterator[Finding]:
+def _find_early_sunset(before: Column, after: Column, on_date: date) -> str:
+    """Return why clients get less notice than they may rely on; empty if they do not."""
+    announced, sunset = before.announced_sunset, after.announced_sunset
+    if sunset is None or sunset == announced:
+        return ""
+    if announced is not None and sunset < announced:
+        return f"The Sunset of {after.name} is {sunset}, and was announced for {announced}."
+    if sunset < on_date:
+        return f"The Sunset of {after.name} is {sunset}, before any client could know of it."
+    return ""
+
+
+def _build_added_finding(
+    new: Schema, column: Column, retired_column: RetiredColumn | None
+) -> Iterator[Finding]:
     name, path = column.name, _build_path(column)
     optional = msgspec.structs.replace(column, required=False)
     source_name = EXTENSION_PREFIX + name if retired_column is None else retired_column.name
@@ -449,16 +503,31 @@ def _build_added_finding(column: Column, retired_column: RetiredColumn | None) -
     proofs = () if kind is ChangeKind.ADDED_REQUIRED else (proof,)
     yield _build_finding(path, kind, verdicts, f"{name} is new.", consequence, *proofs)
     if retired_column is not None:
-        yield from _compare_reuse(retired_column, column)
+        yield from _compare_reuse(retired_column, new, column)
 
 
-def _compare_reuse(retired_column: RetiredColumn, column: Column) -> Iterator[Finding]:
+def _compare_reuse(retired_column: RetiredColumn, new: Schema, column: Column) -> Iterator[Finding]:
     """Report reuse of a retired name by a column of another type or meaning."""
     before = retired_column.column
-    for finding in (*_compare_type(before, column), *_compare_meaning(before, column)):
+    meaning = get_meaning(new, column, before.name)
+    stated_column = msgspec.structs.replace(
+        column, semantic=before.semantic if before.semantic in meaning.iris else column.semantic
+    )
+    for finding in (
+        *_compare_type(before, column),
+        *_compare_unit(before, column),
+        *_compare_retired_semantic(before, stated_column),
+    ):
         if finding.rows is _NO:
             reason = f"Version {retired_column.since} retired {before.name}. {finding.reason}"
             yield msgspec.structs.replace(finding, reason=reason)
+
+
+def _compare_retired_semantic(before: Column, after: Column) -> Iterator[Finding]:
+    if before.semantic not in {None, after.semantic}:
+        yield _build_meaning_finding(
+            after, "semantic", before.semantic, after.semantic, is_kept=False
+        )
 
 
 def _build_removed_finding(

@@ -31,6 +31,9 @@ _PlanSteps = Annotated[
     tuple[str, ...], Meta(description="Steps of the migration, one sentence each.")
 ]
 _Texts = tuple[str, ...]
+_Ineffective = Annotated[
+    _Texts, Meta(description="Statements of the document that change nothing, each with its path.")
+]
 
 
 class DecisionView(WireStruct, frozen=True):
@@ -95,6 +98,7 @@ class SchemaView(SchemaSummaryView, frozen=True, kw_only=True):
 
     description: str
     columns: tuple[ColumnView, ...]
+    ineffective: _Ineffective
     document: Annotated[JsonObject, Meta(description="As received from the registry.")]
 
     @classmethod
@@ -183,6 +187,7 @@ class ProposalView(WireStruct, frozen=True, kw_only=True):
         _Texts, Meta(description="The migration's statements in the store's own language.")
     ]
     failures: tuple[ViolationView, ...]
+    ineffective: _Ineffective
 
     @classmethod
     def of_proposal(cls, proposal: Proposal) -> Self:
@@ -198,6 +203,7 @@ class ProposalView(WireStruct, frozen=True, kw_only=True):
             plan=describe_plan(proposal.plan),
             statements=proposal.steps,
             failures=tuple(map(ViolationView.of_violation, proposal.failures)),
+            ineffective=proposal.schema.ineffective,
         )
 
 
