@@ -22,6 +22,7 @@ from spawn.adapters.factory import open_store
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.ontology.disk_cache import DiskCache
 from spawn.adapters.ontology.published_documents import PublishedDocuments
+from spawn.domain.errors import Unavailable
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 
@@ -68,6 +69,38 @@ class TestHighWaterMark:
         assert mark.unsynced_s() == 0.0
         mark.close()
         assert len(syncs) == 1
+
+    async def test_a_new_mark_is_synced_with_its_folder_before_the_first_change(
+        self, database: Path, syncs: list[Sync]
+    ) -> None:
+        store = await open_store(f"duckdb:///{database}", clock=ManualClock())
+        mark, folder = syncs
+        assert mark == Sync(database.with_name("store.duckdb.mark"), mark.content)
+        assert isinstance(mark.content, bytes)
+        assert (len(mark.content), b"\0" in mark.content) == (512, False)
+        assert folder.path == database.parent
+        assert isinstance(folder.content, frozenset)
+        assert folder.content >= {"store.duckdb", "store.duckdb.mark"}
+        await store.close()
+
+    async def test_the_folders_of_a_new_store_are_synced_in_the_one_above(
+        self, tmp_path: Path, syncs: list[Sync]
+    ) -> None:
+        database = tmp_path / "one" / "two" / "store.duckdb"
+        await (await open_store(f"duckdb:///{database}", clock=ManualClock())).close()
+        assert [sync.path for sync in syncs[:2]] == [tmp_path / "one", tmp_path]
+
+    async def test_a_new_mark_that_is_not_confirmed_is_an_error(
+        self, database: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_descriptor: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(Unavailable, match="did not confirm"):
+                await open_store(f"duckdb:///{database}", clock=ManualClock())
+        await (await open_store(f"duckdb:///{database}", clock=ManualClock())).close()
 
     def test_closing_syncs_what_is_not_synced(self, database: Path, syncs: list[Sync]) -> None:
         mark = HighWaterMark(database)

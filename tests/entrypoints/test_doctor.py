@@ -34,7 +34,7 @@ def test_the_doctor_names_a_remedy_for_each_check_that_a_running_service_fails(
     monkeypatch.setenv("SPAWN_PORT", str(service.port))
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out.splitlines()
-    finding = output.index("warn  service   storage is unavailable: The disk is full.")
+    finding = output.index("warn  service   storage is degraded: Reads go on. The disk is full.")
     assert "check the disk" in output[finding + 1]
     service.stop()
 

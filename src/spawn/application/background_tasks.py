@@ -14,6 +14,9 @@ MAX_PAUSE_S: Final = 60.0
 STABLE_S: Final = 60.0
 """Time that a restarted task must run before it counts as recovered."""
 
+UNSUPERVISED: Final = "unsupervised work"
+"""Name in health and metrics of all tasks and threads that are not supervised."""
+
 Work = Callable[[], Coroutine[Any, Any, None]]
 """Function that returns the coroutine of a task; it is called again after a failure."""
 
@@ -89,6 +92,16 @@ class BackgroundTasks:
             with suppress(asyncio.CancelledError):
                 await supervisor
 
+    def record_failure(self, failure: BaseException | None) -> None:
+        """Record a failure of a task or thread that is not supervised, for health and metrics."""
+        task = next((task for task in self._tasks if task.name == UNSUPERVISED), None)
+        if task is None:
+            task = _BackgroundTask(UNSUPERVISED, _do_nothing, is_endless=False)
+            self._tasks.append(task)
+        task.failures += 1
+        task.error = "" if failure is None else type(failure).__name__
+        task.is_unstable, task.started_at_s = True, self._clock()
+
     def statuses(self) -> list[TaskStatus]:
         """Return the status of every task, in the order of their start."""
         return [
@@ -124,6 +137,10 @@ class BackgroundTasks:
             self._on_failure(task.name, failure, pause_s)
             await self._sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+
+async def _do_nothing() -> None:
+    """Return at once."""
 
 
 async def _run_to_end(work: Work) -> BaseException | None:

@@ -65,6 +65,7 @@ SERVICE_REMEDIES: Final[Mapping[str, str]] = {
     "storage": "check the disk and the log of the service; if the data are damaged, restore a "
     "backup",
     "disk": "free some space on the disk of the store",
+    "clock": "set the clock of the machine right, or restart the service to accept it",
     "feed": "start the consumer or correct its URL in SPAWN_EVENTS_URL; replay or discard the "
     "letters of /v1/events/dead-letters",
     "projection": "wait while rows are compared after an unclean stop; otherwise look in the log "

@@ -1,4 +1,4 @@
-"""Health checks of the write path, disk, feed, projection, schema, registry and quality."""
+"""Health checks of the write path, disk, clock, feed, projection, schema, registry and quality."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,10 +12,11 @@ from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
-from spawn.domain.errors import SpawnError
+from spawn.domain.errors import SpawnError, StorageFull
 from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import filter_failed
 from spawn.domain.quality.rules import Severity
+from spawn.ports.runtime import MAX_CLOCK_JUMP_S
 from spawn.ports.storage import StoreStatus
 
 MAX_STALL_S: Final = 120.0
@@ -106,6 +107,7 @@ class HealthChecker:
         checks = {
             "storage": await self._check_storage(),
             "disk": self._check_disk(),
+            "clock": self._check_clock(),
             "feed": await _run_check(self._check_feed),
             "projection": self._check_projection(),
             "schema": await _run_check(self._check_schema),
@@ -140,11 +142,17 @@ class HealthChecker:
         except TimeoutError:
             detail = f"The write path did not respond within {PROBE_TIMEOUT_S:g} s."
             check = _build_check(HealthStatus.UNAVAILABLE, detail, **facts)
+        except StorageFull as error:
+            is_readable = self._dependencies.control.status().is_readable
+            severity = HealthStatus.DEGRADED if is_readable else HealthStatus.UNAVAILABLE
+            check = _build_check(severity, f"Reads go on. {error.detail}", **facts)
         except SpawnError as error:
             check = _build_check(HealthStatus.UNAVAILABLE, error.detail, **facts)
         else:
             check = self._check_probed_store(status, probe_ms=round(duration_s * 1000, 3), **facts)
-        self._probe_check, self._probe_time, self._probe_task = check, monotonic(), None
+        finally:
+            self._probe_task = None
+        self._probe_check, self._probe_time = check, monotonic()
         return check
 
     def _check_probed_store(self, status: StoreStatus, **facts: Any) -> HealthCheck:
@@ -168,13 +176,32 @@ class HealthChecker:
         }
         if free <= reserve:
             return _build_check(
-                HealthStatus.UNAVAILABLE,
-                "The disk is full: commands are rejected. Free space.",
+                HealthStatus.DEGRADED,
+                "The disk is full: commands are rejected, reads go on. Free space.",
                 **facts,
             )
         if free <= 2 * reserve:
             return _build_check(HealthStatus.DEGRADED, "The disk is nearly full.", **facts)
         return _build_check(HealthStatus.OK, "The disk has free space.", **facts)
+
+    def _check_clock(self) -> HealthCheck:
+        """Check that the clock neither jumped nor is behind what it dated before."""
+        jump_s = self._dependencies.clock.jump_s()
+        ahead_s = self._dependencies.control.status().recorded_ahead_s
+        facts = {"jump_s": round(jump_s, 3), "recorded_ahead_s": round(ahead_s, 3)}
+        if jump_s > MAX_CLOCK_JUMP_S:
+            detail = (
+                "The clock jumped ahead: commands are rejected, reads go on. Set it right, or"
+                " restart the service to accept it."
+            )
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        if ahead_s > MAX_CLOCK_JUMP_S or jump_s < -MAX_CLOCK_JUMP_S:
+            detail = (
+                "The clock is behind the newest change: changes are dated one microsecond apart"
+                " until it catches up. Check the clock."
+            )
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        return _build_check(HealthStatus.OK, "The clock keeps its course.", **facts)
 
     async def _check_feed(self) -> HealthCheck:
         """Check the lag and the dead letters of each publisher."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from spawn.application.commands import Decision, execute
+from spawn.application.commands import MAX_PAUSE_S, MIN_PAUSE_S, Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import end_job_run
 from spawn.domain import jobs
@@ -26,6 +26,7 @@ from spawn.domain.change import (
 )
 from spawn.domain.errors import (
     Conflict,
+    DeadlineExceeded,
     NotFound,
     Overloaded,
     SpawnError,
@@ -37,6 +38,9 @@ from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 
 ABANDONED_AFTER = timedelta(hours=1)
 """Age from which an unfinished job without an upload is treated as abandoned."""
+
+MAX_SLOW_ATTEMPTS = 5
+"""Attempts after which a job whose queries exceed their deadline fails."""
 
 JobHandler = Callable[[Dependencies, str, Executor], Awaitable[None]]
 """Function that runs a job to its end, with all its writes; raises when the job fails."""
@@ -183,7 +187,9 @@ async def load_running_job(dependencies: Dependencies, job_id: str) -> StoredAgg
 class JobRunner:
     """Runner of queued jobs: `concurrency` at a time, `queue_limit` waiting.
 
-    `on_error` is called with each failure, for the log. `start_task` starts the workers.
+    A job that the store is unavailable for is queued again after a pause, which doubles. `on_error`
+    is called with each failure, for the log. `start_task` starts the workers, `sleep` waits out a
+    pause.
     """
 
     def __init__(
@@ -195,8 +201,12 @@ class JobRunner:
         queue_limit: int = 16,
         on_error: Callable[[str, BaseException], None] | None = None,
         start_task: StartTask = _start_task,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._start_task = start_task
+        self._sleep = sleep
+        self._attempts: dict[str, int] = {}
+        self._retries: set[asyncio.Task[None]] = set()
         self._dependencies = dependencies
         self._handlers = handlers
         self._concurrency = concurrency
@@ -221,14 +231,18 @@ class JobRunner:
 
     async def close(self) -> None:
         """Stop after the current step; unfinished jobs resume at the next start."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._retries]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     async def drain(self) -> None:
-        """Wait until every job submitted or resumed so far has ended and its upload is deleted."""
+        """Wait until every job submitted or resumed so far has had its turn.
+
+        A job has ended then and its upload is deleted, unless the store was unavailable for it.
+        """
         if self._resume_task is not None:
             await asyncio.wait({self._resume_task})
         await self._queue.join()
@@ -267,8 +281,25 @@ class JobRunner:
             finally:
                 self._queue.task_done()
             error = task.exception()
+            if isinstance(error, Unavailable):
+                self._retry_later(job_id)
+            else:
+                self._attempts.pop(job_id, None)
             if error is not None:
                 self._on_error(job_id, error)
+
+    def _retry_later(self, job_id: str) -> None:
+        """Queue a job again after a pause, which doubles from attempt to attempt."""
+        attempts = self._attempts[job_id] = self._attempts.get(job_id, 0) + 1
+        pause_s = min(MIN_PAUSE_S * 2**attempts, MAX_PAUSE_S)
+
+        async def queue_again() -> None:
+            await self._sleep(pause_s)
+            await self._queue.put(job_id)
+
+        task = asyncio.create_task(queue_again(), name=f"retry of job {job_id}")
+        self._retries.add(task)
+        task.add_done_callback(self._retries.discard)
 
     async def _run(self, job_id: str) -> None:
         """Run one job and record why it failed."""
@@ -283,7 +314,11 @@ class JobRunner:
                 await asyncio.wait({task})
                 raise
             error = task.exception()
-            if isinstance(error, Unavailable):
+            is_too_slow = (
+                isinstance(error, DeadlineExceeded)
+                and self._attempts.get(job_id, 0) + 1 >= MAX_SLOW_ATTEMPTS
+            )
+            if isinstance(error, Unavailable) and not is_too_slow:
                 # The store cannot write now: keep the upload and the checkpoint.
                 raise error
             if error is not None:

@@ -15,6 +15,7 @@ from loguru import logger
 from spawn.adapters.embedded.options import PublisherOptions, ReportRebuild, StoreOptions
 from spawn.adapters.factory import open_publisher, open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.local.failure_hooks import report_failures
 from spawn.adapters.local.ids import Uuid7Ids
 from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
@@ -208,6 +209,7 @@ async def open_composition(
         stack.callback(metrics.close)
         dependencies = await stack.enter_async_context(open_dependencies(settings, report_rebuild))
         background = BackgroundTasks(on_failure=_log_task_failure)
+        stack.enter_context(report_failures(partial(_record_unsupervised_failure, background)))
         lineage_cleanup = partial(_end_abandoned_runs, dependencies, dependencies.clock.now())
         await stack.enter_async_context(
             background.run("lineage", lineage_cleanup, is_endless=False)
@@ -376,6 +378,13 @@ def _log_task_failure(name: str, failure: BaseException | None, pause_s: float) 
     logger.opt(exception=failure).error(
         "the background task {} failed and starts again in {:g} s", name, pause_s
     )
+
+
+def _record_unsupervised_failure(
+    background: BackgroundTasks, message: str, failure: BaseException | None
+) -> None:
+    logger.opt(exception=failure).error("unsupervised work failed: {}", message)
+    background.record_failure(failure)
 
 
 def _log_publisher_failure(failure: BaseException) -> None:

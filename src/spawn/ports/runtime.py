@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+MAX_CLOCK_JUMP_S: Final = 300.0
+"""Seconds by which the clock may leave the course of steady time at once."""
 
 
 class Clock(Protocol):
@@ -12,6 +15,14 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the current instant, aware and in UTC, with microseconds at best."""
+        ...
+
+    def jump_s(self) -> float:
+        """Return the seconds by which the clock has left the course of steady time.
+
+        Positive if it jumped ahead, negative if it was set back. A clock that is adjusted in small
+        steps has not jumped: see `MAX_CLOCK_JUMP_S`.
+        """
         ...
 
 

@@ -227,6 +227,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     `lag_rows` and `lag_s` measure how far the projection is behind the journal. `uncompared_rows`
     of it may have wrong values, until they are compared after an unclean stop. `queued` is the
     number of waiting changes, of at most `queue_limit`. `free_bytes` is None without a disk.
+    `recorded_ahead_s` is the time by which the newest change is dated ahead of the clock.
     `detail` says what to do if the store is not writable or not readable.
     """
 
@@ -247,6 +248,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     wal_bytes: int | None = None
     free_bytes: int | None = None
     reserve_bytes: int | None = None
+    recorded_ahead_s: float = 0.0
 
 
 class StoreControl(Protocol):

@@ -19,6 +19,9 @@ class ManualTime:
     def now(self) -> datetime:
         return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self.elapsed_s)
 
+    def jump_s(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         self.elapsed_s += seconds
 

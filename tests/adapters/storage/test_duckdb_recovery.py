@@ -10,14 +10,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import InvalidInput, SpawnError, StorageBusy, StorageDamaged
+from spawn.domain.errors import (
+    CursorExpired,
+    InvalidInput,
+    SpawnError,
+    StorageBusy,
+    StorageDamaged,
+)
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.events.position import Position
 from spawn.domain.query import Query
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
@@ -254,6 +263,60 @@ async def test_a_torn_mark_leaves_the_previous_slot_valid(path: Path) -> None:
     mark.write_bytes(b"?" * len(content))
     with pytest.raises(StorageDamaged, match="unreadable"):
         await open_store(url_of(path), clock=SystemClock())
+
+
+@pytest.mark.parametrize("harm", ["absent", "empty", "zeros"])
+async def test_a_store_without_its_mark_is_rejected_until_the_mark_is_renewed(
+    path: Path, harm: str
+) -> None:
+    await a_closed_store(path, 5)
+    mark = path.with_name(path.name + ".mark")
+    mark.unlink()
+    if harm != "absent":
+        mark.write_bytes(b"" if harm == "empty" else bytes(512))
+    for _ in range(2):
+        with pytest.raises(StorageDamaged, match="spawn doctor --renew-mark"):
+            await open_store(url_of(path), clock=SystemClock())
+    options = StoreOptions(renew_mark=True)
+    store = await open_store(url_of(path), clock=SystemClock(), options=options)
+    assert (await store.position()).epoch == 2
+    with pytest.raises(CursorExpired):
+        await store.feed(after=Position(1, 3), limit=10)
+    await store.close()
+    store = await open_store(url_of(path), clock=SystemClock())
+    assert len((await store.page(Query())).items) == 5
+    await store.close()
+
+
+async def test_an_intact_mark_is_not_renewed(path: Path) -> None:
+    await a_closed_store(path, 5)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+    options = StoreOptions(renew_mark=True)
+    store = await open_store(url_of(path), clock=SystemClock(), options=options)
+    assert (await store.position()).epoch == 1
+    await store.close()
+    path.unlink()
+    with pytest.raises(StorageDamaged, match="missing"):
+        await open_store(url_of(path), clock=SystemClock(), options=options)
+
+
+async def test_a_query_that_stops_early_does_not_keep_the_writer_from_a_checkpoint(
+    path: Path,
+) -> None:
+    store: Any = await open_store(url_of(path), clock=SystemClock())
+    await store.adopt(a_record())
+    harness = StorageHarness(store, ManualClock())
+    project = await harness.create()
+    await store.page(Query())  # which projects the row
+    await store.get("project", project.project_id, version=1)
+    await harness.rename(project, 1, "New")
+    await store.page(Query())
+
+    def checkpoint() -> None:
+        store._appender._cursor.execute("checkpoint")
+
+    await store._writer.run(checkpoint, "checkpoint")
+    await store.close()
 
 
 @pytest.mark.real

@@ -7,13 +7,17 @@ import tenacity
 from prometheus_client.parser import text_string_to_metric_families
 from tests.http.conftest import WIND, Start
 
+from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.memory.store import MemoryStore
 from spawn.application import background_tasks
 from spawn.application.events.journal_watch import JournalWatch
-from spawn.domain.errors import StorageFull
+from spawn.domain.errors import StorageFull, Unavailable
 from spawn.ports.storage import StoreStatus
 
-CHECKS = {*("storage", "disk", "feed", "projection", "schema", "breaker", "quality", "background")}
+CHECKS = {
+    *("storage", "disk", "clock", "feed", "projection", "schema", "breaker", "quality"),
+    "background",
+}
 
 
 def test_health_lists_each_check_and_has_the_worst_status(client: httpx.Client) -> None:
@@ -29,7 +33,7 @@ def test_store_that_cannot_write_makes_the_service_unready_but_alive(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail_probe(_store: MemoryStore) -> float:
-        raise StorageFull("The disk is full.")
+        raise Unavailable("The file is gone.")
 
     monkeypatch.setattr(MemoryStore, "probe", fail_probe)
     with start().client() as client:
@@ -42,9 +46,9 @@ def test_store_that_cannot_write_makes_the_service_unready_but_alive(
 
 @pytest.mark.parametrize(
     ("free_bytes", "status", "health"),
-    [(201, 200, "ok"), (200, 200, "degraded"), (100, 503, "unavailable")],
+    [(201, 200, "ok"), (200, 200, "degraded"), (100, 200, "degraded")],
 )
-def test_disk_is_ready_down_to_its_reserve(
+def test_a_full_disk_degrades_the_health_and_reads_go_on(
     start: Start, monkeypatch: pytest.MonkeyPatch, free_bytes: int, status: int, health: str
 ) -> None:
     get_status = MemoryStore.status
@@ -52,6 +56,12 @@ def test_disk_is_ready_down_to_its_reserve(
     def get_shrunk_status(store: MemoryStore) -> StoreStatus:
         return msgspec.structs.replace(get_status(store), free_bytes=free_bytes, reserve_bytes=100)
 
+    async def probe(_store: MemoryStore) -> float:
+        if free_bytes <= 100:
+            raise StorageFull("The disk is full.")
+        return 0.0
+
+    monkeypatch.setattr(MemoryStore, "probe", probe)
     monkeypatch.setattr(MemoryStore, "status", get_shrunk_status)
     with start().client() as client:
         response = client.get("/monitoring/ready")
@@ -59,6 +69,54 @@ def test_disk_is_ready_down_to_its_reserve(
         assert response.json()["checks"]["disk"]["status"] == health
         assert ("retry-after" in response.headers) is (status == 503)
         assert client.get("/monitoring/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("jump_s", "recorded_ahead_s", "detail"),
+    [
+        (301.0, 0.0, "The clock jumped ahead"),
+        (-301.0, 0.0, "The clock is behind"),
+        (0.0, 301.0, "The clock is behind"),
+        (300.0, 300.0, "The clock keeps its course"),
+    ],
+)
+def test_a_clock_off_its_course_degrades_the_health(
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    jump_s: float,
+    recorded_ahead_s: float,
+    detail: str,
+) -> None:
+    get_status = MemoryStore.status
+
+    def get_status_ahead(store: MemoryStore) -> StoreStatus:
+        return msgspec.structs.replace(get_status(store), recorded_ahead_s=recorded_ahead_s)
+
+    monkeypatch.setattr(MemoryStore, "status", get_status_ahead)
+    with start().client() as client:
+        monkeypatch.setattr(SystemClock, "jump_s", lambda _: jump_s)
+        response = client.get("/monitoring/ready")
+        check = response.json()["checks"]["clock"]
+        assert response.status_code == 200
+        assert check["detail"].startswith(detail)
+        assert check["status"] == ("ok" if "keeps" in detail else "degraded")
+        command = client.post("/v1/ops/projects", json=WIND)
+        assert command.status_code == (503 if jump_s > 300 else 201)
+        assert client.get("/v1/ops/projects").status_code == 200
+
+
+def test_a_failure_of_unsupervised_work_is_in_the_health(start: Start) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    service = start()
+    with service.client() as client:
+        assert service.loop is not None
+        service.loop.call_soon_threadsafe(fail)
+        check = client.get("/monitoring/health").json()["checks"]["background"]
+        assert check["failing"] == [
+            {"name": "unsupervised work", "failures": 1, "error": "ZeroDivisionError"}
+        ]
 
 
 def test_rows_to_compare_after_an_unclean_stop_degrade_the_health(

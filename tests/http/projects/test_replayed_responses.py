@@ -139,6 +139,9 @@ def earlier_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         def now(self) -> datetime:
             return now
 
+        def jump_s(self) -> float:
+            return 0.0
+
     monkeypatch.setattr("spawn.entrypoints.composition.SystemClock", ClockOfThen)
     path = tmp_path / "store.duckdb"
     path.write_bytes(gzip.decompress((EARLIER_RELEASE / "store.duckdb.gz").read_bytes()))

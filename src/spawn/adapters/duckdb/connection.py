@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -244,6 +245,16 @@ class _RunningQuery:
                 self._cursor.interrupt()
 
 
+def _end_transaction(cursor: Cursor) -> None:
+    """End the transaction of a result that was not read to its end.
+
+    It would stay open until the next query of the thread, and keep the writer from a checkpoint.
+    """
+    with suppress(duckdb.Error):
+        if cursor.fetchone() is not None:
+            cursor.execute("select null").fetchall()
+
+
 class ReaderThreads:
     """Threads that run queries off the event loop, each within a time limit.
 
@@ -297,6 +308,7 @@ class ReaderThreads:
                 return query(cursor)
             finally:
                 running_query.end()
+                _end_transaction(cursor)
         except duckdb.Error as failure:
             error = translate_error(failure, self._engine.path.name)
             if isinstance(error, DeadlineExceeded):

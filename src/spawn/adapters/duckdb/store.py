@@ -24,6 +24,7 @@ from spawn.adapters.duckdb.journal.group_commit import GroupCommitWriter
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
 from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES, PreparedChange
 from spawn.adapters.duckdb.journal.recovery import load_error
+from spawn.adapters.duckdb.journal.tail import renew_mark
 from spawn.adapters.duckdb.journal_rows import (
     UNIX_EPOCH,
     AggregateLocation,
@@ -41,6 +42,7 @@ from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
+from spawn.adapters.embedded.synced_folders import create_folder
 from spawn.domain.aggregates import AGGREGATE_TYPES, encode_write
 from spawn.domain.change import (
     Change,
@@ -90,14 +92,15 @@ class DuckDbStore:
         self._options = options
         if path.is_dir():
             raise InvalidInput.at("", "url_malformed", f"{path.name} is a directory, not a file.")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_folder(path.parent)
         with ExitStack() as cleanup:
             mark = HighWaterMark(path)
-            cleanup.callback(mark.close)
+            cleanup.callback(mark.release)
             mark.require_database(path)
+            is_renewed = options.renew_mark and path.exists()
             self._engine = Engine(path, options.memory_limit, _LOG_LIMIT_BYTES)
             cleanup.callback(self._engine.close)
-            self._appender = self._open_journal(mark)
+            self._appender = self._open_journal(mark, is_renewed=is_renewed)
             cleanup.pop_all()
         self._writer = GroupCommitWriter(
             self._appender,
@@ -124,7 +127,7 @@ class DuckDbStore:
         self._close_task: asyncio.Task[None] | None = None
         self._damage: SpawnError | None = None
 
-    def _open_journal(self, mark: HighWaterMark) -> JournalAppender:
+    def _open_journal(self, mark: HighWaterMark, *, is_renewed: bool) -> JournalAppender:
         options = self._options
         caches = Caches(
             LocationCache(options.cached_heads),
@@ -135,6 +138,8 @@ class DuckDbStore:
             RecentRows(options.recent_bytes),
         )
         try:
+            if is_renewed:
+                renew_mark(self._engine.cursor(), mark, self._engine.path.name)
             return JournalAppender(
                 self._engine,
                 mark,
@@ -569,6 +574,7 @@ class DuckDbStore:
             wal_bytes=self._engine.log_bytes(),
             free_bytes=free_bytes,
             reserve_bytes=self._options.reserve_bytes,
+            recorded_ahead_s=journal.seconds_ahead(appender.recorded_at, self._clock.now()),
         )
 
     def stalled_s(self) -> float:

@@ -8,11 +8,12 @@ import msgspec
 
 from spawn.domain.aggregates import decode_state
 from spawn.domain.change import Change, EncodedState, Write
-from spawn.domain.errors import CursorExpired, CursorInvalid
+from spawn.domain.errors import CursorExpired, CursorInvalid, Unavailable
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import EVENT_TYPES
 from spawn.domain.schema_version import Schema
+from spawn.ports.runtime import MAX_CLOCK_JUMP_S, Clock
 
 RECEIPT_LIFETIME = timedelta(hours=24)
 """Time for which a receipt replays its response to a repeated request."""
@@ -57,6 +58,28 @@ def next_recorded_at(last: datetime | None, now: datetime) -> datetime:
     """
     now = now.astimezone(UTC)
     return now if last is None or now > last else last + _TICK
+
+
+def seconds_ahead(recorded_at: datetime | None, now: datetime) -> float:
+    """Return the seconds by which a recorded time is ahead of the clock; 0 if it is not."""
+    return 0.0 if recorded_at is None else max(0.0, (recorded_at - now).total_seconds())
+
+
+def check_clock(clock: Clock) -> None:
+    """Check that the clock is on the course of steady time, before a change is dated.
+
+    One change of a wrong date would drag the dates of all later ones along: they only increase.
+
+    Raises:
+        Unavailable: the clock jumped ahead.
+    """
+    jump_s = clock.jump_s()
+    if jump_s > MAX_CLOCK_JUMP_S:
+        raise Unavailable(
+            f"The clock of the machine jumped {jump_s:.0f} s ahead, so that no change can be dated:"
+            " set it right, or restart the service to accept it.",
+            retry_after_s=30.0,
+        )
 
 
 def check_change(change: Change) -> None:

@@ -37,7 +37,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     `cached_pages` are cached decoded, and the versions of `cached_heads` aggregates. About
     `recent_bytes` of the end of the journal are cached for followers. Once the log has
     `checkpoint_bytes`, an idle store checkpoints it into the file. `report_rebuild` is called, on
-    another thread, while derived tables are rebuilt, which delays the opening.
+    another thread, while derived tables are rebuilt, which delays the opening. `renew_mark` accepts
+    a journal whose high-water mark was lost, in a new epoch.
     """
 
     queue_limit: int = 1024
@@ -54,6 +55,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     recent_bytes: int = 16 * 1024 * 1024
     checkpoint_bytes: int = 16 * 1024 * 1024
     report_rebuild: ReportRebuild | None = None
+    renew_mark: bool = False
 
 
 class PublisherOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 E = TypeVar("E")
@@ -66,9 +66,17 @@ class BufferedWriter(Generic[E]):
         if self._write_task is not None:
             await self._write_task
 
+    def _encode_all(self, entries: list[E]) -> Iterator[bytes]:
+        """Yield the lines; one that cannot be encoded costs no other."""
+        for entry in entries:
+            try:
+                yield self._encode(entry)
+            except (TypeError, ValueError):
+                self.dropped += 1
+
     def _write(self, descriptor: int, entries: list[E]) -> None:
         """Encode and write the lines; they are lost if the descriptor is closed."""
-        view = memoryview(b"".join(map(self._encode, entries)))
+        view = memoryview(b"".join(self._encode_all(entries)))
         try:
             while view:
                 view = view[os.write(descriptor, view) :]

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from spawn.domain.errors import NotFound, StorageFull
+from spawn.adapters.embedded.synced_folders import sync_folder
+from spawn.domain.errors import NotFound, StorageFull, Unavailable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _PARTIAL_SUFFIX = ".part"
@@ -40,6 +41,7 @@ class DirectorySpool:
 
         Raises:
             StorageFull: the disk or its reserve is exhausted; no file remains.
+            Unavailable: the disk failed or did not confirm the file; no file remains.
         """
         final = self._file(name)
         partial = final.with_name(final.name + _PARTIAL_SUFFIX)
@@ -49,7 +51,9 @@ class DirectorySpool:
         except OSError as error:
             if error.errno in _NO_SPACE_ERRORS:
                 raise StorageFull("The disk has no space for the upload.") from error
-            raise
+            raise Unavailable(
+                "The disk did not take the upload: retry, and check the disk and the log."
+            ) from error
         finally:
             partial.unlink(missing_ok=True)
         return size
@@ -75,7 +79,7 @@ class DirectorySpool:
 
     def _publish(self, partial: Path, final: Path) -> None:
         partial.rename(final)
-        _sync_directory(self._path)
+        sync_folder(self._path)
 
     def path(self, name: str) -> Path:
         """Return the file of a received upload.
@@ -97,12 +101,3 @@ class DirectorySpool:
     async def discard(self, name: str) -> None:
         """Remove the upload; absent is fine."""
         await asyncio.to_thread(self._file(name).unlink, missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename or creation in the directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

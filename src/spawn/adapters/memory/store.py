@@ -112,6 +112,7 @@ class MemoryStore:
         """Commit the change; see `CommandStore.commit`."""
         self._check_open()
         journal.check_change(change)
+        journal.check_clock(self._clock)
         replay = self._replay(change)
         if replay is not None:
             return replay

@@ -34,12 +34,15 @@ from spawn.entrypoints.settings import Settings, SettingsError
 TIMEOUT_S: Final = 5.0
 
 
-async def run_checks(settings: Settings) -> bool:
-    """Print the result of each check and return whether the service can run."""
+async def run_checks(settings: Settings, *, renew_mark: bool = False) -> bool:
+    """Print the result of each check and return whether the service can run.
+
+    `renew_mark` accepts a store whose high-water mark was lost; see `StoreOptions`.
+    """
     results = [
         _check_settings(settings),
         await asyncio.to_thread(_check_disk, settings),
-        await _check_store(settings),
+        await _check_store(settings, StoreOptions(renew_mark=renew_mark)),
         *await _check_address(settings),
         await _check_registry(settings),
         *await _check_publishers(settings),
@@ -76,7 +79,7 @@ def _check_disk(settings: Settings) -> CheckResult:
     return judge_disk(existing_folder, free, reserve)
 
 
-async def _check_store(settings: Settings) -> CheckResult:
+async def _check_store(settings: Settings, options: StoreOptions) -> CheckResult:
     if settings.storage_url == "memory://":
         advice = "set SPAWN_STORAGE_URL=duckdb:///… to keep the data"
         return CheckResult(
@@ -88,7 +91,7 @@ async def _check_store(settings: Settings) -> CheckResult:
             "store", CheckStatus.OK, f"{file} does not exist yet; serving creates it"
         )
     try:
-        store = await open_store(settings.storage_url, clock=SystemClock())
+        store = await open_store(settings.storage_url, clock=SystemClock(), options=options)
     except (SpawnError, OSError) as failure:
         return describe_unopened_store(failure, read_served_address(file))
     async with AsyncExitStack() as stack:

@@ -160,6 +160,11 @@ def _add_inspection_commands(
         description="Check settings, disk, file, address, ontology and publishers of events, and "
         "print advice for each check that does not pass.",
     )
+    doctor.add_argument(
+        "--renew-mark",
+        action="store_true",
+        help="accept a store whose high-water mark was lost; cursors of its feed expire",
+    )
     doctor.set_defaults(run=_run_doctor)
 
 
@@ -323,7 +328,8 @@ def _run_schema_check(settings: Settings, arguments: argparse.Namespace) -> int:
     return EXIT_OK if is_adoptable else EXIT_FAILED
 
 
-def _run_doctor(settings: Settings, _: argparse.Namespace) -> int:
+def _run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.doctor import run_checks
 
-    return EXIT_OK if asyncio.run(run_checks(settings)) else EXIT_FAILED
+    is_fit = asyncio.run(run_checks(settings, renew_mark=arguments.renew_mark))
+    return EXIT_OK if is_fit else EXIT_FAILED

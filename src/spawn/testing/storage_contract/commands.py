@@ -16,6 +16,7 @@ from spawn.domain.change import CommitResult, EncodedState, Guard, Write
 from spawn.domain.errors import Duplicate, IdempotencyMismatch, NotFound, StaleVersion, Unavailable
 from spawn.domain.projects.project import ExternalRefReservation, Project
 from spawn.domain.query import Filter, Operator, Query
+from spawn.ports.runtime import MAX_CLOCK_JUMP_S
 from spawn.testing.storage_contract.harness import (
     ReopenStore,
     StorageHarness,
@@ -165,6 +166,18 @@ class TestCommands:
             times.append((await harness.rename(project, version, f"N{version}")).recorded_at)
         assert times == sorted(set(times))
         assert times[0] > (await harness.get(project)).created_at
+
+    async def test_nothing_is_dated_by_a_clock_that_jumped_ahead(
+        self, harness: StorageHarness
+    ) -> None:
+        project = await harness.create()
+        end = await harness.store.position()
+        harness.clock.ahead_s = MAX_CLOCK_JUMP_S + 1
+        with pytest.raises(Unavailable, match="clock"):
+            await harness.rename(project, 1, "Too late")
+        assert (await harness.store.position(), await harness.store.probe()) >= (end, 0)
+        harness.clock.ahead_s = MAX_CLOCK_JUMP_S
+        assert (await harness.rename(project, 1, "In time")).position > end
 
     async def test_a_cancelled_waiter_does_not_withdraw_its_change(
         self, harness: StorageHarness

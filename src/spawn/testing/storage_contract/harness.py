@@ -61,14 +61,22 @@ SCHEMA_DOCUMENT = b"""{"id": "project_schema", "version": 1, "name": "Projects",
 
 
 class ManualClock:
-    """A clock that changes only when a test advances it."""
+    """A clock that changes only when a test advances it.
+
+    `ahead_s` is what `jump_s` returns: the seconds that a test pretends it jumped ahead.
+    """
 
     def __init__(self, now: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)) -> None:
         self._now = now
+        self.ahead_s = 0.0
 
     def now(self) -> datetime:
         """Return the current setting."""
         return self._now
+
+    def jump_s(self) -> float:
+        """Return `ahead_s`."""
+        return self.ahead_s
 
     def advance(self, duration: timedelta) -> None:
         """Move the clock forwards, or backwards by a negative duration."""

@@ -4,6 +4,7 @@ Everything here but `read_response` runs on the writer's thread.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import duckdb
@@ -80,6 +81,7 @@ class JournalAppender(RecoverableJournal):
         ]
         try:
             self._check_writable()
+            journal.check_clock(self._clock)
             locations = self._locate_all(key for p in group for key in (*p.keys, *p.guarded_keys))
         except SpawnError as error:
             return [error] * len(group)
@@ -254,7 +256,10 @@ class JournalAppender(RecoverableJournal):
         """Sync the mark, and checkpoint a large log."""
         self._mark.sync()
         if self._engine.log_bytes() > self._checkpoint_bytes:
-            self._cursor.execute("checkpoint")
+            # A query that is running may need the rows that it began with: the next idle time is
+            # soon enough.
+            with suppress(duckdb.TransactionException):
+                self._cursor.execute("checkpoint")
 
     def probe(self) -> None:
         """Write through the engine durably: one counter moves, no journal row is added."""
@@ -293,6 +298,7 @@ class JournalAppender(RecoverableJournal):
             SpawnError: any error of the work.
         """
         self._check_writable()
+        journal.check_clock(self._clock)
         locations = self._locate_all(prepared_change.keys)
         self._replay_or_check(prepared_change, locations)
         changes = self._assign_positions([(0, prepared_change)])

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from math import inf
 from typing import Any, Generic, TypeVar
 
 import duckdb
@@ -93,7 +94,12 @@ class GroupCommitWriter:
         return self._closing
 
     def stalled_s(self) -> float:
-        """Return for how long the writer has not moved on while work waits; 0 if it does."""
+        """Return for how long the writer has not moved on while work waits; 0 if it does.
+
+        A thread that ended without notice never moves on.
+        """
+        if not (self._closing or self._thread.is_alive()):
+            return inf
         if not self._unresolved:
             return 0.0
         moved_at_s = max(self._work_since_s, self._appender.progress_at_s)

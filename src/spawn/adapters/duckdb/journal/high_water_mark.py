@@ -3,8 +3,10 @@
 DuckDB opens a database whose log was deleted or truncated without reporting what is missing. The
 mark, beside the file, reveals it: a journal that ends below the mark has lost acknowledged changes.
 It is written after each durable commit, so it can lag behind the journal and never leads it. Two
-slots alternate, each with a checksum: a torn write leaves the other intact. The lock on the mark
-also excludes a second process, or a second store of this process, from the file.
+slots alternate, each with a checksum: a torn write leaves the other intact. A new mark is synced,
+with its folder, before the first change, so that a journal with rows and no mark is never what a
+crash leaves. The lock on the mark also excludes a second process, or a second store of this
+process, from the file.
 """
 
 import fcntl
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from spawn.domain.errors import StorageBusy, StorageDamaged
+from spawn.adapters.embedded.synced_folders import sync_folder
+from spawn.domain.errors import StorageBusy, StorageDamaged, Unavailable
 
 _SLOT_BYTES = 256
 _ZERO = "0" * 64
@@ -52,7 +55,7 @@ class HighWaterMark:
         self._unsynced_since: float | None = None
 
     def read(self) -> JournalPosition | None:
-        """Read the newest intact slot; None for a new file.
+        """Read the newest intact slot; None if the file is new, empty or all zeros.
 
         Raises:
             StorageDamaged: the file has content, and no slot of it is intact.
@@ -80,6 +83,23 @@ class HighWaterMark:
         position_record = self.read()
         if position_record is not None and position_record.position and not database.exists():
             raise journal_truncated_error(database.name, 0, position_record.position)
+
+    def create(self, position_record: JournalPosition) -> None:
+        """Write both slots of a mark that has none, and sync the file and its folder.
+
+        Raises:
+            Unavailable: the disk did not confirm it.
+        """
+        self.write(position_record)
+        self.write(position_record)
+        try:
+            self.sync()
+            sync_folder(self.path.parent)
+        except (MarkNotSynced, OSError) as failure:
+            raise Unavailable(
+                f"The disk did not confirm the new high-water mark {self.path.name}: check the disk"
+                " and the system's log, then start again."
+            ) from failure
 
     def write(self, position_record: JournalPosition) -> None:
         """Write the position of the durable journal; it survives the process at once."""
@@ -121,6 +141,16 @@ class HighWaterMark:
     def release(self) -> None:
         """Release the lock without a sync."""
         os.close(self._descriptor)
+
+
+def mark_missing_error(name: str, position: int) -> StorageDamaged:
+    """Build the error about a journal with rows and a mark that states nothing."""
+    return StorageDamaged(
+        f"The database {name} ends at change {position}, and its high-water mark {name}.mark is"
+        " missing or empty, so that lost changes would go unnoticed: put the mark back, or restore"
+        " the database, its .wal and its .mark together. If there is no mark any more, run `spawn"
+        " doctor --renew-mark`: it keeps what the file has and expires every cursor of the feed."
+    )
 
 
 def journal_truncated_error(name: str, position: int, marked_position: int) -> StorageDamaged:

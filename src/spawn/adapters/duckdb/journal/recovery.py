@@ -4,6 +4,7 @@
 import contextlib
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -154,6 +155,11 @@ class RecoverableJournal:
     def position(self) -> int:
         """The number of the last durable row."""
         return self._tail.position
+
+    @property
+    def recorded_at(self) -> datetime | None:
+        """The recorded time of the last durable row; None in an empty journal."""
+        return self._tail.recorded_at
 
     # -- loading ----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from spawn.adapters.duckdb.journal.high_water_mark import (
     HighWaterMark,
     JournalPosition,
     journal_truncated_error,
+    mark_missing_error,
 )
 from spawn.adapters.duckdb.journal_rows import (
     ROW_COLUMNS,
@@ -76,13 +77,20 @@ def find_store_id(cursor: Cursor, file: str) -> str:
 
 
 def check_mark(cursor: Cursor, tail: Tail, mark: HighWaterMark, file: str) -> None:
-    """Compare the journal with its high-water mark, then update the mark.
+    """Compare the journal with its high-water mark, then update the mark, or create it.
 
     Raises:
-        StorageDamaged: acknowledged changes are missing, or they are others.
+        StorageDamaged: acknowledged changes are missing, or they are others, or no mark proves
+            that there are none.
+        Unavailable: the disk did not confirm a new mark.
     """
     marked_position = mark.read()
-    if marked_position is not None and marked_position.epoch >= tail.epoch:
+    if marked_position is None:
+        if tail.position:
+            raise mark_missing_error(file, tail.position)
+        mark.create(tail.journal_position())
+        return
+    if marked_position.epoch >= tail.epoch:
         if (marked_position.epoch, marked_position.position) > (tail.epoch, tail.position):
             raise journal_truncated_error(file, tail.position, marked_position.position)
         row = cursor.execute(
@@ -96,6 +104,17 @@ def check_mark(cursor: Cursor, tail: Tail, mark: HighWaterMark, file: str) -> No
                 " different histories: put the matching mark back, or restore a backup."
             )
     mark.write(tail.journal_position())
+
+
+def renew_mark(cursor: Cursor, mark: HighWaterMark, file: str) -> None:
+    """Create the mark of a journal that lost it, in a new epoch.
+
+    Changes may be missing behind the end of the journal. Positions of the old epoch may name them,
+    so that no cursor of it is valid any more.
+    """
+    if mark.read() is None:
+        cursor.execute("update store set epoch = epoch + 1")
+        mark.create(find_tail(cursor, file).journal_position())
 
 
 class AppendStatements:
