@@ -63,7 +63,7 @@ test: $(VENV)/dev.stamp ## Run every test, in parallel
 
 test-core: $(VENV)/dev.stamp ## Run the tests of the domain only, without I/O
 	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \
-		-p no:schemathesis -p no:faker -p no:anyio -p no:xdist -o faulthandler_timeout=0 $(ARGS)
+		-p no:xdist -o faulthandler_timeout=0 $(ARGS)
 
 test-properties: $(VENV)/dev.stamp ## Run the property tests with a random seed, or with SEED=...
 	@seed=$${SEED:-$$(od -A n -N 4 -t u4 /dev/urandom | tr -d ' ')}; \

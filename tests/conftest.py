@@ -1,6 +1,7 @@
-"""What every test shares: how hypothesis searches, and which tests begin."""
+"""What every test shares: where it is, how hypothesis searches, and which tests begin."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import HealthCheck, Phase, settings
 # hundreds of clients, all to the loopback interface, and this directory has no certificates.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
+
+# Every test, and every process that one starts, is far from UTC: a local time that passes for UTC
+# is nine hours wrong and so fails the test that reads it.
+os.environ["TZ"] = "Asia/Tokyo"
+time.tzset()
 
 # No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
 # each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.loans.annuity import PaymentTiming, cumipmt, cumprinc, ipmt, pmt, ppmt
 
@@ -20,7 +21,7 @@ begins: PaymentTiming = 1
 
 
 @given(rates, st.integers(1, 60), st.floats(1.0, 1e9), st.sampled_from([ends, begins]))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_payments_repay_the_loan_and_split_into_interest_and_principal(
     rate: float, periods: int, loan: float, due: PaymentTiming
 ) -> None:
@@ -61,7 +62,7 @@ def exact_parts(
     st.just(0.0) | st.floats(-1e6, 1e6),
     st.sampled_from([ends, begins]),
 )
-@settings(max_examples=30)
+@settings(max_examples=scale(30))
 def test_each_part_is_exact_however_far_the_balance_would_compound(
     rate: float, periods: int, pv: float, fv: float, due: PaymentTiming
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_cash_flow import ExactCashFlow
+from tests.searches import scale
 
 from spawn.domain.finance.cash_flow.cash_flow_build_up import build_cash_flow
 from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
@@ -130,7 +131,7 @@ class CaseSource:
 
 
 def test_three_hundred_random_cases_equal_exact_fractions() -> None:
-    for seed in range(300):
+    for seed in range(scale(300)):
         fields = CaseSource(seed).draw()
         rows = build(**fields).rows
         expected_rows = ExactCashFlow(fields).run()
@@ -141,7 +142,7 @@ def test_three_hundred_random_cases_equal_exact_fractions() -> None:
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_the_lines_add_up_to_the_rows_and_working_capital_comes_back(seed: int) -> None:
     result = build(**CaseSource(seed).draw())
     by_kind: dict[str, list[float]] = {}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_construction import fund
+from tests.searches import scale
 
 from spawn.domain.finance.construction.construction_case import (
     ConstructionCase,
@@ -164,7 +165,7 @@ def assert_facility_adds_up(each: FacilityDraws, scale: float) -> None:
 
 
 @given(st.integers(300, 10**9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale(60), deadline=None)
 def test_sources_equal_uses_and_balances_add_up(seed: int) -> None:
     assert_lawful(fund_construction(to_engine(draw_case(seed))))
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.construction.construction_case import ConstructionCase
 from spawn.domain.finance.construction.construction_funding import fund_construction
@@ -53,7 +54,7 @@ def assert_funded(terms: ConstructionCase, funding_result: ConstructionFunding) 
     st.floats(0.0, 0.05),
     st.sampled_from(["pro_rata", "equity_first"]),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_sources_equal_uses_in_each_period_and_debt_is_the_stated_share(
     costs: list[float],
     gearing: float,

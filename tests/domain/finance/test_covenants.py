@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.covenants import (
     CovenantTerms,
@@ -86,7 +87,7 @@ def test_ratios_are_compared_as_they_print_not_as_binary_fractions() -> None:
 
 
 @given(st.lists(st.none() | st.floats(0.5, 2.0), min_size=1, max_size=30))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_states_follow_the_levels(ratios: list[float | None]) -> None:
     result = run_covenant_tests(TERMS, to_exact_decimals(ratios))
     defaulted = False

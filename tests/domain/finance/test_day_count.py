@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.time_base.day_count import (
     AccrualPeriod,
@@ -76,7 +77,7 @@ def test_fractions_are_near_the_calendar_and_never_negative(
 
 
 @given(days, st.integers(1, 4000), st.integers(1, 4000))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_actual_day_counts_add_up_over_a_split_period(start: date, one: int, more: int) -> None:
     middle, end = start + timedelta(one), start + timedelta(one + more)
     for convention in (DayCount.ACT_360, DayCount.ACT_365F, DayCount.ACT_ACT_ISDA):
@@ -87,7 +88,7 @@ def test_actual_day_counts_add_up_over_a_split_period(start: date, one: int, mor
 
 
 @given(days, st.integers(-1200, 1200))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_adding_months_keeps_the_day_or_the_end_of_the_month(day: date, months: int) -> None:
     moved = add_months(day, months)
     assert (moved.year * 12 + moved.month) - (day.year * 12 + day.month) == months

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.coverage_ratios import (
     CoverageCase,
@@ -51,7 +52,7 @@ periods = st.integers(2, 40)
 
 
 @given(periods, st.data())
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_sculpted_debt_meets_its_target_in_every_period(count: int, data: st.DataObject) -> None:
     def series(low: float, high: float) -> tuple[float, ...]:
         return tuple(
@@ -75,7 +76,7 @@ def test_sculpted_debt_meets_its_target_in_every_period(count: int, data: st.Dat
 
 
 @given(periods, st.floats(1.05, 2.5), st.floats(0.0, 0.2), st.data())
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_a_constant_target_makes_llcr_equal_dscr_at_every_date(
     count: int, target: float, rate: float, data: st.DataObject
 ) -> None:
@@ -119,7 +120,7 @@ def test_grace_pays_interest_only_and_sculpts_after_it() -> None:
     st.floats(0.0, 20.0),
     st.sampled_from(["sculpted", "annuity", "straight_line"]),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_a_binding_cap_is_solved_to_its_fixed_point(
     share: float, fee: float, months: float, capex: float, balloon: float, repayment: str
 ) -> None:

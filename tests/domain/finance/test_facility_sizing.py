@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
@@ -58,7 +59,7 @@ def is_carried(
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=scale(120), deadline=None)
 def test_the_largest_debt_above_a_floor_is_the_one_found_by_bisection(seed: int) -> None:
     rng = random.Random(seed)
     periods = rng.randint(1, 12)
@@ -145,7 +146,7 @@ def carry_total_service(
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale(60), deadline=None)
 def test_the_target_of_all_service_is_its_dscr(seed: int) -> None:
     rng = random.Random(seed)
     periods = rng.randint(2, 10)

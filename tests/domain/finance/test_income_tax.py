@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.exact_tax import ExactTax
+from tests.searches import scale
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import FieldChecker
@@ -85,7 +86,7 @@ def draw_tax(source: random.Random, periods: int) -> dict[str, Any]:
 
 
 def test_three_hundred_random_taxes_equal_exact_fractions() -> None:
-    for seed in range(300):
+    for seed in range(scale(300)):
         source = random.Random(seed)
         periods, months = source.randint(1, 24), source.choice([3, 6, 12])
         tax = draw_tax(source, periods)
@@ -102,7 +103,7 @@ def test_three_hundred_random_taxes_equal_exact_fractions() -> None:
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_losses_and_taxes_are_neither_lost_nor_made(seed: int) -> None:
     source = random.Random(seed)
     periods = source.randint(1, 20)
@@ -121,7 +122,7 @@ def test_losses_and_taxes_are_neither_lost_nor_made(seed: int) -> None:
 
 
 @given(st.integers(0, 10**9), st.integers(0, 19), st.floats(0.0, 50.0))
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_more_interest_never_raises_the_tax_of_any_period(
     seed: int, period: int, more: float
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_deal import ExactDeal, solve_deal
+from tests.searches import scale
 
 from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
 from spawn.domain.finance.cash_flow.cash_flow_lines import OperatingCost, RevenueLine
@@ -230,7 +231,7 @@ def assert_facility_adds_up(each: DealFacilityResult, scale: float) -> None:
 
 
 @given(st.integers(300, 10**9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale(60), deadline=None)
 def test_what_is_drawn_is_repaid_and_no_cash_is_lost(seed: int) -> None:
     assert_lawful(model_deal(to_engine(draw_deal(seed))))
 

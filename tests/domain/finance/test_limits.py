@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.result_numbers import iterate_numbers
+from tests.searches import scale
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.construction.construction_case import ConstructionCase
@@ -52,7 +53,7 @@ def draw_series(data: st.DataObject, of: st.SearchStrategy[float], count: int) -
 
 
 @given(st.data(), counts)
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_returns(data: st.DataObject, count: int) -> None:
     flows, rate = draw_series(data, signed, count), data.draw(rates)
     assert_finite_or_rejected(lambda: irr(flows, 12))
@@ -61,7 +62,7 @@ def test_returns(data: st.DataObject, count: int) -> None:
 
 
 @given(st.data(), counts, signed, signed)
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_annuities(data: st.DataObject, count: int, pv: float, fv: float) -> None:
     rate = data.draw(rates)
     assert_finite_or_rejected(lambda: pmt(rate, count, pv, fv))
@@ -70,7 +71,7 @@ def test_annuities(data: st.DataObject, count: int, pv: float, fv: float) -> Non
 
 
 @given(st.data(), counts)
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_loans(data: st.DataObject, count: int) -> None:
     profiles: Any = st.sampled_from(["annuity", "straight_line", "bullet", "balloon", "sculpted"])
     profile = data.draw(profiles)
@@ -88,7 +89,7 @@ def test_loans(data: st.DataObject, count: int) -> None:
 
 
 @given(st.data(), counts)
-@settings(max_examples=80)
+@settings(max_examples=scale(80))
 def test_sizings(data: st.DataObject, count: int) -> None:
     repayments: Any = st.sampled_from(["sculpted", "annuity", "straight_line"])
     repayment = data.draw(repayments)
@@ -117,7 +118,7 @@ def test_sizings(data: st.DataObject, count: int) -> None:
 
 
 @given(st.data(), counts)
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_constructions(data: st.DataObject, count: int) -> None:
     fundings: Any = st.sampled_from(["pro_rata", "equity_first"])
     case = ConstructionCase(
@@ -135,7 +136,7 @@ def test_constructions(data: st.DataObject, count: int) -> None:
 
 
 @given(st.data(), counts)
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_waterfalls(data: st.DataObject, count: int) -> None:
     case = WaterfallCase(
         cfads=draw_series(data, edges, count),
@@ -153,7 +154,7 @@ def test_waterfalls(data: st.DataObject, count: int) -> None:
 
 
 @given(st.data(), counts)
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_waterfalls_on_balances(data: st.DataObject, count: int) -> None:
     tranche = SeniorTranche(
         opening_balance=data.draw(edges),
@@ -183,7 +184,7 @@ def test_waterfalls_on_balances(data: st.DataObject, count: int) -> None:
 
 
 @given(st.data(), counts)
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_cover_ratios(data: st.DataObject, count: int) -> None:
     case = CoverageCase(
         debt=data.draw(edges),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.loans.loan_events import replay_loan
 from spawn.domain.finance.loans.loan_results import LoanEvent, LoanSchedule
@@ -62,7 +63,7 @@ def years(start: date, end: date) -> float:
     st.sampled_from(["interest_only", "capitalised"]),
     st.floats(0.0, 0.6),
 )
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_a_plain_loan_replayed_is_its_closed_form(
     profile: Literal["annuity", "straight_line", "bullet", "balloon"],
     rate: float,

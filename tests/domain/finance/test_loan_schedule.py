@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.loans.annuity import pmt
 from spawn.domain.finance.loans.loan_results import LoanSchedule
@@ -54,7 +55,7 @@ def assert_closes(schedule: LoanSchedule) -> None:
     st.sampled_from(["interest_only", "capitalised"]),
     st.data(),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_principal_repays_what_was_lent_and_capitalised(
     profile: str, periods: int, rate: float, balloon: float, grace: str, data: st.DataObject
 ) -> None:
@@ -122,7 +123,7 @@ def test_payments_that_do_not_cover_interest_are_reported() -> None:
 
 
 @given(st.integers(2, 60), st.floats(0.0, 0.2), st.floats(1_000.0, 1e12), st.integers(0, 3))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_rounded_amounts_are_whole_minor_units_and_close_at_zero(
     periods: int, rate: float, principal: float, minor_units: int
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.loans.loan_results import LoanSchedule
 from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
@@ -55,7 +56,7 @@ def test_equal_parts_that_do_not_divide_overpay_nothing() -> None:
     st.integers(0, 3),
     st.sampled_from(["cumulative", "level"]),
 )
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_settled_balances_never_turn_negative_and_close_at_zero(
     periods: int,
     rate: float,

@@ -252,7 +252,7 @@ def test_breaches_are_counted_below_each_level() -> None:
     terms = case(
         projects=(plain,),
         shocks=Shocks(cfads=wide),
-        scenarios=20_000,
+        scenarios=5_000,
         covenants=(CovenantLevel(name="lock-up", below=1.2),),
     )
     result = simulate_portfolio(terms)

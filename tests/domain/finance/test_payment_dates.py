@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.time_base.business_calendar import (
     BusinessCalendar,
@@ -153,7 +154,7 @@ def test_periods_that_fall_on_one_business_day_merge_with_a_warning() -> None:
     st.sampled_from(BusinessDayRule),
     st.booleans(),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_dates_increase_are_business_days_and_cover_the_term(
     start: date,
     length: int,

@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.searches import scale
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_FLOWS
@@ -51,7 +52,7 @@ def pointers(refused: pytest.ExceptionInfo[InvalidInput]) -> dict[str, str]:
 
 
 @given(st.lists(st.integers(-60, 120), min_size=2, max_size=4, unique=True))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_every_root_of_a_constructed_series_is_listed(percents: list[int]) -> None:
     expected = sorted(percent / 100.0 for percent in percents)
     outcome = irr(polynomial(*expected))
@@ -135,7 +136,7 @@ def test_an_amount_negligible_beside_the_others_counts_as_none() -> None:
     st.floats(1e-6, 1e6),
     st.integers(-3000, 3000),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_xirr_does_not_depend_on_unit_date_or_order(
     rows: list[tuple[int, float]], scale: float, shift: int
 ) -> None:
@@ -151,7 +152,7 @@ def test_xirr_does_not_depend_on_unit_date_or_order(
 
 
 @given(st.lists(amounts, min_size=1, max_size=30), st.integers(-40, 40), st.integers(0, 20))
-@settings(max_examples=50)
+@settings(max_examples=scale(50))
 def test_irr_is_the_same_in_another_unit_and_from_another_start(
     flows: list[float], doublings: int, wait: int
 ) -> None:
@@ -174,7 +175,7 @@ def exact_npv(rate: Decimal, rows: list[tuple[int, float]]) -> Decimal:
     st.lists(st.tuples(st.integers(0, 4000), st.floats(1.0, 1e6)), min_size=1, max_size=5),
     st.lists(st.tuples(st.integers(0, 4000), st.floats(1.0, 1e6)), min_size=1, max_size=5),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_each_root_brackets_a_change_of_sign_in_sixty_digits(
     spent: list[tuple[int, float]], earned: list[tuple[int, float]]
 ) -> None:
@@ -192,7 +193,7 @@ def test_each_root_brackets_a_change_of_sign_in_sixty_digits(
 
 
 @given(st.lists(amounts, min_size=1, max_size=40))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_no_series_yields_a_number_that_is_not_finite(flows: list[float]) -> None:
     outcome = irr(flows)
     numbers = outcome.rates + outcome.effective_pa + outcome.nominal_pa
@@ -359,7 +360,7 @@ def test_roots_that_meet_or_nearly_meet_are_exact(
     st.sampled_from([1, 30, 91, 182]),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_the_short_way_to_the_rate_leads_where_the_long_one_does(
     outlays: int, receipts: int, level: float, step: int, rng: random.Random
 ) -> None:

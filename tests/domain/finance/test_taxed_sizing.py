@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_tax import iterate_circle, solve_without_carry
 from tests.domain.finance.test_income_tax import draw_tax
+from tests.searches import scale
 
 from spawn.domain.finance.coverage_ratios import weighted_average_life
 from spawn.domain.finance.debt_sizing import size_debt
@@ -60,7 +61,7 @@ def size_circle(case: dict[str, Any]) -> SizingResult:
 
 
 def test_three_hundred_tax_circles_equal_fifty_digit_iteration() -> None:
-    for seed in range(300):
+    for seed in range(scale(300)):
         case = draw_circle(seed)
         sizing = size_circle(case)
         debt, taxes = iterate_circle(case)
@@ -73,7 +74,7 @@ def test_three_hundred_tax_circles_without_carry_equal_their_closed_form() -> No
     plain: dict[str, Any] = {"opening_losses": 0.0, "loss_expiry_years": 0, "loss_use_share": 1.0}
     plain |= {"interest_limit_share": None, "interest_allowance": 0.0, "other_deductions": 0.0}
     plain |= {"carries_interest_forward": True, "assessment": "period", "lag_periods": 0}
-    for seed in range(300):
+    for seed in range(scale(300)):
         case = draw_circle(seed)
         case["tax"] |= plain
         exact = solve_without_carry(case)
@@ -81,7 +82,7 @@ def test_three_hundred_tax_circles_without_carry_equal_their_closed_form() -> No
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_sculpted_debt_meets_its_target_after_tax(seed: int) -> None:
     sizing = size_circle(draw_circle(seed))
     target = draw_circle(seed)["target_dscr"]
@@ -172,7 +173,7 @@ def test_a_high_case_with_the_name_of_a_low_one_is_warned_of() -> None:
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_no_scenario_is_below_its_target_and_one_meets_it_in_each_period(seed: int) -> None:
     source = random.Random(seed)
     count = source.randint(1, 12)
@@ -245,7 +246,7 @@ def test_an_average_life_shortens_the_debt() -> None:
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=40)
+@settings(max_examples=scale(40))
 def test_no_other_schedule_carries_more_debt_at_the_average_life(seed: int) -> None:
     source = random.Random(seed)
     count, grace = source.randint(2, 10), source.randint(0, 1)

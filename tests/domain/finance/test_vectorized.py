@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.returns.rates_of_return import irr, npv
 from spawn.domain.finance.simulation.vectorized import (
@@ -63,7 +64,7 @@ def assert_equals_reference(flows: FloatArray, rates: FloatArray, status: np.nda
     st.integers(0, 2**32 - 1),
     st.sampled_from([1.0, 1e-6, 1e9]),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_deals_are_valued_as_the_reference_values_them(
     periods: int, scenarios: int, spread: float, seed: int, unit: float
 ) -> None:
@@ -81,7 +82,7 @@ def test_deals_are_valued_as_the_reference_values_them(
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_random_paths_get_the_status_of_the_reference(
     periods: int, scenarios: int, seed: int
 ) -> None:
@@ -172,6 +173,7 @@ def test_invalid_arrays_are_rejected() -> None:
 _DIGEST = """
 import hashlib, numpy as np
 from tests.domain.finance.test_vectorized import deal, factors
+from tests.searches import scale
 from spawn.domain.finance.simulation.vectorized import value_deal
 result = value_deal(deal(101), factors(101, 4000, 0.15))
 print(hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in result[:4])).hexdigest())

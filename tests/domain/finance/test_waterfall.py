@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
 from spawn.domain.finance.waterfall.waterfall_case import WaterfallCase
@@ -41,7 +42,7 @@ money = st.floats(0.0, 500.0)
     st.floats(0.0, 1.5),
     st.booleans(),
 )
-@settings(max_examples=25)
+@settings(max_examples=scale(25))
 def test_cash_in_is_cash_out_and_the_order_is_kept(
     periods: int,
     data: st.DataObject,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_waterfall import Debt, run_exactly
+from tests.searches import scale
 
 from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
 from spawn.domain.finance.waterfall.waterfall_case import (
@@ -101,7 +102,7 @@ def test_three_hundred_random_cases_equal_exact_fractions() -> None:
     source = random.Random(20290331)
     differences = []
     sweeps = shortfalls = repaid = 0
-    for number in range(300):
+    for number in range(scale(300)):
         fields = draw_case(source)
         result = run(**fields)
         for row, expected in zip(result.rows, run_exactly(to_exact(fields)), strict=True):
@@ -112,11 +113,11 @@ def test_three_hundred_random_cases_equal_exact_fractions() -> None:
                 if abs(float(value) - getattr(row, name)) > 1e-9:
                     differences.append((number, row.period, name, float(value), row))
     assert differences == []
-    assert min(sweeps, shortfalls, repaid) > 100
+    assert min(sweeps, shortfalls, repaid) > scale(300) / 3
 
 
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from(["cash", "letter_of_credit"]))
-@settings(max_examples=60)
+@settings(max_examples=scale(60))
 def test_the_laws_of_balances_hold(
     seed: int,
     carry: bool,  # noqa: FBT001 - hypothesis passes by position

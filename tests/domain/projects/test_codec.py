@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.searches import scale
 
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.projects.codec import decode_project, encode_project, render_project
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.core
 
 @given(st.data())
 # Projects are large to draw; on a busy machine slow data generation is not a failure.
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=scale(40), suppress_health_check=[HealthCheck.too_slow])
 def test_a_project_round_trips_through_its_document(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     project = data.draw(projects(schema))

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.searches import scale
 
 from spawn.domain.errors import Conflict, IllegalTransition, InvalidInput
 from spawn.domain.projects.project import (
@@ -191,7 +192,7 @@ def test_all_fields_of_a_new_project_are_changed_fields() -> None:
 
 @given(st.data())
 # Projects are large to draw; on a busy machine slow data generation is not a failure.
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=scale(12), suppress_health_check=[HealthCheck.too_slow])
 def test_a_patch_of_all_differences_turns_one_project_into_the_other(
     data: st.DataObject,
 ) -> None:

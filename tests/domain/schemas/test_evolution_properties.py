@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 from tests.domain.schemas.schema_generator import ON, body, evolved, schema
+from tests.searches import scale
 
 from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.errors import InvalidInput
@@ -244,22 +245,22 @@ def run_chains(seed: int, count: int) -> int:
 
 
 def test_compatible_pairs_are_compatible() -> None:
-    counts = run_pairs(seed=1, count=150)
-    assert min(counts.held.values()) > 15
+    counts = run_pairs(seed=1, count=scale(150))
+    assert min(counts.held.values()) > scale(150) / 10
 
 
 def test_a_request_of_the_first_version_is_good_for_the_third() -> None:
-    assert run_chains(seed=1, count=120) > 12
+    assert run_chains(seed=1, count=scale(120)) > scale(120) / 10
 
 
 @pytest.mark.slow
-def test_no_chain_of_two_thousand_loses_data_or_writers() -> None:
-    assert run_chains(seed=2, count=2_000) > 200
+def test_no_chain_of_one_thousand_loses_data_or_writers() -> None:
+    assert run_chains(seed=2, count=1_000) > 100
 
 
 @pytest.mark.slow
-def test_no_pair_of_ten_thousand_is_falsely_compatible() -> None:
-    counts = run_pairs(seed=2, count=10_000)
+def test_no_pair_of_two_thousand_is_falsely_compatible() -> None:
+    counts = run_pairs(seed=2, count=2_000)
     assert counts.held.keys() == {"rows yes", "rows if_proven", "writers", "readers"}
-    assert min(counts.held.values()) > 1_000
+    assert min(counts.held.values()) > 200
     assert counts.kinds.keys() == {*ChangeKind}
