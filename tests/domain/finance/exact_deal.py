@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tests.domain.finance.exact_construction import Ledger, shorten, simulate
+from tests.domain.finance.exact_construction import Guesses, Ledger, shorten, simulate
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -135,14 +135,14 @@ def tax_on(case: dict[str, Any], interest: list[Fraction]) -> list[Fraction]:
 
 
 def solve_untaxed(case: dict[str, Any]) -> ExactDeal:
-    total = sum(case["costs"], ZERO)
-    for _ in range(400):
+    guesses = Guesses(sum(case["costs"], ZERO))
+    for total in guesses:
         sizes, loans, reserve = size(case, total)
         ledger = simulate(construction_of(case, sizes, reserve), total)
         uses = ledger.total("project", "uses")
         if abs(uses - total) < Fraction(1, 10**20):
             return operate(case, total, sizes, ledger, loans, reserve)
-        total = uses
+        guesses.improve(uses)
     raise AssertionError("the iteration does not converge")
 
 

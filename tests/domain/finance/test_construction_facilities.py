@@ -130,14 +130,14 @@ def test_random_cases_equal_exact_fractions(first: int) -> None:
         for each in result.facilities:
             for row in each.rows:
                 t = row.period
-                assert row.draw == close(
-                    float(ledger.postings[each.name, "draw"].get(t, 0)), abs=noise
-                ), seed
+                assert row.draw == close(float(ledger.posted(each.name, "draw", t)), abs=noise), (
+                    seed
+                )
                 assert row.closing_balance == close(
                     float(ledger.owed(each.name, t + 1)), abs=noise
                 ), seed
                 assert row.interest == close(
-                    float(ledger.postings[each.name, "interest"].get(t, 0)), abs=noise
+                    float(ledger.posted(each.name, "interest", t)), abs=noise
                 ), seed
 
 
