@@ -34,7 +34,7 @@ class Service:
     """The service of `serve`, run in a thread."""
 
     def __init__(self, limits: HttpLimits | None = None, **settings: Any) -> None:
-        self.port = free_port()
+        self.port: int = settings.pop("port", None) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         options = {"storage_url": "memory://", "rate_limit": 0.0, **settings}
         self._settings = Settings(port=self.port, **options)

@@ -328,6 +328,8 @@ def _build_access_rules(settings: Settings) -> AccessRules:
         origins=frozenset(settings.cors_origins),
         rate_per_s=settings.rate_limit or None,
         path_prefix=settings.path_prefix,
+        own_origin=settings.own_origin,
+        proxies=settings.trusted_proxies,
     )
 
 

@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     `event_retention_days`, 0 for all. Lineage is also posted to `openlineage_url`, with the key in
     `openlineage_key_file`.
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
+    Proxies in `trusted_proxies` name the client in `X-Forwarded-For`.
     `product_id` names the data product in its contract, catalogue and lineage and never changes;
     its owner (`product_owner`, and `product_contact` as a URL) is published only if set.
     """
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     rate_limit: Annotated[float, Meta(ge=0, le=10_000_000)] = 2000.0
     log_level: LogLevel = "INFO"
     otlp_endpoint: str = ""
@@ -111,6 +113,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def path_prefix(self) -> str:
         """Path of the public URL, which begins every link; empty or `/…` without a final slash."""
         return urlsplit(self.base_url).path
+
+    @property
+    def own_origin(self) -> str:
+        """Origin of the public URL, as browsers name it."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc.lower()}"
 
     @property
     def event_retention(self) -> timedelta | None:
@@ -244,6 +252,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "HOST": text_reader(parse_host),
     "ALLOWED_HOSTS": text_reader(parse_hosts),
     "CORS_ORIGINS": text_reader(parse_origins),
+    "TRUSTED_PROXIES": text_reader(parse_networks),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
     "OTLP_ENDPOINT": text_reader(parse_web_url),
     "ENVIRONMENT": folded_reader(Environment, str.lower),

@@ -128,5 +128,5 @@ def test_public_host_is_allowed_and_others_are_not(start: Start) -> None:
     service = start(public_url="https://spawn.example", allowed_hosts=("other.example",))
     with service.client() as client:
         for host, status in (("spawn.example", 200), ("other.example:8", 200), ("evil", 421)):
-            response = client.get("/monitoring/live", headers={"host": host})
+            response = client.get(PROJECTS, headers={"host": host})
             assert response.status_code == status

@@ -220,11 +220,12 @@ def test_too_many_headers_are_431(client: httpx.Client) -> None:
         (["Host: localhost", "Host: evil.example"], 400),
         (["Host: evil.example"], 421),
         (["Host: localhost.evil.example"], 421),
-        (["Host: localhost:80x"], 421),
+        (["Host: localhost:80x"], 400),
     ],
 )
 def test_host_must_be_allowed(service: Service, fields: list[str], status: int) -> None:
-    response = service.send_raw(request_head("Connection: close", *fields))
+    head = request_head("Connection: close", *fields)
+    response = service.send_raw(head.replace(b"/monitoring/live", b"/v1/ops/projects"))
     assert status_of(response) == status
 
 
@@ -429,12 +430,12 @@ def test_storage_errors_name_no_file_to_clients(
 @pytest.mark.parametrize(
     ("target", "host", "status"),
     [
-        ("http://evil.example/monitoring/live", "localhost", 421),
-        ("HTTP://evil.example/monitoring/live", "localhost", 421),
+        ("http://evil.example/v1/ops/projects", "localhost", 421),
+        ("HTTP://evil.example/v1/ops/projects", "localhost", 421),
         ("http://evil.example:8000?x=1", "localhost", 400),
         ("http://localhost/monitoring/live", "localhost", 200),
         ("http://localhost/monitoring/live", "evil.example", 200),
-        ("http://localhost@evil.example/monitoring/live", "localhost", 421),
+        ("http://localhost@evil.example/v1/ops/projects", "localhost", 400),
         ("http:///monitoring/live", "localhost", 400),
         ("ftp://localhost/monitoring/live", "localhost", 400),
     ],

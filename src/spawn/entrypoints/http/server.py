@@ -158,14 +158,29 @@ class BoundedProtocol(HttpToolsProtocol):
             detail = f"The head or the trailer exceeds {self.limits.head_bytes} bytes."
             self._reject(self._problem("headers_too_large", detail))
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a field to the head; fields of a trailer, behind the body, are discarded.
+
+        The parser reports both alike, and a precondition or key in a trailer would bypass proxies.
+        """
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Stop the timer; the head is complete."""
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
-        if self.parser.get_http_version() not in _VERSIONS:
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
             detail = "Send the request as HTTP/1.1."
             self._reject_head(self._problem("http_version_not_supported", detail))
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+            detail = "HTTP/1.0 has no transfer codings: send the body with Content-Length."
+            self._reject_head(self._problem("malformed_request", detail))
+        if b"#" in self.url:
+            detail = "The target has a fragment, which belongs to the client: leave it out."
+            self._reject_head(self._problem("malformed_request", detail))
         if not self.url.startswith(b"/"):
             self._set_target_host()
         super().on_headers_complete()
@@ -255,6 +270,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
+            self.transport.write(to_http_bytes(response))
+        elif cycle.more_body and not (cycle.response_started or self.pipeline):
+            # The body fails. To the application it is as if the client had left.
+            cycle.disconnected = True
+            cycle.message_event.set()
             self.transport.write(to_http_bytes(response))
         self.transport.close()
 

@@ -1,4 +1,4 @@
-"""Cross-origin resource sharing: headers for the allowed origins."""
+"""Requests of pages of other origins: headers for the allowed ones, rejection of the others."""
 
 from typing import Final
 
@@ -8,14 +8,21 @@ _EXPOSED_HEADERS: Final = (
     b"etag, location, link, retry-after, x-request-id, deprecation, sunset, spawn-warnings, allow, "
     b"content-encoding, www-authenticate"
 )
+_OWN_SITES: Final = frozenset({b"same-origin", b"none"})
+"""Values of Sec-Fetch-Site for requests of the service's own pages, and of people."""
+
 _PREFLIGHT_MAX_AGE_S: Final = b"600"
 
 
 class CorsPolicy:
-    """The allowed origins; `*` allows every origin, an empty set none."""
+    """The allowed origins; `*` allows every origin, an empty set none.
 
-    def __init__(self, origins: frozenset[str]) -> None:
+    `own_origin` is the origin of the public URL.
+    """
+
+    def __init__(self, origins: frozenset[str], own_origin: str = "") -> None:
         self._origins = origins
+        self._own_origin = own_origin.encode()
 
     @property
     def is_enabled(self) -> bool:
@@ -46,6 +53,21 @@ class CorsPolicy:
             ),
             (b"access-control-max-age", _PREFLIGHT_MAX_AGE_S),
         )
+
+    def is_foreign(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a browser sends the request for a page of an origin that is not allowed.
+
+        Any page can send a POST without a body to a loopback address or a private one. Browsers
+        send these headers, and no page can change them.
+        """
+        origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
+        if origin is not None and self._is_allowed(origin):
+            return False
+        if site is not None:
+            return site not in _OWN_SITES
+        if origin is None or origin == self._own_origin:
+            return False
+        return origin.partition(b"://")[2] != headers.get(b"host")
 
     def _is_allowed(self, origin: bytes) -> bool:
         return "*" in self._origins or origin.decode("latin-1") in self._origins

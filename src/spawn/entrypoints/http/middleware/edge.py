@@ -24,7 +24,9 @@ from spawn.entrypoints.http.middleware.cors import CorsPolicy
 from spawn.entrypoints.http.middleware.hosts import AllowedHosts
 from spawn.entrypoints.http.middleware.path_prefix import PathPrefix
 from spawn.entrypoints.http.middleware.rate_limit import RateLimiter
+from spawn.entrypoints.http.middleware.request_checks import describe_target_error, is_host
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.problems import (
     INTERNAL_ERROR_DETAIL,
@@ -51,7 +53,14 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
-_NO_SNIFFING: Final[Header] = (b"x-content-type-options", b"nosniff")
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_SECURITY_HEADERS: Final[tuple[Header, ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+HeadError = tuple[str, str]
+"""Code and detail of a problem in the head of a request."""
 
 CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
 """A function that returns the cached response to a GET, or None to run the application."""
@@ -60,7 +69,8 @@ CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
 class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a deployment: who may call, host names, origins, requests per second and client.
 
-    Without a rate any is allowed. `path_prefix` is the path of the public URL.
+    Without a rate any is allowed. `path_prefix` is the path of the public URL, `own_origin` its
+    origin. `proxies` are the networks of proxies that name the client.
     """
 
     authenticator: Authenticator
@@ -68,6 +78,8 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
     origins: frozenset[str] = frozenset()
     rate_per_s: float | None = None
     path_prefix: str = ""
+    own_origin: str = ""
+    proxies: tuple[str, ...] = ()
 
 
 class EdgeMiddleware:
@@ -94,9 +106,10 @@ class EdgeMiddleware:
         self._log = log
         self._authenticator = rules.authenticator
         self._tracer = tracer
-        self._cors = CorsPolicy(rules.origins)
+        self._cors = CorsPolicy(rules.origins, rules.own_origin)
+        self._proxies = TrustedProxies(rules.proxies) if rules.proxies else None
         vary = b"accept, accept-encoding" + (b", origin" if self._cors.is_enabled else b"")
-        self._fixed_headers: tuple[Header, ...] = (_NO_SNIFFING, (b"vary", vary))
+        self._fixed_headers: tuple[Header, ...] = (*_SECURITY_HEADERS, (b"vary", vary))
         self._rate_limiter = RateLimiter(rules.rate_per_s) if rules.rate_per_s else None
         self._hosts = AllowedHosts(rules.hosts)
         self._prefix = PathPrefix(rules.path_prefix) if rules.path_prefix else None
@@ -114,6 +127,8 @@ class EdgeMiddleware:
         original_path = scope["path"]
         method: str = scope["method"]
         context = self._build_context(dict(scope["headers"]))
+        if self._proxies is not None:
+            self._set_client(scope, context.headers)
         scope["spawn"] = context  # type: ignore[typeddict-unknown-key]  # ASGI scopes are open
         path = original_path if self._prefix is None else self._prefix.strip(original_path)
         scope["path"] = canonical_path(path)
@@ -199,6 +214,19 @@ class EdgeMiddleware:
         else:
             await self._tracer.run(self._app, scope, receive, respond)
 
+    def _set_client(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> None:
+        """Replace the address of a trusted proxy by that of its client."""
+        forwarded_for, peer = headers.get(b"x-forwarded-for"), scope["client"]
+        if forwarded_for is None or peer is None or self._proxies is None:
+            return
+        pairs = scope["headers"]
+        if len(headers) != len(cast("Any", pairs)):
+            values = (value for name, value in pairs if name == b"x-forwarded-for")
+            forwarded_for = b",".join(values)
+        client = self._proxies.client_of(peer[0], forwarded_for)
+        if client != peer[0]:
+            scope["client"] = (client, 0)
+
     def _build_context(self, headers: dict[bytes, bytes]) -> RequestContext:
         """Return the context; valid ids of the client are used, others are generated."""
         path_prefix = self._rules.path_prefix
@@ -223,30 +251,56 @@ class EdgeMiddleware:
 
     def _reject(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Response | None:
         """Return the problem that rejects the request before routing; None if it may pass."""
-        limits = self._limits
         pairs: Any = scope["headers"]
         if headers.get(b"host") not in self._hosts.cache or len(headers) != len(pairs):
             response = self._reject_headers(scope, headers)
             if response is not None:
                 return response
-        if len(headers) > limits.header_count or (
-            sum(map(len, headers)) + sum(map(len, headers.values())) > limits.header_bytes
-        ):
-            detail = (
-                f"The head exceeds {limits.header_count} header fields or "
-                f"{limits.header_bytes} bytes."
-            )
-            return self._problem(scope, "headers_too_large", detail)
-        path = scope["path"]
-        if len(path) > limits.path_bytes:
-            detail = f"The path exceeds {limits.path_bytes} characters."
-            return self._problem(scope, "uri_too_long", detail)
-        if path.startswith(_UNLIMITED_PREFIX):
+        error = self._find_size_error(scope, headers) or self._find_head_error(scope, headers)
+        if error is not None:
+            return self._problem(scope, *error)
+        if scope["path"].startswith(_UNLIMITED_PREFIX):
             return None
-        if self.in_flight > limits.concurrency:
+        if self.in_flight > self._limits.concurrency:
             detail = "The service already handles as many requests as it may."
             return self._problem(scope, "overloaded", detail, ((b"retry-after", b"1"),))
         return self._reject_above_rate(scope)
+
+    def _find_size_error(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> HeadError | None:
+        """Return what is too large about the head."""
+        limits = self._limits
+        if len(headers) > limits.header_count or (
+            sum(map(len, headers)) + sum(map(len, headers.values())) > limits.header_bytes
+        ):
+            return "headers_too_large", (
+                f"The head exceeds {limits.header_count} header fields or "
+                f"{limits.header_bytes} bytes."
+            )
+        if len(scope["path"]) > limits.path_bytes:
+            return "uri_too_long", f"The path exceeds {limits.path_bytes} characters."
+        return None
+
+    def _find_head_error(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> HeadError | None:
+        """Return what is wrong with the target, the framing or the origin."""
+        raw_path = scope["raw_path"]
+        if b"%" in raw_path or b"//" in raw_path or b"/." in raw_path:
+            detail = describe_target_error(raw_path)
+            if detail:
+                return "malformed_request", detail
+        if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
+            return "not_implemented", (
+                "The body has another transfer coding than chunked: send it without."
+            )
+        if scope["method"] not in _SAFE_METHODS and self._is_foreign(headers):
+            return "cross_origin_request", (
+                "A page of another origin sent this request: send credentials, or let the operator"
+                " add the origin to SPAWN_CORS_ORIGINS."
+            )
+        return None
+
+    def _is_foreign(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a page of another origin sent the request, without credentials of its own."""
+        return b"authorization" not in headers and self._cors.is_foreign(headers)
 
     def _reject_above_rate(self, scope: HTTPScope) -> Response | None:
         if self._rate_limiter is None:
@@ -275,11 +329,24 @@ class EdgeMiddleware:
                 detail = f"The header {name.decode('latin-1')} is repeated; send it once."
                 return self._problem(scope, "malformed_request", detail)
             headers[name] = b", ".join(value for key, value in pairs if key == name)
-        host = headers.get(b"host")
+        error = self._find_host_error(scope, headers.get(b"host"))
+        return None if error is None else self._problem(scope, *error)
+
+    def _find_host_error(self, scope: HTTPScope, host: bytes | None) -> HeadError | None:
+        """Return what is wrong with the Host header; probes may name any host."""
+        is_probe = scope["path"].startswith(_UNLIMITED_PREFIX)
         if host is None:
-            return self._problem(scope, "malformed_request", "The Host header is missing.")
-        if not self._hosts.is_allowed(host):
-            return self._problem(scope, "misdirected_request", "This host is not served.")
+            # RFC 9112, 3.2: HTTP/1.0 needs none, and health checks of some balancers send none.
+            if is_probe and scope["http_version"] == "1.0":
+                return None
+            return "malformed_request", "The Host header is missing."
+        if not is_host(host):
+            return "malformed_request", "The Host header is neither a host name nor an address."
+        if not (is_probe or self._hosts.is_allowed(host)):
+            return "misdirected_request", (
+                f"The host {host.decode('ascii')[:255]} is not served: the operator can add it to"
+                " SPAWN_ALLOWED_HOSTS, or set it as the host of SPAWN_PUBLIC_URL."
+            )
         return None
 
     def _options_response(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Response:

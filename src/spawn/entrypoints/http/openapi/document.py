@@ -51,6 +51,9 @@ COMMON_PROBLEMS: Final = (
 ACCESS_PROBLEMS: Final = ("unauthenticated", "forbidden")
 """Problems of every operation that needs a scope."""
 
+COMMAND_PROBLEMS: Final = ("cross_origin_request",)
+"""Problems of every operation that a page of another origin may not call."""
+
 _BEARER: Final = "bearer"
 
 Json = dict[str, Any]
@@ -222,7 +225,8 @@ class OpenApiBuilder:
 def _list_problems(operation: Operation) -> tuple[str, ...]:
     """Return the codes of all problems that an operation can return, each once."""
     access = ACCESS_PROBLEMS if operation.scopes else ()
-    return tuple(dict.fromkeys((*COMMON_PROBLEMS, *access, *operation.problems)))
+    command = COMMAND_PROBLEMS if operation.method not in {"GET", "HEAD"} else ()
+    return tuple(dict.fromkeys((*COMMON_PROBLEMS, *access, *command, *operation.problems)))
 
 
 def _build_examples(content: Body | Success) -> Json:

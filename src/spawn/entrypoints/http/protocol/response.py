@@ -25,6 +25,11 @@ _PAGE_POLICY: Final = (
     b"form-action 'none'",
     b"frame-ancestors 'none'",
 )
+_PAGE_HEADERS: Final[tuple[Header, ...]] = (
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
 _encoder: Final = msgspec.json.Encoder()
 encode_json: Final = _encoder.encode
 
@@ -143,4 +148,5 @@ def html_response(
         directives = directives.replace(b"style-src 'self'", b"style-src 'self' 'unsafe-inline'")
     policy = (b"content-security-policy", directives)
     media_type = b"text/html; charset=utf-8"
-    return Response(200, page.encode(), media_type=media_type, headers=(policy, *headers))
+    fields = (policy, *_PAGE_HEADERS, *headers)
+    return Response(200, page.encode(), media_type=media_type, headers=fields)

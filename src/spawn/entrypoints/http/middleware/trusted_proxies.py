@@ -1,0 +1,43 @@
+"""The address of a client behind trusted proxies."""
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+_MAX_CACHE_ENTRIES: Final = 4096
+
+
+class TrustedProxies:
+    """The networks whose `X-Forwarded-For` is believed."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+        self.client_of = lru_cache(_MAX_CACHE_ENTRIES)(self._find_client)
+
+    def _find_client(self, peer: str, forwarded_for: bytes) -> str:
+        """Return the address of a client.
+
+        Each proxy appends the address that it saw. So the last one that is not of a trusted proxy
+        is the client's; what is before it can be invented.
+
+        Args:
+            peer: the address of the connection.
+            forwarded_for: the header, joined if it is repeated.
+        """
+        client = peer
+        for text in reversed(forwarded_for.decode("latin-1").split(",")):
+            if not self._is_trusted(client):
+                break
+            try:
+                client = str(ipaddress.ip_address(text.strip().strip("[]")))
+            except ValueError:
+                break
+        return client
+
+    def _is_trusted(self, text: str) -> bool:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
