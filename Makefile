@@ -14,6 +14,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	then echo $$python; break; fi; done)
 # Extra arguments for pytest, for example: make test ARGS="-k money"
 ARGS ?=
+# Seed of all random searches; without one, CI searches the same and a person elsewhere each time.
+SEED ?=
+SEARCH = $(if $(SEED),--hypothesis-profile=random --hypothesis-seed=$(SEED))
 # Test processes; tests wait more than they compute, so there may be more of them than cores.
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadgroup
@@ -58,8 +61,9 @@ run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 
 extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, nats, otlp
 
-test: $(VENV)/dev.stamp ## Run every test, in parallel
-	@$(BIN)/pytest $(PARALLEL) $(ARGS)
+test: $(VENV)/dev.stamp ## Run every test, in parallel; SEED=... repeats a search
+	@$(if $(SEED),echo "Hypothesis seed $(SEED). To repeat this run: make test SEED=$(SEED)")
+	@$(BIN)/pytest $(PARALLEL) $(SEARCH) $(ARGS)
 
 test-core: $(VENV)/dev.stamp ## Run the tests of the domain only, without I/O
 	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \
