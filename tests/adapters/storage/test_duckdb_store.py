@@ -1,5 +1,6 @@
 """Storage contract of the DuckDB store."""
 
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -34,7 +35,8 @@ DURABLE = True
 
 
 @pytest.fixture
-def store_url(tmp_path: Path) -> str:
+def store_url(new_store: Path, tmp_path: Path) -> str:
+    shutil.copytree(new_store, tmp_path, dirs_exist_ok=True)
     return f"duckdb:///{tmp_path}/store.duckdb"
 
 

@@ -1,5 +1,6 @@
 """Storage contract of the DuckDB store with almost no caches."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as abov
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
 from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
-from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
 
 DURABLE = True
@@ -29,5 +29,6 @@ STORE_OPTIONS = StoreOptions(
 
 
 @pytest.fixture
-def store_url(tmp_path: Path) -> str:
+def store_url(new_store: Path, tmp_path: Path) -> str:
+    shutil.copytree(new_store, tmp_path, dirs_exist_ok=True)
     return f"duckdb:///{tmp_path}/store.duckdb"

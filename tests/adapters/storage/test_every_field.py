@@ -8,17 +8,17 @@ import pytest
 
 from spawn.adapters.factory import open_store
 from spawn.application.projects.queries import project_fields
-from spawn.domain.aggregates import AggregateType
+from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.projects.project import CORE_FIELDS
 from spawn.testing.sample_states import SAMPLE_COUNT, a_state
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
-from spawn.testing.storage_contract.kinds import EVERY_KIND, build_write
+from spawn.testing.storage_contract.kinds import build_write
 
 SCHEMA = a_record().schema
 
 
-@EVERY_KIND
+@pytest.mark.parametrize("aggregate_type", AGGREGATE_TYPES.values(), ids=lambda t: t.kind)
 def test_the_samples_have_a_value_in_each_field(aggregate_type: AggregateType) -> None:
     states = [a_state(aggregate_type.kind, number) for number in range(SAMPLE_COUNT)]
     for name in aggregate_type.state_type.__struct_fields__:
@@ -26,33 +26,40 @@ def test_the_samples_have_a_value_in_each_field(aggregate_type: AggregateType) -
         assert any(value is not None and value not in ((), {}) for value in values), name
 
 
-@EVERY_KIND
 @pytest.mark.parametrize("scheme", ["memory", "duckdb"])
 async def test_each_field_goes_from_the_state_to_the_wire(
-    tmp_path: Path, aggregate_type: AggregateType, scheme: str
+    tmp_path: Path, subtests: pytest.Subtests, scheme: str
 ) -> None:
     url = "memory://" if scheme == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
     store = await open_store(url, clock=ManualClock())
     await store.adopt(a_record())
     harness = StorageHarness(store, ManualClock())
-    for number in range(SAMPLE_COUNT):
-        write = build_write(aggregate_type, number)
-        await store.commit(harness.change(writes=(write,), events=()))
-        (item,) = (await store.get_many(aggregate_type.kind, [write.id])).values()
-        (entry,) = await store.history(aggregate_type.kind, write.id, after_version=0, limit=9)
-        envelope = EventEnvelope("http://127.0.0.1", SCHEMA.id, "0" * 32)
-        on_the_wire = msgspec.json.decode(envelope.encode_structured(entry))["data"]["after"]
-        decoded = aggregate_type.codec.decode(msgspec.json.encode(on_the_wire), SCHEMA)
-        fields = msgspec.structs.fields(aggregate_type.state_type)
-        for field in fields:
-            value = getattr(write.state, field.name)
-            assert getattr(item.state, field.name) == value, field.name
-            if not aggregate_type.is_governed:
-                assert field.encode_name in on_the_wire
-                assert getattr(decoded, field.name) == value, field.name
-        if aggregate_type.is_governed:
-            _check_project_on_the_wire(item, write.state, on_the_wire)
+    for aggregate_type in AGGREGATE_TYPES.values():
+        with subtests.test(kind=aggregate_type.kind):
+            for number in range(SAMPLE_COUNT):
+                await _check_sample(harness, aggregate_type, number)
     await store.close()
+
+
+async def _check_sample(
+    harness: StorageHarness, aggregate_type: AggregateType, number: int
+) -> None:
+    """Check each field of a sample in the store, in its event and in the response."""
+    write = build_write(aggregate_type, number)
+    await harness.store.commit(harness.change(writes=(write,), events=()))
+    (item,) = (await harness.store.get_many(aggregate_type.kind, [write.id])).values()
+    (entry,) = await harness.store.history(aggregate_type.kind, write.id, after_version=0, limit=9)
+    envelope = EventEnvelope("http://127.0.0.1", SCHEMA.id, "0" * 32)
+    on_the_wire = msgspec.json.decode(envelope.encode_structured(entry))["data"]["after"]
+    decoded = aggregate_type.codec.decode(msgspec.json.encode(on_the_wire), SCHEMA)
+    for field in msgspec.structs.fields(aggregate_type.state_type):
+        value = getattr(write.state, field.name)
+        assert getattr(item.state, field.name) == value, field.name
+        if not aggregate_type.is_governed:
+            assert field.encode_name in on_the_wire
+            assert getattr(decoded, field.name) == value, field.name
+    if aggregate_type.is_governed:
+        _check_project_on_the_wire(item, write.state, on_the_wire)
 
 
 def _check_project_on_the_wire(item: Any, project: Any, event: dict[str, Any]) -> None:

@@ -20,9 +20,9 @@ A package that offers an adapter runs the whole suite in one module of its own t
         return f"duckdb:///{tmp_path}/store.duckdb"
 
 Each test gets its own store by that URL, through `spawn.adapters.factory.open_store`, which finds a
-third party's scheme by its entry point. pytest-asyncio must be in `auto` mode. Two names in the
-module configure the suite: `DURABLE = True` states that the store outlives its process and adds the
-tests of reopening it; `STORE_OPTIONS` opens it with other limits.
+third party's scheme by its entry point. It needs pytest 9, and pytest-asyncio in `auto` mode. Two
+names in the module configure the suite: `DURABLE = True` states that the store outlives its process
+and adds the tests of reopening it; `STORE_OPTIONS` opens it with other limits.
 """
 
 import asyncio

@@ -19,10 +19,6 @@ from spawn.testing.sample_states import SAMPLE_COUNT, a_sample_id, a_state
 from spawn.testing.storage_contract.harness import ReopenStore, StorageHarness, a_record
 from spawn.testing.storage_contract.reads import iterate_items
 
-EVERY_KIND = pytest.mark.parametrize(
-    "aggregate_type", AGGREGATE_TYPES.values(), ids=lambda t: t.kind
-)
-
 _COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
     Operator.EQ: lambda value, operand: value == operand,
     Operator.NE: lambda value, operand: value != operand,
@@ -100,94 +96,129 @@ def sort_ids(aggregates: list[StoredAggregate[Any]], name: str, *, descending: b
 
 
 class TestEveryKind:
-    """Every kind has the same promises: exact states, typed filters, sorts and pages."""
+    """Every kind has the same promises: exact states, typed filters, sorts and pages.
 
-    @EVERY_KIND
+    Kinds share the store of a test, so that none may see the aggregates of another.
+    """
+
     async def test_each_field_is_read_as_it_was_written(
-        self, harness: StorageHarness, aggregate_type: AggregateType
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
-        for number in range(SAMPLE_COUNT):
-            write = build_write(aggregate_type, number)
-            await harness.store.commit(harness.change(writes=(write,), events=()))
-            stored = await harness.store.get(aggregate_type.kind, write.id)
-            assert stored.state == write.state
-        page = await harness.store.page(Query(kind=aggregate_type.kind))
-        assert [item.state for item in page.items] == [
-            build_write(aggregate_type, number).state for number in range(SAMPLE_COUNT)
-        ]
+        for aggregate_type in AGGREGATE_TYPES.values():
+            with subtests.test(kind=aggregate_type.kind):
+                for number in range(SAMPLE_COUNT):
+                    write = build_write(aggregate_type, number)
+                    await harness.store.commit(harness.change(writes=(write,), events=()))
+                    stored = await harness.store.get(aggregate_type.kind, write.id)
+                    assert stored.state == write.state
+                page = await harness.store.page(Query(kind=aggregate_type.kind))
+                assert [item.state for item in page.items] == [
+                    build_write(aggregate_type, number).state for number in range(SAMPLE_COUNT)
+                ]
 
-    @EVERY_KIND
     async def test_each_indexed_column_filters_by_its_type(
-        self, harness: StorageHarness, aggregate_type: AggregateType
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
-        aggregates = await write_samples(harness, aggregate_type)
-        for name, column in aggregate_type.indexed_columns(a_record().schema).items():
-            values = {a.id: column_value(a, name) for a in aggregates}
-            operand = next(value for value in values.values() if value is not None)
-            for condition in conditions_of(column, operand):
-                query = Query(kind=aggregate_type.kind, filters=(condition,), limit=4)
-                ids = [item.id async for item in iterate_items(harness, query)]
-                assert ids == [key for key, value in values.items() if holds(condition, value)]
+        for aggregate_type in AGGREGATE_TYPES.values():
+            aggregates = await write_samples(harness, aggregate_type)
+            for name, column in aggregate_type.indexed_columns(a_record().schema).items():
+                with subtests.test(kind=aggregate_type.kind, column=name):
+                    await check_filters(harness, aggregate_type, column, aggregates)
 
-    @EVERY_KIND
     @pytest.mark.parametrize("descending", [False, True])
     async def test_each_indexed_column_sorts_across_pages(
-        self, harness: StorageHarness, aggregate_type: AggregateType, *, descending: bool
+        self, harness: StorageHarness, subtests: pytest.Subtests, *, descending: bool
     ) -> None:
-        aggregates = await write_samples(harness, aggregate_type)
-        for name in aggregate_type.indexed_columns(a_record().schema):
-            query = Query(kind=aggregate_type.kind, sort=(Sort(name, descending),), limit=2)
-            ids = [item.id async for item in iterate_items(harness, query)]
-            assert ids == sort_ids(aggregates, name, descending=descending)
+        for aggregate_type in AGGREGATE_TYPES.values():
+            aggregates = await write_samples(harness, aggregate_type)
+            for name in aggregate_type.indexed_columns(a_record().schema):
+                with subtests.test(kind=aggregate_type.kind, column=name):
+                    sort = (Sort(name, descending),)
+                    query = Query(kind=aggregate_type.kind, sort=sort, limit=2)
+                    ids = [item.id async for item in iterate_items(harness, query)]
+                    assert ids == sort_ids(aggregates, name, descending=descending)
 
-    @EVERY_KIND
     async def test_an_unknown_column_of_any_kind_is_rejected(
-        self, harness: StorageHarness, aggregate_type: AggregateType
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
-        for query in (
-            Query(kind=aggregate_type.kind, sort=(Sort("state_of_mind"),)),
-            Query(
-                kind=aggregate_type.kind, filters=(Filter("state_of_mind", Operator.EQ, ("x",)),)
-            ),
-            Query(kind=aggregate_type.kind, filters=(Filter("version", Operator.EQ, ("x",)),)),
-        ):
-            with pytest.raises(InvalidInput):
-                await harness.store.page(query)
+        unknown = Filter("state_of_mind", Operator.EQ, ("x",))
+        for kind in AGGREGATE_TYPES:
+            for query in (
+                Query(kind=kind, sort=(Sort("state_of_mind"),)),
+                Query(kind=kind, filters=(unknown,)),
+                Query(kind=kind, filters=(Filter("version", Operator.EQ, ("x",)),)),
+            ):
+                with subtests.test(query=str(query)), pytest.raises(InvalidInput):
+                    await harness.store.page(query)
 
-    @EVERY_KIND
     async def test_a_write_moves_an_aggregate_between_filters(
-        self, harness: StorageHarness, aggregate_type: AggregateType
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
-        first = build_write(aggregate_type, 0)
-        await harness.store.commit(harness.change(writes=(first,), events=()))
-        version = Filter("version", Operator.EQ, (1,))
-        query = Query(kind=aggregate_type.kind, filters=(version,))
-        assert [item.id for item in (await harness.store.page(query)).items] == [first.id]
-        second = msgspec.structs.replace(build_write(aggregate_type, 1, 1), id=first.id)
-        await harness.store.commit(harness.change(writes=(second,), events=()))
-        assert not (await harness.store.page(query)).items
-        for name in [column.name for column in aggregate_type.columns]:
-            value = getattr(second.state, name)
-            assert await find_equal(harness, aggregate_type, name, value) == [first.id]
+        for aggregate_type in AGGREGATE_TYPES.values():
+            with subtests.test(kind=aggregate_type.kind):
+                await check_move(harness, aggregate_type)
 
-    @EVERY_KIND
     async def test_filters_hold_after_reopening(
         self,
         harness: StorageHarness,
         reopen_store: ReopenStore,
-        aggregate_type: AggregateType,
+        subtests: pytest.Subtests,
         request: pytest.FixtureRequest,
     ) -> None:
         if not getattr(request.module, "DURABLE", False):
             pytest.skip("the store lives as long as its process")
-        aggregates = await write_samples(harness, aggregate_type)
+        written = {
+            kind: await write_samples(harness, each) for kind, each in AGGREGATE_TYPES.items()
+        }
         await harness.store.close()
         harness.store = await reopen_store()
-        for name in aggregate_type.indexed_columns(a_record().schema):
-            operand = next(v for a in aggregates if (v := column_value(a, name)) is not None)
-            assert await find_equal(harness, aggregate_type, name, operand) == [
-                a.id for a in aggregates if column_value(a, name) == operand
-            ]
+        for kind, aggregates in written.items():
+            for name in AGGREGATE_TYPES[kind].indexed_columns(a_record().schema):
+                with subtests.test(kind=kind, column=name):
+                    await check_equal(harness, AGGREGATE_TYPES[kind], name, aggregates)
+
+
+async def check_filters(
+    harness: StorageHarness,
+    aggregate_type: AggregateType,
+    column: Column,
+    aggregates: list[StoredAggregate[Any]],
+) -> None:
+    """Check that every filter of a column finds the aggregates for which it holds, in order."""
+    values = {a.id: column_value(a, column.name) for a in aggregates}
+    operand = next(value for value in values.values() if value is not None)
+    for condition in conditions_of(column, operand):
+        query = Query(kind=aggregate_type.kind, filters=(condition,), limit=4)
+        ids = [item.id async for item in iterate_items(harness, query)]
+        assert ids == [key for key, value in values.items() if holds(condition, value)]
+
+
+async def check_move(harness: StorageHarness, aggregate_type: AggregateType) -> None:
+    """Check that an aggregate leaves the filters of its former version."""
+    first = build_write(aggregate_type, 0)
+    await harness.store.commit(harness.change(writes=(first,), events=()))
+    version = Filter("version", Operator.EQ, (1,))
+    query = Query(kind=aggregate_type.kind, filters=(version,))
+    assert [item.id for item in (await harness.store.page(query)).items] == [first.id]
+    second = msgspec.structs.replace(build_write(aggregate_type, 1, 1), id=first.id)
+    await harness.store.commit(harness.change(writes=(second,), events=()))
+    assert not (await harness.store.page(query)).items
+    for name in [column.name for column in aggregate_type.columns]:
+        value = getattr(second.state, name)
+        assert await find_equal(harness, aggregate_type, name, value) == [first.id]
+
+
+async def check_equal(
+    harness: StorageHarness,
+    aggregate_type: AggregateType,
+    name: str,
+    aggregates: list[StoredAggregate[Any]],
+) -> None:
+    """Check that the first value of a column finds the aggregates that have it."""
+    operand = next(v for a in aggregates if (v := column_value(a, name)) is not None)
+    assert await find_equal(harness, aggregate_type, name, operand) == [
+        a.id for a in aggregates if column_value(a, name) == operand
+    ]
 
 
 async def find_equal(

@@ -137,6 +137,56 @@ INDIAN_OFFSET = datetime.strptime("+0530", "%z").tzinfo
 """An offset that is not UTC."""
 
 
+FILTERS_OF_THREE: tuple[tuple[str, Operator, tuple[Any, ...], str], ...] = (
+    ("capacity_mw", Operator.EQ, (Decimal("1.50"),), "a"),
+    ("capacity_mw", Operator.NE, (Decimal("1.5"),), "bc"),
+    ("capacity_mw", Operator.LT, (Decimal("1.5001"),), "a"),
+    ("capacity_mw", Operator.GTE, (Decimal("1.5"),), "ab"),
+    ("ratio", Operator.EQ, (Decimal("1234567890123456789012345678.0123456789"),), "a"),
+    ("ratio", Operator.GT, (Decimal("1234567890123456789012345678.0123456788"),), "a"),
+    ("technology", Operator.LIKE, ("ÖÖ%",), "a"),
+    ("technology", Operator.LIKE, ("_",), ""),
+    ("technology", Operator.IN, ("zöö%x", "wind'; drop table projects; --"), "ab"),
+    ("technology", Operator.EXISTS, (False,), "c"),
+    ("technology", Operator.EXISTS, (True,), "ab"),
+    ("licensed_on", Operator.LTE, (date(1, 1, 1),), "a"),
+    ("licensed_on", Operator.GT, (date(9999, 12, 30),), "b"),
+    ("units", Operator.EQ, (-(2**31),), "a"),
+    ("grid_id", Operator.IN, (2**63 - 1, 7), "a"),
+    ("load", Operator.LT, (1e-300,), "a"),
+    ("merchant", Operator.EQ, (False,), "b"),
+    (
+        "metered_at",
+        Operator.EQ,
+        (datetime(2020, 2, 29, 23, 59, tzinfo=INDIAN_OFFSET),),
+        "a",
+    ),
+    ("metered_at", Operator.NE, (datetime(2020, 2, 29, 18, 29, tzinfo=UTC),), "bc"),
+    ("total_amount", Operator.EQ, (Decimal("999999999999999999.99"),), "b"),
+    ("status", Operator.IN, (ProjectStatus.OPERATION, "MANDATED"), "b"),
+    ("version", Operator.GT, (1,), "c"),
+    ("project_name", Operator.LIKE, ("B",), "b"),
+)
+"""Filters, and the names of the projects of `_create_three_projects` that they find."""
+
+INVALID_QUERIES = (
+    Query(limit=0),
+    Query(limit=MAX_LIMIT + 1),
+    Query(sort=(Sort("nothing"),)),
+    Query(filters=(Filter("nothing", Operator.EQ, ("x",)),)),
+    Query(filters=(Filter('x" or 1=1 --', Operator.EQ, ("x",)),)),
+    Query(filters=(Filter("maturity_years", Operator.EQ, ("x",)),)),
+    Query(filters=(Filter("maturity_years", Operator.EQ, (True,)),)),
+    Query(filters=(Filter("maturity_years", Operator.LIKE, (1,)),)),
+    Query(filters=(Filter("maturity_years", Operator.EQ, (1, 2)),)),
+    Query(filters=(Filter("maturity_years", Operator.IN, ()),)),
+    Query(filters=(Filter("maturity_years", Operator.EQ, (2**70,)),)),
+    Query(filters=(Filter("maturity_years", Operator.EQ, (Decimal("17.555"),)),)),
+    Query(filters=(Filter("dscr", Operator.EQ, (Decimal("1e40"),)),)),
+    Query(filters=(Filter("dscr", Operator.EQ, (Decimal("0.123456789"),)),)),
+)
+
+
 class TestPages:
     """Pages contain each item exactly once, in the requested order."""
 
@@ -216,70 +266,30 @@ class TestPages:
         query = Query(sort=(Sort("sector"), Sort("maturity_years", descending=True)), limit=1)
         assert await project_names(harness, query) == ["A5", "A4", "ANone", "B9", "B2", "None4"]
 
-    @pytest.mark.parametrize(
-        ("field", "operator", "values", "expected"),
-        [
-            ("capacity_mw", Operator.EQ, (Decimal("1.50"),), "a"),
-            ("capacity_mw", Operator.NE, (Decimal("1.5"),), "bc"),
-            ("capacity_mw", Operator.LT, (Decimal("1.5001"),), "a"),
-            ("capacity_mw", Operator.GTE, (Decimal("1.5"),), "ab"),
-            ("ratio", Operator.EQ, (Decimal("1234567890123456789012345678.0123456789"),), "a"),
-            ("ratio", Operator.GT, (Decimal("1234567890123456789012345678.0123456788"),), "a"),
-            ("technology", Operator.LIKE, ("ÖÖ%",), "a"),
-            ("technology", Operator.LIKE, ("_",), ""),
-            ("technology", Operator.IN, ("zöö%x", "wind'; drop table projects; --"), "ab"),
-            ("technology", Operator.EXISTS, (False,), "c"),
-            ("technology", Operator.EXISTS, (True,), "ab"),
-            ("licensed_on", Operator.LTE, (date(1, 1, 1),), "a"),
-            ("licensed_on", Operator.GT, (date(9999, 12, 30),), "b"),
-            ("units", Operator.EQ, (-(2**31),), "a"),
-            ("grid_id", Operator.IN, (2**63 - 1, 7), "a"),
-            ("load", Operator.LT, (1e-300,), "a"),
-            ("merchant", Operator.EQ, (False,), "b"),
-            (
-                "metered_at",
-                Operator.EQ,
-                (datetime(2020, 2, 29, 23, 59, tzinfo=INDIAN_OFFSET),),
-                "a",
-            ),
-            ("metered_at", Operator.NE, (datetime(2020, 2, 29, 18, 29, tzinfo=UTC),), "bc"),
-            ("total_amount", Operator.EQ, (Decimal("999999999999999999.99"),), "b"),
-            ("status", Operator.IN, (ProjectStatus.OPERATION, "MANDATED"), "b"),
-            ("version", Operator.GT, (1,), "c"),
-            ("project_name", Operator.LIKE, ("B",), "b"),
-        ],
-    )
     async def test_filters_compare_by_type(
-        self,
-        harness: StorageHarness,
-        field: str,
-        operator: Operator,
-        values: tuple[Any, ...],
-        expected: str,
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
         await _create_three_projects(harness)
-        query = Query(filters=(Filter(field, operator, values),))
-        assert "".join(await project_names(harness, query)) == expected
+        for field, operator, values, expected in FILTERS_OF_THREE:
+            with subtests.test(field=field, operator=operator, values=values):
+                query = Query(filters=(Filter(field, operator, values),))
+                assert "".join(await project_names(harness, query)) == expected
 
     @pytest.mark.parametrize("ids", [False, True], ids=["every project", "projects by id"])
-    @pytest.mark.parametrize(
-        ("part", "expected"),
-        [
-            ("i", ["İX", "ix"]),
-            ("İX", ["İX", "ix"]),
-            ("Σ", ["ΟΔΟΣ", "οδοσ"]),
-        ],
-    )
     async def test_like_compares_lower_case_letter_by_letter(
-        self, harness: StorageHarness, part: str, expected: list[str], *, ids: bool
+        self, harness: StorageHarness, *, ids: bool
     ) -> None:
         names = ("İX", "ix", "ΟΔΟΣ", "οδοσ", "οδος")
         projects = [await harness.create(project_name=name) for name in names]
-        filters = [Filter("project_name", Operator.LIKE, (part,))]
-        if ids:
-            operands = tuple(project.project_id for project in projects)
-            filters.append(Filter("project_id", Operator.IN, operands))
-        assert await project_names(harness, Query(filters=tuple(filters))) == expected
+        operands = tuple(project.project_id for project in projects)
+        more = (Filter("project_id", Operator.IN, operands),) if ids else ()
+        for part, expected in (
+            ("i", ["İX", "ix"]),
+            ("İX", ["İX", "ix"]),
+            ("Σ", ["ΟΔΟΣ", "οδοσ"]),
+        ):
+            query = Query(filters=(Filter("project_name", Operator.LIKE, (part,)), *more))
+            assert await project_names(harness, query) == expected, part
 
     async def test_all_filters_must_match(self, harness: StorageHarness) -> None:
         await _create_three_projects(harness)
@@ -345,37 +355,19 @@ class TestPages:
         with expect_invalid(("/project_id", "unknown_field")):
             await harness.store.page(Query(kind="external_ref", sort=(Sort("project_id"),)))
 
-    @pytest.mark.parametrize(
-        "query",
-        [
-            Query(limit=0),
-            Query(limit=MAX_LIMIT + 1),
-            Query(sort=(Sort("nothing"),)),
-            Query(filters=(Filter("nothing", Operator.EQ, ("x",)),)),
-            Query(filters=(Filter('x" or 1=1 --', Operator.EQ, ("x",)),)),
-            Query(filters=(Filter("maturity_years", Operator.EQ, ("x",)),)),
-            Query(filters=(Filter("maturity_years", Operator.EQ, (True,)),)),
-            Query(filters=(Filter("maturity_years", Operator.LIKE, (1,)),)),
-            Query(filters=(Filter("maturity_years", Operator.EQ, (1, 2)),)),
-            Query(filters=(Filter("maturity_years", Operator.IN, ()),)),
-            Query(filters=(Filter("maturity_years", Operator.EQ, (2**70,)),)),
-            Query(filters=(Filter("maturity_years", Operator.EQ, (Decimal("17.555"),)),)),
-            Query(filters=(Filter("dscr", Operator.EQ, (Decimal("1e40"),)),)),
-            Query(filters=(Filter("dscr", Operator.EQ, (Decimal("0.123456789"),)),)),
-        ],
-    )
     async def test_an_invalid_query_is_rejected(
-        self, harness: StorageHarness, query: Query
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
-        with pytest.raises(InvalidInput):
-            await harness.store.page(query)
+        for query in INVALID_QUERIES:
+            with subtests.test(query=str(query)), pytest.raises(InvalidInput):
+                await harness.store.page(query)
 
-    @pytest.mark.parametrize("after", [(), (1,), ("x", 1, 2), ("x", "y"), (7, 1), ("x", None)])
     async def test_keys_of_another_query_are_rejected(
-        self, harness: StorageHarness, after: tuple[Any, ...]
+        self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
-        with pytest.raises(CursorInvalid):
-            await harness.store.page(Query(sort=(Sort("project_name"),), after=after))
+        for after in ((), (1,), ("x", 1, 2), ("x", "y"), (7, 1), ("x", None)):
+            with subtests.test(after=after), pytest.raises(CursorInvalid):
+                await harness.store.page(Query(sort=(Sort("project_name"),), after=after))
 
 
 async def _create_three_projects(harness: StorageHarness) -> None:
