@@ -31,6 +31,7 @@ from spawn.entrypoints.http.product.identity import product_from_settings
 from spawn.entrypoints.settings import Settings
 from spawn.testing.builders import a_schema
 
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 RECORDS: Final = Path(__file__).with_name("recorded_documents")
 DOCUMENTS: Final[dict[str, Callable[[ProductSnapshot], Any]]] = {
     "api_catalog": lambda snapshot: build_api_catalog(snapshot.product),
@@ -96,7 +97,7 @@ def list_values(node: Any, path: str = "") -> Iterator[str]:
         for value in node:
             yield from list_values(value, path)
     elif not isinstance(node, str):
-        yield f"{path} = {msgspec.json.encode(node).decode()}"
+        yield f"{path} = {_ENCODER.encode(node).decode()}"
     else:
         is_text = " " in node or "\n" in node
         yield f"{path} {'is a text' if is_text else f'= {node}'.replace(__version__, 'VERSION')}"

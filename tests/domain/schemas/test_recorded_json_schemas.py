@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from tests.domain.schemas.json_schema_laws import ENCODER, read_exactly
 
 from spawn.domain.schema_version import Column, ColumnType, TypeName
+from spawn.domain.schemas.json_schema import SchemaUse
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 
@@ -71,17 +73,17 @@ def build_record() -> dict[str, Any]:
     """Return the schema of a request and that of a response."""
     validator = compile_schema(a_schema(COLUMNS))
     return {
-        "input": drop_texts(validator.json_schema(for_input=True)),
-        "output": drop_texts(validator.json_schema(for_input=False)),
+        "input": drop_texts(validator.json_schema(SchemaUse.INPUT)),
+        "output": drop_texts(validator.json_schema(SchemaUse.OUTPUT)),
     }
 
 
 @pytest.mark.parametrize("direction", ["input", "output"])
 def test_the_schema_of_a_project_is_the_recorded_one(direction: str) -> None:
-    recorded = msgspec.json.decode(RECORD.read_bytes())
-    assert build_record()[direction] == recorded[direction]
+    recorded = read_exactly(RECORD.read_bytes())
+    assert read_exactly(ENCODER.encode(build_record()[direction])) == recorded[direction]
 
 
 if __name__ == "__main__":
-    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(build_record())) + b"\n")
+    RECORD.write_bytes(msgspec.json.format(ENCODER.encode(build_record())) + b"\n")
     sys.stdout.write("Review the difference: clients of the API see it.\n")

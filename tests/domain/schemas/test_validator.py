@@ -26,6 +26,7 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.core_columns import CORE_COLUMNS
+from spawn.domain.schemas.json_schema import SchemaUse
 from spawn.domain.schemas.validator import MAX_ERRORS, ProjectInput, compile_schema
 from spawn.domain.schemas.value_readers import column_predicate
 from spawn.testing.builders import PROJECT_ID, a_schema
@@ -478,7 +479,7 @@ def test_what_is_compiled_and_forgotten_does_not_pile_up() -> None:
 
 
 def test_the_json_schema_of_input_closes_the_object_but_for_extensions() -> None:
-    schema = FULL.json_schema(for_input=True)
+    schema = FULL.json_schema(SchemaUse.INPUT)
     assert schema["additionalProperties"] is False
     assert list(schema["patternProperties"]) == ["^x_[A-Za-z0-9_]{1,62}$"]
     assert schema["required"] == ["project_name", "total_amount"]
@@ -491,7 +492,7 @@ def test_the_json_schema_of_input_closes_the_object_but_for_extensions() -> None
 
 
 def test_the_json_schema_of_output_shows_what_the_service_adds() -> None:
-    schema = FULL.json_schema(for_input=False)
+    schema = FULL.json_schema(SchemaUse.OUTPUT)
     assert "additionalProperties" not in schema
     assert list(schema["properties"])[:3] == ["project_id", "version", "project_name"]
     assert "expected_tri" not in schema["properties"]
@@ -564,7 +565,7 @@ def test_a_governed_amount_is_a_decimal_string_on_the_wire(token: str) -> None:
     document = encode_state("project", project, validator.schema)
     assert b'"grant_amount":"1234567890123456.1' in document
     assert decode_state("project", document, validator.schema) == project
-    served = validator.json_schema(for_input=False)["properties"]["grant_amount"]
+    served = validator.json_schema(SchemaUse.OUTPUT)["properties"]["grant_amount"]
     assert served["type"] == ["string", "null"]
 
 

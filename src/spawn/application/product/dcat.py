@@ -5,6 +5,7 @@ of the W3C Data Quality Vocabulary (DQV).
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final
 
 from spawn.application.product.jsonld_context import column_iris
@@ -248,8 +249,10 @@ def _schema_org_variable(column: Column, meaning: str) -> Json:
 
 
 def _numeric_bound(bound: Value | None) -> float | None:
-    """Return the bound if it is a number, else None."""
+    """Return the bound if it is a number, else None; numbers of JSON-LD are doubles."""
     value = None if bound is None else to_json_literal(bound)
+    if isinstance(value, Decimal):
+        return float(value)
     return value if isinstance(value, int | float) else None
 
 

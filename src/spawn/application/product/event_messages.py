@@ -14,6 +14,7 @@ from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
 from spawn.domain.projects.project import AMENDED_EVENT, CREATED_EVENT, TRANSITIONED_EVENT
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
+from spawn.domain.schemas.json_schema import SchemaUse
 from spawn.domain.schemas.schema_status import (
     ADOPTED_EVENT,
     QUARANTINED_EVENT,
@@ -122,7 +123,7 @@ def _message(event: EventDescription, snapshot: ProductSnapshot) -> Json:
 
 def _project(snapshot: ProductSnapshot) -> Json:
     """Return the schema of a project's state in events under the active schema."""
-    project_schema = compile_schema(snapshot.schema).json_schema(for_input=False)
+    project_schema = compile_schema(snapshot.schema).json_schema(SchemaUse.OUTPUT)
     properties = {
         n: shape for n, shape in project_schema["properties"].items() if n not in _ENVELOPE_FIELDS
     }

@@ -35,7 +35,7 @@ from spawn.application.product.snapshot import (
 from spawn.domain.quality.report import RuleResult
 from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
-from spawn.domain.schemas.json_schema import to_json_literal
+from spawn.domain.schemas.json_schema import SchemaUse, to_json_literal
 from spawn.domain.schemas.validator import compile_schema
 
 _DIMENSIONS: Final[dict[Dimension, str]] = {
@@ -153,7 +153,7 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
         )
         for column in snapshot.columns
     ]
-    project_schema = compile_schema(snapshot.schema).json_schema(for_input=False)
+    project_schema = compile_schema(snapshot.schema).json_schema(SchemaUse.OUTPUT)
     retired = [
         build_retired_property(column, types.get(column.name)) for column in snapshot.schema.retired
     ]

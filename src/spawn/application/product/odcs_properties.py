@@ -7,6 +7,7 @@ from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.schema_version import Column, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
+from spawn.domain.schemas.linear_regex import format_ecma_pattern
 
 _LOGICAL_TYPES: Final[dict[TypeName, str]] = {
     TypeName.STRING: "string",
@@ -106,7 +107,7 @@ def _logical_type_options(column: Column) -> Json:
     if column.type.name is TypeName.STRING and column.enum is None:
         options["maxLength"] = column.type.max_length
     if column.pattern is not None:
-        options["pattern"] = f"^(?:{column.pattern.removeprefix('^').removesuffix('$')})$"
+        options["pattern"] = format_ecma_pattern(column.pattern)
     if column.minimum is not None:
         options["minimum"] = to_json_literal(column.minimum)
     if column.maximum is not None:

@@ -3,12 +3,12 @@
 The columns, readers, JSON Schemas, quality rules and examples of these fields are derived from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from spawn.domain.errors import FieldError
-from spawn.domain.iso.countries import COUNTRIES, parse_country
+from spawn.domain.iso.countries import ALPHA_3, COUNTRIES, parse_country
 from spawn.domain.iso.subdivisions import SUBDIVISIONS, find_country, parse_subdivision
 from spawn.domain.money import CURRENCIES, get_exponent
 
@@ -17,7 +17,8 @@ class CodeField(msgspec.Struct, frozen=True, kw_only=True):
     """A core field and the closed list of its codes.
 
     `parse` converts an accepted text to its code, or raises `InvalidInput` at `pointer` with
-    `unknown_error`; `input_pattern` matches every accepted text, `pattern` every code. `within`
+    `unknown_error`; `aliases` are the codes of accepted texts that are no codes themselves;
+    `input_pattern` matches every accepted text, `pattern` every code. `within`
     names the field that a code must agree with; `find_parent` returns the only value it may have.
     """
 
@@ -29,6 +30,7 @@ class CodeField(msgspec.Struct, frozen=True, kw_only=True):
     parse: Callable[..., str]
     pattern: str
     input_pattern: str = ""
+    aliases: Mapping[str, str] = {}
     default: str | None = None
     examples: tuple[str, ...]
     unknown_error: str
@@ -73,6 +75,7 @@ _FIELDS = (
         parse=parse_country,
         pattern="^[A-Z]{3}$",
         input_pattern="^[A-Z]{2,3}$",
+        aliases={text: code for text, code in ALPHA_3.items() if text != code},
         examples=("ESP", "PRT"),
         unknown_error="unknown_country",
     ),

@@ -66,7 +66,8 @@ _TRANSITIONS_FROM_SUSPENDED: Mapping[ProjectStatus | None, frozenset[ProjectStat
 SUSPENDABLE = frozenset({ProjectStatus.CONSTRUCTION, ProjectStatus.OPERATION})
 """The statuses that a project may be suspended in."""
 
-_STATUS_ALIASES = {"ACTIVE": ProjectStatus.OPERATION}
+STATUS_ALIASES = {"ACTIVE": ProjectStatus.OPERATION}
+"""Statuses by the further names that input may use."""
 
 
 def parse_status(text: str, *, pointer: str = "/status") -> ProjectStatus:
@@ -76,7 +77,7 @@ def parse_status(text: str, *, pointer: str = "/status") -> ProjectStatus:
         InvalidInput: `unknown_status` at `pointer`.
     """
     try:
-        return _STATUS_ALIASES.get(text) or ProjectStatus(text)
+        return STATUS_ALIASES.get(text) or ProjectStatus(text)
     except ValueError as error:
         choices = ", ".join(ProjectStatus)
         raise InvalidInput.at(pointer, "unknown_status", f"must be one of {choices}") from error

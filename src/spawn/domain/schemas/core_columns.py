@@ -175,5 +175,8 @@ RESERVED_NAMES: frozenset[str] = (
 )
 """Names that no governed column may have."""
 
+PERCENT_ALIAS = "expected_tri"
+"""First-generation name of `expected_irr`, which states it as a percentage."""
+
 EXTENSION_PREFIX = "x_"
 """Name prefix of extension fields, stored as received outside the schema."""

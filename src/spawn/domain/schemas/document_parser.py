@@ -31,6 +31,7 @@ from spawn.domain.schemas.column_parser import (
 from spawn.domain.schemas.core_columns import (
     CORE_BY_NAME,
     FORMER_CORE_COLUMNS,
+    PERCENT_ALIAS,
     READ_ONLY_COLUMNS,
 )
 from spawn.domain.schemas.expectations import read_expectations
@@ -58,9 +59,6 @@ MAX_DOCUMENT_ERRORS: Final = 100
 MAX_CONTEXT_BYTES: Final = 65_536
 MAX_INEFFECTIVE: Final = 20
 """Statements without effect that are listed of a document."""
-
-PERCENT_ALIAS: Final = "expected_tri"
-"""First-generation name of `expected_irr`, which states it as a percentage."""
 
 # A title may end up in logs, pages and reports: letters, digits and quiet punctuation only.
 _TITLE = re.compile(r"\w[\w .,()/&+:-]{0,119}")

@@ -1,12 +1,19 @@
-"""JSON Schema 2020-12 of a project, for OpenAPI and for client-side validation."""
+"""JSON Schemas 2020-12 of a project, compiled from the same columns as the validator.
 
-from collections.abc import Mapping
+What the service accepts is valid under the schema of its use and what it rejects is not, but for
+the rules that JSON Schema has no words for: `UNEXPRESSED_RULES`, which the schema itself lists.
+"""
+
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
+from spawn.domain.money import DECIMAL_CONTEXT
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import EXTENSION_NAME, MAX_COUNT
+from spawn.domain.projects.lifecycle import STATUS_ALIASES
 from spawn.domain.projects.milestones import (
     MAX_EVIDENCE_LENGTH,
     MAX_ID_LENGTH,
@@ -16,168 +23,364 @@ from spawn.domain.projects.milestones import (
 )
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS
 from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID
-from spawn.domain.schema_version import Column, TypeName, Value
-from spawn.domain.schemas.core_columns import READ_ONLY_COLUMNS, SYSTEM_COLUMNS
-from spawn.domain.schemas.value_readers import INTEGER_RANGE, max_characters
+from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName, Value
+from spawn.domain.schemas.core_columns import (
+    CORE_BY_NAME,
+    PERCENT_ALIAS,
+    READ_ONLY_COLUMNS,
+    SYSTEM_COLUMNS,
+)
+from spawn.domain.schemas.linear_regex import format_ecma_pattern
+from spawn.domain.schemas.nested_fields import SHARE_TYPE
+from spawn.domain.schemas.value_readers import INTEGER_RANGE, column_predicate, max_characters
 
-AMOUNT_PATTERN = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,4})?$"
-_UNSIGNED_AMOUNT = AMOUNT_PATTERN.replace("-?", "")
-_DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
-_LINE_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
-_DATE: dict[str, Any] = {"type": "string", "format": "date"}
+JsonSchema = dict[str, Any]
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+UNEXPRESSED_RULES: Final = (
+    "Names, titles, keys and sectors are trimmed and put in normalization form C first.",
+    "They contain no invisible characters.",
+    "Codes are those of ISO 4217, ISO 3166-1 and ISO 3166-2; a subdivision is in the country.",
+    "A decimal fits its `x-type`; an amount has at most the decimals of its currency.",
+    "Bounds also apply to decimals that are strings.",
+    "Dates and instants exist, in the years 1 to 9999, from `x-minimum` to `x-maximum`.",
+    "An instant has at most 6 decimals of a second; a blank may stand for its T.",
+    "A number has at most 80 characters and is finite in double precision.",
+    "An extension has at most 4096 bytes of JSON and 8 levels; a project has at most 32.",
+    "The dates of a project are in order; its shares are above 0 and add up to 100.",
+    "No two sponsors, milestones or external references are the same.",
+    "A merge patch may repeat the present status, which only transitions change.",
+    "A removed column is ignored with a warning until its Sunset, then rejected.",
+)
+"""Rules of a body that its JSON Schema does not express."""
+
+_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
+_LINE_PATTERN: Final = f"^[^{_CONTROL}]*$"
+_DATE: Final[JsonSchema] = {"type": "string", "format": "date"}
+
+
+class SchemaUse(StrEnum):
+    """The use of a JSON Schema: a whole body, a merge patch, or a project as served."""
+
+    INPUT = "input"
+    PATCH = "patch"
+    OUTPUT = "output"
 
 
 def build_project_schema(
     core: tuple[Column, ...],
     governed: tuple[Column, ...],
-    aliases: Mapping[str, str],
-    *,
-    for_input: bool,
-) -> dict[str, Any]:
-    """Build the schema of a project body as accepted, or of a project as served."""
-    if for_input:
-        columns = (*(c for c in core if c.name not in READ_ONLY_COLUMNS), *governed)
-    else:
-        identity, version, *times = SYSTEM_COLUMNS
-        columns = (identity, version, *core, *governed, *times)
-    properties = {c.name: _build_property(c, for_input=for_input) for c in columns}
-    properties |= {
-        name: _make_nullable(property_schema)
-        for name, property_schema in _build_nested_schemas().items()
-    }
-    if for_input:
-        properties |= _build_alias_properties(columns, aliases)
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": properties,
-        "patternProperties": {f"^{EXTENSION_NAME.pattern}$": {}},
-    }
-    if for_input:
-        schema["required"] = [c.name for c in columns if c.required and c.default is None]
-        schema["additionalProperties"] = False
-        # A body holds at most every property and the maximum number of extensions.
-        schema["maxProperties"] = len(properties) + MAX_COUNT
-    else:
-        always_present = {c.name for c in columns if c.required or c.default is not None}
-        schema["required"] = [
-            c.name for c in columns if c.name in always_present or c in SYSTEM_COLUMNS
-        ]
-    return schema
+    retired_columns: Mapping[str, RetiredColumn],
+    use: SchemaUse,
+) -> JsonSchema:
+    """Build the JSON Schema of a project for a use.
+
+    Args:
+        core: the core columns as the schema describes them.
+        governed: the other columns.
+        retired_columns: the removed columns by each name that requests used for them.
+        use: the use.
+    """
+    if use is SchemaUse.OUTPUT:
+        return _build_output_schema(core, governed)
+    return _build_body_schema(core, governed, retired_columns, is_patch=use is SchemaUse.PATCH)
 
 
-def build_response_schema(output_schema: dict[str, Any]) -> dict[str, Any]:
+def build_response_schema(output_schema: JsonSchema) -> JsonSchema:
     """Return the schema of a project in a response; `fields=` may omit all but id and version."""
     return {**output_schema, "required": ["project_id", "version"]}
 
 
-def build_patch_schema(input_schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a merge patch: nothing required, no defaults, no status."""
-    properties = {
-        name: {key: value for key, value in property_schema.items() if key != "default"}
-        for name, property_schema in input_schema["properties"].items()
-        if name != "status"
+def list_input_names(column: Column) -> tuple[str, ...]:
+    """Return the names of a column in a body: its own, then its aliases."""
+    percent = (PERCENT_ALIAS,) if column.name == "expected_irr" else ()
+    return (column.name, *column.aliases, *percent)
+
+
+def _build_output_schema(core: tuple[Column, ...], governed: tuple[Column, ...]) -> JsonSchema:
+    identity, version, *times = SYSTEM_COLUMNS
+    columns = (identity, version, *core, *governed, *times)
+    properties = {c.name: _build_property(c, for_input=False) for c in columns}
+    nested_fields = _build_nested_schemas(for_input=False)
+    always_present = {c.name for c in columns if c.required or c.default is not None}
+    always_present |= {c.name for c in SYSTEM_COLUMNS}
+    return {
+        "type": "object",
+        "properties": properties | {n: _make_nullable(s) for n, s in nested_fields.items()},
+        "patternProperties": {f"^{EXTENSION_NAME.pattern}$": {}},
+        "required": [c.name for c in columns if c.name in always_present],
     }
-    return {**input_schema, "properties": properties, "required": []}
 
 
-def build_column_schema(column: Column) -> dict[str, Any]:
-    """Build the schema of a column's values other than null."""
-    property_schema = _TYPE_SCHEMAS[column.type.name] | {}
+def _build_body_schema(
+    core: tuple[Column, ...],
+    governed: tuple[Column, ...],
+    retired_columns: Mapping[str, RetiredColumn],
+    *,
+    is_patch: bool,
+) -> JsonSchema:
+    fixed_names = READ_ONLY_COLUMNS | {"status"} if is_patch else READ_ONLY_COLUMNS
+    columns = (*(c for c in core if c.name not in fixed_names), *governed)
+    is_nullable = _is_removable if is_patch else _may_be_null
+    properties: JsonSchema = {}
+    for column in columns:
+        schema = _build_property(
+            column, for_input=True, has_default=not is_patch, is_nullable=is_nullable(column)
+        )
+        properties[column.name] = schema
+    nested_fields = _build_nested_schemas(for_input=True)
+    properties |= {name: _make_nullable(schema) for name, schema in nested_fields.items()}
+    for column in columns:
+        properties |= _build_alias_properties(column, is_nullable=is_nullable(column))
+    properties |= {
+        name: _build_retired_property(name, one) for name, one in retired_columns.items()
+    }
+    body: JsonSchema = {
+        "type": "object",
+        "description": "Rules beyond this schema: " + " ".join(UNEXPRESSED_RULES),
+        "properties": properties,
+        "patternProperties": {f"^{EXTENSION_NAME.pattern}$": {}},
+        "additionalProperties": False,
+        # A body holds at most every property and the maximum number of extensions.
+        "maxProperties": len(properties) + MAX_COUNT,
+        "required": [],
+    }
+    if clashes := _build_clashes(columns, is_patch=is_patch):
+        body["dependentSchemas"] = clashes
+    if not is_patch:
+        mandatory = [c for c in columns if c.required and c.default is None]
+        body["required"] = [c.name for c in mandatory if len(list_input_names(c)) == 1]
+        if choices := [_require_one(c) for c in mandatory if len(list_input_names(c)) > 1]:
+            body["allOf"] = choices
+    return body
+
+
+def _may_be_null(column: Column) -> bool:
+    """Whether null may stand for absence in a whole body; another name may have the value."""
+    is_required = column.required and column.default is None
+    return not is_required or len(list_input_names(column)) > 1
+
+
+def _is_removable(column: Column) -> bool:
+    """Whether null in a merge patch removes the value or restores the default."""
+    if column.name in CORE_BY_NAME:
+        return not column.required and column.default is None
+    return not column.required or column.default is not None
+
+
+_NULL: Final[JsonSchema] = {"type": "null"}
+
+
+def _require_one(column: Column) -> JsonSchema:
+    """Require a value under one of the names of a column."""
+    return {
+        "anyOf": [
+            {"required": [name], "properties": {name: {"not": _NULL}}}
+            for name in list_input_names(column)
+        ]
+    }
+
+
+def _build_clashes(columns: Iterable[Column], *, is_patch: bool) -> JsonSchema:
+    """Forbid a value under two names of a column; in a merge patch also null under one."""
+    clashes: JsonSchema = {}
+    for column in columns:
+        names = list_input_names(column)
+        for index, name in enumerate(names[1:], 1):
+            if is_patch:
+                clashes[name] = {"properties": dict.fromkeys(names[:index], False)}
+            else:
+                others = {"properties": dict.fromkeys(names[:index], _NULL)}
+                clashes[name] = {"anyOf": [{"properties": {name: _NULL}}, others]}
+    return clashes
+
+
+def _build_retired_property(name: str, column: RetiredColumn) -> JsonSchema:
+    end = f" from {column.sunset} on it is rejected" if column.sunset else ""
+    former = "" if name == column.name else f", an alias of {column.name}"
+    text = f"Ignored{former}: version {column.since} removed the column{';' if end else ''}{end}."
+    return {"description": text, "deprecated": True}
+
+
+def build_column_schema(column: Column) -> JsonSchema:
+    """Build the schema of a column's values other than null, without their form as text."""
+    schema = _TYPE_SCHEMAS[column.type.name] | {}
     if column.type.name is TypeName.STRING and column.enum is None:
-        property_schema["maxLength"] = max_characters(column)
+        schema["maxLength"] = max_characters(column)
     if column.type.name in INTEGER_RANGE:
-        property_schema["minimum"], property_schema["maximum"] = INTEGER_RANGE[column.type.name]
+        schema["minimum"], schema["maximum"] = INTEGER_RANGE[column.type.name]
     if column.type.name is TypeName.DECIMAL:
-        limit = 10 ** ((column.type.precision or 0) - (column.type.scale or 0))
-        property_schema["exclusiveMinimum"], property_schema["exclusiveMaximum"] = -limit, limit
+        schema |= _build_decimal_bounds(column.type)
     if column.minimum is not None:
-        property_schema.pop("exclusiveMinimum", None)
-        property_schema["minimum"] = to_json_literal(column.minimum)
+        schema[_bound_keyword(column, "minimum")] = to_json_literal(column.minimum)
     if column.maximum is not None:
-        property_schema.pop("exclusiveMaximum", None)
-        property_schema["maximum"] = to_json_literal(column.maximum)
+        schema[_bound_keyword(column, "maximum")] = to_json_literal(column.maximum)
     if column.enum is not None:
-        property_schema["enum"] = [to_json_literal(member) for member in column.enum]
+        schema["enum"] = [to_json_literal(member) for member in column.enum]
     if column.pattern is not None:
-        body = column.pattern.removeprefix("^").removesuffix("$")
-        property_schema["pattern"] = f"^(?:{body})$"
-    return property_schema
+        schema["pattern"] = format_ecma_pattern(column.pattern)
+    return schema
 
 
-def _build_property(column: Column, *, for_input: bool) -> dict[str, Any]:
-    property_schema = _build_special_schema(column, for_input=for_input) or build_column_schema(
-        column
-    )
-    if not column.required:
-        property_schema = _make_nullable(property_schema)
-    if column.description:
-        property_schema["description"] = column.description
-    if column.default is not None and for_input:
-        property_schema["default"] = to_json_literal(column.default)
+def _build_decimal_bounds(type_: ColumnType) -> JsonSchema:
+    """Return the largest decimals of a type as bounds, inclusive: a double rounds the power of 10.
+
+    A validator in double precision reads 99999999999999999999.9999 as 1e20, which an exclusive
+    bound of 1e20 would reject.
+    """
+    scale = type_.scale or 0
+    largest = Decimal(10 ** (type_.precision or 0) - 1).scaleb(-scale, DECIMAL_CONTEXT)
+    # `-largest` would round to the digits of the default context.
+    smallest = largest.copy_negate()
+    bounds = {"minimum": to_json_literal(smallest), "maximum": to_json_literal(largest)}
+    return {**bounds, "x-type": str(type_)}
+
+
+def _bound_keyword(column: Column, name: str) -> str:
+    """Return the keyword of a bound: JSON Schema bounds numbers only."""
+    is_time = column.type.name in {TypeName.DATE, TypeName.TIMESTAMP}
+    return f"x-{name}" if is_time else name
+
+
+def _build_property(
+    column: Column,
+    *,
+    for_input: bool,
+    has_default: bool = False,
+    is_nullable: bool | None = None,
+) -> JsonSchema:
+    schema = _build_value_schema(column, for_input=for_input)
+    if not column.required if is_nullable is None else is_nullable:
+        schema = _make_nullable(schema)
+    if text := " ".join(filter(None, (column.description, _describe_bounds(column)))):
+        schema["description"] = text
+    if column.default is not None and has_default:
+        schema["default"] = format_wire_literal(column, column.default)
     if column.deprecated:
-        property_schema["deprecated"] = True
+        schema["deprecated"] = True
     if column.semantic:
-        property_schema["x-semantic"] = column.semantic
+        schema["x-semantic"] = column.semantic
     if column.unit:
-        property_schema["x-unit"] = column.unit
-    return property_schema
+        schema["x-unit"] = column.unit
+    return schema
 
 
-def _build_amount_schema(column: Column, *, for_input: bool) -> dict[str, Any]:
-    """Build a schema of decimal strings; accepted input may be a number too."""
-    if column.name == "total_amount":
-        text = {"type": "string", "pattern": _UNSIGNED_AMOUNT}
-        number: dict[str, Any] = {"type": "number", "minimum": 0, "exclusiveMaximum": 10**18}
-    else:
-        text = {"type": "string", "pattern": _DECIMAL_PATTERN}
-        number = build_column_schema(column)
-    return {"anyOf": [text, number]} if for_input else text
+def _describe_bounds(column: Column) -> str:
+    """Describe bounds that no keyword expresses."""
+    if column.type.name not in {TypeName.DATE, TypeName.TIMESTAMP}:
+        return ""
+    bounds = (("not before", column.minimum), ("not after", column.maximum))
+    texts = [f"{text} {to_json_literal(bound)}" for text, bound in bounds if bound is not None]
+    text = " and ".join(texts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _build_special_schema(column: Column, *, for_input: bool) -> dict[str, Any] | None:
-    """Build the schema of core and amount columns whose JSON differs from their type."""
+def _build_value_schema(column: Column, *, for_input: bool) -> JsonSchema:
+    """Build the schema of values other than null, in the form of requests or responses."""
     if column.is_amount:
-        return _build_amount_schema(column, for_input=for_input)
+        text = _build_amount_text_schema(column, for_input=for_input)
+        return {"anyOf": [text, build_column_schema(column)]} if for_input else text
+    if column.name in CODE_FIELDS or column.name == "status":
+        return _build_code_schema(column, for_input=for_input)
     if column.name in {"project_name", "sector"}:
-        limits = {"minLength": 1, "maxLength": column.type.max_length, "pattern": _LINE_PATTERN}
-        return {"type": "string", **limits}
-    if code := CODE_FIELDS.get(column.name):
-        pattern = code.input_pattern if for_input and code.input_pattern else code.pattern
-        return {"type": "string", "pattern": pattern}
-    if column.name == "status" and for_input:
-        return {"type": "string", "enum": [*map(to_json_literal, column.enum or ()), "ACTIVE"]}
-    return None
+        schema = {**build_column_schema(column), **_build_line_schema(column.type.max_length or 0)}
+        if column.pattern is not None:
+            schema["allOf"] = [{"pattern": format_ecma_pattern(column.pattern)}]
+        return schema
+    return build_column_schema(column)
 
 
-def _build_alias_properties(
-    columns: tuple[Column, ...], aliases: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    by_name = {column.name: column for column in columns}
-    schemas: dict[str, dict[str, Any]] = {}
-    for alias, name in aliases.items():
-        column = by_name.get(name)
-        if column is None:
-            continue
-        property_schema = _make_nullable(build_column_schema(column))
-        if alias == "expected_tri":
-            property_schema = {"type": ["number", "null"], "minimum": -100}
-        schemas[alias] = {**property_schema, "description": f"Alias of {name}.", "deprecated": True}
+def _build_code_schema(column: Column, *, for_input: bool) -> JsonSchema:
+    """Build the schema of a code: its list if a schema restricts it, else its pattern."""
+    code = CODE_FIELDS.get(column.name)
+    aliases = STATUS_ALIASES if code is None else code.aliases
+    if code is not None and column.enum is None and column.pattern is None:
+        return {"type": "string", "pattern": (for_input and code.input_pattern) or code.pattern}
+    codes = (column.enum or ()) if code is None else code.codes
+    texts = list(filter(column_predicate(column), map(str, codes)))
+    if for_input:
+        texts += [alias for alias, target in aliases.items() if target in texts]
+    return {"type": "string", "enum": texts}
+
+
+def _build_amount_text_schema(column: Column, *, for_input: bool) -> JsonSchema:
+    if column.enum is None:
+        is_positive = isinstance(column.minimum, Decimal) and column.minimum >= 0
+        return _build_decimal_text_schema(column.type, is_positive=is_positive, for_input=for_input)
+    texts = "|".join(_format_member_pattern(Decimal(str(m)), column.type) for m in column.enum)
+    return {"type": "string", "pattern": f"^(?:{texts})$"}
+
+
+def _build_decimal_text_schema(
+    type_: ColumnType, *, is_positive: bool, for_input: bool
+) -> JsonSchema:
+    """Build the schema of decimals in plain notation; a request may write 0 as -0."""
+    scale = type_.scale or 0
+    digits = (type_.precision or 0) - scale
+    whole = f"(0|[1-9][0-9]{{0,{digits - 1}}})" if digits else "0"
+    text = whole + (rf"(\.[0-9]{{1,{scale}}})?" if scale else "")
+    if not is_positive:
+        text = f"-?{text}"
+    elif for_input:
+        text = f"({text}|-0" + (rf"(\.0{{1,{scale}}})?)" if scale else ")")
+    return {"type": "string", "pattern": f"^{text}$"}
+
+
+def _format_member_pattern(member: Decimal, type_: ColumnType) -> str:
+    """Return the pattern of the texts of one decimal: zeros may follow its decimals."""
+    scale = type_.scale or 0
+    whole, _, decimals = f"{member.normalize(DECIMAL_CONTEXT):f}".partition(".")
+    sign = "-?" if not member else ""
+    spare = scale - len(decimals)
+    if decimals:
+        return rf"{whole}\.{decimals}0{{0,{spare}}}"
+    return rf"{sign}{whole.removeprefix('-') if sign else whole}" + (
+        rf"(?:\.0{{1,{scale}}})?" if scale else ""
+    )
+
+
+def _build_alias_properties(column: Column, *, is_nullable: bool) -> JsonSchema:
+    """Build the properties of a column's aliases, which accept what the column accepts."""
+    schemas: JsonSchema = {}
+    for alias in list_input_names(column)[1:]:
+        schema = _build_value_schema(column, for_input=True)
+        if alias == PERCENT_ALIAS:
+            schema = _build_percent_schema(column)
+        if is_nullable:
+            schema = _make_nullable(schema)
+        text = f"Alias of {column.name}{', in percent' if alias == PERCENT_ALIAS else ''}."
+        schemas[alias] = {**schema, "description": text, "deprecated": True}
     return schemas
 
 
-def _make_nullable(property_schema: dict[str, Any]) -> dict[str, Any]:
-    if "anyOf" in property_schema:
-        return {**property_schema, "anyOf": [*property_schema["anyOf"], {"type": "null"}]}
-    nullable = {**property_schema, "type": [property_schema["type"], "null"]}
-    if "enum" in property_schema:
-        nullable["enum"] = [*property_schema["enum"], None]
+def _build_percent_schema(column: Column) -> JsonSchema:
+    """Build the schema of a fraction as a percentage, with two decimals fewer."""
+    precision, scale = column.type.precision or 0, (column.type.scale or 0) - 2
+    type_ = ColumnType(TypeName.DECIMAL, precision=precision, scale=scale)
+    schema: JsonSchema = {"type": "number", **_build_decimal_bounds(type_)}
+    for keyword, bound in (("minimum", column.minimum), ("maximum", column.maximum)):
+        if isinstance(bound, Decimal):
+            schema[keyword] = to_json_literal(bound.scaleb(2, DECIMAL_CONTEXT))
+    if column.enum is not None:
+        members = (Decimal(str(member)).scaleb(2, DECIMAL_CONTEXT) for member in column.enum)
+        schema["enum"] = list(map(to_json_literal, members))
+    return schema
+
+
+def _make_nullable(schema: JsonSchema) -> JsonSchema:
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    nullable = {**schema, "type": [schema["type"], "null"]}
+    if "enum" in schema:
+        nullable["enum"] = [*schema["enum"], None]
     return nullable
 
 
 def to_json_literal(value: Value) -> Any:
-    """Convert a value to a JSON literal; a whole decimal becomes an integer."""
+    """Convert a value to a JSON literal; a decimal keeps its digits, a whole one is an integer."""
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return int(value) if value == value.to_integral_value() else value
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -185,23 +388,28 @@ def to_json_literal(value: Value) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-_TYPE_SCHEMAS: dict[TypeName, dict[str, Any]] = {
+def format_wire_literal(column: Column, value: Value) -> Any:
+    """Convert a value of a column to a literal in the form of responses: amounts are strings."""
+    return f"{value:f}" if column.is_amount else to_json_literal(value)
+
+
+_TYPE_SCHEMAS: Final[Mapping[TypeName, JsonSchema]] = {
     TypeName.STRING: {"type": "string"},
-    TypeName.INTEGER: {"type": "integer"},
-    TypeName.BIGINT: {"type": "integer"},
+    TypeName.INTEGER: {"type": "integer", "format": "int32"},
+    TypeName.BIGINT: {"type": "integer", "format": "int64"},
     TypeName.DECIMAL: {"type": "number"},
-    TypeName.DOUBLE: {"type": "number"},
+    TypeName.DOUBLE: {"type": "number", "format": "double"},
     TypeName.BOOLEAN: {"type": "boolean"},
     TypeName.DATE: _DATE,
     TypeName.TIMESTAMP: {"type": "string", "format": "date-time"},
 }
 
 
-def _build_line_schema(maximum: int) -> dict[str, Any]:
+def _build_line_schema(maximum: int) -> JsonSchema:
     return {"type": "string", "minLength": 1, "maxLength": maximum, "pattern": _LINE_PATTERN}
 
 
-def _build_object_schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _build_object_schema(properties: JsonSchema, required: list[str]) -> JsonSchema:
     optional = {
         name: property_schema if name in required else _make_nullable(property_schema)
         for name, property_schema in properties.items()
@@ -214,10 +422,11 @@ def _build_object_schema(properties: dict[str, Any], required: list[str]) -> dic
     }
 
 
-def _build_nested_schemas() -> dict[str, dict[str, Any]]:
+def _build_nested_schemas(*, for_input: bool) -> dict[str, JsonSchema]:
+    country = CODE_FIELDS["country_code"]
     sponsor = {
         "name": _build_line_schema(MAX_NAME),
-        "share": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,8})?$"},
+        "share": _build_share_schema(for_input=for_input),
     }
     milestone = {
         "milestone_id": _build_line_schema(MAX_ID_LENGTH),
@@ -232,7 +441,10 @@ def _build_nested_schemas() -> dict[str, dict[str, Any]]:
     spv = {
         "name": _build_line_schema(MAX_NAME),
         "registration_number": _build_line_schema(MAX_REGISTRATION),
-        "country_code": {"type": "string", "pattern": CODE_FIELDS["country_code"].input_pattern},
+        "country_code": {
+            "type": "string",
+            "pattern": country.input_pattern if for_input else country.pattern,
+        },
     }
     reference = {"source": _build_line_schema(MAX_KEY), "id": _build_line_schema(MAX_REF_ID)}
     return {
@@ -245,5 +457,11 @@ def _build_nested_schemas() -> dict[str, dict[str, Any]]:
     }
 
 
-def _build_array_schema(items: dict[str, Any], maximum: int) -> dict[str, Any]:
+def _build_array_schema(items: JsonSchema, maximum: int) -> JsonSchema:
     return {"type": "array", "items": items, "maxItems": maximum}
+
+
+def _build_share_schema(*, for_input: bool) -> JsonSchema:
+    text = _build_decimal_text_schema(SHARE_TYPE, is_positive=True, for_input=False)
+    number: JsonSchema = {"type": "number", "exclusiveMinimum": 0, "maximum": 100}
+    return {"anyOf": [text, number]} if for_input else text

@@ -35,6 +35,13 @@ _CONTROL_ESCAPES: Final[dict[str, int]] = {"t": 9, "n": 10, "r": 13}
 _SPECIAL: Final = frozenset("\\^$.|?*+()[]{}")
 
 
+_EVERY_CHARACTER: Final = r"[\s\S]"
+_NO_CHARACTER: Final = r"[^\s\S]"
+_NAMED_ESCAPES: Final = {9: "\\t", 10: "\\n", 13: "\\r"}
+_FIRST_PRINTABLE: Final = 0xA1
+"""First code point above the control characters and the blanks of Latin-1."""
+
+
 class UnsupportedPattern(Exception):
     """The text is not a pattern of the supported subset; the message is the reason."""
 
@@ -51,6 +58,21 @@ def expand_pattern(pattern: str) -> str:
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise UnsupportedPattern(f"longer than {MAX_PATTERN_LENGTH} characters")
     return _format_node(_Parser(pattern).parse())
+
+
+@lru_cache(maxsize=512)
+def format_ecma_pattern(pattern: str) -> str:
+    r"""Rewrite a pattern in ECMA-262 (with the flag `u`) with the same meaning, anchored.
+
+    Published documents have this form. `\d`, `\w`, `\s`, `.` and the ends differ between
+    dialects, so they become classes of characters; RE2, Rust and Python read the result alike.
+
+    Raises:
+        UnsupportedPattern: outside the subset, or too long.
+    """
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise UnsupportedPattern(f"longer than {MAX_PATTERN_LENGTH} characters")
+    return f"^(?:{_format_ecma(_Parser(pattern).parse())})$"
 
 
 @lru_cache(maxsize=512)
@@ -97,8 +119,10 @@ class _Parser:
     def __init__(self, pattern: str) -> None:
         self._text = pattern.removeprefix("^")
         self._index = 0
-        if self._text.endswith("$") and not self._text.endswith("\\$"):
-            self._text = self._text[:-1]
+        body = self._text.removesuffix("$")
+        backslash_count = len(body) - len(body.rstrip("\\"))
+        if backslash_count % 2 == 0:
+            self._text = body
 
     def parse(self) -> _Node:
         node = self._choice()
@@ -242,6 +266,66 @@ def _format_node(node: _Node) -> str:
     if node.kind != "repeat":
         return f"(?:{('|' if node.kind == 'choice' else '').join(parts)})"
     return f"(?:{parts[0]}){{{node.low},{'' if node.high is None else node.high}}}"
+
+
+def _format_ecma(node: _Node) -> str:
+    if node.kind == "chars":
+        return _format_class(node.ranges)
+    if node.kind == "choice":
+        return "|".join(map(_format_ecma, node.parts))
+    if node.kind == "sequence":
+        return "".join(
+            f"(?:{_format_ecma(part)})" if part.kind == "choice" else _format_ecma(part)
+            for part in node.parts
+        )
+    (part,) = node.parts
+    while part.kind == "sequence" and len(part.parts) == 1:
+        (part,) = part.parts
+    text = _format_ecma(part)
+    return (text if part.kind == "chars" else f"(?:{text})") + _format_counts(node.low, node.high)
+
+
+def _format_counts(low: int, high: int | None) -> str:
+    """Return the shortest quantifier."""
+    short = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((low, high))
+    if short is not None:
+        return short
+    if low == high:
+        return f"{{{low}}}"
+    return f"{{{low},{'' if high is None else high}}}"
+
+
+def _format_class(ranges: _Ranges) -> str:
+    """Return one character as itself, several as a class, negated if that is shorter."""
+    gaps = _invert(ranges)
+    if not gaps:
+        return _EVERY_CHARACTER
+    spans = _invert(gaps)
+    if not spans:
+        return _NO_CHARACTER
+    if len(spans) == 1 and spans[0][0] == spans[0][1]:
+        return _format_char(spans[0][0], "^$\\.*+?()[]{}|")
+    is_negated = spans[-1][1] == _MAX_CODE_POINT
+    members = "".join(_format_range(low, high) for low, high in (gaps if is_negated else spans))
+    return f"[{'^' if is_negated else ''}{members}]"
+
+
+def _format_range(low: int, high: int) -> str:
+    first, last = (_format_char(code, "\\[]^-") for code in (low, high))
+    if low == high:
+        return first
+    return f"{first}{last}" if high == low + 1 else f"{first}-{last}"
+
+
+def _format_char(code: int, special: str) -> str:
+    """Return a character, escaped where the dialects agree on the escape."""
+    if code in _NAMED_ESCAPES:
+        return _NAMED_ESCAPES[code]
+    char = chr(code)
+    if char in special:
+        return f"\\{char}"
+    is_shown = 0x20 <= code < 0x7F or code >= _FIRST_PRINTABLE  # noqa: PLR2004  # ASCII's ends
+    return char if is_shown else f"\\x{code:02x}"
 
 
 class _Automaton:

@@ -24,11 +24,12 @@ from spawn.domain.schemas.core_columns import (
     AMOUNT_TYPE,
     CORE_BY_NAME,
     EXTENSION_PREFIX,
+    PERCENT_ALIAS,
     READ_ONLY_COLUMNS,
     SYSTEM_COLUMNS,
     get_core_columns,
 )
-from spawn.domain.schemas.json_schema import build_project_schema
+from spawn.domain.schemas.json_schema import SchemaUse, build_project_schema
 from spawn.domain.schemas.nested_fields import NESTED_READERS
 from spawn.domain.schemas.value_readers import (
     MAX_ROUNDED_DECIMALS,
@@ -50,9 +51,6 @@ from spawn.domain.text import MAX_SUGGESTIONS, escape_pointer_token, suggest_nam
 
 MAX_ERRORS: Final = 100
 """Maximum errors reported for one body; further ones are dropped."""
-
-PERCENT_ALIAS: Final = "expected_tri"
-"""First-generation name of `expected_irr`, which states it as a percentage."""
 
 _ROUNDED_AMOUNT: Final = ColumnType(
     TypeName.DECIMAL, precision=18 + MAX_ROUNDED_DECIMALS, scale=MAX_ROUNDED_DECIMALS
@@ -131,8 +129,7 @@ class _BodyReader:
                 continue
             target = core if field.core else governed
             if field.name in target:
-                detail = f"{field.name} is given twice, by its name and by an alias"
-                self.errors.append(FieldError(field.pointer, "given_twice", detail))
+                self.report_second_name(field)
                 continue
             try:
                 target[field.name] = field.read(token, field.pointer)
@@ -140,6 +137,11 @@ class _BodyReader:
                 self.errors.extend(error.errors)
                 # The field is present but invalid: do not report it as missing too.
                 target[field.name] = None
+
+    def report_second_name(self, field: _InputField) -> None:
+        """Append the error of a field that the body names twice."""
+        detail = f"{field.name} is given twice, by its name and by an alias"
+        self.errors.append(FieldError(field.pointer, "given_twice", detail))
 
     def read_null(self, field: _InputField) -> None:
         """Ignore null in a whole body; in a partial one, remove the value.
@@ -151,6 +153,8 @@ class _BodyReader:
         if not field.nullable and field.default is None:
             self.errors.append(FieldError(field.pointer, "not_nullable", "cannot be removed"))
         target = self.core if field.core else self.governed
+        if field.name in target:
+            self.report_second_name(field)
         target[field.name] = field.default
 
     def read_unknown(self, name: str, token: Token, field_names: Iterable[str]) -> None:
@@ -315,11 +319,9 @@ class SchemaValidator:
             if name == field.name and not field.read_only and name not in self._deprecated_names
         }
 
-    def json_schema(self, *, for_input: bool) -> dict[str, Any]:
-        """Return the JSON Schema 2020-12 of a project, as served or as accepted."""
-        return build_project_schema(
-            self._core, self.schema.governed, self._aliases, for_input=for_input
-        )
+    def json_schema(self, use: SchemaUse) -> dict[str, Any]:
+        """Return the JSON Schema 2020-12 of a project, as accepted or as served."""
+        return build_project_schema(self._core, self.schema.governed, self.retired, use)
 
     def _fill_defaults(self, reader: _BodyReader) -> None:
         """Fill in defaults; add an error for each missing required field."""

@@ -7,7 +7,7 @@ from spawn import __version__
 from spawn.application.projects.list_query import EXTENSION_FILTERS, build_filter_properties
 from spawn.application.schema_examples import PropertyExamples
 from spawn.domain.projects.codes import CodeField
-from spawn.domain.schemas.json_schema import build_patch_schema, build_response_schema
+from spawn.domain.schemas.json_schema import SchemaUse, build_response_schema
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,
@@ -97,15 +97,14 @@ class OpenApiBuilder:
         return document
 
     def _build_components(self, validator: SchemaValidator) -> Json:
-        input_schema = validator.json_schema(for_input=True)
         schemas: Json = {
             **SCHEMAS,
             "ProjectPage": page_schema({"$ref": f"{COMPONENT_PREFIX}Project"}),
         }
         projects = {
-            "Project": build_response_schema(validator.json_schema(for_input=False)),
-            "ProjectInput": input_schema,
-            "ProjectPatch": build_patch_schema(input_schema),
+            "Project": build_response_schema(validator.json_schema(SchemaUse.OUTPUT)),
+            "ProjectInput": validator.json_schema(SchemaUse.INPUT),
+            "ProjectPatch": validator.json_schema(SchemaUse.PATCH),
         }
         for name, schema in projects.items():
             schemas[name] = lift_properties("Project", schema, schemas)

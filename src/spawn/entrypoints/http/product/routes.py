@@ -39,10 +39,14 @@ from spawn.application.quality.queries import ProjectCounter
 from spawn.domain.principal import Scope
 from spawn.domain.schemas.validator import compile_schema
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
+from spawn.entrypoints.http.product.document_encoding import (
+    encode_json_document,
+    encode_yaml_document,
+)
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, PUBLIC, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import NO_CACHE, Response, encode_json
+from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.entrypoints.http.state import StateKey
 
@@ -74,7 +78,7 @@ class DocumentCache:
         key = (document.endpoint.path, media_type)
         cached = self._documents.get(key)
         if cached is None or cached.snapshot != snapshot:
-            encoder: _Encoder = _ENCODERS.get(media_type, encode_json)
+            encoder: _Encoder = _ENCODERS.get(media_type, encode_json_document)
             body = await asyncio.to_thread(lambda: encoder(document.build(snapshot)))
             cached = self._documents[key] = CachedDocument(snapshot, body, content_etag(body))
         return cached
@@ -83,8 +87,7 @@ class DocumentCache:
 DOCUMENTS: Final = StateKey(DocumentCache)
 MEASUREMENTS: Final = StateKey(ProjectCounter)
 
-_ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: msgspec.yaml.encode}
-"""PyYAML's block style keeps the document's own order."""
+_ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: encode_yaml_document}
 
 
 class ProductDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,60 @@
+"""JSON Schema of a schema version, published for validators and generators of code."""
+
+from typing import Any
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.schemas.versions import get_version
+from spawn.domain.errors import InvalidInput, NotFound
+from spawn.domain.principal import Principal
+from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.document_parser import read_schema
+from spawn.domain.schemas.json_schema import DIALECT, SchemaUse
+from spawn.domain.schemas.validator import compile_schema
+
+_TITLES = {
+    SchemaUse.INPUT: "Project as created",
+    SchemaUse.PATCH: "Merge patch of a project",
+    SchemaUse.OUTPUT: "Project as served",
+}
+
+
+async def get_published_schema(
+    dependencies: Dependencies,
+    principal: Principal,
+    schema_id: str,
+    version: int,
+    use: SchemaUse,
+    *,
+    url: str,
+) -> dict[str, Any]:
+    """Return the JSON Schema 2020-12 of projects under a version of a schema.
+
+    Args:
+        dependencies: the ports.
+        principal: the caller.
+        schema_id: the schema.
+        version: its version, adopted or not.
+        use: what the JSON Schema describes.
+        url: the absolute address of the JSON Schema, which becomes its `$id`.
+
+    Raises:
+        NotFound: there is no such schema or version, or its document is invalid.
+    """
+    record = await get_version(dependencies, principal, schema_id, version)
+    try:
+        read_schema(record.document, schema_id=schema_id)
+    except InvalidInput:
+        raise NotFound(
+            f"The document of version {version} is invalid, so it has no JSON Schema."
+        ) from None
+    schema = await _find_adopted(dependencies, record.schema)
+    body = compile_schema(schema).json_schema(use)
+    title = f"{_TITLES[use]} under {schema_id} version {version}"
+    return {"$schema": DIALECT, "$id": url, "title": title, **body}
+
+
+async def _find_adopted(dependencies: Dependencies, schema: Schema) -> Schema:
+    """Return the version as the store adopted it, with the columns removed before it."""
+    history = await dependencies.schemas.version_history()
+    matches = (one for one in history if one.fingerprint == schema.fingerprint)
+    return next((one for one in matches if one.version == schema.version), schema)
