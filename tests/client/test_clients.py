@@ -1,22 +1,18 @@
 """Both clients against a real service, and against connections that fail."""
 
-import asyncio
-import inspect
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from uuid import uuid4
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.client.conftest import FAST, Build, answering, problem
 from tests.http.conftest import WIND, Service
 
 from spawn.client import (
-    AsyncSpawnClient,
-    ClientRetries,
     ConnectionFailed,
     InvalidInputProblem,
     MissingPackage,
@@ -25,13 +21,13 @@ from spawn.client import (
     SpawnClient,
     StaleVersionProblem,
     UnavailableProblem,
+    mappings,
 )
 from spawn.client.calls import to_params
 from spawn.client.tables import to_arrow, to_columns, to_polars
 from spawn.client.uploads import EventParser, UploadOptions
 from spawn.domain.text import split_list
 
-FAST = ClientRetries(attempts=3, first_wait_s=0.001, max_wait_s=1.0)
 MAPPING = {
     "key": {"source": "client", "column": "id"},
     "columns": [
@@ -42,82 +38,9 @@ MAPPING = {
 }
 
 
-class Blocking:
-    """An asynchronous client with the methods of the synchronous one, run to their end."""
-
-    def __init__(self, client: AsyncSpawnClient, runner: asyncio.Runner) -> None:
-        self._client = client
-        self._runner = runner
-
-    def __repr__(self) -> str:
-        return repr(self._client)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
-            if inspect.isasyncgen(result):
-                return self._iterate(result)
-            return self._runner.run(result)
-
-        return call
-
-    def _iterate(self, items: Any) -> Iterator[Any]:
-        try:
-            while True:
-                yield self._runner.run(anext(items))
-        except StopAsyncIteration:
-            return
-        finally:
-            self._runner.run(items.aclose())
-
-
-Build = Callable[..., Any]
-
-
-@pytest.fixture(params=["sync", "async"])
-def build(request: pytest.FixtureRequest) -> Iterator[Build]:
-    """Build either client, with the same arguments."""
-    with asyncio.Runner() as runner:
-        closers: list[Callable[[], object]] = []
-
-        def build_client(url: str = "http://service", **options: Any) -> Any:
-            options = {"retries": FAST, **options}
-            if request.param == "sync":
-                client = SpawnClient(url, **options)
-                closers.append(client.close)
-                return client
-            aclient = AsyncSpawnClient(url, **options)
-            closers.append(lambda: runner.run(aclient.close()))
-            return Blocking(aclient, runner)
-
-        yield build_client
-        for close in closers:
-            close()
-
-
 @pytest.fixture
 def client(build: Build, service: Service) -> Any:
     return build(service.url)
-
-
-def answering(*responses: httpx.Response | Exception) -> tuple[httpx.MockTransport, list[Any]]:
-    """Return a transport that gives these responses in turn, and the requests that it got."""
-    requests: list[httpx.Request] = []
-
-    def respond(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        outcome = responses[min(len(requests), len(responses)) - 1]
-        if isinstance(outcome, Exception):
-            raise outcome
-        return httpx.Response(outcome.status_code, headers=outcome.headers, content=outcome.content)
-
-    return httpx.MockTransport(respond), requests
-
-
-def problem(status: int, code: str, **headers: str) -> httpx.Response:
-    return httpx.Response(status, headers=headers, json={"code": code, "detail": code})
 
 
 def test_a_project_is_created_read_amended_and_moved(client: Any) -> None:
@@ -211,6 +134,57 @@ def test_an_import_is_uploaded_and_followed_to_its_end(client: Any, tmp_path: An
     (row,) = client.iterate_quarantine(finished.result.import_id)
     assert row["line"] == 3
     assert client.import_file(path.read_bytes(), options).result.unchanged == 1
+
+
+def test_a_file_is_tried_without_writing(client: Any) -> None:
+    client.put_mapping("client-test", MAPPING)
+    mark = uuid4().hex
+    options = UploadOptions(mapping="client-test")
+    trial = client.try_file(f"id,name,amount\n1{mark},{mark},5\n2,B,x\n".encode(), options)
+    assert (trial.accepted, trial.quarantined, trial.complete) == (1, 1, True)
+    assert [(reason["field"], reason["rows"]) for reason in trial.reasons] == [("amount", 1)]
+    assert client.count_projects({"project_name": mark}) == 0
+
+
+def test_a_download_is_filtered_and_saved_by_its_suffix(client: Any, tmp_path: Any) -> None:
+    sector = uuid4().hex
+    project = client.create_project({**WIND, "sector": sector, "maturity_years": 18.5})
+    assert project.maturity_years == Decimal("18.5")
+    options = {"sector": sector, "fields": ["project_name", "total_amount"]}
+    target = tmp_path / "projects.csv"
+    client.save_dataset(target, options=options)
+    head, row = target.read_text().splitlines()
+    assert head.endswith("project_name,total_amount")
+    assert row.startswith(project.project_id)
+    assert row.endswith("Sierra Wind II,125000000.00")
+    lines = b"".join(client.download_dataset("projects", "application/x-ndjson", options=options))
+    assert client.get_project(project.project_id).project_name in lines.decode()
+    with pytest.raises(InvalidInputProblem):
+        list(client.download_dataset("projects", options={"colour": "red"}))
+    client.save_dataset(tmp_path / "history.parquet", "history")
+    assert (tmp_path / "history.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_the_types_of_mappings_are_those_of_the_api(service: Service) -> None:
+    schemas = httpx.get(f"{service.url}/openapi.json", timeout=60).json()["components"]["schemas"]
+    for name in (
+        "ImportMapping",
+        "ColumnMapping",
+        "SumCheck",
+        "RowKey",
+        "RowCondition",
+        "Choice",
+        "SponsorColumns",
+    ):
+        declared, schema = getattr(mappings, f"{name}Document"), schemas[name]
+        hints = get_type_hints(declared)
+        assert hints.keys() == schema["properties"].keys(), name
+        assert declared.__required_keys__ == set(schema.get("required", ())), name
+        for member, part in schema["properties"].items():
+            reference = part.get("$ref", "").rpartition("/")[2]
+            values = part.get("enum") or schemas.get(reference, {}).get("enum")
+            if values is not None:
+                assert set(get_args(hints[member])) == set(values), f"{name}.{member}"
 
 
 def test_events_are_read_by_cursor_and_followed(client: Any) -> None:

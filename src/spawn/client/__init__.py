@@ -4,38 +4,53 @@ It needs httpx, msgspec and tenacity, and imports nothing of the service (ADR 00
 """
 
 from spawn.client.async_client import AsyncSpawnClient
+from spawn.client.mappings import ColumnMappingDocument, ImportMappingDocument
 from spawn.client.problems import (
     ConflictProblem,
     ConnectionFailed,
+    ForbiddenProblem,
     InvalidInputProblem,
+    JobFailed,
     MissingPackage,
     NotFoundProblem,
     ProblemError,
     ProblemField,
     SpawnClientError,
     StaleVersionProblem,
+    UnauthenticatedProblem,
     UnavailableProblem,
+    UnreadableResponse,
 )
 from spawn.client.records import (
+    DryRunRecord,
     EventPage,
     FollowedEvent,
     HistoryRecord,
     ImportRecord,
+    JobRecord,
     ProjectRecord,
 )
 from spawn.client.retries import ClientRetries
 from spawn.client.sync_client import SpawnClient
+from spawn.client.uploads import FinishedImport, UploadOptions
 
 __all__ = [
     "AsyncSpawnClient",
     "ClientRetries",
+    "ColumnMappingDocument",
     "ConflictProblem",
     "ConnectionFailed",
+    "DryRunRecord",
     "EventPage",
+    "FinishedImport",
     "FollowedEvent",
+    "ForbiddenProblem",
     "HistoryRecord",
+    "ImportMappingDocument",
     "ImportRecord",
     "InvalidInputProblem",
+    "JobFailed",
+    "JobRecord",
     "MissingPackage",
     "NotFoundProblem",
     "ProblemError",
@@ -44,5 +59,8 @@ __all__ = [
     "SpawnClient",
     "SpawnClientError",
     "StaleVersionProblem",
+    "UnauthenticatedProblem",
     "UnavailableProblem",
+    "UnreadableResponse",
+    "UploadOptions",
 ]

@@ -12,9 +12,20 @@ import msgspec
 from tenacity import AsyncRetrying
 
 from spawn.client import calls
-from spawn.client.calls import Call, Operation, ResolveConflict, raise_problem, to_params
+from spawn.client.calls import (
+    Call,
+    Finished,
+    Operation,
+    ResolveConflict,
+    advance,
+    raise_problem,
+    reading_response,
+    to_params,
+)
+from spawn.client.mappings import ImportMappingDocument
 from spawn.client.problems import ConnectionFailed
 from spawn.client.records import (
+    DryRunRecord,
     EventPage,
     FollowedEvent,
     HistoryRecord,
@@ -29,6 +40,7 @@ from spawn.client.uploads import (
     EventParser,
     FinishedImport,
     UploadOptions,
+    part_path,
     read_chunks_async,
     read_row,
 )
@@ -40,11 +52,11 @@ class AsyncSpawnClient:
     """Client of one service; close it, or use it as a context manager.
 
     Requests that may be sent twice are repeated as `retries` says: reads, calculations, and
-    changes, which have an idempotency key. Headers may carry a token; no text of this class
-    shows them.
+    changes, which have an idempotency key. No text of this class shows the token or the headers.
 
     Args:
-        base_url: of the service.
+        base_url: of the service; it may have a path.
+        token: sent as `Authorization: Bearer …`.
         headers: sent with every request.
         timeout_s: for connecting, and for each wait for data.
         retries: limits of repetition.
@@ -55,6 +67,7 @@ class AsyncSpawnClient:
         self,
         base_url: str,
         *,
+        token: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
         retries: ClientRetries | None = None,
@@ -62,7 +75,10 @@ class AsyncSpawnClient:
     ) -> None:
         self._retries = retries or ClientRetries()
         self._http = httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=timeout_s, transport=transport
+            base_url=base_url,
+            headers=calls.build_headers(headers, token),
+            timeout=timeout_s,
+            transport=transport,
         )
 
     def __repr__(self) -> str:
@@ -99,7 +115,9 @@ class AsyncSpawnClient:
     ) -> AsyncIterator[ProjectRecord]:
         """Yield projects under filters, `sort`, `fields` and `as_of`, page by page."""
         async for item in self._iterate(calls.PROJECTS, {**(filters or {}), "limit": limit}):
-            yield read_project(item)
+            with reading_response():
+                project = read_project(item)
+            yield project
 
     async def count_projects(self, filters: Mapping[str, Any] | None = None) -> int:
         """Return the number of projects under filters."""
@@ -109,8 +127,10 @@ class AsyncSpawnClient:
         self, project_id: str, options: Mapping[str, Any] | None = None
     ) -> AsyncIterator[HistoryRecord]:
         """Yield the versions of a project; options are `sort` and ranges, as over HTTP."""
-        async for item in self._iterate(f"{calls.PROJECTS}/{project_id}/history", options or {}):
-            yield msgspec.convert(item, HistoryRecord)
+        async for item in self._iterate(calls.history_path(project_id), options or {}):
+            with reading_response():
+                record = msgspec.convert(item, HistoryRecord)
+            yield record
 
     async def create_project(
         self, fields: Mapping[str, Json], *, key: str | None = None
@@ -161,54 +181,92 @@ class AsyncSpawnClient:
     ) -> AsyncIterator[FollowedEvent]:
         """Yield events as they happen, without an end; reconnect after the last one if cut."""
         failure_count = 0
+        parser = EventParser(after)
         while True:
-            parser = EventParser()
             try:
-                async with self._stream(
-                    "/v1/events/stream", {**options, "after": after}
-                ) as response:
+                following = {**options, "after": parser.position}
+                async with self._stream(calls.EVENT_STREAM, following) as response:
                     async for line in response.aiter_lines():
-                        event = parser.read_line(line)
+                        with reading_response():
+                            event = parser.read_line(line)
                         if event is not None:
-                            after, failure_count = event.position, 0
+                            failure_count = 0
                             yield event
-            except (httpx.TransportError, ConnectionFailed) as error:
-                failure_count += 1
-                if failure_count >= self._retries.attempts:
-                    raise ConnectionFailed("The event stream cannot be reached.") from error
-                await asyncio.sleep(self._retries.first_wait_s * 2**failure_count)
+            except ConnectionFailed:
+                if failure_count + 1 >= self._retries.attempts:
+                    raise
+            # A stream also ends when the service stops; a new one continues after the last message.
+            parser = EventParser(parser.position)
+            await asyncio.sleep(self._retries.backoff_s(failure_count))
+            failure_count += 1
 
     # -- imports ----------------------------------------------------------------------------
 
-    async def put_mapping(self, name: str, mapping: Mapping[str, Json]) -> None:
+    async def put_mapping(
+        self, name: str, mapping: ImportMappingDocument | Mapping[str, Json]
+    ) -> None:
         """Create an import mapping; the same content again changes nothing."""
         await self._run(calls.put_mapping(name, mapping))
 
-    async def import_file(self, source: Path | bytes, options: UploadOptions) -> FinishedImport:
-        """Upload a file as a stream, wait for its job, and return the counts."""
-        key = calls.new_key()
-        job: JobRecord = await self._retry(
-            lambda: self._upload(source, options, key), is_repeatable=True
+    async def try_file(self, source: Path | bytes, options: UploadOptions) -> DryRunRecord:
+        """Return what an import of a file would do, with its reasons; nothing is written."""
+        response: httpx.Response = await self._retry(
+            lambda: self._upload(source, options, dry_run=True), is_repeatable=True
         )
+        with reading_response():
+            return calls.read_dry_run(response)
+
+    async def import_file(self, source: Path | bytes, options: UploadOptions) -> FinishedImport:
+        """Upload a file as a stream, wait for its job, and return the counts.
+
+        Raises:
+            JobFailed: the job failed or was cancelled; rows committed before stay.
+        """
+        key = calls.new_key()
+        response: httpx.Response = await self._retry(
+            lambda: self._upload(source, options, key=key), is_repeatable=True
+        )
+        with reading_response():
+            job = calls.read_job(response)
+        job = await self.wait_for_job(job, options)
+        return FinishedImport(job, await self.get_import(job.job_id))
+
+    async def wait_for_job(self, job: JobRecord, options: UploadOptions | None = None) -> JobRecord:
+        """Read a job until it has ended, not before its Retry-After, and return it.
+
+        Raises:
+            JobFailed: the job failed or was cancelled.
+        """
+        options = options or UploadOptions()
         while not job.is_final:
-            await asyncio.sleep(options.poll_interval_s)
+            await asyncio.sleep(options.wait_s(job))
             job = await self.get_job(job.job_id)
             if options.report_job is not None:
                 options.report_job(job)
-        return FinishedImport(job, await self.get_import(job.job_id))
+        calls.check_job(job)
+        return job
 
-    async def _upload(self, source: Path | bytes, options: UploadOptions, key: str) -> JobRecord:
-        headers = {"Content-Type": options.media_type, "Idempotency-Key": key}
+    async def _upload(
+        self,
+        source: Path | bytes,
+        options: UploadOptions,
+        *,
+        key: str | None = None,
+        dry_run: bool = False,
+    ) -> httpx.Response:
+        headers = {"Content-Type": options.media_type}
+        if key is not None:
+            headers["Idempotency-Key"] = key
         try:
             response = await self._http.post(
                 calls.IMPORTS,
-                params={"mapping": options.mapping},
+                params=options.to_params(dry_run=dry_run),
                 headers=headers,
                 content=read_chunks_async(source, options.report_upload),
             )
         except httpx.TransportError as error:
-            raise ConnectionFailed("The upload ended early.") from error
-        return msgspec.json.decode(raise_problem(response).content, type=JobRecord)
+            raise ConnectionFailed("The upload got no response.") from error
+        return raise_problem(response)
 
     async def get_job(self, job_id: str) -> JobRecord:
         """Return the state of a job."""
@@ -220,16 +278,48 @@ class AsyncSpawnClient:
 
     async def iterate_quarantine(self, import_id: str) -> AsyncIterator[dict[str, Json]]:
         """Yield the quarantined rows of an import, with the reasons of each, as a stream."""
-        path = f"{calls.IMPORTS}/{import_id}/quarantine"
+        path = calls.quarantine_path(import_id)
         async with self._stream(path, {}, accept="application/x-ndjson") as response:
             async for line in response.aiter_lines():
-                yield read_row(line)
+                if line:
+                    yield read_row(line)
 
-    async def download_dataset(self, dataset: str, media_type: str) -> AsyncIterator[bytes]:
-        """Yield the bytes of a dataset as they arrive."""
-        async with self._stream(f"/v1/data/{dataset}", {}, accept=media_type) as response:
+    async def download_dataset(
+        self,
+        dataset: str,
+        media_type: str = "*/*",
+        *,
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes of a dataset as they arrive.
+
+        Args:
+            dataset: its name, perhaps with a suffix: `projects`, `history.parquet`.
+            media_type: selects the format of a name without a suffix.
+            options: filters, `fields`, `sort`, `as_of` and the like.
+        """
+        path = calls.dataset_path(dataset)
+        async with self._stream(path, options or {}, accept=media_type) as response:
             async for chunk in response.aiter_bytes():
                 yield chunk
+
+    async def save_dataset(
+        self, target: Path, dataset: str = "projects", *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a dataset to a file, in the format of its suffix; whole, or not at all.
+
+        Raises:
+            ConnectionFailed: the download broke; an earlier file of the name is as it was.
+        """
+        name = f"{dataset}{target.suffix}"
+        part = part_path(target)
+        try:
+            with part.open("wb") as file:
+                async for chunk in self.download_dataset(name, options=options):
+                    await asyncio.to_thread(file.write, chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
     # -- transport --------------------------------------------------------------------------
 
@@ -246,13 +336,10 @@ class AsyncSpawnClient:
             params["after"] = page.next
 
     async def _run(self, operation: Operation[T]) -> T:
-        try:
-            call = next(operation)
-            while True:
-                call = operation.send(await self._send(call))
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        step = advance(operation, None)
+        while not isinstance(step, Finished):
+            step = advance(operation, await self._send(step))
+        return step.result
 
     async def _send(self, call: Call) -> httpx.Response:
         response: httpx.Response = await self._retry(
@@ -275,7 +362,7 @@ class AsyncSpawnClient:
             response = await self._http.request(
                 call.method, call.path, params=call.params, headers=call.headers, content=call.body
             )
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise ConnectionFailed(f"{call.method} {call.path} got no response.") from error
         is_stale = response.status_code == calls.STALE and not call.raises
         return response if is_stale else raise_problem(response)
@@ -284,11 +371,23 @@ class AsyncSpawnClient:
     async def _stream(
         self, path: str, options: Mapping[str, Any], *, accept: str = "text/event-stream"
     ) -> AsyncIterator[httpx.Response]:
-        headers = {"Accept": accept}
-        async with self._http.stream(
-            "GET", path, params=to_params(options), headers=headers
-        ) as response:
-            if response.is_error:
-                await response.aread()
-                raise_problem(response)
+        call = Call(method="GET", path=path, params=to_params(options), headers={"Accept": accept})
+        response: httpx.Response = await self._retry(lambda: self._open(call), is_repeatable=True)
+        try:
             yield response
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise ConnectionFailed(f"The response to {path} ended early.") from error
+        finally:
+            await response.aclose()
+
+    async def _open(self, call: Call) -> httpx.Response:
+        request = self._http.build_request(
+            call.method, call.path, params=call.params, headers=call.headers
+        )
+        try:
+            response = await self._http.send(request, stream=True)
+            if not response.is_success:
+                await response.aread()
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"{call.method} {call.path} got no response.") from error
+        return raise_problem(response)

@@ -5,15 +5,25 @@ synchronous and the asynchronous client run the same operations.
 """
 
 import uuid
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from spawn.client.problems import StaleVersionProblem, build_problem
+from spawn.client.mappings import ImportMappingDocument
+from spawn.client.problems import (
+    JobFailed,
+    StaleVersionProblem,
+    UnreadableResponse,
+    build_problem,
+    read_retry_after,
+)
 from spawn.client.records import (
+    CountRecord,
+    DryRunRecord,
     EventPage,
     ImportRecord,
     JobRecord,
@@ -26,6 +36,8 @@ from spawn.client.records import (
 
 T = TypeVar("T")
 PROJECTS: Final = "/v1/ops/projects"
+EVENTS: Final = "/v1/events"
+EVENT_STREAM: Final = f"{EVENTS}/stream"
 IMPORTS: Final = "/v1/ops/imports"
 MAX_UPDATE_ATTEMPTS: Final = 5
 """Attempts at a change that others overtake."""
@@ -50,6 +62,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     raises: bool = True
 
 
+class Finished(msgspec.Struct, Generic[T], frozen=True):
+    """The result of an operation that has ended."""
+
+    result: T
+
+
 Operation = Generator[Call, httpx.Response, T]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -58,16 +76,63 @@ def raise_problem(response: httpx.Response) -> httpx.Response:
     """Return a successful response.
 
     Raises:
-        ProblemError: it is a problem.
+        ProblemError: it is a problem, or it redirects: the client follows no other address.
     """
-    if response.is_error:
+    if not response.is_success:
         raise build_problem(response.status_code, response.headers, response.content)
     return response
+
+
+@contextmanager
+def reading_response() -> Iterator[None]:
+    """Run code that reads a response.
+
+    Raises:
+        UnreadableResponse: it is not what the service sends.
+    """
+    try:
+        yield
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnreadableResponse(f"The response cannot be read: {error}.") from error
+
+
+def advance(operation: "Operation[T]", response: httpx.Response | None) -> "Call | Finished[T]":
+    """Return the next request of an operation, or its result."""
+    try:
+        with reading_response():
+            return next(operation) if response is None else operation.send(response)
+    except StopIteration as end:
+        return Finished(end.value)
 
 
 def new_key() -> str:
     """Return a new idempotency key."""
     return uuid.uuid4().hex
+
+
+def build_headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
+    """Return the headers of every request."""
+    authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return {**(headers or {}), **authorization}
+
+
+def history_path(project_id: str) -> str:
+    """Return the path of the history of a project."""
+    return f"{_project_path(project_id)}/history"
+
+
+def quarantine_path(import_id: str) -> str:
+    """Return the path of the quarantined rows of an import."""
+    return f"{IMPORTS}/{quote(import_id, safe='')}/quarantine"
+
+
+def dataset_path(dataset: str) -> str:
+    """Return the path of a dataset, whose name may have a suffix."""
+    return f"/v1/data/{quote(dataset, safe='')}"
+
+
+def _project_path(project_id: str) -> str:
+    return f"{PROJECTS}/{quote(project_id, safe='')}"
 
 
 def _write(
@@ -85,8 +150,8 @@ def _write(
 
 def get_project(project_id: str, params: Mapping[str, str]) -> Operation[ProjectRecord]:
     """Read one project."""
-    path = f"{PROJECTS}/{quote(project_id, safe='')}"
-    return _project_of((yield Call(method="GET", path=path, params=params)))
+    call = Call(method="GET", path=_project_path(project_id), params=params)
+    return _project_of((yield call))
 
 
 def create_project(fields: Changes, key: str | None) -> Operation[ProjectRecord]:
@@ -98,13 +163,13 @@ def update_project(
     project: ProjectRecord, changes: Changes, resolve: ResolveConflict | None
 ) -> Operation[ProjectRecord]:
     """Amend the version of a project; after another change, what `resolve` returns."""
-    path = f"{PROJECTS}/{quote(project.project_id, safe='')}"
+    path = _project_path(project.project_id)
     return (yield from _change(project, "PATCH", path, changes, resolve))
 
 
 def transition_project(project: ProjectRecord, transition: Changes) -> Operation[ProjectRecord]:
     """Move the version of a project to another status."""
-    path = f"{PROJECTS}/{quote(project.project_id, safe='')}/transitions"
+    path = f"{_project_path(project.project_id)}/transitions"
     return (yield from _change(project, "POST", path, transition, None))
 
 
@@ -160,7 +225,7 @@ def read_page(path: str, params: Mapping[str, str]) -> Operation[PageRecord]:
 def count_projects(params: Mapping[str, str]) -> Operation[int]:
     """Count the projects under filters."""
     response = yield Call(method="GET", path=f"{PROJECTS}/count", params=params)
-    return int(decode_json(response.content)["count"])
+    return msgspec.convert(decode_json(response.content), CountRecord).count
 
 
 def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
@@ -171,7 +236,7 @@ def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
     return decode_json(response.content)
 
 
-def put_mapping(name: str, mapping: Changes) -> Operation[None]:
+def put_mapping(name: str, mapping: ImportMappingDocument | Changes) -> Operation[None]:
     """Create an import mapping, or find that it has this content."""
     path = f"/v1/ops/import-mappings/{quote(name, safe='')}"
     headers = {"Content-Type": "application/json"}
@@ -180,14 +245,35 @@ def put_mapping(name: str, mapping: Changes) -> Operation[None]:
 
 def read_event_page(params: Mapping[str, str]) -> Operation[EventPage]:
     """Read one page of the feed."""
-    response = yield Call(method="GET", path="/v1/events", params=params)
+    response = yield Call(method="GET", path=EVENTS, params=params)
     return msgspec.convert(decode_json(response.content), EventPage)
 
 
 def get_job(job_id: str) -> Operation[JobRecord]:
     """Read a job."""
     response = yield Call(method="GET", path=f"/v1/jobs/{quote(job_id, safe='')}")
-    return msgspec.convert(decode_json(response.content), JobRecord)
+    return read_job(response)
+
+
+def read_job(response: httpx.Response) -> JobRecord:
+    """Return the job of a response, with its Retry-After."""
+    job = msgspec.convert(decode_json(raise_problem(response).content), JobRecord)
+    return msgspec.structs.replace(job, retry_after_s=read_retry_after(response.headers))
+
+
+def check_job(job: JobRecord) -> None:
+    """Check that a job has succeeded.
+
+    Raises:
+        JobFailed: it failed or was cancelled.
+    """
+    if job.status != "succeeded":
+        raise JobFailed(job.job_id, job.status, job.error)
+
+
+def read_dry_run(response: httpx.Response) -> DryRunRecord:
+    """Return the dry run of a response."""
+    return msgspec.convert(decode_json(raise_problem(response).content), DryRunRecord)
 
 
 def get_import(import_id: str) -> Operation[ImportRecord]:

@@ -1,5 +1,7 @@
-"""Exceptions of the client: problem documents, failed connections, absent packages."""
+"""Exceptions of the client: problem documents, failed connections and jobs, absent packages."""
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
@@ -40,6 +42,20 @@ class ConnectionFailed(SpawnClientError):
     """The service could not be reached, or the connection broke before the response ended."""
 
 
+class UnreadableResponse(SpawnClientError):
+    """A response is not one of the service; perhaps a proxy sent it, or the address is another."""
+
+
+class JobFailed(SpawnClientError):
+    """A job failed or was cancelled; the text has its error."""
+
+    def __init__(self, job_id: str, status: str, reason: str | None) -> None:
+        self.job_id = job_id
+        self.status = status
+        self.reason = reason
+        super().__init__(f"job {job_id} {status}: {reason}" if reason else f"job {job_id} {status}")
+
+
 class ProblemError(SpawnClientError):
     """A problem document of the service (RFC 9457).
 
@@ -65,6 +81,14 @@ class InvalidInputProblem(ProblemError):
     """The request violates a rule (400, 422)."""
 
 
+class UnauthenticatedProblem(ProblemError):
+    """The request has no valid credentials (401)."""
+
+
+class ForbiddenProblem(ProblemError):
+    """The credentials do not allow the request (403)."""
+
+
 class NotFoundProblem(ProblemError):
     """There is no such resource (404)."""
 
@@ -83,6 +107,8 @@ class UnavailableProblem(ProblemError):
 
 _CLASSES: Final[dict[int, type[ProblemError]]] = {
     400: InvalidInputProblem,
+    401: UnauthenticatedProblem,
+    403: ForbiddenProblem,
     404: NotFoundProblem,
     409: ConflictProblem,
     412: StaleVersionProblem,
@@ -97,6 +123,19 @@ def build_problem(status: int, headers: httpx.Headers, body: bytes) -> ProblemEr
         document = _read_document(body[:MAX_PROBLEM_BYTES])
     except (msgspec.DecodeError, UnicodeDecodeError):
         document = _ProblemDocument(detail="The response is no problem document.")
-    retry_after = headers.get("retry-after", "")
-    seconds = float(retry_after) if retry_after.isdecimal() else None
+    seconds = read_retry_after(headers)
     return _CLASSES.get(status, ProblemError)(status, document, seconds)
+
+
+def read_retry_after(headers: httpx.Headers) -> float | None:
+    """Return the seconds of a Retry-After header, which may be a date; None without one."""
+    text = headers.get("retry-after", "")
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    now = datetime.now(UTC)
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())

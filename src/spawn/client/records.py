@@ -30,7 +30,7 @@ class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True):
     sector: str | None = None
     country_code: str | None = None
     description: str | None = None
-    maturity_years: int | None = None
+    maturity_years: Decimal | None = None
     expected_irr: Decimal | None = None
     dscr: Decimal | None = None
     financial_close_date: date | None = None
@@ -71,6 +71,25 @@ class ImportRecord(msgspec.Struct, frozen=True, kw_only=True):
     quarantine_url: str
 
 
+class DryRunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of an import that only tried a file; nothing was written.
+
+    `reasons` has each reason of quarantined rows with its number of rows and samples. `complete` is
+    false if the time ended before the file; the counts are those of the rows so far.
+    """
+
+    rows: int
+    accepted: int
+    unchanged: int
+    quarantined: int
+    warnings: int
+    by_reason: dict[str, int]
+    complete: bool
+    reasons: tuple[dict[str, Json], ...]
+    warning_reasons: tuple[dict[str, Json], ...]
+    projects: tuple[dict[str, Json], ...]
+
+
 class JobProgressRecord(msgspec.Struct, frozen=True):
     """Progress of a job, in the unit of its kind."""
 
@@ -79,13 +98,14 @@ class JobProgressRecord(msgspec.Struct, frozen=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A job of the service."""
+    """A job of the service; `retry_after_s` is the wait before the next read that it advises."""
 
     job_id: str
     status: str
     progress: JobProgressRecord | None = None
     result_url: str | None = None
-    error: Json = None
+    error: str | None = None
+    retry_after_s: float | None = None
 
     @property
     def is_final(self) -> bool:
@@ -112,6 +132,12 @@ class PageRecord(msgspec.Struct, frozen=True):
 
     items: tuple[dict[str, Json], ...]
     next: str | None = None
+
+
+class CountRecord(msgspec.Struct, frozen=True):
+    """Number of projects under filters."""
+
+    count: int
 
 
 def decode_json(body: bytes) -> dict[str, Json]:

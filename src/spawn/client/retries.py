@@ -15,7 +15,7 @@ class ClientRetries(msgspec.Struct, frozen=True, kw_only=True):
     A Retry-After above `max_wait_s` is not waited for: the problem is raised at once.
     """
 
-    attempts: int = 4
+    attempts: int = 6
     first_wait_s: float = 0.2
     max_wait_s: float = 10.0
 
@@ -33,6 +33,10 @@ class ClientRetries(msgspec.Struct, frozen=True, kw_only=True):
         error = state.outcome.exception() if state.outcome else None
         retry_after_s = error.retry_after_s if isinstance(error, UnavailableProblem) else None
         return max(backoff_s(state), retry_after_s or 0.0)
+
+    def backoff_s(self, failure_count: int) -> float:
+        """Return the seconds before a broken stream is opened again."""
+        return min(self.max_wait_s, self.first_wait_s * 2.0 ** min(failure_count, 32))
 
     def options(self, *, is_repeatable: bool) -> "RetryOptions":
         """Return tenacity's options for one request."""

@@ -7,10 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
+from spawn.client.calls import new_key, reading_response
+from spawn.client.problems import UnreadableResponse
 from spawn.client.records import FollowedEvent, ImportRecord, JobRecord, decode_json
 
 CHUNK_BYTES: Final = 256 * 1024
 """Bytes of a file that are sent at once."""
+
+DEFAULT_POLL_S: Final = 0.5
+"""Seconds between two reads of a job for which the service advises none."""
 
 MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes of one event of a stream, at most."""
@@ -23,13 +28,30 @@ ReportJob = Callable[[JobRecord], None]
 
 
 class UploadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of an import: mapping, media type, and functions that follow its progress."""
+    """Options of an import: mapping, media type, and functions that follow its progress.
 
-    mapping: str
+    Lines of projects need no mapping, nor do exports of the service (`from_export`). Without
+    `poll_interval_s` the job is read when the service advises, with its Retry-After.
+    """
+
+    mapping: str | None = None
     media_type: str = "text/csv"
+    from_export: bool = False
     report_upload: ReportUpload | None = None
     report_job: ReportJob | None = None
-    poll_interval_s: float = 0.5
+    poll_interval_s: float | None = None
+
+    def to_params(self, *, dry_run: bool) -> dict[str, str]:
+        """Return the query parameters of the upload."""
+        params = {} if self.mapping is None else {"mapping": self.mapping}
+        switches = {"from_export": self.from_export, "dry_run": dry_run}
+        return params | {name: "true" for name, is_on in switches.items() if is_on}
+
+    def wait_s(self, job: JobRecord) -> float:
+        """Return the seconds before the job is read again."""
+        if self.poll_interval_s is not None:
+            return self.poll_interval_s
+        return DEFAULT_POLL_S if job.retry_after_s is None else job.retry_after_s
 
 
 class FinishedImport(msgspec.Struct, frozen=True):
@@ -70,38 +92,48 @@ def _report(report: ReportUpload | None, sent_bytes: int) -> None:
 
 
 class EventParser:
-    """Parser of server-sent events, line by line."""
+    """Parser of server-sent events, line by line.
 
-    def __init__(self) -> None:
+    `position` is that of the last complete message. Messages without an event have one too, as at
+    the start of a stream, so that a reconnect misses nothing that came before the first event.
+    """
+
+    def __init__(self, position: str | None = None) -> None:
+        self.position = position
         self._data: list[str] = []
         self._size = 0
-        self._position = ""
+        self._id = position
 
     def read_line(self, line: str) -> FollowedEvent | None:
         """Return the event that an empty line completes; None for every other line.
 
         Raises:
-            ValueError: an event exceeds its maximum size.
+            UnreadableResponse: an event exceeds its maximum size.
         """
         if not line:
             data, self._data, self._size = self._data, [], 0
-            return (
-                FollowedEvent(self._position, decode_json("\n".join(data).encode()))
-                if data
-                else None
-            )
+            self.position = self._id
+            if not data:
+                return None
+            return FollowedEvent(self._id or "", decode_json("\n".join(data).encode()))
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "id":
-            self._position = value
+            self._id = value
         elif name == "data":
             self._size += len(value)
             if self._size > MAX_EVENT_BYTES:
-                raise ValueError("an event of the stream is too large")
+                raise UnreadableResponse("An event of the stream is too large.")
             self._data.append(value)
         return None
 
 
 def read_row(line: str) -> dict[str, Any]:
     """Return one line of NDJSON."""
-    return decode_json(line.encode())
+    with reading_response():
+        return decode_json(line.encode())
+
+
+def part_path(path: Path) -> Path:
+    """Return the path of a file while it is written; a broken download leaves no half file."""
+    return path.with_name(f".{path.name}.{new_key()[:8]}.part")

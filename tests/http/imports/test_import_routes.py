@@ -92,7 +92,7 @@ async def test_every_error_of_a_mapping_is_named(client: httpx.AsyncClient) -> N
     unknown = await put_mapping(client, columns=[{"attribute": "colour", "column": "a"}])
     assert unknown.json()["errors"][0]["code"] == "unknown_attribute"
     assert (await client.get(f"{MAPPINGS}/absent")).status_code == 404
-    assert (await client.get(f"{MAPPINGS}/%00")).status_code == 404
+    assert (await client.get(f"{MAPPINGS}/%00")).status_code == 400
     bad_name = await client.put(f"{MAPPINGS}/Not%20A%20Name", json=MAPPING)
     assert bad_name.status_code == 422
 
