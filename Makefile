@@ -37,10 +37,11 @@ $(BIN)/python:
 
 # A stamp is newer than its locks if the environment has their packages. The locked setuptools
 # builds the package itself, so that nothing unlocked is installed, even for the build.
+# Of the packages of development only a part is ever imported, so those are compiled when they are.
 define install
 	@echo "Installing $(1), locked with hashes"
 	@$(INSTALL) requirements/build.txt
-	@$(INSTALL) requirements/$(1).txt
+	@$(INSTALL) requirements/$(1).txt $(if $(filter dev,$(1)),--no-compile)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 endef

@@ -88,6 +88,11 @@ async def test_a_simulation_can_be_cancelled(client: httpx.AsyncClient) -> None:
     assert (await client.delete(path)).status_code == 409
 
 
+IN_MEMORY = pytest.mark.parametrize("client", ["memory://"], indirect=True)
+"""Mark of tests whose request never reaches the store."""
+
+
+@IN_MEMORY
 @pytest.mark.parametrize(
     ("change", "pointer", "code"),
     [

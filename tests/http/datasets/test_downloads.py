@@ -8,6 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -23,18 +24,36 @@ AMOUNT = "123456789012345678.25"
 EMPTY, FORMULA = "", '=1+1,"x"\r\n'
 
 
+@contextmanager
+def open_client(service: Service) -> Iterator[httpx.Client]:
+    """Open a client of a service, in which it makes three projects."""
+    with service.client() as client:
+        for fields in (
+            {"total_amount": AMOUNT, "description": EMPTY, "dscr": 1.35},
+            {
+                "description": FORMULA,
+                "x_desk": "Lisbon",
+                "sponsors": [{"name": "Á", "share": "100"}],
+            },
+            {"description": None, "country_code": "PRT"},
+        ):
+            client.post("/v1/ops/projects", json=WIND | fields).raise_for_status()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reader(discard_access_log: None) -> Iterator[httpx.Client]:  # noqa: ARG001  # set up first
+    """Client of one service for the tests that only read."""
+    service = Service().start()
+    with open_client(service) as client:
+        yield client
+    service.stop()
+
+
 @pytest.fixture
 def client(start: Start) -> Iterator[httpx.Client]:
-    """Client of a service with three projects."""
-    client = start().client()
-    for fields in (
-        {"total_amount": AMOUNT, "description": EMPTY, "dscr": 1.35},
-        {"description": FORMULA, "x_desk": "Lisbon", "sponsors": [{"name": "Á", "share": "100"}]},
-        {"description": None, "country_code": "PRT"},
-    ):
-        client.post("/v1/ops/projects", json=WIND | fields).raise_for_status()
-    yield client
-    client.close()
+    with open_client(start()) as client:
+        yield client
 
 
 def read_parquet(client: httpx.Client, path: str) -> Any:
@@ -46,15 +65,15 @@ def pointers(response: httpx.Response) -> list[str]:
     return [error["pointer"] for error in response.json()["errors"]]
 
 
-def test_each_format_has_the_same_rows(client: httpx.Client) -> None:
-    listed = client.get("/v1/ops/projects").json()["items"]
-    lines = client.get("/v1/data/projects.ndjson").text.splitlines()
+def test_each_format_has_the_same_rows(reader: httpx.Client) -> None:
+    listed = reader.get("/v1/ops/projects").json()["items"]
+    lines = reader.get("/v1/data/projects.ndjson").text.splitlines()
     assert [json.loads(line) for line in lines] == listed
-    assert client.get("/v1/data/projects.json").json() == listed
-    table = read_parquet(client, "/v1/data/projects.parquet")
-    stream = client.get("/v1/data/projects?format=arrow").content
+    assert reader.get("/v1/data/projects.json").json() == listed
+    table = read_parquet(reader, "/v1/data/projects.parquet")
+    stream = reader.get("/v1/data/projects?format=arrow").content
     assert pa.ipc.open_stream(stream).read_all().equals(table.combine_chunks())
-    cells = list(csv.reader(io.StringIO(client.get("/v1/data/projects.csv").text, newline="")))
+    cells = list(csv.reader(io.StringIO(reader.get("/v1/data/projects.csv").text, newline="")))
     assert cells[0] == table.column_names
     by_name = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
     rows = table.to_pylist()
@@ -66,21 +85,21 @@ def test_each_format_has_the_same_rows(client: httpx.Client) -> None:
     assert [row["extensions"] for row in rows] == [None, '{"x_desk":"Lisbon"}', None]
 
 
-def test_decimals_are_exact_in_columns_and_as_requested_in_json(client: httpx.Client) -> None:
-    table = read_parquet(client, "/v1/data/projects.parquet?fields=total_amount,dscr")
+def test_decimals_are_exact_in_columns_and_as_requested_in_json(reader: httpx.Client) -> None:
+    table = read_parquet(reader, "/v1/data/projects.parquet?fields=total_amount,dscr")
     assert table.column_names == ["project_id", "version", "total_amount", "dscr"]
     assert table.schema.field("total_amount").type == pa.decimal128(22, 4)
     assert table["total_amount"][0].as_py() == Decimal(AMOUNT)
-    texts = read_parquet(client, "/v1/data/projects.parquet?fields=dscr&decimals=string")
+    texts = read_parquet(reader, "/v1/data/projects.parquet?fields=dscr&decimals=string")
     assert texts["dscr"].to_pylist() == ["1.35"] * 3
     path = "/v1/data/projects?fields=total_amount,dscr&decimals="
-    number, text = (client.get(path + form).text.splitlines()[0] for form in ("number", "string"))
+    number, text = (reader.get(path + form).text.splitlines()[0] for form in ("number", "string"))
     assert number.endswith(f'"total_amount":{AMOUNT},"dscr":1.35}}')
     assert text.endswith(f'"total_amount":"{AMOUNT}","dscr":"1.35"}}')
 
 
-def test_csv_tells_an_empty_text_from_null_and_escapes_formulas(client: httpx.Client) -> None:
-    response = client.get("/v1/data/projects.csv?fields=description&bom=true")
+def test_csv_tells_an_empty_text_from_null_and_escapes_formulas(reader: httpx.Client) -> None:
+    response = reader.get("/v1/data/projects.csv?fields=description&bom=true")
     assert response.content.startswith(b"\xef\xbb\xbfproject_id,version,description\r\n")
     first, rest = response.text.split("\r\n", 1)[1].split("\r\n", 1)
     assert first.endswith(',1,""')
@@ -94,12 +113,12 @@ def test_csv_tells_an_empty_text_from_null_and_escapes_formulas(client: httpx.Cl
     assert table["description"].to_pylist() == [EMPTY, "'" + FORMULA, None]
 
 
-def test_rows_are_filtered_and_sorted_as_in_the_list(client: httpx.Client) -> None:
+def test_rows_are_filtered_and_sorted_as_in_the_list(reader: httpx.Client) -> None:
     query = "country_code[in]=ESP,PRT&total_amount[lt]=1000000000&sort=-country_code"
-    listed = client.get(f"/v1/ops/projects?{query}").json()["items"]
+    listed = reader.get(f"/v1/ops/projects?{query}").json()["items"]
     assert [item["country_code"] for item in listed] == ["PRT", "ESP"]
-    assert client.get(f"/v1/data/projects.json?{query}").json() == listed
-    table = read_parquet(client, f"/v1/data/projects.parquet?{query}")
+    assert reader.get(f"/v1/data/projects.json?{query}").json() == listed
+    table = read_parquet(reader, f"/v1/data/projects.parquet?{query}")
     assert table["project_id"].to_pylist() == [item["project_id"] for item in listed]
 
 
@@ -130,22 +149,22 @@ def test_projects_are_as_recorded_at_an_instant_and_found_by_fields_of_lists(
         ("events?type=nothing&sort=time", ["/sort", "/type"]),
     ],
 )
-def test_invalid_parameters_are_named(client: httpx.Client, path: str, expected: list[str]) -> None:
-    assert pointers(client.get(f"/v1/data/{path}")) == expected
+def test_invalid_parameters_are_named(reader: httpx.Client, path: str, expected: list[str]) -> None:
+    assert pointers(reader.get(f"/v1/data/{path}")) == expected
 
 
 def test_a_misspelt_name_is_suggested_and_an_unknown_suffix_is_not_found(
-    client: httpx.Client,
+    reader: httpx.Client,
 ) -> None:
-    assert "did you mean 'value'" in client.get("/v1/data/quality?fields=valu").text
-    assert client.get("/v1/data/projects.xls").status_code == 404
-    older = client.get("/v1/data/projects?schema_version=7")
+    assert "did you mean 'value'" in reader.get("/v1/data/quality?fields=valu").text
+    assert reader.get("/v1/data/projects.xls").status_code == 404
+    older = reader.get("/v1/data/projects?schema_version=7")
     assert (older.status_code, older.json()["code"]) == (404, "not_found")
 
 
-def test_head_has_the_headers_of_get_and_no_length(client: httpx.Client) -> None:
+def test_head_has_the_headers_of_get_and_no_length(reader: httpx.Client) -> None:
     for path in ("projects.csv", "projects.parquet", "events", "imports.json"):
-        head, response = client.head(f"/v1/data/{path}"), client.get(f"/v1/data/{path}")
+        head, response = reader.head(f"/v1/data/{path}"), reader.get(f"/v1/data/{path}")
         assert "content-length" not in head.headers
         for name in ("content-type", "content-disposition", "content-encoding"):
             assert head.headers.get(name) == response.headers.get(name)
