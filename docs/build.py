@@ -1,6 +1,7 @@
 """Render the Markdown pages to `build/docs` and fail on a broken link.
 
-The figures and plots of `finance.md` and other pages are computed first, by the engine itself.
+The figures and plots of `finance.md` and other pages are computed first, by the engine itself, and
+the notebook of the examples is run against a service.
 """
 
 import re
@@ -106,6 +107,7 @@ def main() -> int:
         "three_facilities.py",
         "wind_farm.py",
         "finance_sensitivity.py",
+        "notebook.py",
     ):
         runpy.run_path(str(ROOT / "docs" / script))["write_page"]()
     shutil.rmtree(OUTPUT, ignore_errors=True)
@@ -118,8 +120,9 @@ def main() -> int:
         target = (OUTPUT / relative_path).with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(render_page(page))
-    for picture in (*(ROOT / "docs").rglob("*.svg"), *(ROOT / "docs").rglob("*.png")):
-        shutil.copy(picture, OUTPUT / picture.relative_to(ROOT))
+    pictures = (*(ROOT / "docs").rglob("*.svg"), *(ROOT / "docs").rglob("*.png"))
+    for file in (*pictures, *(ROOT / "examples").glob("*.ipynb")):
+        shutil.copy(file, OUTPUT / file.relative_to(ROOT))
     print(f"{len(list_pages())} pages in {OUTPUT.relative_to(ROOT)}")
     return 1 if failures else 0
 
