@@ -10,7 +10,7 @@ from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema
-from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus
+from spawn.ports.schemas import FetchedSchema, Provenance, PublishedSchema, RegistryStatus
 
 ID = "project_schema"
 
@@ -42,8 +42,18 @@ class FakeRegistry:
             fallback = await BundledRegistry().fetch(schema_id, version)
             return msgspec.structs.replace(fallback, detail=error.detail)
 
-    async def refresh(self, schema_id: str) -> FetchedSchema:
-        return self._find(schema_id, None)
+    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        return self._find(schema_id, version)
+
+    async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
+        del schema_id
+        if self.error is not None:
+            raise self.error
+        return tuple(sorted(self.documents)) or None
+
+    async def list_schemas(self) -> tuple[PublishedSchema, ...]:
+        latest = max(self.documents, default=None)
+        return (PublishedSchema(schema_id=ID, title="Projects", latest_version=latest),)
 
     def _find(self, schema_id: str, version: int | None) -> FetchedSchema:
         if self.error is not None:

@@ -17,6 +17,9 @@ Value = str | bool | int | Decimal | float | date | datetime
 AMOUNT_SUFFIX = "_amount"
 """Name suffix of money columns: decimal strings on the wire, so that no client reads a float."""
 
+MAX_VERSION = 2_147_483_647
+"""Highest version number, the highest signed integer of 32 bits."""
+
 
 class TypeName(StrEnum):
     """Closed set of column types; a type is never taken from a document as text."""

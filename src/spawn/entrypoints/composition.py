@@ -37,7 +37,7 @@ from spawn.application.jobs import JobHandler, JobRunner
 from spawn.application.lineage.recorder import end_abandoned_runs
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, ensure_active_schema
-from spawn.application.schemas.adoption import refresh_forever
+from spawn.application.schemas.refresh import refresh_forever
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE

@@ -48,6 +48,14 @@ class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True):
     consecutive_failures: int
 
 
+class PublishedSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry in the registry's list of schemas; `latest_version` is None if it has no number."""
+
+    schema_id: str
+    title: str
+    latest_version: int | None
+
+
 class SchemaRegistry(Protocol):
     """The ontology server, or a substitute."""
 
@@ -60,11 +68,29 @@ class SchemaRegistry(Protocol):
         """
         ...
 
-    async def refresh(self, schema_id: str) -> FetchedSchema:
-        """Fetch the latest version from the registry, without cache or fallback.
+    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        """Fetch the latest or one version from the registry, without cache or fallback.
 
         Raises:
-            NotFound: the registry has no such schema.
+            NotFound: the registry has no such schema or version.
+            RegistryError: the registry failed or did not respond.
+        """
+        ...
+
+    async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
+        """Return the numbers of the published versions, ascending; None without such a list.
+
+        Numbers beyond `MAX_VERSION` are left out.
+
+        Raises:
+            RegistryError: the registry failed or did not respond.
+        """
+        ...
+
+    async def list_schemas(self) -> tuple[PublishedSchema, ...]:
+        """Return the schemas that the registry lists, by id; none if it has no list.
+
+        Raises:
             RegistryError: the registry failed or did not respond.
         """
         ...
@@ -87,6 +113,7 @@ class SchemaState(StrEnum):
     QUARANTINED = "quarantined"  # blocked, with the reason; a steward may approve or reject it
     REJECTED = "rejected"  # rejected for good by a steward
     FAILED = "failed"  # adoptable, but the store could not adopt it; it is retried
+    WITHDRAWN = "withdrawn"  # was quarantined or failed, and the registry publishes it no more
     RETIRED = "retired"  # formerly active
 
 

@@ -445,3 +445,78 @@ async def test_a_cached_document_that_this_release_rejects_counts_as_absent(
     fetched = await second.fetch(ID)
     assert fetched.provenance is Provenance.BUNDLED
     assert second.status().age_s is None
+
+
+def version_list(*numbers: object) -> bytes:
+    return json.dumps({"id": ID, "versions": numbers}).encode()
+
+
+async def test_the_list_of_versions_is_revalidated_and_taken_as_it_is_usable(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    entries = [{"version": 3}, {"version": 1}, 2, {"version": 10**18}, {"version": -1}]
+    hostile = [{"version": "4"}, {"version": True}, {"version": 2.5}, None, [], {"version": 3}]
+    server.set_response(200, version_list(*entries, *hostile), etag='"1"')
+    assert await registry.list_versions(ID) == (1, 2, 3)
+    server.set_response(304, etag='"1"')
+    assert await registry.list_versions(ID) == (1, 2, 3)
+    assert server.requests[-1].headers["if-none-match"] == '"1"'
+    assert server.requests[-1].url.path == "/schemas/project_schema/versions"
+
+
+@pytest.mark.parametrize("body", [b'{"columns": []}', b'{"versions": {}}', None])
+async def test_a_registry_without_a_list_serves_its_latest_version_alone(
+    registry: CachingRegistry, server: ScriptedServer, body: bytes | None
+) -> None:
+    server.set_response(404 if body is None else 200, body or b"")
+    assert await registry.list_versions(ID) is None
+    assert registry.status().last_error is None
+    server.set_response(200, version_list(1))
+    assert await registry.list_versions(ID) == (1,)
+    # It had one before, so something is wrong, and the latest version might hide others.
+    server.set_response(404 if body is None else 200, body or b"")
+    with pytest.raises(RegistryError, match="no longer lists"):
+        await registry.list_versions(ID)
+    assert "no longer lists" in str(registry.status().last_error)
+
+
+@pytest.mark.parametrize("body", [b"<!doctype html>", b"[1, 2]", b'{"versions": [1], "versions"'])
+async def test_a_list_that_is_no_json_object_is_an_error(
+    registry: CachingRegistry, server: ScriptedServer, body: bytes
+) -> None:
+    server.set_response(200, body)
+    with pytest.raises(RegistryError, match="no JSON object"):
+        await registry.list_versions(ID)
+
+
+async def test_the_list_of_schemas_has_usable_entries_alone(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    entries = [
+        {"id": "project_schema", "title": "Projects\n\u202e", "latest_version": 3},
+        {"id": "asset_schema", "name": "Assets"},
+        {"id": "../etc", "title": "hostile"},
+        {"title": "none"},
+        "text",
+    ]
+    server.set_response(200, json.dumps({"schemas": entries}).encode())
+    listed = await registry.list_schemas()
+    assert [(s.schema_id, s.title, s.latest_version) for s in listed] == [
+        ("asset_schema", "Assets", None),
+        ("project_schema", "Projects", 3),
+    ]
+    server.set_response(404)
+    assert await registry.list_schemas() == ()
+
+
+async def test_walked_versions_are_not_written_to_disk(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> None:
+    server.set_response(200, document(5))
+    await registry.refresh(ID, 5)
+    assert DiskCache(tmp_path / "cache").load(f"{ID}@5") is None
+    # A pinned version may be needed at a start without the registry.
+    other = create_registry(server, time, tmp_path / "cache")
+    await other.fetch(ID, 5)
+    assert DiskCache(tmp_path / "cache").load(f"{ID}@5") is not None
+    await other.close()

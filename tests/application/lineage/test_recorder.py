@@ -31,7 +31,7 @@ from spawn.application.lineage.recorder import (
 )
 from spawn.application.projects.commands import create_project
 from spawn.application.schemas.activation import RefreshVerdict
-from spawn.application.schemas.adoption import refresh_schema
+from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.change import Change, CommitResult, StoredAggregate
 from spawn.domain.errors import (
     CursorInvalid,

@@ -20,7 +20,7 @@ from spawn.application.schemas.activation import (
     get_schema_health,
     parse_pin,
 )
-from spawn.application.schemas.adoption import refresh_forever, refresh_schema
+from spawn.application.schemas.refresh import refresh_forever, refresh_schema
 from spawn.domain.change import Change, Write
 from spawn.domain.errors import NotFound, RegistryError
 from spawn.ports.schemas import Provenance, SchemaState

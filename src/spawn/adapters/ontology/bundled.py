@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from spawn.domain.errors import NotFound
 from spawn.domain.schemas.document_parser import read_schema
-from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus
+from spawn.ports.schemas import FetchedSchema, Provenance, PublishedSchema, RegistryStatus
 
 SCHEMA_ID = "project_schema"
 
@@ -40,9 +40,20 @@ class BundledRegistry:
             raise NotFound(f"{schema_id} is not bundled with the service in that version")
         return fetched_schema
 
-    async def refresh(self, schema_id: str) -> FetchedSchema:
+    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
         """Return the bundled schema: there is no server to query."""
-        return await self.fetch(schema_id)
+        return await self.fetch(schema_id, version)
+
+    async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
+        """Return the number of the bundled schema; none for another id."""
+        return (load_bundled_schema().schema.version,) if schema_id == SCHEMA_ID else ()
+
+    async def list_schemas(self) -> tuple[PublishedSchema, ...]:
+        """Return the bundled schema."""
+        schema = load_bundled_schema().schema
+        return (
+            PublishedSchema(schema_id=schema.id, title=schema.name, latest_version=schema.version),
+        )
 
     def status(self) -> RegistryStatus:
         """Return the status of a registry without errors."""

@@ -7,10 +7,11 @@ a request again as soon as the circuit breaker allows.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import httpx
@@ -19,11 +20,21 @@ import msgspec
 from spawn.adapters.ontology.circuit_breaker import CircuitLimits, CircuitState
 from spawn.adapters.ontology.client import RegistryClient
 from spawn.adapters.ontology.disk_cache import DiskCache
+from spawn.adapters.ontology.registry_lists import parse_schemas, parse_versions
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, is_schema_id, read_schema
 from spawn.ports.runtime import Clock
-from spawn.ports.schemas import FetchedSchema, Provenance, RegistryStatus, SchemaRegistry
+from spawn.ports.schemas import (
+    FetchedSchema,
+    Provenance,
+    PublishedSchema,
+    RegistryStatus,
+    SchemaRegistry,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 NOT_FOUND_TTL_S: Final = 30.0
 MAX_CACHE_ENTRIES: Final = 64
@@ -83,16 +94,21 @@ class CachingRegistry:
         self._monotonic = monotonic
         self._entries: dict[_Key, _CacheEntry] = {}
         self._absent_until: dict[_Key, float] = {}
+        self._lists: dict[str, tuple[str, bytes]] = {}
+        self._listed_ids: set[str] = set()
+        self._fetched_keys: set[_Key] = set()
         self._locks: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._revalidations: dict[_Key, asyncio.Task[None]] = {}
         self._provenance: Provenance | None = None
         self._verified_at: datetime | None = None
         self._last_error: str | None = None
+        self._list_error: str | None = None
         self._consecutive_failures = 0
 
     async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
         """Return the latest or one version, from the first source that has it."""
         key = _create_key(schema_id, version)
+        self._fetched_keys.add(key)
         fetched_schema = self._from_memory(key)
         if fetched_schema is None:
             # Concurrent callers share one request.
@@ -101,13 +117,72 @@ class CachingRegistry:
         self._provenance = fetched_schema.provenance
         return fetched_schema
 
-    async def refresh(self, schema_id: str) -> FetchedSchema:
-        """Return the latest version as the registry itself serves it now."""
-        key = _create_key(schema_id, None)
+    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+        """Return the latest or one version as the registry itself serves it now."""
+        key = _create_key(schema_id, version)
         self._absent_until.pop(key, None)
         fetched_schema = await self._request(key)
         self._provenance = fetched_schema.provenance
         return fetched_schema
+
+    async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
+        """Return the numbers of the published versions; None if the registry has no list.
+
+        A registry that had a list and has none now is at fault: the latest version alone does not
+        tell what lies between.
+        """
+        path = f"{_create_key(schema_id, None).path}/versions"
+        versions = await self._request_list(path, parse_versions)
+        if versions is None and schema_id in self._listed_ids:
+            self._list_error = "the registry no longer lists the versions of the schema"
+            raise RegistryError(self._list_error)
+        if versions is not None:
+            self._listed_ids.add(schema_id)
+        return versions
+
+    async def list_schemas(self) -> tuple[PublishedSchema, ...]:
+        """Return the schemas that the registry lists."""
+        return await self._request_list("/schemas", parse_schemas) or ()
+
+    async def _request_list(self, path: str, parse: Callable[[bytes], V]) -> V | None:
+        """Return a list as it is parsed; None if the registry has none."""
+        before = self._lists.get(path)
+        try:
+            result = await self._parse_list(path, parse, before)
+        except RegistryError as error:
+            self._list_error = error.detail
+            self._consecutive_failures += 1
+            raise
+        # A list does not make up for a document that could not be had.
+        self._list_error = None
+        return result
+
+    async def _parse_list(
+        self, path: str, parse: Callable[[bytes], V], before: tuple[str, bytes] | None
+    ) -> V | None:
+        try:
+            response = await self._client.get(path, etag=before[0] if before else None)
+        except NotFound:
+            return None
+        if response.document is not None:
+            if response.etag is not None:
+                self._store(self._lists, path, (response.etag, response.document))
+            return parse(response.document)
+        if before is None:
+            raise RegistryError("the registry responded 304 to a request without an ETag")
+        return parse(before[1])
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Record the success or failure of a request; a missing document is neither."""
+        try:
+            yield
+        except RegistryError as error:
+            self._last_error = error.detail
+            self._consecutive_failures += 1
+            raise
+        self._last_error = None
+        self._consecutive_failures = 0
 
     def status(self) -> RegistryStatus:
         """Return the current status, without a request."""
@@ -119,7 +194,7 @@ class CachingRegistry:
             provenance=self._provenance,
             breaker=self._client.breaker.state.value,
             age_s=age_s,
-            last_error=self._last_error,
+            last_error=self._last_error or self._list_error,
             consecutive_failures=self._consecutive_failures,
         )
 
@@ -182,17 +257,11 @@ class CachingRegistry:
         if self._absent_until.get(key, 0.0) > self._monotonic():
             raise NotFound("the registry has no such schema or version, as of a moment ago")
         try:
-            fetched_schema = await self._request_and_cache(key)
+            with self._recorded():
+                return await self._request_and_cache(key)
         except NotFound:
             self._store(self._absent_until, key, self._monotonic() + NOT_FOUND_TTL_S)
             raise
-        except RegistryError as error:
-            self._last_error = error.detail
-            self._consecutive_failures += 1
-            raise
-        self._last_error = None
-        self._consecutive_failures = 0
-        return fetched_schema
 
     async def _request_and_cache(self, key: _Key) -> FetchedSchema:
         before = self._entries.get(key)
@@ -214,7 +283,7 @@ class CachingRegistry:
 
     async def _save_to_disk(self, key: _Key, entry: _CacheEntry) -> str:
         """Save the document on disk; return the error, since a full disk is not fatal."""
-        if self._disk_cache is None:
+        if self._disk_cache is None or not self._is_kept_on_disk(key):
             return ""
         try:
             await asyncio.to_thread(
@@ -224,14 +293,16 @@ class CachingRegistry:
             return f"the last known good copy could not be written: {error.strerror}"
         return ""
 
+    def _is_kept_on_disk(self, key: _Key) -> bool:
+        """Return whether a start without the registry may need the document."""
+        return key.version is None or key in self._fetched_keys
+
     @staticmethod
-    def _store(
-        cache: dict[_Key, _CacheEntry] | dict[_Key, float], key: _Key, value: object
-    ) -> None:
+    def _store(cache: dict[K, V], key: K, value: V) -> None:
         cache.pop(key, None)
         while len(cache) >= MAX_CACHE_ENTRIES:
             del cache[next(iter(cache))]
-        cache[key] = value  # type: ignore[assignment]  # each cache gets its own kind of value
+        cache[key] = value
 
     def _start_revalidation(self, key: _Key) -> None:
         if key in self._revalidations or self._client.breaker.state is CircuitState.OPEN:

@@ -42,6 +42,8 @@ _tracer = trace.get_tracer("spawn.adapters.ontology")
 class TransientRegistryError(RegistryError):
     """The registry did not respond or is overloaded; it counts as a failure and may be retried."""
 
+    is_transient = True
+
 
 class RegistryResponse(msgspec.Struct, frozen=True):
     """Response of the registry; `document` is None for 304, where the cached one still holds."""
@@ -108,7 +110,7 @@ class RegistryClient:
         # The time left is this attempt's own timeout, so that slowness counts as a failure.
         remaining_s = deadline - self._monotonic()
         if remaining_s <= 0:
-            raise RegistryError(self._timeout_detail)
+            raise TransientRegistryError(self._timeout_detail)
         with self.breaker.guard(TransientRegistryError):
             try:
                 async with asyncio.timeout(remaining_s):

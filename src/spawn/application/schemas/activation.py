@@ -12,7 +12,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies
 from spawn.domain.errors import Conflict, InvalidInput, NotFound, RegistryError
 from spawn.domain.query import Query
-from spawn.domain.schema_version import Schema
+from spawn.domain.schema_version import MAX_VERSION, Schema
 from spawn.domain.schemas.document_parser import is_schema_id, read_schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.ports.schemas import (
@@ -57,13 +57,23 @@ class RefreshResult(msgspec.Struct, frozen=True):
     """Result of one refresh or decision.
 
     `record` is the version concerned, if it is recorded; `migration` is the log record of the
-    adoption, if there were projects.
+    adoption, if there were projects. `outcomes` has the outcome of each version that a refresh met
+    after the active one, in their order.
     """
 
     verdict: RefreshVerdict
     detail: str
     record: SchemaRecord | None = None
     migration: MigrationRecord | None = None
+    outcomes: tuple["VersionOutcome", ...] = ()
+
+
+class VersionOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of one version in a refresh."""
+
+    version: int
+    verdict: RefreshVerdict
+    detail: str
 
 
 class SchemaHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,8 +198,9 @@ def assign_version(fetched_schema: FetchedSchema, records: list[SchemaRecord]) -
 
 
 def next_version(records: list[SchemaRecord]) -> int:
-    """Return the version number after the highest recorded one."""
-    return max((record.schema.version for record in records), default=0) + 1
+    """Return the version number after the highest recorded one, or the highest possible one."""
+    highest = max((record.schema.version for record in records), default=0)
+    return min(highest + 1, MAX_VERSION)
 
 
 def find_record(

@@ -1,13 +1,13 @@
-"""Adopt schema versions of the registry: refresh, check, approve, reject, migrate.
+"""Adopt one version of a schema: check, adopt or quarantine, approve, reject, migrate.
 
-A version of the registry is discovered, validated, compared with the versions of the stored data,
-and then adopted with a migration, or quarantined with the reason while the old version stays
-active. An administrator may approve or reject a quarantined version. Downgrades are impossible.
+A version of the registry is validated, compared with the versions of the stored data, and then
+adopted with a migration, or quarantined with the reason while the old version stays active. An
+administrator may approve or reject a quarantined version. The number never goes down, unless a
+decision takes back a jump. The module `refresh` finds the versions.
 """
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -20,7 +20,6 @@ from spawn.application.schemas.activation import (
     RefreshResult,
     RefreshVerdict,
     SchemaPolicy,
-    assign_version,
     build_record,
     find_record,
     has_projects,
@@ -35,7 +34,7 @@ from spawn.domain.errors import (
     StaleVersion,
 )
 from spawn.domain.json_tokens import NumberToken, parse_object
-from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema, restore_schema
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
@@ -55,7 +54,12 @@ from spawn.ports.schemas import (
     SchemaState,
 )
 
-REFRESH_INTERVAL_S: Final = 60.0
+_WITHDRAWABLE: Final = frozenset(
+    {SchemaState.CANDIDATE, SchemaState.QUARANTINED, SchemaState.FAILED}
+)
+
+MAX_VERSION_STEP: Final = 100_000
+"""Largest step between two version numbers that needs no decision, above any numbering by day."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,67 +83,6 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
         return not self.violation and self.judgement.is_adoptable and not self.failures
 
 
-# -- refreshing -----------------------------------------------------------------------------
-
-
-async def refresh_schema(
-    dependencies: Dependencies,
-    policy: SchemaPolicy,
-    *,
-    actor: str = SERVICE_PRINCIPAL.id,
-    should_retry: bool = True,
-) -> RefreshResult:
-    """Fetch the schema from the registry, and adopt a new version or quarantine it.
-
-    `should_retry` tries a quarantined version again, since the data or the mode may have changed.
-    An invalid document is quarantined, not raised.
-
-    Raises:
-        NotFound, RegistryError: the registry has no such schema, or its response is unusable.
-    """
-    try:
-        if policy.pin is None:
-            fetched_schema = await dependencies.registry.refresh(policy.schema_id)
-        else:
-            fetched_schema = await dependencies.registry.fetch(*policy.pin)
-    except InvalidSchemaDocument as invalid:
-        return await _quarantine_invalid_document(dependencies, policy.schema_id, invalid, actor)
-    schema = assign_version(fetched_schema, await dependencies.schemas.records())
-    candidate = build_record(dependencies, schema, fetched_schema, SchemaState.CANDIDATE)
-    return await _Adoption(dependencies, policy, candidate, actor).adopt_or_quarantine(
-        should_retry=should_retry
-    )
-
-
-async def refresh_forever(
-    dependencies: Dependencies,
-    policy: SchemaPolicy,
-    *,
-    report: Callable[[RefreshResult], None],
-    interval_s: float = REFRESH_INTERVAL_S,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Refresh at an interval until cancelled, and pass each result to `report`.
-
-    The pauses vary by a quarter either way, so that replicas do not all refresh at once.
-    """
-    should_retry = True
-    while True:
-        report(await _refresh_once(dependencies, policy, should_retry=should_retry))
-        should_retry = False
-        await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
-
-
-async def _refresh_once(
-    dependencies: Dependencies, policy: SchemaPolicy, *, should_retry: bool
-) -> RefreshResult:
-    try:
-        return await refresh_schema(dependencies, policy, should_retry=should_retry)
-    except SpawnError as error:
-        # The next round tries again.
-        return RefreshResult(RefreshVerdict.FAILED, error.detail)
-
-
 # -- decisions ------------------------------------------------------------------------------
 
 
@@ -151,21 +94,25 @@ async def approve_schema(
     version: int,
     reason: str,
 ) -> RefreshResult:
-    """Adopt a waiting version by decision in spite of its compatibility mode.
+    """Adopt a version by decision in spite of its compatibility mode.
 
     The rows relation must hold all the same: a decision cannot permit the loss of stored data.
+    A version that no refresh has met is fetched: after a jump of the numbers, approval goes back.
 
     Raises:
-        NotFound: no such version waits.
+        NotFound: no such version waits, and the registry publishes none.
+        RegistryError: the registry did not respond.
         MigrationRejected: the stored data violate a proof that the version requires.
         Conflict: the rows relation does not hold, the document is invalid, the version is no
             upgrade, or another version became active meanwhile.
     """
     require(principal, Scope.SCHEMA_ADMIN)
-    record = await _find_waiting(dependencies, policy, version)
+    record = await _find_or_fetch(dependencies, policy, version)
+    if record.state is SchemaState.WITHDRAWN:
+        raise Conflict(f"The registry no longer publishes version {version}.")
     decision = _build_decision(dependencies, principal, reason, approved=True)
     approved_record = msgspec.structs.replace(record, decision=decision, reason="")
-    return await _Adoption(dependencies, policy, approved_record, principal.id).approve()
+    return await Adoption(dependencies, policy, approved_record, principal.id).approve()
 
 
 async def reject_schema(
@@ -206,6 +153,23 @@ async def _find_waiting(
         if is_waiting and (schema.id, schema.version) == (policy.schema_id, version):
             return record
     raise NotFound(f"No version {version} of {policy.schema_id} waits for a decision.")
+
+
+async def _find_or_fetch(
+    dependencies: Dependencies, policy: SchemaPolicy, version: int
+) -> SchemaRecord:
+    """Return a waiting version, or else the one that the registry publishes."""
+    try:
+        return await _find_waiting(dependencies, policy, version)
+    except NotFound as missing:
+        active = await dependencies.active_schema()
+        if -MAX_VERSION_STEP <= version - active.schema.version <= 0:
+            raise
+        try:
+            fetched_schema = await dependencies.registry.refresh(policy.schema_id, version)
+        except NotFound:
+            raise missing from None
+    return build_record(dependencies, fetched_schema.schema, fetched_schema, SchemaState.CANDIDATE)
 
 
 def _build_decision(
@@ -297,7 +261,7 @@ async def judge_schema(
     )
 
 
-class _Adoption:
+class Adoption:
     """Adoption or quarantine of one version."""
 
     def __init__(
@@ -327,20 +291,23 @@ class _Adoption:
         ):
             return await self._quarantine(violation)
         if is_empty:
-            try:
-                await self._dependencies.schemas.adopt(self._record, actor=self._actor)
-            except Conflict:
-                # A project arrived meanwhile: it must be migrated.
-                return await self._adopt_if_allowed(active)
-            return self._build_result("is active in a store without projects")
+            return await self._adopt_without_data(active)
         return await self._adopt_if_allowed(active)
+
+    async def _adopt_without_data(self, active: SchemaRecord) -> RefreshResult:
+        try:
+            await self._dependencies.schemas.adopt(self._record, actor=self._actor)
+        except Conflict:
+            # A project arrived meanwhile: it must be migrated.
+            return await self._adopt_if_allowed(active)
+        return self._build_result("is active in a store without projects")
 
     async def approve(self) -> RefreshResult:
         """Adopt by decision; see `approve_schema`."""
         records = await self._dependencies.schemas.records()
         active = await self._dependencies.active_schema()
         if violation := _find_violation(
-            self._record.schema, self._policy, records, active, is_empty=False
+            self._record.schema, self._policy, records, active, is_empty=False, is_decided=True
         ):
             raise Conflict(violation)
         try:
@@ -354,6 +321,8 @@ class _Adoption:
             raise Conflict(
                 f"Stored data could not be read under version {self._version}: {reasons}"
             )
+        if not await has_projects(self._dependencies):
+            return await self._adopt_without_data(active)
         try:
             return await self._migrate(active)
         except MigrationRejected as rejection:
@@ -437,8 +406,10 @@ def _is_decided(record: SchemaRecord, active: SchemaRecord, *, should_retry: boo
     if record.state is SchemaState.QUARANTINED:
         return not should_retry
     if record.state is SchemaState.RETIRED:
-        # A newer version that was active before there were projects may be adopted again.
-        return record.schema.version < active.schema.version
+        # A newer version that was active before there were projects may be adopted again, unless
+        # its number was a jump that a decision took back.
+        step = record.schema.version - active.schema.version
+        return not 0 < step <= MAX_VERSION_STEP
     return record.state in {SchemaState.ACTIVE, SchemaState.REJECTED}
 
 
@@ -449,14 +420,29 @@ def _find_violation(
     active: SchemaRecord,
     *,
     is_empty: bool,
+    is_decided: bool = False,
 ) -> str:
-    """Return why a version cannot even be compared, or an empty text."""
+    """Return why a version cannot even be compared, or an empty text.
+
+    A decision may adopt a version across a jump of the numbers, in either direction.
+    """
     if _has_other_content(schema, records):
         return f"version {schema.version} is known with another content"
     is_pinned = policy.pin is not None and schema.version == policy.pin[1]
-    if schema.version < active.schema.version and not (is_pinned and is_empty):
-        newest = active.schema.version
+    newest, step = active.schema.version, schema.version - active.schema.version
+    if step < -MAX_VERSION_STEP and not (is_decided or is_pinned):
+        return (
+            f"version {schema.version} is older than version {newest}, whose number was a jump:"
+            " approve it to go back"
+        )
+    if -MAX_VERSION_STEP <= step < 0 and not (is_pinned and is_empty):
         return f"version {schema.version} is older than version {newest}, which was adopted"
+    # Nothing was agreed with the registry while the bundled schema is active.
+    if step > MAX_VERSION_STEP and newest and not (is_decided or is_pinned):
+        return (
+            f"version {schema.version} comes {step} numbers after version {newest}, and at most"
+            f" {MAX_VERSION_STEP} are taken without a decision: approve it if it is meant"
+        )
     return ""
 
 
@@ -470,21 +456,29 @@ def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:
     )
 
 
-async def _quarantine_invalid_document(
-    dependencies: Dependencies, schema_id: str, invalid: InvalidSchemaDocument, actor: str
+async def quarantine_invalid_document(
+    dependencies: Dependencies,
+    schema_id: str,
+    invalid: InvalidSchemaDocument,
+    actor: str,
+    number: int | None = None,
 ) -> RefreshResult:
-    """Record an invalid document under the version it claims; raise if it is not JSON."""
+    """Record an invalid document under its number, or the version that it claims.
+
+    Raises:
+        InvalidSchemaDocument: it is no JSON.
+    """
     records = await dependencies.schemas.records()
     try:
         claimed_version = parse_object(invalid.document).get("version")
-        version = (
-            int(str(claimed_version)) if _is_version(claimed_version) else next_version(records)
-        )
+        version = next_version(records) if number is None else number
+        if number is None and _is_version(claimed_version):
+            version = int(str(claimed_version))
         schema = restore_schema(invalid.document, schema_id=schema_id, version=version)
     except (MalformedBody, InvalidInput):
         raise invalid from None
     existing = find_record(records, schema.fingerprint)
-    if existing is not None:
+    if existing is not None and existing.state is not SchemaState.WITHDRAWN:
         return RefreshResult(
             RefreshVerdict.UNCHANGED,
             f"version {existing.schema.version} is already {existing.state}",
@@ -502,6 +496,23 @@ async def _quarantine_invalid_document(
 
 def _is_version(token: object) -> bool:
     return isinstance(token, NumberToken) and token.isdecimal() and len(token) < 10  # noqa: PLR2004  # as in a pin
+
+
+async def withdraw_unpublished(
+    dependencies: Dependencies, schema_id: str, is_published: Callable[[Schema], bool]
+) -> None:
+    """Record that the registry no longer publishes versions that were not adopted."""
+    for record in await dependencies.schemas.records():
+        if (
+            record.schema.id == schema_id
+            and record.state in _WITHDRAWABLE
+            and not is_published(record.schema)
+        ):
+            withdrawn_record = msgspec.structs.replace(record, state=SchemaState.WITHDRAWN)
+            with suppress(SpawnError):
+                # It was decided or adopted meanwhile, or the store cannot write: the next round
+                # finds out.
+                await dependencies.schemas.record(withdrawn_record)
 
 
 async def _record_quarantine(

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from spawn.application.schemas.adoption import refresh_schema
+from spawn.application.schemas.refresh import refresh_schema
 from spawn.application.schemas.versions import (
     get_version,
     list_candidates,

@@ -231,9 +231,21 @@ class RefreshResultView(WireStruct, frozen=True, kw_only=True):
         return cls.of(result, version=version, **members)
 
 
+class VersionOutcomeView(WireStruct, frozen=True, kw_only=True):
+    """Outcome of one version in a refresh."""
+
+    version: Count
+    verdict: RefreshVerdict
+    detail: str
+
+
 class RefreshView(RefreshResultView, frozen=True, kw_only=True):
     """The result of a refresh, and every version that was not adopted."""
 
+    outcomes: Annotated[
+        tuple[VersionOutcomeView, ...],
+        Meta(description="Published versions after the active one, in the order they were met."),
+    ]
     items: tuple[SchemaSummaryView, ...]
     next: None
 

@@ -1,0 +1,348 @@
+"""A refresh walks every published version in order, whatever lies between two refreshes."""
+
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.application.conftest import build_dependencies
+from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
+
+from spawn.adapters.factory import open_store
+from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.memory.store import MemoryStore
+from spawn.application.dependencies import Dependencies
+from spawn.application.projects.commands import create_project
+from spawn.application.projects.queries import get_project
+from spawn.application.projects.versioned_views import convert_to_version
+from spawn.application.schemas.activation import (
+    RefreshVerdict,
+    ensure_active_schema,
+    get_schema_health,
+)
+from spawn.application.schemas.adoption import approve_schema
+from spawn.application.schemas.refresh import refresh_schema
+from spawn.domain.errors import Conflict, NotFound, RegistryError
+from spawn.domain.principal import Principal
+from spawn.domain.schema_version import MAX_VERSION
+from spawn.domain.schemas.validator import ProjectInput
+from spawn.ports.schemas import SchemaState
+
+STEWARD = Principal(id="steward")
+AA: dict[str, Any] = {"name": "aa", "type": "string(9)"}
+BB: dict[str, Any] = {"name": "bb", "type": "string(9)", "aliases": ["aa"]}
+CC: dict[str, Any] = {"name": "cc", "type": "string(9)", "aliases": ["bb"]}
+CC_TWICE: dict[str, Any] = {**CC, "aliases": ["bb", "aa"]}
+NUMBER: dict[str, Any] = {"name": "aa", "type": "integer"}
+DAY = timedelta(days=1)
+ADOPTED, QUARANTINED = RefreshVerdict.ADOPTED, RefreshVerdict.QUARANTINED
+
+
+@pytest.fixture
+def fake_registry() -> FakeRegistry:
+    return FakeRegistry()
+
+
+@pytest.fixture(params=["memory", "duckdb"])
+async def dependencies(
+    fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Dependencies]:
+    url = "memory://" if request.param == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
+    store = await open_store(url, clock=SystemClock())
+    yield build_dependencies(store, fake_registry, tmp_path)
+    await store.close()
+
+
+async def begin(
+    dependencies: Dependencies, fake_registry: FakeRegistry, *columns: Any, **values: Any
+) -> str:
+    """Adopt version 1 with these columns, and create a project with these values."""
+    fake_registry.serve(1, *columns)
+    await ensure_active_schema(dependencies, POLICY)
+    core = {"project_name": "One", "total_amount": Decimal(1)}
+    outcome = await create_project(dependencies, STEWARD, attributes=ProjectInput(core, values, {}))
+    assert outcome.aggregate is not None
+    return outcome.aggregate.id
+
+
+async def attributes(dependencies: Dependencies, project_id: str) -> dict[str, Any]:
+    return dict((await get_project(dependencies, STEWARD, project_id)).state.attributes)
+
+
+async def active(dependencies: Dependencies) -> int:
+    return (await dependencies.active_schema()).schema.version
+
+
+async def states(dependencies: Dependencies) -> dict[int, SchemaState]:
+    return {r.schema.version: r.state for r in await dependencies.schemas.records()}
+
+
+async def test_two_renames_between_two_refreshes_are_two_adoptions(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC_TWICE)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [(o.version, o.verdict) for o in result.outcomes] == [(2, ADOPTED), (3, ADOPTED)]
+    assert result.verdict is ADOPTED
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+    assert [s.version for s in await dependencies.schemas.version_history()] == [3, 2, 1]
+
+
+async def test_an_alias_lost_between_two_refreshes_is_a_break_of_writers(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [(o.version, o.verdict) for o in result.outcomes] == [(2, ADOPTED), (3, QUARANTINED)]
+    assert "writers of version 1" in result.outcomes[1].detail
+    assert await attributes(dependencies, project) == {"bb": "PRECIOUS"}
+
+
+async def test_a_bad_version_between_good_ones_is_skipped_with_its_reason(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(2, AA, "one")
+    fake_registry.serve(3, NUMBER, "one")
+    fake_registry.serve(4, AA, "one", 'x"; drop table journal; --')
+    fake_registry.documents[5] = b"<!doctype html>"
+    fake_registry.serve(6, AA, "one", "two")
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes] == [ADOPTED, *[QUARANTINED] * 3, ADOPTED]
+    assert "/columns/aa/type" in result.outcomes[1].detail
+    assert "/columns/2/name" in result.outcomes[2].detail
+    assert "version 5 is unusable" in result.outcomes[3].detail
+    assert [s.version for s in await dependencies.schemas.version_history()] == [6, 2, 1]
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+    again = await refresh_schema(dependencies, POLICY)
+    assert (again.verdict, again.outcomes) == (RefreshVerdict.UNCHANGED, ())
+
+
+async def test_a_version_that_cannot_be_fetched_now_ends_the_walk(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor cannot be judged without it: the rename would be lost."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC_TWICE)
+    fetch = FakeRegistry.refresh
+
+    async def fail(registry: FakeRegistry, schema_id: str, version: int | None = None) -> Any:
+        if version == 2:
+            error = RegistryError("the registry responded with status 503")
+            error.is_transient = True
+            raise error
+        return await fetch(registry, schema_id, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRegistry, "refresh", fail)
+        result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+    assert "version 2 was not fetched" in result.detail
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+
+
+async def test_a_listed_version_that_is_not_published_is_skipped(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(3, AA, "one")
+
+    async def list_versions(_registry: FakeRegistry, _schema_id: str) -> tuple[int, ...]:
+        return (1, 2, 3)
+
+    monkeypatch.setattr(FakeRegistry, "list_versions", list_versions)
+    result = await refresh_schema(dependencies, POLICY)
+    assert result.outcomes[0].detail == "version 2 is listed, but not published"
+    assert await active(dependencies) == 3
+
+
+async def test_a_pin_is_walked_to(dependencies: Dependencies, fake_registry: FakeRegistry) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    for number, column in enumerate((BB, CC_TWICE, {**CC_TWICE, "type": "string(20)"}), start=2):
+        fake_registry.serve(number, column)
+    result = await refresh_schema(dependencies, pinned_policy(3))
+    assert [o.version for o in result.outcomes] == [2, 3]
+    assert await active(dependencies) == 3
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+
+
+async def test_a_store_without_projects_takes_the_newest_valid_version(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    fake_registry.serve(1, AA)
+    await ensure_active_schema(dependencies, POLICY)
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, NUMBER)
+    fake_registry.serve(4, 'x"; drop table journal; --')
+    result = await refresh_schema(dependencies, POLICY)
+    assert [(o.version, o.verdict) for o in result.outcomes] == [(4, QUARANTINED), (3, ADOPTED)]
+    assert await active(dependencies) == 3
+
+
+@pytest.mark.parametrize("jump", [MAX_VERSION, 999_999_999, 10**18])
+async def test_a_jump_of_the_numbers_does_not_end_evolution(
+    dependencies: Dependencies, fake_registry: FakeRegistry, jump: int
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(jump, AA, "far")
+    if jump > MAX_VERSION:
+        fake_registry.documents[1] = fake_registry.documents.pop(jump)
+        fake_registry.serve(1, AA)
+    result = await refresh_schema(dependencies, POLICY)
+    assert result.verdict in {QUARANTINED, RefreshVerdict.UNCHANGED}
+    assert await active(dependencies) == 1
+    fake_registry.serve(2, AA, "one")
+    assert (await refresh_schema(dependencies, POLICY)).verdict is ADOPTED
+    assert await active(dependencies) == 2
+
+
+async def test_a_jump_that_was_approved_can_be_taken_back(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(MAX_VERSION, AA, "far")
+    await refresh_schema(dependencies, POLICY)
+    await approve_schema(dependencies, POLICY, STEWARD, version=MAX_VERSION, reason="a mistake")
+    fake_registry.serve(2, AA, "far", "one")
+    result = await refresh_schema(dependencies, POLICY)
+    assert "approve it to go back" in result.detail
+    assert await active(dependencies) == MAX_VERSION
+    with pytest.raises(NotFound):
+        await approve_schema(dependencies, POLICY, STEWARD, version=3, reason="not published")
+    with pytest.raises(Conflict, match="adopted before"):
+        await approve_schema(dependencies, POLICY, STEWARD, version=1, reason="content of old")
+    await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="back to the old numbers")
+    assert await active(dependencies) == 2
+    fake_registry.serve(3, {**AA, "type": "string(20)"}, "far", "one")
+    assert (await refresh_schema(dependencies, POLICY)).verdict is ADOPTED
+    assert [s.version for s in await dependencies.schemas.version_history()] == [
+        *(3, 2, MAX_VERSION, 1)
+    ]
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_health_forgets_a_bad_version_that_the_registry_withdrew(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    good = fake_registry.latest
+    fake_registry.serve(2, NUMBER)
+    await refresh_schema(dependencies, POLICY)
+    assert "version 2 is quarantined" in (await get_schema_health(dependencies, POLICY)).problem
+    del fake_registry.documents[2]
+    fake_registry.latest = good
+    await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+    assert await states(dependencies) == {1: SchemaState.ACTIVE, 2: SchemaState.WITHDRAWN}
+    with pytest.raises(Conflict, match="no longer publishes version 2"):
+        await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="still wanted")
+    fake_registry.serve(2, NUMBER)
+    await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert (await states(dependencies))[2] is SchemaState.QUARANTINED
+
+
+async def test_another_content_of_a_quarantined_number_replaces_it(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(2, NUMBER)
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.serve(2, {**NUMBER, "unit": "1"})
+    await refresh_schema(dependencies, POLICY)
+    records = [(r.schema.version, r.state) for r in await dependencies.schemas.records()]
+    assert records[1:] == [(2, SchemaState.WITHDRAWN), (2, SchemaState.QUARANTINED)]
+
+
+async def test_a_pulled_sunset_is_quarantined_with_the_removal_that_it_would_allow(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    today = datetime.now(UTC).date()
+    due = {"name": "due", "type": "integer", "required": True, "default": 7}
+    await begin(dependencies, fake_registry, due, due=7)
+    notice = {**due, "deprecated": True}
+    fake_registry.serve(2, {**notice, "sunset": str(today + DAY)})
+    fake_registry.serve(3, {**notice, "sunset": str(today - DAY)})
+    fake_registry.serve(4, "other")
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes] == [ADOPTED, QUARANTINED, QUARANTINED]
+    assert "too little notice" in result.outcomes[1].detail
+    assert "too early" in result.outcomes[2].detail
+
+
+TYPES = ("string(3)", "string(5)", "integer", "bigint", "date")
+NAMES = ("aa", "bb", "cc", "dd")
+
+
+def random_version(rng: random.Random, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Change some columns at random: good and bad changes alike."""
+    columns = [dict(column) for column in before]
+    for _ in range(rng.randrange(1, 3)):
+        change = rng.randrange(6)
+        names = {column["name"] for column in columns}
+        free = [name for name in NAMES if name not in names]
+        column = rng.choice(columns) if columns else None
+        if change == 0 and free:
+            columns.append({"name": rng.choice(free), "type": rng.choice(TYPES)})
+        elif change == 1 and column:
+            columns.remove(column)
+        elif change == 2 and column and free:
+            column["aliases"] = [*column.get("aliases", []), column["name"]]
+            column["name"] = rng.choice(free)
+        elif change == 3 and column:
+            column["type"] = rng.choice(TYPES)
+        elif change == 4 and column:
+            column["description"] = str(rng.randrange(9))
+        elif change == 5 and column:
+            column.pop("aliases", None)
+    return columns
+
+
+async def play(
+    histories: list[list[dict[str, Any]]], looks: set[int], folder: Path
+) -> tuple[list[int], dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Publish the versions in order, refresh after some of them and at the end."""
+    registry = FakeRegistry()
+    dependencies = build_dependencies(MemoryStore(SystemClock()), registry, folder)
+    values = {"aa": "abc", "bb": 5}
+    project = await begin(dependencies, registry, *histories[0], **values)
+    for number, columns in enumerate(histories[1:], start=2):
+        registry.serve(number, *(columns or [{"name": "none", "type": "date"}]))
+        if number in looks:
+            await refresh_schema(dependencies, POLICY)
+    await refresh_schema(dependencies, POLICY)
+    aggregate = await get_project(dependencies, STEWARD, project)
+    first = (await convert_to_version(dependencies, aggregate, 1)).state.attributes
+    history = [schema.version for schema in await dependencies.schemas.version_history()]
+    state = aggregate.state
+    return history, dict(state.attributes), dict(state.hidden_attributes), dict(first)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32), looks=st.sets(st.integers(2, 7)))
+async def test_the_end_does_not_depend_on_the_moments_of_refreshing(
+    seed: int, looks: set[int], tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    histories = [[{"name": "aa", "type": "string(3)"}, {"name": "bb", "type": "integer"}]]
+    for _ in range(6):
+        histories.append(random_version(rng, histories[-1]))
+    always = await play(histories, set(range(2, 8)), tmp_path)
+    assert await play(histories, looks, tmp_path) == always
+    _, attributes_after, hidden, first = always
+    # No value is lost: each is served, or hidden and served to the clients of version 1.
+    assert {*map(str, (*attributes_after.values(), *hidden.values()))} >= {"abc", "5"}
+    assert first == {"aa": "abc", "bb": 5}
