@@ -99,6 +99,7 @@ def create_spawn_server(folder: Path) -> Server:
         SPAWN_STORAGE_URL=f"duckdb:///{folder}/spawn.duckdb",
         SPAWN_ONTOLOGY_URL="bundled://",
         SPAWN_RATE_LIMIT="1000000",
+        SPAWN_AUTH="off",
         SPAWN_LOG_LEVEL="INFO",
     )
 

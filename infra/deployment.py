@@ -103,10 +103,9 @@ class SpawnService(pulumi.ComponentResource):
 
     def _build_environment(self) -> list[str]:
         return [
-            # All addresses of the container's own network. Without authentication the service
-            # accepts them in development only. The host publishes the loopback address only.
+            # All addresses of the container's own network; callers need an API key. The host
+            # publishes the loopback address only.
             "SPAWN_HOST=0.0.0.0",
-            "SPAWN_ENVIRONMENT=development",
             f"SPAWN_PORT={CONTAINER_PORT}",
             f"SPAWN_ONTOLOGY_URL={self._config.ontology_url}",
             "SPAWN_STORAGE_URL=duckdb:////data/spawn.duckdb",

@@ -13,7 +13,7 @@ from tests.source import list_modules, list_nodes, read_module
 
 from spawn.domain.errors import SpawnError
 from spawn.entrypoints.http.protocol.problems import PROBLEMS
-from spawn.entrypoints.settings import SETTING_NAMES, Settings
+from spawn.entrypoints.settings import CLI_VARIABLES, SETTING_NAMES, Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -107,13 +107,13 @@ def test_no_field_code_is_documented_twice() -> None:
 
 def test_every_setting_is_documented_and_no_other() -> None:
     documented = {row[0] for row in rows("configuration.md")}
-    assert documented == {*SETTING_NAMES, "SPAWN_URL"}
+    assert documented == {*SETTING_NAMES, *CLI_VARIABLES}
 
 
 def test_the_documented_defaults_are_the_defaults() -> None:
     defaults = Settings()
     for variable, default, _ in rows("configuration.md"):
-        if variable in {"SPAWN_URL", "SPAWN_PUBLIC_URL"}:
+        if variable in {*CLI_VARIABLES, "SPAWN_PUBLIC_URL"}:
             continue
         value = getattr(defaults, variable.removeprefix("SPAWN_").lower())
         if isinstance(value, float):

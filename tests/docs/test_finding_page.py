@@ -18,7 +18,9 @@ ROWS = re.findall(r"^\| `GET ([^`]+)` \| ?(.*?) ?\|$", PAGE, re.MULTILINE)
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with open_composition(Settings(storage_url="memory://", rate_limit=0)) as composition:
+    async with open_composition(
+        Settings(storage_url="memory://", rate_limit=0, auth="off")
+    ) as composition:
         transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # ours is ASGI
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for project in PROJECTS:

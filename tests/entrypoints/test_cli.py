@@ -75,7 +75,16 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert exit_info.value.code == 0
     output = capsys.readouterr().out
-    for command in ("serve", "demo", "import", "export", "schema", "ontology-server", "doctor"):
+    for command in (
+        "serve",
+        "demo",
+        "import",
+        "export",
+        "schema",
+        "ontology-server",
+        "doctor",
+        "keys",
+    ):
         assert command in output
 
 

@@ -116,6 +116,7 @@ def test_every_setting_is_read() -> None:
         ("SPAWN_LOG_LEVEL", "LOUD"),
         ("SPAWN_OTLP_ENDPOINT", "localhost:4318"),
         ("SPAWN_ENVIRONMENT", "prod"),
+        ("SPAWN_AUTH", "none"),
     ],
 )
 def test_malformed_setting_stops_the_start_with_one_line_that_names_it(
@@ -168,16 +169,19 @@ ALL_INTERFACES = ["0.0.0.0", "::"]  # noqa: S104  # rejected, not bound
 
 
 @pytest.mark.parametrize("host", [*ALL_INTERFACES, "192.0.2.1", "spawn.example"])
-def test_bind_beyond_loopback_is_rejected_outside_development(host: str) -> None:
-    with pytest.raises(SettingsError, match="SPAWN_HOST"):
-        read_settings({"SPAWN_HOST": host})
-    environment = {"SPAWN_HOST": host, "SPAWN_ENVIRONMENT": "development"}
-    assert read_settings(environment).host == host
+def test_bind_beyond_loopback_needs_access_control(host: str) -> None:
+    for environment in ("production", "development"):
+        with pytest.raises(SettingsError, match="SPAWN_HOST"):
+            read_settings(
+                {"SPAWN_HOST": host, "SPAWN_AUTH": "off", "SPAWN_ENVIRONMENT": environment}
+            )
+    assert read_settings({"SPAWN_HOST": host}).host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "[::1]"])
-def test_loopback_is_allowed_in_any_environment(host: str) -> None:
-    assert read_settings({"SPAWN_HOST": host}).host == host.strip("[]")
+def test_loopback_is_allowed_without_access_control(host: str) -> None:
+    settings = read_settings({"SPAWN_HOST": host, "SPAWN_AUTH": "off"})
+    assert settings.host == host.strip("[]")
 
 
 def test_pin_of_another_schema_is_rejected() -> None:

@@ -100,7 +100,7 @@ def test_service_with_damaged_data_is_not_ready_and_names_the_remedy(
 
 
 async def test_liveness_follows_the_store() -> None:
-    settings = Settings(storage_url="memory://")
+    settings = Settings(storage_url="memory://", auth="off")
     async with open_composition(settings) as composition:
         transport = httpx.ASGITransport(app=cast("Any", composition.app))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
@@ -133,6 +133,7 @@ def test_process_ends_with_its_own_exit_code_and_the_reason(tmp_path: Path) -> N
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
     environment |= {
         "SPAWN_PORT": str(port),
+        "SPAWN_AUTH": "off",
         "SPAWN_STORAGE_URL": f"duckdb:///{tmp_path}/s.duckdb",
     }
     with subprocess.Popen(

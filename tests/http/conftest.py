@@ -14,6 +14,8 @@ import tenacity
 import uvloop
 from tests.loopback import free_port
 
+from spawn.application.access.api_clients import create_first_key
+from spawn.entrypoints.composition import Composition
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer
 from spawn.entrypoints.service import run_async
@@ -36,9 +38,11 @@ class Service:
     def __init__(self, limits: HttpLimits | None = None, **settings: Any) -> None:
         self.port: int = settings.pop("port", None) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        options = {"storage_url": "memory://", "rate_limit": 0.0, **settings}
+        options = {"storage_url": "memory://", "rate_limit": 0.0, "auth": "off", **settings}
         self._settings = Settings(port=self.port, **options)
         self._limits = limits
+        self.key = ""
+        """The first API key, with every scope, of a service with access control."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.failure_reason = ""
         self._server: DrainingServer | None = None
@@ -82,10 +86,15 @@ class Service:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 self.loop = runner.get_loop()
                 self.failure_reason = runner.run(
-                    run_async(self._settings, ready, limits=self._limits)
+                    run_async(self._settings, ready, self._create_key, limits=self._limits)
                 )
         except BaseException as error:  # noqa: BLE001  # raised by start or stop
             self._error = error
+
+    async def _create_key(self, composition: Composition) -> None:
+        if composition.settings.auth != "off":
+            issued = await create_first_key(composition.dependencies, "test")
+            self.key = "" if issued is None else issued.text
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20)

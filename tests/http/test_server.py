@@ -39,7 +39,12 @@ class Process:
     def __init__(self, *, descriptors: int | None = None, **settings: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
-        options = {"SPAWN_PORT": str(port), "SPAWN_STORAGE_URL": "memory://", **settings}
+        options = {
+            "SPAWN_PORT": str(port),
+            "SPAWN_STORAGE_URL": "memory://",
+            "SPAWN_AUTH": "off",
+            **settings,
+        }
         ulimit = "" if descriptors is None else f"ulimit -n {descriptors}; "
         self.process = subprocess.Popen(  # the interpreter that runs the tests
             ["/bin/sh", "-c", f'{ulimit}exec "$0" -c "$1"', sys.executable, SERVE],

@@ -27,6 +27,7 @@ class Service:
             "SPAWN_STORAGE_URL": f"duckdb:///{folder}/spawn.duckdb",
             "SPAWN_ONTOLOGY_URL": "bundled://",
             "SPAWN_RATE_LIMIT": "1000000",
+            "SPAWN_AUTH": "off",
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

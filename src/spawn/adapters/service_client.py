@@ -18,6 +18,7 @@ from spawn.ports.backend import ReportProgress
 
 POLL_INTERVAL_S: Final = 0.2
 TIMEOUT_S: Final = 60.0
+_CLIENTS: Final = "/v1/admin/clients"
 _JSON_CONTENT: Final = {"Content-Type": "application/json"}
 
 
@@ -29,20 +30,26 @@ class ServiceUnreachable(Exception):
     """A service that cannot be reached, with the reason in one sentence."""
 
 
+class _Page(msgspec.Struct):
+    items: list[msgspec.Raw]
+    next: str | None
+
+
 class _Problem(msgspec.Struct):
     detail: str = ""
     code: str = ""
 
 
 @asynccontextmanager
-async def open_service_client(url: str) -> AsyncIterator["ServiceClient"]:
-    """Open a client of the service at a URL.
+async def open_service_client(url: str, key: str = "") -> AsyncIterator["ServiceClient"]:
+    """Open a client of the service at a URL, with an API key or token if it needs one.
 
     Raises:
         ServiceUnreachable: the service does not respond, also while the client is in use.
     """
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, headers=headers) as client:
             yield ServiceClient(client)
     except httpx.HTTPError as failure:
         reason = str(failure) or type(failure).__name__
@@ -113,6 +120,34 @@ class ServiceClient:
                 raise _build_error(response)
             async for chunk in response.aiter_bytes():
                 yield chunk
+
+    async def create_api_client(self, document: bytes) -> bytes:
+        """Create an API client and return it with its first key."""
+        response = await self._request("POST", _CLIENTS, content=document, headers=_JSON_CONTENT)
+        return response.content
+
+    async def rotate_api_key(self, name: str, document: bytes) -> bytes:
+        """Add a key to an API client and return both."""
+        path = f"{_CLIENTS}/{quote(name, safe='')}/keys"
+        response = await self._request("POST", path, content=document, headers=_JSON_CONTENT)
+        return response.content
+
+    async def revoke_api_key(self, name: str, number: int | None) -> None:
+        """Revoke a key of an API client; without a number all of them."""
+        path = f"{_CLIENTS}/{quote(name, safe='')}"
+        await self._request("DELETE", path if number is None else f"{path}/keys/{number}")
+
+    async def list_api_clients(self) -> bytes:
+        """Return every API client as a JSON array."""
+        items: list[msgspec.Raw] = []
+        params: dict[str, str] = {"limit": "500"}
+        while True:
+            response = await self._request("GET", _CLIENTS, params=params)
+            page = msgspec.json.decode(response.content, type=_Page)
+            items += page.items
+            if page.next is None:
+                return msgspec.json.encode(items)
+            params["after"] = page.next
 
     async def get_schema(self) -> bytes:
         """Return the active schema."""

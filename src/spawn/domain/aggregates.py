@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Protocol, get_args, get_origin
 
 import msgspec
 
+from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
@@ -220,6 +221,7 @@ _TYPE_NAMES: Final[tuple[tuple[type, TypeName], ...]] = (
 )
 
 _TYPES: Final = (
+    _struct_type(API_CLIENT_KIND, ApiClient, table="api_clients"),
     AggregateType(
         kind=PROJECT_KIND,
         state_type=Project,

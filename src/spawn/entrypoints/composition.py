@@ -21,7 +21,7 @@ from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
-from spawn.application.access.authentication import OpenAccess
+from spawn.application.access.authentication import CredentialAccess, OpenAccess
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
 from spawn.application.background_tasks import BackgroundTasks
@@ -55,6 +55,7 @@ from spawn.entrypoints.http.product.identity import product_from_settings
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.settings import Settings, SettingsError
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
+from spawn.ports.access import Authenticator
 from spawn.ports.analytics import QualityStore
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock, IdGenerator, Spool
@@ -241,7 +242,10 @@ async def open_composition(
         health = HealthChecker(
             dependencies, relay, quality_monitor, settings.schema_policy, background
         )
+        authenticator = _open_authenticator(stack, dependencies, settings)
         http_state = HttpState(
+            authenticator=authenticator,
+            key_environment=settings.key_environment,
             dependencies=dependencies,
             product=product_from_settings(settings),
             health=health,
@@ -257,7 +261,7 @@ async def open_composition(
         )
         app = create_app(
             http_state,
-            rules=_build_access_rules(settings),
+            rules=_build_access_rules(settings, authenticator),
             metrics=request_metrics,
             log=access_log,
         )
@@ -320,10 +324,22 @@ async def _start_quality_monitor(
     return quality_monitor
 
 
-def _build_access_rules(settings: Settings) -> AccessRules:
-    """Return the allowed hosts and origins, and the rate limit."""
+def _open_authenticator(
+    stack: AsyncExitStack, dependencies: Dependencies, settings: Settings
+) -> Authenticator:
+    """Return the authenticator of the callers; without access control it says so."""
+    if settings.auth == "off":
+        logger.warning("access control is off: every caller may do everything (SPAWN_AUTH=off)")
+        return OpenAccess()
+    access = CredentialAccess(dependencies)
+    stack.push_async_callback(access.close)
+    return access
+
+
+def _build_access_rules(settings: Settings, authenticator: Authenticator) -> AccessRules:
+    """Return the authenticator, the allowed hosts and origins, and the rate limit."""
     return AccessRules(
-        authenticator=OpenAccess(),
+        authenticator=authenticator,
         hosts=settings.hosts,
         origins=frozenset(settings.cors_origins),
         rate_per_s=settings.rate_limit or None,

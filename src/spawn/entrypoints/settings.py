@@ -41,11 +41,14 @@ from spawn.domain.struct_reader import (
 
 PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
+_KEY_VARIABLE: Final = "SPAWN_KEY"
+_KEY_FILE_VARIABLE: Final = "SPAWN_KEY_FILE"
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Environment = Literal["production", "development"]
+AuthMode = Literal["off", "keys"]
 
 
 class SettingsError(Exception):
@@ -66,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     Proxies in `trusted_proxies` name the client in `X-Forwarded-For`.
     `product_id` names the data product in its contract, catalogue and lineage and never changes;
     its owner (`product_owner`, and `product_contact` as a URL) is published only if set.
+    `auth` is how callers prove who they are; `off` admits everybody, on a loopback address only.
     """
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
@@ -89,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     rate_limit: Annotated[float, Meta(ge=0, le=10_000_000)] = 2000.0
+    auth: AuthMode = "keys"
     log_level: LogLevel = "INFO"
     otlp_endpoint: str = ""
     environment: Environment = "production"
@@ -119,6 +124,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         """Origin of the public URL, as browsers name it."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @property
+    def key_environment(self) -> str:
+        """The environment that the texts of API keys name: `live` or `test`."""
+        return "live" if self.environment == "production" else "test"
 
     @property
     def event_retention(self) -> timedelta | None:
@@ -154,7 +164,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     tokens: dict[str, Token] = {
         name.removeprefix(PREFIX): text.strip()
         for name, text in environ.items()
-        if name.startswith(PREFIX) and name not in _CLI_VARIABLES
+        if name.startswith(PREFIX) and name not in CLI_VARIABLES
     }
     try:
         settings: Settings = _read_struct(tokens, "")
@@ -181,12 +191,30 @@ def read_service_url(environ: Mapping[str, str]) -> str:
         raise SettingsError(f"{_SERVICE_URL_VARIABLE} is malformed: {failure}") from failure
 
 
+def read_service_key(environ: Mapping[str, str]) -> str:
+    """Return the API key or token that commands send to a service; empty if none is set.
+
+    Raises:
+        SettingsError: two are set, or the file cannot be read.
+    """
+    key, path = (environ.get(name, "").strip() for name in (_KEY_VARIABLE, _KEY_FILE_VARIABLE))
+    if key and path:
+        raise SettingsError(f"{_KEY_VARIABLE} and {_KEY_FILE_VARIABLE} are both set: keep one")
+    if not path:
+        return key
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = getattr(failure, "strerror", None) or "it is not a text"
+        raise SettingsError(f"{_KEY_FILE_VARIABLE} names {path}: {reason}") from failure
+
+
 def _check_combinations(settings: Settings) -> None:
     """Raise SettingsError for settings that conflict with each other."""
-    if not is_loopback(settings.host) and settings.environment != "development":
+    if settings.auth == "off" and not is_loopback(settings.host):
         raise SettingsError(
-            f"SPAWN_HOST is {settings.host}, but without access control the service binds loopback "
-            "only: choose a loopback address, or set SPAWN_ENVIRONMENT=development"
+            f"SPAWN_AUTH is off, so every caller may do everything, and SPAWN_HOST is "
+            f"{settings.host}: choose a loopback address, or set SPAWN_AUTH=keys"
         )
     pin = settings.schema_pin
     if pin is not None and pin[0] != settings.schema_id:
@@ -253,6 +281,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "ALLOWED_HOSTS": text_reader(parse_hosts),
     "CORS_ORIGINS": text_reader(parse_origins),
     "TRUSTED_PROXIES": text_reader(parse_networks),
+    "AUTH": folded_reader(AuthMode, str.lower),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
     "OTLP_ENDPOINT": text_reader(parse_web_url),
     "ENVIRONMENT": folded_reader(Environment, str.lower),
@@ -260,7 +289,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
 }
 _read_struct: Final = compile_reader(Settings, _READERS, {inspect.StrType: read_string})
 
-_CLI_VARIABLES: Final = frozenset({_SERVICE_URL_VARIABLE})
+CLI_VARIABLES: Final = frozenset({_SERVICE_URL_VARIABLE, _KEY_VARIABLE, _KEY_FILE_VARIABLE})
 
 SETTING_NAMES: Final = tuple(PREFIX + field.encode_name for field in _INFO.fields)
 """Names of all variables that the service reads."""

@@ -36,6 +36,22 @@ class Backend(Protocol):
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
         ...
 
+    async def create_api_client(self, document: bytes) -> bytes:
+        """Create an API client and return it with its first key, as JSON."""
+        ...
+
+    async def rotate_api_key(self, name: str, document: bytes) -> bytes:
+        """Add a key to an API client and return both as JSON."""
+        ...
+
+    async def revoke_api_key(self, name: str, number: int | None) -> None:
+        """Revoke a key of an API client; without a number all of them."""
+        ...
+
+    async def list_api_clients(self) -> bytes:
+        """Return every API client as a JSON array."""
+        ...
+
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""
         ...

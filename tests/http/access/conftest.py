@@ -1,44 +1,58 @@
-"""The application in this process, with callers whose credential names their scopes."""
+"""The application in this process with access control, and keys with given scopes."""
 
 import re
 from collections.abc import AsyncIterator
 
 import httpx
+import msgspec
 import pytest
 from tests.loopback import free_port
 
-from spawn.domain.principal import Principal, PrincipalKind, Scope
-from spawn.entrypoints import composition
+from spawn.application.access.api_clients import create_api_client
+from spawn.application.dependencies import Dependencies
+from spawn.domain.principal import LOCAL_PRINCIPAL, Scope
+from spawn.entrypoints.composition import open_composition
 from spawn.entrypoints.settings import Settings
-from spawn.ports.access import UNAUTHENTICATED, Authentication
 
 METHODS = ("get", "post", "put", "patch", "delete")
+Headers = dict[str, str]
 
 
-class NamedScopes:
-    """An authenticator whose credentials are lists of scopes, such as `Bearer admin,analysis`."""
+class Guarded(msgspec.Struct):
+    """A client without credentials of an application with access control."""
 
-    async def authenticate(self, authorization: bytes | None) -> Authentication:
-        if authorization is None:
-            return UNAUTHENTICATED
-        names = authorization.decode().removeprefix("Bearer ")
-        if names == "wrong":
-            rejection = "The credentials are not valid."
-            return Authentication(principal=UNAUTHENTICATED.principal, rejection=rejection)
-        scopes = frozenset(Scope(name) for name in names.split(","))
-        principal = Principal(id=f"key:{names}", kind=PrincipalKind.KEY, scopes=scopes)
-        return Authentication(principal=principal)
+    client: httpx.AsyncClient
+    dependencies: Dependencies
+    headers: dict[frozenset[Scope], Headers] = msgspec.field(default_factory=dict)
+
+    async def key(self, *scopes: str) -> Headers:
+        """Return the header with the key of a client with these scopes."""
+        wanted = frozenset(map(Scope, scopes))
+        if wanted not in self.headers:
+            issued = await create_api_client(
+                self.dependencies,
+                LOCAL_PRINCIPAL,
+                f"client-{len(self.headers)}",
+                wanted,
+                environment="test",
+            )
+            self.headers[wanted] = bearer(issued.text)
+        return self.headers[wanted]
+
+
+def bearer(text: str) -> Headers:
+    """Return the header with a credential."""
+    return {"Authorization": f"Bearer {text}"}
 
 
 @pytest.fixture
-async def guarded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without credentials of an application with access control."""
-    monkeypatch.setattr(composition, "OpenAccess", NamedScopes)
+async def guarded() -> AsyncIterator[Guarded]:
+    """An application with access control over a memory store."""
     settings = Settings(port=free_port(), storage_url="memory://", rate_limit=0.0)
-    async with composition.open_composition(settings) as opened:
+    async with open_composition(settings) as opened:
         transport = httpx.ASGITransport(opened.app)  # type: ignore[arg-type]  # an ASGI application
         async with httpx.AsyncClient(transport=transport, base_url=settings.base_url) as client:
-            yield client
+            yield Guarded(client, opened.dependencies)
 
 
 Operation = tuple[str, str, frozenset[str]]

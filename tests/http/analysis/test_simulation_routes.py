@@ -21,7 +21,7 @@ SIMULATION = "/v1/analysis/simulation"
 @pytest.fixture(params=["memory://", "duckdb"])
 async def client(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[httpx.AsyncClient]:
     url = f"duckdb:///{tmp_path}/spawn.duckdb" if request.param == "duckdb" else request.param
-    settings = Settings(storage_url=url, rate_limit=0)
+    settings = Settings(storage_url=url, rate_limit=0, auth="off")
     async with open_composition(settings) as composition:
         transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # ours is ASGI
         async with httpx.AsyncClient(

@@ -11,7 +11,7 @@ from spawn.entrypoints.settings import Settings
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(storage_url="memory://", rate_limit=0)
+    settings = Settings(storage_url="memory://", rate_limit=0, auth="off")
     async with open_composition(settings) as composition:
         transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # ours is ASGI
         async with httpx.AsyncClient(
@@ -23,7 +23,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def other() -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of a second service, with a store of its own."""
-    settings = Settings(storage_url="memory://", rate_limit=0)
+    settings = Settings(storage_url="memory://", rate_limit=0, auth="off")
     async with open_composition(settings) as composition:
         transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # ours is ASGI
         async with httpx.AsyncClient(

@@ -6,7 +6,7 @@ reconnects with the last position and misses nothing.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -22,6 +22,10 @@ from spawn.domain.events.position import Position
 from spawn.ports.storage import ReadStore
 
 RETRY_LATER_S: Final = 5.0
+
+
+async def _permit() -> bool:
+    return True
 
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +100,17 @@ class EventStreams:
         self._journal_watch.notify()
 
     async def follow(
-        self, after: Position, event_filter: EventFilter, write: Callable[[bytes], Any]
+        self,
+        after: Position,
+        event_filter: EventFilter,
+        write: Callable[[bytes], Any],
+        *,
+        is_permitted: Callable[[], Awaitable[bool]] = _permit,
     ) -> None:
         """Write the events after a position, and heartbeats between them, until `end`.
+
+        It also ends once the credentials of its client are not valid any more: `is_permitted` is
+        asked before each write, so at least once a heartbeat.
 
         Raises:
             TimeoutError: the connection accepts nothing.
@@ -108,6 +120,8 @@ class EventStreams:
         last_write = monotonic()
         while not self._is_ending:
             batch = await self._feed.read(after, event_filter)
+            if not await is_permitted():
+                return
             messages, number = batch.select(event_filter)
             silence_s = monotonic() - last_write
             if number == 0 and silence_s >= self._limits.heartbeat_s:

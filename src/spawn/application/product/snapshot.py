@@ -56,7 +56,8 @@ class Broker(msgspec.Struct, frozen=True):
 class Product(msgspec.Struct, frozen=True, kw_only=True):
     """Identity of the data product; `owner` and `contact` are empty if not declared.
 
-    `webhooks` is True if events are posted to receivers; their addresses are not published.
+    `is_open` is True without access control, so that no caller needs credentials. `webhooks` is
+    True if events are posted to receivers; their addresses are not published.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     contact: str = ""
     environment: str = "production"
+    is_open: bool = False
     webhooks: bool = False
     brokers: tuple[Broker, ...] = ()
 

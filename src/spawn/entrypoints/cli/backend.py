@@ -20,6 +20,13 @@ from spawn.adapters.service_client import (
     ServiceUnreachable,
     open_service_client,
 )
+from spawn.application.access.api_clients import (
+    create_api_client,
+    list_api_clients,
+    revoke_api_client,
+    revoke_key,
+    rotate_key,
+)
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import read_dataset_query
 from spawn.application.datasets.dataset_rows import count_rows, read_projects
@@ -39,19 +46,27 @@ from spawn.application.imports.queries import (
 )
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.application.schemas.adoption import check_schema
+from spawn.domain.access.api_client import API_CLIENT_KIND
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.jobs import JobStatus
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
+from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
 from spawn.entrypoints.cli.serve import find_store_file
 from spawn.entrypoints.composition import open_dependencies
+from spawn.entrypoints.http.access.wire import (
+    ApiClientView,
+    IssuedKeyView,
+    read_client_request,
+    read_key_request,
+)
 from spawn.entrypoints.http.imports.wire import ImportView
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
-from spawn.entrypoints.settings import Settings, read_service_url
+from spawn.entrypoints.settings import Settings, read_service_key, read_service_url
 from spawn.ports.backend import Backend, ReportProgress
 
 OPERATOR: Final = Principal(id="cli")
@@ -101,7 +116,7 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
             yield backend
         return
     try:
-        yield FileBackend(dependencies, settings.schema_policy)
+        yield FileBackend(dependencies, settings.schema_policy, settings.key_environment)
     finally:
         await context.__aexit__(*sys.exc_info())
 
@@ -109,7 +124,7 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
 @asynccontextmanager
 async def _open_client(url: str) -> AsyncIterator[Backend]:
     try:
-        async with open_service_client(url) as client:
+        async with open_service_client(url, read_service_key(os.environ)) as client:
             yield client
     except ServiceUnreachable as failure:
         raise CommandError(str(failure), EXIT_UNREACHABLE) from failure
@@ -120,8 +135,11 @@ async def _open_client(url: str) -> AsyncIterator[Backend]:
 class FileBackend:
     """Backend that opens the store's file in this process."""
 
-    def __init__(self, dependencies: Dependencies, schema_policy: SchemaPolicy) -> None:
+    def __init__(
+        self, dependencies: Dependencies, schema_policy: SchemaPolicy, key_environment: str
+    ) -> None:
         self._dependencies = dependencies
+        self._key_environment = key_environment
         self._schema_policy = schema_policy
 
     async def put_mapping(self, name: str, document: bytes) -> None:
@@ -180,6 +198,48 @@ class FileBackend:
                 async for chunk in chunks:
                     progress.size_bytes += len(chunk)
                     yield chunk
+
+    async def create_api_client(self, document: bytes) -> bytes:
+        """Create an API client and return it with its first key, as JSON."""
+        view = read_client_request(document)
+        new_key = await create_api_client(
+            self._dependencies,
+            OPERATOR,
+            view.name,
+            frozenset(view.scopes),
+            environment=self._key_environment,
+            expires_at=view.expires_at,
+        )
+        return _encode(IssuedKeyView.of_issued(new_key, self._dependencies.clock.now()))
+
+    async def rotate_api_key(self, name: str, document: bytes) -> bytes:
+        """Add a key to an API client and return both as JSON."""
+        view = read_key_request(document)
+        new_key = await rotate_key(
+            self._dependencies,
+            OPERATOR,
+            name,
+            environment=self._key_environment,
+            expires_at=view.expires_at,
+        )
+        return _encode(IssuedKeyView.of_issued(new_key, self._dependencies.clock.now()))
+
+    async def revoke_api_key(self, name: str, number: int | None) -> None:
+        """Revoke a key of an API client; without a number all of them."""
+        if number is None:
+            await revoke_api_client(self._dependencies, OPERATOR, name)
+        else:
+            await revoke_key(self._dependencies, OPERATOR, name, number)
+
+    async def list_api_clients(self) -> bytes:
+        """Return every API client as a JSON array."""
+        now, clients = self._dependencies.clock.now(), []
+        query: Query | None = Query(kind=API_CLIENT_KIND, limit=MAX_LIMIT)
+        while query is not None:
+            page = await list_api_clients(self._dependencies, OPERATOR, query)
+            clients += [ApiClientView.of_client(item.state, now) for item in page.items]
+            query = msgspec.structs.replace(query, after=page.next) if page.next else None
+        return _encode(clients)
 
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""

@@ -29,7 +29,7 @@ from spawn.domain.errors import SpawnError
 from spawn.domain.text import redact_url
 from spawn.entrypoints.cli.serve import build_local_url, find_store_file
 from spawn.entrypoints.composition import open_publishers
-from spawn.entrypoints.settings import Settings, SettingsError
+from spawn.entrypoints.settings import Settings, SettingsError, read_service_key
 
 TIMEOUT_S: Final = 5.0
 
@@ -109,10 +109,12 @@ def _has_existed(file: Path) -> bool:
 
 async def _check_address(settings: Settings) -> list[CheckResult]:
     """Check that the address is free, or that Spawn serves there in good health."""
-    url = f"{build_local_url(settings)}/monitoring/health"
+    url = f"{build_local_url(settings)}/monitoring/ready"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-            response = await client.get(url)
+            key = read_service_key(os.environ)
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            response = await client.get(url, headers=headers)
     except httpx.ConnectError:
         return [CheckResult("address", CheckStatus.OK, f"{settings.host}:{settings.port} is free")]
     except httpx.HTTPError as failure:

@@ -10,7 +10,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from spawn import __version__
+from spawn.application.web_addresses import is_loopback
+from spawn.domain.principal import Scope
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.text import redact_url
 from spawn.entrypoints.cli.errors import (
@@ -26,6 +30,7 @@ settings are environment variables that begin with SPAWN_, for instance
   SPAWN_STORAGE_URL=duckdb:///var/spawn.duckdb   the store
   SPAWN_ONTOLOGY_URL=http://127.0.0.1:8100       the source of schemas
   SPAWN_URL=http://127.0.0.1:8000                the running service that commands connect to
+  SPAWN_KEY_FILE=desk.key                        the file with the API key that they send
 
 exit codes: 0 success, 1 rejected or failed, 2 wrong usage or settings, 3 unreachable or in use,
 4 the store failed while it was served and only a restart helps
@@ -37,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     namespace = build_parser().parse_args(arguments)
     try:
         settings = read_settings(os.environ)
+        if namespace.key is not None:
+            os.environ["SPAWN_KEY_FILE"] = str(namespace.key)
+            os.environ.pop("SPAWN_KEY", None)
         run: Callable[[Settings, argparse.Namespace], int] = namespace.run
         return run(settings, namespace)
     except BrokenPipeError:
@@ -61,10 +69,17 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"spawn {__version__}")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="file with the API key that commands send to a service (default: SPAWN_KEY_FILE)",
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve_commands(commands)
     _add_data_commands(commands)
     _add_inspection_commands(commands)
+    _add_key_commands(commands)
     return parser
 
 
@@ -199,6 +214,36 @@ def _add_schema_check(actions: "argparse._SubParsersAction[argparse.ArgumentPars
     check_parser.set_defaults(run=_run_schema_check)
 
 
+def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    keys = commands.add_parser(
+        "keys",
+        help="create, list, rotate and revoke API keys",
+        description="Create, list, rotate and revoke the keys of API clients, in a running service "
+        "(SPAWN_URL, with a key of the scope admin in SPAWN_KEY_FILE) or in the file of a stopped "
+        "one, which needs no key.",
+    )
+    actions = keys.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="create a client, and print its first key")
+    create.add_argument("client", metavar="CLIENT", help="name, for ever: histories have it")
+    create.add_argument(
+        "--scopes", required=True, help=f"separated by commas, of {', '.join(Scope)}"
+    )
+    rotate = actions.add_parser("rotate", help="add a key to a client, and print it")
+    rotate.add_argument("client", metavar="CLIENT")
+    for action in (create, rotate):
+        action.add_argument(
+            "--days", type=_parse_count, default=365, help="lifetime of the key (default 365)"
+        )
+    revoke = actions.add_parser("revoke", help="revoke a key of a client, or all of them")
+    revoke.add_argument("client", metavar="CLIENT")
+    revoke.add_argument(
+        "number", metavar="NUMBER", type=_parse_count, nargs="?", help="of the key (default: all)"
+    )
+    actions.add_parser("list", help="list clients and keys, without secrets")
+    for name, action in actions.choices.items():
+        action.set_defaults(run=_run_keys, action=name)
+
+
 def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
@@ -243,6 +288,8 @@ def _run_demo(settings: Settings, arguments: argparse.Namespace) -> int:
     with _collector_paused():
         from spawn.entrypoints.cli import serve
 
+    if "SPAWN_AUTH" not in os.environ and is_loopback(settings.host):
+        settings = msgspec.structs.replace(settings, auth="off")
     if url := read_service_url(os.environ):
         sys.stderr.write(
             f"spawn: SPAWN_URL is {redact_url(url)}, which demo does not use: it runs a service of"
@@ -326,6 +373,20 @@ def _run_schema_check(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     is_adoptable = asyncio.run(check_schema(settings, options))
     return EXIT_OK if is_adoptable else EXIT_FAILED
+
+
+def _run_keys(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.keys import KeyOptions, run_key_command
+
+    options = KeyOptions(
+        action=arguments.action,
+        client=getattr(arguments, "client", ""),
+        scopes=tuple(getattr(arguments, "scopes", "").split(",")),
+        days=getattr(arguments, "days", 0),
+        number=getattr(arguments, "number", None),
+    )
+    asyncio.run(run_key_command(settings, options))
+    return EXIT_OK
 
 
 def _run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:

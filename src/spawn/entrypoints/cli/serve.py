@@ -1,5 +1,6 @@
 """Commands `spawn serve` and `spawn demo`; they write the served address beside the file."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Final
 
 from spawn.adapters.factory import parse_duckdb_url
 from spawn.adapters.local.served_address import AddressFile
+from spawn.application.access.api_clients import create_first_key
 from spawn.application.projects.sample_data import seed_missing_projects
 from spawn.domain.principal import Principal
 from spawn.domain.text import redact_url
@@ -17,6 +19,8 @@ from spawn.entrypoints.settings import Settings
 
 SEED_ACTOR: Final = Principal(id="demo")
 PRIVATE_UMASK: Final = 0o077
+FIRST_KEY_FILE: Final = "first-key.txt"
+"""File beside the store with the first API key."""
 
 
 def find_store_file(settings: Settings) -> Path | None:
@@ -42,11 +46,7 @@ async def check_publishers(settings: Settings) -> None:
 
 def run_service(settings: Settings) -> None:
     """Run the service until it receives a signal."""
-
-    async def do_nothing(_: Composition) -> None:
-        return
-
-    _run_server(settings, do_nothing)
+    _run_server(settings, _show_first_key)
 
 
 def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
@@ -61,8 +61,36 @@ def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
             await composition.quality_monitor.measure(SEED_ACTOR)
         sys.stdout.write(_format_addresses(composition.settings, count, projects))
         sys.stdout.flush()
+        await _show_first_key(composition)
 
     _run_server(settings, seed_and_report)
+
+
+async def _show_first_key(composition: Composition) -> None:
+    """Create the first key of a store, and show it once: on a terminal, or in a private file.
+
+    The standard output of a service without a terminal is a log, where no key may be.
+    """
+    settings = composition.settings
+    if settings.auth == "off":
+        return
+    new_key = await create_first_key(composition.dependencies, settings.key_environment)
+    if new_key is None:
+        return
+    store_file = find_store_file(settings)
+    if store_file is None or sys.stderr.isatty():
+        sys.stderr.write(f"The first API key, with every scope, shown only now:\n{new_key.text}\n")
+    else:
+        path = store_file.with_name(FIRST_KEY_FILE)
+        await asyncio.to_thread(_write_private_file, path, new_key.text + "\n")
+        sys.stderr.write(f"The first API key, with every scope, is in {path}: move it away.\n")
+    sys.stderr.flush()
+
+
+def _write_private_file(path: Path, text: str) -> None:
+    """Write a new file that only the user of the service may read, by the umask."""
+    path.unlink(missing_ok=True)
+    path.write_text(text, encoding="ascii")
 
 
 def _run_server(settings: Settings, on_ready: service.Prepare) -> None:

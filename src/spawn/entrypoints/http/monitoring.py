@@ -69,14 +69,17 @@ async def get_liveness(request: StrictRequest) -> Response:
     scopes=PUBLIC,
     tag="monitoring",
     summary="Get the readiness",
-    description="200 also when degraded, 503 when the service is unavailable.",
+    description=(
+        "200 also when degraded, 503 when the service is unavailable. The checks are listed for "
+        "callers with the scope metrics:read."
+    ),
     returns=_serving(HealthView),
     also=_not_serving(HealthView),
     cache=Cache.NO_STORE,
 )
 async def get_readiness(request: StrictRequest) -> Result:
     """Return whether the service can serve requests."""
-    return await _check_health(request)
+    return await _check_health(request, has_details=Scope.METRICS_READ in request.principal.scopes)
 
 
 @route(
@@ -95,12 +98,12 @@ async def get_readiness(request: StrictRequest) -> Result:
 )
 async def get_health(request: StrictRequest) -> Result:
     """Return every check with its detail."""
-    return await _check_health(request)
+    return await _check_health(request, has_details=True)
 
 
-async def _check_health(request: StrictRequest) -> Result:
+async def _check_health(request: StrictRequest, *, has_details: bool) -> Result:
     status, checks = await request.http_state.health.report()
-    view = HealthView(status, __version__, checks)
+    view = HealthView(status, __version__, checks if has_details else {})
     if status is HealthStatus.UNAVAILABLE:
         return Result(view, ((b"retry-after", b"1"),), status=_UNAVAILABLE)
     return Result(view)

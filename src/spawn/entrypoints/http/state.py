@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from opentelemetry.trace import Tracer
 
+from spawn.application.access.authentication import OpenAccess
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.dead_letters import DeadLetterPublisher
@@ -17,6 +18,7 @@ from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
+from spawn.ports.access import Authenticator
 
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ class HttpState:
     calculation_pool: CalculationPool
     quality_monitor: QualityMonitor
     limits: HttpLimits = field(default_factory=HttpLimits)
+    authenticator: Authenticator = field(default_factory=OpenAccess)
+    key_environment: str = "live"
     tracer: Tracer | None = None
     components: dict[StateKey[Any], Any] = field(default_factory=dict)
 

@@ -118,7 +118,13 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
         await _read_page(request, position, 1, event_filter)  # raises if it was never issued
     # Checked last, so that no other stream opens while the position is validated.
     streams.check_capacity()
-    return EventStreamResponse(streams, position, event_filter)
+
+    async def is_permitted() -> bool:
+        authorization = request.context.headers.get(b"authorization")
+        current = await request.http_state.authenticator.authenticate(authorization)
+        return Scope.EVENTS_READ in current.principal.scopes
+
+    return EventStreamResponse(streams, position, event_filter, is_permitted)
 
 
 async def _read_page(

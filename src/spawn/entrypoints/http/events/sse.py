@@ -1,6 +1,7 @@
 """Response of the event feed as server-sent events."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from litestar.types import Receive, Scope, Send
@@ -44,12 +45,17 @@ class ServerSentEvents:
 class EventStreamResponse(SelfSentResponse):
     """A response that ends when the client disconnects, stalls, or the service stops."""
 
-    __slots__ = ("_after", "_filter", "_streams")
+    __slots__ = ("_after", "_filter", "_is_permitted", "_streams")
 
-    def __init__(
-        self, streams: EventStreams, after: Position, event_filter: EventFilter
-    ) -> None:  # replaces ASGIResponse's
+    def __init__(  # replaces ASGIResponse's
+        self,
+        streams: EventStreams,
+        after: Position,
+        event_filter: EventFilter,
+        is_permitted: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._streams = streams
+        self._is_permitted = is_permitted
         self._after = after
         self._filter = event_filter
 
@@ -77,7 +83,9 @@ class EventStreamResponse(SelfSentResponse):
             body: Any = {"type": "http.response.body", "body": messages, "more_body": True}
             await send(body)
 
-        follow_task = asyncio.create_task(self._streams.follow(self._after, self._filter, write))
+        follow_task = asyncio.create_task(
+            self._streams.follow(self._after, self._filter, write, is_permitted=self._is_permitted)
+        )
         disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait({follow_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)

@@ -19,7 +19,7 @@ TAGS: Final = {
     "jobs": "Background jobs.",
     "events": "The event feed and dead letters.",
     "governance": "Schemas of projects, data quality and lineage.",
-    "admin": "Tables of the store and log level.",
+    "admin": "API clients and their keys, tables of the store, log level.",
     "monitoring": "Health and metrics.",
     "product": "Documents of the data product.",
 }

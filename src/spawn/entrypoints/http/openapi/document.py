@@ -48,6 +48,8 @@ COMMON_PROBLEMS: Final = (
 )
 """Problems that every operation can return."""
 
+Json = dict[str, Any]
+
 ACCESS_PROBLEMS: Final = ("unauthenticated", "forbidden")
 """Problems of every operation that needs a scope."""
 
@@ -55,8 +57,7 @@ COMMAND_PROBLEMS: Final = ("cross_origin_request",)
 """Problems of every operation that a page of another origin may not call."""
 
 _BEARER: Final = "bearer"
-
-Json = dict[str, Any]
+_NO_CREDENTIALS: Final[tuple[Json, ...]] = ({},)
 
 
 class OpenApiBuilder:
@@ -69,7 +70,12 @@ class OpenApiBuilder:
         self._lifted = dict(self._wire.components)
 
     def build(
-        self, validator: SchemaValidator, contact: Json | None = None, base_url: str = ""
+        self,
+        validator: SchemaValidator,
+        contact: Json | None = None,
+        base_url: str = "",
+        *,
+        is_open: bool = False,
     ) -> Json:
         """Build the document under a schema.
 
@@ -77,17 +83,18 @@ class OpenApiBuilder:
             validator: the active schema, compiled.
             contact: an OpenAPI contact object.
             base_url: the address of the service, perhaps with a path; relative if empty.
+            is_open: whether credentials are optional, since there is no access control.
         """
         paths: dict[str, Json] = {}
         for one in self._routes:
             operation = one.operation
             item = paths.setdefault(operation.path, {})
-            item[operation.method.lower()] = self._build_operation(one)
+            item[operation.method.lower()] = self._build_operation(one, is_open=is_open)
         document: Json = {
             "openapi": "3.1.0",
             "info": _build_info(validator, contact or {}),
             "servers": [{"url": base_url or "/", "description": "This service."}],
-            "security": [{_BEARER: []}],
+            "security": [*(_NO_CREDENTIALS if is_open else ()), {_BEARER: []}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
             "components": self._build_components(validator),
@@ -142,14 +149,15 @@ class OpenApiBuilder:
             },
         }
 
-    def _build_operation(self, one: Route) -> Json:
+    def _build_operation(self, one: Route, *, is_open: bool) -> Json:
         operation = one.operation
+        security: list[Json] = [{_BEARER: [scope.value]} for scope in operation.scopes]
         document: Json = {
             "operationId": operation.id,
             "tags": [operation.tag],
             "summary": operation.summary,
             "description": one.description,
-            "security": [{_BEARER: [scope.value]} for scope in operation.scopes],
+            "security": [*_NO_CREDENTIALS, *security] if is_open and security else security,
         }
         parameters = [path_parameter(name) for name in operation.path_parameters]
         parameters += [

@@ -20,6 +20,7 @@ def product_from_settings(settings: Settings) -> Product:
         owner=settings.product_owner,
         contact=settings.product_contact,
         environment=settings.environment,
+        is_open=settings.auth == "off",
         webhooks=any(urlsplit(url).scheme in _WEBHOOK_SCHEMES for url in settings.events_url),
         brokers=tuple(_parse_brokers(settings.events_url)),
     )

@@ -221,8 +221,12 @@ def create_routes(other_routes: Sequence[Route]) -> list[Route]:
 
     def build_openapi(snapshot: ProductSnapshot) -> Json:
         product = snapshot.product
-        validator = compile_schema(snapshot.schema)
-        return get_builder().build(validator, product.contact_object, product.base_url)
+        return get_builder().build(
+            compile_schema(snapshot.schema),
+            product.contact_object,
+            product.base_url,
+            is_open=product.is_open,
+        )
 
     openapi = ProductDocument(
         endpoint=OPENAPI, id="getOpenApi", summary="Get the OpenAPI document", build=build_openapi

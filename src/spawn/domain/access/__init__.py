@@ -1,0 +1,1 @@
+"""Access: API clients with their keys, and approvals."""

@@ -1,0 +1,71 @@
+"""`spawn keys` and the first key, on the file of a stopped service and over HTTP."""
+
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.product.service import Service
+
+from spawn.entrypoints.cli.parser import main
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/spawn.duckdb")
+    for name in ("SPAWN_URL", "SPAWN_KEY", "SPAWN_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("store")
+def test_keys_of_a_stopped_service(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "desk", "--scopes", "projects:read,analysis"]) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("spn_live_desk_")
+    assert first.count("\n") == 1
+    assert main(["keys", "rotate", "desk", "--days", "30"]) == 0
+    assert capsys.readouterr().out != first
+    assert main(["keys", "rotate", "desk"]) == 1
+    assert "2 valid keys" in capsys.readouterr().err
+    assert main(["keys", "revoke", "desk", "1"]) == 0
+    assert main(["keys", "list"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:3] for row in rows[1:]] == [["desk", "1", "revoked"], ["desk", "2", "live"]]
+    assert rows[1][-1] == "analysis,projects:read"
+    assert main(["keys", "create", "desk", "--scopes", "admin"]) == 1
+    assert "has the name desk already" in capsys.readouterr().err
+    assert main(["keys", "create", "other", "--scopes", "everything"]) == 1
+    assert "/scopes/0" in capsys.readouterr().err
+    assert main(["keys", "revoke", "nobody"]) == 1
+
+
+@pytest.mark.real
+def test_first_key_is_in_a_private_file_and_commands_send_it(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(store, SPAWN_AUTH="keys")
+    service.start()
+    try:
+        key_file = store / "first-key.txt"
+        assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+        key = key_file.read_text().strip()
+        headers = {"Authorization": f"Bearer {key}"}
+        assert httpx.get(f"{service.url}/v1/admin/clients").status_code == 401
+        clients = httpx.get(f"{service.url}/v1/admin/clients", headers=headers).json()
+        assert [client["name"] for client in clients["items"]] == ["first"]
+        assert main(["keys", "list"]) == 1
+        assert "unauthenticated" in capsys.readouterr().err
+        assert main(["--key", str(key_file), "keys", "list"]) == 0
+        assert main(["--key", str(store / "none"), "keys", "list"]) == 2
+        monkeypatch.setenv("SPAWN_KEY_FILE", "")
+        monkeypatch.setenv("SPAWN_KEY", key)
+        assert main(["keys", "create", "desk", "--scopes", "metrics:read"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith("spn_live_desk_")
+        key_file.unlink()
+        service.stop()
+        service.start()
+        assert not key_file.exists()
+        assert key not in service.log.read_text()
+    finally:
+        service.kill()
