@@ -48,6 +48,8 @@ class DirectorySpool:
         try:
             size = await self._write(partial, chunks)
             await asyncio.to_thread(self._publish, partial, final)
+        except ConnectionError:
+            raise  # the sender broke off, which is also an OSError
         except OSError as error:
             if error.errno in _NO_SPACE_ERRORS:
                 raise StorageFull("The disk has no space for the upload.") from error
