@@ -27,7 +27,7 @@ def test_every_setting_is_read() -> None:
             "SPAWN_PRODUCT_ID": "iberia.projects",
             "SPAWN_PRODUCT_OWNER": "Iberia desk",
             "SPAWN_PRODUCT_CONTACT": "mailto:desk@spawn.example",
-            "SPAWN_EVENTS_URL": "log://, https://hooks.example/x%2Cy#mode=binary",
+            "SPAWN_EVENTS_URL": "log://, https://hooks.example/x%2Cy#mode=binary, nats://a:1,b:2/desk",
             "SPAWN_EVENT_RETENTION_DAYS": "90",
             "SPAWN_WEBHOOK_SECRETS_FILE": "/run/secrets/webhooks",
             "SPAWN_WEBHOOK_ALLOWED_NETWORKS": "10.1.0.0/16, fd00::/8",
@@ -52,7 +52,11 @@ def test_every_setting_is_read() -> None:
         product_id="iberia.projects",
         product_owner="Iberia desk",
         product_contact="mailto:desk@spawn.example",
-        events_url=("log://", "https://hooks.example/x%2Cy#mode=binary"),
+        events_url=(
+            "log://",
+            "https://hooks.example/x%2Cy#mode=binary",
+            "nats://a:1,b:2/desk",
+        ),
         event_retention_days=90.0,
         webhook_secrets_file="/run/secrets/webhooks",
         webhook_allowed_networks=("10.1.0.0/16", "fd00::/8"),
@@ -196,3 +200,59 @@ def test_public_url_and_bound_host_are_allowed_hosts_too() -> None:
 
 def test_base_url_without_public_url_is_the_bound_address() -> None:
     assert Settings(host="::1", port=81).base_url == "http://[::1]:81"
+
+
+URL_SETTINGS = (
+    *("STORAGE_URL", "ONTOLOGY_URL", "PUBLIC_URL", "PRODUCT_CONTACT", "OTLP_ENDPOINT"),
+    *("OPENLINEAGE_URL", "CORS_ORIGINS"),
+)
+
+
+@pytest.mark.parametrize("name", URL_SETTINGS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1/",
+        "http://[zz]/",
+        "http://[::1]x/",
+        "http://host:99999/",
+        "http://host:0/",
+        "http://host:port/",
+        "http://host:-1/",
+        "http://host:\u0661/",
+        "http://",
+        "http:///x",
+        "http://:80/",
+        "http://host..name/",
+        "http://-/",
+        "http://%zz/",
+        f"http://{'a' * 64}.example/",
+        f"http://{'a.' * 127}example/",
+        "http://a b/",
+        "http://a\x00b/",
+        "duckdb://[x",
+    ],
+)
+def test_a_malformed_url_of_any_setting_is_one_line_that_names_it(name: str, url: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_settings({f"SPAWN_{name}": url})
+    assert str(error.value).startswith(f"SPAWN_{name} ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("urls", "number"),
+    [("nats://[::1/x", 1), ("log://, http://u:hunter2@a\x00b/", 2), ("log://,http://[x", 2)],
+)
+def test_a_malformed_publisher_is_named_by_its_place(urls: str, number: int) -> None:
+    with pytest.raises(SettingsError, match=f"SPAWN_EVENTS_URL is malformed: URL {number}: ") as e:
+        read_settings({"SPAWN_EVENTS_URL": urls})
+    assert "hunter2" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://bücher.example:8443/x", "http://[::1]:9000", "http://a_b.example.", "http://1.2.3.4"],
+)
+def test_a_url_with_any_valid_host_is_accepted(url: str) -> None:
+    assert read_settings({"SPAWN_ONTOLOGY_URL": url}).ontology_url == url

@@ -189,7 +189,8 @@ async def open_publisher(url: str, *, options: PublisherOptions) -> EventPublish
         InvalidInput: no adapter has the scheme, its package is not installed, or the URL or a
             file that it needs cannot be used.
     """
-    scheme = urlsplit(url).scheme
+    before, separator, _ = url.partition("://")
+    scheme = before.lower() if separator else ""
     opener = _PUBLISHER_OPENERS.get(scheme) or _load_publisher_opener(scheme)
     return await opener(url, options=options)
 
@@ -221,7 +222,7 @@ async def _open_webhook(url: str, *, options: PublisherOptions) -> EventPublishe
 
 async def _open_nats(url: str, *, options: PublisherOptions) -> EventPublisher:
     try:
-        from spawn.adapters.publishers.nats import open_nats_publisher
+        from spawn.adapters.publishers.nats.nats_publisher import open_nats_publisher
     except ImportError:
         raise InvalidInput.at(
             "",

@@ -3,8 +3,11 @@
 import ipaddress
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
+from spawn.domain.text import split_url, split_web_url
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SCHEMES_OF_ONE_ADDRESS: Final = ("log:", "http:", "https:")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
 
 
@@ -24,11 +27,7 @@ def parse_web_url(text: str) -> str:
     Raises:
         ValueError: the text is no such value; the message names the rule.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("an http or https URL is expected")
-    if re.search(r"[\s<>\"\\^`{|}]", text):
-        raise ValueError("the URL contains a character that must be percent-encoded")
+    parts = split_web_url(text)
     if parts.query or parts.fragment:
         raise ValueError("the URL must not have a query or fragment")
     return text.rstrip("/")
@@ -40,7 +39,7 @@ def parse_public_url(text: str) -> str:
     Raises:
         ValueError: the text is no such value; the message names the rule.
     """
-    if "@" in urlsplit(text).netloc:
+    if "@" in split_url(text).netloc:
         raise ValueError("the URL is public and must not contain credentials")
     return parse_web_url(text)
 
@@ -89,10 +88,17 @@ def parse_origins(text: str) -> tuple[str, ...]:
     """
     origins = _split_list(text)
     for origin in origins:
-        parts = urlsplit(origin)
-        if origin != "*" and (parts.scheme not in {"http", "https"} or parts.path or parts.query):
+        if origin != "*" and not _is_origin(origin):
             raise ValueError(f"{origin!r} is not an origin, such as https://desk.example")
     return origins
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = split_web_url(text)
+    except ValueError:
+        return False
+    return not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
 
 
 def _split_list(text: str) -> tuple[str, ...]:
@@ -102,14 +108,25 @@ def _split_list(text: str) -> tuple[str, ...]:
 def parse_publisher_urls(text: str) -> tuple[str, ...]:
     """Return URLs with any scheme, separated by commas.
 
+    A part without a scheme is one more server of the URL before it, unless that has one address.
+
     Raises:
         ValueError: the text is no such value; the message names the rule.
     """
-    urls = _split_list(text)
-    for url in urls:
-        if not re.match(r"[a-z][a-z0-9+.-]*://", url):
+    urls: list[str] = []
+    for part in _split_list(text):
+        if _SCHEME.match(part):
+            urls.append(part)
+        elif urls and not urls[-1].startswith(_SCHEMES_OF_ONE_ADDRESS):
+            urls[-1] += f",{part}"
+        else:
             raise ValueError("URLs separated by commas are expected, such as log://")
-    return urls
+    for number, url in enumerate(urls, start=1):
+        try:
+            split_url(url)
+        except ValueError as failure:
+            raise ValueError(f"URL {number}: {failure}") from None
+    return tuple(urls)
 
 
 def parse_networks(text: str) -> tuple[str, ...]:

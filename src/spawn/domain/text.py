@@ -4,13 +4,16 @@ Two kinds exist. A *line* (a name, a title, a key) is trimmed, not empty and wit
 characters; on input it is also normalized (NFC) and without invisible characters. *Prose* (a
 description, a reason) may hold line breaks, but neither U+0000, which no store keeps reliably, nor
 a lone surrogate, which is no Unicode character.
+
+URLs are checked strictly, since the standard parser accepts hosts and ports that lead nowhere.
 """
 
 import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from ipaddress import IPv6Address
+from urllib.parse import SplitResult, urlsplit
 
 from spawn.domain.errors import FieldError, InvalidInput
 
@@ -28,6 +31,13 @@ _BLANKS = (
 )
 """The characters that `str.strip` removes, less the control characters."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+MAX_HOST_CHARACTERS = 253
+"""Characters of a host name."""
+
+_UNENCODED = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_MAX_PORT = 65_535
 REDACTED = "***"
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _SECRET_TEXT = re.compile(
@@ -162,3 +172,58 @@ def _too_long(text: str, pointer: str, maximum: int) -> FieldError:
     return FieldError(
         pointer, "too_long", f"must have at most {maximum} characters; it has {len(text)}"
     )
+
+
+def split_web_url(text: str) -> SplitResult:
+    """Return the parts of an http or https URL.
+
+    Raises:
+        ValueError: the text is no such URL; the message names the rule and quotes nothing.
+    """
+    parts = split_url(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("an http or https URL is expected")
+    check_address(parts.netloc.rpartition("@")[2])
+    return parts
+
+
+def split_url(text: str) -> SplitResult:
+    """Return the parts of a URL of any scheme.
+
+    Raises:
+        ValueError: it has a character that a URL cannot have, or an unclosed bracket.
+    """
+    if _UNENCODED.search(text):
+        raise ValueError("the URL contains a character that must be percent-encoded")
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise ValueError("the host of the URL is malformed") from None
+
+
+def check_address(text: str) -> None:
+    """Check a host with or without a port, as a URL has it.
+
+    Raises:
+        ValueError: the host or the port is malformed.
+    """
+    start, bracket, rest = text.partition("]")
+    host, colon, port = rest.partition(":") if bracket else text.partition(":")
+    if colon and not (_PORT.fullmatch(port) and 0 < int(port) <= _MAX_PORT):
+        raise ValueError(f"the port of the URL is not a number from 1 to {_MAX_PORT}")
+    try:
+        is_host = _is_ipv6_host(start, host) if bracket else _is_host_name(host)
+    except ValueError:
+        is_host = False
+    if not is_host:
+        raise ValueError("the host of the URL is malformed")
+
+
+def _is_ipv6_host(start: str, rest: str) -> bool:
+    return start.startswith("[") and not rest and bool(IPv6Address(start[1:]))
+
+
+def _is_host_name(host: str) -> bool:
+    """Whether it is a name or an IPv4 address; international names are encoded first."""
+    name = host.encode("idna").decode("ascii")
+    return len(name) <= MAX_HOST_CHARACTERS and _HOST.fullmatch(name) is not None

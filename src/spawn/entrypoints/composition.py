@@ -277,8 +277,8 @@ async def _start_relay(
 ) -> Relay:
     """Open the publishers and read their bookmarks; the caller runs the relay."""
     store_id = dependencies.control.status().store_id
-    configured = await open_publishers(settings, store_id)
-    publishers = (MetricsPublisher(metrics.meter), *configured)
+    others = await open_publishers(settings, store_id)
+    publishers = (MetricsPublisher(metrics.meter), *others)
     relay = Relay(
         dependencies,
         publishers,

@@ -1,21 +1,14 @@
 """NATS publisher against a real server: acknowledgement, deduplication, reconnection."""
 
-import asyncio
-import os
-import shutil
-import signal
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import nats
 import pytest
 from nats.js.api import StreamConfig
-from nats.js.client import JetStreamContext
-from tests.loopback import free_port
+from tests.adapters.publishers.nats_server import NatsServer, running_nats_server
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
@@ -26,48 +19,6 @@ from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run
 from spawn.testing.publisher_contract import SECRET, SOURCE, an_entry, event_id
 
 STREAM = "SPAWN"
-
-
-class NatsServer:
-    """NATS server with JetStream in its own folder that can be killed and restarted."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"nats://spawn:{SECRET}@127.0.0.1:{self.port}"
-        self._command = [program, "-a", "127.0.0.1", "-p", str(self.port), "-js"]
-        self._command += ["-sd", str(folder), "--user", "spawn", "--pass", SECRET]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(10)
-            self._process = None
-
-    async def context(self) -> tuple[Any, JetStreamContext]:
-        """Connect for the test, once the server is ready."""
-
-        async def drop_error(_failure: Exception) -> None:
-            return
-
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    client = await nats.connect(
-                        self.url,
-                        max_reconnect_attempts=1,
-                        reconnect_time_wait=0,
-                        error_cb=drop_error,
-                    )
-                except (OSError, nats.errors.Error):
-                    await asyncio.sleep(0.02)  # until the server listens; there is no other signal
-                    continue
-                return client, client.jetstream()
 
 
 class StreamConsumer:
@@ -101,15 +52,8 @@ class StreamConsumer:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:
-    program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("nats-server is not installed, and CI must run these tests")
-        pytest.skip("NOT TESTED: nats-server is not installed (Debian: nats-server)")
-    server = NatsServer(program, tmp_path / "jetstream")
-    server.start()
-    yield server
-    server.stop()
+    with running_nats_server(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

@@ -386,6 +386,12 @@ class TestAddressGuard:
     [
         "http://",
         "https:///path",
+        "http://[::1/hooks",
+        "http://host:99999/",
+        "http://host:port/",
+        "http://host..name/",
+        "http://user@:80/",
+        "http://a b/",
         "http://h/#mode=loud",
         "http://h/#colour=red",
         "http://h/#name=a&name=b",

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.text import split_url
 from spawn.ports.publishers import DeliveryOptions
 
 MAX_NAME_LENGTH = 200
@@ -34,7 +35,10 @@ def parse_publisher_url(text: str, *adapter_options: str) -> PublisherUrl:
     Raises:
         InvalidInput: an option is unknown, repeated or out of range.
     """
-    parts = urlsplit(text)
+    try:
+        parts = split_url(text)
+    except ValueError as failure:
+        raise malformed_url_error(f"{str(failure).capitalize()}.") from None
     options = _parse_options(parts.fragment, (*_COMMON_OPTIONS, *adapter_options))
     start = options.pop("start", "newest")
     if start not in _FROM_OLDEST_BY_START:
@@ -70,8 +74,8 @@ def _parse_options(fragment: str, names: tuple[str, ...]) -> dict[str, str]:
 def _redact_url(text: str) -> str:
     """Return the URL without credentials, query and options: each of them may hold a secret."""
     parts = urlsplit(text)
-    _, _, address = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{address}{parts.path}"
+    addresses = (server.rpartition("@")[2] for server in parts.netloc.split(","))
+    return f"{parts.scheme}://{','.join(addresses)}{parts.path}"
 
 
 def parse_subject_prefix(url: str) -> str:

@@ -29,6 +29,7 @@ from spawn.adapters.publishers.webhook.signing import Signer
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import DATA_MEDIA_TYPE, MEDIA_TYPE, EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.text import split_web_url
 from spawn.ports.publishers import DeliveryFailure
 
 CONCURRENCY = 8
@@ -49,8 +50,10 @@ async def open_webhook_publisher(url: str, *, options: PublisherOptions) -> "Web
         InvalidInput: the URL, the secrets file or the networks cannot be used.
     """
     publisher_url = parse_publisher_url(url, "mode")
-    if not httpx.URL(publisher_url.target).host:
-        raise malformed_url_error("The webhook's URL has no host.")
+    try:
+        split_web_url(publisher_url.target)
+    except ValueError as failure:
+        raise malformed_url_error(f"The webhook's URL is malformed: {failure}.") from None
     if publisher_url.options.get("mode", _MODES[0]) not in _MODES:
         raise malformed_url_error(f"mode is one of {', '.join(_MODES)}.")
     if options.secrets_file is None:
