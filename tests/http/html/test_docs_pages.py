@@ -155,6 +155,9 @@ def test_docs_below_a_path_prefix_link_below_it(start: Start) -> None:
         page = client.get("/docs", headers={"host": "spawn.example"}).text
     targets = re.findall(r'(?:src|href)="(/[^"]*)"', page)
     assert "/desk/docs/reference.js" in targets
+    assert (
+        '<link rel="preload" href="/desk/openapi.json" as="fetch" crossorigin="anonymous">' in page
+    )
     assert all(target.startswith("/desk/") for target in targets), targets
 
 

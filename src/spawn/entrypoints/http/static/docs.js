@@ -66,6 +66,21 @@
     "});", "console.log(response.status, await response.text());",
   ].join("\n");
 
+  // Problems of every operation are listed once: resolving them a hundred times took a fourth of the
+  // time until the page could be used.
+  const operations = Object.values(api.paths).flatMap(Object.values);
+  const readCodes = (response) => response.$ref ? response.$ref.split("/").pop().split("-").slice(1) : [];
+  const listCodes = (operation) => Object.values(operation.responses).flatMap(readCodes);
+  const commonCodes = operations.map(listCodes).reduce((left, right) => left.filter((code) => right.includes(code)));
+  for (const { responses } of operations) {
+    for (const [status, response] of Object.entries(responses)) {
+      const codes = readCodes(response);
+      if (codes.length && codes.every((code) => commonCodes.includes(code))) delete responses[status];
+    }
+  }
+  api.info.description += `\n\nEvery operation may also return these problems, which [are explained](${new URL("problems", root).href}): `
+    + commonCodes.map((code) => `\`${code}\``).join(", ") + ".";
+
   const LANGUAGES = [["shell", "curl", curl], ["python", "Python", python], ["javascript", "JavaScript", javascript]];
   for (const [path, item] of Object.entries(api.paths)) {
     for (const [method, operation] of Object.entries(item)) {
