@@ -101,6 +101,11 @@ class _ProjectCodec:
     decode = staticmethod(decode_project)
 
 
+MAX_INDEXED_RETIRED: Final = 50
+"""Retired columns that queries may still name. The values of others are in the documents alone: a
+table that kept every one outgrew the engine's memory after a few thousand."""
+
+
 def _find_no_field(_: str) -> DocumentField | None:
     return None
 
@@ -125,9 +130,10 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     find_document_field: Callable[[str], DocumentField | None] = _find_no_field
 
     def indexed_columns(self, schema: Schema) -> dict[str, Column]:
-        """Return the columns that a query may name, retired ones included, by name."""
+        """Return the columns that a query may name, the last retired ones included, by name."""
         if self.is_governed:
-            retired = {retired.name: retired.column for retired in schema.retired}
+            latest = schema.retired[-MAX_INDEXED_RETIRED:]
+            retired = {retired.name: retired.column for retired in latest}
             return {**compile_schema(schema).fields, **retired}
         identity, version, created_at, updated_at = SYSTEM_COLUMNS
         system = [msgspec.structs.replace(identity, name=self.id_column), version, created_at]

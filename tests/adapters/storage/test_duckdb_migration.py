@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spawn.adapters.duckdb.state import queries
@@ -14,7 +15,7 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import InternalError, Unavailable
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import ColumnType, TypeName
-from spawn.ports.schemas import MigrationOutcome, SchemaState
+from spawn.ports.schemas import MigrationOutcome, MigrationRejected, SchemaState
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migrations import (
     find_names,
@@ -120,3 +121,70 @@ async def test_only_a_plain_text_of_a_schema_reaches_a_statement(
     label = {"name": "label", "type": "string", "required": True, "default": text}
     await migrate_to(harness, revise_columns(label))
     assert await find_names(harness, "label", text) == ["one"]
+
+
+async def table_columns(store: DuckDbStore) -> set[str]:
+    tables = {table.name: table for table in await store.tables()}
+    return {column.name for column in tables["projects"].columns}
+
+
+async def test_retired_columns_leave_the_table_and_return_with_their_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their values are in the documents, also under the name before a rename."""
+    monkeypatch.setattr("spawn.domain.aggregates.MAX_INDEXED_RETIRED", 1)
+    path = tmp_path / "store.duckdb"
+    store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
+    await store.adopt(a_record())
+    harness = StorageHarness(store, ManualClock())
+    added = [{"name": name, "type": "integer"} for name in ("aa", "bb", "cc")]
+    await migrate_to(harness, revise_columns(*added), 2)
+    values = {"aa": 1, "bb": 2, "cc": 3}
+    project = harness.project(attributes=values)
+    await store.commit(harness.change((project, 0), schema_version=2))
+    renamed = {"name": "zz", "type": "integer", "aliases": ["aa"]}
+    await migrate_to(harness, revise_columns(renamed, *added[1:]), 3)
+    await migrate_to(harness, revise_columns(), 4)
+    assert {"zz", "aa", "bb", "cc"} & await table_columns(store) == {"cc"}
+    aggregate = await store.get("project", project.project_id)
+    assert dict(aggregate.state.hidden_attributes) == {"zz": 1, "bb": 2, "cc": 3}
+    await store.close()
+    store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
+    harness = StorageHarness(store, ManualClock())
+    migration = await migrate_to(harness, revise_columns(renamed, *added[1:]), 5)
+    assert migration.rows == 1
+    for name, value in (("zz", 1), ("bb", 2), ("cc", 3)):
+        query = Query(filters=(Filter(name, Operator.EQ, (value,)),))
+        assert len((await store.page(query)).items) == 1, name
+    # Values that no longer fit are found in the documents too.
+    await migrate_to(harness, revise_columns(), 6)
+    narrow = {"name": "bb", "type": "integer", "maximum": 1}
+    with pytest.raises(MigrationRejected, match="bb of 1 project"):
+        await migrate_to(harness, revise_columns(narrow), 7)
+    await store.close()
+
+
+async def test_records_keep_their_order_and_are_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
+    await store.adopt(a_record())
+    harness = StorageHarness(store, ManualClock())
+    await harness.create()
+    for version in (2, 3, 4):
+        columns = revise_columns(units={"description": f"Text {version}."})
+        record, plan = await propose_version(harness, columns, version)
+        await store.record(record)
+        if version == 3:
+            state = SchemaState.QUARANTINED
+            await store.record(msgspec.structs.replace(record, state=state, reason="bad"))
+            continue
+        await store.migrate(record, plan, actor="test")
+    records, history = await store.records(), await store.version_history()
+    await store.close()
+    store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
+    assert await store.records() == records
+    assert await store.version_history() == history
+    assert [r.schema.version for r in records] == [1, 2, 3, 4]
+    rows = await store._read(lambda c: c.execute("select count(*) from schemas").fetchone())
+    assert rows == (4,)
+    await store.close()

@@ -9,6 +9,7 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds, to_microseconds
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_restorer import SchemaRestorer
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import (
     Conflict,
@@ -17,7 +18,7 @@ from spawn.domain.errors import (
     StorageDamaged,
     StorageIncompatible,
 )
-from spawn.domain.schemas.document_parser import read_schema, restore_schema
+from spawn.domain.schemas.document_parser import read_schema
 from spawn.ports.schemas import (
     MIN_LOGGED_MIGRATIONS,
     AdoptionDecision,
@@ -60,10 +61,12 @@ def _read_history(cursor: Cursor) -> SchemaHistory:
         "select schema_id, version, fingerprint, state, provenance, epoch_us(recorded_at), reason,"
         " document, decision, predecessor from schemas order by ordinal"
     ).fetchall()
-    return SchemaHistory.from_records(tuple(_record(*row) for row in rows))
+    restorer = SchemaRestorer()
+    return SchemaHistory.from_records(tuple(_record(restorer, *row) for row in rows))
 
 
 def _record(  # noqa: PLR0913, PLR0917 -- the columns of a row
+    restorer: SchemaRestorer,
     schema_id: str,
     version: int,
     fingerprint: str,
@@ -76,7 +79,7 @@ def _record(  # noqa: PLR0913, PLR0917 -- the columns of a row
     predecessor: int | None,
 ) -> SchemaRecord:
     try:
-        schema = restore_schema(bytes(document), schema_id=schema_id, version=version)
+        schema = restorer.restore(bytes(document), schema_id=schema_id, version=version)
     except (MalformedBody, InvalidInput) as error:
         raise _altered_error(version) from error
     if schema.fingerprint != fingerprint:
@@ -138,27 +141,71 @@ def _check_readable(record: SchemaRecord) -> None:
         ) from None
 
 
-def write_history(cursor: Cursor, schema_history: SchemaHistory) -> None:
-    """Replace the stored schema versions by those of a history."""
-    cursor.execute("delete from schemas")
-    for ordinal, record in enumerate(schema_history.records):
-        decision = record.decision
-        cursor.execute(
-            "insert into schemas values (?, ?, ?, ?, ?, ?, make_timestamp(?), ?, ?, ?, ?)",
-            [
-                ordinal,
-                record.schema.id,
-                record.schema.version,
-                record.schema.fingerprint,
-                record.state.value,
-                record.provenance.value,
-                to_microseconds(record.recorded_at),
-                record.reason,
-                record.document,
-                None if decision is None else msgspec.json.encode(decision).decode(),
-                record.predecessor,
-            ],
-        )
+def write_history(cursor: Cursor, before: SchemaHistory, after: SchemaHistory) -> None:
+    """Write the records of a history that the stored one lacks or has otherwise.
+
+    A record keeps its place, or goes to the end when its version becomes active.
+    """
+    stored_ids = {id(record) for record in before.records}
+    places = {_identify(record): n for n, record in enumerate(before.records)}
+    for ordinal, record in enumerate(after.records):
+        if id(record) in stored_ids:
+            continue
+        place = places.get(_identify(record))
+        is_moved = place is not None and ordinal + 1 == len(after.records) > place + 1
+        if place is not None and not is_moved:
+            _update_record(cursor, record)
+        else:
+            _delete_record(cursor, record)
+            _insert_record(cursor, record)
+
+
+def _identify(record: SchemaRecord) -> tuple[int, str]:
+    return record.schema.version, record.schema.fingerprint
+
+
+def _update_record(cursor: Cursor, record: SchemaRecord) -> None:
+    cursor.execute(
+        "update schemas set state = ?, provenance = ?, recorded_at = make_timestamp(?),"
+        " reason = ?, decision = ?, predecessor = ? where version = ? and fingerprint = ?",
+        [
+            record.state.value,
+            record.provenance.value,
+            to_microseconds(record.recorded_at),
+            record.reason,
+            _encode_decision(record),
+            record.predecessor,
+            *_identify(record),
+        ],
+    )
+
+
+def _delete_record(cursor: Cursor, record: SchemaRecord) -> None:
+    cursor.execute(
+        "delete from schemas where version = ? and fingerprint = ?", [*_identify(record)]
+    )
+
+
+def _insert_record(cursor: Cursor, record: SchemaRecord) -> None:
+    cursor.execute(
+        "insert into schemas select coalesce(max(ordinal), -1) + 1,"
+        " ?, ?, ?, ?, ?, make_timestamp(?), ?, ?, ?, ? from schemas",
+        [
+            record.schema.id,
+            *_identify(record),
+            record.state.value,
+            record.provenance.value,
+            to_microseconds(record.recorded_at),
+            record.reason,
+            record.document,
+            _encode_decision(record),
+            record.predecessor,
+        ],
+    )
+
+
+def _encode_decision(record: SchemaRecord) -> str | None:
+    return None if record.decision is None else msgspec.json.encode(record.decision).decode()
 
 
 _LOG_COLUMNS = MigrationRecord.__struct_fields__

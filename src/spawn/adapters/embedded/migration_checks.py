@@ -1,10 +1,9 @@
 """Migration steps as text and failed proofs, for every embedded store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 
 from spawn.domain.projects.project import Project
-from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -31,9 +30,12 @@ def resulting_name(step: MigrationStep) -> str:
     return step.after if isinstance(step, RenameColumn) else step.name
 
 
-def promoted_extension(step: MigrationStep) -> str | None:
-    """Return the extension field whose values fill the new column, if any."""
-    if isinstance(step, AddColumn) and (step.source_name or "").startswith(EXTENSION_PREFIX):
+def promoted_field(step: MigrationStep, columns: Container[str]) -> str | None:
+    """Return the field of documents whose values fill the new column, if any.
+
+    It is an extension, or a retired column that is no longer among the `columns` of the table.
+    """
+    if isinstance(step, AddColumn) and step.source_name not in columns:
         return step.source_name
     return None
 

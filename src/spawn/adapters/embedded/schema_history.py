@@ -1,11 +1,14 @@
 """Schema versions known to a store, as an immutable value."""
 
+from bisect import bisect_right
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
 
 from spawn.adapters.embedded import query_evaluation
+from spawn.adapters.embedded.schema_restorer import share_columns
 from spawn.domain.aggregates import AGGREGATE_TYPES, decode_state
 from spawn.domain.change import Change, StoredAggregate, Write
 from spawn.domain.errors import Conflict, SchemaVersionChanged, StaleVersion
@@ -14,7 +17,12 @@ from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Query, Sort
 from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
-from spawn.domain.schemas.evolution.migration_plan import AddColumn, MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.migration_plan import (
+    AddColumn,
+    MigrationPlan,
+    may_migrate,
+    plan_migration,
+)
 from spawn.domain.schemas.evolution.version_conversion import upgrade_project
 from spawn.domain.schemas.schema_status import SCHEMA_KIND, SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
@@ -43,15 +51,16 @@ class SchemaHistory:
     @classmethod
     def from_records(cls, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
         """Build the history of stored records, whose schemas lack retired columns."""
-        restored = list(records)
+        restored_records = list(records)
+        indexes = {_identify(record.schema): n for n, record in enumerate(records)}
         predecessor: Schema | None = None
         for schema in reversed(cls(records).version_history):
-            index = next(n for n, r in enumerate(restored) if _is_record_of(r, schema))
-            predecessor = (
-                schema if predecessor is None else carry_retired_columns(predecessor, schema)
-            )
-            restored[index] = msgspec.structs.replace(restored[index], schema=predecessor)
-        return cls(tuple(restored))
+            if predecessor is not None:
+                schema = carry_retired_columns(predecessor, schema)  # noqa: PLW2901  # the same one
+            index = indexes[_identify(schema)]
+            restored_records[index] = msgspec.structs.replace(records[index], schema=schema)
+            predecessor = schema
+        return cls(tuple(restored_records))
 
     @cached_property
     def active_record(self) -> SchemaRecord | None:
@@ -110,30 +119,43 @@ class SchemaHistory:
         return {}
 
     def plans_since(self, version: int) -> tuple[MigrationPlan, ...]:
-        """Return the plans that lead from a past version to the active one, in order."""
-        plans = self._plans.get(version)
+        """Return the plans that lead from a past version to the active one, in order.
+
+        Plans without steps are left out: most versions change texts and rules alone.
+        """
+        number = self._ages[version]
+        first = bisect_right(self._plans, number, key=_get_number)
+        plans = self._plan_tails.get(first)
         if plans is None:
-            versions = [schema.version for schema in self.version_history]
-            newer = self.version_history[: versions.index(version) + 1]
-            steps = zip(reversed(newer), reversed(newer[:-1]), strict=False)
-            plans = self._plans[version] = tuple(plan_migration(old, new) for old, new in steps)
+            plans = self._plan_tails[first] = tuple(plan for _, plan in self._plans[first:])
         return plans
+
+    @cached_property
+    def _ages(self) -> dict[int, int]:
+        """Place of each version in the history, from 0 for the oldest."""
+        return {s.version: n for n, s in enumerate(reversed(self.version_history))}
+
+    @cached_property
+    def _plans(self) -> tuple[tuple[int, MigrationPlan], ...]:
+        """Plans with steps, each with the place of the version that it leads to."""
+        oldest_first = self.version_history[::-1]
+        pairs = enumerate(pairwise(oldest_first), start=1)
+        plans = [(n, plan_migration(old, new)) for n, (old, new) in pairs if may_migrate(old, new)]
+        return tuple((number, plan) for number, plan in plans if plan.steps)
+
+    @cached_property
+    def _plan_tails(self) -> dict[int, tuple[MigrationPlan, ...]]:
+        return {}
 
     def find_promoted(self, extension: str) -> tuple[int, ...]:
         """Return the versions whose extension of a name is the value of a column now."""
-        return tuple(
-            version
-            for version in self.schemas_by_version
-            if any(
-                isinstance(step, AddColumn) and step.source_name == extension
-                for plan in self.plans_since(version)
-                for step in plan.steps
-            )
-        )
-
-    @cached_property
-    def _plans(self) -> dict[int, tuple[MigrationPlan, ...]]:
-        return {}
+        promotions = [
+            number
+            for number, plan in self._plans
+            if any(isinstance(s, AddColumn) and s.source_name == extension for s in plan.steps)
+        ]
+        newest = max(promotions, default=0)
+        return tuple(version for version, number in self._ages.items() if number < newest)
 
     def upgrade_state(self, state: msgspec.Struct, schema: Schema) -> msgspec.Struct:
         """Convert a state of a past version to the active version."""
@@ -185,10 +207,15 @@ class SchemaHistory:
         if record.schema.version in self.schemas_by_version:
             # A version that preceded itself would leave no way to the first one.
             raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
-        schema = carry_retired_columns(active.schema, record.schema)
-        return self._with_active(
+        schema = carry_retired_columns(active.schema, share_columns(record.schema, active.schema))
+        history = self._with_active(
             msgspec.structs.replace(record, schema=schema, predecessor=active.schema.version)
         )
+        # The plans up to the active version stay the same: planned anew, each of two thousand
+        # versions would cost all the time that its adoption may take.
+        number = len(self.version_history)
+        history.__dict__["_plans"] = (*self._plans, *([(number, plan)] if plan.steps else []))
+        return history
 
     def _with_active(self, record: SchemaRecord) -> "SchemaHistory":
         for existing in self.records:
@@ -223,13 +250,27 @@ class SchemaHistory:
             if existing.state in _ADOPTED:
                 raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
             _check_rejection(existing, record)
-            return SchemaHistory((*self.records[:index], record, *self.records[index + 1 :]))
-        return SchemaHistory((*self.records, record))
+            return self._with_records((*self.records[:index], record, *self.records[index + 1 :]))
+        return self._with_records((*self.records, record))
+
+    def _with_records(self, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
+        """Return a history of the same data, with all that follows from these."""
+        history = SchemaHistory(records)
+        same = self.__dict__.keys() - {"records"}
+        history.__dict__.update((name, self.__dict__[name]) for name in same)
+        return history
+
+
+def _get_number(entry: tuple[int, MigrationPlan]) -> int:
+    return entry[0]
+
+
+def _identify(schema: Schema) -> tuple[int, str]:
+    return schema.version, schema.fingerprint
 
 
 def _is_record_of(record: SchemaRecord, schema: Schema) -> bool:
-    existing = record.schema
-    return (existing.version, existing.fingerprint) == (schema.version, schema.fingerprint)
+    return _identify(record.schema) == _identify(schema)
 
 
 def _check_rejection(existing: SchemaRecord, record: SchemaRecord) -> None:

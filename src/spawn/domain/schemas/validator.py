@@ -376,6 +376,7 @@ class SchemaValidator:
 
 _CacheKey = tuple[str, int, str, tuple[RetiredColumn, ...]]
 _validator_cache: dict[_CacheKey, SchemaValidator] = {}
+_latest: dict[str, tuple[Schema, SchemaValidator]] = {}
 
 
 def compile_schema(schema: Schema) -> SchemaValidator:
@@ -385,12 +386,19 @@ def compile_schema(schema: Schema) -> SchemaValidator:
     """
     if not schema.fingerprint:
         return SchemaValidator(schema)
+    # The key of a schema with thousands of retired columns takes longer than most requests.
+    latest = _latest.get(schema.fingerprint)
+    if latest is not None and latest[0] is schema:
+        return latest[1]
     key = (schema.id, schema.version, schema.fingerprint, schema.retired)
     reader = _validator_cache.get(key)
     if reader is None:
         while len(_validator_cache) >= _CACHED_SCHEMAS:
             _validator_cache.pop(next(iter(_validator_cache)))
         reader = _validator_cache[key] = SchemaValidator(schema)
+    if len(_latest) >= _CACHED_SCHEMAS:
+        _latest.clear()
+    _latest[schema.fingerprint] = (schema, reader)
     return reader
 
 

@@ -85,7 +85,6 @@ class Migrator:
         Raises:
             MigrationRejected: a proof does not hold.
         """
-        await self._writer.run(transaction.create_stages, "create migration stages")
         scanned_through = 0
         for _ in range(_MAX_ROUNDS):
             violations = ViolationCollector(transaction.plan.proofs)

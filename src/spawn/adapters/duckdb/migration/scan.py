@@ -5,7 +5,7 @@ Each scan covers a range of the journal, and the projects whose newest row is in
 long or reads much of the data, and later rows can be scanned alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.constraint_sql import constraint_condition
 from spawn.adapters.duckdb.state.page_query import engine_value
 from spawn.adapters.duckdb.tables import quote_name, sql_type
-from spawn.adapters.embedded.migration_checks import ViolationCollector, promoted_extension
+from spawn.adapters.embedded.migration_checks import ViolationCollector, promoted_field
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput
 from spawn.domain.projects.project import PROJECT_KIND, Project
@@ -33,6 +33,9 @@ _FETCH_ROWS = 1_000
 _FETCH_DOCUMENTS = 200
 """Documents fetched from the engine at once; each may be as large as a request."""
 
+_MAX_MENTIONS = 10
+"""Names that are searched for in each document; of more, only their prefix is."""
+
 ScanRange = tuple[int, int]
 """Journal range (after, through]."""
 
@@ -40,7 +43,7 @@ _IN_RANGE = "_position > ? and _position <= ?"
 
 
 class Promotion(NamedTuple):
-    """Value of an extension field for the column of the plan's step of this number."""
+    """Value of a document's field for the column of the plan's step of this number."""
 
     step: int
     position: int
@@ -61,16 +64,11 @@ def scan(
     scan_range: ScanRange,
 ) -> list[Promotion]:
     """Check the proofs against the projects of a range; return the values a plan promotes."""
+    columns = schema_history.columns(PROJECT_KIND)
     for number, proof in enumerate(violations.proofs):
-        if not proof.stored_name.startswith(EXTENSION_PREFIX):
-            _scan_column(
-                cursor,
-                violations,
-                number,
-                schema_history.columns(PROJECT_KIND)[proof.stored_name],
-                scan_range,
-            )
-    return _scan_extensions(cursor, violations, plan, schema_history, scan_range)
+        if proof.stored_name in columns:
+            _scan_column(cursor, violations, number, columns[proof.stored_name], scan_range)
+    return _scan_documents(cursor, violations, plan, schema_history, scan_range)
 
 
 def _scan_column(
@@ -144,48 +142,54 @@ def _sample_ids(
     return [project_id for (project_id,) in rows]
 
 
-def _scan_extensions(
+def _scan_documents(
     cursor: Cursor,
     violations: ViolationCollector,
     plan: MigrationPlan | None,
     schema_history: SchemaHistory,
     scan_range: ScanRange,
 ) -> list[Promotion]:
-    proofs = [
-        n for n, p in enumerate(violations.proofs) if p.stored_name.startswith(EXTENSION_PREFIX)
-    ]
-    steps = [n for n, s in enumerate(plan.steps) if promoted_extension(s)] if plan else []
-    names = {violations.proofs[n].stored_name for n in proofs}
-    if plan is not None:
-        names |= {name for n in steps if (name := promoted_extension(plan.steps[n])) is not None}
+    """Check the proofs of values that are in documents alone; return the promoted ones."""
+    columns = schema_history.columns(PROJECT_KIND)
+    proofs: dict[str, list[int]] = {}
+    for number, proof in enumerate(violations.proofs):
+        if proof.stored_name not in columns:
+            proofs.setdefault(proof.stored_name, []).append(number)
+    steps: dict[str, int] = {}
+    for number, step in enumerate(plan.steps if plan else ()):
+        if name := promoted_field(step, columns):
+            steps[name] = number
     promotions: list[Promotion] = []
-    for position, project in _projects_with_extensions(
-        cursor, sorted(names), schema_history, scan_range
+    for position, project in _read_projects(
+        cursor, proofs.keys() | steps.keys(), schema_history, scan_range
     ):
-        for number in proofs:
+        names = project.extensions.keys() | project.hidden_attributes.keys()
+        for number in (n for name in names & proofs.keys() for n in proofs[name]):
             violation = find_violation(project, violations.proofs[number])
             if violation is not None:
                 violations.add(number, 1, [project.project_id], violation.detail)
-        if plan is not None:
-            promotions += _promoted_values(project, plan, steps, position)
+        if plan is not None and (present := names & steps.keys()):
+            numbers = [steps[name] for name in present]
+            promotions += _promoted_values(project, plan, numbers, position)
     return promotions
 
 
-def _projects_with_extensions(
-    cursor: Cursor, names: Sequence[str], schema_history: SchemaHistory, scan_range: ScanRange
+def _read_projects(
+    cursor: Cursor, names: Collection[str], schema_history: SchemaHistory, scan_range: ScanRange
 ) -> Iterator[tuple[int, Project]]:
-    """Yield the projects of the range that name one of the extension fields."""
+    """Yield the projects of the range whose documents may have one of the fields."""
     if not names:
         return
     newest = cursor.execute(
         f"select _position from projects where {_IN_RANGE}", scan_range
     ).fetchall()
     newest_positions = {position for (position,) in newest}
-    mentions = " or ".join("contains(document, ?)" for _ in names)
+    mentions = _list_mentions(names)
+    condition = " or ".join("contains(document, ?)" for _ in mentions)
     cursor.execute(
         "select position, schema_version, document from journal where position > ?"
-        f" and position <= ? and kind = '{PROJECT_KIND}' and ({mentions})",
-        [*scan_range, *(f'"{name}":' for name in names)],
+        f" and position <= ? and kind = '{PROJECT_KIND}' and ({condition})",
+        [*scan_range, *mentions],
     )
     while rows := cursor.fetchmany(_FETCH_DOCUMENTS):
         for position, version, document in rows:
@@ -196,16 +200,27 @@ def _projects_with_extensions(
                 yield position, state
 
 
+def _list_mentions(names: Collection[str]) -> list[str]:
+    """Return texts of which a document with one of the fields has one.
+
+    A retired column may have another name in a document of an older version.
+    """
+    if not all(name.startswith(EXTENSION_PREFIX) for name in names):
+        return [""]
+    if len(names) > _MAX_MENTIONS:
+        return [f'"{EXTENSION_PREFIX}']
+    return [f'"{name}":' for name in sorted(names)]
+
+
 def _promoted_values(
     project: Project, plan: MigrationPlan, steps: Sequence[int], position: int
 ) -> list[Promotion]:
-    """Return the column values that the plan makes of the project's extensions."""
+    """Return the column values that the plan makes of fields in the project's document."""
     after = upgrade_project(project, (plan,)).attributes
     promotions: list[Promotion] = []
     for number in steps:
         step = plan.steps[number]
-        if isinstance(step, AddColumn) and step.source_name in project.extensions:
-            value = after.get(step.column.name)
-            if value is not None:
-                promotions.append(Promotion(number, position, value))
+        value = after.get(step.column.name) if isinstance(step, AddColumn) else None
+        if value is not None:
+            promotions.append(Promotion(number, position, value))
     return promotions

@@ -55,7 +55,7 @@ def change_schema(
 
     def work_and_write_history(cursor: Cursor) -> T:
         result = work(cursor)
-        write_history(cursor, schema_history)
+        write_history(cursor, appender.schema_table.history, schema_history)
         return result
 
     news = reportable_record(appender.schema_table.history, schema_history, record)

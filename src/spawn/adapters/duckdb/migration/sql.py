@@ -2,14 +2,15 @@
 """SQL statements of migration steps on the table of projects.
 
 A hidden column stays in the table under its name and keeps its values, so a step that serves it
-again finds them there. The engine alters no table whose rows the same transaction has changed: all
-statements come first, and values passed as parameters come after them.
+again finds them there, unless many were hidden since and it has left. The engine alters no table
+whose rows the same transaction has changed: all statements come first, and values passed as
+parameters come after them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 from spawn.adapters.duckdb.tables import quote_name, sql_literal, sql_type
-from spawn.adapters.embedded.migration_checks import promoted_extension, resulting_name
+from spawn.adapters.embedded.migration_checks import promoted_field, resulting_name
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -44,6 +45,27 @@ def parameter_fills(plan: MigrationPlan) -> Iterator[tuple[str, Value]]:
             yield resulting_name(step), default
 
 
+def drop_statements(
+    plan: MigrationPlan, fields: Mapping[str, Column], columns: Container[str]
+) -> list[str]:
+    """Return the statements that drop the columns which a new table lacks.
+
+    Args:
+        plan: whose steps were taken before.
+        fields: the columns before them.
+        columns: the columns of the new table.
+    """
+    names = dict.fromkeys(fields)
+    for step in plan.steps:
+        if isinstance(step, RenameColumn):
+            del names[step.before]
+            names[step.after] = None
+        elif isinstance(step, AddColumn):
+            names.pop(step.source_name or "", None)
+            names[step.column.name] = None
+    return [f"{_ALTER} drop column {quote_name(name)}" for name in names if name not in columns]
+
+
 def fill_sql(name: str) -> str:
     """Return the update that fills missing values of a column with a parameter."""
     return f"update projects set {quote_name(name)} = ? where {quote_name(name)} is null"
@@ -57,7 +79,7 @@ def describe_plan(plan: MigrationPlan, fields: Mapping[str, Column]) -> tuple[st
         descriptions += lines or [_describe_unchanged(step)]
         if (name := resulting_name(step)) in fill_values:
             descriptions.append(fill_sql(name).replace("?", repr(fill_values[name])))
-        if extension := promoted_extension(step):
+        if extension := promoted_field(step, fields):
             descriptions.append(
                 f"{quote_name(resulting_name(step))} takes the values of {extension}"
             )

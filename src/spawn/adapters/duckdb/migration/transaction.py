@@ -2,7 +2,7 @@
 """Migration on the writer's thread: staging tables, the final transaction, the log."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from spawn.adapters.duckdb.migration.scan import Promotion, scan, scan_ranges
 from spawn.adapters.duckdb.migration.schema_changes import change_schema
 from spawn.adapters.duckdb.migration.sql import (
     describe_plan,
+    drop_statements,
     fill_sql,
     parameter_fills,
     step_statements,
@@ -25,10 +26,11 @@ from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.adapters.embedded.migration_checks import (
     ViolationCollector,
     changed_columns,
-    promoted_extension,
+    promoted_field,
 )
 from spawn.domain.errors import Conflict, SpawnError
 from spawn.domain.projects.project import PROJECT_KIND
+from spawn.domain.schema_version import Column
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, FillNulls, MigrationPlan
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationOutcome, MigrationRecord, MigrationRejected, SchemaRecord
@@ -47,8 +49,9 @@ class MigrationTransaction:
         self._promoted_columns = [
             (n, s.column)
             for n, s in enumerate(plan.steps)
-            if isinstance(s, AddColumn) and promoted_extension(s)
+            if isinstance(s, AddColumn) and promoted_field(s, self._fields)
         ]
+        self._stages: set[int] = set()
         self._record = MigrationRecord(
             schema_id=plan.schema_id,
             old_version=plan.old_version,
@@ -68,22 +71,17 @@ class MigrationTransaction:
         """Whether projects may have extensions that become values of columns."""
         return bool(self._promoted_columns)
 
-    def create_stages(self) -> None:
-        """Create an empty table per column that an extension may be promoted to."""
-        for number, column in self._promoted_columns:
-            column_type = sql_type(column.type)
-            self._appender.run_on_temporary_tables(
-                f"create or replace temp table {_stage(number)}"
-                f" (position bigint, value {column_type})"
-            )
-
     def stage(self, promotions: Sequence[Promotion]) -> None:
-        """Stage promoted values until their column exists."""
+        """Stage promoted values until their column exists, in a table for each column."""
+        rows_by_step: dict[int, list[dict[str, Any]]] = {}
+        for promotion in promotions:
+            row = {"position": promotion.position, "value": promotion.value}
+            rows_by_step.setdefault(promotion.step, []).append(row)
         for number, column in self._promoted_columns:
-            own_promotions = (p for p in promotions if p.step == number)
-            rows = [{"position": p.position, "value": p.value} for p in own_promotions]
-            if not rows:
+            rows = rows_by_step.get(number)
+            if rows is None:
                 continue
+            self._create_stage(number, column)
             layout = f'[{{"position":"BIGINT","value":"{json_type(column.type)}"}}]'
             value = cast_expression(msgspec.structs.replace(column, name="value"))
             source = (
@@ -94,6 +92,14 @@ class MigrationTransaction:
                 f"insert into {_stage(number)} select position, {value} from ({source})",
                 msgspec.json.encode(rows).decode(),
             )
+
+    def _create_stage(self, number: int, column: Column) -> None:
+        if number not in self._stages:
+            self._appender.run_on_temporary_tables(
+                f"create or replace temp table {_stage(number)}"
+                f" (position bigint, value {sql_type(column.type)})"
+            )
+            self._stages.add(number)
 
     # -- the transaction --------------------------------------------------------------------
 
@@ -109,7 +115,8 @@ class MigrationTransaction:
 
         def work(cursor: Cursor) -> MigrationRecord:
             self._scan_rest(cursor, scanned_through)
-            migration = self._finished_record(rows=self._change_tables(cursor))
+            columns = schema_history.columns(PROJECT_KIND)
+            migration = self._finished_record(rows=self._change_tables(cursor, columns))
             log_migration(cursor, migration)
             return migration
 
@@ -128,7 +135,7 @@ class MigrationTransaction:
         if failures := violations.failures():
             raise MigrationRejected(failures)
 
-    def _change_tables(self, cursor: Cursor) -> int:
+    def _change_tables(self, cursor: Cursor, columns: Container[str]) -> int:
         """Run the plan's SQL. Return the largest number of projects that one step filled."""
         filled_counts = [0]
         for step, lines in step_statements(self.plan, self._fields):
@@ -136,18 +143,35 @@ class MigrationTransaction:
                 filled_counts.append(_count(cursor, f"{quote_name(step.name)} is null"))
             for line in lines:
                 cursor.execute(line)
+        for line in drop_statements(self.plan, self._fields, columns):
+            cursor.execute(line)
         for name, default in parameter_fills(self.plan):
             cursor.execute(fill_sql(name), [default])
         for number, column in self._promoted_columns:
-            cursor.execute(
-                f"update projects set {quote_name(column.name)} = s.value"
-                f" from {_stage(number)} s where projects._position = s.position"
+            if number in self._stages:
+                cursor.execute(
+                    f"update projects set {quote_name(column.name)} = s.value"
+                    f" from {_stage(number)} s where projects._position = s.position"
+                )
+        return max(*self._count_new_values(cursor), *filled_counts)
+
+    def _count_new_values(self, cursor: Cursor) -> list[int]:
+        """Return the number of values of each new column that may have some."""
+        names = [
+            quote_name(step.column.name)
+            for number, step in enumerate(self.plan.steps)
+            if isinstance(step, AddColumn)
+            and (
+                step.default is not None
+                or step.source_name in self._fields
+                or number in self._stages
             )
-        new_columns = [step.column for step in self.plan.steps if isinstance(step, AddColumn)]
-        filled_counts += [
-            _count(cursor, f"{quote_name(column.name)} is not null") for column in new_columns
         ]
-        return max(filled_counts)
+        if not names:
+            return [0]
+        counts = ", ".join(f"count({name})" for name in names)
+        row = cursor.execute(f"select {counts} from projects").fetchone()
+        return [int(count) for count in row or (0,)]
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -168,7 +192,7 @@ class MigrationTransaction:
     def _drop_stages(self) -> None:
         # A file reopened meanwhile has lost its temporary tables already.
         with suppress(duckdb.Error):
-            for number, _ in self._promoted_columns:
+            for number in self._stages:
                 self._appender.run_on_temporary_tables(f"drop table if exists {_stage(number)}")
 
 

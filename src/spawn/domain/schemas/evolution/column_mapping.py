@@ -66,6 +66,8 @@ def map_columns(old: Schema, new: Schema) -> SchemaMapping:
 
 def carry_retired_columns(old: Schema, new: Schema) -> Schema:
     """Return `new` as the successor of `old`, with every column removed so far as retired."""
+    if [column.name for column in old.columns] == [column.name for column in new.columns]:
+        return msgspec.structs.replace(new, retired=old.retired)
     mapping = map_columns(old, new)
     restored_names = {column.name for column in mapping.restored_columns.values()}
     still_retired = [column for column in old.retired if column.name not in restored_names]

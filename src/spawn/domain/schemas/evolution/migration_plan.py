@@ -90,6 +90,22 @@ def plan_migration(old: Schema, new: Schema) -> MigrationPlan:
     )
 
 
+def may_migrate(old: Schema, new: Schema) -> bool:
+    """Whether the plan between two versions may have steps, without planning it."""
+    if len(old.columns) != len(new.columns):
+        return True
+    return any(
+        before is not after
+        and (
+            before.name != after.name
+            or before.type != after.type
+            or before.required != after.required
+            or before.aliases != after.aliases
+        )
+        for before, after in zip(old.columns, new.columns, strict=True)
+    )
+
+
 def _build_steps(mapping: SchemaMapping) -> Iterator[MigrationStep]:
     surviving_pairs = (*mapping.same_name_pairs, *mapping.renamed_pairs)
     for before, after in mapping.renamed_pairs:
