@@ -25,6 +25,7 @@ from examples.drill.processes import (
     build_document,
     wait_until,
 )
+from examples.drill.walks import VersionWalk, read_columns
 
 Column = dict[str, Any]
 
@@ -34,6 +35,7 @@ TOLERANCE_S = 2.0
 KILLS = 3
 ATTEMPTS = 12
 TOMORROW = (datetime.now(UTC).date() + timedelta(days=1)).isoformat()
+YESTERDAY = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
 
 CAPACITY: Column = {"name": "capacity_mw", "type": "decimal(12,3)", "unit": "MW"}
 STAGE: Column = {"name": "stage", "type": "string(20)", "enum": ["A", "B"]}
@@ -278,6 +280,17 @@ async def _find_first_state(processes: DrillProcesses, version: int) -> str:
     return state
 
 
+async def publish_many_versions(drill: Drill) -> None:
+    """Publish versions that come in numbers: see `VersionWalk`."""
+    version = await drill.processes.active_version()
+    walk = VersionWalk(drill, version, await read_columns(drill))
+    await walk.rename_twice()
+    await walk.skip_bad()
+    await walk.pull_sunset(TOMORROW, YESTERDAY)
+    await walk.move_prefix()
+    await walk.widen_in_turn()
+
+
 async def import_projects(drill: Drill, rows: int) -> None:
     """Import projects for the migrations to work on."""
     line = {
@@ -315,6 +328,7 @@ async def run(folder: Path, rows: int) -> int:
         publish_good_versions,
         publish_bad_versions,
         kill_during_adoptions,
+        publish_many_versions,
     ]
     failure = ""
     try:
