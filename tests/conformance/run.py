@@ -23,6 +23,7 @@ import httpx
 import msgspec
 import tenacity
 from cloudevents.core.formats.json import JSONFormat
+from tests.conformance import clients
 from tests.lineage import standard_client as openlineage
 from tests.loopback import free_port
 from tests.product.service import Service
@@ -110,12 +111,16 @@ def main() -> int:
             # There is no server; the documents describe the channels anyway.
             SPAWN_EVENTS_URL=f"nats://127.0.0.1:{free_port()}/desk.events,log://",
         )
+        service.startup_s = DEADLINE_S
         try:
             service.start()
             rows.append(_run_check("evolution", lambda: _migrate(service, ontology)))
             rows.append(_run_check("writing", lambda: _write(service)))
             rows.append(_run_check("documents", lambda: _collect(service)))
             rows.append(_run_check("export", lambda: _export(service)))
+            rows.append(_run_check("recipes", lambda: _run_recipes(service)))
+            rows.append(_run_check("openapi-python-client", lambda: _use_python_client(service)))
+            rows.append(_run_check("openapi-typescript", lambda: _use_typescript_client(service)))
         finally:
             service.stop()
     rows.append(_run_check("snapshot", lambda: _snapshot(service.folder / "spawn.duckdb")))
@@ -269,6 +274,20 @@ def _export(service: Service) -> str:
     return f"{count} projects"
 
 
+def _run_recipes(service: Service) -> str:
+    script, page = str(HERE / "recipes.py"), str(ROOT / "docs" / "data.md")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return _run(str(TOOLS / "python"), script, service.url, page, env=environment).strip()
+
+
+def _use_python_client(service: Service) -> str:
+    return clients.use_python_client(_run, TOOLS, BUILD / "data", service.url)
+
+
+def _use_typescript_client(service: Service) -> str:
+    return clients.use_typescript_client(_run, NODE / "node_modules", BUILD / "data", service.url)
+
+
 def _snapshot(store: Path) -> str:
     """Write a DuckDB file with the store's own typed table and the exported nested fields."""
     data = BUILD / "data"
@@ -386,6 +405,17 @@ def _lint_openapi() -> str:
     return "no errors, warnings or hints"
 
 
+def _validate_openapi() -> str:
+    return _run(str(TOOLS / "python"), "-m", "openapi_spec_validator", "openapi.json").strip()
+
+
+def _lint_openapi_with_redocly() -> str:
+    environment = {**os.environ, "REDOCLY_TELEMETRY": "off"}
+    redocly = str(NODE / "node_modules" / ".bin" / "redocly")
+    _run(redocly, "lint", "--format", "summary", "openapi.json", env=environment)
+    return "no errors"
+
+
 def _read_graphs() -> str:
     return _run(str(TOOLS / "python"), str(HERE / "graphs.py"), ".").strip().splitlines()[-1]
 
@@ -428,6 +458,8 @@ CHECKS: Final[dict[str, Check]] = {
     "dataproduct lint": _lint_product,
     "asyncapi validate": _validate_asyncapi,
     "spectral lint": _lint_openapi,
+    "redocly lint": _lint_openapi_with_redocly,
+    "openapi-spec-validator": _validate_openapi,
     "rdflib, pyshacl": _read_graphs,
     "CloudEvents schema": _strict_events,
     "CloudEvents SDK": _typed_events,
@@ -438,9 +470,8 @@ CHECKS: Final[dict[str, Check]] = {
 # -- execution and report -------------------------------------------------------------------
 
 
-def _run(*command: str, env: dict[str, str] | None = None) -> str:
-    """Run a command in the folder of the documents and return its output."""
-    folder = BUILD / "data"
+def _run(*command: str, env: dict[str, str] | None = None, folder: Path = BUILD / "data") -> str:
+    """Run a command in a folder, by default that of the documents, and return its output."""
     base = env or dict(os.environ)
     process = subprocess.run(
         command,
@@ -476,6 +507,7 @@ def _run_check(name: str, check: Check) -> Row:
         detail, has_passed = check(), True
     except (
         CheckFailed,
+        clients.ClientFault,
         OSError,
         subprocess.SubprocessError,
         httpx.HTTPError,

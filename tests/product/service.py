@@ -12,7 +12,9 @@ from tests.loopback import free_port
 
 
 class Service:
-    """One `spawn serve` (or `demo`) process on a loopback port."""
+    """One `spawn serve` (or `demo`) process on a loopback port; `startup_s` limits its start."""
+
+    startup_s = 60.0
 
     def __init__(self, folder: Path, *, command: str = "serve", **settings: str) -> None:
         self.folder = folder
@@ -51,7 +53,7 @@ class Service:
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(httpx.TransportError),
             wait=tenacity.wait_fixed(0.05),
-            stop=tenacity.stop_after_delay(60),
+            stop=tenacity.stop_after_delay(self.startup_s),
             reraise=True,
         ):
             with attempt:

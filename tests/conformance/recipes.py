@@ -1,0 +1,127 @@
+"""Run the recipes of `docs/data.md` against a service, and compare the tables that they read.
+
+Runs in the tools' environment, which has pandas, Polars, PyArrow and DuckDB, with the client on its
+path. Arguments: the address of a running service, and the page. The exit code is 1 if a table
+differs or lost the exactness of its amounts.
+"""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import duckdb
+import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]  # of the tools
+import pyarrow as pa  # type: ignore[import-untyped,import-not-found,unused-ignore]  # as above
+
+from spawn.client import SpawnClient
+from spawn.client.tables import to_arrow, to_pandas, to_polars
+
+PAGE_ADDRESS = "http://127.0.0.1:8000"
+PACKAGES = {"pandas": to_pandas, "Polars": to_polars, "PyArrow": to_arrow}
+Amounts = dict[str, Decimal]
+
+
+def read_amounts(records: list[dict[str, Any]]) -> Amounts:
+    """Return the amount of each project by its id."""
+    return {str(one["project_id"]): Decimal(one["total_amount"]) for one in records}
+
+
+def read_recipes(page: Path, url: str) -> dict[tuple[str, str], str]:
+    """Return the code of each section and language, with the address of the service."""
+    sections = re.split(r"^## (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {
+        (title, language): code.replace(PAGE_ADDRESS, url)
+        for title, text in zip(sections[1::2], sections[2::2], strict=True)
+        for language, code in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    }
+
+
+class _Names(dict[str, Any]):
+    """Names of a recipe, which keep each value of `projects`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[Any] = []
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if name == "projects":
+            self.tables.append(value)
+
+
+def run_python(code: str) -> list[Any]:
+    """Run a recipe; return the table of each assignment to `projects`, in order."""
+    names = _Names()
+    exec(compile(code, "recipe", "exec"), {}, names)  # noqa: S102 - our own page
+    return names.tables
+
+
+def to_records(table: Any) -> list[dict[str, Any]]:
+    """Return the rows of a table of pandas, Polars or PyArrow."""
+    if isinstance(table, pd.DataFrame):
+        return list(table.to_dict("records"))
+    if isinstance(table, pa.Table):
+        return list(table.to_pylist())
+    return list(table.to_dicts())
+
+
+def run_javascript(code: str) -> list[dict[str, Any]]:
+    """Run a recipe in Node, and return its projects."""
+    script = f"{code}\nconsole.log(JSON.stringify(projects));"
+    command = ["node", "--input-type=module", "--eval", script]
+    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return list(json.loads(output))
+
+
+def run_duckdb(code: str, url: str) -> Amounts:
+    """Download Parquet as the recipe says, run its query, and return the amounts of the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        with urlopen(f"{url}/v1/data/projects.parquet") as response:  # noqa: S310 - our own service
+            Path(folder, "projects.parquet").write_bytes(response.read())
+        with duckdb.connect() as connection:
+            connection.execute(f"set file_search_path = '{folder}'")
+            (query,) = re.findall(r'duckdb -c "(.+)"', code)
+            assert connection.execute(query).fetchall()
+            rows = connection.execute("select project_id, total_amount from 'projects.parquet'")
+            return {str(project_id): amount for project_id, amount in rows.fetchall()}
+
+
+def main(url: str, page: Path) -> int:
+    """Compare the amounts of every recipe with those of the API."""
+    with urlopen(f"{url}/v1/data/projects.json") as response:  # noqa: S310 - our own service
+        expected = read_amounts(json.load(response))
+    recipes = read_recipes(page, url)
+    results: dict[str, Amounts] = {}
+    for (title, language), code in recipes.items():
+        if language == "python":
+            for number, table in enumerate(run_python(code), 1):
+                results[f"{title} {number}"] = read_amounts(to_records(table))
+        elif language == "javascript":
+            results[title] = read_amounts(run_javascript(code))
+    with SpawnClient(url) as client:
+        projects = list(client.iterate_projects())
+    for package, to_table in PACKAGES.items():
+        results[f"client to {package}"] = read_amounts(to_records(to_table(projects)))
+    results["DuckDB"] = run_duckdb(recipes["DuckDB", "bash"], url)
+    with urlopen(f"{url}/v1/data/projects.csv?bom=true") as response:  # noqa: S310 - our own service
+        excel = response.read()
+    assert excel.startswith(b"\xef\xbb\xbf")
+    rows = csv.DictReader(io.StringIO(excel.decode("utf-8-sig"), newline=""))
+    results["Excel"] = read_amounts(list(rows))
+    different = sorted(name for name, amounts in results.items() if amounts != expected)
+    print(f"{len(expected)} projects by {', '.join(results)}")
+    if different:
+        print(f"tables that differ: {', '.join(different)}", file=sys.stderr)
+    return 1 if different or len(expected) == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
