@@ -141,6 +141,57 @@ def test_the_shape_of_a_version_is_served_until_the_first_sunset_of_what_went() 
     assert support_end_date([]) is None
 
 
+def test_a_version_does_not_end_with_columns_that_it_never_had() -> None:
+    first = version(1, column("grade"))
+    brief = column("tier", deprecated=True, sunset=SUNSET)
+    second = version(2, column("grade"), brief)
+    renamed = version(
+        3, column("grade"), msgspec.structs.replace(brief, name="t", aliases=("tier",))
+    )
+    assert support_end_date(plans(first, second, renamed, version(4, column("grade")))) is None
+    assert support_end_date(plans(second, renamed, version(4, column("grade")))) == SUNSET
+
+
+def test_a_version_does_not_end_with_a_column_that_came_back() -> None:
+    leaving = column("grade", deprecated=True, sunset=SUNSET)
+    steps = plans(version(1, leaving), version(2), version(3, column("grade")))
+    assert support_end_date(steps[:1]) == SUNSET
+    assert support_end_date(steps) is None
+
+
+@pytest.mark.parametrize("value", ["ab", "cd"])
+def test_an_extension_that_equals_the_default_of_its_column_is_shown_again(value: str) -> None:
+    steps = plans(version(1), version(2, column("c", default="ab")))
+    wrote = a_project(extensions={"x_c": raw(f'"{value}"')})
+    silent = a_project()
+    read = upgrade_project(wrote, steps)
+    assert read.attributes == {"c": value}
+    assert downgrade_project(read, steps) == wrote
+    assert downgrade_project(upgrade_project(silent, steps), steps) == silent
+
+
+def test_a_promotion_is_remembered_by_later_documents() -> None:
+    second = version(2, column("c", default="ab"))
+    steps = plans(version(1), second)
+    read = upgrade_project(a_project(extensions={"x_c": raw('"ab"')}), steps)
+    for attributes in ({}, {"c": "zz"}, {"c": "ab"}):
+        read = apply_amendment(read, {"sector": "Wind"}, attributes, {})
+        document = encode_state("project", read, second)
+        read = decode_state("project", document, second)  # type: ignore[assignment]  # its kind
+        assert read.extensions == {}
+    assert downgrade_project(read, steps).extensions == {"x_c": raw('"ab"')}
+    removed = apply_amendment(read, {}, {"c": None}, {})
+    assert downgrade_project(removed, steps).extensions == {}
+
+
+def test_a_column_that_came_back_keeps_values_that_equal_its_new_default() -> None:
+    steps = plans(version(1, column("c")), version(2), version(3, column("c", default="ab")))
+    old = a_project(attributes={"c": "ab"})
+    new = upgrade_project(old, steps)
+    assert new.attributes == {"c": "ab"}
+    assert downgrade_project(new, steps) == old
+
+
 def test_a_field_of_an_old_version_is_asked_for_by_the_name_that_it_has_now() -> None:
     renamed = version(2, column("rating", aliases=("grade",)), column("mw", WHOLE))
     back = version(3, column("score", aliases=("rating",)), column("power", aliases=("mw",)))

@@ -4,7 +4,8 @@ The journal keeps each document as it was encoded, so `upgrade_project` converts
 active version whenever its document is read, by the plans between the two. No value is lost: the
 value of a retired column becomes a hidden attribute, which later writes keep in the document, and a
 value that does not fit a new column stays in its source. `downgrade_project` converts a project for
-clients of an older version that is still supported.
+clients of an older version that is still supported; a hidden mark tells it which values of columns
+were extensions.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,9 @@ from spawn.domain.schemas.evolution.migration_plan import (
 )
 from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.value_readers import ValueReader, check_value, column_reader
+
+PROMOTION_MARK: Final = "$"
+"""Prefix of the hidden attribute that marks an extension whose value moved to a column."""
 
 
 class _SchemaFields:
@@ -90,11 +94,25 @@ def downgrade_project(project: Project, plans: Sequence[MigrationPlan]) -> Proje
 def support_end_date(plans: Iterable[MigrationPlan]) -> date | None:
     """Return the day from which the version where `plans` begin is no longer served.
 
-    It is the first Sunset of a column removed since; None if none was announced.
+    It is the first Sunset of a column of that version that was removed since and not restored;
+    columns that later versions added do not matter. None if none was announced.
     """
-    steps = (step for plan in plans for step in plan.steps)
-    days = (step.column.announced_sunset for step in steps if isinstance(step, HideColumn))
-    return min((day for day in days if day is not None), default=None)
+    newer_names: set[str] = set()
+    days: dict[str, date | None] = {}
+    for step in (step for plan in plans for step in plan.steps):
+        if isinstance(step, AddColumn):
+            if step.source_name in days:
+                del days[step.source_name]
+            else:
+                newer_names.add(step.column.name)
+        elif isinstance(step, RenameColumn) and step.before in newer_names:
+            newer_names.add(step.after)
+            newer_names.remove(step.before)
+        elif isinstance(step, HideColumn) and step.column.name in newer_names:
+            newer_names.remove(step.column.name)
+        elif isinstance(step, HideColumn):
+            days[step.column.name] = step.column.announced_sunset
+    return min((day for day in days.values() if day is not None), default=None)
 
 
 def current_name(name: str, plans: Sequence[MigrationPlan]) -> str:
@@ -189,6 +207,7 @@ def _take_source_value(fields: _SchemaFields, source_name: str, column: Column) 
         if source_name in fields.extensions:
             value = _read_extension(column, fields.extensions[source_name], "")
             del fields.extensions[source_name]
+            fields.hidden[PROMOTION_MARK + source_name] = True
             return value
         if source_name in fields.hidden:
             value = _fit_value(column, fields.hidden[source_name], "")
@@ -223,10 +242,14 @@ def _fill_null(fields: _SchemaFields, step: FillNulls) -> None:
 
 def _remove_column(fields: _SchemaFields, step: AddColumn) -> None:
     value = fields.attributes.pop(step.column.name, None)
-    if value is None or step.source_name is None or value == step.default:
+    if value is None or step.source_name is None:
         return
     if not step.source_name.startswith(EXTENSION_PREFIX):
+        # A column of the older version again; its default may have filled it in since.
         fields.hidden[step.source_name] = value
+        return
+    was_extension = fields.hidden.pop(PROMOTION_MARK + step.source_name, None)
+    if value == step.default and not was_extension:
         return
     raw = msgspec.Raw(msgspec.json.encode(to_json_value(step.column.name, value)))
     errors: list[FieldError] = []
