@@ -42,7 +42,6 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
-from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.http.app import create_app
 from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.entrypoints.http.limits import HttpLimits
@@ -51,7 +50,7 @@ from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
-from spawn.entrypoints.http.product.identity import product_from_settings
+from spawn.entrypoints.http.product.identity import build_service_levels, product_from_settings
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.settings import Settings, SettingsError
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
@@ -316,7 +315,7 @@ async def _start_quality_monitor(
 ) -> QualityMonitor:
     """Start the measurement of data quality, on a schedule if one is configured."""
     quality_monitor = QualityMonitor(
-        dependencies, _build_service_levels(settings), on_change=_log_level_change
+        dependencies, build_service_levels(settings), on_change=_log_level_change
     )
     stack.push_async_callback(quality_monitor.close)
     if settings.quality_interval_s:
@@ -371,13 +370,6 @@ async def _end_abandoned_runs(dependencies: Dependencies, before: datetime) -> N
     count = await end_abandoned_runs(dependencies, before)
     if count:
         logger.warning("{} unfinished runs of an earlier process were ended", count)
-
-
-def _build_service_levels(settings: Settings) -> ServiceLevels:
-    """Return the service levels of freshness; a setting of 0 promises nothing."""
-    return ServiceLevels(
-        changed_s=settings.freshness_s or None, imported_s=settings.import_freshness_s or None
-    )
 
 
 def _log_level_change(status: ServiceLevelStatus) -> None:

@@ -60,6 +60,7 @@ class SnapshotFactory:
         snapshot = ProductSnapshot(
             product=product,
             record=record,
+            history=(schema,),
             rules=rules,
             physical_types={name: sql_type(column.type) for name, column in columns.items()},
         )

@@ -20,6 +20,7 @@ from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.application.product.odcs import build_data_contract
 from spawn.application.product.odps import build_data_product
 from spawn.application.product.snapshot import Product, read_physical_types
+from spawn.domain.quality.rules import ServiceLevels
 from spawn.domain.schema_version import Column, ColumnType, Expectation, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.testing.builders import a_schema
@@ -170,7 +171,7 @@ async def test_physical_types_are_those_of_the_embedded_store(
 def test_columns_of_an_unknown_store_have_no_physical_type(snapshots: SnapshotFactory) -> None:
     contract = build_data_contract(snapshots.build(a_schema([RATING]), physical_types={}))
     assert "physicalType" not in properties(contract)["rating"]
-    assert properties(contract)["spv"]["physicalType"].startswith("STRUCT(")
+    assert properties(contract)["spv"]["physicalType"] == "VARCHAR"
 
 
 def test_pattern_is_anchored_as_in_validation(snapshots: SnapshotFactory) -> None:
@@ -178,23 +179,77 @@ def test_pattern_is_anchored_as_in_validation(snapshots: SnapshotFactory) -> Non
     assert documented["logicalTypeOptions"] == {"maxLength": 9, "pattern": "^(?:[A-Z]{3})$"}
 
 
-def test_measured_values_are_beside_the_thresholds(snapshots: SnapshotFactory) -> None:
-    snapshot = snapshots.build()
-    name = next(rule for rule in snapshot.rules if rule.rule_id == "completeness.project_name")
-    snapshot = msgspec.structs.replace(snapshot, report=a_report([name], 3, 4))
+def test_a_measurement_does_not_change_the_contract(snapshots: SnapshotFactory) -> None:
+    levels = ServiceLevels(changed_s=3600.0)
+    product = Product(id="iberia", base_url="https://spawn.example", levels=levels)
+    snapshot = snapshots.build(product=product)
+    measured = msgspec.structs.replace(snapshot, report=a_report(snapshot.rules, 3, 4))
     contract = build_data_contract(snapshot)
+    assert build_data_contract(measured) == contract
     (quality,) = [
         q
         for q in properties(contract)["project_name"]["quality"]
         if q["name"] == "completeness.project_name"
     ]
     assert (quality["metric"], quality["mustBe"]) == ("nullValues", 0)
-    found = customs(quality)
-    assert (found["threshold"], found["measured"], found["passed"]) == (1, 0.75, False)
-    assert found["measuredAt"] == "2026-03-02T00:00:00Z"
-    (level,) = [one for one in contract["slaProperties"] if one["id"] == "completeness"]
-    assert level["value"] == 1
-    assert (customs(level)["measured"], customs(level)["broken"]) == (0.75, 1)
+    assert customs(quality) == {"threshold": 1, "unit": "share"}
+    by_id = {one["id"]: one for one in contract["slaProperties"] if "id" in one}
+    assert (by_id["completeness"]["value"], by_id["freshness-last_change"]["value"]) == (1, 3600)
+    assert "freshness-last_import" not in by_id
+
+
+def test_an_amount_is_typed_as_the_wire_has_it(snapshots: SnapshotFactory) -> None:
+    type_ = ColumnType(TypeName.DECIMAL, precision=20, scale=2)
+    fee = Column(name="fee_amount", type=type_, minimum=Decimal(1), enum=(Decimal("1.5"),))
+    documented = properties(build_data_contract(snapshots.build(a_schema([fee]))))
+    for name, physical_type in (
+        ("fee_amount", "DECIMAL(20,2)"),
+        ("total_amount", "DECIMAL(22,4)"),
+    ):
+        assert documented[name]["logicalType"] == "string"
+        assert documented[name]["physicalType"] == physical_type
+        assert not {"logicalTypeOptions", "enum"} & documented[name].keys()
+    assert customs(documented["fee_amount"]) == {
+        "wireType": "decimal string",
+        "minimum": "1",
+        "allowedValues": ["1.5"],
+    }
+
+
+def test_bounds_of_dates_are_no_options_that_tools_compare_with_texts(
+    snapshots: SnapshotFactory,
+) -> None:
+    permit = Column(name="permit_on", type=ColumnType(TypeName.DATE), minimum=date(2000, 1, 1))
+    documented = properties(build_data_contract(snapshots.build(a_schema([permit]))))["permit_on"]
+    assert "logicalTypeOptions" not in documented
+    assert customs(documented) == {"minimum": "2000-01-01"}
+
+
+def test_only_a_column_that_null_cannot_empty_is_required(snapshots: SnapshotFactory) -> None:
+    optional = Column(name="tier", type=ColumnType(TypeName.STRING), default="B")
+    snapshot = snapshots.build(a_schema([optional, RATING]))
+    documented = properties(build_data_contract(snapshot))
+    required = {name for name, one in documented.items() if one["required"]}
+    assert {"rating", "status", "currency_code", "project_id"} <= required
+    assert "tier" not in required
+    assert {q.get("mustBe") for q in documented["tier"]["quality"]} == {None}
+
+
+def test_the_first_server_is_read_live_and_files_by_format(snapshots: SnapshotFactory) -> None:
+    snapshot = snapshots.build()
+    live, *others = build_data_contract(snapshot)["servers"]
+    assert (live["type"], live["format"], live["delimiter"]) == ("api", "json", "new_line")
+    assert live["location"] == "https://spawn.example/v1/data/projects.ndjson"
+    files = {
+        one["server"]: (one["path"], one["format"]) for one in others if one["type"] == "local"
+    }
+    assert files == {
+        "ndjson": ("./{model}.ndjson", "json"),
+        "csv": ("./{model}.csv", "csv"),
+        "parquet": ("./{model}.parquet", "parquet"),
+    }
+    older = build_data_contract(snapshots.build(is_active=False))["servers"][0]["location"]
+    assert older.endswith("/projects.ndjson?schema_version=1")
 
 
 def test_share_with_a_threshold_is_a_check_that_tools_can_run(snapshots: SnapshotFactory) -> None:

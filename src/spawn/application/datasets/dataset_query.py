@@ -1,7 +1,6 @@
 """Query of a dataset in texts: rows, fields, order and the form of decimals."""
 
 import difflib
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -17,14 +16,13 @@ from spawn.application.datasets.dataset_columns import (
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.projects.list_query import read_selection
-from spawn.application.projects.versioned_views import SchemaVersionView, get_version_view
+from spawn.application.projects.versioned_views import SchemaVersionView, read_version_view
 from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schemas.validator import compile_schema
 
 C = TypeVar("C", bound=StrEnum)
-_VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _FILE_PARAMETERS: Final = ("format", "fields", "decimals", "bom")
 _PROJECT_PARAMETERS: Final = (*_FILE_PARAMETERS, "schema_version", "as_of")
 _FEED_PARAMETERS: Final = ("type", "subject")
@@ -89,7 +87,7 @@ class _Boolean(StrEnum):
 async def _read_project_query(
     dependencies: Dependencies, parameters: Mapping[str, str], errors: list[FieldError]
 ) -> DatasetQuery:
-    view = await _read_view(dependencies, parameters.get("schema_version"))
+    view = await read_version_view(dependencies, parameters.get("schema_version"))
     filters = {n: text for n, text in parameters.items() if n not in _PROJECT_PARAMETERS}
     fields, validator = parameters.get("fields"), compile_schema(view.schema)
     selection = read_selection(filters, fields, validator, errors, _PROJECT_PARAMETERS)
@@ -107,16 +105,6 @@ async def _read_project_query(
         view=view,
         query=view.translate_query(query),
     )
-
-
-async def _read_view(dependencies: Dependencies, text: str | None) -> SchemaVersionView:
-    active = (await dependencies.active_schema()).schema
-    if text is None:
-        return SchemaVersionView(schema=active)
-    if not _VERSION_NUMBER.fullmatch(text):
-        detail = "A schema version is a whole number."
-        raise InvalidInput.at("/schema_version", "out_of_range", detail)
-    return await get_version_view(dependencies, int(text))
 
 
 def _read_other_query(

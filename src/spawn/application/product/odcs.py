@@ -1,6 +1,7 @@
 """Data contract in the Open Data Contract Standard 3.2.0."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Final
 
 from spawn import __version__
@@ -12,6 +13,7 @@ from spawn.application.product.links import (
     LINEAGE,
     OPENAPI,
     OUTPUTS,
+    OutputPort,
 )
 from spawn.application.product.odcs_properties import (
     build_column_property,
@@ -32,7 +34,6 @@ from spawn.application.product.snapshot import (
     omit_empty,
     property_list,
 )
-from spawn.domain.quality.report import RuleResult
 from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.json_schema import SchemaUse, to_json_literal
@@ -44,6 +45,12 @@ _DIMENSIONS: Final[dict[Dimension, str]] = {
     Dimension.UNIQUENESS: "uniqueness",
     Dimension.FRESHNESS: "timeliness",
     Dimension.CONSISTENCY: "consistency",
+}
+_DOWNLOADS: Final = f"/v1/data/{DATASET}"
+_FILE_FORMATS: Final[dict[str, Json]] = {
+    "ndjson": {"format": "json", "delimiter": "new_line", "encoding": "UTF-8"},
+    "csv": {"format": "csv", "delimiter": ",", "encoding": "UTF-8"},
+    "parquet": {"format": "parquet"},
 }
 _METRICS: Final[dict[Dimension, str]] = {
     Dimension.COMPLETENESS: "nullValues",
@@ -69,7 +76,7 @@ def build_data_contract(snapshot: ProductSnapshot) -> Json:
             "description": {"purpose": PURPOSE, "usage": USAGE, "limitations": LIMITATIONS},
             "tags": [DOMAIN, snapshot.schema.id],
             "authoritativeDefinitions": _definitions(snapshot),
-            "servers": _servers(product),
+            "servers": _servers(snapshot),
             "schema": [_dataset(snapshot)],
             "slaProperties": [*_service_levels(snapshot), *_sunset_levels(snapshot)],
             "support": build_support(product),
@@ -116,18 +123,49 @@ def _definitions(snapshot: ProductSnapshot) -> list[Json]:
     ]
 
 
-def _servers(product: Product) -> list[Json]:
-    """Return the servers of the data, one for each output port."""
-    return [
-        {
-            "server": output.name,
-            "type": "api",
+def _servers(snapshot: ProductSnapshot) -> list[Json]:
+    """Return the servers of the data: those that tools can test, then one for each output port.
+
+    The first is read live; the others are files that a download of that name leaves behind.
+    """
+    product = snapshot.product
+    version = "" if snapshot.is_active else f"?schema_version={snapshot.schema.version}"
+    lines_url = product.url(f"{_DOWNLOADS}.ndjson{version}")
+    live: Json = {
+        "server": "download",
+        "type": "api",
+        "environment": product.environment,
+        "location": lines_url,
+        "format": "json",
+        "delimiter": "new_line",
+        "description": "Every project as a line of JSON, read live.",
+    }
+    return [live, *_file_servers(snapshot, version), *map(_port_server(product), OUTPUTS)]
+
+
+def _file_servers(snapshot: ProductSnapshot, version: str) -> Iterable[Json]:
+    """Yield the downloaded file of each format, in the folder of the contract."""
+    product = snapshot.product
+    for suffix, options in _FILE_FORMATS.items():
+        url = product.url(f"{_DOWNLOADS}.{suffix}{version}")
+        yield {
+            "server": suffix,
+            "type": "local",
             "environment": product.environment,
-            "location": product.url(output.path),
-            "description": output.description,
+            "path": f"./{{model}}.{suffix}",
+            **options,
+            "description": f"The file that {url} returns, saved as {DATASET}.{suffix}.",
         }
-        for output in OUTPUTS
-    ]
+
+
+def _port_server(product: Product) -> Callable[[OutputPort], Json]:
+    return lambda output: {
+        "server": output.name,
+        "type": "api",
+        "environment": product.environment,
+        "location": product.url(output.path),
+        "description": output.description,
+    }
 
 
 def _dataset(snapshot: ProductSnapshot) -> Json:
@@ -135,10 +173,8 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
     by_column: dict[str, list[Json]] = {}
     row_rules: list[Json] = []
     names = {column.name for column in snapshot.columns}
-    for rule, result in snapshot.rules_with_results():
-        if rule.unit is MeasureUnit.SECONDS:
-            continue  # ages are in slaProperties
-        quality = _quality(rule, result)
+    for rule in snapshot.rules:
+        quality = _quality(rule)
         if len(rule.columns) == 1 and rule.columns[0] in names:
             by_column.setdefault(rule.columns[0], []).append(quality)
         else:
@@ -177,8 +213,9 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
     )
 
 
-def _quality(rule: QualityRule, result: RuleResult | None) -> Json:
-    """Return a rule with its last result."""
+def _quality(rule: QualityRule) -> Json:
+    """Return a rule; its measurements are in the catalogue and the quality report."""
+    threshold = None if rule.threshold is None else to_json_literal(rule.threshold)
     return omit_empty(
         {
             "id": rule.rule_id.replace(".", "-"),
@@ -187,7 +224,7 @@ def _quality(rule: QualityRule, result: RuleResult | None) -> Json:
             "dimension": _DIMENSIONS[rule.dimension],
             "description": rule.description,
             "severity": rule.severity.value,
-            "customProperties": _measurement_properties(rule, result),
+            "customProperties": property_list({"threshold": threshold, "unit": rule.unit.value}),
         }
     )
 
@@ -209,73 +246,38 @@ def _quality_check(rule: QualityRule) -> Json:
     return {"type": "library", "metric": metric, "mustBeLessOrEqualTo": most, "unit": "percent"}
 
 
-def _measurement_properties(rule: QualityRule, result: RuleResult | None) -> list[Json]:
-    """Return the rule's threshold and its last result."""
-    threshold = None if rule.threshold is None else to_json_literal(rule.threshold)
-    return property_list(
-        {"threshold": threshold, "unit": rule.unit.value, **_result_fields(result)}
-    )
-
-
-def _result_fields(result: RuleResult | None) -> Json:
-    """Return the fields of a rule's last result."""
-    if result is None:
-        return {}
-    return {
-        "measured": result.value,
-        "met": result.met,
-        "checked": result.checked,
-        "passed": result.passed,
-        "measuredAt": format_instant(result.measured_at),
-    }
-
-
 def _service_levels(snapshot: ProductSnapshot) -> list[Json]:
-    """Return service levels with their results: one for each dimension of shares and each age."""
+    """Return the service levels: one for each dimension of shares and each age."""
+    promises = [rule for rule in snapshot.promised_rules if rule.threshold is not None]
     levels: list[Json] = []
-    rules_with_threshold = [
-        pair for pair in snapshot.rules_with_results() if pair[0].threshold is not None
-    ]
     for dimension in Dimension:
         shares = [
-            p
-            for p in rules_with_threshold
-            if p[0].dimension is dimension and p[0].unit is MeasureUnit.SHARE
+            rule.threshold
+            for rule in promises
+            if rule.dimension is dimension
+            and rule.unit is MeasureUnit.SHARE
+            and rule.threshold is not None
         ]
         if shares:
             levels.append(_share_level(dimension, shares))
-    levels += [
-        _age_level(rule, result)
-        for rule, result in rules_with_threshold
-        if rule.unit is MeasureUnit.SECONDS
-    ]
+    levels += [_age_level(rule) for rule in promises if rule.unit is MeasureUnit.SECONDS]
     return levels
 
 
-def _share_level(dimension: Dimension, pairs: list[tuple[QualityRule, RuleResult | None]]) -> Json:
-    """Return the lowest threshold of a dimension's rules, and the lowest share measured."""
-    results = [result for _, result in pairs if result is not None]
-    values = [result.value for result in results if result.value is not None]
-    fields = {
-        "rules": len(pairs),
-        "measured": min(values, default=None),
-        "broken": sum(result.passed is False for result in results) if results else None,
-        "measuredAt": max((format_instant(r.measured_at) for r in results), default=None),
-    }
+def _share_level(dimension: Dimension, thresholds: list[Decimal]) -> Json:
+    """Return the lowest threshold of a dimension's rules."""
     return {
         "id": dimension.value,
         "property": dimension.value,
-        "value": to_json_literal(
-            min(rule.threshold for rule, _ in pairs if rule.threshold is not None)
-        ),
+        "value": to_json_literal(min(thresholds)),
         "unit": "share",
         "element": DATASET,
         "description": f"At least this share meets each rule of {dimension.value}.",
-        "customProperties": property_list(fields),
+        "customProperties": property_list({"rules": len(thresholds)}),
     }
 
 
-def _age_level(rule: QualityRule, result: RuleResult | None) -> Json:
+def _age_level(rule: QualityRule) -> Json:
     return omit_empty(
         {
             "id": rule.rule_id.replace(".", "-"),
@@ -284,7 +286,6 @@ def _age_level(rule: QualityRule, result: RuleResult | None) -> Json:
             "unit": rule.unit.value,
             "element": DATASET,
             "description": rule.description,
-            "customProperties": property_list(_result_fields(result)),
         }
     )
 

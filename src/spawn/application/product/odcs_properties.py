@@ -5,8 +5,13 @@ from typing import Any, Final
 from spawn.application.product.snapshot import Json, omit_empty, property_list
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.schema_version import Column, RetiredColumn, TypeName
-from spawn.domain.schemas.core_columns import NESTED_FIELDS, READ_ONLY_COLUMNS, SYSTEM_COLUMNS
-from spawn.domain.schemas.json_schema import to_json_literal
+from spawn.domain.schemas.core_columns import (
+    CORE_BY_NAME,
+    NESTED_FIELDS,
+    READ_ONLY_COLUMNS,
+    SYSTEM_COLUMNS,
+)
+from spawn.domain.schemas.json_schema import format_wire_literal
 from spawn.domain.schemas.linear_regex import format_ecma_pattern
 
 _LOGICAL_TYPES: Final[dict[TypeName, str]] = {
@@ -45,13 +50,18 @@ _NEVER_NULL: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
 
 
 def build_column_property(column: Column, physical_type: str | None) -> Json:
-    """Build the property of a column; without a physical type it names none."""
+    """Build the property of a column; without a physical type it names none.
+
+    An amount is the text that it is on the wire, so its bounds and members are custom properties:
+    tools compare options of a property with the text.
+    """
+    members = [format_wire_literal(column, value) for value in column.enum or ()]
     return omit_empty(
         {
             "id": column.name,
             "name": column.name,
             "physicalName": column.name,
-            "logicalType": _LOGICAL_TYPES[column.type.name],
+            "logicalType": "string" if column.is_amount else _LOGICAL_TYPES[column.type.name],
             "logicalTypeOptions": _logical_type_options(column),
             "physicalType": physical_type,
             "description": column.description,
@@ -59,9 +69,8 @@ def build_column_property(column: Column, physical_type: str | None) -> Json:
             "unique": True if column.name == "project_id" else None,
             "primaryKey": True if column.name == "project_id" else None,
             "primaryKeyPosition": 1 if column.name == "project_id" else None,
-            "enum": [{"value": to_json_literal(value)} for value in column.enum or ()],
-            "examples": _EXAMPLES.get(column.name)
-            or [to_json_literal(v) for v in (column.enum or ())[:2]],
+            "enum": [] if column.is_amount else [{"value": value} for value in members],
+            "examples": _EXAMPLES.get(column.name) or members[:2],
             "synonyms": [
                 {"synonym": alias, "description": "Accepted on input.", "status": "active"}
                 for alias in column.aliases
@@ -92,13 +101,17 @@ def build_structural_properties(project_schema: Json) -> list[Json]:
     properties: list[Json] = []
     for name in (n for n in project_schema["properties"] if n in NESTED_FIELDS):
         schema = _property_from_schema(name, project_schema["properties"][name], required=False)
-        properties.append({**schema, "description": _NESTED_DESCRIPTIONS[name]})
+        # Tables and files have the nested fields as JSON texts.
+        properties.append(
+            {**schema, "physicalType": "VARCHAR", "description": _NESTED_DESCRIPTIONS[name]}
+        )
     return properties
 
 
 def is_never_null(column: Column) -> bool:
-    """Whether every served project has a value; a column with a default always has one."""
-    return column.required or column.default is not None or column.name in _NEVER_NULL
+    """Whether every served project has a value; null removes that of an optional column."""
+    has_fixed_default = column.default is not None and column.name in CORE_BY_NAME
+    return column.required or has_fixed_default or column.name in _NEVER_NULL
 
 
 def _logical_type_options(column: Column) -> Json:
@@ -108,18 +121,34 @@ def _logical_type_options(column: Column) -> Json:
         options["maxLength"] = column.type.max_length
     if column.pattern is not None:
         options["pattern"] = format_ecma_pattern(column.pattern)
-    if column.minimum is not None:
-        options["minimum"] = to_json_literal(column.minimum)
-    if column.maximum is not None:
-        options["maximum"] = to_json_literal(column.maximum)
+    if not _has_custom_bounds(column):
+        options |= _bounds(column)
     return omit_empty({**options, **_TYPE_OPTIONS.get(column.type.name, {})})
+
+
+def _has_custom_bounds(column: Column) -> bool:
+    """Whether tools cannot compare the bounds: those of texts on the wire."""
+    return column.is_amount or column.type.name in {TypeName.DATE, TypeName.TIMESTAMP}
+
+
+def _bounds(column: Column) -> Json:
+    bounds = {"minimum": column.minimum, "maximum": column.maximum}
+    return {
+        name: format_wire_literal(column, bound)
+        for name, bound in bounds.items()
+        if bound is not None
+    }
 
 
 def _custom_properties(column: Column) -> list[Json]:
     """Return the attributes that the standard has no field for."""
     fields = {
         "unit": column.unit,
-        "default": None if column.default is None else to_json_literal(column.default),
+        "default": None if column.default is None else format_wire_literal(column, column.default),
+        **(_bounds(column) if _has_custom_bounds(column) else {}),
+        "allowedValues": [format_wire_literal(column, value) for value in column.enum or ()]
+        if column.is_amount
+        else None,
         "wireType": "decimal string" if column.is_amount else None,
         "readOnly": True if column.name in READ_ONLY_COLUMNS | _NEVER_NULL else None,
         "sunset": column.announced_sunset and column.announced_sunset.isoformat(),
@@ -132,7 +161,6 @@ def _property_from_schema(name: str, schema: Json, *, required: bool) -> Json:
     result: Json = {
         "name": name,
         "logicalType": _logical_type(schema),
-        "physicalType": _nested_sql_type(schema),
         "required": required,
     }
     if result["logicalType"] == "object":
@@ -154,17 +182,3 @@ def _logical_type(schema: Json) -> str:
     """Return the logical type of a JSON Schema that has one type beside null."""
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     return "date" if schema.get("format") == "date" else str(kinds[0])
-
-
-def _nested_sql_type(schema: Json) -> str:
-    """Return the SQL type of a nested field in the exported file; no column stores it."""
-    kind = _logical_type(schema)
-    if kind == "array":
-        return f"{_nested_sql_type(schema['items'])}[]"
-    if kind == "object":
-        parts = (f"{name} {_nested_sql_type(part)}" for name, part in schema["properties"].items())
-        return f"STRUCT({', '.join(parts)})"
-    return _NESTED_SQL_TYPES[kind]
-
-
-_NESTED_SQL_TYPES: Final = {"string": "VARCHAR", "date": "DATE", "boolean": "BOOLEAN"}

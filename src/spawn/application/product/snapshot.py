@@ -8,20 +8,27 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.dependencies import Dependencies
+from spawn.application.product.contract_version import compute_contract_version
+from spawn.application.projects.versioned_views import SchemaVersionView, read_version_view
 from spawn.application.quality.queries import get_latest_report
+from spawn.application.schemas.activation import find_record
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import QualityReport, RuleResult
-from spawn.domain.quality.rules import QualityRule, derive_rules
+from spawn.domain.quality.rules import (
+    QualityRule,
+    ServiceLevels,
+    build_freshness_rules,
+    derive_rules,
+)
 from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
+from spawn.domain.schemas.evolution.migration_plan import ChangeType
+from spawn.domain.schemas.evolution.version_conversion import current_name
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaRecord
 
 Json = dict[str, Any]
-
-API_MAJOR: Final = 1
-"""Major version of the API and of the contract; within it no change is breaking."""
 
 DOMAIN: Final = "project-finance"
 DATASET: Final = "projects"
@@ -57,7 +64,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     """Identity of the data product; `owner` and `contact` are empty if not declared.
 
     `is_open` is True without access control, so that no caller needs credentials. `webhooks` is
-    True if events are posted to receivers; their addresses are not published.
+    True if events are posted to receivers; their addresses are not published. `levels` are the ages
+    that the operator promises.
     """
 
     id: str
@@ -68,6 +76,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool = False
     webhooks: bool = False
     brokers: tuple[Broker, ...] = ()
+    levels: ServiceLevels = ServiceLevels()
 
     @property
     def contract_id(self) -> str:
@@ -89,25 +98,29 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Input of every document; equal snapshots make equal documents.
 
-    `rules` are the current quality rules; `report` is the last measurement, None before the first.
-    `physical_types` are the store's own types of the columns by name, empty where none are needed.
+    `record` is the schema version that the documents describe, `history` ends with it: the versions
+    whose data the store holds, newest first. `is_active` unless it is an older version. `rules` are
+    its quality rules; `report` is the last measurement, None before the first. `physical_types` are
+    the store's own types of the columns by name, empty where none are needed.
     """
 
     product: Product
     record: SchemaRecord
     rules: tuple[QualityRule, ...]
+    history: tuple[Schema, ...] = ()
+    is_active: bool = True
     report: QualityReport | None = None
     physical_types: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def schema(self) -> Schema:
-        """Active schema."""
+        """Schema version that the documents describe."""
         return self.record.schema
 
     @property
     def version(self) -> str:
-        """Version of the contract and its ports; each adopted schema is a compatible minor."""
-        return f"{API_MAJOR}.{self.schema.version}.0"
+        """Version of the contract and its ports."""
+        return compute_contract_version(self.history)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -116,8 +129,14 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def schema_url(self) -> str:
-        """URL of the active schema version."""
+        """URL of the schema version."""
         return self.product.url(schema_path(self.schema))
+
+    @property
+    def promised_rules(self) -> tuple[QualityRule, ...]:
+        """Rules of the contract: those of the schema and the ages that the operator promises."""
+        ages = build_freshness_rules(self.product.levels)
+        return (*self.rules, *(rule for rule in ages if rule.threshold is not None))
 
     def rules_with_results(self) -> Iterator[tuple[QualityRule, RuleResult | None]]:
         """Yield every rule with its last result, including rules on ages and files.
@@ -134,31 +153,76 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def take_snapshot(
-    dependencies: Dependencies, principal: Principal | None, product: Product
+    dependencies: Dependencies,
+    principal: Principal | None,
+    product: Product,
+    schema_version: str | None = None,
 ) -> ProductSnapshot:
     """Take the current snapshot; it costs a few reads that the store has cached.
 
-    Without a principal, as for documents that everybody may read, it has no quality report.
+    Args:
+        dependencies: the ports.
+        principal: the reader; without one, as for documents that everybody may read, the snapshot
+            has no quality report.
+        product: the identity of the product.
+        schema_version: the number of a served schema version as a text; None for the active one.
+
+    Raises:
+        InvalidInput: the text is no number.
+        NotFound: the store never had data under the version.
+        SchemaVersionExpired: the version is no longer served.
     """
     record = await dependencies.active_schema()
+    history = await dependencies.schemas.version_history()
+    is_active = schema_version is None or schema_version == str(record.schema.version)
+    if not is_active:
+        schema = (await read_version_view(dependencies, schema_version)).schema
+        history = history[history.index(schema) :]
+        records = await dependencies.schemas.records()
+        found = find_record(records, schema.fingerprint, schema.version)
+        record = msgspec.structs.replace(found or record, schema=schema)
     declarations = derive_rules(compile_schema(record.schema).fields, record.schema.expectations)
     stored_report = None if principal is None else await get_latest_report(dependencies, principal)
     return ProductSnapshot(
         product=product,
         record=record,
+        history=history,
+        is_active=is_active,
         rules=tuple(declaration.rule for declaration in declarations),
         report=None if stored_report is None else stored_report.state,
     )
 
 
-async def read_physical_types(dependencies: Dependencies) -> dict[str, str]:
-    """Return the type of each stored column of a project, as the store itself names it."""
+async def read_physical_types(
+    dependencies: Dependencies, schema_version: str | None = None
+) -> dict[str, str]:
+    """Return the type of each stored column of a project, as the store itself names it.
+
+    A column of an older schema version has the type of its column now, unless its type changed.
+    """
     tables = await dependencies.reads.tables()
-    return {
+    types = {
         column.name: column.type
         for table in tables
         if table.kind == PROJECT_KIND
         for column in table.columns
+    }
+    if schema_version is None:
+        return types
+    return _name_types(types, await read_version_view(dependencies, schema_version))
+
+
+def _name_types(types: Mapping[str, str], view: SchemaVersionView) -> dict[str, str]:
+    changed_names = {
+        step.name for plan in view.plans for step in plan.steps if isinstance(step, ChangeType)
+    }
+    current_names = {
+        name: current_name(name, view.plans) for name in compile_schema(view.schema).fields
+    }
+    return {
+        name: types[current]
+        for name, current in current_names.items()
+        if current in types and current not in changed_names
     }
 
 

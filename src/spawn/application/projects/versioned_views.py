@@ -1,5 +1,6 @@
 """Projects as an adopted schema version defines their fields."""
 
+import re
 from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -10,7 +11,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import find_record
 from spawn.domain.aggregates import decode_state
 from spawn.domain.change import StoredAggregate, VersionReference
-from spawn.domain.errors import NotFound, SchemaVersionExpired
+from spawn.domain.errors import InvalidInput, NotFound, SchemaVersionExpired
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
 from spawn.domain.schema_version import Schema
@@ -22,6 +23,7 @@ from spawn.domain.schemas.evolution.version_conversion import (
     upgrade_project,
 )
 
+_VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 MAX_PLANS: Final = 64
 """Maximum migration plans cached."""
 
@@ -69,6 +71,22 @@ async def get_version_view(dependencies: Dependencies, version: int) -> SchemaVe
             return await _build_version_view(dependencies, schema, newer)
         newer = schema
     raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")
+
+
+async def read_version_view(dependencies: Dependencies, text: str | None) -> SchemaVersionView:
+    """Return the view of the version whose number a text is; None is the active version.
+
+    Raises:
+        InvalidInput: the text is no version number.
+        NotFound: the version never had data in this store.
+        SchemaVersionExpired: the Sunset of one of its columns is over.
+    """
+    if text is None:
+        return SchemaVersionView(schema=(await dependencies.active_schema()).schema)
+    if not _VERSION_NUMBER.fullmatch(text):
+        detail = "A schema version is a whole number."
+        raise InvalidInput.at("/schema_version", "out_of_range", detail)
+    return await get_version_view(dependencies, int(text))
 
 
 async def _build_version_view(

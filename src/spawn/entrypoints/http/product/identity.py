@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from spawn.adapters.publishers.url import parse_subject_prefix
 from spawn.application.product.snapshot import Broker, Product
+from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.settings import Settings
 
 _WEBHOOK_SCHEMES: Final = frozenset({"http", "https"})
@@ -23,6 +24,14 @@ def product_from_settings(settings: Settings) -> Product:
         is_open=settings.auth == "off",
         webhooks=any(urlsplit(url).scheme in _WEBHOOK_SCHEMES for url in settings.events_url),
         brokers=tuple(_parse_brokers(settings.events_url)),
+        levels=build_service_levels(settings),
+    )
+
+
+def build_service_levels(settings: Settings) -> ServiceLevels:
+    """Return the service levels of freshness; a setting of 0 promises nothing."""
+    return ServiceLevels(
+        changed_s=settings.freshness_s or None, imported_s=settings.import_freshness_s or None
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
 from spawn.application.product.api_catalog import PROFILE, build_api_catalog
 from spawn.application.product.asyncapi import build_asyncapi
 from spawn.application.product.dcat import build_catalog
@@ -45,6 +46,7 @@ from spawn.entrypoints.http.product.document_encoding import (
 )
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, PUBLIC, Success
+from spawn.entrypoints.http.protocol.query_params import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -62,11 +64,15 @@ class CachedDocument(msgspec.Struct, frozen=True):
     tag: str
 
 
+MAX_DOCUMENTS: Final = 32
+"""Cached encodings: every document, of a few schema versions."""
+
+
 class DocumentCache:
-    """Cache of the last encoding of each document; another snapshot replaces it."""
+    """Cache of the last encoding of each document and version; another snapshot replaces it."""
 
     def __init__(self) -> None:
-        self._documents: dict[tuple[str, str], CachedDocument] = {}
+        self._documents: BoundedCache[CachedDocument] = BoundedCache(MAX_DOCUMENTS)
 
     async def get(
         self, document: "ProductDocument", media_type: str, snapshot: ProductSnapshot
@@ -75,12 +81,12 @@ class DocumentCache:
 
         A thread builds it: the OpenAPI document computes its examples, which takes a second.
         """
-        key = (document.endpoint.path, media_type)
+        key = (document.endpoint.path, media_type, snapshot.schema.version)
         cached = self._documents.get(key)
         if cached is None or cached.snapshot != snapshot:
             encoder: _Encoder = _ENCODERS.get(media_type, encode_json_document)
             body = await asyncio.to_thread(lambda: encoder(document.build(snapshot)))
-            cached = self._documents[key] = CachedDocument(snapshot, body, content_etag(body))
+            cached = self._documents.put(key, CachedDocument(snapshot, body, content_etag(body)))
         return cached
 
 
@@ -93,6 +99,7 @@ _ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: encode_yaml_document}
 class ProductDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A document of the product: its operation, and the function that builds it of a snapshot.
 
+    `is_versioned` if it describes an older schema version on request.
     `with_quality` includes the last quality report in its snapshot, `with_types` the store's types.
     A document without figures of the data is public.
     """
@@ -105,6 +112,7 @@ class ProductDocument(msgspec.Struct, frozen=True, kw_only=True):
     formats: Mapping[str, str] = {}
     with_quality: bool = False
     with_types: bool = False
+    is_versioned: bool = False
 
 
 _PRODUCT_DOCUMENTS: Final = (
@@ -115,8 +123,8 @@ _PRODUCT_DOCUMENTS: Final = (
         build=build_data_contract,
         media_types=(YAML, JSON),
         formats=_FORMATS,
-        with_quality=True,
         with_types=True,
+        is_versioned=True,
     ),
     ProductDocument(
         endpoint=DATA_PRODUCT,
@@ -140,12 +148,14 @@ _PRODUCT_DOCUMENTS: Final = (
         summary="Get the JSON-LD context",
         build=build_jsonld_context,
         media_types=(JSON_LD, JSON),
+        is_versioned=True,
     ),
     ProductDocument(
         endpoint=ASYNCAPI,
         id="getAsyncApi",
         summary="Get the AsyncAPI document",
         build=build_asyncapi,
+        is_versioned=True,
     ),
     ProductDocument(
         endpoint=API_CATALOG,
@@ -168,13 +178,14 @@ def _create_route(document: ProductDocument) -> Route:
         scopes=(Scope.PROJECTS_READ,) if document.with_quality else PUBLIC,
         summary=document.summary,
         description=f"{document.endpoint.standard}, generated from the active schema.",
-        parameters=(IF_NONE_MATCH,),
+        parameters=(SCHEMA_VERSION, IF_NONE_MATCH) if document.is_versioned else (IF_NONE_MATCH,),
         returns=Success(
             {"type": "object"},
             "The current document.",
             media_types=document.media_types,
             headers=("ETag", "Link"),
         ),
+        problems=("not_found", "schema_version_expired") if document.is_versioned else (),
         formats=document.formats,
     )
     async def handler(request: StrictRequest) -> Response:
@@ -187,9 +198,10 @@ async def _respond(request: StrictRequest, document: ProductDocument) -> Respons
     """Return a document in the requested format, or 304."""
     http_state = request.http_state
     principal = request.principal if document.with_quality else None
-    snapshot = await take_snapshot(request.dependencies, principal, http_state.product)
+    version = request.query.get("schema_version")
+    snapshot = await take_snapshot(request.dependencies, principal, http_state.product, version)
     if document.with_types:
-        types = await read_physical_types(request.dependencies)
+        types = await read_physical_types(request.dependencies, version)
         snapshot = msgspec.structs.replace(snapshot, physical_types=types)
     cached = await http_state[DOCUMENTS].get(document, request.media_type, snapshot)
     return _document_response(request, document.endpoint, cached)
@@ -229,7 +241,11 @@ def create_routes(other_routes: Sequence[Route]) -> list[Route]:
         )
 
     openapi = ProductDocument(
-        endpoint=OPENAPI, id="getOpenApi", summary="Get the OpenAPI document", build=build_openapi
+        endpoint=OPENAPI,
+        id="getOpenApi",
+        summary="Get the OpenAPI document",
+        build=build_openapi,
+        is_versioned=True,
     )
     routes = [_create_route(document) for document in (*_PRODUCT_DOCUMENTS, openapi)]
     return routes

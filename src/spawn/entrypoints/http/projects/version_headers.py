@@ -1,6 +1,5 @@
 """Schema version under which projects are served, and its response headers."""
 
-import re
 from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
 from typing import Final
@@ -13,16 +12,13 @@ from spawn.application.product.snapshot import schema_path
 from spawn.application.projects.versioned_views import (
     SchemaVersionView,
     find_deprecation,
-    get_version_view,
+    read_version_view,
 )
-from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header
 from spawn.entrypoints.http.state import StateKey
-
-_VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 # JSON-LD 1.1 processors read plain JSON as linked data through this link.
 _CONTEXT_LINK: Final = (
@@ -100,12 +96,9 @@ async def view_for_version(request: StrictRequest, version: str | None) -> Proje
     current = await active_view(request)
     if version is None:
         return current
-    if not _VERSION_NUMBER.fullmatch(version):
-        detail = "A schema version is a whole number."
-        raise InvalidInput.at("/schema_version", "out_of_range", detail)
-    if int(version) == current.active_version:
+    if version == str(current.active_version):
         return current
-    version_view = await get_version_view(request.dependencies, int(version))
+    version_view = await read_version_view(request.dependencies, version)
     headers = _older_version_headers(version_view, current.schema)
     return ProjectView(
         version_view=version_view, active_version=current.active_version, headers=headers
