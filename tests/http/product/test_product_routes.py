@@ -75,6 +75,20 @@ def test_yaml_and_json_are_equal_and_have_their_own_tags(client: httpx.Client, p
     assert (problem.status_code, problem.json()["errors"][0]["pointer"]) == (422, "/format")
 
 
+@pytest.mark.parametrize(
+    "path", ["/contract", "/openapi.json", "/asyncapi.json", "/context.jsonld"]
+)
+@pytest.mark.parametrize(
+    ("version", "status", "code"), [("9", 404, "not_found"), ("x", 422, "invalid_input")]
+)
+def test_a_document_of_an_unknown_version_is_an_error(
+    client: httpx.Client, path: str, version: str, status: int, code: str
+) -> None:
+    problem = client.get(path, params={"schema_version": version})
+    assert (problem.status_code, problem.json()["code"]) == (status, code)
+    assert client.get(path, params={"schema_version": "0"}).content == client.get(path).content
+
+
 @pytest.mark.parametrize("path", DOCUMENTS)
 def test_unknown_parameters_are_rejected(client: httpx.Client, path: str) -> None:
     assert client.get(path, params={"version": "1"}).status_code == 422
@@ -126,9 +140,9 @@ def test_addresses_begin_with_the_public_url(start: Start) -> None:
         server = client.get("/asyncapi.json").json()["servers"]["api"]
     assert contract["id"] == "iberia.projects"
     assert product["id"] == "iberia"
-    servers = [one["location"] for one in contract["servers"]]
-    assert servers[0] == "https://spawn.example/data/v1/ops/projects"
-    assert len(servers) == len(product["outputPorts"]) == 4
+    servers = [one["location"] for one in contract["servers"] if one["type"] == "api"]
+    assert servers[0] == "https://spawn.example/data/v1/data/projects.ndjson"
+    assert len(servers) == len(product["outputPorts"]) + 1 == 5
     assert all(one["anchor"].startswith("https://spawn.example/data/") for one in linkset)
     assert (server["host"], server["pathname"]) == ("spawn.example", "/data")
 
@@ -244,10 +258,23 @@ def test_documents_follow_the_schema_without_a_restart(start: Start, tmp_path: P
                 known = {"if-none-match": old.headers["etag"]}
                 assert client.get(path, headers=known).status_code == (304 if same else 200), path
             contract = read(client.get("/contract"))
+            earlier = {
+                path: client.get(path, params={"schema_version": 2})
+                for path in ("/openapi.json", "/asyncapi.json", "/context.jsonld", "/contract")
+            }
             after = {path: client.get(path).text for path in DOCUMENTS}
             page = client.get("/").text
+    for path, document in earlier.items():
+        assert "tariff_class" not in document.text, path
+        assert '/versions/2>; rel="describedby"' in document.headers["link"], path
+    for path in ("/openapi.json", "/asyncapi.json", "/context.jsonld"):
+        assert earlier[path].content == before[path].content, path
+    old_contract = read(earlier["/contract"])
+    assert old_contract["version"] == "1.0.0"
+    location = old_contract["servers"][0]["location"]
+    assert location.endswith("/v1/data/projects.ndjson?schema_version=2")
     columns = {one["name"]: one for one in contract["schema"][0]["properties"]}
-    assert contract["version"] == "1.3.0"
+    assert contract["version"] == "1.1.0"
     assert columns["units"]["deprecated"] is True
     assert columns["tariff_class"]["synonyms"][0]["synonym"] == "rating"
     (ending,) = [one for one in contract["slaProperties"] if one["property"] == "endOfSupport"]

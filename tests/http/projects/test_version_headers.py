@@ -84,6 +84,26 @@ def test_older_version_has_the_old_names_and_retired_columns(
     assert same.headers["etag"] == desk.get(where).headers["etag"]
 
 
+def test_an_extension_is_shown_again_where_it_equals_the_new_default(
+    desk: httpx.Client, registry: RegistryStub
+) -> None:
+    wrote, silent = created(desk, x_c="ab"), created(desk)
+    before = {where: desk.get(where).json() for where in (wrote, silent)}
+    column = {"name": "c", "type": "string(3)", "default": "ab"}
+    adopt(desk, registry, 3, UNITS, ZONE, CAPACITY, column)
+    assert desk.get(wrote).json()["c"] == desk.get(silent).json()["c"] == "ab"
+    assert "x_c" not in desk.get(wrote).json()
+    asked = {"schema_version": 2}
+    for where, document in before.items():
+        assert desk.get(where, params=asked).json() == document
+    desk.patch(wrote, json={"dscr": 2}, headers={"if-match": "*"}).raise_for_status()
+    assert desk.get(wrote, params=asked).json()["x_c"] == "ab"
+    rows = desk.get("/v1/data/projects.json", params=asked).json()
+    assert sorted(row.get("x_c", "") for row in rows) == ["", "ab"]
+    found = desk.get(PROJECTS, params={**asked, "fields": "x_c", "sort": "created_at"}).json()
+    assert [item.get("x_c") for item in found["items"]] == ["ab", None]
+
+
 def test_etag_of_an_older_version_is_accepted_by_patch(
     desk: httpx.Client, registry: RegistryStub
 ) -> None:

@@ -48,8 +48,8 @@ _DIMENSIONS: Final[dict[Dimension, str]] = {
 }
 _DOWNLOADS: Final = f"/v1/data/{DATASET}"
 _FILE_FORMATS: Final[dict[str, Json]] = {
-    "ndjson": {"format": "json", "delimiter": "new_line", "encoding": "UTF-8"},
-    "csv": {"format": "csv", "delimiter": ",", "encoding": "UTF-8"},
+    "ndjson": {"format": "json", "encoding": "UTF-8"},
+    "csv": {"format": "csv", "encoding": "UTF-8"},
     "parquet": {"format": "parquet"},
 }
 _METRICS: Final[dict[Dimension, str]] = {
@@ -136,8 +136,6 @@ def _servers(snapshot: ProductSnapshot) -> list[Json]:
         "type": "api",
         "environment": product.environment,
         "location": lines_url,
-        "format": "json",
-        "delimiter": "new_line",
         "description": "Every project as a line of JSON, read live.",
     }
     return [live, *_file_servers(snapshot, version), *map(_port_server(product), OUTPUTS)]

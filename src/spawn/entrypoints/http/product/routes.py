@@ -44,9 +44,9 @@ from spawn.entrypoints.http.product.document_encoding import (
     encode_json_document,
     encode_yaml_document,
 )
+from spawn.entrypoints.http.projects.wire import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, PUBLIC, Success
-from spawn.entrypoints.http.protocol.query_params import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
