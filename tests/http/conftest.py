@@ -54,7 +54,7 @@ class Service:
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(httpx.TransportError),
             wait=tenacity.wait_fixed(0.02),
-            stop=tenacity.stop_after_delay(20),
+            stop=tenacity.stop_after_delay(60),
             reraise=True,
         ):
             with attempt:

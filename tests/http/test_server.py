@@ -56,7 +56,7 @@ class Process:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20)
 
-    @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(20))
+    @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(60))
     def wait_until_ready(self) -> None:
         httpx.get(f"{self.url}/monitoring/ready").raise_for_status()
 
