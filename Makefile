@@ -37,9 +37,12 @@ $(BIN)/python:
 
 # A stamp is newer than its locks if the environment has their packages. The locked setuptools
 # builds the package itself, so that nothing unlocked is installed, even for the build.
+# The pip of Python 3.11 takes twice as long to choose files, so the locked one replaces it first.
 # Of the packages of development only a part is ever imported, so those are compiled when they are.
 define install
 	@echo "Installing $(1), locked with hashes"
+	@sed -n '/^pip==/,/[^\\]$$/p' requirements/dev.txt > $(VENV)/pip.txt
+	@$(INSTALL) $(VENV)/pip.txt
 	@$(INSTALL) requirements/build.txt
 	@$(INSTALL) requirements/$(1).txt $(if $(filter dev,$(1)),--no-compile)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
