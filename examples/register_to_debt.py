@@ -12,8 +12,7 @@ from tempfile import TemporaryDirectory
 
 from spawn.client import ImportMappingDocument, SpawnClient, UploadOptions
 
-url = os.environ.get("SPAWN_URL", "http://127.0.0.1:8000")
-client = SpawnClient(url, token=os.environ.get("SPAWN_KEY"))
+client = SpawnClient(os.environ.get("SPAWN_URL", "http://127.0.0.1:8000"))
 folder = Path(os.environ.get("SPAWN_EXAMPLES", "."))
 register = folder / "renewables_register.csv"
 print(register.read_text(encoding="utf-8"))

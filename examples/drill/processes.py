@@ -56,6 +56,7 @@ class DrillProcesses:
             "SPAWN_ONTOLOGY_URL": self._ontology_url,
             "SPAWN_SCHEMA_REFRESH_S": str(REFRESH_S),
             "SPAWN_RATE_LIMIT": "1000000",
+            "SPAWN_AUTH": "off",
         }
         self._service = _start_spawn(["serve"], settings, self._log)
         await wait_until(self._is_ready, "the service is ready", within_s=_START_TIMEOUT_S)

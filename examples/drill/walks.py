@@ -15,7 +15,7 @@ Column = dict[str, Any]
 WIDE_COLUMNS = 300
 WIDE_ROUNDS = 10
 LISTS = 50
-MAX_SLOWDOWN = 1.5
+MAX_SLOWDOWN = 3.0
 """Ratio of a list's time after the wide versions to that before, beyond which the drill fails."""
 
 _MIN_LIST_S = 0.005

@@ -53,12 +53,7 @@ _FILTERS: Final = (
 
 def build_emitter(product: Product) -> Emitter:
     """Return the emitter of run events: the product's id and address."""
-    return Emitter(
-        namespace=product.id,
-        producer=product.base_url,
-        version=__version__,
-        owner=product.owner,
-    )
+    return Emitter(namespace=product.id, producer=product.base_url, version=__version__)
 
 
 @route(
