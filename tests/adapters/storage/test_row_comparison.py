@@ -9,6 +9,7 @@ import pytest
 import tenacity
 from tests.adapters.storage.test_duckdb_rebuild import (
     Sample,
+    check_single_reads,
     copy_as_killed,
     copy_store,
     damage,
@@ -183,6 +184,7 @@ async def test_every_kind_is_compared(sample: Sample, tmp_path: Path) -> None:
     store = await open_at(path)
     await eventually(lambda: store.status().uncompared_rows == 0)
     assert await read_lists(store) == sample.lists
+    await check_single_reads(store, sample.lists)
     await store.close()
     assert read_tables(path) == sample.tables
 
