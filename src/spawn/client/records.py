@@ -58,32 +58,31 @@ class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class ImportRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The counts of an import."""
+class RowCountsRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of rows of an import; `by_reason` counts the quarantined ones by code."""
 
-    import_id: str
     rows: int
     accepted: int
     unchanged: int
     quarantined: int
     warnings: int
     by_reason: dict[str, int]
+
+
+class ImportRecord(RowCountsRecord, frozen=True, kw_only=True):
+    """The counts of an import."""
+
+    import_id: str
     quarantine_url: str
 
 
-class DryRunRecord(msgspec.Struct, frozen=True, kw_only=True):
+class DryRunRecord(RowCountsRecord, frozen=True, kw_only=True):
     """Counts of an import that only tried a file; nothing was written.
 
     `reasons` has each reason of quarantined rows with its number of rows and samples. `complete` is
     false if the time ended before the file; the counts are those of the rows so far.
     """
 
-    rows: int
-    accepted: int
-    unchanged: int
-    quarantined: int
-    warnings: int
-    by_reason: dict[str, int]
     complete: bool
     reasons: tuple[dict[str, Json], ...]
     warning_reasons: tuple[dict[str, Json], ...]

@@ -90,6 +90,14 @@
   }
   // Requests that are tried go to the host that served the page, which the policy of the page allows.
   api.servers = [{ url: root.href.replace(/\/$/, ""), description: "The service of this page." }];
+  const groups = document.createElement("ul");
+  groups.slot = "overview-footer";
+  for (const { name, description } of api.tags) {
+    const item = groups.appendChild(document.createElement("li"));
+    item.appendChild(document.createElement("strong")).textContent = name;
+    item.append(`: ${description}`);
+  }
+  explorer.appendChild(groups);
   await customElements.whenDefined("openapi-explorer");
   await explorer.loadSpec(api);
   state.remove();
