@@ -17,8 +17,8 @@ Value = str | bool | int | Decimal | float | date | datetime
 AMOUNT_SUFFIX = "_amount"
 """Name suffix of money columns: decimal strings on the wire, so that no client reads a float."""
 
-MAX_VERSION = 2_147_483_647
-"""Highest version number, the highest signed integer of 32 bits."""
+MAX_VERSION = 999_999_999
+"""Highest version number that is adopted: paths, pins and filters have nine digits."""
 
 
 class TypeName(StrEnum):

@@ -15,7 +15,11 @@ from spawn.domain.errors import InvalidInput, NotFound, SchemaVersionExpired
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
 from spawn.domain.schema_version import Schema
-from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.migration_plan import (
+    MigrationPlan,
+    may_migrate,
+    plan_migration,
+)
 from spawn.domain.schemas.evolution.version_conversion import (
     current_name,
     downgrade_project,
@@ -24,7 +28,7 @@ from spawn.domain.schemas.evolution.version_conversion import (
 )
 
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
-MAX_PLANS: Final = 64
+MAX_PLANS: Final = 1_024
 """Maximum migration plans cached."""
 
 
@@ -141,15 +145,18 @@ async def plans_between(
 ) -> tuple[MigrationPlan, ...]:
     """Return the plans from one adopted version to a later one, in order.
 
+    Plans between versions that differ in texts and rules alone are left out.
+
     Raises:
         NotFound: one of the versions never had data in this store.
     """
-    history = [
-        s for s in reversed(await dependencies.schemas.version_history()) if old <= s.version <= new
-    ]
-    if not history or (history[0].version, history[-1].version) != (old, new):
+    history = (await dependencies.schemas.version_history())[::-1]
+    # The order is that of the adoptions: a jump of the numbers may have been taken back.
+    ages = {schema.version: age for age, schema in enumerate(history)}
+    if old not in ages or new not in ages or ages[old] > ages[new]:
         raise NotFound(f"No data were ever migrated from version {old} to version {new}.")
-    return tuple(_load_plan(before, after) for before, after in pairwise(history))
+    pairs = pairwise(history[ages[old] : ages[new] + 1])
+    return tuple(_load_plan(before, after) for before, after in pairs if may_migrate(before, after))
 
 
 def _load_plan(old: Schema, new: Schema) -> MigrationPlan:
@@ -180,13 +187,19 @@ async def convert_to_version(
     """
     if aggregate.schema_version == version:
         return aggregate
-    if aggregate.schema_version > version:
-        plans = await plans_between(dependencies, version, aggregate.schema_version)
-        state = downgrade_project(aggregate.state, plans)
-    else:
+    history = [schema.version for schema in await dependencies.schemas.version_history()]
+    if version in history[: _find_place(history, aggregate.schema_version)]:
         plans = await plans_between(dependencies, aggregate.schema_version, version)
         state = upgrade_project(aggregate.state, plans)
+    else:
+        plans = await plans_between(dependencies, version, aggregate.schema_version)
+        state = downgrade_project(aggregate.state, plans)
     return msgspec.structs.replace(aggregate, state=state, schema_version=version)
+
+
+def _find_place(history: list[int], version: int) -> int:
+    """Return the place of a version among those of the data, newest first; 0 if it has none."""
+    return history.index(version) if version in history else 0
 
 
 async def find_schema(dependencies: Dependencies, version: int) -> Schema:

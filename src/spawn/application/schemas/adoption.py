@@ -35,7 +35,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.principal import Principal, Scope
-from spawn.domain.schema_version import Schema
+from spawn.domain.schema_version import MAX_VERSION, Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema, restore_schema
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
 from spawn.domain.schemas.evolution.compatibility import (
@@ -428,6 +428,8 @@ def _find_violation(
     """
     if _has_other_content(schema, records):
         return f"version {schema.version} is known with another content"
+    if schema.version > MAX_VERSION:
+        return f"version {schema.version} has a number above {MAX_VERSION}, the highest in use"
     is_pinned = policy.pin is not None and schema.version == policy.pin[1]
     newest, step = active.schema.version, schema.version - active.schema.version
     if step < -MAX_VERSION_STEP and not (is_decided or is_pinned):
