@@ -103,9 +103,9 @@ async def test_a_job_is_tried_again_until_the_store_is_back(
     )
     await runner.start()
     job_id, other = await a_job(dependencies), await a_job(dependencies)
-    await runner.submit(job_id)
+    runner.submit(job_id)
     await until(lambda: len(pauses.lengths_s) == 1)
-    await runner.submit(other)
+    runner.submit(other)
     await until(lambda: len(pauses.lengths_s) == 2)
     assert await status_of(dependencies, job_id) is JobStatus.QUEUED
     assert set(dependencies.spool.names()) == {job_id, other}
@@ -126,7 +126,7 @@ async def test_the_pauses_double_and_a_job_that_is_always_too_slow_fails(
     runner = JobRunner(dependencies, {"work": work.run}, sleep=pauses.sleep)
     await runner.start()
     job_id = await a_job(dependencies)
-    await runner.submit(job_id)
+    runner.submit(job_id)
     for _ in range(MAX_SLOW_ATTEMPTS):
         pauses.end()
     await until(lambda: not list(dependencies.spool.names()))
@@ -143,7 +143,7 @@ async def test_a_job_cancelled_between_two_attempts_is_not_tried_again(
     runner = JobRunner(dependencies, {"work": work.run}, sleep=pauses.sleep)
     await runner.start()
     job_id = await a_job(dependencies)
-    await runner.submit(job_id)
+    runner.submit(job_id)
     await until(lambda: len(pauses.lengths_s) == 1)
     await cancel_job(dependencies, ANALYST, job_id)
     pauses.end()
@@ -159,7 +159,7 @@ async def test_closing_ends_the_pauses_and_keeps_the_upload(
     runner = JobRunner(dependencies, {"work": work.run}, sleep=pauses.sleep)
     await runner.start()
     job_id = await a_job(dependencies)
-    await runner.submit(job_id)
+    runner.submit(job_id)
     await until(lambda: len(pauses.lengths_s) == 1)
     async with asyncio.timeout(10):
         await runner.close()

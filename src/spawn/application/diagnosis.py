@@ -72,6 +72,8 @@ SERVICE_REMEDIES: Final[Mapping[str, str]] = {
     "of the service for failed projections, and reduce the load of the disk",
     "schema": "decide on the candidates of /v1/governance/schemas, or correct SPAWN_ONTOLOGY_URL",
     "breaker": "start the ontology server or correct SPAWN_ONTOLOGY_URL",
+    "traffic": "look in the access log for the client that sends most, and lower SPAWN_RATE_LIMIT, "
+    "or distribute the load",
     "background": "look in the log of the service for the failure of the task, and report it",
     "quality": "correct the data that /v1/governance/quality counts as failed",
 }

@@ -12,6 +12,7 @@ from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
+from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.domain.errors import SpawnError, StorageFull
 from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import filter_failed
@@ -86,8 +87,10 @@ class HealthChecker:
         quality_monitor: QualityMonitor,
         schema_policy: SchemaPolicy,
         background: BackgroundTasks,
+        traffic: TrafficControl,
     ) -> None:
         self._background = background
+        self._traffic = traffic
         self._dependencies = dependencies
         self._quality_monitor = quality_monitor
         self._schema_policy = schema_policy
@@ -114,6 +117,7 @@ class HealthChecker:
             "breaker": self._check_breaker(),
             "quality": await _run_check(self._check_quality),
             "background": self._check_background(),
+            "traffic": self._check_traffic(),
         }
         worst = max((check["status"] for check in checks.values()), key=_SEVERITY_ORDER.index)
         return worst, checks
@@ -291,6 +295,23 @@ class HealthChecker:
             detail = f"Background tasks failed and are started again: {names}."
             return _build_check(HealthStatus.DEGRADED, detail, **facts)
         return _build_check(HealthStatus.OK, "The background tasks run.", **facts)
+
+    def _check_traffic(self) -> HealthCheck:
+        """Check that places are left for requests, and that the event loop is on time."""
+        traffic, pools = self._traffic, self._traffic.find_saturated_pools()
+        facts: dict[str, Any] = {
+            "lag_s": round(traffic.requests.lag_s, 3),
+            "rate_limited": traffic.rate_limited_count,
+            "expired": traffic.deadline_count,
+            **{
+                name: {"taken": pool.in_use, "places": pool.places, "rejected": pool.rejections}
+                for name, pool in traffic.pools.items()
+            },
+        }
+        if pools:
+            detail = f"Nearly all places are taken: {', '.join(pools)}. Requests are rejected."
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        return _build_check(HealthStatus.OK, "There are places for more requests.", **facts)
 
     async def _check_quality(self) -> HealthCheck:
         """Check the service levels in the latest quality report; nothing is measured."""

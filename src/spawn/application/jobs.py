@@ -5,8 +5,9 @@ job, or one that another runner took, cannot commit a further step.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Protocol
@@ -16,6 +17,7 @@ import msgspec
 from spawn.application.commands import MAX_PAUSE_S, MIN_PAUSE_S, Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import end_job_run
+from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.domain import jobs
 from spawn.domain.change import (
     IdempotencyReceipt,
@@ -184,6 +186,14 @@ async def load_running_job(dependencies: Dependencies, job_id: str) -> StoredAgg
     return job
 
 
+class QueuePlace:
+    """A reserved place in the queue of jobs."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.is_used = False
+
+
 class JobRunner:
     """Runner of queued jobs: `concurrency` at a time, `queue_limit` waiting.
 
@@ -210,7 +220,9 @@ class JobRunner:
         self._dependencies = dependencies
         self._handlers = handlers
         self._concurrency = concurrency
-        self._queue: asyncio.Queue[str] = asyncio.Queue(queue_limit)
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._places = SharedPlaces(queue_limit)
+        self._clients: dict[str, str] = {}
         self._on_error = on_error or (lambda _job_id, _error: None)
         self._tasks: list[asyncio.Task[None]] = []
         self._resume_task: asyncio.Task[None] | None = None
@@ -247,30 +259,46 @@ class JobRunner:
             await asyncio.wait({self._resume_task})
         await self._queue.join()
 
-    def check_capacity(self) -> None:
-        """Check that the queue has room for another job, before its file is uploaded.
+    @contextmanager
+    def reserve(self, client: str) -> Iterator[QueuePlace]:
+        """Reserve a place in the queue for a job of the client, before its file is uploaded.
+
+        It is released at the end of the block, unless a job was submitted for it.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or has too many jobs of the client.
         """
-        if self._queue.full():
+        if not self._places.take(client):
             raise Overloaded(
-                f"{self._queue.maxsize} jobs are waiting already; try again later.",
+                f"{self._places.held_by(client)} jobs of this client are waiting already, and"
+                f" {self._places.in_use} in all; try again later.",
                 retry_after_s=10.0,
             )
+        place = QueuePlace(client)
+        try:
+            yield place
+        finally:
+            if not place.is_used:
+                self._places.release(client)
 
-    async def submit(self, job_id: str) -> None:
-        """Queue a job that is recorded as queued; wait while the queue is full."""
-        await self._queue.put(job_id)
+    def submit(self, job_id: str, place: QueuePlace | None = None) -> None:
+        """Queue a job that is recorded as queued; it uses its place until it runs."""
+        if place is not None:
+            place.is_used = True
+            self._clients[job_id] = place.client
+        self._queue.put_nowait(job_id)
 
     async def _resume(self, uploads: set[str]) -> None:
         for job_id in await self._find_unfinished(uploads):
-            await self._queue.put(job_id)
+            self._queue.put_nowait(job_id)
         await self._fail_abandoned(uploads)
 
     async def _run_queue(self) -> None:
         while True:
             job_id = await self._queue.get()
+            client = self._clients.pop(job_id, None)
+            if client is not None:
+                self._places.release(client)
             task = asyncio.create_task(self._run(job_id))
             try:
                 await asyncio.wait({task})
@@ -295,7 +323,7 @@ class JobRunner:
 
         async def queue_again() -> None:
             await self._sleep(pause_s)
-            await self._queue.put(job_id)
+            self._queue.put_nowait(job_id)
 
         task = asyncio.create_task(queue_again(), name=f"retry of job {job_id}")
         self._retries.add(task)

@@ -38,6 +38,7 @@ from spawn.application.lineage.recorder import end_abandoned_runs
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, ensure_active_schema
 from spawn.application.schemas.refresh import refresh_forever
+from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.domain.errors import InvalidInput
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
@@ -238,8 +239,11 @@ async def open_composition(
         calculation_pool = CalculationPool(holidays=load_public_holidays())
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
         quality_monitor = await _start_quality_monitor(stack, dependencies, settings, background)
+        http_limits = limits or HttpLimits()
+        traffic = TrafficControl(http_limits.traffic, settings.rates_per_s)
+        await stack.enter_async_context(background.run("traffic", traffic.watch))
         health = HealthChecker(
-            dependencies, relay, quality_monitor, settings.schema_policy, background
+            dependencies, relay, quality_monitor, settings.schema_policy, background, traffic
         )
         authenticator = _open_authenticator(stack, dependencies, settings)
         http_state = HttpState(
@@ -255,7 +259,8 @@ async def open_composition(
             jobs=jobs,
             calculation_pool=calculation_pool,
             quality_monitor=quality_monitor,
-            limits=limits or HttpLimits(),
+            traffic=traffic,
+            limits=http_limits,
             tracer=tracer,
         )
         app = create_app(
@@ -341,7 +346,6 @@ def _build_access_rules(settings: Settings, authenticator: Authenticator) -> Acc
         authenticator=authenticator,
         hosts=settings.hosts,
         origins=frozenset(settings.cors_origins),
-        rate_per_s=settings.rate_limit or None,
         path_prefix=settings.path_prefix,
         own_origin=settings.own_origin,
         proxies=settings.trusted_proxies,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Self
 
+from spawn.application.traffic.request_slots import HeldPlace
 from spawn.ports.access import UNAUTHENTICATED, Authentication
 
 BODY_COMPLETE: Final = "spawn.body_complete"
@@ -18,15 +19,20 @@ class RequestContext:
     `path_prefix` is the path of the public URL, which begins every link of the response.
     `is_head`: the client wants only the head of the response. `is_stream`: the response has no
     end, so the request counts as served once its head is sent. `authentication` is known once the
-    middleware has checked the credentials.
+    middleware has checked the credentials. `client` is whom limits count: the principal with
+    credentials, else the address; `place` is what the request holds of them, and `rate_headers`
+    tell a client that nears its budget.
     """
 
     __slots__ = (
         "authentication",
+        "client",
         "headers",
         "is_head",
         "is_stream",
         "path_prefix",
+        "place",
+        "rate_headers",
         "request_id",
         "span_id",
         "trace_id",
@@ -49,6 +55,9 @@ class RequestContext:
         self.span_id: str | None = None
         self.is_head = False
         self.is_stream = False
+        self.client = ""
+        self.place: HeldPlace | None = None
+        self.rate_headers: tuple[tuple[bytes, bytes], ...] = ()
         self.authentication: Authentication = UNAUTHENTICATED
 
     @classmethod

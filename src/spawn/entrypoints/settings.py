@@ -16,6 +16,7 @@ from msgspec import Meta, inspect
 
 from spawn.application.product.snapshot import parse_owner, parse_product_id
 from spawn.application.schemas.activation import SchemaPolicy, parse_schema_id, parse_schema_pin
+from spawn.application.traffic.traffic_control import Budget
 from spawn.application.web_addresses import (
     is_loopback,
     parse_contact,
@@ -58,7 +59,8 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     """Settings of a service.
 
-    `rate_limit` is requests per second and client, 0 for none. `schema_pin` is (id, version).
+    `rate_limit` is reads per second and client, 0 for no limit of any kind. The budgets of writes,
+    analysis and exports are shares of it where they are 0. `schema_pin` is (id, version).
     `quality_interval_s` is between two measurements of the data, 0 for none; `freshness_s` and
     `import_freshness_s` are promised ages of the newest change and import, 0 promises nothing.
     `events_url` names the publishers of events; their webhooks' secrets are in a file, and they may
@@ -93,6 +95,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     rate_limit: Annotated[float, Meta(ge=0, le=10_000_000)] = 2000.0
+    rate_limit_writes: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
+    rate_limit_analysis: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
+    rate_limit_exports: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
     auth: AuthMode = "keys"
     log_level: LogLevel = "INFO"
     otlp_endpoint: str = ""
@@ -118,6 +123,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def path_prefix(self) -> str:
         """Path of the public URL, which begins every link; empty or `/…` without a final slash."""
         return urlsplit(self.base_url).path
+
+    @property
+    def rates_per_s(self) -> dict[Budget, float]:
+        """Requests per second and client by budget; empty if none is limited."""
+        if not self.rate_limit:
+            return {}
+        return {
+            Budget.READS: self.rate_limit,
+            Budget.WRITES: self.rate_limit_writes or self.rate_limit,
+            Budget.ANALYSIS: self.rate_limit_analysis or self.rate_limit / 4,
+            Budget.EXPORTS: self.rate_limit_exports or self.rate_limit / 40,
+        }
 
     @property
     def own_origin(self) -> str:

@@ -58,7 +58,7 @@ async def runner(dependencies: Dependencies) -> AsyncIterator[JobRunner]:
 async def submit(dependencies: Dependencies, runner: JobRunner, case: SimulationCase) -> str:
     submitted = await start_simulation(dependencies, DESK, case)
     assert submitted.job is not None
-    await runner.submit(submitted.job.job_id)
+    runner.submit(submitted.job.job_id)
     return submitted.job.job_id
 
 

@@ -655,7 +655,7 @@ async def test_the_runner_does_jobs_in_turn_and_clears_their_uploads(
     await runner.start()
     ids = [await order_of(dependencies, HEADER + numbered_rows(5, start=5 * i)) for i in range(4)]
     for job_id in ids:
-        await runner.submit(job_id)
+        runner.submit(job_id)
     await runner.drain()
     await runner.close()
     assert len(await all_projects(dependencies)) == 20
@@ -671,8 +671,8 @@ async def test_the_runner_says_why_a_job_failed(dependencies: Dependencies) -> N
     await runner.start()
     bad = await order_of(dependencies, "nothing\n")
     good = await order_of(dependencies, HEADER + numbered_rows(1))
-    await runner.submit(bad)
-    await runner.submit(good)
+    runner.submit(bad)
+    runner.submit(good)
     await runner.drain()
     await runner.close()
     job = (await get_job(dependencies, ANALYST, bad)).state
@@ -716,10 +716,12 @@ async def test_a_job_without_its_upload_fails_after_an_hour(
 async def test_the_runner_takes_no_more_than_it_can_queue(dependencies: Dependencies) -> None:
     await put_mapping(dependencies, ANALYST, mapping_of())
     runner = JobRunner(dependencies, {IMPORT_JOB: run_import}, queue_limit=1)
-    runner.check_capacity()
-    await runner.submit(await order_of(dependencies, HEADER))
-    with pytest.raises(Overloaded):
-        runner.check_capacity()
+    with runner.reserve("desk"), pytest.raises(Overloaded), runner.reserve("other"):
+        pass
+    with runner.reserve("desk") as place:
+        runner.submit(await order_of(dependencies, HEADER), place)
+    with pytest.raises(Overloaded), runner.reserve("desk"):
+        pass
     await runner.close()
 
 

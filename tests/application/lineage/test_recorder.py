@@ -171,7 +171,7 @@ async def test_a_job_that_fails_takes_its_run_along(mapped: Dependencies) -> Non
     runner = JobRunner(mapped, {IMPORT_JOB: run_import})
     await runner.start()
     import_id = await order(mapped, "id,name\n1,x\n")
-    await runner.submit(import_id)
+    runner.submit(import_id)
     await runner.drain()
     await runner.close()
     run = (await get_run(mapped, ANNA, import_id)).state

@@ -12,6 +12,7 @@ import pytest
 import tenacity
 from tests.http.conftest import WIND, Service, Start
 
+from spawn.application.traffic.traffic_control import TrafficLimits
 from spawn.entrypoints.http.limits import HttpLimits
 
 STREAM = "/v1/events/stream"
@@ -204,7 +205,7 @@ class TestBounds:
     def test_streams_do_not_count_towards_the_concurrency(
         self, start: Start, stack: ExitStack
     ) -> None:
-        workspace = Workspace(start(HttpLimits(concurrency=2)), stack)
+        workspace = Workspace(start(HttpLimits(traffic=TrafficLimits(concurrency=2))), stack)
         followers = [workspace.follow() for _ in range(6)]
         assert workspace.create()
         assert [len(follower.events(1)) for follower in followers] == [1] * 6

@@ -1,4 +1,4 @@
-"""Request metrics, access log and rate limiter use bounded memory."""
+"""Request metrics and access log use bounded memory."""
 
 import asyncio
 import json
@@ -6,7 +6,6 @@ import os
 
 from spawn.entrypoints.http.metrics.request_metrics import MAX_SERIES, RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog, AccessLogEntry
-from spawn.entrypoints.http.middleware.rate_limit import RateLimiter
 
 
 def counts_by_method(metrics: RequestMetrics) -> dict[str, float]:
@@ -48,12 +47,3 @@ async def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
     finally:
         os.close(reader)
         os.close(writer)
-
-
-def test_oldest_client_is_evicted_beyond_the_bound() -> None:
-    limiter = RateLimiter(1.0, max_clients=2)
-    for client in ("a", "a", "b", "c"):
-        assert limiter.take(client, 0.0) == 0.0
-    assert limiter.take("b", 0.0) == 0.0
-    assert limiter.take("b", 0.0) > 0.0  # still stored: its burst is used up
-    assert limiter.take("a", 0.0) == 0.0  # evicted, which favours it

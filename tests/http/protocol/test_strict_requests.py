@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from tests.http.conftest import WIND, Service, Start
 
+from spawn.adapters.memory.store import MemoryStore
+from spawn.application.traffic.traffic_control import TrafficLimits
 from spawn.domain.errors import SpawnError, StorageBusy, StorageDamaged
 from spawn.entrypoints.http.limits import HttpLimits
 
@@ -366,33 +370,29 @@ def test_rate_limit_is_429_with_retry_after_except_for_monitoring(start: Start) 
         assert client.get("/monitoring/live").status_code == 200
 
 
-def test_requests_beyond_the_concurrency_are_503_with_retry_after(start: Start) -> None:
-    service = start(HttpLimits(concurrency=1, idle_timeout_s=5.0))
+def test_requests_beyond_the_concurrency_are_503_with_retry_after(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_running, release = threading.Event(), threading.Event()
+    commit = MemoryStore.commit
 
-    async def send_both() -> tuple[httpx.Response, httpx.Response]:
-        is_reading, release = asyncio.Event(), asyncio.Event()
+    async def commit_later(store: MemoryStore, change: Any) -> Any:
+        is_running.set()
+        await asyncio.to_thread(release.wait, 20)
+        return await commit(store, change)
 
-        async def slow_body() -> Any:
-            yield b"{"
-            is_reading.set()
-            await release.wait()
-            yield b"}"
-
-        async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
-            first = asyncio.create_task(client.post(PROJECTS, content=slow_body(), headers=JSON))
-            await is_reading.wait()
-            # The first request counts once the service reads its body: repeat until then.
-            rejected = await client.get(PROJECTS)
-            for _ in range(1000):
-                if rejected.status_code != 200:
-                    break
-                rejected = await client.get(PROJECTS)
-            alive = await client.get("/monitoring/live")
-            release.set()
-            await first
-            return rejected, alive
-
-    rejected, alive = asyncio.run(send_both())
+    service = start(HttpLimits(traffic=TrafficLimits(concurrency=1)))
+    monkeypatch.setattr(MemoryStore, "commit", commit_later)
+    with service.client() as client, service.client() as other, ThreadPoolExecutor() as pool:
+        first = pool.submit(client.post, PROJECTS, json=WIND)
+        assert is_running.wait(20)
+        rejected = other.get(PROJECTS)
+        alive = other.get("/monitoring/live")
+        health = other.get("/monitoring/health").json()["checks"]["traffic"]
+        release.set()
+        assert first.result().status_code == 201
+    assert health["status"] == "degraded"
+    assert health["requests"] == {"taken": 1, "places": 1, "rejected": 1}
     assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
     assert rejected.headers["retry-after"] == "1"
     assert alive.status_code == 200

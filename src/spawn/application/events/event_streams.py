@@ -15,6 +15,7 @@ import msgspec
 
 from spawn.application.events.encoded_feed import EncodedFeed, EventFilter
 from spawn.application.events.journal_watch import JournalWatch
+from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.domain.errors import Overloaded
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
@@ -59,8 +60,8 @@ class StreamFormat(Protocol):
 class EventStreams:
     """All open event streams.
 
-    `open_count` counts open streams, `sent_count` their messages, and `disconnect_count` the
-    streams disconnected because they accepted nothing.
+    `places` are those of open streams, `sent_count` counts their messages, and `disconnect_count`
+    the streams disconnected because they accepted nothing.
     """
 
     def __init__(
@@ -73,24 +74,31 @@ class EventStreams:
         limits: StreamLimits | None = None,
         retention: timedelta | None = None,
     ) -> None:
-        self.open_count = self.sent_count = self.disconnect_count = 0
+        self.sent_count = self.disconnect_count = 0
         self._feed = EncodedFeed(reads, self._encode_entry)
         self._journal_watch = journal_watch
         self.envelope = envelope
         self._format = stream_format
         self.retention = retention
         self._limits = limits or StreamLimits()
+        self.places = SharedPlaces(self._limits.streams)
         self._is_ending = False
 
-    def check_capacity(self) -> None:
-        """Raise unless one more stream may open.
+    @property
+    def open_count(self) -> int:
+        """The number of open streams."""
+        return self.places.in_use
+
+    def open(self, client: str) -> None:
+        """Take a place for one more stream of a client, who releases it.
 
         Raises:
-            Overloaded: the limit of open streams is reached, or the service is stopping.
+            Overloaded: too many streams are open, in all or of the client, or the service stops.
         """
-        if self.open_count >= self._limits.streams or self._is_ending:
+        if self._is_ending or not self.places.take(client):
             raise Overloaded(
-                f"{self._limits.streams} event streams are open already.",
+                f"{self.places.held_by(client)} event streams of this client are open already, and"
+                f" {self.places.in_use} in all.",
                 retry_after_s=RETRY_LATER_S,
             )
 

@@ -43,7 +43,7 @@ async def run_import_now(
         if submission.job is None:
             raise RuntimeError("a submission without an idempotency key must have a job")
         job_id = submission.job.job_id
-        await runner.submit(job_id)
+        runner.submit(job_id)
         drain = asyncio.create_task(runner.drain())
         while not drain.done():
             await asyncio.wait({drain}, timeout=PROGRESS_INTERVAL_S)

@@ -95,6 +95,7 @@ def create_app(
         routes=table,
         rules=rules,
         limits=http_state.limits,
+        traffic=http_state.traffic,
         metrics=metrics,
         log=log,
         cached_responder=CachedReads(http_state).find_response,

@@ -7,7 +7,7 @@ from msgspec import Meta
 from spawn.application.analysis.simulations import SIMULATION_JOB
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import IMPORT_JOB
-from spawn.application.jobs import SubmittedJob, cancel_job, get_job
+from spawn.application.jobs import QueuePlace, SubmittedJob, cancel_job, get_job
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, ResponseRecipe, StoredAggregate
 from spawn.domain.jobs import Job, JobStatus
 from spawn.domain.principal import Scope
@@ -127,13 +127,15 @@ def read_receipt(request: StrictRequest, path: str, *parameters: str) -> Idempot
     return IdempotencyReceipt(idempotency_key, ACCEPTED)
 
 
-async def respond_to_submission(request: StrictRequest, submission: SubmittedJob) -> Response:
+async def respond_to_submission(
+    request: StrictRequest, submission: SubmittedJob, place: QueuePlace
+) -> Response:
     """Queue a job that is new and acknowledge it, or repeat the first response."""
     if submission.job is None:
         if submission.replayed_response is None:
             raise RuntimeError("a submission that was not replayed must have a job")
         return await render_stored_response(request, submission.replayed_response)
-    await request.http_state.jobs.submit(submission.job.job_id)
+    request.http_state.jobs.submit(submission.job.job_id, place)
     return render_accepted(submission.job)
 
 

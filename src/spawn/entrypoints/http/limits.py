@@ -1,14 +1,14 @@
 """Limits on requests, connections and event streams."""
 
 from spawn.application.events.event_streams import StreamLimits
+from spawn.application.traffic.traffic_control import TrafficLimits
 
 
 class HttpLimits(StreamLimits, frozen=True, kw_only=True):
     """Limits of one request, and of all requests and streams together.
 
     A whole body must arrive within `body_timeout_s`, imports excepted: they may take long, but no
-    pause between chunks may exceed `idle_timeout_s`. At most `concurrency` requests are served at
-    once, beside the event streams.
+    pause between chunks may exceed `idle_timeout_s`.
     Header fields beyond `header_bytes` get status 431; beyond `head_bytes` the connection closes.
     """
 
@@ -20,6 +20,6 @@ class HttpLimits(StreamLimits, frozen=True, kw_only=True):
     body_timeout_s: float = 20.0
     idle_timeout_s: float = 10.0
     header_timeout_s: float = 10.0
-    concurrency: int = 512
     connections: int = 2048
     gzip_bytes: int = 1024
+    traffic: TrafficLimits = TrafficLimits()

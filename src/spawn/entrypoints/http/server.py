@@ -17,7 +17,9 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.protocol.response import WHOLE, Header, Response
 from spawn.entrypoints.request_context import BODY_COMPLETE, RequestContext
@@ -28,7 +30,7 @@ KEEP_ALIVE_S: Final = 15
 BACKLOG: Final = 2048
 
 SURPLUS_CONNECTIONS: Final = 64
-"""Connections beyond the limit that get a 503 response; further ones are closed at once."""
+"""Connections beyond the limits that get a 503 response; further ones are closed at once."""
 
 _COPIED_BYTES: Final = 16 * 1024
 """Bytes of a body that cost less to copy behind the head than to write as a second buffer."""
@@ -133,15 +135,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     limits = HttpLimits()
     path_prefix = ""
+    places = SharedPlaces(HttpLimits().connections)
+    proxies = TrustedProxies(())
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of the first head, and enforce the connection limit."""
         super().connection_made(transport)
-        surplus = len(self.connections) - self.limits.connections
-        if surplus > 0:
+        address = self.client[0] if self.client else ""
+        # A trusted proxy has the connections of many clients.
+        self._owner = f"{address} {id(self)}" if self.proxies.is_trusted(address) else address
+        self._has_place = self.places.take(self._owner)
+        if not self._has_place:
             self.app = cast("Any", self._respond_overloaded)
-        if surplus > SURPLUS_CONNECTIONS:
-            transport.close()
+            if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
+                transport.close()
         self._head_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
@@ -185,7 +192,22 @@ class BoundedProtocol(HttpToolsProtocol):
             self._set_target_host()
         super().on_headers_complete()
         # A stream whose client reads nothing cannot end by sending; its connection is aborted.
-        cast("Any", self.scope)["spawn.abort"] = self.transport.abort
+        cast("Any", self.scope).update(
+            {
+                "spawn.abort": self.transport.abort,
+                "spawn.pause": self.pause,
+            }
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Read nothing from the connection for a while: its client sends more than it may."""
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _problem(self, code: str, detail: str, *headers: Header, instance: str = "") -> Response:
         """Return the last response on a connection, for a request the application never sees."""
@@ -199,7 +221,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     async def _respond_overloaded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond 503 to a request on a connection beyond the limit."""
-        detail = "The service has as many connections as it may."
+        detail = "The service has as many connections, of this address or in all, as it may."
         path = cast("Any", scope)["path"]
         response = self._problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
         await response(scope, receive, send)
@@ -240,8 +262,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timer, and release the place."""
         self._stop_timer()
+        if self._has_place:
+            self.places.release(self._owner)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -320,9 +344,13 @@ def build_server(
 ) -> DrainingServer:
     """Return the server of an application, not yet listening."""
     limits = HttpLimits() if limits is None else limits
-    protocol = type(
-        "Protocol", (BoundedProtocol,), {"limits": limits, "path_prefix": settings.path_prefix}
-    )
+    attributes = {
+        "limits": limits,
+        "path_prefix": settings.path_prefix,
+        "places": SharedPlaces(limits.connections),
+        "proxies": TrustedProxies(settings.trusted_proxies),
+    }
+    protocol = type("Protocol", (BoundedProtocol,), attributes)
     config = uvicorn.Config(
         cast("Any", app),
         host=settings.host,

@@ -16,6 +16,7 @@ from spawn.application.jobs import JobRunner
 from spawn.application.product.snapshot import Product
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import SchemaPolicy
+from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 from spawn.ports.access import Authenticator
@@ -49,6 +50,7 @@ class HttpState:
     jobs: JobRunner
     calculation_pool: CalculationPool
     quality_monitor: QualityMonitor
+    traffic: TrafficControl
     limits: HttpLimits = field(default_factory=HttpLimits)
     authenticator: Authenticator = field(default_factory=OpenAccess)
     key_environment: str = "live"

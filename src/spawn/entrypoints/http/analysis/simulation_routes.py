@@ -44,17 +44,17 @@ SIMULATION_PATH: Final = "/v1/analysis/simulation"
 async def submit_simulation(request: StrictRequest) -> Response:
     """Validate a simulation and queue it as a job."""
     pool = request.http_state.calculation_pool
-    request.http_state.jobs.check_capacity()
-    async with pool.slot(large=is_large(request)):
-        body = await request.read_body()
-        case = await pool.run(lambda _deadline: read_simulation(parse_calculation_body(body)))
-        submission = await start_simulation(
-            request.dependencies,
-            request.principal,
-            case,
-            receipt=read_receipt(request, SIMULATION_PATH),
-        )
-    return await respond_to_submission(request, submission)
+    with request.http_state.jobs.reserve(request.context.client) as place:
+        async with pool.slot(large=is_large(request)):
+            body = await request.read_body()
+            case = await pool.run(lambda _deadline: read_simulation(parse_calculation_body(body)))
+            submission = await start_simulation(
+                request.dependencies,
+                request.principal,
+                case,
+                receipt=read_receipt(request, SIMULATION_PATH),
+            )
+        return await respond_to_submission(request, submission, place)
 
 
 @route(

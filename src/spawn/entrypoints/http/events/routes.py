@@ -117,7 +117,7 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     if after != NEWEST:
         await _read_page(request, position, 1, event_filter)  # raises if it was never issued
     # Checked last, so that no other stream opens while the position is validated.
-    streams.check_capacity()
+    streams.open(request.context.client)
 
     async def is_permitted() -> bool:
         authorization = request.context.headers.get(b"authorization")

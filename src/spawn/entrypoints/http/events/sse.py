@@ -63,16 +63,13 @@ class EventStreamResponse(SelfSentResponse):
         """Send the head, then events until the stream ends."""
         context = get_request_context(scope)
         start: Any = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS]}
-        if context.is_head:
+        try:
+            context.is_stream = not context.is_head
             await send(start)
-        else:
-            context.is_stream = True
-            await send(start)
-            self._streams.open_count += 1
-            try:
+            if context.is_stream:
                 await self._send_events(scope, receive, send)
-            finally:
-                self._streams.open_count -= 1
+        finally:
+            self._streams.places.release(context.client)
         finish: Any = {"type": "http.response.body", "body": b"", "more_body": False}
         await send(finish)
 

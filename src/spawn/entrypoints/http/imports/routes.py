@@ -268,19 +268,19 @@ async def post_import(request: StrictRequest) -> Response | Result:
             from_export=from_export,
         )
         return Result(DryRunView.of_run(run), status=200)
-    request.http_state.jobs.check_capacity()
-    submission = await submit_import(
-        request.dependencies,
-        request.principal,
-        _stream_upload(request),
-        file_format=FORMATS[media_type],
-        mapping_name=mapping_name,
-        from_export=from_export,
-        receipt=read_receipt(
-            request, IMPORTS, mapping_name or "", *(["from_export"] if from_export else [])
-        ),
-    )
-    return await respond_to_submission(request, submission)
+    with request.http_state.jobs.reserve(request.context.client) as place:
+        submission = await submit_import(
+            request.dependencies,
+            request.principal,
+            _stream_upload(request),
+            file_format=FORMATS[media_type],
+            mapping_name=mapping_name,
+            from_export=from_export,
+            receipt=read_receipt(
+                request, IMPORTS, mapping_name or "", *(["from_export"] if from_export else [])
+            ),
+        )
+        return await respond_to_submission(request, submission, place)
 
 
 @route(

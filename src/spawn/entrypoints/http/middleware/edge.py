@@ -4,9 +4,11 @@ It costs a few microseconds a request. Routing and everything with a domain mean
 application behind it.
 """
 
+import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from time import perf_counter, time
 from typing import Any, Final, cast
@@ -15,15 +17,19 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from spawn.application.traffic.request_slots import HeldPlace
+from spawn.application.traffic.traffic_control import TrafficControl
+from spawn.domain.errors import DeadlineExceeded, Overloaded
+from spawn.domain.principal import PrincipalKind
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
-from spawn.entrypoints.http.middleware.body_timeout import with_body_timeout
+from spawn.entrypoints.http.middleware.arriving_body import UNBOUNDED_PATHS, ArrivingBody
 from spawn.entrypoints.http.middleware.compression import is_gzip_accepted, with_compression
 from spawn.entrypoints.http.middleware.cors import CorsPolicy
 from spawn.entrypoints.http.middleware.hosts import AllowedHosts
 from spawn.entrypoints.http.middleware.path_prefix import PathPrefix
-from spawn.entrypoints.http.middleware.rate_limit import RateLimiter
+from spawn.entrypoints.http.middleware.rate_fields import EXPORTS, find_budget, rate_fields
 from spawn.entrypoints.http.middleware.request_checks import describe_target_error, is_host
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
@@ -59,6 +65,9 @@ _SECURITY_HEADERS: Final[tuple[Header, ...]] = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 
+REJECTED_PAUSE_S: Final = 1.0
+"""Time for which nothing is read from the connection of a client that was just rejected."""
+
 HeadError = tuple[str, str]
 """Code and detail of a problem in the head of a request."""
 
@@ -67,16 +76,15 @@ CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
 
 
 class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a deployment: who may call, host names, origins, requests per second and client.
+    """Settings of a deployment: who may call, host names and origins.
 
-    Without a rate any is allowed. `path_prefix` is the path of the public URL, `own_origin` its
-    origin. `proxies` are the networks of proxies that name the client.
+    `path_prefix` is the path of the public URL, `own_origin` its origin. `proxies` are the networks
+    of proxies that name the client.
     """
 
     authenticator: Authenticator
     hosts: frozenset[str]
     origins: frozenset[str] = frozenset()
-    rate_per_s: float | None = None
     path_prefix: str = ""
     own_origin: str = ""
     proxies: tuple[str, ...] = ()
@@ -85,13 +93,14 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
 class EdgeMiddleware:
     """The ASGI application that the server runs."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each part is of another concern
         self,
         app: ASGIApp,
         *,
         routes: RouteTable,
         rules: AccessRules,
         limits: HttpLimits,
+        traffic: TrafficControl,
         metrics: RequestMetrics,
         log: AccessLog,
         cached_responder: CachedResponder,
@@ -102,6 +111,8 @@ class EdgeMiddleware:
         self._routes = routes
         self._rules = rules
         self._limits = limits
+        self._traffic = traffic
+        self._slots = traffic.requests
         self._metrics = metrics
         self._log = log
         self._authenticator = rules.authenticator
@@ -110,7 +121,6 @@ class EdgeMiddleware:
         self._proxies = TrustedProxies(rules.proxies) if rules.proxies else None
         vary = b"accept, accept-encoding" + (b", origin" if self._cors.is_enabled else b"")
         self._fixed_headers: tuple[Header, ...] = (*_SECURITY_HEADERS, (b"vary", vary))
-        self._rate_limiter = RateLimiter(rules.rate_per_s) if rules.rate_per_s else None
         self._hosts = AllowedHosts(rules.hosts)
         self._prefix = PathPrefix(rules.path_prefix) if rules.path_prefix else None
         self._templates: dict[str, str] = {}
@@ -138,19 +148,14 @@ class EdgeMiddleware:
 
         async def respond(message: Message) -> None:
             nonlocal status, is_observed
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if context.is_stream:
-                    is_observed = True
-                    self.in_flight -= 1
-                    self._observe(scope, method, status, start_time)
-                headers = message["headers"]
-                if self._prefix is not None:
-                    headers = self._prefix.add_to_links(headers)
-                start: Any = {**message, "headers": [*headers, *common_headers]}
-                await send(start)
-            else:
+            if message["type"] != "http.response.start":
                 await send(message)
+                return
+            status = message["status"]
+            if context.is_stream:
+                is_observed = True
+                self._end_request(scope, context, status, start_time)
+            await send(self._complete_start(message, context, common_headers))
 
         self.in_flight += 1
         try:
@@ -168,8 +173,7 @@ class EdgeMiddleware:
                 await response(scope, receive, respond)
         finally:
             if not is_observed:
-                self.in_flight -= 1
-                self._observe(scope, method, status, start_time)
+                self._end_request(scope, context, status, start_time)
             self._log_access(scope, context, original_path, status, start_time)
 
     async def _serve(
@@ -194,25 +198,94 @@ class EdgeMiddleware:
         context.authentication = await self._authenticator.authenticate(
             headers.get(b"authorization")
         )
-        if method == "GET":
-            cached = None if self._tracer else await self._cached_responder(scope)
-            await (cached or self._run)(scope, receive, respond)
-        elif method == "HEAD":
+        if scope["path"].startswith(_UNLIMITED_PREFIX):
+            await self._dispatch(scope, receive, respond)
+            return
+        context.client = _find_client(scope, context)
+        budget = find_budget(method, scope["path"])
+        response = self._reject_above_rate(scope, context, budget)
+        if response is None and method == "GET" and self._tracer is None:
+            # A cached response waits for nothing, and needs no place.
+            cached = await self._cached_responder(scope)
+            if cached is not None:
+                await cached(scope, receive, respond)
+                return
+        if response is None:
+            response = await self._serve_in_place(scope, receive, respond, context, budget)
+        if response is not None:
+            await response(scope, receive, respond)
+            # A client that goes on at once would cost more to reject than to serve.
+            cast("Any", scope).get("spawn.pause", _do_nothing)(REJECTED_PAUSE_S)
+
+    async def _serve_in_place(
+        self,
+        scope: HTTPScope,
+        receive: Receive,
+        respond: Send,
+        context: RequestContext,
+        budget: str,
+    ) -> Response | None:
+        """Serve the request in the place that it needs; return a problem if it cannot be served."""
+        context.place = place = HeldPlace(context.client)
+        try:
+            receive = await self._take_place(scope, receive, place, budget)
+            await self._dispatch(scope, receive, respond)
+        except (Overloaded, DeadlineExceeded) as error:
+            if place.has_response:
+                raise
+            retry_after = _retry_after(error.retry_after_s)
+            return self._problem(scope, error.code, error.detail, (retry_after,))
+        return None
+
+    async def _take_place(
+        self, scope: HTTPScope, receive: Receive, place: HeldPlace, budget: str
+    ) -> Receive:
+        """Take the place that the request needs, and return its `receive`.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        traffic, path = self._traffic, scope["path"]
+        if scope["method"] in _SAFE_METHODS or BODY_COMPLETE in scope:
+            if budget == EXPORTS:
+                place.take(traffic.exports)
+            else:
+                await place.take_slot(self._slots)
+            return receive
+        is_upload = path.startswith(UNBOUNDED_PATHS)
+        place.take(traffic.uploads if is_upload else traffic.bodies)
+        slots = None if is_upload else self._slots
+        return ArrivingBody(path, receive, self._limits, place, slots).receive
+
+    async def _dispatch(self, scope: HTTPScope, receive: Receive, respond: Send) -> None:
+        """Run the application; HEAD runs as GET."""
+        method: str = scope["method"]
+        if method == "HEAD":
             get_scope = cast("HTTPScope", {**scope, "method": "GET"})
             await self._run(get_scope, receive, respond)
             scope["path_template"] = get_scope.get("path_template", "")
-        elif BODY_COMPLETE in scope:
-            await self._run(scope, receive, respond)
         else:
-            receive_in_time = with_body_timeout(scope["path"], receive, self._limits)
-            await self._run(scope, receive_in_time, respond)
+            await self._run(scope, receive, respond)
 
     async def _run(self, scope: HTTPScope, receive: Receive, respond: Send) -> None:
-        """Run the application, inside a span if tracing is on."""
-        if self._tracer is None:
-            await self._app(scope, receive, respond)
-        else:
-            await self._tracer.run(self._app, scope, receive, respond)
+        """Run the application, inside a span if tracing is on.
+
+        Raises:
+            DeadlineExceeded: the request takes too long, and no response has begun.
+        """
+        run = self._app if self._tracer is None else partial(self._tracer.run, self._app)
+        place = get_request_context(scope).place
+        if place is None or scope["path"].startswith(UNBOUNDED_PATHS):
+            await run(scope, receive, respond)
+            return
+        self._traffic.begin(place)
+        try:
+            await run(scope, receive, respond)
+        except asyncio.CancelledError:
+            place.raise_if_expired()
+            raise
+        finally:
+            self._traffic.end(place)
 
     def _set_client(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> None:
         """Replace the address of a trusted proxy by that of its client."""
@@ -259,12 +332,7 @@ class EdgeMiddleware:
         error = self._find_size_error(scope, headers) or self._find_head_error(scope, headers)
         if error is not None:
             return self._problem(scope, *error)
-        if scope["path"].startswith(_UNLIMITED_PREFIX):
-            return None
-        if self.in_flight > self._limits.concurrency:
-            detail = "The service already handles as many requests as it may."
-            return self._problem(scope, "overloaded", detail, ((b"retry-after", b"1"),))
-        return self._reject_above_rate(scope)
+        return None
 
     def _find_size_error(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> HeadError | None:
         """Return what is too large about the head."""
@@ -302,16 +370,21 @@ class EdgeMiddleware:
         """Whether a page of another origin sent the request, without credentials of its own."""
         return b"authorization" not in headers and self._cors.is_foreign(headers)
 
-    def _reject_above_rate(self, scope: HTTPScope) -> Response | None:
-        if self._rate_limiter is None:
+    def _reject_above_rate(
+        self, scope: HTTPScope, context: RequestContext, budget: str
+    ) -> Response | None:
+        bucket = self._traffic.buckets.get(budget)
+        if bucket is None:
             return None
-        client = scope["client"]
-        wait_s = self._rate_limiter.take(client[0] if client else "")
-        if not wait_s:
+        left = bucket.take(context.client)
+        if 2 * left >= bucket.burst:
             return None
-        retry_after_s = str(max(1, round(wait_s))).encode()
-        detail = f"The client sent more than {self._rules.rate_per_s:g} requests per second."
-        return self._problem(scope, "rate_limited", detail, ((b"retry-after", retry_after_s),))
+        context.rate_headers = rate_fields(bucket, left)
+        if left >= 0:
+            return None
+        self._traffic.rate_limited_count += 1
+        detail = f"The client exceeded its budget of {bucket.rate_per_s:g} {bucket.name} a second."
+        return self._problem(scope, "rate_limited", detail, (_retry_after(-left),))
 
     def _reject_headers(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Response | None:
         """Reject repeated fields and a Host that is absent or not allowed.
@@ -375,10 +448,26 @@ class EdgeMiddleware:
             error_id=error_id,
         )
 
-    def _observe(self, scope: HTTPScope, method: str, status: int, start_time: float) -> None:
-        """Record the request in the histogram of its route."""
+    def _complete_start(
+        self, message: Any, context: RequestContext, common_headers: tuple[Header, ...]
+    ) -> Any:
+        """Return the start of a response with the headers that every one has."""
+        if context.place is not None:
+            context.place.has_response = True
+        headers = message["headers"]
+        if self._prefix is not None:
+            headers = self._prefix.add_to_links(headers)
+        return {**message, "headers": [*headers, *common_headers, *context.rate_headers]}
+
+    def _end_request(
+        self, scope: HTTPScope, context: RequestContext, status: int, start_time: float
+    ) -> None:
+        """Release the place of the request, and record it in the histogram of its route."""
+        self.in_flight -= 1
+        if context.place is not None:
+            context.place.release()
         duration_s = perf_counter() - start_time
-        self._metrics.observe(method, self._route_template(scope), status, duration_s)
+        self._metrics.observe(scope["method"], self._route_template(scope), status, duration_s)
 
     def _log_access(
         self,
@@ -421,6 +510,23 @@ class EdgeMiddleware:
             await send(close_message)
         else:
             await self._app(scope, receive, send)
+
+
+def _find_client(scope: HTTPScope, context: RequestContext) -> str:
+    """Return whom limits count: the principal of valid credentials, else the address."""
+    principal = context.authentication.principal
+    if principal.kind is PrincipalKind.KEY or principal.kind is PrincipalKind.TOKEN:
+        return principal.id
+    address = scope["client"]
+    return address[0] if address else ""
+
+
+def _retry_after(seconds: float) -> Header:
+    return (b"retry-after", b"%d" % max(1, round(seconds)))
+
+
+def _do_nothing(*_: object) -> None:
+    """Do nothing; the server is not one of ours."""
 
 
 async def _abort_response(scope: Any, receive: Receive, error: Exception) -> None:

@@ -27,7 +27,7 @@ class TrustedProxies:
         """
         client = peer
         for text in reversed(forwarded_for.decode("latin-1").split(",")):
-            if not self._is_trusted(client):
+            if not self.is_trusted(client):
                 break
             try:
                 client = str(ipaddress.ip_address(text.strip().strip("[]")))
@@ -35,7 +35,10 @@ class TrustedProxies:
                 break
         return client
 
-    def _is_trusted(self, text: str) -> bool:
+    def is_trusted(self, text: str) -> bool:
+        """Whether an address is that of a trusted proxy."""
+        if not self._networks:
+            return False
         try:
             address = ipaddress.ip_address(text)
         except ValueError:

@@ -1,0 +1,1 @@
+"""Fairness between clients: budgets of requests, shares of places, turns, and admission."""

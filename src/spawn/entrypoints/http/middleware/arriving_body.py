@@ -1,0 +1,78 @@
+"""Request bodies that are still arriving: their deadline, their least rate and their place."""
+
+import asyncio
+from time import perf_counter
+from typing import Any, Final
+
+from litestar.types import Receive
+
+from spawn.application.traffic.request_slots import HeldPlace, RequestSlots
+from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.protocol.problems import RequestProblem
+
+UNBOUNDED_PATHS: Final = ("/v1/ops/imports",)
+"""Paths whose bodies are bounded in their rate only, not in size or time."""
+
+GRACE_S: Final = 10.0
+"""Time before the rate of a body is measured."""
+
+
+class ArrivingBody:
+    """A body whose `receive` raises when it arrives too slowly.
+
+    The request takes its slot once the whole body is there, so that slow bodies keep nobody out; an
+    upload keeps its own place to its end.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        receive: Receive,
+        limits: HttpLimits,
+        place: HeldPlace,
+        slots: RequestSlots | None,
+    ) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._place = place
+        self._slots = slots
+        self._bytes = 0
+        self._begin_s = perf_counter()
+        is_bounded = not path.startswith(UNBOUNDED_PATHS)
+        self._deadline_s = self._begin_s + limits.body_timeout_s if is_bounded else None
+
+    async def receive(self) -> Any:
+        """Receive the next part of the body.
+
+        Raises:
+            RequestProblem: 408, the body is too slow.
+            Overloaded: it is complete, and there is no slot.
+        """
+        try:
+            async with asyncio.timeout(self._remaining_s()):
+                message: Any = await self._receive()
+        except TimeoutError as error:
+            raise _too_slow("The body did not arrive in time.") from error
+        self._bytes += len(message.get("body", b""))
+        if message.get("more_body", False):
+            self._check_rate()
+        elif self._slots is not None:
+            slots, self._slots = self._slots, None
+            await self._place.take_slot(slots)
+        return message
+
+    def _remaining_s(self) -> float:
+        idle_s = self._limits.idle_timeout_s
+        if self._deadline_s is None:
+            return idle_s
+        return min(idle_s, self._deadline_s - perf_counter())
+
+    def _check_rate(self) -> None:
+        """Reject a body that would take for ever, a byte at a time."""
+        age_s, rate = perf_counter() - self._begin_s, self._limits.traffic.body_bytes_s
+        if age_s > GRACE_S and self._bytes < rate * age_s:
+            raise _too_slow(f"The body arrived at less than {rate} bytes per second.")
+
+
+def _too_slow(detail: str) -> RequestProblem:
+    return RequestProblem("request_timeout", detail, headers=((b"connection", b"close"),))

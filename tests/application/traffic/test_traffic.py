@@ -1,0 +1,166 @@
+"""One client can neither use up the places of the others nor make them wait behind its own."""
+
+import asyncio
+
+import pytest
+
+from spawn.application.traffic import request_slots
+from spawn.application.traffic.request_slots import (
+    MIN_SLOTS,
+    TARGET_LAG_S,
+    TURNS,
+    HeldPlace,
+    RequestSlots,
+)
+from spawn.application.traffic.shared_places import SharedPlaces
+from spawn.application.traffic.token_buckets import TokenBuckets
+from spawn.application.traffic.traffic_control import TrafficControl, TrafficLimits
+from spawn.domain.errors import DeadlineExceeded, Overloaded
+
+
+class TestBuckets:
+    def test_a_burst_of_two_seconds_is_followed_by_the_rate(self) -> None:
+        buckets = TokenBuckets("reads", 10.0)
+        assert [buckets.take("a", 0.0) for _ in range(20)] == [19.0 - n for n in range(20)]
+        assert buckets.take("a", 0.0) == pytest.approx(-0.1)
+        assert buckets.take("a", 0.1) == pytest.approx(0.0)
+        assert buckets.take("b", 0.1) == 19.0
+
+    def test_the_oldest_client_is_evicted_beyond_the_bound(self) -> None:
+        buckets = TokenBuckets("reads", 1.0, max_clients=2)
+        for client in ("a", "a", "b", "c"):
+            assert buckets.take(client, 0.0) >= 0.0
+        assert buckets.take("b", 0.0) == 0.0
+        assert buckets.take("b", 0.0) < 0.0  # still stored: its burst is used up
+        assert buckets.take("a", 0.0) == 1.0  # evicted, which favours it
+
+
+class TestPlaces:
+    def test_one_client_gets_three_quarters_and_others_the_rest(self) -> None:
+        places = SharedPlaces(8)
+        assert [places.take("hostile") for _ in range(8)] == [True] * 6 + [False] * 2
+        assert [places.take("good") for _ in range(3)] == [True, True, False]
+        places.release("hostile")
+        assert places.take("good")
+        assert (places.in_use, places.rejections) == (8, 3)
+
+    def test_a_client_that_released_all_leaves_no_trace(self) -> None:
+        places = SharedPlaces(1)
+        assert places.take("a")
+        places.release("a")
+        assert (places.in_use, places.held_by("a"), places._held) == (0, 0, {})
+
+
+async def hold(slots: RequestSlots, client: str, count: int) -> list[asyncio.Task[HeldPlace]]:
+    """Take slots in tasks, and return those once they run or wait for a turn."""
+
+    async def take() -> HeldPlace:
+        place = HeldPlace(client)
+        try:
+            await place.take_slot(slots)
+        except asyncio.CancelledError:
+            place.release()
+            raise
+        return place
+
+    tasks = [asyncio.create_task(take()) for _ in range(count)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def running(tasks: list[asyncio.Task[HeldPlace]]) -> int:
+    return sum(task.done() for task in tasks)
+
+
+class TestTurns:
+    async def test_a_client_alone_runs_all_it_has(self) -> None:
+        assert running(await hold(RequestSlots(64), "a", 40)) == 40
+
+    async def test_beside_another_client_each_runs_in_turns(self) -> None:
+        slots = RequestSlots(64)
+        await hold(slots, "good", 1)
+        hostile = await hold(slots, "hostile", 40)
+        assert running(hostile) == TURNS
+        assert running(await hold(slots, "good", 2)) == 2
+        for number in range(10):
+            hostile[number].result().release()
+            await asyncio.sleep(0)
+            assert running(hostile) == TURNS + number + 1
+        for task in hostile[10:]:
+            task.cancel()
+
+    async def test_turns_end_with_the_contention(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        slots = RequestSlots(64)
+        await hold(slots, "good", 1)
+        hostile = await hold(slots, "hostile", 40)
+        monkeypatch.setattr(request_slots, "monotonic", lambda: float("inf"))
+        hostile[0].result().release()
+        await asyncio.sleep(0)
+        assert running(hostile) == 40
+
+    async def test_a_cancelled_request_leaves_the_queue(self) -> None:
+        slots = RequestSlots(64)
+        await hold(slots, "good", 1)
+        hostile = await hold(slots, "hostile", TURNS + 2)
+        hostile[TURNS].cancel()
+        await asyncio.sleep(0)
+        hostile[0].result().release()
+        await asyncio.sleep(0)
+        assert hostile[TURNS + 1].done()
+
+    async def test_a_request_without_a_slot_is_rejected(self) -> None:
+        slots = RequestSlots(4)
+        assert running(await hold(slots, "a", 3)) == 3
+        with pytest.raises(Overloaded):
+            await HeldPlace("a").take_slot(slots)
+        assert running(await hold(slots, "b", 1)) == 1
+
+
+class TestAdmission:
+    def test_a_late_event_loop_halves_the_slots_and_a_punctual_one_restores_them(self) -> None:
+        slots = RequestSlots(512)
+        slots.adapt(TARGET_LAG_S)
+        sizes = [slots.places]
+        for _ in range(6):
+            slots.adapt(TARGET_LAG_S * 2)
+            sizes.append(slots.places)
+        assert sizes == [512, 256, 128, 64, 32, MIN_SLOTS, MIN_SLOTS]
+        assert slots.is_reduced
+        for _ in range(20):
+            slots.adapt(0.0)
+        assert (slots.places, slots.is_reduced) == (512, False)
+
+
+class TestDeadline:
+    async def run(self, *, has_response: bool) -> str:
+        traffic = TrafficControl(TrafficLimits(deadline_s=0.0))
+
+        async def serve() -> str:
+            place = HeldPlace("a")
+            place.has_response = has_response
+            traffic.begin(place)
+            try:
+                await asyncio.sleep(0.1)
+            except asyncio.CancelledError:
+                place.raise_if_expired()
+                raise
+            finally:
+                traffic.end(place)
+            return "served"
+
+        task = asyncio.create_task(serve())
+        await asyncio.sleep(0)
+        traffic._expire(float("inf"))
+        try:
+            return await task
+        except DeadlineExceeded:
+            assert task.cancelling() == 0
+            assert traffic.deadline_count == 1
+            return "expired"
+
+    async def test_a_request_ends_with_its_deadline_unless_its_response_has_begun(self) -> None:
+        assert await self.run(has_response=False) == "expired"
+        assert await self.run(has_response=True) == "served"
+
+    async def test_a_cancellation_of_another_kind_stays_one(self) -> None:
+        HeldPlace("a").raise_if_expired()

@@ -1,0 +1,152 @@
+"""What one client does to the service, and what another one notices of it."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from tests.http.conftest import WIND, Service, Start
+
+from spawn.application.traffic.traffic_control import TrafficLimits
+from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.middleware import arriving_body, edge
+
+PROJECTS = "/v1/ops/projects"
+LIVE = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def connections() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def connect(
+    service: Service, stack: contextlib.ExitStack, source: str = "127.0.0.1"
+) -> socket.socket:
+    return stack.enter_context(
+        socket.create_connection(("127.0.0.1", service.port), 20, source_address=(source, 0))
+    )
+
+
+def read_status(connection: socket.socket) -> int:
+    return int(connection.recv(65536)[9:12])
+
+
+def other_client(service: Service) -> httpx.Client:
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    return httpx.Client(base_url=service.url, transport=transport, timeout=20)
+
+
+def test_connections_of_one_address_leave_some_to_others(
+    start: Start, connections: contextlib.ExitStack
+) -> None:
+    service = start(HttpLimits(connections=4))
+    statuses = []
+    for _ in range(4):
+        connection = connect(service, connections)
+        connection.sendall(LIVE)
+        statuses.append(read_status(connection))
+    assert statuses == [200, 200, 200, 503]
+    with other_client(service) as client:
+        assert client.get(PROJECTS).status_code == 200
+
+
+def test_connections_that_end_make_room(start: Start) -> None:
+    service = start(HttpLimits(connections=1))
+    for _ in range(5):
+        with contextlib.ExitStack() as stack:
+            connection = connect(service, stack)
+            connection.sendall(LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            assert read_status(connection) == 200
+            assert connection.recv(1) == b""
+
+
+def test_bodies_that_never_come_take_no_slot(
+    start: Start, connections: contextlib.ExitStack
+) -> None:
+    service = start(HttpLimits(traffic=TrafficLimits(concurrency=1, bodies=4)))
+    head = f"POST {PROJECTS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    slow = [connect(service, connections) for _ in range(4)]
+    for connection in slow:
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    # The fourth is one too many of this client, and the first to get a response.
+    assert read_status(slow[3]) == 503
+    with service.client() as client, other_client(service) as other:
+        assert client.get(PROJECTS).status_code == 200
+        assert other.get(PROJECTS).status_code == 200
+        assert other.post(PROJECTS, json=WIND).status_code == 201
+
+
+def test_an_upload_of_a_byte_at_a_time_is_408(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(arriving_body, "GRACE_S", 0.0)
+    service = start(HttpLimits(traffic=TrafficLimits(body_bytes_s=10**9)))
+    connection = connect(service, connections)
+    connection.sendall(
+        b"POST /v1/ops/imports HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/x-ndjson\r\nContent-Length: 100000\r\n\r\n{"
+    )
+    response = connection.recv(65536)
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b"bytes per second" in response
+    with service.client() as client:
+        traffic = client.get("/monitoring/health").json()["checks"]["traffic"]
+        assert traffic["uploads"]["taken"] == 0
+
+
+def test_budgets_are_apart_and_name_what_is_left(start: Start) -> None:
+    service = start(rate_limit=4.0, rate_limit_writes=1.0)
+    with service.client() as client:
+        writes = [client.post(PROJECTS, json=WIND) for _ in range(3)]
+        assert [response.status_code for response in writes] == [201, 201, 429]
+        assert "ratelimit" not in writes[0].headers
+        assert writes[1].headers["ratelimit-policy"] == '"writes";q=2;w=2'
+        assert writes[1].headers["ratelimit"] == '"writes";r=0;t=1'
+        assert writes[2].json()["code"] == "rate_limited"
+        assert int(writes[2].headers["retry-after"]) >= 1
+    with service.client() as client:
+        reads = [client.get(PROJECTS) for _ in range(6)]
+        assert {response.status_code for response in reads} == {200}
+        assert reads[-1].headers["ratelimit"].startswith('"reads";r=')
+        export = client.get("/v1/data/projects.csv")
+        assert export.status_code == 200
+        assert client.get("/v1/data/projects.csv").status_code == 429
+
+
+def test_the_connection_of_a_rejected_client_pauses(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(edge, "REJECTED_PAUSE_S", 3600.0)
+    service = start(rate_limit=0.5)
+    request = f"GET {PROJECTS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    connection = connect(service, connections)
+    statuses = []
+    for _ in range(2):
+        connection.sendall(request)
+        statuses.append(read_status(connection))
+    assert statuses == [200, 429]
+    connection.sendall(request)
+    connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+    with other_client(service) as client:
+        assert client.get(PROJECTS).status_code == 200
+
+
+def test_streams_of_one_client_leave_some_to_others(
+    start: Start, connections: contextlib.ExitStack
+) -> None:
+    service = start(HttpLimits(streams=4))
+    request = b"GET /v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    statuses = []
+    for _ in range(4):
+        connection = connect(service, connections)
+        connection.sendall(request)
+        statuses.append(read_status(connection))
+    assert statuses == [200, 200, 200, 503]
+    connection = connect(service, connections, source="127.0.0.2")
+    connection.sendall(request)
+    assert read_status(connection) == 200
