@@ -63,7 +63,7 @@ $(VENV)/extras.stamp: requirements/extras.txt requirements/build.txt pyproject.t
 run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 	@exec $(BIN)/spawn demo
 
-extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, nats, otlp
+extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, excel, nanoarrow, nats, otlp
 
 test: $(VENV)/dev.stamp ## Run every test, in parallel; SEED=... repeats a search
 	@$(if $(SEED),echo "Hypothesis seed $(SEED). To repeat this run: make test SEED=$(SEED)")

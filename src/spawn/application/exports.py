@@ -143,7 +143,7 @@ class QuarantineFormatter:
     def _fields(self, note: RowNote) -> Mapping[str, object] | None:
         raw = note.raw_line or ""
         rows: list[Mapping[str, object]]
-        if self._format is FileFormat.CSV:
+        if self._format.has_cells:
             rows = [dict(zip(self._columns, r, strict=True)) for r in self._split_rows(raw)]
         else:
             try:
@@ -161,7 +161,7 @@ class QuarantineFormatter:
 
         There are none if they are not those of the header.
         """
-        if self._format is not FileFormat.CSV:
+        if not self._format.has_cells:
             return []
         try:
             rows = list(

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationResult
+from spawn.domain.imports.cells.sheet_cell import SheetRow
 from spawn.domain.imports.record_parser import FileLayout, Record
 from spawn.domain.imports.row_drafter import PackedDraft
 from spawn.domain.schema_version import Schema
@@ -60,8 +61,34 @@ class SimulationWorker(Protocol):
         ...
 
 
+class WorkbookReader(Protocol):
+    """Worker that reads one sheet of a workbook."""
+
+    @property
+    def sheets(self) -> tuple[str, ...]:
+        """The names of the workbook's sheets, known after the first call of `read_rows`."""
+        ...
+
+    def read_rows(self) -> list[SheetRow]:
+        """Wait for the next rows that have content; none at the end.
+
+        Raises:
+            InvalidInput: the file is no workbook, is too large, or lacks the sheet.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the process; idempotent."""
+        ...
+
+
 class Workers(Protocol):
     """Port that starts workers."""
+
+    @property
+    def reads_workbooks(self) -> bool:
+        """Whether the optional package that reads workbooks is installed."""
+        ...
 
     def start_drafting(
         self, schema: Schema, layout: FileLayout, on_date: date | None
@@ -74,4 +101,8 @@ class Workers(Protocol):
 
     def start_simulation(self, path: Path) -> SimulationWorker:
         """Start a worker for the encoded simulation case in a file."""
+        ...
+
+    def open_workbook(self, path: Path, sheet: str | int | None) -> WorkbookReader:
+        """Start a worker for a sheet: by its name, its number from 1, or the first visible one."""
         ...

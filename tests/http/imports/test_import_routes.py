@@ -247,6 +247,7 @@ async def test_openapi_describes_imports(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     assert set(paths[f"{IMPORTS}"]["post"]["requestBody"]["content"]) == {
         "application/x-ndjson",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "application/xml",
         "text/csv",
     }

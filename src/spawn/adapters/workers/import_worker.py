@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from spawn.domain.imports.import_state import FileFormat, RowReason
+from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record
 from spawn.domain.imports.row_drafter import PackedDraft, RowDrafter
 from spawn.domain.imports.row_reader import RowReader
@@ -28,7 +28,7 @@ class DraftingSubprocess:
     """The subprocess of one import; see `DraftingWorker`."""
 
     def __init__(self, schema: Schema, layout: FileLayout, on_date: date | None) -> None:
-        self._is_csv = layout.file_format is FileFormat.CSV
+        self._has_cells = layout.file_format.has_cells
         self._process = _start_process()
         self._setup = pickle.dumps((schema, layout, on_date), pickle.HIGHEST_PROTOCOL)
 
@@ -38,7 +38,7 @@ class DraftingSubprocess:
             raise WorkerEnded
         # Send only the parts that the process needs.
         parts = [
-            r.parse_error or (_Group(r.group) if r.group else r.cells if self._is_csv else r.raw)
+            r.parse_error or (_Group(r.group) if r.group else r.cells if self._has_cells else r.raw)
             for r in records
         ]
         sink = cast("BinaryIO", self._process.stdin)

@@ -1,5 +1,6 @@
 """Workers as subprocesses of the service."""
 
+import importlib.util
 import os
 from datetime import date
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Final
 
 from spawn.adapters.workers.import_worker import DraftingSubprocess
 from spawn.adapters.workers.simulation_worker import SimulationSubprocess
+from spawn.adapters.workers.workbook_reader import WorkbookSubprocess
 from spawn.domain.imports.record_parser import FileLayout
 from spawn.domain.schema_version import Schema
 
@@ -19,6 +21,11 @@ class SubprocessWorkers:
     def __init__(self, *, threads: int | None = None) -> None:
         self._threads = threads or max(1, min(_MAX_THREADS, os.cpu_count() or 1))
 
+    @property
+    def reads_workbooks(self) -> bool:
+        """Whether the package of the extra `excel` is installed."""
+        return importlib.util.find_spec("python_calamine") is not None
+
     def start_drafting(
         self, schema: Schema, layout: FileLayout, on_date: date | None
     ) -> DraftingSubprocess:
@@ -28,3 +35,7 @@ class SubprocessWorkers:
     def start_simulation(self, path: Path) -> SimulationSubprocess:
         """Start a simulation worker; see `Workers.start_simulation`."""
         return SimulationSubprocess(path, self._threads)
+
+    def open_workbook(self, path: Path, sheet: str | int | None) -> WorkbookSubprocess:
+        """Start a reader of a sheet; see `Workers.open_workbook`."""
+        return WorkbookSubprocess(path, sheet)

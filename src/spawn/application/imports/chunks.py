@@ -19,6 +19,7 @@ from spawn.domain.errors import Conflict, FieldError, IllegalTransition, Invalid
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import (
     SKIP_CODES,
+    FileFormat,
     ImportState,
     KeySet,
     RowNote,
@@ -65,6 +66,9 @@ MOVED_STATUS_REASON: Final = "another status in a newer edition of the file"
 
 WORKER_BYTES = 1024 * 1024
 """Size from which a file is drafted by a worker process."""
+
+PACKED_SIZE_FACTOR = 8
+"""Bytes of text for each byte of a workbook, about."""
 
 
 class DraftedRow(msgspec.Struct, frozen=True, gc=False):
@@ -149,7 +153,7 @@ class ChunkSource:
         self._mapping = mapping
         self._ids = ids
         self._workers = workers
-        self._source = RecordSource(path, import_state, mapping)
+        self._source = RecordSource(path, import_state, mapping, workers)
         self._records: Iterator[Record] = iter(())
         self._keys_seen = KeySet()
         self.present_keys: KeySet | None = None
@@ -239,6 +243,8 @@ class ChunkSource:
             self._drafter[1].close()
         records, self._next_records = self._next_records, None
         is_large = self._import.size_bytes >= WORKER_BYTES
+        if self._import.format is FileFormat.XLSX:
+            is_large = self._import.size_bytes * PACKED_SIZE_FACTOR >= WORKER_BYTES
         drafter: Drafter = (
             WorkerDrafter(self._workers, reader, self._source.layout)
             if is_large

@@ -30,6 +30,11 @@ from spawn.domain.principal import Principal, Scope
 IMPORT_JOB: Final = "import"
 """Kind of the jobs that run imports."""
 
+WORKBOOKS_NEED_EXTRA: Final = (
+    "Workbooks need the extra excel, which is not installed: pip install 'duckdb-spawn[excel]', or "
+    "save the sheet as CSV."
+)
+
 _SPOOL_BYTES = 1024 * 1024
 
 
@@ -140,8 +145,11 @@ async def resolve_mapping(
     """Return the mapping to use, checked against the active schema.
 
     Raises:
-        InvalidInput: no such mapping, one that does not fit the schema, or none for CSV.
+        InvalidInput: no such mapping, one that does not fit the schema, none for a format that
+            needs one, or a workbook without the package that reads it.
     """
+    if file_format is FileFormat.XLSX and not dependencies.workers.reads_workbooks:
+        raise InvalidInput.at("", "extra_missing", WORKBOOKS_NEED_EXTRA)
     if from_export and name is not None:
         detail = "A file that was exported needs no mapping; leave it out."
         raise InvalidInput.at("/mapping", "ambiguous", detail)

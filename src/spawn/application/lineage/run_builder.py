@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from spawn.domain.imports.import_state import FileFormat, ImportState, RowCounts
+from spawn.domain.imports.import_state import ImportState, RowCounts
 from spawn.domain.imports.mapping import (
     ColumnMapping,
     ImportMapping,
@@ -86,7 +86,7 @@ def complete_import_run(
 ) -> Run:
     """Return an import's run at its end, with its volume and the results of its checks."""
     counts = import_state.counts
-    if import_state.columns and import_state.format is FileFormat.CSV:
+    if import_state.columns and import_state.format.has_cells:
         upload = msgspec.structs.replace(
             run.inputs[0], fields=tuple(DatasetField(name) for name in import_state.columns)
         )

@@ -20,6 +20,12 @@ class FileFormat(StrEnum):
     CSV = "csv"
     NDJSON = "ndjson"
     XML = "xml"
+    XLSX = "xlsx"
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether its rows are cells under a header."""
+        return self in {FileFormat.CSV, FileFormat.XLSX}
 
     @property
     def media_type(self) -> str:
@@ -31,6 +37,7 @@ _MEDIA_TYPES = {
     FileFormat.CSV: "text/csv",
     FileFormat.NDJSON: "application/x-ndjson",
     FileFormat.XML: "application/xml",
+    FileFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 
 

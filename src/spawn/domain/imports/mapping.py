@@ -30,6 +30,9 @@ MAX_SOURCES = 20
 MAX_CONDITIONS = 20
 MAX_CHOICES = 10
 MAX_SEPARATOR_LENGTH = 10
+MAX_SHEET_NUMBER = 1_000
+MAX_SHEET_NAME_LENGTH = 31
+"""Length of the name of a sheet, as spreadsheets limit it."""
 
 UTF_16_ENCODINGS = frozenset({"utf-16", "utf-16-le", "utf-16-be"})
 """Encodings in which a line feed is two bytes; a file in one is read as UTF-8."""
@@ -276,8 +279,10 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     order mark has precedence. `delimiter`, `header_row` (the physical line of the header, from 1),
     `skip_rows` (lines before the header) and `ragged_rows` apply to CSV only; in NDJSON a column is
     a top-level key of the row's object, or a path such as `title.narrative.0.text`. The records
-    of XML are the elements `record_element`, by default those below the root. Rows that do not meet
-    each condition of `where` are skipped. `choose` selects among repeated elements of a record.
+    of XML are the elements `record_element`, by default those below the root. `sheet` is the name
+    of a workbook's sheet or its number from 1, by default the first visible one; a merged cell of
+    the columns `fill_merged` stands for each of its rows. Rows that do not meet each condition of
+    `where` are skipped. `choose` selects among repeated elements of a record.
     Rows with equal values of the columns `group_by` form one record.
     """
 
@@ -289,6 +294,8 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     skip_rows: int | None = None
     ragged_rows: RaggedRows = RaggedRows.QUARANTINE
     record_element: str | None = None
+    sheet: str | int | None = None
+    fill_merged: tuple[str, ...] = ()
     null: tuple[str, ...] = ("",)
     decimal: str = "."
     thousands: str | None = None
@@ -304,7 +311,7 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @property
     def source_columns(self) -> frozenset[str]:
         """The columns of a file that the mapping reads."""
-        names = {*self.group_by, *(condition.column for condition in self.where)}
+        names = {*self.group_by, *self.fill_merged, *(condition.column for condition in self.where)}
         for column in self.columns:
             names.update(column.sources)
             for pair in column.sponsor_columns:

@@ -24,6 +24,8 @@ from spawn.domain.imports.mapping import (
     MAX_NAME_LENGTH,
     MAX_NULL_MARKERS,
     MAX_SEPARATOR_LENGTH,
+    MAX_SHEET_NAME_LENGTH,
+    MAX_SHEET_NUMBER,
     MAX_SKIPPED_LINES,
     MAX_SOURCES,
     MAX_TEXT_LENGTH,
@@ -123,6 +125,21 @@ def _read_constant(token: Token, pointer: str) -> str | int | bool | None:
     return token
 
 
+def _read_sheet(token: Token, pointer: str) -> str | int:
+    """Read the name of a sheet, or its number from 1."""
+    if isinstance(token, NumberToken):
+        is_number = _INTEGER.fullmatch(token) and 1 <= int(token) <= MAX_SHEET_NUMBER
+        if not is_number:
+            detail = f"a whole number from 1 to {MAX_SHEET_NUMBER}, or a name"
+            raise InvalidInput.at(pointer, "invalid_value", detail)
+        return int(token)
+    name = read_string(token, pointer)
+    if not 0 < len(name) <= MAX_SHEET_NAME_LENGTH:
+        detail = f"a name of at most {MAX_SHEET_NAME_LENGTH} characters, or a number from 1"
+        raise InvalidInput.at(pointer, "invalid_value", detail)
+    return name
+
+
 def _read_decimal(token: Token, pointer: str) -> Decimal:
     """Read a decimal, number or text; its digits are bounded afterwards."""
     if not isinstance(token, str):
@@ -163,6 +180,7 @@ _read_struct = compile_reader(
         "checks": series_reader(_read_sum_check, MAX_CHECKS),
         "where": series_reader(_read_condition, MAX_CONDITIONS),
         "choose": series_reader(_read_choice, MAX_CHOICES),
+        "sheet": _read_sheet,
     },
     _LEAF_READERS,
 )
@@ -217,11 +235,10 @@ def _check_rows(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         errors.require(
             len(choice.same) <= MAX_SOURCES, f"{pointer}/same", f"at most {MAX_SOURCES} paths"
         )
-    errors.require(
-        len(mapping.group_by) <= MAX_SOURCES, "/group_by", f"at most {MAX_SOURCES} columns"
-    )
-    for index, name in enumerate(mapping.group_by[:MAX_SOURCES]):
-        _check_name(name, f"/group_by/{index}", errors)
+    for member, names in (("group_by", mapping.group_by), ("fill_merged", mapping.fill_merged)):
+        errors.require(len(names) <= MAX_SOURCES, f"/{member}", f"at most {MAX_SOURCES} columns")
+        for index, name in enumerate(names[:MAX_SOURCES]):
+            _check_name(name, f"/{member}/{index}", errors)
 
 
 def _check_layout(mapping: ImportMapping, errors: _ErrorCollector) -> None:

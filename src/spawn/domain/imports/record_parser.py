@@ -53,7 +53,7 @@ class RecordParser:
     """Parser of records: column → token, or the reason why a record is unreadable."""
 
     def __init__(self, layout: FileLayout) -> None:
-        self._csv = layout.file_format is FileFormat.CSV
+        self._has_cells = layout.file_format.has_cells
         encodings = layout.list_encodings()
         self._decode = None if encodings == ("utf-8",) else build_decoder(encodings)
         self._cells = CellSelector(layout)
@@ -62,7 +62,7 @@ class RecordParser:
         """Return the tokens of a record by column, or the reason why it is unreadable."""
         if record.parse_error is not None:
             return record.parse_error
-        if self._csv:
+        if self._has_cells:
             return self._cells.select(record.cells)
         return self._parse_json(record.raw)
 
@@ -140,7 +140,7 @@ def list_encodings(file_format: FileFormat, mapping: ImportMapping | None) -> tu
     mapping_encodings = ("utf-8",) if mapping is None else mapping.encoding
     return (
         mapping_encodings
-        if file_format is FileFormat.CSV
+        if file_format.has_cells
         else tuple(dict.fromkeys(("utf-8", *mapping_encodings)))
     )
 

@@ -11,6 +11,7 @@ from spawn.domain.imports.cells.nested_path import (
     read_texts,
     select_values,
 )
+from spawn.domain.imports.cells.sheet_cell import ERROR_VALUES
 from spawn.domain.imports.import_state import FILTERED_ROW, RowReason
 from spawn.domain.imports.mapping import ImportMapping, RowCondition, RowKey
 from spawn.domain.json_tokens import NumberToken, Token
@@ -32,6 +33,7 @@ class RowSelector:
             for name in sorted(mapping.source_columns)
             if (steps := parse_path(name)) is not None and (len(steps) > 1 or steps[0].condition)
         ]
+        self._absent_parts = self._nulls | ERROR_VALUES
         self._names = tuple(mapping.source_columns)
         self._conditions = [_Condition(c, self._nulls) for c in mapping.where]
         has_elements = mapping.choose or mapping.record_element or self._paths
@@ -91,7 +93,7 @@ class RowSelector:
     def _read_part(self, token: Token) -> str | None:
         tokens = token if isinstance(token, list) else [token]
         texts = (normalize(trim(item)) for item in tokens if isinstance(item, str))
-        return next((text for text in texts if text not in self._nulls), None)
+        return next((text for text in texts if text not in self._absent_parts), None)
 
 
 class _Condition:

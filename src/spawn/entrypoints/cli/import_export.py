@@ -24,6 +24,8 @@ _SUFFIXES: Final = {
     ".ndjson": FileFormat.NDJSON,
     ".jsonl": FileFormat.NDJSON,
     ".xml": FileFormat.XML,
+    ".xlsx": FileFormat.XLSX,
+    ".xlsm": FileFormat.XLSX,
 }
 
 

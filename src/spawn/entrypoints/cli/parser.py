@@ -125,7 +125,7 @@ def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     importing = commands.add_parser(
         "import",
-        help="import projects from a CSV or NDJSON file",
+        help="import projects from a CSV, NDJSON, XML or Excel file",
         description="Import projects from a file. Invalid rows are quarantined with their reasons; "
         "the same file again changes nothing.",
     )
@@ -134,10 +134,12 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "--mapping",
         metavar="NAME|FILE",
         help="the mapping of columns to attributes: the name of a stored one, or a JSON file, "
-        "which is stored under its name first (CSV needs a mapping)",
+        "which is stored under its name first (all formats but NDJSON need a mapping)",
     )
     importing.add_argument(
-        "--format", choices=("csv", "ndjson"), help="format of the file (default: by its suffix)"
+        "--format",
+        choices=("csv", "ndjson", "xml", "xlsx"),
+        help="format of the file (default: by its suffix)",
     )
     importing.add_argument(
         "--quarantine",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.imports.files.record_source import RecordSource
 from spawn.application.imports.files.text_stream import open_text
 from spawn.domain.errors import InvalidInput
@@ -31,7 +32,7 @@ def read_rows(
     state = ImportState(
         import_id="i", format=file_format, size_bytes=len(data), sha256="", requested_by="a"
     )
-    source = RecordSource(path, state, mapping)
+    source = RecordSource(path, state, mapping, SubprocessWorkers())
     try:
         source.read_header()
         parser = RecordParser(source.layout)

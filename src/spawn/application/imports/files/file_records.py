@@ -47,7 +47,7 @@ def read_json_records(lines: Iterator[PhysicalLine]) -> Iterator[Record]:
     """Yield one record per line; skip blank lines."""
     for number, end, raw, is_complete in lines:
         if not is_complete:
-            yield Record(number, end, raw[:RAW_PREFIX_BYTES], (), _TOO_LONG)
+            yield Record(number, end, raw[:RAW_PREFIX_BYTES], (), TOO_LONG)
         elif not raw.isspace():
             yield Record(number, end, raw)
 
@@ -69,7 +69,7 @@ def read_csv_records(
             return
         except (csv.Error, _LineTooLong) as error:
             yield csv_lines.reject_first_line(
-                _TOO_LONG if isinstance(error, _LineTooLong) else _malformed_line(error)
+                TOO_LONG if isinstance(error, _LineTooLong) else _malformed_line(error)
             )
             reader = csv.reader(csv_lines, delimiter=delimiter, strict=True)
             continue
@@ -143,9 +143,10 @@ class _CsvLines:
         return Record(first[0], first[1], raw, (), parse_error)
 
 
-_TOO_LONG = RowReason(
+TOO_LONG = RowReason(
     "", "line_too_long", f"the record exceeds {MAX_LINE_BYTES} bytes; only its start is stored"
 )
+"""Reason against a record that is too long."""
 
 
 def _malformed_line(error: csv.Error) -> RowReason:

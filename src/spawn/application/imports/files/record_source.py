@@ -13,12 +13,18 @@ from spawn.application.imports.files.file_records import (
     read_physical_lines,
 )
 from spawn.application.imports.files.row_groups import group_records
+from spawn.application.imports.files.sheet_records import SheetRecords
 from spawn.application.imports.files.text_stream import TextStream, open_text
 from spawn.application.imports.files.xml_records import read_xml_records
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.export_reader import EXPORT_COLUMNS
 from spawn.domain.imports.formula_guard import unescape_formula
-from spawn.domain.imports.header import describe_mismatch, find_columns, is_quarantine_header
+from spawn.domain.imports.header import (
+    count_named_columns,
+    describe_mismatch,
+    find_columns,
+    is_quarantine_header,
+)
 from spawn.domain.imports.import_state import FileFormat, ImportState
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.record_parser import (
@@ -28,6 +34,7 @@ from spawn.domain.imports.record_parser import (
     list_encodings,
 )
 from spawn.domain.imports.row_reader import RowReader
+from spawn.ports.workers import Workers
 
 MAX_COLUMNS = 2_000
 """Maximum columns of a CSV file, since each checkpoint stores their names."""
@@ -40,7 +47,11 @@ class RecordSource:
     """Records of one file, read from its beginning as often as needed; for one thread."""
 
     def __init__(
-        self, path: Path, import_state: ImportState, mapping: ImportMapping | None
+        self,
+        path: Path,
+        import_state: ImportState,
+        mapping: ImportMapping | None,
+        workers: Workers,
     ) -> None:
         self._path = path
         self._format = import_state.format
@@ -50,6 +61,9 @@ class RecordSource:
         if self._from_export:
             self._required_columns = EXPORT_COLUMNS
         self._stream: TextStream | None = None
+        self._sheet: SheetRecords | None = None
+        if self._format is FileFormat.XLSX:
+            self._sheet = SheetRecords(path, mapping, workers)
         self._title_lines = 0
         self._title_records = 0
         self._open_stream()
@@ -65,15 +79,22 @@ class RecordSource:
         """Close the file; idempotent."""
         if self._stream is not None:
             self._stream.file.close()
+        if self._sheet is not None:
+            self._sheet.close()
 
     def read_header(self) -> None:
-        """Find the header of a CSV file; other files have none.
+        """Find the header of a file with cells; other files have none.
 
         Raises:
             InvalidInput: the header cannot be read, or lacks columns.
         """
-        if self._format is FileFormat.CSV:
-            self.columns = self._find_header()
+        if not self._format.has_cells:
+            return
+        self.columns = self._find_header()
+        if self._sheet is not None:
+            # A sheet may have notes beside its table.
+            self.columns = self.columns[: count_named_columns(self.columns)]
+            self._sheet.set_header(self.columns)
 
     def read_records(self, reader: RowReader | None = None) -> Iterator[Record]:
         """Return the records after the header; `reader` combines those of a group."""
@@ -83,21 +104,22 @@ class RecordSource:
         return group_records(records, self.layout, reader)
 
     def _read_rows(self) -> Iterator[Record]:
-        self._open_stream()
+        if self._sheet is None:
+            self._open_stream()
         if self._format is FileFormat.XML:
             element = self._mapping.record_element if self._mapping else None
             return read_xml_records(self._get_stream().file, element)
-        lines = self._read_lines()
         if self._format is FileFormat.NDJSON:
-            return read_json_records(lines)
-        records = self._read_csv(islice(lines, self._title_lines, None))
+            return read_json_records(self._read_lines())
+        records = self._read_cells(self._title_lines)
         rows = islice(records, self._title_records + 1, None)
         return map(mark_empty_texts, rows) if self._from_export else rows
 
     def _open_stream(self) -> None:
-        self.close()
-        if self._format is FileFormat.XML:
-            # An XML document declares its encoding itself.
+        if self._stream is not None:
+            self._stream.file.close()
+        if self._format in {FileFormat.XML, FileFormat.XLSX}:
+            # The document declares its encoding itself.
             self._stream = TextStream(self._path.open("rb"), ("utf-8",), 0)
             return
         self._stream = open_text(self._path, list_encodings(self._format, self._mapping))
@@ -110,22 +132,25 @@ class RecordSource:
         stream = self._get_stream()
         return read_physical_lines(stream.file, stream.start)
 
-    def _read_csv(self, lines: Iterator[PhysicalLine]) -> Iterator[Record]:
+    def _read_cells(self, title_lines: int) -> Iterator[Record]:
+        """Return the records after a number of lines, of a stream that is at its beginning."""
+        if self._sheet is not None:
+            return self._sheet.read(title_lines)
+        lines = islice(self._read_lines(), title_lines, None)
         delimiter = self._mapping.delimiter if self._mapping else ","
         return read_csv_records(lines, build_decoder(self._get_stream().encodings), delimiter)
 
     def _find_header(self) -> tuple[str, ...]:
         """Return the names of the header, and set the number of lines and records before it."""
         self._title_lines = self._title_records = 0
-        records = list(islice(self._read_csv(self._read_lines()), MAX_TITLE_RECORDS))
+        records = list(islice(self._read_cells(0), MAX_TITLE_RECORDS))
         if records and is_quarantine_header(records[0].cells):
             return self._check_header(records[0])
         title_lines = self._mapping.title_lines if self._mapping else None
         if title_lines is not None:
             self._title_lines = title_lines
             self._open_stream()
-            lines = islice(self._read_lines(), title_lines, None)
-            return self._check_header(next(self._read_csv(lines), None))
+            return self._check_header(next(self._read_cells(title_lines), None))
         for index, record in enumerate(records):
             columns = find_columns(record.cells, self._required_columns)
             if not record.parse_error and columns.is_complete:
@@ -145,5 +170,8 @@ class RecordSource:
             names = list(map(unescape_formula, names))
         columns = find_columns(names, self._required_columns)
         if not columns.is_complete:
-            raise InvalidInput.at("", "header_mismatch", describe_mismatch(names, columns))
+            detail = describe_mismatch(names, columns)
+            if self._sheet is not None:
+                detail += f"; the sheets are: {', '.join(self._sheet.sheets)}"
+            raise InvalidInput.at("", "header_mismatch", detail)
         return tuple(names)

@@ -12,7 +12,7 @@ import msgspec
 
 from spawn.application.imports.files.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
 from spawn.domain.errors import InvalidInput
-from spawn.domain.imports.import_state import FileFormat, RowReason
+from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser, build_decoder
 from spawn.domain.imports.row_drafter import read_source
 from spawn.domain.imports.row_reader import RowReader
@@ -91,12 +91,12 @@ class _RowSplitter:
     """Splitter of the bytes of a row into its cells; only CSV has any."""
 
     def __init__(self, layout: FileLayout) -> None:
-        self._is_csv = layout.file_format is FileFormat.CSV
+        self._has_cells = layout.file_format.has_cells
         self._delimiter = layout.mapping.delimiter if layout.mapping else ","
         self._decode = build_decoder(layout.list_encodings())
 
     def split(self, row: bytes) -> Sequence[str]:
-        if not self._is_csv:
+        if not self._has_cells:
             return ()
         lines = (self._decode(line) or "" for line in row.splitlines(keepends=True))
         return next(csv.reader(lines, delimiter=self._delimiter, strict=True), ())

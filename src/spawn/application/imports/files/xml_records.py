@@ -12,10 +12,13 @@ from xml.parsers import expat
 
 import msgspec
 
-from spawn.application.imports.files.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
+from spawn.application.imports.files.file_records import (
+    MAX_LINE_BYTES,
+    RAW_PREFIX_BYTES,
+    TOO_LONG,
+)
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.cells.nested_path import TEXT_MEMBER
-from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.record_parser import Record
 
 MAX_XML_DEPTH: Final = 24
@@ -23,10 +26,6 @@ MAX_XML_DEPTH: Final = 24
 
 _BLOCK_BYTES: Final = 64 * 1024
 _encode = msgspec.json.Encoder().encode
-
-_TOO_LONG = RowReason(
-    "", "line_too_long", f"the record exceeds {MAX_LINE_BYTES} bytes; only its start is stored"
-)
 
 
 def read_xml_records(file: BinaryIO, element: str | None) -> Iterator[Record]:
@@ -109,7 +108,7 @@ class _XmlReader:
         end = max(self._parser.CurrentByteIndex, 1)
         if self._size > MAX_LINE_BYTES or len(record) > MAX_LINE_BYTES:
             raw = record[:RAW_PREFIX_BYTES]
-            self._records.append(Record(self._line, end, raw, (), _TOO_LONG))
+            self._records.append(Record(self._line, end, raw, (), TOO_LONG))
         else:
             self._records.append(Record(self._line, end, record))
 

@@ -30,6 +30,7 @@ from spawn.domain.imports.cells.number_text import (
     is_in_range,
     to_number_token,
 )
+from spawn.domain.imports.cells.sheet_cell import ERROR_VALUES
 from spawn.domain.imports.mapping import (
     Aggregation,
     ColumnMapping,
@@ -197,7 +198,7 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
         """Return the text of a single value, None if it is absent.
 
         Raises:
-            CellError: the value is a structure, or the enum has no entry for it.
+            CellError: the value is a structure or an error, or the enum has no entry for it.
         """
         text = token if type(token) is str else to_cell_text(token)
         if text is None:
@@ -206,6 +207,8 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
             text = " ".join(text.split())
         if text in self.nulls:
             return None
+        if text in ERROR_VALUES:
+            raise CellError("cell_error", f"the cell has the error {text} of a spreadsheet")
         return text if self.enum is None else self._translate(text, self.enum)
 
     def read_all(self, token: Token) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from spawn.application.exports import QuarantineFormatter
-from spawn.application.imports.commands import put_mapping, submit_import
+from spawn.application.imports.commands import WORKBOOKS_NEED_EXTRA, put_mapping, submit_import
 from spawn.application.imports.dry_runs import DryRunSlots
 from spawn.application.imports.queries import (
     count_reasons,
@@ -222,7 +222,7 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         Parameter(
             "mapping",
             str,
-            "Name of the mapping that converts rows to projects; required for CSV and XML.",
+            "Name of the mapping that converts rows to projects; required but for NDJSON.",
         ),
         Parameter(
             "dry_run",
@@ -239,7 +239,7 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
     body=Body(
         _FILE_SCHEMA,
         # Generated clients of several files send the last type, so it is the commonest.
-        media_types=(NDJSON, FileFormat.XML.media_type, CSV),
+        media_types=(NDJSON, FileFormat.XML.media_type, FileFormat.XLSX.media_type, CSV),
         file_examples=_FILE_EXAMPLES,
     ),
     returns=ACCEPTED_RESPONSE,
@@ -441,6 +441,9 @@ def _read_upload_media_type(request: StrictRequest) -> str:
         raise RequestProblem(
             "unsupported_media_type", detail, headers=((b"accept", supported.encode()),)
         )
+    workers = request.dependencies.workers
+    if FORMATS[media_type] is FileFormat.XLSX and not workers.reads_workbooks:
+        raise RequestProblem("unsupported_media_type", WORKBOOKS_NEED_EXTRA)
     return media_type
 
 

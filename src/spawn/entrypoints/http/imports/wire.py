@@ -22,6 +22,8 @@ from spawn.domain.imports.mapping import (
     MAX_CONDITIONS,
     MAX_DATE_FORMATS,
     MAX_SEPARATOR_LENGTH,
+    MAX_SHEET_NAME_LENGTH,
+    MAX_SHEET_NUMBER,
     MAX_SKIPPED_LINES,
     MAX_SOURCES,
     THOUSANDS_MARKS,
@@ -169,6 +171,32 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     decimal: _DecimalMark | UnsetType = UNSET
     thousands: _ThousandsMark | UnsetType = UNSET
     record_element: str | UnsetType = UNSET
+    sheet: Annotated[
+        Any,
+        Meta(
+            examples=["Plants", 2],
+            extra_json_schema={
+                "description": "Sheet of a workbook: its name, or its number from 1. Default: the "
+                "first visible one.",
+                "anyOf": [
+                    {"type": "string", "minLength": 1, "maxLength": MAX_SHEET_NAME_LENGTH},
+                    {"type": "integer", "minimum": 1, "maximum": MAX_SHEET_NUMBER},
+                ],
+            },
+        ),
+    ] = UNSET
+    fill_merged: (
+        Annotated[
+            tuple[str, ...],
+            Meta(
+                extra_json_schema={
+                    "maxItems": MAX_SOURCES,
+                    "description": "Columns in which a merged cell stands for each of its rows.",
+                }
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     where: (
         RowConditionView
         | Annotated[

@@ -1,0 +1,78 @@
+"""Reader of an Excel workbook in a subprocess.
+
+A workbook is compressed, and a few bytes may stand for a sheet of any size. The process has a limit
+of memory, ends when the service does, and does not hold the service's interpreter lock.
+"""
+
+import pickle
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from spawn.adapters.workers.sheet_scan import TOO_LARGE
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.imports.cells.sheet_cell import SheetRow
+from spawn.ports.workers import WorkerEnded
+
+_EXIT_TIMEOUT_S: Final = 5.0
+
+
+class WorkbookSubprocess:
+    """The subprocess that reads one sheet; see `WorkbookReader`."""
+
+    def __init__(self, path: Path, sheet: str | int | None) -> None:
+        self.sheets: tuple[str, ...] = ()
+        module = "spawn.adapters.workers.workbook_rows"
+        try:
+            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", module, str(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # An interrupt at the terminal must reach only the service, which ends this process.
+                start_new_session=True,
+            )
+        except OSError:
+            self._process = None
+            return
+        with suppress(OSError):
+            sink = cast("BinaryIO", self._process.stdin)
+            pickle.dump(sheet, sink)
+            sink.flush()
+
+    def read_rows(self) -> list[SheetRow]:
+        """Wait for the next rows; none at the end."""
+        if self._process is None:
+            raise WorkerEnded
+        source = cast("BinaryIO", self._process.stdout)
+        if not self.sheets:
+            self.sheets = self._receive(source)
+        rows: list[SheetRow] = self._receive(source)
+        return rows
+
+    def _receive(self, source: BinaryIO) -> Any:
+        # Only our own subprocess writes to this pipe.
+        try:
+            message = pickle.load(source)  # noqa: S301 - as the line above says
+        except (OSError, EOFError, pickle.UnpicklingError):
+            self.close()
+            # The native reader ends the process if it gets no memory.
+            raise InvalidInput.at("", "too_large", TOO_LARGE) from None
+        if isinstance(message, FieldError):
+            self.close()
+            raise InvalidInput((message,))
+        return message
+
+    def close(self) -> None:
+        """Kill the process; idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        process.wait(_EXIT_TIMEOUT_S)
