@@ -201,7 +201,7 @@ def projects(draw: st.DrawFn, schema: Schema) -> Project:
     return Project(
         project_id=str(draw(st.uuids())),
         project_name=draw(lines(60)),
-        total_amount=draw(amounts(code)),
+        total_amount=draw(amounts(code) | st.none()),
         currency_code=code,
         status=status,
         status_reason=draw(st.none() | prose()),

@@ -30,6 +30,7 @@ from spawn.domain.errors import (
     Conflict,
     Duplicate,
     InvalidInput,
+    MalformedBody,
     Overloaded,
     StaleVersion,
 )
@@ -728,9 +729,9 @@ async def test_the_runner_takes_no_more_than_it_can_queue(dependencies: Dependen
 async def test_an_upload_that_breaks_off_leaves_nothing(dependencies: Dependencies) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"{}"
-        raise ConnectionResetError
+        raise MalformedBody("The upload ended early.")
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(MalformedBody):
         await submit_import(dependencies, ANALYST, broken(), file_format=FileFormat.NDJSON)
     assert list(dependencies.spool.names()) == []
 

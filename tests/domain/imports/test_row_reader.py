@@ -280,6 +280,7 @@ def test_a_mapping_that_does_not_match_the_schema_is_rejected(
 def test_rounding_never_moves_an_amount_by_more_than_half_a_cent(amount: Decimal) -> None:
     read = reader(NAME, {**COST, "rounding": "half_even"})
     rounded = project_of(read_row(read, cost=format(amount, "f"))).total_amount
+    assert rounded is not None
     assert abs(rounded - amount) <= Decimal("0.005")
     assert rounded.as_tuple().exponent == -2
 

@@ -16,9 +16,11 @@ from spawn.domain.projects.project import (
     ProjectStatus,
     Sponsor,
     Spv,
+    apply_amendment,
     build_reservation_id,
     list_draw_stops,
     list_open_conditions,
+    propose_project,
 )
 from spawn.testing.builders import a_condition, a_project, some_sponsors
 
@@ -147,7 +149,23 @@ def test_an_amount_has_the_scale_of_its_currency() -> None:
     assert str(a_project(total_amount=Decimal("5E+3")).total_amount) == "5000.00"
     yen = a_project(total_amount=Decimal("5000.00"), currency_code="JPY")
     assert str(yen.total_amount) == "5000"
-    assert a_project(total_amount=Decimal("-0")).total_amount.is_signed() is False
+    zero = a_project(total_amount=Decimal("-0")).total_amount
+    assert zero is not None
+    assert zero.is_signed() is False
+
+
+def test_an_amount_may_be_unknown_only_where_that_is_allowed() -> None:
+    values: dict[str, Any] = {"project_id": "p", "attributes": {}, "extensions": {}}
+    fields = {"project_name": "a"}
+    with pytest.raises(InvalidInput) as invalid:
+        propose_project(fields=fields, **values)
+    assert [error.pointer for error in invalid.value.errors] == ["/total_amount"]
+    unknown = propose_project(fields=fields, allows_unknown_amount=True, **values)
+    assert unknown.total_amount is None
+    known = apply_amendment(unknown, {"total_amount": Decimal(7)}, {}, {})
+    assert known.total_amount == Decimal("7.00")
+    with pytest.raises(InvalidInput):
+        apply_amendment(known, {"total_amount": None}, {}, {})
 
 
 @pytest.mark.parametrize("shares", [("100",), ("33.33", "33.33", "33.34"), ("0.00000001",) * 1])

@@ -227,7 +227,7 @@ def test_home_page_shows_the_product_and_its_data(start: Start) -> None:
         "Iberia desk",
         "project_schema version 0",
         "capacity_mw",
-        "26 of 26",
+        "25 of 25",
     ):
         assert expected in page.text, expected
     linked = re.search(r'<script type="application/ld\+json">(.*?)</script>', page.text)

@@ -55,6 +55,7 @@ from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Page, Query
 from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.core_columns import MAY_BE_UNKNOWN
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
@@ -375,7 +376,10 @@ class MemoryStore:
     def _columns(self, kind: str) -> tuple[TableColumn, ...]:
         if AGGREGATE_TYPES[kind].is_governed:
             columns = self._history.columns(kind).values()
-            return tuple(TableColumn(c.name, str(c.type), not c.required) for c in columns)
+            return tuple(
+                TableColumn(c.name, str(c.type), not c.required or c.name in MAY_BE_UNKNOWN)
+                for c in columns
+            )
         names = AGGREGATE_TYPES[kind].state_type.__struct_fields__
         return tuple(TableColumn(name, "object", nullable=True) for name in names)
 

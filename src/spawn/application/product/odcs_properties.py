@@ -6,10 +6,10 @@ from spawn.application.product.snapshot import Json, omit_empty, property_list
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.schema_version import Column, RetiredColumn, TypeName
 from spawn.domain.schemas.core_columns import (
-    CORE_BY_NAME,
     NESTED_FIELDS,
     READ_ONLY_COLUMNS,
     SYSTEM_COLUMNS,
+    is_always_present,
 )
 from spawn.domain.schemas.json_schema import format_wire_literal
 from spawn.domain.schemas.linear_regex import format_ecma_pattern
@@ -109,9 +109,8 @@ def build_structural_properties(project_schema: Json) -> list[Json]:
 
 
 def is_never_null(column: Column) -> bool:
-    """Whether every served project has a value; null removes that of an optional column."""
-    has_fixed_default = column.default is not None and column.name in CORE_BY_NAME
-    return column.required or has_fixed_default or column.name in _NEVER_NULL
+    """Whether every served project has a value."""
+    return is_always_present(column) or column.name in _NEVER_NULL
 
 
 def _logical_type_options(column: Column) -> Json:

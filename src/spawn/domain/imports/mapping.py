@@ -141,6 +141,13 @@ class Aggregation(StrEnum):
     COUNT = "count"  # without a column: of the rows of a group
 
 
+class MissingAmount(StrEnum):
+    """The treatment of a row without a total amount."""
+
+    QUARANTINE = "quarantine"
+    UNKNOWN = "unknown"  # the project's amount is unknown, with a warning
+
+
 class VanishedPolicy(StrEnum):
     """The treatment of projects of the mapping's source that a file does not have."""
 
@@ -307,6 +314,7 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST_WINS
     on_existing: OnExisting = OnExisting.SKIP_IF_IDENTICAL
     vanished: VanishedPolicy = VanishedPolicy.IGNORE
+    missing_amount: MissingAmount = MissingAmount.QUARANTINE
 
     @property
     def source_columns(self) -> frozenset[str]:

@@ -21,16 +21,19 @@ from spawn.domain.imports.cells.cell_reader import (
 from spawn.domain.imports.cells.number_text import compile_number_parser
 from spawn.domain.imports.export_reader import ExportReader, RowResult
 from spawn.domain.imports.import_state import RowReason
-from spawn.domain.imports.mapping import ImportMapping, OnFailure, SumCheck
+from spawn.domain.imports.mapping import ImportMapping, MissingAmount, OnFailure, SumCheck
 from spawn.domain.imports.row_selector import RowSelector
 from spawn.domain.json_tokens import Token
 from spawn.domain.money import CURRENCIES, DECIMAL_CONTEXT
 from spawn.domain.projects.project import propose_project
-from spawn.domain.schemas.core_columns import CORE_COLUMNS
+from spawn.domain.schemas.core_columns import CORE_COLUMNS, MAY_BE_UNKNOWN
 from spawn.domain.schemas.validator import ProjectInput, SchemaValidator
 from spawn.domain.text import normalize, trim
 
-_WITH_DEFAULT = frozenset(c.name for c in CORE_COLUMNS if c.default is not None)
+_KEPT_IF_ABSENT = MAY_BE_UNKNOWN.union(c.name for c in CORE_COLUMNS if c.default is not None)
+"""Fields that keep their value if a later edition of a file has none."""
+
+_AMOUNT: Final = "total_amount"
 _DEFAULT_SCALE: Final = 2
 _DEFAULT_CURRENCY: Final = "USD"
 
@@ -62,6 +65,9 @@ class RowReader:
             self._fields["external_ref"] = mapping.key.label
         self._rows = RowSelector(mapping) if mapping else None
         self.export_reader = ExportReader(validator) if from_export else None
+        self._allows_unknown_amount = from_export or (
+            mapping is not None and mapping.missing_amount is MissingAmount.UNKNOWN
+        )
         decimal, thousands = (mapping.decimal, mapping.thousands) if mapping else (".", None)
         self._parse_number = compile_number_parser(decimal, thousands)
 
@@ -96,6 +102,7 @@ class RowReader:
             values, system = self.export_reader.split(source)
             project_id = system.project_id or project_id
             key = self.read_key(values)
+            values = _drop_unknown_amount(values)
             result = self._build_result(values, values, project_id, key, [], [])
             return self.export_reader.restore(result, system)
         if self._mapping is None or self._rows is None:
@@ -107,17 +114,21 @@ class RowReader:
             reason = _run_check(check, source, self._mapping.null, self._parse_number)
             if reason is not None:
                 (warnings if check.on_failure is OnFailure.WARN else reasons).append(reason)
+        if self._allows_unknown_amount and not reasons and tokens.get(_AMOUNT) is None:
+            field = self._fields.get(_AMOUNT, _AMOUNT)
+            warnings.append(RowReason(field, "amount_unknown", "the row has no amount"))
+            tokens = _drop_unknown_amount(tokens)
         return self._build_result(source, tokens, project_id, key, reasons, warnings)
 
     def read_amendment(self, source: Mapping[str, Token]) -> ProjectInput:
         """Return the values of a valid row, without defaults: those are for new projects only."""
         tokens = source
         if self.export_reader is not None:
-            tokens, _ = self.export_reader.split(source)
+            tokens = _drop_unknown_amount(self.export_reader.split(source)[0])
         if self._mapping is not None:
             # A cell without a value says nothing about what a project always has.
             cells = self._convert_row(source, [])[1]
-            tokens = {n: t for n, t in cells.items() if t is not None or n not in _WITH_DEFAULT}
+            tokens = {n: t for n, t in cells.items() if t is not None or n not in _KEPT_IF_ABSENT}
         return self.validator.read(tokens, partial=True, on_date=self.on_date)
 
     def to_reason(self, error: FieldError, source: Mapping[str, Token] | None = None) -> RowReason:
@@ -189,12 +200,14 @@ class RowReader:
         warnings: list[RowReason],
     ) -> RowResult:
         try:
-            attributes = self.validator.read(tokens, on_date=self.on_date)
+            may_lack = MAY_BE_UNKNOWN if self._allows_unknown_amount else frozenset[str]()
+            attributes = self.validator.read(tokens, on_date=self.on_date, may_lack=may_lack)
             project = propose_project(
                 project_id=project_id,
                 fields=attributes.core,
                 attributes=attributes.governed,
                 extensions=attributes.extensions,
+                allows_unknown_amount=self._allows_unknown_amount,
             )
         except InvalidInput as invalid:
             fields = {reason.field for reason in reasons}
@@ -206,6 +219,13 @@ class RowReader:
         if reasons:
             return RowResult(key, reasons=tuple(reasons), warnings=tuple(warnings))
         return RowResult(key, project, (), tuple(warnings))
+
+
+def _drop_unknown_amount(tokens: dict[str, Token]) -> dict[str, Token]:
+    """Return the tokens without an amount that is null."""
+    if tokens.get(_AMOUNT, "") is not None:
+        return tokens
+    return {name: token for name, token in tokens.items() if name != _AMOUNT}
 
 
 def read_reference_key(token: Token) -> str | None:

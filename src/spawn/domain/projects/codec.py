@@ -202,7 +202,7 @@ def _render_expression(field: msgspec.structs.FieldInfo) -> str:
         return name
     # An amount has its currency's scale, so str() never writes an exponent.
     text = f"str({name})" if field.name.endswith(AMOUNT_SUFFIX) else f"to_json_number({name})"
-    return text if field.required else f"(None if {name} is None else {text})"
+    return text if field.type is Decimal else f"(None if {name} is None else {text})"
 
 
 def _compile(source: str) -> Any:

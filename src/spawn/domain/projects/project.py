@@ -104,7 +104,8 @@ class ExternalRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A project; version and times belong to the store, not to the aggregate.
 
-    `total_amount` is in major units of `currency_code`, ≥ 0, at most the currency's scale.
+    `total_amount` is in major units of `currency_code`, ≥ 0, at most the currency's scale; None if
+    the file that the project was imported from does not say what it costs.
     `subdivision_code` belongs to `country_code` and is only valid with it.
     `maturity_years` is a number of years, from 0.5 to 99, without trailing zeros.
     `expected_irr` is a fraction per annum (0.095 is 9.5 %). `dscr` is a ratio.
@@ -116,7 +117,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     project_id: str
     project_name: str
-    total_amount: Decimal
+    total_amount: Decimal | None
     currency_code: str = "USD"
     status: ProjectStatus = ProjectStatus.PROPOSED
     status_reason: str | None = None
@@ -201,6 +202,7 @@ def propose_project(
     fields: Mapping[str, object],
     attributes: Mapping[str, Value | None],
     extensions: Mapping[str, msgspec.Raw | None],
+    allows_unknown_amount: bool = False,
 ) -> Project:
     """Return a new project from typed fields by name; None means absent.
 
@@ -214,6 +216,8 @@ def propose_project(
     errors: list[FieldError] = []
     if not values.keys() <= _CREATABLE:
         errors += [_unknown_field(name) for name in values if name not in _CREATABLE]
+    if allows_unknown_amount:
+        values.setdefault("total_amount", None)
     errors += [_required_field(name) for name in _REQUIRED[:2] if name not in values]
     if errors:
         raise InvalidInput(errors)
@@ -392,6 +396,8 @@ def _check_reason(reason: str) -> None:
 
 
 def _check_amount(project: Project, errors: list[FieldError]) -> None:
+    if project.total_amount is None:
+        return
     try:
         amount = fit_amount(
             project.total_amount,

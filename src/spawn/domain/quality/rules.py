@@ -27,7 +27,7 @@ from spawn.domain.quality.measures import (
     UniquenessMeasure,
 )
 from spawn.domain.schema_version import Column, Expectation, TypeName
-from spawn.domain.schemas.core_columns import CORE_BY_NAME, SYSTEM_COLUMNS
+from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS, is_always_present
 
 _FULL_SHARE: Final = Decimal(1)
 
@@ -99,9 +99,7 @@ def derive_rules(
 
 
 def _build_completeness_rule(column: Column, expectation: Expectation | None) -> MeasurableRule:
-    # Null removes the value of an optional column, also of one with a default.
-    has_fixed_default = column.default is not None and column.name in CORE_BY_NAME
-    is_mandatory = column.required or has_fixed_default
+    is_mandatory = is_always_present(column)
     threshold, severity = (_FULL_SHARE, Severity.ERROR) if is_mandatory else (None, Severity.INFO)
     if expectation is not None and not is_mandatory:
         threshold, severity = expectation.threshold, Severity(expectation.severity)

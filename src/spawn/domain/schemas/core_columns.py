@@ -112,7 +112,18 @@ CORE_COLUMNS: tuple[Column, ...] = tuple(
 )
 """Core columns in document order, without any description by a schema."""
 
+MAY_BE_UNKNOWN = frozenset({"total_amount"})
+"""Columns that a request must set, and that an imported project may lack all the same."""
+
+
 CORE_BY_NAME: dict[str, Column] = {column.name: column for column in CORE_COLUMNS}
+
+
+def is_always_present(column: Column) -> bool:
+    """Return whether every project has a value; null removes that of an optional column."""
+    has_fixed_default = column.default is not None and column.name in CORE_BY_NAME
+    return (column.required or has_fixed_default) and column.name not in MAY_BE_UNKNOWN
+
 
 FORMER_CORE_COLUMNS: dict[str, Column] = {
     "maturity_years": Column(

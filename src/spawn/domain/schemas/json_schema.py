@@ -26,6 +26,7 @@ from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName, Value
 from spawn.domain.schemas.core_columns import (
     CORE_BY_NAME,
+    MAY_BE_UNKNOWN,
     PERCENT_ALIAS,
     READ_ONLY_COLUMNS,
     SYSTEM_COLUMNS,
@@ -101,7 +102,12 @@ def list_input_names(column: Column) -> tuple[str, ...]:
 def _build_output_schema(core: tuple[Column, ...], governed: tuple[Column, ...]) -> JsonSchema:
     identity, version, *times = SYSTEM_COLUMNS
     columns = (identity, version, *core, *governed, *times)
-    properties = {c.name: _build_property(c, for_input=False) for c in columns}
+    properties = {
+        c.name: _build_property(
+            c, for_input=False, is_nullable=not c.required or c.name in MAY_BE_UNKNOWN
+        )
+        for c in columns
+    }
     nested_fields = _build_nested_schemas(for_input=False)
     always_present = {c.name for c in columns if c.required or c.default is not None}
     always_present |= {c.name for c in SYSTEM_COLUMNS}

@@ -6,6 +6,7 @@ by the reader of its column, every error is collected, and the result is input f
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
@@ -241,8 +242,11 @@ class SchemaValidator:
         partial: bool = False,
         rounding: Rounding | None = None,
         on_date: date | None = None,
+        may_lack: AbstractSet[str] = frozenset(),
     ) -> ProjectInput:
         """Validate a body, whole or (`partial`) a merge patch, on a day; return typed attributes.
+
+        `may_lack` are required core fields that this body may omit.
 
         A value of a retired column is ignored with a warning, and rejected from its Sunset on;
         without a day no Sunset applies.
@@ -257,7 +261,7 @@ class SchemaValidator:
         reader = _BodyReader(self.retired, on_date, partial=partial)
         reader.read_all(tokens, input_fields)
         if not partial:
-            self._fill_defaults(reader)
+            self._fill_defaults(reader, may_lack)
         if reader.extensions:
             extensions = {n: raw for n, raw in reader.extensions.items() if raw is not None}
             check_extensions(extensions, reader.errors)
@@ -323,9 +327,10 @@ class SchemaValidator:
         """Return the JSON Schema 2020-12 of a project, as accepted or as served."""
         return build_project_schema(self._core, self.schema.governed, self.retired, use)
 
-    def _fill_defaults(self, reader: _BodyReader) -> None:
+    def _fill_defaults(self, reader: _BodyReader, may_lack: AbstractSet[str]) -> None:
         """Fill in defaults; add an error for each missing required field."""
-        missing = [name for name in self._required_core_names if name not in reader.core]
+        required_names = (name for name in self._required_core_names if name not in may_lack)
+        missing = [name for name in required_names if name not in reader.core]
         for column in self._columns_to_fill:
             if column.name in reader.governed:
                 continue

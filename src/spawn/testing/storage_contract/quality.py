@@ -256,7 +256,8 @@ class TestQuality:
 def _stricter(project: Project, data: st.DataObject) -> Measure:
     """Draw a measure whose limit is a value of the project."""
     values = dict(project.attributes)
-    values["total_amount"] = project.total_amount
+    if project.total_amount is not None:
+        values["total_amount"] = project.total_amount
     values["project_name"] = project.project_name
     name = data.draw(st.sampled_from(sorted(values)))
     value = values[name]

@@ -33,6 +33,7 @@ from spawn.domain.imports.mapping import (
     DuplicatePolicy,
     ExtensionType,
     ImportMapping,
+    MissingAmount,
     OnExisting,
     OnFailure,
     Otherwise,
@@ -229,6 +230,7 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     duplicates: DuplicatePolicy | UnsetType = UNSET
     on_existing: OnExisting | UnsetType = UNSET
     vanished: VanishedPolicy | UnsetType = UNSET
+    missing_amount: MissingAmount | UnsetType = UNSET
 
     @classmethod
     def of_mapping(cls, mapping: ImportMapping) -> Self:
