@@ -42,7 +42,7 @@ def fill_types(book: Any, sheet: Any) -> None:
     day, hour, span = (
         book.add_format({"num_format": text}) for text in ("d-mmm-yy", "hh:mm", "[h]:mm")
     )
-    sheet.write(1, 1, "text_x000D_ \u00fc")
+    sheet.write(1, 1, "text\r \u00fc")
     for column, value in enumerate((0.1, 0.1 + 0.2, 1990, 2**53, 1e20, 1e-7, -2.5), start=2):
         sheet.write_number(1, column, value)
     sheet.write_datetime(1, 9, datetime(2024, 2, 29), day)  # noqa: DTZ001 - a sheet has local times

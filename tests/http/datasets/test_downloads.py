@@ -3,6 +3,7 @@
 import csv
 import gzip
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -10,16 +11,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pytest
+import python_calamine
 import tenacity
 from tests.http.conftest import WIND, Service, Start
 
 arrow_csv: Any = importlib.import_module("pyarrow.csv")  # its stubs do not export the names
 parquet: Any = importlib.import_module("pyarrow.parquet")
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 AMOUNT = "123456789012345678.25"
 EMPTY, FORMULA = "", '=1+1,"x"\r\n'
 
@@ -83,6 +87,39 @@ def test_each_format_has_the_same_rows(reader: httpx.Client) -> None:
     ]
     assert [row["sponsors"] or "" for row in rows] == [row["sponsors"] for row in by_name]
     assert [row["extensions"] for row in rows] == [None, '{"x_desk":"Lisbon"}', None]
+
+
+def test_a_workbook_has_the_rows_of_the_table(reader: httpx.Client, tmp_path: Path) -> None:
+    response = reader.get("/v1/data/projects.xlsx?sort=-total_amount")
+    assert response.headers["content-type"] == XLSX
+    assert response.headers["content-disposition"] == 'attachment; filename="projects.xlsx"'
+    (tmp_path / "a.xlsx").write_bytes(response.content)
+    book = python_calamine.CalamineWorkbook.from_path(tmp_path / "a.xlsx")
+    assert book.sheet_names == ["projects"]
+    header, *rows = book.get_sheet_by_index(0).to_python()
+    table = read_parquet(reader, "/v1/data/projects.parquet?sort=-total_amount")
+    assert header == table.column_names
+    cells = [dict(zip(header, row, strict=True)) for row in rows]
+    assert cells[0]["total_amount"] == AMOUNT
+    assert [row["description"] for row in cells] == ["", FORMULA, ""]
+    assert cells[0]["dscr"] == 1.35
+    assert cells[1]["extensions"] == '{"x_desk":"Lisbon"}'
+    by_format = reader.get("/v1/data/quality?format=xlsx")
+    by_accept = reader.get("/v1/data/quality", headers={"Accept": XLSX})
+    assert by_format.headers["content-type"] == by_accept.headers["content-type"] == XLSX
+
+
+def test_an_arrow_stream_needs_no_pyarrow(
+    reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pa.ipc.open_stream(reader.get("/v1/data/projects.arrow").content).read_all()
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "pyarrow" else find_spec(name)
+    )
+    plain = pa.ipc.open_stream(reader.get("/v1/data/projects.arrow").content).read_all()
+    assert plain.schema == whole.schema
+    assert plain.to_pylist() == whole.to_pylist()
 
 
 def test_decimals_are_exact_in_columns_and_as_requested_in_json(reader: httpx.Client) -> None:

@@ -2,11 +2,12 @@
 """Parquet files and Arrow streams of rows, in bounded memory and without temporary files.
 
 A private engine reads lines of JSON from one pipe and writes the file to another, so that rows
-of any store become columns of exact types. Arrow streams need the optional extra with pyarrow.
+of any store become columns of exact types. Arrow streams need pyarrow or nanoarrow.
 """
 
 import asyncio
 import importlib
+import importlib.util
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -181,6 +182,9 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, select: str, pipe: int
 
 
 def _write_arrow(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        _write_arrow_without_pyarrow(connection, select, pipe)
+        return
     pyarrow: Any = importlib.import_module("pyarrow")
     batches = connection.execute(select).to_arrow_reader(_BATCH_ROWS)
     with (
@@ -190,3 +194,15 @@ def _write_arrow(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) 
     ):
         for batch in batches:
             writer.write_batch(batch)
+
+
+def _write_arrow_without_pyarrow(
+    connection: duckdb.DuckDBPyConnection, select: str, pipe: int
+) -> None:
+    ipc: Any = importlib.import_module("nanoarrow.ipc")
+    with (
+        suppress(BrokenPipeError),
+        os.fdopen(os.dup(pipe), "wb") as file,
+        ipc.StreamWriter.from_writable(file) as writer,
+    ):
+        writer.write_stream(connection.sql(select))

@@ -13,6 +13,11 @@ def has_arrow() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
+def has_arrow_stream() -> bool:
+    """Return whether any package is installed that writes an Arrow stream of the engine."""
+    return has_arrow() or importlib.util.find_spec("nanoarrow") is not None
+
+
 def encode_arrow(
     names: Sequence[str], types: Sequence[type], rows: Iterable[Sequence[Any]]
 ) -> bytes:

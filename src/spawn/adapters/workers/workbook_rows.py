@@ -4,7 +4,6 @@ This module imports little, since each import of a workbook starts it anew.
 """
 
 import pickle
-import re
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,6 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.sheet_cell import CellKind, SheetCell, SheetRow, format_number
 
 _BATCH_ROWS: Final = 500
-_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def serve_rows(path: Path, sheet: str | int | None, sink: BinaryIO) -> None:
@@ -64,10 +62,7 @@ def _read_rows(content: Any, scan: SheetScan) -> Iterator[SheetRow]:
     merged_cells = _MergedCells(scan.merged_ranges)
     for number, values in enumerate(content.iter_rows()):
         cells: list[str | SheetCell] = [
-            (value if "_x" not in value else _unescape(value))
-            if type(value) is str
-            else _CONVERSIONS[type(value)](value)
-            for value in values
+            value if type(value) is str else _CONVERSIONS[type(value)](value) for value in values
         ]
         for column, text in scan.errors.get(number, {}).items():
             cells[column - first_column] = text
@@ -117,11 +112,6 @@ _CONVERSIONS: Final[dict[type, Callable[[Any], str | SheetCell]]] = {
     time: lambda value: value.isoformat(),
     timedelta: str,
 }
-
-
-def _unescape(text: str) -> str:
-    """Return a text with its escaped control characters, such as `_x000D_`."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _limit_memory() -> None:

@@ -29,6 +29,7 @@ class DataFormat(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
     ARROW = "arrow"
+    XLSX = "xlsx"
 
     @property
     def media_type(self) -> str:
@@ -36,9 +37,9 @@ class DataFormat(StrEnum):
         return MEDIA_TYPES[self]
 
     @property
-    def is_columnar(self) -> bool:
-        """Whether the file is binary, column by column."""
-        return self in {DataFormat.PARQUET, DataFormat.ARROW}
+    def is_binary(self) -> bool:
+        """Whether the file has a binary format of its own, with typed columns."""
+        return self in {DataFormat.PARQUET, DataFormat.ARROW, DataFormat.XLSX}
 
 
 MEDIA_TYPES: Final[Mapping[DataFormat, str]] = {
@@ -47,18 +48,20 @@ MEDIA_TYPES: Final[Mapping[DataFormat, str]] = {
     DataFormat.JSON: "application/json",
     DataFormat.PARQUET: "application/vnd.apache.parquet",
     DataFormat.ARROW: "application/vnd.apache.arrow.stream",
+    DataFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 
 
-class EncodeColumns(Protocol):
-    """Function that encodes lines of JSON as a Parquet file or an Arrow stream."""
+class EncodeFile(Protocol):
+    """Function that encodes lines of JSON as a file of a binary format, by its suffix."""
 
     def __call__(
         self,
         lines: AsyncIterator[bytes],
         columns: Sequence[tuple[str, ColumnType | None]],
         *,
-        is_arrow: bool,
+        name: str,
+        suffix: str,
     ) -> AsyncGenerator[bytes]:
         """Yield the chunks of the file; a column without a type has texts."""
         ...
@@ -68,15 +71,15 @@ def format_file(
     rows: AsyncIterator[Row],
     dataset: DatasetQuery,
     file_format: DataFormat,
-    encode_columns: EncodeColumns,
+    encode_file: EncodeFile,
 ) -> AsyncGenerator[bytes]:
     """Return the chunks of a file with the rows of a dataset."""
     columns = dataset.columns
-    if file_format.is_columnar:
+    if file_format.is_binary:
         is_text = dataset.decimals is DecimalForm.STRING
         types = [(one.name, None if is_text and one.is_decimal else one.type) for one in columns]
-        is_arrow = file_format is DataFormat.ARROW
-        return encode_columns(format_table_rows(rows, columns), types, is_arrow=is_arrow)
+        lines = format_table_rows(rows, columns)
+        return encode_file(lines, types, name=dataset.name, suffix=file_format)
     if file_format is DataFormat.CSV:
         return format_csv(rows, columns, has_mark=dataset.has_mark)
     if file_format is DataFormat.JSON:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
+from spawn.adapters.file_encoder import FileEncoder
 from spawn.adapters.local.served_address import read_served_address
 from spawn.adapters.service_client import (
     ServiceError,
@@ -193,7 +193,7 @@ class FileBackend:
         dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
         async with record_export(dependencies, OPERATOR, data_format) as progress:
             rows = count_rows(read_projects(dependencies, OPERATOR, dataset), progress)
-            file = format_file(rows, dataset, data_format, ColumnarEncoder().encode)
+            file = format_file(rows, dataset, data_format, FileEncoder().encode)
             async with aclosing(file) as chunks:
                 async for chunk in chunks:
                     progress.size_bytes += len(chunk)

@@ -9,7 +9,7 @@ from typing import IO, Final
 
 import msgspec
 
-from spawn.adapters.local.arrow_stream import has_arrow
+from spawn.adapters.file_encoder import find_missing_extra
 from spawn.application.datasets.file_formats import DataFormat
 from spawn.domain.imports.import_state import FileFormat
 from spawn.entrypoints.cli.backend import open_backend
@@ -69,8 +69,9 @@ async def export_projects(settings: Settings, format_name: str | None, output: P
     The format is the named one, else that of the file's suffix, else NDJSON.
     """
     file_format = _detect_data_format(output, format_name)
-    if file_format is DataFormat.ARROW and not has_arrow():
-        raise CommandError("Arrow needs the extra arrow: install it, or write Parquet", EXIT_USAGE)
+    if extra := find_missing_extra(file_format):
+        detail = f"{file_format} needs the extra {extra}: pip install 'duckdb-spawn[{extra}]'"
+        raise CommandError(detail, EXIT_USAGE)
     async with (
         open_backend(settings) as backend,
         aclosing(backend.export_projects(file_format)) as chunks,

@@ -154,7 +154,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     export_parser.add_argument(
         "--format",
-        choices=("ndjson", "csv", "json", "parquet", "arrow"),
+        choices=("ndjson", "csv", "json", "parquet", "arrow", "xlsx"),
         help="format of the file (default: by its suffix, else ndjson)",
     )
     export_parser.add_argument(

@@ -10,8 +10,7 @@ from typing import Final
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
-from spawn.adapters.local.arrow_stream import has_arrow
+from spawn.adapters.file_encoder import FileEncoder, find_missing_extra
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import (
     DatasetQuery,
@@ -46,7 +45,7 @@ from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.entrypoints.http.state import StateKey
 
 PATH: Final = "/v1/data"
-ENCODER: Final = StateKey(ColumnarEncoder)
+ENCODER: Final = StateKey(FileEncoder)
 _FORMATS: Final = {str(one): one.media_type for one in DataFormat}
 _BINARY: Final = {"type": "string", "format": "binary"}
 _GZIP_WINDOW_BITS: Final = 31
@@ -88,6 +87,7 @@ _MARK: Final = Parameter(
             DataFormat.JSON.media_type: {"type": "array", "items": {"type": "object"}},
             DataFormat.PARQUET.media_type: _BINARY,
             DataFormat.ARROW.media_type: _BINARY,
+            DataFormat.XLSX.media_type: _BINARY,
         },
     ),
     problems=(
@@ -110,11 +110,11 @@ async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse
     if suffix and request.query.get("format", suffix) != suffix:
         raise InvalidInput.at("/format", "contradiction", f"The path ends in .{suffix}: omit it.")
     file_format = next(one for one, text in MEDIA_TYPES.items() if text == request.media_type)
-    if file_format is DataFormat.ARROW and not has_arrow():
+    if extra := find_missing_extra(file_format):
         raise RequestProblem(
             "not_acceptable",
-            "Arrow streams need the extra arrow, which is not installed. Use Parquet, or ask the "
-            "operator to install it.",
+            f"Files with the suffix .{file_format} need the extra {extra}, which is not installed. "
+            "Use another format, or ask the operator to install it.",
         )
     name = DatasetName(name_text)
     query = await read_dataset_query(request.dependencies, name, request.query)
@@ -136,7 +136,7 @@ class ExportResponse(SelfSentResponse):
         self._request, self._query, self._format = request, query, file_format
         self._position = position
         encodings = request.context.headers.get(b"accept-encoding", b"")
-        self._is_compressed = not file_format.is_columnar and is_gzip_accepted(encodings)
+        self._is_compressed = not file_format.is_binary and is_gzip_accepted(encodings)
         charset = "; charset=utf-8" if file_format in {DataFormat.CSV, DataFormat.NDJSON} else ""
         self._headers: list[Header] = [
             (b"content-type", f"{file_format.media_type}{charset}".encode()),

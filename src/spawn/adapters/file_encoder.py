@@ -1,0 +1,46 @@
+"""Encoder of rows to files that are not lines of text: Parquet, Arrow streams, Excel workbooks."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
+from spawn.adapters.local.arrow_stream import has_arrow_stream
+from spawn.adapters.workers.workbook_encoder import WorkbookEncoder, has_excel
+from spawn.domain.schema_version import ColumnType
+
+
+class FileEncoder:
+    """Encoder of rows, as lines of JSON, by the suffix of the file; a few files at a time."""
+
+    def __init__(self) -> None:
+        self._columnar = ColumnarEncoder()
+        self._workbooks = WorkbookEncoder()
+
+    def encode(
+        self,
+        lines: AsyncIterator[bytes],
+        columns: Sequence[tuple[str, ColumnType | None]],
+        *,
+        name: str,
+        suffix: str,
+    ) -> AsyncGenerator[bytes]:
+        """Return the chunks of a file; a column without a type has texts.
+
+        Args:
+            lines: the rows.
+            columns: names and types of the columns.
+            name: the name of the table, such as that of a sheet.
+            suffix: `parquet`, `arrow` or `xlsx`.
+
+        Raises:
+            Overloaded: as many files as possible are written already.
+        """
+        if suffix == "xlsx":
+            return self._workbooks.encode(lines, columns, name)
+        return self._columnar.encode(lines, columns, is_arrow=suffix == "arrow")
+
+
+def find_missing_extra(suffix: str) -> str | None:
+    """Return the extra that files of a suffix need and that is not installed."""
+    if suffix == "arrow" and not has_arrow_stream():
+        return "arrow"
+    return "excel" if suffix == "xlsx" and not has_excel() else None
