@@ -1,5 +1,6 @@
 """Submit imports, and create or replace their mappings."""
 
+import codecs
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Final
@@ -23,6 +24,7 @@ from spawn.domain.imports.import_state import (
     ImportState,
 )
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
+from spawn.domain.imports.record_parser import list_encodings
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import Job, JobProgress
 from spawn.domain.principal import Principal, Scope
@@ -167,6 +169,35 @@ async def resolve_mapping(
         )
     RowReader(await dependencies.validator(), aggregate.state)
     return aggregate
+
+
+async def check_charset(
+    dependencies: Dependencies,
+    charset: str | None,
+    file_format: FileFormat,
+    mapping_name: str | None,
+) -> None:
+    """Check that the encoding that a request states is one in which its text is read.
+
+    Raises:
+        InvalidInput: it is unknown, or the mapping reads the file in others.
+    """
+    if charset is None or file_format not in {FileFormat.CSV, FileFormat.NDJSON}:
+        return
+    mapping = None if mapping_name is None else await find_mapping(dependencies, mapping_name)
+    encodings = list_encodings(file_format, mapping.state if mapping else None)
+    try:
+        name = codecs.lookup(charset).name
+    except LookupError:
+        detail = f"The charset {charset[:40]!r} is unknown."
+        raise InvalidInput.at("/Content-Type", "invalid_value", detail) from None
+    # ASCII is a part of each encoding that is read without a conversion.
+    if name != "ascii" and name not in {codecs.lookup(one).name for one in encodings}:
+        detail = (
+            f"The charset is {charset[:40]}, but the file is read as {', '.join(encodings)}. "
+            "Correct it, or `encoding` of the mapping."
+        )
+        raise InvalidInput.at("/Content-Type", "contradiction", detail)
 
 
 async def hash_chunks(

@@ -1,12 +1,18 @@
 """HTTP routes of imports and their mappings."""
 
 from collections.abc import AsyncIterator, Callable
+from email.message import Message
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from spawn.application.exports import QuarantineFormatter
-from spawn.application.imports.commands import WORKBOOKS_NEED_EXTRA, put_mapping, submit_import
+from spawn.application.imports.commands import (
+    WORKBOOKS_NEED_EXTRA,
+    check_charset,
+    put_mapping,
+    submit_import,
+)
 from spawn.application.imports.dry_runs import DryRunSlots
 from spawn.application.imports.queries import (
     count_reasons,
@@ -255,8 +261,9 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
 )
 async def post_import(request: StrictRequest) -> Response | Result:
     """Store an uploaded file and queue its import, or try it without writing."""
-    media_type = _read_upload_media_type(request)
+    media_type, charset = _read_upload_media_type(request)
     mapping_name = request.query.get("mapping")
+    await check_charset(request.dependencies, charset, FORMATS[media_type], mapping_name)
     from_export = _read_switch(request, "from_export")
     if _read_switch(request, "dry_run"):
         run = await request.http_state[_DRY_RUNS].run(
@@ -431,9 +438,12 @@ def _read_switch(request: StrictRequest, name: str) -> bool:
     return text == "true"
 
 
-def _read_upload_media_type(request: StrictRequest) -> str:
-    """Return the upload's media type; its charset is ignored, as the mapping has the encoding."""
-    media_type = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
+def _read_upload_media_type(request: StrictRequest) -> tuple[str, str | None]:
+    """Return the upload's media type and its charset, if it states one."""
+    header = Message()
+    header["content-type"] = request.header(b"content-type") or ""
+    # A header without a type would be read as text/plain, which is no type of an upload either.
+    media_type, charset = header.get_content_type(), header.get_param("charset")
     is_encoded = request.context.headers.get(b"content-encoding", b"identity") != b"identity"
     if media_type not in FORMATS or is_encoded:
         supported = ", ".join(FORMATS)
@@ -444,7 +454,7 @@ def _read_upload_media_type(request: StrictRequest) -> str:
     workers = request.dependencies.workers
     if FORMATS[media_type] is FileFormat.XLSX and not workers.reads_workbooks:
         raise RequestProblem("unsupported_media_type", WORKBOOKS_NEED_EXTRA)
-    return media_type
+    return media_type, charset if isinstance(charset, str) else None
 
 
 async def _stream_upload(request: StrictRequest) -> AsyncIterator[bytes]:
