@@ -32,7 +32,7 @@ def until(look: Any) -> Any:
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((AssertionError, httpx.TransportError)),
         wait=tenacity.wait_fixed(0.05),
-        stop=tenacity.stop_after_delay(20),
+        stop=tenacity.stop_after_delay(60),
         reraise=True,
     )(look)
 
@@ -144,10 +144,13 @@ def test_process_ends_with_its_own_exit_code_and_the_reason(tmp_path: Path) -> N
         text=True,
     ) as process:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: httpx.get(f"{url}/monitoring/live").raise_for_status())
-        trigger.touch()
-        response = httpx.post(f"{url}{PROJECTS}", json=WIND)
-        _, errors = process.communicate(timeout=30)
+        try:
+            until(lambda: httpx.get(f"{url}/monitoring/live", timeout=30).raise_for_status())
+            trigger.touch()
+            response = httpx.post(f"{url}{PROJECTS}", json=WIND, timeout=30)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()  # or a failure here would wait for it without end
     assert process.returncode == 4
     *lines, sentence = errors.splitlines()
     assert sentence.startswith("spawn: The disk did not confirm a write")
