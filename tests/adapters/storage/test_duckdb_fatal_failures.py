@@ -241,6 +241,30 @@ def fill_up(ballast: Path) -> None:
             pass
 
 
+async def test_lists_go_on_while_the_disk_takes_no_projection(
+    store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
+) -> None:
+    first = await harness.create()
+    assert len((await store.page(Query())).items) == 1
+    engine.failures["commit"] = duckdb.TransactionException(
+        'TransactionContext Error: Failed to commit: Could not write file "/data/s.duckdb.wal":'
+        f" {os.strerror(errno.ENOSPC)}"
+    )
+    second = await harness.create()
+    await harness.rename(first, 1, "Renamed")
+    for _ in range(2):
+        items = (await store.page(Query(limit=10))).items
+        assert [item.id for item in items] == [first.project_id, second.project_id]
+        assert items[0].state.project_name == "Renamed"
+        assert await store.count(Query()) == 2
+        assert [i.id for i in (await store.page(Query(limit=1))).items] == [first.project_id]
+    assert store.status().is_readable
+    assert store.status().lag_rows == 2
+    engine.failures.clear()
+    assert len((await store.page(Query(limit=7))).items) == 2
+    assert store.status().lag_rows == 0
+
+
 # -- the store gives up -------------------------------------------------------------------------
 
 

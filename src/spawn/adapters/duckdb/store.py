@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import duckdb
 from opentelemetry import trace
@@ -58,6 +58,7 @@ from spawn.domain.errors import (
     NotFound,
     SpawnError,
     StorageDamaged,
+    StorageFull,
     Unavailable,
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
@@ -364,8 +365,9 @@ class DuckDbStore:
         return await asyncio.shield(task)
 
     async def _read_page(self, query: Query, position: int) -> Page[StoredAggregate[Any]]:
-        await self._project_all()
-        aggregates, has_more = await self._read(lambda c: self._read_items(c, query, position))
+        aggregates, has_more = await self._read_projected(
+            lambda c: self._read_items(c, query, position)
+        )
         next_keys = None
         if has_more:
             last = aggregates[-1]
@@ -383,10 +385,22 @@ class DuckDbStore:
     async def count(self, query: Query) -> int:
         """Return the number of matching aggregates; see `ReadStore.count`."""
         query, through = resolve_query(query, self._schema_history), self._appender.position
-        await self._project_all()
-        return await self._read(
+        return await self._read_projected(
             lambda c: queries.count_items(c, query, through, self._read_history)
         )
+
+    async def _read_projected(self, query: Callable[[Cursor], T]) -> T:
+        """Run a query that sees every change, on a full disk too."""
+        try:
+            await self._project_all()
+        except StorageFull:
+            return cast(
+                "T",
+                await self._writer.run(
+                    lambda: self._appender.read_unprojected(query), "read beside a full disk"
+                ),
+            )
+        return await self._read(query)
 
     async def _project_all(self) -> None:
         """Bring the state tables up to the journal, so that a query sees every change."""

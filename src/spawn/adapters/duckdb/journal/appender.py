@@ -290,6 +290,18 @@ class JournalAppender(RecoverableJournal):
             raise
         return result
 
+    def read_unprojected(self, query: Callable[[Cursor], T]) -> T:
+        """Run a query that sees every change although no state table can be written.
+
+        The pending changes are projected in a transaction that is rolled back, in memory.
+        """
+        self._cursor.execute("begin")
+        try:
+            self.projection.write_pending()
+            return query(self._cursor)
+        finally:
+            self._cursor.execute("rollback")
+
     def commit_with(self, prepared_change: PreparedChange, work: Callable[[Cursor], T]) -> T:
         """Commit a change and run other work on the file, in one transaction.
 

@@ -23,6 +23,7 @@ _AGGREGATES = f"""(select r.* from (
 # the engine would fold a filter on an empty table into a plan that never finds a row.
 _STAGES = ("stage_journal", "stage_aggregates", STAGE)
 
+_WRITE_STEP = 1_000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -183,6 +184,12 @@ class Projection:
             if self._pending[key] is pending:
                 del self._pending[key]
         self._waiting_since = time.monotonic() if self._pending else None
+
+    def write_pending(self) -> None:
+        """Write every pending aggregate in the caller's transaction; they stay pending."""
+        keys = list(self._pending)
+        for start in range(0, len(keys), _WRITE_STEP):
+            self._write({key: self._pending[key] for key in keys[start : start + _WRITE_STEP]})
 
     def _write(self, batch: dict[str, PendingAggregate]) -> None:
         execute = self._cursor.execute
