@@ -71,6 +71,7 @@ def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
         "lag_s": round(status.lag_s, 3),
         "dead_letters": status.dead_letters,
         "error": status.error,
+        "is_stopped": status.is_stopped,
     }
 
 

@@ -289,6 +289,7 @@ async def _start_relay(
         journal_watch,
         retry_policy=RETRY_POLICY,
         on_error=_log_publisher_failure,
+        on_stop=_log_publisher_stop,
     )
     stack.push_async_callback(relay.close)
     await relay.start()
@@ -403,6 +404,10 @@ def _record_unsupervised_failure(
 
 def _log_publisher_failure(failure: BaseException) -> None:
     logger.opt(exception=failure).error("a publisher of events failed unexpectedly")
+
+
+def _log_publisher_stop(name: str, reason: str) -> None:
+    logger.warning("the publisher {} has stopped: {}", name, reason)
 
 
 def _log_job_failure(job_id: str, failure: BaseException) -> None:

@@ -28,6 +28,10 @@ class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):
     types: frozenset[str] | None = None
 
 
+class ConsumerGone(Exception):
+    """The consumer wants no further event; the message is a sentence fit for publication."""
+
+
 class DeliveryFailure(msgspec.Struct, frozen=True):
     """An event that was not delivered, and the reason as a sentence fit for publication.
 
@@ -56,6 +60,7 @@ class EventPublisher(Protocol):
         Raises:
             Unavailable: the consumer cannot be reached or asks for a delay (`retry_after_s`); all
                 events are delivered again, even those that it may have accepted.
+            ConsumerGone: the consumer wants no further event; delivery stops until a restart.
         """
         ...
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +14,7 @@ import msgspec
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook, WebhookVerificationError
+from tests.adapters.publishers.certificates import write_certificate
 from tests.adapters.publishers.conftest import NEW_SECRET, OLD_SECRET
 from tests.adapters.publishers.receiver import Message, Receiver
 
@@ -21,7 +25,7 @@ from spawn.adapters.publishers.webhook.address_guard import AddressGuard
 from spawn.adapters.publishers.webhook.signing import Signer, parse_secrets
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
-from spawn.ports.publishers import EventPublisher
+from spawn.ports.publishers import ConsumerGone, EventPublisher
 from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.publisher_contract import *  # noqa: F403 -- the suite is run as its users run it
 from spawn.testing.publisher_contract import SOURCE, STORE_ID, an_entry, event_id
@@ -200,6 +204,14 @@ class TestResponses:
             await publisher.publish([an_entry(1)])
         assert failure.value.retry_after_s == 7
 
+    async def test_a_receiver_that_is_gone_gets_nothing_further(
+        self, publisher: EventPublisher, receiver: Receiver
+    ) -> None:
+        receiver.respond = lambda _message: (410, {})
+        with pytest.raises(ConsumerGone, match="410 Gone"):
+            await publisher.publish([an_entry(1), an_entry(2, version=2)])
+        assert len(receiver.messages) == 1
+
     async def test_a_redirect_is_not_followed(
         self, publisher: EventPublisher, receiver: Receiver
     ) -> None:
@@ -264,6 +276,44 @@ class TestAddressGuard:
             "64:ff9b::a9fe:a9fe",
             "2002:7f00:1::",
             "2002:a9fe:a9fe::",
+            "2002:808:808::1",  # 6to4
+            "0.1.2.3",  # this network
+            "192.0.0.8",  # protocol assignments
+            "192.0.0.170",  # discovery of NAT64
+            "192.0.2.1",  # documentation
+            "198.51.100.7",
+            "203.0.113.255",
+            "2001:db8::1",
+            "3fff:fff::1",
+            "198.18.0.1",  # benchmarking
+            "198.19.255.255",
+            "2001:2::1",
+            "192.31.196.1",  # AS112
+            "192.175.48.1",
+            "2620:4f:8000::1",
+            "192.52.193.1",  # multicast tunnels
+            "192.88.99.1",  # 6to4 relays
+            "239.255.255.255",
+            "240.0.0.1",
+            "100.127.255.255",
+            "::ffff:192.0.2.1",
+            "::ffff:0:10.0.0.1",  # IPv4-translated
+            "64:ff9b::10.0.0.1",  # NAT64
+            "64:ff9b:1::808:808",  # NAT64 of a network
+            "100::1",  # discard
+            "2001::1",  # Teredo
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            "2001:10::1",  # ORCHID
+            "2001:20::1",
+            "5f00::1",  # segment routing
+            "fec0::1",  # site-local
+            "feff::1",
+            "2606:4700::5efe:a00:1",  # ISATAP
+            "2606:4700::200:5efe:808:808",
+            "fe80::1%eth0",
+            "2606:4700::1%1",
+            "4000::1",  # not assigned
+            "0:1::1",
         ],
     )
     def test_internal_addresses_are_rejected_even_inside_an_ipv6_address(
@@ -271,7 +321,16 @@ class TestAddressGuard:
     ) -> None:
         assert not AddressGuard(()).permits(ip_address(address))
 
-    @pytest.mark.parametrize("address", ["93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8"])
+    @pytest.mark.parametrize(
+        "address",
+        [
+            *("93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"),
+            *("9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255"),
+            *("172.32.0.0", "192.0.1.0", "192.0.3.0", "198.17.255.255", "198.20.0.0"),
+            *("203.0.112.255", "203.0.114.0", "223.255.255.255", "169.253.255.255"),
+            *("2001:200::1", "2001:db7::1", "2001:db9::1", "2003::1", "3ffe::1", "2a00:1450::1"),
+        ],
+    )
     def test_public_addresses_are_permitted(self, address: str) -> None:
         assert AddressGuard(()).permits(ip_address(address))
 
@@ -280,7 +339,9 @@ class TestAddressGuard:
         assert guard.permits(ip_address("10.1.255.1"))
         assert guard.permits(ip_address("::ffff:10.1.0.1"))
         assert guard.permits(ip_address("fd00::1"))
+        assert guard.permits(ip_address("64:ff9b::10.1.0.1"))
         assert not guard.permits(ip_address("10.2.0.1"))
+        assert not guard.permits(ip_address("fe80::5efe:10.1.0.1"))
         with expect_invalid(("", "network_malformed")):
             AddressGuard(("10.1.0.1/16",))
 
@@ -379,6 +440,84 @@ class TestAddressGuard:
             "hooks.example"
         ]
         assert receiver.accepted_messages[0].headers["host"] == f"hooks.example:{receiver.port}"
+
+
+class TlsReceiver:
+    """Receiver over TLS with the certificate of `hooks.example`, which it signed itself."""
+
+    def __init__(self, folder: Path) -> None:
+        write_certificate(folder, "hooks")
+        self.certificate = folder / "hooks.pem"
+        self.names: list[str | None] = []
+        self.heads: list[bytes] = []
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(self.certificate, folder / "hooks.key.pem")
+        self._context.sni_callback = lambda _socket, name, _context: self.names.append(name)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        async with await asyncio.start_server(
+            self.serve, "127.0.0.1", 0, ssl=self._context
+        ) as server:
+            yield server.sockets[0].getsockname()[1]
+
+
+class TestTls:
+    @pytest.fixture(autouse=True)
+    async def resolve_to_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def resolve(host: str | bytes, port: int, **_: Any) -> list[Any]:
+            del host
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+
+    async def test_a_receiver_with_a_trusted_certificate_is_reached_by_its_name(
+        self,
+        publisher_options: PublisherOptions,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        receiver = TlsReceiver(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(receiver.certificate))
+        async with receiver.listening() as port:
+            url = f"https://hooks.example:{port}/a"
+            publisher = await open_publisher(url, options=publisher_options)
+            assert await publisher.probe() == f"posted to {url}"
+            assert await publisher.publish([an_entry(1)]) == ()
+            await publisher.close()
+        assert receiver.names == ["hooks.example"] * 2
+        assert f"host: hooks.example:{port}".encode() in receiver.heads[-1].lower()
+
+    @pytest.mark.parametrize(
+        ("host", "is_trusted"), [("hooks.example", False), ("x.example", True)]
+    )
+    async def test_a_receiver_with_another_certificate_gets_no_event(
+        self,
+        publisher_options: PublisherOptions,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        host: str,
+        *,
+        is_trusted: bool,
+    ) -> None:
+        receiver = TlsReceiver(tmp_path)
+        if is_trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(receiver.certificate))
+        async with receiver.listening() as port:
+            url = f"https://{host}:{port}/a"
+            publisher = await open_publisher(url, options=publisher_options)
+            with pytest.raises(Unavailable):
+                await publisher.publish([an_entry(1)])
+            with pytest.raises(Unavailable):
+                await publisher.probe()
+            await publisher.close()
+        assert receiver.heads == []
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from spawn.application.events.delivery_pace import DeliveryPace
 from spawn.application.events.journal_watch import COALESCE_S, JournalWatch
 from spawn.domain.errors import CursorExpired, CursorInvalid, SpawnError, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
-from spawn.ports.publishers import DeliveryFailure, EventPublisher
+from spawn.ports.publishers import ConsumerGone, DeliveryFailure, EventPublisher
 from spawn.ports.storage import ReadStore
 
 PAGE_ENTRIES = 1_000
@@ -119,7 +120,8 @@ class PublisherDelivery:
     """Delivery to one publisher: its position, its batches and its waiting events.
 
     Its memory is bounded: one unsent page, the batches in flight, and the events blocked by
-    failures. `delivered`, `failed` and `dead_lettered` count events.
+    failures. `delivered`, `failed` and `dead_lettered` count events. `is_stopped` once the consumer
+    wants no further event.
     """
 
     def __init__(
@@ -130,6 +132,8 @@ class PublisherDelivery:
         record_dead_letter: DeadLetterRecorder,
         retry_policy: RetryPolicy,
         on_error: Callable[[BaseException], None],
+        on_stop: Callable[[str], None] = lambda _reason: None,
+        pace: DeliveryPace | None = None,
     ) -> None:
         self.publisher = publisher
         self.delivery_options = publisher.delivery_options
@@ -141,6 +145,9 @@ class PublisherDelivery:
         self._record_dead_letter = record_dead_letter
         self._retry_policy = retry_policy
         self._on_error = on_error
+        self._on_stop = on_stop
+        self._pace = pace or DeliveryPace()
+        self.is_stopped = False
         self._read_to: Position | None = None
         self._dequeued_to: Position | None = None
         self._next_read_from = 0.0
@@ -230,6 +237,8 @@ class PublisherDelivery:
             self._publish_tasks.clear()
 
     def _has_room(self) -> bool:
+        if self.is_stopped:
+            return False
         return not self._ready and self._blocked_bytes < self._retry_policy.max_blocked_bytes
 
     async def _read_page(self) -> None:
@@ -274,7 +283,8 @@ class PublisherDelivery:
 
     def _max_wait_s(self) -> float:
         """Return the longest time until there may be something to send."""
-        if len(self._publish_tasks) >= self._max_tasks() or not (self._ready or self._schedule):
+        has_work = (self._ready or self._schedule) and not self.is_stopped
+        if len(self._publish_tasks) >= self._max_tasks() or not has_work:
             return _IDLE_S
         due_at = self._schedule[0][0] if self._schedule and not self._can_take_new() else _NOW
         return max(due_at, self._paused_until, self._retry_after_until) - _time_s()
@@ -295,9 +305,8 @@ class PublisherDelivery:
     def _next_batch(self) -> list[JournalEntry]:
         """Return the next batch to send now; empty if none."""
         now = _time_s()
-        if len(self._publish_tasks) >= self._max_tasks() or now < max(
-            self._paused_until, self._retry_after_until
-        ):
+        is_paused = now < max(self._paused_until, self._retry_after_until)
+        if self.is_stopped or is_paused or len(self._publish_tasks) >= self._max_tasks():
             return []
         # After a failure, try other events first: the failing event itself may be the cause.
         batch = self._next_new_batch() if self._consecutive_failures else self._next_due_batch(now)
@@ -385,7 +394,11 @@ class PublisherDelivery:
     async def _publish(self, batch: list[JournalEntry]) -> Sequence[DeliveryFailure]:
         """Publish a batch; an exception fails the whole batch."""
         try:
+            await self._pace.wait_for_turn()
             return tuple(await self.publisher.publish(batch))
+        except ConsumerGone as gone:
+            reason = str(gone)
+            self._stop(reason)
         except Unavailable as failure:
             retry_after_s = min(failure.retry_after_s, self._retry_policy.max_retry_after_s)
             self._retry_after_until = max(self._retry_after_until, _time_s() + retry_after_s)
@@ -394,6 +407,12 @@ class PublisherDelivery:
             self._on_error(failure)
             reason = f"The publisher failed: {type(failure).__name__}."
         return [DeliveryFailure(entry, reason) for entry in batch]
+
+    def _stop(self, reason: str) -> None:
+        """Send nothing further; the position stays, so that a restart continues there."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            self._on_stop(reason)
 
     def _settle_batch(
         self, batch: list[JournalEntry], failures: Sequence[DeliveryFailure]
@@ -416,7 +435,8 @@ class PublisherDelivery:
         if self._failing_keys:
             for key in {(entry.kind, entry.id) for entry in batch} - failures_by_key.keys():
                 self._clear_failure(key)
-        return [key for key, own in failures_by_key.items() if self._schedule_retry(key, own)]
+        final_keys = [k for k, own in failures_by_key.items() if self._schedule_retry(k, own)]
+        return [] if self.is_stopped else final_keys
 
     def _record_outcome(self, *, delivered: int, reason: str | None) -> None:
         """Update the failure streak and the pause from the outcome of one batch."""

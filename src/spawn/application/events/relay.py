@@ -16,12 +16,13 @@ from spawn.application.events.dead_letters import (
     record_dead_letter,
 )
 from spawn.application.events.delivery import FeedReader, PublisherDelivery, RetryPolicy
+from spawn.application.events.delivery_pace import DeliveryPace
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.domain.errors import Conflict, DeliveryFailed, SpawnError, Unavailable
 from spawn.domain.events.dead_letter import DeadLetter
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
-from spawn.ports.publishers import EventPublisher
+from spawn.ports.publishers import ConsumerGone, EventPublisher
 
 SAVE_S = 1.0
 """Interval between saves of positions; a crash repeats at most the events sent since."""
@@ -32,7 +33,8 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `backlog` counts the journal rows after its position, which is at least the number of waiting
     events; `waiting` counts the aggregates blocked by a failure. `lag_s` is the age of the oldest
-    event known to be undelivered. `error` is the reason of the wait, if any.
+    event known to be undelivered. `error` is the reason of the wait, if any. `is_stopped` once the
+    consumer wants no further event; delivery continues after a restart.
     """
 
     name: str
@@ -45,6 +47,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_lettered: int
     dead_letters: int
     error: str | None
+    is_stopped: bool
 
 
 class Relay:
@@ -62,6 +65,7 @@ class Relay:
         *,
         retry_policy: RetryPolicy | None = None,
         on_error: Callable[[BaseException], None] | None = None,
+        on_stop: Callable[[str, str], None] | None = None,
     ) -> None:
         self._dependencies = dependencies
         self._waiting_letters: Counter[str] = Counter()
@@ -70,6 +74,7 @@ class Relay:
             types: FeedReader(dependencies.reads, types)
             for types in {publisher.delivery_options.types for publisher in publishers}
         }
+        pace = DeliveryPace()
         self._deliveries = {
             publisher.delivery_options.name: PublisherDelivery(
                 publisher,
@@ -78,6 +83,8 @@ class Relay:
                 partial(self._record_dead_letter, publisher.delivery_options.name),
                 retry_policy or RetryPolicy(),
                 on_error or (lambda _failure: None),
+                partial(on_stop or _ignore_stop, publisher.delivery_options.name),
+                pace,
             )
             for publisher in publishers
         }
@@ -170,6 +177,8 @@ class Relay:
             failures = await delivery.publisher.publish([entry])
         except Unavailable as failure:
             raise DeliveryFailed(failure.detail) from failure
+        except ConsumerGone as gone:
+            raise DeliveryFailed(str(gone)) from gone
         if failures:
             raise DeliveryFailed(failures[0].reason)
 
@@ -208,4 +217,9 @@ class Relay:
             dead_lettered=delivery.dead_lettered,
             dead_letters=self._waiting_letters[name],
             error=delivery.error,
+            is_stopped=delivery.is_stopped,
         )
+
+
+def _ignore_stop(_name: str, _reason: str) -> None:
+    """Replace the callback of a relay without one."""

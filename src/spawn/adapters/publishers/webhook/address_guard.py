@@ -9,22 +9,15 @@ checked: what the name means a moment later makes no difference.
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
+from ipaddress import ip_address, ip_network
+
+from spawn.adapters.publishers.webhook.special_addresses import (
+    Address,
+    Network,
+    find_ipv4,
+    is_special_purpose,
 )
-
 from spawn.domain.errors import InvalidInput, Unavailable
-
-_NAT64_PREFIX = ip_network("64:ff9b::/96")
-_IPV4_COMPATIBLE_PREFIX = ip_network("::/96")
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 
 class AddressGuard:
@@ -49,14 +42,14 @@ class AddressGuard:
         )
 
     def permits(self, address: Address) -> bool:
-        """Return whether the address, or the IPv4 address inside it, is public or allowed."""
-        inner = _unwrap_ipv4(address)
+        """Return whether webhooks may reach the address, and the IPv4 address it stands for."""
         if any(
-            inner.version == network.version and inner in network
+            address.version == network.version and address in network
             for network in self._allowed_networks
         ):
             return True
-        return inner.is_global and not inner.is_multicast
+        ipv4 = find_ipv4(address)
+        return not is_special_purpose(address) and (ipv4 is None or self.permits(ipv4))
 
 
 async def _resolve_addresses(host: str, port: int) -> list[str]:
@@ -70,19 +63,6 @@ async def _resolve_addresses(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError):
         raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0) from None
     return [str(record[4][0]) for record in records]
-
-
-def _unwrap_ipv4(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address embeds, or the address itself."""
-    if isinstance(address, IPv4Address):
-        return address
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and address.teredo is not None:
-        inner = address.teredo[1]
-    is_wrapped = address in _NAT64_PREFIX or address in _IPV4_COMPATIBLE_PREFIX
-    if inner is None and is_wrapped and int(address) > 1:
-        inner = IPv4Address(int(address) & 0xFFFFFFFF)
-    return address if inner is None else inner
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:

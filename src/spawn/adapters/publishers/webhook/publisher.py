@@ -30,7 +30,7 @@ from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import DATA_MEDIA_TYPE, MEDIA_TYPE, EventEnvelope
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.text import split_web_url
-from spawn.ports.publishers import DeliveryFailure
+from spawn.ports.publishers import ConsumerGone, DeliveryFailure
 
 CONCURRENCY = 8
 _MODES = ("structured", "binary")
@@ -166,12 +166,15 @@ def _classify_response(response: httpx.Response) -> tuple[str, bool]:
 
     Raises:
         Unavailable: the receiver asks to wait.
+        ConsumerGone: the receiver responds that it is gone for good.
     """
     if response.is_success:
         return "", False
     status = response.status_code
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
     reason = f"The receiver responded with {status} {phrase}".strip()
+    if status == HTTPStatus.GONE:
+        raise ConsumerGone(f"{reason}, so nothing further is sent until a restart.")
     if response.is_redirect:
         reason += "; redirects are not followed"
     if status in _RETRY_STATUSES:
