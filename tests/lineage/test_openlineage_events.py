@@ -26,6 +26,8 @@ from spawn.domain.lineage.run import (
     RunState,
     build_domain_event,
     end_run,
+    format_table_name,
+    parse_parent_run,
     rewind_to_start,
 )
 from spawn.domain.quality.measures import MeasureTally
@@ -33,6 +35,7 @@ from spawn.domain.quality.report import DATASET, QualityReport, evaluate_age, ev
 from spawn.domain.quality.rules import ServiceLevels, build_freshness_rules, derive_rules
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
+from spawn.testing.expected_errors import expect_invalid
 
 BEGUN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ENDED = datetime(2026, 3, 1, 12, 0, 7, tzinfo=UTC)
@@ -118,10 +121,12 @@ def test_an_import_has_a_start_and_a_complete_event_of_one_run() -> None:
     assert start["job"]["namespace"] == "spawn-projects"
     assert start["producer"] == "http://127.0.0.1:8000"
     (upload,), (projects,) = complete["inputs"], complete["outputs"]
-    assert upload["name"] == "uploads/desk/5f5f5f5f5f5f5f5f"
+    assert upload["namespace"] == projects["namespace"] == "http://127.0.0.1:8000"
+    assert upload["name"] == "spawn-projects.uploads.desk"
+    assert upload["facets"]["version"]["datasetVersion"] == "5f" * 32
     metrics = upload["inputFacets"]["dataQualityMetrics"]
     assert (metrics["rowCount"], metrics["bytes"]) == (9, 4321)
-    assert projects["name"] == "projects"
+    assert projects["name"] == "spawn-projects.main.projects"
     assert projects["facets"]["version"]["datasetVersion"] == "project_schema@1"
     assert projects["outputFacets"]["outputStatistics"]["rowCount"] == 7
     assert "inputFacets" not in start["inputs"][0]
@@ -146,6 +151,116 @@ def test_each_attribute_has_its_source_column_and_conversion() -> None:
     }
     fields = [field["name"] for field in complete["inputs"][0]["facets"]["schema"]["fields"]]
     assert fields == ["id", "name", "cost", "a1", "a2"]
+
+
+def find_table(dataset: dict[str, Any]) -> tuple[str, str]:
+    """Return schema and table as the parser of OpenMetadata finds them."""
+    name = dataset["facets"]["symlinks"]["identifiers"][0]["name"]
+    _, schema, table = name.split(".")
+    return schema, table
+
+
+@pytest.mark.parametrize("product", ["spawn-projects", "iberia.projects"])
+def test_every_dataset_is_a_table_for_a_catalogue(product: str) -> None:
+    emitter = Emitter(namespace=product, producer="https://desk.example/api", version="1")
+    mapping = read_mapping("desk.v1", parse_object(json.dumps(MAPPING).encode()))
+    state = an_import_state(mapping="desk.v1")
+    runs = [
+        build_import_run(state, mapping, a_schema()),
+        build_export_run(IMPORT_ID, FileFormat.CSV, a_schema(), None),
+    ]
+    tables = []
+    for run in runs:
+        event = msgspec.json.decode(msgspec.json.encode(build_run_event(run, BEGUN, emitter)))
+        for dataset in (*event["inputs"], *event["outputs"]):
+            assert dataset["namespace"] == "https://desk.example"
+            first = dataset["facets"]["symlinks"]["identifiers"][0]
+            assert (first["namespace"], first["name"]) == (dataset["namespace"], dataset["name"])
+            tables.append(find_table(dataset))
+        names = {(d["namespace"], d["name"]) for d in event["inputs"]}
+        for column in event["outputs"][0]["facets"]["columnLineage"]["fields"].values():
+            assert {(o["namespace"], o["name"]) for o in column["inputFields"]} <= names
+    assert tables == [
+        ("uploads", "desk_v1"),
+        *[("main", "projects")] * 2,
+        ("exports", "projects_csv"),
+    ]
+
+
+def test_a_dataset_names_its_former_name_its_address_and_its_owner() -> None:
+    emitter = msgspec.structs.replace(EMITTER, owner="Iberia desk")
+    run = build_export_run(IMPORT_ID, FileFormat.CSV, a_schema(), None)
+    rendered = msgspec.json.encode(build_run_event(run, BEGUN, emitter))
+    event = validate_event(msgspec.json.decode(rendered))
+    facets = event["inputs"][0]["facets"]
+    former = facets["symlinks"]["identifiers"][1]
+    assert former == {"namespace": "spawn-projects", "name": "projects", "type": "TABLE"}
+    assert facets["dataSource"]["uri"] == "http://127.0.0.1:8000/v1/data/projects"
+    owners = [{"name": "team:Iberia desk", "type": "OWNER"}]
+    assert facets["ownership"]["owners"] == event["job"]["facets"]["ownership"]["owners"] == owners
+    target = event["outputs"][0]["facets"]["dataSource"]
+    assert target["uri"] == "http://127.0.0.1:8000/v1/data/projects.csv"
+    (bare,) = events_of(run)
+    assert "ownership" not in bare["inputs"][0]["facets"]
+
+
+def test_the_uploads_of_earlier_releases_are_the_same_dataset() -> None:
+    run = build_import_run(an_import_state(), a_mapping(), a_schema())
+    (upload,) = run.inputs
+    earlier = msgspec.structs.replace(upload, name=f"{upload.name}/5f5f5f5f5f5f5f5f")
+    (event,) = events_of(msgspec.structs.replace(run, inputs=(earlier,)))
+    assert event["inputs"][0]["name"] == "spawn-projects.uploads.desk"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "airflow/nightly.load/019A2B3C-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+        "https://dags.example/prod/nightly.load/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+    ],
+)
+def test_the_run_of_a_pipeline_is_the_parent(text: str) -> None:
+    parent = parse_parent_run(text)
+    run = build_import_run(an_import_state(), a_mapping(), a_schema(), parent)
+    (event,) = events_of(run)
+    facet = event["run"]["facets"]["parent"]
+    assert facet["run"] == {"runId": "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"}
+    assert facet["job"] == {
+        "namespace": text.partition("/nightly.load/")[0],
+        "name": "nightly.load",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nightly/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+        "/nightly/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+        "airflow/nightly/run-7",
+        "airflow//019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+        "air flow/nightly/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+        f"{'a' * 500}/nightly/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b",
+    ],
+)
+def test_a_malformed_parent_is_rejected(text: str) -> None:
+    with expect_invalid(("/OpenLineage-Parent-Id", "invalid_value")):
+        parse_parent_run(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("projects", "main.projects"),
+        ("spawn-projects.main.projects", "main.projects"),
+        ("uploads/desk", "uploads.desk"),
+        ("uploads/desk/0123456789abcdef", "uploads.desk"),
+        ("exports/projects.csv", "exports.projects_csv"),
+        ("a.b.exports.projects_csv", "exports.projects_csv"),
+    ],
+)
+def test_a_dataset_has_one_table_name_however_it_is_named(name: str, table: str) -> None:
+    assert format_table_name(name) == table
 
 
 def test_the_checks_of_an_import_are_assertions_on_its_file() -> None:
@@ -195,7 +310,7 @@ def test_an_import_without_a_mapping_copies_each_field() -> None:
     state = an_import_state(format=FileFormat.NDJSON, mapping=None, mapping_version=None)
     run = build_import_run(state, None, a_schema())
     (start,) = events_of(run)
-    assert (run.job, run.inputs[0].name) == ("import.ndjson", "uploads/ndjson/5f5f5f5f5f5f5f5f")
+    assert (run.job, run.inputs[0].name) == ("import.ndjson", "uploads/ndjson")
     lineage = start["outputs"][0]["facets"]["columnLineage"]["fields"]
     assert {"project_name", "capacity_mw"} <= set(lineage)
     assert not {"project_id", "version", "created_at"} & set(lineage)
@@ -210,7 +325,8 @@ def test_an_export_includes_the_quality_report_of_the_projects() -> None:
     run = end_run(started, RunState.COMPLETE, DataVolume(rows_in=3, rows_out=3, bytes_out=999))
     _, complete = events_of(run)
     (projects,), (target,) = complete["inputs"], complete["outputs"]
-    assert (projects["name"], target["name"]) == ("projects", "exports/projects.ndjson")
+    assert projects["name"] == "spawn-projects.main.projects"
+    assert target["name"] == "spawn-projects.exports.projects_ndjson"
     statistics = target["outputFacets"]["outputStatistics"]
     assert (statistics["rowCount"], statistics["size"]) == (3, 999)
     facets = projects["inputFacets"]

@@ -37,6 +37,7 @@ from spawn.domain.errors import (
     CursorInvalid,
     Forbidden,
     NotFound,
+    StaleVersion,
     StorageFull,
     Unavailable,
 )
@@ -413,7 +414,9 @@ async def test_runs_are_listed_newest_first_and_filtered(mapped: Dependencies) -
     assert await ids_of(mapped, RunFilter(dataset="projects")) == newest
     assert await ids_of(mapped, RunFilter(dataset="exports/projects.csv")) == newest[:2]
     upload = (await get_run(mapped, ANNA, ids[1])).state.inputs[0].name
-    assert await ids_of(mapped, RunFilter(dataset=upload)) == [ids[1]]
+    assert await ids_of(mapped, RunFilter(dataset=upload)) == newest[2:]
+    qualified = "spawn-projects.exports.projects_csv"
+    assert await ids_of(mapped, RunFilter(dataset=qualified)) == newest[:2]
     middle = (await get_run(mapped, ANNA, ids[2])).created_at
     assert await ids_of(mapped, RunFilter(since=middle)) == newest[:3]
     assert await ids_of(mapped, RunFilter(until=middle)) == newest[3:]
@@ -430,8 +433,7 @@ async def test_the_graph_joins_each_run_with_its_inputs_and_outputs(mapped: Depe
     datasets = {node.name for node in graph.nodes if isinstance(node, DatasetNode)}
     runs = {node.run_id: node for node in graph.nodes if isinstance(node, RunNode)}
     assert set(runs) == set(ids)
-    assert {"projects", "exports/projects.csv"} < datasets
-    assert len(datasets) == 5  # with three uploads
+    assert datasets == {"projects", "exports/projects.csv", "uploads/desk"}
     nodes = {node.id for node in graph.nodes}
     assert len(nodes) == len(graph.nodes)
     for edge in graph.edges:
@@ -526,6 +528,25 @@ class Disproving:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+
+async def test_the_loser_of_a_race_leaves_no_run(governed: Dependencies) -> None:
+    outcomes = await asyncio.gather(*(refresh_schema(governed, POLICY) for _ in range(4)))
+    assert RefreshVerdict.ADOPTED in {outcome.verdict for outcome in outcomes}
+    runs = await find_newest_runs(governed, ANNA, RunFilter(activity=Activity.MIGRATION))
+    assert [run.state.state for run in runs] == [RunState.COMPLETE]
+
+
+async def test_a_migration_from_a_version_that_is_not_active_leaves_no_run(
+    governed: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    old = (await governed.active_schema()).schema
+    await refresh_schema(governed, POLICY)
+    new = (await fake_registry.fetch("project_schema", 2)).schema
+    with pytest.raises(StaleVersion, match="Version 2 of the schema is active"):
+        await record_migration(governed, "ann", old, new, plan_migration(old, new)).__aenter__()
+    runs = await find_newest_runs(governed, ANNA, RunFilter(activity=Activity.MIGRATION))
+    assert len(runs) == 1
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,21 @@ def test_import_has_two_valid_openlineage_events(client: httpx.Client) -> None:
     assert lineage["country_code"]["inputFields"][0]["field"] == "land"
 
 
+def test_an_import_names_the_run_of_its_pipeline(client: httpx.Client) -> None:
+    parent = "airflow/nightly.load/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+    headers = {"content-type": "application/x-ndjson", "openlineage-parent-id": parent}
+    line = json.dumps(WIND).encode() + b"\n"
+    job = client.post("/v1/ops/imports", content=line, headers=headers).json()["job_id"]
+    (start,) = [one for one in events(client, run=job) if one["eventType"] == "START"]
+    facet = start["run"]["facets"]["parent"]
+    assert facet["job"] == {"namespace": "airflow", "name": "nightly.load"}
+    assert facet["run"] == {"runId": "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"}
+    headers["openlineage-parent-id"] = "nightly.load"
+    rejected = client.post("/v1/ops/imports", content=line, headers=headers)
+    assert rejected.status_code == 422
+    assert rejected.json()["errors"][0]["pointer"] == "/OpenLineage-Parent-Id"
+
+
 def test_failed_import_has_its_reason(client: httpx.Client) -> None:
     fail, _ = events(client, run=imported(client, b"id,name\n1,x\n"))
     assert fail["eventType"] == "FAIL"

@@ -27,6 +27,7 @@ from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.record_parser import list_encodings
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import Job, JobProgress
+from spawn.domain.lineage.run import parse_parent_run
 from spawn.domain.principal import Principal, Scope
 
 IMPORT_JOB: Final = "import"
@@ -90,19 +91,22 @@ async def submit_import(
     mapping_name: str | None = None,
     from_export: bool = False,
     receipt: IdempotencyReceipt | None = None,
+    parent: str | None = None,
 ) -> SubmittedJob:
     """Store an uploaded file and record its import as a queued job.
 
     `from_export` means a file that the service has exported, which needs no mapping.
-    `receipt` is that of an idempotent request; its key needs the hash of the file.
+    `receipt` is that of an idempotent request; its key needs the hash of the file. `parent` names
+    the run of a pipeline that imports the file; see `parse_parent_run`.
 
     Raises:
-        InvalidInput: no such mapping, one that no longer fits the active schema, or CSV without
-            one.
+        InvalidInput: the parent is malformed, or the mapping is unknown, does not fit the active
+            schema, or is missing for CSV.
         IdempotencyMismatch: the key was used for another file.
         StorageFull, Overloaded, Unavailable: nothing was stored.
     """
     require(principal, Scope.PROJECTS_WRITE)
+    parent_run = None if parent is None else parse_parent_run(parent)
     mapping = await resolve_mapping(
         dependencies, mapping_name, file_format, from_export=from_export
     )
@@ -122,7 +126,9 @@ async def submit_import(
 
     async def decide() -> Decision:
         pinned_mapping = None if mapping is None else mapping.state
-        run_writes, events = await begin_import_run(dependencies, import_state, pinned_mapping)
+        run_writes, events = await begin_import_run(
+            dependencies, import_state, pinned_mapping, parent_run
+        )
         write = Write(IMPORT_KIND, import_id, 0, import_state)
         return Decision(writes=(write, *run_writes), events=events)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from spawn.application.lineage.run_builder import PROJECTS
 from spawn.domain.change import StoredAggregate
-from spawn.domain.lineage.run import Activity, Run, RunState
+from spawn.domain.lineage.run import Activity, Run, RunState, find_channel
 from spawn.domain.text import shorten
 
 MAX_ROWS: Final = 12
@@ -22,7 +22,6 @@ _WIDTH, _HEIGHT = 188, 58
 _GAP_X, _GAP_Y = 44, 22
 _MAX_NAME_CHARACTERS: Final = 24
 _MAX_DESCRIBED_CHARACTERS: Final = 100
-_UPLOADS: Final = "uploads/"
 _COLUMN: Final = {Activity.IMPORT: 1, Activity.MIGRATION: 2, Activity.EXPORT: 3}
 STATE_CLASSES: Final = {
     RunState.COMPLETE: "ok",
@@ -96,17 +95,10 @@ def group_runs_by_job(runs: Iterable[StoredAggregate[Any]]) -> list[LineageJob]:
 
 
 def _build_job(name: str, runs: Sequence[StoredAggregate[Any]]) -> LineageJob:
-    inputs = dict.fromkeys(d.name for aggregate in runs for d in aggregate.state.inputs)
-    outputs = dict.fromkeys(
-        _source_name(d.name) for aggregate in runs for d in aggregate.state.outputs
-    )
-    groups = tuple(dict.fromkeys(_source_name(name) for name in inputs))
-    return LineageJob(name, runs[0], len(runs), groups, tuple(outputs), len(inputs))
-
-
-def _source_name(dataset: str) -> str:
-    """Return the name of a dataset's source; all uploads with one mapping are one source."""
-    return dataset.rpartition("/")[0] if dataset.startswith(_UPLOADS) else dataset
+    versions = {(d.name, d.version) for aggregate in runs for d in aggregate.state.inputs}
+    inputs = dict.fromkeys(find_channel(d.name) for a in runs for d in a.state.inputs)
+    outputs = dict.fromkeys(find_channel(d.name) for a in runs for d in a.state.outputs)
+    return LineageJob(name, runs[0], len(runs), tuple(inputs), tuple(outputs), len(versions))
 
 
 def lay_out_diagram(jobs: Sequence[LineageJob]) -> Diagram:

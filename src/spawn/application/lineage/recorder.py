@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -29,15 +30,18 @@ from spawn.domain.lineage.run import (
     RUN_KIND,
     Activity,
     DataVolume,
+    ParentRun,
     Run,
     RunState,
     build_domain_event,
     end_run,
+    format_table_name,
 )
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
 from spawn.domain.schema_version import Schema, Value
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
+from spawn.ports.schemas import SchemaStore
 
 MAX_PAGES = 10
 """Pages of runs that one request scans for a dataset."""
@@ -60,6 +64,8 @@ _RUN_STATES = {
     JobStatus.CANCELLED: RunState.ABORTED,
 }
 
+_migration_locks: WeakKeyDictionary[SchemaStore, asyncio.Lock] = WeakKeyDictionary()
+
 RunChange = tuple[tuple[Write, ...], tuple[DomainEvent, ...]]
 """Writes and events that begin or end a run; empty where there is no run."""
 
@@ -79,7 +85,9 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def matches(self, run: Run) -> bool:
         """Return whether the run has the dataset; the store filters by everything else."""
-        return self.dataset is None or self.dataset in run.dataset_names
+        if self.dataset is None:
+            return True
+        return format_table_name(self.dataset) in map(format_table_name, run.dataset_names)
 
 
 class RunPage(msgspec.Struct, frozen=True):
@@ -90,11 +98,14 @@ class RunPage(msgspec.Struct, frozen=True):
 
 
 async def begin_import_run(
-    dependencies: Dependencies, import_state: ImportState, mapping: ImportMapping | None
+    dependencies: Dependencies,
+    import_state: ImportState,
+    mapping: ImportMapping | None,
+    parent: ParentRun | None = None,
 ) -> RunChange:
     """Return the writes and events that begin the run of an import."""
     schema = (await dependencies.active_schema()).schema
-    run = build_import_run(import_state, mapping, schema)
+    run = build_import_run(import_state, mapping, schema, parent)
     return (Write(RUN_KIND, run.run_id, 0, run),), (build_domain_event(run),)
 
 
@@ -151,13 +162,21 @@ async def record_migration(
 ) -> AsyncIterator[RunProgress]:
     """Record a migration's run: begin it before the body, end it by the body's outcome.
 
+    Migrations of one store follow each other. One that lost the race finds the other version active
+    and leaves no run, because it tries nothing.
+
     Raises:
+        StaleVersion: another version than `old` is active by now.
         StorageFull, Overloaded, Unavailable: the run cannot be recorded, so the body must not run.
     """
-    run = build_migration_run(dependencies.ids.new(), old, new, plan)
-    await begin_run(dependencies, actor, run)
-    async with end_with_body(dependencies, actor, run) as progress:
-        yield progress
+    async with _migration_locks.setdefault(dependencies.schemas, asyncio.Lock()):
+        active = (await dependencies.active_schema()).schema
+        if active.version != old.version:
+            raise StaleVersion(f"Version {active.version} of the schema is active by now.")
+        run = build_migration_run(dependencies.ids.new(), old, new, plan)
+        await begin_run(dependencies, actor, run)
+        async with end_with_body(dependencies, actor, run) as progress:
+            yield progress
 
 
 async def begin_run(dependencies: Dependencies, actor: str, run: Run) -> None:

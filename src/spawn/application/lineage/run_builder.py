@@ -21,6 +21,7 @@ from spawn.domain.lineage.run import (
     DataVolume,
     NullCount,
     Origin,
+    ParentRun,
     Run,
     RunState,
     end_run,
@@ -41,16 +42,21 @@ from spawn.domain.schemas.validator import compile_schema
 PROJECTS = "projects"
 """Name of the dataset of all projects."""
 
-_HASH_DIGITS = 16
 _REFERENCE = "external_ref"
 
 
 def build_import_run(
-    import_state: ImportState, mapping: ImportMapping | None, schema: Schema
+    import_state: ImportState,
+    mapping: ImportMapping | None,
+    schema: Schema,
+    parent: ParentRun | None = None,
 ) -> Run:
-    """Return the run of a submitted import, from the uploaded file to the projects."""
+    """Return the run of a submitted import, from the uploaded file to the projects.
+
+    All files of one mapping, or of one format, are versions of one dataset.
+    """
     through = import_state.mapping or import_state.format.value
-    upload = f"uploads/{through}/{import_state.sha256[:_HASH_DIGITS]}"
+    upload = f"uploads/{through}"
     fields = compile_schema(schema).fields
     columns = {name: column for name, column in fields.items() if name not in _SYSTEM_NAMES}
     origins = (
@@ -70,10 +76,12 @@ def build_import_run(
                     f"SHA-256 {import_state.sha256}."
                 ),
                 fields=tuple(DatasetField(name) for name in source_fields),
+                version=import_state.sha256,
             ),
         ),
         outputs=(build_projects_dataset(schema, columns.values()),),
         origins=origins,
+        parent=parent,
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from spawn.domain.change import StoredAggregate
-from spawn.domain.lineage.run import Activity, Dataset, Run, RunState
+from spawn.domain.lineage.run import Activity, Dataset, Run, RunState, find_channel
 
 _Instant = Annotated[datetime, Meta(tz=True)]
 
@@ -59,18 +59,19 @@ def build_graph(runs: Iterable[StoredAggregate[Any]]) -> LineageGraph:
         node = _run_node(run, stored.created_at, stored.updated_at)
         nodes.append(node)
         for dataset in (*run.inputs, *run.outputs):
-            datasets.setdefault(dataset.name, _dataset_node(dataset))
+            datasets.setdefault(_node_id(dataset), _dataset_node(dataset))
         edges += [LineageEdge(source=_node_id(d), target=node.id, rows=d.rows) for d in run.inputs]
         edges += [LineageEdge(source=node.id, target=_node_id(d), rows=d.rows) for d in run.outputs]
     return LineageGraph(nodes=(*datasets.values(), *nodes), edges=tuple(edges))
 
 
 def _node_id(dataset: Dataset) -> str:
-    return f"dataset:{dataset.name}"
+    return f"dataset:{find_channel(dataset.name)}"
 
 
 def _dataset_node(dataset: Dataset) -> DatasetNode:
-    return DatasetNode(id=_node_id(dataset), name=dataset.name, description=dataset.description)
+    name = find_channel(dataset.name)
+    return DatasetNode(id=_node_id(dataset), name=name, description=dataset.description)
 
 
 def _run_node(run: Run, started_at: datetime, updated_at: datetime) -> RunNode:

@@ -7,6 +7,7 @@ on the destination of the events.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +19,8 @@ from spawn.domain.lineage.run import (
     Origin,
     Run,
     RunState,
+    find_channel,
+    format_table_name,
     rewind_to_start,
 )
 
@@ -27,6 +30,11 @@ PUBLISHER_NAME: Final = "openlineage"
 _SPEC: Final = "https://openlineage.io/spec"
 RUN_EVENT_SCHEMA: Final = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACETS: Final[Mapping[str, str]] = {
+    "dataSource": "1-0-1/DatasourceDatasetFacet",
+    "ownership_dataset": "1-0-1/OwnershipDatasetFacet",
+    "ownership_job": "1-0-1/OwnershipJobFacet",
+    "parent": "1-2-0/ParentRunFacet",
+    "symlinks": "1-0-1/SymlinksDatasetFacet",
     "columnLineage": "1-2-0/ColumnLineageDatasetFacet",
     "dataQualityAssertions": "1-1-0/DataQualityAssertionsDatasetFacet",
     "dataQualityMetrics": "1-0-3/DataQualityMetricsInputDatasetFacet",
@@ -54,11 +62,26 @@ Facets = dict[str, dict[str, Any]]
 
 
 class Emitter(msgspec.Struct, frozen=True, kw_only=True):
-    """The producer of the events: namespace of jobs and datasets, URI and version."""
+    """The producer of the events: namespace of its jobs, URI and version, and the owner, if known.
+
+    Datasets are named as the standard says: the namespace is scheme and authority of the URI, the
+    name `database.schema.table`, the database being the namespace of jobs.
+    """
 
     namespace: str
     producer: str
     version: str
+    owner: str = ""
+
+    @property
+    def dataset_namespace(self) -> str:
+        """Scheme and authority of the producer."""
+        parts = urlsplit(self.producer)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def format_dataset_name(self, name: str) -> str:
+        """Return the qualified name of a dataset, such as `spawn-projects.main.projects`."""
+        return f"{self.namespace.replace('.', '_')}.{format_table_name(name)}"
 
 
 class LineageEntity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -119,15 +142,18 @@ class _RunEventBuilder:
             event_type=_EVENT_TYPES[run.state],
             event_time=at,
             run=RunReference(run_id=run.run_id, facets=self._run_facets()),
-            job=self._entity(run.job, facets=self._job_facets()),
+            job=LineageEntity(namespace=emitter.namespace, name=run.job, facets=self._job_facets()),
             inputs=[self._input(dataset, first=not n) for n, dataset in enumerate(run.inputs)],
             outputs=[self._output(dataset) for dataset in run.outputs],
             producer=emitter.producer,
             schema_url=RUN_EVENT_SCHEMA,
         )
 
-    def _entity(self, name: str, **facets: Facets) -> LineageEntity:
-        return LineageEntity(namespace=self._emitter.namespace, name=name, **facets)
+    def _dataset(self, name: str, **facets: Facets) -> LineageEntity:
+        emitter = self._emitter
+        return LineageEntity(
+            namespace=emitter.dataset_namespace, name=emitter.format_dataset_name(name), **facets
+        )
 
     def _facet(self, key: str, members: Mapping[str, Any]) -> dict[str, Any]:
         path = _FACETS[key]
@@ -143,6 +169,10 @@ class _RunEventBuilder:
         if self._run.reason is not None:
             failure = {"message": self._run.reason, "programmingLanguage": "PYTHON"}
             facets["errorMessage"] = self._facet("errorMessage", failure)
+        if self._run.parent is not None:
+            parent = self._run.parent
+            job = {"namespace": parent.namespace, "name": parent.job}
+            facets["parent"] = self._facet("parent", {"run": {"runId": parent.run_id}, "job": job})
         return facets
 
     def _job_facets(self) -> Facets:
@@ -155,11 +185,42 @@ class _RunEventBuilder:
         return {
             "documentation": self._facet("documentation_job", documentation),
             "jobType": self._facet("jobType", kind),
+            **self._ownership("job"),
         }
+
+    def _ownership(self, holder: str) -> Facets:
+        """Return the facet of the owner; no facet where none is known."""
+        if not self._emitter.owner:
+            return {}
+        owners = [{"name": f"team:{self._emitter.owner}", "type": "OWNER"}]
+        return {"ownership": self._facet(f"ownership_{holder}", {"owners": owners})}
+
+    def _source(self, name: str) -> str:
+        """Return the address at which a dataset is read or written."""
+        kind, _, rest = name.partition("/")
+        paths = {"uploads": "/v1/ops/imports", "exports": f"/v1/data/{rest}"}
+        return self._emitter.producer + paths.get(kind, f"/v1/data/{name}")
 
     def _dataset_facets(self, dataset: Dataset) -> Facets:
         documentation = {"description": dataset.description}
-        facets = {"documentation": self._facet("documentation_dataset", documentation)}
+        emitter, channel = self._emitter, find_channel(dataset.name)
+        source = {"name": emitter.namespace, "uri": self._source(channel)}
+        # The first is for catalogues that look for tables here alone; the second is the name that
+        # earlier releases gave the dataset.
+        identifiers = [
+            {
+                "namespace": emitter.dataset_namespace,
+                "name": emitter.format_dataset_name(dataset.name),
+                "type": "TABLE",
+            },
+            {"namespace": emitter.namespace, "name": channel, "type": "TABLE"},
+        ]
+        facets = {
+            "documentation": self._facet("documentation_dataset", documentation),
+            "dataSource": self._facet("dataSource", source),
+            "symlinks": self._facet("symlinks", {"identifiers": identifiers}),
+            **self._ownership("dataset"),
+        }
         if dataset.fields:
             fields = [
                 _omit_none(name=f.name, type=f.type, description=f.description or None)
@@ -187,7 +248,7 @@ class _RunEventBuilder:
             input_facets["dataQualityAssertions"] = self._facet(
                 "dataQualityAssertions", {"assertions": assertions}
             )
-        return self._entity(
+        return self._dataset(
             dataset.name, facets=self._dataset_facets(dataset), input_facets=input_facets
         )
 
@@ -202,13 +263,13 @@ class _RunEventBuilder:
         if dataset.rows is not None or dataset.size_bytes is not None:
             volume = {"rowCount": dataset.rows, "size": dataset.size_bytes}
             output_facets["outputStatistics"] = self._facet("outputStatistics", volume)
-        return self._entity(dataset.name, facets=facets, output_facets=output_facets)
+        return self._dataset(dataset.name, facets=facets, output_facets=output_facets)
 
     def _origins(self, origins: Sequence[Origin]) -> list[dict[str, Any]]:
         return [
             {
-                "namespace": self._emitter.namespace,
-                "name": origin.dataset,
+                "namespace": self._emitter.dataset_namespace,
+                "name": self._emitter.format_dataset_name(origin.dataset),
                 "field": origin.field,
                 "transformations": [
                     _omit_none(

@@ -5,13 +5,14 @@ two events that OpenLineage requires. Times are the store's own. `openlineage` r
 events of that standard.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
-from spawn.domain.errors import Conflict
+from spawn.domain.errors import Conflict, InvalidInput
 from spawn.domain.events.event import DomainEvent
 
 RUN_KIND: Final = "lineage_run"
@@ -44,6 +45,18 @@ ENDED_EVENTS: Final[Mapping[RunState, str]] = {
 }
 """Event types of a run's end, by its final state."""
 
+PARENT_HEADER: Final = "OpenLineage-Parent-Id"
+"""Header with the run of the pipeline that a run belongs to."""
+
+MAX_PARENT_CHARACTERS: Final = 500
+_PARENT: Final = re.compile(
+    r"([^\s/][^\s]*)/([^\s/]+)/"
+    r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",
+    re.IGNORECASE | re.ASCII,
+)
+_MAIN_SCHEMA: Final = "main"
+_FILE_HASH: Final = re.compile(r"(uploads/.+)/[0-9a-f]{16}")
+
 EVENT_TYPES: Final = frozenset({STARTED_EVENT, *ENDED_EVENTS.values()})
 
 
@@ -64,6 +77,14 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: str | None = None
     rows: int | None = None
     size_bytes: int | None = None
+
+
+class ParentRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The run of another system, such as a task of a pipeline, that caused a run."""
+
+    namespace: str
+    job: str
+    run_id: Annotated[str, msgspec.Meta(max_length=36)]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,7 +127,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One run; `job` names the repeated work, `reason` the cause of a failure.
 
     `origins` maps a column of the output to its sources. `assertions` and `counts` belong to the
-    first input.
+    first input. `parent` is the run that caused it, if its caller named one.
     """
 
     run_id: str
@@ -120,6 +141,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     assertions: tuple[Assertion, ...] = ()
     counts: dict[str, NullCount] = msgspec.field(default_factory=dict)
     reason: str | None = None
+    parent: ParentRun | None = None
 
     @property
     def is_final(self) -> bool:
@@ -130,6 +152,38 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def dataset_names(self) -> frozenset[str]:
         """The names of all inputs and outputs."""
         return frozenset(dataset.name for dataset in (*self.inputs, *self.outputs))
+
+
+def parse_parent_run(text: str) -> ParentRun:
+    """Parse `namespace/job/run id`, as OpenLineage passes the parent of a run on.
+
+    Raises:
+        InvalidInput: the text has another form.
+    """
+    match = _PARENT.fullmatch(text) if len(text) <= MAX_PARENT_CHARACTERS else None
+    if match is None:
+        raise InvalidInput.at(
+            f"/{PARENT_HEADER}",
+            "invalid_value",
+            "A parent is namespace/job/run id, the last a UUID, such as"
+            " airflow/nightly.load/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b.",
+        )
+    return ParentRun(namespace=match[1], job=match[2], run_id=match[3].lower())
+
+
+def find_channel(name: str) -> str:
+    """Return the dataset of a name; earlier releases had one for each uploaded file."""
+    match = _FILE_HASH.fullmatch(name)
+    return match[1] if match else name
+
+
+def format_table_name(name: str) -> str:
+    """Return a dataset's name as `schema.table`; one that is qualified already loses the rest."""
+    schema, slash, table = find_channel(name).partition("/")
+    if not slash:
+        words = name.split(".")
+        schema, table = words[-2] if len(words) > 1 else _MAIN_SCHEMA, words[-1]
+    return f"{schema}.{re.sub('[./]', '_', table)}"
 
 
 class DataVolume(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound
 from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.mapping_reader import read_mapping
+from spawn.domain.lineage.run import PARENT_HEADER
 from spawn.domain.principal import Scope
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.entrypoints.http.imports.wire import (
@@ -241,6 +242,13 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
             "`true`: the file is an export of this service, CSV or NDJSON; needs no mapping.",
         ),
         IDEMPOTENCY_KEY,
+        Parameter(
+            PARENT_HEADER,
+            str,
+            "The run of a pipeline that imports the file, as `namespace/job/run id`; its lineage "
+            "has the run as its parent.",
+            "header",
+        ),
     ),
     body=Body(
         _FILE_SCHEMA,
@@ -286,6 +294,7 @@ async def post_import(request: StrictRequest) -> Response | Result:
             receipt=read_receipt(
                 request, IMPORTS, mapping_name or "", *(["from_export"] if from_export else [])
             ),
+            parent=request.header(PARENT_HEADER.lower().encode()),
         )
         return await respond_to_submission(request, submission, place)
 

@@ -53,7 +53,12 @@ _FILTERS: Final = (
 
 def build_emitter(product: Product) -> Emitter:
     """Return the emitter of run events: the product's id and address."""
-    return Emitter(namespace=product.id, producer=product.base_url, version=__version__)
+    return Emitter(
+        namespace=product.id,
+        producer=product.base_url,
+        version=__version__,
+        owner=product.owner,
+    )
 
 
 @route(
