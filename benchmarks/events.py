@@ -35,6 +35,8 @@ from spawn.ports.publishers import DeliveryOptions
 
 PROJECT = {"project_name": "Sierra Wind II", "total_amount": "125000000.00", "dscr": 1.35}
 WRITERS = 16
+WARM_UP_CREATES = 5
+MEASURED_CREATES = 50
 
 
 def print_line(name: str, text: str) -> None:
@@ -264,6 +266,28 @@ async def measure_webhook(folder: Path, rate: float, seconds: float) -> None:
     print_lag("  lag of the webhook", lags)
 
 
+async def measure_writer_beside_webhooks(folder: Path, webhooks: int) -> None:
+    """Measure single creates beside this many webhooks, with the secrets of `measure_webhook`."""
+    lags, name = list[float](), f"beside-{webhooks}"
+    async with run_receiver(lags) as port:
+        urls = ",".join(f"http://127.0.0.1:{port}/{number}" for number in range(webhooks))
+        os.environ["SPAWN_EVENTS_URL"] = urls
+        (folder / name).mkdir()
+        server = await asyncio.to_thread(create_spawn_server(folder / name).__enter__)
+        try:
+            connection, durations_ms = Connection(server.port), list[float]()
+            await connection.open()
+            for _ in range(WARM_UP_CREATES + MEASURED_CREATES):
+                started_s = time.perf_counter()
+                await connection.post()
+                durations_ms.append((time.perf_counter() - started_s) * 1e3)
+            expected = webhooks * len(durations_ms)
+            await wait_until(lambda: len(lags) >= expected)
+        finally:
+            await asyncio.to_thread(server.__exit__, None, None, None)
+    print_lag(f"a create beside {webhooks} webhooks", durations_ms[WARM_UP_CREATES:])
+
+
 # -- the table ------------------------------------------------------------------------------
 
 
@@ -282,6 +306,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--webhooks", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spawn-bench-") as name:
         folder = Path(name)
@@ -294,6 +319,8 @@ def main() -> None:
         for level in ("INFO", "DEBUG"):
             run_measurement(measure_relay(folder, level))
         run_measurement(measure_webhook(folder, options.rate, options.seconds))
+        for webhooks in (0, options.webhooks):
+            run_measurement(measure_writer_beside_webhooks(folder, webhooks))
 
 
 if __name__ == "__main__":
