@@ -92,7 +92,7 @@ def _to_lines(text: str) -> list[str]:
 def run_service() -> Iterator[str]:
     """Run a service in memory on a free port, and yield its address."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("SPAWN_")}
-    environment |= {"SPAWN_STORAGE_URL": "memory://", "SPAWN_PORT": "0"}
+    environment |= {"SPAWN_STORAGE_URL": "memory://", "SPAWN_PORT": "0", "SPAWN_AUTH": "off"}
     process = subprocess.Popen(
         [sys.executable, "-m", "spawn.entrypoints.cli", "serve"],
         env=environment,

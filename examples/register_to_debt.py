@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 from spawn.client import ImportMappingDocument, SpawnClient, UploadOptions
 
-client = SpawnClient(os.environ.get("SPAWN_URL", "http://127.0.0.1:8000"))
+url = os.environ.get("SPAWN_URL", "http://127.0.0.1:8000")
+client = SpawnClient(url, token=os.environ.get("SPAWN_KEY"))
 folder = Path(os.environ.get("SPAWN_EXAMPLES", "."))
 register = folder / "renewables_register.csv"
 print(register.read_text(encoding="utf-8"))

@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 
 from tests.http.conftest import Service, discard_access_log
 
+from spawn.client import SpawnClient
+
 __all__ = ["discard_access_log"]
 
 ROOT = Path(__file__).parents[2]
@@ -42,3 +44,9 @@ def test_the_notebook_goes_from_the_register_to_the_export() -> None:
 def list_outputs(notebook: dict[str, Any]) -> list[str]:
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
     return ["".join(one.get("text") or one["data"]["image/svg+xml"]) for one in outputs]
+
+
+def test_the_docs_build_runs_the_notebook_against_a_service_of_its_own() -> None:
+    notebook = runpy.run_path(str(ROOT / "docs" / "notebook.py"))
+    with notebook["run_service"]() as url, SpawnClient(url) as client:
+        assert client.count_projects() == 0

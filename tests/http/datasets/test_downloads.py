@@ -214,6 +214,7 @@ def test_headers_name_the_file_its_coding_and_the_position_of_its_rows(
     with client.stream("GET", "/v1/data/projects.csv") as response:
         compressed = b"".join(response.iter_raw())
     assert response.headers["content-disposition"] == 'attachment; filename="projects.csv"'
+    assert response.headers["accept-ranges"] == "none"
     assert response.headers["content-encoding"] == "gzip"
     plain = client.get("/v1/data/projects.csv", headers={"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers

@@ -142,6 +142,7 @@ class ExportResponse(SelfSentResponse):
             (b"content-type", f"{file_format.media_type}{charset}".encode()),
             (b"content-disposition", f'attachment; filename="{query.name}.{file_format}"'.encode()),
             (b"spawn-position", str(position).encode()),
+            (b"accept-ranges", b"none"),
             NO_STORE,
         ]
         if self._is_compressed:
