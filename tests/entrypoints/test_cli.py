@@ -269,6 +269,38 @@ def test_a_file_is_imported_into_a_running_service_and_exported_again(
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("is_served", [True, False], ids=["service", "file"])
+def test_a_file_is_tried_and_an_export_read_back(
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    is_served: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    if is_served:
+        request.getfixturevalue("service")
+    else:
+        monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{files}/own.duckdb")
+    tried = ["import", "rows.csv", "--mapping", "desk.mapping.json", "--dry-run"]
+    assert main(tried) == 0
+    counts, reason = capsys.readouterr().out.splitlines()
+    assert counts.startswith("2 rows: 1 would be accepted, 0 unchanged, 1 quarantined;")
+    assert counts.endswith("nothing was written")
+    assert reason == "1 x cost missing (line 3: is required; the value is 'NA')"
+    assert main([*tried, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accepted"] == 1
+    assert main(["import", "rows.csv", "--mapping", "desk.mapping.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accepted"] == 1
+    for name in ("back.csv", "back.ndjson"):
+        assert main(["export", "--output", name]) == 0
+        capsys.readouterr()
+        assert main(["import", name, "--from-export", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["unchanged"] == 1
+    assert main(["import", "back.csv", "--from-export", "--mapping", "desk"]) == 1
+    assert "needs no mapping" in capsys.readouterr().err
+
+
+@pytest.mark.real
 @pytest.mark.usefixtures("service")
 def test_a_problem_of_the_service_is_reported_in_one_line(
     files: Path, capsys: pytest.CaptureFixture[str]

@@ -14,7 +14,7 @@ from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.jobs import Job, JobStatus
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.text import redact_url
-from spawn.ports.backend import ReportProgress
+from spawn.ports.backend import ReportProgress, UploadedFile
 
 POLL_INTERVAL_S: Final = 0.2
 TIMEOUT_S: Final = 60.0
@@ -72,21 +72,23 @@ class ServiceClient:
             headers["If-Match"] = response.headers["ETag"]
         await self._request("PUT", path, content=document, headers=headers)
 
-    async def import_file(
-        self,
-        chunks: AsyncIterator[bytes],
-        file_format: FileFormat,
-        mapping: str | None,
-        report_progress: ReportProgress,
-    ) -> bytes:
-        """Import the bytes of a file and return the finished import."""
-        response = await self._request(
-            "POST",
-            "/v1/ops/imports",
-            params={} if mapping is None else {"mapping": mapping},
-            content=chunks,
-            headers={"Content-Type": file_format.media_type},
+    async def _upload(self, file: UploadedFile, **query: str) -> httpx.Response:
+        if file.mapping is not None:
+            query["mapping"] = file.mapping
+        if file.from_export:
+            query["from_export"] = "true"
+        headers = {"Content-Type": file.file_format.media_type}
+        return await self._request(
+            "POST", "/v1/ops/imports", params=query, content=file.chunks, headers=headers
         )
+
+    async def try_import(self, file: UploadedFile) -> bytes:
+        """Read a file as an import would, and return the dry run."""
+        return (await self._upload(file, dry_run="true")).content
+
+    async def import_file(self, file: UploadedFile, report_progress: ReportProgress) -> bytes:
+        """Import a file and return the finished import."""
+        response = await self._upload(file)
         job = msgspec.json.decode(response.content, type=Job)
         while not job.is_final:
             report_progress(job.progress.done, job.progress.total)

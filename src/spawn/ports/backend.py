@@ -4,11 +4,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 
 ReportProgress = Callable[[int, int], None]
 """Callback with the bytes processed, and the bytes in all."""
+
+
+class UploadedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to import: its bytes, its format, and how its rows are read.
+
+    `mapping` names a stored mapping; `from_export` means a file that the service has exported.
+    """
+
+    chunks: AsyncIterator[bytes]
+    file_format: FileFormat
+    mapping: str | None = None
+    from_export: bool = False
 
 
 class Backend(Protocol):
@@ -18,14 +32,12 @@ class Backend(Protocol):
         """Store a mapping under a name, replacing an existing one."""
         ...
 
-    async def import_file(
-        self,
-        chunks: AsyncIterator[bytes],
-        file_format: FileFormat,
-        mapping: str | None,
-        report_progress: ReportProgress,
-    ) -> bytes:
-        """Import the bytes of a file and return the finished import as JSON."""
+    async def import_file(self, file: UploadedFile, report_progress: ReportProgress) -> bytes:
+        """Import a file and return the finished import as JSON."""
+        ...
+
+    async def try_import(self, file: UploadedFile) -> bytes:
+        """Read a file as an import would, write nothing, and return the dry run as JSON."""
         ...
 
     def export_quarantine(self, import_id: str, file_format: FileFormat) -> AsyncIterator[bytes]:

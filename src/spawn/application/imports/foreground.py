@@ -22,6 +22,7 @@ async def run_import_now(
     *,
     file_format: FileFormat,
     mapping_name: str | None,
+    from_export: bool = False,
     report_progress: Callable[[int, int], None],
 ) -> Job:
     """Import a file with a job runner of its own, and return the job when it has ended.
@@ -32,13 +33,19 @@ async def run_import_now(
         chunks: the bytes of the file.
         file_format: the format of the file.
         mapping_name: the stored mapping; None for files that need none.
+        from_export: whether the service has exported the file.
         report_progress: called with the bytes processed, and the bytes in all.
     """
     runner = JobRunner(dependencies, {IMPORT_JOB: run_import})
     await runner.start()
     try:
         submission = await submit_import(
-            dependencies, principal, chunks, file_format=file_format, mapping_name=mapping_name
+            dependencies,
+            principal,
+            chunks,
+            file_format=file_format,
+            mapping_name=mapping_name,
+            from_export=from_export,
         )
         if submission.job is None:
             raise RuntimeError("a submission without an idempotency key must have a job")

@@ -37,6 +37,7 @@ from spawn.application.exports import (
     record_export,
 )
 from spawn.application.imports.commands import put_mapping
+from spawn.application.imports.dry_runs import DryRunSlots
 from spawn.application.imports.foreground import run_import_now
 from spawn.application.imports.queries import (
     get_import,
@@ -64,10 +65,10 @@ from spawn.entrypoints.http.access.wire import (
     read_client_request,
     read_key_request,
 )
-from spawn.entrypoints.http.imports.wire import ImportView
+from spawn.entrypoints.http.imports.wire import DryRunView, ImportView
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
 from spawn.entrypoints.settings import Settings, read_service_key, read_service_url
-from spawn.ports.backend import Backend, ReportProgress
+from spawn.ports.backend import Backend, ReportProgress, UploadedFile
 
 OPERATOR: Final = Principal(id="cli")
 """Actor of commands that open the file themselves."""
@@ -153,20 +154,27 @@ class FileBackend:
                 self._dependencies, OPERATOR, mapping, expected_version=mapping_state.version
             )
 
-    async def import_file(
-        self,
-        chunks: AsyncIterator[bytes],
-        file_format: FileFormat,
-        mapping: str | None,
-        report_progress: ReportProgress,
-    ) -> bytes:
-        """Import the bytes of a file and return the finished import as JSON."""
+    async def try_import(self, file: UploadedFile) -> bytes:
+        """Read a file as an import would, and return the dry run as JSON."""
+        run = await DryRunSlots().run(
+            self._dependencies,
+            OPERATOR,
+            file.chunks,
+            file_format=file.file_format,
+            mapping_name=file.mapping,
+            from_export=file.from_export,
+        )
+        return _encode(DryRunView.of_run(run))
+
+    async def import_file(self, file: UploadedFile, report_progress: ReportProgress) -> bytes:
+        """Import a file and return the finished import as JSON."""
         job = await run_import_now(
             self._dependencies,
             OPERATOR,
-            chunks,
-            file_format=file_format,
-            mapping_name=mapping,
+            file.chunks,
+            file_format=file.file_format,
+            mapping_name=file.mapping,
+            from_export=file.from_export,
             report_progress=report_progress,
         )
         if job.status is not JobStatus.SUCCEEDED:

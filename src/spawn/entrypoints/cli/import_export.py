@@ -14,8 +14,9 @@ from spawn.application.datasets.file_formats import DataFormat
 from spawn.domain.imports.import_state import FileFormat
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
-from spawn.entrypoints.http.imports.wire import ImportView
+from spawn.entrypoints.http.imports.wire import DryRunView, ImportView
 from spawn.entrypoints.settings import Settings
+from spawn.ports.backend import UploadedFile
 
 CHUNK_BYTES: Final = 1024 * 1024
 _DATA_SUFFIXES: Final = {".jsonl": "ndjson", ".arrows": "arrow"}
@@ -37,6 +38,8 @@ class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     mapping: str | None
     quarantine: Path | None
     as_json: bool
+    is_dry_run: bool = False
+    from_export: bool = False
 
 
 async def import_file(settings: Settings, options: ImportOptions) -> None:
@@ -52,9 +55,18 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
         if mapping_file is not None:
             name, path = mapping_file
             await backend.put_mapping(name, await asyncio.to_thread(path.read_bytes))
+        file = UploadedFile(
+            chunks=_read_chunks(options.path),
+            file_format=file_format,
+            mapping=name,
+            from_export=options.from_export,
+        )
+        if options.is_dry_run:
+            run = msgspec.json.decode(await backend.try_import(file), type=DryRunView)
+            _print_dry_run(run, as_json=options.as_json)
+            return
         progress = _Progress()
-        chunks = _read_chunks(options.path)
-        document = await backend.import_file(chunks, file_format, name, progress.report)
+        document = await backend.import_file(file, progress.report)
         progress.end()
         result = msgspec.json.decode(document, type=ImportView)
         if options.quarantine is not None and quarantine_format is not None:
@@ -158,6 +170,23 @@ def _print_result(result: ImportView, *, as_json: bool) -> None:
         f"{result.warnings} with warnings\n"
         f"import {result.import_id}\n"
     )
+
+
+def _print_dry_run(run: DryRunView, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(run).decode() + "\n")
+        return
+    counts = (
+        f"{run.rows} rows: {run.accepted} would be accepted, {run.unchanged} unchanged, "
+        f"{run.quarantined} quarantined; {run.warnings} with warnings; nothing was written"
+    )
+    lines = [counts]
+    if not run.complete:
+        lines.append("the time ended before the file: these are its first rows")
+    for reason in (*run.reasons, *run.warning_reasons):
+        samples = "; ".join(f"line {one.line}: {one.detail}" for one in reason.samples[:1])
+        lines.append(f"{reason.rows} x {reason.field or 'row'} {reason.code} ({samples})")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 async def _write_output(lines: AsyncIterator[bytes], output: Path | None) -> None:

@@ -148,6 +148,16 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         help="write the quarantined rows to this file, as CSV or NDJSON by its suffix",
     )
     importing.add_argument("--json", action="store_true", help="print the result as JSON")
+    importing.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write no project: print what the import would do, and its reasons with samples",
+    )
+    importing.add_argument(
+        "--from-export",
+        action="store_true",
+        help="the file is an export of this service, CSV or NDJSON, and needs no mapping",
+    )
     importing.set_defaults(run=_run_import)
     export_parser = commands.add_parser(
         "export", help="export all projects", description="Export all projects, oldest first."
@@ -340,6 +350,8 @@ def _run_import(settings: Settings, arguments: argparse.Namespace) -> int:
         mapping=arguments.mapping,
         quarantine=arguments.quarantine,
         as_json=arguments.json,
+        is_dry_run=arguments.dry_run,
+        from_export=arguments.from_export,
     )
     _run_traced(settings, "spawn import", lambda: import_file(settings, options))
     return EXIT_OK
