@@ -24,6 +24,7 @@ import msgspec
 import tenacity
 from cloudevents.core.formats.json import JSONFormat
 from tests.conformance import clients
+from tests.http.product import hostile_schema
 from tests.lineage import standard_client as openlineage
 from tests.loopback import free_port
 from tests.product.service import Service
@@ -65,6 +66,10 @@ NEW_COLUMNS: Final = (
 )
 """Columns that version 2 adds."""
 
+HOSTILE_COLUMNS: Final = tuple(hostile_schema.COLUMNS)
+"""Columns that version 2 adds for the sake of the documents: bounds of dates, escaped patterns,
+enumerations of decimals, aliases, names that are words of languages."""
+
 PROJECT: Final = {
     "project_name": "Cabo Norte Wind",
     "total_amount": "184500000.00",
@@ -82,6 +87,10 @@ VERSION_2_FIELDS: Final = {
     "technology": "TIDAL",
     "turbine_count": 21,
     "risk_grade": "A",
+    "ratio": 2.5,
+    **hostile_schema.VALUES,
+    # The contract's tool splits lines of JSON at U+2028 too.
+    "label": "ab",
 }
 """Values that only version 2 allows."""
 
@@ -114,6 +123,7 @@ def main() -> int:
         service.startup_s = DEADLINE_S
         try:
             service.start()
+            rows.append(_run_check("first contract", lambda: _save_first_contract(service)))
             rows.append(_run_check("evolution", lambda: _migrate(service, ontology)))
             rows.append(_run_check("writing", lambda: _write(service)))
             rows.append(_run_check("documents", lambda: _collect(service)))
@@ -149,7 +159,7 @@ def build_second_version() -> dict[str, Any]:
     return {
         **document,
         "version": 2,
-        "columns": [*columns.values(), *NEW_COLUMNS],
+        "columns": [*columns.values(), *NEW_COLUMNS, *HOSTILE_COLUMNS],
         "quality": quality_rules,
     }
 
@@ -179,6 +189,14 @@ def _run_ontology_server() -> Iterator[str]:
 def _publish(ontology: str, document: dict[str, Any]) -> None:
     address = f"{ontology}/schemas/{SCHEMA_ID}/versions/{document['version']}"
     httpx.put(address, json=document).raise_for_status()
+
+
+def _save_first_contract(service: Service) -> str:
+    """Save the contract of version 1, to compare it with that of version 2."""
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        content = client.get("/contract").raise_for_status().content
+    _save("first.odcs.yaml", content)
+    return str(msgspec.yaml.decode(content)["version"])
 
 
 def _migrate(service: Service, ontology: str) -> str:
@@ -264,12 +282,16 @@ def _save(name: str, content: bytes) -> None:
 
 
 def _export(service: Service) -> str:
-    """Export every project with `spawn export`, in both formats."""
+    """Export every project with `spawn export` in both formats, and download them as Parquet."""
     spawn = [sys.executable, "-m", "spawn.entrypoints.cli", "export"]
     environment = {**os.environ, "SPAWN_URL": service.url}
     for file_format in ("csv", "ndjson"):
         target = BUILD / "data" / f"projects.{file_format}"
         _run(*spawn, "--format", file_format, "--output", str(target), env=environment)
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        _save(
+            "projects.parquet", client.get("/v1/data/projects.parquet").raise_for_status().content
+        )
     count = (BUILD / "data" / "projects.ndjson").read_bytes().count(b"\n")
     return f"{count} projects"
 
@@ -350,7 +372,7 @@ def _lint_contract() -> str:
 def _test_contract(server: dict[str, Any]) -> str:
     """Test the contract against data, with one more server that points to the data."""
     contract = _read_contract()
-    contract["servers"].insert(0, {"server": "here", **server})
+    contract["servers"].insert(0, {**server, "server": "here"})
     file, result = BUILD / "data" / "tested.yaml", BUILD / "data" / "tested.json"
     file.write_bytes(msgspec.yaml.encode(contract))
     result.unlink(missing_ok=True)
@@ -368,14 +390,32 @@ def _test_contract(server: dict[str, Any]) -> str:
     return f"{passed_count} of {len(checks)} checks passed, none failed"
 
 
-def _test_snapshot() -> str:
-    database = str(BUILD / "data" / "snapshot.duckdb")
-    return _test_contract({"type": "duckdb", "database": database, "schema": "main"})
+def _test_server(name: str) -> Check:
+    """Return the check of a file that the contract itself names as a server."""
+
+    def check() -> str:
+        servers = {one["server"]: one for one in _read_contract()["servers"]}
+        return _test_contract(servers[name])
+
+    return check
 
 
-def _test_csv() -> str:
-    path = str(BUILD / "data" / "{model}.csv")
-    return _test_contract({"type": "local", "path": path, "format": "csv"})
+def _compare_contracts() -> str:
+    """Compare the published version with what the tool calls breaking between the contracts."""
+    first = msgspec.yaml.decode((BUILD / "data" / "first.odcs.yaml").read_bytes())["version"]
+    second = _read_contract()["version"]
+    is_major = first.partition(".")[0] != second.partition(".")[0]
+    command = (str(TOOLS / "datacontract"), "breaking", "--no-inline-references")
+    try:
+        _run(*command, "first.odcs.yaml", "projects.odcs.yaml")
+        is_breaking = False
+    except CheckFailed as failure:
+        if "ended with 1" not in str(failure):
+            raise
+        is_breaking = True
+    if is_major != is_breaking:
+        raise CheckFailed(f"{first} became {second}; the tool says breaking: {is_breaking}")
+    return f"{first} became {second}, breaking: {is_breaking}"
 
 
 def _lint_product() -> str:
@@ -453,8 +493,10 @@ def _lineage() -> str:
 CHECKS: Final[dict[str, Check]] = {
     "physical types": _check_physical_types,
     "datacontract lint": _lint_contract,
-    "datacontract test (table)": _test_snapshot,
-    "datacontract test (csv)": _test_csv,
+    "datacontract test (ndjson)": _test_server("ndjson"),
+    "datacontract test (csv)": _test_server("csv"),
+    "datacontract test (parquet)": _test_server("parquet"),
+    "datacontract breaking": _compare_contracts,
     "dataproduct lint": _lint_product,
     "asyncapi validate": _validate_asyncapi,
     "spectral lint": _lint_openapi,
