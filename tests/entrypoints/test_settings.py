@@ -256,3 +256,27 @@ def test_a_malformed_publisher_is_named_by_its_place(urls: str, number: int) -> 
 )
 def test_a_url_with_any_valid_host_is_accepted(url: str) -> None:
     assert read_settings({"SPAWN_ONTOLOGY_URL": url}).ontology_url == url
+
+
+OIDC = {
+    "SPAWN_AUTH": "oidc",
+    "SPAWN_OIDC_ISSUER": "https://login.example/realms/desk",
+    "SPAWN_OIDC_AUDIENCE": "https://spawn.example",
+    "SPAWN_OIDC_KEYS_URL": "https://login.example/certs",
+}
+
+
+def test_tokens_need_all_of_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spawn.entrypoints.settings._OIDC_PACKAGE", "json")
+    for issuer in ("https://login.example/", "https://login.example/realms/desk"):
+        assert read_settings({**OIDC, "SPAWN_OIDC_ISSUER": issuer}).oidc_issuer == issuer
+    for name in OIDC.keys() - {"SPAWN_AUTH"}:
+        with pytest.raises(SettingsError, match=f"{name} is needed"):
+            read_settings({key: value for key, value in OIDC.items() if key != name})
+        with pytest.raises(SettingsError, match=f"{name} has an effect with SPAWN_AUTH=oidc only"):
+            read_settings({name: OIDC[name]})
+    with pytest.raises(SettingsError, match="SPAWN_OIDC_KEYS_URL must be https"):
+        read_settings({**OIDC, "SPAWN_OIDC_KEYS_URL": "http://login.example/certs"})
+    monkeypatch.setattr("spawn.entrypoints.settings._OIDC_PACKAGE", "spawn_has.no_such.module")
+    with pytest.raises(SettingsError, match="needs the extra oidc: run `make extras`"):
+        read_settings(OIDC)

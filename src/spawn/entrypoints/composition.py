@@ -21,7 +21,11 @@ from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
-from spawn.application.access.authentication import CredentialAccess, OpenAccess
+from spawn.application.access.authentication import (
+    CredentialAccess,
+    OpenAccess,
+    renew_keys_forever,
+)
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
 from spawn.application.background_tasks import BackgroundTasks
@@ -55,7 +59,7 @@ from spawn.entrypoints.http.product.identity import build_service_levels, produc
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.settings import Settings, SettingsError
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
-from spawn.ports.access import Authenticator
+from spawn.ports.access import Authenticator, TokenVerifier
 from spawn.ports.analytics import QualityStore
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock, IdGenerator, Spool
@@ -245,10 +249,11 @@ async def open_composition(
         health = HealthChecker(
             dependencies, relay, quality_monitor, settings.schema_policy, background, traffic
         )
-        authenticator = _open_authenticator(stack, dependencies, settings)
+        authenticator = await _open_authenticator(stack, dependencies, settings, background)
         http_state = HttpState(
             authenticator=authenticator,
             key_environment=settings.key_environment,
+            issuer=settings.oidc_issuer,
             dependencies=dependencies,
             product=product_from_settings(settings),
             health=health,
@@ -329,16 +334,37 @@ async def _start_quality_monitor(
     return quality_monitor
 
 
-def _open_authenticator(
-    stack: AsyncExitStack, dependencies: Dependencies, settings: Settings
+async def _open_authenticator(
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    settings: Settings,
+    background: BackgroundTasks,
 ) -> Authenticator:
     """Return the authenticator of the callers; without access control it says so."""
     if settings.auth == "off":
         logger.warning("access control is off: every caller may do everything (SPAWN_AUTH=off)")
         return OpenAccess()
-    access = CredentialAccess(dependencies)
+    tokens = None if settings.auth == "keys" else _open_token_verifier(settings, dependencies)
+    access = CredentialAccess(dependencies, tokens)
     stack.push_async_callback(access.close)
+    if tokens is not None:
+        renew = partial(renew_keys_forever, tokens)
+        await stack.enter_async_context(background.run("signing keys", renew))
     return access
+
+
+def _open_token_verifier(settings: Settings, dependencies: Dependencies) -> TokenVerifier:
+    """Open the verifier of the issuer's tokens, whose package is an extra."""
+    from spawn.adapters.oidc.signing_keys import SigningKeys
+    from spawn.adapters.oidc.token_verifier import OidcRules, OidcTokenVerifier
+
+    keys = SigningKeys(
+        settings.oidc_keys_url,
+        timeout_s=settings.ontology_timeout_s,
+        cache_dir=settings.data_path,
+    )
+    rules = OidcRules(issuer=settings.oidc_issuer, audience=settings.oidc_audience)
+    return OidcTokenVerifier(rules, keys, dependencies.clock)
 
 
 def _build_access_rules(settings: Settings, authenticator: Authenticator) -> AccessRules:

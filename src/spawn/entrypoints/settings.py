@@ -44,12 +44,13 @@ PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
 _KEY_VARIABLE: Final = "SPAWN_KEY"
 _KEY_FILE_VARIABLE: Final = "SPAWN_KEY_FILE"
+_OIDC_PACKAGE: Final = "joserfc"
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Environment = Literal["production", "development"]
-AuthMode = Literal["off", "keys"]
+AuthMode = Literal["off", "keys", "oidc"]
 
 
 class SettingsError(Exception):
@@ -71,7 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     Proxies in `trusted_proxies` name the client in `X-Forwarded-For`.
     `product_id` names the data product in its contract, catalogue and lineage and never changes;
     its owner (`product_owner`, and `product_contact` as a URL) is published only if set.
-    `auth` is how callers prove who they are; `off` admits everybody, on a loopback address only.
+    `auth` is how callers prove who they are: API keys, with `oidc` also the tokens of `oidc_issuer`
+    for `oidc_audience`, signed with the keys at `oidc_keys_url`; `off` admits everybody, on a
+    loopback address only.
     """
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
@@ -99,6 +102,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     rate_limit_analysis: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
     rate_limit_exports: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
     auth: AuthMode = "keys"
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_keys_url: str = ""
     log_level: LogLevel = "INFO"
     otlp_endpoint: str = ""
     environment: Environment = "production"
@@ -233,6 +239,7 @@ def _check_combinations(settings: Settings) -> None:
             f"SPAWN_AUTH is off, so every caller may do everything, and SPAWN_HOST is "
             f"{settings.host}: choose a loopback address, or set SPAWN_AUTH=keys"
         )
+    _check_oidc(settings)
     pin = settings.schema_pin
     if pin is not None and pin[0] != settings.schema_id:
         raise SettingsError(
@@ -241,6 +248,33 @@ def _check_combinations(settings: Settings) -> None:
     if settings.otlp_endpoint and not _is_installed(_OTLP_EXPORTER):
         raise SettingsError(
             "SPAWN_OTLP_ENDPOINT needs the extra otlp: run `make extras` in a clone; "
+            "the container image includes it"
+        )
+
+
+def _check_oidc(settings: Settings) -> None:
+    """Raise SettingsError if the settings of tokens are incomplete, or would have no effect."""
+    values = {
+        "SPAWN_OIDC_ISSUER": settings.oidc_issuer,
+        "SPAWN_OIDC_AUDIENCE": settings.oidc_audience,
+        "SPAWN_OIDC_KEYS_URL": settings.oidc_keys_url,
+    }
+    if settings.auth != "oidc":
+        for name, value in values.items():
+            if value:
+                raise SettingsError(f"{name} has an effect with SPAWN_AUTH=oidc only")
+        return
+    for name, value in values.items():
+        if not value:
+            raise SettingsError(f"SPAWN_AUTH is oidc, so {name} is needed")
+    keys_url = urlsplit(settings.oidc_keys_url)
+    if keys_url.scheme != "https" and not is_loopback(keys_url.hostname or ""):
+        raise SettingsError(
+            "SPAWN_OIDC_KEYS_URL must be https: a key that anybody can replace proves nothing"
+        )
+    if not _is_installed(_OIDC_PACKAGE):
+        raise SettingsError(
+            "SPAWN_AUTH=oidc needs the extra oidc: run `make extras` in a clone; "
             "the container image includes it"
         )
 
@@ -262,6 +296,12 @@ def _parse_storage_url(text: str) -> str:
     from spawn.adapters.factory import check_store_url
 
     check_store_url(text)
+    return text
+
+
+def _parse_issuer(text: str) -> str:
+    """Return the issuer as it is written: tokens must name it letter by letter."""
+    parse_web_url(text)
     return text
 
 
@@ -298,6 +338,8 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "ALLOWED_HOSTS": text_reader(parse_hosts),
     "CORS_ORIGINS": text_reader(parse_origins),
     "TRUSTED_PROXIES": text_reader(parse_networks),
+    "OIDC_ISSUER": text_reader(_parse_issuer),
+    "OIDC_KEYS_URL": text_reader(parse_web_url),
     "AUTH": folded_reader(AuthMode, str.lower),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
     "OTLP_ENDPOINT": text_reader(parse_web_url),

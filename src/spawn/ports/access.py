@@ -1,4 +1,4 @@
-"""Port that authenticates the callers of the service."""
+"""Ports that authenticate the callers of the service."""
 
 from datetime import datetime
 from typing import Protocol
@@ -36,4 +36,41 @@ class Authenticator(Protocol):
 
         It never raises, and an unknown id has the same result as a wrong secret.
         """
+        ...
+
+
+class InvalidToken(Exception):
+    """A token that is not accepted; the text is the reason, without any part of the token."""
+
+
+class VerifiedToken(msgspec.Struct, frozen=True):
+    """A token whose signature and claims hold until it expires."""
+
+    principal: Principal
+    expires_at: datetime
+
+
+class TokenVerifier(Protocol):
+    """Port that verifies bearer tokens of an identity provider."""
+
+    @property
+    def generation(self) -> int:
+        """Number that changes whenever tokens of before must be verified again."""
+        ...
+
+    async def verify(self, token: str) -> VerifiedToken:
+        """Return the principal of a token and the end of its validity.
+
+        Raises:
+            InvalidToken: a check fails.
+            Unavailable: the provider's keys cannot be loaded.
+        """
+        ...
+
+    async def renew(self) -> None:
+        """Load the provider's keys again if they are old; it never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; idempotent."""
         ...

@@ -9,6 +9,7 @@ from spawn.domain.principal import Scope
 
 PUBLIC_OPERATIONS = {
     "/.well-known/api-catalog",
+    "/.well-known/oauth-protected-resource",
     "/asyncapi.json",
     "/context.jsonld",
     "/docs",
@@ -32,6 +33,8 @@ async def test_only_listed_operations_are_public(guarded: Guarded) -> None:
 
 async def test_operation_needs_valid_credentials_with_one_of_its_scopes(guarded: Guarded) -> None:
     wrong = await _create_wrong_credentials(guarded)
+    metadata_url = f"{guarded.client.base_url}/.well-known/oauth-protected-resource"
+    challenge_start = f'Bearer realm="spawn", resource_metadata="{metadata_url}"'
     for method, address, scopes in await list_operations(guarded.client):
         if not scopes:
             continue
@@ -39,7 +42,7 @@ async def test_operation_needs_valid_credentials_with_one_of_its_scopes(guarded:
         without = await guarded.client.request(method, address)
         assert without.status_code == 401, place
         assert without.json()["code"] == "unauthenticated", place
-        assert without.headers["www-authenticate"] == 'Bearer realm="spawn"', place
+        assert without.headers["www-authenticate"] == challenge_start, place
         for name, headers in wrong.items():
             rejected = await guarded.client.request(method, address, headers=headers)
             assert rejected.status_code == 401, (place, name)
@@ -96,6 +99,13 @@ async def test_each_scope_of_an_operation_permits_it(guarded: Guarded) -> None:
             headers = await guarded.key(scope)
             permitted = await guarded.client.request(method, address, headers=headers)
             assert permitted.status_code not in {401, 403}, (method, address, permitted.text)
+
+
+async def test_metadata_of_the_resource_lists_the_scopes(guarded: Guarded) -> None:
+    metadata = (await guarded.client.get("/.well-known/oauth-protected-resource")).json()
+    assert metadata["resource"] == str(guarded.client.base_url)
+    assert metadata["scopes_supported"] == [scope.value for scope in Scope]
+    assert "authorization_servers" not in metadata
 
 
 async def test_cached_project_needs_the_scope(guarded: Guarded) -> None:

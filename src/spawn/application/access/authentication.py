@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from spawn.domain.access.key_text import PREFIX, parse_key
 from spawn.domain.change import Write
 from spawn.domain.errors import NotFound, SpawnError, Unavailable
 from spawn.domain.principal import ANONYMOUS, LOCAL_PRINCIPAL, SERVICE_PRINCIPAL
-from spawn.ports.access import UNAUTHENTICATED, Authentication
+from spawn.ports.access import UNAUTHENTICATED, Authentication, InvalidToken, TokenVerifier
 
 MAX_CACHED_CREDENTIALS: Final = 10_000
 _SCHEME: Final = b"bearer "
@@ -30,6 +31,19 @@ _OTHER_SCHEME: Final = Authentication(
 )
 
 
+RENEWAL_S: Final = 60.0
+"""Seconds between looks at the age of the issuer's keys."""
+
+
+async def renew_keys_forever(
+    tokens: TokenVerifier, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Load the issuer's keys again when they are old, so that a withdrawn key is noticed."""
+    while True:
+        await tokens.renew()
+        await sleep(RENEWAL_S)
+
+
 class OpenAccess:
     """Authenticator of a service without access control: every caller is the local one."""
 
@@ -38,26 +52,31 @@ class OpenAccess:
         return _LOCAL
 
 
-class _VerifiedKey(msgspec.Struct, frozen=True):
-    """A verified key: valid while its client has this version, until an instant."""
+class _VerifiedCredential(msgspec.Struct, frozen=True):
+    """A verified key or token, valid until an instant.
 
-    client: str
+    A key is valid while its client has this version; a token has no client, and is valid while
+    the keys of its issuer have this generation.
+    """
+
+    client: str | None
     version: int
     valid_until: datetime
     authentication: Authentication
 
 
 class CredentialAccess:
-    """Authenticator by API keys.
+    """Authenticator by API keys and, with a verifier, by tokens.
 
-    Verified keys are cached by the hash of the header. A cached key costs a look at the version of
-    its client, so that a revocation holds from the next request on. The last use of a key is
-    recorded once a day.
+    Verified credentials are cached by the hash of the header. A cached key costs a look at the
+    version of its client, so that a revocation holds from the next request on. The last use of a
+    key is recorded once a day.
     """
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, tokens: TokenVerifier | None = None) -> None:
         self._dependencies = dependencies
-        self._cache: BoundedCache[_VerifiedKey] = BoundedCache(
+        self._tokens = tokens
+        self._cache: BoundedCache[_VerifiedCredential] = BoundedCache(
             MAX_CACHED_CREDENTIALS, MAX_CACHED_CREDENTIALS, lambda _: 1
         )
         self._recordings: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -79,12 +98,16 @@ class CredentialAccess:
             return Authentication(principal=ANONYMOUS, failure=Unavailable(detail))
 
     async def close(self) -> None:
-        """Wait for the records of last uses."""
+        """Wait for the records of last uses, and close the verifier."""
         await asyncio.gather(*self._recordings.values(), return_exceptions=True)
+        if self._tokens is not None:
+            await self._tokens.close()
 
-    async def _is_current(self, entry: _VerifiedKey) -> bool:
+    async def _is_current(self, entry: _VerifiedCredential) -> bool:
         if self._dependencies.clock.now() >= entry.valid_until:
             return False
+        if entry.client is None:
+            return self._tokens is not None and self._tokens.generation == entry.version
         head = await self._dependencies.reads.head(API_CLIENT_KIND, entry.client)
         return head.version == entry.version
 
@@ -94,7 +117,21 @@ class CredentialAccess:
         text = authorization[len(_SCHEME) :].strip().decode("latin-1")
         if text.startswith(PREFIX):
             return await self._verify_key(text, digest)
-        return _REJECTED
+        return await self._verify_token(text, digest)
+
+    async def _verify_token(self, text: str, digest: bytes) -> Authentication:
+        if self._tokens is None:
+            return _REJECTED
+        try:
+            token = await self._tokens.verify(text)
+        except InvalidToken as error:
+            return Authentication(
+                principal=ANONYMOUS, rejection=f"The token is not accepted: {error}."
+            )
+        authentication = Authentication(principal=token.principal, expires_at=token.expires_at)
+        entry = _VerifiedCredential(None, self._tokens.generation, token.expires_at, authentication)
+        self._cache.put(digest, entry)
+        return authentication
 
     async def _verify_key(self, text: str, digest: bytes) -> Authentication:
         parts = parse_key(text)
@@ -115,7 +152,7 @@ class CredentialAccess:
         # The day ends before the key does: the first request of the next day records its use.
         end_of_day = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
         valid_until = end_of_day if key.expires_at is None else min(end_of_day, key.expires_at)
-        entry = _VerifiedKey(parts.client, aggregate.version, valid_until, authentication)
+        entry = _VerifiedCredential(parts.client, aggregate.version, valid_until, authentication)
         self._cache.put(digest, entry)
         return authentication
 

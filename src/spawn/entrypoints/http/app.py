@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.plugins import PluginProtocol
 
 from spawn.entrypoints.http import admin, datasets, jobs, monitoring
-from spawn.entrypoints.http.access import client_routes
+from spawn.entrypoints.http.access import client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
 from spawn.entrypoints.http.events import dead_letter_routes
@@ -51,6 +51,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *quality_routes.ROUTES,
     *lineage_routes.ROUTES,
     *client_routes.ROUTES,
+    *metadata_routes.ROUTES,
     *admin.ROUTES,
     *monitoring.ROUTES,
     *docs_pages.ROUTES,

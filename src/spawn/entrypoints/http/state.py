@@ -54,6 +54,7 @@ class HttpState:
     limits: HttpLimits = field(default_factory=HttpLimits)
     authenticator: Authenticator = field(default_factory=OpenAccess)
     key_environment: str = "live"
+    issuer: str = ""
     tracer: Tracer | None = None
     components: dict[StateKey[Any], Any] = field(default_factory=dict)
 

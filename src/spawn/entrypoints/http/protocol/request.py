@@ -30,6 +30,9 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _INVALID_TOKEN: Final = (
     b', error="invalid_token", error_description="The credentials are not valid"'
 )
+RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource"
+"""Path of the metadata that 401 names (RFC 9728)."""
+
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*', re.IGNORECASE)
 
 
@@ -169,7 +172,7 @@ def _body_too_large(limit: int) -> RequestProblem:
     )
 
 
-def check_scopes(authentication: Authentication, scopes: tuple[Scope, ...]) -> None:
+def check_scopes(authentication: Authentication, scopes: tuple[Scope, ...], base_url: str) -> None:
     """Check that the caller has one of the scopes; without scopes everybody may call.
 
     Raises:
@@ -184,7 +187,8 @@ def check_scopes(authentication: Authentication, scopes: tuple[Scope, ...]) -> N
         raise authentication.failure
     if principal.kind is PrincipalKind.ANONYMOUS:
         rejection = authentication.rejection
-        challenge = b'Bearer realm="spawn"' + (_INVALID_TOKEN if rejection else b"")
+        metadata = f', resource_metadata="{base_url}{RESOURCE_METADATA}"'.encode()
+        challenge = b'Bearer realm="spawn"' + metadata + (_INVALID_TOKEN if rejection else b"")
         raise RequestProblem(
             "unauthenticated",
             rejection or "Send an API key or a token in the header Authorization: Bearer.",

@@ -78,11 +78,12 @@ class Route(msgspec.Struct, frozen=True):
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
         respond, use_case, scopes = _responder(operation), operation.use_case, operation.scopes
+        base_url = state.product.base_url
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
             request.context = get_request_context(scope)
-            check_scopes(request.context.authentication, scopes)
+            check_scopes(request.context.authentication, scopes, base_url)
             request.http_state, request.operation = state, operation
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS

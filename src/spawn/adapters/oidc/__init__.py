@@ -1,0 +1,1 @@
+"""Access tokens (JWT) of an OpenID Connect issuer."""
