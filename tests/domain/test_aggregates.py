@@ -14,6 +14,7 @@ pytestmark = pytest.mark.core
 
 def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
     assert sorted(AGGREGATE_TYPES) == [
+        "api_client",
         "dead_letter",
         "external_ref",
         "import",
