@@ -55,7 +55,9 @@ def haproxy(folder: Path, listening: int, served: int) -> list[str]:
 def caddy(folder: Path, listening: int, served: int) -> list[str]:
     file = folder / "Caddyfile"
     block = documented("caddy", folder, listening, served)
-    file.write_text("{\n admin off\n auto_https off\n}\n" + block)
+    file.write_text(
+        block.replace("{\n", "{\n    admin off\n    auto_https off\n", 1).replace("10s", "1s")
+    )
     return ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"]
 
 

@@ -96,6 +96,8 @@ class ImportMappingDocument(TypedDict, total=False):
     decimal: DecimalMark
     thousands: ThousandsMark
     record_element: str
+    sheet: str | int
+    fill_merged: Sequence[str]
     where: RowConditionDocument | Sequence[RowConditionDocument]
     choose: Sequence[ChoiceDocument]
     group_by: str | Sequence[str]
@@ -104,3 +106,4 @@ class ImportMappingDocument(TypedDict, total=False):
     duplicates: Literal["first_wins", "first_valid_wins", "last_wins", "quarantine"]
     on_existing: Literal["skip_if_identical", "update", "quarantine"]
     vanished: Literal["ignore", "report"]
+    missing_amount: Literal["quarantine", "unknown"]

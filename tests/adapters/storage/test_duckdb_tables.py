@@ -19,6 +19,7 @@ from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, 
 from spawn.testing.storage_contract.migrations import migrate_to, read_attributes, revise_columns
 
 NAMES_IN_LISTS = """
+drop table store_identity;
 alter table journal drop column receipt_recipe;
 alter table journal alter column changed set data type varchar[]
     using case when changed = '' then [] else string_split(changed, ',') end;

@@ -336,7 +336,7 @@ async def test_a_decision_does_not_downgrade_a_version_adopted_meanwhile(
     fake_registry.serve(3, TEXT, {**WHOLE, "default": 3})
     assert (await refresh_schema(dependencies, POLICY)).verdict is RefreshVerdict.ADOPTED
     slow.let.set()
-    with pytest.raises(Conflict, match="Version 3 of the schema is active, not 1"):
+    with pytest.raises(Conflict, match="Version 3 of the schema is active by now"):
         await deciding
     assert (await dependencies.active_schema()).schema.version == 3
     assert await attributes(dependencies, project) == {"grade": "A", "units": 3}

@@ -12,6 +12,7 @@ PUBLIC_OPERATIONS = {
     "/.well-known/oauth-protected-resource",
     "/asyncapi.json",
     "/context.jsonld",
+    "/contract",
     "/docs",
     "/monitoring/live",
     "/monitoring/ready",

@@ -174,6 +174,8 @@ def find_members(node: Any, name: str = "") -> Iterator[str]:
         for value in node:
             yield from find_members(value, name)
     elif isinstance(node, str) and (
-        node.startswith(f"https://{HOST}") or (LINK_MEMBER.search(name) and node.startswith("/"))
+        # The namespace of a dataset names the host alone, by the naming rules of OpenLineage.
+        (node.startswith(f"https://{HOST}") and node != f"https://{HOST}")
+        or (LINK_MEMBER.search(name) and node.startswith("/"))
     ):
         yield node

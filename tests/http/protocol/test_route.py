@@ -53,7 +53,7 @@ HOLDING = Holding("Sierra", (Share("Fund", 60), Share("Bank", 40)))
 
 
 def declare(handler: Any, path: str = "/things/{thing_id}", **more: Any) -> Route:
-    more = {"tag": "admin", "summary": "Get a thing", **more}
+    more = {"tag": "admin", "summary": "Get a thing", "scopes": (), **more}
     return route("GET", path, "getThing", returns=Success(ShareView, "A thing."), **more)(handler)
 
 
