@@ -50,7 +50,7 @@ def test_there_is_an_archive_of_every_format() -> None:
     names = {path.name.removesuffix(".tar.xz") for path in ARCHIVES}
     assert names == {
         *("format1", "format2", "format3", "format4a"),
-        *("today", "today-closed", "today-subdivision"),
+        *("today", "today-closed", "today-subdivision", "format6"),
     }
 
 
