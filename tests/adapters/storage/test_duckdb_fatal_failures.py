@@ -241,6 +241,25 @@ def fill_up(ballast: Path) -> None:
             pass
 
 
+async def test_a_file_reopens_for_reads_although_the_disk_takes_no_proofs(
+    store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
+) -> None:
+    first = await harness.create()
+    await store.page(Query())  # so that nothing is left to project when the file reopens
+    engine.late_failures["probed = probed + 1"] = CHECKPOINT_FAILED
+    engine.failures["commit"] = duckdb.TransactionException(
+        'TransactionContext Error: Failed to commit: Could not write file "/data/s.duckdb.wal":'
+        f" {os.strerror(errno.ENOSPC)}"
+    )
+    with pytest.raises(Unavailable):
+        await store.probe()
+    assert engine.connections == 2
+    assert store.status().is_readable
+    assert (await harness.get(first)).state == first
+    engine.failures.clear()
+    await harness.create()
+
+
 async def test_lists_go_on_while_the_disk_takes_no_projection(
     store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
 ) -> None:

@@ -15,6 +15,7 @@ from spawn.adapters.duckdb.connection import (
     PROGRAM_ERRORS,
     Engine,
     damaged_error,
+    is_fatal,
     is_sync_failure,
     translate_error,
 )
@@ -225,7 +226,18 @@ class RecoverableJournal:
         while self.uncompared_rows():
             self._comparison.compare_next(state, self.schema_table.history, self.projection)
         if unproved:
+            self._save_proofs_if_space(state)
+
+    def _save_proofs_if_space(self, state: dict[str, StateTable]) -> None:
+        """Save the proofs of the tables; on a full disk the next opening compares them again."""
+        try:
             save_proofs(self._cursor, state.values(), self.position)
+        except duckdb.Error as failure:
+            is_full = isinstance(translate_error(failure, self._engine.path.name), StorageFull)
+            if not is_full or is_fatal(failure):
+                raise
+            with contextlib.suppress(duckdb.TransactionException):  # a failed commit has ended it
+                self._cursor.execute("rollback")
 
     def _catch_up(self) -> Differences:
         """Project the journal rows beyond the state tables; return why they cannot be."""
