@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import date
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
+from spawn.adapters.workers.child_process import end_process
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.record_parser import FileLayout, Record
 from spawn.domain.imports.row_drafter import PackedDraft, RowDrafter
@@ -20,8 +21,6 @@ from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.workers import WorkerEnded
-
-_EXIT_TIMEOUT_S: Final = 5.0
 
 
 class DraftingSubprocess:
@@ -69,11 +68,7 @@ class DraftingSubprocess:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                _close_quietly(pipe)
-        process.wait(_EXIT_TIMEOUT_S)
+        end_process(process)
 
 
 def _start_process() -> "subprocess.Popen[bytes] | None":
@@ -89,13 +84,6 @@ def _start_process() -> "subprocess.Popen[bytes] | None":
         )
     except OSError:
         return None
-
-
-def _close_quietly(pipe: object) -> None:
-    try:
-        cast("BinaryIO", pipe).close()
-    except BrokenPipeError:
-        return  # The process is dead: unflushed data is not needed.
 
 
 class _Group(NamedTuple):

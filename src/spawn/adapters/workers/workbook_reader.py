@@ -9,14 +9,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
+from spawn.adapters.workers.child_process import end_process
 from spawn.adapters.workers.sheet_scan import TOO_LARGE
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.sheet_cell import SheetRow
 from spawn.ports.workers import WorkerEnded
-
-_EXIT_TIMEOUT_S: Final = 5.0
 
 
 class WorkbookSubprocess:
@@ -70,9 +69,4 @@ class WorkbookSubprocess:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        process.wait(_EXIT_TIMEOUT_S)
+        end_process(process)
