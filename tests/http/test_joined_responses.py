@@ -55,6 +55,7 @@ def _send(
         keep_alive=keep_alive,
         on_response=lambda: completed.append(None),
     )
+    cycle.more_body = False  # the body of the request has arrived
 
     async def send_all() -> None:
         for message in messages:

@@ -246,6 +246,25 @@ def test_transfer_codings_of_http_1_0_are_rejected(service: Service) -> None:
     assert send(service, request_of(line, *fields, body=WHOLE + b"\r\n")).status == 400
 
 
+@pytest.mark.parametrize("fields", [(), ("Expect: 100-continue",), ("Transfer-Encoding: chunked",)])
+def test_a_client_may_send_the_rest_of_a_rejected_body(
+    service: Service, fields: tuple[str, ...]
+) -> None:
+    """A proxy that gets a reset while it sends reports a failure instead of the problem."""
+    chunks = b"zz\r\n" if "Transfer-Encoding: chunked" in fields else b""
+    framing = () if chunks else ("Content-Length: 4000000",)
+    head = post(*framing, *fields, body=chunks).replace(b"Connection: close\r\n", b"")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(head)
+        response = b""
+        while chunk := connection.recv(65536):
+            response += chunk
+        for _ in range(40):
+            connection.sendall(b"x" * 100_000)
+        connection.shutdown(socket.SHUT_WR)
+    assert Reply(response).status in {400, 413}
+
+
 def test_requests_in_one_segment_are_served_in_order(service: Service) -> None:
     first = request_of("GET /monitoring/live HTTP/1.1", "Host: localhost")
     raw = service.send_raw(first + post(f"Content-Length: {len(BODY)}"), shut=False)

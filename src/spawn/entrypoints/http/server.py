@@ -28,6 +28,9 @@ from spawn.entrypoints.settings import Settings
 SHUTDOWN_TIMEOUT_S: Final = 20
 KEEP_ALIVE_S: Final = 15
 BACKLOG: Final = 2048
+LINGER_S: Final = 5
+LINGER_BYTES: Final = 16 * 1024 * 1024
+"""Time and bytes in which the rest of a rejected request is read and discarded."""
 
 SURPLUS_CONNECTIONS: Final = 64
 """Connections beyond the limits that get a 503 response; further ones are closed at once."""
@@ -67,6 +70,7 @@ class JoiningCycle(RequestResponseCycle):
     """
 
     held_start: Any = None
+    linger: Callable[[], None]
 
     async def send(self, message: Any) -> None:
         """Hold the start of a whole response, and write it with its body."""
@@ -75,7 +79,7 @@ class JoiningCycle(RequestResponseCycle):
             if WHOLE in message and not self.response_started and self._is_plain():
                 self.held_start = message
             else:
-                await super().send(message)
+                await self._send_plainly(message)
             return
         if message["type"] != "http.response.body":
             # The application failed between the two; this response replaces the one held.
@@ -88,9 +92,19 @@ class JoiningCycle(RequestResponseCycle):
         head = self._encode_head(start, message) if self._is_plain() else None
         if head is None:
             await super().send(start)
-            await super().send(message)
+            await self._send_plainly(message)
         else:
             self._write(head, message["body"])
+
+    async def _send_plainly(self, message: Any) -> None:
+        """Send as uvicorn does, but linger where it closes before the body has arrived."""
+        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if not ends or self.keep_alive or not self.more_body:
+            await super().send(message)
+            return
+        self.keep_alive = True  # uvicorn closes the connection otherwise
+        await super().send(message)
+        self.linger()
 
     def _is_plain(self) -> bool:
         """Whether the response has a body and the connection stays open."""
@@ -149,6 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 transport.close()
+        self._is_lingering, self._linger_bytes = False, LINGER_BYTES
         self._head_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
@@ -157,6 +172,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes outside complete heads and bodies; trailer fields count too."""
+        if self._is_lingering:
+            self._linger_bytes -= len(data)
+            if self._linger_bytes < 0:
+                self.transport.abort()
+            return
         if self._in_head and self._timer is None:
             self._timer = self.loop.call_later(self.limits.header_timeout_s, self._on_head_timeout)
         self._head_bytes += len(data)
@@ -247,6 +267,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn names its class, and a wrapper of `send` would be a reference cycle per request.
         cycle.__class__ = JoiningCycle
+        cast("Any", cycle).linger = self.linger
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -300,7 +321,22 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
             self.transport.write(to_http_bytes(response))
-        self.transport.close()
+        self.linger()
+
+    def linger(self) -> None:
+        """End the connection, but read on for a while (RFC 9112, 9.6).
+
+        If a socket with unread bytes is closed, its peer gets a reset, which can reach it before
+        the response: a proxy then reports a failure of the service instead of the problem.
+        """
+        if self._is_lingering or self.transport.is_closing():
+            return
+        self._is_lingering = True
+        self._stop_timer()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
 
 class DrainingServer(uvicorn.Server):
