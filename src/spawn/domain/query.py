@@ -1,8 +1,10 @@
 """Typed queries for pages of aggregates, free of any engine's language."""
 
+import operator
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -38,6 +40,38 @@ class Filter(msgspec.Struct, frozen=True):
     field: str
     operator: Operator
     values: tuple[Value, ...]
+
+
+def meets(value: Any, condition: Filter) -> bool:
+    """Whether a value, or None for an absent one, meets a condition."""
+    operation, operand = condition.operator, condition.values[0]
+    if operation is Operator.EXISTS:
+        return (value is not None) is operand
+    if value is None:
+        return operation is Operator.NE
+    if operation is Operator.IN:
+        return value in condition.values
+    return COMPARISONS[operation](value, operand)
+
+
+def _lower(text: str) -> str:
+    """Return a text in lower case character by character, as the engines do.
+
+    Python alone makes two characters of `İ`, and another sigma at the end of a word.
+    """
+    return text.lower() if text.isascii() else "".join(c.lower()[0] for c in text)
+
+
+COMPARISONS: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
+    Operator.EQ: operator.eq,
+    Operator.NE: operator.ne,
+    Operator.LT: operator.lt,
+    Operator.LTE: operator.le,
+    Operator.GT: operator.gt,
+    Operator.GTE: operator.ge,
+    Operator.LIKE: lambda value, part: _lower(part) in _lower(value),
+}
+"""Comparisons of a value with the operand of each operator that has one."""
 
 
 class Sort(msgspec.Struct, frozen=True):

@@ -193,7 +193,7 @@ def test_invalid_parameters_are_named(reader: httpx.Client, path: str, expected:
 def test_a_misspelt_name_is_suggested_and_an_unknown_suffix_is_not_found(
     reader: httpx.Client,
 ) -> None:
-    assert "did you mean 'value'" in reader.get("/v1/data/quality?fields=valu").text
+    assert "Did you mean 'value'" in reader.get("/v1/data/quality?fields=valu").text
     assert reader.get("/v1/data/projects.xls").status_code == 404
     older = reader.get("/v1/data/projects?schema_version=7")
     assert (older.status_code, older.json()["code"]) == (404, "not_found")

@@ -5,8 +5,7 @@ compares them.
 """
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Context, Decimal
 from typing import Any
@@ -21,7 +20,17 @@ from spawn.domain.projects.document_fields import (
     parse_number,
     read_document_values,
 )
-from spawn.domain.query import MAX_LIMIT, Filter, HistoryBounds, Operator, Page, Query, Sort
+from spawn.domain.query import (
+    COMPARISONS,
+    MAX_LIMIT,
+    Filter,
+    HistoryBounds,
+    Operator,
+    Page,
+    Query,
+    Sort,
+    meets,
+)
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 
 SortKeys = tuple[Value | None, ...]
@@ -183,7 +192,7 @@ def matches(aggregate: StoredAggregate[Any], filters: tuple[Filter, ...]) -> boo
 def _is_met(aggregate: StoredAggregate[Any], condition: Filter) -> bool:
     field = AGGREGATE_TYPES[aggregate.kind].find_document_field(condition.field)
     if field is None:
-        return _holds(field_value(aggregate, condition.field), condition)
+        return meets(field_value(aggregate, condition.field), condition)
     values = read_document_values(aggregate.state, field)
     operator, operands = condition.operator, condition.values
     if operator is Operator.EXISTS:
@@ -203,9 +212,9 @@ def _document_value_holds(
         return any(_equals_operand(value, str(operand)) for operand in operands)
     operand, number = str(operands[0]), parse_number(str(operands[0]))
     if operator is Operator.LIKE or number is None:
-        return isinstance(value, str) and _COMPARISONS[operator](value, operand)
+        return isinstance(value, str) and COMPARISONS[operator](value, operand)
     is_number = not isinstance(value, bool | str)
-    return is_number and _COMPARISONS[operator](float(value), number)
+    return is_number and COMPARISONS[operator](float(value), number)
 
 
 def _equals_operand(value: JsonScalar, operand: str) -> bool:
@@ -214,36 +223,6 @@ def _equals_operand(value: JsonScalar, operand: str) -> bool:
     if isinstance(value, bool):
         return operand == ("true" if value else "false")
     return float(value) == parse_number(operand)
-
-
-def _lower(text: str) -> str:
-    """Return a text in lower case character by character, as the engines do.
-
-    Python alone makes two characters of `İ`, and another sigma at the end of a word.
-    """
-    return text.lower() if text.isascii() else "".join(c.lower()[0] for c in text)
-
-
-def _holds(value: Any, condition: Filter) -> bool:
-    operation, operand = condition.operator, condition.values[0]
-    if operation is Operator.EXISTS:
-        return (value is not None) is operand
-    if value is None:
-        return operation is Operator.NE
-    if operation is Operator.IN:
-        return value in condition.values
-    return _COMPARISONS[operation](value, operand)
-
-
-_COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
-    Operator.EQ: operator.eq,
-    Operator.NE: operator.ne,
-    Operator.LT: operator.lt,
-    Operator.LTE: operator.le,
-    Operator.GT: operator.gt,
-    Operator.GTE: operator.ge,
-    Operator.LIKE: lambda value, part: _lower(part) in _lower(value),
-}
 
 
 def sort_keys(

@@ -1,6 +1,5 @@
 """Query of a dataset in texts: rows, fields, order and the form of decimals."""
 
-import difflib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -13,19 +12,20 @@ from spawn.application.datasets.dataset_columns import (
     list_columns,
     list_project_columns,
 )
+from spawn.application.datasets.row_filters import FEED_PARAMETERS, read_row_filters
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.projects.list_query import read_selection
 from spawn.application.projects.versioned_views import SchemaVersionView, read_version_view
 from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.query import MAX_LIMIT, Query
+from spawn.domain.query import MAX_LIMIT, Filter, Query
 from spawn.domain.schemas.validator import compile_schema
+from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
 C = TypeVar("C", bound=StrEnum)
 _FILE_PARAMETERS: Final = ("format", "fields", "decimals", "bom")
 _PROJECT_PARAMETERS: Final = (*_FILE_PARAMETERS, "schema_version", "as_of")
-_FEED_PARAMETERS: Final = ("type", "subject")
 
 
 class DecimalForm(StrEnum):
@@ -38,6 +38,7 @@ class DecimalForm(StrEnum):
 class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A selection of one dataset: its columns, and the rows in their order.
 
+    `query` selects projects, `event_filter` and `row_filters` the rows of other datasets.
     `decimals` is None for the form of each field in lists: amounts are strings.
     """
 
@@ -47,14 +48,9 @@ class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     view: SchemaVersionView | None = None
     query: Query = Query(limit=MAX_LIMIT)
     event_filter: EventFilter = EventFilter()
+    row_filters: tuple[Filter, ...] = ()
     decimals: DecimalForm | None = None
     has_mark: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it selects every row and every field."""
-        is_filtered = bool(self.query.filters) or not self.event_filter.is_empty
-        return not is_filtered and not self.fields
 
 
 async def read_dataset_query(
@@ -111,11 +107,9 @@ def _read_other_query(
     name: DatasetName, parameters: Mapping[str, str], errors: list[FieldError]
 ) -> DatasetQuery:
     has_events = name in {DatasetName.HISTORY, DatasetName.EVENTS}
-    allowed = (*_FILE_PARAMETERS, *(_FEED_PARAMETERS if has_events else ()))
-    for parameter in parameters:
-        if parameter not in allowed:
-            detail = _describe_unknown(parameter, allowed)
-            errors.append(FieldError(f"/{parameter[:128]}", "unknown_parameter", detail))
+    other_names = (*_FILE_PARAMETERS, *(FEED_PARAMETERS if has_events else ()))
+    filters = {n: text for n, text in parameters.items() if n not in other_names}
+    row_filters = read_row_filters(name, filters, other_names, errors)
     event_filter = EventFilter()
     if has_events:
         try:
@@ -124,7 +118,11 @@ def _read_other_query(
             errors.extend(error.errors)
     names = _read_names(name, parameters.get("fields"), errors)
     return DatasetQuery(
-        name=name, columns=list_columns(name, names), fields=names, event_filter=event_filter
+        name=name,
+        columns=list_columns(name, names),
+        fields=names,
+        event_filter=event_filter,
+        row_filters=row_filters,
     )
 
 
@@ -136,16 +134,11 @@ def _read_names(name: DatasetName, text: str | None, errors: list[FieldError]) -
     names = dict.fromkeys(text.split(","))
     for item in names:
         if item not in columns:
-            detail = _describe_unknown(item, columns)
-            errors.append(FieldError("/fields", "unknown_field", detail))
+            hint = suggest_name(item, columns) if len(errors) < MAX_SUGGESTIONS else ""
+            errors.append(
+                FieldError("/fields", "unknown_field", f"Unknown name '{item[:64]}'.{hint}")
+            )
     return tuple(item for item in names if item in columns)
-
-
-def _describe_unknown(name: str, names: "list[str] | tuple[str, ...]") -> str:
-    close = difflib.get_close_matches(name[:64], names, n=1)
-    if close:
-        return f"Unknown name '{name[:64]}'; did you mean '{close[0]}'?"
-    return f"Unknown name '{name[:64]}'; the names are {', '.join(names)}."
 
 
 def _read_choice(

@@ -8,6 +8,7 @@ import msgspec
 
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
+from spawn.application.datasets.row_filters import filter_rows
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.lineage.recorder import RunProgress
@@ -55,6 +56,8 @@ def read_rows(
     if dataset.view is not None:
         return read_projects(dependencies, principal, dataset)
     rows = _read_others(dependencies, dataset, envelope, end)
+    if dataset.row_filters:
+        rows = filter_rows(rows, dataset.row_filters)
     return _select(rows, dataset) if dataset.fields else rows
 
 

@@ -15,7 +15,7 @@ from spawn.domain.projects.document_fields import (
     find_document_field,
 )
 from spawn.domain.query import Filter, Operator, Sort
-from spawn.domain.schema_version import Column, TypeName
+from spawn.domain.schema_version import Column, TypeName, Value
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.domain.text import MAX_SUGGESTIONS, normalize, split_list, suggest_name
@@ -30,7 +30,9 @@ MAX_OPERAND_LENGTH: Final = 500
 """Characters of an operand at most; longer texts are descriptions, which `like` searches."""
 
 MAX_FIELDS: Final = 200
-_FILTER: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]{0,127})(?:\[([a-z]+)\])?")
+FILTER_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]{0,127})(?:\[([a-z]+)\])?")
+"""Name of a filter: a field, and an operator in brackets."""
+
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
 _EQUALITY_OPERATORS: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
 _TEXT_OPERATORS: Final = _EQUALITY_OPERATORS | {Operator.LIKE}
@@ -105,7 +107,7 @@ def read_filter(
     Raises:
         InvalidInput: the field or the operator is unknown, or the operand is not of its type.
     """
-    match = _FILTER.fullmatch(name)
+    match = FILTER_NAME.fullmatch(name)
     pointer = f"/{name[:128]}"
     canonical = validator.canonical_name(match[1]) if match else None
     document_field = find_document_field(match[1]) if match and canonical is None else None
@@ -115,13 +117,18 @@ def read_filter(
             known_names = {*other_names, *validator.names, *DOCUMENT_FIELDS}
             hint = suggest_name(name.partition("[")[0], known_names)
         raise InvalidInput.at(pointer, "unknown_parameter", f"Unknown parameter or field.{hint}")
-    operator = _read_operator(pointer, match[2])
+    operator = read_operator(pointer, match[2])
     if document_field is not None:
         return _read_document_filter(document_field, operator, text, pointer)
     return _read_column_filter(match[1], operator, text, pointer, validator)
 
 
-def _read_operator(pointer: str, name: str | None) -> Operator:
+def read_operator(pointer: str, name: str | None) -> Operator:
+    """Return the operator of a name; equality without a name.
+
+    Raises:
+        InvalidInput: there is no such operator.
+    """
     try:
         return Operator(name or "eq")
     except ValueError as error:
@@ -173,21 +180,38 @@ def _read_column_filter(
     """Read a filter on a column, which the name is one of."""
     canonical = validator.canonical_name(name) or name
     type_name = validator.fields[canonical].type.name
+    read_value = partial(validator.read_value, name)
+    return read_typed_filter(Filter(canonical, operator, (text,)), type_name, pointer, read_value)
+
+
+def read_typed_filter(
+    text_filter: Filter, type_name: TypeName, pointer: str, read_value: Callable[[str], Value]
+) -> Filter:
+    """Return a filter, whose operand is still a text, with operands of a column's type.
+
+    Raises:
+        InvalidInput: the operator does not suit the type, or an operand is not of it.
+    """
+    operator, text = text_filter.operator, str(text_filter.values[0])
     if operator is Operator.EXISTS:
-        return Filter(canonical, operator, (_read_boolean(pointer, text),))
-    if operator is Operator.LIKE:
+        operands: tuple[Value, ...] = (_read_boolean(pointer, text),)
+    elif operator is Operator.LIKE:
         if type_name is not TypeName.STRING:
             raise InvalidInput.at(
                 pointer, "operator_unsuitable", "The operator like applies to texts only."
             )
         _require_short(pointer, [text])
-        return Filter(canonical, operator, (text,))
-    if type_name is TypeName.BOOLEAN and operator not in _EQUALITY_OPERATORS:
-        raise InvalidInput.at(
-            pointer, "operator_unsuitable", "Booleans are not ordered: use eq, ne, in or exists."
-        )
-    texts = _split_operands(pointer, operator, text)
-    return Filter(canonical, operator, tuple(validator.read_value(name, item) for item in texts))
+        operands = (text,)
+    else:
+        if type_name is TypeName.BOOLEAN and operator not in _EQUALITY_OPERATORS:
+            raise InvalidInput.at(
+                pointer,
+                "operator_unsuitable",
+                "Booleans are not ordered: use eq, ne, in or exists.",
+            )
+        texts = _split_operands(pointer, operator, text)
+        operands = tuple(read_value(item) for item in texts)
+    return Filter(text_filter.field, operator, operands)
 
 
 def _require_short(pointer: str, texts: list[str]) -> None:
@@ -269,13 +293,7 @@ def build_filter_properties(
     properties: Json = {}
     for column in validator.fields.values():
         value_schema = _build_operand_schema(column, reference_code)
-        properties[column.name] = value_schema
-        properties[f"{column.name}[exists]"] = {"type": "string", "enum": ["true", "false"]}
-        if column.type.name is TypeName.STRING:
-            properties[f"{column.name}[like]"] = _SCHEMA_BY_TYPE[TypeName.STRING]
-        for operator in _operators(column):
-            properties[f"{column.name}[{operator}]"] = value_schema
-        properties[f"{column.name}[in]"] = _VALUE_LIST
+        properties |= build_column_filters(column.name, column.type.name, value_schema)
     for field in DOCUMENT_FIELDS.values():
         value_schema = _REFERENCE if field.name == "external_ref" else _SCHEMA_BY_TYPE[_TEXT]
         properties |= {field.name: value_schema, f"{field.name}[ne]": value_schema}
@@ -285,11 +303,23 @@ def build_filter_properties(
     return properties
 
 
-def _operators(column: Column) -> tuple[Operator, ...]:
-    """Return the operators with one operand of the column's type, beside equality."""
-    return (
-        (Operator.NE,) if column.type.name is TypeName.BOOLEAN else (Operator.NE, *_ORDER_OPERATORS)
-    )
+def build_column_filters(name: str, type_name: TypeName, value_schema: Json | None = None) -> Json:
+    """Return the JSON Schema of each filter on a column, by its name.
+
+    Args:
+        name: the column.
+        type_name: the column's type.
+        value_schema: the schema of an operand; None for any of the type.
+    """
+    value_schema = value_schema or _SCHEMA_BY_TYPE[type_name]
+    properties: Json = {name: value_schema, f"{name}[exists]": _SCHEMA_BY_TYPE[TypeName.BOOLEAN]}
+    if type_name is TypeName.STRING:
+        properties[f"{name}[like]"] = _SCHEMA_BY_TYPE[TypeName.STRING]
+    order = () if type_name is TypeName.BOOLEAN else _ORDER_OPERATORS
+    for operator in (Operator.NE, *order):
+        properties[f"{name}[{operator}]"] = value_schema
+    properties[f"{name}[in]"] = _VALUE_LIST
+    return properties
 
 
 def _build_operand_schema(column: Column, reference_code: Callable[[CodeField], Json]) -> Json:

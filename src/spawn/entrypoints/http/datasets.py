@@ -23,6 +23,7 @@ from spawn.application.datasets.file_formats import (
     DataFormat,
     format_file,
 )
+from spawn.application.datasets.row_filters import build_row_filter_properties
 from spawn.application.exports import record_export
 from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
 from spawn.domain.errors import InvalidInput, NotFound
@@ -56,6 +57,20 @@ _DECIMALS: Final = Parameter(
     "lists. Columns of Parquet and Arrow are exact decimals, unless this is `string`.",
     examples={"exact": {"value": "string"}},
 )
+_ROW_FILTERS: Final = Parameter(
+    "row_filters",
+    {
+        "type": "object",
+        "properties": build_row_filter_properties(),
+        "additionalProperties": False,
+    },
+    "Filters of the other datasets by column: `column=value` or `column[operator]=value`. A day is "
+    "meant from its first instant (`gte`) and to its last (`lte`).",
+    examples={
+        "failed": {"value": {"passed": "false"}},
+        "recent": {"value": {"created_at[gte]": "2026-01-01"}},
+    },
+)
 _MARK: Final = Parameter(
     "bom",
     {"type": "string", "enum": ["true", "false"], "default": "false"},
@@ -74,11 +89,23 @@ _MARK: Final = Parameter(
     description=(
         "A dataset as one streamed file: `projects`, `history`, `events`, `quality` or `imports`. "
         "The format follows the suffix of the path, else `format`, else `Accept`. Projects have "
-        "the filters, order and fields of their list; history and events those of the feed. The "
+        "the filters, order and fields of their list, the others filters by column; history and "
+        "events are also selected by type and subject. The "
         "rows include every change up to `Spawn-Position`, a position of the feed. The lineage "
         "has each export of projects as a run, which is complete once the last byte was sent."
     ),
-    parameters=(FILTERS, SORT, FIELDS, SCHEMA_VERSION, AS_OF, TYPES, SUBJECT, _DECIMALS, _MARK),
+    parameters=(
+        FILTERS,
+        _ROW_FILTERS,
+        SORT,
+        FIELDS,
+        SCHEMA_VERSION,
+        AS_OF,
+        TYPES,
+        SUBJECT,
+        _DECIMALS,
+        _MARK,
+    ),
     returns=Success(
         str,
         "The dataset.",

@@ -27,7 +27,9 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
     "schema_id": r"^[a-z][a-z0-9_]{0,62}$",
     "name": r"^[a-z0-9][a-z0-9._-]{0,62}$",
     "code": r"^[a-z]+([_-][a-z]+)*$",
-    "dataset": (r"^(projects|history|events|quality|imports)(\.(ndjson|csv|json|parquet|arrow))?$"),
+    "dataset": (
+        r"^(projects|history|events|quality|imports)(\.(ndjson|csv|json|parquet|arrow|xlsx))?$"
+    ),
     "asset": r"^[a-z.]+$",
 }
 """Patterns of path parameters by name; all others are resource ids."""
