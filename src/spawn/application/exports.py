@@ -18,6 +18,7 @@ from spawn.application.lineage.recorder import RunProgress, begin_run, end_with_
 from spawn.application.lineage.run_builder import build_export_run
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.errors import Unavailable
+from spawn.domain.imports.export_reader import EMPTY_TEXT, mark_empty_texts
 from spawn.domain.imports.formula_guard import escape_formula, unescape_formula
 from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
@@ -62,7 +63,7 @@ async def record_export(
 def _csv_text(cells: Iterable[str], delimiter: str = ",") -> str:
     line = io.StringIO()
     csv.writer(line, delimiter=delimiter).writerow(cells)
-    return line.getvalue()
+    return line.getvalue().replace(EMPTY_TEXT, '""')
 
 
 class QuarantineFormatter:
@@ -89,7 +90,9 @@ class QuarantineFormatter:
         # Rows that were posted back have these columns already.
         is_returned = is_quarantine_header(import_state.columns)
         self._first = len(QUARANTINE_COLUMNS) if is_returned else 0
-        self._read_cell = unescape_formula if is_returned else str
+        self._from_export = import_state.from_export and self._format is FileFormat.CSV
+        is_guarded = is_returned or self._from_export
+        self._read_cell = unescape_formula if is_guarded else str
         self._columns = import_state.columns[self._first :]
 
     async def format_rows(
@@ -144,7 +147,10 @@ class QuarantineFormatter:
         raw = note.raw_line or ""
         rows: list[Mapping[str, object]]
         if self._format.has_cells:
-            rows = [dict(zip(self._columns, r, strict=True)) for r in self._split_rows(raw)]
+            rows = [
+                dict(zip(self._columns, map(self._read_null, cells), strict=True))
+                for cells in self._split_rows(raw)
+            ]
         else:
             try:
                 rows = [
@@ -155,6 +161,12 @@ class QuarantineFormatter:
         if len(rows) > 1:
             return {name: [row.get(name) for row in rows] for row in rows for name in row}
         return rows[0] if rows else None
+
+    def _read_null(self, cell: str) -> str | None:
+        """Return a cell; the CSV of an export tells an empty text from null."""
+        if not self._from_export:
+            return cell
+        return ("" if cell == EMPTY_TEXT else cell) if cell else None
 
     def _split_rows(self, raw: str) -> list[list[str]]:
         """Return the cells of a raw record of CSV, which is one row or the rows of a group.
@@ -172,4 +184,7 @@ class QuarantineFormatter:
         if len(rows) > 1 and not self._has_groups:
             return []
         fitted_rows = [cells for row in rows if (cells := self._cells.fit(row)) is not None]
+        if self._from_export and len(fitted_rows) == 1:
+            marked = mark_empty_texts(raw.encode(), fitted_rows[0], self._delimiter)
+            fitted_rows = [marked]
         return [[self._read_cell(cell) for cell in row[self._first :]] for row in fitted_rows]

@@ -86,7 +86,8 @@ class ImportMappingDocument(TypedDict, total=False):
     """A conversion of the rows of a file to projects."""
 
     name: str
-    columns: Required[Sequence[ColumnMappingDocument]]
+    columns: Sequence[ColumnMappingDocument]
+    from_export: bool
     encoding: str | Sequence[str]
     delimiter: Literal[",", ";", "|", "\t"]
     header_row: int

@@ -21,8 +21,13 @@ from spawn.domain.schema_version import ColumnType, TypeName
 KINDS = ("text", "number", "boolean", "date", "timestamp")
 
 
-def write(path: Path, rows: list[dict[str, Any]], kinds: tuple[str, ...] = KINDS) -> Path:
-    head = {"name": "projects", "columns": [[kind, kind] for kind in kinds]}
+def write(
+    path: Path,
+    rows: list[dict[str, Any]],
+    kinds: tuple[str, ...] = KINDS,
+    name: str = "projects",
+) -> Path:
+    head = {"name": name, "columns": [[kind, kind] for kind in kinds]}
     source = "".join(json.dumps(line) + "\n" for line in (head, *rows)).encode()
     sink = io.BytesIO()
     write_workbook(io.BytesIO(source), sink)
@@ -53,7 +58,7 @@ def test_each_kind_has_its_cells(tmp_path: Path) -> None:
         {"text": "a\u0001b_x0041_\n ü", "number": "999999999999999"},
         {"text": "-5", "number": "-0.00000000000000012345678901234567"},
     ]
-    path = write(tmp_path / "a.xlsx", rows)
+    path = write(tmp_path / "a.xlsx", rows, name="events")
     texts = read_texts(path)
     assert texts[0] == ["=1+1", "104000000.25", "true", "2024-02-29", "2024-02-29T23:59:59.123000"]
     assert texts[1] == ["https://x.example", "123456789012345678.2500", "", "1899-12-31", ""]
@@ -65,6 +70,18 @@ def test_each_kind_has_its_cells(tmp_path: Path) -> None:
         "date",
         "date",
     ]
+
+
+def test_a_table_that_imports_read_back_has_its_exact_values_as_texts(tmp_path: Path) -> None:
+    rows = [
+        {"number": 0.1 + 0.2, "timestamp": "2024-02-29T23:59:59.123456Z"},
+        {"number": 0.3, "timestamp": "2024-02-29T23:59:59.123Z"},
+    ]
+    kinds = ("number", "timestamp")
+    exact, plain = read_texts(write(tmp_path / "a.xlsx", rows, kinds, "projects"))
+    assert exact == ["0.30000000000000004", "2024-02-29T23:59:59.123456Z"]
+    assert plain == ["0.3", "2024-02-29T23:59:59.123000"]
+    assert read_texts(write(tmp_path / "b.xlsx", rows, kinds, "events")) == [plain, plain]
 
 
 def test_a_text_that_no_cell_takes_is_cut_and_says_so(tmp_path: Path) -> None:

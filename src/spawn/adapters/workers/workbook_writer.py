@@ -19,6 +19,10 @@ MAX_SHEET_ROWS: Final = 1_048_576
 MAX_CELL_CHARACTERS: Final = 32_767
 """UTF-16 code units of a cell, at most; a longer text is cut, which its end says."""
 
+_IMPORTED_TABLE: Final = "projects"
+"""Table that imports read back, so that it must have the exact values."""
+_ASSIGNED_COLUMNS: Final = frozenset({"created_at", "updated_at"})
+"""Columns that an import assigns anew."""
 _MAX_DIGITS: Final = 15
 _FIRST_DAY: Final = date(1900, 3, 1)
 """Day from which on the calendar of spreadsheets is the common one."""
@@ -56,7 +60,11 @@ def write_workbook(source: BinaryIO, sink: BinaryIO) -> None:
             for column, name in enumerate(names):
                 sheet.write_string(0, column, name, bold)
             select = _CellWriter(sheet, day, time).select
-            writers = [select(kind) for _, kind in head.columns]
+            is_exact = head.name == _IMPORTED_TABLE
+            writers = [
+                select(kind, is_exact=is_exact and column not in _ASSIGNED_COLUMNS)
+                for column, kind in head.columns
+            ]
             line = 1
             while row is not None and line < MAX_SHEET_ROWS:
                 for column, name in enumerate(names):
@@ -78,8 +86,15 @@ class _CellWriter:
         self._day = day
         self._time = time
 
-    def select(self, kind: str) -> Write:
-        """Return the function that writes the values of a kind."""
+    def select(self, kind: str, *, is_exact: bool = False) -> Write:
+        """Return the function that writes the values of a kind.
+
+        With `is_exact` a value that a sheet would round is a text.
+        """
+        if is_exact and kind == "number":
+            return self._write_exact_number
+        if is_exact and kind == "timestamp":
+            return self._write_exact_time
         writers: dict[str, Write] = {
             "number": self._write_number,
             "boolean": self._sheet.write_boolean,
@@ -97,6 +112,18 @@ class _CellWriter:
             self._sheet.write_string(row, column, str(value))
         else:
             self._sheet.write_number(row, column, float(value))
+
+    def _write_exact_number(self, row: int, column: int, value: str | float) -> None:
+        if isinstance(value, float) and float(format(value, ".15g")) != value:
+            self._sheet.write_string(row, column, repr(value))
+        else:
+            self._write_number(row, column, value)
+
+    def _write_exact_time(self, row: int, column: int, value: str) -> None:
+        if datetime.fromisoformat(value).microsecond % 1000:
+            self._sheet.write_string(row, column, value)
+        else:
+            self._write_time(row, column, value)
 
     def _write_date(self, row: int, column: int, value: str) -> None:
         result = date.fromisoformat(value)

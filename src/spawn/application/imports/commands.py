@@ -38,6 +38,8 @@ WORKBOOKS_NEED_EXTRA: Final = (
     "save the sheet as CSV."
 )
 
+NO_XML_EXPORTS: Final = "The service exports no XML; send the CSV, the NDJSON or the workbook."
+
 _SPOOL_BYTES = 1024 * 1024
 
 
@@ -121,7 +123,7 @@ async def submit_import(
         requested_by=principal.id,
         mapping=mapping_name,
         mapping_version=None if mapping is None else mapping.version,
-        from_export=from_export,
+        from_export=from_export or (mapping is not None and mapping.state.from_export),
     )
 
     async def decide() -> Decision:
@@ -161,7 +163,9 @@ async def resolve_mapping(
     if from_export and name is not None:
         detail = "A file that was exported needs no mapping; leave it out."
         raise InvalidInput.at("/mapping", "ambiguous", detail)
-    if from_export and file_format in {FileFormat.CSV, FileFormat.NDJSON}:
+    if from_export and file_format is FileFormat.XML:
+        raise InvalidInput.at("/from_export", "invalid_value", NO_XML_EXPORTS)
+    if from_export:
         return None
     if name is None:
         if file_format is not FileFormat.NDJSON:
@@ -173,6 +177,8 @@ async def resolve_mapping(
         raise InvalidInput.at(
             "/mapping", "unknown_mapping", f"There is no mapping {name[:64]!r}; create it first."
         )
+    if aggregate.state.from_export and file_format is FileFormat.XML:
+        raise InvalidInput.at("/mapping", "invalid_value", NO_XML_EXPORTS)
     RowReader(await dependencies.validator(), aggregate.state)
     return aggregate
 

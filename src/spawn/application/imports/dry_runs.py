@@ -89,7 +89,7 @@ class DryRunSlots:
                 sha256="",
                 requested_by=principal.id,
                 mapping=mapping_name,
-                from_export=from_export,
+                from_export=from_export or (mapping is not None and mapping.state.from_export),
             )
             try:
                 return await _read_file(dependencies, state, mapping.state if mapping else None)

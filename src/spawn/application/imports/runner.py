@@ -48,6 +48,7 @@ from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JOB_KIND, Job
 from spawn.domain.principal import SERVICE_PRINCIPAL
+from spawn.domain.schemas.validator import SchemaValidator
 
 _CONFLICT = "Other writers kept changing the projects of this file; import it again."
 
@@ -108,6 +109,7 @@ class _ImportRun:
         self._source = source
         self._import = import_state
         self._mapping = mapping
+        self._on_date = dependencies.clock.now().date()
         self._upload: StoredAggregate[UploadProgress] | None = None
         self._decider = ChunkDecider(mapping)
         # References are assumed to be new until the store has one of them.
@@ -116,13 +118,7 @@ class _ImportRun:
     async def finish(self) -> None:
         """Commit all remaining chunks and the end of the job."""
         await self._load_earlier_import()
-        today = self._dependencies.clock.now().date()
-        reader = RowReader(
-            await self._dependencies.validator(),
-            self._mapping,
-            today,
-            from_export=self._import.state.from_export,
-        )
+        reader = self._build_reader(await self._dependencies.validator())
         await self._in_thread(self._source.open, reader, self._import.state.offset)
         upcoming = asyncio.create_task(self._prepare(reader))
         try:
@@ -136,6 +132,11 @@ class _ImportRun:
         finally:
             upcoming.cancel()
             await asyncio.wait({upcoming})
+
+    def _build_reader(self, validator: SchemaValidator) -> RowReader:
+        """Return the row reader under a schema, on the day on which the import began to run."""
+        from_export = self._import.state.from_export
+        return RowReader(validator, self._mapping, self._on_date, from_export=from_export)
 
     async def _load_earlier_import(self) -> None:
         """Load the progress of an earlier import of the same bytes."""
@@ -164,7 +165,7 @@ class _ImportRun:
         validator = await self._dependencies.validator()
         if reader.validator is validator:
             return reader
-        return RowReader(validator, self._mapping, reader.on_date)
+        return self._build_reader(validator)
 
     async def _prepare(self, reader: RowReader) -> PreparedChunk | None:
         prepared: PreparedChunk | None = await self._in_thread(self._prepare_in_thread, reader)

@@ -291,10 +291,13 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     the columns `fill_merged` stands for each of its rows. Rows that do not meet each condition of
     `where` are skipped. `choose` selects among repeated elements of a record.
     Rows with equal values of the columns `group_by` form one record.
+    `from_export` means files that the service has exported, which name their columns themselves:
+    only the layout of the file and the treatment of its rows are left to say.
     """
 
     name: str
-    columns: tuple[ColumnMapping, ...]
+    columns: tuple[ColumnMapping, ...] = ()
+    from_export: bool = False
     encoding: tuple[str, ...] = ("utf-8",)
     delimiter: str = ","
     header_row: int | None = None

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Final
 
 from msgspec import inspect
+from msgspec.structs import fields
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.date_text import is_date_format, parse_utc_offset
@@ -54,6 +56,13 @@ from spawn.domain.struct_reader import (
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:/-]{0,62}[A-Za-z0-9])?")
 _INTEGER = re.compile(r"-?\d{1,18}")
+_MEMBERS_OF_EXPORTS: Final = frozenset(
+    {
+        *("name", "from_export", "encoding", "delimiter", "header_row", "skip_rows"),
+        *("ragged_rows", "sheet", "duplicates", "on_existing"),
+    }
+)
+"""Members that a mapping with `from_export` may have."""
 
 
 def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
@@ -67,7 +76,7 @@ def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
     members = {"columns": [], **tokens}
     if members.setdefault("name", name) != name:
         errors.add("/name", "mismatch", f"must be the name in the address, {name!r}")
-    if not members["columns"]:
+    if not members["columns"] and members.get("from_export") is not True:
         errors.add("/columns", "required", "must name at least one column")
     if type(members.get("encoding")) is str:
         members["encoding"] = [members["encoding"]]
@@ -188,6 +197,9 @@ _read_struct = compile_reader(
 
 def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
     _check_layout(mapping, errors)
+    if mapping.from_export:
+        _check_export(mapping, errors)
+        return
     _check_markers(mapping.null, "/null", errors)
     _check_marks(mapping.decimal, mapping.thousands, "", errors)
     attributes: set[str] = set()
@@ -210,6 +222,14 @@ def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         "/vanished",
         "report needs a key with one source for all rows",
     )
+
+
+def _check_export(mapping: ImportMapping, errors: _ErrorCollector) -> None:
+    """Check that a mapping of exports says nothing that the exports say themselves."""
+    for info in fields(mapping):
+        if info.name not in _MEMBERS_OF_EXPORTS and getattr(mapping, info.name) != info.default:
+            detail = "does not belong to from_export: an export says it itself"
+            errors.add(f"/{info.encode_name}", "invalid_value", detail)
 
 
 def _check_rows(mapping: ImportMapping, errors: _ErrorCollector) -> None:

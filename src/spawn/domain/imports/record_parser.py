@@ -6,8 +6,14 @@ from operator import itemgetter
 import msgspec
 
 from spawn.domain.errors import InvalidInput, MalformedBody
+from spawn.domain.imports.export_reader import EMPTY_TEXT
 from spawn.domain.imports.formula_guard import unescape_formula
-from spawn.domain.imports.header import count_named_columns, find_columns, is_quarantine_header
+from spawn.domain.imports.header import (
+    QUARANTINE_COLUMNS,
+    count_named_columns,
+    find_columns,
+    is_quarantine_header,
+)
 from spawn.domain.imports.import_state import BLANK_ROW, FileFormat, RowReason
 from spawn.domain.imports.mapping import ImportMapping, RaggedRows
 from spawn.domain.json_tokens import Token, parse_object
@@ -83,8 +89,12 @@ class CellSelector:
 
     def __init__(self, layout: FileLayout) -> None:
         columns, mapping = layout.columns, layout.mapping
-        indexes = {name: index for index, name in enumerate(columns)}
-        if mapping is not None:
+        is_returned = is_quarantine_header(columns)
+        self._is_export = layout.from_export
+        self._is_workbook = layout.file_format is FileFormat.XLSX
+        first = len(QUARANTINE_COLUMNS) if is_returned and self._is_export else 0
+        indexes = {name: index for index, name in enumerate(columns) if index >= first}
+        if mapping is not None and not self._is_export:
             indexes = find_columns(columns, mapping.source_columns).indexes
         self._names = tuple(indexes)
         # Two indexes at least, so that the getter returns a tuple.
@@ -94,7 +104,7 @@ class CellSelector:
         if mapping is not None and mapping.ragged_rows is RaggedRows.PAD:
             self._required_width = 1
         # Quarantined rows that come back are guarded against formulas.
-        self._is_guarded = is_quarantine_header(columns) or layout.from_export
+        self._is_guarded = is_returned or (self._is_export and not self._is_workbook)
 
     def select(self, cells: Sequence[str]) -> Mapping[str, Token] | RowReason:
         """Return the cells by name, or the reason against the record.
@@ -111,7 +121,14 @@ class CellSelector:
             return BLANK_ROW
         if self._is_guarded:
             cells = [unescape_formula(cell) for cell in cells]
-        return dict(zip(self._names, self._pick(cells), strict=False))
+        row = dict(zip(self._names, self._pick(cells), strict=False))
+        return self._read_nulls(row) if self._is_export else row
+
+    def _read_nulls(self, row: Mapping[str, str]) -> Mapping[str, Token]:
+        """Return a row of an export; in a workbook an empty text and null are the same cell."""
+        if self._is_workbook:
+            return {name: cell for name, cell in row.items() if cell}
+        return {n: ("" if c == EMPTY_TEXT else c) if c else None for n, c in row.items()}
 
     def fit(self, cells: Sequence[str]) -> Sequence[str] | None:
         """Return the cells in the number of the header's names; None: they are others."""

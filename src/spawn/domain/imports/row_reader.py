@@ -51,13 +51,16 @@ class RowReader:
     ) -> None:
         """Compile the mapping; `on_date` is compared with the Sunset of retired columns.
 
-        With `from_export` the rows are projects as the service exports them.
+        With `from_export`, of the mapping too, the rows are projects as the service exports them.
 
         Raises:
             InvalidInput: the mapping names unknown attributes, each with its pointer.
         """
         self.validator = validator
-        self.on_date = on_date
+        from_export = from_export or (mapping is not None and mapping.from_export)
+        # An export may be older than a Sunset: what it has beyond the schema is ignored.
+        self.on_date = None if from_export else on_date
+        mapping = None if from_export else mapping
         self._mapping = mapping
         self._cells = compile_cells(mapping, validator) if mapping else ()
         self._fields = {cell.attribute: cell.label for cell in self._cells}

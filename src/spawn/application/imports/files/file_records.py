@@ -5,14 +5,13 @@ Memory is bounded by one line, not by the file, and nothing is dropped: an unrea
 """
 
 import csv
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 import msgspec
 
-from spawn.domain.imports.export_reader import EMPTY_TEXT
+from spawn.domain.imports.export_reader import mark_empty_texts
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.record_parser import Record
 
@@ -21,9 +20,6 @@ MAX_LINE_BYTES = 1024 * 1024
 
 RAW_PREFIX_BYTES = 4096
 """Length of the prefix that represents a longer line."""
-
-
-_QUOTED_OR_PLAIN = re.compile(rb'(?:^|(?<=,))("(?:[^"]|"")*"|[^,"]*)(?=,|$)')
 
 PhysicalLine = tuple[int, int, bytes, bool]
 """A physical line: number from 1, offset after it, its bytes, and whether they are complete."""
@@ -78,16 +74,10 @@ def read_csv_records(
             yield record
 
 
-def mark_empty_texts(record: Record) -> Record:
-    """Return a record of an export in which empty texts, `""`, differ from absent values."""
-    if b'""' not in record.raw or record.parse_error is not None:
-        return record
-    cells = _QUOTED_OR_PLAIN.findall(record.raw.rstrip(b"\r\n"))
-    if len(cells) != len(record.cells):
-        return record
-    pairs = zip(record.cells, cells, strict=True)
-    marked_cells = [EMPTY_TEXT if raw == b'""' else cell for cell, raw in pairs]
-    return msgspec.structs.replace(record, cells=marked_cells)
+def distinguish_null(record: Record, delimiter: str) -> Record:
+    """Return a record of an export in which empty texts differ from null."""
+    cells = mark_empty_texts(record.raw, record.cells, delimiter)
+    return record if cells is record.cells else msgspec.structs.replace(record, cells=cells)
 
 
 class _LineTooLong(Exception):

@@ -1,13 +1,14 @@
 """Source of the records of an uploaded file: its text, its header, its lines."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from spawn.application.imports.files.file_records import (
     PhysicalLine,
-    mark_empty_texts,
+    distinguish_null,
     read_csv_records,
     read_json_records,
     read_physical_lines,
@@ -39,6 +40,9 @@ from spawn.ports.workers import Workers
 MAX_COLUMNS = 2_000
 """Maximum columns of a CSV file, since each checkpoint stores their names."""
 
+_FURTHER_SHEET: Final = re.compile(r"projects \d+")
+"""Names of the sheets in which a large export goes on."""
+
 MAX_TITLE_RECORDS: Final = 50
 """Records among which the header is looked for if the mapping does not say where it is."""
 
@@ -56,6 +60,7 @@ class RecordSource:
         self._path = path
         self._format = import_state.format
         self._mapping = mapping
+        self._delimiter = mapping.delimiter if mapping else ","
         self._from_export = import_state.from_export
         self._required_columns = mapping.source_columns if mapping else frozenset[str]()
         if self._from_export:
@@ -95,6 +100,19 @@ class RecordSource:
             # A sheet may have notes beside its table.
             self.columns = self.columns[: count_named_columns(self.columns)]
             self._sheet.set_header(self.columns)
+            self._check_sheets(self._sheet.sheets)
+
+    def _check_sheets(self, sheets: Sequence[str]) -> None:
+        """Reject an export that goes on in another sheet, unless the mapping names one.
+
+        Raises:
+            InvalidInput: the rows of the other sheet would be left out.
+        """
+        is_chosen = self._mapping is not None and self._mapping.sheet is not None
+        others = [name for name in sheets if _FURTHER_SHEET.fullmatch(name)]
+        if self._from_export and not is_chosen and others:
+            detail = f"The table goes on in {', '.join(others)}: import each with `sheet`, or CSV"
+            raise InvalidInput.at("", "several_sheets", detail)
 
     def read_records(self, reader: RowReader | None = None) -> Iterator[Record]:
         """Return the records after the header; `reader` combines those of a group."""
@@ -113,7 +131,9 @@ class RecordSource:
             return read_json_records(self._read_lines())
         records = self._read_cells(self._title_lines)
         rows = islice(records, self._title_records + 1, None)
-        return map(mark_empty_texts, rows) if self._from_export else rows
+        if not self._from_export or self._sheet is not None:
+            return rows
+        return (distinguish_null(row, self._delimiter) for row in rows)
 
     def _open_stream(self) -> None:
         if self._stream is not None:
@@ -137,8 +157,8 @@ class RecordSource:
         if self._sheet is not None:
             return self._sheet.read(title_lines)
         lines = islice(self._read_lines(), title_lines, None)
-        delimiter = self._mapping.delimiter if self._mapping else ","
-        return read_csv_records(lines, build_decoder(self._get_stream().encodings), delimiter)
+        decode = build_decoder(self._get_stream().encodings)
+        return read_csv_records(lines, decode, self._delimiter)
 
     def _find_header(self) -> tuple[str, ...]:
         """Return the names of the header, and set the number of lines and records before it."""

@@ -239,7 +239,7 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         Parameter(
             "from_export",
             bool,
-            "`true`: the file is an export of this service, CSV or NDJSON; needs no mapping.",
+            "`true`: the file is an export of this service, CSV, NDJSON or XLSX; needs no mapping.",
         ),
         IDEMPOTENCY_KEY,
         Parameter(

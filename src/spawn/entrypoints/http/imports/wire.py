@@ -157,10 +157,29 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     """A conversion of the rows of a file to projects."""
 
     name: str | UnsetType = UNSET
-    columns: Annotated[
-        tuple[ColumnMappingView, ...],
-        Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_COLUMNS}),
-    ]
+    columns: (
+        Annotated[
+            tuple[ColumnMappingView, ...],
+            Meta(
+                extra_json_schema={
+                    "minItems": 1,
+                    "maxItems": MAX_COLUMNS,
+                    "description": "Required but with `from_export`.",
+                }
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    from_export: (
+        Annotated[
+            bool,
+            Meta(
+                description="The files are exports of the service: CSV, NDJSON or a workbook. "
+                "Only their layout, `duplicates` and `on_existing` are left to say."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     encoding: _Encoding | tuple[_Encoding, ...] | UnsetType = UNSET
     delimiter: Annotated[str, Meta(extra_json_schema={"enum": sorted(DELIMITERS)})] | UnsetType = (
         UNSET
@@ -236,7 +255,8 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     def of_mapping(cls, mapping: ImportMapping) -> Self:
         """Return a mapping as it may be put again, without its null members."""
         fields = _list_members(mapping, _ALWAYS_SHOWN)
-        fields["columns"] = [_list_members(c, {"whitespace"}) for c in mapping.columns]
+        if mapping.columns:
+            fields["columns"] = [_list_members(c, {"whitespace"}) for c in mapping.columns]
         for name in ("where", "choose"):
             if name in fields:
                 fields[name] = [_list_members(item, {"column"}) for item in getattr(mapping, name)]
