@@ -43,7 +43,7 @@ from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, ensure_active_schema
 from spawn.application.schemas.refresh import refresh_forever
 from spawn.application.traffic.traffic_control import TrafficControl
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import InternalError, InvalidInput, SpawnError
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
@@ -437,4 +437,8 @@ def _log_publisher_stop(name: str, reason: str) -> None:
 
 
 def _log_job_failure(job_id: str, failure: BaseException) -> None:
+    if isinstance(failure, SpawnError) and not isinstance(failure, InternalError):
+        # The job says the reason to its owner; the program has no error.
+        logger.warning("a job failed: {}", failure, job_id=job_id)
+        return
     logger.opt(exception=failure).error("a job failed", job_id=job_id)

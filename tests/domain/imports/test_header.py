@@ -33,6 +33,22 @@ def test_an_empty_name_is_the_first_one_and_not_a_trailing_delimiter() -> None:
     assert find_columns(["", "", "name"], [""]).repeated_names == ("",)
 
 
+def test_a_number_selects_one_of_the_columns_of_a_name() -> None:
+    header = ["Id", "Cost", "Cost", "No#2"]
+    assert find_columns(header, ["Cost#1", "Cost#2"]).indexes == {"Cost#1": 1, "Cost#2": 2}
+    assert find_columns(header, ["Cost", "Cost#2"]).indexes == {"Cost": 1, "Cost#2": 2}
+    assert find_columns(header, ["No#2"]).indexes == {"No#2": 3}
+    assert find_columns(header, ["Cost#3", "Id#1"]).missing == ("Cost#3", "Id#1")
+    text = describe_mismatch(header, find_columns(header, ["Cost"]))
+    assert "more than one Cost (name the second `Cost#2`)" in text
+
+
+def test_a_header_in_one_piece_asks_for_the_delimiter() -> None:
+    header = ["id;name;cost"]
+    text = describe_mismatch(header, find_columns(header, ["id"]))
+    assert text.endswith("it has: id;name;cost; is ';' the delimiter?")
+
+
 def test_a_mismatch_names_what_the_header_has() -> None:
     header = ["Name ", "", "x" * 70]
     text = describe_mismatch(header, find_columns(header, ["id", "Nam e"]))

@@ -536,3 +536,94 @@ def test_sums_need_numbers() -> None:
 def test_amounts_may_be_in_currencies_that_were_withdrawn(code: str, amount: str) -> None:
     read = reader(NAME, COST, {"attribute": "currency_code", "column": "ccy"})
     assert str(project_of(read_row(read, cost="5", ccy=code)).total_amount) == amount
+
+
+def test_units_and_their_texts_are_read_from_one_cell() -> None:
+    read = reader(
+        NAME,
+        {**COST, "units": {"m": "1000000", "\u20ac": 1}, "unit_factor": "2"},
+        {
+            "attribute": "currency_code",
+            "column": "cost",
+            "part": "unit",
+            "enum": {"\u20ac m": "EUR"},
+        },
+        {"attribute": "x_share", "column": "share", "units": {"%": "0.01"}},
+    )
+    project = project_of(read_row(read, cost="\u20ac 1.25 m", share="12.50 %"))
+    assert (str(project.total_amount), project.currency_code) == ("2500000.00", "EUR")
+    assert bytes(project.extensions["x_share"]) == b"0.125"
+    assert project_of(read_row(read, cost="5")).currency_code == "USD"
+    (reason, *_) = read_row(read, cost="5 m\u00b3").reasons
+    assert (reason.field, reason.code) == ("cost", "not_a_number")
+    plain = read_row(reader(), cost="5 EUR").reasons
+    assert plain[0].detail == "'5 EUR' is not a number; say in `units` what 'EUR' is worth"
+
+
+def test_a_negative_amount_in_parentheses_is_out_of_range_and_yes_is_true() -> None:
+    columns = (NAME, COST, {"attribute": "green", "column": "green"})
+    assert codes(read_row(reader(*columns), cost="(1.5)")) == {("cost", "out_of_range")}
+    for text, value in (("Yes", True), ("N", False), ("1", True), ("0.0", False)):
+        assert project_of(read_row(reader(*columns), green=text)).attributes["green"] is value
+    assert codes(read_row(reader(*columns), green="2")) == {("green", "not_a_boolean")}
+
+
+def test_the_numbers_of_several_columns_are_added_exactly() -> None:
+    amount = {"attribute": "total_amount", "columns": ["a", "b"], "combine": "sum"}
+    read = reader(NAME, amount, decimal=",", missing_amount="unknown")
+    assert str(project_of(read_row(read, a="0,1", b="0,2")).total_amount) == "0.30"
+    assert str(project_of(read_row(read, a="", b="5")).total_amount) == "5.00"
+    assert project_of(read_row(read, a="", b="")).total_amount is None
+    assert codes(read_row(read, a="x", b="5")) == {("a", "not_a_number")}
+
+
+def test_the_columns_of_each_row_of_a_group_are_combined_first() -> None:
+    start = {
+        "attribute": "cod_date",
+        "columns": ["year", "month"],
+        "combine": "join",
+        "separator": "-",
+        "date_formats": ["%Y-%m"],
+        "aggregate": "min",
+    }
+    amount = {"attribute": "total_amount", "columns": ["a", "b"], "combine": "sum"}
+    read = reader(NAME, start, {**amount, "aggregate": "sum"}, group_by=["name"])
+    rows = [
+        {"name": "Dam", "year": year, "month": month, "a": "1", "b": b}
+        for year, month, b in (("2001", "3", "2"), ("2000", "10", ""), ("2000", "9", "4"))
+    ]
+    project = project_of(read.read(read.merge_rows(rows), PROJECT_ID))
+    assert (str(project.cod_date), str(project.total_amount)) == ("2000-09-01", "9.00")
+
+
+def test_one_cell_has_several_sponsors_with_their_shares_in_brackets() -> None:
+    pair = {"attribute": "sponsors", "columns": [{"name": "owners"}], "separator": "; "}
+    read = reader(NAME, COST, pair)
+    text = "Alpha (UK) [60%]; Beta [ 40.0 % ];"
+    sponsors = project_of(read_row(read, owners=text)).sponsors
+    assert [one.name for one in sponsors] == ["Alpha (UK)", "Beta"]
+    assert [one.share for one in sponsors] == [Decimal(60), Decimal(40)]
+    text = "Gamma [unknown %];Delta (60 / France); Eps (3 Seas)"
+    sponsors = project_of(read_row(read, owners=text)).sponsors
+    shares = [None if one.share is None else str(one.share) for one in sponsors]
+    assert [one.name for one in sponsors] == ["Gamma", "Delta", "Eps (3 Seas)"]
+    assert shares == [None, "60", None]
+    with pytest.raises(InvalidInput) as failure:
+        reader(NAME, COST, {**pair, "columns": [{"name": "owners", "share": "share"}]})
+    assert failure.value.errors[0].pointer == "/columns/2/separator"
+
+
+@pytest.mark.parametrize(
+    ("column", "pointer"),
+    [
+        ({**COST, "units": {"%": 0}}, "/columns/1/units"),
+        ({**COST, "units": {" ": 1}}, "/columns/1/units"),
+        ({**COST, "part": "unit", "units": {"%": 1}}, "/columns/1/part"),
+        ({"attribute": "sector", "column": "s", "units": {"%": 1}}, "/columns/1"),
+        ({"attribute": "sector", "columns": ["s", "t"], "combine": "sum"}, "/columns/1"),
+    ],
+)
+def test_units_and_sums_belong_to_numbers(column: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        reader(NAME, column)
+    assert failure.value.errors[0].pointer == pointer

@@ -51,9 +51,10 @@ class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 BLANK_ROW: Final = RowReason("", "blank_row", "the row has no content")
 FILTERED_ROW: Final = RowReason("", "filtered_row", "the row does not meet `where`")
+REPEATED_HEADER: Final = RowReason("", "repeated_header", "the row is the header again")
 """Reasons of rows that are skipped and counted, neither imported nor quarantined."""
 
-SKIP_CODES: Final = frozenset({BLANK_ROW.code, FILTERED_ROW.code})
+SKIP_CODES: Final = frozenset({BLANK_ROW.code, FILTERED_ROW.code, REPEATED_HEADER.code})
 """Codes of the reasons for which a row is skipped."""
 
 

@@ -23,6 +23,7 @@ MAX_ENUM_ENTRIES = 1_000
 MAX_NAME_LENGTH = 200
 MAX_TEXT_LENGTH = 1_000
 MAX_FACTOR_DIGITS = 30
+MAX_UNITS = 50
 MAX_DATE_FORMATS = 10
 MAX_SKIPPED_LINES = 1_000
 MAX_SOURCES = 20
@@ -53,7 +54,15 @@ DECIMAL_MARKS = frozenset(".,")
 THOUSANDS_MARKS = frozenset(".,' _")
 """Marks between groups of digits; blank and apostrophe stand for each kind of theirs."""
 
-DATE_FORMAT_NAMES = frozenset({"year", "year_end", "quarter", "iso", "serial", "serial_1904"})
+FISCAL_YEAR: Final = "fiscal_year_"
+"""Beginning of the formats of fiscal years, before the month in which the year begins: 04."""
+
+DATE_FORMAT_NAMES = frozenset(
+    {
+        *("year", "year_end", "quarter", "half_year", "iso", "serial", "serial_1904"),
+        *(f"{FISCAL_YEAR}{month:02}" for month in range(1, 13)),
+    }
+)
 """Date formats with a name; the others consist of directives such as %Y."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
@@ -127,6 +136,7 @@ class Combination(StrEnum):
 
     FIRST = "first"  # the first one with a value
     JOIN = "join"  # their texts, with a separator between them
+    SUM = "sum"  # of their numbers
 
 
 class Aggregation(StrEnum):
@@ -139,6 +149,12 @@ class Aggregation(StrEnum):
     MIN = "min"
     MAX = "max"
     COUNT = "count"  # without a column: of the rows of a group
+
+
+class CellPart(StrEnum):
+    """The part of a cell with a number and a unit that a column reads."""
+
+    UNIT = "unit"
 
 
 class MissingAmount(StrEnum):
@@ -187,14 +203,16 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """One attribute, from a `column`, several `columns` or the same `constant` for each row.
 
     Several columns are combined by `combine`, several values of a column by `aggregate`, texts with
-    `separator` between them; sponsors have columns of names and shares.
+    `separator` between them; sponsors have columns of names and shares, or with `separator` cells
+    of several names, each with its share in brackets.
     The conversions apply in this order: `whitespace`, null markers (`null` replaces the mapping's
     own for this column), `enum` (text → text; `otherwise` treats a text without entry),
     `date_formats` (tried in order: `%d/%m/%Y` and the like, with a time that is left out or without
     a day, or one of `DATE_FORMAT_NAMES`; `date_format` is a single one), `unit_factor` (exact
     multiplication), `rounding` (to the attribute's scale, from exact digits). `decimal` and
-    `thousands` replace the mapping's own marks. `utc_offset` belongs to local times,
-    `extension_type` (on the wire: `as`) to `x_` fields.
+    `thousands` replace the mapping's own marks. `units` says what the texts before or after a
+    number are worth, such as `million`; `part` reads these texts in place of the number.
+    `utc_offset` belongs to local times, `extension_type` (on the wire: `as`) to `x_` fields.
     """
 
     attribute: str
@@ -214,6 +232,8 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     decimal: str | None = None
     thousands: str | None = None
     unit_factor: Decimal | None = None
+    units: dict[str, Decimal] | None = None
+    part: CellPart | None = None
     rounding: Rounding | None = None
     whitespace: Whitespace = Whitespace.KEEP
     extension_type: ExtensionType | None = msgspec.field(name="as", default=None)

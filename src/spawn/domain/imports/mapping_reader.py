@@ -31,6 +31,7 @@ from spawn.domain.imports.mapping import (
     MAX_SKIPPED_LINES,
     MAX_SOURCES,
     MAX_TEXT_LENGTH,
+    MAX_UNITS,
     THOUSANDS_MARKS,
     Aggregation,
     Choice,
@@ -359,17 +360,21 @@ def _check_sources(column: ColumnMapping, pointer: str, errors: _ErrorCollector)
         "belongs to several columns",
     )
     has_texts = Combination.JOIN is column.combine or column.aggregate is Aggregation.JOIN
+    divides = bool(pairs) and all(pair.share is None for pair in pairs)
+    length = len((column.separator or "").strip() if divides else column.separator or "")
     errors.require(
-        column.separator is None or (has_texts and len(column.separator) <= MAX_SEPARATOR_LENGTH),
+        column.separator is None
+        or ((has_texts or divides) and divides <= length <= MAX_SEPARATOR_LENGTH),
         f"{pointer}/separator",
-        f"at most {MAX_SEPARATOR_LENGTH} characters, between texts that are joined",
+        f"at most {MAX_SEPARATOR_LENGTH} characters, between texts that are joined or sponsors "
+        "of one cell",
     )
 
 
 def _column_rules(column: ColumnMapping) -> list[tuple[str, bool, str]]:
     entries = column.enum or {}
     is_short = all(max(len(k), len(v)) <= MAX_TEXT_LENGTH for k, v in entries.items())
-    factor = column.unit_factor
+    factor, units = column.unit_factor, column.units or {}
     is_extension = column.attribute.startswith("x_")
     return [
         (
@@ -391,6 +396,18 @@ def _column_rules(column: ColumnMapping) -> list[tuple[str, bool, str]]:
             "unit_factor",
             factor is None or _is_bounded(factor, lambda value: value != 0),
             f"a finite number other than 0 with at most {MAX_FACTOR_DIGITS} digits",
+        ),
+        (
+            "units",
+            len(units) <= MAX_UNITS
+            and all(0 < len(name.strip()) <= MAX_NAME_LENGTH for name in units)
+            and all(_is_bounded(value, lambda worth: worth != 0) for value in units.values()),
+            f"at most {MAX_UNITS} texts, each with a finite number other than 0",
+        ),
+        (
+            "part",
+            column.part is None or not (units or column.unit_factor or column.rounding),
+            "is a text; it has no units, unit_factor or rounding",
         ),
     ]
 

@@ -14,7 +14,12 @@ from spawn.domain.imports.header import (
     find_columns,
     is_quarantine_header,
 )
-from spawn.domain.imports.import_state import BLANK_ROW, FileFormat, RowReason
+from spawn.domain.imports.import_state import (
+    BLANK_ROW,
+    REPEATED_HEADER,
+    FileFormat,
+    RowReason,
+)
 from spawn.domain.imports.mapping import ImportMapping, RaggedRows
 from spawn.domain.json_tokens import Token, parse_object
 
@@ -100,6 +105,8 @@ class CellSelector:
         # Two indexes at least, so that the getter returns a tuple.
         self._pick = itemgetter(*indexes.values(), 0, 0)
         self._width = len(columns)
+        self._columns = columns
+        self._first_name = columns[0] if len(columns) > 1 else None
         self._required_width = count_named_columns(columns)
         if mapping is not None and mapping.ragged_rows is RaggedRows.PAD:
             self._required_width = 1
@@ -119,6 +126,8 @@ class CellSelector:
             cells = fitted_cells
         if not any(cell and not cell.isspace() for cell in cells):
             return BLANK_ROW
+        if cells[0] == self._first_name and tuple(cells) == self._columns:
+            return REPEATED_HEADER
         if self._is_guarded:
             cells = [unescape_formula(cell) for cell in cells]
         row = dict(zip(self._names, self._pick(cells), strict=False))

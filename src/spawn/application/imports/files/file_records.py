@@ -5,6 +5,7 @@ Memory is bounded by one line, not by the file, and nothing is dropped: an unrea
 """
 
 import csv
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
@@ -64,6 +65,9 @@ def read_csv_records(
         except StopIteration:
             return
         except (csv.Error, _LineTooLong) as error:
+            if csv_lines.split_first_line():
+                reader = csv.reader(csv_lines, delimiter=delimiter, strict=True)
+                continue
             yield csv_lines.reject_first_line(
                 TOO_LONG if isinstance(error, _LineTooLong) else _malformed_line(error)
             )
@@ -78,6 +82,9 @@ def distinguish_null(record: Record, delimiter: str) -> Record:
     """Return a record of an export in which empty texts differ from null."""
     cells = mark_empty_texts(record.raw, record.cells, delimiter)
     return record if cells is record.cells else msgspec.structs.replace(record, cells=cells)
+
+
+_LONE_RETURN = re.compile(rb"(?<=\r)(?!\n)")
 
 
 class _LineTooLong(Exception):
@@ -115,7 +122,8 @@ class _CsvLines:
                 "", "undecodable", "none of the mapping's encodings fits the line"
             )
             return raw.decode("latin-1")
-        return text
+        # Files that were joined have a byte order mark at the beginning of each.
+        return text.removeprefix("\ufeff") if len(self._record_lines) == 1 else text
 
     def take_record(self, cells: Sequence[str]) -> Record:
         """Return the record of the lines read since the last one."""
@@ -123,6 +131,22 @@ class _CsvLines:
         self._record_lines, self._size, self._parse_error = [], 0, None
         raw = lines[0][2] if len(lines) == 1 else b"".join(line[2] for line in lines)
         return Record(lines[0][0], lines[-1][1], raw, cells, parse_error)
+
+    def split_first_line(self) -> bool:
+        """Divide the first of those lines at carriage returns alone, where a file mixes line ends.
+
+        Returns:
+            False if it has none.
+        """
+        (number, end, raw, is_complete), *others = self._record_lines
+        parts = [part for part in _LONE_RETURN.split(raw) if part]
+        if not is_complete or len(parts) == 1:
+            return False
+        starts = [end - sum(map(len, parts[index + 1 :])) for index in range(len(parts))]
+        lines = [(number, start, part, True) for start, part in zip(starts, parts, strict=True)]
+        self._pushed_back.extendleft(reversed([*lines, *others]))
+        self._record_lines, self._size, self._parse_error = [], 0, None
+        return True
 
     def reject_first_line(self, parse_error: RowReason) -> Record:
         """Return the first of those lines as a record with an error; push back the others."""

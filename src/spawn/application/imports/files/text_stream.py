@@ -18,6 +18,8 @@ from spawn.domain.imports.mapping import UTF_16_ENCODINGS
 
 _SAMPLE_BYTES: Final = 64 * 1024
 _BLOCK_BYTES: Final = 64 * 1024
+_RECOGNIZED_BYTES: Final = 256
+_MIN_CHARACTERS: Final = 4
 _UTF_8: Final = ("utf-8",)
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -65,10 +67,24 @@ def _find_encoding(sample: bytes, encodings: tuple[str, ...]) -> tuple[bytes, st
         if sample.startswith(mark):
             return mark, encoding
     if encodings[0] not in UTF_16_ENCODINGS:
-        return b"", None
+        return b"", _recognize_utf_16(sample)
     if encodings[0] == "utf-16":
         return b"", "utf-16-be" if sample[:1] == b"\0" else "utf-16-le"
     return b"", encodings[0]
+
+
+def _recognize_utf_16(sample: bytes) -> str | None:
+    """Return the encoding of a text with U+0000 in every other byte at its beginning.
+
+    A header consists mostly of ASCII, which UTF-16 writes so.
+    """
+    head = sample[:_RECOGNIZED_BYTES]
+    zeros = [head[start::2].count(0) for start in (0, 1)]
+    half = len(head) // 2
+    for encoding, most, fewest in (("utf-16-be", 0, 1), ("utf-16-le", 1, 0)):
+        if half >= _MIN_CHARACTERS and zeros[most] * 4 >= half * 3 and not zeros[fewest]:
+            return encoding
+    return None
 
 
 def _ends_with_carriage_return(sample: bytes) -> bool:

@@ -4,6 +4,7 @@ Numbers stay text until the attribute's type is known, so that an amount is roun
 digits.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import (
     ROUND_CEILING,
@@ -24,6 +25,7 @@ from spawn.domain.imports.cells.date_text import (
     compile_date_parser,
     compile_instant_parser,
     parse_utc_offset,
+    read_midnight,
 )
 from spawn.domain.imports.cells.number_text import (
     compile_number_parser,
@@ -31,8 +33,10 @@ from spawn.domain.imports.cells.number_text import (
     to_number_token,
 )
 from spawn.domain.imports.cells.sheet_cell import ERROR_VALUES
+from spawn.domain.imports.cells.unit_text import compile_unit_parser, read_negative, split_unit
 from spawn.domain.imports.mapping import (
     Aggregation,
+    CellPart,
     ColumnMapping,
     Combination,
     ExtensionType,
@@ -68,6 +72,17 @@ _COUNTRY: Final = "country_code"
 _MAX_QUOTED_CHARACTERS: Final = 60
 _MAX_LISTED_VALUES: Final = 5
 
+_BOOLEANS: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), False),
+}
+
+_SHARE: Final = re.compile(
+    # In brackets: a number, a share that is unknown, or a number before other facts, (60 / France).
+    r"(.+?)\s*[\[(]\s*(?:(\d[\d.,]*)\s*(?:%|/[^\])]*)?|unknown\s*%?)\s*[\])]",
+    re.ASCII | re.IGNORECASE,
+).fullmatch
+
 ROW_COUNT: Final = "\0rows"
 """Name under which a record of several rows has their number; no column has it."""
 
@@ -100,8 +115,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     convert_result: Converter | None
     parse_number: Callable[[str], str | None]
     aggregate: Aggregation | None
-    joins_columns: bool
+    combine: Combination
     separator: str
+    decimal: str
     scale: int
     rounds_to_currency: bool
     passes_structures: bool
@@ -128,14 +144,24 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     def _read_columns(self, tokens: list[Token], scale: int) -> Token:
         """Return the token of several columns."""
-        if self.joins_columns:
-            parts = (self.texts.read_all(token) for token in tokens)
-            return self._convert_text(self._join(chain.from_iterable(parts)), scale)
-        for token in tokens:
-            value = self._read_other(token, scale)
-            if value is not None:
-                return value
-        return None
+        if self.combine is Combination.FIRST:
+            for token in tokens:
+                value = self._read_other(token, scale)
+                if value is not None:
+                    return value
+            return None
+        if self.aggregate is not None and (rows := _split_rows(tokens)) is not None:
+            texts = [text for row in rows if (text := self._combine(row)) is not None]
+            return self._aggregate(texts, scale)
+        return self._convert_text(self._combine(tokens), scale)
+
+    def _combine(self, tokens: Iterable[Token]) -> str | None:
+        """Return the texts of several columns as one, or the sum of their numbers."""
+        texts = list(chain.from_iterable(map(self.texts.read_all, tokens)))
+        if self.combine is Combination.JOIN or not texts:
+            return self._join(texts)
+        total = _add(read_decimal(text, self.parse_number) for text in texts)
+        return format(total, "f").replace(".", self.decimal)
 
     def _read_other(self, token: Token, scale: int) -> Token:
         """Return the token of a cell that may be a structure or have several values."""
@@ -172,9 +198,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             return (min if self.aggregate is Aggregation.MIN else max)(tokens)
         numbers = [read_decimal(text, self.parse_number) for text in texts]
         if self.aggregate is Aggregation.SUM:
-            result = Decimal(0)
-            for number in numbers:
-                result = DECIMAL_CONTEXT.add(result, number)
+            result = _add(numbers)
         else:
             result = (min if self.aggregate is Aggregation.MIN else max)(numbers)
         return self.convert_result(format(result, "f"), scale)
@@ -186,6 +210,22 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return text if text is None or self.convert is None else self.convert(text, scale)
 
 
+def _split_rows(tokens: list[Token]) -> list[tuple[Token, ...]] | None:
+    """Return the tokens of each row of a group; None if columns differ in their values' number."""
+    lists = [token for token in tokens if isinstance(token, list)]
+    if len(lists) < len(tokens) or len({len(values) for values in lists}) > 1:
+        return None
+    return list(zip(*lists, strict=True))
+
+
+def _add(numbers: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum."""
+    total = Decimal(0)
+    for number in numbers:
+        total = DECIMAL_CONTEXT.add(total, number)
+    return total
+
+
 class TextReader(msgspec.Struct, frozen=True, kw_only=True):
     """Reader of the texts of a column: white space, null markers and translation."""
 
@@ -193,6 +233,7 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
     collapse: bool
     enum: dict[str, str] | None
     otherwise: Otherwise
+    takes_unit: bool = False
 
     def read(self, token: Token) -> str | None:
         """Return the text of a single value, None if it is absent.
@@ -209,6 +250,10 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if text in ERROR_VALUES:
             raise CellError("cell_error", f"the cell has the error {text} of a spreadsheet")
+        if self.takes_unit:
+            text = split_unit(text)[1]
+            if not text:
+                return None
         return text if self.enum is None else self._translate(text, self.enum)
 
     def read_all(self, token: Token) -> list[str]:
@@ -237,6 +282,7 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[SponsorColumns, ...]
     texts: TextReader
     parse_number: Callable[[str], str | None]
+    separator: str | None = None
     attribute: str = "sponsors"
     scale: int = 0
     rounds_to_currency: bool = False
@@ -249,6 +295,9 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
         """
         sponsors: list[Token] = []
         for pair in self.columns:
+            if self.separator is not None:
+                sponsors += self._split(source.get(pair.name), self.separator)
+                continue
             names = self.texts.read_all(source.get(pair.name))
             shares = self.texts.read_all(source.get(pair.share)) if pair.share is not None else []
             numbers = [read_decimal(share, self.parse_number) for share in shares]
@@ -260,6 +309,20 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
                 share = format(numbers[index], "f") if index < len(numbers) else None
                 sponsors.append({"name": name, "share": share})
         return sponsors or None
+
+    def _split(self, token: Token, separator: str) -> list[Token]:
+        """Return the sponsors in one cell, such as `Alpha [60%]; Beta [40%]`."""
+        texts = chain.from_iterable(text.split(separator) for text in self.texts.read_all(token))
+        sponsors: list[Token] = []
+        for text in filter(None, map(str.strip, texts)):
+            match = _SHARE(text)
+            share = None if match is None or not match[2] else match[2]
+            name = text if match is None else match[1]
+            number = None if share is None else read_decimal(share, self.parse_number)
+            sponsors.append(
+                {"name": name, "share": None if number is None else format(number, "f")}
+            )
+        return sponsors
 
 
 def to_cell_text(token: Token) -> str | None:
@@ -308,11 +371,18 @@ def _compile_cell(
         collapse=column.whitespace is Whitespace.COLLAPSE,
         enum=column.enum,
         otherwise=column.otherwise or Otherwise.QUARANTINE,
+        takes_unit=column.part is CellPart.UNIT,
     )
     parse = _compile_parser(column, mapping)
     if column.sponsor_columns:
         pairs = column.sponsor_columns
-        return SponsorsCell(label=column.label, columns=pairs, texts=texts, parse_number=parse)
+        return SponsorsCell(
+            label=column.label,
+            columns=pairs,
+            texts=texts,
+            parse_number=parse,
+            separator=None if column.separator is None else column.separator.strip(),
+        )
     target = _find_column(column.attribute, validator)
     _check_conversions(column, target.type.name if target else None)
     is_amount = target is not None and target.name == "total_amount"
@@ -330,8 +400,9 @@ def _compile_cell(
         parse_number=parse,
         # The rows of a group agree in most columns, and the first one stands for them.
         aggregate=column.aggregate or (Aggregation.FIRST if mapping.group_by else None),
-        joins_columns=column.combine is Combination.JOIN,
+        combine=column.combine or Combination.FIRST,
         separator=" " if column.separator is None else column.separator,
+        decimal=mapping.decimal if column.decimal is None else column.decimal,
         scale=0 if scale is None else scale,
         rounds_to_currency=is_amount and column.rounding is not None,
         passes_structures=target is None and column.enum is None and bool(column.sources),
@@ -340,10 +411,11 @@ def _compile_cell(
 
 def _compile_parser(column: ColumnMapping, mapping: ImportMapping) -> Callable[[str], str | None]:
     """Return the parser of numbers with the marks of the column, or else of the mapping."""
-    return compile_number_parser(
+    parse = compile_number_parser(
         mapping.decimal if column.decimal is None else column.decimal,
         mapping.thousands if column.thousands is None else column.thousands,
     )
+    return compile_unit_parser(parse, column.units) if column.units else parse
 
 
 def _find_column(name: str, validator: SchemaValidator) -> Column | None:
@@ -369,7 +441,10 @@ def _check_conversions(column: ColumnMapping, type_name: TypeName | None) -> Non
     is_extension = column.attribute.startswith(EXTENSION_PREFIX)
     if column.unit_factor is not None and type_name not in _NUMERIC and not is_extension:
         raise CellError("not_convertible", "unit_factor applies only to numbers")
-    if column.aggregate is Aggregation.SUM and type_name not in _NUMERIC and not is_extension:
+    if column.units and type_name not in _NUMERIC and not is_extension:
+        raise CellError("not_convertible", "units apply only to numbers; `part` reads them")
+    sums = Aggregation.SUM is column.aggregate or column.combine is Combination.SUM
+    if sums and type_name not in _NUMERIC and not is_extension:
         raise CellError("not_convertible", "a sum applies only to numbers")
     formats = column.all_date_formats
     if formats and type_name not in _DATED and not is_extension:
@@ -386,6 +461,8 @@ def _build_converter(
 ) -> Converter | None:
     """Return the conversion of a column's text, None if the text is the token."""
     type_name = target.type.name if target else None
+    if type_name is TypeName.DATE and not column.all_date_formats:
+        return lambda text, _: read_midnight(text) or text
     if column.all_date_formats or column.extension_type is ExtensionType.DATE:
         return _build_date_converter(column, type_name)
     if type_name is TypeName.BOOLEAN or column.extension_type is ExtensionType.BOOLEAN:
@@ -405,7 +482,8 @@ def _build_number_converter(
     if column.extension_type is ExtensionType.INTEGER:
         return lambda text, _: _read_integer(text, parse)
     is_number = target is not None and target.type.name in _NUMERIC
-    calculates = column.aggregate is Aggregation.SUM and target is None
+    sums = Aggregation.SUM is column.aggregate or column.combine is Combination.SUM
+    calculates = target is None and (sums or bool(column.units))
     if is_number or calculates or column.extension_type is ExtensionType.NUMBER:
         return lambda text, _: _read_number(text, parse)
     return None
@@ -482,9 +560,12 @@ def read_decimal(text: str, parse: Callable[[str], str | None]) -> Decimal:
 def _parse_number(text: str, parse: Callable[[str], str | None]) -> str:
     digits = parse(text)
     if digits is None:
-        digits = parse(text.strip())
+        digits = parse(read_negative(text))
     if digits is None:
-        raise CellError("not_a_number", f"{quote(text)} is not a number")
+        number, unit = split_unit(text)
+        is_unit = number and unit and parse(number) is not None
+        hint = f"; say in `units` what {quote(unit)} is worth" if is_unit else ""
+        raise CellError("not_a_number", f"{quote(text)} is not a number{hint}")
     return digits
 
 
@@ -493,10 +574,10 @@ def _out_of_range(text: str) -> CellError:
 
 
 def _read_boolean(text: str) -> Token:
-    lower = text.strip().lower()
-    if lower in {"true", "false"}:
-        return lower == "true"
-    raise CellError("not_a_boolean", f"{quote(text)} is neither true nor false")
+    result = _BOOLEANS.get(text.strip().lower())
+    if result is None:
+        raise CellError("not_a_boolean", f"{quote(text)} is neither true nor false, yes nor no")
+    return result
 
 
 def quote(text: str) -> str:

@@ -26,8 +26,11 @@ from spawn.domain.imports.mapping import (
     MAX_SHEET_NUMBER,
     MAX_SKIPPED_LINES,
     MAX_SOURCES,
+    MAX_UNITS,
     THOUSANDS_MARKS,
     Aggregation,
+    CellPart,
+    ColumnMapping,
     Combination,
     DayOfPeriod,
     DuplicatePolicy,
@@ -107,6 +110,19 @@ class ColumnMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     unit_factor: Annotated[
         Any, Meta(extra_json_schema={"anyOf": [{"type": "number"}, _EXACT_TEXT]})
     ] = UNSET
+    units: Annotated[
+        Any,
+        Meta(
+            extra_json_schema={
+                "type": "object",
+                "maxProperties": MAX_UNITS,
+                "additionalProperties": {"anyOf": [{"type": "number"}, _EXACT_TEXT]},
+                "description": "Worth of the texts before or after a number.",
+                "examples": [{"€": 1, "million": 1_000_000}],
+            }
+        ),
+    ] = UNSET
+    part: CellPart | UnsetType = UNSET
     rounding: Rounding | UnsetType = UNSET
     whitespace: Whitespace | UnsetType = UNSET
     extension_type: ExtensionType | UnsetType = field(name="as", default=UNSET)
@@ -256,13 +272,24 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
         """Return a mapping as it may be put again, without its null members."""
         fields = _list_members(mapping, _ALWAYS_SHOWN)
         if mapping.columns:
-            fields["columns"] = [_list_members(c, {"whitespace"}) for c in mapping.columns]
+            fields["columns"] = [_describe_column(column) for column in mapping.columns]
         for name in ("where", "choose"):
             if name in fields:
                 fields[name] = [_list_members(item, {"column"}) for item in getattr(mapping, name)]
         if mapping.key is not None:
             fields["key"] = _list_members(mapping.key, frozenset())
         return msgspec.convert(fields, cls)
+
+
+def _describe_column(column: ColumnMapping) -> dict[str, Any]:
+    """Return the members of a column; a sponsor without the column of its share has none."""
+    document = _list_members(column, {"whitespace"})
+    if column.columns:
+        document["columns"] = [
+            source if isinstance(source, str) else _list_members(source, {"name"})
+            for source in column.columns
+        ]
+    return document
 
 
 _ALWAYS_SHOWN: Final = frozenset(
