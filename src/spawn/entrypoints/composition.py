@@ -16,6 +16,7 @@ from spawn.adapters.embedded.options import PublisherOptions, ReportRebuild, Sto
 from spawn.adapters.factory import open_publisher, open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.failure_hooks import report_failures
+from spawn.adapters.local.file_copies import FileCopies
 from spawn.adapters.local.ids import Uuid7Ids
 from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
@@ -48,6 +49,7 @@ from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
 from spawn.entrypoints.http.app import create_app
+from spawn.entrypoints.http.datasets.copied_file import COPIES
 from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.lineage.routes import build_emitter
@@ -250,6 +252,8 @@ async def open_composition(
             dependencies, relay, quality_monitor, settings.schema_policy, background, traffic
         )
         authenticator = await _open_authenticator(stack, dependencies, settings, background)
+        copies = FileCopies(settings.data_path)
+        stack.push_async_callback(copies.close)
         http_state = HttpState(
             authenticator=authenticator,
             key_environment=settings.key_environment,
@@ -267,6 +271,7 @@ async def open_composition(
             traffic=traffic,
             limits=http_limits,
             tracer=tracer,
+            components={COPIES: copies},
         )
         app = create_app(
             http_state,

@@ -138,7 +138,9 @@ def test_failure_after_the_head_breaks_the_response_and_is_logged_once(
         yield {"type": "http.response.body", "body": b"{}", "more_body": True}
         raise RuntimeError(STATEMENT)
 
-    monkeypatch.setattr("spawn.entrypoints.http.datasets.body_messages", fail_after_a_chunk)
+    monkeypatch.setattr(
+        "spawn.entrypoints.http.datasets.streamed_file.body_messages", fail_after_a_chunk
+    )
     with pytest.raises(httpx.TransportError):
         client.get("/v1/data/projects", headers={"accept-encoding": "identity"})
     errors = [line for line in lines if STATEMENT in line.get("exception", "")]

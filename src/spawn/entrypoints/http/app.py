@@ -7,10 +7,11 @@ from typing import Final
 from litestar import Litestar
 from litestar.plugins import PluginProtocol
 
-from spawn.entrypoints.http import admin, datasets, jobs, monitoring
+from spawn.entrypoints.http import admin, jobs, monitoring
 from spawn.entrypoints.http.access import client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
+from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes
 from spawn.entrypoints.http.events import routes as event_routes
 from spawn.entrypoints.http.html import docs_pages
@@ -39,7 +40,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *list_route.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
-    *datasets.ROUTES,
+    *dataset_routes.ROUTES,
     *analysis.ROUTES,
     *sensitivity_routes.ROUTES,
     *simulation_routes.ROUTES,

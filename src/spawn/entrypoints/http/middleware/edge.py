@@ -202,7 +202,7 @@ class EdgeMiddleware:
             await self._dispatch(scope, receive, respond)
             return
         context.client = _find_client(scope, context)
-        budget = find_budget(method, scope["path"])
+        budget = find_budget(method, scope["path"], has_range=b"range" in headers)
         response = self._reject_above_rate(scope, context, budget)
         if response is None and method == "GET" and self._tracer is None:
             # A cached response waits for nothing, and needs no place.

@@ -17,10 +17,17 @@ _WRITES: Final = Budget.WRITES.value
 _ANALYSIS: Final = Budget.ANALYSIS.value
 
 
-def find_budget(method: str, path: str) -> str:
-    """Return the value of the budget that a request counts against; `path` is the canonical one."""
+def find_budget(method: str, path: str, *, has_range: bool = False) -> str:
+    """Return the value of the budget that a request counts against.
+
+    Args:
+        method: the method.
+        path: the canonical path.
+        has_range: whether it asks for a part, which a copy on the disk gives without an export.
+    """
     if method == "GET" or method in _READING:
-        return EXPORTS if path.startswith("/v1/data/") else _READS
+        is_export = path.startswith("/v1/data/") and not (has_range and method == "GET")
+        return EXPORTS if is_export else _READS
     return _ANALYSIS if path.startswith("/v1/analysis/") else _WRITES
 
 

@@ -1,0 +1,223 @@
+"""Copies of streamed files on the disk, of which clients read ranges of bytes.
+
+A stream has no length before its end. A reader that seeks, as those of Parquet do, needs one, and
+must read the same bytes each time. A copy has no name in its folder, so a crash leaves nothing.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from time import monotonic
+from typing import IO, Final
+
+from spawn.domain.errors import Conflict, Overloaded, StorageFull
+from spawn.domain.events.position import Position
+
+CopyKey = tuple[str, ...]
+"""The client, and the address of a file in canonical form."""
+
+IDLE_S: Final = 120.0
+"""Time for which a copy remains after its last use."""
+
+WAIT_S: Final = 20.0
+"""Time for which a client waits for a copy; readers give up after 30 s, and try again."""
+
+MAX_COPIES: Final = 16
+MAX_CLIENT_COPIES: Final = 4
+MAX_WRITINGS: Final = 2
+MAX_COPY_BYTES: Final = 4 * 1024 * 1024 * 1024
+"""Bytes of all copies together."""
+
+_CHUNK_BYTES: Final = 256 * 1024
+_RESERVE_BYTES: Final = 64 * 1024 * 1024
+
+
+class FileCopy:
+    """A copy that is complete; `etag` is a digest of its bytes."""
+
+    def __init__(
+        self, key: CopyKey, position: Position, file: IO[bytes], etag: str, size_bytes: int
+    ) -> None:
+        self.key = key
+        self.position = position
+        self.etag = etag
+        self.size_bytes = size_bytes
+        self.used_at_s = monotonic()
+        self._file = file
+        self._readers = 0
+        self._is_removed = False
+
+    async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes from `start` to before `stop`."""
+        self._readers += 1
+        try:
+            while start < stop:
+                self.used_at_s = monotonic()
+                size = min(_CHUNK_BYTES, stop - start)
+                chunk = await asyncio.to_thread(os.pread, self._file.fileno(), size, start)
+                if not chunk:
+                    raise OSError("the copy is shorter than it was")
+                start += len(chunk)
+                yield chunk
+        finally:
+            self._readers -= 1
+            if self._is_removed and not self._readers:
+                self._file.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody reads it, or has read it lately."""
+        return not self._readers and monotonic() - self.used_at_s >= IDLE_S
+
+    def remove(self) -> None:
+        """Give its room back, once nobody reads it."""
+        self._is_removed = True
+        if not self._readers:
+            self._file.close()
+
+
+class FileCopies:
+    """Copies of files, bounded in number and bytes; the least recently used ones give way."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._copies: list[FileCopy] = []
+        self._writings: dict[CopyKey, asyncio.Task[FileCopy]] = {}
+        self._removal: asyncio.TimerHandle | None = None
+
+    def find(self, key: CopyKey) -> list[FileCopy]:
+        """Return the copies of a file that differ from each other, the newest last."""
+        self._remove_idle()
+        return [copy for copy in self._copies if copy.key == key]
+
+    async def write(
+        self, key: CopyKey, position: Position, read_file: Callable[[], AsyncGenerator[bytes]]
+    ) -> FileCopy:
+        """Return a new copy of a file; a client that asks while it is written gets the same.
+
+        Writing continues after its client has left, so that the next attempt finds the copy.
+
+        Args:
+            key: the client and the address.
+            position: the position of the feed that the file is level with.
+            read_file: the function that opens the stream of the file.
+
+        Raises:
+            Overloaded: others are being written, or this one takes longer than a client waits.
+            Conflict: it is larger than all copies together may be.
+            StorageFull: the disk has no room for it.
+        """
+        task = self._writings.get(key)
+        if task is None:
+            if len(self._writings) >= MAX_WRITINGS:
+                raise Overloaded("Other files are being written: try again later.")
+            task = asyncio.create_task(self._write(key, position, read_file))
+            self._writings[key] = task
+            task.add_done_callback(lambda done: self._end_writing(key, done))
+        await asyncio.wait([task], timeout=WAIT_S)
+        if not task.done():
+            raise Overloaded("The file is still being written: try again.", retry_after_s=5)
+        return task.result()
+
+    async def close(self) -> None:
+        """Stop what is being written and remove every copy."""
+        if self._removal is not None:
+            self._removal.cancel()
+        tasks = list(self._writings.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._copies:
+            self._remove(self._copies[-1])
+
+    def _end_writing(self, key: CopyKey, task: "asyncio.Task[FileCopy]") -> None:
+        del self._writings[key]
+        if not task.cancelled():
+            task.exception()  # Its client may have left.
+
+    async def _write(
+        self, key: CopyKey, position: Position, read_file: Callable[[], AsyncGenerator[bytes]]
+    ) -> FileCopy:
+        file: IO[bytes] = await asyncio.to_thread(
+            lambda: tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the copy closes it
+        )
+        try:
+            digest, size = hashlib.sha256(), 0
+            async with aclosing(_join_chunks(read_file())) as chunks:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    self._make_room(key, size)
+                    await asyncio.to_thread(self._append, file, chunk)
+                    digest.update(chunk)
+            await asyncio.to_thread(file.flush)
+        except BaseException:
+            file.close()
+            raise
+        etag = f'"{digest.hexdigest()[:32]}"'
+        return self._add(FileCopy(key, position, file, etag, size))
+
+    def _append(self, file: IO[bytes], chunk: bytes) -> None:
+        if shutil.disk_usage(file.fileno()).free - len(chunk) < _RESERVE_BYTES:
+            raise StorageFull("The disk has no room for a copy of the file: read it as a stream.")
+        file.write(chunk)
+
+    def _add(self, copy: FileCopy) -> FileCopy:
+        """Add a copy; return the earlier one with the same bytes instead, if there is one."""
+        for earlier in self._copies:
+            if (earlier.key, earlier.etag) == (copy.key, copy.etag):
+                copy.remove()
+                earlier.position, earlier.used_at_s = copy.position, copy.used_at_s
+                return earlier
+        self._copies.append(copy)
+        if self._removal is None:
+            self._schedule_removal()
+        return copy
+
+    def _make_room(self, key: CopyKey, size: int) -> None:
+        """Remove copies until one more of this size is within the bounds.
+
+        Raises:
+            Conflict: the file alone is beyond them.
+        """
+        if size > MAX_COPY_BYTES:
+            raise Conflict("The file is too large to be read in ranges: read it as a stream.")
+        own = [copy for copy in self._copies if copy.key[0] == key[0]]
+        if len(own) >= MAX_CLIENT_COPIES:
+            self._remove(min(own, key=lambda copy: copy.used_at_s))
+        while self._copies and (
+            len(self._copies) >= MAX_COPIES
+            or size + sum(copy.size_bytes for copy in self._copies) > MAX_COPY_BYTES
+        ):
+            self._remove(min(self._copies, key=lambda copy: copy.used_at_s))
+
+    def _remove(self, copy: FileCopy) -> None:
+        self._copies.remove(copy)
+        copy.remove()
+
+    def _remove_idle(self) -> None:
+        for copy in [one for one in self._copies if one.is_idle]:
+            self._remove(copy)
+
+    def _schedule_removal(self) -> None:
+        self._remove_idle()
+        self._removal = None
+        if self._copies:
+            loop = asyncio.get_running_loop()
+            self._removal = loop.call_later(IDLE_S, self._schedule_removal)
+
+
+async def _join_chunks(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield larger chunks; a file of lines comes line by line, and each write takes a thread."""
+    joined = bytearray()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            joined += chunk
+            if len(joined) >= _CHUNK_BYTES:
+                yield bytes(joined)
+                joined.clear()
+    yield bytes(joined)

@@ -1,0 +1,1 @@
+"""HTTP route of datasets: streamed files, and ranges of their bytes."""

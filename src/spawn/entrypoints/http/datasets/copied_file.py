@@ -1,0 +1,176 @@
+"""Files of datasets with a length and byte ranges (RFC 9110, 14), from a copy on the disk.
+
+Lazy readers, such as those of Polars and DuckDB, ask for the length by HEAD and then read parts. A
+stream has neither, so HEAD and Range write the file to the disk once; each part is of that copy.
+"""
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+from litestar.types import Receive, Scope, Send
+
+from spawn.adapters.local.file_copies import CopyKey, FileCopies, FileCopy
+from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
+from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, is_compressed
+from spawn.entrypoints.http.protocol.problems import RequestProblem
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Header, SelfSentResponse
+from spawn.entrypoints.http.state import StateKey
+
+COPIES: Final = StateKey(FileCopies)
+_RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
+_ETAG: Final = re.compile(r'"[^"]*"')
+
+
+async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyResponse | None":
+    """Return the response to HEAD, or to a request for a range; None for a stream.
+
+    A HEAD of a file that the client would get compressed describes the stream, which has no length.
+    So does one of a file that is too large for a copy.
+
+    Raises:
+        Overloaded: the copy is not ready in time.
+        RequestProblem: 416, the file has no such bytes.
+        Conflict: it is not certain of which copy the range is, or there is none.
+    """
+    copies, key = request.http_state[COPIES], _build_key(request, file)
+    if request.context.is_head:
+        if is_compressed(request, file.format):
+            return None
+        try:
+            copy = await _find_current(request, copies, key, file)
+        except (Conflict, StorageFull):
+            return None
+        return CopyResponse(file, copy, None, is_head=True)
+    text = request.header(b"range")
+    if text is None:
+        return None
+    copy = await _find_for_range(request, copies, key, file, text)
+    bounds = None if _is_changed(request.header(b"if-range"), copy) else _read_range(text, copy)
+    return CopyResponse(file, copy, bounds)
+
+
+def _build_key(request: StrictRequest, file: DatasetFile) -> CopyKey:
+    view, parameters = file.query.view, sorted(request.query.items())
+    version = "" if view is None else str(view.schema.version)
+    texts = (text for item in parameters if item[0] != "format" for text in item)
+    return (request.principal.id, file.query.name, file.format, version, *texts)
+
+
+async def _find_current(
+    request: StrictRequest, copies: FileCopies, key: CopyKey, file: DatasetFile
+) -> FileCopy:
+    """Return the newest copy if nothing has changed since, else a new one."""
+    found = copies.find(key)
+    if found and await _is_current(request, found[-1], file):
+        return found[-1]
+    copy = await copies.write(key, file.position, file.read_recorded)
+    if copy.position < file.position and not await _is_current(request, copy, file):
+        # It was begun for an earlier request, before the last change.
+        copy = await copies.write(key, file.position, file.read_recorded)
+    return copy
+
+
+async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile) -> bool:
+    """Whether the feed has no change after the copy; it lacks some that other datasets have."""
+    is_in_feed = file.query.name in {DatasetName.PROJECTS, DatasetName.HISTORY, DatasetName.EVENTS}
+    if not is_in_feed or file.query.event_filter.has_lineage_types:
+        return False
+    try:
+        page = await request.dependencies.reads.feed(after=copy.position, limit=1)
+    except (CursorExpired, CursorInvalid):
+        return False
+    return not page.entries
+
+
+async def _find_for_range(
+    request: StrictRequest, copies: FileCopies, key: CopyKey, file: DatasetFile, text: str
+) -> FileCopy:
+    """Return the copy that earlier parts were read of; the first part may write one."""
+    found = copies.find(key)
+    if tags := request.header(b"if-match"):
+        found = [one for one in found if tags == "*" or one.etag in _ETAG.findall(tags)]
+        if not found:
+            raise RequestProblem("stale_version", "The file has changed: begin again with a HEAD.")
+    if len(found) > 1 and (tag := request.header(b"if-range")):
+        found = [one for one in found if one.etag == tag] or found[-1:]
+    if len(found) > 1:
+        raise Conflict(
+            "The data changed while parts of the file are read: send the ETag of HEAD in If-Match,"
+            " or select a past instant with as_of."
+        )
+    if found:
+        return found[0]
+    match = _RANGE.fullmatch(text)
+    if match is not None and match[1].strip("0"):
+        raise Conflict("There is no copy that earlier parts were read of: begin with a HEAD.")
+    return await copies.write(key, file.position, file.read_recorded)
+
+
+def _is_changed(if_range: str | None, copy: FileCopy) -> bool:
+    return if_range is not None and if_range != copy.etag
+
+
+def _read_range(text: str, copy: FileCopy) -> tuple[int, int] | None:
+    """Return first byte and end of a range; None for what is served whole, such as two ranges.
+
+    Raises:
+        RequestProblem: 416, the range begins behind the end.
+    """
+    match = _RANGE.fullmatch(text)
+    if match is None or not (match[1] or match[2]):
+        return None
+    size = copy.size_bytes
+    if not match[1]:
+        start, stop = max(size - int(match[2]), 0), size
+    else:
+        start, stop = int(match[1]), min(int(match[2] or size) + 1, size)
+        if match[2] and int(match[2]) < start:
+            return None
+    if start >= size:
+        raise RequestProblem(
+            "range_not_satisfiable",
+            f"The file has {size} bytes.",
+            headers=((b"content-range", b"bytes */%d" % size),),
+        )
+    return start, stop
+
+
+class CopyResponse(SelfSentResponse):
+    """The bytes of a copy: all of them, a range, or none for HEAD."""
+
+    __slots__ = ("_body_range", "_copy", "_headers", "_status")
+
+    def __init__(
+        self,
+        file: DatasetFile,
+        copy: FileCopy,
+        byte_range: tuple[int, int] | None,
+        *,
+        is_head: bool = False,
+    ) -> None:
+        # ASGIResponse's needs the body beforehand.
+        start, stop = byte_range or (0, copy.size_bytes)
+        self._copy, self._body_range = copy, (start, start if is_head else stop)
+        self._status = HTTPStatus.OK
+        self._headers: list[Header] = [
+            *file.headers(copy.position),
+            (b"accept-ranges", b"bytes"),
+            (b"etag", copy.etag.encode()),
+            (b"content-length", b"%d" % (stop - start)),
+        ]
+        if byte_range is not None:
+            self._status = HTTPStatus.PARTIAL_CONTENT
+            content_range = b"bytes %d-%d/%d" % (start, stop - 1, copy.size_bytes)
+            self._headers.append((b"content-range", content_range))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
+        """Send headers and bytes."""
+        await send(
+            {"type": "http.response.start", "status": self._status, "headers": self._headers}
+        )
+        async for chunk in self._copy.read(*self._body_range):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,149 @@
+"""Files of datasets, and the response that streams one as its rows are read."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import Final
+
+from litestar.types import Receive, Scope, Send
+
+from spawn.adapters.file_encoder import FileEncoder
+from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.application.datasets.dataset_query import DatasetQuery
+from spawn.application.datasets.dataset_rows import count_rows, read_rows
+from spawn.application.datasets.file_formats import DataFormat, format_file
+from spawn.application.exports import record_export
+from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
+from spawn.domain.events.position import Position
+from spawn.entrypoints.http.middleware.compression import LEVEL, is_gzip_accepted
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import (
+    NO_STORE,
+    Header,
+    SelfSentResponse,
+    body_messages,
+    wait_for_disconnect,
+)
+from spawn.entrypoints.http.state import StateKey
+
+ENCODER: Final = StateKey(FileEncoder)
+_GZIP_WINDOW_BITS: Final = 31
+
+
+class DatasetFile:
+    """A file that a request selects: rows, format, and the position that it is level with."""
+
+    def __init__(
+        self,
+        request: StrictRequest,
+        query: DatasetQuery,
+        file_format: DataFormat,
+        position: Position,
+    ) -> None:
+        self.query, self.format, self.position = query, file_format, position
+        self._dependencies, self._principal = request.dependencies, request.principal
+        self._envelope = request.http_state.streams.envelope
+        self._encode = request.http_state[ENCODER].encode
+
+    def headers(self, position: Position) -> list[Header]:
+        """Return the headers of every response with the file."""
+        is_text = self.format in {DataFormat.CSV, DataFormat.NDJSON}
+        media_type = f"{self.format.media_type}{'; charset=utf-8' if is_text else ''}"
+        name = f"{self.query.name}.{self.format}"
+        return [
+            (b"content-type", media_type.encode()),
+            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+            (b"spawn-position", str(position).encode()),
+            NO_STORE,
+        ]
+
+    @asynccontextmanager
+    async def record(self) -> AsyncIterator[RunProgress]:
+        """Record the export of projects as a run; other datasets describe the service itself."""
+        if self.query.name is not DatasetName.PROJECTS:
+            yield RunProgress()
+            return
+        async with record_export(self._dependencies, self._principal, self.format) as progress:
+            yield progress
+
+    async def read(self, progress: RunProgress) -> AsyncGenerator[bytes]:
+        """Yield the chunks of the file, and count its rows and bytes."""
+        rows = read_rows(
+            self._dependencies, self._principal, self.query, self._envelope, self.position
+        )
+        chunks = format_file(count_rows(rows, progress), self.query, self.format, self._encode)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                progress.size_bytes += len(chunk)
+                yield chunk
+
+    async def read_recorded(self) -> AsyncGenerator[bytes]:
+        """Yield the chunks of the file as an export of its own."""
+        async with self.record() as progress, aclosing(self.read(progress)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+class StreamResponse(SelfSentResponse):
+    """A streamed file; its length is unknown in advance."""
+
+    __slots__ = ("_file", "_headers", "_is_compressed", "_is_head")
+
+    def __init__(self, request: StrictRequest, file: DatasetFile) -> None:
+        # ASGIResponse's needs the body beforehand.
+        self._file, self._is_head = file, request.context.is_head
+        self._is_compressed = is_compressed(request, file.format)
+        ranges = b"none" if self._is_compressed else b"bytes"
+        self._headers = [*file.headers(file.position), (b"accept-ranges", ranges)]
+        if self._is_compressed:
+            self._headers.append((b"content-encoding", b"gzip"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
+        """Send the chunks as they are read; stop when the client disconnects."""
+        if self._is_head:
+            await self._start(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
+        try:
+            with suppress(ClientDisconnected):
+                await self._send(send, disconnect_task)
+        finally:
+            disconnect_task.cancel()
+
+    async def _start(self, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": HTTPStatus.OK, "headers": self._headers}
+        )
+
+    async def _send(self, send: Send, disconnect_task: "asyncio.Task[None]") -> None:
+        is_started = False
+        file = self._file
+        async with file.record() as progress, aclosing(file.read(progress)) as chunks:
+            body = _compress(chunks) if self._is_compressed else chunks
+            async for message in body_messages(body):
+                # The reads above may not have awaited anything: let other tasks run, and the
+                # notice of a disconnect arrive.
+                await asyncio.sleep(0)
+                if disconnect_task.done():
+                    raise ClientDisconnected
+                if not is_started:
+                    await self._start(send)
+                    is_started = True
+                await send(message)
+
+
+def is_compressed(request: StrictRequest, file_format: DataFormat) -> bool:
+    """Whether a stream of the format is compressed for the client; binary ones are already."""
+    encodings = request.context.headers.get(b"accept-encoding", b"")
+    return not file_format.is_binary and is_gzip_accepted(encodings)
+
+
+async def _compress(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the chunks as one gzip member."""
+    compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+    async for chunk in chunks:
+        yield compressor.compress(chunk)
+    yield compressor.flush()
