@@ -17,7 +17,7 @@ ARGS ?=
 # Seed of all random searches; without one, CI searches the same and a person elsewhere each time.
 SEED ?=
 SEARCH = $(if $(SEED),--hypothesis-profile=random --hypothesis-seed=$(SEED))
-# Test processes; tests wait more than they compute, so there may be more of them than cores.
+# Test processes; auto is two a core, because tests wait more than they compute.
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadgroup
 # Tests start many processes, and each would compile the package again.

@@ -246,6 +246,34 @@ async def test_an_undamaged_store_is_not_rebuilt(sample: Sample, tmp_path: Path)
     assert not progress
 
 
+async def test_a_store_that_is_killed_at_its_first_opening_opens_again(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    store = await open_at(path)
+    killed = copy_as_killed(path)
+    store_id = store.status().store_id
+    await store.close()
+    progress: list[RebuildProgress] = []
+    reopened = await open_at(killed, progress.append)
+    assert reopened.status().store_id == store_id
+    await reopened.adopt(a_record())
+    project = await StorageHarness(reopened, ManualClock()).create()
+    assert [item.state for item in (await reopened.page(Query())).items] == [project]
+    await reopened.close()
+    assert not progress
+
+
+async def test_a_store_that_was_only_read_is_closed_without_a_write(
+    sample: Sample, tmp_path: Path
+) -> None:
+    path = copy_store(sample.closed, tmp_path)
+    await (await open_at(path)).close()
+    before = path.read_bytes()
+    store = await open_at(path)
+    await read_lists(store)
+    await store.close()
+    assert path.read_bytes() == before
+
+
 async def test_progress_is_reported_up_to_the_last_row(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,9 +113,9 @@ def check_versions(cursor: Cursor, history: SchemaHistory) -> None:
     for record in history.records:
         if record.state in _ADOPTED:
             _check_readable(record)
-    kinds = [kind for kind, type_ in AGGREGATE_TYPES.items() if type_.is_governed]
+    kinds = ", ".join(f"'{kind}'" for kind, type_ in AGGREGATE_TYPES.items() if type_.is_governed)
     rows = cursor.execute(
-        "select distinct schema_version from journal where kind in (select unnest(?))", [kinds]
+        f"select distinct schema_version from journal where kind in ({kinds})"
     ).fetchall()
     known_versions = {history.active_schema.version, *history.schemas_by_version}
     if missing := sorted({version for (version,) in rows} - known_versions):

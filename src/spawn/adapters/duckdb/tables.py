@@ -1,6 +1,7 @@
 """Tables of the file: format version, format migrations, and typed columns of a schema."""
 
 import re
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -94,18 +95,20 @@ _SQL_TYPES = {
 
 
 def migrate_format(cursor: Cursor, now: object) -> None:
-    """Bring the file to the newest format, one transaction per step.
+    """Bring the file to the newest format, one transaction per step; a new file in one alone.
 
     Raises:
         StorageIncompatible: the file is of a newer format.
         StorageDamaged: it is another program's database.
     """
     version = _format_version(cursor)
-    for number, statements in enumerate(FORMAT_MIGRATIONS[version:], start=version + 1):
+    steps = list(enumerate(FORMAT_MIGRATIONS, start=1))[version:]
+    for transaction in [[step] for step in steps] if version else [steps]:
         cursor.execute("begin")
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.execute("insert into formats values (?, ?)", [number, now])
+        for number, statements in transaction:
+            for statement in statements:
+                cursor.execute(statement)
+            cursor.execute("insert into formats values (?, ?)", [number, now])
         cursor.execute("commit")
 
 
@@ -144,14 +147,14 @@ def _read_columns(cursor: Cursor) -> set[tuple[str, str, str]]:
     )
 
 
-def drop_relation(cursor: Cursor, name: str) -> None:
-    """Drop the table of a name, or the view that another program put in its place."""
+def drop_views(cursor: Cursor, names: Iterable[str]) -> None:
+    """Drop the views that another program put in the place of tables of these names."""
     views = cursor.execute(
-        "select 1 from duckdb_views() where lower(view_name) = ?"
-        " and database_name = current_database() and schema_name = 'main'",
-        [name],
+        "select lower(view_name) from duckdb_views() where not internal"
+        " and database_name = current_database() and schema_name = 'main'"
     ).fetchall()
-    cursor.execute(f"drop {'view' if views else 'table'} if exists {name}")
+    for name in {name for (name,) in views}.intersection(names):
+        cursor.execute(f"drop view {name}")
 
 
 def quote_name(name: str) -> str:

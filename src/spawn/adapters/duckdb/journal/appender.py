@@ -32,7 +32,6 @@ from spawn.adapters.duckdb.journal_rows import (
     read_response,
     to_microseconds,
 )
-from spawn.adapters.duckdb.state.state_proof import save_proofs
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.options import ReportRebuild
@@ -358,9 +357,9 @@ class JournalAppender(RecoverableJournal):
         try:
             self.project_all()
             if not self.uncompared_rows():
-                state = state_tables(self.schema_table.history)
-                save_proofs(self._cursor, state.values(), self.position)
-            self._cursor.execute("checkpoint")
+                self.save_proofs()
+            if self._engine.log_bytes():
+                self._cursor.execute("checkpoint")
         except (duckdb.Error, SpawnError) as failure:
             error = Unavailable("The state tables catch up with the journal at the next start.")
             self._engine.failures.record_failure("checkpoint at the end", failure, error)

@@ -54,6 +54,7 @@ from spawn.adapters.duckdb.state.state_proof import (
 )
 from spawn.adapters.duckdb.state.state_table import StateTable, state_tables
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
+from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import (
     InternalError,
     SpawnError,
@@ -199,7 +200,7 @@ class RecoverableJournal:
                 self._cursor, state, history, self.position
             )
             differences = include_dependents(new_differences, state) | differences
-            if differences:
+            if new_differences or (differences and self.position):
                 # Again, because the catch-up also fills the tables that were just created.
                 empty_tables(self._cursor, state, differences)
                 self.projection.prepare(state)
@@ -215,6 +216,7 @@ class RecoverableJournal:
             StorageDamaged: see `RowComparison.compare_next`.
         """
         is_proved = has_proofs(self._cursor, state, self.position)
+        self._proved_at = self._state_identity() if is_proved else None
         unproved = [t for t in state.values() if not is_proved and t.name not in differences]
         self._comparison = RowComparison(self._cursor, unproved)
         if self.uncompared_rows() > _COMPARED_AT_START_ROWS:
@@ -226,12 +228,22 @@ class RecoverableJournal:
         while self.uncompared_rows():
             self._comparison.compare_next(state, self.schema_table.history, self.projection)
         if unproved:
-            self._save_proofs_if_space(state)
+            self._save_proofs_if_space()
 
-    def _save_proofs_if_space(self, state: dict[str, StateTable]) -> None:
+    def _state_identity(self) -> tuple[int, SchemaHistory]:
+        """Return what the state tables follow from: they change with either alone."""
+        return self.position, self.schema_table.history
+
+    def save_proofs(self) -> None:
+        """Record the checksums of the state tables, unless the file has those of this position."""
+        if self._proved_at != (identity := self._state_identity()):
+            save_proofs(self._cursor, state_tables(identity[1]).values(), self.position)
+            self._proved_at = identity
+
+    def _save_proofs_if_space(self) -> None:
         """Save the proofs of the tables; on a full disk the next opening compares them again."""
         try:
-            save_proofs(self._cursor, state.values(), self.position)
+            self.save_proofs()
         except duckdb.Error as failure:
             is_full = isinstance(translate_error(failure, self._engine.path.name), StorageFull)
             if not is_full or is_fatal(failure):

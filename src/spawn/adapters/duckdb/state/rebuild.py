@@ -18,7 +18,7 @@ from spawn.adapters.duckdb.state.state_proof import (
     mark_incomplete,
 )
 from spawn.adapters.duckdb.state.state_table import StateTable
-from spawn.adapters.duckdb.tables import drop_relation
+from spawn.adapters.duckdb.tables import drop_views
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput, StorageIncompatible
@@ -40,8 +40,8 @@ def empty_tables(
         return
     cursor.execute("begin")
     mark_incomplete(cursor, differences)
+    drop_views(cursor, differences)
     if AGGREGATES in differences:
-        drop_relation(cursor, AGGREGATES)
         cursor.execute(AGGREGATES_SQL)
     for table in tables.values():
         if table.name in differences:

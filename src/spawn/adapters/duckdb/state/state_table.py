@@ -3,13 +3,14 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_type
-from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, drop_relation, quote_name, sql_type
+from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, quote_name, sql_type
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.errors import InvalidInput
@@ -31,10 +32,7 @@ class StateTable:
         self.type = aggregate_type
         self.columns: Mapping[str, Column] = history.columns(self.kind)
         self._retired = {retired.name for retired in history.active_schema.retired}
-        self._members = {
-            field.name: field.encode_name
-            for field in msgspec.structs.fields(aggregate_type.state_type)
-        }
+        self._members = _encode_names(aggregate_type.state_type)
         self.system_columns = {
             "_created": "created",
             "_position": "position",
@@ -47,7 +45,7 @@ class StateTable:
         self.value_names = tuple(column.name for column in self._values)
 
     def create(self, cursor: Cursor) -> None:
-        """Create, or replace, the empty table.
+        """Create, or replace, the empty table; a view in its place is to be dropped first.
 
         It has no key and no index: the writer knows which rows exist, updates are a delete and an
         insert, and an index would prevent both that and later migrations. Wide decimals are not
@@ -57,10 +55,9 @@ class StateTable:
             f"{quote_name(name)} {_storage_type(column.type)}"
             for name, column in self.columns.items()
         )
-        drop_relation(cursor, self.name)
         cursor.execute(
-            f"create table {self.name} (_created bigint not null, _position bigint not null,"
-            f" {columns})"
+            f"create or replace table {self.name} (_created bigint not null,"
+            f" _position bigint not null, {columns})"
         )
 
     def layout(self) -> dict[str, str]:
@@ -155,6 +152,12 @@ class StateTable:
         return f"select {values} from (select {raw_columns} from {source})"
 
 
+@cache
+def _encode_names(state_type: type[msgspec.Struct]) -> Mapping[str, str]:
+    """Return the members of a state's document by field."""
+    return {field.name: field.encode_name for field in msgspec.structs.fields(state_type)}
+
+
 def state_tables(history: SchemaHistory) -> dict[str, StateTable]:
     """Return the table of each kind that has one, with the columns of a history."""
     return {
@@ -162,12 +165,6 @@ def state_tables(history: SchemaHistory) -> dict[str, StateTable]:
         for aggregate_type in AGGREGATE_TYPES.values()
         if aggregate_type.table is not None
     }
-
-
-def create_tables(cursor: Cursor, tables: Iterable[StateTable]) -> None:
-    """Create, or replace, empty tables."""
-    for table in tables:
-        table.create(cursor)
 
 
 def is_row_equal(
