@@ -32,12 +32,21 @@ def test_keys_of_a_stopped_service(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "list"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:3] for row in rows[1:]] == [["desk", "1", "revoked"], ["desk", "2", "live"]]
-    assert rows[1][-1] == "analysis,projects:read"
+    assert rows[1][-2:] == ["analysis,projects:read", "all"]
     assert main(["keys", "create", "desk", "--scopes", "admin"]) == 1
     assert "has the name desk already" in capsys.readouterr().err
     assert main(["keys", "create", "other", "--scopes", "everything"]) == 1
     assert "/scopes/0" in capsys.readouterr().err
     assert main(["keys", "revoke", "nobody"]) == 1
+    limits = ["--rows", "country_code=ES,PT", "--rows", "x_desk=north"]
+    assert main(["keys", "create", "iberia", "--scopes", "projects:read", *limits]) == 0
+    capsys.readouterr()
+    assert main(["keys", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.rstrip().endswith("country_code=ESP,PRT x_desk=north")
+    for limit in ("sector=a, b", "sector", "=wind"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["keys", "create", "x", "--scopes", "projects:read", "--rows", limit])
 
 
 @pytest.mark.real

@@ -1,9 +1,13 @@
 """The ports that every use case depends on."""
 
+from typing import Final
+
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
 from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, Unavailable
+from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.ports.analytics import QualityStore
@@ -11,6 +15,13 @@ from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaStore
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 from spawn.ports.workers import Workers
+
+MAX_FEED_PLACES: Final = 10_000
+"""Places in the feed behind which a reader with a row scope has found nothing."""
+
+
+def _create_feed_progress() -> BoundedCache[Position]:
+    return BoundedCache(MAX_FEED_PLACES)
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +39,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     ids: IdGenerator
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
+    feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
     async def active_schema(self) -> SchemaRecord:
         """Return the active schema as the store has it now.

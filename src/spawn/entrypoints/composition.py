@@ -368,7 +368,11 @@ def _open_token_verifier(settings: Settings, dependencies: Dependencies) -> Toke
         timeout_s=settings.ontology_timeout_s,
         cache_dir=settings.data_path,
     )
-    rules = OidcRules(issuer=settings.oidc_issuer, audience=settings.oidc_audience)
+    rules = OidcRules(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        row_claims=settings.oidc_row_claims,
+    )
     return OidcTokenVerifier(rules, keys, dependencies.clock)
 
 

@@ -4,6 +4,7 @@ A misspelt or malformed variable stops the start with one line that names it.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
@@ -74,7 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     its owner (`product_owner`, and `product_contact` as a URL) is published only if set.
     `auth` is how callers prove who they are: API keys, with `oidc` also the tokens of `oidc_issuer`
     for `oidc_audience`, signed with the keys at `oidc_keys_url`; `off` admits everybody, on a
-    loopback address only.
+    loopback address only. `oidc_row_claims` are pairs of a field and the claim that limits a token
+    to projects with its values.
     """
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
@@ -105,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     oidc_issuer: str = ""
     oidc_audience: str = ""
     oidc_keys_url: str = ""
+    oidc_row_claims: tuple[tuple[str, str], ...] = ()
     log_level: LogLevel = "INFO"
     otlp_endpoint: str = ""
     environment: Environment = "production"
@@ -260,7 +263,7 @@ def _check_oidc(settings: Settings) -> None:
         "SPAWN_OIDC_KEYS_URL": settings.oidc_keys_url,
     }
     if settings.auth != "oidc":
-        for name, value in values.items():
+        for name, value in (*values.items(), ("SPAWN_OIDC_ROW_CLAIMS", settings.oidc_row_claims)):
             if value:
                 raise SettingsError(f"{name} has an effect with SPAWN_AUTH=oidc only")
         return
@@ -314,6 +317,26 @@ def _parse_registry_url(text: str) -> str:
     return text
 
 
+def parse_row_claims(text: str) -> tuple[tuple[str, str], ...]:
+    """Return pairs of a field and a claim: `country_code=countries,sector=sectors`.
+
+    Raises:
+        ValueError: the text is no such list, or names a field twice.
+    """
+    pairs = tuple(_split_row_claim(item.strip()) for item in text.split(",") if item.strip())
+    if len({field for field, _ in pairs}) != len(pairs):
+        raise ValueError("a field is named twice")
+    return pairs
+
+
+def _split_row_claim(item: str) -> tuple[str, str]:
+    match = _ROW_CLAIM.fullmatch(item)
+    if match is None:
+        raise ValueError("a list of field=claim is expected, such as country_code=countries")
+    return match[1], match[2]
+
+
+_ROW_CLAIM: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})=([\x21-\x7e]{1,200})")
 _INFO: Final = inspect.type_info(Settings)
 assert isinstance(_INFO, inspect.StructType)  # noqa: S101 - narrows the type
 
@@ -340,6 +363,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "TRUSTED_PROXIES": text_reader(parse_networks),
     "OIDC_ISSUER": text_reader(_parse_issuer),
     "OIDC_KEYS_URL": text_reader(parse_web_url),
+    "OIDC_ROW_CLAIMS": text_reader(parse_row_claims),
     "AUTH": folded_reader(AuthMode, str.lower),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
     "OTLP_ENDPOINT": text_reader(parse_web_url),

@@ -45,6 +45,7 @@ class Issuer:
         self.keys = [key.as_dict(private=False) for key in keys or PUBLISHED]
         self.requests = 0
         self.status = 200
+        self.rules = OidcRules(issuer=ISSUER, audience=AUDIENCE)
 
     def respond(self, _: httpx.Request) -> httpx.Response:
         self.requests += 1
@@ -61,7 +62,7 @@ class Issuer:
             transport=httpx.MockTransport(self.respond),
             monotonic=monotonic,
         )
-        return OidcTokenVerifier(OidcRules(issuer=ISSUER, audience=AUDIENCE), keys, SystemClock())
+        return OidcTokenVerifier(self.rules, keys, SystemClock())
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -105,6 +106,41 @@ async def test_scopes_may_be_a_list_and_audiences_many() -> None:
     assert (await verifier.verify(sign(claims(scope=...)))).principal.scopes == frozenset()
     capital = sign(claims(), typ="application/AT+JWT")
     assert (await verifier.verify(capital)).principal.id == "token:ana"
+
+
+COUNTRIES = ("country_code", "countries")
+SECTORS = ("sector", "https://spawn.example/sectors")
+
+
+@pytest.mark.parametrize(
+    ("claims_of_rows", "expected"),
+    [
+        ({}, {"country_code": (), "sector": ()}),
+        (
+            {"countries": ["ES", "PRT"], SECTORS[1]: "wind"},
+            {"country_code": ("ESP", "PRT"), "sector": ("wind",)},
+        ),
+        ({"countries": ["*"], SECTORS[1]: ["wind"]}, {"sector": ("wind",)}),
+        ({"countries": "*", SECTORS[1]: ["*", "wind"]}, None),
+        ({"countries": [7], SECTORS[1]: {"a": "*"}}, {"country_code": (), "sector": ()}),
+        ({"countries": None, SECTORS[1]: True}, {"country_code": (), "sector": ()}),
+    ],
+)
+async def test_claims_about_rows_limit_a_token(
+    claims_of_rows: dict[str, Any], expected: dict[str, tuple[str, ...]] | None
+) -> None:
+    issuer = Issuer()
+    issuer.rules = OidcRules(issuer=ISSUER, audience=AUDIENCE, row_claims=(COUNTRIES, SECTORS))
+    row_scope = (await issuer.open().verify(sign(claims(**claims_of_rows)))).principal.row_scope
+    assert (None if row_scope is None else row_scope.to_mapping()) == expected
+
+
+async def test_claims_about_rows_are_bounded() -> None:
+    issuer = Issuer()
+    issuer.rules = OidcRules(issuer=ISSUER, audience=AUDIENCE, row_claims=(COUNTRIES,))
+    for values in (["A\nB"], [f"C{number}" for number in range(501)]):
+        with pytest.raises(InvalidToken):
+            await issuer.open().verify(sign(claims(countries=values)))
 
 
 def _swap_payload(token: str, payload: dict[str, Any]) -> str:

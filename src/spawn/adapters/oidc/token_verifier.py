@@ -10,6 +10,7 @@ import binascii
 import json
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeGuard
 
@@ -17,7 +18,8 @@ import msgspec
 
 from spawn.adapters.oidc.signing_keys import ALGORITHMS, SigningKeys
 from spawn.domain.errors import InvalidInput
-from spawn.domain.principal import Principal, PrincipalKind, Scope
+from spawn.domain.iso.countries import ALPHA_3
+from spawn.domain.principal import Principal, PrincipalKind, RowScope, Scope
 from spawn.ports.access import InvalidToken, VerifiedToken
 from spawn.ports.runtime import Clock
 
@@ -30,13 +32,21 @@ _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 _HEADER_MEMBERS: Final = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _SCOPES: Final = {scope.value: scope for scope in Scope}
+EVERY_VALUE: Final = "*"
+"""Value of a claim about rows that permits every value of its field."""
+
+_CANONICAL_VALUES: Final[Mapping[str, Mapping[str, str]]] = {"country_code": ALPHA_3}
 
 
 class OidcRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The exact issuer and audience of accepted tokens."""
+    """The exact issuer and audience of accepted tokens.
+
+    `row_claims` are pairs of a field of projects and the claim with its permitted values.
+    """
 
     issuer: str
     audience: str
+    row_claims: tuple[tuple[str, str], ...] = ()
 
 
 class OidcTokenVerifier:
@@ -69,7 +79,8 @@ class OidcTokenVerifier:
         claims = await self._read_claims(token)
         self._check_addressees(claims)
         expires_at = self._check_times(claims)
-        return VerifiedToken(_build_principal(claims), expires_at)
+        row_scope = _read_row_scope(claims, self._rules.row_claims)
+        return VerifiedToken(_build_principal(claims, row_scope), expires_at)
 
     async def close(self) -> None:
         """Close the connection to the issuer."""
@@ -131,7 +142,31 @@ def _is_instant(value: Any) -> TypeGuard[float]:
     return is_number and math.isfinite(value)
 
 
-def _build_principal(claims: dict[str, Any]) -> Principal:
+def _read_row_scope(
+    claims: dict[str, Any], row_claims: tuple[tuple[str, str], ...]
+) -> RowScope | None:
+    """Return the row scope of a token; None if each of its claims permits every value.
+
+    A claim that is absent, or no text or list of texts, permits no value: the issuer must say so
+    if a token is for all rows.
+    """
+    values_by_field: dict[str, list[str]] = {}
+    for field, claim in row_claims:
+        value = claims.get(claim)
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+            values = []
+        if EVERY_VALUE not in values:
+            values_by_field[field] = [_CANONICAL_VALUES.get(field, {}).get(v, v) for v in values]
+    if not values_by_field:
+        return None
+    try:
+        return RowScope.of(values_by_field)
+    except InvalidInput as error:
+        raise InvalidToken("a claim about its rows has too many values, or invalid ones") from error
+
+
+def _build_principal(claims: dict[str, Any], row_scope: RowScope | None = None) -> Principal:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
         raise InvalidToken(f"its sub is not a text of 1 to {MAX_SUBJECT_LENGTH} characters")
@@ -141,7 +176,12 @@ def _build_principal(claims: dict[str, Any]) -> Principal:
         raise InvalidToken("its scope is neither a text nor a list")
     scopes = frozenset(_SCOPES[name] for name in names if name in _SCOPES)
     try:
-        return Principal(id=f"token:{subject}", kind=PrincipalKind.TOKEN, scopes=scopes)
+        return Principal(
+            id=f"token:{subject}",
+            kind=PrincipalKind.TOKEN,
+            scopes=scopes,
+            row_scope=row_scope,
+        )
     except InvalidInput as error:
         raise InvalidToken("its sub is not one line of text") from error
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.application.access.scoped_rows import normalize_row_scope
 from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.access import api_client
@@ -14,7 +15,7 @@ from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.access.key_text import SECRET_BYTES, format_key, hash_secret
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Duplicate, StaleVersion
-from spawn.domain.principal import ALL_SCOPES, SERVICE_PRINCIPAL, Principal, Scope
+from spawn.domain.principal import ALL_SCOPES, SERVICE_PRINCIPAL, Principal, RowScope, Scope
 from spawn.domain.query import Page, Query
 
 DEFAULT_LIFETIME: Final = timedelta(days=365)
@@ -44,17 +45,25 @@ async def create_api_client(
     *,
     environment: str,
     expires_at: datetime | None = None,
+    row_scope: RowScope | None = None,
 ) -> IssuedKey:
     """Create a client with its first key.
 
     Raises:
-        InvalidInput: the name, the scopes or the expiry are invalid.
+        InvalidInput: the name, the scopes, the row scope or the expiry are invalid.
         Duplicate: a client has, or had, this name.
     """
     require(principal, Scope.ADMIN)
     secret, now = secrets.token_bytes(SECRET_BYTES), dependencies.clock.now()
+    if row_scope is not None:
+        row_scope = normalize_row_scope(row_scope, await dependencies.validator())
     client = api_client.create_client(
-        name, scopes, hash_secret(secret), now, expires_at or now + DEFAULT_LIFETIME
+        name,
+        scopes,
+        hash_secret(secret),
+        now,
+        expires_at or now + DEFAULT_LIFETIME,
+        row_scope=row_scope,
     )
 
     async def decide() -> Decision:

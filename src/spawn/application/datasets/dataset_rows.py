@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from spawn.application.access.row_access import require_all_rows
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.row_filters import filter_rows
@@ -30,6 +31,7 @@ from spawn.domain.query import MAX_LIMIT, Page, Query
 Row = dict[str, Any]
 """Values of a row by column, for a msgspec JSON encoder."""
 
+_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS})
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 
@@ -53,6 +55,8 @@ def read_rows(
         Forbidden: the principal may not read.
     """
     require(principal, Scope.DATA_EXPORT)
+    if dataset.name in _WHOLE_STORE:
+        require_all_rows(principal)
     if dataset.view is not None:
         return read_projects(dependencies, principal, dataset)
     rows = _read_others(dependencies, dataset, envelope, end)

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from spawn.application.events.encoded_feed import EncodedFeed, EventFilter
+from spawn.application.events.encoded_feed import PAGE_EVENTS, EncodedFeed, EventFilter
+from spawn.application.events.feed import FeedStart
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.domain.errors import Overloaded
@@ -44,17 +45,26 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
 class StreamFormat(Protocol):
     """The messages of a transport."""
 
-    def encode_start(self, position: Position) -> bytes:
+    def encode_start(self, cursor: str) -> bytes:
         """Encode the first message of a stream."""
         ...
 
-    def encode_heartbeat(self, position: Position) -> bytes:
-        """Encode a message without an event, from whose position a client may reconnect."""
+    def encode_heartbeat(self, cursor: str) -> bytes:
+        """Encode a message without an event, from whose cursor a client may reconnect."""
         ...
 
-    def encode_event(self, position: Position, event: bytes) -> bytes:
+    def encode_event(self, cursor: str, event: bytes) -> bytes:
         """Encode the message of one event, a CloudEvent as JSON."""
         ...
+
+
+class _Batch(NamedTuple):
+    """Messages of events, their number, and the place and the cursor after them."""
+
+    messages: bytes
+    number: int
+    next: Position
+    cursor: str
 
 
 class EventStreams:
@@ -124,20 +134,74 @@ class EventStreams:
             TimeoutError: the connection accepts nothing.
             SpawnError: the feed cannot be read after the position.
         """
-        await self._write(write, self._format.encode_start(after))
+
+        async def read(place: Position) -> _Batch:
+            page = await self._feed.read(place, event_filter)
+            return _Batch(*page.select(event_filter), page.next, str(page.next))
+
+        await self._follow(read, FeedStart(after, str(after)), after, write, is_permitted)
+
+    async def follow_visible(
+        self,
+        start: FeedStart,
+        event_filter: EventFilter,
+        write: Callable[[bytes], Any],
+        *,
+        reads: ReadStore,
+        is_permitted: Callable[[], Awaitable[bool]] = _permit,
+    ) -> None:
+        """Write the events that a reader with a row scope may see; see `follow`.
+
+        Args:
+            start: the place to begin after.
+            event_filter: the selection of events.
+            write: sends messages.
+            reads: the reads of the row scope.
+            is_permitted: whether the credentials are valid and have the same row scope.
+        """
+        envelope = msgspec.structs.replace(self.envelope, names_versions=True)
+        cursor = start.cursor
+
+        async def read(place: Position) -> _Batch:
+            nonlocal cursor
+            page = await reads.feed(
+                after=place if place.number else None,
+                limit=PAGE_EVENTS,
+                types=event_filter.types,
+                subject=event_filter.subject,
+            )
+            messages = b""
+            for entry in page.entries:
+                cursor = envelope.format_cursor(entry)
+                event = envelope.encode_structured(entry)
+                messages += self._format.encode_event(cursor, event)
+            return _Batch(messages, len(page.entries), page.next, cursor)
+
+        beginning = Position((await reads.position()).epoch, 0)
+        await self._follow(read, start, start.position or beginning, write, is_permitted)
+
+    async def _follow(
+        self,
+        read: Callable[[Position], Awaitable[_Batch]],
+        start: FeedStart,
+        after: Position,
+        write: Callable[[bytes], Any],
+        is_permitted: Callable[[], Awaitable[bool]],
+    ) -> None:
+        await self._write(write, self._format.encode_start(start.cursor))
         last_write = monotonic()
         while not self._is_ending:
-            batch = await self._feed.read(after, event_filter)
+            batch = await read(after)
             if not await is_permitted():
                 return
-            messages, number = batch.select(event_filter)
+            messages = batch.messages
             silence_s = monotonic() - last_write
-            if number == 0 and silence_s >= self._limits.heartbeat_s:
+            if not messages and silence_s >= self._limits.heartbeat_s:
                 # The position advances without events, so a reconnect starts here.
-                messages = self._format.encode_heartbeat(batch.next)
+                messages = self._format.encode_heartbeat(batch.cursor)
             if messages:
                 await self._write(write, messages)
-                self.sent_count += number
+                self.sent_count += batch.number
                 last_write, silence_s = monotonic(), 0.0
             if batch.next == after:
                 wait_s = max(0.0, self._limits.heartbeat_s - silence_s)
@@ -149,4 +213,5 @@ class EventStreams:
             await write(messages)
 
     def _encode_entry(self, entry: JournalEntry) -> bytes:
-        return self._format.encode_event(entry.position, self.envelope.encode_structured(entry))
+        cursor = self.envelope.format_cursor(entry)
+        return self._format.encode_event(cursor, self.envelope.encode_structured(entry))

@@ -162,8 +162,8 @@ async def take_snapshot(
 
     Args:
         dependencies: the ports.
-        principal: the reader; without one, as for documents that everybody may read, the snapshot
-            has no quality report.
+        principal: the reader; without one, as for documents that everybody may read, and for a
+            reader of some rows the snapshot has no quality report, which is of every row.
         product: the identity of the product.
         schema_version: the number of a served schema version as a text; None for the active one.
 
@@ -182,7 +182,10 @@ async def take_snapshot(
         found = find_record(records, schema.fingerprint, schema.version)
         record = msgspec.structs.replace(found or record, schema=schema)
     declarations = derive_rules(compile_schema(record.schema).fields, record.schema.expectations)
-    stored_report = None if principal is None else await get_latest_report(dependencies, principal)
+    sees_quality = principal is not None and principal.row_scope is None
+    stored_report = (
+        await get_latest_report(dependencies, principal) if principal and sees_quality else None
+    )
     return ProductSnapshot(
         product=product,
         record=record,

@@ -220,11 +220,17 @@ async def get_recorded_version(
     """Return a version of a project as the response to its commit showed it.
 
     The store itself returns states under the active schema version, which may lack a column.
+
+    Raises:
+        NotFound: the row scope of the reader does not have it any more.
     """
     reads = dependencies.reads
-    (entry,) = await reads.history(
+    entries = await reads.history(
         subject.kind, subject.id, after_version=subject.version - 1, limit=1
     )
+    if not entries or entries[0].version != subject.version:
+        raise NotFound("The project of the response is not there any more.")
+    entry = entries[0]
     schema = await find_schema(dependencies, entry.schema_version)
     created_at = (await reads.get(subject.kind, subject.id)).created_at
     aggregate: StoredAggregate[Any] = StoredAggregate(

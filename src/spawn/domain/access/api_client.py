@@ -9,7 +9,13 @@ from typing import Final
 import msgspec
 
 from spawn.domain.errors import Conflict, FieldError, InvalidInput, NotFound
-from spawn.domain.principal import Principal, PrincipalKind, Scope
+from spawn.domain.principal import (
+    WHOLE_STORE_SCOPES,
+    Principal,
+    PrincipalKind,
+    RowScope,
+    Scope,
+)
 
 API_CLIENT_KIND: Final = "api_client"
 MAX_LIVE_KEYS: Final = 2
@@ -42,17 +48,24 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiClient(msgspec.Struct, frozen=True, kw_only=True):
-    """A program that calls the service with keys; its name is for ever."""
+    """A program that calls the service with keys; its name is for ever.
+
+    `row_scope` limits the projects that it may see and change; None is all of them.
+    """
 
     name: str
     scopes: tuple[Scope, ...]
     keys: tuple[ApiKey, ...]
+    row_scope: RowScope | None = None
 
     @property
     def principal(self) -> Principal:
         """The principal of requests with a key of this client."""
         return Principal(
-            id=f"key:{self.name}", kind=PrincipalKind.KEY, scopes=frozenset(self.scopes)
+            id=f"key:{self.name}",
+            kind=PrincipalKind.KEY,
+            scopes=frozenset(self.scopes),
+            row_scope=self.row_scope,
         )
 
     def live_keys(self, now: datetime) -> tuple[ApiKey, ...]:
@@ -69,12 +82,19 @@ class ApiClient(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create_client(
-    name: str, scopes: frozenset[Scope], secret_sha256: str, now: datetime, expires_at: datetime
+    name: str,
+    scopes: frozenset[Scope],
+    secret_sha256: str,
+    now: datetime,
+    expires_at: datetime,
+    *,
+    row_scope: RowScope | None = None,
 ) -> ApiClient:
     """Return a client with its first key.
 
     Raises:
-        InvalidInput: the name or the scopes are invalid, or the key would have expired already.
+        InvalidInput: the name or the scopes are invalid, the row scope contradicts the scopes, or
+            the key would have expired already.
     """
     errors = []
     if not _NAME.fullmatch(name):
@@ -82,11 +102,14 @@ def create_client(
         errors.append(FieldError("/name", "invalid_name", detail))
     if not scopes:
         errors.append(FieldError("/scopes", "empty", "must have at least one scope"))
+    if row_scope is not None and (useless := scopes & WHOLE_STORE_SCOPES):
+        detail = f"{', '.join(sorted(useless))} cover the whole store: leave them or it out"
+        errors.append(FieldError("/row_scope", "contradiction", detail))
     if errors:
         raise InvalidInput(errors)
     _check_expiry(expires_at, now)
     key = ApiKey(number=1, secret_sha256=secret_sha256, created_at=now, expires_at=expires_at)
-    return ApiClient(name=name, scopes=tuple(sorted(scopes)), keys=(key,))
+    return ApiClient(name=name, scopes=tuple(sorted(scopes)), keys=(key,), row_scope=row_scope)
 
 
 def add_key(

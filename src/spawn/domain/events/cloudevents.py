@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from spawn.domain.errors import CursorInvalid
 from spawn.domain.events.journal_entry import JournalEntry
-from spawn.domain.events.position import Position
+from spawn.domain.events.position import Position, VersionCursor
 from spawn.domain.projects.project import PROJECT_KIND
 
 MEDIA_TYPE = "application/cloudevents+json"
@@ -62,12 +62,31 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     """The attributes that all events of a service share: public URL, schema id, store's identity.
 
     Two services may have the same URL, one after the other or on two machines; the identity of the
-    store keeps the ids of their events apart.
+    store keeps the ids of their events apart. With `names_versions` cursors and ids name the
+    version of the aggregate instead of the position, whose number counts the rows of everybody.
     """
 
     source: str
     schema_id: str
     store_id: str
+    names_versions: bool = False
+
+    def format_cursor(self, entry: JournalEntry) -> str:
+        """Return the cursor after an event."""
+        if self.names_versions:
+            return str(VersionCursor(entry.position.epoch, entry.version, entry.id))
+        return str(entry.position)
+
+    def split_cursor(self, text: str) -> str:
+        """Return the cursor in a text, which may be the id of an event of this store.
+
+        Raises:
+            CursorInvalid: the event is another store's.
+        """
+        cursor, separator, store_id = text.partition("@")
+        if separator and store_id != self.store_id:
+            raise CursorInvalid("The event of this id is of another store.")
+        return cursor
 
     def format_id(self, position: Position) -> str:
         """Return the id of the event at a position, unique among all stores."""
@@ -79,10 +98,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
         Raises:
             CursorInvalid: the text is neither, or the event is another store's.
         """
-        cursor, separator, store_id = text.partition("@")
-        if separator and store_id != self.store_id:
-            raise CursorInvalid("The event of this id is of another store.")
-        return Position.parse(cursor)
+        return Position.parse(self.split_cursor(text))
 
     def to_cloudevent(self, entry: JournalEntry) -> CloudEvent:
         """Return the entry as a CloudEvent; only governed kinds have a `dataschema`."""
@@ -92,7 +108,7 @@ class EventEnvelope(msgspec.Struct, frozen=True):
             schema = f"{versions}/{entry.schema_version}"
         return CloudEvent(
             specversion="1.0",
-            id=self.format_id(entry.position),
+            id=f"{self.format_cursor(entry)}@{self.store_id}",
             source=self.source,
             type=format_event_type(entry.type),
             subject=format_subject(entry.kind, entry.id),

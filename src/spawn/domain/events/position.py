@@ -35,3 +35,35 @@ class Position(msgspec.Struct, frozen=True, order=True, gc=False):
         if match is None:
             raise CursorInvalid("The feed position is not of the form epoch.number.")
         return cls(int(match[1]), int(match[2]))
+
+
+_VERSION_FORM: Final = re.compile(
+    r"(0|[1-9]\d{0,17})\.([1-9]\d{0,8})\.([\x21-\x7e]{1,64})", re.ASCII
+)
+
+
+class VersionCursor(msgspec.Struct, frozen=True):
+    """The place after the event of one version of a project, for readers of some projects only.
+
+    Its text is `{epoch}.{version}.{id}`, which tells nothing about other projects.
+    """
+
+    epoch: int
+    version: int
+    project_id: str
+
+    def __str__(self) -> str:
+        """Return the text of the cursor."""
+        return f"{self.epoch}.{self.version}.{self.project_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionCursor":
+        """Parse the text of a cursor.
+
+        Raises:
+            CursorInvalid: the text has another form.
+        """
+        match = _VERSION_FORM.fullmatch(text)
+        if match is None:
+            raise CursorInvalid("The cursor is not of the form epoch.version.id.")
+        return cls(int(match[1]), int(match[2]), match[3])

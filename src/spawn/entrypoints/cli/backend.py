@@ -217,6 +217,7 @@ class FileBackend:
             frozenset(view.scopes),
             environment=self._key_environment,
             expires_at=view.expires_at,
+            row_scope=view.rows,
         )
         return _encode(IssuedKeyView.of_issued(new_key, self._dependencies.clock.now()))
 

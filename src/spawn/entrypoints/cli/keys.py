@@ -1,7 +1,7 @@
 """Commands `spawn keys`: create, list, rotate and revoke the keys of API clients."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,7 +16,7 @@ from spawn.entrypoints.http.access.wire import (
 )
 from spawn.entrypoints.settings import Settings
 
-_HEADER: Final = ("client", "key", "state", "expires", "last used", "scopes")
+_HEADER: Final = ("client", "key", "state", "expires", "last used", "scopes", "rows")
 
 
 class KeyOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,7 @@ class KeyOptions(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     client: str = ""
     scopes: tuple[str, ...] = ()
+    rows: tuple[tuple[str, tuple[str, ...]], ...] = ()
     days: int = 365
     number: int | None = None
 
@@ -42,6 +43,7 @@ async def run_key_command(settings: Settings, options: KeyOptions) -> None:
                 name=options.client,
                 scopes=options.scopes,  # type: ignore[arg-type]  # texts, which the service checks
                 expires_at=expires_at,
+                row_scope=dict(options.rows) or None,
             )
             _print_key(await backend.create_api_client(msgspec.json.encode(request)))
         elif options.action == "rotate":
@@ -72,7 +74,12 @@ def _list_rows(clients: Iterable[ApiClientView]) -> Iterable[tuple[str, ...]]:
                 "never" if key.expires_at is None else key.expires_at.date().isoformat(),
                 "never" if key.last_used_on is None else key.last_used_on.isoformat(),
                 ",".join(client.scopes),
+                _format_rows(client.row_scope or {}),
             )
+
+
+def _format_rows(row_scope: Mapping[str, Iterable[str]]) -> str:
+    return " ".join(f"{name}={','.join(values)}" for name, values in row_scope.items()) or "all"
 
 
 def _format_table(rows: Iterable[tuple[str, ...]]) -> Iterable[str]:

@@ -14,9 +14,10 @@ import msgspec
 
 from spawn import __version__
 from spawn.application.web_addresses import is_loopback
+from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
-from spawn.domain.text import redact_url
+from spawn.domain.text import redact_url, split_list
 from spawn.entrypoints.cli.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -240,6 +241,14 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     create.add_argument(
         "--scopes", required=True, help=f"separated by commas, of {', '.join(Scope)}"
     )
+    create.add_argument(
+        "--rows",
+        type=_parse_rows,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE,…",
+        help="limit the client to projects with one of the values; repeat it for further fields",
+    )
     rotate = actions.add_parser("rotate", help="add a key to a client, and print it")
     rotate.add_argument("client", metavar="CLIENT")
     for action in (create, rotate):
@@ -254,6 +263,16 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     actions.add_parser("list", help="list clients and keys, without secrets")
     for name, action in actions.choices.items():
         action.set_defaults(run=_run_keys, action=name)
+
+
+def _parse_rows(text: str) -> tuple[str, tuple[str, ...]]:
+    field, separator, values = text.partition("=")
+    if not separator or not field or not values:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a field, '=' and values: sector=wind")
+    try:
+        return field, tuple(split_list(values, field))
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error.errors[0].detail}") from error
 
 
 def _parse_count(text: str) -> int:
@@ -396,6 +415,7 @@ def _run_keys(settings: Settings, arguments: argparse.Namespace) -> int:
         action=arguments.action,
         client=getattr(arguments, "client", ""),
         scopes=tuple(getattr(arguments, "scopes", "").split(",")),
+        rows=tuple(getattr(arguments, "rows", ())),
         days=getattr(arguments, "days", 0),
         number=getattr(arguments, "number", None),
     )

@@ -79,7 +79,9 @@ async def get_liveness(request: StrictRequest) -> Response:
 )
 async def get_readiness(request: StrictRequest) -> Result:
     """Return whether the service can serve requests."""
-    return await _check_health(request, has_details=Scope.METRICS_READ in request.principal.scopes)
+    principal = request.principal
+    has_details = Scope.METRICS_READ in principal.scopes and principal.row_scope is None
+    return await _check_health(request, has_details=has_details)
 
 
 @route(

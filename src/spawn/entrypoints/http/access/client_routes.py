@@ -49,7 +49,11 @@ _ISSUED: Final = Success(
     summary="Create an API client with its first key",
     body=Body(
         ApiClientRequestView,
-        example={"name": "pricing-desk", "scopes": ["projects:read", "analysis"]},
+        example={
+            "name": "pricing-desk",
+            "scopes": ["projects:read", "analysis"],
+            "row_scope": {"country_code": ["ESP", "PRT"]},
+        },
     ),
     returns=_ISSUED,
     problems=(*BODY_PROBLEMS, *_WRITE_PROBLEMS, "duplicate"),
@@ -65,6 +69,7 @@ async def post_client(request: StrictRequest) -> Result:
         frozenset(view.scopes),
         environment=request.http_state.key_environment,
         expires_at=view.expires_at,
+        row_scope=view.rows,
     )
     location = (b"location", f"{CLIENTS}/{view.name}".encode())
     return Result(IssuedKeyView.of_issued(new_key, request.dependencies.clock.now()), (location,))

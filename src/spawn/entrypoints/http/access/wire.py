@@ -10,19 +10,34 @@ from spawn.application.access.api_clients import IssuedKey
 from spawn.domain.access.api_client import ApiClient, ApiKey
 from spawn.domain.dates import parse_instant
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.principal import Scope
+from spawn.domain.principal import RowScope, Scope
 from spawn.domain.struct_reader import TokenReader, compile_reader, text_reader
 from spawn.entrypoints.http.wire import Day, Instant, Version, WireStruct
 
 _NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,62}$"
+RowValues = dict[str, Annotated[tuple[str, ...], Meta(min_length=1)]]
+"""Values by field; a project of a row scope has one of the values in each field."""
 
 
 class ApiClientRequestView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A client to create; its first key expires after a year unless `expires_at` says otherwise."""
+    """A client to create; its first key expires after a year unless `expires_at` says otherwise.
+
+    `row_scope` has the values of which a project must have one, for each of its fields.
+    """
 
     name: Annotated[str, Meta(pattern=_NAME_PATTERN)]
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)]
     expires_at: Instant | None = None
+    row_scope: RowValues | None = None
+
+    @property
+    def rows(self) -> RowScope | None:
+        """The row scope.
+
+        Raises:
+            InvalidInput: it has no field, too many, or a name or value that is none.
+        """
+        return None if self.row_scope is None else RowScope.of(self.row_scope)
 
 
 class KeyRequestView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +93,7 @@ class ApiClientView(WireStruct, frozen=True, kw_only=True):
     name: str
     actor: str
     scopes: tuple[Scope, ...]
+    row_scope: RowValues | None
     keys: tuple[ApiKeyView, ...]
 
     @classmethod
@@ -87,6 +103,7 @@ class ApiClientView(WireStruct, frozen=True, kw_only=True):
             name=client.name,
             actor=client.principal.id,
             scopes=client.scopes,
+            row_scope=None if client.row_scope is None else client.row_scope.to_mapping(),
             keys=tuple(ApiKeyView.of_key(key, now) for key in client.keys),
         )
 

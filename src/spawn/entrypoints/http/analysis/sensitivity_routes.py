@@ -85,6 +85,7 @@ def _create_goal_route(name: str) -> Route:
         f"solve{name.title().replace('-', '')}",
         tag=TAG,
         scopes=(Scope.ANALYSIS,),
+        serves_row_scopes=True,
         summary=f"Solve {name.replace('-', ' ')} backwards for a target",
         description=(
             f"Goal seek over `case`, a request to `POST /v1/analysis/{name}`: vary a number of it "
@@ -119,6 +120,7 @@ def _create_table_route(name: str) -> Route:
         f"tabulate{name.title().replace('-', '')}",
         tag=TAG,
         scopes=(Scope.ANALYSIS,),
+        serves_row_scopes=True,
         summary=f"Tabulate {name.replace('-', ' ')} over one input or two",
         description=(
             f"Data table over `case`, a request to `POST /v1/analysis/{name}`: outputs of its "

@@ -29,6 +29,7 @@ SIMULATION_PATH: Final = "/v1/analysis/simulation"
     SIMULATION_PATH,
     "startSimulation",
     scopes=(Scope.ANALYSIS,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Simulate a portfolio under shocks",
     description=(
@@ -62,6 +63,7 @@ async def submit_simulation(request: StrictRequest) -> Response:
     SIMULATIONS + "/{simulation_id}",
     "getSimulation",
     scopes=(Scope.ANALYSIS,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a simulation",
     description="`result` is null until the job has succeeded.",

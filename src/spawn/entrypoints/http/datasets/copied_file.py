@@ -56,7 +56,8 @@ def _build_key(request: StrictRequest, file: DatasetFile) -> CopyKey:
     view, parameters = file.query.view, sorted(request.query.items())
     version = "" if view is None else str(view.schema.version)
     texts = (text for item in parameters if item[0] != "format" for text in item)
-    return (request.principal.id, file.query.name, file.format, version, *texts)
+    rows = str(request.principal.row_scope)
+    return (request.principal.id, rows, file.query.name, file.format, version, *texts)
 
 
 async def _find_current(
@@ -74,7 +75,12 @@ async def _find_current(
 
 
 async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile) -> bool:
-    """Whether the feed has no change after the copy; it lacks some that other datasets have."""
+    """Whether the feed has no change after the copy; it lacks some that other datasets have.
+
+    The feed of a row scope lacks the departure of a project from it.
+    """
+    if request.principal.row_scope is not None:
+        return False
     is_in_feed = file.query.name in {DatasetName.PROJECTS, DatasetName.HISTORY, DatasetName.EVENTS}
     if not is_in_feed or file.query.event_filter.has_lineage_types:
         return False
@@ -155,8 +161,10 @@ class CopyResponse(SelfSentResponse):
         start, stop = byte_range or (0, copy.size_bytes)
         self._copy, self._body_range = copy, (start, start if is_head else stop)
         self._status = HTTPStatus.OK
+        # A position counts the rows of everybody, and the copy may be of an earlier request.
+        cursor = "" if file.is_of_row_scope else str(copy.position)
         self._headers: list[Header] = [
-            *file.headers(copy.position),
+            *file.headers(cursor),
             (b"accept-ranges", b"bytes"),
             (b"etag", copy.etag.encode()),
             (b"content-length", b"%d" % (stop - start)),

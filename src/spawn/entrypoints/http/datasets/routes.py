@@ -10,6 +10,7 @@ from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DecimalForm, read_dataset_query
 from spawn.application.datasets.file_formats import MEDIA_TYPES, DataFormat
 from spawn.application.datasets.row_filters import build_row_filter_properties
+from spawn.application.events.feed import find_end
 from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.principal import Scope as AccessScope
 from spawn.entrypoints.http.datasets.copied_file import respond_with_copy
@@ -76,6 +77,7 @@ _FILE: Final = Success(
     PATH + "/{dataset}",
     "readDataset",
     scopes=(AccessScope.DATA_EXPORT,),
+    serves_row_scopes=True,
     tag="data",
     summary="Download a dataset",
     description=(
@@ -134,8 +136,8 @@ async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse
         )
     name = DatasetName(name_text)
     query = await read_dataset_query(request.dependencies, name, request.query)
-    position = await request.dependencies.reads.position()
-    file = DatasetFile(request, query, file_format, position)
+    position, cursor = await find_end(request.dependencies, request.http_state.streams.envelope)
+    file = DatasetFile(request, query, file_format, position, cursor)
     return await respond_with_copy(request, file) or StreamResponse(request, file)
 
 

@@ -14,6 +14,7 @@ from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.dataset_rows import count_rows, read_rows
 from spawn.application.datasets.file_formats import DataFormat, format_file
+from spawn.application.events.feed import envelope_for
 from spawn.application.exports import record_export
 from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
 from spawn.domain.events.position import Position
@@ -33,7 +34,10 @@ _GZIP_WINDOW_BITS: Final = 31
 
 
 class DatasetFile:
-    """A file that a request selects: rows, format, and the position that it is level with."""
+    """A file that a request selects: rows, format, and the position that it is level with.
+
+    `cursor` is that of the events after the position, as the caller has it.
+    """
 
     def __init__(
         self,
@@ -41,21 +45,30 @@ class DatasetFile:
         query: DatasetQuery,
         file_format: DataFormat,
         position: Position,
+        cursor: str,
     ) -> None:
         self.query, self.format, self.position = query, file_format, position
+        self.cursor = cursor
         self._dependencies, self._principal = request.dependencies, request.principal
-        self._envelope = request.http_state.streams.envelope
+        self._records = request.http_state.dependencies
+        self._envelope = envelope_for(request.http_state.streams.envelope, request.principal)
         self._encode = request.http_state[ENCODER].encode
 
-    def headers(self, position: Position) -> list[Header]:
-        """Return the headers of every response with the file."""
+    @property
+    def is_of_row_scope(self) -> bool:
+        """Whether the caller sees some projects only."""
+        return self._principal.row_scope is not None
+
+    def headers(self, cursor: str) -> list[Header]:
+        """Return the headers of every response with the file; without a cursor, none of it."""
         is_text = self.format in {DataFormat.CSV, DataFormat.NDJSON}
         media_type = f"{self.format.media_type}{'; charset=utf-8' if is_text else ''}"
         name = f"{self.query.name}.{self.format}"
+        place: list[Header] = [(b"spawn-position", cursor.encode())] if cursor else []
         return [
             (b"content-type", media_type.encode()),
             (b"content-disposition", f'attachment; filename="{name}"'.encode()),
-            (b"spawn-position", str(position).encode()),
+            *place,
             NO_STORE,
         ]
 
@@ -65,7 +78,8 @@ class DatasetFile:
         if self.query.name is not DatasetName.PROJECTS:
             yield RunProgress()
             return
-        async with record_export(self._dependencies, self._principal, self.format) as progress:
+        # The run is a record of the service, of the rows that the caller received.
+        async with record_export(self._records, self._principal, self.format) as progress:
             yield progress
 
     async def read(self, progress: RunProgress) -> AsyncGenerator[bytes]:
@@ -96,7 +110,7 @@ class StreamResponse(SelfSentResponse):
         self._file, self._is_head = file, request.context.is_head
         self._is_compressed = is_compressed(request, file.format)
         ranges = b"none" if self._is_compressed else b"bytes"
-        self._headers = [*file.headers(file.position), (b"accept-ranges", ranges)]
+        self._headers = [*file.headers(file.cursor), (b"accept-ranges", ranges)]
         if self._is_compressed:
             self._headers.append((b"content-encoding", b"gzip"))
 

@@ -1,15 +1,23 @@
 """Routes of the event feed: pull CloudEvents after a position, or follow them as a stream."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
-from spawn.application.events.feed import FEED_LIMIT, NEWEST, find_position, read_feed
+from spawn.application.events.feed import (
+    FEED_LIMIT,
+    NEWEST,
+    FeedStart,
+    envelope_for,
+    find_start,
+    format_end,
+    read_feed,
+)
 from spawn.domain.events.cloudevents import (
     BATCH_MEDIA_TYPE,
     CloudEvent,
 )
 from spawn.domain.events.journal_entry import FeedPage
-from spawn.domain.events.position import Position
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.events.wire import FeedView
@@ -21,11 +29,9 @@ from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, Route, route
 
 PATH: Final = "/v1/events"
-_CURSOR: Final = {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}(@[0-9a-f]{32})?$"}
-_START: Final = {
-    "type": "string",
-    "pattern": r"^(newest|[0-9]{1,18}\.[0-9]{1,18}(@[0-9a-f]{32})?)$",
-}
+_FORM: Final = r"[0-9]{1,18}\.[0-9]{1,18}(\.[0-9a-f-]{36})?(@[0-9a-f]{32})?"
+_CURSOR: Final = {"type": "string", "pattern": f"^{_FORM}$"}
+_START: Final = {"type": "string", "pattern": f"^(newest|{_FORM})$"}
 _AFTER: Final = Parameter(
     "after",
     _START,
@@ -58,6 +64,7 @@ SUBJECT: Final = Parameter(
     PATH,
     "readEvents",
     scopes=(Scope.EVENTS_READ,),
+    serves_row_scopes=True,
     tag="events",
     summary="List events",
     description=(
@@ -79,10 +86,11 @@ async def list_events(request: StrictRequest) -> Response | Result:
     """Return the events after a position."""
     limit = min(read_limit(request.query.get("limit")), FEED_LIMIT)
     event_filter = read_event_filter(request.query)
-    envelope, after = request.http_state.streams.envelope, request.query.get("after")
-    start = None if after is None else await find_position(request.dependencies, envelope, after)
+    dependencies = request.dependencies
+    envelope = envelope_for(request.http_state.streams.envelope, request.principal)
+    start = await find_start(dependencies, envelope, request.query.get("after"))
     page = await _read_page(request, start, limit, event_filter)
-    end = str(page.next)
+    end = format_end(dependencies, envelope, start, page)
     headers = (next_link(PATH, request.query, end),)
     events = tuple(map(envelope.to_cloudevent, page.entries))
     if request.media_type == BATCH_MEDIA_TYPE:
@@ -96,6 +104,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
     f"{PATH}/stream",
     "followEvents",
     scopes=(Scope.EVENTS_READ,),
+    serves_row_scopes=True,
     tag="events",
     summary="Stream events",
     description=(
@@ -113,27 +122,36 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     streams = request.http_state.streams
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
     after = request.header(b"last-event-id") or request.query.get("after") or NEWEST
-    position = await find_position(request.dependencies, streams.envelope, after)
+    dependencies, principal = request.dependencies, request.principal
+    start = await find_start(dependencies, streams.envelope, after)
     if after != NEWEST:
-        await _read_page(request, position, 1, event_filter)  # raises if it was never issued
+        await _read_page(request, start, 1, event_filter)  # raises if it was never issued
     # Checked last, so that no other stream opens while the position is validated.
     streams.open(request.context.client)
 
     async def is_permitted() -> bool:
         authorization = request.context.headers.get(b"authorization")
-        current = await request.http_state.authenticator.authenticate(authorization)
-        return Scope.EVENTS_READ in current.principal.scopes
+        current = (await request.http_state.authenticator.authenticate(authorization)).principal
+        return Scope.EVENTS_READ in current.scopes and current.row_scope == principal.row_scope
 
-    return EventStreamResponse(streams, position, event_filter, is_permitted)
+    async def follow(write: Callable[[bytes], Any]) -> None:
+        if principal.row_scope is None and start.position is not None:
+            await streams.follow(start.position, event_filter, write, is_permitted=is_permitted)
+            return
+        await streams.follow_visible(
+            start, event_filter, write, reads=dependencies.reads, is_permitted=is_permitted
+        )
+
+    return EventStreamResponse(streams, follow)
 
 
 async def _read_page(
-    request: StrictRequest, after: Position | None, limit: int, event_filter: EventFilter
+    request: StrictRequest, start: FeedStart, limit: int, event_filter: EventFilter
 ) -> FeedPage:
     return await read_feed(
         request.dependencies,
         request.principal,
-        after=after,
+        after=start.position,
         limit=limit,
         types=event_filter.types,
         subject=event_filter.subject,

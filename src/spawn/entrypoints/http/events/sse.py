@@ -1,15 +1,13 @@
 """Response of the event feed as server-sent events."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from litestar.types import Receive, Scope, Send
 
-from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.events.event_streams import EventStreams
 from spawn.domain.errors import SpawnError
-from spawn.domain.events.position import Position
 from spawn.entrypoints.http.protocol.response import (
     Header,
     SelfSentResponse,
@@ -29,35 +27,31 @@ _HEADERS: Final[tuple[Header, ...]] = (
 class ServerSentEvents:
     """The messages of an event stream; the JSON of an event has no line breaks."""
 
-    def encode_start(self, position: Position) -> bytes:
-        """Encode the pause before a reconnect, and the position of the stream."""
-        return b"retry: %d\nid: %b\n\n" % (RETRY_MS, str(position).encode())
+    def encode_start(self, cursor: str) -> bytes:
+        """Encode the pause before a reconnect, and the cursor of the stream."""
+        return b"retry: %d\nid: %b\n\n" % (RETRY_MS, cursor.encode())
 
-    def encode_heartbeat(self, position: Position) -> bytes:
-        """Encode a comment with the position."""
-        return b": all is well\nid: %b\n\n" % str(position).encode()
+    def encode_heartbeat(self, cursor: str) -> bytes:
+        """Encode a comment with the cursor."""
+        return b": all is well\nid: %b\n\n" % cursor.encode()
 
-    def encode_event(self, position: Position, event: bytes) -> bytes:
-        """Encode one event with its position as id."""
-        return b"id: %b\ndata: %b\n\n" % (str(position).encode(), event)
+    def encode_event(self, cursor: str, event: bytes) -> bytes:
+        """Encode one event with its cursor as id."""
+        return b"id: %b\ndata: %b\n\n" % (cursor.encode(), event)
+
+
+Follow = Callable[[Callable[[bytes], Any]], Coroutine[Any, Any, None]]
+"""Function that writes the events of a stream until it ends."""
 
 
 class EventStreamResponse(SelfSentResponse):
     """A response that ends when the client disconnects, stalls, or the service stops."""
 
-    __slots__ = ("_after", "_filter", "_is_permitted", "_streams")
+    __slots__ = ("_follow", "_streams")
 
-    def __init__(  # replaces ASGIResponse's
-        self,
-        streams: EventStreams,
-        after: Position,
-        event_filter: EventFilter,
-        is_permitted: Callable[[], Awaitable[bool]],
-    ) -> None:
+    def __init__(self, streams: EventStreams, follow: Follow) -> None:  # replaces ASGIResponse's
         self._streams = streams
-        self._is_permitted = is_permitted
-        self._after = after
-        self._filter = event_filter
+        self._follow = follow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, then events until the stream ends."""
@@ -80,9 +74,7 @@ class EventStreamResponse(SelfSentResponse):
             body: Any = {"type": "http.response.body", "body": messages, "more_body": True}
             await send(body)
 
-        follow_task = asyncio.create_task(
-            self._streams.follow(self._after, self._filter, write, is_permitted=self._is_permitted)
-        )
+        follow_task = asyncio.create_task(self._follow(write))
         disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait({follow_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)

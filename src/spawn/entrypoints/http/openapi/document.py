@@ -56,6 +56,9 @@ ACCESS_PROBLEMS: Final = ("unauthenticated", "forbidden")
 COMMAND_PROBLEMS: Final = ("cross_origin_request",)
 """Problems of every operation that a page of another origin may not call."""
 
+ROW_SCOPE: Final = "x-row-scope"
+"""Member of operations: whether callers with a row scope may call it."""
+
 _BEARER: Final = "bearer"
 _NO_CREDENTIALS: Final[tuple[Json, ...]] = ({},)
 
@@ -158,6 +161,7 @@ class OpenApiBuilder:
             "summary": operation.summary,
             "description": one.description,
             "security": [*_NO_CREDENTIALS, *security] if is_open and security else security,
+            **({ROW_SCOPE: operation.serves_row_scopes} if security else {}),
         }
         parameters = [path_parameter(name) for name in operation.path_parameters]
         parameters += [

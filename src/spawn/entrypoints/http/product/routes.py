@@ -176,6 +176,7 @@ def _create_route(document: ProductDocument) -> Route:
         document.id,
         tag="product",
         scopes=(Scope.PROJECTS_READ,) if document.with_quality else PUBLIC,
+        serves_row_scopes=True,
         summary=document.summary,
         description=f"{document.endpoint.standard}, generated from the active schema.",
         parameters=(SCHEMA_VERSION, IF_NONE_MATCH) if document.is_versioned else (IF_NONE_MATCH,),

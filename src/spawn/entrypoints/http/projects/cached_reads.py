@@ -39,7 +39,12 @@ class CachedReads:
         """Return the cached response to a GET; None leaves the request to its route."""
         path = scope["path"]
         context = get_request_context(scope)
-        if not path.startswith(PATH) or context.headers.get(b"accept") not in _JSON_ACCEPT_VALUES:
+        # With a row scope the route asks for each row whether the caller may see it.
+        if (
+            not path.startswith(PATH)
+            or context.headers.get(b"accept") not in _JSON_ACCEPT_VALUES
+            or context.authentication.principal.row_scope is not None
+        ):
             return None
         try:
             require(context.authentication.principal, Scope.PROJECTS_READ)

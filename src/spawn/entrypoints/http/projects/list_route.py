@@ -104,6 +104,7 @@ PAGES: Final = StateKey(_create_cache)
     PATH,
     "listProjects",
     scopes=(Scope.PROJECTS_READ,),
+    serves_row_scopes=True,
     tag="operations",
     summary="List projects",
     description=(
@@ -144,6 +145,7 @@ async def read_project_page(request: StrictRequest) -> Response:
     PATH + "/count",
     "countProjects",
     scopes=(Scope.PROJECTS_READ,),
+    serves_row_scopes=True,
     tag="operations",
     summary="Count projects",
     description="The number of projects under the filters and at the instant of a list.",

@@ -203,6 +203,7 @@ async def _run_command(
     PATH,
     "createProject",
     scopes=(Scope.PROJECTS_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Create a project",
     description=(
@@ -237,6 +238,7 @@ async def post_project(request: StrictRequest) -> Response:
     READ_PATH,
     "amendProject",
     scopes=(Scope.PROJECTS_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Amend a project",
     description=(
@@ -277,6 +279,7 @@ async def patch_project(request: StrictRequest, project_id: str) -> Response:
     READ_PATH + "/transitions",
     "transitionProject",
     scopes=(Scope.PROJECTS_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Transition a project",
     description="Moves the project to another status that its lifecycle allows, with a reason.",
@@ -313,6 +316,7 @@ async def post_transition(request: StrictRequest, project_id: str) -> Response:
     READ_PATH,
     "getProject",
     scopes=(Scope.PROJECTS_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a project",
     description=(
@@ -363,7 +367,7 @@ async def _load_requested_view(request: StrictRequest, project_id: str) -> Proje
     names = read_fields(parameters.get("fields"), view.validator)
     as_of = read_moment(parameters, "as_of")
     aggregate = await get_project(dependencies, request.principal, project_id, as_of=as_of)
-    epoch = (await dependencies.reads.head(PROJECT_KIND, project_id)).epoch
+    epoch = (await dependencies.reads.position()).epoch
     view = msgspec.structs.replace(view, field_names=names)
     return await get_project_document(dependencies, request.http_state, aggregate, view, epoch)
 
@@ -407,6 +411,7 @@ def _encode_project(
     READ_PATH + "/history",
     "getProjectHistory",
     scopes=(Scope.PROJECTS_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the history of a project",
     description=(

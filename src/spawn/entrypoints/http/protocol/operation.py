@@ -143,6 +143,8 @@ class Operation(_Address, frozen=True, kw_only=True):
     Args:
         tag: a key of the document's tags.
         scopes: the caller needs one of these; `PUBLIC` for an operation without access control.
+        serves_row_scopes: whether callers with a row scope may call it: every response is then of
+            the rows that they may see, or of no rows.
         summary: a title, such as `Get a job`.
         returns: the response; `also` are responses with another status.
         description: sentences; without them the docstring of the handler.
@@ -159,6 +161,7 @@ class Operation(_Address, frozen=True, kw_only=True):
     scopes: tuple[Scope, ...]
     summary: str
     returns: Success
+    serves_row_scopes: bool = False
     also: tuple[Success, ...] = ()
     description: str = ""
     parameters: tuple[Parameter, ...] = ()

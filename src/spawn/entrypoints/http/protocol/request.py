@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.datastructures.state import State
 
+from spawn.application.access.row_access import limit_to_rows, require_all_rows
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
-from spawn.domain.principal import Principal, PrincipalKind, Scope
+from spawn.domain.principal import Principal, PrincipalKind
 from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.operation import Operation
@@ -52,8 +53,8 @@ class StrictRequest(Request[Any, Any, State]):
 
     @property
     def dependencies(self) -> Dependencies:
-        """Dependencies of the use cases."""
-        return self.http_state.dependencies
+        """Dependencies of the use cases, limited to the rows of the caller."""
+        return limit_to_rows(self.http_state.dependencies, self.principal)
 
     @property
     def principal(self) -> Principal:
@@ -172,16 +173,21 @@ def _body_too_large(limit: int) -> RequestProblem:
     )
 
 
-def check_scopes(authentication: Authentication, scopes: tuple[Scope, ...], base_url: str) -> None:
-    """Check that the caller has one of the scopes; without scopes everybody may call.
+def check_access(authentication: Authentication, operation: Operation, base_url: str) -> None:
+    """Check that the caller may call an operation; without scopes everybody may.
 
     Raises:
         RequestProblem: 401, no credentials or invalid ones (RFC 6750).
-        Forbidden: 403, the principal has none of the scopes.
+        Forbidden: 403, the principal has none of the scopes, or a row scope that the operation
+            cannot apply.
         Unavailable: the credentials cannot be checked now.
     """
-    principal = authentication.principal
-    if not scopes or not principal.scopes.isdisjoint(scopes):
+    principal, scopes = authentication.principal, operation.scopes
+    if not scopes:
+        return
+    if not principal.scopes.isdisjoint(scopes):
+        if not operation.serves_row_scopes:
+            require_all_rows(principal)
         return
     if authentication.failure is not None:
         raise authentication.failure

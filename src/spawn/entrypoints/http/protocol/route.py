@@ -25,8 +25,8 @@ from spawn.entrypoints.http.protocol.operation import PATH_PATTERNS, Cache, Oper
 from spawn.entrypoints.http.protocol.problems import problem_status
 from spawn.entrypoints.http.protocol.request import (
     StrictRequest,
+    check_access,
     check_parameter_names,
-    check_scopes,
     parse_query,
     require_canonical_id,
 )
@@ -77,13 +77,13 @@ class Route(msgspec.Struct, frozen=True):
         operation, handler, tracer = self.operation, self.handler, state.tracer
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
-        respond, use_case, scopes = _responder(operation), operation.use_case, operation.scopes
+        respond, use_case = _responder(operation), operation.use_case
         base_url = state.product.base_url
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
             request.context = get_request_context(scope)
-            check_scopes(request.context.authentication, scopes, base_url)
+            check_access(request.context.authentication, operation, base_url)
             request.http_state, request.operation = state, operation
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS

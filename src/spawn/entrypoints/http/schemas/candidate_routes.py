@@ -134,6 +134,7 @@ async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalV
     PATH + "/{schema_id}/diff",
     "diffSchemaVersions",
     scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Compare two versions of a schema",
     parameters=(

@@ -32,6 +32,7 @@ _USE: Final = Parameter(
     tag=TAG,
     summary="Get the JSON Schema of a schema version",
     scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
+    serves_row_scopes=True,
     parameters=(_USE, IF_NONE_MATCH),
     returns=Success(
         {"type": "object"},

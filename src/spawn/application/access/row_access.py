@@ -1,0 +1,431 @@
+"""The ports as a caller with a row scope has them: nothing shows or changes rows outside it.
+
+A version of a project is visible if its state meets the scope. What is not visible does not exist:
+reads leave it out and it is not found. A kind of aggregate that has no rule here is forbidden, so
+that a use case of the future is closed until somebody decides about it.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from spawn.application.access.scoped_rows import (
+    build_row_filters,
+    is_entry_in_scope,
+    is_in_scope,
+)
+from spawn.application.dependencies import Dependencies
+from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.change import (
+    Change,
+    CommitResult,
+    Head,
+    IdempotencyKey,
+    RecordedResponse,
+    StoredAggregate,
+    StoredResponse,
+    Write,
+)
+from spawn.domain.errors import Forbidden, NotFound
+from spawn.domain.events.journal_entry import FeedPage, JournalEntry
+from spawn.domain.events.position import Position
+from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND
+from spawn.domain.jobs import JOB_KIND
+from spawn.domain.lineage.run import RUN_KIND
+from spawn.domain.principal import Principal, RowScope
+from spawn.domain.projects.project import (
+    PROJECT_KIND,
+    RESERVATION_KIND,
+    ExternalRefReservation,
+    Project,
+)
+from spawn.domain.quality.measures import Measure, Measurement
+from spawn.domain.query import (
+    WHOLE_HISTORY,
+    Filter,
+    HistoryBounds,
+    Page,
+    Query,
+    Sort,
+)
+from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.evolution.compatibility import Proof
+from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
+from spawn.ports.analytics import QualityStore
+from spawn.ports.schemas import (
+    MigrationRecord,
+    ProofViolation,
+    SchemaRecord,
+    SchemaState,
+    SchemaStore,
+)
+from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, Table
+
+WHOLE_STORE: Final = (
+    "This covers the whole store, and your credentials are limited to some of its projects."
+)
+OUTSIDE: Final = (
+    "The project would be outside the rows of your credentials: its {fields} must have one of"
+    " their values."
+)
+REFERENCES: Final = (
+    "External references are unique in the whole store, of which your credentials see a part: let"
+    " a caller without a row scope set them."
+)
+MAX_SCANS: Final = 20
+"""Pages of the feed that one read scans for visible events."""
+
+_MISSING: Final = "There is no project of this id, or none at that time."
+_PROJECT_EVENTS: Final = AGGREGATE_TYPES[PROJECT_KIND].event_types
+# The creation order itself counts hidden rows, so pages continue after a time and an id.
+_CREATION: Final = (Sort("created_at"), Sort("project_id"))
+_AFTER_EVERY_ROW: Final = 2**62
+_ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
+_OWN_KINDS: Final = frozenset({JOB_KIND, SIMULATION_KIND})
+
+
+def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependencies:
+    """Return the ports with the row scope of a principal; the same ones if it has none."""
+    row_scope = principal.row_scope
+    if row_scope is None:
+        return dependencies
+    reads: ReadStore = ScopedReads(dependencies, row_scope, principal.id)
+    commands: CommandStore = ScopedCommands(dependencies.commands, reads, row_scope)
+    schemas: SchemaStore = ScopedSchemas(dependencies.schemas)
+    bookmarks: Bookmarks = _ForbiddenBookmarks()
+    quality: QualityStore = _ForbiddenQuality()
+    return msgspec.structs.replace(
+        dependencies,
+        reads=reads,
+        commands=commands,
+        schemas=schemas,
+        bookmarks=bookmarks,
+        quality=quality,
+    )
+
+
+def require_all_rows(principal: Principal) -> None:
+    """Check that the principal has no row scope.
+
+    Raises:
+        Forbidden: it has one.
+    """
+    if principal.row_scope is not None:
+        _forbid()
+
+
+def _forbid() -> NoReturn:
+    raise Forbidden(WHOLE_STORE)
+
+
+class ScopedReads:
+    """Reads of the visible projects, and of the principal's own simulations."""
+
+    def __init__(self, dependencies: Dependencies, row_scope: RowScope, principal_id: str) -> None:
+        self._dependencies = dependencies
+        self._reads = dependencies.reads
+        self._row_scope = row_scope
+        self._principal_id = principal_id
+
+    async def get(
+        self, kind: str, key: str, *, version: int | None = None, as_of: datetime | None = None
+    ) -> StoredAggregate[Any]:
+        """Return a visible aggregate; see `ReadStore.get`."""
+        if kind == PROJECT_KIND:
+            return await self._get_project(key, version, as_of)
+        if kind == RESERVATION_KIND:
+            return await self._get_own_reservation(key)
+        if kind in _OWN_KINDS:
+            await self._check_own_simulation(key)
+            return await self._reads.get(kind, key, version=version, as_of=as_of)
+        if kind == RUN_KIND:
+            raise NotFound("There is no such run.")  # simulations have none
+        _forbid()
+
+    async def _get_project(
+        self, key: str, version: int | None, as_of: datetime | None
+    ) -> StoredAggregate[Any]:
+        try:
+            aggregate = await self._reads.get(PROJECT_KIND, key, version=version, as_of=as_of)
+        except NotFound:
+            aggregate = None
+        if aggregate is None or not is_in_scope(aggregate.state, self._row_scope):
+            # One text for both, so that neither tells of the other.
+            raise NotFound(_MISSING)
+        return aggregate
+
+    async def _get_own_reservation(self, key: str) -> StoredAggregate[Any]:
+        """Return the reservation of a visible project; no other read may tell whether one exists.
+
+        Raises:
+            Forbidden: there is none, or another project has it.
+        """
+        try:
+            reservation = await self._reads.get(RESERVATION_KIND, key)
+            await self._get_project(reservation.state.project_id or "", None, None)
+        except NotFound:
+            raise Forbidden(REFERENCES) from None
+        return reservation
+
+    async def _check_own_simulation(self, key: str) -> None:
+        try:
+            run = await self._reads.get(SIMULATION_KIND, key)
+        except NotFound:
+            run = None
+        if run is None or run.state.requested_by != self._principal_id:
+            raise NotFound("There is no job or simulation of this id.")
+
+    async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, StoredAggregate[Any]]:
+        """Return the visible projects among the ids; see `ReadStore.get_many`."""
+        if kind != PROJECT_KIND:
+            _forbid()
+        projects = await self._reads.get_many(kind, ids)
+        return {k: one for k, one in projects.items() if is_in_scope(one.state, self._row_scope)}
+
+    async def head(self, kind: str, key: str) -> Head:
+        """Return version and epoch of a visible aggregate; see `ReadStore.head`."""
+        aggregate = await self.get(kind, key)
+        # The version that was found visible: the project may have changed since.
+        return Head(aggregate.version, (await self._reads.position()).epoch)
+
+    async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
+        """Return a page of visible projects; see `ReadStore.page`."""
+        filters = await self._list_filters(query)
+        if filters is None:
+            return Page(())
+        after = None if query.after is None else (*query.after, _AFTER_EVERY_ROW)
+        order = (*query.sort, *_CREATION)
+        scoped = msgspec.structs.replace(query, filters=filters, sort=order, after=after)
+        page = await self._reads.page(scoped)
+        return Page(page.items, None if page.next is None else page.next[:-1])
+
+    async def count(self, query: Query) -> int:
+        """Return the number of visible projects; see `ReadStore.count`."""
+        filters = await self._list_filters(query)
+        if filters is None:
+            return 0
+        return await self._reads.count(msgspec.structs.replace(query, filters=filters))
+
+    async def _list_filters(self, query: Query) -> tuple[Filter, ...] | None:
+        if query.kind != PROJECT_KIND:
+            _forbid()
+        schema = (await self._dependencies.active_schema()).schema
+        filters = build_row_filters(self._row_scope, schema)
+        return None if filters is None else (*filters, *query.filters)
+
+    async def history(
+        self,
+        kind: str,
+        key: str,
+        *,
+        after_version: int,
+        limit: int,
+        bounds: HistoryBounds = WHOLE_HISTORY,
+    ) -> list[JournalEntry]:
+        """Return the visible versions of a visible project; see `ReadStore.history`."""
+        await self.get(kind, key)
+        if kind != PROJECT_KIND:
+            _forbid()
+        visible: list[JournalEntry] = []
+        while True:
+            entries = await self._reads.history(
+                kind, key, after_version=after_version, limit=limit, bounds=bounds
+            )
+            visible += [entry for entry in entries if await self._is_visible(entry)]
+            if len(entries) < limit or len(visible) >= limit:
+                return visible[:limit]
+            if bounds.is_descending:
+                last = entries[-1].version
+                bounds = msgspec.structs.replace(bounds, before_version=last)
+            else:
+                after_version = entries[-1].version
+
+    async def feed(
+        self,
+        *,
+        after: Position | None,
+        limit: int,
+        types: frozenset[str] | None = None,
+        subject: tuple[str, str] | None = None,
+        floor: datetime | None = None,
+    ) -> FeedPage:
+        """Return visible events; see `ReadStore.feed`.
+
+        `next` is a place in the journal, which counts hidden rows: no response may show it.
+        """
+        types = _PROJECT_EVENTS if types is None else types & _PROJECT_EVENTS
+        progress = self._dependencies.feed_progress
+        place = (self._row_scope, types, subject, after, (await self.position()).epoch)
+        if floor is None:
+            after = progress.get(place) or after
+        visible: list[JournalEntry] = []
+        for _ in range(MAX_SCANS):
+            page = await self._reads.feed(
+                after=after, limit=limit, types=types, subject=subject, floor=floor
+            )
+            visible += [entry for entry in page.entries if await self._is_visible(entry)]
+            if len(visible) >= limit:
+                entries = tuple(visible[:limit])
+                end = page.next if len(visible) == limit else entries[-1].position
+                return FeedPage(entries, end)
+            if page.next == after:
+                break
+            after, floor = page.next, None
+        if not visible:
+            # The next request continues here: its cursor names an event before the hidden rows.
+            progress.put(place, page.next)
+        return FeedPage(tuple(visible), page.next)
+
+    async def find_event(self, key: str, version: int) -> Position | None:
+        """Return the position of a visible version of a project; None if there is none."""
+        try:
+            entries = await self._reads.history(
+                PROJECT_KIND, key, after_version=version - 1, limit=1
+            )
+        except NotFound:
+            return None
+        if not entries or entries[0].version != version:
+            return None
+        return entries[0].position if await self._is_visible(entries[0]) else None
+
+    async def _is_visible(self, entry: JournalEntry) -> bool:
+        return entry.kind == PROJECT_KIND and await is_entry_in_scope(
+            self._dependencies, entry, self._row_scope
+        )
+
+    async def position(self) -> Position:
+        """Return the newest position of the whole journal: no response may show its number."""
+        return await self._reads.position()
+
+    async def count_rows_after(self, position: Position | None) -> int:
+        """Raise: the number counts hidden rows."""
+        del position
+        _forbid()
+
+    async def wait_for_change(self, after: Position, timeout_s: float) -> Position:
+        """Return the newest position once it differs; see `ReadStore.wait_for_change`."""
+        return await self._reads.wait_for_change(after, timeout_s)
+
+    async def tables(self) -> list[Table]:
+        """Return the tables with their columns; without the number of their rows."""
+        return [msgspec.structs.replace(t, rows=0) for t in await self._reads.tables()]
+
+
+class ScopedCommands:
+    """Commits of changes whose projects are in the scope, before and after."""
+
+    def __init__(self, commands: CommandStore, reads: ReadStore, row_scope: RowScope) -> None:
+        self._commands = commands
+        self._reads = reads
+        self._row_scope = row_scope
+
+    async def commit(self, change: Change) -> CommitResult:
+        """Commit a change within the scope; see `CommandStore.commit`.
+
+        Raises:
+            NotFound: a project is outside before the change.
+            Forbidden: a project would be outside after it, or the change writes something else.
+        """
+        for write in change.writes:
+            await self._check(write)
+        return await self._commands.commit(change)
+
+    async def _check(self, write: Write) -> None:
+        state = write.state
+        if write.kind == PROJECT_KIND and isinstance(state, Project):
+            if write.expected_version:
+                await self._reads.get(PROJECT_KIND, write.id)
+            if not is_in_scope(state, self._row_scope):
+                names = " and ".join(rule.field for rule in self._row_scope.rules)
+                raise Forbidden(OUTSIDE.format(fields=names))
+        elif write.kind == RESERVATION_KIND and isinstance(state, ExternalRefReservation):
+            if state.project_id is not None:
+                raise Forbidden(REFERENCES)
+        elif write.kind in _OWN_KINDS:
+            if write.expected_version:
+                await self._reads.get(write.kind, write.id)
+        else:
+            _forbid()
+
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        """Return the recipe of an earlier response; what it shows is read with the scope.
+
+        Raises:
+            Forbidden: the receipt has a whole response, whose rows nobody can check.
+        """
+        stored_response = await self._commands.find_receipt(key)
+        if isinstance(stored_response, RecordedResponse):
+            _forbid()
+        return stored_response
+
+
+class ScopedSchemas:
+    """The adopted schema versions; reasons of decisions may name projects and are left out."""
+
+    def __init__(self, schemas: SchemaStore) -> None:
+        self._schemas = schemas
+
+    async def active(self) -> SchemaRecord | None:
+        """Return the active schema; see `SchemaStore.active`."""
+        record = await self._schemas.active()
+        return None if record is None else _hide_reason(record)
+
+    async def records(self) -> list[SchemaRecord]:
+        """Return the versions that are or were active; whether others fit depends on every row."""
+        records = await self._schemas.records()
+        return [_hide_reason(record) for record in records if record.state in _ADOPTED]
+
+    async def version_history(self) -> tuple[Schema, ...]:
+        """Return the versions of the data; see `SchemaStore.version_history`."""
+        return await self._schemas.version_history()
+
+    def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
+        """Describe the steps of a plan; see `SchemaStore.describe_plan`."""
+        return self._schemas.describe_plan(plan)
+
+    async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
+        """Raise: a schema is that of every row."""
+        del record, actor
+        _forbid()
+
+    async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
+        """Raise: a schema is that of every row."""
+        del record, actor
+        _forbid()
+
+    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+        """Raise: the violations are those of every row."""
+        del proofs
+        _forbid()
+
+    async def migrate(
+        self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
+    ) -> MigrationRecord:
+        """Raise: a migration changes every row."""
+        del record, plan, actor, reason
+        _forbid()
+
+    async def migration_log(self) -> list[MigrationRecord]:
+        """Raise: the log counts every row."""
+        _forbid()
+
+
+def _hide_reason(record: SchemaRecord) -> SchemaRecord:
+    return msgspec.structs.replace(record, reason="", decision=None)
+
+
+class _ForbiddenBookmarks:
+    async def load_bookmarks(self) -> dict[str, Position | None]:
+        _forbid()
+
+    async def save_bookmarks(self, positions: Mapping[str, Position | None]) -> None:
+        del positions
+        _forbid()
+
+
+class _ForbiddenQuality:
+    async def measure(self, measures: Sequence[Measure]) -> Measurement:
+        del measures
+        _forbid()

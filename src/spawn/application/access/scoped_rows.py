@@ -1,0 +1,113 @@
+"""Row scopes applied to projects: as filters of a query, and to one project at a time."""
+
+from collections.abc import Sequence
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.projects.versioned_views import find_schema, plans_between
+from spawn.domain.aggregates import AGGREGATE_TYPES, decode_state
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.principal import RowScope
+from spawn.domain.projects.document_fields import parse_number, read_document_values
+from spawn.domain.projects.extensions import EXTENSION_NAME
+from spawn.domain.projects.project import PROJECT_KIND, Project
+from spawn.domain.query import Filter, Operator
+from spawn.domain.schema_version import Schema, TypeName
+from spawn.domain.schemas.evolution.version_conversion import upgrade_project
+from spawn.domain.schemas.validator import SchemaValidator
+from spawn.domain.text import suggest_name
+
+_PROJECT_TYPE = AGGREGATE_TYPES[PROJECT_KIND]
+
+
+def normalize_row_scope(row_scope: RowScope, validator: SchemaValidator) -> RowScope:
+    """Return a row scope with canonical names and values, such as ESP for ES.
+
+    Raises:
+        InvalidInput: a field is neither a text of the schema nor an extension, or a value is none
+            that a project can have.
+    """
+    errors: list[FieldError] = []
+    values_by_field = {}
+    for rule in row_scope.rules:
+        try:
+            name, values = _normalize_rule(rule.field, rule.values, validator)
+        except InvalidInput as error:
+            errors.extend(error.errors)
+        else:
+            values_by_field[name] = values
+    if errors:
+        raise InvalidInput(errors)
+    return RowScope.of(values_by_field)
+
+
+def _normalize_rule(
+    field: str, values: Sequence[str], validator: SchemaValidator
+) -> tuple[str, list[str]]:
+    pointer = f"/row_scope/{field}"
+    if not values:
+        raise InvalidInput.at(pointer, "empty", "must have at least one value")
+    name = validator.canonical_name(field)
+    if name is None and EXTENSION_NAME.fullmatch(field):
+        if any(value in {"true", "false"} or parse_number(value) is not None for value in values):
+            detail = "an extension is compared as a text: no number, true or false"
+            raise InvalidInput.at(pointer, "wrong_type", detail)
+        return field, list(values)
+    if name is None:
+        hint = suggest_name(field, validator.names)
+        raise InvalidInput.at(pointer, "unknown_field", f"is not a field of projects.{hint}")
+    if validator.fields[name].type.name is not TypeName.STRING:
+        raise InvalidInput.at(pointer, "wrong_type", "is not a text: choose a field that is one")
+    try:
+        return name, [str(validator.read_value(name, value)) for value in values]
+    except InvalidInput as error:
+        raise InvalidInput.at(pointer, *_code_and_detail(error)) from error
+
+
+def _code_and_detail(error: InvalidInput) -> tuple[str, str]:
+    first = error.errors[0]
+    return first.code, first.detail
+
+
+def build_row_filters(row_scope: RowScope, schema: Schema) -> tuple[Filter, ...] | None:
+    """Return the filters of a row scope; None if no project meets it.
+
+    A field that the schema no longer has, or not as a text, is met by none: a scope fails closed.
+    """
+    columns = _PROJECT_TYPE.indexed_columns(schema)
+    filters = []
+    for rule in row_scope.rules:
+        column = columns.get(rule.field)
+        is_text = column is not None and column.type.name is TypeName.STRING
+        if not rule.values or not (is_text or EXTENSION_NAME.fullmatch(rule.field)):
+            return None
+        filters.append(Filter(rule.field, Operator.IN, rule.values))
+    return tuple(filters)
+
+
+def is_in_scope(project: Project, row_scope: RowScope) -> bool:
+    """Whether a project, in the fields of the active schema, meets every rule."""
+    return all(_read_text(project, rule.field) in rule.values for rule in row_scope.rules)
+
+
+def _read_text(project: Project, name: str) -> object:
+    field = _PROJECT_TYPE.find_document_field(name)
+    if field is not None and field.is_json:
+        return next(iter(read_document_values(project, field)), None)
+    if name not in Project.__struct_fields__:
+        value = project.attributes.get(name)
+        return project.hidden_attributes.get(name) if value is None else value
+    return getattr(project, name)
+
+
+async def is_entry_in_scope(
+    dependencies: Dependencies, entry: JournalEntry, row_scope: RowScope
+) -> bool:
+    """Whether the version of a project that an entry recorded meets every rule."""
+    schema = await find_schema(dependencies, entry.schema_version)
+    project = decode_state(PROJECT_KIND, entry.document, schema)
+    active = (await dependencies.active_schema()).schema
+    if not isinstance(project, Project):
+        return False
+    plans = await plans_between(dependencies, entry.schema_version, active.version)
+    return is_in_scope(upgrade_project(project, plans) if plans else project, row_scope)
