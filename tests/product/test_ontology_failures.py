@@ -2,14 +2,19 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import httpx
 import pytest
+from tests.http.conftest import Service as ServiceThread
+from tests.http.conftest import discard_access_log
 from tests.loopback import free_port
 from tests.product.ontology import run_ontology_server, send_json
 from tests.product.service import Service
+
+__all__ = ["discard_access_log"]
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +32,22 @@ HOSTILE = {
 }
 
 
-def serve_and_write(service: Service) -> dict[str, object]:
+@pytest.fixture
+def thread_in(tmp_path: Path) -> Iterator[Callable[[str], ServiceThread]]:
+    """Yield a factory of services in threads: a failure is met alike, in a third of the time."""
+    services: list[ServiceThread] = []
+
+    def make(ontology_url: str) -> ServiceThread:
+        storage_url = f"duckdb:///{tmp_path}/spawn.duckdb"
+        services.append(ServiceThread(storage_url=storage_url, ontology_url=ontology_url))
+        return services[-1]
+
+    yield make
+    for service in services:
+        service.stop()
+
+
+def serve_and_write(service: Service | ServiceThread) -> dict[str, object]:
     """Start, create and read a project; return the schema check of the health report."""
     service.start()
     response = httpx.post(
@@ -71,24 +91,24 @@ def test_a_server_that_hangs_does_not_hang_the_service(
     [b"<html>welcome</html>", b"\xff\xfe\x00", b"[" * 100_000, b"{}", b'{"columns": 7}'],
     ids=["html", "binary", "deep", "empty", "wrong"],
 )
-def test_garbage_is_not_adopted(service_in: Callable[..., Service], body: bytes) -> None:
+def test_garbage_is_not_adopted(thread_in: Callable[[str], ServiceThread], body: bytes) -> None:
     with run_ontology_server(lambda handler: send_json(handler, 200, body)) as url:
-        schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url))
+        schema = serve_and_write(thread_in(url))
     assert schema["provenance"] == "bundled"
 
 
-def test_server_errors_are_not_adopted(service_in: Callable[..., Service]) -> None:
+def test_server_errors_are_not_adopted(thread_in: Callable[[str], ServiceThread]) -> None:
     with run_ontology_server(lambda handler: send_json(handler, 500, b'{"detail": "boom"}')) as url:
-        schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url))
+        schema = serve_and_write(thread_in(url))
     assert schema["provenance"] == "bundled"
 
 
 def test_a_hostile_schema_is_rejected_without_effect(
-    service_in: Callable[..., Service],
+    thread_in: Callable[[str], ServiceThread],
 ) -> None:
     hostile = json.dumps(HOSTILE).encode()
     with run_ontology_server(lambda handler: send_json(handler, 200, hostile)) as url:
-        service = service_in(SPAWN_ONTOLOGY_URL=url)
+        service = thread_in(url)
         schema = serve_and_write(service)
         tables = httpx.get(f"{service.url}/v1/admin/tables").json()
     assert schema["version"] == 0

@@ -1,4 +1,4 @@
-"""A new store to copy: a copy opens in half the time in which a store is created."""
+"""A new store to copy: a copy opens in less time than a store is created."""
 
 import asyncio
 from pathlib import Path
