@@ -16,7 +16,8 @@ from spawn.domain.schemas.evolution.compatibility import (
     Finding,
     SchemaComparison,
 )
-from spawn.domain.schemas.evolution.diff import compare_schemas, find_shortened_notices
+from spawn.domain.schemas.evolution.diff import compare_schemas
+from spawn.domain.schemas.evolution.notices import find_shortened_notices
 
 _MAX_LISTED_VERSIONS: Final = 5
 _MAX_SHAPES: Final = 20_000
