@@ -83,8 +83,12 @@ def create_app(
 ) -> EdgeMiddleware:
     """Return the ASGI application over the shared state."""
     table = RouteTable((one.operation.method, one.operation.path) for one in ROUTES)
+    firsts = {one.operation.path: one for one in reversed(ROUTES)}
+    handlers = [
+        one.bind(http_state, takes_options=firsts[one.operation.path] is one) for one in ROUTES
+    ]
     app = _Router(
-        [one.bind(http_state) for one in ROUTES],
+        handlers,
         request_class=StrictRequest,
         exception_handlers={Exception: partial(handle_exception, table.allowed_methods)},  # type: ignore[dict-item]  # Response is an ASGIResponse
         openapi_config=None,

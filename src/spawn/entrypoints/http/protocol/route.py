@@ -72,8 +72,12 @@ class Route(msgspec.Struct, frozen=True):
         docstring = inspect.getdoc(self.handler) or ""
         return self.operation.description or docstring.partition("\n\n")[0]
 
-    def bind(self, state: HttpState) -> HTTPRouteHandler:
-        """Return the route as Litestar's handler over the state."""
+    def bind(self, state: HttpState, *, takes_options: bool) -> HTTPRouteHandler:
+        """Return the route as Litestar's handler over the state.
+
+        One route of each path also takes OPTIONS, which the middleware has responded to before:
+        otherwise Litestar makes a handler for it, and those double the time that the app takes.
+        """
         operation, handler, tracer = self.operation, self.handler, state.tracer
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
@@ -100,7 +104,7 @@ class Route(msgspec.Struct, frozen=True):
 
         return HTTPRouteHandler(
             operation.path.replace("}", ":str}"),
-            http_method=operation.method,  # type: ignore[arg-type]  # a text of the same set
+            http_method=[operation.method, "OPTIONS"] if takes_options else operation.method,  # type: ignore[arg-type, list-item]  # texts of the same set
             status_code=operation.returns.status,
             name=operation.id or None,
         )(endpoint)
