@@ -47,23 +47,24 @@ class Service:
         self.failure_reason = ""
         self._server: DrainingServer | None = None
         self._error: BaseException | None = None
+        self._is_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> "Service":
+        """Start, and wait until it listens: requests until then would cost more than it."""
         self._thread.start()
+        assert self._is_ready.wait(60), "the service does not start"
         for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(httpx.TransportError),
-            wait=tenacity.wait_fixed(0.02),
+            retry=tenacity.retry_if_exception_type(AssertionError),
+            wait=tenacity.wait_fixed(0.002),
             stop=tenacity.stop_after_delay(60),
             reraise=True,
         ):
             with attempt:
                 if self._error is not None:
                     raise self._error
-                headers = {"host": "127.0.0.1"}
-                httpx.get(f"{self.url}/monitoring/live", headers=headers).raise_for_status()
-                if self._server is None:  # it is live while it still opens the store
-                    raise tenacity.TryAgain
+                assert self._server is not None
+                assert self._server.started
         return self
 
     def stop(self) -> None:
@@ -81,6 +82,7 @@ class Service:
     def _run(self) -> None:
         def ready(server: DrainingServer) -> None:
             self._server = server
+            self._is_ready.set()
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -90,6 +92,7 @@ class Service:
                 )
         except BaseException as error:  # noqa: BLE001  # raised by start or stop
             self._error = error
+            self._is_ready.set()
 
     async def _create_key(self, composition: Composition) -> None:
         if composition.settings.auth != "off":
