@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from spawn.adapters.embedded.options import PublisherOptions, StoreOptions
+from spawn.adapters.embedded.options import BackupOptions, PublisherOptions, StoreOptions
 from spawn.domain.errors import InvalidInput
 from spawn.ports.analytics import QualityStore
+from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
@@ -105,6 +106,43 @@ def parse_duckdb_url(url: str) -> Path:
 
 
 _STORE_OPENERS: dict[str, StoreOpener] = {"memory": _open_memory, "duckdb": _open_duckdb}
+
+
+def parse_backup_url(url: str) -> Path:
+    """Return the folder of a `file:///…` URL of backups.
+
+    Raises:
+        InvalidInput: another scheme, a host, a query or a fragment, or no absolute path.
+    """
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    if parts.scheme != "file":
+        raise InvalidInput.at(
+            "",
+            "unknown_scheme",
+            f"Backups go to a folder (file:///absolute/path), not to {parts.scheme or '(none)'!r}.",
+        )
+    if parts.netloc or parts.query or parts.fragment or not path.is_absolute():
+        raise InvalidInput.at(
+            "", "url_malformed", "A folder of backups is file:///absolute/path, without a host."
+        )
+    return path
+
+
+async def open_backups(store: Store, options: BackupOptions) -> Backups:
+    """Open the backups of a store, which end when the store is closed.
+
+    Raises:
+        InvalidInput: the adapter of the store has no backups of its own.
+        StorageIncompatible: another store has superseded this one.
+    """
+    from spawn.adapters.duckdb.store import DuckDbStore
+
+    if not isinstance(store, DuckDbStore):
+        raise InvalidInput.at(
+            "", "no_backups", "Only a DuckDB store is backed up by the service itself."
+        )
+    return await store.open_backups(options)
 
 
 RegistryOpener = Callable[..., Awaitable[SchemaRegistry]]

@@ -151,6 +151,11 @@ class ServiceClient:
                 return msgspec.json.encode(items)
             params["after"] = page.next
 
+    async def take_backup(self) -> bytes:
+        """Take a backup and return its newest point."""
+        timeout = httpx.Timeout(None, connect=TIMEOUT_S)
+        return (await self._request("POST", "/v1/admin/backups", timeout=timeout)).content
+
     async def get_schema(self) -> bytes:
         """Return the active schema."""
         return (await self._request("GET", await self._find_schema_path())).content

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Final, TypedDict, cast
 
 from spawn.application.background_tasks import BackgroundTasks
+from spawn.application.backups.backup_schedule import describe_problem
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.quality.monitor import QualityMonitor
@@ -17,6 +18,7 @@ from spawn.domain.errors import SpawnError, StorageFull
 from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import filter_failed
 from spawn.domain.quality.rules import Severity
+from spawn.ports.backups import BackupStatus
 from spawn.ports.runtime import MAX_CLOCK_JUMP_S
 from spawn.ports.storage import StoreStatus
 
@@ -60,6 +62,20 @@ async def _run_check(check: Callable[[], Awaitable[HealthCheck]]) -> HealthCheck
         return await check()
     except SpawnError as error:
         return _build_check(HealthStatus.DEGRADED, f"The check failed: {error.detail}")
+
+
+def _check_backups(status: BackupStatus) -> HealthCheck:
+    """Check that the newest backup is recent, and that the last attempt succeeded."""
+    latest = status.latest
+    facts = {
+        "position": None if latest is None else str(latest.position),
+        "age_s": None if status.age_s is None else round(status.age_s, 3),
+        "failures": status.failures,
+    }
+    problem = describe_problem(status)
+    if problem:
+        return _build_check(HealthStatus.DEGRADED, problem, **facts)
+    return _build_check(HealthStatus.OK, "The newest backup is recent.", **facts)
 
 
 def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
@@ -120,6 +136,8 @@ class HealthChecker:
             "background": self._check_background(),
             "traffic": self._check_traffic(),
         }
+        if self._dependencies.backups is not None:
+            checks["backup"] = _check_backups(self._dependencies.backups.status())
         worst = max((check["status"] for check in checks.values()), key=_SEVERITY_ORDER.index)
         return worst, checks
 

@@ -12,8 +12,20 @@ from typing import Final
 import msgspec
 from loguru import logger
 
-from spawn.adapters.embedded.options import PublisherOptions, ReportRebuild, StoreOptions
-from spawn.adapters.factory import open_publisher, open_registry, open_store
+from spawn.adapters.embedded.options import (
+    BackupOptions,
+    PublisherOptions,
+    ReportRebuild,
+    StoreOptions,
+)
+from spawn.adapters.factory import (
+    Store,
+    open_backups,
+    open_publisher,
+    open_registry,
+    open_store,
+    parse_backup_url,
+)
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.failure_hooks import report_failures
 from spawn.adapters.local.file_copies import FileCopies
@@ -30,6 +42,7 @@ from spawn.application.access.authentication import (
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
 from spawn.application.background_tasks import BackgroundTasks
+from spawn.application.backups.backup_schedule import back_up_forever
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.event_streams import EventStreams
@@ -59,10 +72,11 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.product.identity import build_service_levels, product_from_settings
 from spawn.entrypoints.http.state import HttpState
-from spawn.entrypoints.settings import Settings, SettingsError
+from spawn.entrypoints.settings import Settings, SettingsError, read_signing_key
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 from spawn.ports.access import Authenticator, TokenVerifier
 from spawn.ports.analytics import QualityStore
+from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
@@ -117,6 +131,7 @@ async def open_dependencies(
         schemas: SchemaStore = store
         quality: QualityStore = store
         control: StoreControl = store
+        backups = await _open_backups(store, settings)
         registry: SchemaRegistry = await open_registry(
             settings.ontology_url,
             clock=clock,
@@ -139,9 +154,24 @@ async def open_dependencies(
             workers=workers,
             clock=clock,
             ids=ids,
+            backups=backups,
         )
         await ensure_active_schema(dependencies, settings.schema_policy)
         yield dependencies
+
+
+async def _open_backups(store: Store, settings: Settings) -> Backups | None:
+    """Open the backups of the store, if a target is configured."""
+    if not settings.backup_url:
+        return None
+    options = BackupOptions(
+        folder=parse_backup_url(settings.backup_url),
+        interval_s=settings.backup_interval_s,
+        full_interval_s=settings.backup_full_interval_s,
+        retained_sets=settings.backup_retention,
+        signing_key=read_signing_key(settings.backup_signing_key_file),
+    )
+    return await open_backups(store, options)
 
 
 async def open_publishers(settings: Settings, store_id: str = "") -> list[EventPublisher]:
@@ -241,6 +271,11 @@ async def open_composition(
         await stack.enter_async_context(
             background.run("schema refresh", partial(_refresh_schema, dependencies, settings))
         )
+        if dependencies.backups is not None and settings.backup_interval_s:
+            take_backups = partial(
+                back_up_forever, dependencies.backups, report=_log_backup_failure
+            )
+            await stack.enter_async_context(background.run("backups", take_backups))
         jobs = await _start_jobs(stack, dependencies, background)
         calculation_pool = CalculationPool(holidays=load_public_holidays())
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
@@ -409,6 +444,13 @@ async def _end_abandoned_runs(dependencies: Dependencies, before: datetime) -> N
     count = await end_abandoned_runs(dependencies, before)
     if count:
         logger.warning("{} unfinished runs of an earlier process were ended", count)
+
+
+def _log_backup_failure(error: SpawnError | None) -> None:
+    if error is None:
+        logger.info("backups are taken again")
+    else:
+        logger.error("no backup can be taken: {}", error.detail)
 
 
 def _log_level_change(status: ServiceLevelStatus) -> None:

@@ -45,6 +45,7 @@ PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
 _KEY_VARIABLE: Final = "SPAWN_KEY"
 _KEY_FILE_VARIABLE: Final = "SPAWN_KEY_FILE"
+_MIN_KEY_BYTES: Final = 32
 _OIDC_PACKAGE: Final = "joserfc"
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -77,6 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     for `oidc_audience`, signed with the keys at `oidc_keys_url`; `off` admits everybody, on a
     loopback address only. `oidc_row_claims` are pairs of a field and the claim that limits a token
     to projects with its values.
+    Backups go to `backup_url` every `backup_interval_s`, 0 for on request only; after
+    `backup_full_interval_s` a new set begins, and the newest `backup_retention` sets stay. The key
+    in `backup_signing_key_file` signs them.
     """
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
@@ -116,6 +120,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     quality_interval_s: Annotated[float, Meta(ge=0, le=604_800)] = 300.0
     freshness_s: Annotated[float, Meta(ge=0, le=999_999_999)] = 0.0
     import_freshness_s: Annotated[float, Meta(ge=0, le=999_999_999)] = 0.0
+    backup_url: str = ""
+    backup_interval_s: Annotated[float, Meta(ge=0, le=604_800)] = 300.0
+    backup_full_interval_s: Annotated[float, Meta(ge=60, le=999_999_999)] = 604_800.0
+    backup_retention: Annotated[int, Meta(ge=1, le=1000)] = 4
+    backup_signing_key_file: str = ""
 
     @property
     def schema_policy(self) -> SchemaPolicy:
@@ -235,6 +244,27 @@ def read_service_key(environ: Mapping[str, str]) -> str:
         raise SettingsError(f"{_KEY_FILE_VARIABLE} names {path}: {reason}") from failure
 
 
+def read_signing_key(path: str) -> bytes | None:
+    """Return the key that signs backups, from a file; None without one.
+
+    Raises:
+        SettingsError: the file cannot be read, or is too short to be a key.
+    """
+    if not path:
+        return None
+    name = f"{PREFIX}BACKUP_SIGNING_KEY_FILE"
+    try:
+        key = Path(path).read_bytes().strip()
+    except OSError as failure:
+        raise SettingsError(f"{name} names {path}: {failure.strerror}") from failure
+    if len(key) < _MIN_KEY_BYTES:
+        raise SettingsError(
+            f"{name} names {path}, which has fewer than {_MIN_KEY_BYTES} bytes: make a key with"
+            " openssl rand -hex 32"
+        )
+    return key
+
+
 def _check_combinations(settings: Settings) -> None:
     """Raise SettingsError for settings that conflict with each other."""
     if settings.auth == "off" and not is_loopback(settings.host):
@@ -243,6 +273,8 @@ def _check_combinations(settings: Settings) -> None:
             f"{settings.host}: choose a loopback address, or set SPAWN_AUTH=keys"
         )
     _check_oidc(settings)
+    if settings.backup_url and settings.data_path is None:
+        raise SettingsError("SPAWN_BACKUP_URL needs a store in a file: set SPAWN_STORAGE_URL")
     pin = settings.schema_pin
     if pin is not None and pin[0] != settings.schema_id:
         raise SettingsError(
@@ -299,6 +331,13 @@ def _parse_storage_url(text: str) -> str:
     from spawn.adapters.factory import check_store_url
 
     check_store_url(text)
+    return text
+
+
+def _parse_backup_url(text: str) -> str:
+    from spawn.adapters.factory import parse_backup_url
+
+    parse_backup_url(text)
     return text
 
 
@@ -369,6 +408,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "OTLP_ENDPOINT": text_reader(parse_web_url),
     "ENVIRONMENT": folded_reader(Environment, str.lower),
     "OPENLINEAGE_URL": text_reader(parse_web_url),
+    "BACKUP_URL": text_reader(_parse_backup_url),
 }
 _read_struct: Final = compile_reader(Settings, _READERS, {inspect.StrType: read_string})
 

@@ -64,6 +64,10 @@ class Backend(Protocol):
         """Return every API client as a JSON array."""
         ...
 
+    async def take_backup(self) -> bytes:
+        """Take a backup and return its newest point as JSON."""
+        ...
+
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""
         ...

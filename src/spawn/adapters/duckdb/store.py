@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import duckdb
 from opentelemetry import trace
 
+from spawn.adapters.duckdb.archive.backup_writer import BackupWriter
 from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, RecentRows
 from spawn.adapters.duckdb.connection import (
     Cursor,
@@ -40,7 +41,7 @@ from spawn.adapters.duckdb.state import quality_sql, queries
 from spawn.adapters.duckdb.state.bulk_projection import is_projectable
 from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
-from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.embedded.options import BackupOptions, StoreOptions
 from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
 from spawn.adapters.embedded.synced_folders import create_folder
 from spawn.domain.aggregates import AGGREGATE_TYPES, encode_write
@@ -126,6 +127,7 @@ class DuckDbStore:
         self._is_traced = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._floor = (UNIX_EPOCH, 0)
         self._close_task: asyncio.Task[None] | None = None
+        self._backups: BackupWriter | None = None
         self._damage: SpawnError | None = None
 
     def _open_journal(self, mark: HighWaterMark, *, is_renewed: bool) -> JournalAppender:
@@ -556,6 +558,31 @@ class DuckDbStore:
         """Return the log of attempts, newest first."""
         return await self._read(read_migrations)
 
+    # -- backups ----------------------------------------------------------------------------
+
+    async def open_backups(self, options: BackupOptions) -> BackupWriter:
+        """Return the backups of this store, which end with it.
+
+        Raises:
+            StorageIncompatible: another store has superseded this one.
+        """
+        self._backups = BackupWriter(
+            self._engine,
+            store_id=self._appender.store_id,
+            epoch=self._appender.epoch,
+            clock=self._clock,
+            options=options,
+            on_superseded=self._stop_superseded,
+            on_fatal=self._writer.check_engine_soon,
+        )
+        await asyncio.to_thread(self._backups.load)
+        return self._backups
+
+    def _stop_superseded(self, reason: str) -> None:
+        """Accept no more changes, from any thread: another store has taken the place of this."""
+        self._appender.give_up(reason, Unavailable(reason))
+        self._writer.check_engine_soon()
+
     # -- control ----------------------------------------------------------------------------
 
     def status(self) -> StoreStatus:
@@ -612,6 +639,8 @@ class DuckDbStore:
         await asyncio.shield(self._close_task)
 
     def _close(self) -> None:
+        if self._backups is not None:
+            self._backups.close()
         self._writer.close()
         self._readers.close()
         self._scan_readers.close()

@@ -58,6 +58,22 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     renew_mark: bool = False
 
 
+class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Target, schedule and retention of backups.
+
+    A backup is added every `interval_s` seconds, 0 for on request only. After `full_interval_s` a
+    new set of files begins with the whole journal; the newest `retained_sets` are kept. The
+    `signing_key` signs indexes and heads. `reserve_bytes` of the target's disk stay free.
+    """
+
+    folder: Path
+    interval_s: float = 300.0
+    full_interval_s: float = 604_800.0
+    retained_sets: int = 4
+    signing_key: bytes | None = None
+    reserve_bytes: int = 16 * 1024 * 1024
+
+
 class PublisherOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of event publishers; each adapter reads those that concern it.
 

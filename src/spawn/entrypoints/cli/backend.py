@@ -27,6 +27,7 @@ from spawn.application.access.api_clients import (
     revoke_key,
     rotate_key,
 )
+from spawn.application.backups.backup_schedule import take_backup
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import read_dataset_query
 from spawn.application.datasets.dataset_rows import count_rows, read_projects
@@ -65,6 +66,7 @@ from spawn.entrypoints.http.access.wire import (
     read_client_request,
     read_key_request,
 )
+from spawn.entrypoints.http.backup_routes import BackupView
 from spawn.entrypoints.http.imports.wire import DryRunView, ImportView
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
 from spawn.entrypoints.settings import Settings, read_service_key, read_service_url
@@ -249,6 +251,10 @@ class FileBackend:
             clients += [ApiClientView.of_client(item.state, now) for item in page.items]
             query = msgspec.structs.replace(query, after=page.next) if page.next else None
         return _encode(clients)
+
+    async def take_backup(self) -> bytes:
+        """Take a backup and return its newest point as JSON."""
+        return _encode(BackupView.of_point(await take_backup(self._dependencies, OPERATOR)))
 
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""

@@ -26,6 +26,7 @@ from spawn.entrypoints.cli.errors import (
 )
 from spawn.entrypoints.settings import Settings, read_service_url, read_settings
 
+_PRIVATE_UMASK: Final = 0o077
 _EPILOG: Final = """\
 settings are environment variables that begin with SPAWN_, for instance
   SPAWN_STORAGE_URL=duckdb:///var/spawn.duckdb   the store
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_commands(commands)
     _add_inspection_commands(commands)
     _add_key_commands(commands)
+    _add_recovery_commands(commands)
     return parser
 
 
@@ -275,6 +277,40 @@ def _parse_rows(text: str) -> tuple[str, tuple[str, ...]]:
         raise argparse.ArgumentTypeError(f"{text!r}: {error.errors[0].detail}") from error
 
 
+def _add_recovery_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    backup = commands.add_parser(
+        "backup",
+        help="take a backup now",
+        description="Bring the backup in the folder of SPAWN_BACKUP_URL level with the journal, of "
+        "a running service (SPAWN_URL) or of the file of a stopped one.",
+    )
+    _add_head_option(backup, "write the head of the journal to this file: store it elsewhere")
+    backup.set_defaults(run=_run_backup)
+    verify = commands.add_parser(
+        "verify",
+        help="verify a store or its backups",
+        description="Verify the file of a stopped store (every row of the journal and the chain of "
+        "their hashes, the high-water mark, every value of the derived tables) or a folder of "
+        "backups. The exit code is 0 if all is well, else 1. Nothing is changed.",
+    )
+    verify.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        metavar="FILE|FOLDER",
+        help="store or folder of backups (default: the store of SPAWN_STORAGE_URL)",
+    )
+    _add_head_option(verify, "the journal must have the row of the head in this file")
+    verify.add_argument("--json", action="store_true", help="print the result as JSON")
+    verify.set_defaults(run=_run_verify)
+
+
+def _add_head_option(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument("--head", type=Path, metavar="FILE", help=help_text)
+
+
 def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
@@ -421,6 +457,22 @@ def _run_keys(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     asyncio.run(run_key_command(settings, options))
     return EXIT_OK
+
+
+def _run_backup(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.recovery_commands import take_backup
+
+    os.umask(_PRIVATE_UMASK)
+    asyncio.run(take_backup(settings, arguments.head))
+    return EXIT_OK
+
+
+def _run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.recovery_commands import verify
+
+    os.umask(_PRIVATE_UMASK)
+    is_good = verify(settings, arguments.path, arguments.head, as_json=arguments.json)
+    return EXIT_OK if is_good else EXIT_FAILED
 
 
 def _run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:

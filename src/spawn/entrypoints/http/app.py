@@ -7,7 +7,7 @@ from typing import Final
 from litestar import Litestar
 from litestar.plugins import PluginProtocol
 
-from spawn.entrypoints.http import admin, jobs, monitoring
+from spawn.entrypoints.http import admin, backup_routes, jobs, monitoring
 from spawn.entrypoints.http.access import client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
@@ -54,6 +54,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *client_routes.ROUTES,
     *metadata_routes.ROUTES,
     *admin.ROUTES,
+    *backup_routes.ROUTES,
     *monitoring.ROUTES,
     *docs_pages.ROUTES,
 )

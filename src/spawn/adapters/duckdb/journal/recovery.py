@@ -134,6 +134,7 @@ class RecoverableJournal:
         self.damage: StorageDamaged | None = None
         self.final_error: Unavailable | None = None
         self.final_reason = ""
+        self.differences: Differences = {}
         self._failing_since_s: float | None = None
         self._next_attempt_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
@@ -204,6 +205,7 @@ class RecoverableJournal:
                 # Again, because the catch-up also fills the tables that were just created.
                 empty_tables(self._cursor, state, differences)
                 self.projection.prepare(state)
+        self.differences = differences
         if differences:
             self._rebuild(state, differences)
         self._note_absent_keys()
@@ -384,6 +386,10 @@ class RecoverableJournal:
     def uncompared_rows(self) -> int:
         """Return the number of rows whose values are still to be compared."""
         return self._comparison.remaining_rows
+
+    def repaired_rows(self) -> int:
+        """Return the number of rows that differed from the journal and were written again."""
+        return self._comparison.repaired_rows
 
     def compare_rows(self) -> None:
         """Compare the next rows of the state tables with the journal, and repair them.

@@ -126,6 +126,7 @@ class _ServiceCollector(Collector):
         yield from self._collect_quality()
         yield from self._collect_events()
         yield from self._collect_tasks()
+        yield from self._collect_backups()
         yield CounterMetricFamily(
             "spawn_access_lines_dropped",
             "Access log lines dropped because the reader of the log stalled.",
@@ -202,6 +203,19 @@ class _ServiceCollector(Collector):
         for status in self._background.statuses():
             failures.add_metric((status.name,), status.failures)
         yield failures
+
+    def _collect_backups(self) -> Iterator[Metric]:
+        backups = self._dependencies.backups
+        if backups is None:
+            return
+        status = backups.status()
+        if status.age_s is not None:
+            yield GaugeMetricFamily(
+                "spawn_backup_age_seconds", "Age of the newest good backup.", value=status.age_s
+            )
+        yield CounterMetricFamily(
+            "spawn_backup_failures", "Backups that failed.", value=status.failures
+        )
 
     def _collect_streams(self) -> Iterator[Metric]:
         streams = self._streams

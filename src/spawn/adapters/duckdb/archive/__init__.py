@@ -1,0 +1,1 @@
+"""Archive of a journal: backup, verification, restore."""

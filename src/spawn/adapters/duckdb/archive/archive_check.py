@@ -1,0 +1,186 @@
+"""Verification of an archive: every file, every row, the chain, and a head from elsewhere."""
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from spawn.adapters.duckdb.archive.backup_index import (
+    BackupSet,
+    is_head_signed,
+    list_set_numbers,
+    read_set,
+    set_folder,
+    sign_head,
+)
+from spawn.adapters.duckdb.archive.durable_files import hash_file
+from spawn.adapters.duckdb.archive.segments import ChainCheck, quote_path, read_chained_rows
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.domain.errors import StorageDamaged
+from spawn.ports.backups import JournalHead
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """Findings of a verification, none if all is well, and the head of the journal."""
+
+    target: str
+    rows: int
+    findings: tuple[str, ...]
+    head: JournalHead | None
+
+
+class HeadCheck:
+    """Check that a journal contains the row of a head that was stored elsewhere."""
+
+    def __init__(self, head: JournalHead | None, signing_key: bytes | None) -> None:
+        self._head = head
+        self._signing_key = signing_key
+        self._hash_there = ""
+
+    def add(self, position: int, row_hash: bytes) -> None:
+        """Note the hash of the next row."""
+        if self._head is not None and position == self._head.position:
+            self._hash_there = row_hash.hex()
+
+    def findings(self, store_id: str, last_position: int) -> list[str]:
+        """Return why the journal does not have the row of the head."""
+        head = self._head
+        if head is None:
+            return []
+        if self._signing_key is not None and not is_head_signed(head, self._signing_key):
+            return ["the head is not signed with the key"]
+        if head.store_id != store_id:
+            return [f"the head is of the store {head.store_id}, not of {store_id}"]
+        if head.position > last_position:
+            missing = f"the journal ends at {last_position}, below the head {head.position}"
+            return [f"{missing}: changes are missing"]
+        if head.position and self._hash_there != head.hash:
+            return [f"row {head.position} is not the one of the head: the history was changed"]
+        return []
+
+
+def verify_archive(
+    archive: Path, *, head: JournalHead | None = None, signing_key: bytes | None = None
+) -> Verification:
+    """Verify every set of an archive.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not archive.is_dir():
+        raise FileNotFoundError(2, "No such folder of backups", str(archive))
+    numbers = list_set_numbers(archive)
+    findings = [] if numbers else ["the folder has no backup"]
+    rows, newest_head = 0, None
+    for number in numbers:
+        check = HeadCheck(head if number == numbers[-1] else None, signing_key)
+        try:
+            backup_set = read_set(archive, number, signing_key)
+        except (OSError, StorageDamaged) as error:
+            findings.append(f"set {number}: {error}")
+            continue
+        set_findings = verify_set(archive, backup_set, check)
+        findings += (f"set {number}: {finding}" for finding in set_findings)
+        rows, newest_head = rows + backup_set.last_position, find_head(backup_set, signing_key)
+    return Verification(target=str(archive), rows=rows, findings=tuple(findings), head=newest_head)
+
+
+def find_head(backup_set: BackupSet, signing_key: bytes | None) -> JournalHead | None:
+    """Return the head at the newest point of a set, signed if there is a key."""
+    if not backup_set.points:
+        return None
+    point = backup_set.points[-1]
+    head = JournalHead(
+        store_id=backup_set.store_id,
+        epoch=backup_set.epoch,
+        position=point.position,
+        hash=point.hash,
+    )
+    return sign_head(head, signing_key)
+
+
+def verify_set(
+    archive: Path, backup_set: BackupSet, head_check: HeadCheck, through: int | None = None
+) -> list[str]:
+    """Return the findings about one set, or about its rows up to a position."""
+    folder = set_folder(archive, backup_set.number)
+    last = backup_set.last_position if through is None else through
+    segments = [segment for segment in backup_set.segments if segment.first <= last]
+    findings = [
+        finding
+        for name, size_bytes, sha256 in [
+            *((s.name, s.size_bytes, s.sha256) for s in segments),
+            *{(p.schemas, None, p.schemas_sha256) for p in backup_set.points},
+        ]
+        if (finding := _check_file(folder / name, size_bytes, sha256))
+    ]
+    if findings:
+        return findings
+    hashes_by_position = {point.position: point.hash for point in backup_set.points}
+    with closing(duckdb.connect(config={"threads": 1})) as cursor:
+        chain = ChainCheck()
+        for segment in segments:
+            try:
+                _check_segment(cursor, folder / segment.name, chain, head_check, hashes_by_position)
+            except duckdb.Error as failure:
+                return [f"{segment.name} cannot be read: {str(failure).splitlines()[0]}"]
+            if not chain.finding and (chain.position, chain.hash.hex()) != (
+                segment.last,
+                segment.hash,
+            ):
+                chain.finding = f"it ends at row {chain.position}, not as the index says"
+            if chain.finding:
+                return [f"{segment.name}: {chain.finding}"]
+    if through is not None:
+        return []
+    return head_check.findings(backup_set.store_id, chain.position)
+
+
+def _check_file(path: Path, size_bytes: int | None, sha256: str) -> str:
+    try:
+        if size_bytes is not None and path.stat().st_size != size_bytes:
+            return f"{path.name} has {path.stat().st_size} bytes instead of {size_bytes}"
+        return "" if hash_file(path) == sha256 else f"{path.name} was changed: its checksum differs"
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    except OSError as failure:
+        return f"{path.name} cannot be read: {failure.strerror}"
+
+
+def _check_segment(
+    cursor: Cursor,
+    path: Path,
+    chain: ChainCheck,
+    head_check: HeadCheck,
+    hashes_by_position: dict[int, str],
+) -> None:
+    source = f"read_parquet({quote_path(path)})"
+    for row, stored_hash in read_chained_rows(cursor, source):
+        if not chain.add(row, stored_hash):
+            return
+        head_check.add(row.position, stored_hash)
+        expected_hash = hashes_by_position.get(row.position)
+        if expected_hash is not None and expected_hash != stored_hash.hex():
+            chain.finding = f"row {row.position} is not the one that the index lists"
+            return
+
+
+def read_schemas(folder: Path, name: str, sha256: str) -> bytes:
+    """Return the content of a snapshot of schemas.
+
+    Raises:
+        StorageDamaged: its checksum differs.
+        OSError: it cannot be read.
+    """
+    content = (folder / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StorageDamaged(f"The file {name} was changed: use another set of the archive.")
+    return content
+
+
+def join_findings(findings: Iterable[str]) -> str:
+    """Return the findings as one sentence."""
+    return "; ".join(findings)

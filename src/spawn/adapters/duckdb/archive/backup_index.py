@@ -1,0 +1,182 @@
+"""Index of a backup set: its segments, its points, their checksums and its signature.
+
+An archive is a folder with one folder per set. A set is complete on its own: its segments hold the
+journal from the first row. Nothing counts that the index of the set does not list, and the index is
+replaced last, so that an interrupted backup leaves the previous one.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from spawn.adapters.duckdb.archive.durable_files import create_file, write_file
+from spawn.domain.errors import StorageDamaged
+from spawn.ports.backups import JournalHead
+
+INDEX_NAME: Final = "index.json"
+INDEX_FORMAT: Final = 1
+_SET_PREFIX: Final = "set-"
+_EPOCH_PREFIX: Final = "epoch-"
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """File with the journal rows from `first` to `last`; `hash` is that of the last row."""
+
+    name: str
+    first: int
+    last: int
+    size_bytes: int
+    sha256: str
+    hash: str
+
+
+class IndexedPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Position at which a set can be restored with certainty about everything beside the journal.
+
+    The schemas and the bookmarks were read when the journal ended at `observed_position`, which is
+    later than `position` only while a backup catches up.
+    """
+
+    position: int
+    observed_position: int
+    hash: str
+    recorded_at: datetime | None
+    taken_at: datetime
+    schemas: str
+    schemas_sha256: str
+    bookmarks: Mapping[str, str]
+
+
+class BackupSet(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one set of files holds."""
+
+    format: int
+    store_id: str
+    epoch: int
+    store_format: int
+    number: int
+    created_at: datetime
+    segments: tuple[Segment, ...] = ()
+    points: tuple[IndexedPoint, ...] = ()
+
+    @property
+    def last_position(self) -> int:
+        """Position of the last row in the segments; 0 without rows."""
+        return self.segments[-1].last if self.segments else 0
+
+
+class EpochClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """Claim of an epoch, by which a restored store excludes the one before it."""
+
+    store_id: str
+    epoch: int
+    claimed_at: datetime
+
+
+class _SignedIndex(msgspec.Struct, frozen=True):
+    sha256: str
+    signature: str
+    backup_set: msgspec.Raw
+
+
+def set_folder(archive: Path, number: int) -> Path:
+    """Return the folder of a set."""
+    return archive / f"{_SET_PREFIX}{number:06d}"
+
+
+def list_set_numbers(archive: Path) -> list[int]:
+    """Return the numbers of the sets that have an index, oldest first."""
+    return sorted(
+        int(path.parent.name.removeprefix(_SET_PREFIX))
+        for path in archive.glob(f"{_SET_PREFIX}[0-9]*/{INDEX_NAME}")
+    )
+
+
+def read_set(archive: Path, number: int, signing_key: bytes | None = None) -> BackupSet:
+    """Read the index of a set and check it.
+
+    Raises:
+        StorageDamaged: the index is damaged, of a later release, or not signed with the key.
+        OSError: it cannot be read.
+    """
+    path = set_folder(archive, number) / INDEX_NAME
+    try:
+        index = msgspec.json.decode(path.read_bytes(), type=_SignedIndex)
+        body = bytes(index.backup_set)
+        if hashlib.sha256(body).hexdigest() != index.sha256:
+            raise StorageDamaged(f"The index {path} is damaged: its checksum differs.")
+        backup_set = msgspec.json.decode(body, type=BackupSet)
+    except msgspec.DecodeError as error:
+        raise StorageDamaged(f"The index {path} is damaged: {error}.") from error
+    if backup_set.format > INDEX_FORMAT:
+        raise StorageDamaged(
+            f"The index {path} has format {backup_set.format}: use the release that wrote it."
+        )
+    if signing_key is not None and not hmac.compare_digest(
+        _sign(signing_key, body), index.signature
+    ):
+        raise StorageDamaged(
+            f"The index {path} is not signed with the key: use the key that it was written with."
+        )
+    return backup_set
+
+
+def write_set(archive: Path, backup_set: BackupSet, signing_key: bytes | None) -> None:
+    """Replace the index of a set, after all that it lists is durable."""
+    body = msgspec.json.encode(backup_set)
+    signature = "" if signing_key is None else _sign(signing_key, body)
+    index = _SignedIndex(hashlib.sha256(body).hexdigest(), signature, msgspec.Raw(body))
+    write_file(set_folder(archive, backup_set.number) / INDEX_NAME, msgspec.json.encode(index))
+
+
+def _sign(key: bytes, content: bytes) -> str:
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
+
+
+def sign_head(head: JournalHead, signing_key: bytes | None) -> JournalHead:
+    """Return the head with its signature; without a key it has none."""
+    if signing_key is None:
+        return head
+    return msgspec.structs.replace(head, signature=_sign(signing_key, _head_content(head)))
+
+
+def is_head_signed(head: JournalHead, signing_key: bytes) -> bool:
+    """Whether the head has the signature of the key."""
+    return hmac.compare_digest(_sign(signing_key, _head_content(head)), head.signature)
+
+
+def _head_content(head: JournalHead) -> bytes:
+    return f"spawn-head {head.store_id} {head.epoch} {head.position} {head.hash}".encode()
+
+
+def read_epoch_claims(archive: Path, store_id: str) -> list[EpochClaim]:
+    """Return the claims of epochs of a store; a claim that is cut short is none.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    claims: list[EpochClaim] = []
+    for path in sorted(archive.glob(f"{_EPOCH_PREFIX}*.json")):
+        try:
+            claim = msgspec.json.decode(path.read_bytes(), type=EpochClaim)
+        except msgspec.DecodeError:
+            continue
+        if claim.store_id == store_id:
+            claims.append(claim)
+    return claims
+
+
+def claim_epoch(archive: Path, claim: EpochClaim) -> None:
+    """Claim an epoch of a store, which no other process can claim again.
+
+    Raises:
+        FileExistsError: it is claimed.
+        OSError: the archive cannot be written.
+    """
+    name = f"{_EPOCH_PREFIX}{claim.store_id[:8]}-{claim.epoch:06d}.json"
+    create_file(archive / name, msgspec.json.encode(claim))

@@ -1,0 +1,423 @@
+"""Online backup of a store: journal rows, schemas and bookmarks, set by set, to a folder."""
+
+import asyncio
+import errno
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import msgspec
+
+from spawn.adapters.duckdb.archive.backup_index import (
+    INDEX_FORMAT,
+    INDEX_NAME,
+    BackupSet,
+    IndexedPoint,
+    Segment,
+    list_set_numbers,
+    read_epoch_claims,
+    read_set,
+    set_folder,
+    sign_head,
+    write_set,
+)
+from spawn.adapters.duckdb.archive.durable_files import (
+    hash_file,
+    lock_folder,
+    remove_partial_files,
+    write_file,
+)
+from spawn.adapters.duckdb.archive.segments import (
+    SEGMENT_ROWS,
+    name_schema_snapshot,
+    read_schema_snapshot,
+    write_segment,
+)
+from spawn.adapters.duckdb.connection import Cursor, Engine, ReaderThreads
+from spawn.adapters.duckdb.journal_rows import from_microseconds
+from spawn.adapters.duckdb.tables import FORMAT_MIGRATIONS
+from spawn.adapters.embedded.options import BackupOptions
+from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
+from spawn.domain.errors import (
+    SpawnError,
+    StorageDamaged,
+    StorageFull,
+    StorageIncompatible,
+    Unavailable,
+)
+from spawn.domain.events.position import Position
+from spawn.ports.backups import BackupPoint, BackupStatus, JournalHead
+from spawn.ports.runtime import Clock
+
+_STEP_TIMEOUT_S = 300.0
+_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class _Progress(NamedTuple):
+    """Set after one step, with the rows and bytes of the step."""
+
+    backup_set: BackupSet
+    rows: int
+    size_bytes: int
+
+
+class BackupWriter:
+    """Backups of one open store, to one archive; see `ports.backups`.
+
+    Args:
+        engine: of the store.
+        store_id: of the store.
+        epoch: of the store.
+        clock: dates the backups; no decision but the start of a new set depends on it.
+        options: folder, schedule, retention and signing key.
+        on_superseded: stops the store, because another has taken its place.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        store_id: str,
+        epoch: int,
+        clock: Clock,
+        options: BackupOptions,
+        on_superseded: Callable[[str], None],
+        on_fatal: Callable[[], None],
+    ) -> None:
+        self._archive = options.folder
+        self._options = options
+        self._store_id = store_id
+        self._epoch = epoch
+        self._clock = clock
+        self._on_superseded = on_superseded
+        self._threads = ReaderThreads(
+            engine, 1, _STEP_TIMEOUT_S, operation="back up", on_fatal=on_fatal
+        )
+        self._task: asyncio.Task[BackupPoint] | None = None
+        self._latest: BackupPoint | None = None
+        self._level_at_s: float | None = None
+        self._failures = 0
+        self._error = ""
+
+    def load(self) -> None:
+        """Read what the archive has already; blocks.
+
+        Raises:
+            StorageIncompatible: a later epoch of this store is claimed: it must not be served.
+        """
+        try:
+            self._check_epoch()
+            backup_set = self._read_newest_set()
+        except OSError as failure:
+            self._error = f"The folder {self._archive} cannot be read: {failure.strerror}."
+            return
+        except StorageIncompatible:
+            raise
+        except StorageDamaged as error:
+            self._error = error.detail
+            return
+        if backup_set is not None and backup_set.store_id == self._store_id and backup_set.points:
+            self._latest = self._describe(_Progress(backup_set, 0, 0))
+            age_s = (self._clock.now() - self._latest.taken_at).total_seconds()
+            self._level_at_s = time.monotonic() - max(0.0, age_s)
+
+    # -- the port ---------------------------------------------------------------------------
+
+    async def take(self) -> BackupPoint:
+        """Bring the backup level with the journal; see `Backups.take`."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._take())
+            self._task.add_done_callback(self._forget_task)
+        return await asyncio.shield(self._task)
+
+    def _forget_task(self, task: asyncio.Task[BackupPoint]) -> None:
+        self._task = None
+        if not task.cancelled():
+            task.exception()  # its callers have it; without one it is in the status
+
+    async def _take(self) -> BackupPoint:
+        try:
+            point = await self._write()
+        except SpawnError as error:
+            self._failures += 1
+            self._error = error.detail
+            raise
+        self._latest, self._error = point, ""
+        self._level_at_s = time.monotonic()
+        return point
+
+    def status(self) -> BackupStatus:
+        """Return a snapshot; see `Backups.status`."""
+        return BackupStatus(
+            target=self._archive.as_uri(),
+            interval_s=self._options.interval_s,
+            latest=self._latest,
+            age_s=None if self._level_at_s is None else time.monotonic() - self._level_at_s,
+            failures=self._failures,
+            error=self._error,
+        )
+
+    def close(self) -> None:
+        """Wait for the step that runs, and end; blocks."""
+        self._threads.close()
+
+    # -- one backup -------------------------------------------------------------------------
+
+    async def _write(self) -> BackupPoint:
+        """Write steps until one ends level with the journal.
+
+        Raises:
+            StorageFull, StorageBusy, StorageDamaged, Unavailable: see `Backups.take`.
+        """
+        rows = size_bytes = 0
+        is_level = False
+        while not is_level:
+            try:
+                progress = await self._threads.run(self._write_step)
+            except OSError as failure:
+                raise self._translate(failure) from failure
+            rows, size_bytes = rows + progress.rows, size_bytes + progress.size_bytes
+            point = progress.backup_set.points[-1]
+            is_level = point.observed_position == point.position
+        return self._describe(_Progress(progress.backup_set, rows, size_bytes))
+
+    def _translate(self, failure: OSError) -> SpawnError:
+        if failure.errno in _FULL_ERRORS:
+            return StorageFull(
+                f"The disk of {self._archive} is full and no backup was added: free disk space."
+            )
+        return Unavailable(
+            f"The backup cannot be written to {self._archive}: {failure.strerror or failure}."
+        )
+
+    def _write_step(self, cursor: Cursor) -> _Progress:
+        """Write one segment at most, and the index; runs on the thread of the backups."""
+        create_folder(self._archive)
+        with lock_folder(self._archive):
+            self._check_epoch()
+            self._check_space()
+            cursor.execute("begin")
+            try:
+                backup_set = self._open_set(cursor)
+                progress = self._extend(cursor, backup_set)
+            finally:
+                with suppress(duckdb.Error):
+                    cursor.execute("rollback")
+            write_set(self._archive, progress.backup_set, self._options.signing_key)
+            self._remove_old_sets(progress.backup_set)
+        return progress
+
+    def _check_epoch(self) -> None:
+        """Check that no store has claimed a later epoch.
+
+        Raises:
+            StorageIncompatible: one has; this store is stopped.
+        """
+        claims = read_epoch_claims(self._archive, self._store_id)
+        newest = max((claim.epoch for claim in claims), default=0)
+        if newest > self._epoch:
+            error = superseded_error(self._epoch, newest, self._archive)
+            self._on_superseded(error.detail)
+            raise error
+
+    def _check_space(self) -> None:
+        free_bytes = shutil.disk_usage(self._archive).free
+        if free_bytes < self._options.reserve_bytes:
+            raise StorageFull(
+                f"The disk of {self._archive} has {free_bytes} bytes left, below the reserve of"
+                f" {self._options.reserve_bytes}: free disk space. No backup was added."
+            )
+
+    def _read_newest_set(self) -> BackupSet | None:
+        numbers = list_set_numbers(self._archive)
+        return read_set(self._archive, numbers[-1], self._options.signing_key) if numbers else None
+
+    def _open_set(self, cursor: Cursor) -> BackupSet:
+        """Return the set to extend: the newest one, or a new one.
+
+        Raises:
+            StorageDamaged: the newest set is of another store, or of a history that this store
+                does not have.
+        """
+        try:
+            newest = self._read_newest_set()
+        except StorageDamaged as error:
+            if self._options.signing_key is not None and "signed" in error.detail:
+                raise
+            newest = None  # a set that cannot be extended is left for inspection
+        if newest is not None:
+            self._check_history(cursor, newest)
+            if newest.epoch == self._epoch and not self._is_set_due(newest):
+                return newest
+        numbers = [
+            int(path.name.removeprefix("set-"))
+            for path in self._archive.glob("set-[0-9]*")
+            if path.is_dir()
+        ]
+        return BackupSet(
+            format=INDEX_FORMAT,
+            store_id=self._store_id,
+            epoch=self._epoch,
+            store_format=len(FORMAT_MIGRATIONS),
+            number=max(numbers, default=0) + 1,
+            created_at=self._clock.now(),
+        )
+
+    def _is_set_due(self, newest: BackupSet) -> bool:
+        age_s = (self._clock.now() - newest.created_at).total_seconds()
+        return (
+            age_s >= self._options.full_interval_s
+            or newest.store_format != len(FORMAT_MIGRATIONS)
+            or not set_folder(self._archive, newest.number).is_dir()
+        )
+
+    def _check_history(self, cursor: Cursor, newest: BackupSet) -> None:
+        if newest.store_id != self._store_id:
+            raise StorageDamaged(
+                f"The folder {self._archive} has backups of the store {newest.store_id}: give this"
+                " store a folder of its own (SPAWN_BACKUP_URL)."
+            )
+        if newest.epoch > self._epoch:
+            raise superseded_error(self._epoch, newest.epoch, self._archive)
+        if newest.epoch < self._epoch or not newest.segments:
+            return
+        last = newest.segments[-1]
+        row = cursor.execute(
+            "select lower(hex(hash)) from journal where position = ?", [last.last]
+        ).fetchone()
+        if row is None or row[0] != last.hash:
+            raise StorageDamaged(
+                f"The backups in {self._archive} have change {last.last} and the store has not: its"
+                " file is an older copy or of another history. Restore the backup instead."
+            )
+
+    def _extend(self, cursor: Cursor, backup_set: BackupSet) -> _Progress:
+        """Add the next rows to a set, with a point at their end."""
+        folder = set_folder(self._archive, backup_set.number)
+        create_folder(folder)
+        remove_partial_files(folder)
+        row = cursor.execute("select coalesce(max(position), 0) from journal").fetchone()
+        observed_position = int(row[0]) if row else 0
+        first = backup_set.last_position + 1
+        last = _find_end(cursor, first, observed_position)
+        segments, added = backup_set.segments, list[Segment]()
+        if last >= first:
+            added.append(write_segment(cursor, folder, first, last))
+        segments = (*segments, *added)
+        point = self._write_point(cursor, folder, observed_position, last)
+        points = [p for p in backup_set.points if p.position != point.position]
+        extended = msgspec.structs.replace(backup_set, segments=segments, points=(*points, point))
+        size_bytes = sum(segment.size_bytes for segment in added)
+        return _Progress(extended, sum(s.last - s.first + 1 for s in added), size_bytes)
+
+    def _write_point(
+        self, cursor: Cursor, folder: Path, observed_position: int, position: int
+    ) -> IndexedPoint:
+        content = read_schema_snapshot(cursor)
+        name, sha256 = name_schema_snapshot(content)
+        if not _has_content(folder / name, sha256):
+            write_file(folder / name, content)
+        row = cursor.execute(
+            "select lower(hex(hash)), epoch_us(recorded_at) from journal where position = ?",
+            [position],
+        ).fetchone()
+        bookmarks = cursor.execute("select name, position from bookmarks order by name").fetchall()
+        return IndexedPoint(
+            position=position,
+            observed_position=observed_position,
+            hash="0" * 64 if row is None else row[0],
+            recorded_at=None if row is None else from_microseconds(row[1]),
+            taken_at=self._clock.now().astimezone(UTC),
+            schemas=name,
+            schemas_sha256=sha256,
+            bookmarks=dict(bookmarks),
+        )
+
+    def _describe(self, progress: _Progress) -> BackupPoint:
+        backup_set, rows, size_bytes = progress
+        point = backup_set.points[-1]
+        head = JournalHead(
+            store_id=backup_set.store_id,
+            epoch=backup_set.epoch,
+            position=point.position,
+            hash=point.hash,
+        )
+        return BackupPoint(
+            backup_set=backup_set.number,
+            position=Position(backup_set.epoch, point.position),
+            recorded_at=point.recorded_at,
+            taken_at=point.taken_at,
+            rows=rows,
+            size_bytes=size_bytes,
+            head=sign_head(head, self._options.signing_key),
+        )
+
+    # -- retention --------------------------------------------------------------------------
+
+    def _remove_old_sets(self, newest: BackupSet) -> None:
+        """Remove the oldest sets beyond the retention, if all that stay are good.
+
+        Sets are ordered by number, so that no clock can make the newest look old.
+        """
+        numbers = list_set_numbers(self._archive)
+        old_numbers = numbers[: -self._options.retained_sets]
+        point = newest.points[-1]
+        if not old_numbers or point.observed_position != point.position:
+            return
+        retained = numbers[-self._options.retained_sets :]
+        if not all(self._is_good(number) for number in retained):
+            return
+        for number in old_numbers:
+            folder = set_folder(self._archive, number)
+            # First the index, so that a half-removed set never counts.
+            (folder / INDEX_NAME).unlink()
+            sync_folder(folder)
+            shutil.rmtree(folder)
+        sync_folder(self._archive)
+
+    def _is_good(self, number: int) -> bool:
+        """Whether every file of a set has its checksum; of a new set that is soon found."""
+        folder = set_folder(self._archive, number)
+        try:
+            backup_set = read_set(self._archive, number, self._options.signing_key)
+            files = {s.name: s.sha256 for s in backup_set.segments}
+            files |= {p.schemas: p.schemas_sha256 for p in backup_set.points}
+            return bool(files) and all(
+                hash_file(folder / name) == sha256 for name, sha256 in files.items()
+            )
+        except (OSError, StorageDamaged):
+            return False
+
+
+def _find_end(cursor: Cursor, first: int, observed_position: int) -> int:
+    """Return the last row of the next segment: the end of a change, never within one."""
+    last = min(observed_position, first + SEGMENT_ROWS - 1)
+    if last == observed_position:
+        return last
+    row = cursor.execute(
+        "select max(position) from journal"
+        " where recorded_at = (select recorded_at from journal where position = ?)",
+        [last],
+    ).fetchone()
+    return last if row is None else max(last, int(row[0]))
+
+
+def _has_content(path: Path, sha256: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def superseded_error(epoch: int, newer_epoch: int, archive: Path) -> StorageIncompatible:
+    """Build the error about a store that another one has replaced."""
+    return StorageIncompatible(
+        f"This store of epoch {epoch} is superseded by epoch {newer_epoch}, which was restored or"
+        f" promoted and is claimed in {archive}: serve that one, and keep this file for inspection."
+    )

@@ -1,0 +1,148 @@
+# ruff: noqa: S608 -- statements are made of our own constants and quoted paths
+"""Segments of a journal and snapshots of its schemas, as files of an archive."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import msgspec
+
+from spawn.adapters.duckdb.archive.backup_index import Segment
+from spawn.adapters.duckdb.archive.durable_files import PARTIAL_SUFFIX, hash_file, publish_file
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.duckdb.journal_rows import (
+    ROW_COLUMNS,
+    SELECT_ROW,
+    JournalRow,
+    hash_row,
+    read_row,
+)
+from spawn.domain.errors import StorageDamaged
+
+SEGMENT_ROWS: Final = 50_000
+"""Journal rows in a segment at most, unless one change has more."""
+
+_GROUP_ROWS: Final = 5_000
+_FETCH_ROWS: Final = 2_000
+_COLUMNS: Final = ", ".join((*ROW_COLUMNS, "hash"))
+_BLOB_COLUMN: Final = "document"
+_SCHEMA_TABLES: Final = ("schemas", "schema_migrations")
+
+
+def quote_path(path: Path) -> str:
+    """Return a path as a constant of a statement, which takes no parameter there."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def write_segment(cursor: Cursor, folder: Path, first: int, last: int) -> Segment:
+    """Write the journal rows from `first` to `last` to a file, durable.
+
+    Raises:
+        duckdb.Error, OSError: it could not be written; nothing of it counts.
+        StorageDamaged: the journal lacks one of the rows.
+    """
+    name = f"journal-{first:012d}-{last:012d}.parquet"
+    partial = folder / (name + PARTIAL_SUFFIX)
+    try:
+        return _write_segment(cursor, partial, first, last)
+    except (duckdb.Error, OSError):
+        # At once, because a full disk needs the space.
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def _write_segment(cursor: Cursor, partial: Path, first: int, last: int) -> Segment:
+    in_range = f"position >= {first:d} and position <= {last:d}"
+    cursor.execute(
+        f"copy (select {_COLUMNS} from journal where {in_range} order by position)"
+        f" to {quote_path(partial)}"
+        f" (format parquet, compression zstd, row_group_size {_GROUP_ROWS})"
+    )
+    # Read back: what a full or failing disk took must not count as a backup.
+    row = cursor.execute(
+        "select count(*), min(position), max(position), lower(hex(max_by(hash, position)))"
+        f" from read_parquet({quote_path(partial)})"
+    ).fetchone()
+    if row is None or row[:3] != (last - first + 1, first, last):
+        raise StorageDamaged(
+            f"The journal lacks rows between {first} and {last}: verify the store."
+        )
+    sha256, size_bytes = hash_file(partial), partial.stat().st_size
+    name = partial.name.removesuffix(PARTIAL_SUFFIX)
+    publish_file(partial, partial.with_name(name))
+    return Segment(
+        name=name, first=first, last=last, size_bytes=size_bytes, sha256=sha256, hash=row[3]
+    )
+
+
+def read_chained_rows(cursor: Cursor, source: str) -> Iterator[tuple[JournalRow, bytes]]:
+    """Yield the rows of a relation with their stored hashes, in order."""
+    cursor.execute(f"select hash, {SELECT_ROW} from {source} order by position")
+    while rows := cursor.fetchmany(_FETCH_ROWS):
+        for stored_hash, *values in rows:
+            yield read_row(values), bytes(stored_hash)
+
+
+class ChainCheck:
+    """Check of consecutive rows: each is the next one, and has the hash that follows from it."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.hash = bytes(32)
+        self.recorded_at = 0
+        self.finding = ""
+
+    def add(self, row: JournalRow, stored_hash: bytes) -> bool:
+        """Check the next row; return whether it is right, else note the finding."""
+        if row.position != self.position + 1:
+            self.finding = f"row {self.position + 1} is missing: row {row.position} follows"
+        elif hash_row(row, self.hash) != stored_hash:
+            self.finding = f"row {row.position} was changed: it does not have the hash of the chain"
+        elif row.recorded_at < self.recorded_at:
+            self.finding = f"row {row.position} is dated before the row in front of it"
+        else:
+            self.position, self.hash = row.position, stored_hash
+            self.recorded_at = row.recorded_at
+        return not self.finding
+
+
+class SchemaSnapshot(msgspec.Struct, frozen=True):
+    """Rows of the tables beside the journal that it does not determine, by column."""
+
+    schemas: tuple[dict[str, Any], ...]
+    schema_migrations: tuple[dict[str, Any], ...]
+
+
+def read_schema_snapshot(cursor: Cursor) -> bytes:
+    """Return the schema versions and the log of migrations as JSON."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for table in _SCHEMA_TABLES:
+        blob = f"to_base64({_BLOB_COLUMN}) as {_BLOB_COLUMN}"
+        columns = f"* replace ({blob})" if table == "schemas" else "*"
+        cursor.execute(f"select {columns} from {table} order by ordinal")
+        names = [column[0] for column in cursor.description or ()]
+        tables[table] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return msgspec.json.encode(tables)
+
+
+def insert_schema_snapshot(cursor: Cursor, snapshot: SchemaSnapshot) -> None:
+    """Insert the rows of a snapshot into empty tables, in the caller's transaction."""
+    for table in _SCHEMA_TABLES:
+        for row in getattr(snapshot, table):
+            values = ", ".join(
+                "from_base64(?)" if name == _BLOB_COLUMN and table == "schemas" else "?"
+                for name in row
+            )
+            cursor.execute(
+                f"insert into {table} ({', '.join(row)}) values ({values})", list(row.values())
+            )
+
+
+def name_schema_snapshot(content: bytes) -> tuple[str, str]:
+    """Return the name of the file of a snapshot, and its SHA-256."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    return f"schemas-{sha256[:16]}.json", sha256

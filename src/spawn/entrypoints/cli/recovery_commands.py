@@ -1,0 +1,72 @@
+"""Commands `spawn backup` and `spawn verify`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+from loguru import logger
+
+from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
+from spawn.adapters.duckdb.archive.durable_files import write_file
+from spawn.adapters.duckdb.archive.store_check import verify_store
+from spawn.adapters.local.clock import SystemClock
+from spawn.entrypoints.cli.backend import open_backend
+from spawn.entrypoints.cli.errors import CommandError
+from spawn.entrypoints.cli.serve import find_store_file
+from spawn.entrypoints.http.backup_routes import BackupView
+from spawn.entrypoints.settings import Settings, read_signing_key
+from spawn.ports.backups import JournalHead
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def take_backup(settings: Settings, head_file: Path | None) -> None:
+    """Take a backup, of a running service or of the file, and print its newest position."""
+    async with open_backend(settings) as backend:
+        view = msgspec.json.decode(await backend.take_backup(), type=BackupView)
+    if head_file is not None:
+        await asyncio.to_thread(write_file, head_file, _encode(view.head) + b"\n")
+    sys.stdout.write(
+        f"backup set {view.backup_set} is level with {view.position}:"
+        f" {view.rows} rows, {view.size_bytes} bytes added\n"
+    )
+
+
+def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_json: bool) -> bool:
+    """Verify a store's file or a folder of backups, print the findings, return whether all is well.
+
+    Without a path it is the store of the settings.
+    """
+    # What the store logs when it repairs itself is about the copy, and is a finding.
+    logger.disable("spawn")
+    signing_key = read_signing_key(settings.backup_signing_key_file)
+    head = None if head_file is None else _read_head(head_file)
+    target = path or find_store_file(settings)
+    if target is None:
+        raise CommandError("memory:// has no file to verify: name a file or a folder of backups")
+    if target.is_dir():
+        verification = verify_archive(target, head=head, signing_key=signing_key)
+    else:
+        verification = verify_store(target, SystemClock(), head=head, signing_key=signing_key)
+    if as_json:
+        sys.stdout.buffer.write(_encode(verification) + b"\n")
+    else:
+        sys.stdout.write(_describe(verification))
+    return not verification.findings
+
+
+def _read_head(path: Path) -> JournalHead:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=JournalHead)
+    except msgspec.DecodeError as failure:
+        raise CommandError(f"{path} has no head of a journal: {failure}") from failure
+
+
+def _describe(verification: Verification) -> str:
+    if verification.findings:
+        lines = [f"FAIL  {verification.target}", *verification.findings]
+        return "\n      ".join(lines) + "\n"
+    head = verification.head
+    position = "" if head is None else f", to position {head.epoch}.{head.position}"
+    return f"ok    {verification.target}: {verification.rows} rows{position}\n"
