@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from spawn import __version__
 from spawn.application.web_addresses import is_loopback
+from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
@@ -24,7 +26,12 @@ from spawn.entrypoints.cli.errors import (
     EXPECTED_ERRORS,
     describe_error,
 )
-from spawn.entrypoints.settings import Settings, read_service_url, read_settings
+from spawn.entrypoints.settings import (
+    Settings,
+    read_service_url,
+    read_settings,
+    read_signing_key,
+)
 
 _PRIVATE_UMASK: Final = 0o077
 _EPILOG: Final = """\
@@ -305,6 +312,33 @@ def _add_recovery_commands(
     _add_head_option(verify, "the journal must have the row of the head in this file")
     verify.add_argument("--json", action="store_true", help="print the result as JSON")
     verify.set_defaults(run=_run_verify)
+    _add_restore_command(commands)
+
+
+def _add_restore_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    restore = commands.add_parser(
+        "restore",
+        help="restore a store from its backups",
+        description="Restore a store from a folder of backups into a new file, at the newest "
+        "change or an earlier one. The new store has the next epoch: cursors of the earlier one "
+        "expire, and the earlier one stops at its next backup to the same folder.",
+    )
+    restore.add_argument("folder", type=Path, metavar="FOLDER", help="folder of backups")
+    restore.add_argument("file", type=Path, metavar="FILE", help="new file: none is overwritten")
+    moment = restore.add_mutually_exclusive_group()
+    moment.add_argument(
+        "--position", type=_parse_position, metavar="N", help="last journal row to restore"
+    )
+    moment.add_argument(
+        "--at", type=_parse_moment, metavar="INSTANT", help="restore what was recorded by then"
+    )
+    restore.add_argument("--set", type=_parse_count, metavar="N", help="set (default: the newest)")
+    restore.add_argument(
+        "--copy",
+        action="store_true",
+        help="make an independent store, for a drill: the source is not superseded",
+    )
+    restore.set_defaults(run=_run_restore)
 
 
 def _add_head_option(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -315,6 +349,20 @@ def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
     return int(text)
+
+
+def _parse_position(text: str) -> int:
+    number = text.rpartition(".")[2]
+    if not number.isascii() or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a position such as 2041 or 1.2041")
+    return int(number)
+
+
+def _parse_moment(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error.detail}") from None
 
 
 def _parse_port(text: str) -> int:
@@ -473,6 +521,24 @@ def _run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
     os.umask(_PRIVATE_UMASK)
     is_good = verify(settings, arguments.path, arguments.head, as_json=arguments.json)
     return EXIT_OK if is_good else EXIT_FAILED
+
+
+def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.adapters.duckdb.archive.restoration import RestoreRequest
+    from spawn.entrypoints.cli.recovery_commands import restore_store
+
+    os.umask(_PRIVATE_UMASK)
+    request = RestoreRequest(
+        archive=arguments.folder,
+        target=arguments.file,
+        number=arguments.set,
+        position=arguments.position,
+        at=arguments.at,
+        is_copy=arguments.copy,
+        signing_key=read_signing_key(settings.backup_signing_key_file),
+    )
+    restore_store(request)
+    return EXIT_OK
 
 
 def _run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:

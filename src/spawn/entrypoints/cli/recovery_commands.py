@@ -1,4 +1,4 @@
-"""Commands `spawn backup` and `spawn verify`."""
+"""Commands `spawn backup`, `spawn verify` and `spawn restore`."""
 
 import asyncio
 import sys
@@ -9,6 +9,7 @@ from loguru import logger
 
 from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
 from spawn.adapters.duckdb.archive.durable_files import write_file
+from spawn.adapters.duckdb.archive.restoration import RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.entrypoints.cli.backend import open_backend
@@ -54,6 +55,24 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
     else:
         sys.stdout.write(_describe(verification))
     return not verification.findings
+
+
+def restore_store(request: RestoreRequest) -> None:
+    """Restore a store and print its position and epoch."""
+    logger.disable("spawn")
+    restored = restore(request, SystemClock())
+    moment = "" if restored.recorded_at is None else f", {restored.recorded_at.isoformat()}"
+    sys.stdout.write(
+        f"restored to position {restored.epoch}.{restored.position}{moment}: {restored.target}\n"
+    )
+    if request.is_copy:
+        sys.stdout.write("it is an independent copy: the source may go on\n")
+    elif restored.is_claimed:
+        sys.stdout.write(f"epochs before {restored.epoch} stop where these backups are used\n")
+    else:
+        sys.stdout.write(
+            "the folder of backups cannot be written: make sure that the earlier store is stopped\n"
+        )
 
 
 def _read_head(path: Path) -> JournalHead:

@@ -5,9 +5,9 @@ import errno
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +56,8 @@ from spawn.ports.backups import BackupPoint, BackupStatus, JournalHead
 from spawn.ports.runtime import Clock
 
 _STEP_TIMEOUT_S = 300.0
+_SMALL_SEGMENT_ROWS = 5_000
+_POINT_INTERVAL = timedelta(minutes=10)
 _FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -210,6 +212,7 @@ class BackupWriter:
                 with suppress(duckdb.Error):
                     cursor.execute("rollback")
             write_set(self._archive, progress.backup_set, self._options.signing_key)
+            _remove_replaced_segments(self._archive, backup_set, progress.backup_set)
             self._remove_old_sets(progress.backup_set)
         return progress
 
@@ -304,17 +307,25 @@ class BackupWriter:
         remove_partial_files(folder)
         row = cursor.execute("select coalesce(max(position), 0) from journal").fetchone()
         observed_position = int(row[0]) if row else 0
-        first = backup_set.last_position + 1
-        last = _find_end(cursor, first, observed_position)
-        segments, added = backup_set.segments, list[Segment]()
-        if last >= first:
-            added.append(write_segment(cursor, folder, first, last))
-        segments = (*segments, *added)
+        segments = list(backup_set.segments)
+        position = backup_set.last_position
+        if observed_position > position and segments and _is_small(segments[-1]):
+            # Rewritten with the new rows, so that the number of files follows that of rows.
+            segments.pop()
+        first = segments[-1].last + 1 if segments else 1
+        last = _find_end(cursor, position + 1, observed_position)
+        added = None
+        if last > position:
+            added = write_segment(cursor, folder, first, last)
+            segments.append(added)
         point = self._write_point(cursor, folder, observed_position, last)
-        points = [p for p in backup_set.points if p.position != point.position]
-        extended = msgspec.structs.replace(backup_set, segments=segments, points=(*points, point))
-        size_bytes = sum(segment.size_bytes for segment in added)
-        return _Progress(extended, sum(s.last - s.first + 1 for s in added), size_bytes)
+        extended = msgspec.structs.replace(
+            backup_set,
+            segments=tuple(segments),
+            points=(*_thin_points(backup_set.points, point), point),
+        )
+        size_bytes = 0 if added is None else added.size_bytes
+        return _Progress(extended, max(0, last - position), size_bytes)
 
     def _write_point(
         self, cursor: Cursor, folder: Path, observed_position: int, position: int
@@ -393,6 +404,34 @@ class BackupWriter:
             )
         except (OSError, StorageDamaged):
             return False
+
+
+def _is_small(segment: Segment) -> bool:
+    return segment.last - segment.first + 1 < _SMALL_SEGMENT_ROWS
+
+
+def _thin_points(points: Sequence[IndexedPoint], newest: IndexedPoint) -> Iterator[IndexedPoint]:
+    """Yield the points to keep before a new one.
+
+    Every position between two points of the same schemas can be restored. More points than one
+    in `_POINT_INTERVAL` only say more exactly how far publishers were.
+    """
+    for number, point in enumerate(points):
+        if point.position == newest.position:
+            continue
+        is_first = number == 0 or points[number - 1].schemas != point.schemas
+        successor = points[number + 1] if number + 1 < len(points) else newest
+        is_last = successor.schemas != point.schemas
+        is_spaced = number == 0 or (point.taken_at - points[number - 1].taken_at >= _POINT_INTERVAL)
+        if is_first or is_last or is_spaced:
+            yield point
+
+
+def _remove_replaced_segments(archive: Path, before: BackupSet, after: BackupSet) -> None:
+    """Remove the files that the index listed until now, and lists no more."""
+    names = {segment.name for segment in before.segments}
+    for name in names - {segment.name for segment in after.segments}:
+        (set_folder(archive, after.number) / name).unlink(missing_ok=True)
 
 
 def _find_end(cursor: Cursor, first: int, observed_position: int) -> int:

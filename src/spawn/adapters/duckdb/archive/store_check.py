@@ -162,13 +162,11 @@ def _compare_tables(engine: Engine, cursor: Cursor, clock: Clock, findings: list
     mark = HighWaterMark(engine.path)
     try:
         mark.create(find_tail(cursor, engine.path.name).journal_position())
-        journal = RecoverableJournal(engine, mark, clock, _small_caches(), None)
+        journal = open_examined_journal(engine, mark, clock)
         findings += (
             f"the table {name} differed from the journal: {reason}"
             for name, reason in journal.differences.items()
         )
-        while journal.uncompared_rows():
-            journal.compare_rows()
         if journal.repaired_rows():
             findings.append(
                 f"{journal.repaired_rows()} rows of the derived tables differ from the journal"
@@ -177,6 +175,18 @@ def _compare_tables(engine: Engine, cursor: Cursor, clock: Clock, findings: list
             findings.append(journal.damage.detail)
     finally:
         mark.release()
+
+
+def open_examined_journal(engine: Engine, mark: HighWaterMark, clock: Clock) -> RecoverableJournal:
+    """Open a journal as the service does, and compare every value of its derived tables.
+
+    Raises:
+        StorageDamaged: see `RecoverableJournal`.
+    """
+    journal = RecoverableJournal(engine, mark, clock, _small_caches(), None)
+    while journal.uncompared_rows():
+        journal.compare_rows()
+    return journal
 
 
 def _small_caches() -> Caches:

@@ -1,0 +1,101 @@
+# ruff: noqa: S608 -- statements are made of our own constants and quoted paths
+"""Schema versions of a store at a position between two snapshots of them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from spawn.adapters.duckdb.archive.archive_check import read_schemas
+from spawn.adapters.duckdb.archive.backup_index import IndexedPoint
+from spawn.adapters.duckdb.archive.segments import SchemaSnapshot
+from spawn.adapters.duckdb.connection import Cursor
+from spawn.domain.errors import NotFound
+from spawn.domain.schemas.schema_status import ADOPTED_EVENT, SCHEMA_KIND
+from spawn.ports.schemas import MigrationOutcome, SchemaState
+
+_ADOPTED = frozenset({SchemaState.ACTIVE.value, SchemaState.RETIRED.value})
+
+
+def snapshot_at(
+    cursor: Cursor,
+    folder: Path,
+    before: IndexedPoint | None,
+    after: IndexedPoint,
+    position: int,
+    source: str,
+) -> SchemaSnapshot:
+    """Return the schema versions and migrations at a position.
+
+    A snapshot of that very position, or of one from which no decision about a schema separates it,
+    has them. Between two decisions the later snapshot is taken back by those that the journal has
+    after the position.
+
+    Raises:
+        NotFound: no schema was active yet.
+    """
+    if before is not None and before.observed_position == position:
+        return _read(folder, before)
+    if before is not None and before.schemas == after.schemas:
+        return _read(folder, before)
+    snapshot = _read(folder, after)
+    if after.observed_position == position:
+        return snapshot
+    later = _adopted_versions(cursor, source, position, after.observed_position)
+    earlier = SchemaSnapshot((), ()) if before is None else _read(folder, before)
+    return _take_back(cursor, snapshot, earlier, later, position)
+
+
+def _read(folder: Path, point: IndexedPoint) -> SchemaSnapshot:
+    content = read_schemas(folder, point.schemas, point.schemas_sha256)
+    return msgspec.json.decode(content, type=SchemaSnapshot)
+
+
+def _adopted_versions(cursor: Cursor, source: str, after: int, through: int) -> set[int]:
+    """Return the versions that were adopted in a range of rows."""
+    rows = cursor.execute(
+        f"select document from {source} where kind = ? and type = ? and position > ?"
+        " and position <= ?",
+        [SCHEMA_KIND, ADOPTED_EVENT, after, through],
+    ).fetchall()
+    return {int(msgspec.json.decode(document)["version"]) for (document,) in rows}
+
+
+def _take_back(
+    cursor: Cursor,
+    snapshot: SchemaSnapshot,
+    earlier: SchemaSnapshot,
+    later_versions: set[int],
+    position: int,
+) -> SchemaSnapshot:
+    """Return a snapshot without the versions that were adopted later."""
+    adopted = [
+        row
+        for row in snapshot.schemas
+        if row["state"] in _ADOPTED and row["version"] not in later_versions
+    ]
+    if not adopted:
+        raise NotFound(f"No schema was active at position {position}: choose a later one.")
+    states = [SchemaState.RETIRED.value] * (len(adopted) - 1) + [SchemaState.ACTIVE.value]
+    adopted = [{**row, "state": state} for row, state in zip(adopted, states, strict=True)]
+    versions = {row["version"] for row in adopted}
+    others = [row for row in earlier.schemas if row["version"] not in versions]
+    rows = sorted([*others, *adopted], key=lambda row: (row["state"] in _ADOPTED, row["ordinal"]))
+    schemas = tuple({**row, "ordinal": ordinal} for ordinal, row in enumerate(rows))
+    row = cursor.execute(
+        "select recorded_at from journal where position = ?", [position]
+    ).fetchone()
+    migrations = tuple(
+        m
+        for m in snapshot.schema_migrations
+        if row is not None
+        and _started_at(m) <= row[0]
+        and (m["outcome"] != MigrationOutcome.ADOPTED or m["new_version"] not in later_versions)
+    )
+    return SchemaSnapshot(schemas, migrations)
+
+
+def _started_at(migration: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(migration["started_at"]).replace(tzinfo=None)

@@ -1,0 +1,342 @@
+# ruff: noqa: S608 -- statements are made of our own constants and quoted paths
+"""Restore of a store from an archive, at any change, into a new file of a new epoch."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import duckdb
+import msgspec
+
+from spawn.adapters.duckdb import tables
+from spawn.adapters.duckdb.archive.archive_check import HeadCheck, join_findings, verify_set
+from spawn.adapters.duckdb.archive.backup_index import (
+    BackupSet,
+    EpochClaim,
+    IndexedPoint,
+    claim_epoch,
+    list_set_numbers,
+    read_epoch_claims,
+    read_set,
+    set_folder,
+)
+from spawn.adapters.duckdb.archive.point_schemas import snapshot_at
+from spawn.adapters.duckdb.archive.segments import (
+    ChainCheck,
+    insert_schema_snapshot,
+    quote_path,
+    read_chained_rows,
+)
+from spawn.adapters.duckdb.archive.store_check import open_examined_journal
+from spawn.adapters.duckdb.connection import Cursor, Engine, translate_error
+from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, JournalPosition
+from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS, from_microseconds
+from spawn.adapters.duckdb.state.state_proof import save_proofs
+from spawn.adapters.duckdb.state.state_table import state_tables
+from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
+from spawn.domain.errors import Conflict, NotFound, StorageDamaged, Unavailable
+from spawn.ports.runtime import Clock
+
+_MEMORY_LIMIT: Final = "1GiB"
+_LOG_BYTES: Final = 1024**3
+_COLUMNS: Final = ", ".join((*ROW_COLUMNS, "hash"))
+_FILES: Final = (".mark", "")
+"""Endings of the files of a store, in the order in which they appear."""
+
+
+class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Source, moment and target of a restore.
+
+    Without `number` the newest set is read, without `position` and `at` up to its end. A change is
+    restored whole: a position within it counts as its end. `is_copy` makes an independent store
+    that neither shares the identity of the source nor supersedes it.
+    """
+
+    archive: Path
+    target: Path
+    number: int | None = None
+    position: int | None = None
+    at: datetime | None = None
+    is_copy: bool = False
+    signing_key: bytes | None = None
+
+
+class RestoredStore(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of a restore; `is_claimed` if the archive excludes the earlier epoch from now on."""
+
+    target: Path
+    store_id: str
+    epoch: int
+    position: int
+    recorded_at: datetime | None
+    is_claimed: bool
+
+
+def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
+    """Restore a store into a new file, prove its derived tables, and claim its epoch; blocks.
+
+    Raises:
+        Conflict: the target exists.
+        NotFound: the archive has no such set, or no such position.
+        StorageDamaged: a file of the set is damaged; nothing was written.
+        OSError: a file cannot be read or written.
+    """
+    _require_absent(request.target)
+    backup_set = _choose_set(request)
+    _require_good(request, backup_set)
+    create_folder(request.target.parent)
+    with tempfile.TemporaryDirectory(
+        dir=request.target.parent, prefix=f".{request.target.name}.restore-"
+    ) as folder:
+        building = Path(folder) / request.target.name
+        restored = _build(request, backup_set, building, clock)
+        # Not before the store is proved: the claim stops the earlier one.
+        is_claimed = not request.is_copy and _claim(request.archive, restored, clock)
+        _publish(building, request.target)
+    return msgspec.structs.replace(restored, is_claimed=is_claimed)
+
+
+def _require_absent(target: Path) -> None:
+    for suffix in ("", ".mark", ".wal"):
+        path = target.with_name(target.name + suffix)
+        if path.exists():
+            raise Conflict(f"{path} exists, and a restore never overwrites: name another file.")
+
+
+def _choose_set(request: RestoreRequest) -> BackupSet:
+    numbers = list_set_numbers(request.archive)
+    if not numbers:
+        raise NotFound(f"{request.archive} has no backup.")
+    number = numbers[-1] if request.number is None else request.number
+    if number not in numbers:
+        raise NotFound(f"{request.archive} has the sets {numbers}, not {number}.")
+    backup_set = read_set(request.archive, number, request.signing_key)
+    if backup_set.store_format > len(tables.FORMAT_MIGRATIONS):
+        raise StorageDamaged(
+            f"Set {number} was written by a newer release: restore it with that release."
+        )
+    if not backup_set.points:
+        raise NotFound(f"Set {number} was not written to the end: choose another set.")
+    last = backup_set.points[-1].position
+    if request.position is not None and request.position > last:
+        raise NotFound(f"Set {number} ends at position {last}, before {request.position}.")
+    return backup_set
+
+
+def _require_good(request: RestoreRequest, backup_set: BackupSet) -> None:
+    through = None
+    if request.position is not None:
+        through = _Points(request.archive, backup_set).after(request.position).observed_position
+    findings = verify_set(request.archive, backup_set, HeadCheck(None, None), through)
+    if findings:
+        others = [n for n in list_set_numbers(request.archive) if n != backup_set.number]
+        advice = f"try --set {others[-1]}" if others else "there is no other set"
+        raise StorageDamaged(
+            f"Set {backup_set.number} is damaged ({join_findings(findings)}): {advice}."
+        )
+
+
+def _build(
+    request: RestoreRequest, backup_set: BackupSet, path: Path, clock: Clock
+) -> RestoredStore:
+    """Build the file with its mark, open it as the service does, and close it."""
+    engine = Engine(path, _MEMORY_LIMIT, _LOG_BYTES)
+    with closing(engine):
+        try:
+            cursor = engine.cursor()
+            tables.migrate_format(cursor, clock.now().replace(tzinfo=None))
+            points = _Points(request.archive, backup_set)
+            segments = points.segments(request.position)
+            position = _find_end(cursor, segments, request)
+            _insert_journal(cursor, segments, position)
+            restored = _insert_rest(cursor, request, backup_set, points, position)
+            _prove(engine, cursor, restored, clock)
+        except duckdb.Error as failure:
+            raise translate_error(failure, path.name) from failure
+    return restored
+
+
+def _source(segments: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(map(quote_path, segments))}])"
+
+
+def _find_end(cursor: Cursor, segments: Sequence[Path], request: RestoreRequest) -> int:
+    """Return the last row to restore: the end of a change."""
+    if not segments:
+        return 0
+    if request.at is not None:
+        moment = "make_timestamp(?)"
+        parameters: list[Any] = [int(request.at.timestamp() * 1_000_000)]
+    elif request.position is not None:
+        moment = f"(select max(recorded_at) from {_source(segments)} where position <= ?)"
+        parameters = [request.position]
+    else:
+        moment, parameters = "'infinity'::timestamp", []
+    row = cursor.execute(
+        f"select coalesce(max(position), 0) from {_source(segments)} where recorded_at <= {moment}",
+        parameters,
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _insert_journal(cursor: Cursor, segments: Sequence[Path], position: int) -> None:
+    """Insert the rows segment by segment, and check the chain of what was inserted."""
+    for segment in segments:
+        cursor.execute(
+            f"insert into journal ({_COLUMNS}) select {_COLUMNS} from {_source([segment])}"
+            f" where position <= {position:d} order by position"
+        )
+    chain = ChainCheck()
+    for row, stored_hash in read_chained_rows(cursor, "journal"):
+        if not chain.add(row, stored_hash):
+            raise StorageDamaged(f"The restored journal is damaged: {chain.finding}.")
+    if chain.position != position:
+        raise StorageDamaged(f"The restored journal ends at {chain.position}, not {position}.")
+
+
+class _Points:
+    """Points of a set around a position."""
+
+    def __init__(self, archive: Path, backup_set: BackupSet) -> None:
+        self.folder = set_folder(archive, backup_set.number)
+        self._points = backup_set.points
+        self._segments = backup_set.segments
+
+    def segments(self, position: int | None) -> list[Path]:
+        """Return the files with the rows up to a position; each ends with a change."""
+        return [
+            self.folder / segment.name
+            for segment in self._segments
+            if position is None or segment.first <= position
+        ]
+
+    def before(self, position: int) -> IndexedPoint | None:
+        """Return the last point whose schemas were read at the position or before."""
+        points = [point for point in self._points if point.observed_position <= position]
+        return points[-1] if points else None
+
+    def after(self, position: int) -> IndexedPoint:
+        """Return the first point whose schemas were read at the position or later."""
+        return next(p for p in self._points if p.observed_position >= position)
+
+
+def _insert_rest(
+    cursor: Cursor,
+    request: RestoreRequest,
+    backup_set: BackupSet,
+    points: _Points,
+    position: int,
+) -> RestoredStore:
+    """Insert what the journal does not determine, and give the store its identity."""
+    before, after = points.before(position), points.after(position)
+    source = _source(points.segments(after.observed_position))
+    insert_schema_snapshot(
+        cursor, snapshot_at(cursor, points.folder, before, after, position, source)
+    )
+    store_id, epoch = _choose_identity(request, backup_set)
+    bookmarks = before.bookmarks if before and after.position != position else after.bookmarks
+    for name, text in bookmarks.items():
+        cursor.execute(
+            "insert into bookmarks values (?, ?)", [name, _renumber(text, epoch, position)]
+        )
+    cursor.execute("update store set epoch = ?", [epoch])
+    cursor.execute("update store_identity set store_id = ?", [store_id])
+    row = cursor.execute(
+        "select epoch_us(recorded_at) from journal where position = ?", [position]
+    ).fetchone()
+    return RestoredStore(
+        target=request.target,
+        store_id=store_id,
+        epoch=epoch,
+        position=position,
+        recorded_at=None if row is None else from_microseconds(row[0]),
+        is_claimed=False,
+    )
+
+
+def _renumber(text: str, epoch: int, position: int) -> str:
+    """Return a publisher's position in the new epoch; it never leads the journal."""
+    if not text:
+        return ""
+    number = int(text.rpartition(".")[2])
+    return f"{epoch}.{min(number, position)}"
+
+
+def _choose_identity(request: RestoreRequest, backup_set: BackupSet) -> tuple[str, int]:
+    """Return identity and epoch of the new store."""
+    if request.is_copy:
+        return uuid4().hex, backup_set.epoch + 1
+    claims = read_epoch_claims(request.archive, backup_set.store_id)
+    epochs = [backup_set.epoch, *(claim.epoch for claim in claims)]
+    return backup_set.store_id, max(epochs) + 1
+
+
+def _claim(archive: Path, restored: RestoredStore, clock: Clock) -> bool:
+    """Claim the epoch of a restored store; return whether the archive could record it.
+
+    Raises:
+        Unavailable: another restore has claimed it meanwhile.
+    """
+    claim = EpochClaim(store_id=restored.store_id, epoch=restored.epoch, claimed_at=clock.now())
+    try:
+        claim_epoch(archive, claim)
+    except FileExistsError as error:
+        raise Unavailable("Another restore runs from the same archive: retry.") from error
+    except OSError as failure:
+        if failure.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            return False
+        raise
+    return True
+
+
+def _prove(engine: Engine, cursor: Cursor, restored: RestoredStore, clock: Clock) -> None:
+    """Rebuild the derived tables, compare them with the journal, and write mark and proofs.
+
+    Raises:
+        StorageDamaged: a table cannot be rebuilt.
+    """
+    row = cursor.execute(
+        "select lower(hex(hash)) from journal where position = ?", [restored.position]
+    ).fetchone()
+    # A result that is not read to its end would keep its transaction open.
+    cursor.close()
+    head = JournalPosition(restored.epoch, restored.position)
+    mark = HighWaterMark(engine.path)
+    try:
+        mark.create(head if row is None else msgspec.structs.replace(head, hash=row[0]))
+        journal = open_examined_journal(engine, mark, clock)
+        if journal.damage is not None:
+            raise journal.damage
+        state = state_tables(journal.schema_table.history)
+        finishing_cursor = engine.cursor()
+        save_proofs(finishing_cursor, state.values(), restored.position)
+        finishing_cursor.execute("checkpoint")
+        mark.sync()
+    finally:
+        mark.release()
+
+
+def _publish(building: Path, target: Path) -> None:
+    """Give the files of a closed store their names; a file in the way stays.
+
+    Raises:
+        Conflict: there is a file by now.
+    """
+    for suffix in _FILES:
+        source = building.with_name(building.name + suffix)
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            target.with_name(target.name + suffix).hardlink_to(source)
+        except FileExistsError as error:
+            raise Conflict(f"{target} exists by now: name another file.") from error
+    sync_folder(target.parent)

@@ -1,0 +1,282 @@
+"""Restores: equal to the source row by row at any change, in a new epoch, and never over a file."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from tests.adapters.storage.test_backups import (
+    SMALL_SEGMENT_ROWS,
+    BackedUpStore,
+    backed_up,
+    flip_byte,
+)
+
+from spawn.adapters.duckdb.archive.backup_index import list_set_numbers, set_folder
+from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
+from spawn.adapters.duckdb.archive.store_check import verify_store
+from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
+from spawn.adapters.embedded.options import BackupOptions, StoreOptions
+from spawn.adapters.local.clock import SystemClock
+from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.errors import (
+    Conflict,
+    CursorExpired,
+    NotFound,
+    SpawnError,
+    StorageDamaged,
+    StorageIncompatible,
+)
+from spawn.domain.events.position import Position
+from spawn.testing.storage_contract.harness import StorageHarness
+from spawn.testing.storage_contract.kinds import write_samples
+from spawn.testing.storage_contract.migrations import migrate_to, revise_columns
+
+__all__ = ["backed_up"]
+
+Rows = dict[str, list[tuple[Any, ...]]]
+UNCOMPARED = {"store", "store_identity", "formats", "state_proofs", "stage_journal"}
+"""Tables with an epoch, an identity, or counters of this file alone."""
+
+
+def read_tables(cursor: duckdb.DuckDBPyConnection) -> Rows:
+    """Return every row of every table, sorted, with names and types of the columns."""
+    names = [
+        name for (name,) in cursor.execute("select table_name from duckdb_tables()").fetchall()
+    ]
+    tables: Rows = {}
+    for name in sorted(set(names) - UNCOMPARED):
+        cursor.execute(f"select * from {name} order by all")  # noqa: S608 -- names of our own tables
+        columns = tuple((column[0], str(column[1])) for column in cursor.description or ())
+        tables[name] = [columns, *cursor.fetchall()]
+    return tables
+
+
+async def dump(store: DuckDbStore) -> Rows:
+    """Return the tables of an open store, level with its journal."""
+    await store._project_all()
+    return await store._scan_readers.run(read_tables)
+
+
+async def open_restored(restored: RestoredStore) -> DuckDbStore:
+    return await open_duckdb(restored.target, clock=SystemClock(), options=StoreOptions())
+
+
+def renumber(rows: Rows, epoch: int) -> Rows:
+    """Return the rows with the positions of publishers in another epoch."""
+    header, *bookmarks = rows["bookmarks"]
+    renumbered = [(name, text and f"{epoch}.{text.split('.')[1]}") for name, text in bookmarks]
+    return rows | {"bookmarks": [header, *renumbered]}
+
+
+class History:
+    """A store, and what its tables had at several positions."""
+
+    def __init__(self, source: BackedUpStore, make_target: Callable[[], Path]) -> None:
+        self.source = source
+        self.tables: dict[int, Rows] = {}
+        self._make_target = make_target
+
+    async def note(self) -> int:
+        """Note what the tables have now."""
+        position = (await self.source.store.position()).number
+        self.tables[position] = await dump(self.source.store)
+        return position
+
+    def restore(self, **options: Any) -> RestoredStore:
+        """Restore from the backups, the newest position unless told otherwise."""
+        defaults = {"archive": self.source.archive, "target": self._make_target()}
+        return restore(RestoreRequest(**{**defaults, **options}), self.source.clock)
+
+    async def check(self, restored: RestoredStore, position: int) -> None:
+        """Check that a restored store has what the source had at the position."""
+        store = await open_restored(restored)
+        expected, actual = renumber(self.tables[position], restored.epoch), await dump(store)
+        await store.close()
+        assert restored.position == position
+        assert actual.keys() == expected.keys()
+        for name, rows in expected.items():
+            if name != "bookmarks":  # a later one is cut to the end, an earlier one delivers again
+                assert actual[name] == rows, name
+        assert verify_store(restored.target, SystemClock()).findings == ()
+
+
+@pytest.fixture
+def history(backed_up: BackedUpStore, tmp_path: Path) -> History:
+    targets = (tmp_path / f"restored{number}" / "r.duckdb" for number in range(1000))
+    return History(backed_up, lambda: next(targets))
+
+
+async def evolve(harness: StorageHarness, version: int) -> None:
+    """Migrate to a version with one more column."""
+    added = [{"name": f"added_{n}", "type": "string(20)"} for n in range(2, version + 1)]
+    await migrate_to(harness, revise_columns(*added), version)
+
+
+async def test_every_kind_and_schema_version_is_restored_at_any_position(history: History) -> None:
+    source = history.source
+    backups = await source.backups()
+    positions = []
+    for number, aggregate_type in enumerate(AGGREGATE_TYPES.values()):
+        await write_samples(source.harness, aggregate_type)
+        if aggregate_type.is_governed:
+            await evolve(source.harness, 2)
+            positions.append(await history.note())
+            await source.create()
+            await evolve(source.harness, 3)
+        positions.append(await history.note())
+        await source.store.save_bookmarks({"webhook": Position(1, positions[-1])})
+        if number % 4 == 3:
+            await backups.take()
+    await source.store.save_bookmarks({"log": None})
+    await backups.take()
+    positions.append(await history.note())
+    assert {row[1] for row in history.tables[positions[-1]]["journal"][1:]} >= set(AGGREGATE_TYPES)
+    for position in {positions[0], positions[1], positions[len(positions) // 2]}:
+        await history.check(history.restore(position=position, is_copy=True), position)
+    restored = history.restore()
+    await history.check(restored, positions[-1])
+    store = await open_restored(restored)
+    assert await store.load_bookmarks() == {
+        "webhook": Position(restored.epoch, positions[-1]),
+        "log": None,
+    }
+    await store.close()
+
+
+async def test_a_change_is_restored_whole_by_position_and_by_instant(history: History) -> None:
+    source = history.source
+    changes = []
+    for _ in range(3):
+        source.clock.advance(timedelta(minutes=1))
+        projects = [source.harness.project() for _ in range(2)]
+        changes.append(
+            await source.store.commit(source.harness.change(*((p, 0) for p in projects)))
+        )
+        await history.note()
+    await (await source.backups()).take()
+    await history.check(history.restore(position=3, is_copy=True), 4)
+    await history.check(history.restore(at=changes[1].recorded_at, is_copy=True), 4)
+    just_before = changes[1].recorded_at - timedelta(microseconds=1)
+    assert history.restore(at=just_before, is_copy=True).position == 2
+    assert history.restore(at=just_before - timedelta(days=1), is_copy=True).position == 0
+
+
+async def test_a_receipt_is_replayed_after_a_restore(history: History) -> None:
+    source = history.source
+    project, receipt = source.harness.project(), source.harness.receipt()
+    await source.store.commit(source.harness.change((project, 0), receipt=receipt))
+    key = receipt.key
+    await (await source.backups()).take()
+    store = await open_duckdb(history.restore().target, clock=source.clock, options=StoreOptions())
+    expected = await source.store.find_receipt(key)
+    assert expected is not None
+    assert await store.find_receipt(key) == expected
+    await store.close()
+
+
+async def test_a_restored_store_supersedes_the_earlier_one(history: History) -> None:
+    source = history.source
+    backups = await source.backups()
+    await source.create(2)
+    cursor = await source.store.position()
+    await backups.take()
+    restored = history.restore()
+    assert (restored.epoch, restored.is_claimed) == (2, True)
+    assert restored.store_id == source.store.status().store_id
+    store = await open_restored(restored)
+    with pytest.raises(CursorExpired):
+        await store.feed(after=cursor, limit=10)
+    new_backups = await store.open_backups(BackupOptions(folder=source.archive, reserve_bytes=0))
+    point = await new_backups.take()
+    assert (point.backup_set, point.rows) == (2, 2)
+    with pytest.raises(StorageIncompatible, match="superseded"):
+        await backups.take()
+    with pytest.raises(SpawnError):
+        await source.create()
+    await store.close()
+    assert history.restore().epoch == 3
+
+
+async def test_a_copy_is_a_store_of_its_own(history: History) -> None:
+    source = history.source
+    backups = await source.backups()
+    await source.create()
+    await backups.take()
+    restored = history.restore(is_copy=True)
+    assert restored.store_id != source.store.status().store_id
+    await source.create()
+    await backups.take()
+
+
+@pytest.mark.parametrize("name", ["r.duckdb", "r.duckdb.mark", "r.duckdb.wal"])
+async def test_no_file_is_overwritten(history: History, tmp_path: Path, name: str) -> None:
+    await (await history.source.backups()).take()
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(Conflict, match="never overwrites"):
+        history.restore(target=tmp_path / "r.duckdb")
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
+async def test_a_damaged_set_is_rejected_and_an_earlier_one_is_named(history: History) -> None:
+    source = history.source
+    backups = await source.backups(full_interval_s=60.0)
+    await source.create()
+    await backups.take()
+    source.clock.advance(timedelta(hours=1))
+    await source.create()
+    await backups.take()
+    flip_byte(source.newest_file("journal-*"))
+    with pytest.raises(StorageDamaged, match=r"is damaged .* try --set 1"):
+        history.restore()
+    restored = history.restore(number=1)
+    assert (restored.position, restored.epoch) == (1, 2)
+
+
+async def test_a_missing_segment_is_rejected_only_where_it_is_needed(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SMALL_SEGMENT_ROWS, 0)
+    source = history.source
+    backups = await source.backups()
+    for _ in range(2):
+        await source.create()
+        await backups.take()
+    source.newest_file("journal-*").unlink()
+    with pytest.raises(StorageDamaged, match="is missing"):
+        history.restore()
+    assert history.restore(position=1).position == 1
+
+
+async def test_what_an_archive_does_not_have_is_named(history: History, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="has no backup"):
+        history.restore(archive=tmp_path)
+    await (await history.source.backups()).take()
+    with pytest.raises(NotFound, match="ends at position 0"):
+        history.restore(position=1)
+    with pytest.raises(NotFound, match="not 7"):
+        history.restore(number=7)
+
+
+async def test_an_interrupted_restore_leaves_no_store(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = history.source
+    await source.create()
+    await (await source.backups()).take()
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spawn.adapters.duckdb.archive.restoration._prove", fail)
+        with pytest.raises(OSError, match="Input"):
+            history.restore()
+    # Nothing is claimed, so that the source goes on.
+    assert history.restore().epoch == 2
+    assert list_set_numbers(source.archive) == [1]
+    assert set_folder(source.archive, 1).is_dir()
+    assert msgspec.json.encode(source.store.status().is_writable) == b"true"
