@@ -81,3 +81,30 @@ async def test_backups_of_a_killed_service_are_whole_and_restore_what_was_acknow
         assert response.status_code == 410
     finally:
         other.stop()
+
+
+async def test_a_promoted_follower_has_all_that_was_backed_up_before_the_leader_died(
+    service_in: Callable[..., Service], tmp_path: Path
+) -> None:
+    archive, file = tmp_path / "backups", tmp_path / "f.duckdb"
+    leader = service_in(SPAWN_BACKUP_URL=archive.as_uri(), SPAWN_BACKUP_INTERVAL_S="0")
+    leader.start()
+    writes = AcknowledgedWrites()
+    async with httpx.AsyncClient(base_url=leader.url, timeout=60) as client:
+        response = await client.post(
+            "/v1/ops/projects", json={"project_name": "first", "total_amount": "1.00"}
+        )
+        writes.record(response.json())
+        await client.post("/v1/admin/backups")
+    assert "follows up to 1." in run("follow", str(archive), str(file), "--once")
+    await load_and_kill(leader, writes, 20)
+    # The interval of backups is what may be lost: here everything since the only one.
+    assert "promoted at position 2." in run("promote", str(archive), str(file))
+    follower = Service(tmp_path, SPAWN_STORAGE_URL=f"duckdb:///{file}")
+    follower.start()
+    try:
+        (project_id,) = {name for name, _ in await asyncio.to_thread(read_versions, follower.url)}
+        assert writes.names[project_id] == {1: "first"}
+    finally:
+        follower.stop()
+    assert "superseded by epoch 2" in run("serve", code=1, **leader.environment)

@@ -75,7 +75,8 @@ def _check_backups(status: BackupStatus) -> HealthCheck:
     problem = describe_problem(status)
     if problem:
         return _build_check(HealthStatus.DEGRADED, problem, **facts)
-    return _build_check(HealthStatus.OK, "The newest backup is recent.", **facts)
+    detail = "No backup has been taken yet." if latest is None else "The newest backup is recent."
+    return _build_check(HealthStatus.OK, detail, **facts)
 
 
 def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:

@@ -12,7 +12,12 @@ import pytest
 from tests.adapters.storage.tmpfs import small_disk
 
 from spawn.adapters.duckdb.archive import durable_files
-from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
+from spawn.adapters.duckdb.archive.archive_check import (
+    HeadCheck,
+    Verification,
+    verify_archive,
+    verify_set,
+)
 from spawn.adapters.duckdb.archive.backup_index import (
     EpochClaim,
     claim_epoch,
@@ -21,6 +26,7 @@ from spawn.adapters.duckdb.archive.backup_index import (
     set_folder,
 )
 from spawn.adapters.duckdb.archive.backup_writer import BackupWriter
+from spawn.adapters.duckdb.archive.pinned_set import pin_set
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import BackupOptions, StoreOptions
@@ -139,6 +145,25 @@ async def test_a_small_segment_is_written_again_with_the_new_rows(
     assert backed_up.verify().findings == ()
 
 
+async def test_a_reader_is_not_disturbed_by_the_next_backup(backed_up: BackedUpStore) -> None:
+    backups = await backed_up.backups()
+    await backed_up.create()
+    await backups.take()
+    with pin_set(backed_up.archive, 1, None) as pinned:
+        await backed_up.create()
+        await backups.take()
+        assert not (pinned.folder / pinned.backup_set.segments[-1].name).exists()
+        assert verify_set(pinned, HeadCheck(None, None)) == []
+
+
+async def test_a_set_of_a_wrong_date_puts_no_later_one_off(backed_up: BackedUpStore) -> None:
+    backups = await backed_up.backups(full_interval_s=3600.0)
+    backed_up.clock.advance(timedelta(days=730))
+    await backups.take()
+    backed_up.clock.advance(timedelta(days=-730))
+    assert (await backups.take()).backup_set == 2
+
+
 async def test_points_of_the_same_schemas_are_thinned(backed_up: BackedUpStore) -> None:
     backups = await backed_up.backups()
     for _ in range(30):
@@ -249,10 +274,7 @@ async def test_retention_removes_the_oldest_sets_by_number(backed_up: BackedUpSt
     for days in (0, 1, 1, -900, 901):  # also a clock that was set back, and right again
         backed_up.clock.advance(timedelta(days=days))
         await backed_up.create()
-        await backups.take()
-    assert backed_up.set_numbers() == [3, 4]
-    backed_up.clock.advance(timedelta(days=1))
-    point = await backups.take()
+        point = await backups.take()
     assert (point.backup_set, point.rows) == (5, 5)
     assert backed_up.set_numbers() == [4, 5]
     assert backed_up.verify().findings == ()
@@ -276,6 +298,9 @@ async def test_retention_keeps_the_only_good_set(backed_up: BackedUpStore) -> No
         await backups.take()
     assert backed_up.set_numbers() == [1, 2]
     assert read_set(backed_up.archive, 1).last_position == 1
+    assert "Set 2 is damaged" in backups.status().error
+    await backups.take()
+    assert backed_up.set_numbers() == [1, 2]
 
 
 async def test_a_full_disk_is_reported_and_leaves_the_backups(backed_up: BackedUpStore) -> None:

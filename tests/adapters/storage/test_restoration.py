@@ -151,7 +151,7 @@ async def test_a_change_is_restored_whole_by_position_and_by_instant(history: Hi
     source = history.source
     changes = []
     for _ in range(3):
-        source.clock.advance(timedelta(minutes=1))
+        source.clock.advance(timedelta(minutes=1, microseconds=1))
         projects = [source.harness.project() for _ in range(2)]
         changes.append(
             await source.store.commit(source.harness.change(*((p, 0) for p in projects)))

@@ -12,6 +12,7 @@ import duckdb
 from opentelemetry import trace
 
 from spawn.adapters.duckdb.archive.backup_writer import BackupWriter
+from spawn.adapters.duckdb.archive.epoch_claims import require_store
 from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, RecentRows
 from spawn.adapters.duckdb.connection import (
     Cursor,
@@ -94,6 +95,7 @@ class DuckDbStore:
         self._options = options
         if path.is_dir():
             raise InvalidInput.at("", "url_malformed", f"{path.name} is a directory, not a file.")
+        require_store(path)
         create_folder(path.parent)
         with ExitStack() as cleanup:
             mark = HighWaterMark(path)

@@ -339,6 +339,35 @@ def _add_restore_command(commands: "argparse._SubParsersAction[argparse.Argument
         help="make an independent store, for a drill: the source is not superseded",
     )
     restore.set_defaults(run=_run_restore)
+    _add_follower_commands(commands)
+
+
+def _add_follower_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    follow = commands.add_parser(
+        "follow",
+        help="follow a store by its backups, ready to take its place",
+        description="Take each new backup of a store into a second file, and keep its tables "
+        "level. The file is not served before it is promoted.",
+    )
+    promote = commands.add_parser(
+        "promote",
+        help="make a follower the store",
+        description="Take the rest of the backups, claim the next epoch, and let the file be "
+        "served. The earlier store stops at its next backup to the same folder.",
+    )
+    for command in (follow, promote):
+        command.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the backups")
+        command.add_argument("file", type=Path, metavar="FILE", help="file of the follower")
+    follow.add_argument(
+        "--interval",
+        type=_parse_seconds,
+        default=1.0,
+        metavar="S",
+        help="seconds between two looks (default 1)",
+    )
+    follow.add_argument("--once", action="store_true", help="take what there is, and end")
+    follow.set_defaults(run=_run_follow)
+    promote.set_defaults(run=_run_promote)
 
 
 def _add_head_option(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -349,6 +378,12 @@ def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
     return int(text)
+
+
+def _parse_seconds(text: str) -> float:
+    if not text.replace(".", "", 1).isdigit() or not text.isascii() or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return float(text)
 
 
 def _parse_position(text: str) -> int:
@@ -538,6 +573,22 @@ def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
         signing_key=read_signing_key(settings.backup_signing_key_file),
     )
     restore_store(request)
+    return EXIT_OK
+
+
+def _run_follow(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.recovery_commands import follow
+
+    os.umask(_PRIVATE_UMASK)
+    follow(settings, arguments.folder, arguments.file, arguments.interval, once=arguments.once)
+    return EXIT_OK
+
+
+def _run_promote(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.recovery_commands import promote
+
+    os.umask(_PRIVATE_UMASK)
+    promote(settings, arguments.folder, arguments.file)
     return EXIT_OK
 
 

@@ -1,17 +1,21 @@
-"""Commands `spawn backup`, `spawn verify` and `spawn restore`."""
+"""Commands of backups: `spawn backup`, `verify`, `restore`, `follow` and `promote`."""
 
 import asyncio
 import sys
+import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from loguru import logger
 
 from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
 from spawn.adapters.duckdb.archive.durable_files import write_file
+from spawn.adapters.duckdb.archive.follower import Follower
 from spawn.adapters.duckdb.archive.restoration import RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.local.clock import SystemClock
+from spawn.domain.errors import SpawnError, StorageIncompatible
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.cli.serve import find_store_file
@@ -19,6 +23,9 @@ from spawn.entrypoints.http.backup_routes import BackupView
 from spawn.entrypoints.settings import Settings, read_signing_key
 from spawn.ports.backups import JournalHead
 
+_NOT_CLAIMED: Final = (
+    "the folder of backups cannot be written: make sure that the earlier store is stopped\n"
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,9 +77,48 @@ def restore_store(request: RestoreRequest) -> None:
     elif restored.is_claimed:
         sys.stdout.write(f"epochs before {restored.epoch} stop where these backups are used\n")
     else:
-        sys.stdout.write(
-            "the folder of backups cannot be written: make sure that the earlier store is stopped\n"
-        )
+        sys.stdout.write(_NOT_CLAIMED)
+
+
+def follow(settings: Settings, folder: Path, file: Path, interval_s: float, *, once: bool) -> None:
+    """Follow a store until the process is stopped; with `once` take what there is and end."""
+    logger.disable("spawn")
+    signing_key = read_signing_key(settings.backup_signing_key_file)
+    problem = ""
+    with Follower(folder, file, SystemClock(), signing_key) as follower:
+        while True:
+            try:
+                followed = follower.follow()
+                follower.warm()
+            except StorageIncompatible:
+                raise
+            except (SpawnError, OSError) as failure:
+                if once:
+                    raise
+                if str(failure) != problem:
+                    sys.stderr.write(f"spawn: {failure}; trying again\n")
+                problem = str(failure)
+            else:
+                problem = ""
+                if once:
+                    sys.stdout.write(f"follows up to {followed.epoch}.{followed.position}\n")
+                    return
+            time.sleep(interval_s)
+
+
+def promote(settings: Settings, folder: Path, file: Path) -> None:
+    """Promote a follower and print its position and epoch."""
+    logger.disable("spawn")
+    signing_key = read_signing_key(settings.backup_signing_key_file)
+    if not file.exists():
+        raise CommandError(f"{file} does not exist: name the file of a follower")
+    with Follower(folder, file, SystemClock(), signing_key) as follower:
+        store = follower.promote()
+    sys.stdout.write(
+        f"promoted at position {store.epoch}.{store.position} in {store.duration_s:.2f} s: {file}\n"
+    )
+    if not store.is_claimed:
+        sys.stdout.write(_NOT_CLAIMED)
 
 
 def _read_head(path: Path) -> JournalHead:

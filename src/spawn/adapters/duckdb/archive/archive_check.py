@@ -12,11 +12,10 @@ from spawn.adapters.duckdb.archive.backup_index import (
     BackupSet,
     is_head_signed,
     list_set_numbers,
-    read_set,
-    set_folder,
     sign_head,
 )
 from spawn.adapters.duckdb.archive.durable_files import hash_file
+from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
 from spawn.adapters.duckdb.archive.segments import ChainCheck, quote_path, read_chained_rows
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import StorageDamaged
@@ -78,13 +77,15 @@ def verify_archive(
     for number in numbers:
         check = HeadCheck(head if number == numbers[-1] else None, signing_key)
         try:
-            backup_set = read_set(archive, number, signing_key)
+            with pin_set(archive, number, signing_key) as pinned:
+                set_findings = verify_set(pinned, check)
         except (OSError, StorageDamaged) as error:
-            findings.append(f"set {number}: {error}")
+            if number in list_set_numbers(archive):  # not removed by the retention meanwhile
+                findings.append(f"set {number}: {error}")
             continue
-        set_findings = verify_set(archive, backup_set, check)
         findings += (f"set {number}: {finding}" for finding in set_findings)
-        rows, newest_head = rows + backup_set.last_position, find_head(backup_set, signing_key)
+        rows += pinned.backup_set.last_position
+        newest_head = find_head(pinned.backup_set, signing_key)
     return Verification(target=str(archive), rows=rows, findings=tuple(findings), head=newest_head)
 
 
@@ -102,11 +103,9 @@ def find_head(backup_set: BackupSet, signing_key: bytes | None) -> JournalHead |
     return sign_head(head, signing_key)
 
 
-def verify_set(
-    archive: Path, backup_set: BackupSet, head_check: HeadCheck, through: int | None = None
-) -> list[str]:
+def verify_set(pinned: PinnedSet, head_check: HeadCheck, through: int | None = None) -> list[str]:
     """Return the findings about one set, or about its rows up to a position."""
-    folder = set_folder(archive, backup_set.number)
+    backup_set = pinned.backup_set
     last = backup_set.last_position if through is None else through
     segments = [segment for segment in backup_set.segments if segment.first <= last]
     findings = [
@@ -115,7 +114,7 @@ def verify_set(
             *((s.name, s.size_bytes, s.sha256) for s in segments),
             *{(p.schemas, None, p.schemas_sha256) for p in backup_set.points},
         ]
-        if (finding := _check_file(folder / name, size_bytes, sha256))
+        if (finding := _check_file(pinned.path(name), size_bytes, sha256))
     ]
     if findings:
         return findings
@@ -124,7 +123,9 @@ def verify_set(
         chain = ChainCheck()
         for segment in segments:
             try:
-                _check_segment(cursor, folder / segment.name, chain, head_check, hashes_by_position)
+                _check_segment(
+                    cursor, pinned.path(segment.name), chain, head_check, hashes_by_position
+                )
             except duckdb.Error as failure:
                 return [f"{segment.name} cannot be read: {str(failure).splitlines()[0]}"]
             if not chain.finding and (chain.position, chain.hash.hex()) != (

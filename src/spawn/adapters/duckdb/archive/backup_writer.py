@@ -106,6 +106,8 @@ class BackupWriter:
         self._level_at_s: float | None = None
         self._failures = 0
         self._error = ""
+        self._warning = ""
+        self._numbers_with_damage: list[int] = []
 
     def load(self) -> None:
         """Read what the archive has already; blocks.
@@ -162,7 +164,7 @@ class BackupWriter:
             latest=self._latest,
             age_s=None if self._level_at_s is None else time.monotonic() - self._level_at_s,
             failures=self._failures,
-            error=self._error,
+            error=self._error or self._warning,
         )
 
     def close(self) -> None:
@@ -275,7 +277,8 @@ class BackupWriter:
     def _is_set_due(self, newest: BackupSet) -> bool:
         age_s = (self._clock.now() - newest.created_at).total_seconds()
         return (
-            age_s >= self._options.full_interval_s
+            # Also if it is dated ahead: a clock that was wrong once would put it off for years.
+            abs(age_s) >= self._options.full_interval_s
             or newest.store_format != len(FORMAT_MIGRATIONS)
             or not set_folder(self._archive, newest.number).is_dir()
         )
@@ -382,8 +385,17 @@ class BackupWriter:
         if not old_numbers or point.observed_position != point.position:
             return
         retained = numbers[-self._options.retained_sets :]
-        if not all(self._is_good(number) for number in retained):
+        if retained == self._numbers_with_damage:
+            return  # reading all of them again at each backup would find the same
+        damaged = [number for number in retained if not self._is_good(number)]
+        self._numbers_with_damage = retained if damaged else []
+        if damaged:
+            self._warning = (
+                f"Set {damaged[0]} is damaged, so that sets beyond the retention are kept: verify"
+                f" {self._archive}, and remove its folder once a later set is good."
+            )
             return
+        self._warning = ""
         for number in old_numbers:
             folder = set_folder(self._archive, number)
             # First the index, so that a half-removed set never counts.

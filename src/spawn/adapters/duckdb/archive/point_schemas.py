@@ -37,18 +37,24 @@ def snapshot_at(
         NotFound: no schema was active yet.
     """
     if before is not None and before.observed_position == position:
-        return _read(folder, before)
+        return read_point_schemas(folder, before)
     if before is not None and before.schemas == after.schemas:
-        return _read(folder, before)
-    snapshot = _read(folder, after)
+        return read_point_schemas(folder, before)
+    snapshot = read_point_schemas(folder, after)
     if after.observed_position == position:
         return snapshot
     later = _adopted_versions(cursor, source, position, after.observed_position)
-    earlier = SchemaSnapshot((), ()) if before is None else _read(folder, before)
+    earlier = SchemaSnapshot((), ()) if before is None else read_point_schemas(folder, before)
     return _take_back(cursor, snapshot, earlier, later, position)
 
 
-def _read(folder: Path, point: IndexedPoint) -> SchemaSnapshot:
+def read_point_schemas(folder: Path, point: IndexedPoint) -> SchemaSnapshot:
+    """Return the schema versions and migrations of a point.
+
+    Raises:
+        StorageDamaged: the file has another checksum.
+        OSError: it cannot be read.
+    """
     content = read_schemas(folder, point.schemas, point.schemas_sha256)
     return msgspec.json.decode(content, type=SchemaSnapshot)
 

@@ -1,7 +1,6 @@
 # ruff: noqa: S608 -- statements are made of our own constants and quoted paths
 """Restore of a store from an archive, at any change, into a new file of a new epoch."""
 
-import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,14 +17,11 @@ from spawn.adapters.duckdb import tables
 from spawn.adapters.duckdb.archive.archive_check import HeadCheck, join_findings, verify_set
 from spawn.adapters.duckdb.archive.backup_index import (
     BackupSet,
-    EpochClaim,
     IndexedPoint,
-    claim_epoch,
     list_set_numbers,
-    read_epoch_claims,
-    read_set,
-    set_folder,
 )
+from spawn.adapters.duckdb.archive.epoch_claims import choose_epoch, claim_new_epoch, renumber
+from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
 from spawn.adapters.duckdb.archive.point_schemas import snapshot_at
 from spawn.adapters.duckdb.archive.segments import (
     ChainCheck,
@@ -36,11 +32,11 @@ from spawn.adapters.duckdb.archive.segments import (
 from spawn.adapters.duckdb.archive.store_check import open_examined_journal
 from spawn.adapters.duckdb.connection import Cursor, Engine, translate_error
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, JournalPosition
-from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS, from_microseconds
+from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS, from_microseconds, to_microseconds
 from spawn.adapters.duckdb.state.state_proof import save_proofs
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
-from spawn.domain.errors import Conflict, NotFound, StorageDamaged, Unavailable
+from spawn.domain.errors import Conflict, NotFound, StorageDamaged
 from spawn.ports.runtime import Clock
 
 _MEMORY_LIMIT: Final = "1GiB"
@@ -88,16 +84,24 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
         OSError: a file cannot be read or written.
     """
     _require_absent(request.target)
-    backup_set = _choose_set(request)
-    _require_good(request, backup_set)
+    with pin_set(request.archive, _choose_set(request), request.signing_key) as pinned:
+        _require_usable(request, pinned.backup_set)
+        points = _Points(pinned)
+        _require_good(request, points)
+        return _restore(request, points, clock)
+
+
+def _restore(request: RestoreRequest, points: "_Points", clock: Clock) -> RestoredStore:
     create_folder(request.target.parent)
     with tempfile.TemporaryDirectory(
         dir=request.target.parent, prefix=f".{request.target.name}.restore-"
     ) as folder:
         building = Path(folder) / request.target.name
-        restored = _build(request, backup_set, building, clock)
+        restored = _build(request, points, building, clock)
         # Not before the store is proved: the claim stops the earlier one.
-        is_claimed = not request.is_copy and _claim(request.archive, restored, clock)
+        is_claimed = not request.is_copy and claim_new_epoch(
+            request.archive, restored.store_id, restored.epoch, clock
+        )
         _publish(building, request.target)
     return msgspec.structs.replace(restored, is_claimed=is_claimed)
 
@@ -109,14 +113,18 @@ def _require_absent(target: Path) -> None:
             raise Conflict(f"{path} exists, and a restore never overwrites: name another file.")
 
 
-def _choose_set(request: RestoreRequest) -> BackupSet:
+def _choose_set(request: RestoreRequest) -> int:
     numbers = list_set_numbers(request.archive)
     if not numbers:
         raise NotFound(f"{request.archive} has no backup.")
     number = numbers[-1] if request.number is None else request.number
     if number not in numbers:
         raise NotFound(f"{request.archive} has the sets {numbers}, not {number}.")
-    backup_set = read_set(request.archive, number, request.signing_key)
+    return number
+
+
+def _require_usable(request: RestoreRequest, backup_set: BackupSet) -> None:
+    number = backup_set.number
     if backup_set.store_format > len(tables.FORMAT_MIGRATIONS):
         raise StorageDamaged(
             f"Set {number} was written by a newer release: restore it with that release."
@@ -126,36 +134,31 @@ def _choose_set(request: RestoreRequest) -> BackupSet:
     last = backup_set.points[-1].position
     if request.position is not None and request.position > last:
         raise NotFound(f"Set {number} ends at position {last}, before {request.position}.")
-    return backup_set
 
 
-def _require_good(request: RestoreRequest, backup_set: BackupSet) -> None:
+def _require_good(request: RestoreRequest, points: "_Points") -> None:
     through = None
     if request.position is not None:
-        through = _Points(request.archive, backup_set).after(request.position).observed_position
-    findings = verify_set(request.archive, backup_set, HeadCheck(None, None), through)
+        through = points.after(request.position).observed_position
+    findings = verify_set(points.pinned, HeadCheck(None, None), through)
     if findings:
-        others = [n for n in list_set_numbers(request.archive) if n != backup_set.number]
+        number = points.pinned.backup_set.number
+        others = [n for n in list_set_numbers(request.archive) if n != number]
         advice = f"try --set {others[-1]}" if others else "there is no other set"
-        raise StorageDamaged(
-            f"Set {backup_set.number} is damaged ({join_findings(findings)}): {advice}."
-        )
+        raise StorageDamaged(f"Set {number} is damaged ({join_findings(findings)}): {advice}.")
 
 
-def _build(
-    request: RestoreRequest, backup_set: BackupSet, path: Path, clock: Clock
-) -> RestoredStore:
+def _build(request: RestoreRequest, points: "_Points", path: Path, clock: Clock) -> RestoredStore:
     """Build the file with its mark, open it as the service does, and close it."""
     engine = Engine(path, _MEMORY_LIMIT, _LOG_BYTES)
     with closing(engine):
         try:
             cursor = engine.cursor()
             tables.migrate_format(cursor, clock.now().replace(tzinfo=None))
-            points = _Points(request.archive, backup_set)
             segments = points.segments(request.position)
             position = _find_end(cursor, segments, request)
             _insert_journal(cursor, segments, position)
-            restored = _insert_rest(cursor, request, backup_set, points, position)
+            restored = _insert_rest(cursor, request, points, position)
             _prove(engine, cursor, restored, clock)
         except duckdb.Error as failure:
             raise translate_error(failure, path.name) from failure
@@ -172,7 +175,7 @@ def _find_end(cursor: Cursor, segments: Sequence[Path], request: RestoreRequest)
         return 0
     if request.at is not None:
         moment = "make_timestamp(?)"
-        parameters: list[Any] = [int(request.at.timestamp() * 1_000_000)]
+        parameters: list[Any] = [to_microseconds(request.at)]
     elif request.position is not None:
         moment = f"(select max(recorded_at) from {_source(segments)} where position <= ?)"
         parameters = [request.position]
@@ -203,15 +206,15 @@ def _insert_journal(cursor: Cursor, segments: Sequence[Path], position: int) -> 
 class _Points:
     """Points of a set around a position."""
 
-    def __init__(self, archive: Path, backup_set: BackupSet) -> None:
-        self.folder = set_folder(archive, backup_set.number)
-        self._points = backup_set.points
-        self._segments = backup_set.segments
+    def __init__(self, pinned: PinnedSet) -> None:
+        self.pinned = pinned
+        self._points = pinned.backup_set.points
+        self._segments = pinned.backup_set.segments
 
     def segments(self, position: int | None) -> list[Path]:
         """Return the files with the rows up to a position; each ends with a change."""
         return [
-            self.folder / segment.name
+            self.pinned.path(segment.name)
             for segment in self._segments
             if position is None or segment.first <= position
         ]
@@ -229,7 +232,6 @@ class _Points:
 def _insert_rest(
     cursor: Cursor,
     request: RestoreRequest,
-    backup_set: BackupSet,
     points: _Points,
     position: int,
 ) -> RestoredStore:
@@ -237,13 +239,13 @@ def _insert_rest(
     before, after = points.before(position), points.after(position)
     source = _source(points.segments(after.observed_position))
     insert_schema_snapshot(
-        cursor, snapshot_at(cursor, points.folder, before, after, position, source)
+        cursor, snapshot_at(cursor, points.pinned.folder, before, after, position, source)
     )
-    store_id, epoch = _choose_identity(request, backup_set)
+    store_id, epoch = _choose_identity(request, points.pinned.backup_set)
     bookmarks = before.bookmarks if before and after.position != position else after.bookmarks
     for name, text in bookmarks.items():
         cursor.execute(
-            "insert into bookmarks values (?, ?)", [name, _renumber(text, epoch, position)]
+            "insert into bookmarks values (?, ?)", [name, renumber(text, epoch, position)]
         )
     cursor.execute("update store set epoch = ?", [epoch])
     cursor.execute("update store_identity set store_id = ?", [store_id])
@@ -260,39 +262,12 @@ def _insert_rest(
     )
 
 
-def _renumber(text: str, epoch: int, position: int) -> str:
-    """Return a publisher's position in the new epoch; it never leads the journal."""
-    if not text:
-        return ""
-    number = int(text.rpartition(".")[2])
-    return f"{epoch}.{min(number, position)}"
-
-
 def _choose_identity(request: RestoreRequest, backup_set: BackupSet) -> tuple[str, int]:
     """Return identity and epoch of the new store."""
     if request.is_copy:
         return uuid4().hex, backup_set.epoch + 1
-    claims = read_epoch_claims(request.archive, backup_set.store_id)
-    epochs = [backup_set.epoch, *(claim.epoch for claim in claims)]
-    return backup_set.store_id, max(epochs) + 1
-
-
-def _claim(archive: Path, restored: RestoredStore, clock: Clock) -> bool:
-    """Claim the epoch of a restored store; return whether the archive could record it.
-
-    Raises:
-        Unavailable: another restore has claimed it meanwhile.
-    """
-    claim = EpochClaim(store_id=restored.store_id, epoch=restored.epoch, claimed_at=clock.now())
-    try:
-        claim_epoch(archive, claim)
-    except FileExistsError as error:
-        raise Unavailable("Another restore runs from the same archive: retry.") from error
-    except OSError as failure:
-        if failure.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-            return False
-        raise
-    return True
+    epoch = choose_epoch(request.archive, backup_set.store_id, backup_set.epoch)
+    return backup_set.store_id, epoch
 
 
 def _prove(engine: Engine, cursor: Cursor, restored: RestoredStore, clock: Clock) -> None:

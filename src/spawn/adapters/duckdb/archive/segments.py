@@ -129,6 +129,12 @@ def read_schema_snapshot(cursor: Cursor) -> bytes:
     return msgspec.json.encode(tables)
 
 
+def delete_schema_snapshot(cursor: Cursor) -> None:
+    """Empty the tables of a snapshot, in the caller's transaction."""
+    for table in _SCHEMA_TABLES:
+        cursor.execute(f"delete from {table}")
+
+
 def insert_schema_snapshot(cursor: Cursor, snapshot: SchemaSnapshot) -> None:
     """Insert the rows of a snapshot into empty tables, in the caller's transaction."""
     for table in _SCHEMA_TABLES:

@@ -183,10 +183,19 @@ def open_examined_journal(engine: Engine, mark: HighWaterMark, clock: Clock) -> 
     Raises:
         StorageDamaged: see `RecoverableJournal`.
     """
-    journal = RecoverableJournal(engine, mark, clock, _small_caches(), None)
+    journal = open_proved_journal(engine, mark, clock)
     while journal.uncompared_rows():
         journal.compare_rows()
     return journal
+
+
+def open_proved_journal(engine: Engine, mark: HighWaterMark, clock: Clock) -> RecoverableJournal:
+    """Open a journal as the service does, with derived tables that are level with it.
+
+    Raises:
+        StorageDamaged: see `RecoverableJournal`.
+    """
+    return RecoverableJournal(engine, mark, clock, _small_caches(), None)
 
 
 def _small_caches() -> Caches:
