@@ -26,6 +26,7 @@ def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
         "quality_rule",
         "quarantine",
         "schema",
+        "schema_consumer",
         "simulation",
         "upload",
     ]

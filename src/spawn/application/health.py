@@ -13,6 +13,7 @@ from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
+from spawn.application.schemas.consumers import describe_affected, find_warnings
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.domain.errors import SpawnError, StorageFull
 from spawn.domain.principal import SERVICE_PRINCIPAL
@@ -32,6 +33,7 @@ PROJECTION_LAG_DEGRADED_S: Final = 15.0
 QUEUE_DEGRADED_SHARE: Final = 0.8
 MAX_WAITING_VERSIONS: Final = 20
 MAX_BROKEN_RULES: Final = 20
+MAX_WARNED_CONSUMERS: Final = 20
 
 
 class HealthStatus(StrEnum):
@@ -276,7 +278,7 @@ class HealthChecker:
             {"version": r.schema.version, "state": r.state, "reason": r.reason or None}
             for r in schema_status.waiting[-MAX_WAITING_VERSIONS:]
         ]
-        facts = {
+        facts: dict[str, Any] = {
             "schema_id": active.schema.id,
             "version": active.schema.version,
             "provenance": active.provenance,
@@ -286,8 +288,19 @@ class HealthChecker:
             "mode": schema_status.policy.mode,
             "waiting": waiting,
         }
-        if schema_status.problem:
-            return _build_check(HealthStatus.DEGRADED, schema_status.problem, **facts)
+        warnings = await find_warnings(self._dependencies)
+        facts["consumers"] = [
+            {
+                "name": one.consumer.name,
+                "version": one.consumer.schema_version,
+                "column": one.sunset.column,
+                "sunset_on": one.sunset.sunset_on,
+            }
+            for one in warnings[:MAX_WARNED_CONSUMERS]
+        ]
+        problems = (schema_status.problem, describe_affected(warnings))
+        if problem := "; ".join(filter(None, problems)):
+            return _build_check(HealthStatus.DEGRADED, problem, **facts)
         return _build_check(HealthStatus.OK, "The registry governs the active schema.", **facts)
 
     def _check_breaker(self) -> HealthCheck:

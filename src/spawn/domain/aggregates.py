@@ -48,6 +48,7 @@ from spawn.domain.quality.report import (
 )
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
+from spawn.domain.schemas.evolution.schema_consumer import CONSUMER_KIND, SchemaConsumer
 from spawn.domain.schemas.schema_status import (
     ADOPTED_EVENT,
     QUARANTINED_EVENT,
@@ -270,6 +271,12 @@ _TYPES: Final = (
         SCHEMA_KIND,
         SchemaStatus,
         event_types=(ADOPTED_EVENT, QUARANTINED_EVENT, REJECTED_EVENT),
+    ),
+    _struct_type(
+        CONSUMER_KIND,
+        SchemaConsumer,
+        *("schema_version", "is_active"),
+        table="schema_consumers",
     ),
     _struct_type(SIMULATION_KIND, SimulationRun, "requested_by", table="simulations"),
     _struct_type(UPLOAD_KIND, UploadProgress),

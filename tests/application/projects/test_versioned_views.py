@@ -23,7 +23,7 @@ from spawn.application.projects.commands import (
     transition_project,
 )
 from spawn.application.projects.queries import get_project, list_project_history
-from spawn.application.projects.versioned_views import find_deprecation_instant, get_version_view
+from spawn.application.schemas.served_versions import find_deprecation_instant, get_version_view
 from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredResponse
 from spawn.domain.errors import SchemaVersionChanged
 from spawn.domain.imports.import_state import FileFormat

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.projects.versioned_views import find_schema, plans_between
+from spawn.application.schemas.served_versions import find_schema, plans_between
 from spawn.domain.aggregates import AGGREGATE_TYPES, decode_state
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.events.journal_entry import JournalEntry

@@ -16,7 +16,7 @@ from spawn.application.datasets.row_filters import FEED_PARAMETERS, read_row_fil
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.projects.list_query import read_selection
-from spawn.application.projects.versioned_views import SchemaVersionView, read_version_view
+from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
 from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Filter, Query

@@ -9,9 +9,9 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.product.contract_version import compute_contract_version
-from spawn.application.projects.versioned_views import SchemaVersionView, read_version_view
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import find_record
+from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import QualityReport, RuleResult

@@ -25,6 +25,11 @@ from spawn.application.schemas.activation import (
     has_projects,
     next_version,
 )
+from spawn.application.schemas.consumers import (
+    AffectedConsumer,
+    describe_affected,
+    find_affected,
+)
 from spawn.domain.errors import (
     Conflict,
     InvalidInput,
@@ -67,7 +72,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     `violation` is the reason why the schema cannot even be compared, or empty. `steps` are the
     changes to the tables. `failures` are the proofs that the stored data violate: those that the
-    change requires, and those of changed types.
+    change requires, and those of changed types. `affected` are the consumers whom a Sunset affects.
     """
 
     schema: Schema
@@ -76,6 +81,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     plan: MigrationPlan
     steps: tuple[str, ...]
     failures: tuple[ProofViolation, ...]
+    affected: tuple[AffectedConsumer, ...]
 
     @property
     def is_adoptable(self) -> bool:
@@ -236,6 +242,7 @@ async def _build_proposal(
         plan=plan,
         steps=dependencies.schemas.describe_plan(plan),
         failures=await dependencies.schemas.check_proofs(proofs),
+        affected=await find_affected(dependencies, schema),
     )
 
 
@@ -374,7 +381,9 @@ class Adoption:
         except SpawnError as failure:
             await self._record_progress(SchemaState.FAILED, failure.detail)
             raise
-        result = self._build_result(f"took over the data of version {plan.old_version}")
+        detail = f"took over the data of version {plan.old_version}"
+        notice = describe_affected(await find_affected(self._dependencies))
+        result = self._build_result(f"{detail}; {notice}" if notice else detail)
         return RefreshResult(result.verdict, result.detail, result.record, migration)
 
     def _build_result(self, detail: str) -> RefreshResult:

@@ -2,14 +2,17 @@
 
 from datetime import datetime
 
+import msgspec
+
 from spawn.application.dependencies import Dependencies, require
-from spawn.application.schemas.activation import ADOPTED
+from spawn.application.schemas.activation import ADOPTED, SchemaPolicy
 from spawn.domain.errors import Conflict, NotFound
 from spawn.domain.principal import Principal, Scope
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.evolution.compatibility import SchemaComparison
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
-from spawn.ports.schemas import MigrationRecord, SchemaRecord, SchemaState
+from spawn.ports.schemas import MigrationRecord, PublishedSchema, SchemaRecord, SchemaState
 
 
 async def list_schemas(dependencies: Dependencies, principal: Principal) -> list[SchemaRecord]:
@@ -20,6 +23,51 @@ async def list_schemas(dependencies: Dependencies, principal: Principal) -> list
         if record.schema.id not in by_id or record.state is SchemaState.ACTIVE:
             by_id[record.schema.id] = record
     return list(by_id.values())
+
+
+class ListedSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """A schema in the registry's list, and what follows it here.
+
+    `followed_by` is the kind of aggregate that it governs, `active_version` the version of it that
+    is active, and `versions` what the registry publishes of a schema that is followed.
+    """
+
+    schema_id: str
+    title: str
+    latest_version: int | None
+    followed_by: str | None
+    active_version: int | None
+    versions: tuple[int, ...]
+
+
+async def list_registry(
+    dependencies: Dependencies, principal: Principal, policy: SchemaPolicy
+) -> list[ListedSchema]:
+    """Return the schemas that the registry lists now; one that is followed is always among them.
+
+    Raises:
+        RegistryError: the registry failed or did not respond.
+    """
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
+    registry, followed = dependencies.registry, policy.schema_id
+    listed = {schema.schema_id: schema for schema in await registry.list_schemas()}
+    versions = await registry.list_versions(followed) or ()
+    latest = max(versions, default=None)
+    listed.setdefault(
+        followed, PublishedSchema(schema_id=followed, title="", latest_version=latest)
+    )
+    active = (await dependencies.active_schema()).schema
+    return [
+        ListedSchema(
+            schema_id=schema.schema_id,
+            title=schema.title,
+            latest_version=schema.latest_version,
+            followed_by=PROJECT_KIND if schema.schema_id == followed else None,
+            active_version=active.version if schema.schema_id == active.id else None,
+            versions=versions if schema.schema_id == followed else (),
+        )
+        for schema in sorted(listed.values(), key=lambda schema: schema.schema_id)
+    ]
 
 
 async def list_versions(

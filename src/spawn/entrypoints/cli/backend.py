@@ -48,13 +48,14 @@ from spawn.application.imports.queries import (
 )
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.application.schemas.adoption import check_schema
+from spawn.application.schemas.consumers import get_readership
 from spawn.domain.access.api_client import API_CLIENT_KIND
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.jobs import JobStatus
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.principal import Principal
+from spawn.domain.principal import LOCAL_PRINCIPAL, Principal
 from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
@@ -258,7 +259,10 @@ class FileBackend:
 
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""
-        return _encode(SchemaView.of_version(await self._dependencies.active_schema()))
+        record = await self._dependencies.active_schema()
+        version = record.schema.version
+        readership = await get_readership(self._dependencies, LOCAL_PRINCIPAL, version)
+        return _encode(SchemaView.of_version(record, readership))
 
     async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> bytes:
         """Check the adoption of a schema document and return the proposal as JSON."""

@@ -80,6 +80,7 @@ def _compare_documents(options: SchemaCheckOptions) -> DocumentCheckView:
         statements=(),
         failures=(),
         ineffective=candidate.ineffective,
+        consumers=(),
         to_prove=tuple(proof.stored_name for proof in check.plan.proofs),
     )
 

@@ -31,7 +31,7 @@ from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Route
 from spawn.entrypoints.http.protocol.route_table import RouteTable
 from spawn.entrypoints.http.quality import routes as quality_routes
-from spawn.entrypoints.http.schemas import candidate_routes, json_schema_route
+from spawn.entrypoints.http.schemas import candidate_routes, consumer_routes, json_schema_route
 from spawn.entrypoints.http.schemas import routes as schema_routes
 from spawn.entrypoints.http.state import HttpState
 
@@ -48,6 +48,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *dead_letter_routes.ROUTES,
     *schema_routes.ROUTES,
     *candidate_routes.ROUTES,
+    *consumer_routes.ROUTES,
     *json_schema_route.ROUTES,
     *quality_routes.ROUTES,
     *lineage_routes.ROUTES,

@@ -97,6 +97,15 @@ def support_end_date(plans: Iterable[MigrationPlan]) -> date | None:
     It is the first Sunset of a column of that version that was removed since and not restored;
     columns that later versions added do not matter. None if none was announced.
     """
+    days = find_removal_days(plans).values()
+    return min((day for day in days if day is not None), default=None)
+
+
+def find_removal_days(plans: Iterable[MigrationPlan]) -> dict[str, date | None]:
+    """Return the Sunset of each removed column of the version where `plans` begin.
+
+    Names are those at the removal; None is a removal without a Sunset.
+    """
     newer_names: set[str] = set()
     days: dict[str, date | None] = {}
     for step in (step for plan in plans for step in plan.steps):
@@ -112,7 +121,7 @@ def support_end_date(plans: Iterable[MigrationPlan]) -> date | None:
             newer_names.remove(step.column.name)
         elif isinstance(step, HideColumn):
             days[step.column.name] = step.column.announced_sunset
-    return min((day for day in days.values() if day is not None), default=None)
+    return days
 
 
 def current_name(name: str, plans: Sequence[MigrationPlan]) -> str:
@@ -127,6 +136,20 @@ def current_name(name: str, plans: Sequence[MigrationPlan]) -> str:
             elif isinstance(step, AddColumn) and step.source_name == name:
                 name = step.column.name
     return name
+
+
+def former_name(name: str, plans: Sequence[MigrationPlan]) -> str | None:
+    """Return the name that a newest field has in the version where `plans` begin.
+
+    None if that version has no such field.
+    """
+    former: str | None = name
+    for step in (step for plan in reversed(plans) for step in reversed(plan.steps)):
+        if isinstance(step, RenameColumn) and step.after == former:
+            former = step.before
+        elif isinstance(step, AddColumn) and step.column.name == former:
+            former = step.source_name
+    return former
 
 
 def find_violation(project: Project, proof: Proof) -> FieldError | None:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from spawn.application.dependencies import Dependencies
-from spawn.application.projects.versioned_views import find_schema, get_recorded_version
+from spawn.application.projects.versioned_views import get_recorded_version
+from spawn.application.schemas.served_versions import find_schema
 from spawn.domain.change import ResponseRecipe
 from spawn.entrypoints.http.projects.representation import (
     ProjectRepresentation,

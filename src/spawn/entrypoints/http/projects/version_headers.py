@@ -9,7 +9,7 @@ import msgspec
 from spawn.application.bounded_cache import BoundedCache
 from spawn.application.product.links import CONTEXT
 from spawn.application.product.snapshot import schema_path
-from spawn.application.projects.versioned_views import (
+from spawn.application.schemas.served_versions import (
     SchemaVersionView,
     find_deprecation,
     read_version_view,

@@ -26,7 +26,12 @@ from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Param
 from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_choice, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
-from spawn.entrypoints.http.schemas.routes import TAG, read_version_number
+from spawn.entrypoints.http.schemas.routes import (
+    TAG,
+    VERSION_SCHEMA,
+    read_version_number,
+    read_version_parameter,
+)
 from spawn.entrypoints.http.schemas.wire import (
     PATH,
     CandidateView,
@@ -39,7 +44,6 @@ from spawn.entrypoints.http.schemas.wire import (
 from spawn.entrypoints.http.wire import PageView
 
 _BINDING: Final = cursor_binding("migrations")
-_VERSION_SCHEMA: Final = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 _DECISION: Final = Body(
     DecisionRequestView,
     example={"reason": "agreed with the data owners of the downstream reports"},
@@ -138,29 +142,27 @@ async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalV
     tag=TAG,
     summary="Compare two versions of a schema",
     parameters=(
-        Parameter("from", _VERSION_SCHEMA, "The older version.", is_required=True),
-        Parameter("to", _VERSION_SCHEMA, "The newer version.", is_required=True),
+        Parameter("from", VERSION_SCHEMA, "The older version.", is_required=True),
+        Parameter("to", VERSION_SCHEMA, "The newer version.", is_required=True),
     ),
     returns=Success(DiffView, "Every change."),
     problems=("not_found", "conflict"),
 )
 async def read_schema_diff(request: StrictRequest, schema_id: str) -> DiffView:
     """Compare two versions of a schema."""
-    old, new = _read_versions(request.query)
+    old, new = _read_version_pair(request.query)
     comparison, plan = await diff_versions(
         request.dependencies, request.principal, schema_id, old=old, new=new
     )
     return DiffView.of(comparison, schema_id=schema_id, plan=describe_plan(plan))
 
 
-def _read_versions(parameters: Mapping[str, str]) -> tuple[int, int]:
-    missing = [name for name in ("from", "to") if name not in parameters]
-    if missing:
+def _read_version_pair(parameters: Mapping[str, str]) -> tuple[int, int]:
+    old, new = (read_version_parameter(parameters, name) for name in ("from", "to"))
+    if old is None or new is None:
+        missing = [name for name, one in (("from", old), ("to", new)) if one is None]
         raise InvalidInput([FieldError(f"/{n}", "missing", "is required") for n in missing])
-    for name, text in parameters.items():
-        if not text.isascii() or not text.isdigit() or len(text) > 9:  # noqa: PLR2004 - as in a path
-            raise InvalidInput.at(f"/{name}", "out_of_range", "A version is a whole number.")
-    return int(parameters["from"]), int(parameters["to"])
+    return old, new
 
 
 @route(

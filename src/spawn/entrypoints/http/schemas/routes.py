@@ -1,16 +1,19 @@
 """HTTP routes of schema discovery: active schema, versions, candidates, refresh."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from spawn.application.schemas.consumers import get_readership
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.application.schemas.versions import (
     get_version,
     list_candidates,
+    list_registry,
     list_schemas,
     list_versions,
 )
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.protocol.operation import Cache, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -18,6 +21,7 @@ from spawn.entrypoints.http.protocol.route import Result, Route, route
 from spawn.entrypoints.http.schemas.wire import (
     PATH,
     RefreshView,
+    RegistryView,
     SchemaSummaryView,
     SchemaView,
 )
@@ -25,7 +29,9 @@ from spawn.entrypoints.http.wire import PageView
 from spawn.ports.schemas import SchemaRecord
 
 TAG: Final = "governance"
+VERSION_SCHEMA: Final = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9]\d{0,8}")
+_VERSION_PARAMETER: Final = re.compile(r"[0-9]{1,9}")
 _VERSIONS: Final = Success(PageView[SchemaSummaryView], "The current state.")
 _VERSION: Final = Success(SchemaView, "The current state.")
 
@@ -39,6 +45,18 @@ def read_version_number(number: str) -> int:
     if not _VERSION_NUMBER.fullmatch(number):
         raise NotFound("There is no such version.")
     return int(number)
+
+
+def read_version_parameter(parameters: Mapping[str, str], name: str) -> int | None:
+    """Return the version number in a query parameter; None if it is absent.
+
+    Raises:
+        InvalidInput: it is no version number.
+    """
+    text = parameters.get(name)
+    if text is not None and not _VERSION_PARAMETER.fullmatch(text):
+        raise InvalidInput.at(f"/{name}", "out_of_range", "A version is a whole number.")
+    return None if text is None else int(text)
 
 
 def _summarize(records: list[SchemaRecord]) -> tuple[SchemaSummaryView, ...]:
@@ -64,6 +82,28 @@ async def read_schemas(request: StrictRequest) -> PageView[SchemaSummaryView]:
 
 @route(
     "GET",
+    "/v1/governance/registry",
+    "getSchemaRegistry",
+    scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
+    tag=TAG,
+    summary="List the schemas of the ontology server",
+    description=(
+        "The ontology server is asked now. A schema that governs a kind of aggregate has its "
+        "published versions; the others are listed with their latest."
+    ),
+    returns=Success(RegistryView, "The ontology server's list."),
+    problems=("registry_error",),
+)
+async def read_registry(request: StrictRequest) -> RegistryView:
+    """List the schemas of the ontology server, and the kinds that follow them."""
+    listed = await list_registry(
+        request.dependencies, request.principal, request.http_state.schema_policy
+    )
+    return RegistryView.of(request.dependencies.registry.status(), items=listed, next=None)
+
+
+@route(
+    "GET",
     PATH + "/{schema_id}",
     "getSchema",
     scopes=(Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN),
@@ -80,7 +120,7 @@ async def read_active_schema(request: StrictRequest, schema_id: str) -> Result:
     if record.schema.id != schema_id:
         raise NotFound("There is no such schema.")
     link = f'<{PATH}/{schema_id}/versions>; rel="version-history"'
-    return Result(SchemaView.of_version(record), ((b"link", link.encode()),))
+    return Result(await _build_view(request, record), ((b"link", link.encode()),))
 
 
 @route(
@@ -118,9 +158,17 @@ async def read_schema_versions(
 async def read_schema_version(request: StrictRequest, schema_id: str, number: str) -> SchemaView:
     """Return one schema version."""
     version = read_version_number(number)
-    return SchemaView.of_version(
-        await get_version(request.dependencies, request.principal, schema_id, version)
+    return await _build_view(
+        request, await get_version(request.dependencies, request.principal, schema_id, version)
     )
+
+
+async def _build_view(request: StrictRequest, record: SchemaRecord) -> SchemaView:
+    """Return a version with the consumers that registered for it."""
+    readership = await get_readership(
+        request.dependencies, request.principal, record.schema.version
+    )
+    return SchemaView.of_version(record, readership)
 
 
 @route(
@@ -165,6 +213,7 @@ async def post_schema_refresh(request: StrictRequest, schema_id: str) -> Refresh
 
 ROUTES: Final[list[Route]] = [
     read_schemas,
+    read_registry,
     read_active_schema,
     read_schema_versions,
     read_schema_version,

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict
 from spawn.application.schemas.adoption import Proposal
+from spawn.application.schemas.consumers import VersionReadership
 from spawn.domain.schema_version import Column
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
@@ -15,6 +16,7 @@ from spawn.domain.schemas.evolution.compatibility import (
     CompatibilityMode,
 )
 from spawn.domain.schemas.evolution.migration_plan import describe_plan
+from spawn.entrypoints.http.schemas.consumer_wire import ConsumerView, SunsetView
 from spawn.entrypoints.http.wire import Count, Day, Instant, JsonObject, Reason, WireStruct
 from spawn.entrypoints.request_context import public_path
 from spawn.ports.schemas import (
@@ -100,17 +102,56 @@ class SchemaView(SchemaSummaryView, frozen=True, kw_only=True):
     columns: tuple[ColumnView, ...]
     ineffective: _Ineffective
     document: Annotated[JsonObject, Meta(description="As received from the registry.")]
+    sunset: Annotated[
+        SunsetView | None,
+        Meta(description="The first Sunset that clients of this version meet, if any."),
+    ]
+    consumers: Annotated[
+        tuple[ConsumerView, ...], Meta(description="The consumers registered for this version.")
+    ]
 
     @classmethod
-    def of_version(cls, record: SchemaRecord) -> Self:
-        """Return the wire form of a recorded version with its document."""
+    def of_version(cls, record: SchemaRecord, readership: VersionReadership) -> Self:
+        """Return the wire form of a recorded version, its consumers and its first Sunset."""
         schema = record.schema
         columns = tuple(
             ColumnView.of_column(column, governed=column in schema.governed)
             for column in schema.columns
         )
         document = msgspec.Raw(record.document)
-        return cls.of_record(record, columns=columns, document=document)
+        return cls.of_record(
+            record,
+            columns=columns,
+            document=document,
+            sunset=readership.sunset,
+            consumers=tuple(
+                ConsumerView.of_consumer(one, readership.sunset) for one in readership.consumers
+            ),
+        )
+
+
+class PublishedSchemaView(WireStruct, frozen=True, kw_only=True):
+    """A schema of the ontology server; `followed_by` is the kind of aggregate that it governs."""
+
+    schema_id: str
+    title: str
+    latest_version: Count | None
+    followed_by: Annotated[str | None, Meta(examples=["project"])]
+    active_version: Annotated[
+        Count | None, Meta(description="The version that is active here; null if none is.")
+    ]
+    versions: Annotated[
+        tuple[Count, ...], Meta(description="Published versions of a schema that is followed.")
+    ]
+
+
+class RegistryView(WireStruct, frozen=True, kw_only=True):
+    """The ontology server, and the schemas that it lists."""
+
+    url: str
+    breaker: str
+    items: tuple[PublishedSchemaView, ...]
+    next: None
 
 
 class FindingView(WireStruct, frozen=True, kw_only=True):
@@ -188,6 +229,10 @@ class ProposalView(WireStruct, frozen=True, kw_only=True):
     ]
     failures: tuple[ViolationView, ...]
     ineffective: _Ineffective
+    consumers: Annotated[
+        tuple[ConsumerView, ...],
+        Meta(description="Registered consumers whom a Sunset would affect under this version."),
+    ]
 
     @classmethod
     def of_proposal(cls, proposal: Proposal) -> Self:
@@ -204,6 +249,7 @@ class ProposalView(WireStruct, frozen=True, kw_only=True):
             statements=proposal.steps,
             failures=tuple(map(ViolationView.of_violation, proposal.failures)),
             ineffective=proposal.schema.ineffective,
+            consumers=tuple(map(ConsumerView.of_affected, proposal.affected)),
         )
 
 

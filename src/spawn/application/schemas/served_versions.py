@@ -1,0 +1,227 @@
+"""Adopted schema versions that are still served, and the way from each to another."""
+
+import re
+from datetime import date, datetime
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.schemas.activation import find_record
+from spawn.domain.errors import InvalidInput, NotFound, SchemaVersionExpired
+from spawn.domain.projects.project import Project
+from spawn.domain.query import Query
+from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.evolution.migration_plan import (
+    MigrationPlan,
+    may_migrate,
+    plan_migration,
+)
+from spawn.domain.schemas.evolution.version_conversion import (
+    current_name,
+    downgrade_project,
+    former_name,
+    support_end_date,
+    upgrade_project,
+)
+
+_VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+MAX_PLANS: Final = 1_024
+"""Maximum migration plans cached."""
+
+
+class SchemaVersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """An adopted schema version that responses use, with its path to the active one.
+
+    `plans` lead to the active version, oldest first; there are none if it is the active one.
+    `superseded_at` is when the next version was adopted, `sunset_on` the first day on which the
+    version is no longer served.
+    """
+
+    schema: Schema
+    plans: tuple[MigrationPlan, ...] = ()
+    superseded_at: datetime | None = None
+    sunset_on: date | None = None
+
+    def translate_query(self, query: Query) -> Query:
+        """Return a query by this version's names with the names of the store."""
+        if not self.plans:
+            return query
+        return msgspec.structs.replace(
+            query,
+            filters=tuple(
+                msgspec.structs.replace(condition, field=current_name(condition.field, self.plans))
+                for condition in query.filters
+            ),
+            sort=tuple(
+                msgspec.structs.replace(by, field=current_name(by.field, self.plans))
+                for by in query.sort
+            ),
+        )
+
+
+class VersionConversion(msgspec.Struct, frozen=True):
+    """Conversion of projects from one adopted schema version to another.
+
+    `plans` lead from the earlier of the two to the later one, oldest first.
+    """
+
+    plans: tuple[MigrationPlan, ...]
+    is_upgrade: bool
+
+    def convert(self, project: Project) -> Project:
+        """Return the project under the other version."""
+        convert = upgrade_project if self.is_upgrade else downgrade_project
+        return convert(project, self.plans)
+
+    def rename(self, name: str) -> str | None:
+        """Return the name that a field has in the other version; None if it lacks the field."""
+        if self.is_upgrade:
+            return current_name(name, self.plans)
+        return former_name(name, self.plans)
+
+
+async def get_version_view(dependencies: Dependencies, version: int) -> SchemaVersionView:
+    """Return the view of a version, while it is served.
+
+    Raises:
+        NotFound: the version never had data in this store.
+        SchemaVersionExpired: the Sunset of one of its columns is over.
+    """
+    newer: Schema | None = None
+    for schema in await dependencies.schemas.version_history():
+        if schema.version == version:
+            return await _build_version_view(dependencies, schema, newer)
+        newer = schema
+    raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")
+
+
+async def read_version_view(dependencies: Dependencies, text: str | None) -> SchemaVersionView:
+    """Return the view of the version whose number a text is; None is the active version.
+
+    Raises:
+        InvalidInput: the text is no version number.
+        NotFound: the version never had data in this store.
+        SchemaVersionExpired: the Sunset of one of its columns is over.
+    """
+    if text is None:
+        return SchemaVersionView(schema=(await dependencies.active_schema()).schema)
+    if not _VERSION_NUMBER.fullmatch(text):
+        detail = "A schema version is a whole number."
+        raise InvalidInput.at("/schema_version", "out_of_range", detail)
+    return await get_version_view(dependencies, int(text))
+
+
+async def _build_version_view(
+    dependencies: Dependencies, schema: Schema, newer: Schema | None
+) -> SchemaVersionView:
+    if newer is None:
+        return SchemaVersionView(schema=schema)
+    active = await dependencies.active_schema()
+    plans = await plans_between(dependencies, schema.version, active.schema.version)
+    sunset_on = support_end_date(plans)
+    if sunset_on is not None and dependencies.clock.now().date() >= sunset_on:
+        raise SchemaVersionExpired(f"Version {schema.version} was served until {sunset_on}.")
+    records = await dependencies.schemas.records()
+    successor = find_record(records, newer.fingerprint, newer.version)
+    return SchemaVersionView(
+        schema=schema,
+        plans=plans,
+        superseded_at=None if successor is None else successor.recorded_at,
+        sunset_on=sunset_on,
+    )
+
+
+async def find_deprecation_instant(dependencies: Dependencies) -> datetime | None:
+    """Return when the first currently deprecated column became deprecated; None if none is."""
+    history = await dependencies.schemas.version_history()
+    # Found by key: a search of the records for each version is quadratic in the versions.
+    instants = {
+        (record.schema.fingerprint, record.schema.version): record.recorded_at
+        for record in await dependencies.schemas.records()
+    }
+    names = {column.name for column in history[0].columns if column.deprecated}
+    since: datetime | None = None
+    for schema in history:
+        names &= {column.name for column in schema.columns if column.deprecated}
+        recorded_at = instants.get((schema.fingerprint, schema.version))
+        if not names or recorded_at is None:
+            break
+        since = recorded_at
+    return since
+
+
+async def find_deprecation(
+    dependencies: Dependencies, schema: Schema
+) -> tuple[datetime, date | None] | None:
+    """Return since when the active schema has deprecated columns, and the first sunset of these."""
+    deprecated = [column for column in schema.columns if column.deprecated]
+    since = await find_deprecation_instant(dependencies) if deprecated else None
+    if since is None:
+        return None
+    sunsets = [c.announced_sunset for c in deprecated if c.announced_sunset is not None]
+    return since, min(sunsets, default=None)
+
+
+async def plans_between(
+    dependencies: Dependencies, old: int, new: int
+) -> tuple[MigrationPlan, ...]:
+    """Return the plans from one adopted version to a later one, in order.
+
+    Plans between versions that differ in texts and rules alone are left out.
+
+    Raises:
+        NotFound: one of the versions never had data in this store.
+    """
+    history = (await dependencies.schemas.version_history())[::-1]
+    # The order is that of the adoptions: a jump of the numbers may have been taken back.
+    ages = {schema.version: age for age, schema in enumerate(history)}
+    if old not in ages or new not in ages or ages[old] > ages[new]:
+        raise NotFound(f"No data were ever migrated from version {old} to version {new}.")
+    pairs = pairwise(history[ages[old] : ages[new] + 1])
+    return tuple(_load_plan(before, after) for before, after in pairs if may_migrate(before, after))
+
+
+def _load_plan(old: Schema, new: Schema) -> MigrationPlan:
+    """Return the plan from the cache; every converted project needs it."""
+    # The key is the identity, which is cheap: a store returns the same schemas until it adopts
+    # another. The schemas are cached with the plan, so that no other object can reuse their ids.
+    entry = _plans.get((id(old), id(new)))
+    if entry is None:
+        while len(_plans) >= MAX_PLANS:
+            _plans.pop(next(iter(_plans)))
+        entry = _plans[id(old), id(new)] = (old, new, plan_migration(old, new))
+    return entry[2]
+
+
+_plans: dict[tuple[int, int], tuple[Schema, Schema, MigrationPlan]] = {}
+
+
+async def find_conversion(dependencies: Dependencies, old: int, new: int) -> VersionConversion:
+    """Return how projects of one adopted version become projects of another one.
+
+    Raises:
+        NotFound: one of the versions never had data in this store.
+    """
+    history = [schema.version for schema in await dependencies.schemas.version_history()]
+    if new in history[: _find_place(history, old)]:
+        return VersionConversion(await plans_between(dependencies, old, new), is_upgrade=True)
+    return VersionConversion(await plans_between(dependencies, new, old), is_upgrade=False)
+
+
+def _find_place(history: list[int], version: int) -> int:
+    """Return the place of a version among those of the data, newest first; 0 if it has none."""
+    return history.index(version) if version in history else 0
+
+
+async def find_schema(dependencies: Dependencies, version: int) -> Schema:
+    """Return the schema of a version that the store has data of.
+
+    Raises:
+        NotFound: the version never had data in this store.
+    """
+    for schema in await dependencies.schemas.version_history():
+        if schema.version == version:
+            return schema
+    raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")
