@@ -48,6 +48,7 @@ from spawn.application.events.delivery import RetryPolicy
 from spawn.application.events.event_streams import EventStreams
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.relay import Relay
+from spawn.application.events.versioned_events import convert_entries
 from spawn.application.health import HealthChecker
 from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.imports.runner import run_import
@@ -262,6 +263,7 @@ async def open_composition(
             ServerSentEvents(),
             limits=limits,
             retention=settings.event_retention,
+            convert=partial(convert_entries, dependencies),
         )
         metrics.watch(dependencies, relay, streams, background)
         await stack.enter_async_context(background.run("journal watch", journal_watch.run))

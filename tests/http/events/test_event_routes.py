@@ -108,3 +108,18 @@ def test_an_event_id_names_its_store_and_is_a_cursor(client: httpx.Client) -> No
     for cursor in (first["id"], position):
         page = client.get("/v1/events", params={"after": cursor, "limit": 1}).json()
         assert [event["id"] for event in page["events"]] == [second["id"]]
+
+
+def test_events_are_given_in_the_fields_of_a_schema_version(client: httpx.Client) -> None:
+    client.post("/v1/ops/projects", json=WIND)
+    page = client.get("/v1/events", params={"schema_version": "0"}).json()
+    assert page["events"][0]["dataschema"].endswith("/project_schema/versions/0")
+    assert page["events"][0]["data"]["after"]["project_name"] == WIND["project_name"]
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
+@pytest.mark.parametrize(("version", "status"), [("9", 404), ("x", 422), ("00", 422), ("-1", 422)])
+def test_a_schema_version_that_is_not_served_is_rejected(
+    client: httpx.Client, path: str, version: str, status: int
+) -> None:
+    assert client.get(path, params={"schema_version": version}).status_code == status

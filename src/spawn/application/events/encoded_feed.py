@@ -1,7 +1,7 @@
 """Pages of the event feed, read and encoded once for all clients that follow it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,6 +18,10 @@ PAGE_EVENTS: Final = 200
 CACHE_BYTES: Final = 8 * 1024 * 1024
 MAX_CACHED_PAGES: Final = 10_000
 MAX_TYPES: Final = 20
+
+
+Convert = Callable[[tuple[JournalEntry, ...]], Awaitable[tuple[JournalEntry, ...]]]
+"""Function of journal entries that returns them in another form."""
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -90,11 +94,20 @@ class EncodedEvents(NamedTuple):
 class EncodedFeed:
     """The event feed in one encoding; the newest pages are cached within `CACHE_BYTES`."""
 
-    def __init__(self, reads: ReadStore, encode: Callable[[JournalEntry], bytes]) -> None:
+    def __init__(
+        self,
+        reads: ReadStore,
+        encode: Callable[[JournalEntry], bytes],
+        *,
+        convert: Convert | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Encode entries as they are, or as `convert` returns them."""
         self._reads = reads
         self._encode_entry = encode
+        self._convert = convert
         self._cache: BoundedCache[EncodedEvents] = BoundedCache(
-            MAX_CACHED_PAGES, CACHE_BYTES, lambda page: len(page.all_messages)
+            MAX_CACHED_PAGES, cache_bytes, lambda page: len(page.all_messages)
         )
         self._reads_in_flight: dict[Position, asyncio.Task[EncodedEvents]] = {}
 
@@ -111,7 +124,7 @@ class EncodedFeed:
                 types=event_filter.types,
                 subject=event_filter.subject,
             )
-            return self._encode(page.entries, page.next)
+            return await self._encode(page.entries, page.next)
         cached = self._cache.get(after)
         if cached is not None:
             return cached
@@ -123,11 +136,13 @@ class EncodedFeed:
 
     async def _read_page(self, after: Position) -> EncodedEvents:
         page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
-        batch = self._encode(page.entries, page.next)
+        batch = await self._encode(page.entries, page.next)
         if batch.next != after:
             self._cache.put(after, batch)
         return batch
 
-    def _encode(self, entries: tuple[JournalEntry, ...], end: Position) -> EncodedEvents:
+    async def _encode(self, entries: tuple[JournalEntry, ...], end: Position) -> EncodedEvents:
+        if self._convert is not None and entries:
+            entries = await self._convert(entries)
         events = tuple((entry, self._encode_entry(entry)) for entry in entries)
         return EncodedEvents(events, b"".join(message for _, message in events), end)

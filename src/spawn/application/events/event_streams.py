@@ -13,9 +13,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from spawn.application.bounded_cache import BoundedCache
 from spawn.application.events.encoded_feed import PAGE_EVENTS, EncodedFeed, EventFilter
 from spawn.application.events.feed import FeedStart
 from spawn.application.events.journal_watch import JournalWatch
+from spawn.application.events.versioned_events import ConvertEntries
 from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.domain.errors import Overloaded
 from spawn.domain.events.cloudevents import EventEnvelope
@@ -24,6 +26,10 @@ from spawn.domain.events.position import Position
 from spawn.ports.storage import ReadStore
 
 RETRY_LATER_S: Final = 5.0
+MAX_VERSION_FEEDS: Final = 4
+"""Schema versions whose encoded events are cached, beside the events as they were stored."""
+
+VERSION_FEED_BYTES: Final = 2 * 1024 * 1024
 
 
 async def _permit() -> bool:
@@ -83,9 +89,14 @@ class EventStreams:
         *,
         limits: StreamLimits | None = None,
         retention: timedelta | None = None,
+        convert: ConvertEntries | None = None,
     ) -> None:
+        """Open no stream yet; `convert` gives events in the fields of a schema version."""
         self.sent_count = self.disconnect_count = 0
+        self._reads = reads
+        self._convert = convert
         self._feed = EncodedFeed(reads, self._encode_entry)
+        self._version_feeds: BoundedCache[EncodedFeed] = BoundedCache(MAX_VERSION_FEEDS)
         self._journal_watch = journal_watch
         self.envelope = envelope
         self._format = stream_format
@@ -123,9 +134,12 @@ class EventStreams:
         event_filter: EventFilter,
         write: Callable[[bytes], Any],
         *,
+        schema_version: int | None = None,
         is_permitted: Callable[[], Awaitable[bool]] = _permit,
     ) -> None:
         """Write the events after a position, and heartbeats between them, until `end`.
+
+        With a schema version, projects have its fields, until it is no longer served.
 
         It also ends once the credentials of its client are not valid any more: `is_permitted` is
         asked before each write, so at least once a heartbeat.
@@ -134,9 +148,10 @@ class EventStreams:
             TimeoutError: the connection accepts nothing.
             SpawnError: the feed cannot be read after the position.
         """
+        feed = self._get_feed(schema_version)
 
         async def read(place: Position) -> _Batch:
-            page = await self._feed.read(place, event_filter)
+            page = await feed.read(place, event_filter)
             return _Batch(*page.select(event_filter), page.next, str(page.next))
 
         await self._follow(read, FeedStart(after, str(after)), after, write, is_permitted)
@@ -148,6 +163,7 @@ class EventStreams:
         write: Callable[[bytes], Any],
         *,
         reads: ReadStore,
+        schema_version: int | None = None,
         is_permitted: Callable[[], Awaitable[bool]] = _permit,
     ) -> None:
         """Write the events that a reader with a row scope may see; see `follow`.
@@ -157,6 +173,7 @@ class EventStreams:
             event_filter: the selection of events.
             write: sends messages.
             reads: the reads of the row scope.
+            schema_version: the version whose fields projects have; None for those stored.
             is_permitted: whether the credentials are valid and have the same row scope.
         """
         envelope = msgspec.structs.replace(self.envelope, names_versions=True)
@@ -171,7 +188,10 @@ class EventStreams:
                 subject=event_filter.subject,
             )
             messages = b""
-            for entry in page.entries:
+            entries = page.entries
+            if schema_version is not None and self._convert is not None:
+                entries = await self._convert(entries, schema_version)
+            for entry in entries:
                 cursor = envelope.format_cursor(entry)
                 event = envelope.encode_structured(entry)
                 messages += self._format.encode_event(cursor, event)
@@ -207,6 +227,22 @@ class EventStreams:
                 wait_s = max(0.0, self._limits.heartbeat_s - silence_s)
                 await self._journal_watch.wait(after, wait_s)
             after = batch.next
+
+    def _get_feed(self, schema_version: int | None) -> EncodedFeed:
+        """Return the feed that all streams of a schema version share."""
+        convert = self._convert
+        if schema_version is None or convert is None:
+            return self._feed
+        feed = self._version_feeds.get(schema_version)
+        if feed is None:
+            feed = EncodedFeed(
+                self._reads,
+                self._encode_entry,
+                convert=lambda entries: convert(entries, schema_version),
+                cache_bytes=VERSION_FEED_BYTES,
+            )
+            self._version_feeds.put(schema_version, feed)
+        return feed
 
     async def _write(self, write: Callable[[bytes], Any], messages: bytes) -> None:
         async with asyncio.timeout(self._limits.stream_stall_s):

@@ -25,6 +25,14 @@ _FILTER_PARAMETERS: Final[Json] = {
     "after": {"type": "string", "description": "Position; the response has the events after it."},
     "type": {"type": "string", "description": "Event types, separated by commas."},
     "subject": {"type": "string", "description": "Events of this aggregate only."},
+    "schema_version": {
+        "type": "integer",
+        "minimum": 0,
+        "description": (
+            "Projects in the fields of this adopted schema version, until its Sunset; without it "
+            "as they were stored."
+        ),
+    },
 }
 
 

@@ -13,6 +13,8 @@ from spawn.application.events.feed import (
     format_end,
     read_feed,
 )
+from spawn.application.events.versioned_events import convert_entries
+from spawn.application.schemas.served_versions import read_version_view
 from spawn.domain.events.cloudevents import (
     BATCH_MEDIA_TYPE,
     CloudEvent,
@@ -21,6 +23,7 @@ from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.events.wire import FeedView
+from spawn.entrypoints.http.projects.wire import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.cursors import next_link
 from spawn.entrypoints.http.protocol.operation import Parameter, Success
 from spawn.entrypoints.http.protocol.query_params import LIMIT, read_limit
@@ -71,28 +74,33 @@ SUBJECT: Final = Parameter(
         "CloudEvents 1.0 in the order of the journal, after a position; delivery is at least once. "
         "Store `next` and send it as `after` of the next request. An empty page whose `next` is "
         "your `after` means that there are no newer events. `after=newest` returns the current "
-        "position in `next`."
+        "position in `next`. The state in `data` is as it was stored; `schema_version` gives every "
+        "project in the fields of one version instead."
     ),
-    parameters=(_AFTER, LIMIT, TYPES, SUBJECT),
+    parameters=(_AFTER, LIMIT, TYPES, SUBJECT, SCHEMA_VERSION),
     returns=Success(
         FeedView,
         "A page of events.",
         headers=("Link",),
         alternatives={BATCH_MEDIA_TYPE: tuple[CloudEvent, ...]},
     ),
-    problems=("cursor_invalid", "cursor_expired"),
+    problems=("cursor_invalid", "cursor_expired", "not_found", "schema_version_expired"),
 )
 async def list_events(request: StrictRequest) -> Response | Result:
     """Return the events after a position."""
     limit = min(read_limit(request.query.get("limit")), FEED_LIMIT)
     event_filter = read_event_filter(request.query)
+    version = await _read_schema_version(request)
     dependencies = request.dependencies
     envelope = envelope_for(request.http_state.streams.envelope, request.principal)
     start = await find_start(dependencies, envelope, request.query.get("after"))
     page = await _read_page(request, start, limit, event_filter)
     end = format_end(dependencies, envelope, start, page)
     headers = (next_link(PATH, request.query, end),)
-    events = tuple(map(envelope.to_cloudevent, page.entries))
+    entries = page.entries
+    if version is not None:
+        entries = await convert_entries(dependencies, entries, version)
+    events = tuple(map(envelope.to_cloudevent, entries))
     if request.media_type == BATCH_MEDIA_TYPE:
         media_type = BATCH_MEDIA_TYPE.encode()
         return Response(200, encode_json(events), media_type=media_type, headers=headers)
@@ -112,13 +120,17 @@ async def list_events(request: StrictRequest) -> Response | Result:
         "stream starts with the next event; a client that reconnects with `Last-Event-ID` misses "
         "nothing. A comment is sent while there are no events."
     ),
-    parameters=(_AFTER, _LAST_EVENT_ID, TYPES, SUBJECT),
+    parameters=(_AFTER, _LAST_EVENT_ID, TYPES, SUBJECT, SCHEMA_VERSION),
     returns=Success(str, "A stream of events without an end.", media_types=(MEDIA_TYPE,)),
-    problems=("cursor_invalid", "cursor_expired", "overloaded"),
+    problems=(
+        *("cursor_invalid", "cursor_expired", "not_found", "schema_version_expired"),
+        "overloaded",
+    ),
 )
 async def stream_events(request: StrictRequest) -> EventStreamResponse:
     """Stream events as they are recorded."""
     event_filter = read_event_filter(request.query)
+    version = await _read_schema_version(request)
     streams = request.http_state.streams
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
     after = request.header(b"last-event-id") or request.query.get("after") or NEWEST
@@ -136,13 +148,36 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
 
     async def follow(write: Callable[[bytes], Any]) -> None:
         if principal.row_scope is None and start.position is not None:
-            await streams.follow(start.position, event_filter, write, is_permitted=is_permitted)
+            await streams.follow(
+                start.position,
+                event_filter,
+                write,
+                schema_version=version,
+                is_permitted=is_permitted,
+            )
             return
         await streams.follow_visible(
-            start, event_filter, write, reads=dependencies.reads, is_permitted=is_permitted
+            start,
+            event_filter,
+            write,
+            reads=dependencies.reads,
+            schema_version=version,
+            is_permitted=is_permitted,
         )
 
     return EventStreamResponse(streams, follow)
+
+
+async def _read_schema_version(request: StrictRequest) -> int | None:
+    """Return the schema version whose fields the client wants; None for events as stored.
+
+    Raises:
+        InvalidInput, NotFound, SchemaVersionExpired: it is no version that is served.
+    """
+    text = request.query.get("schema_version")
+    if text is None:
+        return None
+    return (await read_version_view(request.dependencies, text)).schema.version
 
 
 async def _read_page(
