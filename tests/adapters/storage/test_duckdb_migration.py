@@ -16,6 +16,7 @@ from spawn.domain.errors import InternalError, Unavailable
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import ColumnType, TypeName
 from spawn.ports.schemas import MigrationOutcome, MigrationRejected, SchemaState
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migrations import (
     find_names,
@@ -146,6 +147,13 @@ async def test_retired_columns_leave_the_table_and_return_with_their_values(
     await migrate_to(harness, revise_columns(renamed, *added[1:]), 3)
     await migrate_to(harness, revise_columns(), 4)
     assert {"zz", "aa", "bb", "cc"} & await table_columns(store) == {"cc"}
+    for query in (
+        Query(filters=(Filter("zz", Operator.EQ, (1,)),)),
+        Query(sort=(Sort("zz", descending=True),)),
+    ):
+        with expect_invalid(("/zz", "column_removed")):
+            await store.page(query)
+    assert len((await store.page(Query(sort=(Sort("cc"),)))).items) == 1
     aggregate = await store.get("project", project.project_id)
     assert dict(aggregate.state.hidden_attributes) == {"zz": 1, "bb": 2, "cc": 3}
     await store.close()

@@ -4,14 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from tests.application.conftest import open_test_dependencies
 from tests.application.events.test_relay import ProjectWriter
 
 from spawn.application.events.delivery_pace import FREE_DELIVERIES, PAUSE_S, DeliveryPace
 from spawn.application.events.journal_watch import WAKE_AT_ONCE, JournalWatch
+from spawn.application.events.publisher_status import list_publishers, resume_publisher
 from spawn.application.events.relay import Relay
+from spawn.domain.errors import Conflict, Forbidden, NotFound
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.principal import Principal, Scope
 from spawn.ports.publishers import ConsumerGone, DeliveryFailure, DeliveryOptions
+
+ADMIN = Principal(id="admin", scopes=frozenset({Scope.ADMIN}))
 
 
 class LeavingPublisher:
@@ -65,6 +71,62 @@ async def test_a_consumer_that_is_gone_is_reported_and_asked_no_more(tmp_path: P
     assert (status.delivered, status.dead_letters) == (1, 0)
     assert status.backlog == 3
     assert publisher.calls <= 3  # two deliveries may be in flight at once
+
+
+class ReturningPublisher(LeavingPublisher):
+    """Publisher whose consumer is gone until it is opened again."""
+
+    delivery_options = DeliveryOptions(name="returning")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_gone = True
+        self.received: list[str] = []
+        self.has_all = asyncio.Event()
+
+    async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
+        self.calls += 1
+        if self.is_gone:
+            self.asked.set()
+            raise ConsumerGone("The receiver responded with 410 Gone.")
+        self.received += [entry.id for entry in entries]
+        if len(self.received) >= 4:
+            self.has_all.set()
+        return ()
+
+
+async def test_a_stopped_delivery_resumes_where_it_stopped(tmp_path: Path) -> None:
+    async with open_test_dependencies(tmp_path) as dependencies:
+        publisher, watch = ReturningPublisher(), JournalWatch(dependencies.reads, coalesce_s=0)
+        relay = Relay(dependencies, [publisher], watch)
+        await relay.start()
+        tasks = [asyncio.create_task(watch.run()), asyncio.create_task(relay.run())]
+        writer = ProjectWriter(dependencies)
+        for name in ("a", "b", "c"):
+            await writer.write(name)
+        reader = Principal(id="reader", scopes=frozenset({Scope.EVENTS_READ}))
+        async with asyncio.timeout(30):
+            await publisher.asked.wait()
+            await relay.drain()
+            with pytest.raises(Forbidden):
+                await resume_publisher(relay, reader, "returning")
+            with pytest.raises(NotFound):
+                await resume_publisher(relay, ADMIN, "another")
+            calls, publisher.is_gone = publisher.calls, False
+            await writer.write("d")
+            assert publisher.calls == calls
+            status = await resume_publisher(relay, ADMIN, "returning")
+            assert (status.is_stopped, status.error) == (False, None)
+            with pytest.raises(Conflict):
+                await resume_publisher(relay, ADMIN, "returning")
+            await publisher.has_all.wait()
+            await relay.drain()
+        (status,) = await list_publishers(relay, ADMIN)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(publisher.received) == len(set(publisher.received)) == 4
+    assert (status.delivered, status.dead_letters, status.backlog) == (4, 0, 0)
 
 
 async def test_many_deliveries_start_one_by_one_with_pauses() -> None:

@@ -30,6 +30,24 @@ def test_channels_are_feed_stream_and_configured_publishers(snapshots: SnapshotF
     }
 
 
+def test_a_broker_has_every_server_and_the_parameters_of_its_subjects(
+    snapshots: SnapshotFactory,
+) -> None:
+    url = "nats://user:hidden@a.example,b.example:4333/desk.events#subject=type.id"
+    product = product_from_settings(Settings(public_url="https://spawn.example", events_url=(url,)))
+    document = build_asyncapi(snapshots.build(product=product))
+    servers = {name: server["host"] for name, server in document["servers"].items()}
+    assert servers | {"api": ""} == {
+        "api": "",
+        "nats1": "a.example:4222",
+        "nats1-2": "b.example:4333",
+    }
+    channel = document["channels"]["nats1"]
+    assert channel["address"] == "desk.events.{event}.{id}"
+    assert set(channel["parameters"]) == {"event", "id"}
+    assert channel["servers"] == [{"$ref": f"#/servers/{n}"} for n in ("nats1", "nats1-2")]
+
+
 def test_receivers_and_credentials_are_not_published(snapshots: SnapshotFactory) -> None:
     product = product_from_settings(Settings(public_url="https://spawn.example", events_url=EVENTS))
     text = str(build_asyncapi(snapshots.build(product=product)))

@@ -1,6 +1,7 @@
 """Schema versions known to a store, as an immutable value."""
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -9,9 +10,15 @@ import msgspec
 
 from spawn.adapters.embedded import query_evaluation
 from spawn.adapters.embedded.schema_restorer import share_columns
-from spawn.domain.aggregates import AGGREGATE_TYPES, decode_state
+from spawn.domain.aggregates import AGGREGATE_TYPES, MAX_INDEXED_RETIRED, decode_state
 from spawn.domain.change import Change, StoredAggregate, Write
-from spawn.domain.errors import Conflict, SchemaVersionChanged, StaleVersion
+from spawn.domain.errors import (
+    Conflict,
+    FieldError,
+    InvalidInput,
+    SchemaVersionChanged,
+    StaleVersion,
+)
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Query, Sort
@@ -32,6 +39,10 @@ FilterOrSort = TypeVar("FilterOrSort", Filter, Sort)
 EMPTY_SCHEMA = Schema(id="none", version=0, name="No schema adopted")
 """Schema of a store without an active one: core fields only."""
 
+_REMOVED = (
+    f"The column was removed, and more than {MAX_INDEXED_RETIRED} others since: lists no longer"
+    " filter or sort by it. Read the list without it and select the items, which have its values."
+)
 _ADOPTED = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 _PUBLISHED_STATES = frozenset({SchemaState.ACTIVE, SchemaState.QUARANTINED, SchemaState.REJECTED})
 _PAST_TENSE = {SchemaState.ACTIVE: "adopted"}
@@ -356,8 +367,21 @@ def resolve_query(query: Query, schema_history: SchemaHistory) -> Query:
     names = {condition.field for condition in query.filters} | {order.field for order in query.sort}
     if AGGREGATE_TYPES[query.kind].is_governed and not names <= columns.keys():
         query = rename_fields(query, schema_history.active_schema)
+        _check_removed(query, schema_history.active_schema, columns)
     query_evaluation.check_query(query, columns)
     return query
+
+
+def _check_removed(query: Query, schema: Schema, columns: Mapping[str, Column]) -> None:
+    """Raise InvalidInput for fields whose columns were removed before the last that the table has.
+
+    A client of an older version may name them rightly, so the error says what to do instead.
+    """
+    removed = {retired.name for retired in schema.retired} - columns.keys()
+    clauses: tuple[Filter | Sort, ...] = (*query.filters, *query.sort)
+    names = dict.fromkeys(clause.field for clause in clauses if clause.field in removed)
+    if names:
+        raise InvalidInput([FieldError(f"/{n}", "column_removed", _REMOVED) for n in names])
 
 
 def _with_field(clause: FilterOrSort, name: str | None) -> FilterOrSort:

@@ -9,6 +9,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from typing import NamedTuple
@@ -163,6 +164,7 @@ class PublisherDelivery:
         self._consecutive_failures = self._pauses = 0
         self._paused_until = self._retry_after_until = 0.0
         self._progress = asyncio.Event()
+        self._resumed = asyncio.Event()
 
     # -- position ---------------------------------------------------------------------------
 
@@ -226,6 +228,8 @@ class PublisherDelivery:
         self.start_after(self.position)
         try:
             while True:
+                # Cleared before the state is read, so that no resumption goes unnoticed.
+                self._resumed.clear()
                 await self._read_page()
                 while batch := self._next_batch():
                     self._publish_tasks.add(asyncio.create_task(self._deliver(batch)))
@@ -274,12 +278,17 @@ class PublisherDelivery:
         waits: set[asyncio.Task[None]] = set(self._publish_tasks)
         if self._has_room():
             waits.add(asyncio.create_task(self._journal_watch.wait(self._read_to, _IDLE_S)))
-        waits.add(asyncio.create_task(asyncio.sleep(self._max_wait_s())))
+        waits.add(asyncio.create_task(self._sleep_until_resumed(self._max_wait_s())))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for waiting in waits - self._publish_tasks:
                 waiting.cancel()
+
+    async def _sleep_until_resumed(self, duration_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(duration_s):
+                await self._resumed.wait()
 
     def _max_wait_s(self) -> float:
         """Return the longest time until there may be something to send."""
@@ -413,6 +422,18 @@ class PublisherDelivery:
         if not self.is_stopped:
             self.is_stopped = True
             self._on_stop(reason)
+
+    def resume(self) -> bool:
+        """Send again to a consumer that is back; return whether the delivery had stopped."""
+        if not self.is_stopped:
+            return False
+        self.is_stopped = False
+        self._error = None
+        self._consecutive_failures = self._pauses = 0
+        self._paused_until = self._retry_after_until = 0.0
+        self._retry_all_now()
+        self._resumed.set()
+        return True
 
     def _settle_batch(
         self, batch: list[JournalEntry], failures: Sequence[DeliveryFailure]

@@ -18,7 +18,7 @@ from spawn.application.events.dead_letters import (
 from spawn.application.events.delivery import FeedReader, PublisherDelivery, RetryPolicy
 from spawn.application.events.delivery_pace import DeliveryPace
 from spawn.application.events.journal_watch import JournalWatch
-from spawn.domain.errors import Conflict, DeliveryFailed, SpawnError, Unavailable
+from spawn.domain.errors import Conflict, DeliveryFailed, NotFound, SpawnError, Unavailable
 from spawn.domain.events.dead_letter import DeadLetter
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
@@ -34,7 +34,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     `backlog` counts the journal rows after its position, which is at least the number of waiting
     events; `waiting` counts the aggregates blocked by a failure. `lag_s` is the age of the oldest
     event known to be undelivered. `error` is the reason of the wait, if any. `is_stopped` once the
-    consumer wants no further event; delivery continues after a restart.
+    consumer wants no further event; delivery continues after a restart or `resume`.
     """
 
     name: str
@@ -151,6 +151,20 @@ class Relay:
             await self._save()
         for delivery in self._deliveries.values():
             await delivery.publisher.close()
+
+    async def resume(self, name: str) -> DeliveryStatus:
+        """Continue the delivery to a publisher that stopped because its consumer was gone.
+
+        Raises:
+            NotFound: no publisher has the name.
+            Conflict: its delivery has not stopped.
+        """
+        delivery = self._deliveries.get(name)
+        if delivery is None:
+            raise NotFound(f"There is no publisher {name}.")
+        if not delivery.resume():
+            raise Conflict(f"The delivery to the publisher {name} has not stopped.")
+        return await self._delivery_status(name, delivery)
 
     # -- dead letters -----------------------------------------------------------------------
 

@@ -89,18 +89,25 @@ def _servers(product: Product) -> Json:
         "description": "The HTTP interface of the service.",
     }
     brokers = {
-        name: {
-            "host": broker.host,
+        server: {
+            "host": host,
             "protocol": broker.protocol,
             "description": "A NATS server with JetStream.",
         }
         for name, broker in _name_brokers(product.brokers)
+        for server, host in _name_servers(name, broker)
     }
     return {"api": omit_empty(service), **brokers}
 
 
 def _name_brokers(brokers: Iterable[Broker]) -> Iterable[tuple[str, Broker]]:
     return ((f"nats{number}", broker) for number, broker in enumerate(brokers, start=1))
+
+
+def _name_servers(name: str, broker: Broker) -> Iterable[tuple[str, str]]:
+    """Yield the servers of a broker by name; the first has the name of the broker."""
+    for number, host in enumerate(broker.hosts, start=1):
+        yield (name if number == 1 else f"{name}-{number}"), host
 
 
 def _channels(product: Product) -> Json:
@@ -142,18 +149,26 @@ def _channels(product: Product) -> Json:
     return channels
 
 
-def _broker_channel(server: str, broker: Broker) -> Json:
+def _broker_channel(name: str, broker: Broker) -> Json:
+    parameters: Json = {
+        "event": {
+            "description": "Event type.",
+            "enum": [event.name for event in EVENTS_BY_MESSAGE.values()],
+        }
+    }
+    if broker.has_id_in_subject:
+        parameters["id"] = {
+            "description": (
+                "Id of the aggregate; characters other than letters, digits, - and _ are "
+                "percent-encoded."
+            )
+        }
     return {
-        "address": f"{broker.prefix}.{{event}}",
+        "address": ".".join((broker.prefix, *(f"{{{parameter}}}" for parameter in parameters))),
         "title": "NATS JetStream",
         "description": "Each event once in the stream, deduplicated by `Nats-Msg-Id`.",
-        "servers": [{"$ref": f"#/servers/{server}"}],
-        "parameters": {
-            "event": {
-                "description": "Event type.",
-                "enum": [event.name for event in EVENTS_BY_MESSAGE.values()],
-            }
-        },
+        "servers": [{"$ref": f"#/servers/{server}"} for server, _ in _name_servers(name, broker)],
+        "parameters": parameters,
         "messages": _all_messages(),
     }
 

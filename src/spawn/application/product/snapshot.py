@@ -53,11 +53,15 @@ _MAX_OWNER_LENGTH: Final = 200
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """A message broker that events are published to: its host and subject prefix."""
+    """A message broker that events are published to: its servers and its subjects.
+
+    A subject is the prefix and the event type, and with `has_id_in_subject` the aggregate's id.
+    """
 
     protocol: str
-    host: str
+    hosts: tuple[str, ...]
     prefix: str
+    has_id_in_subject: bool = False
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from spawn.entrypoints.http.access import client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
 from spawn.entrypoints.http.datasets import routes as dataset_routes
-from spawn.entrypoints.http.events import dead_letter_routes
+from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
 from spawn.entrypoints.http.events import routes as event_routes
 from spawn.entrypoints.http.html import docs_pages
 from spawn.entrypoints.http.imports import routes as import_routes
@@ -46,6 +46,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *simulation_routes.ROUTES,
     *event_routes.ROUTES,
     *dead_letter_routes.ROUTES,
+    *publisher_routes.ROUTES,
     *schema_routes.ROUTES,
     *candidate_routes.ROUTES,
     *consumer_routes.ROUTES,

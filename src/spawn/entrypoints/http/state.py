@@ -9,8 +9,8 @@ from opentelemetry.trace import Tracer
 from spawn.application.access.authentication import OpenAccess
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.dependencies import Dependencies
-from spawn.application.events.dead_letters import DeadLetterPublisher
 from spawn.application.events.event_streams import EventStreams
+from spawn.application.events.relay import Relay
 from spawn.application.health import HealthChecker
 from spawn.application.jobs import JobRunner
 from spawn.application.product.snapshot import Product
@@ -46,7 +46,7 @@ class HttpState:
     health: HealthChecker
     metrics: PrometheusMetrics
     streams: EventStreams
-    relay: DeadLetterPublisher
+    relay: Relay
     jobs: JobRunner
     calculation_pool: CalculationPool
     quality_monitor: QualityMonitor

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from spawn.adapters.publishers.url import parse_subject_prefix
+from spawn.adapters.publishers.nats.nats_url import parse_nats_url
 from spawn.application.product.snapshot import Broker, Product
 from spawn.domain.quality.rules import ServiceLevels
 from spawn.entrypoints.settings import Settings
@@ -38,7 +38,7 @@ def build_service_levels(settings: Settings) -> ServiceLevels:
 def _parse_brokers(urls: tuple[str, ...]) -> Iterator[Broker]:
     """Yield the brokers among the publishers, without credentials and options."""
     for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme in _BROKER_SCHEMES:
-            host = parts.netloc.rpartition("@")[2]
-            yield Broker(parts.scheme, host, parse_subject_prefix(url))
+        scheme = urlsplit(url).scheme
+        if scheme in _BROKER_SCHEMES:
+            nats_url = parse_nats_url(url)
+            yield Broker(scheme, nats_url.servers, nats_url.prefix, nats_url.has_id_in_subject)
