@@ -29,8 +29,12 @@ from examples.drill.walks import VersionWalk, read_columns
 
 Column = dict[str, Any]
 
-TOLERANCE_S = 2.0
-"""Seconds that an adoption may take beyond the longest refresh interval."""
+TOLERANCE_S = 15.0
+"""Seconds that an adoption may take beyond the longest refresh interval.
+
+It takes a fraction of a second, but on a machine that other work fills it has taken four: this
+limit finds an adoption that does not come, and the printed time one that is slow.
+"""
 
 KILLS = 3
 ATTEMPTS = 12

@@ -26,7 +26,7 @@ from spawn.application.schemas.activation import (
     get_schema_health,
 )
 from spawn.application.schemas.adoption import approve_schema
-from spawn.application.schemas.refresh import refresh_schema
+from spawn.application.schemas.refresh import MAX_SENTENCES, refresh_schema
 from spawn.domain.errors import Conflict, NotFound, RegistryError
 from spawn.domain.principal import Principal
 from spawn.domain.schema_version import MAX_VERSION
@@ -165,6 +165,24 @@ async def test_a_listed_version_that_is_not_published_is_skipped(
     result = await refresh_schema(dependencies, POLICY)
     assert result.outcomes[0].detail == "version 2 is listed, but not published"
     assert await active(dependencies) == 3
+
+
+async def test_the_summary_of_many_bad_versions_is_short(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    last = 2 * MAX_SENTENCES + 1
+    for version in range(2, last):
+        required = {"name": f"needed_{version}", "type": "integer", "required": True}
+        fake_registry.serve(version, AA, required)
+    fake_registry.serve(last, AA, {"name": "extra", "type": "integer"})
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (ADOPTED, last)
+    assert len(result.outcomes) == last - 1
+    sentences = result.detail.split("; ")
+    assert sentences[0].endswith("other versions: see outcomes")
+    assert sentences[-1].startswith(f"version {last} took over")
+    assert len(sentences) <= MAX_SENTENCES + 1
 
 
 async def test_a_pin_is_walked_to(dependencies: Dependencies, fake_registry: FakeRegistry) -> None:

@@ -1,5 +1,6 @@
 """Registered consumers of schema versions, and whom the Sunset of a column affects."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -182,14 +183,24 @@ async def find_affected(
         candidate: a version that would be adopted; None is the active version.
     """
     consumers = await _list_active(dependencies)
-    versions = {consumer.schema_version for consumer in consumers}
-    sunsets = {version: await find_sunset(dependencies, version, candidate) for version in versions}
+    sunsets = await find_sunsets(dependencies, consumers, candidate)
     affected = [
         AffectedConsumer(consumer=consumer, sunset=sunset)
         for consumer in consumers
         if (sunset := sunsets[consumer.schema_version]) is not None
     ]
     return tuple(sorted(affected, key=lambda one: (one.sunset.sunset_on, one.consumer.name)))
+
+
+async def find_sunsets(
+    dependencies: Dependencies,
+    consumers: Iterable[SchemaConsumer],
+    candidate: Schema | None = None,
+) -> dict[int, VersionSunset | None]:
+    """Return the first Sunset of each version that consumers registered for."""
+    # Once for a version: the way to the active one is as long as its history.
+    versions = {consumer.schema_version for consumer in consumers}
+    return {version: await find_sunset(dependencies, version, candidate) for version in versions}
 
 
 async def find_sunset(

@@ -38,6 +38,9 @@ REFRESH_INTERVAL_S: Final = 60.0
 MAX_WALK: Final = 1_000
 """Versions that one refresh meets; the next goes on with the others."""
 
+MAX_SENTENCES: Final = 20
+"""Versions that the summary of one refresh describes."""
+
 _SEVERITY: Final = (
     RefreshVerdict.UNCHANGED,
     RefreshVerdict.REJECTED,
@@ -230,9 +233,21 @@ class _Walk:
         news = [r.detail for r in self._results if r.verdict is not RefreshVerdict.UNCHANGED]
         return msgspec.structs.replace(
             gravest,
-            detail="; ".join(dict.fromkeys(news)) or gravest.detail,
+            detail=_join_sentences(news) or gravest.detail,
             outcomes=tuple(self._outcomes),
         )
+
+
+def _join_sentences(news: Sequence[str]) -> str:
+    """Return sentences as one text; of many only the last ones, the newest versions.
+
+    A list of a thousand versions that cannot be had would be as many sentences in one line of log.
+    """
+    sentences = list(dict.fromkeys(news))
+    omitted = len(sentences) - MAX_SENTENCES
+    if omitted > 0:
+        sentences = [f"{omitted} other versions: see outcomes", *sentences[-MAX_SENTENCES:]]
+    return "; ".join(sentences)
 
 
 def _find_fingerprint(document: bytes) -> str | None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from spawn.application.schemas.consumers import (
     find_sunset,
+    find_sunsets,
     get_consumer,
     list_consumers,
     register_consumer,
@@ -91,7 +92,9 @@ async def get_consumer_page(request: StrictRequest) -> Result:
     )
     version = read_version_parameter(request.query, "schema_version")
     page = await list_consumers(request.dependencies, request.principal, query, version)
-    items = [await _build_view(request, aggregate.state) for aggregate in page.items]
+    consumers = [aggregate.state for aggregate in page.items]
+    sunsets = await find_sunsets(request.dependencies, consumers)
+    items = [ConsumerView.of_consumer(one, sunsets[one.schema_version]) for one in consumers]
     return page_result(request, items, page.next, _BINDING)
 
 
