@@ -20,8 +20,10 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project
 from spawn.application.projects.queries import get_project
 from spawn.application.projects.versioned_views import convert_to_version
+from spawn.application.schemas import refresh
 from spawn.application.schemas.activation import (
     RefreshVerdict,
+    WalkMark,
     ensure_active_schema,
     get_schema_health,
 )
@@ -183,6 +185,29 @@ async def test_the_summary_of_many_bad_versions_is_short(
     assert sentences[0].endswith("other versions: see outcomes")
     assert sentences[-1].startswith(f"version {last} took over")
     assert len(sentences) <= MAX_SENTENCES + 1
+
+
+async def test_more_bad_versions_than_a_refresh_meets_do_not_hide_a_good_one(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh, "MAX_WALK", 3)
+    await begin(dependencies, fake_registry, AA)
+    for version in range(2, 9):
+        fake_registry.serve(version, {**NUMBER, "description": f"Text {version}."})
+    fake_registry.serve(9, AA, {"name": "extra", "type": "integer"})
+    met: list[int] = []
+    mark = None
+    for _ in range(3):
+        result = await refresh_schema(dependencies, POLICY, should_retry=False, mark=mark)
+        met += [outcome.version for outcome in result.outcomes]
+        mark = result.mark
+    assert met == [*range(2, 10)]
+    assert (await active(dependencies), mark) == (9, None)
+    # A mark behind another active version says nothing.
+    stale = WalkMark(active_version=1, reached=12)
+    fake_registry.serve(10, AA)
+    result = await refresh_schema(dependencies, POLICY, mark=stale)
+    assert (result.verdict, await active(dependencies)) == (ADOPTED, 10)
 
 
 async def test_a_pin_is_walked_to(dependencies: Dependencies, fake_registry: FakeRegistry) -> None:

@@ -19,7 +19,9 @@ from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.evolution.version_conversion import (
     current_name,
     downgrade_project,
+    find_removal_days,
     find_violation,
+    former_name,
     support_end_date,
     upgrade_project,
 )
@@ -205,6 +207,22 @@ def test_a_field_of_an_old_version_is_asked_for_by_the_name_that_it_has_now() ->
         "status",
     ]
     assert current_name("mw", [plan_migration(renamed, back)]) == "power"
+
+
+def test_each_field_is_found_again_under_its_former_name() -> None:
+    renamed = version(2, column("score", aliases=("grade",)), column("power", aliases=("mw",)))
+    added = version(3, *renamed.columns, column("phase", WHOLE), column("due", WHOLE))
+    moved = version(4, *renamed.columns, column("stage", WHOLE, aliases=("phase",)))
+    steps = plans(V1, renamed, added, moved)
+    for name in ("grade", "mw", "zone", "status", "total_amount"):
+        assert former_name(current_name(name, steps), steps) == name
+    # A column since is an extension there, also after a rename; a removed one keeps its name.
+    assert [former_name(n, steps) for n in ("stage", "x_other", "due")] == [
+        "x_phase",
+        "x_other",
+        "x_due",
+    ]
+    assert find_removal_days(steps).keys() == {"zone"}
 
 
 def test_a_proof_is_asked_of_core_governed_and_kept_values_alike() -> None:

@@ -58,7 +58,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
 
     `record` is the version concerned, if it is recorded; `migration` is the log record of the
     adoption, if there were projects. `outcomes` has the outcome of each version that a refresh met
-    after the active one, in their order.
+    after the active one, in their order. `mark` is where a refresh ended that met all it may.
     """
 
     verdict: RefreshVerdict
@@ -66,6 +66,14 @@ class RefreshResult(msgspec.Struct, frozen=True):
     record: SchemaRecord | None = None
     migration: MigrationRecord | None = None
     outcomes: tuple["VersionOutcome", ...] = ()
+    mark: "WalkMark | None" = None
+
+
+class WalkMark(msgspec.Struct, frozen=True):
+    """The last version that a refresh met, none of them adoptable after `active_version`."""
+
+    active_version: int
+    reached: int
 
 
 class VersionOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from spawn.application.schemas.activation import (
     RefreshVerdict,
     SchemaPolicy,
     VersionOutcome,
+    WalkMark,
     assign_version,
     build_record,
     has_projects,
@@ -56,8 +57,11 @@ async def refresh_schema(
     *,
     actor: str = SERVICE_PRINCIPAL.id,
     should_retry: bool = True,
+    mark: WalkMark | None = None,
 ) -> RefreshResult:
     """Adopt or quarantine every version of the registry after the active one, up to the pin.
+
+    With the `mark` of a refresh that met as many as it may, this one goes on behind it.
 
     `should_retry` tries a quarantined version again, since the data or the mode may have changed.
     An invalid document is quarantined, not raised.
@@ -65,7 +69,7 @@ async def refresh_schema(
     Raises:
         NotFound, RegistryError: the registry has no such schema, or its response is unusable.
     """
-    return await _Walk(dependencies, policy, actor, should_retry=should_retry).run()
+    return await _Walk(dependencies, policy, actor, should_retry=should_retry, mark=mark).run()
 
 
 async def refresh_forever(
@@ -80,29 +84,42 @@ async def refresh_forever(
 
     The pauses vary by a quarter either way, so that replicas do not all refresh at once.
     """
-    should_retry = True
+    should_retry, mark = True, None
     while True:
-        report(await _refresh_once(dependencies, policy, should_retry=should_retry))
-        should_retry = False
+        result = await _refresh_once(dependencies, policy, should_retry=should_retry, mark=mark)
+        report(result)
+        should_retry, mark = False, result.mark
         await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
 
 
 async def _refresh_once(
-    dependencies: Dependencies, policy: SchemaPolicy, *, should_retry: bool
+    dependencies: Dependencies,
+    policy: SchemaPolicy,
+    *,
+    should_retry: bool,
+    mark: WalkMark | None,
 ) -> RefreshResult:
     try:
-        return await refresh_schema(dependencies, policy, should_retry=should_retry)
+        return await refresh_schema(dependencies, policy, should_retry=should_retry, mark=mark)
     except SpawnError as error:
-        # The next round tries again.
-        return RefreshResult(RefreshVerdict.FAILED, error.detail)
+        # The next round tries again, from the same place.
+        return RefreshResult(RefreshVerdict.FAILED, error.detail, mark=mark)
 
 
 class _Walk:
     """One refresh: the versions that it met, with the document of each."""
 
     def __init__(
-        self, dependencies: Dependencies, policy: SchemaPolicy, actor: str, *, should_retry: bool
+        self,
+        dependencies: Dependencies,
+        policy: SchemaPolicy,
+        actor: str,
+        *,
+        should_retry: bool,
+        mark: WalkMark | None,
     ) -> None:
+        self._mark = mark
+        self._next_mark: WalkMark | None = None
         self._dependencies = dependencies
         self._policy = policy
         self._actor = actor
@@ -130,7 +147,11 @@ class _Walk:
         active = (await self._dependencies.active_schema()).schema.version
         pin = self._policy.pin
         if await has_projects(self._dependencies):
-            return [n for n in numbers if n > active and (pin is None or n <= pin[1])]
+            # Those before the mark are bad after the same active version; they come up again once
+            # the walk has seen all, or a thousand of them would hide every later one for good.
+            is_marked = self._mark is not None and self._mark.active_version == active
+            first = self._mark.reached if is_marked and self._mark else active
+            return [n for n in numbers if n > first and (pin is None or n <= pin[1])]
         # Nothing is to be migrated, so no version is needed but the one to be active.
         return [n for n in reversed(numbers) if (n > active if pin is None else n == pin[1])]
 
@@ -143,10 +164,16 @@ class _Walk:
                 VersionOutcome(version=number, verdict=result.verdict, detail=result.detail)
             )
             if result.verdict is RefreshVerdict.FAILED:
+                self._next_mark = self._mark
                 return False
             if is_empty and result.verdict is RefreshVerdict.ADOPTED:
                 break
-        return len(numbers) <= MAX_WALK
+        if len(numbers) <= MAX_WALK:
+            return True
+        if not is_empty:
+            active = await self._dependencies.active_schema()
+            self._next_mark = WalkMark(active.schema.version, numbers[MAX_WALK - 1])
+        return False
 
     async def _consider_number(self, number: int) -> RefreshResult:
         try:
@@ -235,6 +262,7 @@ class _Walk:
             gravest,
             detail=_join_sentences(news) or gravest.detail,
             outcomes=tuple(self._outcomes),
+            mark=self._next_mark,
         )
 
 
