@@ -210,6 +210,49 @@ async def test_more_bad_versions_than_a_refresh_meets_do_not_hide_a_good_one(
     assert (result.verdict, await active(dependencies)) == (ADOPTED, 10)
 
 
+async def test_a_number_filled_in_below_the_active_version_is_not_taken(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project_id = await begin(dependencies, fake_registry, AA, aa="A")
+    newest = fake_registry.serve(5, AA, {"name": "extra", "type": "integer"})
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.serve(3, BB)
+    fake_registry.latest = newest
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.UNCHANGED, 5)
+    assert await attributes(dependencies, project_id) == {"aa": "A"}
+    # The registry withdraws the active version: the store keeps it, and its data.
+    del fake_registry.documents[5]
+    fake_registry.latest = fake_registry.documents[3]
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (QUARANTINED, 5)
+    assert "is older than version 5" in result.detail
+    fake_registry.serve(6, AA)
+    await refresh_schema(dependencies, POLICY)
+    assert (await active(dependencies), await states(dependencies)) == (
+        6,
+        {
+            1: SchemaState.RETIRED,
+            3: SchemaState.QUARANTINED,
+            5: SchemaState.RETIRED,
+            6: SchemaState.ACTIVE,
+        },
+    )
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_another_order_of_columns_migrates_nothing(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    extra = {"name": "extra", "type": "integer"}
+    project_id = await begin(dependencies, fake_registry, AA, extra, aa="A")
+    fake_registry.serve(2, extra, AA)
+    result = await refresh_schema(dependencies, POLICY)
+    assert result.migration is not None
+    assert (result.verdict, result.migration.steps, result.migration.rows) == (ADOPTED, (), 0)
+    assert await attributes(dependencies, project_id) == {"aa": "A"}
+
+
 async def test_a_pin_is_walked_to(dependencies: Dependencies, fake_registry: FakeRegistry) -> None:
     project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
     for number, column in enumerate((BB, CC_TWICE, {**CC_TWICE, "type": "string(20)"}), start=2):
