@@ -156,7 +156,7 @@ class QuarantineFormatter:
                 rows = [
                     _members.decode(line) for line in raw.lstrip("\ufeff").encode().split(b"\n")
                 ]
-            except (msgspec.DecodeError, UnicodeError):
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
                 return None
         if len(rows) > 1:
             return {name: [row.get(name) for row in rows] for row in rows for name in row}

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -133,3 +135,24 @@ def test_the_extra_of_a_suffix_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert [find_missing_extra(suffix) for suffix in ("arrow", "xlsx", "parquet")] == [None] * 3
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert [find_missing_extra(s) for s in ("arrow", "xlsx", "parquet")] == ["arrow", "excel", None]
+
+
+def to_row(texts: tuple[str, ...]) -> str:
+    cells = (f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in texts)
+    return f"<row>{''.join(cells)}</row>"
+
+
+def test_a_row_that_no_import_accepts_is_cut_before_it_is_sent(tmp_path: Path) -> None:
+    long_row = ("x" * 1_500_000, "y" * 1_500_000, "z")
+    rows = "".join(map(to_row, (("a", "b", "c"), long_row, ("1", "2", "3"))))
+    sheet = write(tmp_path / "long.xlsx", [])
+    with zipfile.ZipFile(sheet) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    content = re.sub(rb"(?<=<sheetData>).*(?=</sheetData>)", rows.encode(), parts[name])
+    with zipfile.ZipFile(sheet, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, data in (parts | {name: content}).items():
+            archive.writestr(part, data)
+    _, long, short = read(sheet)
+    assert sum(map(len, long.cells)) == 2 * 1024 * 1024
+    assert list(short.cells) == ["1", "2", "3"]

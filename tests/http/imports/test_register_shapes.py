@@ -3,7 +3,14 @@
 from typing import Any
 
 import httpx
-from tests.http.imports.case_player import MAPPINGS, list_projects, put_mapping, run_import
+import pytest
+from tests.http.imports.case_player import (
+    MAPPINGS,
+    list_projects,
+    list_quarantine,
+    put_mapping,
+    run_import,
+)
 
 NAME = {"attribute": "project_name", "column": "name"}
 COST = {"attribute": "total_amount", "column": "cost"}
@@ -86,3 +93,70 @@ async def test_sponsors_without_shares_are_described_as_they_were_put(
     await put_mapping(client, "owners", {**MAPPING, "columns": columns})
     stored = (await client.get(f"{MAPPINGS}/owners")).json()
     assert stored["columns"][2]["columns"] == [{"name": "owner"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        (b"PK\x03\x04\x14\x00", "a ZIP archive"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "an .xls workbook"),
+    ],
+)
+async def test_a_file_of_another_kind_is_rejected_by_its_name(
+    client: httpx.AsyncClient, content: bytes, detail: str
+) -> None:
+    await put_mapping(client, "text", MAPPING)
+    for media_type in ("text/csv", "application/x-ndjson"):
+        result = await run_import(client, content, media_type, mapping="text")
+        assert f"The file is {detail}" in result["error"]
+        assert result["rows"] == 0
+
+
+async def test_rows_that_nest_too_deeply_can_be_downloaded_with_their_reason(
+    client: httpx.AsyncClient,
+) -> None:
+    depth = 20_000
+    content = '{"id": "1", "name": ' + "[" * depth + "]" * depth + "}\n"
+    result = await run_import(client, content, "application/x-ndjson")
+    assert result["by_reason"] == {"malformed_line": 1}
+    (row,) = await list_quarantine(client, result)
+    assert (row["fields"], row["reasons"][0]["code"]) == (None, "malformed_line")
+
+
+async def test_hostile_values_are_reasons_by_field_and_the_other_rows_go_in(
+    client: httpx.AsyncClient,
+) -> None:
+    columns = [NAME, COST, {"attribute": "cod_date", "column": "day", "date_formats": ["iso"]}]
+    await put_mapping(client, "hostile", {**MAPPING, "columns": columns})
+    content = (
+        "id,name,cost,day\n"
+        "1,A,1e400,\n"
+        "2,B,NaN,\n"
+        f"3,C,{'9' * 5000},\n"
+        "4,D,5,0000-01-01\n"
+        "5,E,5,10000-01-01\n"
+        "6\u202e7,F,5,\n"
+        "8,G\u2066,5,\n"
+        "9,=cmd|' /C calc'!A0,5,\n"
+        '10,"H,5,\n'
+        "11,I,5,\n"
+    )
+    result = await run_import(client, content, mapping="hostile")
+    assert (result["accepted"], result["quarantined"]) == (2, 8)
+    found = [
+        (row["line"], row["reasons"][0]["field"], row["reasons"][0]["code"])
+        for row in await list_quarantine(client, result)
+    ]
+    assert found == [
+        (2, "cost", "not_a_number"),
+        (3, "cost", "not_a_number"),
+        (4, "cost", "not_a_number"),
+        (5, "day", "not_a_date"),
+        (6, "day", "not_a_date"),
+        (7, "id", "invisible_character"),
+        (8, "name", "invisible_character"),
+        (10, "", "malformed_line"),
+    ]
+    assert [name for name, _ in await read_names(client)] == ["=cmd|' /C calc'!A0", "I"]

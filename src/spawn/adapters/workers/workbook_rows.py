@@ -18,6 +18,10 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.sheet_cell import CellKind, SheetCell, SheetRow, format_number
 
 _BATCH_ROWS: Final = 500
+_BATCH_CHARACTERS: Final = 1024 * 1024
+"""A batch ends at the first of both limits."""
+_MAX_ROW_CHARACTERS: Final = 2 * 1024 * 1024
+"""Characters of a row that are sent; the service accepts half as many bytes."""
 
 
 def serve_rows(path: Path, sheet: str | int | None, sink: BinaryIO) -> None:
@@ -45,11 +49,13 @@ def _read_messages(path: Path, sheet: str | int | None) -> Iterator[object]:
     except python_calamine.CalamineError as error:
         raise InvalidInput.at("", "malformed", f"The workbook is damaged: {error}") from None
     rows: list[SheetRow] = []
+    size = 0
     for row in _read_rows(content, scan):
         rows.append(row)
-        if len(rows) >= _BATCH_ROWS:
+        size += _count_characters(row.cells)
+        if len(rows) >= _BATCH_ROWS or size >= _BATCH_CHARACTERS:
             yield rows
-            rows = []
+            rows, size = [], 0
     if rows:
         yield rows
     yield []
@@ -68,7 +74,27 @@ def _read_rows(content: Any, scan: SheetScan) -> Iterator[SheetRow]:
             cells[column - first_column] = text
         merged_cells.fill(number, first_column, cells)
         if any(cells):
-            yield SheetRow(number + 1, cells)
+            yield SheetRow(number + 1, _limit_texts(cells))
+
+
+def _count_characters(cells: Sequence[str | SheetCell]) -> int:
+    return sum(len(cell) for cell in cells if isinstance(cell, str))
+
+
+def _limit_texts(cells: list[str | SheetCell]) -> list[str | SheetCell]:
+    """Return the cells of a row, cut where they exceed what any record may have.
+
+    The import rejects such a row. Its texts must not fill the memory of the service before.
+    """
+    if _count_characters(cells) <= _MAX_ROW_CHARACTERS:
+        return cells
+    room = _MAX_ROW_CHARACTERS
+    limited_cells: list[str | SheetCell] = []
+    for cell in cells:
+        limited_cells.append(cell[:room] if isinstance(cell, str) else cell)
+        room -= len(cell) if isinstance(cell, str) else 0
+        room = max(room, 0)
+    return limited_cells
 
 
 class _MergedCells:

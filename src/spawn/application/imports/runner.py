@@ -54,11 +54,15 @@ _CONFLICT = "Other writers kept changing the projects of this file; import it ag
 
 
 class PreparedChunk(msgspec.Struct, frozen=True):
-    """A chunk, and its result if the store has none of its references."""
+    """A chunk and its result, given the records that the store had when it was prepared.
+
+    If none were looked up, the store was assumed to have none.
+    """
 
     chunk: Chunk
     reader: RowReader
-    result: ChunkResult | None
+    result: ChunkResult
+    is_looked_up: bool
 
 
 class _StepDecision(Decision, frozen=True, kw_only=True):
@@ -168,17 +172,33 @@ class _ImportRun:
         return self._build_reader(validator)
 
     async def _prepare(self, reader: RowReader) -> PreparedChunk | None:
-        prepared: PreparedChunk | None = await self._in_thread(self._prepare_in_thread, reader)
-        return prepared
+        """Read and decide the next chunk while the store commits the one before.
+
+        The chunks of a file share no references, so that neither result depends on the other.
+        """
+        if not self._must_look_up:
+            prepared: PreparedChunk | None = await self._in_thread(self._prepare_in_thread, reader)
+            return prepared
+        chunk: Chunk | None = await self._in_thread(self._source.next_chunk, reader)
+        if chunk is None:
+            return None
+        result = await self._look_up_and_decide(chunk, reader)
+        return PreparedChunk(chunk, reader, result, is_looked_up=True)
 
     def _prepare_in_thread(self, reader: RowReader) -> PreparedChunk | None:
         chunk = self._source.next_chunk(reader)
         if chunk is None:
             return None
-        result = (
-            None if self._must_look_up else self._decider.decide(chunk, reader, NO_EXISTING_RECORDS)
-        )
-        return PreparedChunk(chunk, reader, result)
+        result = self._decider.decide(chunk, reader, NO_EXISTING_RECORDS)
+        return PreparedChunk(chunk, reader, result, is_looked_up=False)
+
+    async def _look_up_and_decide(self, chunk: Chunk, reader: RowReader) -> ChunkResult:
+        """Return the result of a chunk, given what the store has under its references."""
+        version = reader.validator.schema.version
+        existing = await load_existing_records(self._dependencies, chunk, version)
+        self._must_look_up = bool(existing.reservations or existing.projects)
+        result: ChunkResult = await self._in_thread(self._decider.decide, chunk, reader, existing)
+        return result
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
         loop = asyncio.get_running_loop()
@@ -227,12 +247,15 @@ class _ImportRun:
             job = await load_running_job(self._dependencies, self._import.id)
             if has_lost_race:
                 await self._reload_after_conflict()
-            has_lost_race = True
+            is_repeated, has_lost_race = has_lost_race, True
             if prepared is None:
                 return await self._decide_end(job)
             if isinstance(prepared, VanishedBatch):
                 return self._decide_vanished(prepared, job)
-            return await self._decide_chunk(prepared, job)
+            result = prepared.result
+            if is_repeated or (self._must_look_up and not prepared.is_looked_up):
+                result = await self._look_up_and_decide(prepared.chunk, prepared.reader)
+            return self._decide_chunk(prepared, result, job)
 
         outcome = await execute(
             self._dependencies,
@@ -288,19 +311,10 @@ class _ImportRun:
             import_state=state,
         )
 
-    async def _decide_chunk(
-        self, prepared: PreparedChunk, job: StoredAggregate[Job]
+    def _decide_chunk(
+        self, prepared: PreparedChunk, result: ChunkResult, job: StoredAggregate[Job]
     ) -> _StepDecision:
         """Return the decision on a chunk, under the schema version that read its rows."""
-        result, schema_version = prepared.result, prepared.reader.validator.schema.version
-        if result is None or self._must_look_up:
-            existing = await load_existing_records(
-                self._dependencies, prepared.chunk, schema_version
-            )
-            self._must_look_up = bool(existing.reservations or existing.projects)
-            result = await asyncio.to_thread(
-                self._decider.decide, prepared.chunk, prepared.reader, existing
-            )
         state = self._advance_import(result, prepared.chunk.end)
         writes = [*result.writes, Write(IMPORT_KIND, self._import.id, self._import.version, state)]
         if result.quarantined or result.warnings:
@@ -322,7 +336,7 @@ class _ImportRun:
         return _StepDecision(
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
             events=tuple(result.events),
-            schema_version=schema_version,
+            schema_version=prepared.reader.validator.schema.version,
             import_state=state,
             upload_id=upload_id,
         )

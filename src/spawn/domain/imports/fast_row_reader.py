@@ -98,6 +98,8 @@ class FastRowReader:
             return self._read_members(members, project_id)
         except (msgspec.DecodeError, UnicodeDecodeError, InvalidInput, MalformedBody, _NotPlain):
             return None
+        except RecursionError:  # The decoder's own for a row that nests too deeply.
+            return None
 
     def _read_members(
         self, members: dict[str, msgspec.Raw], project_id: str

@@ -28,6 +28,15 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_OTHER_FORMATS: Final = {
+    b"PK\x03\x04": "a ZIP archive; post a workbook as XLSX, and unpack others",
+    b"\x1f\x8b": "compressed with gzip; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard; unpack it",
+    b"%PDF-": "a PDF document; export its tables as CSV",
+    b"\xd0\xcf\x11\xe0": "an .xls workbook; save it as .xlsx or CSV",
+    b"PAR1": "a Parquet file; export it as CSV or NDJSON",
+}
+"""Beginnings of files that are often posted as text."""
 _QUOTED = re.compile(rb'"[^"]*"')
 _LINE_END = re.compile(rb"\r\n?|\n")
 
@@ -41,9 +50,16 @@ class TextStream(msgspec.Struct, frozen=True):
 
 
 def open_text(path: Path, encodings: tuple[str, ...]) -> TextStream:
-    """Open a file of text, in one of `encodings` if it has no byte order mark."""
+    """Open a file of text, in one of `encodings` if it has no byte order mark.
+
+    Raises:
+        InvalidInput: the file is no text but an archive, a workbook or a document.
+    """
     file = path.open("rb")
     sample = file.read(_SAMPLE_BYTES)
+    if (name := _name_other_format(sample)) is not None:
+        file.close()
+        raise InvalidInput.at("", "not_text", f"The file is {name}, and no text.")
     mark, encoding = _find_encoding(sample, encodings)
     file.seek(len(mark))
     if encoding is None:
@@ -59,6 +75,12 @@ def open_text(path: Path, encodings: tuple[str, ...]) -> TextStream:
     if _ends_with_carriage_return(sample):
         stream = _translate(stream, _LineFeeds().convert)
     return TextStream(stream, encodings, len(mark))
+
+
+def _name_other_format(sample: bytes) -> str | None:
+    """Return the kind of a file that is no text, by its beginning."""
+    names = (name for mark, name in _OTHER_FORMATS.items() if sample.startswith(mark))
+    return next(names, None)
 
 
 def _find_encoding(sample: bytes, encodings: tuple[str, ...]) -> tuple[bytes, str | None]:
