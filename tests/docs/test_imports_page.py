@@ -12,7 +12,12 @@ from spawn.entrypoints.composition import open_composition
 from spawn.entrypoints.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "imports.md"
-MEDIA_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson", "xml": "application/xml"}
+MEDIA_TYPES = {
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+    "json": "application/json",
+    "xml": "application/xml",
+}
 EXAMPLES = re.findall(
     r"^## ([^\n]+)\n(?:(?!^## ).)*?```json\n(.*?)```\n+```(\w+)\n(.*?)```",
     PAGE.read_text(encoding="utf-8"),

@@ -558,6 +558,9 @@ def test_units_and_their_texts_are_read_from_one_cell() -> None:
     assert (reason.field, reason.code) == ("cost", "not_a_number")
     plain = read_row(reader(), cost="5 EUR").reasons
     assert plain[0].detail == "'5 EUR' is not a number; say in `units` what 'EUR' is worth"
+    marks = read_row(reader(), cost="1 234,50").reasons[0].detail
+    assert marks == "'1 234,50' is not a number; say its marks in `decimal` and `thousands`"
+    assert read_row(reader(), cost="1e400").reasons[0].detail == "'1e400' is not a number"
 
 
 def test_a_negative_amount_in_parentheses_is_out_of_range_and_yes_is_true() -> None:

@@ -193,7 +193,7 @@ async def test_same_key_and_file_get_the_first_response_again(
 @pytest.mark.parametrize(
     ("headers", "params", "status", "code"),
     [
-        ({"Content-Type": "application/json"}, {}, 415, "unsupported_media_type"),
+        ({"Content-Type": "application/pdf"}, {}, 415, "unsupported_media_type"),
         ({**NDJSON, "Content-Encoding": "gzip"}, {}, 415, "unsupported_media_type"),
         (CSV, {}, 422, "invalid_input"),
         (CSV, {"mapping": "absent"}, 422, "invalid_input"),
@@ -247,6 +247,7 @@ async def test_openapi_describes_imports(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     assert set(paths[f"{IMPORTS}"]["post"]["requestBody"]["content"]) == {
         "application/x-ndjson",
+        "application/json",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "application/xml",
         "text/csv",

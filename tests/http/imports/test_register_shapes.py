@@ -1,5 +1,6 @@
 """Files in the shapes of registers, with rows written for them, and their next editions."""
 
+import json
 from typing import Any
 
 import httpx
@@ -160,3 +161,36 @@ async def test_hostile_values_are_reasons_by_field_and_the_other_rows_go_in(
         (10, "", "malformed_line"),
     ]
     assert [name for name, _ in await read_names(client)] == ["=cmd|' /C calc'!A0", "I"]
+
+
+async def test_an_array_of_projects_needs_no_mapping_and_its_quarantine_comes_back(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [{"project_name": "A", "total_amount": "1"}, {"project_name": "B"}, 5]
+    content = json.dumps(rows, indent=1)
+    result = await run_import(client, content, "application/json")
+    assert (result["format"], result["accepted"]) == ("json", 1)
+    assert result["by_reason"] == {"malformed_line": 1, "missing": 1}
+    first, second = await list_quarantine(client, result)
+    assert (first["line"], second["line"], second["fields"]) == (6, 9, None)
+    first["fields"]["total_amount"] = "2"
+    result = await run_import(client, json.dumps(first), "application/x-ndjson")
+    assert (result["accepted"], await read_names(client)) == (1, [("A", "1.00"), ("B", "2.00")])
+
+
+async def test_features_of_geojson_change_in_a_next_edition(client: httpx.AsyncClient) -> None:
+    columns = [
+        {"attribute": "project_name", "column": "properties.name"},
+        {"attribute": "total_amount", "column": "properties.cost"},
+    ]
+    key = {"source": "geo", "column": "properties.id"}
+    mapping = {"columns": columns, "key": key, "on_existing": "update", "vanished": "report"}
+    await put_mapping(client, "geo", mapping)
+    for costs, counts in (((1, 2), (2, 0, 0)), ((1, 3), (1, 1, 0)), ((1,), (0, 1, 1))):
+        features = [
+            {"type": "Feature", "properties": {"id": number, "name": "Site", "cost": cost}}
+            for number, cost in enumerate(costs)
+        ]
+        document = json.dumps({"type": "FeatureCollection", "features": features})
+        result = await run_import(client, document, "application/geo+json", mapping="geo")
+        assert (result["accepted"], result["unchanged"], result["vanished"]) == counts

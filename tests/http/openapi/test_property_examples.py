@@ -68,7 +68,8 @@ def test_a_file_to_import_is_binary_and_its_examples_are_of_its_media_type(docum
     content = document["paths"]["/v1/ops/imports"]["post"]["requestBody"]["content"]
     schemas = {name: media["schema"] for name, media in content.items()}
     workbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    assert set(schemas) == {"application/x-ndjson", "text/csv", "application/xml", workbook}
+    lines = {"application/x-ndjson", "application/json"}
+    assert set(schemas) == lines | {"text/csv", "application/xml", workbook}
     assert all(schema == {"type": "string", "format": "binary"} for schema in schemas.values())
     examples = {name: media.get("examples", {}) for name, media in content.items()}
     assert examples["text/csv"]["typical"]["value"].startswith("id,name,")

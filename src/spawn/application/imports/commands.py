@@ -168,7 +168,7 @@ async def resolve_mapping(
     if from_export:
         return None
     if name is None:
-        if file_format is not FileFormat.NDJSON:
+        if file_format not in {FileFormat.NDJSON, FileFormat.JSON}:
             detail = f"{file_format.upper()} needs a mapping; name one."
             raise InvalidInput.at("/mapping", "required", detail)
         return None
@@ -194,7 +194,7 @@ async def check_charset(
     Raises:
         InvalidInput: it is unknown, or the mapping reads the file in others.
     """
-    if charset is None or file_format not in {FileFormat.CSV, FileFormat.NDJSON}:
+    if charset is None or file_format not in {FileFormat.CSV, FileFormat.NDJSON, FileFormat.JSON}:
         return
     mapping = None if mapping_name is None else await find_mapping(dependencies, mapping_name)
     encodings = list_encodings(file_format, mapping.state if mapping else None)

@@ -19,6 +19,7 @@ class FileFormat(StrEnum):
 
     CSV = "csv"
     NDJSON = "ndjson"
+    JSON = "json"
     XML = "xml"
     XLSX = "xlsx"
 
@@ -36,6 +37,7 @@ class FileFormat(StrEnum):
 _MEDIA_TYPES = {
     FileFormat.CSV: "text/csv",
     FileFormat.NDJSON: "application/x-ndjson",
+    FileFormat.JSON: "application/json",
     FileFormat.XML: "application/xml",
     FileFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }

@@ -306,8 +306,10 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     order mark has precedence. `delimiter`, `header_row` (the physical line of the header, from 1),
     `skip_rows` (lines before the header) and `ragged_rows` apply to CSV only; in NDJSON a column is
     a top-level key of the row's object, or a path such as `title.narrative.0.text`. The records
-    of XML are the elements `record_element`, by default those below the root. `sheet` is the name
-    of a workbook's sheet or its number from 1, by default the first visible one; a merged cell of
+    of XML are the elements `record_element`, by default those below the root; those of a JSON
+    document the items of the array at that path, by default of its first array of objects. `sheet`
+    is the name of a workbook's sheet or its number from 1, by default the first visible one; a
+    merged cell of
     the columns `fill_merged` stands for each of its rows. Rows that do not meet each condition of
     `where` are skipped. `choose` selects among repeated elements of a record.
     Rows with equal values of the columns `group_by` form one record.

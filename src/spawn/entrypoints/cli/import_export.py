@@ -24,6 +24,8 @@ _SUFFIXES: Final = {
     ".csv": FileFormat.CSV,
     ".ndjson": FileFormat.NDJSON,
     ".jsonl": FileFormat.NDJSON,
+    ".json": FileFormat.JSON,
+    ".geojson": FileFormat.JSON,
     ".xml": FileFormat.XML,
     ".xlsx": FileFormat.XLSX,
     ".xlsm": FileFormat.XLSX,

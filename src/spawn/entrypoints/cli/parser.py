@@ -148,7 +148,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     importing.add_argument(
         "--format",
-        choices=("csv", "ndjson", "xml", "xlsx"),
+        choices=("csv", "ndjson", "json", "xml", "xlsx"),
         help="format of the file (default: by its suffix)",
     )
     importing.add_argument(

@@ -13,6 +13,7 @@ from spawn.application.imports.files.file_records import (
     read_json_records,
     read_physical_lines,
 )
+from spawn.application.imports.files.json_document import read_json_items
 from spawn.application.imports.files.row_groups import group_records
 from spawn.application.imports.files.sheet_records import SheetRecords
 from spawn.application.imports.files.text_stream import TextStream, open_text
@@ -124,9 +125,11 @@ class RecordSource:
     def _read_rows(self) -> Iterator[Record]:
         if self._sheet is None:
             self._open_stream()
+        element = self._mapping.record_element if self._mapping else None
         if self._format is FileFormat.XML:
-            element = self._mapping.record_element if self._mapping else None
             return read_xml_records(self._get_stream().file, element)
+        if self._format is FileFormat.JSON:
+            return read_json_items(self._get_stream().file, element)
         if self._format is FileFormat.NDJSON:
             return read_json_records(self._read_lines())
         records = self._read_cells(self._title_lines)

@@ -77,6 +77,7 @@ _BOOLEANS: Final = {
     **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), False),
 }
 
+_MARKED: Final = re.compile(r"[+-]?\d[\d.,' \u00a0\u202f\u2019]*", re.ASCII).fullmatch
 _SHARE: Final = re.compile(
     # In brackets: a number, a share that is unknown, or a number before other facts, (60 / France).
     r"(.+?)\s*[\[(]\s*(?:(\d[\d.,]*)\s*(?:%|/[^\])]*)?|unknown\s*%?)\s*[\])]",
@@ -562,11 +563,18 @@ def _parse_number(text: str, parse: Callable[[str], str | None]) -> str:
     if digits is None:
         digits = parse(read_negative(text))
     if digits is None:
-        number, unit = split_unit(text)
-        is_unit = number and unit and parse(number) is not None
-        hint = f"; say in `units` what {quote(unit)} is worth" if is_unit else ""
-        raise CellError("not_a_number", f"{quote(text)} is not a number{hint}")
+        raise CellError("not_a_number", f"{quote(text)} is not a number{_suggest(text, parse)}")
     return digits
+
+
+def _suggest(text: str, parse: Callable[[str], str | None]) -> str:
+    """Return the members of a mapping that may make a number of a text."""
+    number, unit = split_unit(text)
+    if number and unit and parse(number) is not None:
+        return f"; say in `units` what {quote(unit)} is worth"
+    if number and not unit and _MARKED(number):
+        return "; say its marks in `decimal` and `thousands`"
+    return ""
 
 
 def _out_of_range(text: str) -> CellError:

@@ -93,6 +93,7 @@ _FILE_EXAMPLES: Final = {
 FORMATS: Final = {
     **{file_format.media_type: file_format for file_format in FileFormat},
     "text/xml": FileFormat.XML,
+    "application/geo+json": FileFormat.JSON,
 }
 TAG: Final = "imports"
 ItemT = TypeVar("ItemT")
@@ -229,7 +230,7 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
         Parameter(
             "mapping",
             str,
-            "Name of the mapping that converts rows to projects; required but for NDJSON.",
+            "Name of the mapping that converts rows to projects; required but for NDJSON and JSON.",
         ),
         Parameter(
             "dry_run",
@@ -253,7 +254,13 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
     body=Body(
         _FILE_SCHEMA,
         # Generated clients of several files send the last type, so it is the commonest.
-        media_types=(NDJSON, FileFormat.XML.media_type, FileFormat.XLSX.media_type, CSV),
+        media_types=(
+            NDJSON,
+            FileFormat.JSON.media_type,
+            FileFormat.XML.media_type,
+            FileFormat.XLSX.media_type,
+            CSV,
+        ),
         file_examples=_FILE_EXAMPLES,
     ),
     returns=ACCEPTED_RESPONSE,

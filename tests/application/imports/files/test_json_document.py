@@ -1,0 +1,88 @@
+"""Items of JSON documents, in blocks of any size."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from spawn.application.imports.files import json_document
+from spawn.application.imports.files.json_document import read_json_items
+from spawn.domain.errors import InvalidInput
+
+
+def read(
+    text: str, element: str | None = None, block_bytes: int = 262_144
+) -> list[tuple[int, Any, str | None]]:
+    """Return line, value and error of each record."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_document, "_BLOCK_BYTES", block_bytes)
+        records = list(read_json_items(io.BytesIO(text.encode()), element))
+    return [
+        (one.line, json.loads(one.raw), one.parse_error.code if one.parse_error else None)
+        for one in records
+    ]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 262_144])
+@pytest.mark.parametrize(
+    ("text", "element", "expected"),
+    [
+        ('[{"a": "x\\\\\\"]}"},\n {"b": [1, {"c": 2}]}]', None, [1, 2]),
+        ('{"bbox": [1, 2], "features": [{"a": 1},\n{"a": 2}], "x": [{"z": 1}]}', None, [1, 2]),
+        ('{"data": {"n": 1, "projects": [{"a": 1}]}}', "data.projects", [1]),
+        ('{"projects": {"P1": {"a": 1}, "P2": {"a": 2}}}', "projects", [1, 1]),
+        ('{"a": [{"b": 1}], "a2": [\n{"c": 1}]}', "a2", [2]),
+        ('\n[\n\n{"a":\n1}\n]', None, [4]),
+        ("[]", None, []),
+        ('{"features": []}', "features", []),
+    ],
+)
+def test_the_items_of_an_array_are_records(
+    text: str, element: str | None, expected: list[int], block_bytes: int
+) -> None:
+    records = read(text, element, block_bytes)
+    assert [line for line, _, _ in records] == expected
+    assert all(isinstance(value, dict) and error is None for _, value, error in records)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 262_144])
+def test_an_item_that_is_no_object_is_unreadable(block_bytes: int) -> None:
+    records = read('[{"a": 1}, 5, "x, y", null, [1], {"b": 2}]', None, block_bytes)
+    assert [(value, error) for _, value, error in records] == [
+        ({"a": 1}, None),
+        (5, "malformed_line"),
+        ("x, y", "malformed_line"),
+        (None, "malformed_line"),
+        ([1], None),
+        ({"b": 2}, None),
+    ]
+
+
+def test_an_item_that_is_too_long_leaves_the_next_one() -> None:
+    text = '[{"a": [' + '"' + "x" * 500_000 + '", "' + "y" * 900_000 + '"]}, {"b": 1}]'
+    for block_bytes in (4096, 10_000_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_document, "_BLOCK_BYTES", block_bytes)
+            long, short = read_json_items(io.BytesIO(text.encode()), None)
+        assert long.parse_error is not None
+        assert (long.parse_error.code, len(long.raw)) == ("line_too_long", 4096)
+        assert short.raw == b'{"b": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "element", "code"),
+    [
+        ('{"a": 1}', None, "no_records"),
+        ('{"features": []}', None, "no_records"),
+        ('[{"a": 1}]', "data", "no_records"),
+        ('[{"a": 1}', None, "malformed"),
+        ('[{"a": "', None, "malformed"),
+        ('[{"a": 1}]]', None, "malformed"),
+        ('["' + "x" * 3_000_000 + '"]', None, "too_large"),
+    ],
+)
+def test_other_documents_are_rejected(text: str, element: str | None, code: str) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        read(text, element)
+    assert failure.value.errors[0].code == code
