@@ -24,7 +24,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories docs schemathesis conformance lock image clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -106,6 +106,9 @@ drill: $(VENV)/runtime.stamp ## Demonstrate schema evolution with eight clients 
 ROUNDS ?= 5
 histories: $(VENV)/dev.stamp ## Check histories of 16 clients under kills, stops and migrations (ROUNDS=40 SEED=1)
 	@$(BIN)/python -m tests.histories --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+power-loss: $(VENV)/dev.stamp ## Open what a power cut may leave of a store, at each of its writes (needs strace)
+	@$(BIN)/python -m tests.power_loss $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check links
 	@$(BIN)/python docs/build.py

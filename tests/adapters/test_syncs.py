@@ -74,7 +74,8 @@ class TestHighWaterMark:
         self, database: Path, syncs: list[Sync]
     ) -> None:
         store = await open_store(f"duckdb:///{database}", clock=ManualClock())
-        mark, folder = syncs
+        new_database, mark, folder = syncs
+        assert new_database == Sync(database.parent, frozenset({database.name, mark.path.name}))
         assert mark == Sync(database.with_name("store.duckdb.mark"), mark.content)
         assert isinstance(mark.content, bytes)
         assert (len(mark.content), b"\0" in mark.content) == (512, False)
@@ -172,6 +173,26 @@ async def test_closing_a_store_syncs_its_mark_after_the_last_change(
     await store.close()
     mark = tmp_path / "store.duckdb.mark"
     assert [sync for sync in syncs if sync.path == mark][-1].content == mark.read_bytes()
+
+
+async def test_the_name_of_a_new_log_is_synced_before_its_first_change_is_acknowledged(
+    tmp_path: Path, syncs: list[Sync]
+) -> None:
+    store: Any = await open_store(f"duckdb:///{tmp_path}/store.duckdb", clock=ManualClock())
+    await store.adopt(a_record())
+    harness = StorageHarness(store, ManualClock())
+    await harness.create()
+    checkpoint = store._appender._cursor.execute
+    await store._writer.run(lambda: checkpoint("checkpoint"), "checkpoint")
+    syncs.clear()
+    await harness.create()
+    (content,) = [sync.content for sync in syncs if sync.path == tmp_path]
+    assert isinstance(content, frozenset)
+    assert "store.duckdb.wal" in content
+    syncs.clear()
+    await harness.create()
+    assert [sync for sync in syncs if sync.path == tmp_path] == []
+    await store.close()
 
 
 async def test_an_idle_store_syncs_its_mark_while_it_is_open(

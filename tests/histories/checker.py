@@ -203,14 +203,12 @@ def list_lost_versions(before: Iterable[Event], after: Iterable[Event]) -> list[
     return [f"{_name(event)} was lost later" for event in before if event not in later_events]
 
 
-def count_writes(history: History) -> int:
-    """Return the number of versions in a round's feed."""
-    return len(history.feed)
-
-
-def count_unknown(history: History) -> int:
-    """Return the number of writes whose client never learned the outcome."""
-    return sum(
-        o.outcome is Outcome.UNKNOWN and o.is_write() and o.action is not Action.IMPORT_ROW
-        for o in history.operations
-    )
+def list_unknown(history: History) -> list[Operation]:
+    """Return the writes of clients that never learned the outcome."""
+    return [
+        operation
+        for operation in history.operations
+        if operation.outcome is Outcome.UNKNOWN
+        and operation.is_write()
+        and operation.action is not Action.IMPORT_ROW
+    ]

@@ -60,7 +60,7 @@ class Round:
         self.responses += 1
         self._moved.set()
 
-    async def wait_for_responses(self, count: int, timeout_s: float = 60) -> None:
+    async def wait_for_responses(self, count: int, timeout_s: float = 600) -> None:
         """Wait until the clients have so many more responses."""
         target = self.responses + count
         async with asyncio.timeout(timeout_s):

@@ -7,12 +7,13 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 from tests.loopback import free_port
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 600
 _POLL_S = 0.03
 
 
@@ -70,6 +71,7 @@ class FaultyService:
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
         self.surprises: list[str] = []
+        self.launched_s = 0.0
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {
@@ -88,6 +90,7 @@ class FaultyService:
         return self._process
 
     def _launch(self) -> None:
+        self.launched_s = time.monotonic()
         self._process = start_spawn(["serve"], self._log, **self._settings)
 
     async def start(self) -> None:
@@ -138,7 +141,7 @@ class FaultyService:
 
     async def _terminate(self, _: random.Random) -> None:
         self._running.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(self._running.wait, 60)
+        code = await asyncio.to_thread(self._running.wait, 300)
         if code != 0:
             self.surprises.append(f"the service ended with {code} after SIGTERM")
         await self.start()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from tests.histories.checker import check_history, count_unknown, list_lost_versions
+from tests.histories.checker import check_history, list_lost_versions, list_unknown
 from tests.histories.clients import FeedReader, Round, read_account, run_clients
 from tests.histories.operations import Action, Event, Operation, Outcome
 from tests.histories.processes import FaultyService, OntologyServer
 
 FAULTS = ("kill", "kill in recovery", "term", "stop")
-_IMPORT_TIMEOUT_S = 120
+_IMPORT_TIMEOUT_S = 600
 
 
 class RoundSize(NamedTuple):
@@ -78,7 +78,14 @@ class Run:
         finally:
             round_.has_ended = True
             await asyncio.gather(*tasks)
+        await self._finish_requests(round_, randomness)
         return await self._check(round_, number, faults, started_s)
+
+    async def _finish_requests(self, round_: Round, randomness: random.Random) -> None:
+        """End the process if it may still carry out a write whose client has given up."""
+        last_s = max((o.invoked_s for o in list_unknown(round_.history)), default=0.0)
+        if last_s > self._service.launched_s:
+            await self._service.inject("term", randomness)
 
     def _draw_faults(self, randomness: random.Random) -> list[str]:
         """Draw the faults of a round; the first ones take turns, so that each kind occurs."""
@@ -97,7 +104,7 @@ class Run:
             number,
             faults,
             len(round_.history.operations),
-            count_unknown(round_.history),
+            len(list_unknown(round_.history)),
             len(round_.history.feed),
             time.monotonic() - started_s,
             violations,

@@ -31,6 +31,8 @@ class FailingEngine:
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         if self.connect_failure is not None:
             raise self.connect_failure
+        if args and str(args[0]).endswith(".new"):  # an empty database, which then gets its name
+            return self._connect(*args, **kwargs)
         self.connections += 1
         self.is_invalidated = False
         return _Connection(self, self._connect(*args, **kwargs))

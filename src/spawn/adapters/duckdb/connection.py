@@ -15,6 +15,7 @@ from typing import TypeVar
 import duckdb
 
 from spawn.adapters.duckdb.failure_log import FailureLog
+from spawn.adapters.embedded.synced_folders import sync_folder
 from spawn.domain.errors import (
     DeadlineExceeded,
     InternalError,
@@ -115,6 +116,11 @@ def _opening_error(failure: duckdb.Error, file: str) -> SpawnError:
         )
     if any(sign in text for sign in _NO_SPACE):
         return StorageFull(f"The disk is full and {file} cannot be opened: free disk space.")
+    if _LOST_SYNC in text:
+        return Unavailable(
+            f"The disk did not confirm a write to {file}: check the disk and the system's log, then"
+            " start again."
+        )
     for reason in _SYSTEM_REASONS:
         if text.endswith(reason):
             return Unavailable(
@@ -122,6 +128,10 @@ def _opening_error(failure: duckdb.Error, file: str) -> SpawnError:
                 " and the disk."
             )
     return damaged_error(file)
+
+
+class FolderNotSynced(Exception):
+    """The disk did not confirm which files the folder of the database has."""
 
 
 class _NoPandas:
@@ -154,14 +164,38 @@ class Engine:
         self._log_limit_bytes = log_limit_bytes
         self._lock = threading.Lock()
         self._cursors: list[Cursor] = []
+        self._log_descriptor: int | None = None
+        self._failed_sync = path.with_name(f"{path.name}.unsynced")
         _NoPandas.install()
+        if not path.exists():
+            self._create_database()
         self.generation = 0
         self._connection = self._connect()
 
+    def _create_database(self) -> None:
+        """Create an empty database under another name first, so that no part of one has its name.
+
+        The engine rejects a file whose headers a power loss left out.
+        """
+        new_path = self.path.with_name(f"{self.path.name}.new")
+        try:
+            new_path.unlink(missing_ok=True)
+            self._connect_to(new_path).close()
+            new_path.rename(self.path)
+            sync_folder(self.path.parent)
+        except OSError as failure:
+            raise Unavailable(
+                f"The disk did not confirm the new database {self.path.name}: check the disk and"
+                " the system's log, then start again."
+            ) from failure
+
     def _connect(self) -> Cursor:
+        return self._connect_to(self.path)
+
+    def _connect_to(self, path: Path) -> Cursor:
         try:
             connection = duckdb.connect(
-                str(self.path),
+                str(path),
                 config={
                     "threads": 1,
                     "memory_limit": self._memory_limit,
@@ -208,6 +242,62 @@ class Engine:
         except FileNotFoundError:
             return 0
 
+    def sync_new_log(self) -> None:
+        """Make the name of a log durable that is not the one of the call before.
+
+        The engine syncs the log, not its folder, and begins another log after each checkpoint.
+
+        Raises:
+            FolderNotSynced: the disk did not confirm it.
+        """
+        if self._log_descriptor is not None:
+            if os.fstat(self._log_descriptor).st_nlink:
+                return
+            self._close_log()
+        with suppress(FileNotFoundError):
+            flags = os.O_RDONLY | os.O_CLOEXEC
+            self._log_descriptor = os.open(f"{self.path}.wal", flags)
+            self._sync_folder()
+
+    def checkpoint(self, cursor: Cursor) -> None:
+        """Write the log into the file, and make it durable that the log is gone.
+
+        The engine recognises a log that it wrote into the file at its last checkpoint. It would
+        apply one of the checkpoint before again.
+
+        Raises:
+            FolderNotSynced: the disk did not confirm it.
+        """
+        cursor.execute("checkpoint")
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        try:
+            sync_folder(self.path.parent)
+        except OSError as failure:
+            raise FolderNotSynced(str(failure)) from failure
+
+    def note_failed_sync(self) -> None:
+        """Note beside the file that the system may show pages that the disk does not have.
+
+        Like these pages, the note lasts until the machine restarts, so it needs no sync.
+        """
+        with suppress(OSError):
+            self._failed_sync.touch(mode=0o600)
+
+    def has_failed_sync(self) -> bool:
+        """Whether a sync of the file or its log failed since its last checkpoint."""
+        return self._failed_sync.exists()
+
+    def forget_failed_sync(self) -> None:
+        """Remove the note, once everything has been written anew."""
+        self._failed_sync.unlink(missing_ok=True)
+
+    def _close_log(self) -> None:
+        if self._log_descriptor is not None:
+            os.close(self._log_descriptor)
+            self._log_descriptor = None
+
     def close(self) -> None:
         """Close every cursor and the database; idempotent."""
         with self._lock:
@@ -218,6 +308,7 @@ class Engine:
             cursor.close()
         self._cursors.clear()
         self._connection.close()
+        self._close_log()
 
 
 class _RunningQuery:

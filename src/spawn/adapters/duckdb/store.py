@@ -27,6 +27,7 @@ from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark
 from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES, PreparedChange
 from spawn.adapters.duckdb.journal.recovery import load_error
 from spawn.adapters.duckdb.journal.tail import renew_mark
+from spawn.adapters.duckdb.journal.torn_log import cut_torn_commit
 from spawn.adapters.duckdb.journal_rows import (
     UNIX_EPOCH,
     AggregateLocation,
@@ -87,6 +88,20 @@ async def open_duckdb(path: Path, *, clock: Clock, options: StoreOptions) -> "Du
     return await asyncio.to_thread(DuckDbStore, path, clock, options)
 
 
+def _open_engine(path: Path, mark: HighWaterMark, memory_limit: str) -> Engine:
+    """Open the file; if a power loss tore the last commit of its log, without that commit.
+
+    Raises:
+        StorageDamaged: the file or its log is damaged in another way.
+    """
+    try:
+        return Engine(path, memory_limit, _LOG_LIMIT_BYTES)
+    except StorageDamaged as damage:
+        if not cut_torn_commit(path, mark.read(), damage.__cause__):
+            raise
+    return Engine(path, memory_limit, _LOG_LIMIT_BYTES)
+
+
 class DuckDbStore:
     """Commands, reads, schemas and control over one file. Built by `open_duckdb`."""
 
@@ -102,7 +117,7 @@ class DuckDbStore:
             cleanup.callback(mark.release)
             mark.require_database(path)
             is_renewed = options.renew_mark and path.exists()
-            self._engine = Engine(path, options.memory_limit, _LOG_LIMIT_BYTES)
+            self._engine = _open_engine(path, mark, options.memory_limit)
             cleanup.callback(self._engine.close)
             self._appender = self._open_journal(mark, is_renewed=is_renewed)
             cleanup.pop_all()

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from spawn.adapters.duckdb.connection import Cursor, Engine, damaged_error
+from spawn.adapters.duckdb.connection import (
+    Cursor,
+    Engine,
+    FolderNotSynced,
+    damaged_error,
+    is_sync_failure,
+)
 from spawn.adapters.duckdb.journal import bookmarks
 from spawn.adapters.duckdb.journal.cache_update import Caches, Locations, apply_to_caches
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
@@ -183,7 +189,12 @@ class JournalAppender(RecoverableJournal):
     def _apply_commit(
         self, changes: list[PositionedChange], chained_rows: ChainedRows, locations: Locations
     ) -> None:
-        """Update tail, mark and caches for rows that have become durable."""
+        """Update tail, mark and caches for rows that have become durable.
+
+        Raises:
+            FolderNotSynced: the disk did not confirm the name of the log that has them.
+        """
+        self._engine.sync_new_log()
         rows = [row for item in changes for row in item.rows]
         self.recent_rows.put(rows)
         self._tail = Tail(self.epoch, rows[-1].position, chained_rows.hash, changes[-1].recorded_at)
@@ -258,7 +269,7 @@ class JournalAppender(RecoverableJournal):
             # A query that is running may need the rows that it began with: the next idle time is
             # soon enough.
             with suppress(duckdb.TransactionException):
-                self._cursor.execute("checkpoint")
+                self._engine.checkpoint(self._cursor)
 
     def probe(self) -> None:
         """Write through the engine durably: one counter moves, no journal row is added."""
@@ -359,8 +370,10 @@ class JournalAppender(RecoverableJournal):
             if not self.uncompared_rows():
                 self.save_proofs()
             if self._engine.log_bytes():
-                self._cursor.execute("checkpoint")
-        except (duckdb.Error, SpawnError) as failure:
+                self._engine.checkpoint(self._cursor)
+        except (duckdb.Error, SpawnError, FolderNotSynced) as failure:
+            if is_sync_failure(failure):
+                self._engine.note_failed_sync()
             error = Unavailable("The state tables catch up with the journal at the next start.")
             self._engine.failures.record_failure("checkpoint at the end", failure, error)
         try:

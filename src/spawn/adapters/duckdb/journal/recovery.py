@@ -14,6 +14,7 @@ from spawn.adapters.duckdb import tables
 from spawn.adapters.duckdb.connection import (
     PROGRAM_ERRORS,
     Engine,
+    FolderNotSynced,
     damaged_error,
     is_fatal,
     is_sync_failure,
@@ -95,6 +96,9 @@ def load_error(engine: Engine, failure: duckdb.Error) -> SpawnError:
     A statement that the engine rejects means damage if the file lacks a table or a column of its
     format. Otherwise the service is at fault, and neither a retry nor a backup helps.
     """
+    if is_sync_failure(failure):
+        engine.note_failed_sync()
+        return Unavailable(_NOT_CONFIRMED)
     error = translate_error(failure, engine.path.name)
     if not isinstance(error, InternalError):
         return error
@@ -142,6 +146,11 @@ class RecoverableJournal:
         self._report_rebuild = report_rebuild
         self.progress_at_s = time.monotonic()
         self._load()
+        if engine.has_failed_sync():
+            # The log was read from memory, and the disk may lack pages of it. A checkpoint writes
+            # everything to new blocks, and begins another log.
+            self._checkpoint()
+            engine.forget_failed_sync()
 
     def note_progress(self, progress: RebuildProgress | None = None) -> None:
         """Note that the writer's thread moves on, and report the progress of a rebuild."""
@@ -298,7 +307,19 @@ class RecoverableJournal:
             )
         if differences.keys() >= {table.name for table in state.values()}:
             save_proofs(self._cursor, state.values(), self.position)
-        self._cursor.execute("checkpoint")
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Write the log into the file.
+
+        Raises:
+            Unavailable: the disk did not confirm that the log is gone.
+        """
+        try:
+            self._engine.checkpoint(self._cursor)
+        except FolderNotSynced as failure:
+            self._engine.note_failed_sync()
+            raise Unavailable(_NOT_CONFIRMED) from failure
 
     def _add_pending(self, rows: list[JournalRow]) -> None:
         history = self.schema_table.history
@@ -440,6 +461,7 @@ class RecoverableJournal:
             operation, failure, translate_error(failure, self._engine.path.name)
         )
         if is_sync_failure(failure):
+            self._engine.note_failed_sync()
             return self.give_up(_NOT_CONFIRMED, error)
         with contextlib.suppress(duckdb.Error):
             self._cursor.execute("rollback")
@@ -467,7 +489,8 @@ class RecoverableJournal:
             failure,
             Unavailable("The write failed with unknown outcome: read the resource, then retry."),
         )
-        if isinstance(failure, MarkNotSynced):
+        if isinstance(failure, MarkNotSynced | FolderNotSynced):
+            self._engine.note_failed_sync()
             return self.give_up(_NOT_CONFIRMED, error)
         self.last_error = Unavailable("The writer failed and reopens the file: retry later.")
         self.try_reopen()

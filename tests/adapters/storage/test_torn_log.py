@@ -1,0 +1,112 @@
+"""A commit that a power loss tore is dropped; whatever else the log lacks is damage."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
+from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.local.clock import SystemClock
+from spawn.domain.errors import StorageDamaged
+from spawn.domain.query import Query
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+
+SUFFIXES = ("", ".wal", ".mark")
+TEXT = "torn " * 1_900
+
+
+async def open_at(path: Path) -> DuckDbStore:
+    return await open_duckdb(path, clock=SystemClock(), options=StoreOptions(reserve_bytes=0))
+
+
+class Images:
+    """Files of a store after its first commit and after two more, as a crash leaves them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.one, self.three = folder / "one", folder / "three"
+
+    async def build(self, path: Path) -> None:
+        store = await open_at(path)
+        await store.adopt(a_record())
+        harness = StorageHarness(store, ManualClock())
+        await harness.create(project_name="First")
+        self._copy(path, self.one)
+        for name in ("Second", "Third"):
+            await harness.create(project_name=name, description=TEXT)
+        self._copy(path, self.three)
+        await store.close()
+
+    @staticmethod
+    def _copy(path: Path, folder: Path) -> None:
+        folder.mkdir()
+        for suffix in SUFFIXES:
+            shutil.copy(f"{path}{suffix}", folder / f"s.duckdb{suffix}")
+
+
+@pytest.fixture
+async def images(tmp_path: Path) -> Images:
+    images = Images(tmp_path)
+    await images.build(tmp_path / "original" / "s.duckdb")
+    return images
+
+
+def tear(log: Path, position: int) -> bytes:
+    """Write zeros over the page at a position; return the log as it is then."""
+    content = log.read_bytes()
+    begin = position // 4096 * 4096
+    log.write_bytes(content[:begin] + bytes(4096) + content[begin + 4096 :])
+    return log.read_bytes()
+
+
+async def read_names(path: Path) -> list[str]:
+    store = await open_at(path)
+    try:
+        return [item.state.project_name for item in (await store.page(Query())).items]
+    finally:
+        await store.close()
+
+
+async def test_a_torn_commit_is_dropped_and_the_log_is_kept(images: Images) -> None:
+    path = images.three / "s.duckdb"
+    shutil.copy(images.one / "s.duckdb.mark", images.three)  # the mark was not synced since
+    log = path.with_name("s.duckdb.wal")
+    torn = tear(log, log.stat().st_size - 6_000)
+    assert await read_names(path) == ["First", "Second"]
+    assert path.with_name("s.duckdb.wal.torn").read_bytes() == torn
+    assert await read_names(path) == ["First", "Second"]
+
+
+async def test_an_acknowledged_commit_is_never_dropped(images: Images) -> None:
+    path = images.three / "s.duckdb"
+    log = path.with_name("s.duckdb.wal")
+    torn = tear(log, log.stat().st_size - 6_000)
+    with pytest.raises(StorageDamaged):
+        await open_at(path)
+    assert log.read_bytes() == torn
+
+
+async def test_a_hole_before_a_whole_commit_is_damage(images: Images) -> None:
+    path = images.three / "s.duckdb"
+    shutil.copy(images.one / "s.duckdb.mark", images.three)
+    log = path.with_name("s.duckdb.wal")
+    torn = tear(log, (images.one / "s.duckdb.wal").stat().st_size + 5_000)
+    with pytest.raises(StorageDamaged):
+        await open_at(path)
+    assert log.read_bytes() == torn
+
+
+async def test_a_log_whose_first_commit_is_torn_is_removed(images: Images) -> None:
+    store = await open_at(images.one / "s.duckdb")
+    await store.close()  # everything is in the file, and the log is gone
+    log = images.one / "s.duckdb.wal"
+    assert not log.exists()
+    log.write_bytes(bytes(4096) + b"part of a commit")
+    assert await read_names(images.one / "s.duckdb") == ["First"]
+
+
+async def test_a_database_that_was_half_created_is_created_again(tmp_path: Path) -> None:
+    (tmp_path / "s.duckdb.new").write_bytes(b"half of the headers")
+    store = await open_at(tmp_path / "s.duckdb")
+    await store.close()
+    assert not (tmp_path / "s.duckdb.new").exists()
