@@ -259,7 +259,7 @@ def without_position(entry: Any) -> Any:
 
 
 def numbers(bookmarks: dict[str, Position | None]) -> dict[str, int | None]:
-    return {name: p and p.number for name, p in bookmarks.items()}
+    return {name: None if p is None else p.number for name, p in bookmarks.items()}
 
 
 async def read_feed(store: Store) -> list[Any]:
