@@ -18,6 +18,7 @@ ROOTS = {path.split("/")[1] for _, path in OPERATIONS} - {""} | {"ops"}
 GROUPS = {
     "/v1",
     "/v1/analysis",
+    "/v1/admin",
     "/v1/analysis/{calculator}/solve",
     "/v1/analysis/{calculator}/table",
 }

@@ -5,6 +5,7 @@ import json
 import socket
 
 from spawn.adapters.embedded.options import RebuildProgress
+from spawn.entrypoints.http.server import Listener
 from spawn.entrypoints.starting_responder import StartingResponder
 
 
@@ -20,7 +21,7 @@ async def test_progress_is_served_until_the_service_is_ready() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        responder = StartingResponder([listener])
+        responder = StartingResponder([Listener(sockets=(listener,))])
         await asyncio.to_thread(responder.report, RebuildProgress(1_000, 4_000, 2.0))
         await asyncio.sleep(0)
         assert responder._start is not None
@@ -37,6 +38,6 @@ async def test_progress_is_served_until_the_service_is_ready() -> None:
 async def test_without_a_rebuild_nothing_listens() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        responder = StartingResponder([listener])
+        responder = StartingResponder([Listener(sockets=(listener,))])
         await responder.close()
         assert not responder._servers

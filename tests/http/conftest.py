@@ -39,7 +39,7 @@ class Service:
         self.port: int = settings.pop("port", None) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         options = {"storage_url": "memory://", "rate_limit": 0.0, "auth": "off", **settings}
-        self._settings = Settings(port=self.port, **options)
+        self.settings = Settings(port=self.port, **options)
         self._limits = limits
         self.key = ""
         """The first API key, with every scope, of a service with access control."""
@@ -88,7 +88,7 @@ class Service:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 self.loop = runner.get_loop()
                 self.failure_reason = runner.run(
-                    run_async(self._settings, ready, self._create_key, limits=self._limits)
+                    run_async(self.settings, ready, self._create_key, limits=self._limits)
                 )
         except BaseException as error:  # noqa: BLE001  # raised by start or stop
             self._error = error

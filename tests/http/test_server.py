@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ import pytest
 import tenacity
 from loguru import logger
 from tests.http.conftest import WIND
+from tests.http.listeners.conftest import Authority
 from tests.loopback import free_port
 from tests.product.ontology import run_ontology_server, send_json
 
@@ -31,6 +34,11 @@ SERVE = (
 )
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority("authority")
 
 
 class Process:
@@ -57,8 +65,9 @@ class Process:
         return httpx.Client(base_url=self.url, timeout=20)
 
     @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(60))
-    def wait_until_ready(self) -> None:
-        httpx.get(f"{self.url}/monitoring/ready").raise_for_status()
+    def wait_until_ready(self, context: ssl.SSLContext | None = None) -> None:
+        verify = True if context is None else context
+        httpx.get(f"{self.url}/monitoring/ready", verify=verify).raise_for_status()
 
     def stop(self, signal_: signal.Signals = signal.SIGTERM) -> tuple[int, list[Any], list[Any]]:
         self.process.send_signal(signal_)
@@ -112,12 +121,56 @@ def test_each_request_writes_one_access_line_with_its_route() -> None:
     assert get["duration_ms"] > 0
 
 
+def test_hangup_loads_the_certificate_again_and_a_broken_one_ends_nothing(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificate, key = authority.issue(tmp_path, "service")
+    service = Process(SPAWN_TLS_CERTIFICATE_FILE=str(certificate), SPAWN_TLS_KEY_FILE=str(key))
+    service.url = service.url.replace("http:", "https:")
+    context = authority.client_context()
+    service.wait_until_ready(context)
+    assert service.process.stderr is not None
+    lines = (json.loads(line) for line in service.process.stderr)
+    certificate.write_text("nothing")
+    service.process.send_signal(signal.SIGHUP)
+    assert any("stays as it is" in line["message"] for line in lines)
+    authority.issue(tmp_path, "service")
+    service.process.send_signal(signal.SIGHUP)
+    assert any("is loaded again" in line["message"] for line in lines)
+    with httpx.Client(base_url=service.url, verify=context) as client:
+        assert client.get("/monitoring/live").status_code == 200
+        # The open connection is ended by the drain, without a long wait for its client.
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(15) == 0
+    service.process.communicate()
+
+
+def test_lines_are_text_for_a_person_and_hold_no_control_characters() -> None:
+    service = Process(SPAWN_LOG_FORMAT="text")
+    service.wait_until_ready()
+    httpx.get(f"{service.url}/v1/ops/%1b[2J%0a2026-01-01T00:00:00.000000Z%20200%20GET%20/forged")
+    service.process.send_signal(signal.SIGTERM)
+    out, err = (stream.decode() for stream in service.process.communicate(timeout=30))
+    stamp = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z "
+    assert all(re.match(stamp + r"(INFO|WARNING) ", line) for line in err.splitlines())
+    assert all(re.match(stamp + r"\d{3} GET /", line) for line in out.splitlines())
+    assert r" GET /v1/ops/\x1b[2J\n2026" in out
+
+
+def test_every_line_of_json_has_the_same_form_of_time() -> None:
+    service = Process()
+    service.wait_until_ready()
+    _, lines, logs = service.stop()
+    for line in (*lines, *logs):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["time"])
+
+
 def test_port_in_use_ends_with_a_failure_not_a_hang() -> None:
     first = Process()
     first.wait_until_ready()
     port = first.url.rpartition(":")[2]
     second = Process(SPAWN_PORT=port)
-    assert second.process.wait(20) != 0
+    assert second.process.wait(60) != 0
     second.process.communicate()
     first.stop()
 

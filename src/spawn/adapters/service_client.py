@@ -41,27 +41,48 @@ class _Problem(msgspec.Struct):
 
 
 @asynccontextmanager
-async def open_service_client(url: str, key: str = "") -> AsyncIterator["ServiceClient"]:
+async def open_service_client(
+    url: str, key: str = "", *, admin_url: str = ""
+) -> AsyncIterator["ServiceClient"]:
     """Open a client of the service at a URL, with an API key or token if it needs one.
+
+    A URL `unix:/path` is that of a Unix socket. `admin_url` is the address for operators, if they
+    have one of their own.
 
     Raises:
         ServiceUnreachable: the service does not respond, also while the client is in use.
     """
     try:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, headers=headers) as client:
-            yield ServiceClient(client)
+        async with open_http_client(url, key) as client:
+            if not admin_url:
+                yield ServiceClient(client, client)
+                return
+            async with open_http_client(admin_url, key) as admin_client:
+                yield ServiceClient(client, admin_client)
     except httpx.HTTPError as failure:
         reason = str(failure) or type(failure).__name__
         detail = f"{redact_url(url)} cannot be reached: {reason}; start it, or correct the URL"
         raise ServiceUnreachable(detail) from failure
 
 
+def open_http_client(url: str, key: str, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
+    """Open an HTTP client of a URL, or of a Unix socket `unix:/path`, with a key or token."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    path = url.removeprefix("unix:")
+    if path == url:
+        return httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=headers)
+    transport = httpx.AsyncHTTPTransport(uds=path)
+    return httpx.AsyncClient(
+        base_url="http://localhost", timeout=timeout_s, headers=headers, transport=transport
+    )
+
+
 class ServiceClient:
     """Operations of a running service; documents are JSON as the service sends them."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, admin_client: httpx.AsyncClient) -> None:
         self._client = client
+        self._admin_client = admin_client
 
     async def put_mapping(self, name: str, document: bytes) -> None:
         """Store a mapping under a name, replacing an existing one."""
@@ -125,26 +146,28 @@ class ServiceClient:
 
     async def create_api_client(self, document: bytes) -> bytes:
         """Create an API client and return it with its first key."""
-        response = await self._request("POST", _CLIENTS, content=document, headers=_JSON_CONTENT)
+        response = await self._request_admin(
+            "POST", _CLIENTS, content=document, headers=_JSON_CONTENT
+        )
         return response.content
 
     async def rotate_api_key(self, name: str, document: bytes) -> bytes:
         """Add a key to an API client and return both."""
         path = f"{_CLIENTS}/{quote(name, safe='')}/keys"
-        response = await self._request("POST", path, content=document, headers=_JSON_CONTENT)
+        response = await self._request_admin("POST", path, content=document, headers=_JSON_CONTENT)
         return response.content
 
     async def revoke_api_key(self, name: str, number: int | None) -> None:
         """Revoke a key of an API client; without a number all of them."""
         path = f"{_CLIENTS}/{quote(name, safe='')}"
-        await self._request("DELETE", path if number is None else f"{path}/keys/{number}")
+        await self._request_admin("DELETE", path if number is None else f"{path}/keys/{number}")
 
     async def list_api_clients(self) -> bytes:
         """Return every API client as a JSON array."""
         items: list[msgspec.Raw] = []
         params: dict[str, str] = {"limit": "500"}
         while True:
-            response = await self._request("GET", _CLIENTS, params=params)
+            response = await self._request_admin("GET", _CLIENTS, params=params)
             page = msgspec.json.decode(response.content, type=_Page)
             items += page.items
             if page.next is None:
@@ -180,10 +203,17 @@ class ServiceClient:
         return f"/v1/governance/schemas/{active['schema_id']}"
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        response = await self._client.request(method, path, **options)
-        if response.is_error:
-            raise _build_error(response)
-        return response
+        return _raise_for_problem(await self._client.request(method, path, **options))
+
+    async def _request_admin(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return _raise_for_problem(await self._admin_client.request(method, path, **options))
+
+
+def _raise_for_problem(response: httpx.Response) -> httpx.Response:
+    """Return a response; one that reports a problem is raised as an error."""
+    if response.is_error:
+        raise _build_error(response)
+    return response
 
 
 def _build_error(response: httpx.Response) -> ServiceError:

@@ -20,7 +20,7 @@ from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import filter_failed
 from spawn.domain.quality.rules import Severity
 from spawn.ports.backups import BackupStatus
-from spawn.ports.runtime import MAX_CLOCK_JUMP_S
+from spawn.ports.runtime import MAX_CLOCK_JUMP_S, CertificateStatus, GetCertificate
 from spawn.ports.storage import StoreStatus
 
 MAX_STALL_S: Final = 120.0
@@ -31,6 +31,9 @@ PROBE_TIMEOUT_S: Final = 2.0
 FEED_LAG_DEGRADED_S: Final = 120.0
 PROJECTION_LAG_DEGRADED_S: Final = 15.0
 QUEUE_DEGRADED_SHARE: Final = 0.8
+CERTIFICATE_LEFT_DEGRADED_S: Final = 14 * 86_400.0
+"""Time before the end of the certificate from which the service is degraded."""
+
 MAX_WAITING_VERSIONS: Final = 20
 MAX_BROKEN_RULES: Final = 20
 MAX_WARNED_CONSUMERS: Final = 20
@@ -108,7 +111,9 @@ class HealthChecker:
         schema_policy: SchemaPolicy,
         background: BackgroundTasks,
         traffic: TrafficControl,
+        get_certificate: GetCertificate | None = None,
     ) -> None:
+        self._get_certificate = get_certificate
         self._background = background
         self._traffic = traffic
         self._dependencies = dependencies
@@ -141,6 +146,8 @@ class HealthChecker:
         }
         if self._dependencies.backups is not None:
             checks["backup"] = _check_backups(self._dependencies.backups.status())
+        if self._get_certificate is not None:
+            checks["certificate"] = self._check_certificate(self._get_certificate())
         worst = max((check["status"] for check in checks.values()), key=_SEVERITY_ORDER.index)
         return worst, checks
 
@@ -345,6 +352,20 @@ class HealthChecker:
             detail = f"Nearly all places are taken: {', '.join(pools)}. Requests are rejected."
             return _build_check(HealthStatus.DEGRADED, detail, **facts)
         return _build_check(HealthStatus.OK, "There are places for more requests.", **facts)
+
+    def _check_certificate(self, certificate: CertificateStatus) -> HealthCheck:
+        """Check that the certificate is valid for a while, and that its files can be loaded."""
+        facts = {"expires_at": certificate.expires_at, "left_s": round(certificate.left_s)}
+        if certificate.left_s <= 0:
+            detail = "The TLS certificate has expired: replace its files."
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        if certificate.error:
+            detail = "The new TLS certificate cannot be used; the earlier one is kept. See the log."
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        if certificate.left_s < CERTIFICATE_LEFT_DEGRADED_S:
+            detail = "The TLS certificate expires soon: replace its files."
+            return _build_check(HealthStatus.DEGRADED, detail, **facts)
+        return _build_check(HealthStatus.OK, "The TLS certificate is valid.", **facts)
 
     async def _check_quality(self) -> HealthCheck:
         """Check the service levels in the latest quality report; nothing is measured."""

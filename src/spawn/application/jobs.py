@@ -5,6 +5,7 @@ job, or one that another runner took, cannot commit a further step.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -227,6 +228,14 @@ class JobRunner:
         self._tasks: list[asyncio.Task[None]] = []
         self._resume_task: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="spawn-job")
+        self.running = 0
+        self.run_counts: Counter[tuple[str, str]] = Counter()
+        """Runs by kind of job and outcome: `ended`, `failed` or `retry`."""
+
+    @property
+    def waiting_count(self) -> int:
+        """Jobs in the queue, and those whose retry is due later."""
+        return self._queue.qsize() + len(self._retries)
 
     async def start(self) -> None:
         """Start the workers and queue the jobs that a crash left unfinished."""
@@ -333,26 +342,36 @@ class JobRunner:
         """Run one job and record why it failed."""
         aggregate: StoredAggregate[Job] = await self._dependencies.reads.get(JOB_KIND, job_id)
         if not aggregate.state.is_final:
-            handler = self._handlers[aggregate.state.kind]
-            task = asyncio.ensure_future(handler(self._dependencies, job_id, self._executor))
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                task.cancel()
-                await asyncio.wait({task})
-                raise
-            error = task.exception()
+            kind = aggregate.state.kind
+            error = await self._run_handler(kind, job_id)
             is_too_slow = (
                 isinstance(error, DeadlineExceeded)
                 and self._attempts.get(job_id, 0) + 1 >= MAX_SLOW_ATTEMPTS
             )
             if isinstance(error, Unavailable) and not is_too_slow:
                 # The store cannot write now: keep the upload and the checkpoint.
+                self.run_counts[kind, "retry"] += 1
                 raise error
+            self.run_counts[kind, "ended" if error is None else "failed"] += 1
             if error is not None:
                 await self._record_failure(job_id, error)
                 self._on_error(job_id, error)
         await self._dependencies.spool.discard(job_id)
+
+    async def _run_handler(self, kind: str, job_id: str) -> BaseException | None:
+        """Run the handler of a job to its end, and return its error."""
+        handler = self._handlers[kind]
+        task = asyncio.ensure_future(handler(self._dependencies, job_id, self._executor))
+        self.running += 1
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        finally:
+            self.running -= 1
+        return task.exception()
 
     async def _record_failure(self, job_id: str, error: BaseException) -> None:
         reason = error.detail if isinstance(error, SpawnError) else "an internal error"

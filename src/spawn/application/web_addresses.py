@@ -4,11 +4,40 @@ import ipaddress
 import re
 from typing import Final
 
+import msgspec
+
 from spawn.domain.text import split_url, split_web_url
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SCHEMES_OF_ONE_ADDRESS: Final = ("log:", "http:", "https:")
+UNIX: Final = "unix"
+"""The name of all clients of a Unix socket, where networks of proxies are expected."""
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""Longest path of a Unix socket; the kernel stores a zero behind it."""
+
+_LAST_PORT: Final = 65_535
+_SOCKET_MODE: Final = re.compile(r"0?[0-7]{3}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
+
+
+class ListenAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """An address to listen on: a host and a port, or the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        return bool(self.path) or is_loopback(self.host)
+
+    def __str__(self) -> str:
+        """Return the address as a setting has it."""
+        if self.path:
+            return f"{UNIX}:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -65,6 +94,47 @@ def parse_host(text: str) -> str:
     if not _HOST.fullmatch(text) or text == "*":
         raise ValueError("a host name or address is expected")
     return text.strip("[]")
+
+
+def parse_unix_address(text: str) -> ListenAddress:
+    """Return the address of a Unix socket: `unix:` and an absolute path.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    scheme, _, path = text.partition(":")
+    if scheme != UNIX or not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ValueError("a Unix socket is expected, such as unix:/run/spawn/http.sock")
+    if len(path.encode()) > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(f"the path of the socket exceeds {MAX_SOCKET_PATH_BYTES} bytes")
+    return ListenAddress(path=path)
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """Return an address to listen on: `host:port`, or `unix:` and an absolute path.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    if text.startswith(f"{UNIX}:"):
+        return parse_unix_address(text)
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port[:6]) > _LAST_PORT:
+        raise ValueError("host:port is expected, or unix: and a path")
+    if ":" in host and not host.startswith("["):
+        raise ValueError("an IPv6 address is written in brackets, such as [::1]:9000")
+    return ListenAddress(host=parse_host(host), port=int(port))
+
+
+def parse_socket_mode(text: str) -> str:
+    """Return the permissions of a Unix socket, of three octal digits.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    if not _SOCKET_MODE.fullmatch(text):
+        raise ValueError("three octal digits are expected, such as 660")
+    return text
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
@@ -142,3 +212,14 @@ def parse_networks(text: str) -> tuple[str, ...]:
         except ValueError:
             raise ValueError(f"{network!r} is not a network, such as 10.1.0.0/16") from None
     return networks
+
+
+def parse_proxies(text: str) -> tuple[str, ...]:
+    """Return IP networks separated by commas; `unix` is every client of a Unix socket.
+
+    Raises:
+        ValueError: the text is no such value; the message names the rule.
+    """
+    names = _split_list(text)
+    parse_networks(",".join(name for name in names if name != UNIX))
+    return names

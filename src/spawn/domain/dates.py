@@ -60,6 +60,11 @@ def parse_instant(text: str, *, pointer: str = "") -> datetime:
         raise InvalidInput.at(pointer, "out_of_range", f"there is no instant {text}") from error
 
 
+def format_log_time(instant: datetime) -> str:
+    """Return an instant in the one form of logs: UTC, `Z`, always six decimals, so it sorts."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def format_instant(instant: datetime) -> str:
     """Return RFC 3339 text in UTC with `Z`; the instant must be aware."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -151,6 +151,15 @@ def redact(text: str) -> str:
     return _SECRET_TEXT.sub(lambda match: f"{match[2] or (match[1] or '') + ' '}{REDACTED}", text)
 
 
+def escape_unprintable(text: str) -> str:
+    """Return a text without control characters: it stays on its line, and commands no terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def redact_url(url: str) -> str:
     """Return the URL without credentials."""
     parts = urlsplit(url)

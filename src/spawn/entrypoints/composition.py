@@ -67,19 +67,22 @@ from spawn.entrypoints.http.datasets.copied_file import COPIES
 from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.lineage.routes import build_emitter
+from spawn.entrypoints.http.metrics.job_metrics import JobMetrics
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
+from spawn.entrypoints.http.metrics.traffic_metrics import CertificateMetrics, TrafficMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.product.identity import build_service_levels, product_from_settings
 from spawn.entrypoints.http.state import HttpState
+from spawn.entrypoints.logging import is_text_format
 from spawn.entrypoints.settings import Settings, SettingsError, read_signing_key
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 from spawn.ports.access import Authenticator, TokenVerifier
 from spawn.ports.analytics import QualityStore
 from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
-from spawn.ports.runtime import Clock, IdGenerator, Spool
+from spawn.ports.runtime import Clock, GetCertificate, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
 from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
 from spawn.ports.workers import Workers
@@ -103,6 +106,7 @@ class Composition(msgspec.Struct, frozen=True):
     quality_monitor: QualityMonitor
     streams: EventStreams
     background: BackgroundTasks
+    traffic: TrafficControl
 
 
 @asynccontextmanager
@@ -231,8 +235,9 @@ async def open_composition(
     *,
     limits: HttpLimits | None = None,
     report_rebuild: ReportRebuild | None = None,
+    get_certificate: GetCertificate | None = None,
 ) -> AsyncIterator[Composition]:
-    """Open the whole service without its server.
+    """Open the whole service without its server; `get_certificate` if it has TLS.
 
     At shutdown, in this order: jobs stop at their next step, the refresh and the relay stop, the
     registry and the store finish and close, the remaining logs and spans are written.
@@ -240,7 +245,7 @@ async def open_composition(
     async with AsyncExitStack() as stack:
         tracer = configure_tracing(settings)
         stack.push_async_callback(asyncio.to_thread, flush_tracing)
-        access_log = AccessLog(STDOUT)
+        access_log = AccessLog(STDOUT, is_text=is_text_format(settings.log_format, STDOUT))
         stack.push_async_callback(access_log.close)
         request_metrics = RequestMetrics()
         metrics = PrometheusMetrics(request_metrics, lambda: access_log.dropped)
@@ -283,10 +288,22 @@ async def open_composition(
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
         quality_monitor = await _start_quality_monitor(stack, dependencies, settings, background)
         http_limits = limits or HttpLimits()
-        traffic = TrafficControl(http_limits.traffic, settings.rates_per_s)
+        traffic = TrafficControl(
+            http_limits.traffic, settings.rates_per_s, connections=http_limits.connections
+        )
         await stack.enter_async_context(background.run("traffic", traffic.watch))
+        metrics.register(TrafficMetrics(traffic))
+        metrics.register(JobMetrics(jobs))
+        if get_certificate is not None:
+            metrics.register(CertificateMetrics(get_certificate))
         health = HealthChecker(
-            dependencies, relay, quality_monitor, settings.schema_policy, background, traffic
+            dependencies,
+            relay,
+            quality_monitor,
+            settings.schema_policy,
+            background,
+            traffic,
+            get_certificate,
         )
         authenticator = await _open_authenticator(stack, dependencies, settings, background)
         copies = FileCopies(settings.data_path)
@@ -316,7 +333,9 @@ async def open_composition(
             metrics=request_metrics,
             log=access_log,
         )
-        yield Composition(app, dependencies, settings, health, quality_monitor, streams, background)
+        yield Composition(
+            app, dependencies, settings, health, quality_monitor, streams, background, traffic
+        )
 
 
 async def _start_relay(
@@ -422,6 +441,7 @@ def _build_access_rules(settings: Settings, authenticator: Authenticator) -> Acc
         path_prefix=settings.path_prefix,
         own_origin=settings.own_origin,
         proxies=settings.trusted_proxies,
+        has_admin_listener=settings.admin_listen is not None,
     )
 
 

@@ -1,16 +1,17 @@
-"""Logs as JSON lines with trace and request ids."""
+"""Logs with trace and request ids: as JSON lines, or as text for a terminal."""
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from loguru import logger
 
-from spawn.domain.text import REDACTED, redact
+from spawn.domain.dates import format_log_time
+from spawn.domain.text import REDACTED, escape_unprintable, redact
 from spawn.entrypoints.request_context import current_request
 
 if TYPE_CHECKING:
@@ -21,10 +22,22 @@ _SECRET_KEY: Final = re.compile(
 )
 _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 _handler_ids: list[int] = []
+_is_text = [False]
+_STDERR: Final = 2
+_NOT_IN_TEXT: Final = frozenset(
+    {"time", "level", "message", "logger", "kind", "exception", "trace_id", "span_id"}
+)
+"""Members of a line that its text begins or ends with, or that nobody reads on a terminal."""
 
 
-def configure_logging(level: str) -> None:
-    """Send all logs of this process, the server's included, to stderr as JSON lines."""
+def is_text_format(log_format: str, descriptor: int) -> bool:
+    """Whether lines for a file descriptor are text; `auto` is text on a terminal only."""
+    return log_format == "text" or (log_format == "auto" and os.isatty(descriptor))
+
+
+def configure_logging(level: str, log_format: str = "json") -> None:
+    """Send all logs of this process, the server's included, to stderr."""
+    _is_text[0] = is_text_format(log_format, _STDERR)
     set_log_level(level)
     logging.basicConfig(handlers=[_LoguruHandler()], level=logging.WARNING, force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore"):
@@ -45,13 +58,26 @@ def set_log_level(level: str) -> None:
 
 
 def _write(message: "Message") -> None:
-    sys.stderr.write(_encoder.encode(log_line(message.record)).decode() + "\n")
+    line = log_line(message.record)
+    text = format_text_line(line) if _is_text[0] else _encoder.encode(line).decode()
+    sys.stderr.write(text + "\n")
+
+
+def format_text_line(line: Mapping[str, Any]) -> str:
+    """Return a line for a person: time, level, message, the other members, a traceback below."""
+    others = (f"{key}={line[key]}" for key in line if key not in _NOT_IN_TEXT)
+    parts = (line["time"], f"{line['level']:<8}", line["message"], *others)
+    text = escape_unprintable(" ".join(parts))
+    if "exception" not in line:
+        return text
+    traceback_lines = line["exception"].rstrip().split("\n")
+    return "\n".join((text, *(f"  {escape_unprintable(one)}" for one in traceback_lines)))
 
 
 def log_line(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a log record as a JSON line, with secrets redacted and request ids added."""
     line: dict[str, Any] = {
-        "time": record["time"].astimezone(UTC).isoformat(),
+        "time": format_log_time(record["time"]),
         "level": record["level"].name,
         "message": redact(record["message"]),
         "logger": record["name"],

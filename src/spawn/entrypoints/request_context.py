@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
+from enum import Enum
 from typing import Any, Final, Self
 
 from spawn.application.traffic.request_slots import HeldPlace
@@ -10,6 +11,17 @@ from spawn.ports.access import UNAUTHENTICATED, Authentication
 
 BODY_COMPLETE: Final = "spawn.body_complete"
 """Scope key that a server sets once it has the whole body, so that no wait is needed."""
+
+AUDIENCE: Final = "spawn.audience"
+"""Scope key with the audience of the listener that a request came through."""
+
+
+class Audience(Enum):
+    """Audience of a listener: everybody, or clients and operators apart."""
+
+    ALL = "all"
+    PUBLIC = "public"
+    ADMIN = "admin"
 
 
 class RequestContext:

@@ -19,14 +19,20 @@ from spawn.application.product.snapshot import parse_owner, parse_product_id
 from spawn.application.schemas.activation import SchemaPolicy, parse_schema_id, parse_schema_pin
 from spawn.application.traffic.traffic_control import Budget
 from spawn.application.web_addresses import (
+    UNIX,
+    ListenAddress,
     is_loopback,
     parse_contact,
     parse_host,
     parse_hosts,
+    parse_listen_address,
     parse_networks,
     parse_origins,
+    parse_proxies,
     parse_public_url,
     parse_publisher_urls,
+    parse_socket_mode,
+    parse_unix_address,
     parse_web_url,
 )
 from spawn.domain.errors import InvalidInput
@@ -53,6 +59,7 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Environment = Literal["production", "development"]
 AuthMode = Literal["off", "keys", "oidc"]
+LogFormat = Literal["auto", "text", "json"]
 
 
 class SettingsError(Exception):
@@ -72,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     `openlineage_key_file`.
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
     Proxies in `trusted_proxies` name the client in `X-Forwarded-For`.
+    The service listens on `listen`, a Unix socket of the permissions `socket_mode`, or else on
+    `host` and `port`; operators have `admin_listen` for themselves if it is set. TCP listeners have
+    TLS with the certificate in `tls_certificate_file`; with `tls_client_ca_file` clients need one.
     `product_id` names the data product in its contract, catalogue and lineage and never changes;
     its owner (`product_owner`, and `product_contact` as a URL) is published only if set.
     `auth` is how callers prove who they are: API keys, with `oidc` also the tokens of `oidc_issuer`
@@ -100,6 +110,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     webhook_allowed_networks: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    listen: ListenAddress | None = None
+    admin_listen: ListenAddress | None = None
+    socket_mode: str = "600"
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    tls_client_ca_file: str = ""
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -113,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     oidc_keys_url: str = ""
     oidc_row_claims: tuple[tuple[str, str], ...] = ()
     log_level: LogLevel = "INFO"
+    log_format: LogFormat = "auto"
     otlp_endpoint: str = ""
     environment: Environment = "production"
     openlineage_url: str = ""
@@ -134,8 +151,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def base_url(self) -> str:
         """Public URL of the service, or else the bound address."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.public_url or f"http://{host}:{self.port}"
+        if self.public_url:
+            return self.public_url
+        if self.listen is not None:
+            return "http://localhost"
+        return f"{'https' if self.has_tls else 'http'}://{self.listen_address}"
+
+    @property
+    def listen_address(self) -> ListenAddress:
+        """Address on which clients reach the service."""
+        return self.listen or ListenAddress(host=self.host, port=self.port)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect to any listener."""
+        admin = self.admin_listen
+        return self.listen_address.is_local and (admin is None or admin.is_local)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether TCP listeners speak TLS."""
+        return bool(self.tls_certificate_file)
 
     @property
     def path_prefix(self) -> str:
@@ -176,7 +212,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         """Allowed host names of requests, in lower case, without ports."""
         extra_hosts = {host.strip("[]").lower() for host in self.allowed_hosts}
         public = urlsplit(self.base_url).hostname or ""
-        bound = set() if self.host in {"0.0.0.0", "::"} else {self.host.lower()}  # noqa: S104 - compared, not bound
+        addresses = [self.listen_address, *([self.admin_listen] if self.admin_listen else [])]
+        bound = {one.host.lower() for one in addresses} - {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
         return frozenset(extra_hosts | {public} | bound | _LOOPBACK_NAMES)
 
     @property
@@ -217,10 +254,12 @@ def read_service_url(environ: Mapping[str, str]) -> str:
     """Return the URL of a running service, for the command line; empty if it is not set.
 
     Raises:
-        SettingsError: it is not an http or https URL.
+        SettingsError: it is neither an http or https URL nor a Unix socket.
     """
     text = environ.get(_SERVICE_URL_VARIABLE, "").strip()
     try:
+        if text.startswith(f"{UNIX}:"):
+            return str(parse_unix_address(text))
         return parse_web_url(text) if text else ""
     except ValueError as failure:
         raise SettingsError(f"{_SERVICE_URL_VARIABLE} is malformed: {failure}") from failure
@@ -267,11 +306,7 @@ def read_signing_key(path: str) -> bytes | None:
 
 def _check_combinations(settings: Settings) -> None:
     """Raise SettingsError for settings that conflict with each other."""
-    if settings.auth == "off" and not is_loopback(settings.host):
-        raise SettingsError(
-            f"SPAWN_AUTH is off, so every caller may do everything, and SPAWN_HOST is "
-            f"{settings.host}: choose a loopback address, or set SPAWN_AUTH=keys"
-        )
+    _check_listeners(settings)
     _check_oidc(settings)
     if settings.backup_url and settings.data_path is None:
         raise SettingsError("SPAWN_BACKUP_URL needs a store in a file: set SPAWN_STORAGE_URL")
@@ -285,6 +320,28 @@ def _check_combinations(settings: Settings) -> None:
             "SPAWN_OTLP_ENDPOINT needs the extra otlp: run `make extras` in a clone; "
             "the container image includes it"
         )
+
+
+def _check_listeners(settings: Settings) -> None:
+    """Raise SettingsError for listeners that are open, the same, or have half a certificate."""
+    named = {"SPAWN_HOST": settings.listen_address}
+    if settings.admin_listen is not None:
+        named["SPAWN_ADMIN_LISTEN"] = settings.admin_listen
+    for name, address in named.items():
+        if settings.auth == "off" and not address.is_local:
+            raise SettingsError(
+                f"SPAWN_AUTH is off, so every caller may do everything, and {name} is "
+                f"{address.host}: choose a loopback address or a Unix socket, or set "
+                "SPAWN_AUTH=keys"
+            )
+    if settings.admin_listen == settings.listen_address and (
+        settings.admin_listen.path or settings.admin_listen.port
+    ):
+        raise SettingsError("SPAWN_ADMIN_LISTEN is the address of the service: choose another")
+    if bool(settings.tls_certificate_file) != bool(settings.tls_key_file):
+        raise SettingsError("SPAWN_TLS_CERTIFICATE_FILE and SPAWN_TLS_KEY_FILE need each other")
+    if settings.tls_client_ca_file and not settings.has_tls:
+        raise SettingsError("SPAWN_TLS_CLIENT_CA_FILE needs SPAWN_TLS_CERTIFICATE_FILE")
 
 
 def _check_oidc(settings: Settings) -> None:
@@ -399,12 +456,16 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "HOST": text_reader(parse_host),
     "ALLOWED_HOSTS": text_reader(parse_hosts),
     "CORS_ORIGINS": text_reader(parse_origins),
-    "TRUSTED_PROXIES": text_reader(parse_networks),
+    "TRUSTED_PROXIES": text_reader(parse_proxies),
+    "LISTEN": text_reader(parse_unix_address),
+    "ADMIN_LISTEN": text_reader(parse_listen_address),
+    "SOCKET_MODE": text_reader(parse_socket_mode),
     "OIDC_ISSUER": text_reader(_parse_issuer),
     "OIDC_KEYS_URL": text_reader(parse_web_url),
     "OIDC_ROW_CLAIMS": text_reader(parse_row_claims),
     "AUTH": folded_reader(AuthMode, str.lower),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
+    "LOG_FORMAT": folded_reader(LogFormat, str.lower),
     "OTLP_ENDPOINT": text_reader(parse_web_url),
     "ENVIRONMENT": folded_reader(Environment, str.lower),
     "OPENLINEAGE_URL": text_reader(parse_web_url),

@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Self
 
 from spawn.adapters.embedded.options import RebuildProgress
 from spawn.entrypoints.http.protocol.problems import problem_response
-from spawn.entrypoints.http.server import to_http_bytes
+from spawn.entrypoints.http.server import Listener, to_http_bytes
 from spawn.entrypoints.request_context import RequestContext
 
 LIVE_PATH: Final = b"/monitoring/live"
@@ -20,10 +21,10 @@ _LIVE: Final = (
 
 
 class StartingResponder:
-    """A listener on the service's sockets from the first progress until the service is ready."""
+    """A responder on the service's sockets from the first progress until the service is ready."""
 
-    def __init__(self, sockets: Sequence[socket.socket], path_prefix: str = "") -> None:
-        self._sockets = sockets
+    def __init__(self, listeners: Sequence[Listener], path_prefix: str = "") -> None:
+        self._listeners = listeners
         self._path_prefix = path_prefix
         self._loop = asyncio.get_running_loop()
         self._progress: RebuildProgress | None = None
@@ -40,8 +41,20 @@ class StartingResponder:
             self._start = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
-        for listener in self._sockets:
-            self._servers.append(await asyncio.start_server(self._respond, sock=listener.dup()))
+        for listener in self._listeners:
+            context = None if listener.get_context is None else listener.get_context()
+            for bound in listener.sockets:
+                self._servers.append(await self._start_server(bound.dup(), context))
+
+    async def _start_server(
+        self, bound: socket.socket, context: ssl.SSLContext | None
+    ) -> asyncio.Server:
+        if bound.family == socket.AF_UNIX:
+            return await asyncio.start_unix_server(self._respond, sock=bound)
+        timeout_s = None if context is None else HEAD_TIMEOUT_S
+        return await asyncio.start_server(
+            self._respond, sock=bound, ssl=context, ssl_handshake_timeout=timeout_s
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,13 +1,33 @@
 """Clock, id generator and upload spool, injected so that the core stays deterministic."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 MAX_CLOCK_JUMP_S: Final = 300.0
 """Seconds by which the clock may leave the course of steady time at once."""
+
+
+class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """State of the certificate that the service shows.
+
+    `left_s` are the seconds until it expires, negative afterwards. `error` is why the last attempt
+    to load its files again failed; empty if it succeeded.
+    """
+
+    expires_at: datetime
+    left_s: float
+    error: str = ""
+    reloads: int = 0
+    failed_reloads: int = 0
+
+
+GetCertificate = Callable[[], CertificateStatus]
+"""A function that returns the state of the TLS certificate."""
 
 
 class Clock(Protocol):

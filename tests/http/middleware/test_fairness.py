@@ -60,7 +60,8 @@ def test_connections_that_end_make_room(start: Start) -> None:
             connection = connect(service, stack)
             connection.sendall(LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
             assert read_status(connection) == 200
-            assert connection.recv(1) == b""
+            while connection.recv(65536):
+                pass  # its end closes the connection
 
 
 def test_bodies_that_never_come_take_no_slot(

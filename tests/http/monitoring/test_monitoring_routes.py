@@ -213,6 +213,18 @@ def test_metrics_cover_schema_registry_store_and_feed(client: httpx.Client) -> N
         "spawn_storage_queue_changes",
         "spawn_projection_lag_seconds",
         "http_server_active_requests",
+        "spawn_build_info",
+        "spawn_http_places_in_use",
+        "spawn_http_places_limit",
+        "spawn_http_places_rejected",
+        "spawn_http_rate_limited_requests",
+        "spawn_http_expired_requests",
+        "spawn_http_cached_responses",
+        "spawn_event_loop_lag_seconds",
+        "spawn_jobs_waiting",
+        "spawn_jobs_running",
+        "process_resident_memory_bytes",
+        "process_open_fds",
     ):
         assert name in families
 

@@ -52,10 +52,15 @@ class TrafficControl:
     """
 
     def __init__(
-        self, limits: TrafficLimits, rates_per_s: Mapping[Budget, float] | None = None
+        self,
+        limits: TrafficLimits,
+        rates_per_s: Mapping[Budget, float] | None = None,
+        *,
+        connections: int = 2048,
     ) -> None:
         rates = rates_per_s or {}
         self.limits = limits
+        self.connections = SharedPlaces(connections)
         self.requests = RequestSlots(limits.concurrency)
         self.bodies = SharedPlaces(limits.bodies)
         self.uploads = SharedPlaces(limits.uploads)
@@ -68,6 +73,7 @@ class TrafficControl:
     def pools(self) -> dict[str, SharedPlaces]:
         """The places by kind, for health and metrics."""
         return {
+            "connections": self.connections,
             "requests": self.requests,
             "bodies": self.bodies,
             "uploads": self.uploads,

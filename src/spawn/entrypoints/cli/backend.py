@@ -112,11 +112,11 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
     try:
         dependencies = await context.__aenter__()
     except StorageBusy:
-        url = read_served_address(find_store_file(settings))
-        if url is None:
+        served = read_served_address(find_store_file(settings))
+        if served is None:
             raise
-        sys.stderr.write(f"the file is open in a running service; connecting to {url}\n")
-        async with _open_client(url) as backend:
+        sys.stderr.write(f"the file is open in a running service; connecting to {served.url}\n")
+        async with _open_client(served.url, served.admin_url) as backend:
             yield backend
         return
     try:
@@ -126,9 +126,10 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
 
 
 @asynccontextmanager
-async def _open_client(url: str) -> AsyncIterator[Backend]:
+async def _open_client(url: str, admin_url: str = "") -> AsyncIterator[Backend]:
     try:
-        async with open_service_client(url, read_service_key(os.environ)) as client:
+        key = read_service_key(os.environ)
+        async with open_service_client(url, key, admin_url=admin_url) as client:
             yield client
     except ServiceUnreachable as failure:
         raise CommandError(str(failure), EXIT_UNREACHABLE) from failure

@@ -15,6 +15,7 @@ from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_registry, open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.served_address import read_served_address
+from spawn.adapters.service_client import open_http_client
 from spawn.application.diagnosis import (
     CheckResult,
     CheckStatus,
@@ -93,7 +94,8 @@ async def _check_store(settings: Settings, options: StoreOptions) -> CheckResult
     try:
         store = await open_store(settings.storage_url, clock=SystemClock(), options=options)
     except (SpawnError, OSError) as failure:
-        return describe_unopened_store(failure, read_served_address(file))
+        served = read_served_address(file)
+        return describe_unopened_store(failure, None if served is None else served.url)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         status = store.status()
@@ -109,14 +111,18 @@ def _has_existed(file: Path) -> bool:
 
 async def _check_address(settings: Settings) -> list[CheckResult]:
     """Check that the address is free, or that Spawn serves there in good health."""
-    url = f"{build_local_url(settings)}/monitoring/ready"
+    url = build_local_url(settings)
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-            key = read_service_key(os.environ)
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            response = await client.get(url, headers=headers)
-    except httpx.ConnectError:
-        return [CheckResult("address", CheckStatus.OK, f"{settings.host}:{settings.port} is free")]
+        async with open_http_client(url, read_service_key(os.environ), TIMEOUT_S) as client:
+            response = await client.get("/monitoring/ready")
+    except httpx.ConnectError as failure:
+        if "CERTIFICATE" in str(failure):
+            detail = f"the certificate of {url} is not trusted here"
+            advice = (
+                "set SPAWN_PUBLIC_URL to a name that it has, and SSL_CERT_FILE to its authority"
+            )
+            return [CheckResult("address", CheckStatus.WARNING, detail, advice)]
+        return [CheckResult("address", CheckStatus.OK, f"{settings.listen_address} is free")]
     except httpx.HTTPError as failure:
         detail = f"{url} does not speak HTTP: {type(failure).__name__}"
         return [CheckResult("address", CheckStatus.FAULT, detail, "choose another SPAWN_PORT")]

@@ -14,7 +14,6 @@ from typing import Any, Final
 import msgspec
 
 from spawn import __version__
-from spawn.application.web_addresses import is_loopback
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
@@ -427,6 +426,9 @@ def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
         from spawn.entrypoints.cli import serve
 
     if arguments.check_config:
+        from spawn.entrypoints.service import load_certificates
+
+        load_certificates(settings)
         asyncio.run(serve.check_publishers(settings))
         sys.stdout.write("The settings are valid.\n")
         return EXIT_OK
@@ -438,12 +440,12 @@ def _run_demo(settings: Settings, arguments: argparse.Namespace) -> int:
     with _collector_paused():
         from spawn.entrypoints.cli import serve
 
-    if "SPAWN_AUTH" not in os.environ and is_loopback(settings.host):
+    if "SPAWN_AUTH" not in os.environ and settings.is_local:
         settings = msgspec.structs.replace(settings, auth="off")
     if url := read_service_url(os.environ):
         sys.stderr.write(
             f"spawn: SPAWN_URL is {redact_url(url)}, which demo does not use: it runs a service of"
-            f" its own on {settings.host}:{settings.port}\n"
+            f" its own on {settings.listen_address}\n"
         )
     serve.run_demo(settings, projects=arguments.projects, seed=arguments.seed)
     return EXIT_OK

@@ -30,8 +30,20 @@ def find_store_file(settings: Settings) -> Path | None:
 
 def build_local_url(settings: Settings) -> str:
     """Return the URL at which a command on this machine reaches the service."""
+    if settings.listen is not None:
+        return str(settings.listen)
+    if settings.has_tls:
+        return settings.base_url  # whose name the certificate has
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def build_admin_url(settings: Settings) -> str:
+    """Return the URL of the operators' listener for commands; empty if there is none."""
+    admin = settings.admin_listen
+    if admin is None or admin.path:
+        return "" if admin is None else str(admin)
+    return f"{'https' if settings.has_tls else 'http'}://{admin}"
 
 
 async def check_publishers(settings: Settings) -> None:
@@ -98,7 +110,11 @@ def _run_server(settings: Settings, on_ready: service.Prepare) -> None:
 
     async def prepare(composition: Composition) -> None:
         effective_settings = composition.settings
-        address_file.write(find_store_file(effective_settings), build_local_url(effective_settings))
+        address_file.write(
+            find_store_file(effective_settings),
+            build_local_url(effective_settings),
+            build_admin_url(effective_settings),
+        )
         await on_ready(composition)
 
     # Files, the database above all, are readable only by the user of the service.

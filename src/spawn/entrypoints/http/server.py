@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import Callable, Generator
+import socket
+import ssl
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NoReturn, cast
 
 import httptools
+import msgspec
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import (
@@ -18,11 +22,13 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from spawn.application.traffic.shared_places import SharedPlaces
+from spawn.application.web_addresses import UNIX
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.http.protocol.problems import problem_response
-from spawn.entrypoints.http.protocol.response import WHOLE, Header, Response
-from spawn.entrypoints.request_context import BODY_COMPLETE, RequestContext
+from spawn.entrypoints.http.protocol.response import HSTS, WHOLE, Header, Response
+from spawn.entrypoints.http.tls_listener import AdmittedProtocol, TlsListener
+from spawn.entrypoints.request_context import AUDIENCE, BODY_COMPLETE, Audience, RequestContext
 from spawn.entrypoints.settings import Settings
 
 SHUTDOWN_TIMEOUT_S: Final = 20
@@ -140,7 +146,7 @@ class JoiningCycle(RequestResponseCycle):
         self.on_response()
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     """uvicorn's protocol with limits on the size and the duration of a request's head.
 
     The parser buffers header fields without limit, and incomplete heads for ever. No application
@@ -151,14 +157,28 @@ class BoundedProtocol(HttpToolsProtocol):
     path_prefix = ""
     places = SharedPlaces(HttpLimits().connections)
     proxies = TrustedProxies(())
+    audience: Audience = Audience.ALL
+    _owner: str | None = None
+
+    def admit(self, address: str) -> bool:
+        """Take a place for a connection of an address; return False if none is left."""
+        # A trusted proxy has the connections of many clients.
+        self._owner = f"{address} {id(self)}" if self.proxies.is_trusted(address) else address
+        self._has_place = self.places.take(self._owner)
+        return self._has_place
+
+    def release_place(self) -> None:
+        """Release the place of the connection; idempotent."""
+        if self._owner is not None and self._has_place:
+            self._has_place = False
+            self.places.release(self._owner)
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of the first head, and enforce the connection limit."""
         super().connection_made(transport)
-        address = self.client[0] if self.client else ""
-        # A trusted proxy has the connections of many clients.
-        self._owner = f"{address} {id(self)}" if self.proxies.is_trusted(address) else address
-        self._has_place = self.places.take(self._owner)
+        if self._owner is None:
+            is_unix = self.server is not None and self.server[1] is None
+            self.admit(self.client[0] if self.client else UNIX if is_unix else "")
         if not self._has_place:
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
@@ -216,6 +236,7 @@ class BoundedProtocol(HttpToolsProtocol):
             {
                 "spawn.abort": self.transport.abort,
                 "spawn.pause": self.pause,
+                AUDIENCE: self.audience,
             }
         )
 
@@ -236,7 +257,7 @@ class BoundedProtocol(HttpToolsProtocol):
             detail,
             instance=instance,
             context=RequestContext.unrouted(self.path_prefix),
-            headers=(*_CLOSING_HEADERS, *headers),
+            headers=(*_CLOSING_HEADERS, *headers, *((HSTS,) if self.scheme == "https" else ())),
         )
 
     async def _respond_overloaded(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -285,8 +306,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer, and release the place."""
         self._stop_timer()
-        if self._has_place:
-            self.places.release(self._owner)
+        self.release_place()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -339,30 +359,85 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
 
-class DrainingServer(uvicorn.Server):
-    """A uvicorn server that drains after a signal and exits with code 0.
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound sockets of one address and their audience; `get_context` if they have TLS."""
 
-    `on_drain` is called when the drain begins, to end streams that would never end.
+    sockets: tuple[socket.socket, ...]
+    audience: Audience = Audience.ALL
+    get_context: Callable[[], ssl.SSLContext] | None = None
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server of several listeners that drains after a signal and exits with code 0.
+
+    `on_drain` is called when the drain begins, to end streams that would never end, and
+    `on_hangup` on SIGHUP.
     """
 
-    def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listeners: Sequence[Listener],
+        on_drain: Callable[[], None],
+        on_hangup: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
+        self.listeners = listeners
         self._on_drain = on_drain
+        self._on_hangup = on_hangup
 
-    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+    async def startup(self, sockets: list[Any] | None = None) -> None:  # noqa: ARG002 -- it has its own
+        """Listen on every socket; requests of all of them are drained together."""
+        self.servers = []
+        for listener in self.listeners:
+            for bound in listener.sockets:
+                self.servers.append(await self._listen(listener, bound))
+        self.started = True
+
+    async def _listen(self, listener: Listener, bound: socket.socket) -> Any:
+        """Listen on a socket and return its server."""
+        loop = asyncio.get_running_loop()
+        config = cast("Any", self.config)
+        base: type[BoundedProtocol] = config.http_protocol_class
+        protocol: Any = type("Protocol", (base,), {"audience": listener.audience})
+
+        create_protocol = partial(
+            protocol,
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=loop,
+        )
+        if listener.get_context is not None:
+            timeout_s = base.limits.header_timeout_s
+            server = TlsListener(bound, create_protocol, listener.get_context, timeout_s)
+            server.start(config.backlog)
+            return server
+        if bound.family == socket.AF_UNIX:
+            return await loop.create_unix_server(
+                create_protocol, sock=bound, backlog=config.backlog
+            )
+        return await loop.create_server(create_protocol, sock=bound, backlog=config.backlog)
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:  # noqa: ARG002 -- as above
         """Drain the connections and stop."""
         self._on_drain()
-        await super().shutdown(sockets)
+        await super().shutdown([bound for one in self.listeners for bound in one.sockets])
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Drain on the first SIGTERM or SIGINT, disconnect on a second SIGINT."""
         loop = asyncio.get_running_loop()
         handled: list[signal.Signals] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
+        actions: dict[signal.Signals, tuple[Callable[..., None], tuple[object, ...]]] = {
+            number: (self.handle_exit, (number, None)) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        if self._on_hangup is not None:
+            actions[signal.SIGHUP] = (self._on_hangup, ())
+        for number, (action, arguments) in actions.items():
             # Outside the main thread (tests) there are no signals to handle.
             with contextlib.suppress(ValueError, RuntimeError):
-                loop.add_signal_handler(number, self.handle_exit, number, None)
+                loop.add_signal_handler(number, action, *arguments)
                 handled.append(number)
         try:
             yield
@@ -374,23 +449,27 @@ class DrainingServer(uvicorn.Server):
 def build_server(
     app: ASGIApp,
     settings: Settings,
+    listeners: Sequence[Listener],
     on_drain: Callable[[], None],
     *,
     limits: HttpLimits | None = None,
+    places: SharedPlaces | None = None,
+    on_hangup: Callable[[], None] | None = None,
 ) -> DrainingServer:
-    """Return the server of an application, not yet listening."""
+    """Return the server of an application, not yet listening.
+
+    `places` are those of the connections, `on_hangup` is called on SIGHUP.
+    """
     limits = HttpLimits() if limits is None else limits
     attributes = {
         "limits": limits,
         "path_prefix": settings.path_prefix,
-        "places": SharedPlaces(limits.connections),
+        "places": SharedPlaces(limits.connections) if places is None else places,
         "proxies": TrustedProxies(settings.trusted_proxies),
     }
     protocol = type("Protocol", (BoundedProtocol,), attributes)
     config = uvicorn.Config(
         cast("Any", app),
-        host=settings.host,
-        port=settings.port,
         loop="none",
         http=protocol,
         ws="none",
@@ -403,4 +482,4 @@ def build_server(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
-    return DrainingServer(config, on_drain)
+    return DrainingServer(config, listeners, on_drain, on_hangup)

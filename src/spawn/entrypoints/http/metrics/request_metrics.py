@@ -7,7 +7,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 BUCKETS_S: Final = (
@@ -36,6 +41,7 @@ class RequestMetrics(Collector):
     def __init__(self, in_flight: Callable[[], int] = lambda: 0) -> None:
         self._series: dict[tuple[str, str, int], _Series] = {}
         self.in_flight = in_flight
+        self.cached_responses = 0
 
     def observe(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Record one request."""
@@ -69,4 +75,9 @@ class RequestMetrics(Collector):
         yield family
         yield GaugeMetricFamily(
             "http_server_active_requests", "Requests being served.", value=self.in_flight()
+        )
+        yield CounterMetricFamily(
+            "spawn_http_cached_responses",
+            "Responses to GET that were cached, served before routing.",
+            value=self.cached_responses,
         )

@@ -1,12 +1,18 @@
 """Metrics of the service in the Prometheus text format, collected when scraped."""
 
+import platform
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -60,8 +66,13 @@ class PrometheusMetrics:
             shutdown_on_exit=False,
         )
         self._registry.register(requests)
+        ProcessCollector(registry=self._registry)
         self._dropped_lines = dropped_lines
         self._service: _ServiceCollector | None = None
+
+    def register(self, collector: Collector) -> None:
+        """Add the metrics of a collector to every scrape."""
+        self._registry.register(collector)
 
     @property
     def meter(self) -> Meter:
@@ -121,6 +132,7 @@ class _ServiceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the service."""
+        yield self._collect_build()
         yield from self._collect_storage()
         yield from self._schemas.collect()
         yield from self._collect_quality()
@@ -132,6 +144,16 @@ class _ServiceCollector(Collector):
             "Access log lines dropped because the reader of the log stalled.",
             value=self._dropped_lines(),
         )
+
+    def _collect_build(self) -> Metric:
+        build = GaugeMetricFamily(
+            "spawn_build_info",
+            "Versions of the service and its interpreter, and its storage engine; always 1.",
+            labels=("version", "python_version", "engine"),
+        )
+        engine = self._dependencies.control.status().engine
+        build.add_metric((__version__, platform.python_version(), engine), 1)
+        return build
 
     def _collect_storage(self) -> Iterator[Metric]:
         status = self._dependencies.control.status()

@@ -1,4 +1,4 @@
-"""The access log: one JSON line per request, buffered and written off the event loop."""
+"""The access log: one line per request, buffered and written off the event loop."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -6,6 +6,8 @@ from typing import Final
 import msgspec
 
 from spawn.adapters.local.buffered_writer import BufferedWriter
+from spawn.domain.dates import format_log_time
+from spawn.domain.text import escape_unprintable
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -13,7 +15,7 @@ _encoder: Final = msgspec.json.Encoder()
 class AccessLogLine(msgspec.Struct, frozen=True, gc=False):
     """The JSON line of one request."""
 
-    time: datetime
+    time: str
     method: str
     path: str
     route: str
@@ -30,20 +32,32 @@ AccessLogEntry = tuple[float, str, str, str, int, float, str, str, str]
 
 
 class AccessLog(BufferedWriter[AccessLogEntry]):
-    """The lines of all requests, buffered and written off the event loop."""
+    """The lines of all requests, as JSON or as text, buffered and written off the event loop."""
 
-    def __init__(self, descriptor: int | None, *, capacity: int = 20_000) -> None:
-        super().__init__(descriptor, _encode_line, capacity=capacity)
+    def __init__(
+        self, descriptor: int | None, *, capacity: int = 20_000, is_text: bool = False
+    ) -> None:
+        encode = _encode_text if is_text else _encode_line
+        super().__init__(descriptor, encode, capacity=capacity)
 
 
 def _encode_line(entry: AccessLogEntry) -> bytes:
     return _encoder.encode(_build_line(entry)) + b"\n"
 
 
+def _encode_text(entry: AccessLogEntry) -> bytes:
+    line = _build_line(entry)
+    text = (
+        f"{line.time} {line.status} {line.method} {line.path} {line.duration_ms:g} ms"
+        f" {line.client} {line.request_id}"
+    )
+    return escape_unprintable(text).encode(errors="backslashreplace") + b"\n"
+
+
 def _build_line(entry: AccessLogEntry) -> AccessLogLine:
     epoch_s, method, path, route, status, duration_s, client, request_id, trace_id = entry
     return AccessLogLine(
-        datetime.fromtimestamp(epoch_s, UTC),
+        format_log_time(datetime.fromtimestamp(epoch_s, UTC)),
         method,
         path,
         route,

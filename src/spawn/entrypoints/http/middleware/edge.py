@@ -19,6 +19,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from spawn.application.traffic.request_slots import HeldPlace
 from spawn.application.traffic.traffic_control import TrafficControl
+from spawn.application.web_addresses import UNIX
 from spawn.domain.errors import DeadlineExceeded, Overloaded
 from spawn.domain.principal import PrincipalKind
 from spawn.entrypoints.http.limits import HttpLimits
@@ -39,10 +40,12 @@ from spawn.entrypoints.http.protocol.problems import (
     NO_ROUTE_DETAIL,
     problem_response,
 )
-from spawn.entrypoints.http.protocol.response import Header, Response
+from spawn.entrypoints.http.protocol.response import HSTS, Header, Response
 from spawn.entrypoints.http.protocol.route_table import RouteTable, canonical_path, plain_template
 from spawn.entrypoints.request_context import (
+    AUDIENCE,
     BODY_COMPLETE,
+    Audience,
     RequestContext,
     current_request,
     get_request_context,
@@ -51,6 +54,9 @@ from spawn.ports.access import Authenticator
 
 _UNLIMITED_PREFIX: Final = "/monitoring"
 """Paths that are served beyond the limits on concurrency and rate."""
+
+_ADMIN_PATHS: Final = ("/v1/admin/", "/monitoring/metrics/")
+"""Paths that only the listener of operators serves, if there is one."""
 
 _SINGLE_HEADERS: Final = frozenset(
     {b"host", b"content-type", b"content-length", b"idempotency-key", b"authorization"}
@@ -79,7 +85,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a deployment: who may call, host names and origins.
 
     `path_prefix` is the path of the public URL, `own_origin` its origin. `proxies` are the networks
-    of proxies that name the client.
+    of proxies that name the client. `has_admin_listener`: operators have a listener of their own.
     """
 
     authenticator: Authenticator
@@ -88,6 +94,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
     path_prefix: str = ""
     own_origin: str = ""
     proxies: tuple[str, ...] = ()
+    has_admin_listener: bool = False
 
 
 class EdgeMiddleware:
@@ -121,7 +128,9 @@ class EdgeMiddleware:
         self._proxies = TrustedProxies(rules.proxies) if rules.proxies else None
         vary = b"accept, accept-encoding" + (b", origin" if self._cors.is_enabled else b"")
         self._fixed_headers: tuple[Header, ...] = (*_SECURITY_HEADERS, (b"vary", vary))
+        self._encrypted_headers = (*self._fixed_headers, HSTS)
         self._hosts = AllowedHosts(rules.hosts)
+        self._has_admin_listener = rules.has_admin_listener
         self._prefix = PathPrefix(rules.path_prefix) if rules.path_prefix else None
         self._templates: dict[str, str] = {}
         self._id_prefix = secrets.token_hex(12)
@@ -144,7 +153,7 @@ class EdgeMiddleware:
         scope["path"] = canonical_path(path)
         current_request.set(context)
         status, is_observed = 0, False
-        common_headers = self._common_headers(context)
+        common_headers = self._common_headers(scope, context)
 
         async def respond(message: Message) -> None:
             nonlocal status, is_observed
@@ -208,6 +217,7 @@ class EdgeMiddleware:
             # A cached response waits for nothing, and needs no place.
             cached = await self._cached_responder(scope)
             if cached is not None:
+                self._metrics.cached_responses += 1
                 await cached(scope, receive, respond)
                 return
         if response is None:
@@ -289,15 +299,16 @@ class EdgeMiddleware:
 
     def _set_client(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> None:
         """Replace the address of a trusted proxy by that of its client."""
-        forwarded_for, peer = headers.get(b"x-forwarded-for"), scope["client"]
-        if forwarded_for is None or peer is None or self._proxies is None:
+        forwarded_for = headers.get(b"x-forwarded-for")
+        peer = _find_peer(scope)
+        if forwarded_for is None or self._proxies is None:
             return
         pairs = scope["headers"]
         if len(headers) != len(cast("Any", pairs)):
             values = (value for name, value in pairs if name == b"x-forwarded-for")
             forwarded_for = b",".join(values)
-        client = self._proxies.client_of(peer[0], forwarded_for)
-        if client != peer[0]:
+        client = self._proxies.client_of(peer, forwarded_for)
+        if client != peer:
             scope["client"] = (client, 0)
 
     def _build_context(self, headers: dict[bytes, bytes]) -> RequestContext:
@@ -314,13 +325,15 @@ class EdgeMiddleware:
             return RequestContext(headers, request_id, trace_id, traceparent, path_prefix)
         return RequestContext(headers, request_id, generated_id, None, path_prefix)
 
-    def _common_headers(self, context: RequestContext) -> tuple[Header, ...]:
+    def _common_headers(self, scope: HTTPScope, context: RequestContext) -> tuple[Header, ...]:
         """Return the headers that every response has."""
         request_id = (b"x-request-id", context.request_id.encode())
+        is_encrypted = scope["scheme"] == "https"
+        fixed_headers = self._encrypted_headers if is_encrypted else self._fixed_headers
         origin = context.headers.get(b"origin")
         if origin is None:
-            return (request_id, *self._fixed_headers)
-        return (request_id, *self._fixed_headers, *self._cors.response_headers(origin))
+            return (request_id, *fixed_headers)
+        return (request_id, *fixed_headers, *self._cors.response_headers(origin))
 
     def _reject(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Response | None:
         """Return the problem that rejects the request before routing; None if it may pass."""
@@ -330,6 +343,8 @@ class EdgeMiddleware:
             if response is not None:
                 return response
         error = self._find_size_error(scope, headers) or self._find_head_error(scope, headers)
+        if error is None and self._has_admin_listener and _is_served_elsewhere(scope):
+            error = "not_found", NO_ROUTE_DETAIL
         if error is not None:
             return self._problem(scope, *error)
         return None
@@ -517,8 +532,24 @@ def _find_client(scope: HTTPScope, context: RequestContext) -> str:
     principal = context.authentication.principal
     if principal.kind is PrincipalKind.KEY or principal.kind is PrincipalKind.TOKEN:
         return principal.id
-    address = scope["client"]
-    return address[0] if address else ""
+    return _find_peer(scope)
+
+
+def _find_peer(scope: HTTPScope) -> str:
+    """Return the address of the connection; `unix` if it is one of a Unix socket."""
+    address, server = scope["client"], scope["server"]
+    if address:
+        return address[0]
+    return UNIX if server is not None and server[1] is None else ""
+
+
+def _is_served_elsewhere(scope: HTTPScope) -> bool:
+    """Whether a path belongs to another listener than the one that the request came through."""
+    path = scope["path"] + "/"
+    is_admin_path = path.startswith(_ADMIN_PATHS)
+    if cast("Any", scope).get(AUDIENCE, Audience.PUBLIC) is Audience.ADMIN:
+        return not (is_admin_path or path.startswith(_UNLIMITED_PREFIX))
+    return is_admin_path
 
 
 def _retry_after(seconds: float) -> Header:

@@ -5,14 +5,18 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from spawn.application.web_addresses import UNIX
+
 _MAX_CACHE_ENTRIES: Final = 4096
 
 
 class TrustedProxies:
-    """The networks whose `X-Forwarded-For` is believed."""
+    """The networks whose `X-Forwarded-For` is believed; `unix` is a client of a Unix socket."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+        names = tuple(networks)
+        self._is_unix_trusted = UNIX in names
+        self._networks = tuple(ipaddress.ip_network(name) for name in names if name != UNIX)
         self.client_of = lru_cache(_MAX_CACHE_ENTRIES)(self._find_client)
 
     def _find_client(self, peer: str, forwarded_for: bytes) -> str:
@@ -22,7 +26,7 @@ class TrustedProxies:
         is the client's; what is before it can be invented.
 
         Args:
-            peer: the address of the connection.
+            peer: the address of the connection, or `unix`.
             forwarded_for: the header, joined if it is repeated.
         """
         client = peer
@@ -37,6 +41,8 @@ class TrustedProxies:
 
     def is_trusted(self, text: str) -> bool:
         """Whether an address is that of a trusted proxy."""
+        if text == UNIX:
+            return self._is_unix_trusted
         if not self._networks:
             return False
         try:

@@ -11,6 +11,9 @@ JSON: Final = b"application/json"
 Header = tuple[bytes, bytes]
 NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+HSTS: Final[Header] = (b"strict-transport-security", b"max-age=31536000")
+"""Header of responses over TLS: browsers shall not come without it for a year."""
+
 WHOLE: Final = "spawn.whole"
 """Key of a start message whose one body message follows at once; the server joins the two."""
 
