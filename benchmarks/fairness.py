@@ -32,6 +32,7 @@ ROWS = 20_000
 GOOD_ADDRESS, HOSTILE_ADDRESS = "127.0.0.2", "127.0.0.3"
 INTERVAL_S = 0.02
 WARM_UP_S = 3.0
+IDLE_RETURN_S = 15.0
 PROJECT = next(iter(generate_rows(1, seed=1))).strip()
 
 
@@ -119,6 +120,17 @@ async def repeat(work: Callable[[], Awaitable[None]], count: int) -> None:
     await asyncio.gather(*(run() for _ in range(count)))
 
 
+async def stay_connected(port: int) -> None:
+    """Hold a connection that sends nothing, until the service ends it."""
+    reader, writer = await connect(port, HOSTILE_ADDRESS)
+    try:
+        await reader.read()
+    finally:
+        writer.close()
+    # A socket that the service closed comes back much later: this shape is idle, it does not flood.
+    await asyncio.sleep(IDLE_RETURN_S)
+
+
 async def send_and_wait(port: int, request: bytes, then: bytes = b"", pause_s: float = 5.0) -> None:
     """Send bytes, then more of them a byte at a time, until the connection ends."""
     reader, writer = await connect(port, HOSTILE_ADDRESS)
@@ -161,7 +173,7 @@ UPLOAD = encode("POST", "/v1/ops/imports", b"").replace(
 )
 
 SHAPES: dict[str, Callable[[int], Awaitable[None]]] = {
-    "idle_sockets": lambda port: repeat(lambda: send_and_wait(port, b""), 10_000),
+    "idle_sockets": lambda port: repeat(lambda: stay_connected(port), 10_000),
     "half_heads": lambda port: repeat(
         lambda: send_and_wait(port, b"GET / HTTP/1.1\r\nHost: loc", b"a"), 2_000
     ),

@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
+
+current_client: Final[ContextVar[str]] = ContextVar("spawn_client", default="")
+"""Client that the current task serves; adapters share what is scarce between clients."""
 
 MAX_CLOCK_JUMP_S: Final = 300.0
 """Seconds by which the clock may leave the course of steady time at once."""

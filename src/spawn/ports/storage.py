@@ -251,8 +251,37 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     recorded_ahead_s: float = 0.0
 
 
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of a measure by bucket: `counts` has one more than `bounds`, for the rest."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+class StoreActivity(msgspec.Struct, frozen=True, kw_only=True):
+    """Work of a store since its process started, and the memory that it uses.
+
+    `commit_seconds` and `group_changes` describe the commits of the writer, each of a group of
+    changes. `queries_running` and `queries_waiting` are those of readers. `cache_entries` are by
+    the name of the cache, from a fixed set. `memory_bytes` is the engine's, None if it does not
+    respond.
+    """
+
+    commit_seconds: Distribution | None = None
+    group_changes: Distribution | None = None
+    queries_running: int = 0
+    queries_waiting: int = 0
+    cache_entries: Mapping[str, int] = msgspec.field(default_factory=dict)
+    memory_bytes: int | None = None
+
+
 class StoreControl(Protocol):
     """Port that operates and monitors a store."""
+
+    async def activity(self) -> StoreActivity:
+        """Return what the store has done; it neither fails nor waits for the writer."""
+        ...
 
     def status(self) -> StoreStatus:
         """Return a snapshot, without waiting."""

@@ -3,14 +3,19 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from tests.http.conftest import WIND, Service, Start
 
+from spawn.adapters.memory.store import MemoryStore
 from spawn.application.traffic.traffic_control import TrafficLimits
+from spawn.domain.change import StoredAggregate
+from spawn.domain.query import Page, Query
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware import arriving_body, edge
+from spawn.ports.runtime import current_client
 
 PROJECTS = "/v1/ops/projects"
 LIVE = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -135,6 +140,24 @@ def test_the_connection_of_a_rejected_client_pauses(
         connection.recv(1)
     with other_client(service) as client:
         assert client.get(PROJECTS).status_code == 200
+
+
+def test_the_store_knows_the_client_of_each_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, clients = MemoryStore.page, []
+
+    async def note_client(store: MemoryStore, query: Query) -> Page[StoredAggregate[Any]]:
+        clients.append(current_client.get())
+        return await page(store, query)
+
+    monkeypatch.setattr(MemoryStore, "page", note_client)
+    service = start()
+    with service.client() as client, other_client(service) as other:
+        client.get(PROJECTS, params={"limit": 3})
+        other.get(PROJECTS, params={"limit": 4})
+    # Tasks of the service itself read for no client.
+    assert [client for client in clients if client] == ["127.0.0.1", "127.0.0.2"]
 
 
 def test_streams_of_one_client_leave_some_to_others(

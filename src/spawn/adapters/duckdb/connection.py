@@ -15,17 +15,18 @@ from typing import TypeVar
 import duckdb
 
 from spawn.adapters.duckdb.failure_log import FailureLog
+from spawn.adapters.embedded.reader_turns import ReaderTurns
 from spawn.adapters.embedded.synced_folders import sync_folder
 from spawn.domain.errors import (
     DeadlineExceeded,
     InternalError,
-    Overloaded,
     SpawnError,
     StorageBusy,
     StorageDamaged,
     StorageFull,
     Unavailable,
 )
+from spawn.ports.runtime import current_client
 
 T = TypeVar("T")
 Cursor = duckdb.DuckDBPyConnection
@@ -94,6 +95,12 @@ def is_fatal(failure: duckdb.Error) -> bool:
 def is_sync_failure(failure: BaseException) -> bool:
     """Whether the disk did not confirm a write, so that no later read of it can be trusted."""
     return isinstance(failure, duckdb.FatalException) and _LOST_SYNC in str(failure)
+
+
+def read_memory_bytes(cursor: Cursor) -> int:
+    """Return the bytes of memory that the engine uses, its buffers above all."""
+    row = cursor.execute("select sum(memory_usage_bytes) from duckdb_memory()").fetchone()
+    return 0 if row is None or row[0] is None else int(row[0])
 
 
 def damaged_error(file: str) -> StorageDamaged:
@@ -349,6 +356,7 @@ def _end_transaction(cursor: Cursor) -> None:
 class ReaderThreads:
     """Threads that run queries off the event loop, each within a time limit.
 
+    One client uses `count` threads at most; another one finds a thread beside them.
     `operation` names their work in the log of failures; `on_fatal` is called, from any of them,
     when the database accepts no further statement.
     """
@@ -366,9 +374,9 @@ class ReaderThreads:
         self._on_fatal = on_fatal
         self._timeout_s = timeout_s
         self._operation = operation
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="spawn-reader")
+        self.turns = ReaderTurns(count, _MAX_WAITING)
+        self._pool = ThreadPoolExecutor(self.turns.threads, thread_name_prefix="spawn-reader")
         self._local = threading.local()
-        self._waiting = 0
 
     async def run(self, query: Callable[[Cursor], T]) -> T:
         """Run the query on a reader thread and return its result.
@@ -378,19 +386,20 @@ class ReaderThreads:
             DeadlineExceeded: it did not finish in time and was stopped.
             SpawnError: the translated failure of the engine.
         """
-        if self._waiting >= _MAX_WAITING:
-            raise Overloaded("Too many queries wait for the storage engine: retry later.")
         loop, running_query = asyncio.get_running_loop(), _RunningQuery()
-        self._waiting += 1
+        client = current_client.get()
         timer = loop.call_later(self._timeout_s, running_query.expire)
         try:
-            return await loop.run_in_executor(self._pool, self._execute, running_query, query)
-        except asyncio.CancelledError:
-            running_query.expire()
-            raise
+            await self.turns.take(client)
+            try:
+                return await loop.run_in_executor(self._pool, self._execute, running_query, query)
+            except asyncio.CancelledError:
+                running_query.expire()
+                raise
+            finally:
+                self.turns.release(client)
         finally:
             timer.cancel()
-            self._waiting -= 1
 
     def _execute(self, running_query: _RunningQuery, query: Callable[[Cursor], T]) -> T:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,7 @@ from spawn.adapters.duckdb.connection import (
     Cursor,
     Engine,
     ReaderThreads,
+    read_memory_bytes,
 )
 from spawn.adapters.duckdb.journal import bookmarks
 from spawn.adapters.duckdb.journal.appender import JournalAppender
@@ -74,12 +75,13 @@ from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationRecord, ProofViolation, SchemaRecord
-from spawn.ports.storage import StoreStatus, Table
+from spawn.ports.storage import StoreActivity, StoreStatus, Table
 
 T = TypeVar("T")
 _tracer = trace.get_tracer("spawn.adapters.duckdb")
 _LOG_LIMIT_BYTES = 1024**3
 _MAX_RECENT_ROWS = 2_000
+_MEMORY_TIMEOUT_S = 1.0
 _FLOOR_LIFETIME = timedelta(minutes=1)
 
 
@@ -149,7 +151,7 @@ class DuckDbStore:
 
     def _open_journal(self, mark: HighWaterMark, *, is_renewed: bool) -> JournalAppender:
         options = self._options
-        caches = Caches(
+        self._caches = caches = Caches(
             LocationCache(options.cached_heads),
             GenerationalCache[CachedAggregate](options.cached_entities),
             GenerationalCache[CachedAggregate](options.cached_entities),
@@ -633,6 +635,22 @@ class DuckDbStore:
             free_bytes=free_bytes,
             reserve_bytes=self._options.reserve_bytes,
             recorded_ahead_s=journal.seconds_ahead(appender.recorded_at, self._clock.now()),
+        )
+
+    async def activity(self) -> StoreActivity:
+        """Return what the store has done; see `StoreControl.activity`."""
+        counts, turns = self._writer.counts, self._readers.turns
+        memory_bytes: int | None = None
+        with suppress(SpawnError, TimeoutError):
+            async with asyncio.timeout(_MEMORY_TIMEOUT_S):
+                memory_bytes = await self._readers.run(read_memory_bytes)
+        return StoreActivity(
+            commit_seconds=counts.seconds.snapshot(),
+            group_changes=counts.changes.snapshot(),
+            queries_running=turns.running,
+            queries_waiting=turns.waiting,
+            cache_entries=self._caches.count_entries(),
+            memory_bytes=memory_bytes,
         )
 
     def stalled_s(self) -> float:

@@ -70,7 +70,7 @@ from spawn.ports.schemas import (
     ProofViolation,
     SchemaRecord,
 )
-from spawn.ports.storage import StoreStatus, Table, TableColumn
+from spawn.ports.storage import StoreActivity, StoreStatus, Table, TableColumn
 
 Key = tuple[str, str]
 
@@ -510,6 +510,10 @@ class MemoryStore:
             lag_s=0.0,
             is_exclusive=True,
         )
+
+    async def activity(self) -> StoreActivity:
+        """Return nothing: it has neither a writer nor an engine; see `StoreControl.activity`."""
+        return StoreActivity()
 
     def stalled_s(self) -> float:
         """Return 0: nothing waits for a writer; see `StoreControl.stalled_s`."""

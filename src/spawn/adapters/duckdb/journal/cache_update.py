@@ -26,6 +26,14 @@ class Caches(NamedTuple):
     receipts: ReceiptCache
     recent_rows: RecentRows
 
+    def count_entries(self) -> dict[str, int]:
+        """Return the entries of the caches of states, by name."""
+        return {
+            "locations": len(self.locations),
+            "aggregates": len(self.aggregates),
+            "page_items": len(self.page_items),
+        }
+
 
 Locations = Mapping[str, AggregateLocation | None]
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from spawn.adapters.duckdb.journal.prepared_change import PreparedChange
 from spawn.domain.change import CommitResult
 from spawn.domain.errors import Overloaded, SpawnError, Unavailable
 from spawn.domain.events.position import Position
+from spawn.ports.storage import Distribution
 
 _MAX_QUEUED_WRITES = 100_000
 _MAX_BULK_SKIPS = 4
@@ -28,6 +30,10 @@ _COMPARE_AFTER_S = 1.0
 _IDLE_S = 0.05
 _MAINTAIN_AFTER_S = 1.0
 _MAX_MAINTENANCE_PAUSE_S = 60.0
+
+
+_COMMIT_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
+_GROUP_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 W = TypeVar("W")
@@ -49,6 +55,32 @@ _QueuedChange = QueuedWork[PreparedChange]
 _QueuedCall = QueuedWork[Callable[[], Any]]
 
 
+class Histogram:
+    """Counts of a measure by bucket; one thread adds, others read."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def snapshot(self) -> Distribution:
+        """Return the counts so far."""
+        return Distribution(bounds=self._bounds, counts=tuple(self._counts), total=self._total)
+
+
+class CommitCounts:
+    """Durations of the commits of groups, and the changes of each group."""
+
+    def __init__(self) -> None:
+        self.seconds = Histogram(_COMMIT_BOUNDS_S)
+        self.changes = Histogram(_GROUP_BOUNDS)
+
+
 class GroupCommitWriter:
     """Queue of changes and calls, and the thread that runs them."""
 
@@ -60,6 +92,7 @@ class GroupCommitWriter:
         queue_limit: int,
         group_cap: int,
     ) -> None:
+        self.counts = CommitCounts()
         self._appender = appender
         self._failures = failures
         self._queue_limit = queue_limit
@@ -296,12 +329,15 @@ class GroupCommitWriter:
         return group
 
     def _commit(self, group: list[_QueuedChange]) -> None:
+        started_at_s = time.monotonic()
         outcomes = self._outcome_of(
             "commit a group of changes",
             lambda: self._appender.commit([task.work for task in group]),
         )
         if not isinstance(outcomes, list):
             outcomes = [outcomes] * len(group)
+        self.counts.seconds.add(time.monotonic() - started_at_s)
+        self.counts.changes.add(len(group))
         _deliver([*zip(group, outcomes, strict=True), *self._take_waiters()])
         self._unresolved.difference_update(group)
 

@@ -26,6 +26,7 @@ from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import QualityReport
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.schema_metrics import SchemaMetrics
+from spawn.entrypoints.http.metrics.store_metrics import StoreMetrics
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST.encode()
 _EVENT_GAUGES: Final[tuple[tuple[str, str, Callable[[DeliveryStatus], float]], ...]] = (
@@ -120,12 +121,14 @@ class _ServiceCollector(Collector):
         self._streams = streams
         self._dropped_lines = dropped_lines
         self._schemas = SchemaMetrics(dependencies)
+        self._store = StoreMetrics(dependencies.control)
         self._report: QualityReport | None = None
         self._delivery_statuses: list[DeliveryStatus] = []
 
     async def gather(self) -> None:
         """Load the values that need awaiting, before `collect` reads them."""
         await self._schemas.gather()
+        await self._store.gather()
         aggregate = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
         self._report = None if aggregate is None else aggregate.state
         self._delivery_statuses = await self._relay.delivery_statuses()
@@ -134,6 +137,7 @@ class _ServiceCollector(Collector):
         """Yield the metrics of the service."""
         yield self._collect_build()
         yield from self._collect_storage()
+        yield from self._store.collect()
         yield from self._schemas.collect()
         yield from self._collect_quality()
         yield from self._collect_events()

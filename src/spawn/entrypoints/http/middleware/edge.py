@@ -51,6 +51,7 @@ from spawn.entrypoints.request_context import (
     get_request_context,
 )
 from spawn.ports.access import Authenticator
+from spawn.ports.runtime import current_client
 
 _UNLIMITED_PREFIX: Final = "/monitoring"
 """Paths that are served beyond the limits on concurrency and rate."""
@@ -211,6 +212,7 @@ class EdgeMiddleware:
             await self._dispatch(scope, receive, respond)
             return
         context.client = _find_client(scope, context)
+        current_client.set(context.client)
         budget = find_budget(method, scope["path"], has_range=b"range" in headers)
         response = self._reject_above_rate(scope, context, budget)
         if response is None and method == "GET" and self._tracer is None:
