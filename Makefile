@@ -24,7 +24,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance lock image clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance sbom audit lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -138,6 +138,26 @@ $(NODE_CHECKERS)/stamp: tests/conformance/package.json tests/conformance/package
 conformance: $(VENV)/dev.stamp $(CHECKERS)/stamp $(NODE_CHECKERS)/stamp ## Check the product documents with independent tools (needs Node 20)
 	@$(BIN)/python -m tests.conformance.run
 
+# Components are read from the locks; nothing is asked for.
+sbom: $(BIN)/python ## List the components of the image in build/sbom.json (CycloneDX)
+	@mkdir -p build
+	@$(BIN)/python requirements/sbom.py image > build/sbom.json
+	@echo "build/sbom.json lists $$(grep -c '"library"' build/sbom.json) components of requirements/image.txt"
+
+AUDIT := .venv-audit
+
+$(AUDIT)/stamp: requirements/audit.txt
+	@echo "Installing pip-audit, locked with hashes"
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(AUDIT)/stamp ## Compare the locks with published advisories (needs the package index's advisories)
+	@for lock in runtime image extras infra dev; do \
+		echo "requirements/$$lock.txt"; \
+		$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.txt || exit 1; done
+
 lock: $(VENV)/dev.stamp ## Write the lock files again (PIP_COMPILE_ARGS=--upgrade upgrades)
 	@requirements/lock
 
@@ -149,6 +169,6 @@ image: ## Build the container image with buildah, podman or docker
 	echo "make image needs buildah, podman or docker on the PATH." >&2; exit 1
 
 clean: ## Remove build and test output, and the environment
-	rm -rf $(VENV) $(CHECKERS) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+	rm -rf $(VENV) $(CHECKERS) $(AUDIT) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
 	find src tests infra docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
