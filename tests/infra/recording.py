@@ -32,9 +32,10 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """Resources of one run by type, and the exports of the stack."""
+    """Resources of one run by type and by name, and the exports of the stack."""
 
     resources: dict[str, Registration]
+    by_name: dict[str, Registration]
     outputs: dict[str, Any]
 
 
@@ -53,6 +54,7 @@ class _RecordingMonitor(MockMonitor):
     def __init__(self) -> None:
         super().__init__(_EchoMocks())
         self.registrations: dict[str, Registration] = {}
+        self.by_name: dict[str, Registration] = {}
         self.outputs: dict[str, dict[str, Any]] = {}
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
@@ -60,7 +62,7 @@ class _RecordingMonitor(MockMonitor):
         depends_on = set(request.dependencies)
         for dependency in request.propertyDependencies.values():
             depends_on.update(dependency.urns)
-        self.registrations[request.type] = Registration(
+        registration = Registration(
             urn=response.urn,
             type=request.type,
             parent=request.parent,
@@ -69,6 +71,9 @@ class _RecordingMonitor(MockMonitor):
             depends_on=frozenset(depends_on),
             inputs=rpc.deserialize_properties(request.object),
         )
+        self.by_name[request.name] = registration
+        # The service comes first; another component may have resources of its types too.
+        self.registrations.setdefault(request.type, registration)
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
@@ -117,7 +122,11 @@ def deploy(stack: str, *, config: dict[str, Any] | None = None, source: str = ""
         if before is not None:
             sys.modules["deployment"] = before
     root = next(r for r in monitor.registrations.values() if r.type == "pulumi:pulumi:Stack")
-    return Deployment(resources=monitor.registrations, outputs=monitor.outputs[root.urn])
+    return Deployment(
+        resources=monitor.registrations,
+        by_name=monitor.by_name,
+        outputs=monitor.outputs[root.urn],
+    )
 
 
 async def _run(settings: Settings, config: dict[str, Any]) -> None:
@@ -127,7 +136,8 @@ async def _run(settings: Settings, config: dict[str, Any]) -> None:
     loop.set_default_executor(worker)
     # Here, in the task's own context: the runtime's settings are context variables.
     configure(settings)
-    set_all_config({key: json.dumps(value) for key, value in config.items()})
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+    set_all_config(texts)
     try:
         await run_in_stack(lambda: _discard(runpy.run_path(str(INFRA / "__main__.py"))))
     finally:
