@@ -3,8 +3,10 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 
 from spawn.adapters.embedded.options import RebuildProgress
+from spawn.adapters.local.listening_sockets import bind_unix_socket
 from spawn.entrypoints.http.server import Listener
 from spawn.entrypoints.starting_responder import StartingResponder
 
@@ -33,6 +35,24 @@ async def test_progress_is_served_until_the_service_is_ready() -> None:
         assert (await request(port, "/monitoring/live"))[0] == 200
         await responder.close()
         listener.listen()
+
+
+async def test_a_unix_socket_outlives_the_responder(tmp_path: Path) -> None:
+    path = str(tmp_path / "http.sock")
+    with bind_unix_socket(Path(path), 0o600) as listener:
+        responder = StartingResponder([Listener(sockets=(listener,))])
+        await asyncio.to_thread(responder.report, RebuildProgress(1_000, 4_000, 2.0))
+        await asyncio.sleep(0)
+        assert responder._start is not None
+        await responder._start
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /monitoring/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await responder.close()
+        listener.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
 
 
 async def test_without_a_rebuild_nothing_listens() -> None:

@@ -49,8 +49,7 @@ class StartingResponder:
     async def _start_server(
         self, bound: socket.socket, context: ssl.SSLContext | None
     ) -> asyncio.Server:
-        if bound.family == socket.AF_UNIX:
-            return await asyncio.start_unix_server(self._respond, sock=bound)
+        # Python 3.13 removes the file of a Unix socket when a server of `start_unix_server` closes.
         timeout_s = None if context is None else HEAD_TIMEOUT_S
         return await asyncio.start_server(
             self._respond, sock=bound, ssl=context, ssl_handshake_timeout=timeout_s

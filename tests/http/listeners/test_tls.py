@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -394,3 +395,47 @@ def test_access_control_may_be_off_on_a_unix_socket() -> None:
     assert (settings.admin_listen.host, settings.admin_listen.port) == ("::1", 9000)  # type: ignore[union-attr]
     assert settings.socket_mode == "660"
     assert settings.base_url == "http://localhost"
+
+
+# -- failures of clients --------------------------------------------------------------------------
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection so that its peer gets a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def test_no_way_in_which_clients_fail_is_a_failure_of_the_service(secure: TlsService) -> None:
+    """Errors of handshakes and of the end of connections are the clients' own."""
+    hello = bytes.fromhex("160301000501000001") + b"\x00"
+    with captured_lines() as lines:
+        for sent in (b"", b"\x00" * 64, LIVE, hello, b"\x16\x03\x01\xff\xff" + b"x" * 200):
+            for end in (reset, socket.socket.close):
+                connection = socket.create_connection(("127.0.0.1", secure.port), timeout=20)
+                connection.sendall(sent)
+                end(connection)
+        for request in (LIVE, LIVE[:20]):
+            secured = secure.connect()
+            secured.sendall(request)
+            # Bytes that are no record follow those of the connection.
+            plain = socket.socket(fileno=secured.detach())
+            plain.sendall(b"no record")
+            reset(plain)
+        context = secure.context()
+        for _ in range(3):
+            secured = secure.connect(context)
+            secured.sendall(LIVE)
+            reset(socket.socket(fileno=secured.detach()))
+        check = await_connections(secure, 1)["background"]
+    assert check["status"] == "ok", check
+    assert [line for line in lines if line["level"] in {"ERROR", "CRITICAL"}] == []
+
+
+@tenacity.retry(wait=tenacity.wait_fixed(0.02), stop=tenacity.stop_after_delay(20), reraise=True)
+def await_connections(service: TlsService, count: int) -> dict[str, Any]:
+    """Return the checks of the health once no more connections are open."""
+    with service.client() as client:
+        checks: dict[str, Any] = client.get("/monitoring/health").json()["checks"]
+    assert checks["traffic"]["connections"]["taken"] <= count
+    return checks

@@ -413,10 +413,6 @@ class DrainingServer(uvicorn.Server):
             server = TlsListener(bound, create_protocol, listener.get_context, timeout_s)
             server.start(config.backlog)
             return server
-        if bound.family == socket.AF_UNIX:
-            return await loop.create_unix_server(
-                create_protocol, sock=bound, backlog=config.backlog
-            )
         return await loop.create_server(create_protocol, sock=bound, backlog=config.backlog)
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:  # noqa: ARG002 -- as above
