@@ -1,5 +1,6 @@
 """TLS on the TCP listeners: reload, limits before the handshake, client certificates."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -16,6 +17,7 @@ from tests.http.conftest import WIND, Service
 from tests.http.listeners.conftest import Authority, private_pem
 from tests.log_lines import captured_lines
 
+from spawn.adapters.embedded.options import RebuildProgress
 from spawn.adapters.local import tls_certificates
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.tls_certificates import (
@@ -25,8 +27,10 @@ from spawn.adapters.local.tls_certificates import (
     read_expiry,
 )
 from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.server import Listener
 from spawn.entrypoints.service import load_certificates
 from spawn.entrypoints.settings import Settings, SettingsError, read_settings
+from spawn.entrypoints.starting_responder import StartingResponder
 
 LIVE = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -247,7 +251,8 @@ def test_a_certificate_that_expires_soon_is_reported_before(secure: TlsService) 
 def test_handshakes_that_never_end_take_the_places_of_their_address_only(
     tmp_path: Path, authority: Authority
 ) -> None:
-    service = TlsService(tmp_path, authority, limits=HttpLimits(connections=8))
+    limits = HttpLimits(connections=8, header_timeout_s=60)
+    service = TlsService(tmp_path, authority, limits=limits)
     service.start()
     stalled = [socket.create_connection(("127.0.0.1", service.port), 20) for _ in range(6)]
     try:
@@ -439,3 +444,24 @@ def await_connections(service: TlsService, count: int) -> dict[str, Any]:
         checks: dict[str, Any] = client.get("/monitoring/health").json()["checks"]
     assert checks["traffic"]["connections"]["taken"] <= count
     return checks
+
+
+async def test_a_start_that_takes_long_responds_over_tls(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificates = load(*authority.issue(tmp_path, "service"))
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        listener = Listener(sockets=(bound,), get_context=certificates.get_context)
+        responder = StartingResponder([listener])
+        await asyncio.to_thread(responder.report, RebuildProgress(1_000, 4_000, 2.0))
+        await asyncio.sleep(0)
+        assert responder._start is not None
+        await responder._start
+        reader, writer = await asyncio.open_connection(
+            *bound.getsockname(), ssl=authority.client_context()
+        )
+        writer.write(LIVE)
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await responder.close()
