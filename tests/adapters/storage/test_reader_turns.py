@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spawn.adapters.duckdb.connection import Engine, ReaderThreads
+from spawn.adapters.embedded import reader_turns
 from spawn.adapters.embedded.reader_turns import ReaderTurns
 from spawn.domain.errors import Overloaded
 from spawn.ports.runtime import current_client
@@ -24,6 +25,26 @@ async def test_a_client_alone_uses_its_threads_and_another_finds_one_beside_them
     assert [task.done() for task in hostile] == [True, True] + [False] * 8
     await asyncio.wait_for(turns.take("good"), 1)
     assert (turns.running, turns.waiting) == (3, 8)
+
+
+async def test_clients_run_one_query_each_while_several_have_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(reader_turns, "monotonic", lambda: now_s)
+    turns = ReaderTurns(2, 256)
+    hostile = await take_all(turns, "hostile", 6)
+    assert sum(task.done() for task in hostile) == 2
+    await turns.take("good")
+    turns.release("good")
+    for _ in range(2):  # both of its queries end, and only one follows
+        turns.release("hostile")
+    await asyncio.sleep(0)
+    assert (sum(task.done() for task in hostile), turns.running) == (3, 1)
+    now_s += 1.0  # alone again, it runs two
+    turns.release("hostile")
+    await asyncio.sleep(0)
+    assert (sum(task.done() for task in hostile), turns.running) == (5, 2)
 
 
 async def test_clients_that_wait_take_turns_after_one_another() -> None:

@@ -3,12 +3,16 @@
 import asyncio
 from collections import Counter, deque
 from math import ceil
+from time import monotonic
 from typing import Final
 
 from spawn.domain.errors import Overloaded
 
 SPARE_THREADS: Final = 1
 """Threads beyond those that one client may use, for the queries of another."""
+
+CONTENTION_S: Final = 1.0
+"""Time for which two clients count as concurrent after both had a query."""
 
 CLIENT_SHARE: Final = 0.75
 """Share of the queue that the queries of one client may fill."""
@@ -20,7 +24,8 @@ class ReaderTurns:
     Queries may take seconds each. Were they served in the order of their arrival, a client that
     sends many costly ones would delay everybody by all of them. So clients that wait have turns
     after one another, and one thread is always out of reach of a client that uses the rest.
-    Not thread-safe: for one event loop.
+    While several clients have queries, each runs one at once: costly ones on every core would slow
+    the event loop too. Not thread-safe: for one event loop.
     """
 
     def __init__(self, client_threads: int, max_waiting: int) -> None:
@@ -30,6 +35,8 @@ class ReaderTurns:
         self._client_waiting = ceil(max_waiting * CLIENT_SHARE)
         self._running: Counter[str] = Counter()
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._last_client = ""
+        self._contended_until_s = 0.0
         self.waiting = 0
 
     @property
@@ -43,6 +50,10 @@ class ReaderTurns:
         Raises:
             Overloaded: too many queries wait, of this client or in all.
         """
+        if client != self._last_client and client:  # the service's own queries slow nobody
+            if self._last_client:
+                self._contended_until_s = monotonic() + CONTENTION_S
+            self._last_client = client
         if client not in self._queues and self._is_free(client):
             self._running[client] += 1
             return
@@ -72,20 +83,20 @@ class ReaderTurns:
         self._give_turns()
 
     def _is_free(self, client: str) -> bool:
-        return self.running < self.threads and self._running[client] < self._client_threads
+        limit = self._client_threads
+        if self._contended_until_s and monotonic() < self._contended_until_s:
+            limit = 1
+        return self.running < self.threads and self._running[client] < limit
 
     def _give_turns(self) -> None:
-        for client in list(self._queues):
-            if self.running >= self.threads:
-                return
-            if self._is_free(client):
-                queue = self._queues.pop(client)
-                turn = queue.popleft()
-                if queue:
-                    self._queues[client] = queue  # behind the other clients
-                self.waiting -= 1
-                self._running[client] += 1
-                turn.set_result(None)
+        while (client := next(filter(self._is_free, self._queues), None)) is not None:
+            queue = self._queues.pop(client)
+            turn = queue.popleft()
+            if queue:
+                self._queues[client] = queue  # behind the other clients
+            self.waiting -= 1
+            self._running[client] += 1
+            turn.set_result(None)
 
     def _remove(self, client: str, turn: asyncio.Future[None]) -> None:
         queue = self._queues[client]
