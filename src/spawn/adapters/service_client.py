@@ -1,7 +1,7 @@
 """Client of a running service over HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final
@@ -143,6 +143,10 @@ class ServiceClient:
                 raise _build_error(response)
             async for chunk in response.aiter_bytes():
                 yield chunk
+
+    async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of the audit log as JSON."""
+        return (await self._request("GET", "/v1/admin/audit", params=parameters)).content
 
     async def create_api_client(self, document: bytes) -> bytes:
         """Create an API client and return it with its first key."""

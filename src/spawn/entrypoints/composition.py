@@ -26,6 +26,7 @@ from spawn.adapters.factory import (
     open_store,
     parse_backup_url,
 )
+from spawn.adapters.local.audit_log import FileAuditLog, MemoryAuditLog
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.failure_hooks import report_failures
 from spawn.adapters.local.file_copies import FileCopies
@@ -34,6 +35,7 @@ from spawn.adapters.local.public_holidays import load_public_holidays
 from spawn.adapters.local.spool import DirectorySpool
 from spawn.adapters.publishers.metrics import METRICS_PUBLISHER, MetricsPublisher
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
+from spawn.application.access.audit_trail import AuditTrail
 from spawn.application.access.authentication import (
     CredentialAccess,
     OpenAccess,
@@ -80,6 +82,7 @@ from spawn.entrypoints.settings import Settings, SettingsError, read_signing_key
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 from spawn.ports.access import Authenticator, TokenVerifier
 from spawn.ports.analytics import QualityStore
+from spawn.ports.audit import AuditLog
 from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock, GetCertificate, IdGenerator, Spool
@@ -91,6 +94,10 @@ STDOUT: Final = 1
 DRAIN_S: Final = 1.0
 RETRY_POLICY: Final = RetryPolicy()
 _WARNING_VERDICTS: Final = frozenset({RefreshVerdict.FAILED, RefreshVerdict.QUARANTINED})
+
+
+AUDIT_FOLDER: Final = "audit"
+"""Folder of the audit log, beside the store."""
 
 
 class Composition(msgspec.Struct, frozen=True):
@@ -177,6 +184,13 @@ async def _open_backups(store: Store, settings: Settings) -> Backups | None:
         signing_key=read_signing_key(settings.backup_signing_key_file),
     )
     return await open_backups(store, options)
+
+
+async def open_audit_log(settings: Settings) -> AuditLog:
+    """Open the audit log: in a folder beside the store, or in memory for a store without files."""
+    if settings.data_path is None:
+        return MemoryAuditLog()
+    return await asyncio.to_thread(FileAuditLog, settings.data_path / AUDIT_FOLDER)
 
 
 async def open_publishers(settings: Settings, store_id: str = "") -> list[EventPublisher]:
@@ -308,7 +322,11 @@ async def open_composition(
         authenticator = await _open_authenticator(stack, dependencies, settings, background)
         copies = FileCopies(settings.data_path)
         stack.push_async_callback(copies.close)
+        audit = AuditTrail(await open_audit_log(settings), dependencies.clock)
+        stack.push_async_callback(audit.close)
+        await stack.enter_async_context(background.run("audit", audit.watch))
         http_state = HttpState(
+            audit=audit,
             authenticator=authenticator,
             key_environment=settings.key_environment,
             issuer=settings.oidc_issuer,

@@ -33,10 +33,12 @@ class RequestContext:
     end, so the request counts as served once its head is sent. `authentication` is known once the
     middleware has checked the credentials. `client` is whom limits count: the principal with
     credentials, else the address; `place` is what the request holds of them, and `rate_headers`
-    tell a client that nears its budget.
+    tell a client that nears its budget. `audit_detail` is what an act says about itself in the
+    audit log, beside its address.
     """
 
     __slots__ = (
+        "audit_detail",
         "authentication",
         "client",
         "headers",
@@ -71,6 +73,7 @@ class RequestContext:
         self.place: HeldPlace | None = None
         self.rate_headers: tuple[tuple[bytes, bytes], ...] = ()
         self.authentication: Authentication = UNAUTHENTICATED
+        self.audit_detail = ""
 
     @classmethod
     def unrouted(cls, path_prefix: str) -> Self:

@@ -1,6 +1,6 @@
 """Operations of a service that commands use, in this process or over HTTP."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -46,6 +46,10 @@ class Backend(Protocol):
 
     def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
+        ...
+
+    async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of the audit log as JSON; the parameters are those of the API."""
         ...
 
     async def create_api_client(self, document: bytes) -> bytes:

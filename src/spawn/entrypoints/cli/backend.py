@@ -6,7 +6,7 @@ beside the file.
 
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
 from typing import Final
@@ -27,6 +27,7 @@ from spawn.application.access.api_clients import (
     revoke_key,
     rotate_key,
 )
+from spawn.application.access.audit_trail import AuditTrail, read_audit_log
 from spawn.application.backups.backup_schedule import take_backup
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import read_dataset_query
@@ -60,7 +61,8 @@ from spawn.domain.query import MAX_LIMIT, Query
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
 from spawn.entrypoints.cli.serve import find_store_file
-from spawn.entrypoints.composition import open_dependencies
+from spawn.entrypoints.composition import open_audit_log, open_dependencies
+from spawn.entrypoints.http.access.audit_routes import AuditEntryView, read_audit_query
 from spawn.entrypoints.http.access.wire import (
     ApiClientView,
     IssuedKeyView,
@@ -70,7 +72,9 @@ from spawn.entrypoints.http.access.wire import (
 from spawn.entrypoints.http.backup_routes import BackupView
 from spawn.entrypoints.http.imports.wire import DryRunView, ImportView
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
+from spawn.entrypoints.http.wire import PageView
 from spawn.entrypoints.settings import Settings, read_service_key, read_service_url
+from spawn.ports.audit import AuditKind
 from spawn.ports.backend import Backend, ReportProgress, UploadedFile
 
 OPERATOR: Final = Principal(id="cli")
@@ -120,7 +124,11 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
             yield backend
         return
     try:
-        yield FileBackend(dependencies, settings.schema_policy, settings.key_environment)
+        audit = AuditTrail(await open_audit_log(settings), dependencies.clock)
+        try:
+            yield FileBackend(dependencies, settings.schema_policy, settings.key_environment, audit)
+        finally:
+            await audit.close()
     finally:
         await context.__aexit__(*sys.exc_info())
 
@@ -141,8 +149,13 @@ class FileBackend:
     """Backend that opens the store's file in this process."""
 
     def __init__(
-        self, dependencies: Dependencies, schema_policy: SchemaPolicy, key_environment: str
+        self,
+        dependencies: Dependencies,
+        schema_policy: SchemaPolicy,
+        key_environment: str,
+        audit: AuditTrail,
     ) -> None:
+        self._audit = audit
         self._dependencies = dependencies
         self._key_environment = key_environment
         self._schema_policy = schema_policy
@@ -202,6 +215,7 @@ class FileBackend:
     async def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
         dependencies, data_format = self._dependencies, DataFormat(file_format)
+        self._record(AuditKind.EXPORT, "export", data_format)
         dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
         async with record_export(dependencies, OPERATOR, data_format) as progress:
             rows = count_rows(read_projects(dependencies, OPERATOR, dataset), progress)
@@ -211,9 +225,21 @@ class FileBackend:
                     progress.size_bytes += len(chunk)
                     yield chunk
 
+    def _record(self, kind: AuditKind, command: str, detail: str) -> None:
+        self._audit.record(
+            kind, actor=OPERATOR.id, operation=command, status=0, detail=f"{command} {detail}"
+        )
+
+    async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of the audit log as JSON."""
+        query, _ = read_audit_query(parameters)
+        entries = await read_audit_log(self._audit, OPERATOR, query)
+        return _encode(PageView(tuple(map(AuditEntryView.of_entry, entries)), next=None))
+
     async def create_api_client(self, document: bytes) -> bytes:
         """Create an API client and return it with its first key, as JSON."""
         view = read_client_request(document)
+        self._record(AuditKind.ADMINISTRATION, "keys create", view.name)
         new_key = await create_api_client(
             self._dependencies,
             OPERATOR,
@@ -228,6 +254,7 @@ class FileBackend:
     async def rotate_api_key(self, name: str, document: bytes) -> bytes:
         """Add a key to an API client and return both as JSON."""
         view = read_key_request(document)
+        self._record(AuditKind.ADMINISTRATION, "keys rotate", name)
         new_key = await rotate_key(
             self._dependencies,
             OPERATOR,
@@ -239,6 +266,7 @@ class FileBackend:
 
     async def revoke_api_key(self, name: str, number: int | None) -> None:
         """Revoke a key of an API client; without a number all of them."""
+        self._record(AuditKind.ADMINISTRATION, "keys revoke", f"{name} {number or ''}")
         if number is None:
             await revoke_api_client(self._dependencies, OPERATOR, name)
         else:

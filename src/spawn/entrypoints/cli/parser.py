@@ -31,6 +31,7 @@ from spawn.entrypoints.settings import (
     read_settings,
     read_signing_key,
 )
+from spawn.ports.audit import AuditKind
 
 _PRIVATE_UMASK: Final = 0o077
 _EPILOG: Final = """\
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspection_commands(commands)
     _add_key_commands(commands)
     _add_recovery_commands(commands)
+    _add_audit_command(commands)
     return parser
 
 
@@ -271,6 +273,23 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     actions.add_parser("list", help="list clients and keys, without secrets")
     for name, action in actions.choices.items():
         action.set_defaults(run=_run_keys, action=name)
+
+
+def _add_audit_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="print the audit log, newest entries first",
+        description="Print denials, exports and acts of administration, as JSON lines or as a "
+        "table, of a running service (SPAWN_URL) or of a stopped one.",
+    )
+    audit.add_argument("--kind", choices=[str(kind) for kind in AuditKind])
+    audit.add_argument("--actor", help="such as key:pricing-desk")
+    audit.add_argument("--operation", help="such as createApiClient")
+    audit.add_argument("--since", help="time or day, such as 2026-03-01")
+    audit.add_argument("--until", help="time or day")
+    audit.add_argument("--limit", type=_parse_count, default=50, help="entries (default 50)")
+    audit.add_argument("--json", action="store_true", help="print JSON lines")
+    audit.set_defaults(run=_run_audit)
 
 
 def _parse_rows(text: str) -> tuple[str, tuple[str, ...]]:
@@ -591,6 +610,16 @@ def _run_promote(settings: Settings, arguments: argparse.Namespace) -> int:
 
     os.umask(_PRIVATE_UMASK)
     promote(settings, arguments.folder, arguments.file)
+    return EXIT_OK
+
+
+def _run_audit(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.audit import run_audit_command
+
+    names = ("kind", "actor", "operation", "since", "until", "limit")
+    values = {name: getattr(arguments, name) for name in names}
+    parameters = {name: str(value) for name, value in values.items() if value is not None}
+    asyncio.run(run_audit_command(settings, parameters, as_json=arguments.json))
     return EXIT_OK
 
 

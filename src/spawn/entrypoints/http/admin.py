@@ -87,6 +87,7 @@ async def put_log_level(request: StrictRequest) -> LogLevelView:
     """Set the log level until the process ends."""
     require(request.principal, Scope.ADMIN)
     view: LogLevelView = _read_log_level(await request.read_json_object(), "")
+    request.context.audit_detail = f"level {view.level}"
     set_log_level(view.level)
     logger.warning("log level set to {}", view.level)
     return view

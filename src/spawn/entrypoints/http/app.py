@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.plugins import PluginProtocol
 
 from spawn.entrypoints.http import admin, backup_routes, jobs, monitoring
-from spawn.entrypoints.http.access import client_routes, metadata_routes
+from spawn.entrypoints.http.access import audit_routes, client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
 from spawn.entrypoints.http.datasets import routes as dataset_routes
@@ -20,6 +20,7 @@ from spawn.entrypoints.http.lineage import routes as lineage_routes
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
+from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.product import routes as product_routes
 from spawn.entrypoints.http.projects import list_route, response_codec
@@ -54,6 +55,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *quality_routes.ROUTES,
     *lineage_routes.ROUTES,
     *client_routes.ROUTES,
+    *audit_routes.ROUTES,
     *metadata_routes.ROUTES,
     *admin.ROUTES,
     *backup_routes.ROUTES,
@@ -108,6 +110,7 @@ def create_app(
         metrics=metrics,
         log=log,
         cached_responder=CachedReads(http_state).find_response,
+        audit=RequestAudit(http_state.audit, (one.operation for one in ROUTES)),
         tracer=None if http_state.tracer is None else RequestTracer(http_state.tracer),
     )
     metrics.in_flight = lambda: middleware.in_flight

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from opentelemetry.trace import Tracer
 
+from spawn.application.access.audit_trail import AuditTrail
 from spawn.application.access.authentication import OpenAccess
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.dependencies import Dependencies
@@ -51,6 +52,7 @@ class HttpState:
     calculation_pool: CalculationPool
     quality_monitor: QualityMonitor
     traffic: TrafficControl
+    audit: AuditTrail
     limits: HttpLimits = field(default_factory=HttpLimits)
     authenticator: Authenticator = field(default_factory=OpenAccess)
     key_environment: str = "live"

@@ -62,6 +62,8 @@ _ISSUED: Final = Success(
 async def post_client(request: StrictRequest) -> Result:
     """Create a client; the response has its key, of which only the hash is stored."""
     view = read_client_request(await request.read_body())
+    rows = "" if view.row_scope is None else f" of rows {view.row_scope}"
+    request.context.audit_detail = f"client {view.name} with {', '.join(view.scopes)}{rows}"
     new_key = await create_api_client(
         request.dependencies,
         request.principal,

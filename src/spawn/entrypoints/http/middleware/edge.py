@@ -31,6 +31,7 @@ from spawn.entrypoints.http.middleware.cors import CorsPolicy
 from spawn.entrypoints.http.middleware.hosts import AllowedHosts
 from spawn.entrypoints.http.middleware.path_prefix import PathPrefix
 from spawn.entrypoints.http.middleware.rate_fields import EXPORTS, find_budget, rate_fields
+from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_checks import describe_target_error, is_host
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
@@ -112,10 +113,12 @@ class EdgeMiddleware:
         metrics: RequestMetrics,
         log: AccessLog,
         cached_responder: CachedResponder,
+        audit: RequestAudit,
         tracer: RequestTracer | None = None,
     ) -> None:
         self._app = app
         self._cached_responder = cached_responder
+        self._audit = audit
         self._routes = routes
         self._rules = rules
         self._limits = limits
@@ -479,12 +482,13 @@ class EdgeMiddleware:
     def _end_request(
         self, scope: HTTPScope, context: RequestContext, status: int, start_time: float
     ) -> None:
-        """Release the place of the request, and record it in the histogram of its route."""
+        """Release the place of the request; record it for its route and, if need be, the audit."""
         self.in_flight -= 1
         if context.place is not None:
             context.place.release()
-        duration_s = perf_counter() - start_time
-        self._metrics.observe(scope["method"], self._route_template(scope), status, duration_s)
+        duration_s, template = perf_counter() - start_time, self._route_template(scope)
+        self._metrics.observe(scope["method"], template, status, duration_s)
+        self._audit.observe(scope, context, template, status)
 
     def _log_access(
         self,

@@ -1,0 +1,123 @@
+"""The audit trail: acts as they happen, denials counted so that a flood of them stays small."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from spawn.application.dependencies import require
+from spawn.domain.principal import Principal, Scope
+from spawn.ports.audit import AuditEntry, AuditKind, AuditLog, AuditQuery
+from spawn.ports.runtime import Clock
+
+WINDOW_S: Final = 60.0
+"""Seconds for which equal denials after the first one are counted, not written."""
+
+MAX_DENIALS: Final = 256
+"""Different denials of a window that are written; further ones are counted together."""
+
+MAX_DETAIL_LENGTH: Final = 500
+_CREDENTIAL: Final = re.compile(
+    r"spn_(?:live|test)_[A-Za-z0-9._-]*_[0-9a-f]{8,}(?:_[0-9a-f]*)?"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]*"
+)
+
+_Cause = tuple[str, str, int, str]
+
+
+class AuditTrail:
+    """The audit log with its rule for denials.
+
+    The first denial of an actor, operation, status and address in a window is written at once;
+    the number of equal ones that follow at the end of the window.
+    """
+
+    def __init__(self, log: AuditLog, clock: Clock) -> None:
+        self.log = log
+        self._clock = clock
+        self._first: dict[_Cause, AuditEntry] = {}
+        self._counts: dict[_Cause, int] = {}
+        self._further_count = 0
+
+    def record(
+        self,
+        kind: AuditKind,
+        *,
+        actor: str,
+        operation: str,
+        status: int,
+        address: str = "",
+        request_id: str = "",
+        detail: str = "",
+    ) -> None:
+        """Record an act or a denial; credentials in the detail are replaced."""
+        if kind is AuditKind.DENIAL and self._is_counted((actor, operation, status, address)):
+            return
+        entry = AuditEntry(
+            time=self._clock.now(),
+            kind=kind,
+            actor=actor,
+            operation=operation,
+            status=status,
+            address=address,
+            request_id=request_id,
+            detail=redact_credentials(detail)[:MAX_DETAIL_LENGTH],
+        )
+        if kind is AuditKind.DENIAL:
+            self._first[actor, operation, status, address] = entry
+        self.log.append(entry)
+
+    def _is_counted(self, cause: _Cause) -> bool:
+        """Count a denial that need not be written itself."""
+        if cause in self._first:
+            self._counts[cause] = self._counts.get(cause, 0) + 1
+            return True
+        if len(self._first) < MAX_DENIALS:
+            return False
+        self._further_count += 1
+        return True
+
+    def end_window(self) -> None:
+        """Write the numbers of denials since the last window."""
+        now = self._clock.now()
+        for cause, number in self._counts.items():
+            first = self._first[cause]
+            self.log.append(msgspec.structs.replace(first, time=now, count=number, request_id=""))
+        if self._further_count:
+            further = AuditEntry(
+                time=now,
+                kind=AuditKind.DENIAL,
+                actor="",
+                operation="",
+                status=0,
+                detail="further denials, of other callers or operations",
+                count=self._further_count,
+            )
+            self.log.append(further)
+        self._first, self._counts, self._further_count = {}, {}, 0
+
+    async def watch(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """End a window every minute."""
+        while True:
+            await sleep(WINDOW_S)
+            self.end_window()
+
+    async def close(self) -> None:
+        """End the last window, and write what is left."""
+        self.end_window()
+        await self.log.close()
+
+
+async def read_audit_log(
+    trail: AuditTrail, principal: Principal, query: AuditQuery
+) -> list[AuditEntry]:
+    """Return a page of the audit log, newest first."""
+    require(principal, Scope.ADMIN)
+    return await trail.log.read(query)
+
+
+def redact_credentials(text: str) -> str:
+    """Return a text without keys and tokens, which a client may have put into an address."""
+    return _CREDENTIAL.sub("…", text)

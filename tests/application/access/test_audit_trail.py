@@ -1,0 +1,64 @@
+"""Denials of the audit trail: the first is written, equal ones are counted."""
+
+from datetime import UTC, datetime
+
+from spawn.adapters.local.audit_log import MemoryAuditLog
+from spawn.application.access.audit_trail import MAX_DENIALS, AuditTrail
+from spawn.ports.audit import AuditEntry, AuditKind, AuditQuery
+from spawn.testing.storage_contract.harness import ManualClock
+
+
+def deny(trail: AuditTrail, actor: str, status: int = 403, address: str = "192.0.2.1") -> None:
+    trail.record(
+        AuditKind.DENIAL,
+        actor=actor,
+        operation="getProject",
+        status=status,
+        address=address,
+        request_id="r",
+        detail="GET /v1/ops/projects/x",
+    )
+
+
+async def read(trail: AuditTrail) -> list[AuditEntry]:
+    return (await trail.log.read(AuditQuery(limit=10_000)))[::-1]
+
+
+async def test_equal_denials_of_a_window_are_two_entries() -> None:
+    trail = AuditTrail(MemoryAuditLog(), ManualClock())
+    for _ in range(1_000):
+        deny(trail, "key:a")
+    deny(trail, "key:b")
+    deny(trail, "key:a", status=401)
+    deny(trail, "key:a", address="192.0.2.2")
+    trail.end_window()
+    entries = await read(trail)
+    assert [(e.actor, e.status, e.count) for e in entries] == [
+        ("key:a", 403, 1),
+        ("key:b", 403, 1),
+        ("key:a", 401, 1),
+        ("key:a", 403, 1),
+        ("key:a", 403, 999),
+    ]
+    assert entries[-1].request_id == ""
+    assert [entry.number for entry in entries] == sorted({entry.number for entry in entries})
+    deny(trail, "key:a")
+    trail.end_window()
+    assert len(await read(trail)) == len(entries) + 1
+
+
+async def test_different_denials_are_bounded() -> None:
+    trail = AuditTrail(MemoryAuditLog(), ManualClock())
+    for number in range(10_000):
+        deny(trail, f"token:{number}")
+    trail.end_window()
+    entries = await read(trail)
+    assert len(entries) == MAX_DENIALS + 1
+    assert (entries[-1].actor, entries[-1].count) == ("", 10_000 - MAX_DENIALS)
+
+
+async def test_acts_are_not_counted_but_written() -> None:
+    trail = AuditTrail(MemoryAuditLog(), ManualClock(datetime(2026, 3, 1, tzinfo=UTC)))
+    for _ in range(3):
+        trail.record(AuditKind.EXPORT, actor="key:a", operation="readDataset", status=200)
+    assert [entry.count for entry in await read(trail)] == [1, 1, 1]
