@@ -94,6 +94,16 @@ def test_a_gateway_may_keep_the_prefix(start: Start) -> None:
         assert client.get("https://api.example/data-hubs").status_code == 404
 
 
+def test_metadata_of_the_resource_are_known_by_its_url(start: Start) -> None:
+    """RFC 9728, 3.1: the path of the resource follows the well-known name."""
+    well_known = "/.well-known/oauth-protected-resource"
+    with start(public_url=ROOT).client() as client:
+        by_url = client.get(f"{well_known}/data-hub")
+        assert by_url.json()["resource"] == ROOT.rstrip("/")
+        assert client.get(f"/data-hub{well_known}").json() == by_url.json()
+        assert client.get(f"{well_known}/data-hubs").status_code == 404
+
+
 def test_a_request_that_cannot_be_read_is_answered_below_the_prefix(start: Start) -> None:
     response = start(public_url=ROOT).send_raw(b"GET / HTTP/3.0\r\n\r\n")
     assert b'"type":"/data-hub/problems/malformed-request"' in response

@@ -13,7 +13,12 @@ from litestar.types import Receive, Scope, Send
 from spawn.adapters.local.file_copies import CopyKey, FileCopies, FileCopy
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
-from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, is_compressed
+from spawn.entrypoints.http.datasets.streamed_file import (
+    CredentialsEnded,
+    DatasetFile,
+    break_off,
+    is_compressed,
+)
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header, SelfSentResponse
@@ -147,7 +152,7 @@ def _read_range(text: str, copy: FileCopy) -> tuple[int, int] | None:
 class CopyResponse(SelfSentResponse):
     """The bytes of a copy: all of them, a range, or none for HEAD."""
 
-    __slots__ = ("_body_range", "_copy", "_headers", "_status")
+    __slots__ = ("_body_range", "_copy", "_file", "_headers", "_status")
 
     def __init__(
         self,
@@ -159,7 +164,7 @@ class CopyResponse(SelfSentResponse):
     ) -> None:
         # ASGIResponse's needs the body beforehand.
         start, stop = byte_range or (0, copy.size_bytes)
-        self._copy, self._body_range = copy, (start, start if is_head else stop)
+        self._file, self._copy, self._body_range = file, copy, (start, start if is_head else stop)
         self._status = HTTPStatus.OK
         # A position counts the rows of everybody, and the copy may be of an earlier request.
         cursor = "" if file.is_of_row_scope else str(copy.position)
@@ -175,10 +180,15 @@ class CopyResponse(SelfSentResponse):
             self._headers.append((b"content-range", content_range))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send headers and bytes."""
+        """Send headers and bytes, as long as the credentials are valid."""
         await send(
             {"type": "http.response.start", "status": self._status, "headers": self._headers}
         )
-        async for chunk in self._copy.read(*self._body_range):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        try:
+            async for chunk in self._copy.read(*self._body_range):
+                await self._file.check_access()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except CredentialsEnded as failure:
+            break_off(scope, failure)
+            return
         await send({"type": "http.response.body", "body": b"", "more_body": False})

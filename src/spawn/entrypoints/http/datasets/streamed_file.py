@@ -2,10 +2,10 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, cast
 
 from litestar.types import Receive, Scope, Send
 
@@ -17,6 +17,7 @@ from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.events.feed import envelope_for
 from spawn.application.exports import record_export
 from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
+from spawn.domain.errors import Forbidden
 from spawn.domain.events.position import Position
 from spawn.entrypoints.http.middleware.compression import LEVEL, is_gzip_accepted
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -31,6 +32,22 @@ from spawn.entrypoints.http.state import StateKey
 
 ENCODER: Final = StateKey(FileEncoder)
 _GZIP_WINDOW_BITS: Final = 31
+
+
+class CredentialsEnded(Forbidden):
+    """The credentials of an export were revoked or expired before its end."""
+
+
+def break_off(scope: Scope, failure: CredentialsEnded) -> None:
+    """Break the connection: the file is incomplete, so its end must not look like one.
+
+    Raises:
+        CredentialsEnded: the server cannot do it; it breaks the connection after a failure.
+    """
+    abort: Callable[[], None] | None = cast("Any", scope).get("spawn.abort")
+    if abort is None:
+        raise failure
+    abort()
 
 
 class DatasetFile:
@@ -51,6 +68,7 @@ class DatasetFile:
         self.cursor = cursor
         self._dependencies, self._principal = request.dependencies, request.principal
         self._records = request.http_state.dependencies
+        self._is_still_permitted = request.is_still_permitted
         self._envelope = envelope_for(request.http_state.streams.envelope, request.principal)
         self._encode = request.http_state[ENCODER].encode
 
@@ -93,6 +111,15 @@ class DatasetFile:
                 progress.size_bytes += len(chunk)
                 yield chunk
 
+    async def check_access(self) -> None:
+        """Check that the credentials of the request have not ended.
+
+        Raises:
+            CredentialsEnded: they were revoked, or have expired.
+        """
+        if not await self._is_still_permitted():
+            raise CredentialsEnded("The credentials ended before the export did.")
+
     async def read_recorded(self) -> AsyncGenerator[bytes]:
         """Yield the chunks of the file as an export of its own."""
         async with self.record() as progress, aclosing(self.read(progress)) as chunks:
@@ -114,8 +141,8 @@ class StreamResponse(SelfSentResponse):
         if self._is_compressed:
             self._headers.append((b"content-encoding", b"gzip"))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send the chunks as they are read; stop when the client disconnects."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the chunks as they are read; stop when client or credentials leave."""
         if self._is_head:
             await self._start(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -124,6 +151,8 @@ class StreamResponse(SelfSentResponse):
         try:
             with suppress(ClientDisconnected):
                 await self._send(send, disconnect_task)
+        except CredentialsEnded as failure:
+            break_off(scope, failure)
         finally:
             disconnect_task.cancel()
 
@@ -143,7 +172,9 @@ class StreamResponse(SelfSentResponse):
                 await asyncio.sleep(0)
                 if disconnect_task.done():
                     raise ClientDisconnected
-                if not is_started:
+                if is_started:
+                    await file.check_access()
+                else:
                     await self._start(send)
                     is_started = True
                 await send(message)

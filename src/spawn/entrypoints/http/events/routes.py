@@ -141,10 +141,7 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     # Checked last, so that no other stream opens while the position is validated.
     streams.open(request.context.client)
 
-    async def is_permitted() -> bool:
-        authorization = request.context.headers.get(b"authorization")
-        current = (await request.http_state.authenticator.authenticate(authorization)).principal
-        return Scope.EVENTS_READ in current.scopes and current.row_scope == principal.row_scope
+    is_permitted = request.is_still_permitted
 
     async def follow(write: Callable[[bytes], Any]) -> None:
         if principal.row_scope is None and start.position is not None:

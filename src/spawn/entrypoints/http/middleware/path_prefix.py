@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote
 
+from spawn.entrypoints.http.protocol.request import RESOURCE_METADATA
 from spawn.entrypoints.http.protocol.response import Header
 
 _PATH_TARGET: Final = re.compile(rb"<(?=/(?!/))")
@@ -17,9 +18,16 @@ class PathPrefix:
     def __init__(self, prefix: str) -> None:
         self._decoded = unquote(prefix)
         self._encoded = prefix.encode()
+        self._metadata_path = RESOURCE_METADATA + self._decoded
 
     def strip(self, path: str) -> str:
-        """Return a path without the prefix, which some gateways strip and others keep."""
+        """Return a path without the prefix, which some gateways strip and others keep.
+
+        Metadata of a resource with a path are well known under the path behind their name
+        (RFC 9728, 3.1): `/.well-known/oauth-protected-resource/data-hub`.
+        """
+        if path == self._metadata_path:
+            return RESOURCE_METADATA
         rest = path.removeprefix(self._decoded)
         if rest == path or rest[:1] not in {"", "/"}:
             return path

@@ -61,6 +61,12 @@ class StrictRequest(Request[Any, Any, State]):
         """The caller."""
         return self.context.authentication.principal
 
+    async def is_still_permitted(self) -> bool:
+        """Whether the credentials are valid yet, and permit what they did at the beginning."""
+        authorization = self.context.headers.get(b"authorization")
+        current = await self.http_state.authenticator.authenticate(authorization)
+        return current.principal == self.principal
+
     def header(self, name: bytes) -> str | None:
         """Return one header field by its lower-case name; None when absent."""
         value = self.context.headers.get(name)
