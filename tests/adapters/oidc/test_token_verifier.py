@@ -178,7 +178,113 @@ def _double_header() -> str:
     return f"{_b64(header)}.{body}.{signature}"
 
 
+def _resign(token: str, change: Callable[[bytes], bytes]) -> str:
+    """Return a token with a change of the bytes of its signature."""
+    signed, _, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+    return f"{signed}.{_b64(change(raw))}"
+
+
+def _to_der(raw: bytes) -> bytes:
+    """Return an ECDSA signature as X.509 has it, instead of r and s side by side."""
+    parts = b""
+    for half in (raw[:32], raw[32:]):
+        number = int.from_bytes(half)
+        body = number.to_bytes(number.bit_length() // 8 + 1)
+        parts += b"\x02" + bytes([len(body)]) + body
+    return b"\x30" + bytes([len(parts)]) + parts
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def _with_large_r(raw: bytes) -> bytes:
+    """Return r + n and s, which is the same r in the arithmetic of the curve."""
+    return (int.from_bytes(raw[:32]) + P256_ORDER).to_bytes(33) + raw[32:]
+
+
+def _ec(change: Callable[[bytes], bytes]) -> str:
+    return _resign(sign(claims(), EC, "ES256"), change)
+
+
+def _rsa(change: Callable[[bytes], bytes]) -> str:
+    return _resign(sign(claims()), change)
+
+
+def _with_header(**members: Any) -> str:
+    """Return a token whose header was changed after it was signed."""
+    _, body, signature = sign(claims()).split(".")
+    header = {"alg": "RS256", "typ": "at+jwt", "kid": "rsa", **members}
+    return f"{_b64(json.dumps(header).encode())}.{body}.{signature}"
+
+
+SIGNATURES: dict[str, Callable[[], str]] = {
+    "ECDSA: all zero": lambda: _ec(lambda raw: bytes(len(raw))),
+    "ECDSA: r of zero": lambda: _ec(lambda raw: bytes(32) + raw[32:]),
+    "ECDSA: s of zero": lambda: _ec(lambda raw: raw[:32] + bytes(32)),
+    "ECDSA: s of the order": lambda: _ec(lambda raw: raw[:32] + P256_ORDER.to_bytes(32)),
+    "ECDSA: r beyond the order": lambda: _ec(_with_large_r),
+    "ECDSA: r and s exchanged": lambda: _ec(lambda raw: raw[32:] + raw[:32]),
+    "ECDSA: a byte less": lambda: _ec(lambda raw: raw[:-1]),
+    "ECDSA: a byte more": lambda: _ec(lambda raw: raw + b"\0"),
+    "ECDSA: a zero before each half": lambda: _ec(lambda raw: b"\0" + raw[:32] + b"\0" + raw[32:]),
+    "ECDSA: as in certificates": lambda: _ec(_to_der),
+    "ECDSA: empty": lambda: sign(claims(), EC, "ES256").rpartition(".")[0] + ".AA",
+    "ECDSA: of another curve": lambda: sign(claims(), EC_384, "ES384", kid="ec"),
+    "RSA: all zero": lambda: _rsa(lambda raw: bytes(len(raw))),
+    "RSA: one": lambda: _rsa(lambda raw: (1).to_bytes(len(raw))),
+    "RSA: a byte less": lambda: _rsa(lambda raw: raw[1:]),
+    "RSA: a zero before it": lambda: _rsa(lambda raw: b"\0" + raw),
+    "RSA: a bit changed": lambda: _rsa(lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
+    "RSA: PKCS #1 under the name of PSS": lambda: _with_header(alg="PS256"),
+    "Ed25519: all zero": lambda: _resign(
+        sign(claims(), ED, "Ed25519"), lambda raw: bytes(len(raw))
+    ),
+    "Ed25519: a byte more": lambda: _resign(sign(claims(), ED, "Ed25519"), lambda raw: raw + b"\0"),
+    "Ed25519: the collective name": lambda: _with_header(alg="EdDSA", kid="ed"),
+}
+"""Signatures that do not hold, of the kinds that collections of test vectors have."""
+
+_MEMBERS = [b'"alg":"RS256"', b'"typ":"at+jwt"', b'"kid":"rsa"', b'"typ":"JWT"']
+HEADERS: dict[str, Callable[[], str]] = {
+    "crit of nothing": lambda: _with_header(crit=[]),
+    "crit of an unknown extension": lambda: _with_header(crit=["exp"], exp=1),
+    "unencoded payload": lambda: _with_header(b64=False, crit=["b64"]),
+    "compression": lambda: _with_header(zip="DEF"),
+    "nested token": lambda: sign(claims(), cty="JWT"),
+    "certificate": lambda: sign(claims(), x5c=["MIIB"]),
+    "address of a certificate": lambda: sign(claims(), x5u="https://x.example/c.pem"),
+    "algorithm in lower case": lambda: _with_header(alg="rs256"),
+    "algorithm with a blank": lambda: _with_header(alg="RS256 "),
+    "list of algorithms": lambda: _with_header(alg=["RS256"]),
+    "no algorithm": lambda: _with_header(alg=None),
+    "typ of a list": lambda: _with_header(typ=["at+jwt"]),
+    "key id with a zero": lambda: _with_header(kid="rsa\0"),
+    "key id of a list": lambda: _with_header(kid=["rsa"]),
+    "header of a list": lambda: f"{_b64(b'[]')}.{sign(claims()).partition('.')[2]}",
+    "duplicate typ": lambda: (
+        f"{_b64(b'{%b}' % b', '.join(_MEMBERS))}.{sign(claims()).partition('.')[2]}"
+    ),
+}
+"""Headers that are not accepted, whoever signed them."""
+
+ENCODINGS: dict[str, Callable[[], str]] = {
+    "blank in the payload": lambda: sign(claims()).replace(".", ". ", 1),
+    "line break at the end": lambda: sign(claims()) + "\n",
+    "other alphabet": lambda: "+/".join(sign(claims()).rsplit(".", 1)),
+    "two dots": lambda: sign(claims()).replace(".", "..", 1),
+    "detached payload": lambda: "{0}..{2}".format(*sign(claims()).split(".")),
+    "JSON form": lambda: json.dumps({"payload": "e30", "signatures": []}),
+    "first part alone": lambda: sign(claims()).partition(".")[0],
+    "payload cut off": lambda: sign(claims()).replace(".", ".A", 1),
+}
+"""Forms of the text that are no compact token."""
+
+
 INVALID: dict[str, Callable[[], str]] = {
+    **SIGNATURES,
+    **HEADERS,
+    **ENCODINGS,
     "empty": lambda: "",
     "two parts": lambda: "a.b",
     "five parts": lambda: "a.b.c.d.e",
@@ -228,6 +334,9 @@ INVALID: dict[str, Callable[[], str]] = {
     "subject with a line break": lambda: sign(claims(sub="ana\nroot")),
     "subject too long": lambda: sign(claims(sub="a" * 200)),
     "scope of a number": lambda: sign(claims(scope=7)),
+    "exp beyond every float": lambda: sign(claims(exp=10**400)),
+    "nbf beyond every float": lambda: sign(claims(nbf=10**400)),
+    "nbf before every float": lambda: sign(claims(nbf=-(10**400))),
 }
 
 
@@ -236,6 +345,17 @@ async def test_invalid_token_is_rejected(name: str) -> None:
     with pytest.raises(InvalidToken) as error:
         await Issuer().open().verify(INVALID[name]())
     assert "ana" not in str(error.value)
+
+
+async def test_scopes_that_are_no_texts_are_ignored() -> None:
+    token = sign(claims(scope=..., scp=["admin", ["admin"], {"a": 1}, None, 7]))
+    assert (await Issuer().open().verify(token)).principal.scopes == {Scope.ADMIN}
+
+
+async def test_other_form_of_an_ecdsa_signature_is_the_same_token() -> None:
+    """With r and n - s every verifier accepts it: no token may be known by its text."""
+    token = _ec(lambda r: r[:32] + (P256_ORDER - int.from_bytes(r[32:])).to_bytes(32))
+    assert (await Issuer().open().verify(token)).principal.id == "token:ana"
 
 
 def test_keys_that_must_not_verify_are_left_out() -> None:

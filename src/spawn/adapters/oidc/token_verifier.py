@@ -8,7 +8,6 @@ rejected here.
 import base64
 import binascii
 import json
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -96,17 +95,17 @@ class OidcTokenVerifier:
         algorithm, key_id = header.get("alg"), header.get("kid")
         if header.keys() - _HEADER_MEMBERS:
             raise InvalidToken("its header names keys, extensions or other members")
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise InvalidToken("its algorithm is not accepted")
         if str(header.get("typ", "")).lower() not in _TYPES:
             raise InvalidToken("its typ is not at+jwt")
         if not isinstance(key_id, str):
             raise InvalidToken("it has no key id")
         key = await self._keys.find(key_id)
-        if key is None or not key.fits(str(algorithm)):
+        if key is None or not key.fits(algorithm):
             raise InvalidToken("its key is not one of the issuer's")
         try:
-            signature = jws.deserialize_compact(token, key.key, algorithms=[str(algorithm)])
+            signature = jws.deserialize_compact(token, key.key, algorithms=[algorithm])
         except (JoseError, ValueError) as error:
             raise InvalidToken("its signature does not hold") from error
         return _read_object(signature.payload)
@@ -133,13 +132,15 @@ class OidcTokenVerifier:
         return datetime.fromtimestamp(min(expires_at, _LAST_INSTANT), UTC)
 
 
+_FARTHEST_S: Final = 1e15
 _LAST_INSTANT: Final = 253_402_300_799
 """The end of the year 9999."""
 
 
 def _is_instant(value: Any) -> TypeGuard[float]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    # An integer of JSON may have thousands of digits, which no float has.
+    return is_number and -_FARTHEST_S < value < _FARTHEST_S
 
 
 def _read_row_scope(
@@ -174,7 +175,8 @@ def _build_principal(claims: dict[str, Any], row_scope: RowScope | None = None) 
     names = scope.split() if isinstance(scope, str) else scope
     if not isinstance(names, list):
         raise InvalidToken("its scope is neither a text nor a list")
-    scopes = frozenset(_SCOPES[name] for name in names if name in _SCOPES)
+    texts = (name for name in names if isinstance(name, str))
+    scopes = frozenset(_SCOPES[name] for name in texts if name in _SCOPES)
     try:
         return Principal(
             id=f"token:{subject}",
