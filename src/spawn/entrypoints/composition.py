@@ -322,7 +322,9 @@ async def open_composition(
         authenticator = await _open_authenticator(stack, dependencies, settings, background)
         copies = FileCopies(settings.data_path)
         stack.push_async_callback(copies.close)
-        audit = AuditTrail(await open_audit_log(settings), dependencies.clock)
+        audit = AuditTrail(
+            await open_audit_log(settings), dependencies.clock, on_failure=_log_audit_failure
+        )
         stack.push_async_callback(audit.close)
         await stack.enter_async_context(background.run("audit", audit.watch))
         http_state = HttpState(
@@ -517,6 +519,10 @@ def _record_unsupervised_failure(
 ) -> None:
     logger.opt(exception=failure).error("unsupervised work failed: {}", message)
     background.record_failure(failure)
+
+
+def _log_audit_failure(number: int) -> None:
+    logger.error("{} entries of the audit log could not be written: free disk space", number)
 
 
 def _log_publisher_failure(failure: BaseException) -> None:

@@ -67,6 +67,11 @@ class AuditLog(Protocol):
     Denials MUST NOT drop other entries, however many there are.
     """
 
+    @property
+    def failed_count(self) -> int:
+        """The number of entries that could not be written since the log was opened."""
+        ...
+
     def append(self, entry: AuditEntry) -> None:
         """Append an entry with the next number; it never raises and never waits."""
         ...

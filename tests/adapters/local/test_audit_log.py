@@ -75,7 +75,7 @@ async def test_denials_drop_no_acts(tmp_path: Path) -> None:
     sizes = list_sizes(tmp_path)
     assert len(sizes) == 1 + audit_log.DENIAL_FILES
     assert max(sizes) <= 2_000
-    assert log.dropped == 0
+    assert log.failed_count == 0
 
 
 async def test_files_are_private_and_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
@@ -103,6 +103,6 @@ async def test_entries_that_cannot_be_written_are_counted(
     log.append(entry(1))
     await log.close()
     monkeypatch.undo()
-    assert log.dropped == 1
+    assert log.failed_count == 1
     log.append(entry(2))
     assert await details(log) == ["2"]

@@ -57,6 +57,21 @@ async def test_different_denials_are_bounded() -> None:
     assert (entries[-1].actor, entries[-1].count) == ("", 10_000 - MAX_DENIALS)
 
 
+async def test_entries_that_could_not_be_written_are_reported_once() -> None:
+    class FullLog(MemoryAuditLog):
+        failed_count = 0
+
+    log, reports = FullLog(), list[int]()
+    trail = AuditTrail(log, ManualClock(), on_failure=reports.append)
+    trail.end_window()
+    log.failed_count = 3
+    trail.end_window()
+    trail.end_window()
+    log.failed_count = 5
+    trail.end_window()
+    assert reports == [3, 2]
+
+
 async def test_acts_are_not_counted_but_written() -> None:
     trail = AuditTrail(MemoryAuditLog(), ManualClock(datetime(2026, 3, 1, tzinfo=UTC)))
     for _ in range(3):

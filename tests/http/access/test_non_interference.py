@@ -76,6 +76,7 @@ class World(msgspec.Struct):
     hidden: dict[str, str]
     ids: dict[str, str] = msgspec.field(default_factory=dict)
     log: list[tuple[str, Any]] = msgspec.field(default_factory=list)
+    paths: Json = {}
 
     def step(self) -> None:
         """Set the clock for the next action of both services."""
@@ -196,7 +197,8 @@ async def write_hidden(world: World) -> None:
     hidden["hidden_id"] = first.json()["project_id"]
     hidden["hidden_etag"] = first.headers["etag"]
     # Of the country, but of another desk.
-    other = project("Other desk", "ESP", x_desk="nordics", amount="999999")
+    odd: Json = {"x_size": {"of": ["a kind"]}, "x_rank": "no number", "dscr": 9.5}
+    other = project("Other desk", "ESP", x_desk="nordics", amount="999999", **odd)
     await post("POST", "/v1/ops/projects", json=other)
     await amend_hidden(world)
     columns = [{"attribute": n, "column": n} for n in ("project_name", "total_amount")]
@@ -288,6 +290,9 @@ async def read_projects(world: World) -> None:
             "?x_desk=nordics",
         ),
         *("?as_of=2026-03-01T12:05:00Z", "?project_name[like]=hid", "?sort=-updated_at&limit=2"),
+        # Conditions that the value of a hidden row might not survive.
+        *("?x_size[gt]=5", "?x_rank[gt]=5", "?x_rank[in]=1,no%20number", "?x_size[like]=kind"),
+        *("?dscr[gte]=9", "?maturity_years[exists]=false&limit=1", "?sort=-dscr&limit=3"),
         *("?project_id={hidden_id}", "?x_desk[ne]=iberia&limit=1", "?unknown=1"),
     ):
         page = await send("GET", f"/v1/ops/projects{query}")
@@ -390,8 +395,7 @@ async def read_schemas(world: World) -> None:
 
 
 async def run_simulation(world: World) -> None:
-    paths = (await world.client.get("/openapi.json")).json()["paths"]
-    body = typical_body(paths["/v1/analysis/simulation"]["post"])
+    body = typical_body(world.paths["/v1/analysis/simulation"]["post"])
     started = await world.send("POST", "/v1/analysis/simulation", json=body)
     job = started.json()["job_id"]
     world.record("GET job", await end_job(world, job, world.mine))
@@ -423,20 +427,21 @@ PUBLIC = {
 """Operations without rows, which are requested without parameters."""
 
 
-async def request_other_operations(world: World) -> None:
+async def request_other_operations(world: World, *, has_calculators: bool) -> None:
     """Request each operation that no function requests, with its typical body.
 
     One that no caller with a row scope may call is 403; calculators see no rows.
     """
-    paths = (await world.client.get("/openapi.json")).json()["paths"]
     missing = []
-    for path, item in paths.items():
+    for path, item in world.paths.items():
         for method in METHODS:
             operation = item.get(method)
             if operation is None or operation["operationId"] in VISITED:
                 continue
             is_closed = operation.get("x-row-scope") is False
-            is_calculator = path.startswith("/v1/analysis/")
+            is_calculator = path.startswith("/v1/analysis/") or path == "/openapi.json"
+            if is_calculator and not has_calculators:
+                continue  # it takes a second, and reads nothing of the store
             if not (is_closed or is_calculator or operation["operationId"] in PUBLIC):
                 missing.append(operation["operationId"])
                 continue
@@ -469,8 +474,10 @@ def typical_body(operation: Json) -> Any:
     return next(iter(examples.values()))["value"] if examples else None
 
 
-async def play(world: World) -> list[tuple[str, Any]]:
+async def play(world: World, *, has_calculators: bool) -> list[tuple[str, Any]]:
     """Send every request of the caller, with the acts of others in between."""
+    if not world.paths:
+        world.paths = (await world.client.get("/openapi.json")).json()["paths"]
     await world.hide(write_hidden)
     epoch = (await world.composition.dependencies.reads.position()).epoch
     world.ids["epoch"] = str(epoch)
@@ -483,7 +490,7 @@ async def play(world: World) -> list[tuple[str, Any]]:
     await read_datasets(world)
     await read_schemas(world)
     await run_simulation(world)
-    await request_other_operations(world)
+    await request_other_operations(world, has_calculators=has_calculators)
     await follow_events(world)
     return world.log
 
@@ -496,10 +503,11 @@ async def test_rows_outside_the_scope_change_no_response(
         return "memory://" if engine == "memory" else f"duckdb:///{tmp_path}/{name}/store.duckdb"
 
     async with open_world(storage_url("with"), None, monkeypatch) as world:
-        with_hidden = await play(world)
-        hidden = world.hidden
+        with_hidden = await play(world, has_calculators=engine == "memory")
+        hidden, paths = world.hidden, world.paths
     async with open_world(storage_url("without"), hidden, monkeypatch) as world:
-        without = await play(world)
+        world.paths = paths
+        without = await play(world, has_calculators=engine == "memory")
     assert len(with_hidden) == len(without) > 200
     for (what, response), (_, other) in zip(with_hidden, without, strict=True):
         assert response == other, what

@@ -1,5 +1,6 @@
 """Keys that are limited to some projects: what they see, what they may change, who grants them."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -10,11 +11,16 @@ from tests.http.access.conftest import Guarded, Headers, bearer
 
 from spawn.application.access.api_clients import create_api_client
 from spawn.application.access.row_access import REFERENCES, WHOLE_STORE, limit_to_rows
-from spawn.application.events.feed import read_feed
+from spawn.application.events.encoded_feed import EventFilter
+from spawn.application.events.event_streams import EventStreams, StreamLimits
+from spawn.application.events.feed import NEWEST, find_start, read_feed
+from spawn.application.events.journal_watch import JournalWatch
 from spawn.domain.change import IdempotencyKey, RecordedResponse
-from spawn.domain.errors import CursorExpired, Forbidden, InvalidInput
+from spawn.domain.errors import CursorExpired, CursorInvalid, Forbidden, InvalidInput
+from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.principal import LOCAL_PRINCIPAL, WHOLE_STORE_SCOPES, Principal, RowScope, Scope
 from spawn.domain.query import Query
+from spawn.entrypoints.http.events.sse import ServerSentEvents
 
 PROJECTS = "/v1/ops/projects"
 ROW_SCOPES = [scope for scope in Scope if scope not in WHOLE_STORE_SCOPES]
@@ -27,6 +33,18 @@ class Desk(msgspec.Struct):
     everything: Headers
     spain: Headers
     ids: dict[str, str]
+
+    @property
+    def streams(self) -> EventStreams:
+        """Streams whose every pause is a heartbeat."""
+        reads = self.guarded.dependencies.reads
+        return EventStreams(
+            reads,
+            JournalWatch(reads),
+            EventEnvelope("https://spawn.example", "project_schema", "0" * 32),
+            ServerSentEvents(),
+            limits=StreamLimits(heartbeat_s=0.0),
+        )
 
     async def send(self, method: str, address: str, **options: Any) -> httpx.Response:
         headers = {**self.spain, **options.pop("headers", {})}
@@ -290,6 +308,44 @@ async def test_reader_advances_over_more_hidden_events_than_one_request_scans(de
         page = await read_feed(dependencies, principal, after=last, limit=1)
         seen += [entry.id for entry in page.entries]
     assert seen[0] == desk.ids["Ebro"]
+
+
+async def test_stream_goes_on_after_the_last_visible_event(desk: Desk) -> None:
+    """A heartbeat has the cursor of the event before it, although hidden events followed."""
+    streams, dependencies = desk.streams, desk.guarded.dependencies
+    principal = Principal(
+        id="x", scopes=frozenset(Scope), row_scope=RowScope.of({"country_code": ["ESP"]})
+    )
+    limited = limit_to_rows(dependencies, principal)
+    received: list[bytes] = []
+    permissions = 5
+
+    async def write(messages: bytes) -> None:
+        received.append(messages)
+
+    async def is_permitted() -> bool:
+        nonlocal permissions
+        permissions -= 1
+        if permissions == 3:
+            await desk.move("Loire", description="hidden")
+        if permissions == 2:
+            await desk.move("Ebro", description="seen")
+        return permissions > 0
+
+    start = await find_start(limited, streams.envelope, NEWEST)
+    await streams.follow_visible(
+        start, EventFilter(), write, reads=limited.reads, is_permitted=is_permitted
+    )
+    cursors = re.findall(r"^id: (\S+)$", b"".join(received).decode(), re.MULTILINE)
+    first, last = f"1.{desk.ids['Ebro']}", f"2.{desk.ids['Ebro']}"
+    assert [cursor.partition(".")[2] for cursor in cursors] == [first, first, first, first, last]
+    assert b"hidden" not in b"".join(received)
+    again = await find_start(limited, streams.envelope, cursors[-1])
+    assert (await read_feed(limited, principal, after=again.position, limit=9)).entries == ()
+    with pytest.raises(CursorInvalid):
+        await find_start(limited, streams.envelope, f"{cursors[0][:13]}.1.{desk.ids['Loire']}")
+    with pytest.raises(CursorExpired):
+        await find_start(limited, streams.envelope, f"1.1.{desk.ids['Ebro']}")
 
 
 @pytest.mark.parametrize(

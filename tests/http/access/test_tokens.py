@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import httpx
+import msgspec
 import pytest
 from tests.http.access.conftest import bearer
 from tests.loopback import free_port
@@ -17,9 +18,12 @@ from tests.adapters.oidc.test_token_verifier import AUDIENCE, ISSUER, RSA, Issue
 
 @pytest.fixture
 def issuer(request: pytest.FixtureRequest) -> Issuer:
-    """An issuer of one key, which responds with the status of the parameter."""
-    issuer = Issuer([RSA])
-    issuer.status = getattr(request, "param", 200)
+    """An issuer of one key; the parameter is its status, or its claims about rows."""
+    issuer, parameter = Issuer([RSA]), getattr(request, "param", 200)
+    if isinstance(parameter, int):
+        issuer.status = parameter
+    else:
+        issuer.rules = msgspec.structs.replace(issuer.rules, row_claims=parameter)
     return issuer
 
 
@@ -55,6 +59,22 @@ async def test_token_permits_what_its_scopes_do(client: httpx.AsyncClient) -> No
     assert (await client.get("/monitoring/metrics", headers=headers)).status_code == 403
     metadata = await client.get("/.well-known/oauth-protected-resource")
     assert metadata.json()["authorization_servers"] == [ISSUER]
+
+
+@pytest.mark.parametrize("issuer", [(("country_code", "countries"),)], indirect=True)
+async def test_claims_about_rows_limit_requests(client: httpx.AsyncClient) -> None:
+    every = "projects:read projects:write admin metrics:read"
+    all_rows = bearer(sign(claims(scope=every, countries="*")))
+    for country in ("ESP", "FRA"):
+        body = {"project_name": country, "total_amount": "1", "country_code": country}
+        created = await client.post("/v1/ops/projects", json=body, headers=all_rows)
+        assert created.status_code == 201, created.text
+    for countries, names in ((["ES"], ["ESP"]), ("*", ["ESP", "FRA"]), (..., []), ([], [])):
+        limited = bearer(sign(claims(scope=every, countries=countries)))
+        page = (await client.get("/v1/ops/projects", headers=limited)).json()
+        assert [item["project_name"] for item in page["items"]] == names
+        status = (await client.get("/v1/admin/clients", headers=limited)).status_code
+        assert status == (200 if countries == "*" else 403)
 
 
 async def test_rejected_token_gets_its_reason(client: httpx.AsyncClient) -> None:

@@ -43,6 +43,8 @@ def _select(entries: Iterable[AuditEntry], query: AuditQuery) -> list[AuditEntry
 class MemoryAuditLog:
     """An audit log that is lost when the process ends."""
 
+    failed_count = 0
+
     def __init__(self) -> None:
         self._series: dict[bool, deque[AuditEntry]] = {
             is_denial: deque(maxlen=MAX_ENTRIES_IN_MEMORY) for is_denial in (False, True)
@@ -79,8 +81,8 @@ class FileAuditLog:
         return (self._acts, self._denials)
 
     @property
-    def dropped(self) -> int:
-        """The number of entries that could not be written."""
+    def failed_count(self) -> int:
+        """The number of entries that could not be written; see `AuditLog.failed_count`."""
         return sum(series.dropped for series in self._all)
 
     def append(self, entry: AuditEntry) -> None:

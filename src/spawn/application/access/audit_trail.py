@@ -31,12 +31,17 @@ class AuditTrail:
     """The audit log with its rule for denials.
 
     The first denial of an actor, operation, status and address in a window is written at once;
-    the number of equal ones that follow at the end of the window.
+    the number of equal ones that follow at the end of the window. `on_failure` is called at the end
+    of a window in which entries could not be written, with their number.
     """
 
-    def __init__(self, log: AuditLog, clock: Clock) -> None:
+    def __init__(
+        self, log: AuditLog, clock: Clock, *, on_failure: Callable[[int], None] | None = None
+    ) -> None:
         self.log = log
         self._clock = clock
+        self._on_failure = on_failure or (lambda _: None)
+        self._failed_count = 0
         self._first: dict[_Cause, AuditEntry] = {}
         self._counts: dict[_Cause, int] = {}
         self._further_count = 0
@@ -97,6 +102,10 @@ class AuditTrail:
             )
             self.log.append(further)
         self._first, self._counts, self._further_count = {}, {}, 0
+        failed_count = self.log.failed_count
+        if failed_count > self._failed_count:
+            self._on_failure(failed_count - self._failed_count)
+            self._failed_count = failed_count
 
     async def watch(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """End a window every minute."""
