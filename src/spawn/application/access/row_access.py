@@ -12,8 +12,9 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from spawn.application.access.scoped_rows import (
+    ScopedEntries,
     build_row_filters,
-    is_entry_in_scope,
+    follow_renames,
     is_in_scope,
 )
 from spawn.application.dependencies import Dependencies
@@ -61,7 +62,7 @@ from spawn.ports.schemas import (
     SchemaState,
     SchemaStore,
 )
-from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, Table
+from spawn.ports.storage import Bookmarks, CommandStore, Table
 
 WHOLE_STORE: Final = (
     "This covers the whole store, and your credentials are limited to some of its projects."
@@ -91,8 +92,8 @@ def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependenc
     row_scope = principal.row_scope
     if row_scope is None:
         return dependencies
-    reads: ReadStore = ScopedReads(dependencies, row_scope, principal.id)
-    commands: CommandStore = ScopedCommands(dependencies.commands, reads, row_scope)
+    reads = ScopedReads(dependencies, row_scope, principal.id)
+    commands: CommandStore = ScopedCommands(dependencies.commands, reads)
     schemas: SchemaStore = ScopedSchemas(dependencies.schemas)
     bookmarks: Bookmarks = _ForbiddenBookmarks()
     quality: QualityStore = _ForbiddenQuality()
@@ -103,6 +104,7 @@ def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependenc
         schemas=schemas,
         bookmarks=bookmarks,
         quality=quality,
+        backups=None,
     )
 
 
@@ -128,6 +130,11 @@ class ScopedReads:
         self._reads = dependencies.reads
         self._row_scope = row_scope
         self._principal_id = principal_id
+        self._entries = ScopedEntries(dependencies, row_scope)
+
+    async def current_scope(self) -> RowScope:
+        """Return the row scope by the names of the active schema."""
+        return follow_renames(self._row_scope, await self._dependencies.validator())
 
     async def get(
         self, kind: str, key: str, *, version: int | None = None, as_of: datetime | None = None
@@ -151,7 +158,8 @@ class ScopedReads:
             aggregate = await self._reads.get(PROJECT_KIND, key, version=version, as_of=as_of)
         except NotFound:
             aggregate = None
-        if aggregate is None or not is_in_scope(aggregate.state, self._row_scope):
+        row_scope = await self.current_scope()
+        if aggregate is None or not is_in_scope(aggregate.state, row_scope):
             # One text for both, so that neither tells of the other.
             raise NotFound(_MISSING)
         return aggregate
@@ -181,8 +189,8 @@ class ScopedReads:
         """Return the visible projects among the ids; see `ReadStore.get_many`."""
         if kind != PROJECT_KIND:
             _forbid()
-        projects = await self._reads.get_many(kind, ids)
-        return {k: one for k, one in projects.items() if is_in_scope(one.state, self._row_scope)}
+        projects, row_scope = await self._reads.get_many(kind, ids), await self.current_scope()
+        return {k: one for k, one in projects.items() if is_in_scope(one.state, row_scope)}
 
     async def head(self, kind: str, key: str) -> Head:
         """Return version and epoch of a visible aggregate; see `ReadStore.head`."""
@@ -212,7 +220,7 @@ class ScopedReads:
         if query.kind != PROJECT_KIND:
             _forbid()
         schema = (await self._dependencies.active_schema()).schema
-        filters = build_row_filters(self._row_scope, schema)
+        filters = build_row_filters(await self.current_scope(), schema)
         return None if filters is None else (*filters, *query.filters)
 
     async def history(
@@ -233,7 +241,7 @@ class ScopedReads:
             entries = await self._reads.history(
                 kind, key, after_version=after_version, limit=limit, bounds=bounds
             )
-            visible += [entry for entry in entries if await self._is_visible(entry)]
+            visible += [entry for entry in entries if await self._entries.has(entry)]
             if len(entries) < limit or len(visible) >= limit:
                 return visible[:limit]
             if bounds.is_descending:
@@ -265,7 +273,7 @@ class ScopedReads:
             page = await self._reads.feed(
                 after=after, limit=limit, types=types, subject=subject, floor=floor
             )
-            visible += [entry for entry in page.entries if await self._is_visible(entry)]
+            visible += [entry for entry in page.entries if await self._entries.has(entry)]
             if len(visible) >= limit:
                 entries = tuple(visible[:limit])
                 end = page.next if len(visible) == limit else entries[-1].position
@@ -288,12 +296,7 @@ class ScopedReads:
             return None
         if not entries or entries[0].version != version:
             return None
-        return entries[0].position if await self._is_visible(entries[0]) else None
-
-    async def _is_visible(self, entry: JournalEntry) -> bool:
-        return entry.kind == PROJECT_KIND and await is_entry_in_scope(
-            self._dependencies, entry, self._row_scope
-        )
+        return entries[0].position if await self._entries.has(entries[0]) else None
 
     async def position(self) -> Position:
         """Return the newest position of the whole journal: no response may show its number."""
@@ -316,10 +319,9 @@ class ScopedReads:
 class ScopedCommands:
     """Commits of changes whose projects are in the scope, before and after."""
 
-    def __init__(self, commands: CommandStore, reads: ReadStore, row_scope: RowScope) -> None:
+    def __init__(self, commands: CommandStore, reads: ScopedReads) -> None:
         self._commands = commands
         self._reads = reads
-        self._row_scope = row_scope
 
     async def commit(self, change: Change) -> CommitResult:
         """Commit a change within the scope; see `CommandStore.commit`.
@@ -337,8 +339,9 @@ class ScopedCommands:
         if write.kind == PROJECT_KIND and isinstance(state, Project):
             if write.expected_version:
                 await self._reads.get(PROJECT_KIND, write.id)
-            if not is_in_scope(state, self._row_scope):
-                names = " and ".join(rule.field for rule in self._row_scope.rules)
+            row_scope = await self._reads.current_scope()
+            if not is_in_scope(state, row_scope):
+                names = " and ".join(rule.field for rule in row_scope.rules)
                 raise Forbidden(OUTSIDE.format(fields=names))
         elif write.kind == RESERVATION_KIND and isinstance(state, ExternalRefReservation):
             if state.project_id is not None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.served_versions import find_schema, plans_between
 from spawn.domain.aggregates import AGGREGATE_TYPES, decode_state
@@ -13,10 +15,12 @@ from spawn.domain.projects.extensions import EXTENSION_NAME
 from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.query import Filter, Operator
 from spawn.domain.schema_version import Schema, TypeName
+from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.evolution.version_conversion import upgrade_project
-from spawn.domain.schemas.validator import SchemaValidator
+from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.domain.text import suggest_name
 
+_Path = tuple[Schema, tuple[MigrationPlan, ...], RowScope]
 _PROJECT_TYPE = AGGREGATE_TYPES[PROJECT_KIND]
 
 
@@ -85,6 +89,20 @@ def build_row_filters(row_scope: RowScope, schema: Schema) -> tuple[Filter, ...]
     return tuple(filters)
 
 
+def follow_renames(row_scope: RowScope, validator: SchemaValidator) -> RowScope:
+    """Return the row scope by the names of the active schema, which lists earlier ones as aliases.
+
+    A key outlives a renamed column; a name that the schema does not know stays as it is.
+    """
+    rules = tuple(
+        rule
+        if (name := validator.canonical_name(rule.field)) in {None, rule.field}
+        else msgspec.structs.replace(rule, field=name)
+        for rule in row_scope.rules
+    )
+    return RowScope(rules)
+
+
 def is_in_scope(project: Project, row_scope: RowScope) -> bool:
     """Whether a project, in the fields of the active schema, meets every rule."""
     return all(_read_text(project, rule.field) in rule.values for rule in row_scope.rules)
@@ -100,14 +118,34 @@ def _read_text(project: Project, name: str) -> object:
     return getattr(project, name)
 
 
-async def is_entry_in_scope(
-    dependencies: Dependencies, entry: JournalEntry, row_scope: RowScope
-) -> bool:
-    """Whether the version of a project that an entry recorded meets every rule."""
-    schema = await find_schema(dependencies, entry.schema_version)
-    project = decode_state(PROJECT_KIND, entry.document, schema)
-    active = (await dependencies.active_schema()).schema
-    if not isinstance(project, Project):
-        return False
-    plans = await plans_between(dependencies, entry.schema_version, active.version)
-    return is_in_scope(upgrade_project(project, plans) if plans else project, row_scope)
+class ScopedEntries:
+    """The journal entries that record a version of a project in scope."""
+
+    def __init__(self, dependencies: Dependencies, row_scope: RowScope) -> None:
+        self._dependencies = dependencies
+        self._row_scope = row_scope
+        self._paths: dict[tuple[int, int], _Path] = {}
+
+    async def has(self, entry: JournalEntry) -> bool:
+        """Whether the recorded version, in the fields of the active schema, meets every rule."""
+        if entry.kind != PROJECT_KIND:
+            return False
+        schema, plans, row_scope = await self._find_path(entry.schema_version)
+        project = decode_state(PROJECT_KIND, entry.document, schema)
+        if not isinstance(project, Project):
+            return False
+        return is_in_scope(upgrade_project(project, plans) if plans else project, row_scope)
+
+    async def _find_path(self, version: int) -> _Path:
+        """Return a schema version, the plans from it, and the row scope where they lead.
+
+        Thousands of versions are searched once. A stream goes on under another active version.
+        """
+        active = (await self._dependencies.active_schema()).schema
+        path = self._paths.get((version, active.version))
+        if path is None:
+            schema = await find_schema(self._dependencies, version)
+            plans = await plans_between(self._dependencies, version, active.version)
+            row_scope = follow_renames(self._row_scope, compile_schema(active))
+            path = self._paths[version, active.version] = (schema, plans, row_scope)
+        return path
