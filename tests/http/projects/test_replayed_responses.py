@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.http.conftest import WIND, Service, Start
 from tests.http.registry_stub import RegistryStub, serve_registry
 
+from spawn.adapters.memory.store import MemoryStore
 from spawn.domain.aggregates import decode_state, encode_state
-from spawn.domain.change import StoredAggregate
+from spawn.domain.change import IdempotencyKey, StoredAggregate, StoredResponse
 from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.entrypoints.http.projects.representation import (
     build_representation,
@@ -52,6 +53,32 @@ class Exchange:
 def comparable(response: httpx.Response) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     headers = [pair for pair in response.headers.raw if pair[0].decode() not in OWN_HEADERS]
     return response.status_code, headers, response.content
+
+
+@pytest.mark.parametrize("command", ["create", "transition"])
+def test_an_attempt_that_meets_the_effect_of_its_first_one_gets_its_response(
+    start: Start, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The first attempt commits between the second one's look for a receipt and its decision."""
+    find_receipt, missed_keys = MemoryStore.find_receipt, set[str]()
+
+    async def miss_once(store: MemoryStore, key: IdempotencyKey) -> StoredResponse | None:
+        if key.key in missed_keys:
+            return await find_receipt(store, key)
+        missed_keys.add(key.key)
+        return None
+
+    with start().client() as client:
+        body = {**WIND, "external_ref": {"source": "desk", "id": "P1"}}
+        if command == "create":
+            exchange = Exchange(client, "POST", PROJECTS, json=body)
+        else:
+            path = f"{client.post(PROJECTS, json=body).headers['location']}/transitions"
+            transition = {"to": "MANDATED", "reason": "signed"}
+            headers = {"if-match": "*"}
+            exchange = Exchange(client, "POST", path, json=transition, headers=headers)
+        monkeypatch.setattr(MemoryStore, "find_receipt", miss_once)
+        exchange.check(client)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from spawn.application.projects.list_query import read_fields
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
-from spawn.domain.errors import SchemaVersionChanged, StaleVersion, Unavailable
+from spawn.domain.errors import Conflict, SchemaVersionChanged, Unavailable
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
@@ -190,8 +190,9 @@ async def _run_command(
         raise Unavailable(
             "The active schema kept changing during the request. Retry later."
         ) from None
-    except StaleVersion:
-        # A concurrent retry of the same request may have won: return its response.
+    except Conflict:
+        # A concurrent attempt of the same request may have won, and changed what this one needs:
+        # the version, the status, or a reference that is free. Return its response.
         stored_response = await find_stored_response(request, key)
         if stored_response is None:
             raise
