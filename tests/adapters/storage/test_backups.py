@@ -303,6 +303,26 @@ async def test_retention_keeps_the_only_good_set(backed_up: BackedUpStore) -> No
     assert backed_up.set_numbers() == [1, 2]
 
 
+async def test_a_journal_that_was_changed_replaces_no_good_backup(
+    backed_up: BackedUpStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backed_up.create(4)
+    await (await backed_up.backups()).take()
+    await backed_up.store.close()
+    run_sql(backed_up.path, "update journal set actor = 'nobody' where position = 2")
+    # The opening checks the last thousand rows only.
+    monkeypatch.setattr("spawn.adapters.duckdb.journal.tail._TAIL_ROWS", 1)
+    store = await open_duckdb(backed_up.path, clock=SystemClock(), options=StoreOptions())
+    changed = BackedUpStore(tmp_path, store, backed_up.clock)
+    await changed.create()
+    backups = await changed.backups(full_interval_s=60.0, retained_sets=1)
+    with pytest.raises(StorageDamaged, match="row 2 was changed"):
+        await backups.take()
+    assert changed.set_numbers() == [1]
+    assert changed.verify().findings == ()
+    await store.close()
+
+
 async def test_a_full_disk_is_reported_and_leaves_the_backups(backed_up: BackedUpStore) -> None:
     backups = await backed_up.backups()
     await backed_up.create()

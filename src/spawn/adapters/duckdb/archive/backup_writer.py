@@ -56,6 +56,7 @@ from spawn.ports.backups import BackupPoint, BackupStatus, JournalHead
 from spawn.ports.runtime import Clock
 
 _STEP_TIMEOUT_S = 300.0
+_ZERO_HASH = "0" * 64
 _SMALL_SEGMENT_ROWS = 5_000
 _POINT_INTERVAL = timedelta(minutes=10)
 _FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -319,7 +320,8 @@ class BackupWriter:
         last = _find_end(cursor, position + 1, observed_position)
         added = None
         if last > position:
-            added = write_segment(cursor, folder, first, last)
+            previous_hash = segments[-1].hash if segments else _ZERO_HASH
+            added = write_segment(cursor, folder, first, last, previous_hash)
             segments.append(added)
         point = self._write_point(cursor, folder, observed_position, last)
         extended = msgspec.structs.replace(
@@ -345,7 +347,7 @@ class BackupWriter:
         return IndexedPoint(
             position=position,
             observed_position=observed_position,
-            hash="0" * 64 if row is None else row[0],
+            hash=_ZERO_HASH if row is None else row[0],
             recorded_at=None if row is None else from_microseconds(row[1]),
             taken_at=self._clock.now().astimezone(UTC),
             schemas=name,

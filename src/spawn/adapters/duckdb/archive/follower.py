@@ -175,8 +175,7 @@ class Follower:
         if hash_file(path) != segment.sha256:
             raise StorageDamaged(f"{path} was changed: its checksum differs.")
         after = self._tail.position
-        chain = ChainCheck()
-        chain.position, chain.hash = after, self._tail.hash
+        chain = ChainCheck(after, self._tail.hash)
         source = f"read_parquet({quote_path(path)})"
         try:
             rows = read_chained_rows(

@@ -37,45 +37,58 @@ def quote_path(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def write_segment(cursor: Cursor, folder: Path, first: int, last: int) -> Segment:
+def write_segment(
+    cursor: Cursor, folder: Path, first: int, last: int, previous_hash: str
+) -> Segment:
     """Write the journal rows from `first` to `last` to a file, durable.
+
+    `previous_hash` is that of the row before `first`.
 
     Raises:
         duckdb.Error, OSError: it could not be written; nothing of it counts.
-        StorageDamaged: the journal lacks one of the rows.
+        StorageDamaged: a row is missing, or was changed since it was committed.
     """
     name = f"journal-{first:012d}-{last:012d}.parquet"
     partial = folder / (name + PARTIAL_SUFFIX)
     try:
-        return _write_segment(cursor, partial, first, last)
-    except (duckdb.Error, OSError):
+        return _write_segment(cursor, partial, first, last, previous_hash)
+    except (duckdb.Error, OSError, StorageDamaged):
         # At once, because a full disk needs the space.
         with suppress(OSError):
             partial.unlink()
         raise
 
 
-def _write_segment(cursor: Cursor, partial: Path, first: int, last: int) -> Segment:
+def _write_segment(
+    cursor: Cursor, partial: Path, first: int, last: int, previous_hash: str
+) -> Segment:
     in_range = f"position >= {first:d} and position <= {last:d}"
     cursor.execute(
         f"copy (select {_COLUMNS} from journal where {in_range} order by position)"
         f" to {quote_path(partial)}"
         f" (format parquet, compression zstd, row_group_size {_GROUP_ROWS})"
     )
-    # Read back: what a full or failing disk took must not count as a backup.
-    row = cursor.execute(
-        "select count(*), min(position), max(position), lower(hex(max_by(hash, position)))"
-        f" from read_parquet({quote_path(partial)})"
-    ).fetchone()
-    if row is None or row[:3] != (last - first + 1, first, last):
+    # Read back: neither a failing disk nor a journal that was changed may count as a backup,
+    # because good sets are removed once later ones are good.
+    chain = ChainCheck(first - 1, bytes.fromhex(previous_hash))
+    for row, stored_hash in read_chained_rows(cursor, f"read_parquet({quote_path(partial)})"):
+        if not chain.add(row, stored_hash):
+            break
+    if chain.finding or chain.position != last:
         raise StorageDamaged(
-            f"The journal lacks rows between {first} and {last}: verify the store."
+            f"The journal cannot be backed up ({chain.finding or f'it ends at {chain.position}'}):"
+            " earlier backups are kept; run `spawn verify` on the stopped store."
         )
     sha256, size_bytes = hash_file(partial), partial.stat().st_size
     name = partial.name.removesuffix(PARTIAL_SUFFIX)
     publish_file(partial, partial.with_name(name))
     return Segment(
-        name=name, first=first, last=last, size_bytes=size_bytes, sha256=sha256, hash=row[3]
+        name=name,
+        first=first,
+        last=last,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        hash=chain.hash.hex(),
     )
 
 
@@ -90,9 +103,9 @@ def read_chained_rows(cursor: Cursor, source: str) -> Iterator[tuple[JournalRow,
 class ChainCheck:
     """Check of consecutive rows: each is the next one, and has the hash that follows from it."""
 
-    def __init__(self) -> None:
-        self.position = 0
-        self.hash = bytes(32)
+    def __init__(self, position: int = 0, row_hash: bytes = bytes(32)) -> None:
+        self.position = position
+        self.hash = row_hash
         self.recorded_at = 0
         self.finding = ""
 
