@@ -64,7 +64,7 @@ from spawn.domain.errors import InternalError, InvalidInput, SpawnError
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
-from spawn.entrypoints.http.app import create_app
+from spawn.entrypoints.http.app import OPENAPI_DOCUMENT, create_app
 from spawn.entrypoints.http.datasets.copied_file import COPIES
 from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.entrypoints.http.limits import HttpLimits
@@ -76,6 +76,7 @@ from spawn.entrypoints.http.metrics.traffic_metrics import CertificateMetrics, T
 from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.product.identity import build_service_levels, product_from_settings
+from spawn.entrypoints.http.product.routes import prepare_document
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.logging import is_text_format
 from spawn.entrypoints.settings import Settings, SettingsError, read_signing_key
@@ -352,6 +353,10 @@ async def open_composition(
             rules=_build_access_rules(settings, authenticator),
             metrics=request_metrics,
             log=access_log,
+        )
+        prepare = partial(prepare_document, http_state, OPENAPI_DOCUMENT)
+        await stack.enter_async_context(
+            background.run("OpenAPI document", prepare, is_endless=False)
         )
         yield Composition(
             app, dependencies, settings, health, quality_monitor, streams, background, traffic

@@ -62,7 +62,11 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *monitoring.ROUTES,
     *docs_pages.ROUTES,
 )
-ROUTES: Final = (*_RESOURCE_ROUTES, *product_routes.create_routes(_RESOURCE_ROUTES))
+OPENAPI_DOCUMENT: Final = product_routes.create_openapi_document(lambda: ROUTES)
+ROUTES: Final[Sequence[Route]] = (
+    *_RESOURCE_ROUTES,
+    *product_routes.create_routes(OPENAPI_DOCUMENT),
+)
 
 
 _CODECS: Final[Mapping[str, ResponseCodec]] = {

@@ -50,7 +50,7 @@ from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, PUBLIC, Suc
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
-from spawn.entrypoints.http.state import StateKey
+from spawn.entrypoints.http.state import HttpState, StateKey
 
 _FORMATS: Final[Mapping[str, str]] = {"yaml": YAML, "json": JSON}
 _Encoder = Callable[[object], bytes]
@@ -64,6 +64,9 @@ class CachedDocument(msgspec.Struct, frozen=True):
     tag: str
 
 
+PREPARE_DELAY_S: Final = 5.0
+"""Time from the start until documents are built that nobody has read yet."""
+
 MAX_DOCUMENTS: Final = 32
 """Cached encodings: every document, of a few schema versions."""
 
@@ -73,21 +76,28 @@ class DocumentCache:
 
     def __init__(self) -> None:
         self._documents: BoundedCache[CachedDocument] = BoundedCache(MAX_DOCUMENTS)
+        self._building = asyncio.Lock()
 
     async def get(
         self, document: "ProductDocument", media_type: str, snapshot: ProductSnapshot
     ) -> CachedDocument:
         """Return the document of a snapshot, encoded anew if the snapshot changed.
 
-        A thread builds it: the OpenAPI document computes its examples, which takes a second.
+        A thread builds it, for all who wait: the OpenAPI document computes its examples, which
+        takes half a second.
         """
         key = (document.endpoint.path, media_type, snapshot.schema.version)
         cached = self._documents.get(key)
-        if cached is None or cached.snapshot != snapshot:
-            encoder: _Encoder = _ENCODERS.get(media_type, encode_json_document)
-            body = await asyncio.to_thread(lambda: encoder(document.build(snapshot)))
-            cached = self._documents.put(key, CachedDocument(snapshot, body, content_etag(body)))
-        return cached
+        if cached is not None and cached.snapshot == snapshot:
+            return cached
+        async with self._building:
+            cached = self._documents.get(key)
+            if cached is None or cached.snapshot != snapshot:
+                encoder: _Encoder = _ENCODERS.get(media_type, encode_json_document)
+                body = await asyncio.to_thread(lambda: encoder(document.build(snapshot)))
+                built = CachedDocument(snapshot, body, content_etag(body))
+                cached = self._documents.put(key, built)
+            return cached
 
 
 DOCUMENTS: Final = StateKey(DocumentCache)
@@ -225,12 +235,12 @@ def _document_response(
     return Response(200, document.body, media_type=content_type.encode(), headers=headers)
 
 
-def create_routes(other_routes: Sequence[Route]) -> list[Route]:
-    """Return the routes of all documents, the OpenAPI document of all routes among them."""
+def create_openapi_document(list_routes: Callable[[], Sequence[Route]]) -> ProductDocument:
+    """Return the OpenAPI document of all routes, which exist once it is first built."""
 
     @cache
     def get_builder() -> OpenApiBuilder:
-        return OpenApiBuilder([*other_routes, *routes])
+        return OpenApiBuilder(list_routes())
 
     def build_openapi(snapshot: ProductSnapshot) -> Json:
         product = snapshot.product
@@ -241,12 +251,26 @@ def create_routes(other_routes: Sequence[Route]) -> list[Route]:
             is_open=product.is_open,
         )
 
-    openapi = ProductDocument(
+    return ProductDocument(
         endpoint=OPENAPI,
         id="getOpenApi",
         summary="Get the OpenAPI document",
         build=build_openapi,
         is_versioned=True,
     )
-    routes = [_create_route(document) for document in (*_PRODUCT_DOCUMENTS, openapi)]
-    return routes
+
+
+def create_routes(openapi: ProductDocument) -> list[Route]:
+    """Return the routes of all documents."""
+    return [_create_route(document) for document in (*_PRODUCT_DOCUMENTS, openapi)]
+
+
+async def prepare_document(http_state: HttpState, document: ProductDocument) -> None:
+    """Build a document a little after the start, so that its first reader need not wait.
+
+    The first OpenAPI document of a process computes the examples of the calculators, and takes half
+    a second of a processor; a process that just began has other work for it.
+    """
+    await asyncio.sleep(PREPARE_DELAY_S)
+    snapshot = await take_snapshot(http_state.dependencies, None, http_state.product)
+    await http_state[DOCUMENTS].get(document, document.media_types[0], snapshot)
