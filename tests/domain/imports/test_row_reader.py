@@ -599,6 +599,28 @@ def test_the_columns_of_each_row_of_a_group_are_combined_first() -> None:
     assert (str(project.cod_date), str(project.total_amount)) == ("2000-09-01", "9.00")
 
 
+def warnings_of(row: RowResult) -> list[tuple[str, str, str]]:
+    return [(one.field, one.code, one.detail.partition(";")[0]) for one in row.warnings]
+
+
+def test_a_sum_of_rows_or_columns_says_how_many_of_its_values_are_unknown() -> None:
+    read = reader(NAME, {**COST, "aggregate": "sum"}, group_by=["name"], null=["", "n/a"])
+    rows: list[dict[str, Token]] = [{"name": "Dam", "cost": text} for text in ("5", "n/a", "", "2")]
+    result = read.read(read.merge_rows(rows), PROJECT_ID)
+    assert str(project_of(result).total_amount) == "7.00"
+    assert warnings_of(result) == [("cost", "partial_sum", "2 of 4 values are unknown")]
+    whole = read.read(read.merge_rows([rows[0], rows[3]]), PROJECT_ID)
+    assert warnings_of(whole) == []
+    amount = {"attribute": "total_amount", "columns": ["a", "b"], "combine": "sum"}
+    read = reader(NAME, amount, missing_amount="unknown")
+    result = read_row(read, a="", b="5")
+    assert str(project_of(result).total_amount) == "5.00"
+    assert [one[1:] for one in warnings_of(result)] == [
+        ("partial_sum", "1 of 2 values are unknown")
+    ]
+    assert [one.code for one in read_row(read, a="", b="").warnings] == ["amount_unknown"]
+
+
 def test_one_cell_has_several_sponsors_with_their_shares_in_brackets() -> None:
     pair = {"attribute": "sponsors", "columns": [{"name": "owners"}], "separator": "; "}
     read = reader(NAME, COST, pair)

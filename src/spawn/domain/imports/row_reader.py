@@ -4,7 +4,7 @@ A row is `column name → token`: text in CSV, any JSON value in NDJSON. Numbers
 attribute's type is known, so that an amount is rounded from its exact digits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.cell_reader import (
     AnyCell,
+    Cell,
     CellError,
     compile_cells,
     quote,
@@ -63,6 +64,7 @@ class RowReader:
         mapping = None if from_export else mapping
         self._mapping = mapping
         self._cells = compile_cells(mapping, validator) if mapping else ()
+        self._sums = [cell for cell in self._cells if isinstance(cell, Cell) and cell.is_sum]
         self._fields = {cell.attribute: cell.label for cell in self._cells}
         if mapping and mapping.key:
             self._fields["external_ref"] = mapping.key.label
@@ -121,7 +123,17 @@ class RowReader:
             field = self._fields.get(_AMOUNT, _AMOUNT)
             warnings.append(RowReason(field, "amount_unknown", "the row has no amount"))
             tokens = _drop_unknown_amount(tokens)
+        if not reasons:
+            warnings += self._describe_partial_sums(source)
         return self._build_result(source, tokens, project_id, key, reasons, warnings)
+
+    def _describe_partial_sums(self, source: Mapping[str, Token]) -> Iterator[RowReason]:
+        """Yield a warning for each sum of which some addends are unknown."""
+        for cell in self._sums:
+            known, total = cell.count_addends(source)
+            if 0 < known < total:
+                detail = f"{total - known} of {total} values are unknown; the sum has the others"
+                yield RowReason(cell.label, "partial_sum", detail)
 
     def read_amendment(self, source: Mapping[str, Token]) -> ProjectInput:
         """Return the values of a valid row, without defaults: those are for new projects only."""

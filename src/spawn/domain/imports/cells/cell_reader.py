@@ -143,6 +143,25 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             return self._convert_text(self.texts.read_constant(self.constant), scale)
         return self._read_columns([source.get(name) for name in self.sources], scale)
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether it adds the numbers of several rows or columns."""
+        return bool(self.sources) and (
+            self.aggregate is Aggregation.SUM or self.combine is Combination.SUM
+        )
+
+    def count_addends(self, source: Mapping[str, Token]) -> tuple[int, int]:
+        """Return the number of addends of a sum that have a value, and of all.
+
+        Raises:
+            CellError: an addend cannot be read.
+        """
+        columns = [_list_values(source.get(name)) for name in self.sources]
+        if self.combine is Combination.FIRST:
+            columns = [next((v for v in columns if any(map(self.texts.read_all, v))), [])]
+        addends = [value for values in columns for value in values]
+        return sum(bool(self.texts.read_all(value)) for value in addends), len(addends)
+
     def _read_columns(self, tokens: list[Token], scale: int) -> Token:
         """Return the token of several columns."""
         if self.combine is Combination.FIRST:
@@ -209,6 +228,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     def _convert_text(self, text: str | None, scale: int) -> Token:
         return text if text is None or self.convert is None else self.convert(text, scale)
+
+
+def _list_values(token: Token) -> list[Token]:
+    return token if isinstance(token, list) else [token]
 
 
 def _split_rows(tokens: list[Token]) -> list[tuple[Token, ...]] | None:
