@@ -15,7 +15,8 @@ HERE = Position(1, 7)
 
 
 @pytest.fixture
-async def copies(tmp_path: Path) -> AsyncGenerator[FileCopies]:
+async def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FileCopies]:
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.0)
     copies = FileCopies(tmp_path)
     yield copies
     await copies.close()

@@ -1,14 +1,15 @@
 """Run the recipes of `docs/data.md` against a service, and compare the tables that they read.
 
 Runs in the tools' environment, which has pandas, Polars, PyArrow and DuckDB, with the client on its
-path. Arguments: the address of a running service, and the page. The exit code is 1 if a table
-differs or lost the exactness of its amounts.
+path; R and LibreOffice run where they are installed. Arguments: the address of a running service,
+and the page. The exit code is 1 if a table differs or lost the exactness of its amounts.
 """
 
 import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,29 @@ def run_javascript(code: str) -> list[dict[str, Any]]:
     return list(json.loads(output))
 
 
+def run_r(code: str) -> Amounts:
+    """Run a recipe in R, and return the amounts of its projects as R has them."""
+    script = f"{code}\nwrite.csv(projects[c('project_id', 'total_amount')], row.names = FALSE)"
+    command = ["Rscript", "--vanilla", "-e", script]
+    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return read_amounts(list(csv.DictReader(io.StringIO(output))))
+
+
+def open_in_libreoffice(url: str) -> Amounts:
+    """Open the workbook in LibreOffice, save its sheet as CSV, and return the amounts of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        workbook, table = Path(folder, "projects.xlsx"), Path(folder, "projects.csv")
+        with urlopen(f"{url}/v1/data/projects.xlsx") as response:  # noqa: S310 - our own service
+            workbook.write_bytes(response.read())
+        profile = f"-env:UserInstallation=file://{folder}/profile"
+        # Commas, quotes, UTF-8, values as they are shown.
+        target = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false"
+        command = ["soffice", profile, "--headless", "--convert-to", target, "--outdir", folder]
+        subprocess.run([*command, str(workbook)], capture_output=True, check=True)
+        with table.open(encoding="utf-8", newline="") as file:
+            return read_amounts(list(csv.DictReader(file)))
+
+
 def run_duckdb(code: str, url: str) -> Amounts:
     """Download Parquet as the recipe says, run its query, and return the amounts of the file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -106,6 +130,8 @@ def main(url: str, page: Path) -> int:
                 results[f"{title} {number}"] = read_amounts(to_records(table))
         elif language == "javascript":
             results[title] = read_amounts(run_javascript(code))
+        elif language == "r" and shutil.which("Rscript"):
+            results[title] = run_r(code)
     with SpawnClient(url) as client:
         projects = list(client.iterate_projects())
     for package, to_table in PACKAGES.items():
@@ -116,6 +142,8 @@ def main(url: str, page: Path) -> int:
     assert excel.startswith(b"\xef\xbb\xbf")
     rows = csv.DictReader(io.StringIO(excel.decode("utf-8-sig"), newline=""))
     results["Excel"] = read_amounts(list(rows))
+    if shutil.which("soffice"):
+        results["LibreOffice"] = open_in_libreoffice(url)
     different = sorted(name for name, amounts in results.items() if amounts != expected)
     print(f"{len(expected)} projects by {', '.join(results)}")
     if different:

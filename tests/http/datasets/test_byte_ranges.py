@@ -9,6 +9,9 @@ import httpx
 import pytest
 from tests.http.conftest import WIND, Service, Start
 
+from spawn.adapters.local import file_copies
+from spawn.entrypoints.http.datasets import copied_file
+
 parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not export the names
 PLAIN = {"accept-encoding": "identity"}
 PARQUET = "/v1/data/projects.parquet"
@@ -79,17 +82,18 @@ def test_a_writer_does_not_tear_a_file_that_is_read_in_parts(client: httpx.Clien
     assert parquet.read_table(io.BytesIO(client.get(PARQUET).content)).num_rows == 3
 
 
-def test_a_head_reads_what_was_written_and_parts_of_two_editions_are_not_mixed(
-    client: httpx.Client,
+def test_a_head_reads_what_was_written_and_its_parts_are_of_that_edition(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.2)
     first = client.head(PARQUET)
     assert client.head(PARQUET).headers["etag"] == first.headers["etag"]
     add_project(client)
     second = client.head(PARQUET)
     assert second.headers["etag"] != first.headers["etag"]
     assert second.headers["spawn-position"] > first.headers["spawn-position"]
-    torn = read_part(client, PARQUET, "4-99")
-    assert (torn.status_code, torn.json()["code"]) == (409, "conflict")
+    part = read_part(client, PARQUET, "4-99")
+    assert part.headers["etag"] == second.headers["etag"]
     for head in (first, second):
         part = read_part(client, PARQUET, "4-99", if_match=head.headers["etag"])
         assert part.headers["content-range"] == f"bytes 4-99/{head.headers['content-length']}"
@@ -97,7 +101,40 @@ def test_a_head_reads_what_was_written_and_parts_of_two_editions_are_not_mixed(
     assert (stale.status_code, stale.json()["code"]) == (412, "stale_version")
 
 
-def test_a_past_instant_is_one_file_whatever_is_written(client: httpx.Client) -> None:
+def test_a_new_edition_waits_for_the_readers_of_the_last(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = int(client.head(PARQUET).headers["content-length"])
+    last = read_part(client, PARQUET, f"{size - 500}-{size - 1}").content
+    add_project(client)
+    monkeypatch.setattr(file_copies, "READERS_S", 0.1)
+    waiting = client.head(PARQUET)
+    assert waiting.status_code == 503
+    assert int(waiting.headers["retry-after"]) >= 1
+    first = read_part(client, PARQUET, f"0-{size - 501}").content
+    assert parquet.read_table(io.BytesIO(first + last)).num_rows == 2
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.0)
+    assert client.head(PARQUET).headers["content-length"] != str(size)
+
+
+def test_a_reader_without_a_head_begins_with_the_end_or_the_first_bytes(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer readers of Parquet take the length of the response to a suffix."""
+    for part in ("-65536", "0-"):
+        with monkeypatch.context() as patch:
+            read_part(client, PARQUET, "0-3")
+            add_project(client)
+            patch.setattr(file_copies, "ACTIVE_S", 0.0)
+            patch.setattr(copied_file, "ACTIVE_S", 0.0)
+            begin = read_part(client, PARQUET, part)
+            count = client.get("/v1/ops/projects/count").json()["count"]
+            assert parquet.read_table(io.BytesIO(begin.content)).num_rows == count
+    size = begin.headers["content-range"].partition("/")[2]
+    assert read_part(client, PARQUET, "4-9").headers["content-range"] == f"bytes 4-9/{size}"
+
+
+def test_a_past_instant_is_one_file_even_if_others_write(client: httpx.Client) -> None:
     moment = client.get("/v1/ops/projects").json()["items"][-1]["updated_at"]
     path = f"{PARQUET}?as_of={moment}"
     tags = set()
@@ -159,11 +196,14 @@ def test_a_compressed_stream_has_neither_length_nor_ranges(reader: httpx.Client)
     assert "content-encoding" not in part.headers
 
 
-def test_quality_and_imports_have_a_new_copy_only_if_they_differ(client: httpx.Client) -> None:
+def test_quality_and_imports_have_a_new_copy_only_if_they_differ(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.post("/v1/governance/quality/runs").raise_for_status()
     tags = {client.head("/v1/data/quality.csv", headers=PLAIN).headers["etag"] for _ in range(2)}
     assert len(tags) == 1
     client.post("/v1/governance/quality/runs").raise_for_status()
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.0)
     assert client.head("/v1/data/quality.csv", headers=PLAIN).headers["etag"] not in tags
 
 

@@ -24,6 +24,15 @@ CopyKey = tuple[str, ...]
 IDLE_S: Final = 120.0
 """Time for which a copy remains after its last use."""
 
+ACTIVE_S: Final = 5.0
+"""Time after its last use for which somebody may still read parts of a copy.
+
+No reader says which edition its parts are of, so that a new one waits for the readers of the last.
+"""
+
+READERS_S: Final = 12.0
+"""Time for which a new edition waits for them."""
+
 WAIT_S: Final = 20.0
 """Time for which a client waits for a copy; readers give up after 30 s, and try again."""
 
@@ -33,12 +42,16 @@ MAX_WRITINGS: Final = 2
 MAX_COPY_BYTES: Final = 4 * 1024 * 1024 * 1024
 """Bytes of all copies together."""
 
+_POLL_S: Final = 0.05
 _CHUNK_BYTES: Final = 256 * 1024
 _RESERVE_BYTES: Final = 64 * 1024 * 1024
 
 
 class FileCopy:
-    """A copy that is complete; `etag` is a digest of its bytes."""
+    """A copy that is complete; `etag` is a digest of its bytes.
+
+    `is_described` if a client has its length, and no part of it since.
+    """
 
     def __init__(
         self, key: CopyKey, position: Position, file: IO[bytes], etag: str, size_bytes: int
@@ -48,6 +61,7 @@ class FileCopy:
         self.etag = etag
         self.size_bytes = size_bytes
         self.used_at_s = monotonic()
+        self.is_described = False
         self._file = file
         self._readers = 0
         self._is_removed = False
@@ -69,10 +83,9 @@ class FileCopy:
             if self._is_removed and not self._readers:
                 self._file.close()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody reads it, or has read it lately."""
-        return not self._readers and monotonic() - self.used_at_s >= IDLE_S
+    def is_unused_for(self, seconds: float) -> bool:
+        """Whether nobody reads it, or has read it within that time."""
+        return not self._readers and monotonic() - self.used_at_s >= seconds
 
     def remove(self) -> None:
         """Give its room back, once nobody reads it."""
@@ -91,7 +104,7 @@ class FileCopies:
         self._removal: asyncio.TimerHandle | None = None
 
     def find(self, key: CopyKey) -> list[FileCopy]:
-        """Return the copies of a file that differ from each other, the newest last."""
+        """Return the editions of a file, the newest last."""
         self._remove_idle()
         return [copy for copy in self._copies if copy.key == key]
 
@@ -158,25 +171,38 @@ class FileCopies:
         except BaseException:
             file.close()
             raise
-        etag = f'"{digest.hexdigest()[:32]}"'
-        return self._add(FileCopy(key, position, file, etag, size))
+        copy = FileCopy(key, position, file, f'"{digest.hexdigest()[:32]}"', size)
+        for earlier in self.find(key):
+            if earlier.etag == copy.etag:
+                copy.remove()
+                earlier.position, earlier.used_at_s = position, copy.used_at_s
+                return earlier
+        try:
+            await self._wait_for_readers(key)
+        except BaseException:
+            copy.remove()
+            raise
+        self._copies.append(copy)
+        if self._removal is None:
+            self._schedule_removal()
+        return copy
+
+    async def _wait_for_readers(self, key: CopyKey) -> None:
+        """Wait until nobody reads the last edition of a file.
+
+        Raises:
+            Overloaded: somebody reads it for too long.
+        """
+        end_s = monotonic() + READERS_S
+        while any(not one.is_unused_for(ACTIVE_S) for one in self.find(key)[-1:]):
+            if monotonic() >= end_s:
+                raise Overloaded("The last edition of the file is being read: try again later.")
+            await asyncio.sleep(_POLL_S)
 
     def _append(self, file: IO[bytes], chunk: bytes) -> None:
         if shutil.disk_usage(file.fileno()).free - len(chunk) < _RESERVE_BYTES:
             raise StorageFull("The disk has no room for a copy of the file: read it as a stream.")
         file.write(chunk)
-
-    def _add(self, copy: FileCopy) -> FileCopy:
-        """Add a copy; return the earlier one with the same bytes instead, if there is one."""
-        for earlier in self._copies:
-            if (earlier.key, earlier.etag) == (copy.key, copy.etag):
-                copy.remove()
-                earlier.position, earlier.used_at_s = copy.position, copy.used_at_s
-                return earlier
-        self._copies.append(copy)
-        if self._removal is None:
-            self._schedule_removal()
-        return copy
 
     def _make_room(self, key: CopyKey, size: int) -> None:
         """Remove copies until one more of this size is within the bounds.
@@ -200,7 +226,7 @@ class FileCopies:
         copy.remove()
 
     def _remove_idle(self) -> None:
-        for copy in [one for one in self._copies if one.is_idle]:
+        for copy in [one for one in self._copies if one.is_unused_for(IDLE_S)]:
             self._remove(copy)
 
     def _schedule_removal(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from litestar.types import Receive, Scope, Send
 
-from spawn.adapters.local.file_copies import CopyKey, FileCopies, FileCopy
+from spawn.adapters.local.file_copies import ACTIVE_S, CopyKey, FileCopies, FileCopy
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
 from spawn.entrypoints.http.datasets.streamed_file import (
@@ -38,7 +38,7 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
     Raises:
         Overloaded: the copy is not ready in time.
         RequestProblem: 416, the file has no such bytes.
-        Conflict: it is not certain of which copy the range is, or there is none.
+        Conflict: there is no copy that the range can be of.
     """
     copies, key = request.http_state[COPIES], _build_key(request, file)
     if request.context.is_head:
@@ -48,6 +48,7 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
             copy = await _find_current(request, copies, key, file)
         except (Conflict, StorageFull):
             return None
+        copy.is_described = True
         return CopyResponse(file, copy, None, is_head=True)
     text = request.header(b"range")
     if text is None:
@@ -99,25 +100,27 @@ async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile)
 async def _find_for_range(
     request: StrictRequest, copies: FileCopies, key: CopyKey, file: DatasetFile, text: str
 ) -> FileCopy:
-    """Return the copy that earlier parts were read of; the first part may write one."""
+    """Return the edition that earlier parts were read of; the first part may write one."""
     found = copies.find(key)
     if tags := request.header(b"if-match"):
         found = [one for one in found if tags == "*" or one.etag in _ETAG.findall(tags)]
         if not found:
             raise RequestProblem("stale_version", "The file has changed: begin again with a HEAD.")
-    if len(found) > 1 and (tag := request.header(b"if-range")):
-        found = [one for one in found if one.etag == tag] or found[-1:]
-    if len(found) > 1:
-        raise Conflict(
-            "The data changed while parts of the file are read: send the ETag of HEAD in If-Match,"
-            " or select a past instant with as_of."
-        )
-    if found:
-        return found[0]
+        return found[-1]
+    if tag := request.header(b"if-range"):
+        found = [one for one in found if one.etag == tag] or found
     match = _RANGE.fullmatch(text)
-    if match is not None and match[1].strip("0"):
+    is_suffix, is_first = match is not None and not match[1], not (match and match[1].strip("0"))
+    if found:
+        newest, is_described = found[-1], found[-1].is_described
+        newest.is_described = False
+        # A suffix, or the first bytes, begin a reading that may have had no HEAD.
+        is_read = is_described or not (is_suffix or newest.is_unused_for(ACTIVE_S))
+        if is_read or not is_first:
+            return newest
+    if not is_first:
         raise Conflict("There is no copy that earlier parts were read of: begin with a HEAD.")
-    return await copies.write(key, file.position, file.read_recorded)
+    return await _find_current(request, copies, key, file)
 
 
 def _is_changed(if_range: str | None, copy: FileCopy) -> bool:
