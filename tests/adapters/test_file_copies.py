@@ -99,14 +99,18 @@ async def test_clients_that_ask_at_once_share_one_writing_which_outlives_them(
     for _ in range(2):
         with pytest.raises(Overloaded, match="still being written"):
             await copies.write(("a", "1"), HERE, slow_file)
-    with pytest.raises(Overloaded, match="still"):
-        await copies.write(("a", "2"), HERE, slow_file)
+    for number in range(2, file_copies.MAX_CLIENT_COPIES + 1):
+        with pytest.raises(Overloaded, match="still"):
+            await copies.write(("a", str(number)), HERE, slow_file)
     with pytest.raises(Overloaded, match="Other files"):
-        await copies.write(("a", "3"), HERE, slow_file)
+        await copies.write(("a", "another"), HERE, slow_file)
+    assert openings == file_copies.MAX_WRITINGS
     monkeypatch.setattr(file_copies, "WAIT_S", 20.0)
     may_end.set()
     copy = await copies.write(("a", "1"), HERE, slow_file)
-    assert (await read(copy), openings) == (b"begin end", 2)
+    assert await read(copy) == b"begin end"
+    other = await copies.write(("b", "1"), HERE, lambda: file_of(b"b"))
+    assert (await read(other), openings) == (b"b", file_copies.MAX_CLIENT_COPIES)
 
 
 async def test_idle_copies_go_and_a_full_disk_is_reported(

@@ -549,7 +549,6 @@ def _run_check(name: str, check: Check) -> Row:
         detail, has_passed = check(), True
     except (
         CheckFailed,
-        clients.ClientFault,
         OSError,
         subprocess.SubprocessError,
         httpx.HTTPError,

@@ -3,13 +3,21 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.http.conftest import Start
 
+from spawn.domain.schema_version import Column, ColumnType, TypeName
+from spawn.domain.schemas.json_schema import SchemaUse
+from spawn.domain.schemas.validator import compile_schema
+from spawn.entrypoints.http.app import ROUTES
+from spawn.entrypoints.http.openapi.document import OpenApiBuilder
 from spawn.entrypoints.http.openapi.struct_schemas import lift_definitions
+from spawn.testing.builders import a_schema
 
 Json = dict[str, Any]
 
@@ -98,3 +106,25 @@ def test_two_schemas_of_one_name_are_an_error() -> None:
         lift_definitions(schema, components)
     same = {"$defs": {"Amount": {"type": "string"}}, "$ref": "#/$defs/Amount"}
     assert lift_definitions(same, components) == {"$ref": "#/components/schemas/Amount"}
+
+
+def test_an_enumeration_of_fractions_is_in_words_since_generators_have_no_type_of_it() -> None:
+    column = Column(
+        name="ratio",
+        type=ColumnType(TypeName.DECIMAL, precision=9, scale=2),
+        enum=(Decimal("0.1"), Decimal("2.5")),
+        description="Gearing.",
+    )
+    amount = msgspec.structs.replace(column, name="fee_amount")
+    schema = msgspec.structs.replace(a_schema(), governed=(column, amount))
+    built = OpenApiBuilder(ROUTES).build(compile_schema(schema))["components"]["schemas"]
+    for name in ("Project", "ProjectInput", "ProjectPatch"):
+        ratio = built[name]["properties"]["ratio"]
+        assert list(map(str, ratio["x-enum"])) == ["0.1", "2.5"]
+        assert ratio["description"] == "Gearing. One of: 0.1, 2.5."
+        assert "enum" not in ratio
+        forms = built[name]["properties"]["fee_amount"].get("anyOf", [])
+        assert all("enum" not in form for form in forms if "number" in form["type"])
+    # Only the document of the API differs; the JSON Schema of a version lists the values.
+    published = compile_schema(schema).json_schema(SchemaUse.OUTPUT)["properties"]["ratio"]
+    assert list(map(str, published["enum"])) == ["0.1", "2.5", "None"]

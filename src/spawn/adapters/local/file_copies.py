@@ -39,6 +39,8 @@ WAIT_S: Final = 20.0
 MAX_COPIES: Final = 16
 MAX_CLIENT_COPIES: Final = 4
 MAX_WRITINGS: Final = 2
+"""Files that are written at a time; others wait."""
+
 MAX_COPY_BYTES: Final = 4 * 1024 * 1024 * 1024
 """Bytes of all copies together."""
 
@@ -101,6 +103,7 @@ class FileCopies:
         self._folder = folder
         self._copies: list[FileCopy] = []
         self._writings: dict[CopyKey, asyncio.Task[FileCopy]] = {}
+        self._slots = asyncio.Semaphore(MAX_WRITINGS)
         self._removal: asyncio.TimerHandle | None = None
 
     def find(self, key: CopyKey) -> list[FileCopy]:
@@ -127,8 +130,7 @@ class FileCopies:
         """
         task = self._writings.get(key)
         if task is None:
-            if len(self._writings) >= MAX_WRITINGS:
-                raise Overloaded("Other files are being written: try again later.")
+            self._check_queue(key)
             task = asyncio.create_task(self._write(key, position, read_file))
             self._writings[key] = task
             task.add_done_callback(lambda done: self._end_writing(key, done))
@@ -136,6 +138,16 @@ class FileCopies:
         if not task.done():
             raise Overloaded("The file is still being written: try again.", retry_after_s=5)
         return task.result()
+
+    def _check_queue(self, key: CopyKey) -> None:
+        """Raise unless one more file may wait to be written.
+
+        Raises:
+            Overloaded: too many of the client, or of all, wait already.
+        """
+        own_count = sum(other[0] == key[0] for other in self._writings)
+        if own_count >= MAX_CLIENT_COPIES or len(self._writings) >= MAX_COPIES:
+            raise Overloaded("Other files are being written: try again later.")
 
     async def close(self) -> None:
         """Stop what is being written and remove every copy."""
@@ -156,22 +168,9 @@ class FileCopies:
     async def _write(
         self, key: CopyKey, position: Position, read_file: Callable[[], AsyncGenerator[bytes]]
     ) -> FileCopy:
-        file: IO[bytes] = await asyncio.to_thread(
-            lambda: tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the copy closes it
-        )
-        try:
-            digest, size = hashlib.sha256(), 0
-            async with aclosing(_join_chunks(read_file())) as chunks:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    self._make_room(key, size)
-                    await asyncio.to_thread(self._append, file, chunk)
-                    digest.update(chunk)
-            await asyncio.to_thread(file.flush)
-        except BaseException:
-            file.close()
-            raise
-        copy = FileCopy(key, position, file, f'"{digest.hexdigest()[:32]}"', size)
+        async with self._slots:
+            file, digest, size = await self._write_file(key, read_file)
+        copy = FileCopy(key, position, file, f'"{digest[:32]}"', size)
         for earlier in self.find(key):
             if earlier.etag == copy.etag:
                 copy.remove()
@@ -186,6 +185,27 @@ class FileCopies:
         if self._removal is None:
             self._schedule_removal()
         return copy
+
+    async def _write_file(
+        self, key: CopyKey, read_file: Callable[[], AsyncGenerator[bytes]]
+    ) -> tuple[IO[bytes], str, int]:
+        """Write a file; return it, its digest and its size."""
+        file: IO[bytes] = await asyncio.to_thread(
+            lambda: tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the copy closes it
+        )
+        digest, size = hashlib.sha256(), 0
+        try:
+            async with aclosing(_join_chunks(read_file())) as chunks:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    self._make_room(key, size)
+                    await asyncio.to_thread(self._append, file, chunk)
+                    digest.update(chunk)
+            await asyncio.to_thread(file.flush)
+        except BaseException:
+            file.close()
+            raise
+        return file, digest.hexdigest(), size
 
     async def _wait_for_readers(self, key: CopyKey) -> None:
         """Wait until nobody reads the last edition of a file.

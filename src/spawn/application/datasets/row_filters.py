@@ -29,6 +29,8 @@ _FROM_START: Final = frozenset({Operator.GTE, Operator.LT})
 _MOMENTS: Final = frozenset({*_FROM_START, Operator.LTE, Operator.GT})
 """Operators whose operand may be a day: from its first instant, or to its last."""
 
+_MOMENT: Final = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
+
 
 def read_row_filters(
     name: DatasetName,
@@ -105,6 +107,8 @@ def build_row_filter_properties() -> dict[str, Any]:
         for column in list_columns(dataset):
             if column.type is not None and column.name not in FEED_PARAMETERS:
                 properties |= build_column_filters(column.name, column.type.name)
+                if column.type.name is TypeName.TIMESTAMP:
+                    properties |= {f"{column.name}[{one}]": _MOMENT for one in _MOMENTS}
     # Parameters of their own have these names; `format[eq]` is the filter.
     properties["format[eq]"] = properties.pop("format")
     properties["schema_version[eq]"] = properties.pop("schema_version")

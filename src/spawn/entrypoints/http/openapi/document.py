@@ -117,7 +117,7 @@ class OpenApiBuilder:
             "ProjectPatch": validator.json_schema(SchemaUse.PATCH),
         }
         for name, schema in projects.items():
-            schemas[name] = lift_properties("Project", schema, schemas)
+            schemas[name] = lift_properties("Project", _move_number_enums(schema), schemas)
         if names := schemas.keys() & self._lifted.keys():
             raise TypeError(f"wire types have the names of other components: {sorted(names)}")
         operations = [one.operation for one in self._routes]
@@ -321,6 +321,26 @@ def _problem_example(code: str) -> Json:
         "code": code,
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     }
+
+
+def _move_number_enums(schema: Json) -> Json:
+    """Return an object's schema with each enumeration of fractions as `x-enum` and in words.
+
+    Generators have no type of them: one of them dropped the project and all its operations.
+    """
+    properties = {name: _move_number_enum(one) for name, one in schema["properties"].items()}
+    return schema | {"properties": properties}
+
+
+def _move_number_enum(schema: Json) -> Json:
+    if "anyOf" in schema:
+        return schema | {"anyOf": [_move_number_enum(one) for one in schema["anyOf"]]}
+    values = [value for value in schema.get("enum", ()) if value is not None]
+    if "number" not in schema.get("type", ()) or not values:
+        return schema
+    text = f"{schema.get('description', '')} One of: {', '.join(map(str, values))}.".strip()
+    others = {name: value for name, value in schema.items() if name != "enum"}
+    return others | {"description": text, "x-enum": values}
 
 
 def _filter_parameter(validator: SchemaValidator) -> Json:
