@@ -1,6 +1,7 @@
 """Encoder of rows to files that are not lines of text: Parquet, Arrow streams, Excel workbooks."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
 
 from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
 from spawn.adapters.local.arrow_stream import has_arrow_stream
@@ -9,11 +10,15 @@ from spawn.domain.schema_version import ColumnType
 
 
 class FileEncoder:
-    """Encoder of rows, as lines of JSON, by the suffix of the file; a few files at a time."""
+    """Encoder of rows, as lines of JSON, by the suffix of the file; a few files at a time.
 
-    def __init__(self) -> None:
+    Args:
+        folder: the folder of temporary files, of this process alone; None for the system's.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         self._columnar = ColumnarEncoder()
-        self._workbooks = WorkbookEncoder()
+        self._workbooks = WorkbookEncoder(folder)
 
     def encode(
         self,

@@ -26,6 +26,7 @@ from spawn.adapters.factory import (
     open_store,
     parse_backup_url,
 )
+from spawn.adapters.file_encoder import FileEncoder
 from spawn.adapters.local.audit_log import FileAuditLog, MemoryAuditLog
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.failure_hooks import report_failures
@@ -66,6 +67,7 @@ from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
 from spawn.entrypoints.http.app import OPENAPI_DOCUMENT, create_app
 from spawn.entrypoints.http.datasets.copied_file import COPIES
+from spawn.entrypoints.http.datasets.streamed_file import ENCODER
 from spawn.entrypoints.http.events.sse import ServerSentEvents
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.lineage.routes import build_emitter
@@ -346,7 +348,7 @@ async def open_composition(
             traffic=traffic,
             limits=http_limits,
             tracer=tracer,
-            components={COPIES: copies},
+            components={COPIES: copies, ENCODER: FileEncoder(settings.data_path)},
         )
         app = create_app(
             http_state,

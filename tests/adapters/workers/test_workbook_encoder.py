@@ -1,5 +1,6 @@
 """Workbooks that are written: texts stay texts, and no digit is lost."""
 
+import asyncio
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tenacity
 
 from spawn.adapters.file_encoder import FileEncoder, find_missing_extra
 from spawn.adapters.workers import workbook_writer
@@ -129,6 +131,36 @@ async def test_the_encoder_streams_a_workbook_and_stops_with_its_reader(tmp_path
     await second.aclose()
     await first.aclose()
     assert encoder._workbooks._running == 0
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.glob(pattern))
+
+
+async def test_a_workbook_that_nobody_reads_leaves_no_file(tmp_path: Path) -> None:
+    async def endless_lines() -> AsyncIterator[bytes]:
+        while True:
+            yield b'{"id":"1"}\n'
+
+    crashed = tmp_path / "workbook-of-a-crash"
+    crashed.mkdir()
+    encoder = FileEncoder(tmp_path)
+    assert not crashed.exists()
+    columns = [("id", ColumnType(TypeName.STRING))]
+    chunks = encoder.encode(endless_lines(), columns, name="projects", suffix="xlsx")
+    reading = asyncio.ensure_future(anext(chunks))
+    async for attempt in tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(AssertionError),
+        wait=tenacity.wait_fixed(0.02),
+        stop=tenacity.stop_after_delay(20),
+    ):
+        with attempt:
+            assert list_files(tmp_path, "workbook-*/*")
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await chunks.aclose()
+    assert list_files(tmp_path, "*") == []
 
 
 def test_the_extra_of_a_suffix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,14 @@
 
 import asyncio
 import importlib.util
+import os
+import shutil
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Final, cast
 
 import msgspec
@@ -16,6 +20,7 @@ from spawn.domain.schema_version import ColumnType, TypeName
 MAX_WORKBOOKS: Final = 2
 """Workbooks that one process writes at a time; each takes a processor and room for its sheets."""
 
+_PREFIX: Final = "workbook-"
 _CHUNK_BYTES: Final = 256 * 1024
 _KINDS: Final = {
     TypeName.INTEGER: "number",
@@ -34,10 +39,20 @@ def has_excel() -> bool:
 
 
 class WorkbookEncoder:
-    """Encoder of rows, as lines of JSON, to workbooks."""
+    """Encoder of rows, as lines of JSON, to workbooks.
 
-    def __init__(self) -> None:
+    The sheets are temporary files, of a folder for each workbook: a process that is killed, as when
+    its client leaves, cannot remove them. Those of a crash are removed at the next start.
+
+    Args:
+        folder: the folder of those folders, of this process alone; None for the system's.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._running = 0
+        for left_folder in () if folder is None else folder.glob(f"{_PREFIX}*"):
+            shutil.rmtree(left_folder, ignore_errors=True)
 
     async def encode(
         self,
@@ -58,13 +73,16 @@ class WorkbookEncoder:
         self._running += 1
         process: Process | None = None
         feeding: asyncio.Task[None] | None = None
+        folder: str | None = None
         try:
+            folder = await asyncio.to_thread(mkdtemp, prefix=_PREFIX, dir=self._folder)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "spawn.adapters.workers.workbook_writer"),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": folder},
                 start_new_session=True,
             )
             source = cast("asyncio.StreamReader", process.stdout)
@@ -82,6 +100,8 @@ class WorkbookEncoder:
                     process.kill()
                 await process.wait()
             self._running -= 1
+            if folder is not None:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 async def _feed(
