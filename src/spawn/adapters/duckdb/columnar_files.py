@@ -17,7 +17,7 @@ from typing import Any, Final
 import duckdb
 
 from spawn.adapters.duckdb.tables import quote_name, sql_type
-from spawn.domain.errors import InternalError, Overloaded
+from spawn.domain.errors import InternalError, InvalidInput, Overloaded
 from spawn.domain.schema_version import ColumnType, TypeName
 
 Columns = Sequence[tuple[str, ColumnType | None]]
@@ -26,12 +26,18 @@ Columns = Sequence[tuple[str, ColumnType | None]]
 MAX_ENCODINGS: Final = 4
 """Files that one process writes at a time; each takes three threads and an engine."""
 
-MEMORY_LIMIT: Final = "256MB"
+MEMORY_LIMIT: Final = "512MB"
+"""Memory of an engine at most. It reads 2,048 rows at a time, whose size it takes several times."""
+
 _CHUNK_BYTES: Final = 256 * 1024
 _MAX_ROW_BYTES: Final = 16 * 1024 * 1024
 _ROW_GROUP_ROWS: Final = 20_000
-_BATCH_ROWS: Final = 4_096
+_ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
+_BATCH_ROWS: Final = 2_048
 _THREADS: Final = 3
+_TOO_LONG_ROWS: Final = (
+    "The rows are too long for this format: select fields, or use lines of JSON or CSV."
+)
 
 
 class ColumnarEncoder:
@@ -48,6 +54,7 @@ class ColumnarEncoder:
         Closing the iterator stops the work.
 
         Raises:
+            InvalidInput: the rows are too long for the memory of an engine.
             Overloaded: as many files as possible are written already.
         """
         if self._running >= MAX_ENCODINGS:
@@ -92,6 +99,8 @@ async def _transcode(
             yield chunk
         await feeding
         await writing
+    except duckdb.OutOfMemoryException as failure:
+        raise InvalidInput.at("/format", "too_large", _TOO_LONG_ROWS) from failure
     except duckdb.Error as failure:
         raise InternalError(
             "A row does not fit the columns of the file: report the error id to the operator."
@@ -153,6 +162,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
+            # Row groups have a size in bytes only without it; a single thread keeps the order.
+            "preserve_insertion_order": False,
         }
     )
     connection.execute("set timezone = 'UTC'")
@@ -177,7 +188,8 @@ def _engine_type(column_type: ColumnType | None) -> str:
 def _write_parquet(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
     connection.execute(
         f"copy ({select}) to '/dev/fd/{pipe}'"
-        f" (format parquet, compression zstd, row_group_size {_ROW_GROUP_ROWS:d})"
+        f" (format parquet, compression zstd, row_group_size {_ROW_GROUP_ROWS:d},"
+        f" row_group_size_bytes {_ROW_GROUP_BYTES:d})"
     )
 
 

@@ -1,0 +1,50 @@
+"""Columnar files of long rows: bounded row groups, the order of rows, and a clear error."""
+
+import importlib
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from spawn.adapters.duckdb import columnar_files
+from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
+from spawn.domain.errors import InvalidInput
+from spawn.domain.schema_version import ColumnType, TypeName
+
+parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not export the names
+COLUMNS = [("number", ColumnType(TypeName.INTEGER)), ("document", None)]
+
+
+async def rows(count: int, length: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        document = (f"{number:08d}" * (length // 8)).encode()
+        yield b'{"number":%d,"document":"%b"}\n' % (number, document)
+
+
+async def encode(count: int, length: int, *, is_arrow: bool = False) -> bytes:
+    chunks = ColumnarEncoder().encode(rows(count, length), COLUMNS, is_arrow=is_arrow)
+    return b"".join([chunk async for chunk in chunks])
+
+
+async def test_long_rows_are_in_several_groups_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(columnar_files, "_ROW_GROUP_BYTES", 1024 * 1024)
+    file = parquet.ParquetFile(io.BytesIO(await encode(6_000, 1_600)))
+    assert file.metadata.num_row_groups > 1
+    table = file.read()
+    assert table["number"].to_pylist() == list(range(6_000))
+    assert table["document"][4_321].as_py() == "00004321" * 200
+
+
+@pytest.mark.parametrize("is_arrow", [False, True])
+async def test_rows_beyond_the_memory_of_the_engine_are_an_error_of_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+    is_arrow: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    monkeypatch.setattr(columnar_files, "MEMORY_LIMIT", "48MB")
+    with pytest.raises(InvalidInput) as failure:
+        await encode(2_000, 40_000, is_arrow=is_arrow)
+    assert [(one.pointer, one.code) for one in failure.value.errors] == [("/format", "too_large")]
+    assert "lines of JSON" in failure.value.detail
