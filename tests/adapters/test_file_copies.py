@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+import tenacity
 
 from spawn.adapters.local import file_copies
 from spawn.adapters.local.file_copies import FileCopies, FileCopy
@@ -125,3 +126,17 @@ async def test_idle_copies_go_and_a_full_disk_is_reported(
     with pytest.raises(StorageFull):
         await write(copies, "a", "1")
     assert len(list_names(Path("/proc/self/fd"))) == open_files - 1
+
+
+async def test_an_idle_copy_gives_its_room_back_without_another_request(
+    copies: FileCopies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_copies, "IDLE_S", 0.02)
+    copy = await write(copies, "a", "1")
+    async for attempt in tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(AssertionError),
+        wait=tenacity.wait_fixed(0.01),
+        stop=tenacity.stop_after_delay(10),
+    ):
+        with attempt:
+            assert copy._file.closed
