@@ -89,6 +89,11 @@ class FileCopy:
         """Whether nobody reads it, or has read it within that time."""
         return not self._readers and monotonic() - self.used_at_s >= seconds
 
+    def touch(self) -> None:
+        """Keep the copy for a client that has its length."""
+        self.is_described = True
+        self.used_at_s = monotonic()
+
     def remove(self) -> None:
         """Give its room back, once nobody reads it."""
         self._is_removed = True

@@ -48,7 +48,7 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
             copy = await _find_current(request, copies, key, file)
         except (Conflict, StorageFull):
             return None
-        copy.is_described = True
+        copy.touch()
         return CopyResponse(file, copy, None, is_head=True)
     text = request.header(b"range")
     if text is None:
