@@ -266,6 +266,15 @@ async def test_operation_of_the_whole_store_says_why_it_is_forbidden(desk: Desk)
     assert catalogue.status_code == 200
 
 
+async def test_head_of_a_download_is_forbidden_as_the_download_is(desk: Desk) -> None:
+    for encoding in ("gzip", "identity"):
+        headers = {**desk.spain, "accept-encoding": encoding}
+        for method in ("HEAD", "GET"):
+            path = "/v1/data/quality.csv"
+            response = await desk.guarded.client.request(method, path, headers=headers)
+            assert response.status_code == 403
+
+
 async def test_kind_of_aggregate_without_a_rule_is_closed(desk: Desk) -> None:
     principal = Principal(id="x", row_scope=RowScope.of({"sector": ["wind"]}))
     reads = limit_to_rows(desk.guarded.dependencies, principal).reads

@@ -35,6 +35,17 @@ _WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS})
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 
+def require_dataset(principal: Principal, name: DatasetName) -> None:
+    """Check that a principal may read a dataset.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    require(principal, Scope.DATA_EXPORT)
+    if name in _WHOLE_STORE:
+        require_all_rows(principal)
+
+
 def read_rows(
     dependencies: Dependencies,
     principal: Principal,
@@ -54,9 +65,7 @@ def read_rows(
     Raises:
         Forbidden: the principal may not read.
     """
-    require(principal, Scope.DATA_EXPORT)
-    if dataset.name in _WHOLE_STORE:
-        require_all_rows(principal)
+    require_dataset(principal, dataset.name)
     if dataset.view is not None:
         return read_projects(dependencies, principal, dataset)
     rows = _read_others(dependencies, dataset, envelope, end)

@@ -8,6 +8,7 @@ from litestar.response.base import ASGIResponse
 from spawn.adapters.file_encoder import find_missing_extra
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DecimalForm, read_dataset_query
+from spawn.application.datasets.dataset_rows import require_dataset
 from spawn.application.datasets.file_formats import MEDIA_TYPES, DataFormat
 from spawn.application.datasets.row_filters import build_row_filter_properties
 from spawn.application.events.feed import find_end
@@ -135,6 +136,7 @@ async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse
             "Use another format, or ask the operator to install it.",
         )
     name = DatasetName(name_text)
+    require_dataset(request.principal, name)
     query = await read_dataset_query(request.dependencies, name, request.query)
     position, cursor = await find_end(request.dependencies, request.http_state.streams.envelope)
     file = DatasetFile(request, query, file_format, position, cursor)
