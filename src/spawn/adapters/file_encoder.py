@@ -13,7 +13,7 @@ class FileEncoder:
     """Encoder of rows, as lines of JSON, by the suffix of the file; a few files at a time.
 
     Args:
-        folder: the folder of temporary files, of this process alone; None for the system's.
+        folder: the folder of temporary files; None for the system's.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import AsyncIterator
@@ -142,10 +143,13 @@ async def test_a_workbook_that_nobody_reads_leaves_no_file(tmp_path: Path) -> No
         while True:
             yield b'{"id":"1"}\n'
 
-    crashed = tmp_path / "workbook-of-a-crash"
+    crashed, beside = (tmp_path / f"workbook-{pid}-x" for pid in (2**31 - 1, os.getppid()))
     crashed.mkdir()
+    beside.mkdir()
     encoder = FileEncoder(tmp_path)
-    assert not crashed.exists()
+    # A service beside this one may have its store in the same folder.
+    assert list_files(tmp_path, "*") == [beside]
+    beside.rmdir()
     columns = [("id", ColumnType(TypeName.STRING))]
     chunks = encoder.encode(endless_lines(), columns, name="projects", suffix="xlsx")
     reading = asyncio.ensure_future(anext(chunks))

@@ -45,14 +45,15 @@ class WorkbookEncoder:
     its client leaves, cannot remove them. Those of a crash are removed at the next start.
 
     Args:
-        folder: the folder of those folders, of this process alone; None for the system's.
+        folder: the folder of those folders; None for the system's.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._running = 0
         for left_folder in () if folder is None else folder.glob(f"{_PREFIX}*"):
-            shutil.rmtree(left_folder, ignore_errors=True)
+            if not _is_in_use(left_folder.name):
+                shutil.rmtree(left_folder, ignore_errors=True)
 
     async def encode(
         self,
@@ -75,7 +76,8 @@ class WorkbookEncoder:
         feeding: asyncio.Task[None] | None = None
         folder: str | None = None
         try:
-            folder = await asyncio.to_thread(mkdtemp, prefix=_PREFIX, dir=self._folder)
+            prefix = f"{_PREFIX}{os.getpid()}-"
+            folder = await asyncio.to_thread(mkdtemp, prefix=prefix, dir=self._folder)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "spawn.adapters.workers.workbook_writer"),
@@ -102,6 +104,20 @@ class WorkbookEncoder:
             self._running -= 1
             if folder is not None:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _is_in_use(name: str) -> bool:
+    """Whether the process that a folder is named for runs beside this one."""
+    number = name.removeprefix(_PREFIX).partition("-")[0]
+    if not number.isdecimal() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def _feed(
