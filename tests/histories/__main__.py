@@ -9,6 +9,7 @@ kept after a violation, has the store and the log of the service.
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -62,6 +63,8 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="spawn-histories-"))
     folder.mkdir(parents=True, exist_ok=True)
+    # So that the processes of the run end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     violations = asyncio.run(run(folder, arguments.rounds, arguments.seed))
     if violations:
         print(f"The store and the logs are in {folder}.")
