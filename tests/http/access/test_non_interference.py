@@ -151,6 +151,12 @@ async def open_world(
                     row_scope=rows,
                 )
                 headers.update(bearer(issued.text))
+            # The day of a key's first use is recorded beside the request: before any that counts.
+            reads = composition.dependencies.reads
+            for headers in (mine, all_rows):
+                position = await reads.position()
+                await client.get("/monitoring/ready", headers=headers)
+                assert await reads.wait_for_change(position, 60) != position
             yield World(composition, client, mine, all_rows, hidden is None, hidden or {})
 
 
