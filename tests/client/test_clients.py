@@ -188,14 +188,14 @@ def test_the_types_of_mappings_are_those_of_the_api(service: Service) -> None:
 
 
 def test_events_are_read_by_cursor_and_followed(client: Any) -> None:
+    *_, before = client.iterate_event_pages()
     project = client.create_project(WIND)
     subject = f"projects/{project.project_id}"
     pages = list(client.iterate_event_pages(subject=subject))
     assert [event["type"] for page in pages for event in page.events] == [
         "spawn.project.created.v1"
     ]
-    start = next(iter(client.iterate_event_pages(limit=1))).next
-    stream = client.follow_events(after=start, subject=subject)
+    stream = client.follow_events(after=before.next, subject=subject)
     followed = next(stream)
     stream.close()
     assert followed.event["subject"] == subject
