@@ -29,6 +29,7 @@ from spawn.domain.errors import (
     SpawnError,
     StorageDamaged,
     StorageIncompatible,
+    Unavailable,
 )
 from spawn.domain.events.position import Position
 from spawn.testing.storage_contract.harness import StorageHarness
@@ -259,6 +260,26 @@ async def test_what_an_archive_does_not_have_is_named(history: History, tmp_path
         history.restore(position=1)
     with pytest.raises(NotFound, match="not 7"):
         history.restore(number=7)
+
+
+@pytest.mark.parametrize("confirmed", [0, 1, 2])
+async def test_a_restore_that_the_disk_does_not_confirm_leaves_no_store(
+    history: History, monkeypatch: pytest.MonkeyPatch, confirmed: int
+) -> None:
+    await history.source.create()
+    await (await history.source.backups()).take()
+    synced: list[Path] = []
+
+    def sync(folder: Path) -> None:
+        if len(synced) == confirmed:
+            raise OSError(5, "Input/output error")
+        synced.append(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spawn.adapters.duckdb.connection.sync_folder", sync)
+        with pytest.raises(Unavailable, match="The disk did not confirm"):
+            history.restore()
+    assert history.restore().epoch == 2
 
 
 async def test_an_interrupted_restore_leaves_no_store(

@@ -37,7 +37,7 @@ from spawn.adapters.duckdb.archive.segments import (
     read_chained_rows,
 )
 from spawn.adapters.duckdb.archive.store_check import open_proved_journal
-from spawn.adapters.duckdb.connection import Engine, translate_error
+from spawn.adapters.duckdb.connection import Engine, FolderNotSynced, translate_error
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, JournalPosition
 from spawn.adapters.duckdb.journal.tail import find_store_id, find_tail
 from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS
@@ -113,8 +113,8 @@ class Follower:
 
     def __exit__(self, *_: object) -> None:
         """Checkpoint and close the file; the next start makes up for a failed checkpoint."""
-        with suppress(duckdb.Error):
-            self._cursor.execute("checkpoint")
+        with suppress(duckdb.Error, FolderNotSynced):
+            self._engine.checkpoint(self._cursor)
         self._engine.close()
         self._mark.close()
 

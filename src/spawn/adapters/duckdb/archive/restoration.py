@@ -30,13 +30,13 @@ from spawn.adapters.duckdb.archive.segments import (
     read_chained_rows,
 )
 from spawn.adapters.duckdb.archive.store_check import open_examined_journal
-from spawn.adapters.duckdb.connection import Cursor, Engine, translate_error
+from spawn.adapters.duckdb.connection import Cursor, Engine, FolderNotSynced, translate_error
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, JournalPosition
 from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS, from_microseconds, to_microseconds
 from spawn.adapters.duckdb.state.state_proof import save_proofs
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
-from spawn.domain.errors import Conflict, NotFound, StorageDamaged
+from spawn.domain.errors import Conflict, NotFound, StorageDamaged, Unavailable
 from spawn.ports.runtime import Clock
 
 _MEMORY_LIMIT: Final = "1GiB"
@@ -162,6 +162,10 @@ def _build(request: RestoreRequest, points: "_Points", path: Path, clock: Clock)
             _prove(engine, cursor, restored, clock)
         except duckdb.Error as failure:
             raise translate_error(failure, path.name) from failure
+        except FolderNotSynced as failure:
+            raise Unavailable(
+                f"The disk did not confirm {path.name}: check the disk, then restore again."
+            ) from failure
     return restored
 
 
@@ -291,7 +295,7 @@ def _prove(engine: Engine, cursor: Cursor, restored: RestoredStore, clock: Clock
         state = state_tables(journal.schema_table.history)
         finishing_cursor = engine.cursor()
         save_proofs(finishing_cursor, state.values(), restored.position)
-        finishing_cursor.execute("checkpoint")
+        engine.checkpoint(finishing_cursor)
         mark.sync()
     finally:
         mark.release()
