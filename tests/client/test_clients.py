@@ -98,6 +98,14 @@ def test_a_project_is_found_by_its_reference(client: Any) -> None:
     assert client.find_project("erp", "none") is None
 
 
+def test_a_colon_in_a_source_finds_no_other_project(client: Any) -> None:
+    name = uuid4().hex
+    first = client.create_project({**WIND, "external_ref": {"source": name, "id": "a:b"}})
+    other = client.create_project({**WIND, "external_ref": {"source": f"{name}:a", "id": "b"}})
+    assert client.find_project(name, "a:b").project_id == first.project_id
+    assert client.find_project(f"{name}:a", "b").project_id == other.project_id
+
+
 def test_a_problem_names_each_invalid_field(client: Any) -> None:
     with pytest.raises(InvalidInputProblem) as invalid:
         client.create_project({"project_name": "", "total_amount": "1", "colour": 1})
@@ -287,6 +295,25 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_list_of_values_is_quoted_as_the_service_reads_it(values: list[str]) -> None:
     assert split_list(to_params({"f[in]": values})["f[in]"], "/f") == values
+
+
+def test_a_list_is_the_operand_of_in_and_an_absent_option_is_left_out() -> None:
+    assert to_params({"sector": ["wind", "solar"], "as_of": None}) == {"sector[in]": "wind,solar"}
+    assert to_params({"fields": ["sector", "dscr"]}) == {"fields": "sector,dscr"}
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"sector": None},
+        {"sector[in]": []},
+        {"sector[ne]": ["wind", "solar"]},
+        {"sector": ["wind"], "sector[in]": ["solar"]},
+    ],
+)
+def test_a_filter_that_would_find_other_projects_is_an_error(filters: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="sector"):
+        to_params(filters)
 
 
 @given(st.integers(0, 30), st.integers(1, 7))

@@ -107,7 +107,7 @@ class AsyncSpawnClient:
 
     async def find_project(self, source: str, reference_id: str) -> ProjectRecord | None:
         """Return the project of an external reference; None if there is none."""
-        filters = {"external_ref": f"{source}:{reference_id}"}
+        filters = calls.find_reference(source, reference_id)
         return await anext(self.iterate_projects(filters), None)
 
     async def iterate_projects(

@@ -35,6 +35,13 @@ from spawn.client.records import (
 )
 
 T = TypeVar("T")
+_LISTS: Final = (list, tuple, set, frozenset)
+_OPTIONS: Final = frozenset(
+    {"after", "as_of", "bom", "decimals", "fields", "format", "limit", "schema_version", "sort"}
+    | {"subject", "type"}
+)
+"""Parameters that are no filters: None means that they are not sent."""
+
 PROJECTS: Final = "/v1/ops/projects"
 EVENTS: Final = "/v1/events"
 EVENT_STREAM: Final = f"{EVENTS}/stream"
@@ -283,14 +290,50 @@ def get_import(import_id: str) -> Operation[ImportRecord]:
 
 
 def to_params(filters: Mapping[str, Any]) -> dict[str, str]:
-    """Return query parameters: booleans and instants as text, lists as quoted values."""
-    return {name: _to_text(value) for name, value in filters.items() if value is not None}
+    """Return query parameters: booleans and instants as text, lists as quoted values.
+
+    A list without an operator is the operand of `in`. An option that is None is left out.
+
+    Raises:
+        ValueError: a filter is None, or a list is empty or stands beside another operator: the
+            service would find other projects than those that are meant.
+    """
+    params: dict[str, str] = {}
+    for name, value in filters.items():
+        if value is None and name in _OPTIONS:
+            continue
+        param_name = _name_param(name, value)
+        if param_name in params:
+            raise ValueError(f"{param_name} is given twice")
+        params[param_name] = _to_text(value)
+    return params
+
+
+def _name_param(name: str, value: Any) -> str:
+    """Return the name of a parameter, with its operator if the value is a list."""
+    if value is None:
+        field = name.partition("[")[0]
+        raise ValueError(f"{name} is None: {field}[exists]=False finds projects without a value")
+    if not isinstance(value, _LISTS):
+        return name
+    if not value:
+        raise ValueError(f"{name} is an empty list")
+    if name in _OPTIONS or name.endswith("[in]"):
+        return name
+    if "[" in name:
+        raise ValueError(f"{name} takes one value; a list is the operand of [in]")
+    return f"{name}[in]"
+
+
+def find_reference(source: str, reference_id: str) -> dict[str, str]:
+    """Return the filters of one external reference, in whose parts there may be colons."""
+    return {"external_ref": f"{source}:{reference_id}", "external_ref.source": source}
 
 
 def _to_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, _LISTS):
         return ",".join(_quote_item(_to_text(item)) for item in value)
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
