@@ -46,7 +46,7 @@ _SECRET_TEXT = re.compile(
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The joiners U+200C and U+200D are letters' parts in Arabic and Indic scripts, and only there.
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
     "|(?<![\u0600-\u06ff\u0750-\u077f\u08a0-\u0dff])[\u200c\u200d]"
 )

@@ -403,6 +403,7 @@ def test_keys_and_names_are_compared_and_stored_in_form_c() -> None:
     ("char", "code", "name"),
     [
         ("\u200b", "invisible_character", "U+200B ZERO WIDTH SPACE"),
+        ("\u2028", "invisible_character", "U+2028 LINE SEPARATOR"),
         ("\u202e", "invisible_character", "U+202E RIGHT-TO-LEFT OVERRIDE"),
         ("\u00ad", "invisible_character", "U+00AD SOFT HYPHEN"),
         ("\u200d", "invisible_character", "U+200D ZERO WIDTH JOINER"),

@@ -32,6 +32,13 @@ def test_elements_become_members_lists_and_texts() -> None:
     assert 0 < first.end < second.end
 
 
+def test_an_element_that_is_nil_has_no_content() -> None:
+    document = """<r xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+    <a><n xsi:nil="true"/><u unit="m" xsi:nil="1"/><v xsi:nil="false">2</v></a></r>"""
+    (record,) = read(document)
+    assert json.loads(record.raw) == {"n": "", "u": {"@unit": "m", "text": ""}, "v": "2"}
+
+
 def test_records_may_be_named_at_any_level() -> None:
     document = "<r><page><row><v>1</v></row></page><page><row><v>2</v></row></page></r>"
     assert [json.loads(record.raw) for record in read(document, "row")] == [{"v": "1"}, {"v": "2"}]

@@ -1,7 +1,8 @@
 """Records of an XML document: each element of one name, as the JSON of its attributes and content.
 
 An attribute is a member `@name`, a repeated element a list, and the text of an element that has
-attributes or elements its member `text`; an element with text alone is that text. A document cannot
+attributes or elements its member `text`; an element with text alone is that text. `xsi:nil` is no
+attribute of the data: the element has no content. A document cannot
 grow beyond its bytes: it may not declare entities, and a record is bounded in size and depth.
 """
 
@@ -96,6 +97,7 @@ class _XmlReader:
         if not self._stack:
             return
         name, members, texts = self._stack.pop()
+        _drop_nil(members)
         text = "".join(texts).strip()
         value: Any = members
         if text or not members:
@@ -115,6 +117,14 @@ class _XmlReader:
     def _reject_entity(self, name: str, *_: object) -> None:
         detail = f"The document declares the entity {name[:40]!r}; remove its document type"
         raise InvalidInput.at("", "entity_declared", detail)
+
+
+def _drop_nil(members: dict[str, Any]) -> None:
+    """Remove the attribute `xsi:nil`; an element that has it and other attributes has no text."""
+    nil_names = [name for name in members if name[0] == "@" and name.endswith(":nil")]
+    values = {members.pop(name).strip() for name in nil_names}
+    if members and not values.isdisjoint({"true", "1"}):
+        members.setdefault(TEXT_MEMBER, "")
 
 
 def _add_member(parent: dict[str, Any], name: str, value: object) -> None:
