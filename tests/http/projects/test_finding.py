@@ -116,6 +116,16 @@ def test_sponsors_and_fields_of_clients_are_filters(client: httpx.Client) -> Non
     assert names_of(client, x_mark=mark, **{"x_mw[gt]": "12.5"}) == []
 
 
+def test_a_day_bounds_a_time_from_its_first_instant_to_its_last(client: httpx.Client) -> None:
+    sector = uuid4().hex
+    day = create(client, project_name="Dated", sector=sector)["created_at"][:10]
+    for operator, names in (("gte", ["Dated"]), ("lte", ["Dated"]), ("lt", []), ("gt", [])):
+        assert names_of(client, sector=sector, **{f"created_at[{operator}]": day}) == names
+        path = f"/v1/data/projects.ndjson?sector={sector}&created_at[{operator}]={day}"
+        assert len(client.get(path).text.splitlines()) == len(names)
+    assert error_of(client, created_at=day)["code"] == "not_an_instant"
+
+
 def test_projects_are_counted_under_the_filters_of_a_list(client: httpx.Client) -> None:
     case, sector = load_case("data", "39"), uuid4().hex
     for _ in range(3):

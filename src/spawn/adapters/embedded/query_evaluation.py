@@ -17,7 +17,9 @@ from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.projects.document_fields import (
     DocumentField,
     JsonScalar,
+    is_whole_number,
     parse_number,
+    parse_whole_number,
     read_document_values,
 )
 from spawn.domain.query import (
@@ -214,7 +216,7 @@ def _document_value_holds(
     if operator is Operator.LIKE or number is None:
         return isinstance(value, str) and COMPARISONS[operator](value, operand)
     is_number = not isinstance(value, bool | str)
-    return is_number and COMPARISONS[operator](float(value), number)
+    return is_number and COMPARISONS[operator](*_to_comparable(value, operand))
 
 
 def _equals_operand(value: JsonScalar, operand: str) -> bool:
@@ -222,7 +224,18 @@ def _equals_operand(value: JsonScalar, operand: str) -> bool:
         return value == operand
     if isinstance(value, bool):
         return operand == ("true" if value else "false")
-    return float(value) == parse_number(operand)
+    if parse_number(operand) is None:
+        return False
+    number, operand_number = _to_comparable(value, operand)
+    return number == operand_number
+
+
+def _to_comparable(value: JsonScalar, operand: str) -> tuple[float, float]:
+    """Return a number and its operand: whole numbers of 64 bits as they are, others as doubles."""
+    whole_number = parse_whole_number(operand)
+    if whole_number is not None and is_whole_number(value):
+        return int(value), whole_number
+    return float(value), float(operand)
 
 
 def sort_keys(

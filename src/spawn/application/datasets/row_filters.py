@@ -11,11 +11,12 @@ from spawn.application.datasets.dataset_columns import DatasetColumn, DatasetNam
 from spawn.application.projects.list_query import (
     FILTER_NAME,
     MAX_FILTERS,
+    ORDER_OPERATORS,
     build_column_filters,
+    read_bound,
     read_operator,
     read_typed_filter,
 )
-from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import Filter, Operator, meets
 from spawn.domain.schema_version import ColumnType, TypeName, Value
@@ -24,12 +25,6 @@ from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
 FEED_PARAMETERS: Final = ("type", "subject")
 """Columns of history and events that their parameters select in the store."""
-
-_FROM_START: Final = frozenset({Operator.GTE, Operator.LT})
-_MOMENTS: Final = frozenset({*_FROM_START, Operator.LTE, Operator.GT})
-"""Operators whose operand may be a day: from its first instant, or to its last."""
-
-_MOMENT: Final = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
 
 
 def read_row_filters(
@@ -79,8 +74,8 @@ def _read_filter(
 
 
 def _read_operand(column_type: ColumnType, operator: Operator, pointer: str, text: str) -> Value:
-    if column_type.name is TypeName.TIMESTAMP and operator in _MOMENTS:
-        return parse_moment(text, pointer=pointer, is_start=operator in _FROM_START)
+    if column_type.name is TypeName.TIMESTAMP and operator in ORDER_OPERATORS:
+        return read_bound(operator, pointer, text)
     return type_reader(column_type)(token_from_text(column_type, text), pointer)
 
 
@@ -107,8 +102,6 @@ def build_row_filter_properties() -> dict[str, Any]:
         for column in list_columns(dataset):
             if column.type is not None and column.name not in FEED_PARAMETERS:
                 properties |= build_column_filters(column.name, column.type.name)
-                if column.type.name is TypeName.TIMESTAMP:
-                    properties |= {f"{column.name}[{one}]": _MOMENT for one in _MOMENTS}
     # Parameters of their own have these names; `format[eq]` is the filter.
     properties["format[eq]"] = properties.pop("format")
     properties["schema_version[eq]"] = properties.pop("schema_version")

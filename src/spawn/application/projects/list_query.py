@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.projects.codes import CODE_FIELDS, CodeField
 from spawn.domain.projects.document_fields import (
@@ -36,7 +37,11 @@ FILTER_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]{0,127})(?:\[([a-z]+)\]
 _EXTENSION: Final = re.compile(r"x_[A-Za-z0-9_]{1,126}")
 _EQUALITY_OPERATORS: Final = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.EXISTS})
 _TEXT_OPERATORS: Final = _EQUALITY_OPERATORS | {Operator.LIKE}
-_ORDER_OPERATORS: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
+ORDER_OPERATORS: Final = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
+_FROM_START: Final = frozenset({Operator.GTE, Operator.LT})
+"""Operators for which a day stands for its first instant; for others that compare, its last."""
+
+_MOMENT: Final[Json] = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
 
 
 class ListSelection(msgspec.Struct, frozen=True):
@@ -180,8 +185,19 @@ def _read_column_filter(
     """Read a filter on a column, which the name is one of."""
     canonical = validator.canonical_name(name) or name
     type_name = validator.fields[canonical].type.name
-    read_value = partial(validator.read_value, name)
+    read_value: Callable[[str], Value] = partial(validator.read_value, name)
+    if type_name is TypeName.TIMESTAMP and operator in ORDER_OPERATORS:
+        read_value = partial(read_bound, operator, pointer)
     return read_typed_filter(Filter(canonical, operator, (text,)), type_name, pointer, read_value)
+
+
+def read_bound(operator: Operator, pointer: str, text: str) -> Value:
+    """Return the instant that bounds a time; a day is meant from its first one, or to its last.
+
+    Raises:
+        InvalidInput: the text is neither a date nor an instant.
+    """
+    return parse_moment(text, pointer=pointer, is_start=operator in _FROM_START)
 
 
 def read_typed_filter(
@@ -315,9 +331,10 @@ def build_column_filters(name: str, type_name: TypeName, value_schema: Json | No
     properties: Json = {name: value_schema, f"{name}[exists]": _SCHEMA_BY_TYPE[TypeName.BOOLEAN]}
     if type_name is TypeName.STRING:
         properties[f"{name}[like]"] = _SCHEMA_BY_TYPE[TypeName.STRING]
-    order = () if type_name is TypeName.BOOLEAN else _ORDER_OPERATORS
-    for operator in (Operator.NE, *order):
-        properties[f"{name}[{operator}]"] = value_schema
+    properties[f"{name}[{Operator.NE}]"] = value_schema
+    bound_schema = _MOMENT if type_name is TypeName.TIMESTAMP else value_schema
+    for operator in () if type_name is TypeName.BOOLEAN else ORDER_OPERATORS:
+        properties[f"{name}[{operator}]"] = bound_schema
     properties[f"{name}[in]"] = _VALUE_LIST
     return properties
 

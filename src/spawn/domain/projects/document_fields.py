@@ -17,13 +17,16 @@ JsonScalar = str | bool | int | float
 
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
+_WHOLE_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,19})")
+
 
 class DocumentField(msgspec.Struct, frozen=True):
     """A field by the paths of its members in the document.
 
     The texts of several paths are joined by a colon. A list has many values, of which one must
     match. An extension (`is_json`) may have any scalar: an operand that is a number is compared
-    with numbers as doubles and, for equality, with texts; any other operand with texts alone.
+    with numbers and, for equality, with texts; any other operand with texts alone. Numbers are
+    compared as doubles, and whole ones of 64 bits exactly: they may be identifiers.
     """
 
     name: str
@@ -74,6 +77,17 @@ def _read_extension_value(raw: msgspec.Raw | None) -> tuple[JsonScalar | None, .
     if value is None:
         return ()
     return (value if isinstance(value, JsonScalar) else None,)
+
+
+def is_whole_number(value: JsonScalar | None) -> bool:
+    """Whether the value is a whole number of 64 bits, with a sign or without."""
+    return type(value) is int and -(2**63) <= value < 2**64
+
+
+def parse_whole_number(text: str) -> int | None:
+    """Return the whole number of 64 bits that a JSON number is; None for another text."""
+    number = int(text) if _WHOLE_NUMBER.fullmatch(text) else None
+    return number if is_whole_number(number) else None
 
 
 def parse_number(text: str) -> float | None:

@@ -8,7 +8,11 @@ from typing import Any
 
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.domain.aggregates import AggregateType
-from spawn.domain.projects.document_fields import DocumentField, parse_number
+from spawn.domain.projects.document_fields import (
+    DocumentField,
+    parse_number,
+    parse_whole_number,
+)
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schema_version import Column, Value
 
@@ -23,6 +27,7 @@ _COMPARISONS = {
 
 
 _NUMBER_TYPES = "('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')"
+_WHOLE_TYPES = "('BIGINT', 'UBIGINT')"
 
 
 class PageStatement:
@@ -138,7 +143,6 @@ class PageStatement:
         path = f"'$.\"{field.name}\"'"
         json_type = f"json_type(_document, {path})"
         text = f"json_extract_string(_document, {path})"
-        number = f"try_cast({text} as double)"
         is_text, is_number = f"{json_type} = 'VARCHAR'", f"{json_type} in {_NUMBER_TYPES}"
         operator, operands = condition.operator, [str(value) for value in condition.values]
         if operator is Operator.EXISTS:
@@ -149,20 +153,35 @@ class PageStatement:
         elif operator in (Operator.EQ, Operator.NE, Operator.IN):
             texts = ", ".join(self._parameter(operand) for operand in operands)
             test = f"{json_type} in ('VARCHAR', 'BOOLEAN') and {text} in ({texts})"
-            numbers = [n for n in map(parse_number, operands) if n is not None]
+            numbers = [operand for operand in operands if parse_number(operand) is not None]
             if numbers:
-                listed = ", ".join(f"{self._parameter(n)}::double" for n in numbers)
-                test = f"({test}) or ({is_number} and {number} in ({listed}))"
+                number_test = self._number_condition(json_type, text, "in", numbers)
+                test = f"({test}) or ({is_number} and {number_test})"
+        elif parse_number(operands[0]) is None:
+            test = f"{is_text} and {text} {_COMPARISONS[operator]} {self._parameter(operands[0])}"
         else:
-            comparison, operand_number = _COMPARISONS[operator], parse_number(operands[0])
-            if operand_number is None:
-                test = f"{is_text} and {text} {comparison} {self._parameter(operands[0])}"
-            else:
-                operand = f"{self._parameter(operand_number)}::double"
-                test = f"{is_number} and {number} {comparison} {operand}"
+            comparison = _COMPARISONS[operator]
+            number_test = self._number_condition(json_type, text, comparison, operands)
+            test = f"{is_number} and {number_test}"
         promoted = ", ".join(f"{version:d}" for version in self._find_promoted(field.name))
         # The document has the value under its old name; the state has it in the new column.
         return f"({test}) and _schema_version not in ({promoted})" if promoted else test
+
+    def _number_condition(
+        self, json_type: str, text: str, comparison: str, operands: list[str]
+    ) -> str:
+        """Return the comparison of a number: of whole ones of 64 bits exactly, else as doubles."""
+
+        def compare(type_name: str, listed: list[str]) -> str:
+            values = ", ".join(f"{self._parameter(one)}::{type_name}" for one in listed)
+            return f"try_cast({text} as {type_name}) {comparison} ({values})"
+
+        wholes = [one for one in operands if parse_whole_number(one) is not None]
+        others = [one for one in operands if parse_whole_number(one) is None]
+        tests = [compare("hugeint", wholes)] if wholes else []
+        tests += [compare("double", others)] if others else []
+        exact = f"case when {json_type} in {_WHOLE_TYPES} then {' or '.join(tests)}"
+        return f"({exact} else {compare('double', operands)} end)"
 
     def _after(self, sort: tuple[Sort, ...], after: tuple[Value | None, ...]) -> str:
         """Return the condition that a row follows the keys in the sort order."""
