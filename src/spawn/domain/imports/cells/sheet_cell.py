@@ -5,15 +5,23 @@ of its column expects, so that one dialect, and one correction of a quarantined 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+from spawn.domain.imports.cells.date_text import compile_date_parser
 from spawn.domain.imports.header import find_columns
-from spawn.domain.imports.mapping import DATE_FORMAT_NAMES, ColumnMapping, ImportMapping
+from spawn.domain.imports.mapping import (
+    DATE_FORMAT_NAMES,
+    ColumnMapping,
+    DayOfPeriod,
+    ImportMapping,
+)
 
 _MAX_EXACT_INTEGER: Final = 2**53
+_SERIAL_EPOCH: Final = date(1899, 12, 30)
 
 ERROR_VALUES: Final = frozenset(
     {
@@ -55,11 +63,12 @@ class _ColumnForm(NamedTuple):
     """The form of the texts of a column."""
 
     decimal: str
-    date_formats: tuple[str, ...]
-    is_filled: bool
+    date_formats: tuple[str, ...] = ()
+    period: DayOfPeriod | None = None
+    is_filled: bool = False
 
 
-_PLAIN: Final = _ColumnForm(".", (), is_filled=False)
+_PLAIN: Final = _ColumnForm(".")
 
 
 class SheetCellFormatter:
@@ -71,13 +80,13 @@ class SheetCellFormatter:
         if mapping is None:
             return
         columns = find_columns(header, mapping.source_columns).indexes
-        plain = _ColumnForm(mapping.decimal, (), is_filled=False)
+        plain = _ColumnForm(mapping.decimal)
         self._forms = [plain] * self._width
         for column in mapping.columns:
             for name in _list_sources(column):
                 if self._forms[columns[name]] is plain:
                     decimal = column.decimal or mapping.decimal
-                    form = _ColumnForm(decimal, column.all_date_formats, is_filled=False)
+                    form = _ColumnForm(decimal, column.all_date_formats, column.period)
                     self._forms[columns[name]] = form
         for name in mapping.fill_merged:
             index = columns[name]
@@ -105,18 +114,29 @@ def _format_cell(cell: SheetCell, form: _ColumnForm) -> str:
     if cell.kind is CellKind.NUMBER:
         return cell.text if form.decimal == "." else cell.text.replace(".", form.decimal)
     if cell.kind is CellKind.DATE and form.date_formats:
-        return _format_date(cell.text, form.date_formats)
+        return _format_date(cell.text, form.date_formats, form.period)
     return cell.text
 
 
-def _format_date(text: str, formats: tuple[str, ...]) -> str:
-    """Return a date by the first format with a day; one with a time if the cell has a time."""
-    directives = [one for one in formats if one not in DATE_FORMAT_NAMES and "%d" in one]
-    if not directives or "iso" in formats:
+@lru_cache(4096)
+def _format_date(text: str, formats: tuple[str, ...], period: DayOfPeriod | None) -> str:
+    """Return a date in a form that the column reads as that very day; else as it is.
+
+    Forms with a day come first, then those with a time if the cell has one. A day that no form
+    says, such as one of a century that two digits do not mean, stays and is rejected.
+    """
+    if "iso" in formats:
         return text
-    has_time = "T" in text
-    best = next((one for one in directives if ("%H" in one) == has_time), directives[0])
-    return datetime.fromisoformat(text).strftime(best)
+    moment = datetime.fromisoformat(text)
+    directives = [one for one in formats if one not in DATE_FORMAT_NAMES]
+    directives.sort(key=lambda one: ("%d" not in one, ("%H" in one) != ("T" in text)))
+    written = [moment.strftime(one) for one in directives]
+    written += [str(moment.year), str((moment.date() - _SERIAL_EPOCH).days)]
+    parse, day = _parser_of(formats, period), moment.date().isoformat()
+    return next((one for one in written if parse(one) == day), text)
+
+
+_parser_of = lru_cache(64)(compile_date_parser)
 
 
 def format_number(value: float) -> str:
