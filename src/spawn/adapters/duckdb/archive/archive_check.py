@@ -9,10 +9,9 @@ import duckdb
 import msgspec
 
 from spawn.adapters.duckdb.archive.backup_index import (
-    BackupSet,
+    head_of_set,
     is_head_signed,
     list_set_numbers,
-    sign_head,
 )
 from spawn.adapters.duckdb.archive.durable_files import hash_file
 from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
@@ -73,7 +72,8 @@ def verify_archive(
         raise FileNotFoundError(2, "No such folder of backups", str(archive))
     numbers = list_set_numbers(archive)
     findings = [] if numbers else ["the folder has no backup"]
-    rows, newest_head = 0, None
+    rows = 0
+    newest_head: JournalHead | None = None
     for number in numbers:
         check = HeadCheck(head if number == numbers[-1] else None, signing_key)
         try:
@@ -85,22 +85,9 @@ def verify_archive(
             continue
         findings += (f"set {number}: {finding}" for finding in set_findings)
         rows += pinned.backup_set.last_position
-        newest_head = find_head(pinned.backup_set, signing_key)
+        if pinned.backup_set.points:
+            newest_head = head_of_set(pinned.backup_set, signing_key)
     return Verification(target=str(archive), rows=rows, findings=tuple(findings), head=newest_head)
-
-
-def find_head(backup_set: BackupSet, signing_key: bytes | None) -> JournalHead | None:
-    """Return the head at the newest point of a set, signed if there is a key."""
-    if not backup_set.points:
-        return None
-    point = backup_set.points[-1]
-    head = JournalHead(
-        store_id=backup_set.store_id,
-        epoch=backup_set.epoch,
-        position=point.position,
-        hash=point.hash,
-    )
-    return sign_head(head, signing_key)
 
 
 def verify_set(pinned: PinnedSet, head_check: HeadCheck, through: int | None = None) -> list[str]:

@@ -145,6 +145,18 @@ def sign_head(head: JournalHead, signing_key: bytes | None) -> JournalHead:
     return msgspec.structs.replace(head, signature=_sign(signing_key, _head_content(head)))
 
 
+def head_of_set(backup_set: BackupSet, signing_key: bytes | None) -> JournalHead:
+    """Return the head at the newest point of a set, which has one; signed if there is a key."""
+    point = backup_set.points[-1]
+    head = JournalHead(
+        store_id=backup_set.store_id,
+        epoch=backup_set.epoch,
+        position=point.position,
+        hash=point.hash,
+    )
+    return sign_head(head, signing_key)
+
+
 def is_head_signed(head: JournalHead, signing_key: bytes) -> bool:
     """Whether the head has the signature of the key."""
     return hmac.compare_digest(_sign(signing_key, _head_content(head)), head.signature)

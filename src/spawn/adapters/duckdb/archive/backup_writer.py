@@ -20,11 +20,11 @@ from spawn.adapters.duckdb.archive.backup_index import (
     BackupSet,
     IndexedPoint,
     Segment,
+    head_of_set,
     list_set_numbers,
     read_epoch_claims,
     read_set,
     set_folder,
-    sign_head,
     write_set,
 )
 from spawn.adapters.duckdb.archive.durable_files import (
@@ -52,7 +52,7 @@ from spawn.domain.errors import (
     Unavailable,
 )
 from spawn.domain.events.position import Position
-from spawn.ports.backups import BackupPoint, BackupStatus, JournalHead
+from spawn.ports.backups import BackupPoint, BackupStatus
 from spawn.ports.runtime import Clock
 
 _STEP_TIMEOUT_S = 300.0
@@ -358,12 +358,6 @@ class BackupWriter:
     def _describe(self, progress: _Progress) -> BackupPoint:
         backup_set, rows, size_bytes = progress
         point = backup_set.points[-1]
-        head = JournalHead(
-            store_id=backup_set.store_id,
-            epoch=backup_set.epoch,
-            position=point.position,
-            hash=point.hash,
-        )
         return BackupPoint(
             backup_set=backup_set.number,
             position=Position(backup_set.epoch, point.position),
@@ -371,7 +365,7 @@ class BackupWriter:
             taken_at=point.taken_at,
             rows=rows,
             size_bytes=size_bytes,
-            head=sign_head(head, self._options.signing_key),
+            head=head_of_set(backup_set, self._options.signing_key),
         )
 
     # -- retention --------------------------------------------------------------------------
