@@ -622,6 +622,28 @@ def test_a_sum_of_rows_or_columns_says_how_many_of_its_values_are_unknown() -> N
     assert [one.code for one in read_row(read, a="", b="").warnings] == ["amount_unknown"]
 
 
+@pytest.mark.parametrize("aggregate", ["sum", "max"])
+def test_amounts_of_two_currencies_have_no_sum(aggregate: str) -> None:
+    currency = {"attribute": "currency_code", "column": "currency"}
+    columns = (NAME, {**COST, "aggregate": aggregate}, currency)
+    read = reader(*columns, group_by=["name"])
+
+    def read_rows(*texts: str) -> RowResult:
+        rows: list[dict[str, Token]] = [
+            {"name": "Dam", "cost": "5", "currency": text} for text in texts
+        ]
+        return read.read(read.merge_rows(rows), PROJECT_ID)
+
+    assert codes(read_rows("EUR", "USD")) == {("currency", "several_values")}
+    for texts in (("EUR", "EUR"), ("EUR", ""), ("EUR",)):
+        assert str(project_of(read_rows(*texts)).currency_code) == "EUR"
+    chosen = reader(*columns[:2], {**currency, "aggregate": "last"}, group_by=["name"])
+    rows: list[dict[str, Token]] = [
+        {"name": "A", "cost": "1", "currency": c} for c in ("EUR", "USD")
+    ]
+    assert project_of(chosen.read(chosen.merge_rows(rows), PROJECT_ID)).currency_code == "USD"
+
+
 def test_one_cell_has_several_sponsors_with_their_shares_in_brackets() -> None:
     pair = {"attribute": "sponsors", "columns": [{"name": "owners"}], "separator": "; "}
     read = reader(NAME, COST, pair)

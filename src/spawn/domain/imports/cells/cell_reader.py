@@ -100,6 +100,9 @@ class CellError(Exception):
         self.detail = detail
 
 
+_CALCULATIONS: Final = frozenset({Aggregation.SUM, Aggregation.MIN, Aggregation.MAX})
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """A compiled column mapping; `convert` turns the text of a cell into a token.
 
@@ -116,6 +119,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     convert_result: Converter | None
     parse_number: Callable[[str], str | None]
     aggregate: Aggregation | None
+    is_uniform: bool
     combine: Combination
     separator: str
     decimal: str
@@ -200,9 +204,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if self.aggregate is Aggregation.JOIN:
             return self._convert_text(self._join(texts), scale)
-        if self.aggregate in {Aggregation.SUM, Aggregation.MIN, Aggregation.MAX}:
+        if self.aggregate in _CALCULATIONS:
             return self._calculate(texts, scale)
-        if self.aggregate is None and len(different := dict.fromkeys(texts)) > 1:
+        is_uniform = self.is_uniform or self.aggregate is None
+        if is_uniform and len(different := dict.fromkeys(texts)) > 1:
             values = ", ".join(quote(text) for text in list(different)[:_MAX_LISTED_VALUES])
             raise CellError(
                 "several_values", f"{len(different)} different values: {values}; aggregate them"
@@ -387,6 +392,18 @@ def compile_cells(mapping: ImportMapping, validator: SchemaValidator) -> tuple[A
     return tuple(cells)
 
 
+def _is_uniform(column: ColumnMapping, mapping: ImportMapping) -> bool:
+    """Return whether the rows of a group must agree in a column.
+
+    The first row stands for them in others, but amounts of two currencies have no sum.
+    """
+    is_calculated = any(
+        one.attribute == "total_amount" and one.aggregate in _CALCULATIONS
+        for one in mapping.columns
+    )
+    return column.attribute == "currency_code" and column.aggregate is None and is_calculated
+
+
 def _compile_cell(
     column: ColumnMapping, mapping: ImportMapping, validator: SchemaValidator
 ) -> AnyCell:
@@ -424,6 +441,7 @@ def _compile_cell(
         parse_number=parse,
         # The rows of a group agree in most columns, and the first one stands for them.
         aggregate=column.aggregate or (Aggregation.FIRST if mapping.group_by else None),
+        is_uniform=_is_uniform(column, mapping),
         combine=column.combine or Combination.FIRST,
         separator=" " if column.separator is None else column.separator,
         decimal=mapping.decimal if column.decimal is None else column.decimal,
