@@ -1,11 +1,12 @@
 """Encoder of rows to files that are not lines of text: Parquet, Arrow streams, Excel workbooks."""
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
 from spawn.adapters.local.arrow_stream import has_arrow_stream
-from spawn.adapters.workers.workbook_encoder import WorkbookEncoder, has_excel
+from spawn.adapters.workers.workbook_encoder import FOLDER_PREFIX, WorkbookEncoder, has_excel
 from spawn.domain.schema_version import ColumnType
 
 
@@ -17,7 +18,7 @@ class FileEncoder:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._columnar = ColumnarEncoder()
+        self._columnar = ColumnarEncoder(folder, f"{FOLDER_PREFIX}{os.getpid()}-")
         self._workbooks = WorkbookEncoder(folder)
 
     def encode(

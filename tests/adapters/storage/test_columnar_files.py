@@ -3,15 +3,17 @@
 import importlib
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spawn.adapters.duckdb import columnar_files
+from spawn.adapters.duckdb import columnar_files, row_pipes
 from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import ColumnType, TypeName
 
+ipc: Any = importlib.import_module("pyarrow.ipc")
 parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not export the names
 COLUMNS = [("number", ColumnType(TypeName.INTEGER)), ("document", None)]
 
@@ -25,6 +27,10 @@ async def rows(count: int, length: int) -> AsyncIterator[bytes]:
 async def encode(count: int, length: int, *, is_arrow: bool = False) -> bytes:
     chunks = ColumnarEncoder().encode(rows(count, length), COLUMNS, is_arrow=is_arrow)
     return b"".join([chunk async for chunk in chunks])
+
+
+def is_empty(folder: Path) -> bool:
+    return not list(folder.iterdir())
 
 
 async def test_long_rows_are_in_several_groups_and_in_order(
@@ -48,3 +54,31 @@ async def test_rows_beyond_the_memory_of_the_engine_are_an_error_of_the_request(
         await encode(2_000, 40_000, is_arrow=is_arrow)
     assert [(one.pointer, one.code) for one in failure.value.errors] == [("/format", "too_large")]
     assert "lines of JSON" in failure.value.detail
+
+
+@pytest.mark.parametrize("format_name", ["parquet", "arrow", "arrow without pyarrow"])
+async def test_rows_beyond_the_memory_of_the_engine_in_all_are_written_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, format_name: str
+) -> None:
+    monkeypatch.setattr(columnar_files, "MEMORY_LIMIT", "64MB")
+    monkeypatch.setattr(columnar_files, "_MAX_ROW_BYTES", 64 * 1024)
+    monkeypatch.setattr(columnar_files, "_ROW_GROUP_BYTES", 1024 * 1024)
+    monkeypatch.setattr(row_pipes, "PIPE_BYTES", 1024 * 1024)
+    if format_name == "arrow without pyarrow":
+        monkeypatch.setattr(
+            columnar_files, "_write_arrow", columnar_files._write_arrow_without_pyarrow
+        )
+    is_arrow = format_name != "parquet"
+    count = 40_000
+    chunks = ColumnarEncoder(tmp_path).encode(rows(count, 2_000), COLUMNS, is_arrow=is_arrow)
+    file = io.BytesIO(b"".join([chunk async for chunk in chunks]))
+    table = ipc.open_stream(file).read_all() if is_arrow else parquet.read_table(file)
+    assert table["number"].to_pylist() == list(range(count))
+    assert is_empty(tmp_path)
+
+
+async def test_a_file_that_is_closed_early_leaves_no_pipe(tmp_path: Path) -> None:
+    chunks = ColumnarEncoder(tmp_path).encode(rows(40_000, 800), COLUMNS, is_arrow=True)
+    await anext(chunks)
+    await chunks.aclose()
+    assert is_empty(tmp_path)

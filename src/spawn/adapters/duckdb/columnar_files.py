@@ -1,7 +1,7 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""Parquet files and Arrow streams of rows, in bounded memory and without temporary files.
+"""Parquet files and Arrow streams of rows, in bounded memory and without a copy on the disk.
 
-A private engine reads lines of JSON from one pipe and writes the file to another, so that rows
+A private engine reads lines of JSON from pipes and writes the file to another, so that rows
 of any store become columns of exact types. Arrow streams need pyarrow or nanoarrow.
 """
 
@@ -12,10 +12,12 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
+from spawn.adapters.duckdb.row_pipes import RowPipes
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.domain.errors import InternalError, InvalidInput, Overloaded
 from spawn.domain.schema_version import ColumnType, TypeName
@@ -41,9 +43,15 @@ _TOO_LONG_ROWS: Final = (
 
 
 class ColumnarEncoder:
-    """Encoder of rows, as lines of JSON, to columnar files; a few at a time."""
+    """Encoder of rows, as lines of JSON, to columnar files; a few at a time.
 
-    def __init__(self) -> None:
+    Args:
+        folder: the folder of the pipes; None for the system's.
+        prefix: the beginning of the name of a folder of pipes in it.
+    """
+
+    def __init__(self, folder: Path | None = None, prefix: str = "rows-") -> None:
+        self._folder, self._prefix = folder, prefix
         self._running = 0
 
     async def encode(
@@ -62,7 +70,9 @@ class ColumnarEncoder:
         self._running += 1
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="spawn-columnar")
         try:
-            async with aclosing(_transcode(pool, lines, columns, is_arrow=is_arrow)) as chunks:
+            pipes = RowPipes(self._folder, self._prefix)
+            transcoding = _transcode(pool, pipes, lines, columns, is_arrow=is_arrow)
+            async with aclosing(transcoding) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -71,25 +81,28 @@ class ColumnarEncoder:
 
 
 async def _transcode(
-    pool: Executor, lines: AsyncIterator[bytes], columns: Columns, *, is_arrow: bool
+    pool: Executor,
+    pipes: RowPipes,
+    lines: AsyncIterator[bytes],
+    columns: Columns,
+    *,
+    is_arrow: bool,
 ) -> AsyncGenerator[bytes]:
     loop = asyncio.get_running_loop()
     connection = _connect()
-    rows_out, rows_in = os.pipe()
     file_out, file_in = os.pipe()
-    select = _select_sql(f"/dev/fd/{rows_out}", columns)
     write = _write_arrow if is_arrow else _write_parquet
 
     def run() -> None:
         # Closing both ends here ends the reader of the file, and the writer of rows if this fails.
         try:
-            write(connection, select, file_in)
+            write(connection, pipes.paths, columns, file_in)
         finally:
             os.close(file_in)
-            os.close(rows_out)
+            pipes.release()
 
     writing = loop.run_in_executor(pool, run)
-    feeding = asyncio.create_task(_feed(pool, lines, rows_in))
+    feeding = asyncio.create_task(_feed(pool, lines, pipes))
     reading: asyncio.Future[bytes] | None = None
     try:
         while True:
@@ -126,31 +139,25 @@ async def _settle(future: "asyncio.Future[Any] | None") -> None:
         future.exception()
 
 
-async def _feed(pool: Executor, lines: AsyncIterator[bytes], pipe: int) -> None:
-    """Write the lines to the pipe and close it; stop if nobody reads it any more."""
+async def _feed(pool: Executor, lines: AsyncIterator[bytes], pipes: RowPipes) -> None:
+    """Write the lines to the pipes and end them; stop if nobody reads them any more."""
     loop, chunk = asyncio.get_running_loop(), bytearray()
     writing: asyncio.Future[None] | None = None
     try:
         async for line in lines:
             chunk += line
             if len(chunk) >= _CHUNK_BYTES:
-                writing = loop.run_in_executor(pool, _write_all, pipe, bytes(chunk))
+                writing = loop.run_in_executor(pool, pipes.write, bytes(chunk))
                 await asyncio.shield(writing)
                 chunk.clear()
-        writing = loop.run_in_executor(pool, _write_all, pipe, bytes(chunk))
+        writing = loop.run_in_executor(pool, pipes.write, bytes(chunk))
         await asyncio.shield(writing)
     except BrokenPipeError:
         pass  # The engine failed; its own error says why.
     finally:
         # Another file could get the number of a pipe that is closed under the thread.
         await _settle(writing)
-        os.close(pipe)
-
-
-def _write_all(pipe: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(pipe, rest) :]
+        await _settle(loop.run_in_executor(pool, pipes.finish))
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
@@ -170,11 +177,12 @@ def _connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _select_sql(path: str, columns: Columns) -> str:
+def _select_sql(paths: Sequence[Path], columns: Columns) -> str:
+    files = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in paths)
     layout = ", ".join(f"{quote_name(name)}: '{_engine_type(kind)}'" for name, kind in columns)
     names = ", ".join(quote_name(name) for name, _ in columns)
     return (
-        f"select {names} from read_json('{path}', format = 'newline_delimited',"
+        f"select {names} from read_json([{files}], format = 'newline_delimited',"
         f" maximum_object_size = {_MAX_ROW_BYTES:d}, columns = {{{layout}}})"
     )
 
@@ -185,20 +193,24 @@ def _engine_type(column_type: ColumnType | None) -> str:
     return "TIMESTAMPTZ" if column_type.name is TypeName.TIMESTAMP else sql_type(column_type)
 
 
-def _write_parquet(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
+def _write_parquet(
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: Columns, pipe: int
+) -> None:
     connection.execute(
-        f"copy ({select}) to '/dev/fd/{pipe}'"
+        f"copy ({_select_sql(paths, columns)}) to '/dev/fd/{pipe}'"
         f" (format parquet, compression zstd, row_group_size {_ROW_GROUP_ROWS:d},"
         f" row_group_size_bytes {_ROW_GROUP_BYTES:d})"
     )
 
 
-def _write_arrow(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
+def _write_arrow(
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: Columns, pipe: int
+) -> None:
     if importlib.util.find_spec("pyarrow") is None:
-        _write_arrow_without_pyarrow(connection, select, pipe)
+        _write_arrow_without_pyarrow(connection, paths, columns, pipe)
         return
     pyarrow: Any = importlib.import_module("pyarrow")
-    batches = connection.execute(select).to_arrow_reader(_BATCH_ROWS)
+    batches = connection.execute(_select_sql(paths, columns)).to_arrow_reader(_BATCH_ROWS)
     with (
         suppress(BrokenPipeError),
         os.fdopen(os.dup(pipe), "wb") as file,
@@ -209,12 +221,22 @@ def _write_arrow(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) 
 
 
 def _write_arrow_without_pyarrow(
-    connection: duckdb.DuckDBPyConnection, select: str, pipe: int
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: Columns, pipe: int
 ) -> None:
+    """Write the rows of one pipe after another, each from a table.
+
+    nanoarrow holds the interpreter while the engine computes a batch, so rows that are still to be
+    written to a pipe would never arrive.
+    """
     ipc: Any = importlib.import_module("nanoarrow.ipc")
     with (
         suppress(BrokenPipeError),
         os.fdopen(os.dup(pipe), "wb") as file,
         ipc.StreamWriter.from_writable(file) as writer,
     ):
-        writer.write_stream(connection.sql(select))
+        for path in paths:
+            select = _select_sql([path], columns)
+            connection.execute(f"create or replace temp table part as {select}")
+            writer.write_stream(connection.table("part"))
+            if not path.is_fifo():
+                return

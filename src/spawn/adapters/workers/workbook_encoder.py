@@ -20,7 +20,9 @@ from spawn.domain.schema_version import ColumnType, TypeName
 MAX_WORKBOOKS: Final = 2
 """Workbooks that one process writes at a time; each takes a processor and room for its sheets."""
 
-_PREFIX: Final = "workbook-"
+FOLDER_PREFIX: Final = "workbook-"
+"""The beginning of the names of folders that are removed at a start; a process id follows."""
+
 _CHUNK_BYTES: Final = 256 * 1024
 _KINDS: Final = {
     TypeName.INTEGER: "number",
@@ -51,7 +53,7 @@ class WorkbookEncoder:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._running = 0
-        for left_folder in () if folder is None else folder.glob(f"{_PREFIX}*"):
+        for left_folder in () if folder is None else folder.glob(f"{FOLDER_PREFIX}*"):
             if not _is_in_use(left_folder.name):
                 shutil.rmtree(left_folder, ignore_errors=True)
 
@@ -76,7 +78,7 @@ class WorkbookEncoder:
         feeding: asyncio.Task[None] | None = None
         folder: str | None = None
         try:
-            prefix = f"{_PREFIX}{os.getpid()}-"
+            prefix = f"{FOLDER_PREFIX}{os.getpid()}-"
             folder = await asyncio.to_thread(mkdtemp, prefix=prefix, dir=self._folder)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -108,7 +110,7 @@ class WorkbookEncoder:
 
 def _is_in_use(name: str) -> bool:
     """Whether the process that a folder is named for runs beside this one."""
-    number = name.removeprefix(_PREFIX).partition("-")[0]
+    number = name.removeprefix(FOLDER_PREFIX).partition("-")[0]
     if not number.isdecimal() or int(number) == os.getpid():
         return False
     try:
