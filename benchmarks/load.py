@@ -47,7 +47,7 @@ class Server:
     def __init__(self, command: Sequence[str], ready_path: str, **environment: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._command = [part.replace("{port}", str(self.port)) for part in command]
+        self.command = [part.replace("{port}", str(self.port)) for part in command]
         self._ready_path = ready_path
         self._environment = {
             **os.environ,
@@ -59,11 +59,11 @@ class Server:
         """Start and wait until ready; `ready_s` is the time in seconds."""
         started = time.perf_counter()
         self._process = subprocess.Popen(
-            self._command, env=self._environment, stdout=subprocess.DEVNULL
+            self.command, env=self._environment, stdout=subprocess.DEVNULL
         )
         while not self._is_ready():
             if self._process.poll() is not None or time.perf_counter() - started > 120:
-                raise SystemExit(f"{self._command} did not become ready")
+                raise SystemExit(f"{self.command} did not become ready")
             time.sleep(0.005)
         self.ready_s = time.perf_counter() - started
         return self
@@ -83,6 +83,11 @@ class Server:
                 return bool(response.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
 
     def cpu_s(self) -> float:
         """Return user and system time of the process in seconds."""
