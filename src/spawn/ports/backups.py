@@ -65,7 +65,8 @@ class Backups(Protocol):
         Raises:
             StorageFull: the target has no space left; earlier backups are untouched.
             Unavailable: the target cannot be written now.
-            StorageDamaged: the target belongs to another store, or to a later epoch of this one.
+            Conflict: the target belongs to another store, or has changes that this one lacks.
+            StorageDamaged: the journal is damaged, or the target is of a later epoch.
         """
         ...
 

@@ -32,6 +32,7 @@ from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import BackupOptions, StoreOptions
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import (
+    Conflict,
     StorageBusy,
     StorageDamaged,
     StorageFull,
@@ -235,7 +236,7 @@ async def test_the_folder_of_another_store_is_rejected(
     await (await backed_up.backups()).take()
     other = await open_duckdb(tmp_path / "o.duckdb", clock=SystemClock(), options=StoreOptions())
     backups = await other.open_backups(BackupOptions(folder=backed_up.archive, reserve_bytes=0))
-    with pytest.raises(StorageDamaged, match="give this store a folder of its own"):
+    with pytest.raises(Conflict, match="give this store a folder of its own"):
         await backups.take()
     assert backups.status().failures == 1
     await other.close()
@@ -264,7 +265,7 @@ async def test_an_older_copy_of_the_file_is_noticed(
     await again.close()
     older = await open_duckdb(copy / "s.duckdb", clock=SystemClock(), options=StoreOptions())
     backups = await older.open_backups(BackupOptions(folder=newer.archive, reserve_bytes=0))
-    with pytest.raises(StorageDamaged, match="older copy"):
+    with pytest.raises(Conflict, match="older copy"):
         await backups.take()
     await older.close()
 

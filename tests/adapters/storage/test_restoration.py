@@ -163,7 +163,6 @@ async def test_a_change_is_restored_whole_by_position_and_by_instant(history: Hi
     await history.check(history.restore(at=changes[1].recorded_at, is_copy=True), 4)
     just_before = changes[1].recorded_at - timedelta(microseconds=1)
     assert history.restore(at=just_before, is_copy=True).position == 2
-    assert history.restore(at=just_before - timedelta(days=1), is_copy=True).position == 0
 
 
 async def test_a_receipt_is_replayed_after_a_restore(history: History) -> None:
@@ -280,6 +279,49 @@ async def test_a_restore_that_the_disk_does_not_confirm_leaves_no_store(
         with pytest.raises(Unavailable, match="The disk did not confirm"):
             history.restore()
     assert history.restore().epoch == 2
+
+
+async def test_a_moment_before_the_first_change_is_rejected_and_stops_no_store(
+    history: History,
+) -> None:
+    source = history.source
+    backups = await source.backups()
+    before = source.clock.now() - timedelta(days=365)
+    await source.create()
+    await backups.take()
+    with pytest.raises(NotFound, match=f"No change was recorded by {before.year}-"):
+        history.restore(at=before)
+    with pytest.raises(NotFound, match="The first position is 1"):
+        history.restore(position=0)
+    await source.create()
+    await backups.take()  # nothing was claimed
+
+
+async def test_a_position_is_that_of_its_epoch(history: History) -> None:
+    source = history.source
+    await source.create(2)
+    await (await source.backups()).take()
+    store = await open_restored(history.restore(position=1))
+    new_backups = await store.open_backups(BackupOptions(folder=source.archive, reserve_bytes=0))
+    project = source.harness.project()
+    await store.commit(source.harness.change((project, 0)))
+    await new_backups.take()
+    await store.close()
+    of_first = history.restore(epoch=1, position=2, is_copy=True)
+    of_second = history.restore(epoch=2, position=2, is_copy=True)
+    assert (await read_project_ids(of_first)).isdisjoint({project.project_id})
+    assert project.project_id in await read_project_ids(of_second)
+    with pytest.raises(NotFound, match=r"No set of epoch 3 .* set 1 of epoch 1, set 2 of epoch 2"):
+        history.restore(epoch=3, position=2)
+    with pytest.raises(NotFound, match=r"No set of epoch 1 .* only set 2 of epoch 2"):
+        history.restore(epoch=1, position=2, number=2)
+
+
+async def read_project_ids(restored: RestoredStore) -> set[str]:
+    store = await open_restored(restored)
+    page = await store.feed(after=None, limit=100)
+    await store.close()
+    return {entry.id for entry in page.entries}
 
 
 async def test_an_interrupted_restore_leaves_no_store(

@@ -24,7 +24,7 @@ async def take_backup(dependencies: Dependencies, principal: Principal) -> Backu
 
     Raises:
         Forbidden: the principal lacks the scope `admin`.
-        Conflict: no backups are configured.
+        Conflict: no backups are configured, or the target belongs to another store.
         StorageFull, Unavailable, StorageDamaged: see `Backups.take`.
     """
     require(principal, Scope.ADMIN)

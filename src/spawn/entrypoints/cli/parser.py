@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -404,11 +405,12 @@ def _parse_seconds(text: str) -> float:
     return float(text)
 
 
-def _parse_position(text: str) -> int:
-    number = text.rpartition(".")[2]
-    if not number.isascii() or not number.isdigit():
+def _parse_position(text: str) -> tuple[int | None, int]:
+    """Return the epoch, if the text names one, and the number."""
+    match = re.fullmatch(r"(?:([0-9]{1,18})\.)?([0-9]{1,18})", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a position such as 2041 or 1.2041")
-    return int(number)
+    return (int(match[1]) if match[1] else None), int(match[2])
 
 
 def _parse_moment(text: str) -> datetime:
@@ -584,11 +586,13 @@ def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.recovery_commands import restore_store
 
     os.umask(_PRIVATE_UMASK)
+    epoch, position = arguments.position or (None, None)
     request = RestoreRequest(
         archive=arguments.folder,
         target=arguments.file,
         number=arguments.set,
-        position=arguments.position,
+        epoch=epoch,
+        position=position,
         at=arguments.at,
         is_copy=arguments.copy,
         signing_key=read_signing_key(settings.backup_signing_key_file),

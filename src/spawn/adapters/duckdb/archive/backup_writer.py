@@ -45,6 +45,7 @@ from spawn.adapters.duckdb.tables import FORMAT_MIGRATIONS
 from spawn.adapters.embedded.options import BackupOptions
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
 from spawn.domain.errors import (
+    Conflict,
     SpawnError,
     StorageDamaged,
     StorageFull,
@@ -178,7 +179,7 @@ class BackupWriter:
         """Write steps until one ends level with the journal.
 
         Raises:
-            StorageFull, StorageBusy, StorageDamaged, Unavailable: see `Backups.take`.
+            StorageFull, StorageBusy, StorageDamaged, Conflict, Unavailable: see `Backups.take`.
         """
         rows = size_bytes = 0
         is_level = False
@@ -248,8 +249,9 @@ class BackupWriter:
         """Return the set to extend: the newest one, or a new one.
 
         Raises:
-            StorageDamaged: the newest set is of another store, or of a history that this store
-                does not have.
+            Conflict: the newest set is of another store, or of a history that this store does
+                not have.
+            StorageDamaged: it is not signed with the key.
         """
         try:
             newest = self._read_newest_set()
@@ -286,7 +288,7 @@ class BackupWriter:
 
     def _check_history(self, cursor: Cursor, newest: BackupSet) -> None:
         if newest.store_id != self._store_id:
-            raise StorageDamaged(
+            raise Conflict(
                 f"The folder {self._archive} has backups of the store {newest.store_id}: give this"
                 " store a folder of its own (SPAWN_BACKUP_URL)."
             )
@@ -299,7 +301,7 @@ class BackupWriter:
             "select lower(hex(hash)) from journal where position = ?", [last.last]
         ).fetchone()
         if row is None or row[0] != last.hash:
-            raise StorageDamaged(
+            raise Conflict(
                 f"The backups in {self._archive} have change {last.last} and the store has not: its"
                 " file is an older copy or of another history. Restore the backup instead."
             )

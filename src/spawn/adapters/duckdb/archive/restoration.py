@@ -19,6 +19,7 @@ from spawn.adapters.duckdb.archive.backup_index import (
     BackupSet,
     IndexedPoint,
     list_set_numbers,
+    read_set,
 )
 from spawn.adapters.duckdb.archive.epoch_claims import choose_epoch, claim_new_epoch, renumber
 from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
@@ -49,14 +50,17 @@ _FILES: Final = (".mark", "")
 class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Source, moment and target of a restore.
 
-    Without `number` the newest set is read, without `position` and `at` up to its end. A change is
-    restored whole: a position within it counts as its end. `is_copy` makes an independent store
-    that neither shares the identity of the source nor supersedes it.
+    Without `number` the newest set is read, of the `epoch` if one is named; without `position` and
+    `at` up to its end. Epochs number their own changes, so that a position of one is another
+    change in the next. A change is restored whole: a position within it counts as its end.
+    `is_copy` makes an independent store that neither shares the identity of the source nor
+    supersedes it.
     """
 
     archive: Path
     target: Path
     number: int | None = None
+    epoch: int | None = None
     position: int | None = None
     at: datetime | None = None
     is_copy: bool = False
@@ -79,7 +83,7 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
 
     Raises:
         Conflict: the target exists.
-        NotFound: the archive has no such set, or no such position.
+        NotFound: the archive has no such set, or no change at such a position or instant.
         StorageDamaged: a file of the set is damaged; nothing was written.
         OSError: a file cannot be read or written.
     """
@@ -120,7 +124,28 @@ def _choose_set(request: RestoreRequest) -> int:
     number = numbers[-1] if request.number is None else request.number
     if number not in numbers:
         raise NotFound(f"{request.archive} has the sets {numbers}, not {number}.")
-    return number
+    if request.epoch is None:
+        return number
+    return _choose_set_of_epoch(request, numbers if request.number is None else [number])
+
+
+def _choose_set_of_epoch(request: RestoreRequest, numbers: Sequence[int]) -> int:
+    """Return the newest of the sets that the epoch of the request wrote.
+
+    Raises:
+        NotFound: it wrote none of them.
+        StorageDamaged: an index cannot be read.
+    """
+    epochs = {}
+    for number in reversed(numbers):
+        epochs[number] = read_set(request.archive, number, request.signing_key).epoch
+        if epochs[number] == request.epoch:
+            return number
+    listed = ", ".join(f"set {number} of epoch {epochs[number]}" for number in numbers)
+    raise NotFound(
+        f"No set of epoch {request.epoch} is there, only {listed}: its positions may be other"
+        " changes."
+    )
 
 
 def _require_usable(request: RestoreRequest, backup_set: BackupSet) -> None:
@@ -134,6 +159,8 @@ def _require_usable(request: RestoreRequest, backup_set: BackupSet) -> None:
     last = backup_set.points[-1].position
     if request.position is not None and request.position > last:
         raise NotFound(f"Set {number} ends at position {last}, before {request.position}.")
+    if request.position == 0:
+        raise NotFound("The first position is 1: at 0 there is nothing to restore.")
 
 
 def _require_good(request: RestoreRequest, points: "_Points") -> None:
@@ -157,6 +184,9 @@ def _build(request: RestoreRequest, points: "_Points", path: Path, clock: Clock)
             tables.migrate_format(cursor, clock.now().replace(tzinfo=None))
             segments = points.segments(request.position)
             position = _find_end(cursor, segments, request)
+            if request.at is not None and not position:
+                # An empty store in place of the one that is served is a mistyped year.
+                raise NotFound(f"No change was recorded by {request.at.isoformat()}.")
             _insert_journal(cursor, segments, position)
             restored = _insert_rest(cursor, request, points, position)
             _prove(engine, cursor, restored, clock)
