@@ -162,6 +162,25 @@ def test_a_secrets_file_is_checked_before_serving(
     assert main(["serve", "--check-config"]) == 0
 
 
+@pytest.mark.parametrize(("text", "reason"), [(None, "No such file"), ("short", "openssl rand")])
+def test_the_key_of_backups_is_checked_before_serving(
+    text: str | None,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "backup.key"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setenv("SPAWN_BACKUP_SIGNING_KEY_FILE", str(path))
+    assert main(["serve", "--check-config"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("spawn: SPAWN_BACKUP_SIGNING_KEY_FILE")
+    assert reason in line
+    assert line.count("\n") == 1
+
+
 def test_an_unreachable_service_ends_with_3(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

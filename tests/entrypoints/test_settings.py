@@ -1,5 +1,7 @@
 """Settings: strict validation, and one line that names the malformed variable."""
 
+from pathlib import Path
+
 import pytest
 
 from spawn.domain.text import redact_url
@@ -186,6 +188,39 @@ def test_bind_beyond_loopback_needs_access_control(host: str) -> None:
 def test_loopback_is_allowed_without_access_control(host: str) -> None:
     settings = read_settings({"SPAWN_HOST": host, "SPAWN_AUTH": "off"})
     assert settings.host == host.strip("[]")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"BACKUP_INTERVAL_S": "5"}, "SPAWN_BACKUP_INTERVAL_S needs SPAWN_BACKUP_URL"),
+        ({"BACKUP_RETENTION": "9"}, "SPAWN_BACKUP_RETENTION needs SPAWN_BACKUP_URL"),
+        ({"BACKUP_URL": "file:///b", "STORAGE_URL": "memory://"}, "needs a store in a file"),
+        ({"BACKUP_URL": "file://{folder}"}, "the folder of the store"),
+        ({"BACKUP_URL": "file://{folder}/x/.."}, "the folder of the store"),
+        ({"BACKUP_URL": "file://{folder}/s.duckdb"}, "which is no folder"),
+        ({"RATE_LIMIT": "0", "RATE_LIMIT_WRITES": "5"}, "or omit SPAWN_RATE_LIMIT_WRITES"),
+    ],
+)
+def test_settings_that_would_have_no_effect_stop_the_start(
+    settings: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.duckdb").touch()
+    defaults = {"STORAGE_URL": f"duckdb:///{tmp_path}/s.duckdb"}
+    texts = {k: v.format(folder=tmp_path) for k, v in (defaults | settings).items()}
+    with pytest.raises(SettingsError, match=reason) as failure:
+        read_settings({f"SPAWN_{name}": text for name, text in texts.items()})
+    assert "\n" not in str(failure.value)
+
+
+def test_backups_may_be_in_a_folder_beside_the_store(tmp_path: Path) -> None:
+    settings = read_settings(
+        {
+            "SPAWN_STORAGE_URL": f"duckdb:///{tmp_path}/s.duckdb",
+            "SPAWN_BACKUP_URL": f"file://{tmp_path}/backups",
+        }
+    )
+    assert settings.backup_url.endswith("/backups")
 
 
 def test_pin_of_another_schema_is_rejected() -> None:

@@ -308,8 +308,8 @@ def _check_combinations(settings: Settings) -> None:
     """Raise SettingsError for settings that conflict with each other."""
     _check_listeners(settings)
     _check_oidc(settings)
-    if settings.backup_url and settings.data_path is None:
-        raise SettingsError("SPAWN_BACKUP_URL needs a store in a file: set SPAWN_STORAGE_URL")
+    _check_backups(settings)
+    _check_rates(settings)
     pin = settings.schema_pin
     if pin is not None and pin[0] != settings.schema_id:
         raise SettingsError(
@@ -320,6 +320,37 @@ def _check_combinations(settings: Settings) -> None:
             "SPAWN_OTLP_ENDPOINT needs the extra otlp: run `make extras` in a clone; "
             "the container image includes it"
         )
+
+
+def _check_backups(settings: Settings) -> None:
+    """Raise SettingsError for backups that would not be taken, or not be apart from the store."""
+    if not settings.backup_url:
+        for name in ("backup_interval_s", "backup_full_interval_s", "backup_retention"):
+            if getattr(settings, name) != getattr(_DEFAULTS, name):
+                raise SettingsError(f"{PREFIX}{name.upper()} needs SPAWN_BACKUP_URL")
+        return
+    from spawn.adapters.factory import parse_backup_url
+
+    folder, data_path = parse_backup_url(settings.backup_url), settings.data_path
+    if data_path is None:
+        raise SettingsError("SPAWN_BACKUP_URL needs a store in a file: set SPAWN_STORAGE_URL")
+    if folder.resolve() == data_path.resolve():
+        raise SettingsError(
+            f"SPAWN_BACKUP_URL names {folder}, the folder of the store: choose another, best on"
+            " another disk"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"SPAWN_BACKUP_URL names {folder}, which is no folder")
+
+
+def _check_rates(settings: Settings) -> None:
+    """Raise SettingsError for a budget of a service that has no limits."""
+    for name in ("rate_limit_writes", "rate_limit_analysis", "rate_limit_exports"):
+        if getattr(settings, name) and not settings.rate_limit:
+            raise SettingsError(
+                f"SPAWN_RATE_LIMIT is 0, so nothing is limited: set it, or omit"
+                f" {PREFIX}{name.upper()}"
+            )
 
 
 def _check_listeners(settings: Settings) -> None:
@@ -340,6 +371,11 @@ def _check_listeners(settings: Settings) -> None:
         raise SettingsError("SPAWN_ADMIN_LISTEN is the address of the service: choose another")
     if bool(settings.tls_certificate_file) != bool(settings.tls_key_file):
         raise SettingsError("SPAWN_TLS_CERTIFICATE_FILE and SPAWN_TLS_KEY_FILE need each other")
+    if settings.has_tls and all(address.path for address in named.values()):
+        raise SettingsError(
+            "SPAWN_TLS_CERTIFICATE_FILE has no effect: every listener is a Unix socket, which has"
+            " no TLS"
+        )
     if settings.tls_client_ca_file and not settings.has_tls:
         raise SettingsError("SPAWN_TLS_CLIENT_CA_FILE needs SPAWN_TLS_CERTIFICATE_FILE")
 
@@ -433,6 +469,7 @@ def _split_row_claim(item: str) -> tuple[str, str]:
 
 
 _ROW_CLAIM: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})=([\x21-\x7e]{1,200})")
+_DEFAULTS: Final = Settings()
 _INFO: Final = inspect.type_info(Settings)
 assert isinstance(_INFO, inspect.StructType)  # noqa: S101 - narrows the type
 

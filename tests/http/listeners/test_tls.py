@@ -367,6 +367,14 @@ def test_a_broken_certificate_stops_the_start_with_one_line(tmp_path: Path) -> N
         ({"SPAWN_TLS_CERTIFICATE_FILE": "a.pem"}, "need each other"),
         ({"SPAWN_TLS_KEY_FILE": "a.key"}, "need each other"),
         ({"SPAWN_TLS_CLIENT_CA_FILE": "ca.pem"}, "needs SPAWN_TLS_CERTIFICATE_FILE"),
+        (
+            {
+                "SPAWN_TLS_CERTIFICATE_FILE": "a.pem",
+                "SPAWN_TLS_KEY_FILE": "a.key",
+                "SPAWN_LISTEN": "unix:/run/a.sock",
+            },
+            "every listener is a Unix socket",
+        ),
         ({"SPAWN_ADMIN_LISTEN": "127.0.0.1:8000"}, "choose another"),
         ({"SPAWN_AUTH": "off", "SPAWN_ADMIN_LISTEN": "192.0.2.1:9000"}, "SPAWN_ADMIN_LISTEN is"),
         ({"SPAWN_ADMIN_LISTEN": "9000"}, "host:port"),

@@ -450,6 +450,7 @@ def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
         from spawn.entrypoints.service import load_certificates
 
         load_certificates(settings)
+        read_signing_key(settings.backup_signing_key_file)
         asyncio.run(serve.check_publishers(settings))
         sys.stdout.write("The settings are valid.\n")
         return EXIT_OK
