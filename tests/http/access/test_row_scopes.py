@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +10,8 @@ import msgspec
 import pytest
 from tests.http.access.conftest import Guarded, Headers, bearer
 
+from spawn.adapters.duckdb.store import open_duckdb
+from spawn.adapters.embedded.options import StoreOptions
 from spawn.application.access.api_clients import create_api_client
 from spawn.application.access.row_access import REFERENCES, WHOLE_STORE, limit_to_rows
 from spawn.application.events.encoded_feed import EventFilter
@@ -21,6 +24,7 @@ from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.principal import LOCAL_PRINCIPAL, WHOLE_STORE_SCOPES, Principal, RowScope, Scope
 from spawn.domain.query import Query
 from spawn.entrypoints.http.events.sse import ServerSentEvents
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 PROJECTS = "/v1/ops/projects"
 ROW_SCOPES = [scope for scope in Scope if scope not in WHOLE_STORE_SCOPES]
@@ -300,6 +304,34 @@ async def test_cursor_expires_by_the_age_of_visible_events_alone(desk: Desk) -> 
     assert after.entries == ()
     with pytest.raises(CursorExpired):
         await read_feed(dependencies, principal, after=first, limit=9, retention=nothing_older)
+
+
+async def test_reader_begins_behind_the_events_that_are_older_than_the_feed_covers(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """A store returns some of them; a page of them alone would hold the reader for a minute."""
+    clock = ManualClock()
+    store = await open_duckdb(tmp_path / "s.duckdb", clock=clock, options=StoreOptions())
+    await store.adopt(a_record())
+    harness = StorageHarness(store, clock)
+    principal = Principal(
+        id="x", scopes=frozenset(Scope), row_scope=RowScope.of({"status": ["PROPOSED"]})
+    )
+    dependencies = limit_to_rows(
+        msgspec.structs.replace(desk.guarded.dependencies, reads=store, schemas=store, clock=clock),
+        principal,
+    )
+    retention = timedelta(seconds=5)
+    await read_feed(dependencies, principal, after=None, limit=1, retention=retention)
+    for _ in range(3):
+        clock.advance(timedelta(seconds=2))
+        await harness.create(status="PROPOSED")
+    clock.advance(timedelta(seconds=2))
+    newest = await harness.create(status="PROPOSED")
+    clock.advance(timedelta(seconds=4))
+    page = await read_feed(dependencies, principal, after=None, limit=1, retention=retention)
+    await store.close()
+    assert [entry.id for entry in page.entries] == [newest.project_id]
 
 
 async def test_reader_advances_over_more_hidden_events_than_one_request_scans(desk: Desk) -> None:

@@ -154,13 +154,34 @@ async def _read_visible(
     Raises:
         CursorExpired: a visible entry after the position is older than the floor.
     """
-    if floor is None or after is None:
-        page = await reads.feed(after=after, limit=limit, types=types, subject=subject, floor=floor)
-        entries = tuple(e for e in page.entries if floor is None or e.recorded_at >= floor)
-        return FeedPage(entries, page.next)
+    if floor is not None and after is None:
+        return await _read_from_floor(reads, limit, types, subject, floor)
     page = await reads.feed(after=after, limit=limit, types=types, subject=subject)
-    if page.entries and page.entries[0].recorded_at < floor:
+    if floor is not None and page.entries and page.entries[0].recorded_at < floor:
         oldest = str(Position(page.next.epoch, 0))
         detail = "Events after the cursor are older than the feed covers."
         raise CursorExpired(detail, oldest=oldest)
     return page
+
+
+async def _read_from_floor(
+    reads: ScopedReads,
+    limit: int,
+    types: frozenset[str] | None,
+    subject: tuple[str, str] | None,
+    floor: datetime,
+) -> FeedPage:
+    """Return the first visible entries that are not older than the floor.
+
+    A store may begin up to a minute before it. A page of such entries alone would be empty, and
+    its reader would begin again, since only an entry moves its cursor.
+    """
+    page = await reads.feed(after=None, limit=limit, types=types, subject=subject, floor=floor)
+    for _ in range(MAX_EMPTY_PAGES):
+        if not page.entries or page.entries[-1].recorded_at >= floor:
+            break
+        page = await reads.feed(after=page.next, limit=FEED_LIMIT, types=types, subject=subject)
+    entries = tuple(entry for entry in page.entries if entry.recorded_at >= floor)
+    if len(entries) > limit:
+        return FeedPage(entries[:limit], entries[limit - 1].position)
+    return FeedPage(entries, page.next)
