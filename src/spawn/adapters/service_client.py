@@ -18,7 +18,8 @@ from spawn.ports.backend import ReportProgress, UploadedFile
 
 POLL_INTERVAL_S: Final = 0.2
 TIMEOUT_S: Final = 60.0
-_CLIENTS: Final = "/v1/admin/clients"
+_ADMIN: Final = "/v1/admin/"
+_CLIENTS: Final = f"{_ADMIN}clients"
 _JSON_CONTENT: Final = {"Content-Type": "application/json"}
 
 
@@ -150,28 +151,26 @@ class ServiceClient:
 
     async def create_api_client(self, document: bytes) -> bytes:
         """Create an API client and return it with its first key."""
-        response = await self._request_admin(
-            "POST", _CLIENTS, content=document, headers=_JSON_CONTENT
-        )
+        response = await self._request("POST", _CLIENTS, content=document, headers=_JSON_CONTENT)
         return response.content
 
     async def rotate_api_key(self, name: str, document: bytes) -> bytes:
         """Add a key to an API client and return both."""
         path = f"{_CLIENTS}/{quote(name, safe='')}/keys"
-        response = await self._request_admin("POST", path, content=document, headers=_JSON_CONTENT)
+        response = await self._request("POST", path, content=document, headers=_JSON_CONTENT)
         return response.content
 
     async def revoke_api_key(self, name: str, number: int | None) -> None:
         """Revoke a key of an API client; without a number all of them."""
         path = f"{_CLIENTS}/{quote(name, safe='')}"
-        await self._request_admin("DELETE", path if number is None else f"{path}/keys/{number}")
+        await self._request("DELETE", path if number is None else f"{path}/keys/{number}")
 
     async def list_api_clients(self) -> bytes:
         """Return every API client as a JSON array."""
         items: list[msgspec.Raw] = []
         params: dict[str, str] = {"limit": "500"}
         while True:
-            response = await self._request_admin("GET", _CLIENTS, params=params)
+            response = await self._request("GET", _CLIENTS, params=params)
             page = msgspec.json.decode(response.content, type=_Page)
             items += page.items
             if page.next is None:
@@ -207,10 +206,9 @@ class ServiceClient:
         return f"/v1/governance/schemas/{active['schema_id']}"
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return _raise_for_problem(await self._client.request(method, path, **options))
-
-    async def _request_admin(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return _raise_for_problem(await self._admin_client.request(method, path, **options))
+        # An operation of administration is unknown to the other listener.
+        client = self._admin_client if path.startswith(_ADMIN) else self._client
+        return _raise_for_problem(await client.request(method, path, **options))
 
 
 def _raise_for_problem(response: httpx.Response) -> httpx.Response:

@@ -145,6 +145,9 @@ async def test_commands_find_operators_at_their_own_socket(folder: Path) -> None
         async with open_service_client(service.url, service.key, admin_url=admin_url) as client:
             assert (await client.list_api_clients()).startswith(b"[{")
             assert b"project_schema" in await client.get_schema()
+            assert b"listApiClients" in await client.read_audit_log({})
+            with pytest.raises(ServiceError, match="conflict"):  # it has no backups to take
+                await client.take_backup()
         async with open_service_client(admin_url, service.key) as client:
             assert (await client.list_api_clients()).startswith(b"[{")
         with pytest.raises(ServiceError, match="not_found"):
