@@ -1,7 +1,9 @@
 """Both clients against a real service, and against connections that fail."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 from uuid import uuid4
 
@@ -207,6 +209,28 @@ def test_events_are_read_by_cursor_and_followed(client: Any) -> None:
     followed = next(stream)
     stream.close()
     assert followed.event["subject"] == subject
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_cannot_state_is_not_sent_as_null(build: Build, number: float) -> None:
+    transport, requests = answering(httpx.Response(201, json={}))
+    with pytest.raises(ValueError, match="no number of JSON"):
+        build(transport=transport).create_project({**WIND, "x_yields": [{"p90": number}]})
+    assert not requests
+
+
+def test_an_empty_id_requests_nothing(build: Build) -> None:
+    transport, requests = answering(httpx.Response(200, json={}))
+    with pytest.raises(ValueError, match="empty"):
+        build(transport=transport).get_project("")
+    assert not requests
+
+
+def test_a_file_may_be_named_by_a_text(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.ndjson").write_text(json.dumps(WIND) + "\n")
+    options = UploadOptions(media_type="application/x-ndjson")
+    tried = client.try_file(str(tmp_path / "rows.ndjson"), options)
+    assert tried.accepted == 1
 
 
 def test_a_read_is_repeated_after_503_and_a_cut_connection(build: Build) -> None:

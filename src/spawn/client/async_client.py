@@ -40,6 +40,7 @@ from spawn.client.uploads import (
     EventParser,
     FinishedImport,
     UploadOptions,
+    UploadSource,
     part_path,
     read_chunks_async,
     read_row,
@@ -208,7 +209,7 @@ class AsyncSpawnClient:
         """Create an import mapping; the same content again changes nothing."""
         await self._run(calls.put_mapping(name, mapping))
 
-    async def try_file(self, source: Path | bytes, options: UploadOptions) -> DryRunRecord:
+    async def try_file(self, source: UploadSource, options: UploadOptions) -> DryRunRecord:
         """Return what an import of a file would do, with its reasons; nothing is written."""
         response: httpx.Response = await self._retry(
             lambda: self._upload(source, options, dry_run=True), is_repeatable=True
@@ -216,7 +217,7 @@ class AsyncSpawnClient:
         with reading_response():
             return calls.read_dry_run(response)
 
-    async def import_file(self, source: Path | bytes, options: UploadOptions) -> FinishedImport:
+    async def import_file(self, source: UploadSource, options: UploadOptions) -> FinishedImport:
         """Upload a file as a stream, wait for its job, and return the counts.
 
         Raises:
@@ -248,7 +249,7 @@ class AsyncSpawnClient:
 
     async def _upload(
         self,
-        source: Path | bytes,
+        source: UploadSource,
         options: UploadOptions,
         *,
         key: str | None = None,

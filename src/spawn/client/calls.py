@@ -4,6 +4,7 @@ An operation is a generator: it yields requests, gets their responses, and retur
 synchronous and the asynchronous client run the same operations.
 """
 
+import math
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ class Finished(msgspec.Struct, Generic[T], frozen=True):
 
 
 Operation = Generator[Call, httpx.Response, T]
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def raise_problem(response: httpx.Response) -> httpx.Response:
@@ -130,16 +131,45 @@ def history_path(project_id: str) -> str:
 
 def quarantine_path(import_id: str) -> str:
     """Return the path of the quarantined rows of an import."""
-    return f"{IMPORTS}/{quote(import_id, safe='')}/quarantine"
+    return f"{IMPORTS}/{_segment(import_id)}/quarantine"
 
 
 def dataset_path(dataset: str) -> str:
     """Return the path of a dataset, whose name may have a suffix."""
-    return f"/v1/data/{quote(dataset, safe='')}"
+    return f"/v1/data/{_segment(dataset)}"
+
+
+def _encode(document: object) -> bytes:
+    """Return a body; JSON has no NaN or infinity, and would show null in their place.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    pending = [msgspec.to_builtins(document)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list | tuple):
+            pending += value
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{value} is no number of JSON: leave the value out, or send None")
+    return _ENCODER.encode(document)
+
+
+def _segment(name: str) -> str:
+    """Return a name as a segment of a path.
+
+    Raises:
+        ValueError: it is empty, and the path would be that of something else.
+    """
+    if not name:
+        raise ValueError("an id or a name is empty")
+    return quote(name, safe="")
 
 
 def _project_path(project_id: str) -> str:
-    return f"{PROJECTS}/{quote(project_id, safe='')}"
+    return f"{PROJECTS}/{_segment(project_id)}"
 
 
 def _write(
@@ -237,7 +267,7 @@ def count_projects(params: Mapping[str, str]) -> Operation[int]:
 
 def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
     """Calculate a case; nothing is stored, so it may be sent twice."""
-    path = f"/v1/analysis/{quote(calculator, safe='')}"
+    path = f"/v1/analysis/{_segment(calculator)}"
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     response = yield Call(method="POST", path=path, body=_encode(case), headers=headers)
     return decode_json(response.content)
@@ -245,7 +275,7 @@ def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
 
 def put_mapping(name: str, mapping: ImportMappingDocument | Changes) -> Operation[None]:
     """Create an import mapping, or find that it has this content."""
-    path = f"/v1/ops/import-mappings/{quote(name, safe='')}"
+    path = f"/v1/ops/import-mappings/{_segment(name)}"
     headers = {"Content-Type": "application/json"}
     yield Call(method="PUT", path=path, body=_encode(mapping), headers=headers)
 
@@ -258,7 +288,7 @@ def read_event_page(params: Mapping[str, str]) -> Operation[EventPage]:
 
 def get_job(job_id: str) -> Operation[JobRecord]:
     """Read a job."""
-    response = yield Call(method="GET", path=f"/v1/jobs/{quote(job_id, safe='')}")
+    response = yield Call(method="GET", path=f"/v1/jobs/{_segment(job_id)}")
     return read_job(response)
 
 
@@ -285,7 +315,7 @@ def read_dry_run(response: httpx.Response) -> DryRunRecord:
 
 def get_import(import_id: str) -> Operation[ImportRecord]:
     """Read the counts of an import."""
-    response = yield Call(method="GET", path=f"{IMPORTS}/{quote(import_id, safe='')}")
+    response = yield Call(method="GET", path=f"{IMPORTS}/{_segment(import_id)}")
     return msgspec.convert(decode_json(response.content), ImportRecord)
 
 

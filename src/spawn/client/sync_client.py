@@ -40,6 +40,7 @@ from spawn.client.uploads import (
     EventParser,
     FinishedImport,
     UploadOptions,
+    UploadSource,
     part_path,
     read_chunks,
     read_row,
@@ -202,7 +203,7 @@ class SpawnClient:
         """Create an import mapping; the same content again changes nothing."""
         self._run(calls.put_mapping(name, mapping))
 
-    def try_file(self, source: Path | bytes, options: UploadOptions) -> DryRunRecord:
+    def try_file(self, source: UploadSource, options: UploadOptions) -> DryRunRecord:
         """Return what an import of a file would do, with its reasons; nothing is written."""
         response: httpx.Response = self._retry(
             lambda: self._upload(source, options, dry_run=True), is_repeatable=True
@@ -210,7 +211,7 @@ class SpawnClient:
         with reading_response():
             return calls.read_dry_run(response)
 
-    def import_file(self, source: Path | bytes, options: UploadOptions) -> FinishedImport:
+    def import_file(self, source: UploadSource, options: UploadOptions) -> FinishedImport:
         """Upload a file as a stream, wait for its job, and return the counts.
 
         Raises:
@@ -242,7 +243,7 @@ class SpawnClient:
 
     def _upload(
         self,
-        source: Path | bytes,
+        source: UploadSource,
         options: UploadOptions,
         *,
         key: str | None = None,

@@ -20,6 +20,9 @@ DEFAULT_POLL_S: Final = 0.5
 MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes of one event of a stream, at most."""
 
+UploadSource = Path | str | bytes
+"""Path of a file, or its content."""
+
 ReportUpload = Callable[[int], None]
 """Function that gets the number of bytes sent so far."""
 
@@ -61,7 +64,7 @@ class FinishedImport(msgspec.Struct, frozen=True):
     result: ImportRecord
 
 
-def read_chunks(source: Path | bytes, report: ReportUpload | None) -> Iterator[bytes]:
+def read_chunks(source: UploadSource, report: ReportUpload | None) -> Iterator[bytes]:
     """Yield a file or bytes in chunks, and report how much was sent."""
     sent_bytes = 0
     if isinstance(source, bytes):
@@ -70,7 +73,7 @@ def read_chunks(source: Path | bytes, report: ReportUpload | None) -> Iterator[b
             sent_bytes += len(chunk)
             _report(report, sent_bytes)
         return
-    with source.open("rb") as file:
+    with Path(source).open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
             sent_bytes += len(chunk)
@@ -78,7 +81,7 @@ def read_chunks(source: Path | bytes, report: ReportUpload | None) -> Iterator[b
 
 
 async def read_chunks_async(
-    source: Path | bytes, report: ReportUpload | None
+    source: UploadSource, report: ReportUpload | None
 ) -> AsyncIterator[bytes]:
     """Yield as `read_chunks`, and read the file on another thread."""
     chunks = read_chunks(source, report)
