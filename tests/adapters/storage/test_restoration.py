@@ -221,6 +221,16 @@ async def test_no_file_is_overwritten(history: History, tmp_path: Path, name: st
     assert (tmp_path / name).read_bytes() == b"mine"
 
 
+async def test_a_restore_into_the_folder_of_the_backups_is_rejected(history: History) -> None:
+    await (await history.source.backups()).take()
+    archive = history.source.archive
+    files = sorted(archive.rglob("*"))
+    for target in (archive / "r.duckdb", archive / "new" / ".." / "new" / "r.duckdb"):
+        with pytest.raises(Conflict, match="name a file elsewhere"):
+            history.restore(target=target)
+    assert sorted(archive.rglob("*")) == files
+
+
 async def test_a_damaged_set_is_rejected_and_an_earlier_one_is_named(history: History) -> None:
     source = history.source
     backups = await source.backups(full_interval_s=60.0)
@@ -252,8 +262,9 @@ async def test_a_missing_segment_is_rejected_only_where_it_is_needed(
 
 
 async def test_what_an_archive_does_not_have_is_named(history: History, tmp_path: Path) -> None:
+    (empty := tmp_path / "empty").mkdir()
     with pytest.raises(NotFound, match="has no backup"):
-        history.restore(archive=tmp_path)
+        history.restore(archive=empty)
     await (await history.source.backups()).take()
     with pytest.raises(NotFound, match="ends at position 0"):
         history.restore(position=1)

@@ -103,7 +103,8 @@ def create_client(
     if not scopes:
         errors.append(FieldError("/scopes", "empty", "must have at least one scope"))
     if row_scope is not None and (useless := scopes & WHOLE_STORE_SCOPES):
-        detail = f"{', '.join(sorted(useless))} cover the whole store: leave them or it out"
+        names = ", ".join(sorted(useless))
+        detail = f"it has no effect with {names}, for the whole store: leave one of both out"
         errors.append(FieldError("/row_scope", "contradiction", detail))
     if errors:
         raise InvalidInput(errors)

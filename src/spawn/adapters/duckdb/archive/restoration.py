@@ -82,12 +82,17 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
     """Restore a store into a new file, prove its derived tables, and claim its epoch; blocks.
 
     Raises:
-        Conflict: the target exists.
+        Conflict: the target exists, or lies in the folder of the backups.
         NotFound: the archive has no such set, or no change at such a position or instant.
         StorageDamaged: a file of the set is damaged; nothing was written.
         OSError: a file cannot be read or written.
     """
     _require_absent(request.target)
+    if request.archive.resolve() in request.target.resolve().parents:
+        raise Conflict(
+            f"{request.target} lies in the folder of the backups, which has nothing else:"
+            " name a file elsewhere."
+        )
     with pin_set(request.archive, _choose_set(request), request.signing_key) as pinned:
         _require_usable(request, pinned.backup_set)
         points = _Points(pinned)
