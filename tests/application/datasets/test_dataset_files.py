@@ -1,15 +1,18 @@
 """Files of datasets: their fields, who may export them, their cells and typed columns."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery, read_dataset_query
-from spawn.application.datasets.dataset_rows import read_projects
+from spawn.application.datasets.dataset_rows import count_rows, read_projects
 from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.dependencies import Dependencies
+from spawn.application.lineage.recorder import RunProgress
 from spawn.application.projects.commands import create_project
 from spawn.domain.errors import Forbidden, InvalidInput
 from spawn.domain.principal import ALL_SCOPES, Principal, Scope
@@ -101,3 +104,21 @@ async def test_fields_are_each_named_once_and_unknown_ones_by_pointer(
         )
     assert [(e.pointer, e.code) for e in error.value.errors] == [("/fields", "unknown_field")] * 2
     assert [e.detail.split()[2][:-1] for e in error.value.errors] == ["'rule_ids'", "'colour'"]
+
+
+async def test_other_tasks_run_between_the_rows_of_a_page() -> None:
+    async def page() -> AsyncIterator[dict[str, Any]]:
+        for number in range(1000):
+            yield {"project_id": number}
+
+    progress, seen = RunProgress(), [0]
+
+    async def watch() -> None:
+        while progress.rows < 1000:
+            seen.append(progress.rows)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    assert [row["project_id"] async for row in count_rows(page(), progress)] == [*range(1000)]
+    await watching
+    assert max(later - earlier for earlier, later in pairwise(seen)) <= 32
