@@ -2,14 +2,18 @@
 
 import importlib
 import io
+import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from spawn.adapters.duckdb import columnar_files, row_pipes
 from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
+from spawn.adapters.duckdb.row_pipes import RowPipes
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import ColumnType, TypeName
 
@@ -82,3 +86,28 @@ async def test_a_file_that_is_closed_early_leaves_no_pipe(tmp_path: Path) -> Non
     await anext(chunks)
     await chunks.aclose()
     assert is_empty(tmp_path)
+
+
+def test_every_pipe_has_its_path_at_any_moment(tmp_path: Path) -> None:
+    """The engine looks for all of them when it begins, which may be while the rows end."""
+    missing = 0
+    for _ in range(10):
+        pipes, is_over = RowPipes(tmp_path, "pipes-"), Event()
+        path = os.fspath(pipes.paths[1])
+
+        def look(path: str = path, is_over: Event = is_over) -> int:
+            count = 0
+            while not is_over.is_set():
+                count += not os.path.lexists(path)
+            return count
+
+        with ThreadPoolExecutor(2) as pool:
+            looking = pool.submit(look)
+            reading = pool.submit(pipes.paths[0].read_bytes)
+            pipes.write(b"{}\n")
+            pipes.finish()
+            is_over.set()
+            missing += looking.result()
+            assert reading.result() == b"{}\n"
+        pipes.release()
+    assert missing == 0

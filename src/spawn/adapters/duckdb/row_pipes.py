@@ -33,6 +33,7 @@ class RowPipes:
 
     def __init__(self, folder: Path | None, prefix: str) -> None:
         self._folder = Path(mkdtemp(prefix=prefix, dir=folder))
+        self._new = self._folder / "new"
         self.paths = [self._folder / f"{number:03d}" for number in range(MAX_PIPES)]
         for path in self.paths:
             path.touch()
@@ -46,8 +47,8 @@ class RowPipes:
 
     def _open(self, number: int) -> None:
         path = self.paths[number]
-        path.unlink()
-        os.mkfifo(path, 0o600)
+        os.mkfifo(self._new, 0o600)
+        self._new.replace(path)  # at once: the engine looks for every path when it begins
         self._readers.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
         self._writers.append(os.open(path, os.O_WRONLY))
 
@@ -83,9 +84,8 @@ class RowPipes:
         """
         with self._lock:
             if not self._is_released and self._number + 1 < MAX_PIPES:
-                following = self.paths[self._number + 1]
-                following.unlink()
-                following.touch()
+                self._new.touch()
+                self._new.replace(self.paths[self._number + 1])
             self._close(self._readers)
         with suppress(FileNotFoundError):
             os.close(os.open(self.paths[self._number], os.O_WRONLY))
