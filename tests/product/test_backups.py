@@ -13,6 +13,8 @@ from tests.product.test_durability import AcknowledgedWrites, load_and_kill
 
 pytestmark = pytest.mark.real
 
+UNCHECKED = "are not checked: name the key in SPAWN_BACKUP_SIGNING_KEY_FILE"
+
 
 def run(*arguments: str, code: int = 0, **settings: str) -> str:
     """Run a command and return its output."""
@@ -53,7 +55,9 @@ async def test_backups_of_a_killed_service_are_whole_and_restore_what_was_acknow
     writes = AcknowledgedWrites()
     service.start()
     await load_and_kill(service, writes, 300)
-    assert run("verify", str(archive)).startswith("ok")
+    verified = run("verify", str(archive))
+    assert verified.startswith("ok")
+    assert UNCHECKED not in verified
     run("restore", str(archive), str(copy), "--copy")
     assert run("verify", str(copy)).startswith("ok")
 
@@ -86,8 +90,14 @@ async def test_backups_of_a_killed_service_are_whole_and_restore_what_was_acknow
 async def test_a_promoted_follower_has_all_that_was_backed_up_before_the_leader_died(
     service_in: Callable[..., Service], tmp_path: Path
 ) -> None:
-    archive, file = tmp_path / "backups", tmp_path / "f.duckdb"
-    leader = service_in(SPAWN_BACKUP_URL=archive.as_uri(), SPAWN_BACKUP_INTERVAL_S="0")
+    archive, file, key = tmp_path / "backups", tmp_path / "f.duckdb", tmp_path / "key"
+    key.write_text("0123456789abcdef" * 4)
+    key.chmod(0o600)
+    leader = service_in(
+        SPAWN_BACKUP_URL=archive.as_uri(),
+        SPAWN_BACKUP_INTERVAL_S="0",
+        SPAWN_BACKUP_SIGNING_KEY_FILE=str(key),
+    )
     leader.start()
     writes = AcknowledgedWrites()
     async with httpx.AsyncClient(base_url=leader.url, timeout=60) as client:
@@ -96,10 +106,14 @@ async def test_a_promoted_follower_has_all_that_was_backed_up_before_the_leader_
         )
         writes.record(response.json())
         await client.post("/v1/admin/backups")
-    assert "follows up to 1." in run("follow", str(archive), str(file), "--once")
+    followed = run("follow", str(archive), str(file), "--once")
+    assert "follows up to 1." in followed
+    assert UNCHECKED in followed
     await load_and_kill(leader, writes, 20)
     # The interval of backups is what may be lost: here everything since the only one.
-    assert "promoted at position 2." in run("promote", str(archive), str(file))
+    promoted = run("promote", str(archive), str(file), SPAWN_BACKUP_SIGNING_KEY_FILE=str(key))
+    assert "promoted at position 2." in promoted
+    assert UNCHECKED not in promoted
     follower = Service(tmp_path, SPAWN_STORAGE_URL=f"duckdb:///{file}")
     follower.start()
     try:

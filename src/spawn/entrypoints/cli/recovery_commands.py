@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +11,13 @@ import msgspec
 from loguru import logger
 
 from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
+from spawn.adapters.duckdb.archive.backup_index import is_set_signed, list_set_numbers
 from spawn.adapters.duckdb.archive.durable_files import write_file
 from spawn.adapters.duckdb.archive.follower import Follower
 from spawn.adapters.duckdb.archive.restoration import RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import SpawnError, StorageIncompatible
+from spawn.domain.errors import SpawnError, StorageDamaged, StorageIncompatible
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.cli.serve import find_store_file
@@ -25,6 +27,9 @@ from spawn.ports.backups import JournalHead
 
 _NOT_CLAIMED: Final = (
     "the folder of backups cannot be written: make sure that the earlier store is stopped\n"
+)
+_UNCHECKED: Final = (
+    "the signatures of {folder} are not checked: name the key in SPAWN_BACKUP_SIGNING_KEY_FILE\n"
 )
 _encode = msgspec.json.Encoder().encode
 
@@ -54,6 +59,7 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
     if target is None:
         raise CommandError("memory:// has no file to verify: name a file or a folder of backups")
     if target.is_dir():
+        _report_unchecked_signature(target, signing_key)
         verification = verify_archive(target, head=head, signing_key=signing_key)
     else:
         verification = verify_store(target, SystemClock(), head=head, signing_key=signing_key)
@@ -67,6 +73,7 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
 def restore_store(request: RestoreRequest) -> None:
     """Restore a store and print its position and epoch."""
     logger.disable("spawn")
+    _report_unchecked_signature(request.archive, request.signing_key)
     restored = restore(request, SystemClock())
     moment = "" if restored.recorded_at is None else f", {restored.recorded_at.isoformat()}"
     sys.stdout.write(
@@ -85,6 +92,7 @@ def follow(settings: Settings, folder: Path, file: Path, interval_s: float, *, o
     logger.disable("spawn")
     signing_key = read_signing_key(settings.backup_signing_key_file)
     problem = ""
+    _report_unchecked_signature(folder, signing_key)
     with Follower(folder, file, SystemClock(), signing_key) as follower:
         while True:
             try:
@@ -112,6 +120,7 @@ def promote(settings: Settings, folder: Path, file: Path) -> None:
     signing_key = read_signing_key(settings.backup_signing_key_file)
     if not file.exists():
         raise CommandError(f"{file} does not exist: name the file of a follower")
+    _report_unchecked_signature(folder, signing_key)
     with Follower(folder, file, SystemClock(), signing_key) as follower:
         store = follower.promote()
     sys.stdout.write(
@@ -126,6 +135,15 @@ def _read_head(path: Path) -> JournalHead:
         return msgspec.json.decode(path.read_bytes(), type=JournalHead)
     except msgspec.DecodeError as failure:
         raise CommandError(f"{path} has no head of a journal: {failure}") from failure
+
+
+def _report_unchecked_signature(folder: Path, signing_key: bytes | None) -> None:
+    """Say on stderr that backups are signed and that there is no key to check it with."""
+    if signing_key is not None:
+        return
+    with suppress(StorageDamaged, OSError):  # what reads the backups next reports it
+        if any(is_set_signed(folder, number) for number in list_set_numbers(folder)):
+            sys.stderr.write(_UNCHECKED.format(folder=folder))
 
 
 def _describe(verification: Verification) -> str:

@@ -126,6 +126,20 @@ def read_set(archive: Path, number: int, signing_key: bytes | None = None) -> Ba
     return backup_set
 
 
+def is_set_signed(archive: Path, number: int) -> bool:
+    """Whether the index of a set has a signature, with any key.
+
+    Raises:
+        StorageDamaged: the index is damaged.
+        OSError: it cannot be read.
+    """
+    path = set_folder(archive, number) / INDEX_NAME
+    try:
+        return bool(msgspec.json.decode(path.read_bytes(), type=_SignedIndex).signature)
+    except msgspec.DecodeError as error:
+        raise StorageDamaged(f"The index {path} is damaged: {error}.") from error
+
+
 def write_set(archive: Path, backup_set: BackupSet, signing_key: bytes | None) -> None:
     """Replace the index of a set, after all that it lists is durable."""
     body = msgspec.json.encode(backup_set)
