@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spawn.adapters.factory import Store
+from spawn.adapters.factory import Store, open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.local.ids import Uuid7Ids
 from spawn.adapters.local.spool import DirectorySpool
@@ -38,6 +38,17 @@ async def open_test_dependencies(folder: Path) -> AsyncIterator[Dependencies]:
         recorded_at=clock.now(),
     )
     await store.adopt(record)
+    yield build_dependencies(store, registry, folder)
+    await store.close()
+
+
+@asynccontextmanager
+async def open_engine_dependencies(
+    engine: str, registry: SchemaRegistry, folder: Path
+) -> AsyncIterator[Dependencies]:
+    """Open the dependencies over an empty store of an engine, "memory" or "duckdb"."""
+    url = "memory://" if engine == "memory" else f"duckdb:///{folder}/store.duckdb"
+    store = await open_store(url, clock=SystemClock())
     yield build_dependencies(store, registry, folder)
     await store.close()
 

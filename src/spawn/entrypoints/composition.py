@@ -268,38 +268,14 @@ async def open_composition(
         metrics = PrometheusMetrics(request_metrics, lambda: access_log.dropped)
         stack.callback(metrics.close)
         dependencies = await stack.enter_async_context(open_dependencies(settings, report_rebuild))
-        background = BackgroundTasks(on_failure=_log_task_failure)
-        stack.enter_context(report_failures(partial(_record_unsupervised_failure, background)))
-        lineage_cleanup = partial(_end_abandoned_runs, dependencies, dependencies.clock.now())
-        await stack.enter_async_context(
-            background.run("lineage", lineage_cleanup, is_endless=False)
+        background = await _start_background(stack, dependencies)
+        relay, streams = await _start_events(
+            stack, dependencies, settings, metrics, background, limits
         )
-        journal_watch = JournalWatch(dependencies.reads)
-        relay = await _start_relay(stack, dependencies, journal_watch, settings, metrics)
-        store_id = dependencies.control.status().store_id
-        envelope = EventEnvelope(settings.base_url, settings.schema_id, store_id)
-        streams = EventStreams(
-            dependencies.reads,
-            journal_watch,
-            envelope,
-            ServerSentEvents(),
-            limits=limits,
-            retention=settings.event_retention,
-            convert=partial(convert_entries, dependencies),
-        )
-        metrics.watch(dependencies, relay, streams, background)
-        await stack.enter_async_context(background.run("journal watch", journal_watch.run))
-        for name, work in relay.tasks().items():
-            await stack.enter_async_context(background.run(name, work))
-        stack.push_async_callback(_drain, relay)
         await stack.enter_async_context(
             background.run("schema refresh", partial(_refresh_schema, dependencies, settings))
         )
-        if dependencies.backups is not None and settings.backup_interval_s:
-            take_backups = partial(
-                back_up_forever, dependencies.backups, report=_log_backup_failure
-            )
-            await stack.enter_async_context(background.run("backups", take_backups))
+        await _start_backups(stack, dependencies, settings, background)
         jobs = await _start_jobs(stack, dependencies, background)
         calculation_pool = CalculationPool(holidays=load_public_holidays())
         stack.push_async_callback(asyncio.to_thread, calculation_pool.close)
@@ -325,11 +301,7 @@ async def open_composition(
         authenticator = await _open_authenticator(stack, dependencies, settings, background)
         copies = FileCopies(settings.data_path)
         stack.push_async_callback(copies.close)
-        audit = AuditTrail(
-            await open_audit_log(settings), dependencies.clock, on_failure=_log_audit_failure
-        )
-        stack.push_async_callback(audit.close)
-        await stack.enter_async_context(background.run("audit", audit.watch))
+        audit = await _open_audit_trail(stack, dependencies, settings, background)
         http_state = HttpState(
             audit=audit,
             authenticator=authenticator,
@@ -365,6 +337,44 @@ async def open_composition(
         )
 
 
+async def _start_background(stack: AsyncExitStack, dependencies: Dependencies) -> BackgroundTasks:
+    """Start the supervision of background tasks, of which the first ends abandoned runs."""
+    background = BackgroundTasks(on_failure=_log_task_failure)
+    stack.enter_context(report_failures(partial(_record_unsupervised_failure, background)))
+    lineage_cleanup = partial(_end_abandoned_runs, dependencies, dependencies.clock.now())
+    await stack.enter_async_context(background.run("lineage", lineage_cleanup, is_endless=False))
+    return background
+
+
+async def _start_events(
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    settings: Settings,
+    metrics: PrometheusMetrics,
+    background: BackgroundTasks,
+    limits: HttpLimits | None,
+) -> tuple[Relay, EventStreams]:
+    """Start the relay to the publishers, and the streams of the clients."""
+    journal_watch = JournalWatch(dependencies.reads)
+    relay = await _start_relay(stack, dependencies, journal_watch, settings, metrics)
+    store_id = dependencies.control.status().store_id
+    streams = EventStreams(
+        dependencies.reads,
+        journal_watch,
+        EventEnvelope(settings.base_url, settings.schema_id, store_id),
+        ServerSentEvents(),
+        limits=limits,
+        retention=settings.event_retention,
+        convert=partial(convert_entries, dependencies),
+    )
+    metrics.watch(dependencies, relay, streams, background)
+    await stack.enter_async_context(background.run("journal watch", journal_watch.run))
+    for name, work in relay.tasks().items():
+        await stack.enter_async_context(background.run(name, work))
+    stack.push_async_callback(_drain, relay)
+    return relay, streams
+
+
 async def _start_relay(
     stack: AsyncExitStack,
     dependencies: Dependencies,
@@ -387,6 +397,18 @@ async def _start_relay(
     stack.push_async_callback(relay.close)
     await relay.start()
     return relay
+
+
+async def _start_backups(
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    settings: Settings,
+    background: BackgroundTasks,
+) -> None:
+    """Start the backups on a schedule, if one is configured."""
+    if dependencies.backups is not None and settings.backup_interval_s:
+        take_backups = partial(back_up_forever, dependencies.backups, report=_log_backup_failure)
+        await stack.enter_async_context(background.run("backups", take_backups))
 
 
 async def _start_jobs(
@@ -420,6 +442,20 @@ async def _start_quality_monitor(
         measure = partial(quality_monitor.measure_forever, settings.quality_interval_s)
         await stack.enter_async_context(background.run("quality", measure))
     return quality_monitor
+
+
+async def _open_audit_trail(
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    settings: Settings,
+    background: BackgroundTasks,
+) -> AuditTrail:
+    audit = AuditTrail(
+        await open_audit_log(settings), dependencies.clock, on_failure=_log_audit_failure
+    )
+    stack.push_async_callback(audit.close)
+    await stack.enter_async_context(background.run("audit", audit.watch))
+    return audit
 
 
 async def _open_authenticator(

@@ -140,6 +140,7 @@ async def test_an_adopted_version_without_columns_is_no_obstacle(tmp_path: Path)
     await write_store(path)
     replace_column(path, "")
     await (await open_at(path)).close()
+    assert recorded_names(path) == set(CORE_FIELDS)
 
 
 async def test_a_column_of_another_unit_stops_the_start(tmp_path: Path) -> None:

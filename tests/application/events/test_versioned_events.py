@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.application.conftest import build_dependencies
+from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry
 
-from spawn.adapters.factory import open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.encoded_feed import EventFilter
@@ -49,19 +48,16 @@ async def dependencies(
     fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Dependencies]:
     """A store with a project of each version; version 2 renames grade to rating and adds units."""
-    url = "memory://" if request.param == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
-    store = await open_store(url, clock=SystemClock())
-    dependencies = build_dependencies(store, fake_registry, tmp_path)
-    fake_registry.serve(1, GRADE)
-    await ensure_active_schema(dependencies, POLICY)
-    await create(dependencies, 1, grade="A")
-    fake_registry.serve(2, RATING, {"name": "units", "type": "integer"})
-    await refresh_schema(dependencies, POLICY)
-    project_id = await create(dependencies, 2, rating="B", units=7)
-    changes = ProjectInput({}, {"rating": "C", "units": 8}, {}, schema_version=2)
-    await amend_project(dependencies, ANNA, project_id, attributes=changes)
-    yield dependencies
-    await store.close()
+    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
+        fake_registry.serve(1, GRADE)
+        await ensure_active_schema(dependencies, POLICY)
+        await create(dependencies, 1, grade="A")
+        fake_registry.serve(2, RATING, {"name": "units", "type": "integer"})
+        await refresh_schema(dependencies, POLICY)
+        project_id = await create(dependencies, 2, rating="B", units=7)
+        changes = ProjectInput({}, {"rating": "C", "units": 8}, {}, schema_version=2)
+        await amend_project(dependencies, ANNA, project_id, attributes=changes)
+        yield dependencies
 
 
 async def create(dependencies: Dependencies, version: int, **attributes: Any) -> str:

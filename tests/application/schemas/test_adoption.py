@@ -10,11 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.application.conftest import build_dependencies
+from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import ID, POLICY, FakeRegistry, pinned_policy, schema_policy
 
-from spawn.adapters.factory import open_store
-from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.queries import get_import
@@ -76,11 +74,8 @@ def fake_registry() -> FakeRegistry:
 async def dependencies(
     fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Dependencies]:
-    clock = SystemClock()
-    url = "memory://" if request.param == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
-    store = await open_store(url, clock=clock)
-    yield build_dependencies(store, fake_registry, tmp_path)
-    await store.close()
+    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
+        yield dependencies
 
 
 async def begin(

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.application.conftest import build_dependencies
+from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry
 
-from spawn.adapters.factory import open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project
@@ -57,15 +56,12 @@ async def dependencies(
     fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Dependencies]:
     """A store with a project under version 1, which has the column grade."""
-    url = "memory://" if request.param == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
-    store = await open_store(url, clock=SystemClock())
-    dependencies = build_dependencies(store, fake_registry, tmp_path)
-    fake_registry.serve(1, GRADE)
-    await ensure_active_schema(dependencies, POLICY)
-    core = {"project_name": "One", "total_amount": Decimal(1)}
-    await create_project(dependencies, DESK_WRITER, attributes=ProjectInput(core, {}, {}))
-    yield dependencies
-    await store.close()
+    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
+        fake_registry.serve(1, GRADE)
+        await ensure_active_schema(dependencies, POLICY)
+        core = {"project_name": "One", "total_amount": Decimal(1)}
+        await create_project(dependencies, DESK_WRITER, attributes=ProjectInput(core, {}, {}))
+        yield dependencies
 
 
 DESK_WRITER = Principal(id="writer")

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.application.conftest import build_dependencies
+from tests.application.conftest import build_dependencies, open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 
-from spawn.adapters.factory import open_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.memory.store import MemoryStore
 from spawn.application.dependencies import Dependencies
@@ -54,10 +53,8 @@ def fake_registry() -> FakeRegistry:
 async def dependencies(
     fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Dependencies]:
-    url = "memory://" if request.param == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
-    store = await open_store(url, clock=SystemClock())
-    yield build_dependencies(store, fake_registry, tmp_path)
-    await store.close()
+    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
+        yield dependencies
 
 
 async def begin(
