@@ -292,7 +292,13 @@ def test_spans_connect_the_client_to_storage_and_ontology(
         ("https://user:pass@host/x", f"https://{REDACTED}@host/x"),
         ("Authorization: Bearer abcdef123456789", f"Authorization: Bearer {REDACTED}"),
         ("connect password=hunter2 now", f"connect password={REDACTED} now"),
-        ("nothing to hide", "nothing to hide"),
+        (f"key spn_live_desk_{'0a' * 32}_1234abcd!", f"key {REDACTED}!"),
+        (f"cut spn_test_desk_{'0a' * 10}", f"cut {REDACTED}"),
+        ("token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln.", f"token {REDACTED}"),
+        (
+            "nothing to hide: spn_live_desk, eyJ, spn_1",
+            "nothing to hide: spn_live_desk, eyJ, spn_1",
+        ),
     ],
 )
 def test_credentials_never_reach_the_log(text: str, redacted: str) -> None:

@@ -43,6 +43,11 @@ _URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _SECRET_TEXT = re.compile(
     r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}|((?:password|secret|token|api_?key)=)[^\s&]+"
 )
+# API keys, also cut ones, and JSON Web Tokens, wherever they stand.
+_CREDENTIAL = re.compile(
+    r"spn_(?:live|test)_[A-Za-z0-9._-]*_[0-9a-f]{8,}(?:_[0-9a-f]*)?"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]*"
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The joiners U+200C and U+200D are letters' parts in Arabic and Indic scripts, and only there.
 _INVISIBLE = re.compile(
@@ -148,6 +153,7 @@ def escape_pointer_token(name: str) -> str:
 def redact(text: str) -> str:
     """Return the text with everything that looks like a credential replaced."""
     text = _URL_CREDENTIALS.sub(f"{REDACTED}@", text)
+    text = _CREDENTIAL.sub(REDACTED, text)
     return _SECRET_TEXT.sub(lambda match: f"{match[2] or (match[1] or '') + ' '}{REDACTED}", text)
 
 

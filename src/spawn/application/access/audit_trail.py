@@ -1,7 +1,6 @@
 """The audit trail: acts as they happen, denials counted so that a flood of them stays small."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -9,6 +8,7 @@ import msgspec
 
 from spawn.application.dependencies import require
 from spawn.domain.principal import Principal, Scope
+from spawn.domain.text import redact
 from spawn.ports.audit import AuditEntry, AuditKind, AuditLog, AuditQuery
 from spawn.ports.runtime import Clock
 
@@ -19,11 +19,6 @@ MAX_DENIALS: Final = 256
 """Different denials of a window that are written; further ones are counted together."""
 
 MAX_DETAIL_LENGTH: Final = 500
-_CREDENTIAL: Final = re.compile(
-    r"spn_(?:live|test)_[A-Za-z0-9._-]*_[0-9a-f]{8,}(?:_[0-9a-f]*)?"
-    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]*"
-)
-
 _Cause = tuple[str, str, int, str]
 
 
@@ -68,7 +63,7 @@ class AuditTrail:
             status=status,
             address=address,
             request_id=request_id,
-            detail=redact_credentials(detail)[:MAX_DETAIL_LENGTH],
+            detail=redact(detail)[:MAX_DETAIL_LENGTH],
         )
         if kind is AuditKind.DENIAL:
             self._first[actor, operation, status, address] = entry
@@ -125,8 +120,3 @@ async def read_audit_log(
     """Return a page of the audit log, newest first."""
     require(principal, Scope.ADMIN)
     return await trail.log.read(query)
-
-
-def redact_credentials(text: str) -> str:
-    """Return a text without keys and tokens, which a client may have put into an address."""
-    return _CREDENTIAL.sub("…", text)
