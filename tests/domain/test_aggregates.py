@@ -17,6 +17,7 @@ def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
         "api_client",
         "dead_letter",
         "external_ref",
+        "facility",
         "import",
         "import_mapping",
         "job",

@@ -4,7 +4,8 @@ Stores loop over this table. A new aggregate is its module, one entry here, and 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from types import NoneType
 from typing import Annotated, Any, Final, Protocol, get_args, get_origin
 
@@ -14,6 +15,12 @@ from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
+from spawn.domain.facilities.facility import (
+    FACILITY_AMENDED_EVENT,
+    FACILITY_CREATED_EVENT,
+    FACILITY_KIND,
+    Facility,
+)
 from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
 from spawn.domain.imports.import_state import (
     IMPORT_KIND,
@@ -197,6 +204,7 @@ def _struct_type(
     state_type: type[msgspec.Struct],
     *columns: str,
     table: str | None = None,
+    id_column: str = "id",
     event_types: Iterable[str] = (),
 ) -> AggregateType:
     """Return the type of an aggregate that is stored as its struct's JSON."""
@@ -205,6 +213,7 @@ def _struct_type(
         state_type=state_type,
         codec=StructCodec(kind, state_type),
         table=table,
+        id_column=id_column,
         columns=tuple(_column_of_field(state_type, name) for name in columns),
         event_types=frozenset(event_types),
     )
@@ -215,17 +224,23 @@ def _column_of_field(state_type: type[msgspec.Struct], name: str) -> Column:
     field = next(f for f in msgspec.structs.fields(state_type) if f.name == name)
     members = [t for t in (get_args(field.type) or (field.type,)) if t is not NoneType]
     value_type = get_args(members[0])[0] if get_origin(members[0]) is Annotated else members[0]
-    type_name = next(name for python, name in _TYPE_NAMES if issubclass(value_type, python))
-    return Column(name=name, type=ColumnType(type_name))
+    column_type = next(each for python, each in _COLUMN_TYPES if issubclass(value_type, python))
+    return Column(name=name, type=column_type)
 
 
 _ENCODER: Final = msgspec.json.Encoder()
-_TYPE_NAMES: Final[tuple[tuple[type, TypeName], ...]] = (
-    (bool, TypeName.BOOLEAN),
-    (int, TypeName.BIGINT),
-    (str, TypeName.STRING),
-    (datetime, TypeName.TIMESTAMP),
+DECIMAL_COLUMN: Final = ColumnType(TypeName.DECIMAL, precision=38, scale=12)
+"""The type of an indexed decimal: every amount, and rates with at most twelve decimals."""
+
+_COLUMN_TYPES: Final[tuple[tuple[type, ColumnType], ...]] = (
+    (bool, ColumnType(TypeName.BOOLEAN)),
+    (int, ColumnType(TypeName.BIGINT)),
+    (str, ColumnType(TypeName.STRING)),
+    (Decimal, DECIMAL_COLUMN),
+    (datetime, ColumnType(TypeName.TIMESTAMP)),
+    (date, ColumnType(TypeName.DATE)),
 )
+"""Types of indexed columns; an instant is a date to Python, so it comes first."""
 
 _TYPES: Final = (
     _struct_type(API_CLIENT_KIND, ApiClient, table="api_clients"),
@@ -244,6 +259,15 @@ _TYPES: Final = (
         DeadLetter,
         *("publisher", "state", "type", "event_time"),
         table="dead_letters",
+    ),
+    _struct_type(
+        FACILITY_KIND,
+        Facility,
+        *("project_id", "name", "kind", "currency_code", "commitment", "rank"),
+        *("availability_start", "availability_end", "maturity_date"),
+        table="facilities",
+        id_column="facility_id",
+        event_types=(FACILITY_CREATED_EVENT, FACILITY_AMENDED_EVENT),
     ),
     _struct_type(RESERVATION_KIND, ExternalRefReservation),
     _struct_type(MAPPING_KIND, ImportMapping),

@@ -19,6 +19,8 @@ class Scope(StrEnum):
 
     PROJECTS_READ = "projects:read"
     PROJECTS_WRITE = "projects:write"
+    FINANCE_READ = "finance:read"
+    FINANCE_WRITE = "finance:write"
     ANALYSIS = "analysis"
     EVENTS_READ = "events:read"
     DATA_EXPORT = "data:export"

@@ -79,6 +79,10 @@ _BUILDERS: dict[type[inspect.Type], Any] = {
     inspect.DateTimeType: lambda _, number, _name: _START + timedelta(hours=number % 4),
     inspect.DateType: lambda _, number, _name: date(2031, 1, number + 1),
     inspect.EnumType: _build_enum,
+    inspect.LiteralType: lambda type_, number, _name: type_.values[number % len(type_.values)],
+    inspect.FrozenSetType: lambda type_, number, name: frozenset(
+        {_build(type_.item_type, number, name)}
+    ),
     inspect.StructType: _build_struct,
     inspect.UnionType: _build_union,
     inspect.DictType: _build_dict,

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.projects.project import CORE_FIELDS
 from spawn.domain.schema_version import ColumnType, Schema, TypeName
@@ -21,6 +23,11 @@ class DatasetName(StrEnum):
     EVENTS = "events"
     QUALITY = "quality"
     IMPORTS = "imports"
+    FACILITIES = "facilities"
+
+
+AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {DatasetName.FACILITIES: FACILITY_KIND}
+"""Kinds of aggregate whose indexed columns are a dataset, one row for each aggregate."""
 
 
 class DatasetColumn(msgspec.Struct, frozen=True):
@@ -58,8 +65,21 @@ def list_project_columns(schema: Schema, names: tuple[str, ...] = ()) -> tuple[D
 
 def list_columns(name: DatasetName, names: tuple[str, ...] = ()) -> tuple[DatasetColumn, ...]:
     """Return the columns of a dataset other than projects, all or those of these names."""
-    columns = _COLUMNS[name]
+    kind = AGGREGATE_DATASETS.get(name)
+    columns = _COLUMNS[name] if kind is None else _list_aggregate_columns(kind)
     return tuple(column for column in columns if not names or column.name in names)
+
+
+def _list_aggregate_columns(kind: str) -> tuple[DatasetColumn, ...]:
+    """Return the indexed columns of a kind, between its identity and its times."""
+    aggregate_type = AGGREGATE_TYPES[kind]
+    times = (DatasetColumn("created_at", _TIMESTAMP), DatasetColumn("updated_at", _TIMESTAMP))
+    return (
+        DatasetColumn(aggregate_type.id_column, _TEXT),
+        DatasetColumn("version", _INTEGER),
+        *(DatasetColumn(column.name, column.type) for column in aggregate_type.columns),
+        *times,
+    )
 
 
 def _columns(names: Iterable[str], **types: ColumnType | None) -> tuple[DatasetColumn, ...]:

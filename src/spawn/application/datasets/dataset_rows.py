@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.access.row_access import require_all_rows
-from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.application.datasets.dataset_columns import AGGREGATE_DATASETS, DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.row_filters import filter_rows
 from spawn.application.dependencies import Dependencies, require
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 _ROWS_PER_TURN: Final = 32
 """Rows that may be read and formatted before other tasks run: about 2 ms of work."""
 
-_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS})
+_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS, *AGGREGATE_DATASETS})
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 
@@ -87,6 +87,9 @@ def _read_others(
         return _read_events(dependencies, dataset.event_filter, envelope, end)
     if dataset.name is DatasetName.QUALITY:
         return _read_quality(dependencies)
+    kind = AGGREGATE_DATASETS.get(dataset.name)
+    if kind is not None:
+        return _read_aggregates(dependencies, kind)
     return _read_imports(dependencies)
 
 
@@ -220,6 +223,24 @@ def _quality_rows(run: int, report: QualityReport) -> list[Row]:
 
 def _json_number(value: Decimal | None) -> msgspec.Raw | None:
     return None if value is None else to_json_number(value)
+
+
+async def _read_aggregates(dependencies: Dependencies, kind: str) -> AsyncIterator[Row]:
+    """Yield the aggregates of a kind by their indexed columns, in order of creation."""
+    aggregate_type = AGGREGATE_TYPES[kind]
+    names = [column.name for column in aggregate_type.columns]
+    query: Query | None = Query(kind=kind, limit=MAX_LIMIT)
+    while query is not None:
+        page: Page[StoredAggregate[Any]] = await dependencies.reads.page(query)
+        for aggregate in page.items:
+            yield {
+                aggregate_type.id_column: aggregate.id,
+                "version": aggregate.version,
+                **{name: aggregate_type.read_column(aggregate.state, name) for name in names},
+                "created_at": aggregate.created_at,
+                "updated_at": aggregate.updated_at,
+            }
+        query = msgspec.structs.replace(query, after=page.next) if page.next else None
 
 
 async def _read_imports(dependencies: Dependencies) -> AsyncIterator[Row]:

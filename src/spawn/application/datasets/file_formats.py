@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -168,6 +169,8 @@ def _convert_decimals(row: Row, names: Sequence[str], form: DecimalForm) -> Row:
 def _decimal_text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     return bytes(value).decode()
 
 

@@ -11,6 +11,11 @@ import msgspec
 
 from spawn.application.product.snapshot import Json, ProductSnapshot
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
+from spawn.domain.facilities.facility import (
+    FACILITY_AMENDED_EVENT,
+    FACILITY_CREATED_EVENT,
+    Facility,
+)
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
 from spawn.domain.projects.project import AMENDED_EVENT, CREATED_EVENT, TRANSITIONED_EVENT
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
@@ -44,6 +49,12 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "projectAmended": EventDescription(AMENDED_EVENT, "Fields of a project were changed."),
     "projectTransitioned": EventDescription(
         TRANSITIONED_EVENT, "A project moved to another status."
+    ),
+    "facilityCreated": EventDescription(
+        FACILITY_CREATED_EVENT, "A facility of a project was created.", "Facility"
+    ),
+    "facilityAmended": EventDescription(
+        FACILITY_AMENDED_EVENT, "Terms of a facility were changed.", "Facility"
     ),
     "schemaAdopted": EventDescription(
         ADOPTED_EVENT, "Another version of the schema became active.", "SchemaStatus"
@@ -82,7 +93,7 @@ def build_messages(snapshot: ProductSnapshot) -> Json:
 
 def build_schemas(snapshot: ProductSnapshot) -> Json:
     """Build the schemas that the messages refer to."""
-    states = (ServiceLevelStatus, SchemaStatus, Run)
+    states = (Facility, ServiceLevelStatus, SchemaStatus, Run)
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():
         # Docstrings are indented for the source; the document needs plain text.

@@ -141,7 +141,8 @@ def format_event_type(name: str) -> str:
 
 def format_subject(kind: str, key: str) -> str:
     """Return the CloudEvents subject of an aggregate, such as `projects/{id}`."""
-    return f"{kind}s/{key}"
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    return f"{plural}/{key}"
 
 
 def parse_event_type(text: str) -> str | None:
@@ -153,4 +154,7 @@ def parse_event_type(text: str) -> str | None:
 def parse_subject(text: str) -> tuple[str, str] | None:
     """Return kind and id of a CloudEvents subject, or None if it is not one."""
     match = _SUBJECT.fullmatch(text)
-    return (match[1], match[2]) if match else None
+    if match is None:
+        return None
+    kind = f"{match[1][:-2]}y" if match[1].endswith("ie") else match[1]
+    return (kind, match[2])

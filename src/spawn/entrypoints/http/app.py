@@ -14,6 +14,8 @@ from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_route
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
 from spawn.entrypoints.http.events import routes as event_routes
+from spawn.entrypoints.http.facilities import facility_responses
+from spawn.entrypoints.http.facilities import routes as facility_routes
 from spawn.entrypoints.http.html import docs_pages
 from spawn.entrypoints.http.imports import routes as import_routes
 from spawn.entrypoints.http.lineage import routes as lineage_routes
@@ -39,6 +41,7 @@ from spawn.entrypoints.http.state import HttpState
 _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *project_routes.ROUTES,
     *list_route.ROUTES,
+    *facility_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
     *dataset_routes.ROUTES,
@@ -72,6 +75,7 @@ ROUTES: Final[Sequence[Route]] = (
 _CODECS: Final[Mapping[str, ResponseCodec]] = {
     response_codec.CODEC: response_codec.render_recipe,
     jobs.CODEC: jobs.render_recipe,
+    facility_responses.FACILITY_CODEC: facility_responses.render_facility_recipe,
 }
 """Codecs of the responses that receipts store; a receipt of a day ago names one of them."""
 

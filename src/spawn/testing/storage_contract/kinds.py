@@ -59,7 +59,7 @@ def column_value(aggregate: StoredAggregate[Any], name: str) -> Any:
     """Return the value of an indexed column, without the help of the code under test."""
     if name in {"version", "created_at", "updated_at"}:
         return getattr(aggregate, name)
-    if name in {"id", "project_id"}:
+    if name == AGGREGATE_TYPES[aggregate.kind].id_column:
         return aggregate.id
     attributes = getattr(aggregate.state, "attributes", {})
     return attributes[name] if name in attributes else getattr(aggregate.state, name, None)

@@ -54,7 +54,7 @@ def lift_definitions(schema: Json, components: Json) -> Json:
     definitions = schema.get("$defs", {})
     names = {DEFINITION_PREFIX + name: COMPONENT_PREFIX + name for name in definitions}
     for name, definition in definitions.items():
-        renamed = rename_references(definition, names)
+        renamed = _type_enumeration(rename_references(definition, names))
         if components.setdefault(name, renamed) != renamed:
             raise TypeError(f"two schemas are called {name}")
     plain = {key: value for key, value in schema.items() if key != "$defs"}

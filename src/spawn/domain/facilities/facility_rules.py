@@ -1,0 +1,238 @@
+"""Rules of a facility's terms, and the only ways to make a facility: propose and amend.
+
+Each rule that the calculators have for a loan is theirs: dates, day counts and repayment terms are
+checked by the code that computes with them.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.facilities.facility import (
+    Facility,
+    FacilityRepayment,
+    FacilityTermSheet,
+    LenderShare,
+    RateBasis,
+)
+from spawn.domain.facilities.loan_projection import build_probe_loan, resolve_facility_time
+from spawn.domain.finance.loans.loan_terms import check_loan_terms
+from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
+from spawn.domain.text import check_line
+
+MAX_NAME: Final = 200
+"""Characters of a facility's, a lender's or a curve's name."""
+
+MAX_LENDERS: Final = 200
+MAX_MARGIN_STEPS: Final = 200
+MAX_RANK: Final = 20
+MAX_DECIMALS: Final = 12
+"""Decimals of a rate, a fee or a share of lenders."""
+
+_HUNDRED: Final = Decimal(100)
+_LOWEST_RATE: Final = Decimal("-0.5")
+_HIGHEST_RATE: Final = Decimal(100)
+_DEBT_TERMS: Final = ("rate", "day_count", "payment_dates", "dates", "repayment", "maturity_date")
+
+
+def propose_facility(facility_id: str, project_id: str, terms: FacilityTermSheet) -> Facility:
+    """Return a new facility with these terms.
+
+    Raises:
+        InvalidInput: names each term that breaks a rule.
+    """
+    members = {name: getattr(terms, name) for name in FacilityTermSheet.__struct_fields__}
+    return _complete(Facility(facility_id=facility_id, project_id=project_id, **members))
+
+
+def amend_facility(facility: Facility, terms: FacilityTermSheet) -> Facility:
+    """Return a facility with other terms; whether its ledger allows them is the ledger's rule.
+
+    Raises:
+        InvalidInput: names each term that breaks a rule.
+    """
+    return propose_facility(facility.facility_id, facility.project_id, terms)
+
+
+def list_changed_terms(before: Facility | None, after: Facility) -> tuple[str, ...]:
+    """Return the names of the terms that differ, in document order; all of a new facility."""
+    names = FacilityTermSheet.__struct_fields__
+    if before is None:
+        return names
+    return tuple(name for name in names if getattr(before, name) != getattr(after, name))
+
+
+def _complete(facility: Facility) -> Facility:
+    """Return the facility with amounts at their scale and its maturity; check every rule."""
+    errors: list[FieldError] = []
+    commitment = _fit(facility.commitment, facility, "/commitment", errors)
+    fee = _fit(facility.fees.agency_fee, facility, "/fees/agency_fee", errors)
+    _check_general_terms(facility, errors)
+    _check_lenders(facility.lenders, errors)
+    if facility.kind.is_debt:
+        _check_debt(facility, errors)
+    else:
+        for name in _DEBT_TERMS:
+            if getattr(facility, name) is not None:
+                detail = f"serves debt; {facility.kind} bears no interest and is not repaid"
+                errors.append(FieldError(f"/{name}", "not_applicable", detail))
+    if errors:
+        raise InvalidInput(errors)
+    fees = msgspec.structs.replace(facility.fees, agency_fee=fee)
+    facility = msgspec.structs.replace(facility, commitment=commitment, fees=fees)
+    return _check_time(facility) if facility.kind.is_debt else facility
+
+
+def _fit(amount: Decimal, facility: Facility, pointer: str, errors: list[FieldError]) -> Decimal:
+    try:
+        return fit_amount(
+            amount, facility.currency_code, pointer=pointer, currency_pointer="/currency_code"
+        )
+    except InvalidInput as error:
+        errors.extend(one for one in error.errors if one not in errors)
+        return amount
+
+
+def _check_general_terms(facility: Facility, errors: list[FieldError]) -> None:
+    check_line(facility.name, "/name", MAX_NAME, errors)
+    if facility.commitment.is_finite() and facility.commitment <= 0:
+        errors.append(FieldError("/commitment", "not_positive", "must be above 0"))
+    if facility.availability_end < facility.availability_start:
+        detail = "must not be before availability_start"
+        errors.append(FieldError("/availability_end", "out_of_order", detail))
+    if not 1 <= facility.rank <= MAX_RANK:
+        errors.append(FieldError("/rank", "out_of_range", f"must be from 1 to {MAX_RANK}"))
+    fees = facility.fees
+    for name, fee in (("upfront_fee", fees.upfront_fee), ("commitment_fee", fees.commitment_fee)):
+        _check_fraction(fee, f"/fees/{name}", (Decimal(0), Decimal(1)), errors)
+    if fees.agency_fee.is_finite() and fees.agency_fee < 0:
+        errors.append(FieldError("/fees/agency_fee", "out_of_range", "must not be negative"))
+
+
+def _check_fraction(
+    value: Decimal, pointer: str, limits: tuple[Decimal, Decimal], errors: list[FieldError]
+) -> None:
+    low, high = limits
+    if not value.is_finite() or not low <= value <= high:
+        detail = f"must be a number from {low} to {high}"
+        errors.append(FieldError(pointer, "out_of_range", detail))
+    elif value.quantize(Decimal(1).scaleb(-MAX_DECIMALS), None, DECIMAL_CONTEXT) != value:
+        detail = f"must have at most {MAX_DECIMALS} decimals"
+        errors.append(FieldError(pointer, "too_precise", detail))
+
+
+def _check_lenders(lenders: tuple[LenderShare, ...], errors: list[FieldError]) -> None:
+    """Append the errors of the lenders: names, shares, and their sum of exactly 100."""
+    if not 1 <= len(lenders) <= MAX_LENDERS:
+        detail = f"must have 1 to {MAX_LENDERS} lenders"
+        errors.append(FieldError("/lenders", "wrong_length", detail))
+        return
+    names: set[str] = set()
+    error_count = len(errors)
+    for index, lender in enumerate(lenders):
+        pointer = f"/lenders/{index}"
+        check_line(lender.lender, f"{pointer}/lender", MAX_NAME, errors)
+        if lender.lender.casefold() in names:
+            errors.append(FieldError(f"{pointer}/lender", "duplicate", "names a lender twice"))
+        names.add(lender.lender.casefold())
+        _check_fraction(lender.share, f"{pointer}/share", (Decimal(0), _HUNDRED), errors)
+        if lender.share == 0:
+            errors.append(FieldError(f"{pointer}/share", "not_positive", "must be above 0"))
+    if len(errors) == error_count:
+        total = _sum(lender.share for lender in lenders)
+        if total != _HUNDRED:
+            detail = f"shares must add up to exactly 100; they add up to {total:f}"
+            errors.append(FieldError("/lenders", "not_a_hundred", detail))
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    total = Decimal(0)
+    for amount in amounts:
+        total = DECIMAL_CONTEXT.add(total, amount)
+    return total
+
+
+def _check_debt(facility: Facility, errors: list[FieldError]) -> None:
+    """Append the errors of a loan's rate and repayment, and of terms that it lacks."""
+    if facility.rate is None:
+        errors.append(FieldError("/rate", "missing", "a loan needs its rate"))
+    else:
+        _check_rate(facility.rate, errors)
+    if facility.repayment is None:
+        errors.append(FieldError("/repayment", "missing", "a loan needs its repayment"))
+    else:
+        _check_repayment(facility.repayment, errors)
+    if facility.payment_dates is None and facility.dates is None:
+        detail = "a loan needs payment_dates or dates"
+        errors.append(FieldError("/payment_dates", "missing", detail))
+
+
+def _check_rate(rate: RateBasis, errors: list[FieldError]) -> None:
+    if (rate.fixed_rate is None) == (rate.curve is None):
+        detail = "give exactly one of fixed_rate and curve"
+        errors.append(FieldError("/rate/fixed_rate", "ambiguous", detail))
+    if rate.curve is not None:
+        check_line(rate.curve, "/rate/curve", MAX_NAME, errors)
+    elif rate.margin or rate.margin_steps or rate.floor is not None:
+        detail = "margin, margin_steps and floor serve a curve"
+        errors.append(FieldError("/rate/margin", "not_applicable", detail))
+    limits = (_LOWEST_RATE, _HIGHEST_RATE)
+    values = {"fixed_rate": rate.fixed_rate, "margin": rate.margin, "floor": rate.floor}
+    for name, value in values.items():
+        if value is not None:
+            _check_fraction(value, f"/rate/{name}", limits, errors)
+    if len(rate.margin_steps) > MAX_MARGIN_STEPS:
+        detail = f"at most {MAX_MARGIN_STEPS} steps"
+        errors.append(FieldError("/rate/margin_steps", "too_many", detail))
+    before: date | None = None
+    for index, step in enumerate(rate.margin_steps[:MAX_MARGIN_STEPS]):
+        pointer = f"/rate/margin_steps/{index}"
+        _check_fraction(step.margin, f"{pointer}/margin", limits, errors)
+        if before is not None and step.from_date <= before:
+            detail = "must be after the step before"
+            errors.append(FieldError(f"{pointer}/from_date", "out_of_order", detail))
+        before = step.from_date
+
+
+def _check_repayment(repayment: FacilityRepayment, errors: list[FieldError]) -> None:
+    if repayment.profile == "sculpted":
+        detail = "a stored facility states its sculpted schedule as custom_shares, profile custom"
+        errors.append(FieldError("/repayment/profile", "not_applicable", detail))
+    if repayment.grace_periods < 0:
+        detail = "must not be negative"
+        errors.append(FieldError("/repayment/grace_periods", "out_of_range", detail))
+
+
+def _check_time(facility: Facility) -> Facility:
+    """Check the loan as the calculators do, and return the facility with its maturity."""
+    schedule = resolve_facility_time(facility)
+    dates = schedule.dates or ()
+    errors: list[FieldError] = []
+    if facility.maturity_date not in {None, dates[-1]}:
+        detail = f"the last payment date is {dates[-1]}; correct or remove it"
+        errors.append(FieldError("/maturity_date", "contradiction", detail))
+    if facility.availability_start < dates[0]:
+        detail = f"must not be before {dates[0]}, when the first period begins"
+        errors.append(FieldError("/availability_start", "out_of_order", detail))
+    if facility.availability_end >= dates[-1]:
+        detail = f"must be before the maturity on {dates[-1]}"
+        errors.append(FieldError("/availability_end", "out_of_order", detail))
+    try:
+        check_loan_terms(build_probe_loan(facility), schedule)
+    except InvalidInput as error:
+        errors += [_locate(one) for one in error.errors]
+    if errors:
+        raise InvalidInput(errors)
+    return msgspec.structs.replace(facility, maturity_date=dates[-1])
+
+
+def _locate(error: FieldError) -> FieldError:
+    """Return the error of a loan's term at the place that the facility has it in."""
+    name = error.pointer.split("/")[1] if "/" in error.pointer else ""
+    if name in FacilityRepayment.__struct_fields__:
+        return msgspec.structs.replace(error, pointer=f"/repayment{error.pointer}")
+    return error

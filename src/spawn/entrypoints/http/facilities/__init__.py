@@ -1,0 +1,1 @@
+"""Facilities and their ledgers over HTTP."""

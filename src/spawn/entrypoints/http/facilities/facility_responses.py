@@ -1,0 +1,62 @@
+"""Responses to commands of facilities, rendered the first time and again for a repeated request."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from spawn.application.dependencies import Dependencies
+from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
+from spawn.entrypoints.http.facilities.wire import FacilityView
+from spawn.entrypoints.http.protocol.etags import version_etag
+from spawn.entrypoints.http.protocol.idempotency import find_stored_response, read_idempotency_key
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Response, encode_json
+
+FACILITIES: Final = "/v1/ops/facilities"
+FACILITY_CODEC: Final = "facility.v1"
+_CREATED: Final = 201
+
+
+def render_facility(aggregate: StoredAggregate[Any], epoch: int, status: int) -> Response:
+    """Return the response that shows a facility, with its location if it is new."""
+    tag = version_etag(aggregate.version, epoch, 0)
+    headers = [(b"etag", tag.encode())]
+    if status == _CREATED:
+        headers.append((b"location", f"{FACILITIES}/{aggregate.id}".encode()))
+    return Response(status, encode_json(FacilityView.of_facility(aggregate)), headers=headers)
+
+
+async def render_facility_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:
+    """Render the response to a command again, from the version that it showed."""
+    return await _render(dependencies, recipe, render_facility)
+
+
+async def _render(
+    dependencies: Dependencies,
+    recipe: ResponseRecipe,
+    render: Callable[[StoredAggregate[Any], int, int], Response],
+) -> Response:
+    subject = recipe.subject
+    if subject is None:
+        raise RuntimeError("the receipt of a command must refer to what it wrote")
+    aggregate = await dependencies.reads.get(subject.kind, subject.id, version=subject.version)
+    return render(aggregate, recipe.epoch, recipe.status)
+
+
+class CommandAttempt:
+    """A command with the receipt of its request, if the request has an idempotency key."""
+
+    def __init__(self, request: StrictRequest, path: str, body: bytes, codec: str) -> None:
+        self._request = request
+        self._codec = codec
+        self._key = read_idempotency_key(request, path, body)
+
+    async def find_earlier_response(self) -> Response | None:
+        """Return the response of the same earlier request; None for a first request."""
+        return await find_stored_response(self._request, self._key)
+
+    def receipt(self, epoch: int, status: int) -> IdempotencyReceipt | None:
+        """Return the receipt from which the response is rendered again."""
+        if self._key is None:
+            return None
+        recipe = ResponseRecipe(codec=self._codec, status=status, epoch=epoch)
+        return IdempotencyReceipt(self._key, recipe)

@@ -1,0 +1,233 @@
+"""Routes of facilities: create, list, read and amend."""
+
+from functools import cache
+from typing import Any, Final
+
+from spawn.application.facilities.facility_commands import (
+    FacilityResult,
+    FinanceContext,
+    amend_facility_terms,
+    create_facility,
+)
+from spawn.application.facilities.facility_queries import (
+    get_facility,
+    list_facilities,
+    query_facilities,
+)
+from spawn.application.struct_schemas import input_schema
+from spawn.domain.facilities.facility import FACILITY_KIND, FacilityTermSheet
+from spawn.domain.principal import Scope
+from spawn.entrypoints.http.facilities.facility_responses import (
+    FACILITIES,
+    FACILITY_CODEC,
+    CommandAttempt,
+    render_facility,
+)
+from spawn.entrypoints.http.facilities.wire import FacilityView, read_term_patch, read_term_sheet
+from spawn.entrypoints.http.projects.preconditions import read_expected_version
+from spawn.entrypoints.http.projects.wire import AS_OF
+from spawn.entrypoints.http.protocol.cursors import cursor_binding
+from spawn.entrypoints.http.protocol.idempotency import render_stored_response
+from spawn.entrypoints.http.protocol.operation import (
+    BODY_PROBLEMS,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    JSON,
+    Body,
+    Computed,
+    Success,
+)
+from spawn.entrypoints.http.protocol.query_params import (
+    AFTER,
+    LIMIT,
+    read_after,
+    read_limit,
+    read_moment,
+)
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Response
+from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.wire import PageView
+
+TAG: Final = "facilities"
+PROJECT_FACILITIES: Final = "/v1/ops/projects/{project_id}/facilities"
+FACILITY: Final = FACILITIES + "/{facility_id}"
+COMMAND_PROBLEMS: Final = (
+    *BODY_PROBLEMS,
+    *("not_found", "overloaded", "storage_full", "idempotency_key_reused", "conflict", "duplicate"),
+)
+EXAMPLE: Final = {
+    "name": "Term loan A",
+    "kind": "senior",
+    "currency_code": "EUR",
+    "commitment": "90000000.00",
+    "availability_start": "2026-03-31",
+    "availability_end": "2027-12-31",
+    "lenders": [
+        {"lender": "First Infrastructure Bank", "share": "60"},
+        {"lender": "Second Infrastructure Bank", "share": "40"},
+    ],
+    "rate": {
+        "curve": "EURIBOR-6M",
+        "margin": "0.0175",
+        "margin_steps": [{"from_date": "2031-03-31", "margin": "0.02"}],
+        "floor": "0",
+    },
+    "fees": {"upfront_fee": "0.0125", "commitment_fee": "0.006", "agency_fee": "25000.00"},
+    "day_count": "ACT/360",
+    "payment_dates": {"start": "2026-03-31", "end": "2043-03-31", "frequency": "semi_annual"},
+    "repayment": {"profile": "annuity", "grace_periods": 4},
+}
+
+
+@cache
+def _get_term_sheet_schema() -> Any:
+    return input_schema(FacilityTermSheet)
+
+
+@cache
+def _get_patch_schema() -> Any:
+    """Return the schema of a patch: any member, which null removes."""
+    return {"type": "object", "description": "Terms to replace; null removes one."}
+
+
+@route(
+    "POST",
+    PROJECT_FACILITIES,
+    "createFacility",
+    scopes=(Scope.FINANCE_WRITE,),
+    tag=TAG,
+    summary="Create a facility of a project",
+    description=(
+        "A loan has a rate, a repayment and payment dates; a grant or equity has none of these. "
+        "The shares of the lenders add up to exactly 100."
+    ),
+    parameters=(IDEMPOTENCY_KEY,),
+    body=Body(Computed(_get_term_sheet_schema), example=EXAMPLE),
+    returns=Success(FacilityView, "Created.", status=201, headers=("Location", "ETag")),
+    problems=COMMAND_PROBLEMS,
+)
+async def post_facility(request: StrictRequest, project_id: str) -> Response:
+    """Create a facility under a new id."""
+    body = await request.read_body()
+    path = PROJECT_FACILITIES.format(project_id=project_id)
+    attempt = CommandAttempt(request, path, body, FACILITY_CODEC)
+    if earlier := await attempt.find_earlier_response():
+        return earlier
+    epoch = (await request.dependencies.reads.position()).epoch
+    result = await create_facility(
+        request.dependencies,
+        request.principal,
+        project_id,
+        read_term_sheet(body),
+        FinanceContext(
+            receipt=attempt.receipt(epoch, 201), traceparent=request.context.traceparent
+        ),
+    )
+    return await _respond(request, result, epoch, 201)
+
+
+async def _respond(
+    request: StrictRequest, result: FacilityResult, epoch: int, status: int
+) -> Response:
+    if result.replayed_response is not None:
+        return await render_stored_response(request, result.replayed_response)
+    if result.aggregate is None:
+        raise RuntimeError("a command that was not replayed must return a facility")
+    return render_facility(result.aggregate, epoch, status)
+
+
+@route(
+    "PATCH",
+    FACILITY,
+    "amendFacility",
+    scopes=(Scope.FINANCE_WRITE,),
+    tag=TAG,
+    summary="Amend the terms of a facility",
+    description=(
+        "The body is a JSON merge patch (RFC 7396): a value replaces, null removes, absent terms "
+        "stay. A patch without changes writes nothing."
+    ),
+    parameters=(IF_MATCH, IDEMPOTENCY_KEY),
+    body=Body(
+        Computed(_get_patch_schema),
+        media_types=("application/merge-patch+json", JSON),
+        example={"commitment": "95000000.00"},
+    ),
+    returns=Success(FacilityView, "Amended.", headers=("ETag",)),
+    problems=(*COMMAND_PROBLEMS, "stale_version", "precondition_required"),
+)
+async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
+    """Amend a facility by a JSON merge patch."""
+    body = await request.read_body()
+    path = FACILITY.format(facility_id=facility_id)
+    attempt = CommandAttempt(request, path, body, FACILITY_CODEC)
+    if earlier := await attempt.find_earlier_response():
+        return earlier
+    change_terms = read_term_patch(body)
+    version = await read_expected_version(request, FACILITY_KIND, facility_id)
+    epoch = (await request.dependencies.reads.position()).epoch
+    result = await amend_facility_terms(
+        request.dependencies,
+        request.principal,
+        facility_id,
+        change_terms,
+        FinanceContext(
+            expected_version=version,
+            receipt=attempt.receipt(epoch, 200),
+            traceparent=request.context.traceparent,
+        ),
+    )
+    return await _respond(request, result, epoch, 200)
+
+
+@route(
+    "GET",
+    FACILITY,
+    "getFacility",
+    scopes=(Scope.FINANCE_READ,),
+    tag=TAG,
+    summary="Get a facility",
+    description="The terms now, or as recorded at an instant (`as_of`).",
+    parameters=(AS_OF,),
+    returns=Success(FacilityView, "The facility.", headers=("ETag",)),
+    problems=("not_found",),
+)
+async def read_facility(request: StrictRequest, facility_id: str) -> Response:
+    """Return one facility."""
+    as_of = read_moment(request.query, "as_of")
+    aggregate = await get_facility(
+        request.dependencies, request.principal, facility_id, as_of=as_of
+    )
+    epoch = (await request.dependencies.reads.position()).epoch
+    return render_facility(aggregate, epoch, 200)
+
+
+@route(
+    "GET",
+    PROJECT_FACILITIES,
+    "listFacilities",
+    scopes=(Scope.FINANCE_READ,),
+    tag=TAG,
+    summary="List the facilities of a project",
+    parameters=(LIMIT, AFTER),
+    returns=Success(
+        PageView[FacilityView], "One page, by rank and then as created.", headers=("Link",)
+    ),
+    problems=("not_found", "cursor_invalid"),
+)
+async def read_facility_page(request: StrictRequest, project_id: str) -> Result:
+    """List the facilities of a project."""
+    binding = cursor_binding(FACILITY_KIND, project_id)
+    limit, after = read_limit(request.query.get("limit")), read_after(request.query, binding)
+    page = await list_facilities(
+        request.dependencies,
+        request.principal,
+        project_id,
+        query_facilities(project_id, limit, after),
+    )
+    items = [FacilityView.of_facility(aggregate) for aggregate in page.items]
+    return page_result(request, items, page.next, binding)
+
+
+ROUTES: Final[list[Route]] = [post_facility, read_facility_page, read_facility, patch_facility]

@@ -1,0 +1,152 @@
+"""The rules of a facility's terms: each violation is named, and every valid term is kept."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.domain.facilities.facility_terms import (
+    END,
+    START,
+    a_facility,
+    a_grant,
+    a_term_sheet,
+    some_lenders,
+)
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.facilities.facility import (
+    DatedMargin,
+    FacilityFees,
+    FacilityKind,
+    FacilityRepayment,
+    FacilityTermSheet,
+    RateBasis,
+)
+from spawn.domain.facilities.facility_rules import (
+    amend_facility,
+    list_changed_terms,
+    propose_facility,
+)
+from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
+
+pytestmark = pytest.mark.core
+
+
+def list_errors(terms: FacilityTermSheet) -> set[tuple[str, str]]:
+    with pytest.raises(InvalidInput) as caught:
+        propose_facility("f-1", "p-1", terms)
+    return {(error.pointer, error.code) for error in caught.value.errors}
+
+
+def test_a_loan_gets_its_maturity_and_amounts_at_their_scale() -> None:
+    fees = FacilityFees(agency_fee=Decimal(25_000))
+    facility = a_facility(commitment=Decimal("90000000.5"), fees=fees)
+    assert facility.maturity_date == END
+    assert str(facility.commitment) == "90000000.50"
+    assert str(facility.fees.agency_fee) == "25000.00"
+
+
+def test_the_maturity_is_the_last_payment_date_after_adjustment() -> None:
+    dates = (START, date(2027, 3, 31), date(2028, 4, 3))
+    facility = a_facility(payment_dates=None, dates=dates, repayment=a_bullet())
+    assert facility.maturity_date == date(2028, 4, 3)
+
+
+def a_bullet() -> FacilityRepayment:
+    return FacilityRepayment(profile="bullet")
+
+
+@pytest.mark.parametrize("kind", [FacilityKind.GRANT, FacilityKind.EQUITY])
+def test_a_grant_or_equity_has_no_terms_of_debt(kind: FacilityKind) -> None:
+    assert propose_facility("f-1", "p-1", a_grant(kind=kind)).maturity_date is None
+    assert list_errors(a_term_sheet(kind=kind)) == {
+        ("/rate", "not_applicable"),
+        ("/payment_dates", "not_applicable"),
+        ("/repayment", "not_applicable"),
+    }
+
+
+STEPS = (
+    DatedMargin(from_date=date(2030, 1, 1), margin=Decimal("0.02")),
+    DatedMargin(from_date=date(2030, 1, 1), margin=Decimal("0.03")),
+)
+VIOLATIONS: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
+    ({"commitment": Decimal(0)}, {("/commitment", "not_positive")}),
+    ({"commitment": Decimal("0.001")}, {("/commitment", "too_precise")}),
+    ({"commitment": Decimal("NaN")}, {("/commitment", "not_finite")}),
+    ({"currency_code": "XXQ"}, {("/currency_code", "unknown_currency")}),
+    ({"name": " "}, {("/name", "empty")}),
+    ({"rank": 0}, {("/rank", "out_of_range")}),
+    ({"availability_end": date(2026, 3, 30)}, {("/availability_end", "out_of_order")}),
+    ({"availability_end": END}, {("/availability_end", "out_of_order")}),
+    ({"availability_start": date(2026, 3, 30)}, {("/availability_start", "out_of_order")}),
+    ({"maturity_date": date(2036, 4, 1)}, {("/maturity_date", "contradiction")}),
+    ({"lenders": ()}, {("/lenders", "wrong_length")}),
+    ({"lenders": some_lenders("33.33", "33.33", "33.33")}, {("/lenders", "not_a_hundred")}),
+    ({"lenders": some_lenders("100", "0")}, {("/lenders/1/share", "not_positive")}),
+    ({"lenders": some_lenders("50.0000000000001", "50")}, {("/lenders/0/share", "too_precise")}),
+    ({"rate": None}, {("/rate", "missing")}),
+    ({"repayment": None}, {("/repayment", "missing")}),
+    ({"payment_dates": None}, {("/payment_dates", "missing")}),
+    ({"rate": RateBasis()}, {("/rate/fixed_rate", "ambiguous")}),
+    (
+        {"rate": RateBasis(fixed_rate=Decimal("0.05"), curve="EURIBOR-6M")},
+        {("/rate/fixed_rate", "ambiguous")},
+    ),
+    (
+        {"rate": RateBasis(fixed_rate=Decimal("0.05"), margin=Decimal("0.01"))},
+        {("/rate/margin", "not_applicable")},
+    ),
+    (
+        {"rate": RateBasis(curve="EURIBOR-6M", margin_steps=STEPS)},
+        {("/rate/margin_steps/1/from_date", "out_of_order")},
+    ),
+    ({"fees": FacilityFees(upfront_fee=Decimal(2))}, {("/fees/upfront_fee", "out_of_range")}),
+    ({"day_count": "ACT/361"}, {("/day_count", "unknown_day_count")}),
+    (
+        {"repayment": FacilityRepayment(profile="sculpted")},
+        {("/repayment/profile", "not_applicable")},
+    ),
+    (
+        {"repayment": FacilityRepayment(profile="straight_line", grace_periods=20)},
+        {("/repayment/grace_periods", "out_of_range")},
+    ),
+    (
+        {"repayment": FacilityRepayment(profile="bullet", custom_shares=(Decimal(1),))},
+        {("/repayment/custom_shares", "not_applicable")},
+    ),
+]
+
+
+@pytest.mark.parametrize(("terms", "errors"), VIOLATIONS, ids=[str(v[1]) for v in VIOLATIONS])
+def test_each_violation_is_named(terms: dict[str, Any], errors: set[tuple[str, str]]) -> None:
+    assert list_errors(a_term_sheet(**terms)) == errors
+
+
+def test_every_violation_of_general_terms_is_named_at_once() -> None:
+    terms = a_term_sheet(commitment=Decimal(-1), rank=99, lenders=some_lenders("99"))
+    assert list_errors(terms) == {
+        ("/commitment", "not_positive"),
+        ("/rank", "out_of_range"),
+        ("/lenders", "not_a_hundred"),
+    }
+
+
+def test_shares_of_lenders_add_up_exactly() -> None:
+    shares = ("33.333333333333", "33.333333333333", "33.333333333334")
+    assert len(a_facility(lenders=some_lenders(*shares)).lenders) == 3
+
+
+def test_an_amendment_names_the_terms_that_it_changes() -> None:
+    before = a_facility()
+    after = amend_facility(before, a_term_sheet(rank=2, commitment=Decimal("1000000.00")))
+    assert list_changed_terms(before, after) == ("rank",)
+    assert after.facility_id == before.facility_id
+
+
+def test_the_calculators_check_payment_dates() -> None:
+    dates = PaymentDateTerms(start=END, end=START, frequency=PaymentFrequency.ANNUAL)
+    assert ("/payment_dates/end", "not_increasing") in list_errors(
+        a_term_sheet(payment_dates=dates)
+    )
