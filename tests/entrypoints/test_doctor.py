@@ -88,3 +88,12 @@ def test_the_doctor_checks_the_rest_although_a_publisher_is_misconfigured(
     output = capsys.readouterr().out
     assert "ok    ontology" in output
     assert "FAIL  events" in output
+
+
+def test_the_doctor_names_a_setting_whose_file_is_absent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPAWN_WEBHOOK_SECRETS_FILE", "absent.txt")
+    assert main(["doctor"]) == 1
+    line = "FAIL  settings  SPAWN_WEBHOOK_SECRETS_FILE names absent.txt: No such file or directory"
+    assert line in capsys.readouterr().out.splitlines()

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spawn.domain.text import redact_url
+from spawn.entrypoints.service import run_async
 from spawn.entrypoints.settings import (
+    SETTING_NAMES,
     Settings,
     SettingsError,
+    check_files,
     read_service_url,
     read_settings,
 )
@@ -315,3 +319,22 @@ def test_tokens_need_all_of_their_settings(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("spawn.entrypoints.settings._OIDC_PACKAGE", "spawn_has.no_such.module")
     with pytest.raises(SettingsError, match="needs the extra oidc: run `make extras`"):
         read_settings(OIDC)
+
+
+@pytest.mark.parametrize("name", [n for n in SETTING_NAMES if n.endswith("_FILE")])
+def test_a_file_of_any_setting_must_be_readable(name: str, tmp_path: Path) -> None:
+    changes = {name.removeprefix("SPAWN_").lower(): str(tmp_path / "absent")}
+    settings = msgspec.structs.replace(Settings(), **changes)
+    with pytest.raises(SettingsError, match=rf"{name} names .*absent: No such file"):
+        check_files(settings)
+    (tmp_path / "absent").write_text("")
+    check_files(settings)
+
+
+async def test_service_does_not_start_without_a_file_of_its_settings(tmp_path: Path) -> None:
+    """No part of this service reads the file: it has neither webhooks nor backups."""
+    settings = Settings(
+        storage_url="memory://", port=0, webhook_secrets_file=str(tmp_path / "absent")
+    )
+    with pytest.raises(SettingsError, match="SPAWN_WEBHOOK_SECRETS_FILE"):
+        await run_async(settings)

@@ -34,7 +34,9 @@ async def test_progress_is_served_until_the_service_is_ready() -> None:
         assert "1,000 of 4,000 journal rows, 500 rows/s" in json.loads(body)["detail"]
         assert (await request(port, "/monitoring/live"))[0] == 200
         await responder.close()
-        listener.listen()
+        # Nobody accepts now, but the socket still listens: a client waits for the service.
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
 
 
 async def test_a_unix_socket_outlives_the_responder(tmp_path: Path) -> None:
@@ -50,7 +52,6 @@ async def test_a_unix_socket_outlives_the_responder(tmp_path: Path) -> None:
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
         await responder.close()
-        listener.listen()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
 

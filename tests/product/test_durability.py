@@ -200,7 +200,7 @@ def test_files_are_private_to_the_user_of_the_service(
     assert httpx.post(f"{service.url}/v1/ops/projects", json=body).status_code == 201
     data = tmp_path / "data"
     names = {path.name for path in data.iterdir()}
-    assert {"spawn.duckdb", "spawn.duckdb.wal", "spawn.duckdb.mark", "spool"} <= names
+    assert {"spawn.duckdb", "spawn.duckdb.wal", "spawn.duckdb.mark", "spawn.duckdb.spool"} <= names
     assert [path for path in (data, *data.rglob("*")) if path.stat().st_mode & 0o077] == []
 
 

@@ -135,6 +135,7 @@ async def open_backups(store: Store, options: BackupOptions) -> Backups:
     Raises:
         InvalidInput: the adapter of the store has no backups of its own.
         StorageIncompatible: another store has superseded this one.
+        Conflict: the folder has backups of another store.
     """
     from spawn.adapters.duckdb.store import DuckDbStore
 

@@ -18,6 +18,7 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 
 _LAST_PORT: Final = 65_535
 _SOCKET_MODE: Final = re.compile(r"0?[0-7]{3}")
+_READ_WRITE: Final = 6
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?|\*")
 
 
@@ -134,6 +135,8 @@ def parse_socket_mode(text: str) -> str:
     """
     if not _SOCKET_MODE.fullmatch(text):
         raise ValueError("three octal digits are expected, such as 660")
+    if int(text[0]) & _READ_WRITE != _READ_WRITE:
+        raise ValueError("the owner must be able to read and write, such as 600")
     return text
 
 

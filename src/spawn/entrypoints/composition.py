@@ -25,6 +25,7 @@ from spawn.adapters.factory import (
     open_registry,
     open_store,
     parse_backup_url,
+    parse_duckdb_url,
 )
 from spawn.adapters.file_encoder import FileEncoder
 from spawn.adapters.local.audit_log import FileAuditLog, MemoryAuditLog
@@ -99,10 +100,6 @@ RETRY_POLICY: Final = RetryPolicy()
 _WARNING_VERDICTS: Final = frozenset({RefreshVerdict.FAILED, RefreshVerdict.QUARANTINED})
 
 
-AUDIT_FOLDER: Final = "audit"
-"""Folder of the audit log, beside the store."""
-
-
 class Composition(msgspec.Struct, frozen=True):
     """A running service without its server.
 
@@ -154,8 +151,11 @@ async def open_dependencies(
             cache_dir=None if data_path is None else data_path / "schemas",
         )
         stack.push_async_callback(registry.close)
-        scratch = data_path or Path(stack.enter_context(tempfile.TemporaryDirectory("spawn")))
-        spool: Spool = await asyncio.to_thread(DirectorySpool, scratch / "spool")
+        if data_path is None:
+            spool_path = Path(stack.enter_context(tempfile.TemporaryDirectory("spawn"))) / "spool"
+        else:
+            spool_path = await asyncio.to_thread(_take_store_folder, settings, "spool")
+        spool: Spool = await asyncio.to_thread(DirectorySpool, spool_path)
         workers: Workers = SubprocessWorkers()
         dependencies = Dependencies(
             commands=commands,
@@ -175,6 +175,21 @@ async def open_dependencies(
         yield dependencies
 
 
+def _take_store_folder(settings: Settings, name: str) -> Path:
+    """Return a folder that belongs to one store alone, beside its file.
+
+    Two stores in one folder would else share their audit log, and one would discard the uploads
+    of the other. Earlier releases named the folder without the store: it is taken over if no other
+    store might own it. The caller has the store open, so nobody else moves it.
+    """
+    file = parse_duckdb_url(settings.storage_url)
+    folder, earlier = file.with_name(f"{file.name}.{name}"), file.with_name(name)
+    stores = {mark.name for mark in file.parent.glob("*.mark")}
+    if not folder.exists() and earlier.is_dir() and stores <= {f"{file.name}.mark"}:
+        earlier.rename(folder)
+    return folder
+
+
 async def _open_backups(store: Store, settings: Settings) -> Backups | None:
     """Open the backups of the store, if a target is configured."""
     if not settings.backup_url:
@@ -190,10 +205,11 @@ async def _open_backups(store: Store, settings: Settings) -> Backups | None:
 
 
 async def open_audit_log(settings: Settings) -> AuditLog:
-    """Open the audit log: in a folder beside the store, or in memory for a store without files."""
+    """Open the audit log of an open store: in a folder beside it, or in memory without a file."""
     if settings.data_path is None:
         return MemoryAuditLog()
-    return await asyncio.to_thread(FileAuditLog, settings.data_path / AUDIT_FOLDER)
+    folder = await asyncio.to_thread(_take_store_folder, settings, "audit")
+    return await asyncio.to_thread(FileAuditLog, folder)
 
 
 async def open_publishers(settings: Settings, store_id: str = "") -> list[EventPublisher]:

@@ -30,7 +30,7 @@ from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer, Listener, build_server
 from spawn.entrypoints.logging import configure_logging
 from spawn.entrypoints.request_context import Audience
-from spawn.entrypoints.settings import Settings, SettingsError
+from spawn.entrypoints.settings import Settings, SettingsError, check_files
 from spawn.entrypoints.starting_responder import StartingResponder
 from spawn.ports.runtime import CertificateStatus
 
@@ -69,9 +69,10 @@ async def run_async(
 
     Raises:
         AddressError: the address is in use, or not one of this machine's.
-        SettingsError: the certificate cannot be used.
+        SettingsError: the certificate, or a file of another setting, cannot be used.
     """
     gc.set_threshold(*GC_THRESHOLDS)
+    check_files(settings)
     certificates = load_certificates(settings)
     with _bind_listeners(settings, certificates) as listeners:
         settings = _with_bound_ports(settings, listeners)

@@ -5,7 +5,7 @@ A misspelt or malformed variable stops the start with one line that names it.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -246,8 +246,31 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         if error.code == "unknown_field":
             raise SettingsError(f"{name} is not a setting{_suggest_name(name)}") from None
         raise SettingsError(f"{name} is malformed: {error.detail}") from failure
+    if settings.listen is not None:
+        for name in ("HOST", "PORT"):
+            if name in tokens:
+                raise SettingsError(
+                    f"SPAWN_LISTEN is a socket to listen on instead of {PREFIX}{name}: keep one"
+                )
     _check_combinations(settings)
     return settings
+
+
+def check_files(settings: Settings) -> None:
+    """Check that every file which a setting names can be read.
+
+    Raises:
+        SettingsError: one cannot, whether or not a part of this service reads it.
+    """
+    for name in Settings.__struct_fields__:
+        path = getattr(settings, name) if name.endswith("_file") else ""
+        if path:
+            try:
+                with Path(path).open("rb"):
+                    pass
+            except OSError as failure:
+                detail = f"{PREFIX}{name.upper()} names {path}: {failure.strerror}"
+                raise SettingsError(detail) from failure
 
 
 def read_service_url(environ: Mapping[str, str]) -> str:
@@ -376,8 +399,22 @@ def _check_listeners(settings: Settings) -> None:
             "SPAWN_TLS_CERTIFICATE_FILE has no effect: every listener is a Unix socket, which has"
             " no TLS"
         )
+    _check_socket_mode(settings, named.values())
+    is_tls_service = settings.has_tls and not settings.listen_address.path
+    if is_tls_service and urlsplit(settings.public_url).scheme == "http":
+        raise SettingsError(
+            "SPAWN_PUBLIC_URL begins with http, but the service has TLS: its links would lead"
+            " nowhere; write https"
+        )
     if settings.tls_client_ca_file and not settings.has_tls:
         raise SettingsError("SPAWN_TLS_CLIENT_CA_FILE needs SPAWN_TLS_CERTIFICATE_FILE")
+
+
+def _check_socket_mode(settings: Settings, addresses: Iterable[ListenAddress]) -> None:
+    """Raise SettingsError for permissions of sockets that do not exist."""
+    has_socket = any(address.path for address in addresses)
+    if settings.socket_mode != _DEFAULTS.socket_mode and not has_socket:
+        raise SettingsError("SPAWN_SOCKET_MODE needs a Unix socket in SPAWN_LISTEN")
 
 
 def _check_oidc(settings: Settings) -> None:

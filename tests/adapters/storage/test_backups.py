@@ -235,7 +235,18 @@ async def test_the_folder_of_another_store_is_rejected(
 ) -> None:
     await (await backed_up.backups()).take()
     other = await open_duckdb(tmp_path / "o.duckdb", clock=SystemClock(), options=StoreOptions())
+    with pytest.raises(Conflict, match="give this store a folder of its own"):
+        await other.open_backups(BackupOptions(folder=backed_up.archive, reserve_bytes=0))
+    await other.close()
+
+
+async def test_a_folder_that_another_store_takes_meanwhile_is_rejected(
+    backed_up: BackedUpStore, tmp_path: Path
+) -> None:
+    """Both stores found the folder empty when they opened."""
+    other = await open_duckdb(tmp_path / "o.duckdb", clock=SystemClock(), options=StoreOptions())
     backups = await other.open_backups(BackupOptions(folder=backed_up.archive, reserve_bytes=0))
+    await (await backed_up.backups()).take()
     with pytest.raises(Conflict, match="give this store a folder of its own"):
         await backups.take()
     assert backups.status().failures == 1

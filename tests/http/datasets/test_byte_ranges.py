@@ -99,6 +99,12 @@ def test_a_head_reads_what_was_written_and_its_parts_are_of_that_edition(
         assert part.headers["content-range"] == f"bytes 4-99/{head.headers['content-length']}"
     stale = read_part(client, PARQUET, "4-99", if_match='"another"')
     assert (stale.status_code, stale.json()["code"]) == (412, "stale_version")
+    whole = client.get(PARQUET, headers={"if-match": head.headers["etag"]})
+    assert (whole.status_code, whole.headers["etag"]) == (200, head.headers["etag"])
+    assert whole.content[4:100] == part.content
+    for method in ("GET", "HEAD"):
+        changed = client.request(method, PARQUET, headers={"if-match": '"another"'})
+        assert changed.status_code == 412, method
 
 
 def test_a_new_edition_waits_for_the_readers_of_the_last(

@@ -383,6 +383,19 @@ def test_a_broken_certificate_stops_the_start_with_one_line(tmp_path: Path) -> N
         ({"SPAWN_LISTEN": "127.0.0.1:8000"}, "a Unix socket is expected"),
         ({"SPAWN_LISTEN": "unix:/" + "x" * 107}, "exceeds 107 bytes"),
         ({"SPAWN_SOCKET_MODE": "888"}, "octal"),
+        ({"SPAWN_SOCKET_MODE": "000"}, "the owner must be able to read and write"),
+        ({"SPAWN_SOCKET_MODE": "466"}, "the owner must be able to read and write"),
+        ({"SPAWN_SOCKET_MODE": "660"}, "SPAWN_SOCKET_MODE needs a Unix socket"),
+        ({"SPAWN_LISTEN": "unix:/run/a.sock", "SPAWN_HOST": "::1"}, "instead of SPAWN_HOST"),
+        ({"SPAWN_LISTEN": "unix:/run/a.sock", "SPAWN_PORT": "1"}, "instead of SPAWN_PORT"),
+        (
+            {
+                "SPAWN_TLS_CERTIFICATE_FILE": "a.pem",
+                "SPAWN_TLS_KEY_FILE": "a.key",
+                "SPAWN_PUBLIC_URL": "http://spawn.example",
+            },
+            "SPAWN_PUBLIC_URL begins with http",
+        ),
         ({"SPAWN_LOG_FORMAT": "xml"}, "SPAWN_LOG_FORMAT"),
     ],
 )
@@ -398,7 +411,6 @@ def test_access_control_may_be_off_on_a_unix_socket() -> None:
         {
             "SPAWN_AUTH": "off",
             "SPAWN_LISTEN": "unix:/run/spawn.sock",
-            "SPAWN_HOST": "0.0.0.0",  # noqa: S104 - not bound
             "SPAWN_ADMIN_LISTEN": "[::1]:9000",
             "SPAWN_SOCKET_MODE": "660",
             "SPAWN_TRUSTED_PROXIES": "unix, 10.0.0.0/8",

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.http.conftest import Service
+from tests.http.conftest import WIND, Service
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 VARYING_HEADERS = {"date", "x-request-id", "etag", "content-length"}
@@ -103,3 +103,50 @@ def test_body_is_read_strictly(client: httpx.Client, paths_of_document: dict[str
         for body, status in ((b"{", 400), (b'{"a":1,"a":1}', 400), (b'{"zzz":1}', 422)):
             response = client.request(method, address, content=body, headers=headers)
             assert is_problem(response, status, 428), (method, address, body)
+
+
+def test_no_operation_ignores_a_precondition(
+    client: httpx.Client, paths_of_document: dict[str, Any]
+) -> None:
+    """A change never ignores one; a read honours If-Match, and may ignore what saves a body."""
+    conditions = {
+        "if-match": '"1-1-1"',
+        "if-none-match": "*",
+        "if-unmodified-since": "Sun, 06 Nov 1994 08:49:37 GMT",
+    }
+    for address, method, operation in operations(paths_of_document):
+        declared = {
+            name.lower().replace("-", "")
+            for one in operation.get("parameters", [])
+            for name in (one.get("name") or one["$ref"].rpartition("/")[2],)
+        }
+        for name, value in conditions.items():
+            if name.replace("-", "") in declared:
+                continue
+            headers = {**content_type_of(operation), name: value}
+            response = client.request(method, address, headers=headers, content=b"{}")
+            code = response.json()["code"] if response.status_code == 400 else ""
+            is_rejected = code == "unsupported_precondition"
+            is_ignorable = method == "get" and name != "if-match"
+            assert is_rejected is not is_ignorable, (method, address, name)
+            if is_rejected:
+                assert is_problem(response, 400), (method, address, name)
+
+
+def test_precondition_of_a_cached_read_is_rejected_alike(client: httpx.Client) -> None:
+    created = client.post("/v1/ops/projects", json=WIND)
+    address = created.headers["location"]
+    assert client.get(address).status_code == client.get(address).status_code == 200
+    response = client.get(address, headers={"if-match": '"9-1-1"'})
+    assert response.json()["code"] == "unsupported_precondition"
+
+
+def test_precondition_of_a_registration_is_rejected_and_nothing_written(
+    client: httpx.Client,
+) -> None:
+    address = "/v1/governance/consumers/conditional"
+    body = {"contact": "mailto:desk@bank.example", "schema_version": 0}
+    response = client.put(address, json=body, headers={"if-none-match": "*"})
+    assert response.status_code == 400
+    assert response.json()["detail"].startswith("This operation does not evaluate If-None-Match")
+    assert client.get(address).status_code == 404

@@ -584,6 +584,7 @@ class DuckDbStore:
 
         Raises:
             StorageIncompatible: another store has superseded this one.
+            Conflict: the folder has backups of another store.
         """
         self._backups = BackupWriter(
             self._engine,

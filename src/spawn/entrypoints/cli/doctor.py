@@ -30,7 +30,12 @@ from spawn.domain.errors import SpawnError
 from spawn.domain.text import redact_url
 from spawn.entrypoints.cli.serve import build_local_url, find_store_file
 from spawn.entrypoints.composition import open_publishers
-from spawn.entrypoints.settings import Settings, SettingsError, read_service_key
+from spawn.entrypoints.settings import (
+    Settings,
+    SettingsError,
+    check_files,
+    read_service_key,
+)
 
 TIMEOUT_S: Final = 5.0
 
@@ -57,6 +62,10 @@ async def run_checks(settings: Settings, *, renew_mark: bool = False) -> bool:
 
 def _check_settings(settings: Settings) -> CheckResult:
     # Malformed settings end the command earlier.
+    try:
+        check_files(settings)
+    except SettingsError as error:
+        return CheckResult("settings", CheckStatus.FAULT, str(error), "make the file readable")
     storage, ontology = redact_url(settings.storage_url), redact_url(settings.ontology_url)
     detail = f"{settings.environment}; {storage}; schemas from {ontology}"
     return CheckResult("settings", CheckStatus.OK, detail)

@@ -116,10 +116,13 @@ class BackupWriter:
 
         Raises:
             StorageIncompatible: a later epoch of this store is claimed: it must not be served.
+            Conflict: the archive belongs to another store, so that no backup could be taken.
         """
         try:
             self._check_epoch()
             backup_set = self._read_newest_set()
+            if backup_set is not None:
+                self._check_owner(backup_set)
         except OSError as failure:
             self._error = f"The folder {self._archive} cannot be read: {failure.strerror}."
             return
@@ -128,7 +131,7 @@ class BackupWriter:
         except StorageDamaged as error:
             self._error = error.detail
             return
-        if backup_set is not None and backup_set.store_id == self._store_id and backup_set.points:
+        if backup_set is not None and backup_set.points:
             self._latest = self._describe(_Progress(backup_set, 0, 0))
             age_s = (self._clock.now() - self._latest.taken_at).total_seconds()
             self._level_at_s = time.monotonic() - max(0.0, age_s)
@@ -286,12 +289,15 @@ class BackupWriter:
             or not set_folder(self._archive, newest.number).is_dir()
         )
 
-    def _check_history(self, cursor: Cursor, newest: BackupSet) -> None:
+    def _check_owner(self, newest: BackupSet) -> None:
         if newest.store_id != self._store_id:
             raise Conflict(
                 f"The folder {self._archive} has backups of the store {newest.store_id}: give this"
                 " store a folder of its own (SPAWN_BACKUP_URL)."
             )
+
+    def _check_history(self, cursor: Cursor, newest: BackupSet) -> None:
+        self._check_owner(newest)
         if newest.epoch > self._epoch:
             raise superseded_error(self._epoch, newest.epoch, self._archive)
         if newest.epoch < self._epoch or not newest.segments:

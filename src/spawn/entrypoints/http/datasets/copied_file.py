@@ -41,6 +41,10 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
         Conflict: there is no copy that the range can be of.
     """
     copies, key = request.http_state[COPIES], _build_key(request, file)
+    text = request.header(b"range")
+    if request.header(b"if-match") and (request.context.is_head or text is None):
+        copy = await _find_for_range(request, copies, key, file, "")
+        return CopyResponse(file, copy, None, is_head=request.context.is_head)
     if request.context.is_head:
         if is_compressed(request, file.format):
             return None
@@ -50,7 +54,6 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
             return None
         copy.touch()
         return CopyResponse(file, copy, None, is_head=True)
-    text = request.header(b"range")
     if text is None:
         return None
     copy = await _find_for_range(request, copies, key, file, text)

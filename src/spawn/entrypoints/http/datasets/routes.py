@@ -18,7 +18,7 @@ from spawn.entrypoints.http.datasets.copied_file import respond_with_copy
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, StreamResponse
 from spawn.entrypoints.http.events.routes import SUBJECT, TYPES
 from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SCHEMA_VERSION, SORT
-from spawn.entrypoints.http.protocol.operation import Parameter, Success
+from spawn.entrypoints.http.protocol.operation import IF_MATCH, Parameter, Success
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -60,6 +60,12 @@ _RANGE: Final = Parameter(
     "header",
     examples={"first": {"value": "bytes=0-1023"}},
 )
+_IF_MATCH: Final = msgspec.structs.replace(
+    IF_MATCH,
+    description="The ETag of the copy that earlier ranges were read of.",
+    is_required=False,
+    component="",
+)
 _FILE: Final = Success(
     str,
     "The dataset.",
@@ -94,6 +100,7 @@ _FILE: Final = Success(
     ),
     parameters=(
         _RANGE,
+        _IF_MATCH,
         FILTERS,
         _ROW_FILTERS,
         SORT,

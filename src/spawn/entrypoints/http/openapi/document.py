@@ -37,6 +37,7 @@ from spawn.entrypoints.http.protocol.route import Route
 
 COMMON_PROBLEMS: Final = (
     "malformed_request",
+    "unsupported_precondition",
     "invalid_input",
     "not_acceptable",
     "uri_too_long",

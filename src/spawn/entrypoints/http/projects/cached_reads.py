@@ -43,6 +43,7 @@ class CachedReads:
         if (
             not path.startswith(PATH)
             or context.headers.get(b"accept") not in _JSON_ACCEPT_VALUES
+            or b"if-match" in context.headers
             or context.authentication.principal.row_scope is not None
         ):
             return None

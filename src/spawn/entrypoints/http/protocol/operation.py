@@ -38,6 +38,7 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
 PUBLIC: Final[tuple[Scope, ...]] = ()
 """The scopes of an operation that everybody may call, also without credentials."""
 
+_WRITE_PRECONDITIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ETAG_LIST: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
 
@@ -199,6 +200,17 @@ class Operation(_Address, frozen=True, kw_only=True):
         if self.cache is Cache.REVALIDATE and IF_NONE_MATCH not in parameters:
             parameters = (*parameters, IF_NONE_MATCH)
         return parameters
+
+    @property
+    def ignored_preconditions(self) -> tuple[bytes, ...]:
+        """Lower-case names of conditional header fields that the operation cannot honour.
+
+        RFC 9110 lets a server ignore If-None-Match and the dates of a read, whose response is then
+        the whole one. A change that ignored its precondition would overwrite what it protects.
+        """
+        declared = {p.name for p in self.all_parameters if p.location == "header"}
+        names = ("If-Match",) if self.method == "GET" else _WRITE_PRECONDITIONS
+        return tuple(name.lower().encode() for name in names if name not in declared)
 
     @property
     def responses(self) -> tuple[Success, ...]:

@@ -209,6 +209,21 @@ def check_access(authentication: Authentication, operation: Operation, base_url:
     require(principal, *scopes)
 
 
+def check_preconditions(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> None:
+    """Check that a request has none of the preconditions which its operation would ignore.
+
+    Raises:
+        RequestProblem: 400, it has one.
+    """
+    for name in names:
+        if name in headers:
+            title = name.decode().title()
+            raise RequestProblem(
+                "unsupported_precondition",
+                f"This operation does not evaluate {title}: send the request without it.",
+            )
+
+
 def check_parameter_names(parameters: Iterable[str], allowed: Collection[str]) -> None:
     """Raise unless every parameter is allowed.
 

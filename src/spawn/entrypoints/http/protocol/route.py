@@ -27,6 +27,7 @@ from spawn.entrypoints.http.protocol.request import (
     StrictRequest,
     check_access,
     check_parameter_names,
+    check_preconditions,
     parse_query,
     require_canonical_id,
 )
@@ -82,12 +83,13 @@ class Route(msgspec.Struct, frozen=True):
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
         respond, use_case = _responder(operation), operation.use_case
-        base_url = state.product.base_url
+        base_url, ignored_names = state.product.base_url, operation.ignored_preconditions
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
             request.context = get_request_context(scope)
             check_access(request.context.authentication, operation, base_url)
+            check_preconditions(request.context.headers, ignored_names)
             request.http_state, request.operation = state, operation
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
