@@ -154,8 +154,10 @@ def test_problem_of_a_client_is_no_error_of_the_use_case(
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("spawn")
     monkeypatch.setattr("spawn.entrypoints.composition.configure_tracing", lambda _: tracer)
-    with start().client() as client:
+    service = start()
+    with service.client() as client:
         assert client.get("/v1/governance/quality").status_code == 404
+    service.stop()  # the span of the request ends after its response
     spans = {span.name: span for span in exporter.get_finished_spans()}
     assert spans["get_quality"].status.status_code is StatusCode.UNSET
     parent = spans["get_quality"].parent
