@@ -54,7 +54,7 @@ from spawn.domain.quality.report import (
     ServiceLevelStatus,
 )
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
-from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, SYSTEM_COLUMNS, CoreAttributes
 from spawn.domain.schemas.evolution.schema_consumer import CONSUMER_KIND, SchemaConsumer
 from spawn.domain.schemas.schema_status import (
     ADOPTED_EVENT,
@@ -122,8 +122,10 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of aggregate.
 
     `table` names the state table; without one, only id, version and creation can be queried.
-    `columns` are the fields of the state that queries name, beside those that the store assigns; a
-    governed type has the columns of the schema instead. `id_column` names the id in queries.
+    `columns` are the fields of the state that queries name, beside those that the store assigns.
+    `id_column` names the id in queries. A governed type has `core` attributes, to which a schema of
+    its own adds columns; its states are a `version_conversion.GovernedState`, and its `codec`
+    writes flat documents with a member for each column.
     `find_document_field` finds a field that filters may name although it is no column.
     """
 
@@ -134,8 +136,13 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     table: str | None = None
     columns: tuple[Column, ...] = ()
     id_column: str = "id"
-    is_governed: bool = False
+    core: CoreAttributes | None = None
     find_document_field: Callable[[str], DocumentField | None] = _find_no_field
+
+    @property
+    def is_governed(self) -> bool:
+        """Whether a schema of the kind's own governs its states."""
+        return self.core is not None
 
     def indexed_columns(self, schema: Schema) -> dict[str, Column]:
         """Return the columns that a query may name, the last retired ones included, by name."""
@@ -251,7 +258,7 @@ _TYPES: Final = (
         event_types=frozenset({CREATED_EVENT, AMENDED_EVENT, TRANSITIONED_EVENT}),
         table="projects",
         id_column="project_id",
-        is_governed=True,
+        core=CORE_ATTRIBUTES[PROJECT_KIND],
         find_document_field=find_document_field,
     ),
     _struct_type(
@@ -307,3 +314,8 @@ _TYPES: Final = (
 )
 AGGREGATE_TYPES: Final[Mapping[str, AggregateType]] = {t.kind: t for t in _TYPES}
 """Every type of aggregate by kind."""
+
+
+def governed_kinds() -> tuple[str, ...]:
+    """Return the kinds that have a schema of their own, projects first."""
+    return tuple(kind for kind, one in AGGREGATE_TYPES.items() if one.is_governed)

@@ -31,7 +31,9 @@ class Write(msgspec.Struct, frozen=True):
 
     `kind` is one of `aggregates.AGGREGATE_TYPES` and `state` an instance of that kind's type or, if
     the write creates the aggregate, an `EncodedState`. `document` is the result of
-    `aggregates.encode_state` for it under the schema of the change, if the caller has it already.
+    `aggregates.encode_state` for it under the schema of the write, if the caller has it already.
+    `schema_version` is the version of the kind's own schema that the state was decided under; None
+    if it is the version of the change. With `needs_active_schema` it must still be the active one.
     """
 
     kind: str
@@ -39,6 +41,8 @@ class Write(msgspec.Struct, frozen=True):
     expected_version: int
     state: msgspec.Struct
     document: bytes | None = None
+    schema_version: int | None = None
+    needs_active_schema: bool = False
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -117,9 +121,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One atomic change.
 
     `events` holds at most one event per written aggregate; a write without an event is recorded
-    in the journal but not on the feed. At most one write per (kind, id). `schema_version` is the
-    one that the states were decided under; `expected_schema_version`, if any, is a guard: that
-    version must still be the active one.
+    in the journal but not on the feed. At most one write per (kind, id). `schema_version` is that
+    of projects, which the states were decided under unless a write has its own;
+    `expected_schema_version`, if any, is a guard: that version must still be the active one.
 
     Raises:
         ValueError: on construction, if the writes or events break these rules: a programming
@@ -143,6 +147,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         event_keys = {(event.kind, event.id) for event in self.events}
         if len(event_keys) != len(self.events) or not event_keys <= write_keys:
             raise ValueError("a change has at most one event for an aggregate, one that it writes")
+
+    def schema_version_of(self, write: Write) -> int:
+        """Return the schema version that a write of this change is recorded under."""
+        return self.schema_version if write.schema_version is None else write.schema_version
 
 
 class CommitResult(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Schema versions: columns with types, bounds and semantics.
 
-A schema defines the attributes of a project beside its nested fields. It is external data, so every
-identifier and type has passed a whitelist first (`document_parser.read_schema`).
+A schema defines the attributes of one kind of aggregate beside its nested fields. It is external
+data, so every identifier and type has passed a whitelist first (`document_parser.read_schema`).
 """
 
 from datetime import date, datetime
@@ -140,14 +140,15 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """One schema version: governed columns, and descriptions of core columns.
 
-    `columns` holds every column of the document, core ones included, in its order; `governed` those
-    that are not core. `version` 0 is the bundled schema. `context` is the JSON-LD context as
-    received (never dereferenced).
+    `kind` is the kind of aggregate that it governs. `columns` holds every column of the document,
+    core ones included, in its order; `governed` those that are not core. `version` 0 is the bundled
+    schema. `context` is the JSON-LD context as received (never dereferenced).
     """
 
     id: str
     version: int
     name: str
+    kind: str = "project"
     description: str = ""
     columns: tuple[Column, ...] = ()
     governed: tuple[Column, ...] = ()

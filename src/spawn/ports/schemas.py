@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from spawn.domain.errors import Conflict
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
@@ -209,27 +210,29 @@ MIN_LOGGED_MIGRATIONS = 1_000
 
 
 class SchemaStore(Protocol):
-    """Store of all recorded schema versions. The active version validates every write.
+    """Store of all recorded schema versions of each governed kind, independent of one another.
+
+    The active version of a kind validates every write of it.
 
     The journal records each decision about a version too, in an aggregate of kind `schema` whose id
     is the schema's: `schema.adopted`, `schema.quarantined`, `schema.rejected`, each in the same
     transaction as its effect. Not recorded are the first adoption of a new store, which nobody can
     have observed, and intermediate states.
 
-    A project is read under the active version (`StoredAggregate.schema_version`), also one written
-    under another version: see `version_conversion.upgrade_project`. History and feed return
+    A governed state is read under the active version (`StoredAggregate.schema_version`), also one
+    written under another version: see `version_conversion.upgrade_state`. History and feed return
     documents as they were encoded.
     """
 
-    async def active(self) -> SchemaRecord | None:
-        """Return the active schema; None only before the first adoption. Cheap."""
+    async def active(self, kind: str = PROJECT_KIND) -> SchemaRecord | None:
+        """Return the active schema of a kind; None only before the first adoption. Cheap."""
         ...
 
-    async def records(self) -> list[SchemaRecord]:
-        """Return every recorded version, oldest first."""
+    async def records(self, kind: str = PROJECT_KIND) -> list[SchemaRecord]:
+        """Return every recorded version of a kind's schema, oldest first."""
         ...
 
-    async def version_history(self) -> tuple[Schema, ...]:
+    async def version_history(self, kind: str = PROJECT_KIND) -> tuple[Schema, ...]:
         """Return the versions whose data the store holds, active version first. Cheap.
 
         Each version migrated the data of the next in the list; the last was adopted without data.
@@ -237,10 +240,10 @@ class SchemaStore(Protocol):
         ...
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
-        """Activate a version and create its tables, in a store without projects, atomically.
+        """Activate a version and create its table, in a store without data of its kind, atomically.
 
         Raises:
-            Conflict: the store holds projects, or the version is recorded with another fingerprint
+            Conflict: the store holds such data, or the version is recorded with another fingerprint
                 or was rejected.
         """
         ...
@@ -260,10 +263,12 @@ class SchemaStore(Protocol):
         """Describe each step that `migrate` would take by a plan, without taking it."""
         ...
 
-    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
-        """Return a violation for each proof that the current data violate.
+    async def check_proofs(
+        self, proofs: Sequence[Proof], kind: str = PROJECT_KIND
+    ) -> tuple[ProofViolation, ...]:
+        """Return a violation for each proof that the current data of a kind violate.
 
-        Every project counts, in its newest version. Neither writes nor other reads are blocked.
+        Every aggregate counts, in its newest version. Neither writes nor other reads are blocked.
         """
         ...
 
@@ -272,8 +277,8 @@ class SchemaStore(Protocol):
     ) -> MigrationRecord:
         """Activate a version and migrate the data of the active one to it, by the plan.
 
-        Proofs are checked on every project, including those written meanwhile; then tables, schema
-        records, log and journal change in one transaction, or not at all. Reads continue
+        Proofs are checked on every aggregate of the kind, including those written meanwhile; then
+        table, schema records, log and journal change in one transaction, or not at all. Reads go on
         throughout; writes wait only for the transaction. A change decided under an older version
         still commits: it is recorded under its own version and upgraded on read.
 

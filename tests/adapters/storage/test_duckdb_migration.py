@@ -10,7 +10,7 @@ from spawn.adapters.duckdb.state import queries
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.duckdb.tables import sql_literal
 from spawn.adapters.embedded.options import StoreOptions
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import InternalError, Unavailable
 from spawn.domain.query import Filter, Operator, Query, Sort
@@ -48,9 +48,9 @@ async def test_a_query_of_renamed_columns_waits_for_the_new_history(
     project = await harness.create(attributes={"units": 7})
     old_history = store._schema_history
     await migrate_to(harness, revise_columns(TURBINES, without=["units"]))
-    outdated_histories: Iterator[SchemaHistory] = iter([old_history] * 5)
+    outdated_histories: Iterator[SchemaHistories] = iter([old_history] * 5)
 
-    def read_history() -> SchemaHistory:
+    def read_history() -> SchemaHistories:
         return next(outdated_histories, store._schema_history)
 
     query = Query(filters=(Filter("units", Operator.EQ, (7,)),), sort=(Sort("units"),))

@@ -23,6 +23,7 @@ drop table store_identity;
 alter table journal drop column receipt_recipe;
 alter table journal alter column changed set data type varchar[]
     using case when changed = '' then [] else string_split(changed, ',') end;
+alter table schemas drop column kind;
 delete from formats where version > 3
 """
 """Statements that return a file to format 3, which stored changed fields as lists."""

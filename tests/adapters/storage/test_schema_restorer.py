@@ -36,7 +36,7 @@ def variants() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("document", variants(), ids=lambda d: str(d.get("version")))
 def test_a_document_in_pieces_is_the_same_schema(document: dict[str, Any]) -> None:
-    restorer = SchemaRestorer()
+    restorer = SchemaRestorer("project")
     encoded = json.dumps(document, ensure_ascii=False).encode()
     expected = restore_schema(encoded, schema_id="project_schema", version=20)
     for _ in range(2):

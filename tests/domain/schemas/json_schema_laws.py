@@ -20,6 +20,7 @@ from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.projects.codec import to_json_value
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.column_parser import check_column
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES
 from spawn.domain.schemas.json_schema import SchemaUse, list_input_names
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.domain.text import trim
@@ -70,7 +71,7 @@ def write_body(rng: random.Random, validator: SchemaValidator, *, partial: bool)
     is_careful = rng.random() < 0.7
     for column in columns:
         if column.required or rng.random() < 0.6:
-            names = list_input_names(column)
+            names = list_input_names(column, CORE_ATTRIBUTES[validator.schema.kind])
             count = 1 if is_careful or rng.random() < 0.8 else min(2, len(names))
             for name in rng.sample(names, count):
                 body[name] = _write_value(rng, column, is_careful=is_careful)

@@ -33,9 +33,9 @@ from spawn.domain.schemas.evolution.compatibility import (
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
 from spawn.domain.schemas.evolution.version_conversion import (
-    downgrade_project,
+    downgrade_state,
     find_violation,
-    upgrade_project,
+    upgrade_state,
 )
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.domain.schemas.value_readers import column_reader
@@ -83,7 +83,7 @@ def check_rows(
     for project in projects:
         stored = decode_state("project", encode_state("project", project, old), old)
         assert isinstance(stored, Project)
-        read = upgrade_project(stored, plans)
+        read = upgrade_state(stored, plans)
         assert read.attributes.keys() <= {column.name for column in new.governed}
         assert decode_state("project", encode_state("project", read, new), new) == read
         again = validator.read(as_body(read, new)).governed
@@ -91,7 +91,7 @@ def check_rows(
             assert (type(again[name]), again[name]) == (type(value), value), name
         for column in new.governed:
             assert not column.required or column.name in read.attributes, column.name
-        back = downgrade_project(read, plans)
+        back = downgrade_state(read, plans)
         assert project.attributes.items() <= back.attributes.items()
         # A promoted value that is the default says nothing that others do not.
         defaults = {f"x_{column.name}" for column in new.governed if column.default is not None}
@@ -117,7 +117,7 @@ def check_writers(
         asked = in_force(request, old)
         if asked is None:
             continue
-        meant = upgrade_project(created(old, asked), plans).attributes
+        meant = upgrade_state(created(old, asked), plans).attributes
         found = new.read(asked, on_date=ON)
         for name in found.governed.keys() & meant.keys() - added:
             given = {name, *new.fields[name].aliases} & asked.keys()
@@ -229,7 +229,7 @@ def gives_proof(project: Project, plans: Sequence[MigrationPlan]) -> bool:
     for plan in plans:
         if any(find_violation(project, proof) for proof in plan.proofs):
             return False
-        project = upgrade_project(project, [plan])
+        project = upgrade_state(project, [plan])
     return True
 
 

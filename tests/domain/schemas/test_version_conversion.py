@@ -18,12 +18,12 @@ from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_mi
 from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.evolution.version_conversion import (
     current_name,
-    downgrade_project,
+    downgrade_state,
     find_removal_days,
     find_violation,
     former_name,
     support_end_date,
-    upgrade_project,
+    upgrade_state,
 )
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.testing.builders import a_project, a_schema
@@ -71,42 +71,43 @@ V2 = version(
 
 def test_names_are_followed_types_widened_defaults_filled_and_the_rest_hidden() -> None:
     old = a_project(attributes={"grade": "A", "mw": 5, "zone": "N"})
-    new = upgrade_project(old, plans(V1, V2))
+    new = upgrade_state(old, plans(V1, V2))
     assert new.attributes == {"rating": "A", "mw": 5, "tier": "B"}
     assert new.hidden_attributes == {"zone": "N"}
-    assert downgrade_project(new, plans(V1, V2)) == old
+    assert downgrade_state(new, plans(V1, V2)) == old
 
 
 def test_a_project_that_nothing_happens_to_is_the_same_object() -> None:
     project = a_project()
-    assert upgrade_project(project, plans(version(1), version(2))) is project
-    assert upgrade_project(project, []) is project
+    assert upgrade_state(project, plans(version(1), version(2))) is project
+    assert upgrade_state(project, []) is project
 
 
 def test_what_was_hidden_survives_later_writes_and_comes_back() -> None:
     first, gone, back = version(1, column("mw", WHOLE)), version(2), version(3, column("mw", BIG))
     second = carry_retired_columns(first, gone)
     document = encode_state("project", a_project(attributes={"mw": 7}), first)
-    read: Any = upgrade_project(decode_state("project", document, first), plans(first, gone))  # type: ignore[arg-type]  # a project, by its kind
+    stored: Any = decode_state("project", document, first)
+    read = upgrade_state(stored, plans(first, gone))
     amended = apply_amendment(read, {"sector": "Wind"}, {}, {})
     reread: Any = decode_state("project", encode_state("project", amended, second), second)
     assert (reread.attributes, reread.hidden_attributes) == ({}, {"mw": 7})
-    restored = upgrade_project(reread, [plan_migration(second, back)])
+    restored = upgrade_state(reread, [plan_migration(second, back)])
     assert (restored.attributes, restored.hidden_attributes) == ({"mw": 7}, {})
-    assert downgrade_project(restored, plans(first, gone, back)).attributes == {"mw": 7}
+    assert downgrade_state(restored, plans(first, gone, back)).attributes == {"mw": 7}
 
 
 def test_an_extension_that_fits_is_promoted_and_one_that_does_not_stays() -> None:
     added = column("mw", EXACT, minimum=Decimal(1), default=Decimal(9))
     steps = plans(version(1), version(2, added))
     fitting = a_project(extensions={"x_mw": raw("12.5"), "x_note": raw("1")})
-    promoted = upgrade_project(fitting, steps)
+    promoted = upgrade_state(fitting, steps)
     assert promoted.attributes == {"mw": Decimal("12.5")}
     assert promoted.extensions == {"x_note": raw("1")}
-    assert downgrade_project(promoted, steps) == fitting
+    assert downgrade_state(promoted, steps) == fitting
     for unfit in ("0.5", '"12"', "null", "[]", "1.234"):
         project = a_project(extensions={"x_mw": raw(unfit)})
-        read = upgrade_project(project, steps)
+        read = upgrade_state(project, steps)
         assert (read.attributes, read.extensions) == ({"mw": Decimal(9)}, project.extensions)
         proof = steps[0].proofs[0]
         fault = find_violation(project, proof)
@@ -120,15 +121,15 @@ def test_a_promoted_value_is_shown_as_an_extension_only_while_it_may_be_one() ->
     crowded = a_project(
         attributes={"note": "n"}, extensions={f"x_{n}": raw("1") for n in range(32)}
     )
-    assert downgrade_project(crowded, steps).extensions == crowded.extensions
+    assert downgrade_state(crowded, steps).extensions == crowded.extensions
     long = a_project(attributes={"note": "n" * 5_000})
-    assert downgrade_project(long, steps).extensions == {}
+    assert downgrade_state(long, steps).extensions == {}
 
 
 def test_a_value_that_only_the_wider_type_holds_is_shown_as_it_is() -> None:
     steps = plans(version(1, column("mw", WHOLE)), version(2, column("mw", EXACT)))
     shown = [
-        downgrade_project(a_project(attributes={"mw": Decimal(figure)}), steps).attributes["mw"]
+        downgrade_state(a_project(attributes={"mw": Decimal(figure)}), steps).attributes["mw"]
         for figure in ("5", "5.5")
     ]
     assert [(type(value), value) for value in shown] == [(int, 5), (Decimal, Decimal("5.5"))]
@@ -166,32 +167,32 @@ def test_an_extension_that_equals_the_default_of_its_column_is_shown_again(value
     steps = plans(version(1), version(2, column("c", default="ab")))
     wrote = a_project(extensions={"x_c": raw(f'"{value}"')})
     silent = a_project()
-    read = upgrade_project(wrote, steps)
+    read = upgrade_state(wrote, steps)
     assert read.attributes == {"c": value}
-    assert downgrade_project(read, steps) == wrote
-    assert downgrade_project(upgrade_project(silent, steps), steps) == silent
+    assert downgrade_state(read, steps) == wrote
+    assert downgrade_state(upgrade_state(silent, steps), steps) == silent
 
 
 def test_a_promotion_is_remembered_by_later_documents() -> None:
     second = version(2, column("c", default="ab"))
     steps = plans(version(1), second)
-    read = upgrade_project(a_project(extensions={"x_c": raw('"ab"')}), steps)
+    read = upgrade_state(a_project(extensions={"x_c": raw('"ab"')}), steps)
     for attributes in ({}, {"c": "zz"}, {"c": "ab"}):
         read = apply_amendment(read, {"sector": "Wind"}, attributes, {})
         document = encode_state("project", read, second)
         read = decode_state("project", document, second)  # type: ignore[assignment]  # its kind
         assert read.extensions == {}
-    assert downgrade_project(read, steps).extensions == {"x_c": raw('"ab"')}
+    assert downgrade_state(read, steps).extensions == {"x_c": raw('"ab"')}
     removed = apply_amendment(read, {}, {"c": None}, {})
-    assert downgrade_project(removed, steps).extensions == {}
+    assert downgrade_state(removed, steps).extensions == {}
 
 
 def test_a_column_that_came_back_keeps_values_that_equal_its_new_default() -> None:
     steps = plans(version(1, column("c")), version(2), version(3, column("c", default="ab")))
     old = a_project(attributes={"c": "ab"})
-    new = upgrade_project(old, steps)
+    new = upgrade_state(old, steps)
     assert new.attributes == {"c": "ab"}
-    assert downgrade_project(new, steps) == old
+    assert downgrade_state(new, steps) == old
 
 
 def test_a_field_of_an_old_version_is_asked_for_by_the_name_that_it_has_now() -> None:

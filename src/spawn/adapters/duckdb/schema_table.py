@@ -1,6 +1,7 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
 """Stored schema versions, and the log of migrations."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -8,11 +9,11 @@ import msgspec
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds, to_microseconds
 from spawn.adapters.duckdb.state.state_table import state_tables
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
+from spawn.adapters.embedded.schema_history import SchemaHistory, holds_data_error, is_first_of_core
 from spawn.adapters.embedded.schema_restorer import SchemaRestorer
-from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.errors import (
-    Conflict,
     InvalidInput,
     MalformedBody,
     StorageDamaged,
@@ -37,32 +38,40 @@ class SchemaTable:
     """Schema history as stored; changed only inside the writer's transactions."""
 
     def __init__(self, cursor: Cursor) -> None:
-        self.history = _read_history(cursor)
+        self.history = _read_histories(cursor)
 
 
-def create_empty_tables(cursor: Cursor, schema_history: SchemaHistory) -> None:
-    """Create the tables that a schema governs, in a store without projects.
+def create_empty_table(cursor: Cursor, before: SchemaHistory, histories: SchemaHistories) -> None:
+    """Create the table of a kind under a new history, in a store without data of the kind.
+
+    Args:
+        cursor: of the writer.
+        before: the history of the kind.
+        histories: the new ones.
 
     Raises:
-        Conflict: there are projects.
+        Conflict: there are data that have more than core attributes.
     """
-    governed = [t for t in state_tables(schema_history).values() if t.type.is_governed]
-    for table in governed:
-        row = cursor.execute(
-            "select count(*) from aggregates where kind = ?", [table.kind]
-        ).fetchone()
-        if row and row[0]:
-            raise Conflict("The store holds projects; its schema changes by migration only.")
-        table.create(cursor)
+    kind = before.kind
+    row = cursor.execute("select count(*) from aggregates where kind = ?", [kind]).fetchone()
+    if not (row and row[0]):
+        state_tables(histories)[kind].create(cursor)
+    elif not is_first_of_core(before, histories.of(kind)):
+        raise holds_data_error(kind)
 
 
-def _read_history(cursor: Cursor) -> SchemaHistory:
+def _read_histories(cursor: Cursor) -> SchemaHistories:
     rows = cursor.execute(
-        "select schema_id, version, fingerprint, state, provenance, epoch_us(recorded_at), reason,"
-        " document, decision, predecessor from schemas order by ordinal"
+        "select kind, schema_id, version, fingerprint, state, provenance, epoch_us(recorded_at),"
+        " reason, document, decision, predecessor from schemas order by ordinal"
     ).fetchall()
-    restorer = SchemaRestorer()
-    return SchemaHistory.from_records(tuple(_record(restorer, *row) for row in rows))
+    return SchemaHistories(_read_history(kind, rows) for kind in governed_kinds())
+
+
+def _read_history(kind: str, rows: Sequence[Any]) -> SchemaHistory:
+    restorer = SchemaRestorer(kind)
+    records = tuple(_record(restorer, *row[1:]) for row in rows if row[0] == kind)
+    return SchemaHistory.from_records(kind, records)
 
 
 def _record(  # noqa: PLR0913, PLR0917 -- the columns of a row
@@ -103,26 +112,28 @@ def _altered_error(version: int) -> StorageDamaged:
     )
 
 
-def check_versions(cursor: Cursor, history: SchemaHistory) -> None:
-    """Check that the history has, readable, every version that aggregates were written under.
+def check_versions(cursor: Cursor, histories: SchemaHistories) -> None:
+    """Check that the histories have, readable, every version that aggregates were written under.
 
     Raises:
         StorageIncompatible: this release cannot read the document of an adopted version.
         StorageDamaged: one is missing, so that nothing says how to read what it wrote.
     """
-    for record in history.records:
+    for record in histories.records:
         if record.state in _ADOPTED:
             _check_readable(record)
-    kinds = ", ".join(f"'{kind}'" for kind, type_ in AGGREGATE_TYPES.items() if type_.is_governed)
+    kinds = ", ".join(f"'{kind}'" for kind in governed_kinds())
     rows = cursor.execute(
-        f"select distinct schema_version from journal where kind in ({kinds})"
+        f"select distinct kind, schema_version from journal where kind in ({kinds})"
     ).fetchall()
-    known_versions = {history.active_schema.version, *history.schemas_by_version}
-    if missing := sorted({version for (version,) in rows} - known_versions):
-        raise StorageDamaged(
-            f"The journal has projects of the schema versions {missing}, which the stored schemas"
-            " lack: restore a backup."
-        )
+    for history in histories:
+        written = {version for kind, version in rows if kind == history.kind}
+        known_versions = {history.active_schema.version, *history.schemas_by_version}
+        if missing := sorted(written - known_versions):
+            raise StorageDamaged(
+                f"The journal has states of the kind {history.kind} under the schema versions"
+                f" {missing}, which the stored schemas lack: restore a backup."
+            )
 
 
 def _check_readable(record: SchemaRecord) -> None:
@@ -131,7 +142,12 @@ def _check_readable(record: SchemaRecord) -> None:
         return
     schema = record.schema
     try:
-        read_schema(record.document, default_version=schema.version, schema_id=schema.id)
+        read_schema(
+            record.document,
+            default_version=schema.version,
+            schema_id=schema.id,
+            kind=schema.kind,
+        )
     except InvalidInput as error:
         raise StorageIncompatible(
             f"This release cannot read version {schema.version} of the schema {schema.id}, which"
@@ -142,7 +158,7 @@ def _check_readable(record: SchemaRecord) -> None:
 
 
 def write_history(cursor: Cursor, before: SchemaHistory, after: SchemaHistory) -> None:
-    """Write the records of a history that the stored one lacks or has otherwise.
+    """Write the records of a kind's history that the stored one lacks or has otherwise.
 
     A record keeps its place, or goes to the end when its version becomes active.
     """
@@ -160,14 +176,15 @@ def write_history(cursor: Cursor, before: SchemaHistory, after: SchemaHistory) -
             _insert_record(cursor, record)
 
 
-def _identify(record: SchemaRecord) -> tuple[int, str]:
-    return record.schema.version, record.schema.fingerprint
+def _identify(record: SchemaRecord) -> tuple[str, int, str]:
+    return record.schema.kind, record.schema.version, record.schema.fingerprint
 
 
 def _update_record(cursor: Cursor, record: SchemaRecord) -> None:
     cursor.execute(
         "update schemas set state = ?, provenance = ?, recorded_at = make_timestamp(?),"
-        " reason = ?, decision = ?, predecessor = ? where version = ? and fingerprint = ?",
+        " reason = ?, decision = ?, predecessor = ?"
+        " where kind = ? and version = ? and fingerprint = ?",
         [
             record.state.value,
             record.provenance.value,
@@ -182,14 +199,16 @@ def _update_record(cursor: Cursor, record: SchemaRecord) -> None:
 
 def _delete_record(cursor: Cursor, record: SchemaRecord) -> None:
     cursor.execute(
-        "delete from schemas where version = ? and fingerprint = ?", [*_identify(record)]
+        "delete from schemas where kind = ? and version = ? and fingerprint = ?",
+        [*_identify(record)],
     )
 
 
 def _insert_record(cursor: Cursor, record: SchemaRecord) -> None:
     cursor.execute(
-        "insert into schemas select coalesce(max(ordinal), -1) + 1,"
-        " ?, ?, ?, ?, ?, make_timestamp(?), ?, ?, ?, ? from schemas",
+        "insert into schemas (ordinal, schema_id, kind, version, fingerprint, state, provenance,"
+        " recorded_at, reason, document, decision, predecessor) select coalesce(max(ordinal), -1)"
+        " + 1, ?, ?, ?, ?, ?, ?, make_timestamp(?), ?, ?, ?, ? from schemas",
         [
             record.schema.id,
             *_identify(record),

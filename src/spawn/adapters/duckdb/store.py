@@ -45,7 +45,8 @@ from spawn.adapters.duckdb.state.bulk_projection import is_projectable
 from spawn.adapters.duckdb.state.page_cache import PageCache
 from spawn.adapters.embedded import journal, quality_counts, query_evaluation
 from spawn.adapters.embedded.options import BackupOptions, StoreOptions
-from spawn.adapters.embedded.schema_history import SchemaHistory, rename_fields, resolve_query
+from spawn.adapters.embedded.schema_histories import SchemaHistories, resolve_query
+from spawn.adapters.embedded.schema_history import rename_fields
 from spawn.adapters.embedded.synced_folders import create_folder
 from spawn.domain.aggregates import AGGREGATE_TYPES, encode_write
 from spawn.domain.change import (
@@ -67,6 +68,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Operator, Page, Query
 from spawn.domain.schema_version import Schema
@@ -175,10 +177,10 @@ class DuckDbStore:
             raise load_error(self._engine, failure) from failure
 
     @property
-    def _schema_history(self) -> SchemaHistory:
+    def _schema_history(self) -> SchemaHistories:
         return self._appender.schema_table.history
 
-    def _read_history(self) -> SchemaHistory:
+    def _read_history(self) -> SchemaHistories:
         return self._appender.schema_table.history
 
     # -- commands ---------------------------------------------------------------------------
@@ -197,9 +199,10 @@ class DuckDbStore:
             return await self._writer.commit(prepared_change)
 
     def _prepare(self, change: Change) -> PreparedChange:
-        schema = self._schema_history.schema_for_version(change.schema_version)
-        change = journal.with_decoded_states(change, schema, is_projectable)
-        return PreparedChange(change, [encode_write(write, schema) for write in change.writes])
+        schema_of_write = self._schema_history.schema_of_write
+        change = journal.with_decoded_states(change, schema_of_write, is_projectable)
+        documents = [encode_write(w, schema_of_write(change, w)) for w in change.writes]
+        return PreparedChange(change, documents)
 
     async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
         """Return the stored response; see `CommandStore.find_receipt`."""
@@ -250,10 +253,13 @@ class DuckDbStore:
     def _if_current(self, aggregate: CachedAggregate | None) -> CachedAggregate | None:
         if (
             aggregate is None
-            or aggregate.stored.schema_version == self._schema_history.active_schema.version
+            or aggregate.stored.schema_version
+            == self._schema_history.served_version(
+                aggregate.stored.kind, aggregate.stored.schema_version
+            )
         ):
             return aggregate
-        return None if AGGREGATE_TYPES[aggregate.stored.kind].is_governed else aggregate
+        return None
 
     async def _read_aggregate(self, kind: str, key: str) -> CachedAggregate:
         full_key, generation = aggregate_key(kind, key), self._appender.aggregates.generation
@@ -393,8 +399,9 @@ class DuckDbStore:
         if has_more:
             last = aggregates[-1]
             # The active schema may have changed meanwhile: items have the names of their version.
-            schema = self._schema_history.schema_for_version(last.stored.schema_version)
-            sort = rename_fields(query, schema).sort if query.sort else ()
+            schema = self._schema_history.schema_for(query.kind, last.stored.schema_version)
+            is_governed = AGGREGATE_TYPES[query.kind].is_governed
+            sort = rename_fields(query, schema).sort if query.sort and is_governed else query.sort
             next_keys = query_evaluation.sort_keys(
                 last.stored, last.location.created_position, sort
             )
@@ -502,7 +509,7 @@ class DuckDbStore:
     async def measure(self, measures: Sequence[Measure]) -> Measurement:
         """Measure one snapshot; see `QualityStore.measure`."""
         quality_counts.check_measures(
-            measures, compile_schema(self._schema_history.active_schema).fields
+            measures, compile_schema(self._schema_history.of(PROJECT_KIND).active_schema).fields
         )
         position = self._appender.feed_position()
         await self._project_all()
@@ -534,17 +541,17 @@ class DuckDbStore:
 
     # -- schemas ----------------------------------------------------------------------------
 
-    async def active(self) -> SchemaRecord | None:
-        """Return the active schema; see `SchemaStore.active`."""
-        return self._schema_history.active_record
+    async def active(self, kind: str = PROJECT_KIND) -> SchemaRecord | None:
+        """Return the active schema of a kind; see `SchemaStore.active`."""
+        return self._schema_history.of(kind).active_record
 
-    async def records(self) -> list[SchemaRecord]:
-        """Return every recorded version, oldest first."""
-        return list(self._schema_history.records)
+    async def records(self, kind: str = PROJECT_KIND) -> list[SchemaRecord]:
+        """Return every recorded version of a kind's schema, oldest first."""
+        return list(self._schema_history.of(kind).records)
 
-    async def version_history(self) -> tuple[Schema, ...]:
+    async def version_history(self, kind: str = PROJECT_KIND) -> tuple[Schema, ...]:
         """Return the versions of the data; see `SchemaStore.version_history`."""
-        return self._schema_history.version_history
+        return self._schema_history.of(kind).version_history
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Make the version active; see `SchemaStore.adopt`."""
@@ -563,9 +570,11 @@ class DuckDbStore:
         """Return the statements of a plan; see `SchemaStore.describe_plan`."""
         return self._migrator.describe_plan(plan)
 
-    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+    async def check_proofs(
+        self, proofs: Sequence[Proof], kind: str = PROJECT_KIND
+    ) -> tuple[ProofViolation, ...]:
         """Return the violated proofs; see `SchemaStore.check_proofs`."""
-        return await self._migrator.check_proofs(proofs)
+        return await self._migrator.check_proofs(proofs, kind)
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""

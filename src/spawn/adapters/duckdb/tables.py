@@ -75,6 +75,7 @@ FORMAT_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "create table store_identity (store_id varchar not null)",
         "insert into store_identity select replace(uuid()::varchar, '-', '')",
     ),
+    ("alter table schemas add column kind varchar default 'project'",),
 )
 """Statements that lead from format n to format n + 1; released ones are never edited."""
 

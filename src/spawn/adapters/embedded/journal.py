@@ -95,17 +95,22 @@ def check_change(change: Change) -> None:
 
 
 def with_decoded_states(
-    change: Change, schema: Schema, keep_encoded: Callable[[bytes], bool] | None = None
+    change: Change,
+    schema_of_write: Callable[[Change, Write], Schema],
+    keep_encoded: Callable[[bytes], bool] | None = None,
 ) -> Change:
     """Return the change with its encoded states decoded, except where `keep_encoded` is true.
 
-    `keep_encoded` is called once with all documents, joined by line breaks, before each alone.
+    `schema_of_write` returns the schema of a write of the change. `keep_encoded` is called once
+    with all documents, joined by line breaks, before each alone.
     """
     documents = [w.state.document for w in change.writes if isinstance(w.state, EncodedState)]
     if not documents or (keep_encoded is not None and keep_encoded(b"\n".join(documents))):
         return change
     writes = tuple(
-        Write(w.kind, w.id, 0, decode_state(w.kind, w.state.document, schema))
+        msgspec.structs.replace(
+            w, state=decode_state(w.kind, w.state.document, schema_of_write(change, w))
+        )
         if isinstance(w.state, EncodedState)
         and not (keep_encoded and keep_encoded(w.state.document))
         else w

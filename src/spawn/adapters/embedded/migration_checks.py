@@ -3,7 +3,6 @@
 from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 
-from spawn.domain.projects.project import Project
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -14,7 +13,7 @@ from spawn.domain.schemas.evolution.migration_plan import (
     MigrationStep,
     RenameColumn,
 )
-from spawn.domain.schemas.evolution.version_conversion import upgrade_project
+from spawn.domain.schemas.evolution.version_conversion import GovernedState, upgrade_state
 from spawn.ports.schemas import MAX_SAMPLE_IDS, ProofViolation
 
 
@@ -55,15 +54,11 @@ def describe_step(step: MigrationStep) -> str:
     return f"Fill missing values of {name} with {step.default}"
 
 
-def count_filled(projects: Sequence[Project], plan: MigrationPlan) -> int:
-    """Return the largest number of projects that one step of the plan fills."""
+def count_filled(states: Sequence[GovernedState], plan: MigrationPlan) -> int:
+    """Return the largest number of states that one step of the plan fills."""
     filled_columns = [resulting_name(s) for s in plan.steps if isinstance(s, AddColumn | FillNulls)]
-    after = (
-        [upgrade_project(project, (plan,)).attributes for project in projects]
-        if filled_columns
-        else []
-    )
-    before = [project.attributes for project in projects]
+    after = [upgrade_state(state, (plan,)).attributes for state in states] if filled_columns else []
+    before = [state.attributes for state in states]
     return max(
         (
             sum(name in a and name not in b for b, a in zip(before, after, strict=True))
@@ -74,17 +69,17 @@ def count_filled(projects: Sequence[Project], plan: MigrationPlan) -> int:
 
 
 class ViolationCollector:
-    """Violations of proofs, with a bounded sample of project ids each."""
+    """Violations of proofs, with a bounded sample of ids of aggregates each."""
 
     def __init__(self, proofs: Sequence[Proof]) -> None:
         self.proofs = proofs
         self._by_proof: dict[int, tuple[int, list[str], str]] = {}
 
-    def add(self, number: int, projects: int, ids: Iterable[str], detail: str) -> None:
-        """Record that `projects` projects violate the proof of that number."""
+    def add(self, number: int, aggregates: int, ids: Iterable[str], detail: str) -> None:
+        """Record that so many aggregates violate the proof of that number."""
         count, sample, first_detail = self._by_proof.get(number, (0, [], detail))
         sample += islice(ids, MAX_SAMPLE_IDS - len(sample))
-        self._by_proof[number] = (count + projects, sample, first_detail)
+        self._by_proof[number] = (count + aggregates, sample, first_detail)
 
     def failures(self) -> tuple[ProofViolation, ...]:
         """Return the violations of all violated proofs, in the order of the proofs."""

@@ -1,4 +1,4 @@
-"""Schema versions known to a store, as an immutable value."""
+"""Schema versions of one governed kind known to a store, as an immutable value."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -10,17 +10,10 @@ import msgspec
 
 from spawn.adapters.embedded import query_evaluation
 from spawn.adapters.embedded.schema_restorer import share_columns
-from spawn.domain.aggregates import AGGREGATE_TYPES, MAX_INDEXED_RETIRED, decode_state
-from spawn.domain.change import Change, StoredAggregate, Write
-from spawn.domain.errors import (
-    Conflict,
-    FieldError,
-    InvalidInput,
-    SchemaVersionChanged,
-    StaleVersion,
-)
+from spawn.domain.aggregates import AGGREGATE_TYPES, MAX_INDEXED_RETIRED
+from spawn.domain.change import Change, Write
+from spawn.domain.errors import Conflict, FieldError, InvalidInput, StaleVersion
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Query, Sort
 from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
@@ -30,14 +23,12 @@ from spawn.domain.schemas.evolution.migration_plan import (
     may_migrate,
     plan_migration,
 )
-from spawn.domain.schemas.evolution.version_conversion import upgrade_project
+from spawn.domain.schemas.evolution.version_conversion import upgrade_state
 from spawn.domain.schemas.schema_status import SCHEMA_KIND, SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaRecord, SchemaState
 
 FilterOrSort = TypeVar("FilterOrSort", Filter, Sort)
-EMPTY_SCHEMA = Schema(id="none", version=0, name="No schema adopted")
-"""Schema of a store without an active one: core fields only."""
 
 _REMOVED = (
     f"The column was removed, and more than {MAX_INDEXED_RETIRED} others since: lists no longer"
@@ -49,29 +40,30 @@ _PAST_TENSE = {SchemaState.ACTIVE: "adopted"}
 
 
 class SchemaHistory:
-    """Schema records in the order they were first met; at most one is active.
+    """Schema records of one kind in the order they were first met; at most one is active.
 
     Every change returns a new history. Its schemas know the columns of earlier versions
     (`Schema.retired`), which no document states: only the history can tell how to read a stored
-    project.
+    state.
     """
 
-    def __init__(self, records: tuple[SchemaRecord, ...] = ()) -> None:
+    def __init__(self, kind: str, records: tuple[SchemaRecord, ...] = ()) -> None:
+        self.kind = kind
         self.records = records
 
     @classmethod
-    def from_records(cls, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
+    def from_records(cls, kind: str, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
         """Build the history of stored records, whose schemas lack retired columns."""
         restored_records = list(records)
         indexes = {_identify(record.schema): n for n, record in enumerate(records)}
         predecessor: Schema | None = None
-        for schema in reversed(cls(records).version_history):
+        for schema in reversed(cls(kind, records).version_history):
             if predecessor is not None:
                 schema = carry_retired_columns(predecessor, schema)  # noqa: PLW2901  # the same one
             index = indexes[_identify(schema)]
             restored_records[index] = msgspec.structs.replace(records[index], schema=schema)
             predecessor = schema
-        return cls(tuple(restored_records))
+        return cls(kind, tuple(restored_records))
 
     @cached_property
     def active_record(self) -> SchemaRecord | None:
@@ -80,8 +72,10 @@ class SchemaHistory:
 
     @cached_property
     def active_schema(self) -> Schema:
-        """Active schema, or `EMPTY_SCHEMA`."""
-        return self.active_record.schema if self.active_record else EMPTY_SCHEMA
+        """Active schema; without one, a version 0 of core attributes alone."""
+        if self.active_record is not None:
+            return self.active_record.schema
+        return Schema(id="none", version=0, name="No schema adopted", kind=self.kind)
 
     @cached_property
     def version_history(self) -> tuple[Schema, ...]:
@@ -96,38 +90,17 @@ class SchemaHistory:
 
     @cached_property
     def schemas_by_version(self) -> dict[int, Schema]:
-        """Every schema that projects were written under, by version."""
+        """Every schema that states were written under, by version."""
         return {schema.version: schema for schema in self.version_history}
 
     def schema_for_version(self, version: int) -> Schema:
         """Return the schema of this version; the active one if it is unknown."""
         return self.schemas_by_version.get(version, self.active_schema)
 
-    def check_change(self, change: Change) -> None:
-        """Check that a change may still be recorded under its schema version.
-
-        Raises:
-            SchemaVersionChanged: it needs another active version, or a version without data.
-        """
-        active, expected = self.active_schema.version, change.expected_schema_version
-        if (expected is not None and expected != active) or (
-            change.schema_version != active
-            and change.schema_version not in self.schemas_by_version
-            and any(AGGREGATE_TYPES[write.kind].is_governed for write in change.writes)
-        ):
-            raise SchemaVersionChanged(f"Version {active} of the schema is active now.")
-
-    def columns(self, kind: str) -> dict[str, Column]:
-        """Return the indexed columns of a kind, retired ones included."""
-        columns = self._columns.get(kind)
-        if columns is None:
-            columns = AGGREGATE_TYPES[kind].indexed_columns(self.active_schema)
-            self._columns[kind] = columns
-        return columns
-
     @cached_property
-    def _columns(self) -> dict[str, dict[str, Column]]:
-        return {}
+    def columns(self) -> dict[str, Column]:
+        """Indexed columns of the kind, the last retired ones included."""
+        return AGGREGATE_TYPES[self.kind].indexed_columns(self.active_schema)
 
     def plans_since(self, version: int) -> tuple[MigrationPlan, ...]:
         """Return the plans that lead from a past version to the active one, in order.
@@ -168,30 +141,11 @@ class SchemaHistory:
         newest = max(promotions, default=0)
         return tuple(version for version, number in self._ages.items() if number < newest)
 
-    def upgrade_state(self, state: msgspec.Struct, schema: Schema) -> msgspec.Struct:
+    def upgrade(self, state: Any, schema: Schema) -> Any:
         """Convert a state of a past version to the active version."""
-        if schema is self.active_schema or not isinstance(state, Project):
+        if schema is self.active_schema:
             return state
-        return upgrade_project(state, self.plans_since(schema.version))
-
-    def decode_state(self, kind: str, document: bytes, version: int) -> msgspec.Struct:
-        """Decode a document of a schema version and convert it to the active version."""
-        schema = self.schema_for_version(version)
-        return self.upgrade_state(decode_state(kind, document, schema), schema)
-
-    def to_active_version(self, aggregate: StoredAggregate[Any]) -> StoredAggregate[Any]:
-        """Convert an aggregate, read under a past history, to the active version."""
-        served_version = self.served_version(aggregate.kind, aggregate.schema_version)
-        if served_version == aggregate.schema_version:
-            return aggregate
-        state = self.upgrade_state(
-            aggregate.state, self.schema_for_version(aggregate.schema_version)
-        )
-        return msgspec.structs.replace(aggregate, state=state, schema_version=served_version)
-
-    def served_version(self, kind: str, version: int) -> int:
-        """Return the schema version of a state that this history decoded."""
-        return self.active_schema.version if AGGREGATE_TYPES[kind].is_governed else version
+        return upgrade_state(state, self.plans_since(schema.version))
 
     def with_adoption(self, record: SchemaRecord) -> "SchemaHistory":
         """Return the history with `record` active over no data, and its predecessor retired.
@@ -244,7 +198,7 @@ class SchemaHistory:
             if not _is_record_of(existing, record.schema)
         ]
         active = msgspec.structs.replace(record, state=SchemaState.ACTIVE)
-        return SchemaHistory((*others, active))
+        return SchemaHistory(self.kind, (*others, active))
 
     def with_record(self, record: SchemaRecord) -> "SchemaHistory":
         """Return the history with a version that is not active.
@@ -266,7 +220,7 @@ class SchemaHistory:
 
     def _with_records(self, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
         """Return a history of the same data, with all that follows from these."""
-        history = SchemaHistory(records)
+        history = SchemaHistory(self.kind, records)
         same = self.__dict__.keys() - {"records"}
         history.__dict__.update((name, self.__dict__[name]) for name in same)
         return history
@@ -296,6 +250,17 @@ def _retire(record: SchemaRecord) -> SchemaRecord:
     return record
 
 
+def holds_data_error(kind: str) -> Conflict:
+    """Return the error of an adoption over data, which only a migration may change."""
+    return Conflict(f"The store holds {kind}s; its schema changes by migration only.")
+
+
+def is_first_of_core(before: SchemaHistory, after: SchemaHistory) -> bool:
+    """Whether a version 0 of core attributes alone follows no version: it describes all data."""
+    schema = after.active_schema
+    return before.active_record is None and not schema.version and not schema.governed
+
+
 def reportable_record(
     before: SchemaHistory, after: SchemaHistory, record: SchemaRecord
 ) -> SchemaRecord | None:
@@ -316,8 +281,12 @@ def status_change(
     version: int,
     actor: str,
     changed: tuple[str, ...],
+    schema_version: int,
 ) -> Change:
-    """Build the change that records a schema's status over version `version`."""
+    """Build the change that records a schema's status over version `version`.
+
+    `schema_version` is the version of the schema of projects, afterwards.
+    """
     schema = record.schema
     state = SchemaStatus(
         schema_id=schema.id,
@@ -340,7 +309,7 @@ def status_change(
         writes=(Write(SCHEMA_KIND, schema.id, version, state),),
         events=(event,),
         actor=actor,
-        schema_version=schema_history.active_schema.version,
+        schema_version=schema_version,
     )
 
 
@@ -354,8 +323,8 @@ def rename_fields(query: Query, schema: Schema) -> Query:
     )
 
 
-def resolve_query(query: Query, schema_history: SchemaHistory) -> Query:
-    """Return the query with the current field names.
+def resolve_names(query: Query, schema_history: SchemaHistory) -> Query:
+    """Return the query with the current field names of its kind.
 
     It may have been parsed under the previous version.
 
@@ -363,9 +332,9 @@ def resolve_query(query: Query, schema_history: SchemaHistory) -> Query:
         InvalidInput: it names a field that never existed, or breaks another rule.
         CursorInvalid: `after` does not belong to it.
     """
-    columns = schema_history.columns(query.kind)
+    columns = schema_history.columns
     names = {condition.field for condition in query.filters} | {order.field for order in query.sort}
-    if AGGREGATE_TYPES[query.kind].is_governed and not names <= columns.keys():
+    if not names <= columns.keys():
         query = rename_fields(query, schema_history.active_schema)
         _check_removed(query, schema_history.active_schema, columns)
     query_evaluation.check_query(query, columns)

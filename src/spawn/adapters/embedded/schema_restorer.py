@@ -5,6 +5,7 @@ versions share its object. A document that differs in more than its columns' pie
 """
 
 import re
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Final
 
@@ -12,7 +13,7 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput, MalformedBody
 from spawn.domain.schema_version import Column, Schema
-from spawn.domain.schemas.core_columns import CORE_BY_NAME
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES
 from spawn.domain.schemas.document_parser import read_schema, restore_schema, to_canonical_json
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -30,9 +31,11 @@ class _Piece(msgspec.Struct, frozen=True):
 
 
 class SchemaRestorer:
-    """Reader of stored documents, with the pieces that it has met."""
+    """Reader of stored documents of one kind, with the pieces that it has met."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._core = CORE_ATTRIBUTES[kind].by_name
         self._pieces: dict[bytes, _Piece] = {}
         self._frames: dict[bytes, tuple[Schema, dict[str, str]]] = {}
 
@@ -46,7 +49,9 @@ class SchemaRestorer:
             schema = self._assemble(document, schema_id, version)
         except (msgspec.DecodeError, InvalidInput, MalformedBody, KeyError):
             schema = None
-        return schema or restore_schema(document, schema_id=schema_id, version=version)
+        return schema or restore_schema(
+            document, schema_id=schema_id, version=version, kind=self._kind
+        )
 
     def _assemble(self, document: bytes, schema_id: str, version: int) -> Schema | None:
         """Return the schema of known and new pieces; None if it must be read whole."""
@@ -61,7 +66,7 @@ class SchemaRestorer:
         frame, canonical_members = self._read_frame(members, schema_id)
         pieces = [self._pieces.get(item) or self._read_piece(item, schema_id) for item in items]
         columns = tuple(piece.column for piece in pieces)
-        if not number.isdecimal() or not _are_distinct(columns):
+        if not number.isdecimal() or not _are_distinct(columns, self._core):
             return None
         canonical_members = canonical_members | {
             "version": number,
@@ -77,7 +82,7 @@ class SchemaRestorer:
             frame,
             version=version,
             columns=columns,
-            governed=tuple(column for column in columns if column.name not in CORE_BY_NAME),
+            governed=tuple(column for column in columns if column.name not in self._core),
             fingerprint=sha256(f"{{{canonical}}}".encode()).hexdigest(),
             ineffective=(*frame.ineffective, *ineffective),
         )
@@ -90,7 +95,7 @@ class SchemaRestorer:
         frame = self._frames.get(key)
         if frame is None:
             document = msgspec.json.encode({**members, "version": 1, "columns": ()})
-            schema = read_schema(document, schema_id=schema_id)
+            schema = read_schema(document, schema_id=schema_id, kind=self._kind)
             canonical = {
                 name: to_canonical_json(bytes(value)).decode() for name, value in members.items()
             }
@@ -99,18 +104,18 @@ class SchemaRestorer:
 
     def _read_piece(self, item: bytes, schema_id: str) -> _Piece:
         document = b'{"id":"%s","version":1,"columns":[%s]}' % (schema_id.encode(), item)
-        schema = read_schema(document, schema_id=schema_id)
+        schema = read_schema(document, schema_id=schema_id, kind=self._kind)
         (column,) = schema.columns
         piece = _Piece(column, to_canonical_json(item).decode(), schema.ineffective)
         self._pieces[item] = piece
         return piece
 
 
-def _are_distinct(columns: tuple[Column, ...]) -> bool:
+def _are_distinct(columns: tuple[Column, ...], core: Collection[str]) -> bool:
     """Whether no two columns share a name or alias, and no alias is a core column's."""
     names = [name for column in columns for name in (column.name, *column.aliases)]
     aliases = {alias for column in columns for alias in column.aliases}
-    return len(set(names)) == len(names) and aliases.isdisjoint(CORE_BY_NAME)
+    return len(set(names)) == len(names) and aliases.isdisjoint(core)
 
 
 def share_columns(schema: Schema, earlier: Schema) -> Schema:
@@ -122,5 +127,6 @@ def share_columns(schema: Schema, earlier: Schema) -> Schema:
         return column if earlier_column != column or earlier_column is None else earlier_column
 
     columns = tuple(map(share, schema.columns))
-    governed = tuple(column for column in columns if column.name not in CORE_BY_NAME)
+    core = CORE_ATTRIBUTES[schema.kind].by_name
+    governed = tuple(column for column in columns if column.name not in core)
     return msgspec.structs.replace(schema, columns=columns, governed=governed)

@@ -24,10 +24,12 @@ from spawn.adapters.embedded.migration_checks import (
     count_filled,
     describe_step,
 )
+from spawn.adapters.embedded.schema_histories import SchemaHistories, resolve_query
 from spawn.adapters.embedded.schema_history import (
     SchemaHistory,
+    holds_data_error,
+    is_first_of_core,
     reportable_record,
-    resolve_query,
     status_change,
 )
 from spawn.domain.aggregates import AGGREGATE_TYPES, encode_write
@@ -42,7 +44,6 @@ from spawn.domain.change import (
     Write,
 )
 from spawn.domain.errors import (
-    Conflict,
     Duplicate,
     IdempotencyMismatch,
     NotFound,
@@ -51,14 +52,13 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
-from spawn.domain.projects.project import PROJECT_KIND, Project
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Page, Query
 from spawn.domain.schema_version import Schema
-from spawn.domain.schemas.core_columns import MAY_BE_UNKNOWN
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
+from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_state
 from spawn.domain.schemas.schema_status import SCHEMA_KIND
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
@@ -99,7 +99,7 @@ class MemoryStore:
         self._aggregates: dict[Key, _AggregateVersions] = {}
         self._entries: list[JournalEntry] = []
         self._receipts: dict[Key, _StoredReceipt] = {}
-        self._history = SchemaHistory()
+        self._histories = SchemaHistories()
         self._migrations: deque[MigrationRecord] = deque(maxlen=MIN_LOGGED_MIGRATIONS)
         self._last_recorded_at: datetime | None = None
         self._waiters: set[asyncio.Future[None]] = set()
@@ -117,11 +117,11 @@ class MemoryStore:
         replay = self._replay(change)
         if replay is not None:
             return replay
-        self._history.check_change(change)
+        self._histories.check_change(change)
         self._check_versions(change)
-        schema = self._history.schema_for_version(change.schema_version)
-        change = journal.with_decoded_states(change, schema)
-        documents = [encode_write(w, schema) for w in change.writes]
+        schema_of_write = self._histories.schema_of_write
+        change = journal.with_decoded_states(change, schema_of_write)
+        documents = [encode_write(w, schema_of_write(change, w)) for w in change.writes]
         recorded_at = journal.next_recorded_at(self._last_recorded_at, self._clock.now())
         if change.receipt is not None:
             receipt = change.receipt
@@ -139,13 +139,13 @@ class MemoryStore:
                 type=event.type if event else "",
                 actor=change.actor,
                 recorded_at=recorded_at,
-                schema_version=change.schema_version,
+                schema_version=change.schema_version_of(write),
                 changed=event.changed if event else (),
                 document=document,
                 reason=event.reason if event else None,
                 traceparent=change.traceparent,
             )
-            self._append(write.state, entry, schema)
+            self._append(write.state, entry)
         self._notify()
         return CommitResult(recorded_at, self._position())
 
@@ -203,7 +203,7 @@ class MemoryStore:
         aggregate = self._aggregates.get((kind, key))
         return len(aggregate.versions) if aggregate else 0
 
-    def _append(self, state: msgspec.Struct, entry: JournalEntry, schema: Schema) -> None:
+    def _append(self, state: msgspec.Struct, entry: JournalEntry) -> None:
         self._entries.append(entry)
         aggregate = self._aggregates.setdefault(
             (entry.kind, entry.id), _AggregateVersions(len(self._entries), [], [])
@@ -213,10 +213,10 @@ class MemoryStore:
             kind=entry.kind,
             id=entry.id,
             version=entry.version,
-            state=self._history.upgrade_state(state, schema),
+            state=self._histories.upgrade_state(entry.kind, state, entry.schema_version),
             created_at=first.created_at if first else entry.recorded_at,
             updated_at=entry.recorded_at,
-            schema_version=self._history.served_version(entry.kind, entry.schema_version),
+            schema_version=self._histories.served_version(entry.kind, entry.schema_version),
         )
         aggregate.versions.append(stored_version)
         aggregate.entries.append(entry)
@@ -264,12 +264,12 @@ class MemoryStore:
 
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Return one page; see `ReadStore.page`."""
-        query = resolve_query(query, self._history)
+        query = resolve_query(query, self._histories)
         return query_evaluation.evaluate_page(self._select(query), query)
 
     async def count(self, query: Query) -> int:
         """Return the number of matching aggregates; see `ReadStore.count`."""
-        query = resolve_query(query, self._history)
+        query = resolve_query(query, self._histories)
         items = self._select(query)
         return sum(query_evaluation.matches(item, query.filters) for item, _ in items)
 
@@ -362,9 +362,10 @@ class MemoryStore:
 
     async def measure(self, measures: Sequence[Measure]) -> Measurement:
         """Measure the projects of this moment; see `QualityStore.measure`."""
-        quality_counts.check_measures(measures, compile_schema(self._history.active_schema).fields)
+        schema = self._histories.of(PROJECT_KIND).active_schema
+        quality_counts.check_measures(measures, compile_schema(schema).fields)
         position = self._position()
-        newest = self._projects()
+        newest = self._newest(PROJECT_KIND)
         return Measurement(
             position=position,
             projects=len(newest),
@@ -374,10 +375,11 @@ class MemoryStore:
         )
 
     def _columns(self, kind: str) -> tuple[TableColumn, ...]:
-        if AGGREGATE_TYPES[kind].is_governed:
-            columns = self._history.columns(kind).values()
+        core = AGGREGATE_TYPES[kind].core
+        if core is not None:
+            columns = self._histories.columns(kind).values()
             return tuple(
-                TableColumn(c.name, str(c.type), not c.required or c.name in MAY_BE_UNKNOWN)
+                TableColumn(c.name, str(c.type), not c.required or c.name in core.may_be_unknown)
                 for c in columns
             )
         names = AGGREGATE_TYPES[kind].state_type.__struct_fields__
@@ -396,29 +398,32 @@ class MemoryStore:
 
     # -- schemas ----------------------------------------------------------------------------
 
-    async def active(self) -> SchemaRecord | None:
-        """Return the active schema; see `SchemaStore.active`."""
-        return self._history.active_record
+    async def active(self, kind: str = PROJECT_KIND) -> SchemaRecord | None:
+        """Return the active schema of a kind; see `SchemaStore.active`."""
+        return self._histories.of(kind).active_record
 
-    async def records(self) -> list[SchemaRecord]:
-        """Return every recorded version, oldest first."""
-        return list(self._history.records)
+    async def records(self, kind: str = PROJECT_KIND) -> list[SchemaRecord]:
+        """Return every recorded version of a kind's schema, oldest first."""
+        return list(self._histories.of(kind).records)
 
-    async def version_history(self) -> tuple[Schema, ...]:
+    async def version_history(self, kind: str = PROJECT_KIND) -> tuple[Schema, ...]:
         """Return the versions of the data; see `SchemaStore.version_history`."""
-        return self._history.version_history
+        return self._histories.of(kind).version_history
 
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Make the version active; see `SchemaStore.adopt`."""
         self._check_open()
-        if any(AGGREGATE_TYPES[kind].is_governed for kind, _ in self._aggregates):
-            raise Conflict("The store holds projects; its schema changes by migration only.")
-        await self._switch_schema(self._history.with_adoption(record), record, actor)
+        before = self._histories.of(record.schema.kind)
+        history = before.with_adoption(record)
+        if self._newest(before.kind) and not is_first_of_core(before, history):
+            raise holds_data_error(before.kind)
+        await self._switch_schema(history, record, actor)
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Record a version that is not active; see `SchemaStore.record`."""
         self._check_open()
-        await self._switch_schema(self._history.with_record(record), record, actor)
+        history = self._histories.of(record.schema.kind).with_record(record)
+        await self._switch_schema(history, record, actor)
 
     async def _switch_schema(
         self,
@@ -428,41 +433,51 @@ class MemoryStore:
         changed: tuple[str, ...] = (),
     ) -> None:
         """Switch to another history, and commit an event if the change is reportable."""
-        news = reportable_record(self._history, schema_history, record)
-        self._history = schema_history
+        news = reportable_record(self._histories.of(schema_history.kind), schema_history, record)
+        self._histories = self._histories.replace(schema_history)
         if news is not None:
             version = self._current_version(SCHEMA_KIND, record.schema.id)
             await self.commit(
-                status_change(news, schema_history, version=version, actor=actor, changed=changed)
+                status_change(
+                    news,
+                    schema_history,
+                    version=version,
+                    actor=actor,
+                    changed=changed,
+                    schema_version=self._histories.of(PROJECT_KIND).active_schema.version,
+                )
             )
 
     def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
         """Describe the steps; see `SchemaStore.describe_plan`."""
         return tuple(describe_step(step) for step in plan.steps)
 
-    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+    async def check_proofs(
+        self, proofs: Sequence[Proof], kind: str = PROJECT_KIND
+    ) -> tuple[ProofViolation, ...]:
         """Return the violated proofs; see `SchemaStore.check_proofs`."""
         violations = ViolationCollector(proofs)
-        for stored_version in self._projects():
+        for stored_version in self._newest(kind):
             for number, proof in enumerate(proofs):
                 violation = find_violation(stored_version.state, proof)
                 if violation is not None:
                     violations.add(number, 1, [stored_version.id], violation.detail)
         return violations.failures()
 
-    def _projects(self) -> list[StoredAggregate[Project]]:
-        """Return the newest version of every project."""
+    def _newest(self, kind: str) -> list[StoredAggregate[Any]]:
+        """Return the newest version of every aggregate of a kind."""
         items = self._aggregates.items()
-        return [aggregate.versions[-1] for (kind, _), aggregate in items if kind == PROJECT_KIND]
+        return [aggregate.versions[-1] for (one, _), aggregate in items if one == kind]
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
     ) -> MigrationRecord:
         """Activate the version over the present data; see `SchemaStore.migrate`."""
         self._check_open()
-        schema_history, started_at_s = self._history.with_migration(record, plan), perf_counter()
-        failures = await self.check_proofs(plan.proofs)
-        states = [stored_version.state for stored_version in self._projects()]
+        started_at_s = perf_counter()
+        schema_history = self._histories.of(plan.kind).with_migration(record, plan)
+        failures = await self.check_proofs(plan.proofs, plan.kind)
+        states = [stored_version.state for stored_version in self._newest(plan.kind)]
         migration = MigrationRecord(
             schema_id=plan.schema_id,
             old_version=plan.old_version,
@@ -480,7 +495,7 @@ class MemoryStore:
         if failures:
             raise MigrationRejected(failures)
         for (kind, _), aggregate in self._aggregates.items():
-            if AGGREGATE_TYPES[kind].is_governed:
+            if kind == plan.kind:
                 aggregate.versions = [_upgrade(s, plan) for s in aggregate.versions]
         await self._switch_schema(schema_history, record, actor, changed_columns(plan))
         return migration
@@ -537,10 +552,8 @@ class MemoryStore:
         self._notify()
 
 
-def _upgrade(
-    stored_version: StoredAggregate[Project], plan: MigrationPlan
-) -> StoredAggregate[Project]:
-    state = upgrade_project(stored_version.state, (plan,))
+def _upgrade(stored_version: StoredAggregate[Any], plan: MigrationPlan) -> StoredAggregate[Any]:
+    state = upgrade_state(stored_version.state, (plan,))
     return msgspec.structs.replace(stored_version, state=state, schema_version=plan.new_version)
 
 

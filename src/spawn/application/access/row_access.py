@@ -370,19 +370,19 @@ class ScopedSchemas:
     def __init__(self, schemas: SchemaStore) -> None:
         self._schemas = schemas
 
-    async def active(self) -> SchemaRecord | None:
+    async def active(self, kind: str = PROJECT_KIND) -> SchemaRecord | None:
         """Return the active schema; see `SchemaStore.active`."""
-        record = await self._schemas.active()
+        record = await self._schemas.active(kind)
         return None if record is None else _hide_reason(record)
 
-    async def records(self) -> list[SchemaRecord]:
+    async def records(self, kind: str = PROJECT_KIND) -> list[SchemaRecord]:
         """Return the versions that are or were active; whether others fit depends on every row."""
-        records = await self._schemas.records()
+        records = await self._schemas.records(kind)
         return [_hide_reason(record) for record in records if record.state in _ADOPTED]
 
-    async def version_history(self) -> tuple[Schema, ...]:
+    async def version_history(self, kind: str = PROJECT_KIND) -> tuple[Schema, ...]:
         """Return the versions of the data; see `SchemaStore.version_history`."""
-        return await self._schemas.version_history()
+        return await self._schemas.version_history(kind)
 
     def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
         """Describe the steps of a plan; see `SchemaStore.describe_plan`."""
@@ -398,9 +398,11 @@ class ScopedSchemas:
         del record, actor
         _forbid()
 
-    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+    async def check_proofs(
+        self, proofs: Sequence[Proof], kind: str = PROJECT_KIND
+    ) -> tuple[ProofViolation, ...]:
         """Raise: the violations are those of every row."""
-        del proofs
+        del proofs, kind
         _forbid()
 
     async def migrate(

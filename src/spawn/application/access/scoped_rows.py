@@ -16,7 +16,7 @@ from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.query import Filter, Operator
 from spawn.domain.schema_version import Schema, TypeName
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.domain.schemas.evolution.version_conversion import upgrade_project
+from spawn.domain.schemas.evolution.version_conversion import upgrade_state
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.domain.text import suggest_name
 
@@ -134,7 +134,7 @@ class ScopedEntries:
         project = decode_state(PROJECT_KIND, entry.document, schema)
         if not isinstance(project, Project):
             return False
-        return is_in_scope(upgrade_project(project, plans) if plans else project, row_scope)
+        return is_in_scope(upgrade_state(project, plans) if plans else project, row_scope)
 
     async def _find_path(self, version: int) -> _Path:
         """Return a schema version, the plans from it, and the row scope where they lead.

@@ -20,10 +20,10 @@ from spawn.domain.schemas.evolution.migration_plan import (
 )
 from spawn.domain.schemas.evolution.version_conversion import (
     current_name,
-    downgrade_project,
+    downgrade_state,
     former_name,
     support_end_date,
-    upgrade_project,
+    upgrade_state,
 )
 
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -72,7 +72,7 @@ class VersionConversion(msgspec.Struct, frozen=True):
 
     def convert(self, project: Project) -> Project:
         """Return the project under the other version."""
-        convert = upgrade_project if self.is_upgrade else downgrade_project
+        convert = upgrade_state if self.is_upgrade else downgrade_state
         return convert(project, self.plans)
 
     def rename(self, name: str) -> str | None:

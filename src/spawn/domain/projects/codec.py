@@ -1,11 +1,11 @@
-"""JSON codec of projects: the flat documents in the journal and in events.
+"""JSON codecs of governed states: the flat documents in the journal and in events.
 
 A document is the wire format of the fields, without version and times. Decimals keep their digits:
 shares and amounts are strings, ratios and other governed decimals are JSON numbers with exactly the
 same digits. Decoding returns a project equal to the encoded one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -47,9 +47,10 @@ def decode_project(document: bytes, schema: Schema) -> Project:
         StorageDamaged: the document was not written by `encode_project`.
     """
     try:
-        return _get_codec(schema).decode(document)
+        project: Project = _project_codecs.get(schema).decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageDamaged(f"a stored project cannot be read: {error}") from error
+    return project
 
 
 def render_project(project: Project, schema: Schema | None = None) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def render_project(project: Project, schema: Schema | None = None) -> dict[str, 
     """
     fields = _render_core(project)
     if schema is not None:
-        fields |= _get_codec(schema).absent
+        fields |= _project_codecs.get(schema).absent
     for name, value in project.attributes.items():
         fields[name] = to_json_value(name, value)
     if project.extensions:
@@ -83,45 +84,103 @@ def to_json_value(name: str, value: Value) -> Any:
     return value
 
 
-class _ProjectCodec:
+class GovernedCodec:
+    """Codec of a governed struct: a flat document of its fields, columns and extensions.
+
+    The fields are those of the struct in their JSON form, but for `attributes`, `extensions` and
+    `hidden_attributes`, whose members stand beside them.
+    """
+
+    def __init__(self, kind: str, state_type: type[msgspec.Struct]) -> None:
+        self._kind = kind
+        self._core = tuple(f for f in msgspec.structs.fields(state_type) if f.name not in _MAPPINGS)
+        self._state_type: Any = state_type
+        self._codecs = _CodecCache(self._core, self._build)
+
+    def encode(self, state: Any, schema: Schema) -> bytes:
+        """Encode a state under a schema as a document."""
+        del schema
+        fields = {field.encode_name: getattr(state, field.name) for field in self._core}
+        for name, value in (*state.attributes.items(), *state.hidden_attributes.items()):
+            fields.setdefault(name, to_json_value(name, value))
+        return _ENCODER.encode(fields | dict(state.extensions))
+
+    def decode(self, document: bytes, schema: Schema) -> Any:
+        """Decode a document that `encode` wrote under this schema.
+
+        Raises:
+            StorageDamaged: the document was not written by `encode`.
+        """
+        try:
+            return self._codecs.get(schema).decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StorageDamaged(f"a stored {self._kind} cannot be read: {error}") from error
+
+    def _build(
+        self,
+        fields: Any,
+        attributes: Mapping[str, Value],
+        extensions: Mapping[str, msgspec.Raw],
+        hidden_attributes: Mapping[str, Value],
+    ) -> Any:
+        return self._state_type(
+            **{field.name: getattr(fields, field.name) for field in self._core},
+            attributes=attributes,
+            extensions=extensions,
+            hidden_attributes=hidden_attributes,
+        )
+
+
+_StateBuilder = Callable[
+    [Any, Mapping[str, Value], Mapping[str, msgspec.Raw], Mapping[str, Value]], Any
+]
+"""Function of the decoded fields, the attributes, the extensions and the hidden attributes."""
+
+
+class _SchemaCodec:
     """The governed columns of a schema and their decoder, computed once."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(
+        self, schema: Schema, core: Sequence[msgspec.structs.FieldInfo], build: _StateBuilder
+    ) -> None:
         self.schema = schema
+        self._build_state = build
+        self._core_count = len(core)
         self.governed = tuple(column.name for column in schema.governed)
         self.retired = tuple(retired.name for retired in schema.retired)
         self.absent: dict[str, Any] = dict.fromkeys(self.governed)
         columns = (*schema.governed, *(retired.column for retired in schema.retired))
-        self._field_names = _CORE.union(self.governed, self.retired)
+        self._field_names = {f.encode_name for f in core}.union(self.governed, self.retired)
         # Governed names are data and may not be identifiers, so the struct numbers them.
         attribute_names = {f"governed_{index}": column.name for index, column in enumerate(columns)}
+        core_names = {f.name: f.encode_name for f in core if f.name != f.encode_name}
         fields: list[Any] = [
             (field.name, field.type, field.default)
             if field.default is not msgspec.NODEFAULT
             else (field.name, field.type)
-            for field in _CORE_STRUCT_FIELDS
+            for field in core
         ]
         fields += [
             (attribute, _TYPES[column.type.name] | None, None)
             for attribute, column in zip(attribute_names, columns, strict=True)
         ]
         document_type = msgspec.defstruct(
-            "ProjectDocument",
+            "StateDocument",
             fields,
-            rename=attribute_names,
+            rename=core_names | attribute_names,
             forbid_unknown_fields=True,
             kw_only=True,
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(document_type)
 
-    def decode(self, document: bytes) -> Project:
+    def decode(self, document: bytes) -> Any:
         try:
             return self._build(document, {}, {})
         except msgspec.ValidationError:
             # An extension, a member of a removed column, or damage: the slow path decides.
             return self._decode_open(document)
 
-    def _decode_open(self, document: bytes) -> Project:
+    def _decode_open(self, document: bytes) -> Any:
         members = _MEMBERS.decode(document)
         extensions: dict[str, msgspec.Raw] = {}
         unknown: dict[str, Any] = {}
@@ -136,13 +195,13 @@ class _ProjectCodec:
 
     def _build(
         self, document: bytes, unknown: dict[str, Any], extensions: dict[str, msgspec.Raw]
-    ) -> Project:
+    ) -> Any:
         fields = self._decoder.decode(document)
-        values = msgspec.structs.astuple(fields)[len(CORE_FIELDS) :]
+        values = msgspec.structs.astuple(fields)[self._core_count :]
         count = len(self.governed)
         attributes = _drop_absent(self.governed, values[:count])
         hidden = _drop_absent(self.retired, values[count:]) if self.retired else {}
-        return _build_project(fields, attributes, extensions, hidden | unknown)
+        return self._build_state(fields, attributes, extensions, hidden | unknown)
 
 
 def _drop_absent(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
@@ -150,32 +209,34 @@ def _drop_absent(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, A
     return {name: value for name, value in pairs if value is not None}
 
 
-def _get_codec(schema: Schema) -> _ProjectCodec:
-    # By identity: a schema is frozen and few are alive, while hashing one would cost more than
-    # the document. The codec refers to its schema, so that its id is not reused.
-    codec = _codec_cache.get(id(schema))
-    if codec is None:
-        if len(_codec_cache) >= _MAX_CODECS:
-            _codec_cache.clear()
-        codec = _codec_cache[id(schema)] = _ProjectCodec(schema)
-    return codec
+class _CodecCache:
+    """The codecs of the schemas that are in use."""
+
+    def __init__(self, core: Sequence[msgspec.structs.FieldInfo], build: _StateBuilder) -> None:
+        self._core = core
+        self._build = build
+        self._codecs: dict[int, _SchemaCodec] = {}
+
+    def get(self, schema: Schema) -> _SchemaCodec:
+        """Return the codec of a schema."""
+        # By identity: a schema is frozen and few are alive, while hashing one would cost more than
+        # the document. The codec refers to its schema, so that its id is not reused.
+        codec = self._codecs.get(id(schema))
+        if codec is None:
+            if len(self._codecs) >= _MAX_CODECS:
+                self._codecs.clear()
+            codec = self._codecs[id(schema)] = _SchemaCodec(schema, self._core, self._build)
+        return codec
 
 
-_CORE = frozenset(CORE_FIELDS)
-_CORE_STRUCT_FIELDS = tuple(f for f in msgspec.structs.fields(Project) if f.name in _CORE)
+_MAPPINGS = frozenset({"attributes", "extensions", "hidden_attributes"})
+_CORE_STRUCT_FIELDS = tuple(f for f in msgspec.structs.fields(Project) if f.name in CORE_FIELDS)
 _ENCODER = msgspec.json.Encoder()
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PLAIN_VALUES = msgspec.json.Decoder(float_hook=Decimal)
-_codec_cache: dict[int, _ProjectCodec] = {}
 
 
-_ProjectBuilder = Callable[
-    [Any, Mapping[str, Value], Mapping[str, msgspec.Raw], Mapping[str, Value]], Project
-]
-"""Function of the decoded fields, the attributes, the extensions and the hidden attributes."""
-
-
-def _compile_builder() -> _ProjectBuilder:
+def _compile_builder() -> _StateBuilder:
     """Return the constructor call that names every core field.
 
     Written out, as dataclasses do: a mapping in between costs 1.4 of 3.9 µs.
@@ -183,7 +244,7 @@ def _compile_builder() -> _ProjectBuilder:
     core = ", ".join(f"{name}=fields.{name}" for name in CORE_FIELDS)
     mappings = "attributes=attributes, extensions=extensions, hidden_attributes=hidden"
     parameters = "fields, attributes, extensions, hidden"
-    builder: _ProjectBuilder = _compile(f"lambda {parameters}: Project({core}, {mappings})")
+    builder: _StateBuilder = _compile(f"lambda {parameters}: Project({core}, {mappings})")
     return builder
 
 
@@ -210,5 +271,5 @@ def _compile(source: str) -> Any:
     return eval(source, names)  # noqa: S307 -- made of the names of our own fields alone
 
 
-_build_project = _compile_builder()
+_project_codecs = _CodecCache(_CORE_STRUCT_FIELDS, _compile_builder())
 _render_core = _compile_renderer()

@@ -1,10 +1,15 @@
-"""Core attributes of a project as columns, which every schema has implicitly.
+"""Core attributes of each governed kind as columns, which every schema of it has implicitly.
 
 A schema may describe a core column (text, semantics, unit, aliases) and tighten it; the domain
 defines its type and meaning.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
+from typing import Final
+
+import msgspec
 
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.lifecycle import ProjectStatus
@@ -17,6 +22,7 @@ from spawn.domain.projects.project import (
     MAX_REASON,
     MAX_SECTOR,
     MIN_MATURITY_YEARS,
+    PROJECT_KIND,
 )
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 
@@ -136,25 +142,59 @@ FORMER_CORE_COLUMNS: dict[str, Column] = {
 """Narrower definitions by earlier releases, which published schema documents repeat (ADR 0023)."""
 
 
-def get_core_columns(schema: Schema) -> tuple[Column, ...]:
-    """Return the core columns as a schema describes them, in document order."""
-    descriptions = {column.name: column for column in schema.columns if column.name in CORE_BY_NAME}
-    return tuple(descriptions.get(column.name, column) for column in CORE_COLUMNS)
-
-
 READ_ONLY_COLUMNS: frozenset[str] = frozenset(
     {"status_reason", "status_effective_on", "suspended_from"}
 )
 """Core columns that transitions set: served and filterable, never read from a body."""
 
-SYSTEM_COLUMNS: tuple[Column, ...] = (
-    Column(name="project_id", type=_string(36), description="UUIDv7, assigned by the service."),
-    Column(
-        name="version",
-        type=ColumnType(TypeName.INTEGER),
-        description="Number of writes of the project; also its event sequence.",
-        minimum=1,
-    ),
+
+class CoreAttributes(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
+    """Core attributes of one governed kind.
+
+    `columns` are in document order, `nested_names` the fields that hold objects or lists and are no
+    columns. `read_only_names` are set by the service, never read from a body. `may_be_unknown` must
+    be set by a request and may be absent all the same. `code_names` have the domain's list of
+    codes, `line_names` are texts of one line and `prose_names` of many. `percent_name` has the
+    first-generation alias that states a percentage. `id_name` is the column of the id.
+    `former_columns` are narrower definitions by earlier releases, which documents repeat.
+    """
+
+    kind: str
+    columns: tuple[Column, ...]
+    id_name: str
+    nested_names: frozenset[str] = frozenset()
+    read_only_names: frozenset[str] = frozenset()
+    may_be_unknown: frozenset[str] = frozenset()
+    code_names: frozenset[str] = frozenset()
+    line_names: frozenset[str] = frozenset()
+    prose_names: frozenset[str] = frozenset()
+    percent_name: str | None = None
+    former_columns: Mapping[str, Column] = {}
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Column]:
+        """The columns by name."""
+        return {column.name: column for column in self.columns}
+
+    @cached_property
+    def reserved_names(self) -> frozenset[str]:
+        """Names of this kind that no governed column may have."""
+        return self.nested_names | {self.id_name}
+
+    @cached_property
+    def system_columns(self) -> tuple[Column, ...]:
+        """Columns that the store assigns: filterable and sortable, never input."""
+        version = Column(
+            name="version",
+            type=ColumnType(TypeName.INTEGER),
+            description=f"Number of writes of the {self.kind}; also its event sequence.",
+            minimum=1,
+        )
+        return Column(name=self.id_name, type=_string(36), description=_ID_TEXT), version, *_TIMES
+
+
+_ID_TEXT: Final = "UUIDv7, assigned by the service."
+_TIMES: Final = (
     Column(
         name="created_at",
         type=ColumnType(TypeName.TIMESTAMP),
@@ -166,28 +206,54 @@ SYSTEM_COLUMNS: tuple[Column, ...] = (
         description="Time at which the store recorded this version.",
     ),
 )
-"""Columns that the store assigns: filterable and sortable, never input."""
+
 
 NESTED_FIELDS: frozenset[str] = frozenset(CORE_FIELDS) - CORE_BY_NAME.keys() - {"project_id"}
 """Fields of a project that hold objects or lists and are not columns."""
 
-RESERVED_NAMES: frozenset[str] = (
-    NESTED_FIELDS
-    | frozenset(column.name for column in SYSTEM_COLUMNS)
-    | frozenset(
-        {
-            # Names that the store and the wire use beside a project's fields.
-            *("attributes", "extensions", "hidden_attributes", "position", "sequence"),
-            *("recorded_at", "epoch", "schema_version", "document", "actor", "kind", "id"),
-            # Query parameters of a list: no filter could use a column of that name.
-            *("sort", "fields", "limit", "after", "as_of"),
-        }
-    )
+_PROJECT: Final = CoreAttributes(
+    kind=PROJECT_KIND,
+    columns=CORE_COLUMNS,
+    id_name="project_id",
+    nested_names=NESTED_FIELDS,
+    read_only_names=READ_ONLY_COLUMNS,
+    may_be_unknown=MAY_BE_UNKNOWN,
+    code_names=frozenset({"status", *CODE_FIELDS}),
+    line_names=frozenset({"project_name", "sector"}),
+    prose_names=frozenset({"description"}),
+    percent_name="expected_irr",
+    former_columns=FORMER_CORE_COLUMNS,
 )
-"""Names that no governed column may have."""
+
+SYSTEM_COLUMNS: tuple[Column, ...] = _PROJECT.system_columns
+"""Columns that the store assigns to a project: filterable and sortable, never input."""
+
+CORE_ATTRIBUTES: Final[dict[str, CoreAttributes]] = {core.kind: core for core in (_PROJECT,)}
+"""Core attributes of every governed kind, by kind."""
+
+
+def get_core_columns(schema: Schema) -> tuple[Column, ...]:
+    """Return the core columns as a schema describes them, in document order."""
+    core = CORE_ATTRIBUTES[schema.kind]
+    descriptions = {column.name: column for column in schema.columns if column.name in core.by_name}
+    return tuple(descriptions.get(column.name, column) for column in core.columns)
+
+
+RESERVED_NAMES: frozenset[str] = frozenset(
+    {
+        "version",
+        *(column.name for column in _TIMES),
+        # Names that the store and the wire use beside the fields of an aggregate.
+        *("attributes", "extensions", "hidden_attributes", "position", "sequence"),
+        *("recorded_at", "epoch", "schema_version", "document", "actor", "kind", "id"),
+        # Query parameters of a list: no filter could use a column of that name.
+        *("sort", "fields", "limit", "after", "as_of"),
+    }
+)
+"""Names that no column of any schema may have, beside the reserved names of its kind."""
 
 PERCENT_ALIAS = "expected_tri"
-"""First-generation name of `expected_irr`, which states it as a percentage."""
+"""First-generation name of a project's `expected_irr`, which states it as a percentage."""
 
 EXTENSION_PREFIX = "x_"
 """Name prefix of extension fields, stored as received outside the schema."""

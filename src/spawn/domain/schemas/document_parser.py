@@ -14,6 +14,7 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput, MalformedBody, RegistryError
 from spawn.domain.json_tokens import Token, format_token, parse_object
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Column, ColumnType, Expectation, Schema, TypeName
 from spawn.domain.schemas.canonical_json import (
     compute_fingerprint,
@@ -28,12 +29,7 @@ from spawn.domain.schemas.column_parser import (
     read_column,
     read_type,
 )
-from spawn.domain.schemas.core_columns import (
-    CORE_BY_NAME,
-    FORMER_CORE_COLUMNS,
-    PERCENT_ALIAS,
-    READ_ONLY_COLUMNS,
-)
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, PERCENT_ALIAS, CoreAttributes
 from spawn.domain.schemas.expectations import read_expectations
 from spawn.domain.schemas.value_readers import type_reader
 from spawn.domain.struct_reader import (
@@ -100,9 +96,13 @@ def is_schema_id(text: str) -> bool:
 
 
 def read_schema(
-    document: bytes, *, default_version: int | None = None, schema_id: str | None = None
+    document: bytes,
+    *,
+    default_version: int | None = None,
+    schema_id: str | None = None,
+    kind: str = PROJECT_KIND,
 ) -> Schema:
-    """Read the schema from a registry's document.
+    """Read the schema from a registry's document, for a governed kind of aggregate.
 
     `default_version` is the version of a document without one (1 if None). `schema_id` is the
     requested id: the id of a document without one, and required of a document with one.
@@ -118,13 +118,15 @@ def read_schema(
         raise InvalidInput.at("", "malformed", error.detail) from None
     canonical = write_canonical(tokens).encode()
     errors: list[FieldError] = []
-    schema = _read_document(tokens, default_version, schema_id, errors)
+    schema = _read_document(tokens, default_version, schema_id, CORE_ATTRIBUTES[kind], errors)
     if errors:
         raise InvalidInput(errors[:MAX_DOCUMENT_ERRORS])
     return msgspec.structs.replace(schema, fingerprint=hashlib.sha256(canonical).hexdigest())
 
 
-def restore_schema(document: bytes, *, schema_id: str, version: int) -> Schema:
+def restore_schema(
+    document: bytes, *, schema_id: str, version: int, kind: str = PROJECT_KIND
+) -> Schema:
     """Read the schema of a recorded document, under its recorded version.
 
     A rejected document yields only a name, a version and a fingerprint, no columns.
@@ -133,11 +135,14 @@ def restore_schema(document: bytes, *, schema_id: str, version: int) -> Schema:
         MalformedBody, InvalidInput: not one JSON document of finite numbers.
     """
     try:
-        schema = read_schema(document, default_version=version, schema_id=schema_id)
+        schema = read_schema(document, default_version=version, schema_id=schema_id, kind=kind)
     except InvalidInput:
-        document_fingerprint = compute_fingerprint(document)
         return Schema(
-            id=schema_id, version=version, name=schema_id, fingerprint=document_fingerprint
+            id=schema_id,
+            version=version,
+            name=schema_id,
+            kind=kind,
+            fingerprint=compute_fingerprint(document),
         )
     return msgspec.structs.replace(schema, version=version)
 
@@ -146,6 +151,7 @@ def _read_document(
     tokens: dict[str, Token],
     default_version: int | None,
     schema_id: str | None,
+    core: CoreAttributes,
     errors: list[FieldError],
 ) -> Schema:
     is_first_generation = tokens.get("version") is None
@@ -161,9 +167,9 @@ def _read_document(
     if not is_first_generation:
         ineffective += _find_unknown_members(tokens, "", _DOCUMENT_MEMBERS)
     columns = _read_columns(
-        tokens.get("columns"), errors, ineffective, is_first_generation=is_first_generation
+        tokens.get("columns"), core, errors, ineffective, is_first_generation=is_first_generation
     )
-    columns_by_name = CORE_BY_NAME | {column.name: column for column in columns}
+    columns_by_name = {**core.by_name, **{column.name: column for column in columns}}
 
     def read_quality(token: Token, pointer: str) -> tuple[Expectation, ...]:
         return read_expectations(token, pointer, columns_by_name)
@@ -173,9 +179,10 @@ def _read_document(
         id=id_ or "",
         version=members.get("version", 1 if default_version is None else default_version),
         name=title or id_ or "",
+        kind=core.kind,
         description=members.get("description", ""),
         columns=tuple(columns),
-        governed=tuple(c for c in columns if c.name not in CORE_BY_NAME),
+        governed=tuple(c for c in columns if c.name not in core.by_name),
         context=members.get("@context"),
         expectations=quality.get("quality", ()),
         ineffective=_limit_statements(ineffective),
@@ -213,7 +220,12 @@ def _read_context(token: Token, pointer: str) -> msgspec.Raw:
 
 
 def _read_columns(
-    token: Token, errors: list[FieldError], ineffective: list[str], *, is_first_generation: bool
+    token: Token,
+    core: CoreAttributes,
+    errors: list[FieldError],
+    ineffective: list[str],
+    *,
+    is_first_generation: bool,
 ) -> list[Column]:
     if type(token) is not list:
         code = "missing" if token is None else "wrong_type"
@@ -224,23 +236,27 @@ def _read_columns(
         errors.append(FieldError("/columns", "too_many", detail))
         return []
     columns: list[Column] = []
-    owners = {PERCENT_ALIAS: "expected_irr"}
+    owners = {} if core.percent_name is None else {PERCENT_ALIAS: core.percent_name}
     for index, item in enumerate(token):
         pointer = f"/columns/{index}"
         try:
-            column = _read_column_entry(item, pointer, is_first_generation=is_first_generation)
+            column = _read_column_entry(
+                item, pointer, core, is_first_generation=is_first_generation
+            )
             if column is not None:
                 _check_unique_name(column, pointer, owners)
                 columns.append(column)
                 if isinstance(item, dict) and not is_first_generation:
-                    ineffective += _find_ineffective(item, column, pointer)
+                    ineffective += _find_ineffective(item, column, core, pointer)
         except InvalidInput as error:
             errors.extend(error.errors)
-    _check_aliases(columns, errors)
+    _check_aliases(columns, core, errors)
     return columns
 
 
-def _read_column_entry(token: Token, pointer: str, *, is_first_generation: bool) -> Column | None:
+def _read_column_entry(
+    token: Token, pointer: str, core: CoreAttributes, *, is_first_generation: bool
+) -> Column | None:
     """Read one column; None for a first-generation column that the service assigns."""
     if type(token) is not dict:
         raise wrong_type_error(pointer, "an object", token)
@@ -249,26 +265,36 @@ def _read_column_entry(token: Token, pointer: str, *, is_first_generation: bool)
         return None
     if is_first_generation:
         token = {key: token[key] for key in _FIRST_GENERATION_MEMBERS if key in token}
-    if name == PERCENT_ALIAS:
+    if name == PERCENT_ALIAS and core.percent_name is not None:
         # The bounds of the percentage do not apply to the stored fraction.
         fields: dict[str, Token] = {
             key: token[key] for key in ("type", "description") if key in token
         }
-        token, name = {**fields, "name": "expected_irr"}, "expected_irr"
-    core = CORE_BY_NAME.get(name) if isinstance(name, str) else None
-    if core is None:
+        token, name = {**fields, "name": core.percent_name}, core.percent_name
+    if isinstance(name, str) and name in core.reserved_names:
+        detail = f"{name} is reserved for the service"
+        raise InvalidInput.at(f"{pointer}/name", "structural_name", detail)
+    core_column = core.by_name.get(name) if isinstance(name, str) else None
+    if core_column is None:
         return read_column(token, pointer)
-    return _merge_core_column(core, token, pointer, is_first_generation=is_first_generation)
+    return _merge_core_column(
+        core_column, core, token, pointer, is_first_generation=is_first_generation
+    )
 
 
 def _merge_core_column(
-    core: Column, token: dict[str, Token], pointer: str, *, is_first_generation: bool
+    core: Column,
+    attributes: CoreAttributes,
+    token: dict[str, Token],
+    pointer: str,
+    *,
+    is_first_generation: bool,
 ) -> Column:
     """Merge a document's description of a core column, which may only tighten it."""
     type_token = token.get("type")
     # An absent type is reported as a wrong one: `{}` is no type name.
     declared_type = read_type({} if type_token is None else type_token, f"{pointer}/type")
-    former = FORMER_CORE_COLUMNS.get(core.name)
+    former = attributes.former_columns.get(core.name)
     compatible_types = _COMPATIBLE_AT_FIRST if is_first_generation else _COMPATIBLE
     is_former = former is not None and declared_type.name in _COMPATIBLE[former.type.name]
     if not is_former and declared_type.name not in compatible_types[core.type.name]:
@@ -277,7 +303,8 @@ def _merge_core_column(
     declared_column = read_column(token, pointer, core.type)
     if former is not None and is_former:
         declared_column = _drop_former_bounds(declared_column, former)
-    _check_no_redefinition(core, declared_column, pointer)
+    _check_no_redefinition(core, attributes, declared_column, pointer)
+    has_percent = attributes.percent_name is not None
     is_required = declared_column.required and core.default is None and not is_first_generation
     column = msgspec.structs.replace(
         declared_column,
@@ -289,22 +316,24 @@ def _merge_core_column(
         maximum=core.maximum if declared_column.maximum is None else declared_column.maximum,
         semantic=declared_column.semantic or core.semantic,
         unit=declared_column.unit or core.unit,
-        aliases=tuple(alias for alias in declared_column.aliases if alias != PERCENT_ALIAS),
+        aliases=tuple(a for a in declared_column.aliases if a != PERCENT_ALIAS or not has_percent),
     )
     check_column(column, pointer)
     return column
 
 
-def _find_ineffective(token: dict[str, Token], column: Column, pointer: str) -> Iterator[str]:
+def _find_ineffective(
+    token: dict[str, Token], column: Column, attributes: CoreAttributes, pointer: str
+) -> Iterator[str]:
     """Yield the statements about a column that change nothing."""
     yield from _find_unknown_members(token, pointer, COLUMN_MEMBERS)
-    core = CORE_BY_NAME.get(column.name)
+    core = attributes.by_name.get(column.name)
     if core is None:
         return
     if core.required and token.get("required") is False:
         yield f"{pointer}/required: {core.name} stays required."
     declared_type = read_type(token["type"], pointer)
-    former = FORMER_CORE_COLUMNS.get(core.name, core)
+    former = attributes.former_columns.get(core.name, core)
     is_stated = declared_type.name is not core.type.name or declared_type.has_parameters
     if is_stated and declared_type not in {core.type, former.type}:
         yield f"{pointer}/type: {core.name} stays {core.type.with_article}."
@@ -333,7 +362,9 @@ def _drop_former_bounds(column: Column, former: Column) -> Column:
     return msgspec.structs.replace(column, minimum=minimum, maximum=maximum)
 
 
-def _check_no_redefinition(core: Column, declared_column: Column, pointer: str) -> None:
+def _check_no_redefinition(
+    core: Column, attributes: CoreAttributes, declared_column: Column, pointer: str
+) -> None:
     errors: list[FieldError] = []
 
     def reject(member: str) -> None:
@@ -352,7 +383,7 @@ def _check_no_redefinition(core: Column, declared_column: Column, pointer: str) 
         reject("minimum")
     if _is_below(core.maximum, declared_column.maximum):
         reject("maximum")
-    if declared_column.required and core.name in READ_ONLY_COLUMNS:
+    if declared_column.required and core.name in attributes.read_only_names:
         reject("required")
     if errors:
         raise InvalidInput(errors)
@@ -368,9 +399,11 @@ def _check_unique_name(column: Column, pointer: str, owners: dict[str, str]) -> 
     owners[column.name] = column.name
 
 
-def _check_aliases(columns: list[Column], errors: list[FieldError]) -> None:
-    """Append an error for each alias that is another column's name or alias."""
-    names = {*CORE_BY_NAME, PERCENT_ALIAS, *(column.name for column in columns)}
+def _check_aliases(columns: list[Column], core: CoreAttributes, errors: list[FieldError]) -> None:
+    """Append an error for each alias that is another column's name or alias, or reserved."""
+    names = {*core.by_name, *core.reserved_names, *(column.name for column in columns)}
+    if core.percent_name is not None:
+        names.add(PERCENT_ALIAS)
     for column in columns:
         for alias in column.aliases:
             if alias in names:

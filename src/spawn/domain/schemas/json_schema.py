@@ -1,10 +1,10 @@
-"""JSON Schemas 2020-12 of a project, compiled from the same columns as the validator.
+"""JSON Schemas 2020-12 of a governed state, compiled from the same columns as the validator.
 
 What the service accepts is valid under the schema of its use and what it rejects is not, but for
 the rules that JSON Schema has no words for: `UNEXPRESSED_RULES`, which the schema itself lists.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -22,14 +22,11 @@ from spawn.domain.projects.milestones import (
     MilestoneKind,
 )
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS
-from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID
+from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID, PROJECT_KIND
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName, Value
 from spawn.domain.schemas.core_columns import (
-    CORE_BY_NAME,
-    MAY_BE_UNKNOWN,
     PERCENT_ALIAS,
-    READ_ONLY_COLUMNS,
-    SYSTEM_COLUMNS,
+    CoreAttributes,
 )
 from spawn.domain.schemas.linear_regex import format_ecma_pattern
 from spawn.domain.schemas.nested_fields import SHARE_TYPE
@@ -69,23 +66,26 @@ class SchemaUse(StrEnum):
     OUTPUT = "output"
 
 
-def build_project_schema(
+def build_state_schema(
+    attributes: CoreAttributes,
     core: tuple[Column, ...],
     governed: tuple[Column, ...],
     retired_columns: Mapping[str, RetiredColumn],
     use: SchemaUse,
 ) -> JsonSchema:
-    """Build the JSON Schema of a project for a use.
+    """Build the JSON Schema of a state for a use.
 
     Args:
+        attributes: the core attributes of the kind.
         core: the core columns as the schema describes them.
         governed: the other columns.
         retired_columns: the removed columns by each name that requests used for them.
         use: the use.
     """
     if use is SchemaUse.OUTPUT:
-        return _build_output_schema(core, governed)
-    return _build_body_schema(core, governed, retired_columns, is_patch=use is SchemaUse.PATCH)
+        return _build_output_schema(attributes, core, governed)
+    is_patch = use is SchemaUse.PATCH
+    return _build_body_schema(attributes, core, governed, retired_columns, is_patch=is_patch)
 
 
 def build_response_schema(output_schema: JsonSchema) -> JsonSchema:
@@ -93,24 +93,29 @@ def build_response_schema(output_schema: JsonSchema) -> JsonSchema:
     return {**output_schema, "required": ["project_id", "version"]}
 
 
-def list_input_names(column: Column) -> tuple[str, ...]:
+def list_input_names(column: Column, attributes: CoreAttributes) -> tuple[str, ...]:
     """Return the names of a column in a body: its own, then its aliases."""
-    percent = (PERCENT_ALIAS,) if column.name == "expected_irr" else ()
+    percent = (PERCENT_ALIAS,) if column.name == attributes.percent_name else ()
     return (column.name, *column.aliases, *percent)
 
 
-def _build_output_schema(core: tuple[Column, ...], governed: tuple[Column, ...]) -> JsonSchema:
-    identity, version, *times = SYSTEM_COLUMNS
+def _build_output_schema(
+    attributes: CoreAttributes, core: tuple[Column, ...], governed: tuple[Column, ...]
+) -> JsonSchema:
+    identity, version, *times = attributes.system_columns
     columns = (identity, version, *core, *governed, *times)
     properties = {
         c.name: _build_property(
-            c, for_input=False, is_nullable=not c.required or c.name in MAY_BE_UNKNOWN
+            c,
+            attributes,
+            for_input=False,
+            is_nullable=not c.required or c.name in attributes.may_be_unknown,
         )
         for c in columns
     }
-    nested_fields = _build_nested_schemas(for_input=False)
+    nested_fields = NESTED_SCHEMAS[attributes.kind](for_input=False)
     always_present = {c.name for c in columns if c.required or c.default is not None}
-    always_present |= {c.name for c in SYSTEM_COLUMNS}
+    always_present |= {c.name for c in attributes.system_columns}
     return {
         "type": "object",
         "properties": properties | {n: _make_nullable(s) for n, s in nested_fields.items()},
@@ -120,25 +125,34 @@ def _build_output_schema(core: tuple[Column, ...], governed: tuple[Column, ...])
 
 
 def _build_body_schema(
+    attributes: CoreAttributes,
     core: tuple[Column, ...],
     governed: tuple[Column, ...],
     retired_columns: Mapping[str, RetiredColumn],
     *,
     is_patch: bool,
 ) -> JsonSchema:
-    fixed_names = READ_ONLY_COLUMNS | {"status"} if is_patch else READ_ONLY_COLUMNS
+    fixed_names = attributes.read_only_names | ({"status"} if is_patch else set())
     columns = (*(c for c in core if c.name not in fixed_names), *governed)
-    is_nullable = _is_removable if is_patch else _may_be_null
+
+    def is_nullable(column: Column) -> bool:
+        decide = _is_removable if is_patch else _may_be_null
+        return decide(column, attributes)
+
     properties: JsonSchema = {}
     for column in columns:
         schema = _build_property(
-            column, for_input=True, has_default=not is_patch, is_nullable=is_nullable(column)
+            column,
+            attributes,
+            for_input=True,
+            has_default=not is_patch,
+            is_nullable=is_nullable(column),
         )
         properties[column.name] = schema
-    nested_fields = _build_nested_schemas(for_input=True)
+    nested_fields = NESTED_SCHEMAS[attributes.kind](for_input=True)
     properties |= {name: _make_nullable(schema) for name, schema in nested_fields.items()}
     for column in columns:
-        properties |= _build_alias_properties(column, is_nullable=is_nullable(column))
+        properties |= _build_alias_properties(column, attributes, is_nullable=is_nullable(column))
     properties |= {
         name: _build_retired_property(name, one) for name, one in retired_columns.items()
     }
@@ -152,25 +166,26 @@ def _build_body_schema(
         "maxProperties": len(properties) + MAX_COUNT,
         "required": [],
     }
-    if clashes := _build_clashes(columns, is_patch=is_patch):
+    if clashes := _build_clashes(columns, attributes, is_patch=is_patch):
         body["dependentSchemas"] = clashes
     if not is_patch:
         mandatory = [c for c in columns if c.required and c.default is None]
-        body["required"] = [c.name for c in mandatory if len(list_input_names(c)) == 1]
-        if choices := [_require_one(c) for c in mandatory if len(list_input_names(c)) > 1]:
+        names = {c.name: list_input_names(c, attributes) for c in mandatory}
+        body["required"] = [name for name in names if len(names[name]) == 1]
+        if choices := [_require_one(one) for one in names.values() if len(one) > 1]:
             body["allOf"] = choices
     return body
 
 
-def _may_be_null(column: Column) -> bool:
+def _may_be_null(column: Column, attributes: CoreAttributes) -> bool:
     """Whether null may stand for absence in a whole body; another name may have the value."""
     is_required = column.required and column.default is None
-    return not is_required or len(list_input_names(column)) > 1
+    return not is_required or len(list_input_names(column, attributes)) > 1
 
 
-def _is_removable(column: Column) -> bool:
+def _is_removable(column: Column, attributes: CoreAttributes) -> bool:
     """Whether null in a merge patch removes the value or restores the default."""
-    if column.name in CORE_BY_NAME:
+    if column.name in attributes.by_name:
         return not column.required and column.default is None
     return not column.required or column.default is not None
 
@@ -178,21 +193,18 @@ def _is_removable(column: Column) -> bool:
 _NULL: Final[JsonSchema] = {"type": "null"}
 
 
-def _require_one(column: Column) -> JsonSchema:
+def _require_one(names: Iterable[str]) -> JsonSchema:
     """Require a value under one of the names of a column."""
-    return {
-        "anyOf": [
-            {"required": [name], "properties": {name: {"not": _NULL}}}
-            for name in list_input_names(column)
-        ]
-    }
+    return {"anyOf": [{"required": [name], "properties": {name: {"not": _NULL}}} for name in names]}
 
 
-def _build_clashes(columns: Iterable[Column], *, is_patch: bool) -> JsonSchema:
+def _build_clashes(
+    columns: Iterable[Column], attributes: CoreAttributes, *, is_patch: bool
+) -> JsonSchema:
     """Forbid a value under two names of a column; in a merge patch also null under one."""
     clashes: JsonSchema = {}
     for column in columns:
-        names = list_input_names(column)
+        names = list_input_names(column, attributes)
         for index, name in enumerate(names[1:], 1):
             if is_patch:
                 clashes[name] = {"properties": dict.fromkeys(names[:index], False)}
@@ -251,12 +263,13 @@ def _bound_keyword(column: Column, name: str) -> str:
 
 def _build_property(
     column: Column,
+    attributes: CoreAttributes,
     *,
     for_input: bool,
     has_default: bool = False,
     is_nullable: bool | None = None,
 ) -> JsonSchema:
-    schema = _build_value_schema(column, for_input=for_input)
+    schema = _build_value_schema(column, attributes, for_input=for_input)
     if not column.required if is_nullable is None else is_nullable:
         schema = _make_nullable(schema)
     if text := " ".join(filter(None, (column.description, _describe_bounds(column)))):
@@ -282,14 +295,16 @@ def _describe_bounds(column: Column) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _build_value_schema(column: Column, *, for_input: bool) -> JsonSchema:
+def _build_value_schema(
+    column: Column, attributes: CoreAttributes, *, for_input: bool
+) -> JsonSchema:
     """Build the schema of values other than null, in the form of requests or responses."""
     if column.is_amount:
         text = _build_amount_text_schema(column, for_input=for_input)
         return {"anyOf": [text, build_column_schema(column)]} if for_input else text
-    if column.name in CODE_FIELDS or column.name == "status":
+    if column.name in attributes.code_names:
         return _build_code_schema(column, for_input=for_input)
-    if column.name in {"project_name", "sector"}:
+    if column.name in attributes.line_names:
         schema = {**build_column_schema(column), **_build_line_schema(column.type.max_length or 0)}
         if column.pattern is not None:
             schema["allOf"] = [{"pattern": format_ecma_pattern(column.pattern)}]
@@ -346,16 +361,19 @@ def _format_member_pattern(member: Decimal, type_: ColumnType) -> str:
     )
 
 
-def _build_alias_properties(column: Column, *, is_nullable: bool) -> JsonSchema:
+def _build_alias_properties(
+    column: Column, attributes: CoreAttributes, *, is_nullable: bool
+) -> JsonSchema:
     """Build the properties of a column's aliases, which accept what the column accepts."""
     schemas: JsonSchema = {}
-    for alias in list_input_names(column)[1:]:
-        schema = _build_value_schema(column, for_input=True)
-        if alias == PERCENT_ALIAS:
+    for alias in list_input_names(column, attributes)[1:]:
+        schema = _build_value_schema(column, attributes, for_input=True)
+        is_percent = alias == PERCENT_ALIAS and column.name == attributes.percent_name
+        if is_percent:
             schema = _build_percent_schema(column)
         if is_nullable:
             schema = _make_nullable(schema)
-        text = f"Alias of {column.name}{', in percent' if alias == PERCENT_ALIAS else ''}."
+        text = f"Alias of {column.name}{', in percent' if is_percent else ''}."
         schemas[alias] = {**schema, "description": text, "deprecated": True}
     return schemas
 
@@ -428,7 +446,7 @@ def _build_object_schema(properties: JsonSchema, required: list[str]) -> JsonSch
     }
 
 
-def _build_nested_schemas(*, for_input: bool) -> dict[str, JsonSchema]:
+def _build_project_nested_schemas(*, for_input: bool) -> dict[str, JsonSchema]:
     country = CODE_FIELDS["country_code"]
     sponsor = {
         "name": _build_line_schema(MAX_NAME),
@@ -471,3 +489,9 @@ def _build_share_schema(*, for_input: bool) -> JsonSchema:
     text = _build_decimal_text_schema(SHARE_TYPE, is_positive=True, for_input=False)
     number: JsonSchema = {"type": "number", "exclusiveMinimum": 0, "maximum": 100}
     return {"anyOf": [text, number]} if for_input else text
+
+
+NESTED_SCHEMAS: Final[dict[str, Callable[..., dict[str, JsonSchema]]]] = {
+    PROJECT_KIND: _build_project_nested_schemas,
+}
+"""Schemas of nested fields by governed kind."""

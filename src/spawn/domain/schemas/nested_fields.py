@@ -1,4 +1,7 @@
-"""Readers of the nested fields of a project body: spv, sponsors, milestones, external_ref."""
+"""Readers of the nested fields of a body: those of a project are objects and lists."""
+
+from collections.abc import Mapping
+from typing import Final
 
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.milestones import (
@@ -9,10 +12,11 @@ from spawn.domain.projects.milestones import (
     Milestone,
 )
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS, Sponsor, Spv
-from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID, ExternalRef
+from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID, PROJECT_KIND, ExternalRef
 from spawn.domain.schema_version import ColumnType, TypeName
 from spawn.domain.schemas.value_readers import code_reader, decimal_reader
 from spawn.domain.struct_reader import (
+    TokenReader,
     compile_reader,
     line_reader,
     prose_reader,
@@ -39,7 +43,7 @@ _read_milestone = compile_reader(
     null_is_absent=True,
 )
 
-NESTED_READERS = {
+_PROJECT_READERS: Final[Mapping[str, TokenReader]] = {
     "spv": compile_reader(
         Spv,
         {
@@ -58,3 +62,6 @@ NESTED_READERS = {
     ),
 }
 """Readers by field; text is trimmed, countries become alpha-3, and null counts as absent."""
+
+NESTED_READERS: Final[dict[str, Mapping[str, TokenReader]]] = {PROJECT_KIND: _PROJECT_READERS}
+"""Readers of nested fields by governed kind."""

@@ -19,18 +19,18 @@ from spawn.domain.json_tokens import Token, format_token
 from spawn.domain.money import DECIMAL_CONTEXT, Rounding, fit_amount
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import check_extensions
-from spawn.domain.projects.project import MAX_DESCRIPTION, MAX_NAME, MAX_SECTOR
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
 from spawn.domain.schemas.core_columns import (
     AMOUNT_TYPE,
+    CORE_ATTRIBUTES,
     CORE_BY_NAME,
     EXTENSION_PREFIX,
     PERCENT_ALIAS,
-    READ_ONLY_COLUMNS,
-    SYSTEM_COLUMNS,
+    CoreAttributes,
     get_core_columns,
 )
-from spawn.domain.schemas.json_schema import SchemaUse, build_project_schema
+from spawn.domain.schemas.json_schema import SchemaUse, build_state_schema
 from spawn.domain.schemas.nested_fields import NESTED_READERS
 from spawn.domain.schemas.value_readers import (
     MAX_ROUNDED_DECIMALS,
@@ -216,10 +216,11 @@ class SchemaValidator:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        self._attributes = CORE_ATTRIBUTES[schema.kind]
         self._core = get_core_columns(schema)
-        columns = (*SYSTEM_COLUMNS, *self._core, *schema.governed)
+        columns = (*self._attributes.system_columns, *self._core, *schema.governed)
         self.fields: Mapping[str, Column] = MappingProxyType({c.name: c for c in columns})
-        self._aliases = _build_aliases(columns)
+        self._aliases = _build_aliases(columns, self._attributes)
         self.retired = _build_retired_names(schema, {*self.fields, *self._aliases})
         self._input_fields_by_rounding: dict[Rounding | None, dict[str, _InputField]] = {}
         self._deprecated_names = frozenset(c.name for c in columns if c.deprecated)
@@ -295,9 +296,10 @@ class SchemaValidator:
             )
         read = self._lookup_readers.get(canonical)
         if read is None:
-            read = self._lookup_readers[canonical] = _lookup_reader(self.fields[canonical])
+            read = _lookup_reader(self.fields[canonical], self._attributes)
+            self._lookup_readers[canonical] = read
         value = read(token_from_text(self.fields[canonical].type, text), f"/{name}")
-        if name == PERCENT_ALIAS and isinstance(value, Decimal):
+        if canonical != name == PERCENT_ALIAS and isinstance(value, Decimal):
             return value.scaleb(-2, DECIMAL_CONTEXT)
         return value
 
@@ -324,8 +326,10 @@ class SchemaValidator:
         }
 
     def json_schema(self, use: SchemaUse) -> dict[str, Any]:
-        """Return the JSON Schema 2020-12 of a project, as accepted or as served."""
-        return build_project_schema(self._core, self.schema.governed, self.retired, use)
+        """Return the JSON Schema 2020-12 of a state, as accepted or as served."""
+        return build_state_schema(
+            self._attributes, self._core, self.schema.governed, self.retired, use
+        )
 
     def _fill_defaults(self, reader: _BodyReader, may_lack: AbstractSet[str]) -> None:
         """Fill in defaults; add an error for each missing required field."""
@@ -359,18 +363,23 @@ class SchemaValidator:
     def _build_input_fields(self, rounding: Rounding | None) -> dict[str, _InputField]:
         input_fields: dict[str, _InputField] = {}
         for column in self._core:
-            input_fields[column.name] = _build_core_field(column, _core_reader(column, rounding))
+            read = _core_reader(column, self._attributes, rounding)
+            input_fields[column.name] = _build_core_field(column, self._attributes, read)
         for column in self.schema.governed:
             input_fields[column.name] = _build_input_field(
                 column, column_reader(column, rounding=rounding), core=False
             )
-        for name, read in NESTED_READERS.items():
-            input_fields[name] = _InputField(name, f"/{name}", read, core=True, nullable=True)
-        for column in SYSTEM_COLUMNS:
+        for name, read_nested in NESTED_READERS[self.schema.kind].items():
+            input_fields[name] = _InputField(
+                name, f"/{name}", read_nested, core=True, nullable=True
+            )
+        for column in self._attributes.system_columns:
             input_fields[column.name] = _build_read_only_field(column.name)
         for alias, name in self._aliases.items():
             input_fields[alias] = msgspec.structs.replace(input_fields[name], pointer=f"/{alias}")
-        irr_field = input_fields["expected_irr"]
+        if self._attributes.percent_name is None:
+            return input_fields
+        irr_field = input_fields[self._attributes.percent_name]
         input_fields[PERCENT_ALIAS] = msgspec.structs.replace(
             irr_field,
             pointer=f"/{PERCENT_ALIAS}",
@@ -379,7 +388,7 @@ class SchemaValidator:
         return input_fields
 
 
-_CacheKey = tuple[str, int, str, tuple[RetiredColumn, ...]]
+_CacheKey = tuple[str, str, int, str, tuple[RetiredColumn, ...]]
 _validator_cache: dict[_CacheKey, SchemaValidator] = {}
 _latest: dict[str, tuple[Schema, SchemaValidator]] = {}
 
@@ -395,7 +404,7 @@ def compile_schema(schema: Schema) -> SchemaValidator:
     latest = _latest.get(schema.fingerprint)
     if latest is not None and latest[0] is schema:
         return latest[1]
-    key = (schema.id, schema.version, schema.fingerprint, schema.retired)
+    key = (schema.kind, schema.id, schema.version, schema.fingerprint, schema.retired)
     reader = _validator_cache.get(key)
     if reader is None:
         while len(_validator_cache) >= _CACHED_SCHEMAS:
@@ -407,9 +416,11 @@ def compile_schema(schema: Schema) -> SchemaValidator:
     return reader
 
 
-def _build_aliases(columns: tuple[Column, ...]) -> Mapping[str, str]:
+def _build_aliases(columns: tuple[Column, ...], attributes: CoreAttributes) -> Mapping[str, str]:
+    percent_name = attributes.percent_name
+    first = {} if percent_name is None else {PERCENT_ALIAS: percent_name}
     aliases = {alias: column.name for column in columns for alias in column.aliases}
-    return MappingProxyType({PERCENT_ALIAS: "expected_irr", **aliases})
+    return MappingProxyType({**first, **aliases})
 
 
 def _build_retired_names(schema: Schema, names_in_use: set[str]) -> Mapping[str, RetiredColumn]:
@@ -431,8 +442,8 @@ def _build_input_field(column: Column, read: TokenReader, *, core: bool) -> _Inp
     )
 
 
-def _build_core_field(column: Column, read: TokenReader) -> _InputField:
-    if column.name in READ_ONLY_COLUMNS:
+def _build_core_field(column: Column, attributes: CoreAttributes, read: TokenReader) -> _InputField:
+    if column.name in attributes.read_only_names:
         return _build_read_only_field(column.name)
     field = _build_input_field(column, read, core=True)
     # Null cannot remove a column that always has a value, even if a new project may omit it.
@@ -446,16 +457,29 @@ def _build_read_only_field(name: str) -> _InputField:
     return _InputField(name, f"/{name}", reject, core=True, nullable=False, read_only=True)
 
 
-def _core_reader(column: Column, rounding: Rounding | None) -> TokenReader:
+def _core_reader(
+    column: Column, attributes: CoreAttributes, rounding: Rounding | None
+) -> TokenReader:
     """Return the domain's reader of a core attribute, plus the schema's constraints."""
-    if column.name == "total_amount":
+    if column.name == "total_amount" and attributes.kind == PROJECT_KIND:
         # Rounded once, later, when the currency is known.
         type_ = AMOUNT_TYPE if rounding is None else _ROUNDED_AMOUNT
         return with_constraints(decimal_reader(type_, accept_text=True), column)
-    special = _CORE_READERS.get(column.name)
+    special = _special_reader(attributes.by_name[column.name], attributes)
     if special is None:
         return column_reader(column, rounding=rounding)
-    return special if column is CORE_BY_NAME[column.name] else with_constraints(special, column)
+    is_described = column is not attributes.by_name[column.name]
+    return with_constraints(special, column) if is_described else special
+
+
+def _special_reader(core_column: Column, attributes: CoreAttributes) -> ValueReader | None:
+    """Return the reader of a core code or text; None if its type says how to read it."""
+    name, max_length = core_column.name, core_column.type.max_length or 0
+    if name in attributes.code_names:
+        return read_status if name == "status" else code_reader(CODE_FIELDS[name])
+    if name in attributes.line_names:
+        return line_reader(max_length)
+    return prose_reader(max_length) if name in attributes.prose_names else None
 
 
 def _percent_reader(column: Column, rounding: Rounding | None) -> ValueReader:
@@ -472,19 +496,11 @@ def _percent_reader(column: Column, rounding: Rounding | None) -> ValueReader:
     return with_constraints(read, column)
 
 
-_CORE_READERS: Final[Mapping[str, ValueReader]] = {
-    "project_name": line_reader(MAX_NAME),
-    **{code.name: code_reader(code) for code in CODE_FIELDS.values()},
-    "status": read_status,
-    "description": prose_reader(MAX_DESCRIPTION),
-    "sector": line_reader(MAX_SECTOR),
-}
-_CODE_COLUMNS: Final = frozenset({"status", *CODE_FIELDS})
-
-
-def _lookup_reader(column: Column) -> ValueReader:
+def _lookup_reader(column: Column, attributes: CoreAttributes) -> ValueReader:
     """Return a reader of query values for a column."""
-    if column.name in _CODE_COLUMNS:
-        return _CORE_READERS[column.name]
+    if column.name in attributes.code_names:
+        special = _special_reader(attributes.by_name[column.name], attributes)
+        if special is not None:
+            return special
     enum_only = Column(name=column.name, type=column.type, enum=column.enum)
     return with_constraints(type_reader(column.type), enum_only)

@@ -28,7 +28,7 @@ from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.compatibility import Compatibility
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
-from spawn.domain.schemas.evolution.version_conversion import upgrade_project
+from spawn.domain.schemas.evolution.version_conversion import upgrade_state
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import MigrationRejected, SchemaState
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
@@ -265,7 +265,7 @@ async def _compare(
         path = [s for s in reversed(history) if s.version >= entry.schema_version]
         plans = [plan_migration(a, b) for a, b in pairwise(path)]
         aggregate = await store.get("project", name)
-        assert aggregate.state == upgrade_project(document_state, plans)
+        assert aggregate.state == upgrade_state(document_state, plans)
         assert aggregate == await reference.get("project", name)
         current_projects.append((aggregate, index))
     if not current_projects:

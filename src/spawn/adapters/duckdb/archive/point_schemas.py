@@ -13,6 +13,7 @@ from spawn.adapters.duckdb.archive.backup_index import IndexedPoint
 from spawn.adapters.duckdb.archive.segments import SchemaSnapshot
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import NotFound
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.schema_status import ADOPTED_EVENT, SCHEMA_KIND
 from spawn.ports.schemas import MigrationOutcome, SchemaState
 
@@ -59,35 +60,45 @@ def read_point_schemas(folder: Path, point: IndexedPoint) -> SchemaSnapshot:
     return msgspec.json.decode(content, type=SchemaSnapshot)
 
 
-def _adopted_versions(cursor: Cursor, source: str, after: int, through: int) -> set[int]:
+_Version = tuple[str, int]
+"""Schema id and version."""
+
+
+def _adopted_versions(cursor: Cursor, source: str, after: int, through: int) -> set[_Version]:
     """Return the versions that were adopted in a range of rows."""
     rows = cursor.execute(
         f"select document from {source} where kind = ? and type = ? and position > ?"
         " and position <= ?",
         [SCHEMA_KIND, ADOPTED_EVENT, after, through],
     ).fetchall()
-    return {int(msgspec.json.decode(document)["version"]) for (document,) in rows}
+    statuses = [msgspec.json.decode(document) for (document,) in rows]
+    return {(status["schema_id"], int(status["version"])) for status in statuses}
+
+
+def _identify(row: Mapping[str, Any]) -> _Version:
+    return row["schema_id"], row["version"]
 
 
 def _take_back(
     cursor: Cursor,
     snapshot: SchemaSnapshot,
     earlier: SchemaSnapshot,
-    later_versions: set[int],
+    later_versions: set[_Version],
     position: int,
 ) -> SchemaSnapshot:
     """Return a snapshot without the versions that were adopted later."""
     adopted = [
         row
         for row in snapshot.schemas
-        if row["state"] in _ADOPTED and row["version"] not in later_versions
+        if row["state"] in _ADOPTED and _identify(row) not in later_versions
     ]
     if not adopted:
         raise NotFound(f"No schema was active at position {position}: choose a later one.")
-    states = [SchemaState.RETIRED.value] * (len(adopted) - 1) + [SchemaState.ACTIVE.value]
-    adopted = [{**row, "state": state} for row, state in zip(adopted, states, strict=True)]
-    versions = {row["version"] for row in adopted}
-    others = [row for row in earlier.schemas if row["version"] not in versions]
+    # The last adopted version of each kind was its active one.
+    active = {row.get("kind", PROJECT_KIND): _identify(row) for row in adopted}
+    adopted = [{**row, "state": _state_of(row, active)} for row in adopted]
+    versions = {_identify(row) for row in adopted}
+    others = [row for row in earlier.schemas if _identify(row) not in versions]
     rows = sorted([*others, *adopted], key=lambda row: (row["state"] in _ADOPTED, row["ordinal"]))
     schemas = tuple({**row, "ordinal": ordinal} for ordinal, row in enumerate(rows))
     row = cursor.execute(
@@ -98,9 +109,17 @@ def _take_back(
         for m in snapshot.schema_migrations
         if row is not None
         and _started_at(m) <= row[0]
-        and (m["outcome"] != MigrationOutcome.ADOPTED or m["new_version"] not in later_versions)
+        and (
+            m["outcome"] != MigrationOutcome.ADOPTED
+            or (m["schema_id"], m["new_version"]) not in later_versions
+        )
     )
     return SchemaSnapshot(schemas, migrations)
+
+
+def _state_of(row: Mapping[str, Any], active: Mapping[str, _Version]) -> str:
+    is_active = active[row.get("kind", PROJECT_KIND)] == _identify(row)
+    return (SchemaState.ACTIVE if is_active else SchemaState.RETIRED).value
 
 
 def _started_at(migration: Mapping[str, Any]) -> datetime:

@@ -41,7 +41,7 @@ from spawn.adapters.duckdb.journal_rows import (
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.options import ReportRebuild
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.change import CommitResult, StoredResponse
 from spawn.domain.errors import (
     SpawnError,
@@ -335,7 +335,7 @@ class JournalAppender(RecoverableJournal):
         self._apply_commit(changes, chained_rows, locations)
         return result
 
-    def switch_schema(self, schema_history: SchemaHistory) -> None:
+    def switch_schema(self, schema_history: SchemaHistories) -> None:
         """Switch to a history that the file already has, and clear caches of the previous one.
 
         Readers that still have the previous history notice it by the changed tables.

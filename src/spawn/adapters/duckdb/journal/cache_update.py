@@ -9,7 +9,7 @@ from spawn.adapters.duckdb.journal_rows import AggregateLocation, CachedAggregat
 from spawn.adapters.duckdb.receipts import ReceiptCache
 from spawn.adapters.duckdb.state.page_cache import GovernedWrite, PageCache
 from spawn.adapters.duckdb.state.projection import PendingAggregate, Projection
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.aggregates import AGGREGATE_TYPES
 
 
@@ -41,7 +41,7 @@ Locations = Mapping[str, AggregateLocation | None]
 def apply_to_caches(
     caches: Caches,
     projection: Projection,
-    schema_history: SchemaHistory,
+    schema_history: SchemaHistories,
     changes: Iterable[PositionedChange],
     locations: Locations,
 ) -> int | None:
@@ -78,20 +78,20 @@ def apply_to_caches(
 
 
 def _pending(
-    schema_history: SchemaHistory, change: PositionedChange, locations: Locations
+    schema_history: SchemaHistories, change: PositionedChange, locations: Locations
 ) -> list[tuple[str, PendingAggregate]]:
     """Return the aggregates that a change wrote as states, in the active version."""
-    version = change.prepared_change.change.schema_version
-    schema = schema_history.schema_for_version(version)
     pairs = zip(change.prepared_change.rows, change.rows, strict=False)
     return [
         (
             row.key,
             pending_aggregate(
                 journal_row,
-                schema_history.upgrade_state(row.write.state, schema),
+                schema_history.upgrade_state(
+                    journal_row.kind, row.write.state, journal_row.schema_version
+                ),
                 locations.get(row.key),
-                schema_history.served_version(journal_row.kind, version),
+                schema_history.served_version(journal_row.kind, journal_row.schema_version),
             ),
         )
         for row, journal_row in list(pairs)[change.prepared_change.encoded_count :]

@@ -14,7 +14,7 @@ from spawn.adapters.duckdb.journal_rows import (
 )
 from spawn.adapters.duckdb.state.projection import PendingAggregate
 from spawn.adapters.embedded import journal
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.aggregates import encode_write
 from spawn.domain.change import Change, EncodedState, Guard, Write
 from spawn.domain.errors import Duplicate, StaleVersion
@@ -84,7 +84,7 @@ class PreparedChange:
 
 
 def with_decoded_states(
-    prepared_change: PreparedChange, schema_history: SchemaHistory
+    prepared_change: PreparedChange, schema_history: SchemaHistories
 ) -> PreparedChange:
     """Decode the states of a change whose encoded rows have an older schema version.
 
@@ -92,11 +92,16 @@ def with_decoded_states(
     """
     if not prepared_change.encoded_count:
         return prepared_change
-    schema = schema_history.schema_for_version(prepared_change.change.schema_version)
-    if schema is schema_history.active_schema:
+    change = prepared_change.change
+    if all(
+        schema_history.schema_of_write(change, row.write)
+        is schema_history.of(row.write.kind).active_schema
+        for row in prepared_change.rows[: prepared_change.encoded_count]
+    ):
         return prepared_change
-    change = journal.with_decoded_states(prepared_change.change, schema)
-    return PreparedChange(change, [encode_write(w, schema) for w in change.writes])
+    change = journal.with_decoded_states(change, schema_history.schema_of_write)
+    documents = [encode_write(w, schema_history.schema_of_write(change, w)) for w in change.writes]
+    return PreparedChange(change, documents)
 
 
 class PositionedChange(NamedTuple):
@@ -153,7 +158,7 @@ def build_rows(
             type=row.event.type if row.event else "",
             actor=change.actor,
             recorded_at=recorded_at,
-            schema_version=change.schema_version,
+            schema_version=change.schema_version_of(row.write),
             changed=row.event.changed if row.event else (),
             reason=row.event.reason if row.event else None,
             traceparent=change.traceparent,

@@ -55,7 +55,7 @@ from spawn.adapters.duckdb.state.state_proof import (
 )
 from spawn.adapters.duckdb.state.state_table import StateTable, state_tables
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.errors import (
     InternalError,
     SpawnError,
@@ -241,7 +241,7 @@ class RecoverableJournal:
         if unproved:
             self._save_proofs_if_space()
 
-    def _state_identity(self) -> tuple[int, SchemaHistory]:
+    def _state_identity(self) -> tuple[int, SchemaHistories]:
         """Return what the state tables follow from: they change with either alone."""
         return self.position, self.schema_table.history
 

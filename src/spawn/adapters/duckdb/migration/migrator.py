@@ -1,4 +1,4 @@
-"""Online migration of the table of projects: scans beside the writer, then one transaction.
+"""Online migration of the table of a governed kind: scans beside the writer, then one transaction.
 
 A reader of its own scans the data up to the end of the journal while writes go on; then the rows
 written meanwhile, and again until few remain. Only those few are scanned in the transaction that
@@ -18,9 +18,10 @@ from spawn.adapters.duckdb.journal.group_commit import GroupCommitWriter
 from spawn.adapters.duckdb.migration.scan import scan, scan_ranges
 from spawn.adapters.duckdb.migration.sql import describe_plan
 from spawn.adapters.duckdb.migration.transaction import MigrationTransaction
+from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.embedded.migration_checks import ViolationCollector
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import SpawnError
-from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.ports.runtime import Clock
@@ -50,12 +51,12 @@ class Migrator:
 
     def describe_plan(self, plan: MigrationPlan) -> tuple[str, ...]:
         """Return the statements of a plan; see `SchemaStore.describe_plan`."""
-        return describe_plan(plan, self._appender.schema_table.history.columns(PROJECT_KIND))
+        return describe_plan(plan, self._appender.schema_table.history.columns(plan.kind))
 
-    async def check_proofs(self, proofs: Sequence[Proof]) -> tuple[ProofViolation, ...]:
+    async def check_proofs(self, proofs: Sequence[Proof], kind: str) -> tuple[ProofViolation, ...]:
         """Return the violated proofs; see `SchemaStore.check_proofs`."""
         violations = ViolationCollector(proofs)
-        await self._scan(violations, None, 0, await self._project_all())
+        await self._scan(violations, kind, None, 0, await self._project_all())
         return violations.failures()
 
     async def migrate(
@@ -64,7 +65,7 @@ class Migrator:
         """Activate the version over the data; see `SchemaStore.migrate`."""
         async with self._lock:
             # Raises before any work if the migration is impossible.
-            self._appender.schema_table.history.with_migration(record, plan)
+            self._appender.schema_table.history.of(plan.kind).with_migration(record, plan)
             transaction = MigrationTransaction(self._appender, self._clock, plan, actor, reason)
             try:
                 scanned_through = await self._scan_and_stage(transaction)
@@ -89,7 +90,9 @@ class Migrator:
         for _ in range(_MAX_ROUNDS):
             violations = ViolationCollector(transaction.plan.proofs)
             through = await self._project_all()
-            await self._scan(violations, transaction, scanned_through, through)
+            await self._scan(
+                violations, transaction.plan.kind, transaction, scanned_through, through
+            )
             if failures := violations.failures():
                 raise MigrationRejected(failures)
             scanned_through = through
@@ -112,11 +115,12 @@ class Migrator:
     async def _scan(
         self,
         violations: ViolationCollector,
+        kind: str,
         transaction: MigrationTransaction | None,
         after: int,
         through: int,
     ) -> None:
-        """Scan the projects whose newest row is in the journal range (after, through].
+        """Scan the aggregates whose newest row is in the journal range (after, through].
 
         Later rows are scanned in the next round, or in the transaction. Each scan is short and
         followed by a pause of the same length: requests have priority.
@@ -130,6 +134,7 @@ class Migrator:
             scan_one_range = partial(
                 scan,
                 violations=violations,
+                table=StateTable(AGGREGATE_TYPES[kind], schema_history),
                 plan=plan,
                 schema_history=schema_history,
                 scan_range=scan_range,

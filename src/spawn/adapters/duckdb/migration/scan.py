@@ -1,7 +1,7 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""Scan of stored projects before a migration: violated proofs and promoted values.
+"""Scan of stored states before a migration: violated proofs and promoted values.
 
-Each scan covers a range of the journal, and the projects whose newest row is in it: so none takes
+Each scan covers a range of the journal, and the aggregates whose newest row is in it: so none takes
 long or reads much of the data, and later rows can be scanned alone.
 """
 
@@ -12,17 +12,21 @@ from typing import Any, NamedTuple
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.constraint_sql import constraint_condition
 from spawn.adapters.duckdb.state.page_query import engine_value
+from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.adapters.embedded.migration_checks import ViolationCollector, promoted_field
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.errors import InvalidInput
-from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, MigrationPlan
 from spawn.domain.schemas.evolution.type_widening import cast_value
-from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_project
+from spawn.domain.schemas.evolution.version_conversion import (
+    GovernedState,
+    find_violation,
+    upgrade_state,
+)
 from spawn.domain.schemas.value_readers import check_value
 from spawn.ports.schemas import MAX_SAMPLE_IDS
 
@@ -59,30 +63,32 @@ def scan_ranges(after: int, through: int) -> Iterator[ScanRange]:
 def scan(
     cursor: Cursor,
     violations: ViolationCollector,
+    table: StateTable,
     plan: MigrationPlan | None,
-    schema_history: SchemaHistory,
+    schema_history: SchemaHistories,
     scan_range: ScanRange,
 ) -> list[Promotion]:
-    """Check the proofs against the projects of a range; return the values a plan promotes."""
-    columns = schema_history.columns(PROJECT_KIND)
+    """Check the proofs against the states of a table in a range; return what a plan promotes."""
+    columns = table.columns
     for number, proof in enumerate(violations.proofs):
         if proof.stored_name in columns:
-            _scan_column(cursor, violations, number, columns[proof.stored_name], scan_range)
-    return _scan_documents(cursor, violations, plan, schema_history, scan_range)
+            _scan_column(cursor, violations, number, table, scan_range)
+    return _scan_documents(cursor, violations, table, plan, schema_history, scan_range)
 
 
 def _scan_column(
     cursor: Cursor,
     violations: ViolationCollector,
     number: int,
-    column: Column,
+    table: StateTable,
     scan_range: ScanRange,
 ) -> None:
     """Check a proof of one column.
 
     The engine selects suspect values; each is then checked as a single project's would be.
     """
-    proof, name = violations.proofs[number], quote_name(column.name)
+    proof = violations.proofs[number]
+    name = quote_name(proof.stored_name)
     parameters: list[Any] = [*scan_range]
 
     def add_parameter(value: Any) -> str:
@@ -93,12 +99,12 @@ def _scan_column(
         proof.column, f"{name}::{sql_type(proof.column.type)}", add_parameter
     )
     cursor.execute(
-        f"select {name}, count(*) from projects where _position > $1 and _position <= $2"
+        f"select {name}, count(*) from {table.name} where _position > $1 and _position <= $2"
         f" and ({name} is null or not {condition}) group by 1",
         parameters,
     )
     violating_values: list[Value | None] = []
-    projects, detail = 0, ""
+    aggregates, detail = 0, ""
     while rows := cursor.fetchmany(_FETCH_ROWS):
         for stored_value, count in rows:
             # The engine stores UTC and returns naive values.
@@ -109,12 +115,12 @@ def _scan_column(
             )
             violation = _violation(proof, value)
             if violation:
-                projects, detail = projects + count, detail or violation
+                aggregates, detail = aggregates + count, detail or violation
                 violating_values = [*violating_values, value][:MAX_SAMPLE_IDS]
-    if projects:
-        violations.add(
-            number, projects, _sample_ids(cursor, column, violating_values, scan_range), detail
-        )
+    if aggregates:
+        column = table.columns[proof.stored_name]
+        sample_ids = _sample_ids(cursor, table, column, violating_values, scan_range)
+        violations.add(number, aggregates, sample_ids, detail)
 
 
 def _violation(proof: Proof, value: Any) -> str:
@@ -129,28 +135,34 @@ def _violation(proof: Proof, value: Any) -> str:
 
 
 def _sample_ids(
-    cursor: Cursor, column: Column, values: Sequence[Value | None], scan_range: ScanRange
+    cursor: Cursor,
+    table: StateTable,
+    column: Column,
+    values: Sequence[Value | None],
+    scan_range: ScanRange,
 ) -> list[str]:
-    """Return ids of some projects that have one of the values."""
+    """Return ids of some aggregates that have one of the values."""
     name, column_type = quote_name(column.name), sql_type(column.type)
     same = " or ".join(f"{name} is not distinct from ?::{column_type}" for _ in values)
     rows = cursor.execute(
-        f"select project_id from projects where {_IN_RANGE} and ({same})"
+        f"select {quote_name(table.type.id_column)} from {table.name}"
+        f" where {_IN_RANGE} and ({same})"
         f" order by _created limit {MAX_SAMPLE_IDS}",
         [*scan_range, *(None if v is None else engine_value(v) for v in values)],
     ).fetchall()
-    return [project_id for (project_id,) in rows]
+    return [aggregate_id for (aggregate_id,) in rows]
 
 
 def _scan_documents(
     cursor: Cursor,
     violations: ViolationCollector,
+    table: StateTable,
     plan: MigrationPlan | None,
-    schema_history: SchemaHistory,
+    schema_history: SchemaHistories,
     scan_range: ScanRange,
 ) -> list[Promotion]:
     """Check the proofs of values that are in documents alone; return the promoted ones."""
-    columns = schema_history.columns(PROJECT_KIND)
+    columns = table.columns
     proofs: dict[str, list[int]] = {}
     for number, proof in enumerate(violations.proofs):
         if proof.stored_name not in columns:
@@ -160,44 +172,46 @@ def _scan_documents(
         if name := promoted_field(step, columns):
             steps[name] = number
     promotions: list[Promotion] = []
-    for position, project in _read_projects(
-        cursor, proofs.keys() | steps.keys(), schema_history, scan_range
+    for position, aggregate_id, state in _read_states(
+        cursor, table, proofs.keys() | steps.keys(), schema_history, scan_range
     ):
-        names = project.extensions.keys() | project.hidden_attributes.keys()
+        names = state.extensions.keys() | state.hidden_attributes.keys()
         for number in (n for name in names & proofs.keys() for n in proofs[name]):
-            violation = find_violation(project, violations.proofs[number])
+            violation = find_violation(state, violations.proofs[number])
             if violation is not None:
-                violations.add(number, 1, [project.project_id], violation.detail)
+                violations.add(number, 1, [aggregate_id], violation.detail)
         if plan is not None and (present := names & steps.keys()):
             numbers = [steps[name] for name in present]
-            promotions += _promoted_values(project, plan, numbers, position)
+            promotions += _promoted_values(state, plan, numbers, position)
     return promotions
 
 
-def _read_projects(
-    cursor: Cursor, names: Collection[str], schema_history: SchemaHistory, scan_range: ScanRange
-) -> Iterator[tuple[int, Project]]:
-    """Yield the projects of the range whose documents may have one of the fields."""
+def _read_states(
+    cursor: Cursor,
+    table: StateTable,
+    names: Collection[str],
+    schema_history: SchemaHistories,
+    scan_range: ScanRange,
+) -> Iterator[tuple[int, str, GovernedState]]:
+    """Yield position, id and state of the range whose documents may have one of the fields."""
     if not names:
         return
     newest = cursor.execute(
-        f"select _position from projects where {_IN_RANGE}", scan_range
+        f"select _position from {table.name} where {_IN_RANGE}", scan_range
     ).fetchall()
     newest_positions = {position for (position,) in newest}
     mentions = _list_mentions(names)
     condition = " or ".join("contains(document, ?)" for _ in mentions)
     cursor.execute(
-        "select position, schema_version, document from journal where position > ?"
-        f" and position <= ? and kind = '{PROJECT_KIND}' and ({condition})",
+        "select position, id, schema_version, document from journal where position > ?"
+        f" and position <= ? and kind = '{table.kind}' and ({condition})",
         [*scan_range, *mentions],
     )
     while rows := cursor.fetchmany(_FETCH_DOCUMENTS):
-        for position, version, document in rows:
-            if position not in newest_positions:
-                continue
-            state = schema_history.decode_state(PROJECT_KIND, document.encode(), version)
-            if isinstance(state, Project):
-                yield position, state
+        for position, aggregate_id, version, document in rows:
+            if position in newest_positions:
+                state = schema_history.decode_state(table.kind, document.encode(), version)
+                yield position, aggregate_id, state
 
 
 def _list_mentions(names: Collection[str]) -> list[str]:
@@ -213,10 +227,10 @@ def _list_mentions(names: Collection[str]) -> list[str]:
 
 
 def _promoted_values(
-    project: Project, plan: MigrationPlan, steps: Sequence[int], position: int
+    state: GovernedState, plan: MigrationPlan, steps: Sequence[int], position: int
 ) -> list[Promotion]:
-    """Return the column values that the plan makes of fields in the project's document."""
-    after = upgrade_project(project, (plan,)).attributes
+    """Return the column values that the plan makes of fields in a state's document."""
+    after = upgrade_state(state, (plan,)).attributes
     promotions: list[Promotion] = []
     for number in steps:
         step = plan.steps[number]

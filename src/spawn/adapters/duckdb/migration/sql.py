@@ -1,5 +1,5 @@
 # ruff: noqa: S608 -- statements are made of our own constants and whitelisted, quoted names
-"""SQL statements of migration steps on the table of projects.
+"""SQL statements of migration steps on the table of a governed kind.
 
 A hidden column stays in the table under its name and keeps its values, so a step that serves it
 again finds them there, unless many were hidden since and it has left. The engine alters no table
@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 
 from spawn.adapters.duckdb.tables import quote_name, sql_literal, sql_type
 from spawn.adapters.embedded.migration_checks import promoted_field, resulting_name
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -24,7 +25,6 @@ from spawn.domain.schemas.evolution.migration_plan import (
 
 Constant = Callable[[Value, ColumnType], str | None]
 
-_ALTER = "alter table projects"
 _TEXT = ColumnType(TypeName.STRING)
 
 
@@ -33,8 +33,9 @@ def step_statements(
 ) -> Iterator[tuple[MigrationStep, list[str]]]:
     """Yield each step with its statements, given the columns before the migration."""
     types = {name: column.type for name, column in fields.items()}
+    table = table_name(plan.kind)
     for step in plan.steps:
-        yield step, _step_statements(step, types, constant)
+        yield step, _step_statements(table, step, types, constant)
 
 
 def parameter_fills(plan: MigrationPlan) -> Iterator[tuple[str, Value]]:
@@ -63,12 +64,19 @@ def drop_statements(
         elif isinstance(step, AddColumn):
             names.pop(step.source_name or "", None)
             names[step.column.name] = None
-    return [f"{_ALTER} drop column {quote_name(name)}" for name in names if name not in columns]
+    alter = f"alter table {table_name(plan.kind)}"
+    return [f"{alter} drop column {quote_name(name)}" for name in names if name not in columns]
 
 
-def fill_sql(name: str) -> str:
+def table_name(kind: str) -> str:
+    """Return the table of a governed kind."""
+    return AGGREGATE_TYPES[kind].table or ""
+
+
+def fill_sql(kind: str, name: str) -> str:
     """Return the update that fills missing values of a column with a parameter."""
-    return f"update projects set {quote_name(name)} = ? where {quote_name(name)} is null"
+    column = quote_name(name)
+    return f"update {table_name(kind)} set {column} = ? where {column} is null"
 
 
 def describe_plan(plan: MigrationPlan, fields: Mapping[str, Column]) -> tuple[str, ...]:
@@ -78,7 +86,7 @@ def describe_plan(plan: MigrationPlan, fields: Mapping[str, Column]) -> tuple[st
     for step, lines in step_statements(plan, fields, _display_literal):
         descriptions += lines or [_describe_unchanged(step)]
         if (name := resulting_name(step)) in fill_values:
-            descriptions.append(fill_sql(name).replace("?", repr(fill_values[name])))
+            descriptions.append(fill_sql(plan.kind, name).replace("?", repr(fill_values[name])))
         if extension := promoted_field(step, fields):
             descriptions.append(
                 f"{quote_name(resulting_name(step))} takes the values of {extension}"
@@ -91,55 +99,59 @@ def _display_literal(value: Value, column_type: ColumnType) -> str | None:
 
 
 def _step_statements(
-    step: MigrationStep, types: dict[str, ColumnType], constant: Constant
+    table: str, step: MigrationStep, types: dict[str, ColumnType], constant: Constant
 ) -> list[str]:
     if isinstance(step, AddColumn):
-        return _add_column_sql(step, types, constant)
+        return _add_column_sql(table, step, types, constant)
     if isinstance(step, RenameColumn):
-        return [_rename_sql(step.before, step.after, types)]
+        return [_rename_sql(table, step.before, step.after, types)]
     if isinstance(step, ChangeType):
         types[step.name] = step.after
         if sql_type(step.before) == sql_type(step.after):
             return []
-        return [f"{_ALTER} alter {quote_name(step.name)} type {sql_type(step.after)}"]
+        return [f"alter table {table} alter {quote_name(step.name)} type {sql_type(step.after)}"]
     if isinstance(step, FillNulls):
-        return _coalesce_sql(step.name, types[step.name], step.default, constant)
+        return _coalesce_sql(table, step.name, types[step.name], step.default, constant)
     return []
 
 
-def _add_column_sql(step: AddColumn, types: dict[str, ColumnType], constant: Constant) -> list[str]:
+def _add_column_sql(
+    table: str, step: AddColumn, types: dict[str, ColumnType], constant: Constant
+) -> list[str]:
     name, column_type = step.column.name, step.column.type
+    alter = f"alter table {table}"
     lines: list[str] = []
     if step.source_name in types:
         # A hidden column is served again.
         before = types[step.source_name]
         if step.source_name != name:
-            lines.append(_rename_sql(step.source_name, name, types))
+            lines.append(_rename_sql(table, step.source_name, name, types))
         if sql_type(before) != sql_type(column_type):
-            lines.append(f"{_ALTER} alter {quote_name(name)} type {sql_type(column_type)}")
+            lines.append(f"{alter} alter {quote_name(name)} type {sql_type(column_type)}")
     else:
-        lines.append(f"{_ALTER} add column {quote_name(name)} {sql_type(column_type)}")
+        lines.append(f"{alter} add column {quote_name(name)} {sql_type(column_type)}")
     if step.default is not None:
         # Not as the default of the column: later rows state their own values.
-        lines += _coalesce_sql(name, column_type, step.default, constant)
+        lines += _coalesce_sql(table, name, column_type, step.default, constant)
     types[name] = column_type
     return lines
 
 
-def _rename_sql(before: str, after: str, types: dict[str, ColumnType]) -> str:
+def _rename_sql(table: str, before: str, after: str, types: dict[str, ColumnType]) -> str:
     types[after] = types.pop(before)
-    return f"{_ALTER} rename {quote_name(before)} to {quote_name(after)}"
+    return f"alter table {table} rename {quote_name(before)} to {quote_name(after)}"
 
 
 def _coalesce_sql(
-    name: str, column_type: ColumnType, default: Value, constant: Constant
+    table: str, name: str, column_type: ColumnType, default: Value, constant: Constant
 ) -> list[str]:
     value = constant(default, column_type)
     if value is None:
         return []
     # Much faster than an update, and the log carries the statement instead of the rows.
     expression = f"coalesce({quote_name(name)}::{sql_type(column_type)}, {value})"
-    return [f"{_ALTER} alter {quote_name(name)} type {sql_type(column_type)} using {expression}"]
+    column = quote_name(name)
+    return [f"alter table {table} alter {column} type {sql_type(column_type)} using {expression}"]
 
 
 def _describe_unchanged(step: MigrationStep) -> str:

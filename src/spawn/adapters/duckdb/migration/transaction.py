@@ -19,17 +19,19 @@ from spawn.adapters.duckdb.migration.sql import (
     fill_sql,
     parameter_fills,
     step_statements,
+    table_name,
 )
 from spawn.adapters.duckdb.schema_table import log_migration
 from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_type
+from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.adapters.embedded.migration_checks import (
     ViolationCollector,
     changed_columns,
     promoted_field,
 )
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import Conflict, SpawnError
-from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Column
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, FillNulls, MigrationPlan
 from spawn.ports.runtime import Clock
@@ -44,7 +46,8 @@ class MigrationTransaction:
     ) -> None:
         self.plan = plan
         self._appender = appender
-        self._fields = appender.schema_table.history.columns(PROJECT_KIND)
+        self._fields = appender.schema_table.history.columns(plan.kind)
+        self._table = table_name(plan.kind)
         self._started_at_s = time.monotonic()
         self._promoted_columns = [
             (n, s.column)
@@ -68,7 +71,7 @@ class MigrationTransaction:
     # -- before the transaction -------------------------------------------------------------
 
     def has_promotions(self) -> bool:
-        """Whether projects may have extensions that become values of columns."""
+        """Whether states may have extensions that become values of columns."""
         return bool(self._promoted_columns)
 
     def stage(self, promotions: Sequence[Promotion]) -> None:
@@ -111,12 +114,13 @@ class MigrationTransaction:
                 changed.
         """
         appender = self._appender
-        schema_history = appender.schema_table.history.with_migration(record, self.plan)
+        histories = appender.schema_table.history
+        schema_history = histories.of(self.plan.kind).with_migration(record, self.plan)
 
         def work(cursor: Cursor) -> MigrationRecord:
             self._scan_rest(cursor, scanned_through)
-            columns = schema_history.columns(PROJECT_KIND)
-            migration = self._finished_record(rows=self._change_tables(cursor, columns))
+            rows = self._change_tables(cursor, schema_history.columns)
+            migration = self._finished_record(rows=rows)
             log_migration(cursor, migration)
             return migration
 
@@ -130,28 +134,29 @@ class MigrationTransaction:
     def _scan_rest(self, cursor: Cursor, scanned_through: int) -> None:
         violations = ViolationCollector(self.plan.proofs)
         schema_history = self._appender.schema_table.history
+        table = StateTable(AGGREGATE_TYPES[self.plan.kind], schema_history)
         for scan_range in scan_ranges(scanned_through, self._appender.position):
-            self.stage(scan(cursor, violations, self.plan, schema_history, scan_range))
+            self.stage(scan(cursor, violations, table, self.plan, schema_history, scan_range))
         if failures := violations.failures():
             raise MigrationRejected(failures)
 
     def _change_tables(self, cursor: Cursor, columns: Container[str]) -> int:
-        """Run the plan's SQL. Return the largest number of projects that one step filled."""
+        """Run the plan's SQL. Return the largest number of rows that one step filled."""
         filled_counts = [0]
         for step, lines in step_statements(self.plan, self._fields):
             if isinstance(step, FillNulls):
-                filled_counts.append(_count(cursor, f"{quote_name(step.name)} is null"))
+                filled_counts.append(self._count(cursor, f"{quote_name(step.name)} is null"))
             for line in lines:
                 cursor.execute(line)
         for line in drop_statements(self.plan, self._fields, columns):
             cursor.execute(line)
         for name, default in parameter_fills(self.plan):
-            cursor.execute(fill_sql(name), [default])
+            cursor.execute(fill_sql(self.plan.kind, name), [default])
         for number, column in self._promoted_columns:
             if number in self._stages:
                 cursor.execute(
-                    f"update projects set {quote_name(column.name)} = s.value"
-                    f" from {_stage(number)} s where projects._position = s.position"
+                    f"update {self._table} set {quote_name(column.name)} = s.value"
+                    f" from {_stage(number)} s where {self._table}._position = s.position"
                 )
         return max(*self._count_new_values(cursor), *filled_counts)
 
@@ -170,8 +175,12 @@ class MigrationTransaction:
         if not names:
             return [0]
         counts = ", ".join(f"count({name})" for name in names)
-        row = cursor.execute(f"select {counts} from projects").fetchone()
+        row = cursor.execute(f"select {counts} from {self._table}").fetchone()
         return [int(count) for count in row or (0,)]
+
+    def _count(self, cursor: Cursor, condition: str) -> int:
+        row = cursor.execute(f"select count(*) from {self._table} where {condition}").fetchone()
+        return int(row[0]) if row else 0
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -198,8 +207,3 @@ class MigrationTransaction:
 
 def _stage(number: int) -> str:
     return f"promoted_{number:d}"
-
-
-def _count(cursor: Cursor, condition: str) -> int:
-    row = cursor.execute(f"select count(*) from projects where {condition}").fetchone()
-    return int(row[0]) if row else 0

@@ -14,7 +14,7 @@ from spawn.adapters.duckdb.state.projection import STATE_ROW_LAYOUT, encode_stat
 from spawn.adapters.duckdb.state.rebuild import decode_row, other_source, plain_sources
 from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.duckdb.tables import quote_name
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.errors import InvalidInput
 
 MAX_DECODED_STATES: Final = 20_000
@@ -32,7 +32,7 @@ def find_position_at(cursor: Cursor, instant: datetime, through: int) -> int:
 
 
 def select_past_states(
-    cursor: Cursor, table: StateTable, history: SchemaHistory, position: int
+    cursor: Cursor, table: StateTable, history: SchemaHistories, position: int
 ) -> tuple[str, list[Any]]:
     """Return a relation with the columns of a state table, as of a position, and its parameters.
 
@@ -67,7 +67,7 @@ def _past_rows_sql(table: StateTable, position: int) -> str:
 
 
 def _decode_others(
-    cursor: Cursor, table: StateTable, history: SchemaHistory, past: str
+    cursor: Cursor, table: StateTable, history: SchemaHistories, past: str
 ) -> str | None:
     """Return the states that the engine cannot read as rows of JSON; None if there are none."""
     others = other_source(table, history, "past")

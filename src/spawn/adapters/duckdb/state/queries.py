@@ -25,8 +25,8 @@ from spawn.adapters.duckdb.state.page_query import PageStatement
 from spawn.adapters.duckdb.state.past_states import find_position_at, select_past_states
 from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.embedded import journal
-from spawn.adapters.embedded.schema_history import SchemaHistory, resolve_query
-from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.adapters.embedded.schema_histories import SchemaHistories, resolve_query
+from spawn.domain.aggregates import AGGREGATE_TYPES, governed_kinds
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound, Unavailable
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
@@ -42,7 +42,6 @@ _FIRST_WINDOW = 2_048
 _MAX_SCANNED_ROWS = 262_144
 _HISTORY_RETRIES = 200
 _HISTORY_PAUSE_S = 0.01
-_KINDS_BY_TABLE = {t.table: t.kind for t in AGGREGATE_TYPES.values() if t.is_governed}
 _STATE_COLUMNS = "position, kind, id, version, epoch_us(recorded_at), schema_version, document"
 
 
@@ -96,12 +95,12 @@ def _state_rows_by_rowid(cursor: Cursor, rowids: list[int]) -> list[Any]:
     ).fetchall()
 
 
-HistorySource = Callable[[], SchemaHistory]
+HistorySource = Callable[[], SchemaHistories]
 """Source of the schema history; called after rows are read, it knows their versions."""
 
 
 def _build_stored(
-    state: Any, created_at: int, schema_history: SchemaHistory
+    state: Any, created_at: int, schema_history: SchemaHistories
 ) -> StoredAggregate[Any]:
     _, kind, aggregate_id, version, recorded_at, schema_version, document = state
     return StoredAggregate(
@@ -268,7 +267,8 @@ def _select(
                 position = find_position_at(cursor, query.as_of, through)
                 table = StateTable(aggregate_type, schema_history)
                 past_states = select_past_states(cursor, table, schema_history, position)
-            columns, promoted = schema_history.columns(query.kind), schema_history.find_promoted
+            columns = schema_history.columns(query.kind)
+            promoted = schema_history.of(query.kind).find_promoted
             statement = PageStatement(aggregate_type, columns, promoted, past_states)
             sql = write(statement, resolve_query(query, schema_history))
             return cursor.execute(sql, statement.parameters).fetchall()
@@ -365,7 +365,8 @@ def read_tables(cursor: Cursor) -> list[Table]:
         "select table_name, estimated_size from duckdb_tables()"
         " where database_name = current_database()"
     ).fetchall()
+    kinds = {AGGREGATE_TYPES[kind].table: kind for kind in governed_kinds()}
     return [
-        Table(name, tuple(columns[name]), int(count), _KINDS_BY_TABLE.get(name))
+        Table(name, tuple(columns[name]), int(count), kinds.get(name))
         for name, count in sorted(rows)
     ]

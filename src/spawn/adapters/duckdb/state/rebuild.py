@@ -20,6 +20,7 @@ from spawn.adapters.duckdb.state.state_proof import (
 from spawn.adapters.duckdb.state.state_table import StateTable
 from spawn.adapters.duckdb.tables import drop_views
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.adapters.embedded.schema_history import SchemaHistory
 from spawn.domain.errors import InvalidInput, StorageIncompatible
 from spawn.domain.schemas.evolution.migration_plan import AddColumn, HideColumn, RenameColumn
@@ -60,7 +61,7 @@ class Rebuild:
         cursor: Cursor,
         projection: Projection,
         tables: Mapping[str, StateTable],
-        history: SchemaHistory,
+        history: SchemaHistories,
         differences: Differences,
         report: ReportRebuild | None,
     ) -> None:
@@ -121,7 +122,7 @@ class Rebuild:
 
 
 def insert_documents(
-    cursor: Cursor, projection: Projection, table: StateTable, history: SchemaHistory, source: str
+    cursor: Cursor, projection: Projection, table: StateTable, history: SchemaHistories, source: str
 ) -> None:
     """Insert the rows of journal rows into a table, in the caller's transaction.
 
@@ -151,22 +152,22 @@ def insert_documents(
 
 
 def plain_sources(
-    table: StateTable, history: SchemaHistory, source: str
+    table: StateTable, history: SchemaHistories, source: str
 ) -> list[tuple[str, Mapping[str, str] | None]]:
     """Return the parts of a relation whose documents the engine reads, with other names."""
     if not table.type.is_governed:
         return [(source, None)]
     return [
         (f"(select * from {source} where schema_version = {version:d} and {_IS_PLAIN})", names)
-        for version, names in _plain_versions(history).items()
+        for version, names in _plain_versions(history.of(table.kind)).items()
     ]
 
 
-def other_source(table: StateTable, history: SchemaHistory, source: str) -> str | None:
+def other_source(table: StateTable, history: SchemaHistories, source: str) -> str | None:
     """Return the part of a relation whose documents are to be decoded; None if it has none."""
     if not table.type.is_governed:
         return None
-    versions = ", ".join(map(str, _plain_versions(history))) or "null"
+    versions = ", ".join(map(str, _plain_versions(history.of(table.kind)))) or "null"
     # A comparison with null is no match, so that its negation would lose every row.
     is_plain = f"coalesce(schema_version in ({versions}), false) and {_IS_PLAIN}"
     return f"(select * from {source} where not ({is_plain}))"
@@ -174,11 +175,12 @@ def other_source(table: StateTable, history: SchemaHistory, source: str) -> str 
 
 def _plain_versions(history: SchemaHistory) -> dict[int, Mapping[str, str]]:
     """Return the schema versions whose documents the engine can read, with other names."""
-    candidates = {version: plain_names(history, version) for version in history.schemas_by_version}
+    versions = history.schemas_by_version.keys() or {history.active_schema.version}
+    candidates = {version: plain_names(history, version) for version in versions}
     return {version: names for version, names in candidates.items() if names is not None}
 
 
-def decode_row(kind: str, history: SchemaHistory, row: Any) -> PendingAggregate:
+def decode_row(kind: str, history: SchemaHistories, row: Any) -> PendingAggregate:
     """Decode a journal row with the creation of its aggregate, under the active version.
 
     Raises:

@@ -16,7 +16,7 @@ from spawn.adapters.duckdb.state.projection import Projection
 from spawn.adapters.duckdb.state.rebuild import insert_documents, other_source, plain_sources
 from spawn.adapters.duckdb.state.state_table import StateTable, is_row_equal
 from spawn.adapters.duckdb.tables import quote_name
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.errors import StorageDamaged
 
 ROWS_PER_STEP: Final = 4_000
@@ -41,7 +41,7 @@ class RowComparison:
         self.remaining_rows = sum(last - after for _, after, last in self._ranges)
 
     def compare_next(
-        self, tables: dict[str, StateTable], history: SchemaHistory, projection: Projection
+        self, tables: dict[str, StateTable], history: SchemaHistories, projection: Projection
     ) -> int:
         """Compare the rows of the next step and repair them; return how many differed.
 
@@ -74,7 +74,7 @@ class RowComparison:
     def _repair(
         self,
         table: StateTable,
-        history: SchemaHistory,
+        history: SchemaHistories,
         projection: Projection,
         positions: list[int],
     ) -> None:
@@ -106,7 +106,7 @@ def _find_positions(cursor: Cursor, table: StateTable, after: int = 0) -> tuple[
 
 
 def _find_differing(
-    cursor: Cursor, table: StateTable, history: SchemaHistory, after: int, through: int
+    cursor: Cursor, table: StateTable, history: SchemaHistories, after: int, through: int
 ) -> list[int]:
     """Return the positions in a range whose rows have other values than their documents."""
     names = [*table.value_names, "updated_at"]

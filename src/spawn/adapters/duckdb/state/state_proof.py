@@ -15,7 +15,7 @@ import duckdb
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.state_table import StateTable, is_row_equal
 from spawn.adapters.duckdb.tables import drop_views, quote_name
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 
 AGGREGATES: Final = "aggregates"
 """Name of the table that locates every aggregate."""
@@ -164,7 +164,7 @@ def save_proofs(cursor: Cursor, tables: Iterable[StateTable], position: int) -> 
 
 
 def find_differences(
-    cursor: Cursor, tables: Mapping[str, StateTable], history: SchemaHistory, position: int
+    cursor: Cursor, tables: Mapping[str, StateTable], history: SchemaHistories, position: int
 ) -> Differences:
     """Compare tables that are level with the journal at a position with it."""
     differences = _compare_counts(cursor, tables)
@@ -271,7 +271,7 @@ def _compare_rows(cursor: Cursor, tables: Mapping[str, StateTable]) -> Differenc
 
 
 def _compare_samples(
-    cursor: Cursor, tables: Mapping[str, StateTable], history: SchemaHistory, position: int
+    cursor: Cursor, tables: Mapping[str, StateTable], history: SchemaHistories, position: int
 ) -> Differences:
     """Compare some rows of each table, others at every position, with their documents."""
     return {
@@ -282,7 +282,7 @@ def _compare_samples(
 
 
 def _is_sample_equal(
-    cursor: Cursor, table: StateTable, history: SchemaHistory, position: int
+    cursor: Cursor, table: StateTable, history: SchemaHistories, position: int
 ) -> bool:
     row = cursor.execute(f"select max(rowid) from {table.name}").fetchone()
     size = (row[0] if row and row[0] is not None else -1) + 1

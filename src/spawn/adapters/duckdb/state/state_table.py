@@ -11,7 +11,7 @@ import msgspec
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.state.bulk_projection import cast_expression, json_type
 from spawn.adapters.duckdb.tables import MAX_NARROW_DIGITS, quote_name, sql_type
-from spawn.adapters.embedded.schema_history import SchemaHistory
+from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import Column, ColumnType, TypeName
@@ -26,12 +26,12 @@ class StateTable:
     `_created` and `_position` are the journal rows that created and last wrote the aggregate.
     """
 
-    def __init__(self, aggregate_type: AggregateType, history: SchemaHistory) -> None:
+    def __init__(self, aggregate_type: AggregateType, history: SchemaHistories) -> None:
         self.kind = aggregate_type.kind
         self.name = aggregate_type.table or ""
         self.type = aggregate_type
         self.columns: Mapping[str, Column] = history.columns(self.kind)
-        self._retired = {retired.name for retired in history.active_schema.retired}
+        self._retired = {retired.name for retired in history.of(self.kind).active_schema.retired}
         self._members = _encode_names(aggregate_type.state_type)
         self.system_columns = {
             "_created": "created",
@@ -158,7 +158,7 @@ def _encode_names(state_type: type[msgspec.Struct]) -> Mapping[str, str]:
     return {field.name: field.encode_name for field in msgspec.structs.fields(state_type)}
 
 
-def state_tables(history: SchemaHistory) -> dict[str, StateTable]:
+def state_tables(history: SchemaHistories) -> dict[str, StateTable]:
     """Return the table of each kind that has one, with the columns of a history."""
     return {
         aggregate_type.kind: StateTable(aggregate_type, history)
@@ -168,7 +168,7 @@ def state_tables(history: SchemaHistory) -> dict[str, StateTable]:
 
 
 def is_row_equal(
-    table: StateTable, history: SchemaHistory, entry: Iterable[Any], values: dict[str, Any]
+    table: StateTable, history: SchemaHistories, entry: Iterable[Any], values: dict[str, Any]
 ) -> bool:
     """Whether the values of a row are those of its decoded document.
 

@@ -178,7 +178,8 @@ def _group_by_shape(versions: Sequence[Schema]) -> list[list[Schema]]:
 
 def _get_shape(schema: Schema) -> bytes:
     """Return a digest of all that judgements depend on; cached, since a document never changes."""
-    shape = _shapes.get(schema.fingerprint)
+    key = schema.kind + schema.fingerprint
+    shape = _shapes.get(key)
     if shape is None:
         columns = [msgspec.structs.replace(column, description="") for column in schema.columns]
         text = msgspec.json.encode([schema.id, bytes(schema.context or b""), columns])
@@ -186,7 +187,7 @@ def _get_shape(schema: Schema) -> bytes:
         if schema.fingerprint:
             if len(_shapes) >= _MAX_SHAPES:
                 _shapes.clear()
-            _shapes[schema.fingerprint] = shape
+            _shapes[key] = shape
     return shape
 
 

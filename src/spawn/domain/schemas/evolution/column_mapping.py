@@ -1,11 +1,11 @@
 """Mapping between the columns of two schema versions: same, renamed, added or removed."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 
 from spawn.domain.schema_version import Column, RetiredColumn, Schema
-from spawn.domain.schemas.core_columns import CORE_BY_NAME, get_core_columns
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, get_core_columns
 from spawn.domain.schemas.evolution.column_meaning import retire
 
 ColumnPairs = tuple[tuple[Column, Column], ...]
@@ -39,7 +39,9 @@ def map_columns(old: Schema, new: Schema) -> SchemaMapping:
     after = (*get_core_columns(new), *new.governed)
     names_after = {column.name for column in after}
     missing = {name: before[name] for name in before if name not in names_after}
-    renamed_pairs, merged_pairs = _pair_by_alias(missing, after, before)
+    renamed_pairs, merged_pairs = _pair_by_alias(
+        missing, after, before, CORE_ATTRIBUTES[new.kind].by_name
+    )
     new_names = {column.name for _, column in renamed_pairs}
     added_columns = tuple(
         c for c in new.governed if c.name not in before and c.name not in new_names
@@ -77,13 +79,16 @@ def carry_retired_columns(old: Schema, new: Schema) -> Schema:
 
 
 def _pair_by_alias(
-    missing: dict[str, Column], after: Iterable[Column], before: dict[str, Column]
+    missing: dict[str, Column],
+    after: Iterable[Column],
+    before: dict[str, Column],
+    core: Container[str],
 ) -> tuple[ColumnPairs, ColumnPairs]:
     """Pair missing columns with those that declare their name: one rename each, the rest merge."""
     renamed_pairs: list[tuple[Column, Column]] = []
     merged_pairs: list[tuple[Column, Column]] = []
     for column in after:
-        is_new = column.name not in before and column.name not in CORE_BY_NAME
+        is_new = column.name not in before and column.name not in core
         for alias in column.aliases:
             if alias in missing:
                 (renamed_pairs if is_new else merged_pairs).append((missing[alias], column))

@@ -1,6 +1,6 @@
 """Migration plan: steps from one schema version to the next, as a value.
 
-A store applies the steps to its tables; `version_conversion.upgrade_project` applies them to one
+A store applies the steps to its tables; `version_conversion.upgrade_state` applies them to one
 project. Both follow the same plan, so that a row and a document yield the same project.
 """
 
@@ -63,10 +63,12 @@ MigrationStep = AddColumn | HideColumn | ChangeType | RenameColumn | FillNulls
 class MigrationPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Ordered steps from `old_version` to `new_version`, and the proofs that the data must pass.
 
-    A plan without steps changes only validation, texts or notices.
+    A plan without steps changes only validation, texts or notices. `kind` is the kind of aggregate
+    that the schema governs.
     """
 
     schema_id: str
+    kind: str = "project"
     old_version: int
     new_version: int
     steps: tuple[MigrationStep, ...]
@@ -82,6 +84,7 @@ def plan_migration(old: Schema, new: Schema) -> MigrationPlan:
     mapping = map_columns(old, new)
     return MigrationPlan(
         schema_id=new.id,
+        kind=new.kind,
         old_version=old.version,
         new_version=new.version,
         steps=tuple(_build_steps(mapping)),

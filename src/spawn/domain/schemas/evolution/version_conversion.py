@@ -1,9 +1,9 @@
-"""Conversion of projects between schema versions.
+"""Conversion of governed states between schema versions.
 
-The journal keeps each document as it was encoded, so `upgrade_project` converts a project to the
+The journal keeps each document as it was encoded, so `upgrade_state` converts a state to the
 active version whenever its document is read, by the plans between the two. No value is lost: the
 value of a retired column becomes a hidden attribute, which later writes keep in the document, and a
-value that does not fit a new column stays in its source. `downgrade_project` converts a project for
+value that does not fit a new column stays in its source. `downgrade_state` converts a state for
 clients of an older version that is still supported; a hidden mark tells it which values of columns
 were extensions.
 """
@@ -11,7 +11,7 @@ were extensions.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -19,7 +19,7 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import parse_token
 from spawn.domain.projects.codec import to_json_value
 from spawn.domain.projects.extensions import MAX_COUNT, check_extensions
-from spawn.domain.projects.project import CORE_FIELDS, Project, check_attributes
+from spawn.domain.projects.project import check_attributes
 from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.evolution.compatibility import Proof
@@ -38,57 +38,82 @@ PROMOTION_MARK: Final = "$"
 """Prefix of the hidden attribute that marks an extension whose value moved to a column."""
 
 
+class GovernedState(Protocol):
+    """State of a governed kind: a struct of core fields, and three that depend on its schema."""
+
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+    @property
+    def attributes(self) -> Mapping[str, Value]:
+        """Values of governed columns by name; absent ones are not keys."""
+        ...
+
+    @property
+    def extensions(self) -> Mapping[str, msgspec.Raw]:
+        """JSON of the fields `x_…`, as received."""
+        ...
+
+    @property
+    def hidden_attributes(self) -> Mapping[str, Value]:
+        """Values of columns that the schema no longer has, stored and not served."""
+        ...
+
+
+G = TypeVar("G", bound=GovernedState)
+
+
 class _SchemaFields:
-    """Mutable copy of the project fields that depend on the schema."""
+    """Mutable copy of the fields of a state that depend on the schema."""
 
     __slots__ = ("attributes", "extensions", "hidden")
 
-    def __init__(self, project: Project) -> None:
-        self.attributes = dict(project.attributes)
-        self.extensions = dict(project.extensions)
-        self.hidden = dict(project.hidden_attributes)
+    def __init__(self, state: GovernedState) -> None:
+        self.attributes = dict(state.attributes)
+        self.extensions = dict(state.extensions)
+        self.hidden = dict(state.hidden_attributes)
 
-    def apply_to(self, project: Project) -> Project:
-        """Return the project with these fields; the same object if nothing changed."""
+    def apply_to(self, state: G) -> G:
+        """Return the state with these fields; the same object if nothing changed."""
         if (
-            _is_unchanged(project.attributes, self.attributes)
-            and _is_unchanged(project.extensions, self.extensions)
-            and _is_unchanged(project.hidden_attributes, self.hidden)
+            _is_unchanged(state.attributes, self.attributes)
+            and _is_unchanged(state.extensions, self.extensions)
+            and _is_unchanged(state.hidden_attributes, self.hidden)
         ):
-            return project
-        return msgspec.structs.replace(
-            project,
+            return state
+        changed = msgspec.structs.replace(
+            cast("msgspec.Struct", state),
             attributes=self.attributes,
             extensions=self.extensions,
             hidden_attributes=self.hidden,
         )
+        return cast("G", changed)
 
 
-def upgrade_project(project: Project, plans: Sequence[MigrationPlan]) -> Project:
-    """Convert a project to the newest version; `plans` lead there, oldest first.
+def upgrade_state(state: G, plans: Sequence[MigrationPlan]) -> G:
+    """Convert a state to the newest version; `plans` lead there, oldest first.
 
     Columns are renamed and types widened, extensions and hidden values move to new columns that
     they fit, defaults are filled in, and values of retired columns are hidden.
     """
-    fields = _SchemaFields(project)
+    fields = _SchemaFields(state)
     for plan in plans:
         for step in plan.steps:
             _UPGRADE_STEPS[type(step)](fields, step)
-    return fields.apply_to(project)
+    return fields.apply_to(state)
 
 
-def downgrade_project(project: Project, plans: Sequence[MigrationPlan]) -> Project:
-    """Convert a project of the newest version to an older one; `plans` as for upgrades.
+def downgrade_state(state: G, plans: Sequence[MigrationPlan]) -> G:
+    """Convert a state of the newest version to an older one; `plans` as for upgrades.
 
     Columns have their old names, columns added since are left out, and values of retired columns
     return. No value is falsified: a value that only the wider type holds, or that the older version
     would have rejected, stays as it is.
     """
-    fields = _SchemaFields(project)
+    fields = _SchemaFields(state)
     for plan in reversed(plans):
         for step in reversed(plan.steps):
             _DOWNGRADE_STEPS[type(step)](fields, step)
-    return fields.apply_to(project)
+    return fields.apply_to(state)
 
 
 def support_end_date(plans: Iterable[MigrationPlan]) -> date | None:
@@ -152,11 +177,11 @@ def former_name(name: str, plans: Sequence[MigrationPlan]) -> str | None:
     return former
 
 
-def find_violation(project: Project, proof: Proof) -> FieldError | None:
-    """Return how a project violates a proof, at the stored name; None if it does not."""
+def find_violation(state: GovernedState, proof: Proof) -> FieldError | None:
+    """Return how a state violates a proof, at the stored name; None if it does not."""
     pointer = f"/{proof.stored_name}"
     try:
-        value = _read_stored_value(project, proof, pointer)
+        value = _read_stored_value(state, proof, pointer)
     except InvalidInput as error:
         return error.errors[0]
     if value is None and not proof.allows_null:
@@ -169,7 +194,7 @@ def _is_unchanged(before: Mapping[str, object], after: Mapping[str, object]) -> 
     return before.keys() == after.keys() and all(before[name] is after[name] for name in before)
 
 
-def _read_stored_value(project: Project, proof: Proof, pointer: str) -> Value | None:
+def _read_stored_value(state: GovernedState, proof: Proof, pointer: str) -> Value | None:
     """Return the stored value under the proof's column; None if absent.
 
     Raises:
@@ -177,13 +202,13 @@ def _read_stored_value(project: Project, proof: Proof, pointer: str) -> Value | 
     """
     name, column = proof.stored_name, proof.column
     if name.startswith(EXTENSION_PREFIX):
-        raw = project.extensions.get(name)
+        raw = state.extensions.get(name)
         return None if raw is None else _read_extension(column, raw, pointer)
     value: Any
-    if name in CORE_FIELDS:
-        value = getattr(project, name)
+    if name in state.__struct_fields__:
+        value = getattr(state, name)
     else:
-        value = project.attributes.get(name, project.hidden_attributes.get(name))
+        value = state.attributes.get(name, state.hidden_attributes.get(name))
     return None if value is None else _fit_value(column, value, pointer)
 
 
