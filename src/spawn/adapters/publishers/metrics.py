@@ -1,13 +1,15 @@
 """Publisher of domain events to the service's own metrics."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 from opentelemetry.metrics import Meter
 
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.lineage.run import ENDED_EVENTS, ROWS_ACCEPTED
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions
 
 BATCH_SIZE: Final = 1_000
@@ -20,11 +22,32 @@ class _Status(msgspec.Struct, frozen=True):
     status: str = ""
 
 
+class _Assertion(msgspec.Struct, frozen=True):
+    """The fields of a run's assertion that metrics need."""
+
+    name: str
+    checked_rows: int = msgspec.field(name="looked_at", default=0)
+    failed_rows: int = msgspec.field(name="failed", default=0)
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """The one field of a run's document that metrics need."""
+
+    assertions: tuple[_Assertion, ...] = ()
+
+
 _status_decoder: Final = msgspec.json.Decoder(_Status)
+_run_decoder: Final = msgspec.json.Decoder(_Run)
+_EVENT_TYPES: Final = frozenset(
+    type_ for aggregate in AGGREGATE_TYPES.values() for type_ in aggregate.event_types
+)
+_RUN_ENDS: Final = frozenset(ENDED_EVENTS.values())
+_QUARANTINED: Final = "quarantined"
+_VALID: Final = "valid"
 
 
 class MetricsPublisher:
-    """Counter of events by type, and of projects by the status they reached."""
+    """Counter of events by type, of projects by the status they reached, and of imported rows."""
 
     def __init__(self, meter: Meter) -> None:
         self._events = meter.create_counter(
@@ -33,8 +56,14 @@ class MetricsPublisher:
         self._status_changes = meter.create_counter(
             "spawn_project_status_reached", description="Projects that reached a status."
         )
+        self._import_rows = meter.create_counter(
+            "spawn_import_rows", description="Rows of ended imports, by outcome."
+        )
+        for outcome in (_QUARANTINED, _VALID):
+            # A rate needs a value from before the first import.
+            self._import_rows.add(0, {"outcome": outcome})
         self.delivery_options = DeliveryOptions(
-            name=METRICS_PUBLISHER, batch=BATCH_SIZE, durable=False
+            name=METRICS_PUBLISHER, batch=BATCH_SIZE, durable=False, types=_EVENT_TYPES
         )
 
     async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
@@ -48,7 +77,18 @@ class MetricsPublisher:
         )
         for status, number in statuses.items():
             self._status_changes.add(number, {"status": status})
+        self._count_import_rows(entries)
         return ()
+
+    def _count_import_rows(self, entries: Iterable[JournalEntry]) -> None:
+        for entry in entries:
+            if entry.type not in _RUN_ENDS:
+                continue
+            for assertion in _run_decoder.decode(entry.document).assertions:
+                if assertion.name == ROWS_ACCEPTED:
+                    valid = assertion.checked_rows - assertion.failed_rows
+                    self._import_rows.add(assertion.failed_rows, {"outcome": _QUARANTINED})
+                    self._import_rows.add(valid, {"outcome": _VALID})
 
     async def probe(self) -> str:
         """Return where the counts are published."""

@@ -14,6 +14,7 @@ from spawn.domain.imports.mapping import (
     Whitespace,
 )
 from spawn.domain.lineage.run import (
+    ROWS_ACCEPTED,
     Activity,
     Assertion,
     Dataset,
@@ -276,7 +277,7 @@ def _conversion(column: ColumnMapping) -> str:
 def _acceptance_assertion(counts: RowCounts) -> Assertion:
     reasons = ", ".join(f"{code} {number}" for code, number in counts.by_reason.items())
     return Assertion(
-        name="rows_accepted",
+        name=ROWS_ACCEPTED,
         assertion="valid_rows",
         success=not counts.quarantined,
         warning=True,

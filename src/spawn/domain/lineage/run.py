@@ -45,6 +45,9 @@ ENDED_EVENTS: Final[Mapping[RunState, str]] = {
 }
 """Event types of a run's end, by its final state."""
 
+ROWS_ACCEPTED: Final = "rows_accepted"
+"""Name of the assertion that no row of an import is quarantined."""
+
 PARENT_HEADER: Final = "OpenLineage-Parent-Id"
 """Header with the run of the pipeline that a run belongs to."""
 

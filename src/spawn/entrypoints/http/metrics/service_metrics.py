@@ -24,6 +24,7 @@ from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.quality.report import QualityReport
+from spawn.entrypoints.http.metrics.project_metrics import ProjectMetrics
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
 from spawn.entrypoints.http.metrics.schema_metrics import SchemaMetrics
 from spawn.entrypoints.http.metrics.store_metrics import StoreMetrics
@@ -122,6 +123,7 @@ class _ServiceCollector(Collector):
         self._dropped_lines = dropped_lines
         self._schemas = SchemaMetrics(dependencies)
         self._store = StoreMetrics(dependencies.control)
+        self._projects = ProjectMetrics(dependencies.reads)
         self._report: QualityReport | None = None
         self._delivery_statuses: list[DeliveryStatus] = []
 
@@ -129,6 +131,7 @@ class _ServiceCollector(Collector):
         """Load the values that need awaiting, before `collect` reads them."""
         await self._schemas.gather()
         await self._store.gather()
+        await self._projects.gather()
         aggregate = await get_latest_report(self._dependencies, SERVICE_PRINCIPAL)
         self._report = None if aggregate is None else aggregate.state
         self._delivery_statuses = await self._relay.delivery_statuses()
@@ -137,7 +140,9 @@ class _ServiceCollector(Collector):
         """Yield the metrics of the service."""
         yield self._collect_build()
         yield from self._collect_storage()
+        yield from self._collect_clock()
         yield from self._store.collect()
+        yield from self._projects.collect()
         yield from self._schemas.collect()
         yield from self._collect_quality()
         yield from self._collect_events()
@@ -163,6 +168,11 @@ class _ServiceCollector(Collector):
         status = self._dependencies.control.status()
         gauges = (
             ("spawn_storage_writable", "1 if the store accepts writes.", int(status.is_writable)),
+            (
+                "spawn_storage_stall_seconds",
+                "Time for which the writer has not moved on while work waits; 0 if it does.",
+                self._dependencies.control.stalled_s(),
+            ),
             ("spawn_storage_queue_changes", "Changes in the write queue.", status.queued),
             (
                 "spawn_storage_queue_limit_changes",
@@ -196,6 +206,18 @@ class _ServiceCollector(Collector):
         for name, text, value in gauges:
             if value is not None:
                 yield GaugeMetricFamily(name, text, value=value)
+
+    def _collect_clock(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "spawn_clock_jump_seconds",
+            "Time by which the clock has left its course; negative if it went back.",
+            value=self._dependencies.clock.jump_s(),
+        )
+        yield GaugeMetricFamily(
+            "spawn_clock_recorded_ahead_seconds",
+            "Time by which the newest change is dated ahead of the clock.",
+            value=self._dependencies.control.status().recorded_ahead_s,
+        )
 
     def _collect_events(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -239,6 +261,11 @@ class _ServiceCollector(Collector):
             yield GaugeMetricFamily(
                 "spawn_backup_age_seconds", "Age of the newest good backup.", value=status.age_s
             )
+        yield GaugeMetricFamily(
+            "spawn_backup_interval_seconds",
+            "Time between two scheduled backups; 0 if none is scheduled.",
+            value=status.interval_s,
+        )
         yield CounterMetricFamily(
             "spawn_backup_failures", "Backups that failed.", value=status.failures
         )
