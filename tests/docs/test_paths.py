@@ -32,7 +32,7 @@ def list_requests(text: str) -> Iterator[tuple[str, str]]:
     code = re.findall(r"`([^`\n]+)`", text)
     code += re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for snippet in code:
-        for method, path in re.findall(rf"(?:\b({METHODS}) )?(…?/[\w./{{}}-]*)", snippet):
+        for method, path in re.findall(rf"(?:\b({METHODS}) )?(…?/[\w./{{}}$-]*)", snippet):
             if (path.startswith("…") and method) or path.split("/")[1] in ROOTS:
                 yield method, path
 

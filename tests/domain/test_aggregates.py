@@ -15,6 +15,8 @@ pytestmark = pytest.mark.core
 def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
     assert sorted(AGGREGATE_TYPES) == [
         "api_client",
+        "case",
+        "cfads_actual",
         "dead_letter",
         "external_ref",
         "facility",

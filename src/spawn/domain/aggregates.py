@@ -13,6 +13,18 @@ import msgspec
 
 from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.change import EncodedState, Write
+from spawn.domain.covenants.cfads_actuals import (
+    ACTUALS_KIND,
+    ACTUALS_RECORDED_EVENT,
+    CfadsActuals,
+)
+from spawn.domain.covenants.cfads_case import (
+    CASE_CREATED_EVENT,
+    CASE_KIND,
+    CASE_REVISED_EVENT,
+    CASE_USED_EVENT,
+    CfadsCase,
+)
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
 from spawn.domain.facilities.facility import (
@@ -260,6 +272,20 @@ _TYPES: Final = (
         id_column="project_id",
         core=CORE_ATTRIBUTES[PROJECT_KIND],
         find_document_field=find_document_field,
+    ),
+    _struct_type(
+        CASE_KIND,
+        CfadsCase,
+        *("project_id", "name", "kind", "currency_code", "status", "revision", "engine_version"),
+        table="cases",
+        event_types=(CASE_CREATED_EVENT, CASE_REVISED_EVENT, CASE_USED_EVENT),
+    ),
+    _struct_type(
+        ACTUALS_KIND,
+        CfadsActuals,
+        "currency_code",
+        table="cfads_actuals",
+        event_types=(ACTUALS_RECORDED_EVENT,),
     ),
     _struct_type(
         DEAD_LETTER_KIND,

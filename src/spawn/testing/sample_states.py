@@ -1,17 +1,20 @@
 """Sample states of every kind of aggregate, with a value in each field.
 
 The values follow from the types of the fields, so that a new aggregate or field is covered without
-an edit here. A project has invariants across its fields and is built by hand.
+an edit here. A state with invariants across its fields is built by hand.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import inspect
 
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
+from spawn.domain.covenants.cash_periods import CashPeriod
+from spawn.domain.covenants.cfads_case import CASE_KIND, CaseKind, CaseStatus, CfadsCase
 from spawn.domain.projects.milestones import Milestone, MilestoneKind
 from spawn.domain.projects.parties import Spv
 from spawn.domain.projects.project import PROJECT_KIND, ExternalRef, Project, ProjectStatus
@@ -29,8 +32,8 @@ def a_state(kind: str, number: int) -> msgspec.Struct:
 
     Every third one lacks what a state may lack.
     """
-    if kind == PROJECT_KIND:
-        return _build_project(number)
+    if (build := _BUILT_BY_HAND.get(kind)) is not None:
+        return build(number)
     state_type = AGGREGATE_TYPES[kind].state_type
     state: msgspec.Struct = _build(inspect.type_info(state_type), number, "")
     return state
@@ -137,3 +140,39 @@ def _build_project(number: int) -> Project:
         maturity_years=None if is_sparse else Decimal(20 + number % 8) / 2,
         **({} if is_sparse else optional),
     )
+
+
+def _build_case(number: int) -> CfadsCase:
+    """Build a case of two periods; every third one has no debt."""
+    has_debt = number % 3 != 2
+    periods = tuple(
+        CashPeriod(
+            starts_on=date(2030 + year, 1, 1),
+            ends_on=date(2030 + year, 12, 31),
+            cfads=Decimal(f"{number}20.50"),
+            interest=Decimal("4.00") if has_debt else None,
+            principal=Decimal("40.00") if has_debt else None,
+            lines={"revenue ñ": Decimal(f"{number}20.50")},
+        )
+        for year in range(2)
+    )
+    return CfadsCase(
+        case_id=f"case {number}",
+        project_id=f"project {number % 4}",
+        name=f"Case {number % 4} ñ\\\"'",
+        kind=[*CaseKind][number % len(CaseKind)],
+        currency_code="EUR",
+        periods=periods,
+        opening_debt=Decimal("80.00") if has_debt else None,
+        equity=Decimal("20.00") if has_debt else None,
+        engine_version=f"0.{number % 4}.0",
+        status=[*CaseStatus][number % 2],
+        revision=number % 4 + 1,
+        revision_reason="refinanced\nin part" if has_debt else None,
+    )
+
+
+_BUILT_BY_HAND: Final[dict[str, Callable[[int], msgspec.Struct]]] = {
+    PROJECT_KIND: _build_project,
+    CASE_KIND: _build_case,
+}

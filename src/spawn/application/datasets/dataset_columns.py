@@ -24,6 +24,7 @@ class DatasetName(StrEnum):
     QUALITY = "quality"
     IMPORTS = "imports"
     FACILITIES = "facilities"
+    CASES = "cases"
 
 
 AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {DatasetName.FACILITIES: FACILITY_KIND}
@@ -89,6 +90,8 @@ def _columns(names: Iterable[str], **types: ColumnType | None) -> tuple[DatasetC
 
 _TEXT: Final = ColumnType(TypeName.STRING)
 _INTEGER: Final = ColumnType(TypeName.INTEGER)
+_DATE: Final = ColumnType(TypeName.DATE)
+_AMOUNT: Final = ColumnType(TypeName.DECIMAL, precision=38, scale=4)
 _BIGINT: Final = ColumnType(TypeName.BIGINT)
 _TIMESTAMP: Final = ColumnType(TypeName.TIMESTAMP)
 _COUNTS: Final = ("rows", "accepted", "unchanged", "quarantined", "warnings", "skipped")
@@ -139,5 +142,21 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
         created_at=_TIMESTAMP,
         updated_at=_TIMESTAMP,
         **dict.fromkeys(_COUNTS, _BIGINT),
+    ),
+    DatasetName.CASES: _columns(
+        (
+            *("case_id", "project_id", "name", "kind", "currency_code", "status", "revision"),
+            *("version", "engine_version", "starts_on", "ends_on", "cfads", "interest"),
+            *("principal", "created_at", "updated_at"),
+        ),
+        revision=_INTEGER,
+        version=_INTEGER,
+        starts_on=_DATE,
+        ends_on=_DATE,
+        cfads=_AMOUNT,
+        interest=_AMOUNT,
+        principal=_AMOUNT,
+        created_at=_TIMESTAMP,
+        updated_at=_TIMESTAMP,
     ),
 }

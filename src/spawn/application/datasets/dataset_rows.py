@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.access.row_access import require_all_rows
+from spawn.application.datasets.case_rows import read_case_rows
 from spawn.application.datasets.dataset_columns import AGGREGATE_DATASETS, DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.row_filters import filter_rows
@@ -35,7 +36,9 @@ Row = dict[str, Any]
 _ROWS_PER_TURN: Final = 32
 """Rows that may be read and formatted before other tasks run: about 2 ms of work."""
 
-_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS, *AGGREGATE_DATASETS})
+_WHOLE_STORE: Final = frozenset(
+    {DatasetName.QUALITY, DatasetName.IMPORTS, DatasetName.CASES, *AGGREGATE_DATASETS}
+)
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 
@@ -87,6 +90,8 @@ def _read_others(
         return _read_events(dependencies, dataset.event_filter, envelope, end)
     if dataset.name is DatasetName.QUALITY:
         return _read_quality(dependencies)
+    if dataset.name is DatasetName.CASES:
+        return read_case_rows(dependencies)
     kind = AGGREGATE_DATASETS.get(dataset.name)
     if kind is not None:
         return _read_aggregates(dependencies, kind)

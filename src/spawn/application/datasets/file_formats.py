@@ -186,6 +186,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return _quote_cell(escape_formula(str(value))) if value else '""'
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, date | datetime):
         return value.isoformat().replace("+00:00", "Z")
     return _quote_cell(_json_text(value))

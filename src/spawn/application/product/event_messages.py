@@ -10,6 +10,13 @@ from typing import Final
 import msgspec
 
 from spawn.application.product.snapshot import Json, ProductSnapshot
+from spawn.domain.covenants.cfads_actuals import ACTUALS_RECORDED_EVENT, CfadsActuals
+from spawn.domain.covenants.cfads_case import (
+    CASE_CREATED_EVENT,
+    CASE_REVISED_EVENT,
+    CASE_USED_EVENT,
+    CfadsCase,
+)
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.facilities.facility import (
     FACILITY_AMENDED_EVENT,
@@ -56,6 +63,18 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "facilityAmended": EventDescription(
         FACILITY_AMENDED_EVENT, "Terms of a facility were changed.", "Facility"
     ),
+    "caseCreated": EventDescription(
+        CASE_CREATED_EVENT, "A CFADS case of a project was created.", "CfadsCase"
+    ),
+    "caseRevised": EventDescription(
+        CASE_REVISED_EVENT, "Figures of a CFADS case were changed.", "CfadsCase"
+    ),
+    "caseUsed": EventDescription(
+        CASE_USED_EVENT, "A covenant test used a CFADS case first.", "CfadsCase"
+    ),
+    "actualsRecorded": EventDescription(
+        ACTUALS_RECORDED_EVENT, "Actual CFADS were recorded or corrected.", "CfadsActuals"
+    ),
     "schemaAdopted": EventDescription(
         ADOPTED_EVENT, "Another version of the schema became active.", "SchemaStatus"
     ),
@@ -93,7 +112,7 @@ def build_messages(snapshot: ProductSnapshot) -> Json:
 
 def build_schemas(snapshot: ProductSnapshot) -> Json:
     """Build the schemas that the messages refer to."""
-    states = (Facility, ServiceLevelStatus, SchemaStatus, Run)
+    states = (CfadsActuals, CfadsCase, Facility, ServiceLevelStatus, SchemaStatus, Run)
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():
         # Docstrings are indented for the source; the document needs plain text.

@@ -11,6 +11,7 @@ from spawn.entrypoints.http import admin, backup_routes, jobs, monitoring
 from spawn.entrypoints.http.access import audit_routes, client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
+from spawn.entrypoints.http.covenants import case_routes, covenant_codec
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
 from spawn.entrypoints.http.events import routes as event_routes
@@ -42,6 +43,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *project_routes.ROUTES,
     *list_route.ROUTES,
     *facility_routes.ROUTES,
+    *case_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
     *dataset_routes.ROUTES,
@@ -76,6 +78,7 @@ _CODECS: Final[Mapping[str, ResponseCodec]] = {
     response_codec.CODEC: response_codec.render_recipe,
     jobs.CODEC: jobs.render_recipe,
     facility_responses.FACILITY_CODEC: facility_responses.render_facility_recipe,
+    covenant_codec.COVENANT_CODEC: covenant_codec.render_covenant_recipe,
 }
 """Codecs of the responses that receipts store; a receipt of a day ago names one of them."""
 

@@ -88,8 +88,8 @@ _FILE: Final = Success(
     tag="data",
     summary="Download a dataset",
     description=(
-        "A dataset as one streamed file: `projects`, `history`, `events`, `quality`, `imports` or "
-        "`facilities`. "
+        "A dataset as one streamed file: `projects`, `history`, `events`, `quality`, `imports`, "
+        "`facilities` or `cases`. "
         "The format follows the suffix of the path, else `format`, else `Accept`. Projects have "
         "the filters, order and fields of their list, the others filters by column; history and "
         "events are also selected by type and subject. The "

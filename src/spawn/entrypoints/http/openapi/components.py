@@ -14,6 +14,7 @@ Json = dict[str, Any]
 TAGS: Final = {
     "operations": "Projects: commands and queries.",
     "facilities": "Facilities of projects: terms, ledgers, balances and schedules.",
+    "covenants": "Cases, actuals, covenants and their tests.",
     "imports": "Imports of project files, with mappings and quarantine.",
     "data": "Downloads of whole datasets.",
     "analysis": "Financial calculators and simulations.",

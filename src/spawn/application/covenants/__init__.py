@@ -1,0 +1,1 @@
+"""Use cases of cases, actuals, covenants and their tests."""

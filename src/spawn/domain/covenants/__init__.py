@@ -1,0 +1,1 @@
+"""Cases, covenants, their tests and waivers, and reserve accounts of a project on record."""

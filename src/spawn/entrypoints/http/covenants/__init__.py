@@ -1,0 +1,1 @@
+"""Cases, actuals, covenants and their tests over HTTP."""
