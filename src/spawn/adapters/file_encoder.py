@@ -4,10 +4,12 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
-from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
+from spawn.adapters.duckdb.columns.columnar_files import ColumnarEncoder
+from spawn.adapters.duckdb.columns.table_files import TableEncoder, can_write
 from spawn.adapters.local.arrow_stream import has_arrow_stream
 from spawn.adapters.workers.workbook_encoder import FOLDER_PREFIX, WorkbookEncoder, has_excel
 from spawn.domain.schema_version import ColumnType
+from spawn.ports.analytics import ArrowTable
 
 
 class FileEncoder:
@@ -20,6 +22,7 @@ class FileEncoder:
     def __init__(self, folder: Path | None = None) -> None:
         self._columnar = ColumnarEncoder(folder, f"{FOLDER_PREFIX}{os.getpid()}-")
         self._workbooks = WorkbookEncoder(folder)
+        self._tables = TableEncoder()
 
     def encode(
         self,
@@ -43,6 +46,20 @@ class FileEncoder:
         if suffix == "xlsx":
             return self._workbooks.encode(lines, columns, name)
         return self._columnar.encode(lines, columns, is_arrow=suffix == "arrow")
+
+    def takes_tables(self, suffix: str) -> bool:
+        """Return whether `encode_tables` writes files of a suffix."""
+        return can_write(suffix)
+
+    def encode_tables(
+        self, tables: AsyncIterator[ArrowTable], suffix: str
+    ) -> AsyncGenerator[bytes]:
+        """Return the chunks of a file of tables, which all have the same columns.
+
+        Raises:
+            Overloaded: as many files as possible are written already.
+        """
+        return self._tables.encode(tables, suffix)
 
 
 def find_missing_extra(suffix: str) -> str | None:

@@ -10,7 +10,7 @@ from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
-from spawn.ports.analytics import QualityStore
+from spawn.ports.analytics import ColumnStore, QualityStore
 from spawn.ports.backups import Backups
 from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaStore
@@ -40,6 +40,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     ids: IdGenerator
     backups: Backups | None = None
+    columns: ColumnStore | None = None
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 

@@ -3,17 +3,19 @@
 import importlib
 import io
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import duckdb
 import pytest
 
-from spawn.adapters.duckdb import columnar_files, row_pipes
-from spawn.adapters.duckdb.columnar_files import ColumnarEncoder
-from spawn.adapters.duckdb.row_pipes import RowPipes
+from spawn.adapters.duckdb.columns import columnar_files, row_pipes
+from spawn.adapters.duckdb.columns.columnar_files import ColumnarEncoder
+from spawn.adapters.duckdb.columns.row_pipes import RowPipes
 from spawn.domain.errors import InvalidInput
 from spawn.domain.schema_version import ColumnType, TypeName
 
@@ -58,6 +60,25 @@ async def test_rows_beyond_the_memory_of_the_engine_are_an_error_of_the_request(
         await encode(2_000, 40_000, is_arrow=is_arrow)
     assert [(one.pointer, one.code) for one in failure.value.errors] == [("/format", "too_large")]
     assert "lines of JSON" in failure.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("Out of Memory Error: failed to allocate data", duckdb.OutOfMemoryException), ("?", OSError)],
+)
+def test_an_error_behind_the_first_batches_has_the_type_of_one_before_them(
+    text: str, error: type[Exception]
+) -> None:
+    """pyarrow raises the errors of the engine that it reads as errors of the system."""
+
+    def read() -> Iterator[int]:
+        yield 1
+        raise OSError(text)
+
+    batches = columnar_files._read_batches(read())
+    assert next(batches) == 1
+    with pytest.raises(error, match=re.escape(text)):
+        next(batches)
 
 
 @pytest.mark.parametrize("format_name", ["parquet", "arrow", "arrow without pyarrow"])

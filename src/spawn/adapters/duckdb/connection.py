@@ -214,6 +214,8 @@ class Engine:
                     "late_materialization_max_rows": 0,
                 },
             )
+            # Columns that leave the engine carry the name of the zone.
+            connection.execute("set global timezone = 'UTC'")
             connection.execute("set lock_configuration = true")
         except duckdb.Error as failure:
             raise _opening_error(failure, self.path.name) from failure

@@ -1,9 +1,10 @@
 """The storage ports over one DuckDB file: from the caches where possible, else the engine."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar, cast
@@ -14,6 +15,11 @@ from opentelemetry import trace
 from spawn.adapters.duckdb.archive.backup_writer import BackupWriter
 from spawn.adapters.duckdb.archive.epoch_claims import require_store
 from spawn.adapters.duckdb.caches import GenerationalCache, LocationCache, RecentRows
+from spawn.adapters.duckdb.columns.column_chunks import (
+    MIN_CHUNK_ROWS,
+    ColumnReader,
+    find_projects,
+)
 from spawn.adapters.duckdb.connection import (
     Cursor,
     Engine,
@@ -58,6 +64,7 @@ from spawn.domain.change import (
     StoredResponse,
 )
 from spawn.domain.errors import (
+    DeadlineExceeded,
     InternalError,
     InvalidInput,
     NotFound,
@@ -75,6 +82,7 @@ from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.validator import compile_schema
+from spawn.ports.analytics import ColumnChunk, ColumnSelection
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationRecord, ProofViolation, SchemaRecord
 from spawn.ports.storage import StoreActivity, StoreStatus, Table
@@ -454,6 +462,42 @@ class DuckDbStore:
                 )
                 page_items.offer(position, aggregate, items_generation)
         return aggregates, has_more
+
+    # -- columns ----------------------------------------------------------------------------
+
+    async def read_columns(
+        self, query: Query, selection: ColumnSelection, through: Position
+    ) -> AsyncGenerator[ColumnChunk] | None:
+        """Return the columns of projects; see `ColumnStore.read_columns`."""
+        try:
+            await self._project_all()
+        except StorageFull:
+            return None
+        positions, history = await self._read(
+            lambda c: find_projects(c, query, through.number, self._read_history)
+        )
+        if history.of(query.kind).active_schema.version != selection.schema_version:
+            return None
+        is_sorted = bool(query.sort)
+        return self._read_chunks(
+            ColumnReader(query.kind, history, selection, positions, is_sorted=is_sorted)
+        )
+
+    async def _read_chunks(self, reader: ColumnReader) -> AsyncGenerator[ColumnChunk]:
+        start, rows = 0, reader.chunk_rows
+        while True:
+            try:
+                chunk = await self._read(partial(reader.read, start=start, rows=rows))
+            except DeadlineExceeded:
+                # On a busy machine: a file that has begun has no other way than to go on.
+                if rows <= MIN_CHUNK_ROWS:
+                    raise
+                rows = max(rows // 4, MIN_CHUNK_ROWS)
+                continue
+            yield chunk
+            start, rows = start + chunk.rows, min(rows * 2, reader.chunk_rows)
+            if start >= len(reader):
+                return
 
     # -- the feed ---------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ reads leave it out and it is not found. A kind of aggregate that has no rule her
 that a use case of the future is closed until somebody decides about it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
@@ -54,7 +54,7 @@ from spawn.domain.query import (
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.ports.analytics import QualityStore
+from spawn.ports.analytics import ColumnChunk, ColumnSelection, ColumnStore, QualityStore
 from spawn.ports.schemas import (
     MigrationRecord,
     ProofViolation,
@@ -97,6 +97,7 @@ def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependenc
     schemas: SchemaStore = ScopedSchemas(dependencies.schemas)
     bookmarks: Bookmarks = _ForbiddenBookmarks()
     quality: QualityStore = _ForbiddenQuality()
+    columns = dependencies.columns
     return msgspec.structs.replace(
         dependencies,
         reads=reads,
@@ -105,6 +106,7 @@ def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependenc
         bookmarks=bookmarks,
         quality=quality,
         backups=None,
+        columns=None if columns is None else ScopedColumns(columns, reads),
     )
 
 
@@ -200,14 +202,20 @@ class ScopedReads:
 
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Return a page of visible projects; see `ReadStore.page`."""
-        filters = await self._list_filters(query)
-        if filters is None:
+        scoped_query = await self.limit_query(query)
+        if scoped_query is None:
             return Page(())
         after = None if query.after is None else (*query.after, _AFTER_EVERY_ROW)
-        order = (*query.sort, *_CREATION)
-        scoped = msgspec.structs.replace(query, filters=filters, sort=order, after=after)
-        page = await self._reads.page(scoped)
+        page = await self._reads.page(msgspec.structs.replace(scoped_query, after=after))
         return Page(page.items, None if page.next is None else page.next[:-1])
+
+    async def limit_query(self, query: Query) -> Query | None:
+        """Return the query for the visible projects; None if there are none."""
+        filters = await self._list_filters(query)
+        if filters is None:
+            return None
+        order = (*query.sort, *_CREATION)
+        return msgspec.structs.replace(query, filters=filters, sort=order)
 
     async def count(self, query: Query) -> int:
         """Return the number of visible projects; see `ReadStore.count`."""
@@ -314,6 +322,23 @@ class ScopedReads:
     async def tables(self) -> list[Table]:
         """Return the tables with their columns; without the number of their rows."""
         return [msgspec.structs.replace(t, rows=0) for t in await self._reads.tables()]
+
+
+class ScopedColumns:
+    """Columns of the visible projects."""
+
+    def __init__(self, columns: ColumnStore, reads: ScopedReads) -> None:
+        self._columns = columns
+        self._reads = reads
+
+    async def read_columns(
+        self, query: Query, selection: ColumnSelection, through: Position
+    ) -> AsyncGenerator[ColumnChunk] | None:
+        """Return the columns of visible projects; see `ColumnStore.read_columns`."""
+        scoped_query = await self._reads.limit_query(query)
+        if scoped_query is None:
+            return None
+        return await self._columns.read_columns(scoped_query, selection, through)
 
 
 class ScopedCommands:

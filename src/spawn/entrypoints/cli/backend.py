@@ -32,6 +32,7 @@ from spawn.application.backups.backup_schedule import take_backup
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import read_dataset_query
 from spawn.application.datasets.dataset_rows import count_rows, read_projects
+from spawn.application.datasets.dataset_tables import count_tables, read_tables
 from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import (
@@ -218,8 +219,15 @@ class FileBackend:
         self._record(AuditKind.EXPORT, "export", data_format)
         dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
         async with record_export(dependencies, OPERATOR, data_format) as progress:
-            rows = count_rows(read_projects(dependencies, OPERATOR, dataset), progress)
-            file = format_file(rows, dataset, data_format, FileEncoder().encode)
+            encoder, tables = FileEncoder(), None
+            if encoder.takes_tables(data_format):
+                end = await dependencies.reads.position()
+                tables = await read_tables(dependencies, OPERATOR, dataset, end)
+            if tables is None:
+                rows = count_rows(read_projects(dependencies, OPERATOR, dataset), progress)
+                file = format_file(rows, dataset, data_format, encoder.encode)
+            else:
+                file = encoder.encode_tables(count_tables(tables, progress), data_format)
             async with aclosing(file) as chunks:
                 async for chunk in chunks:
                     progress.size_bytes += len(chunk)

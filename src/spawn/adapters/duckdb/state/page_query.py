@@ -64,14 +64,16 @@ class PageStatement:
         if query.after is not None:
             conditions.append(self._after(query.sort, query.after))
         where = " and ".join(conditions) or "true"
-        order_by = "".join(
-            f"{quote_name(order.field)} {'desc' if order.descending else 'asc'} nulls last, "
-            for order in query.sort
-        )
         return (
             f"select _created, _position, epoch_us(created_at) from {source}"
-            f" where {where} order by {order_by}_created limit {query.limit + 1:d}"
+            f" where {where} order by {_order_by(query)} limit {query.limit + 1:d}"
         )
+
+    def positions(self, query: Query) -> str:
+        """Return the select for the journal rows of all items, in order."""
+        source, conditions = self._source(query), self._conditions(query)
+        where = " and ".join(conditions) or "true"
+        return f"select _position from {source} where {where} order by {_order_by(query)}"
 
     def count(self, query: Query) -> str:
         """Return the select for the number of items that match the filters of a query."""
@@ -205,6 +207,14 @@ class PageStatement:
     def _parameter(self, value: Any) -> str:
         self.parameters.append(value)
         return f"${len(self.parameters)}"
+
+
+def _order_by(query: Query) -> str:
+    sort = (
+        f"{quote_name(order.field)} {'desc' if order.descending else 'asc'} nulls last, "
+        for order in query.sort
+    )
+    return f"{''.join(sort)}_created"
 
 
 def _document_text(field: DocumentField) -> str:

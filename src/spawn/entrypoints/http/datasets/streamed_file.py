@@ -13,6 +13,7 @@ from spawn.adapters.file_encoder import FileEncoder
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.dataset_rows import count_rows, read_rows
+from spawn.application.datasets.dataset_tables import count_tables, read_tables
 from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.events.feed import envelope_for
 from spawn.application.exports import record_export
@@ -29,6 +30,7 @@ from spawn.entrypoints.http.protocol.response import (
     wait_for_disconnect,
 )
 from spawn.entrypoints.http.state import StateKey
+from spawn.ports.analytics import ColumnChunk
 
 ENCODER: Final = StateKey(FileEncoder)
 _GZIP_WINDOW_BITS: Final = 31
@@ -70,7 +72,7 @@ class DatasetFile:
         self._records = request.http_state.dependencies
         self._is_still_permitted = request.is_still_permitted
         self._envelope = envelope_for(request.http_state.streams.envelope, request.principal)
-        self._encode = request.http_state[ENCODER].encode
+        self._encoder = request.http_state[ENCODER]
 
     @property
     def is_of_row_scope(self) -> bool:
@@ -102,14 +104,28 @@ class DatasetFile:
 
     async def read(self, progress: RunProgress) -> AsyncGenerator[bytes]:
         """Yield the chunks of the file, and count its rows and bytes."""
-        rows = read_rows(
-            self._dependencies, self._principal, self.query, self._envelope, self.position
-        )
-        chunks = format_file(count_rows(rows, progress), self.query, self.format, self._encode)
+        tables = await self._open_tables()
+        if tables is None:
+            chunks = self._format_rows(progress)
+        else:
+            chunks = self._encoder.encode_tables(count_tables(tables, progress), self.format)
         async with aclosing(chunks):
             async for chunk in chunks:
                 progress.size_bytes += len(chunk)
                 yield chunk
+
+    async def _open_tables(self) -> AsyncGenerator[ColumnChunk] | None:
+        if not self._encoder.takes_tables(self.format):
+            return None
+        return await read_tables(self._dependencies, self._principal, self.query, self.position)
+
+    def _format_rows(self, progress: RunProgress) -> AsyncGenerator[bytes]:
+        rows = read_rows(
+            self._dependencies, self._principal, self.query, self._envelope, self.position
+        )
+        return format_file(
+            count_rows(rows, progress), self.query, self.format, self._encoder.encode
+        )
 
     async def check_access(self) -> None:
         """Check that the credentials of the request have not ended.

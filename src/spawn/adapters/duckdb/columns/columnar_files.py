@@ -9,7 +9,7 @@ import asyncio
 import importlib
 import importlib.util
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import duckdb
 
-from spawn.adapters.duckdb.row_pipes import RowPipes
+from spawn.adapters.duckdb.columns.row_pipes import RowPipes
 from spawn.adapters.duckdb.tables import quote_name, sql_type
 from spawn.domain.errors import InternalError, InvalidInput, Overloaded
 from spawn.domain.schema_version import ColumnType, TypeName
@@ -37,6 +37,7 @@ _ROW_GROUP_ROWS: Final = 20_000
 _ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
 _BATCH_ROWS: Final = 2_048
 _THREADS: Final = 3
+_OUT_OF_MEMORY: Final = "Out of Memory Error"
 _TOO_LONG_ROWS: Final = (
     "The rows are too long for this format: select fields, or use lines of JSON or CSV."
 )
@@ -216,8 +217,18 @@ def _write_arrow(
         os.fdopen(os.dup(pipe), "wb") as file,
         pyarrow.ipc.new_stream(file, batches.schema) as writer,
     ):
-        for batch in batches:
+        for batch in _read_batches(batches):
             writer.write_batch(batch)
+
+
+def _read_batches(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches; an error of the engine after the first has its own type again."""
+    try:
+        yield from batches
+    except OSError as failure:
+        if str(failure).startswith(_OUT_OF_MEMORY):
+            raise duckdb.OutOfMemoryException(str(failure)) from failure
+        raise
 
 
 def _write_arrow_without_pyarrow(

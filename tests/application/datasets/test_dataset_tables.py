@@ -1,0 +1,342 @@
+"""Columns of projects: the same values as those of formatted rows, all of one state."""
+
+import asyncio
+import importlib
+import importlib.util
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.application.conftest import build_dependencies
+
+from spawn.adapters.duckdb import store as store_module
+from spawn.adapters.duckdb.columns import column_chunks
+from spawn.adapters.factory import Store, open_store
+from spawn.adapters.file_encoder import FileEncoder
+from spawn.adapters.ontology.bundled import BundledRegistry
+from spawn.application.access.row_access import limit_to_rows
+from spawn.application.datasets.dataset_columns import DatasetName
+from spawn.application.datasets.dataset_query import DatasetQuery, read_dataset_query
+from spawn.application.datasets.dataset_rows import read_projects
+from spawn.application.datasets.dataset_tables import count_tables, read_tables
+from spawn.application.datasets.file_formats import DataFormat, format_file
+from spawn.application.dependencies import Dependencies
+from spawn.application.lineage.recorder import RunProgress
+from spawn.domain.errors import DeadlineExceeded
+from spawn.domain.events.position import Position
+from spawn.domain.principal import Principal, RowScope
+from spawn.domain.projects.project import ExternalRef, Milestone, Sponsor, Spv
+from spawn.domain.query import Query
+from spawn.domain.schemas.evolution.migration_plan import plan_migration
+from spawn.ports.analytics import ColumnChunk
+from spawn.ports.schemas import SchemaState
+from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.migration_properties import run_history
+from spawn.testing.storage_contract.migrations import a_document, revise_columns
+
+parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not export the names
+ANNA = Principal(id="anna")
+NESTED = {
+    "spv": Spv(name='Ebro "SPV", \\ S.L.', country_code="ESP"),
+    "sponsors": (Sponsor(name=',"spv":', share=None), Sponsor(name="Ünder\u2028}]")),
+    "milestones": (Milestone(milestone_id="cp-1", title="Permit ]},{", draw_stop=True),),
+    "external_ref": ExternalRef(source="gem", id='}"x_'),
+}
+
+
+SWAPPED = revise_columns(
+    {"name": "technology", "type": "string(50)"},
+    without=("technology",),
+    capacity_mw={"name": "capacity", "aliases": ["capacity_mw"]},
+)
+"""A version whose `technology` is another column than before."""
+
+
+async def swap_columns(harness: StorageHarness) -> None:
+    """Make the version active that has other columns of the same names."""
+    for version, columns in ((2, revise_columns(without=("technology",))), (3, SWAPPED)):
+        record = a_record(a_document(version, columns), SchemaState.CANDIDATE)
+        (active, *_) = await harness.store.version_history()
+        await harness.store.migrate(record, plan_migration(active, record.schema), actor="steward")
+
+
+def over_columns(store: Store, folder: Path) -> Dependencies:
+    dependencies = build_dependencies(store, BundledRegistry(), folder)
+    return msgspec.structs.replace(dependencies, columns=store)
+
+
+@asynccontextmanager
+async def open_harness(folder: Path) -> AsyncIterator[StorageHarness]:
+    """Open a new store of the engine with projects of nested values, extensions and neither."""
+    clock = ManualClock()
+    store = await open_store(f"duckdb:///{folder}/store.duckdb", clock=clock)
+    await store.adopt(a_record())
+    harness = StorageHarness(store, clock)
+    try:
+        await harness.create(project_name="plain", country_code="PRT")
+        await harness.create(project_name="nested", country_code="ESP", **NESTED)
+        await harness.create(
+            project_name="extended",
+            country_code="ESP",
+            extensions={"x_a": msgspec.Raw(b'{"spv": 1.10}'), "x_b": msgspec.Raw(b"1E2")},
+        )
+        await harness.create(project_name="both", extensions={"x_b": msgspec.Raw(b"2")}, **NESTED)
+        yield harness
+    finally:
+        await store.close()
+
+
+async def read_columns(
+    dependencies: Dependencies, dataset: DatasetQuery, end: Position | None = None
+) -> Any:
+    """Return the table of the columns, of all its chunks."""
+    chunks = await read_tables(
+        dependencies, ANNA, dataset, end or await dependencies.reads.position()
+    )
+    assert chunks is not None
+    progress = RunProgress()
+    tables: Any = [table async for table in count_tables(chunks, progress)]
+    table = pa.concat_tables(tables)
+    assert progress.rows == len(table)
+    return table.combine_chunks()
+
+
+async def read_formatted(dependencies: Dependencies, dataset: DatasetQuery) -> Any:
+    """Return the table of the rows."""
+    rows = read_projects(dependencies, ANNA, dataset)
+    chunks = format_file(rows, dataset, DataFormat.ARROW, FileEncoder().encode)
+    stream = b"".join([chunk async for chunk in chunks])
+    return pa.ipc.open_stream(stream).read_all().combine_chunks()
+
+
+async def check_equal(dependencies: Dependencies, parameters: dict[str, str]) -> Any:
+    """Check that both ways give the same table, and return it."""
+    dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, parameters)
+    table = await read_columns(dependencies, dataset)
+    expected_table = await read_formatted(dependencies, dataset)
+    assert list(table.schema) == list(expected_table.schema)
+    assert table.to_pylist() == expected_table.to_pylist()
+    return table
+
+
+@given(data=st.data())
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.differing_executors,
+    ],
+)
+def test_columns_of_any_store_are_those_of_its_rows(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("columns")
+    url = f"duckdb:///{folder}/store.duckdb"
+
+    async def compare() -> None:
+        await run_history(url, data)
+        store = await open_store(url, clock=ManualClock())
+        dependencies = over_columns(store, folder)
+        try:
+            governed = [c.name for c in (await dependencies.active_schema()).schema.governed]
+            for parameters in (
+                {},
+                {"sort": "-total_amount,project_name", "total_amount[exists]": "true"},
+                {"fields": ",".join(["sponsors", "x_g_a", "updated_at", *governed])},
+                {"currency_code[ne]": "EUR", "fields": "external_ref,milestones"},
+            ):
+                await check_equal(dependencies, parameters)
+        finally:
+            await store.close()
+
+    asyncio.run(compare())
+
+
+async def test_chunks_have_every_value_in_order_of_the_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(column_chunks, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(column_chunks, "SORTED_CHUNK_ROWS", 2)
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        table = await check_equal(dependencies, {})
+        assert table["project_name"].to_pylist() == ["plain", "nested", "extended", "both"]
+        assert table["extensions"].to_pylist() == [
+            None,
+            None,
+            '{"x_a":{"spv": 1.10},"x_b":1E2}',
+            '{"x_b":2}',
+        ]
+        assert table["sponsors"][1].as_py() == msgspec.json.encode(NESTED["sponsors"]).decode()
+        sorted_table = await check_equal(dependencies, {"sort": "-project_name", "fields": "x_b"})
+        assert sorted_table["extensions"].to_pylist() == [None, None, '{"x_b":1E2}', '{"x_b":2}']
+        empty = await check_equal(dependencies, {"project_name": "none"})
+        assert len(empty) == 0
+        assert len(await check_equal(dependencies, {"x_b": "2"})) == 1
+        assert len(await check_equal(dependencies, {"sponsors.name[like]": "SPV"})) == 2
+
+
+async def test_columns_are_of_the_state_at_the_position_while_others_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(column_chunks, "CHUNK_ROWS", 1)
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        before = await read_formatted(dependencies, dataset)
+        end = await dependencies.reads.position()
+        (first, second, third, _) = (await harness.store.page(dataset.query)).items
+        await harness.rename(first.state, 1, "renamed before the rows were found")
+        chunks = await read_tables(dependencies, ANNA, dataset, end)
+        assert chunks is not None
+        tables: Any = [(await anext(chunks)).table]
+        await harness.rename(second.state, 1, "renamed meanwhile")
+        await harness.create(project_name="new meanwhile")
+        tables += [(await anext(chunks)).table]
+        await harness.rename(third.state, 1, "renamed")
+        await harness.rename(third.state, 2, "renamed again")
+        tables += [chunk.table async for chunk in chunks]
+        assert pa.concat_tables(tables).to_pylist() == before.to_pylist()
+        assert (await check_equal(dependencies, {}))["project_name"].to_pylist()[0] == (
+            "renamed before the rows were found"
+        )
+
+
+async def test_columns_survive_a_migration_between_two_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(column_chunks, "CHUNK_ROWS", 2)
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        before = await read_formatted(dependencies, dataset)
+        chunks = await read_tables(dependencies, ANNA, dataset, await dependencies.reads.position())
+        assert chunks is not None
+        tables: Any = [(await anext(chunks)).table]
+        await swap_columns(harness)
+        tables += [chunk.table async for chunk in chunks]
+        assert pa.concat_tables(tables).to_pylist() == before.to_pylist()
+        # A request that began under the version before has rows, which are converted.
+        end = await dependencies.reads.position()
+        assert await read_tables(dependencies, ANNA, dataset, end) is None
+        await check_equal(dependencies, {})
+
+
+async def test_a_row_scope_has_its_rows_only(tmp_path: Path) -> None:
+    async with open_harness(tmp_path) as harness:
+        scope = RowScope.of({"country_code": ["ESP"]})
+        caller = Principal(id="bela", row_scope=scope)
+        dependencies = limit_to_rows(over_columns(harness.store, tmp_path), caller)
+        for parameters in ({}, {"sort": "-project_name"}):
+            table = await check_equal(dependencies, parameters)
+            assert set(table["project_name"].to_pylist()) == {"nested", "extended", "both"}
+        assert len(await check_equal(dependencies, {"country_code": "PRT"})) == 0
+
+
+async def test_past_states_are_columns_too(tmp_path: Path) -> None:
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        instant = harness.clock.now().isoformat()
+        harness.clock.advance(timedelta(hours=1))
+        (first, *_) = (await harness.store.page(Query())).items
+        await harness.rename(first.state, 1, "renamed")
+        table = await check_equal(dependencies, {"as_of": instant.replace("+00:00", "Z")})
+        assert table["project_name"].to_pylist()[0] == "plain"
+        table = await check_equal(dependencies, {})
+        assert table["project_name"].to_pylist()[0] == "renamed"
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"decimals": "string"}, {"schema_version": "1"}], ids=lambda p: next(iter(p))
+)
+async def test_values_that_the_tables_lack_come_from_rows(
+    tmp_path: Path, parameters: dict[str, str]
+) -> None:
+    async with open_harness(tmp_path) as harness:
+        await swap_columns(harness)
+        dependencies = over_columns(harness.store, tmp_path)
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, parameters)
+        end = await dependencies.reads.position()
+        assert await read_tables(dependencies, ANNA, dataset, end) is None
+
+
+async def test_documents_bound_the_rows_of_a_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(column_chunks, "MAX_DOCUMENT_BYTES", 1_500)
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        await harness.create(project_name="long", description="é" * 4_000)
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        chunks = await read_tables(dependencies, ANNA, dataset, await dependencies.reads.position())
+        assert chunks is not None
+        sizes = [chunk.rows async for chunk in chunks]
+        assert sum(sizes) == 5
+        assert len(sizes) > 2
+        await check_equal(dependencies, {})
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "arrow without pyarrow"])
+async def test_a_file_of_tables_has_the_rows_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(column_chunks, "CHUNK_ROWS", 3)
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        expected_table = await read_formatted(dependencies, dataset)
+        if suffix == "arrow without pyarrow":
+            find_spec = importlib.util.find_spec
+            monkeypatch.setattr(
+                "importlib.util.find_spec",
+                lambda name: None if name == "pyarrow" else find_spec(name),
+            )
+            assert not FileEncoder().takes_tables("parquet")
+            suffix = "arrow"
+        encoder = FileEncoder()
+        assert encoder.takes_tables(suffix)
+        assert not encoder.takes_tables("xlsx")
+        end = await dependencies.reads.position()
+        chunks = await read_tables(dependencies, ANNA, dataset, end)
+        assert chunks is not None
+        tables = count_tables(chunks, RunProgress())
+        file = io.BytesIO(b"".join([part async for part in encoder.encode_tables(tables, suffix)]))
+        table = (
+            parquet.read_table(file) if suffix == "parquet" else pa.ipc.open_stream(file).read_all()
+        )
+        assert table.schema == expected_table.schema
+        assert table.to_pylist() == expected_table.to_pylist()
+
+
+async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MIN_CHUNK_ROWS", 1)
+    read = column_chunks.ColumnReader.read
+
+    def read_slowly(
+        reader: column_chunks.ColumnReader, cursor: Any, *, start: int, rows: int
+    ) -> ColumnChunk:
+        if rows > limit:
+            raise DeadlineExceeded("The query exceeded its time limit.")
+        return read(reader, cursor, start=start, rows=rows)
+
+    monkeypatch.setattr(column_chunks.ColumnReader, "read", read_slowly)
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        limit = 2
+        assert len(await check_equal(dependencies, {})) == 4
+        limit = 0
+        with pytest.raises(DeadlineExceeded):
+            await check_equal(dependencies, {})
