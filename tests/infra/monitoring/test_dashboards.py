@@ -13,10 +13,10 @@ PANELS = [pytest.param(p, id=f"{board}: {p['title']}") for board, p in list_pane
 
 def test_the_files_are_those_that_the_program_writes(tmp_path: Path) -> None:
     try:
-        from monitoring import dashboards
+        from monitoring.dashboards import write_files
     except ImportError:
         skip_or_fail("grafana-foundation-sdk is not installed (make .venv/dev.stamp)")
-    dashboards.write_files(tmp_path)
+    write_files(tmp_path)
     written = {file.name: file.read_text() for file in tmp_path.iterdir()}
     assert written == {file.name: file.read_text() for file in DASHBOARDS}
 
