@@ -15,6 +15,7 @@ pytestmark = pytest.mark.core
 def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
     assert sorted(AGGREGATE_TYPES) == [
         "api_client",
+        "approval",
         "case",
         "cfads_actual",
         "dead_letter",

@@ -19,6 +19,7 @@ from spawn.ports.backend import ReportProgress, UploadedFile
 POLL_INTERVAL_S: Final = 0.2
 TIMEOUT_S: Final = 60.0
 _ADMIN: Final = "/v1/admin/"
+_APPROVALS: Final = "/v1/ops/approvals"
 _CLIENTS: Final = f"{_ADMIN}clients"
 _JSON_CONTENT: Final = {"Content-Type": "application/json"}
 
@@ -148,6 +149,21 @@ class ServiceClient:
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""
         return (await self._request("GET", "/v1/admin/audit", params=parameters)).content
+
+    async def list_approvals(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of approvals as JSON."""
+        return (await self._request("GET", _APPROVALS, params=parameters)).content
+
+    async def get_approval(self, approval_id: str) -> bytes:
+        """Return an approval as JSON."""
+        path = f"{_APPROVALS}/{quote(approval_id, safe='')}"
+        return (await self._request("GET", path)).content
+
+    async def decide_approval(self, approval_id: str, document: bytes) -> bytes:
+        """Decide about an approval and return it as JSON."""
+        path = f"{_APPROVALS}/{quote(approval_id, safe='')}/decision"
+        response = await self._request("POST", path, content=document, headers=_JSON_CONTENT)
+        return response.content
 
     async def create_api_client(self, document: bytes) -> bytes:
         """Create an API client and return it with its first key."""

@@ -12,6 +12,12 @@ from typing import Annotated, Any, Final, Protocol, get_args, get_origin
 import msgspec
 
 from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
+from spawn.domain.approvals.approval import (
+    APPROVAL_KIND,
+    DECIDED_EVENT,
+    REQUESTED_EVENT,
+    Approval,
+)
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.covenants.cfads_actuals import (
     ACTUALS_KIND,
@@ -262,6 +268,13 @@ _COLUMN_TYPES: Final[tuple[tuple[type, ColumnType], ...]] = (
 """Types of indexed columns; an instant is a date to Python, so it comes first."""
 
 _TYPES: Final = (
+    _struct_type(
+        APPROVAL_KIND,
+        Approval,
+        *("state", "maker", "command", "expires_at"),
+        table="approvals",
+        event_types=(REQUESTED_EVENT, DECIDED_EVENT),
+    ),
     _struct_type(API_CLIENT_KIND, ApiClient, table="api_clients"),
     AggregateType(
         kind=PROJECT_KIND,

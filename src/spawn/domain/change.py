@@ -34,6 +34,7 @@ class Write(msgspec.Struct, frozen=True):
     `aggregates.encode_state` for it under the schema of the write, if the caller has it already.
     `schema_version` is the version of the kind's own schema that the state was decided under; None
     if it is the version of the change. With `needs_active_schema` it must still be the active one.
+    `actor` is recorded in the history of the aggregate instead of the change's.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Write(msgspec.Struct, frozen=True):
     document: bytes | None = None
     schema_version: int | None = None
     needs_active_schema: bool = False
+    actor: str | None = None
 
 
 class Guard(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ class Scope(StrEnum):
     EVENTS_READ = "events:read"
     DATA_EXPORT = "data:export"
     SCHEMA_ADMIN = "schema:admin"
+    APPROVALS_DECIDE = "approvals:decide"
     ADMIN = "admin"
     METRICS_READ = "metrics:read"
 
@@ -32,7 +33,9 @@ class Scope(StrEnum):
 ALL_SCOPES: Final = frozenset(Scope)
 
 
-WHOLE_STORE_SCOPES: Final = frozenset({Scope.SCHEMA_ADMIN, Scope.ADMIN, Scope.METRICS_READ})
+WHOLE_STORE_SCOPES: Final = frozenset(
+    {Scope.SCHEMA_ADMIN, Scope.APPROVALS_DECIDE, Scope.ADMIN, Scope.METRICS_READ}
+)
 """Scopes whose operations all cover the whole store, so that a row scope leaves none of them."""
 
 MAX_ROW_RULES: Final = 8

@@ -157,6 +157,11 @@ def redact(text: str) -> str:
     return _SECRET_TEXT.sub(lambda match: f"{match[2] or (match[1] or '') + ' '}{REDACTED}", text)
 
 
+def has_credential(text: str) -> bool:
+    """Whether an API key or a JSON Web Token stands anywhere in the text."""
+    return _CREDENTIAL.search(text) is not None
+
+
 def escape_unprintable(text: str) -> str:
     """Return a text without control characters: it stays on its line, and commands no terminal."""
     if text.isprintable():

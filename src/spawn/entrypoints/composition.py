@@ -45,6 +45,7 @@ from spawn.application.access.authentication import (
 )
 from spawn.application.analysis.calculation import CalculationPool
 from spawn.application.analysis.simulations import SIMULATION_JOB, run_simulation
+from spawn.application.approvals.decisions import finish_interrupted_commands
 from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.backups.backup_schedule import back_up_forever
 from spawn.application.dependencies import Dependencies
@@ -62,11 +63,13 @@ from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, ensure_active_schema
 from spawn.application.schemas.refresh import refresh_forever
 from spawn.application.traffic.traffic_control import TrafficControl
-from spawn.domain.errors import InternalError, InvalidInput, SpawnError
+from spawn.domain.approvals.approval_policy import ApprovalPolicy, read_policy
+from spawn.domain.errors import InternalError, InvalidInput, MalformedBody, SpawnError
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
-from spawn.entrypoints.http.app import OPENAPI_DOCUMENT, create_app
+from spawn.entrypoints.http.app import COMMAND_FACTS, OPENAPI_DOCUMENT, create_app
+from spawn.entrypoints.http.approvals.command_gate import find_command
 from spawn.entrypoints.http.datasets.copied_file import COPIES
 from spawn.entrypoints.http.datasets.streamed_file import ENCODER
 from spawn.entrypoints.http.events.sse import ServerSentEvents
@@ -324,6 +327,7 @@ async def open_composition(
             authenticator=authenticator,
             key_environment=settings.key_environment,
             issuer=settings.oidc_issuer,
+            approval_policy=await asyncio.to_thread(_read_approval_policy, settings),
             dependencies=dependencies,
             product=product_from_settings(settings),
             health=health,
@@ -345,6 +349,8 @@ async def open_composition(
             metrics=request_metrics,
             log=access_log,
         )
+        finish = partial(_finish_interrupted_commands, http_state)
+        await stack.enter_async_context(background.run("approvals", finish, is_endless=False))
         prepare = partial(prepare_document, http_state, OPENAPI_DOCUMENT)
         await stack.enter_async_context(
             background.run("OpenAPI document", prepare, is_endless=False)
@@ -352,6 +358,31 @@ async def open_composition(
         yield Composition(
             app, dependencies, settings, health, quality_monitor, streams, background, traffic
         )
+
+
+def _read_approval_policy(settings: Settings) -> ApprovalPolicy:
+    """Read the policy of approvals.
+
+    Raises:
+        SettingsError: the file cannot be read, or is no policy; the place in it is named.
+    """
+    if not settings.approvals_file:
+        return ApprovalPolicy()
+    name = f"SPAWN_APPROVALS_FILE names {settings.approvals_file}"
+    try:
+        return read_policy(Path(settings.approvals_file).read_bytes(), COMMAND_FACTS)
+    except OSError as failure:
+        raise SettingsError(f"{name}: {failure.strerror}") from failure
+    except (MalformedBody, InvalidInput) as failure:
+        raise SettingsError(f"{name}: {failure.detail}") from failure
+
+
+async def _finish_interrupted_commands(http_state: HttpState) -> None:
+    """Finish the approved commands that a crash of the previous process has interrupted."""
+    find = partial(find_command, http_state)
+    count = await finish_interrupted_commands(http_state.dependencies, find)
+    if count:
+        logger.warning("{} approved commands of an earlier process were finished", count)
 
 
 async def _start_background(stack: AsyncExitStack, dependencies: Dependencies) -> BackgroundTasks:

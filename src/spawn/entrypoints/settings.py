@@ -91,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     Backups go to `backup_url` every `backup_interval_s`, 0 for on request only; after
     `backup_full_interval_s` a new set begins, and the newest `backup_retention` sets stay. The key
     in `backup_signing_key_file` signs them.
+    `approvals_file` is the policy of the commands that need an approval.
     """
 
     storage_url: str = "duckdb:///var/spawn.duckdb"
@@ -142,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     backup_full_interval_s: Annotated[float, Meta(ge=60, le=999_999_999)] = 604_800.0
     backup_retention: Annotated[int, Meta(ge=1, le=1000)] = 4
     backup_signing_key_file: str = ""
+    approvals_file: str = ""
 
     @property
     def schema_policy(self) -> SchemaPolicy:
@@ -392,6 +394,11 @@ def _check_listeners(settings: Settings) -> None:
         settings.admin_listen.path or settings.admin_listen.port
     ):
         raise SettingsError("SPAWN_ADMIN_LISTEN is the address of the service: choose another")
+    if settings.approvals_file and settings.auth == "off":
+        raise SettingsError(
+            "SPAWN_APPROVALS_FILE needs SPAWN_AUTH=keys or oidc: without it all callers are one"
+            " person, who cannot decide about its own commands"
+        )
     if bool(settings.tls_certificate_file) != bool(settings.tls_key_file):
         raise SettingsError("SPAWN_TLS_CERTIFICATE_FILE and SPAWN_TLS_KEY_FILE need each other")
     if settings.has_tls and all(address.path for address in named.values()):

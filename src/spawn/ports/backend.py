@@ -68,6 +68,18 @@ class Backend(Protocol):
         """Return every API client as a JSON array."""
         ...
 
+    async def list_approvals(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of approvals as JSON; the parameters are those of the API."""
+        ...
+
+    async def get_approval(self, approval_id: str) -> bytes:
+        """Return an approval as JSON."""
+        ...
+
+    async def decide_approval(self, approval_id: str, document: bytes) -> bytes:
+        """Decide about an approval and return it as JSON."""
+        ...
+
     async def take_backup(self) -> bytes:
         """Take a backup and return its newest point as JSON."""
         ...

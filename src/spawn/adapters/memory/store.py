@@ -137,7 +137,7 @@ class MemoryStore:
                 id=write.id,
                 version=write.expected_version + 1,
                 type=event.type if event else "",
-                actor=change.actor,
+                actor=write.actor or change.actor,
                 recorded_at=recorded_at,
                 schema_version=change.schema_version_of(write),
                 changed=event.changed if event else (),

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.product.snapshot import Json, ProductSnapshot
+from spawn.domain.approvals.approval import DECIDED_EVENT, REQUESTED_EVENT, Approval
 from spawn.domain.covenants.cfads_actuals import ACTUALS_RECORDED_EVENT, CfadsActuals
 from spawn.domain.covenants.cfads_case import (
     CASE_CREATED_EVENT,
@@ -90,6 +91,12 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "qualityRecovered": EventDescription(
         RECOVERED_EVENT, "A service level of the data is met again.", "ServiceLevelStatus"
     ),
+    "approvalRequested": EventDescription(
+        REQUESTED_EVENT, "A command waits for the decision of another person.", "Approval"
+    ),
+    "approvalDecided": EventDescription(
+        DECIDED_EVENT, "A command was approved, rejected, withdrawn, or was stale.", "Approval"
+    ),
     "lineageStarted": EventDescription(
         STARTED_EVENT, "A run of an import, export or migration started.", "Run"
     ),
@@ -112,7 +119,7 @@ def build_messages(snapshot: ProductSnapshot) -> Json:
 
 def build_schemas(snapshot: ProductSnapshot) -> Json:
     """Build the schemas that the messages refer to."""
-    states = (CfadsActuals, CfadsCase, Facility, ServiceLevelStatus, SchemaStatus, Run)
+    states = (CfadsActuals, CfadsCase, Approval, Facility, ServiceLevelStatus, SchemaStatus, Run)
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():
         # Docstrings are indented for the source; the document needs plain text.

@@ -30,6 +30,8 @@ from spawn.application.schemas.consumers import (
     describe_affected,
     find_affected,
 )
+from spawn.domain.approvals.approval import MAX_CHANGES, CommandPreview, FieldChange
+from spawn.domain.change import Guard
 from spawn.domain.errors import (
     Conflict,
     InvalidInput,
@@ -50,6 +52,7 @@ from spawn.domain.schemas.evolution.compatibility import (
     Proof,
 )
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.schema_status import SCHEMA_KIND
 from spawn.ports.schemas import (
     AdoptionDecision,
     MigrationRejected,
@@ -119,6 +122,41 @@ async def approve_schema(
     decision = _build_decision(dependencies, principal, reason, approved=True)
     approved_record = msgspec.structs.replace(record, decision=decision, reason="")
     return await Adoption(dependencies, policy, approved_record, principal.id).approve()
+
+
+async def preview_schema_approval(
+    dependencies: Dependencies, policy: SchemaPolicy, principal: Principal, *, version: int
+) -> CommandPreview:
+    """Check the approval of a version without adopting it, and return what it would change.
+
+    Raises:
+        SpawnError: as `approve_schema`.
+    """
+    require(principal, Scope.SCHEMA_ADMIN)
+    record = await _find_or_fetch(dependencies, policy, version)
+    if record.state is SchemaState.WITHDRAWN:
+        raise Conflict(f"The registry no longer publishes version {version}.")
+    active = await dependencies.active_schema()
+    await Adoption(dependencies, policy, record, principal.id).check_approval(active)
+    plan = plan_migration(active.schema, record.schema)
+    if violations := await dependencies.schemas.check_proofs(plan.proofs):
+        raise MigrationRejected(violations)
+    steps = dependencies.schemas.describe_plan(plan)
+    values = {
+        "/version": (active.schema.version, version),
+        "/fingerprint": (active.schema.fingerprint, record.schema.fingerprint),
+        **{f"/steps/{number}": (None, step) for number, step in enumerate(steps)},
+    }
+    changes = tuple(
+        FieldChange(kind=SCHEMA_KIND, id=policy.schema_id, pointer=p, before=old, after=new)
+        for p, (old, new) in values.items()
+    )
+    return CommandPreview(
+        rests_on=(Guard(SCHEMA_KIND, policy.schema_id, active.schema.version),),
+        results_in=(Guard(SCHEMA_KIND, policy.schema_id, version),),
+        changes=changes[:MAX_CHANGES],
+        has_more_changes=len(changes) > MAX_CHANGES,
+    )
 
 
 async def reject_schema(
@@ -311,8 +349,25 @@ class Adoption:
 
     async def approve(self) -> RefreshResult:
         """Adopt by decision; see `approve_schema`."""
-        records = await self._dependencies.schemas.records()
         active = await self._dependencies.active_schema()
+        await self.check_approval(active)
+        if not await has_projects(self._dependencies):
+            return await self._adopt_without_data(active)
+        try:
+            return await self._migrate(active)
+        except MigrationRejected as rejection:
+            await self._quarantine(rejection.detail)
+            raise
+        except StaleVersion as stale:
+            raise Conflict(stale.detail) from None
+
+    async def check_approval(self, active: SchemaRecord) -> None:
+        """Check that a decision may adopt the version after the active one.
+
+        Raises:
+            Conflict: it may not; see `approve_schema`.
+        """
+        records = await self._dependencies.schemas.records()
         if violation := _find_violation(
             self._record.schema, self._policy, records, active, is_empty=False, is_decided=True
         ):
@@ -328,15 +383,6 @@ class Adoption:
             raise Conflict(
                 f"Stored data could not be read under version {self._version}: {reasons}"
             )
-        if not await has_projects(self._dependencies):
-            return await self._adopt_without_data(active)
-        try:
-            return await self._migrate(active)
-        except MigrationRejected as rejection:
-            await self._quarantine(rejection.detail)
-            raise
-        except StaleVersion as stale:
-            raise Conflict(stale.detail) from None
 
     async def _adopt_if_allowed(self, active: SchemaRecord) -> RefreshResult:
         judgement = await judge_schema(self._dependencies, self._policy, self._record.schema)

@@ -81,6 +81,10 @@ from spawn.ports.backend import Backend, ReportProgress, UploadedFile
 OPERATOR: Final = Principal(id="cli")
 """Actor of commands that open the file themselves."""
 
+_NEEDS_SERVICE: Final = (
+    "approvals need a running service, which knows the caller by its key: set SPAWN_URL and"
+    " SPAWN_KEY_FILE"
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -289,6 +293,21 @@ class FileBackend:
             clients += [ApiClientView.of_client(item.state, now) for item in page.items]
             query = msgspec.structs.replace(query, after=page.next) if page.next else None
         return _encode(clients)
+
+    async def list_approvals(self, parameters: Mapping[str, str]) -> bytes:
+        """Raise: a file does not know who asks; see `decide_approval`."""
+        del parameters
+        raise CommandError(_NEEDS_SERVICE)
+
+    async def get_approval(self, approval_id: str) -> bytes:
+        """Raise: a file does not know who asks; see `decide_approval`."""
+        del approval_id
+        raise CommandError(_NEEDS_SERVICE)
+
+    async def decide_approval(self, approval_id: str, document: bytes) -> bytes:
+        """Raise: the user of a file has no name that could differ from the maker's."""
+        del approval_id, document
+        raise CommandError(_NEEDS_SERVICE)
 
     async def take_backup(self) -> bytes:
         """Take a backup and return its newest point as JSON."""

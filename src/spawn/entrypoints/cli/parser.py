@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn import __version__
+from spawn.domain.approvals.approval import ApprovalState, Verdict
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
@@ -92,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_key_commands(commands)
     _add_recovery_commands(commands)
     _add_audit_command(commands)
+    _add_approvals_command(commands)
     return parser
 
 
@@ -274,6 +276,32 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     actions.add_parser("list", help="list clients and keys, without secrets")
     for name, action in actions.choices.items():
         action.set_defaults(run=_run_keys, action=name)
+
+
+def _add_approvals_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    approvals = commands.add_parser(
+        "approvals",
+        help="list, show, approve and reject commands that wait for a decision",
+        description="Commands that wait for the decision of another person, of a running service.",
+    )
+    actions = approvals.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="print approvals, newest first")
+    listing.add_argument("--state", choices=[str(state) for state in ApprovalState])
+    listing.add_argument("--maker", help="such as key:pricing-desk")
+    listing.add_argument("--command", help="such as amendProject")
+    listing.add_argument("--limit", type=_parse_count, default=50, help="approvals (default 50)")
+    listing.add_argument("--json", action="store_true", help="print JSON lines")
+    show = actions.add_parser("show", help="print what a command would change")
+    show.add_argument("approval", help="id of the approval")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    for verdict in Verdict:
+        decision = actions.add_parser(verdict.value, help=f"{verdict} a command")
+        decision.add_argument("approval", help="id of the approval")
+        decision.add_argument("--reason", required=True, help="reason of the decision")
+    for name, action in actions.choices.items():
+        action.set_defaults(run=_run_approvals, action=name)
 
 
 def _add_audit_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -615,6 +643,23 @@ def _run_promote(settings: Settings, arguments: argparse.Namespace) -> int:
 
     os.umask(_PRIVATE_UMASK)
     promote(settings, arguments.folder, arguments.file)
+    return EXIT_OK
+
+
+def _run_approvals(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli import approvals
+
+    if arguments.action == "list":
+        names = ("state", "maker", "command", "limit")
+        values = {name: getattr(arguments, name) for name in names}
+        parameters = {name: str(value) for name, value in values.items() if value is not None}
+        run = approvals.print_approvals(settings, parameters, as_json=arguments.json)
+    elif arguments.action == "show":
+        run = approvals.print_approval(settings, arguments.approval, as_json=arguments.json)
+    else:
+        verdict = Verdict(arguments.action)
+        run = approvals.decide(settings, arguments.approval, verdict, arguments.reason)
+    asyncio.run(run)
     return EXIT_OK
 
 

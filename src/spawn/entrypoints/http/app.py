@@ -11,6 +11,9 @@ from spawn.entrypoints.http import admin, backup_routes, jobs, monitoring
 from spawn.entrypoints.http.access import audit_routes, client_routes, metadata_routes
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
+from spawn.entrypoints.http.approvals import command_gate
+from spawn.entrypoints.http.approvals import routes as approval_routes
+from spawn.entrypoints.http.approvals.command_gate import COMMANDS, list_facts, pass_gate
 from spawn.entrypoints.http.covenants import case_routes, covenant_codec
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
@@ -41,6 +44,7 @@ from spawn.entrypoints.http.state import HttpState
 
 _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *project_routes.ROUTES,
+    *approval_routes.ROUTES,
     *list_route.ROUTES,
     *facility_routes.ROUTES,
     *case_routes.ROUTES,
@@ -74,11 +78,15 @@ ROUTES: Final[Sequence[Route]] = (
 )
 
 
+COMMAND_FACTS: Final = list_facts(ROUTES)
+"""The commands that may need an approval, by the id of their operation."""
+
 _CODECS: Final[Mapping[str, ResponseCodec]] = {
     response_codec.CODEC: response_codec.render_recipe,
     jobs.CODEC: jobs.render_recipe,
     facility_responses.FACILITY_CODEC: facility_responses.render_facility_recipe,
     covenant_codec.COVENANT_CODEC: covenant_codec.render_covenant_recipe,
+    command_gate.CODEC: command_gate.render_recipe,
 }
 """Codecs of the responses that receipts store; a receipt of a day ago names one of them."""
 
@@ -101,8 +109,12 @@ def create_app(
     table = RouteTable((one.operation.method, one.operation.path) for one in ROUTES)
     firsts = {one.operation.path: one for one in reversed(ROUTES)}
     handlers = [
-        one.bind(http_state, takes_options=firsts[one.operation.path] is one) for one in ROUTES
+        pass_gate(one).bind(http_state, takes_options=firsts[one.operation.path] is one)
+        for one in ROUTES
     ]
+    http_state[COMMANDS].update(
+        {one.operation.id: one for one in ROUTES if one.operation.approval is not None}
+    )
     app = _Router(
         handlers,
         request_class=StrictRequest,

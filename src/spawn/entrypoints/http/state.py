@@ -18,6 +18,7 @@ from spawn.application.product.snapshot import Product
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.application.traffic.traffic_control import TrafficControl
+from spawn.domain.approvals.approval_policy import ApprovalPolicy
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 from spawn.ports.access import Authenticator
@@ -57,6 +58,7 @@ class HttpState:
     authenticator: Authenticator = field(default_factory=OpenAccess)
     key_environment: str = "live"
     issuer: str = ""
+    approval_policy: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     tracer: Tracer | None = None
     components: dict[StateKey[Any], Any] = field(default_factory=dict)
 

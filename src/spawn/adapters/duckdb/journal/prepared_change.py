@@ -156,7 +156,7 @@ def build_rows(
             id=row.write.id,
             version=row.write.expected_version + 1,
             type=row.event.type if row.event else "",
-            actor=change.actor,
+            actor=row.write.actor or change.actor,
             recorded_at=recorded_at,
             schema_version=change.schema_version_of(row.write),
             changed=row.event.changed if row.event else (),

@@ -15,6 +15,7 @@ from spawn.application.facilities.facility_queries import (
     query_facilities,
 )
 from spawn.application.struct_schemas import input_schema
+from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.facilities.facility import FACILITY_KIND, FacilityTermSheet
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.facilities.facility_responses import (
@@ -33,6 +34,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     JSON,
+    Approvable,
     Body,
     Computed,
     Success,
@@ -106,6 +108,7 @@ def _get_patch_schema() -> Any:
     body=Body(Computed(_get_term_sheet_schema), example=EXAMPLE),
     returns=Success(FacilityView, "Created.", status=201, headers=("Location", "ETag")),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(CommandFacts(kind="kind", amount="commitment")),
 )
 async def post_facility(request: StrictRequest, project_id: str) -> Response:
     """Create a facility under a new id."""
@@ -156,6 +159,7 @@ async def _respond(
     ),
     returns=Success(FacilityView, "Amended.", headers=("ETag",)),
     problems=(*COMMAND_PROBLEMS, "stale_version", "precondition_required"),
+    approval=Approvable(CommandFacts(amount="commitment")),
 )
 async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     """Amend a facility by a JSON merge patch."""

@@ -12,6 +12,7 @@ from spawn.entrypoints.http.protocol.route_table import plain_template
 from spawn.entrypoints.request_context import RequestContext
 from spawn.ports.audit import AuditKind
 
+_ACCEPTED: Final = 202
 _DENIED: Final = frozenset({401, 403})
 _ADMINISTRATION: Final = frozenset({Scope.ADMIN, Scope.SCHEMA_ADMIN})
 _EXPORT: Final = frozenset({Scope.DATA_EXPORT})
@@ -22,8 +23,14 @@ class RequestAudit:
 
     def __init__(self, trail: AuditTrail, operations: Iterable[Operation]) -> None:
         self._trail = trail
+        operations = tuple(operations)
         self._operations: dict[tuple[str, str], tuple[str, AuditKind | None]] = {
             (one.method, plain_template(one.path)): (one.id, _find_kind(one)) for one in operations
+        }
+        self._approvable = {
+            (one.method, plain_template(one.path)): one.id
+            for one in operations
+            if one.approval is not None
         }
         self._audited = {key: act for key, act in self._operations.items() if act[1] is not None}
 
@@ -37,6 +44,8 @@ class RequestAudit:
             self._record(AuditKind.DENIAL, operation, scope, context, status)
         elif (act := self._audited.get((method, template))) and act[1] is not None:
             self._record(act[1], act[0], scope, context, status)
+        elif status == _ACCEPTED and (name := self._approvable.get((method, template))):
+            self._record(AuditKind.ADMINISTRATION, name, scope, context, status)
 
     def _record(
         self,
@@ -61,6 +70,8 @@ class RequestAudit:
 
 def _find_kind(operation: Operation) -> AuditKind | None:
     scopes = frozenset(operation.scopes)
+    if operation.is_audited:
+        return AuditKind.ADMINISTRATION
     if scopes and scopes <= _ADMINISTRATION:
         return AuditKind.ADMINISTRATION
     return AuditKind.EXPORT if scopes == _EXPORT else None

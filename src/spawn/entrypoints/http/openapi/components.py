@@ -15,6 +15,7 @@ TAGS: Final = {
     "operations": "Projects: commands and queries.",
     "facilities": "Facilities of projects: terms, ledgers, balances and schedules.",
     "covenants": "Cases, actuals, covenants and their tests.",
+    "approvals": "Commands that wait for the decision of another person.",
     "imports": "Imports of project files, with mappings and quarantine.",
     "data": "Downloads of whole datasets.",
     "analysis": "Financial calculators and simulations.",

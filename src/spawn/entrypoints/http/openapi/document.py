@@ -9,6 +9,7 @@ from spawn.application.schema_examples import PropertyExamples
 from spawn.domain.projects.codes import CodeField
 from spawn.domain.schemas.json_schema import SchemaUse, build_response_schema
 from spawn.domain.schemas.validator import SchemaValidator
+from spawn.entrypoints.http.approvals.wire import ApprovalView, CommandDryRunView
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,
     SCHEMAS,
@@ -50,6 +51,13 @@ COMMON_PROBLEMS: Final = (
 """Problems that every operation can return."""
 
 Json = dict[str, Any]
+_REQUESTED: Final = Success(
+    ApprovalView,
+    "Not carried out: it waits for the decision of another person, at `Location`.",
+    status=202,
+    headers=("Location",),
+)
+_DRY_RUN: Final = Success(CommandDryRunView, "The effect that the command would have.")
 
 ACCESS_PROBLEMS: Final = ("unauthenticated", "forbidden")
 """Problems of every operation that needs a scope."""
@@ -70,7 +78,9 @@ class OpenApiBuilder:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = [one for one in routes if one.operation.id]
         schemas = [schema for one in self._routes for schema in _iter_schemas(one.operation)]
-        self._wire = WireSchemas([ProblemView, *filter(_is_wire_type, schemas)])
+        self._wire = WireSchemas(
+            [ProblemView, ApprovalView, CommandDryRunView, *filter(_is_wire_type, schemas)]
+        )
         self._lifted = dict(self._wire.components)
 
     def build(
@@ -178,6 +188,8 @@ class OpenApiBuilder:
         responses = {
             str(success.status): self._build_response(success) for success in operation.responses
         }
+        if operation.approval is not None:
+            self._add_approval_responses(responses)
         for status, codes in _group_by_status(_list_problems(operation)):
             if status in responses:
                 # Health has its own 503 body; a full queue or disk returns a problem with 503.
@@ -187,6 +199,17 @@ class OpenApiBuilder:
                 responses[status] = {"$ref": f"#/components/responses/{name}"}
         document["responses"] = dict(sorted(responses.items()))
         return document
+
+    def _add_approval_responses(self, responses: Json) -> None:
+        """Add the responses of a command that may need an approval: to it, and to a dry run."""
+        responses["202"] = self._build_response(_REQUESTED)
+        dry_run = self._build_response(_DRY_RUN)
+        if "200" not in responses:
+            responses["200"] = dry_run
+            return
+        for media_type, media in responses["200"]["content"].items():
+            other = dry_run["content"][media_type]["schema"]
+            media["schema"] = {"anyOf": [media["schema"], other]}
 
     def _schema_of(self, schema: Schema) -> Json:
         schema = _resolve(schema)
@@ -238,7 +261,8 @@ def _list_problems(operation: Operation) -> tuple[str, ...]:
     """Return the codes of all problems that an operation can return, each once."""
     access = ACCESS_PROBLEMS if operation.scopes else ()
     command = COMMAND_PROBLEMS if operation.method not in {"GET", "HEAD"} else ()
-    return tuple(dict.fromkeys((*COMMON_PROBLEMS, *access, *command, *operation.problems)))
+    gate = () if operation.approval is None else ("conflict", "idempotency_key_reused")
+    return tuple(dict.fromkeys((*COMMON_PROBLEMS, *access, *command, *gate, *operation.problems)))
 
 
 def _build_examples(content: Body | Success) -> Json:

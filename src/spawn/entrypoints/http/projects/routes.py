@@ -17,6 +17,7 @@ from spawn.application.projects.commands import (
 from spawn.application.projects.list_query import read_fields
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
+from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
 from spawn.domain.errors import Conflict, SchemaVersionChanged, Unavailable
 from spawn.domain.json_tokens import parse_object
@@ -70,6 +71,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IF_MATCH,
     IF_NONE_MATCH,
     JSON,
+    Approvable,
     Body,
     Success,
 )
@@ -216,6 +218,7 @@ async def _run_command(
     body=Body("ProjectInput", example=_EXAMPLE),
     returns=Success("Project", "Created.", status=201, headers=("Location", *_WRITE_HEADERS)),
     problems=_COMMAND_PROBLEMS,
+    approval=Approvable(CommandFacts(amount="total_amount")),
 )
 async def post_project(request: StrictRequest) -> Response:
     """Create a project under a new id."""
@@ -254,6 +257,7 @@ async def post_project(request: StrictRequest) -> Response:
     ),
     returns=Success("Project", "Amended.", headers=_WRITE_HEADERS),
     problems=_CHANGE_PROBLEMS,
+    approval=Approvable(CommandFacts(amount="total_amount")),
 )
 async def patch_project(request: StrictRequest, project_id: str) -> Response:
     """Amend a project by a JSON merge patch."""
@@ -291,6 +295,7 @@ async def patch_project(request: StrictRequest, project_id: str) -> Response:
     ),
     returns=Success("Project", "Transitioned.", headers=_HEADERS),
     problems=(*_CHANGE_PROBLEMS, "illegal_transition"),
+    approval=Approvable(CommandFacts(kind="to", read_kind=read_status)),
 )
 async def post_transition(request: StrictRequest, project_id: str) -> Response:
     """Move a project to another status."""

@@ -1,12 +1,14 @@
 """Declarations of operations: what requests are checked for and the OpenAPI document states."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
+from spawn.domain.approvals.approval import CommandPreview
+from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.principal import Scope
 
 Schema = Any
@@ -99,6 +101,25 @@ IF_NONE_MATCH: Final = Parameter(
 )
 
 
+class Approvable(msgspec.Struct, frozen=True):
+    """A command that the approval policy may stop, and that has a dry run.
+
+    `facts` are the members of its body that rules read. A command that is one change needs no
+    `check`. Any other has a function of the request and the path's parameters that checks the
+    command without writing, and returns its preview.
+    """
+
+    facts: CommandFacts = CommandFacts()
+    check: Callable[..., Awaitable[CommandPreview]] | None = None
+
+
+DRY_RUN: Final = Parameter(
+    "dry_run",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+    "Check the command and return what it would change; nothing is written.",
+)
+
+
 class Body(msgspec.Struct, frozen=True):
     """A request body, in one of its media types; `max_bytes` replaces the service's limit.
 
@@ -157,6 +178,8 @@ class Operation(_Address, frozen=True, kw_only=True):
         formats: media types by the value of a parameter `format`, which overrides Accept.
         has_suffix: whether the path may end in a format, which overrides both.
         accept_types: media types that Accept may name, if others than those of the response.
+        approval: set for a command that may need an approval.
+        is_audited: whether every request is in the audit log; administration always is.
     """
 
     tag: str
@@ -173,6 +196,8 @@ class Operation(_Address, frozen=True, kw_only=True):
     formats: Mapping[str, str] = {}
     has_suffix: bool = False
     accept_types: tuple[str, ...] = ()
+    approval: Approvable | None = None
+    is_audited: bool = False
 
     @property
     def use_case(self) -> str:
@@ -193,6 +218,8 @@ class Operation(_Address, frozen=True, kw_only=True):
     def all_parameters(self) -> tuple[Parameter, ...]:
         """Query and header parameters, with those of its formats and its caching."""
         parameters = self.parameters
+        if self.approval is not None:
+            parameters = (*parameters, DRY_RUN)
         if self.formats:
             schema = {"type": "string", "enum": list(self.formats)}
             text = "Response format; takes precedence over the Accept header."

@@ -41,10 +41,21 @@ class StrictRequest(Request[Any, Any, State]):
     """A Litestar request with the shared state and strict readers of its parts.
 
     Its route sets the context that the edge middleware made (request id, trace, headers), the
-    state, the operation, the query parameters and the negotiated media type.
+    state, the ports, the operation, the query parameters and the negotiated media type.
+    `complete_body` is a body that was read before the handler.
     """
 
-    __slots__ = ("context", "http_state", "media_type", "operation", "query")
+    __slots__ = (
+        "base_dependencies",
+        "complete_body",
+        "context",
+        "http_state",
+        "media_type",
+        "operation",
+        "query",
+    )
+    base_dependencies: Dependencies
+    complete_body: bytes | None
     context: RequestContext
     http_state: HttpState
     operation: Operation
@@ -54,7 +65,7 @@ class StrictRequest(Request[Any, Any, State]):
     @property
     def dependencies(self) -> Dependencies:
         """Dependencies of the use cases, limited to the rows of the caller."""
-        return limit_to_rows(self.http_state.dependencies, self.principal)
+        return limit_to_rows(self.base_dependencies, self.principal)
 
     @property
     def principal(self) -> Principal:
@@ -97,6 +108,8 @@ class StrictRequest(Request[Any, Any, State]):
         if body is None:
             raise RuntimeError(f"{self.operation.id} declares no body")
         self.content_media_type(body.media_types)
+        if self.complete_body is not None:
+            return self.complete_body
         return await self._read_bounded_body(body.max_bytes or self.http_state.limits.body_bytes)
 
     async def _read_bounded_body(self, limit: int) -> bytes:

@@ -83,6 +83,7 @@ class Route(msgspec.Struct, frozen=True):
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
         respond, use_case = _responder(operation), operation.use_case
+        dependencies = state.dependencies
         base_url, ignored_names = state.product.base_url, operation.ignored_preconditions
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
@@ -91,6 +92,7 @@ class Route(msgspec.Struct, frozen=True):
             check_access(request.context.authentication, operation, base_url)
             check_preconditions(request.context.headers, ignored_names)
             request.http_state, request.operation = state, operation
+            request.base_dependencies, request.complete_body = dependencies, None
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
             request.media_type = select_media_type(request)

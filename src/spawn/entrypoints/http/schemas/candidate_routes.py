@@ -10,10 +10,12 @@ from spawn.application.schemas.activation import RefreshResult
 from spawn.application.schemas.adoption import (
     approve_schema,
     check_schema,
+    preview_schema_approval,
     reject_schema,
     review_schema,
 )
 from spawn.application.schemas.versions import diff_versions, list_migrations
+from spawn.domain.approvals.approval import CommandPreview
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
@@ -22,7 +24,13 @@ from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.schemas.evolution.migration_plan import describe_plan
 from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
-from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
+from spawn.entrypoints.http.protocol.operation import (
+    BODY_PROBLEMS,
+    Approvable,
+    Body,
+    Parameter,
+    Success,
+)
 from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_choice, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
@@ -192,6 +200,17 @@ async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Resu
     return page_result(request, map(MigrationView.of_migration, page), next_keys, _BINDING)
 
 
+async def _preview_approval(request: StrictRequest, schema_id: str, number: str) -> CommandPreview:
+    _require_governed_schema(request, schema_id)
+    _read_decision(await request.read_json_object(), "")
+    return await preview_schema_approval(
+        request.dependencies,
+        request.http_state.schema_policy,
+        request.principal,
+        version=read_version_number(number),
+    )
+
+
 @route(
     "POST",
     PATH + "/{schema_id}/candidates/{number}/approve",
@@ -206,6 +225,7 @@ async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Resu
     body=_DECISION,
     returns=_DECISION_RESULT,
     problems=_DECISION_PROBLEMS,
+    approval=Approvable(check=_preview_approval),
 )
 async def post_approval(request: StrictRequest, schema_id: str, number: str) -> RefreshResultView:
     """Approve a candidate, which adopts it."""

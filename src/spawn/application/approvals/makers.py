@@ -1,0 +1,65 @@
+"""Makers and checkers of commands: their rights at the time of a decision."""
+
+from spawn.application.dependencies import Dependencies
+from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
+from spawn.domain.approvals.approval import Approval
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import Conflict, Forbidden, NotFound
+from spawn.domain.principal import Principal, PrincipalKind, Scope
+
+_KEY_PREFIX = "key:"
+_HISTORY_PAGE = 100
+
+
+async def load_maker(
+    dependencies: Dependencies, approval: Approval, scopes: tuple[Scope, ...]
+) -> Principal:
+    """Return the maker of a command as a principal, with the rights that it has now.
+
+    The rights of a token end with its issuer, which the service cannot ask: those at the request
+    count until the approval expires.
+
+    Raises:
+        Conflict: the maker may no longer make the command.
+    """
+    if approval.maker_kind is PrincipalKind.KEY:
+        maker = await _load_client_principal(dependencies, approval.maker)
+    else:
+        maker = Principal(
+            id=approval.maker,
+            kind=approval.maker_kind,
+            scopes=frozenset(approval.maker_scopes),
+        )
+    if maker is None or maker.scopes.isdisjoint(scopes) or maker.row_scope is not None:
+        raise Conflict("The maker may no longer make this command: reject it.")
+    return maker
+
+
+async def _load_client_principal(dependencies: Dependencies, actor: str) -> Principal | None:
+    name = actor.removeprefix(_KEY_PREFIX)
+    try:
+        client: StoredAggregate[ApiClient] = await dependencies.reads.get(API_CLIENT_KIND, name)
+    except NotFound:
+        return None
+    has_key = bool(client.state.live_keys(dependencies.clock.now()))
+    return client.state.principal if has_key else None
+
+
+async def check_independence(dependencies: Dependencies, checker: Principal, maker: str) -> None:
+    """Check that the checker's credentials are not the maker's own work.
+
+    Raises:
+        Forbidden: the maker created the client of the checker, or one of its keys.
+    """
+    if checker.kind is not PrincipalKind.KEY:
+        return
+    name, version = checker.id.removeprefix(_KEY_PREFIX), 0
+    while True:
+        entries = await dependencies.reads.history(
+            API_CLIENT_KIND, name, after_version=version, limit=_HISTORY_PAGE
+        )
+        if any(entry.actor == maker for entry in entries):
+            raise Forbidden("The maker of the command has issued your key: another must decide.")
+        if len(entries) < _HISTORY_PAGE:
+            return
+        version = entries[-1].version

@@ -1,0 +1,115 @@
+"""Previews: run a command up to its commit, and describe the change that it would make."""
+
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from spawn.application.dependencies import Dependencies
+from spawn.domain.aggregates import encode_state, encode_write
+from spawn.domain.approvals.approval import (
+    MAX_CHANGES,
+    CommandPreview,
+    FieldChange,
+    diff_states,
+)
+from spawn.domain.change import Change, CommitResult, Guard, IdempotencyKey, StoredResponse, Write
+from spawn.domain.errors import NotFound
+from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.schema_status import SCHEMA_KIND
+from spawn.ports.storage import CommandStore
+
+RunCommand = Callable[[Dependencies], Awaitable[object]]
+"""Function that runs a use case over ports; a commit of the ports' store ends it, or not."""
+
+
+class _CommandStopped(Exception):
+    """A command came to its commit, which a preview does not make."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__()
+        self.change = change
+
+
+class _PreviewCommands:
+    """A store of commands that stops each at its commit."""
+
+    def __init__(self, commands: CommandStore) -> None:
+        self._commands = commands
+
+    async def commit(self, change: Change) -> CommitResult:
+        raise _CommandStopped(change)
+
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        return await self._commands.find_receipt(key)
+
+
+async def preview_command(dependencies: Dependencies, run: RunCommand) -> CommandPreview:
+    """Run a command up to its commit, and return what it would change; nothing is written.
+
+    The command must be one change. An empty preview is that of a command without an effect.
+
+    Raises:
+        SpawnError: as the command.
+    """
+    commands: CommandStore = _PreviewCommands(dependencies.commands)
+    try:
+        await run(msgspec.structs.replace(dependencies, commands=commands))
+    except _CommandStopped as stop:
+        return await _describe_change(dependencies, stop.change)
+    return CommandPreview()
+
+
+def list_versions(change: Change) -> tuple[Guard, ...]:
+    """Return the versions that a change rests on, in a fixed order.
+
+    An aggregate that it creates has a new id each time: only its kind is compared.
+    """
+    pairs = [(write.kind, write.id, write.expected_version) for write in change.writes]
+    pairs += [(guard.kind, guard.id, guard.expected_version) for guard in change.guards]
+    return tuple(
+        Guard(kind, key if version else "", version) for kind, key, version in sorted(pairs)
+    )
+
+
+async def _describe_change(dependencies: Dependencies, change: Change) -> CommandPreview:
+    schema = (await dependencies.active_schema()).schema
+    changes: list[FieldChange] = []
+    for write in change.writes:
+        before = await _read_document(dependencies, write, schema)
+        after = msgspec.json.decode(encode_write(write, schema))
+        left = MAX_CHANGES + 1 - len(changes)
+        changes += islice(diff_states(write.kind, write.id, before, after), left)
+    return CommandPreview(
+        rests_on=list_versions(change),
+        changes=tuple(changes[:MAX_CHANGES]),
+        has_more_changes=len(changes) > MAX_CHANGES,
+    )
+
+
+async def _read_document(dependencies: Dependencies, write: Write, schema: Schema) -> Any:
+    if not write.expected_version:
+        return None
+    aggregate = await dependencies.reads.get(write.kind, write.id, version=write.expected_version)
+    return msgspec.json.decode(encode_state(write.kind, aggregate.state, schema))
+
+
+async def list_moved(dependencies: Dependencies, versions: tuple[Guard, ...]) -> tuple[Guard, ...]:
+    """Return those of the versions that are not current any more, as they are now."""
+    moved_versions = []
+    for guard in versions:
+        if guard.id:
+            current = await _read_version(dependencies, guard)
+            if current != guard.expected_version:
+                moved_versions.append(msgspec.structs.replace(guard, expected_version=current))
+    return tuple(moved_versions)
+
+
+async def _read_version(dependencies: Dependencies, guard: Guard) -> int:
+    if guard.kind == SCHEMA_KIND:
+        return (await dependencies.active_schema()).schema.version
+    try:
+        return (await dependencies.reads.head(guard.kind, guard.id)).version
+    except NotFound:
+        return 0

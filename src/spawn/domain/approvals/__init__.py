@@ -1,0 +1,1 @@
+"""Approvals: commands that wait for the decision of another person."""

@@ -1,0 +1,167 @@
+"""The approval policy: the commands that need an approval, by kind, amount and caller."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+import msgspec
+from msgspec import inspect
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.json_tokens import NumberToken, Token, parse_object
+from spawn.domain.principal import Principal, Scope
+from spawn.domain.struct_reader import compile_reader, read_string, text_reader
+
+MAX_RULES: Final = 100
+MAX_HOURS: Final = 8760
+"""Hours after which an approval expires, at most."""
+
+
+class ApprovalRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Commands that need an approval.
+
+    `kinds` limits the rule to commands of a kind, such as the entries `draw` and `fee` of a
+    facility, `amount_from` to amounts of at least this size, in the currency of the target. Callers
+    with one of `except_scopes` need none.
+    """
+
+    command: str
+    kinds: tuple[str, ...] = ()
+    amount_from: Decimal | None = None
+    except_scopes: tuple[Scope, ...] = ()
+
+
+class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rules, and the hours after which an undecided approval expires."""
+
+    rules: tuple[ApprovalRule, ...] = ()
+    expires_after_h: int = 168
+
+    @property
+    def lifetime(self) -> timedelta:
+        """The time in which a decision is possible."""
+        return timedelta(hours=self.expires_after_h)
+
+    def rules_for(self, command: str) -> tuple[ApprovalRule, ...]:
+        """Return the rules of a command."""
+        return tuple(rule for rule in self.rules if rule.command == command)
+
+
+class CommandFacts(msgspec.Struct, frozen=True):
+    """Members of a command's body that rules read; empty if the command has none.
+
+    `read_kind` returns the kind that the command itself reads in the member, by another spelling
+    too.
+    """
+
+    kind: str = ""
+    amount: str = ""
+    read_kind: Callable[[Token, str], str] = read_string
+
+
+def needs_approval(
+    rules: tuple[ApprovalRule, ...],
+    facts: CommandFacts,
+    body: Mapping[str, Token],
+    principal: Principal,
+) -> bool:
+    """Whether one of the rules of a command applies to this body and caller.
+
+    A value that cannot be read counts as one that needs an approval.
+    """
+    return any(_applies(rule, facts, body, principal) for rule in rules)
+
+
+def _applies(
+    rule: ApprovalRule, facts: CommandFacts, body: Mapping[str, Token], principal: Principal
+) -> bool:
+    if not principal.scopes.isdisjoint(rule.except_scopes):
+        return False
+    if rule.kinds and not _is_of_kind(body.get(facts.kind), rule.kinds, facts):
+        return False
+    if rule.amount_from is None:
+        return True
+    return facts.amount in body and _is_at_least(body[facts.amount], rule.amount_from)
+
+
+def _is_of_kind(token: Token, kinds: tuple[str, ...], facts: CommandFacts) -> bool:
+    try:
+        return facts.read_kind(token, f"/{facts.kind}") in kinds
+    except InvalidInput:
+        return True
+
+
+def _is_at_least(token: Token, threshold: Decimal) -> bool:
+    if not isinstance(token, str):
+        return True
+    try:
+        amount = Decimal(token)
+    except InvalidOperation:
+        return True
+    return not amount.is_finite() or abs(amount) >= threshold
+
+
+def read_policy(document: bytes, facts_by_command: Mapping[str, CommandFacts]) -> ApprovalPolicy:
+    """Read a policy and check that its rules can apply.
+
+    Raises:
+        MalformedBody: the document is no JSON object.
+        InvalidInput: it is no policy, or a rule names a command, kind or amount that does not
+            exist; a pointer names the place.
+    """
+    policy: ApprovalPolicy = _read_policy(parse_object(document), "")
+    if not 1 <= policy.expires_after_h <= MAX_HOURS:
+        detail = f"must be from 1 to {MAX_HOURS}"
+        raise InvalidInput.at("/expires_after_h", "out_of_range", detail)
+    if len(policy.rules) > MAX_RULES:
+        raise InvalidInput.at("/rules", "too_many", f"at most {MAX_RULES} rules")
+    for number, rule in enumerate(policy.rules):
+        _check_rule(f"/rules/{number}", rule, facts_by_command)
+    return policy
+
+
+def _check_rule(
+    pointer: str, rule: ApprovalRule, facts_by_command: Mapping[str, CommandFacts]
+) -> None:
+    facts = facts_by_command.get(rule.command)
+    if facts is None:
+        names = ", ".join(sorted(facts_by_command))
+        raise InvalidInput.at(f"{pointer}/command", "not_in_enum", f"must be one of: {names}")
+    if rule.kinds and not facts.kind:
+        detail = f"{rule.command} has no kinds"
+        raise InvalidInput.at(f"{pointer}/kinds", "contradiction", detail)
+    if rule.amount_from is not None and not facts.amount:
+        detail = f"{rule.command} has no amount"
+        raise InvalidInput.at(f"{pointer}/amount_from", "contradiction", detail)
+
+
+def _parse_amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("an amount is expected, such as 1000000.00") from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("an amount of at least 0 is expected")
+    return amount
+
+
+def write_exactly(token: Token) -> str:
+    """Return the JSON of a token with sorted keys, no blanks, and numbers as they were sent."""
+    if isinstance(token, NumberToken):
+        return str(token)
+    if isinstance(token, dict):
+        members = (f"{_quote(name)}:{write_exactly(token[name])}" for name in sorted(token))
+        return "{" + ",".join(members) + "}"
+    if isinstance(token, list):
+        return "[" + ",".join(map(write_exactly, token)) + "]"
+    return _quote(token)
+
+
+def _quote(value: str | bool | None) -> str:  # noqa: FBT001 - a JSON value
+    return msgspec.json.encode(value).decode()
+
+
+_read_policy: Final = compile_reader(
+    ApprovalPolicy, types={inspect.DecimalType: text_reader(_parse_amount)}
+)

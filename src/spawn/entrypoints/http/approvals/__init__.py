@@ -1,0 +1,1 @@
+"""HTTP routes of approvals, and the gate through which commands pass."""
