@@ -70,4 +70,4 @@ def test_requests_are_found_in_spans_and_blocks() -> None:
     assert find_operations("GET", "/v1/events")
     assert find_operations("POST", "…/candidates/{n}/approve")
     assert not find_operations("PUT", "/v1/events")
-    assert not find_operations("GET", "/v1/ops/portfolios")
+    assert not find_operations("GET", "/v1/ops/parks")

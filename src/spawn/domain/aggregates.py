@@ -52,6 +52,27 @@ from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.jobs import JOB_KIND, Job
 from spawn.domain.lineage.run import EVENT_TYPES as LINEAGE_EVENT_TYPES
 from spawn.domain.lineage.run import RUN_KIND, Run
+from spawn.domain.portfolios.fx_rate_set import (
+    FX_CORRECTED_EVENT,
+    FX_PUBLISHED_EVENT,
+    FX_RATE_SET_KIND,
+    FxRateSet,
+)
+from spawn.domain.portfolios.holding import (
+    ALLOCATION_KIND,
+    HOLDING_AMENDED_EVENT,
+    HOLDING_CREATED_EVENT,
+    HOLDING_KIND,
+    HOLDING_REMOVED_EVENT,
+    ExposureAllocation,
+    Holding,
+)
+from spawn.domain.portfolios.portfolio import (
+    PORTFOLIO_AMENDED_EVENT,
+    PORTFOLIO_CREATED_EVENT,
+    PORTFOLIO_KIND,
+    Portfolio,
+)
 from spawn.domain.projects.codec import decode_project, encode_project
 from spawn.domain.projects.document_fields import DocumentField, find_document_field
 from spawn.domain.projects.project import (
@@ -316,6 +337,29 @@ _TYPES: Final = (
         event_types=(FACILITY_CREATED_EVENT, FACILITY_AMENDED_EVENT),
     ),
     _struct_type(RESERVATION_KIND, ExternalRefReservation),
+    _struct_type(
+        FX_RATE_SET_KIND,
+        FxRateSet,
+        *("on", "source", "base_currency"),
+        table="fx_rate_sets",
+        event_types=(FX_PUBLISHED_EVENT, FX_CORRECTED_EVENT),
+    ),
+    _struct_type(
+        PORTFOLIO_KIND,
+        Portfolio,
+        *("name", "currency_code", "fx_source", "max_fx_age_days"),
+        table="portfolios",
+        event_types=(PORTFOLIO_CREATED_EVENT, PORTFOLIO_AMENDED_EVENT),
+    ),
+    _struct_type(
+        HOLDING_KIND,
+        Holding,
+        *("portfolio_id", "exposure_kind", "exposure_id", "project_id", "share"),
+        *("since", "until", "is_active"),
+        table="holdings",
+        event_types=(HOLDING_CREATED_EVENT, HOLDING_AMENDED_EVENT, HOLDING_REMOVED_EVENT),
+    ),
+    _struct_type(ALLOCATION_KIND, ExposureAllocation),
     _struct_type(MAPPING_KIND, ImportMapping),
     _struct_type(IMPORT_KIND, ImportState, "mapping", "format", table="imports"),
     _struct_type(JOB_KIND, Job, "kind", "status", table="jobs"),

@@ -87,7 +87,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     All `filters` must match. `sort` is completed by the creation order, ascending, so that the
     order is total; empty means creation order (by `created_at`, then by id). `after` is the
     `next` of the previous page with the same filters and sort: the sort keys of its last item.
-    `as_of` selects the states as recorded at an instant (inclusive), of a governed kind only.
+    `as_of` selects the states as recorded at an instant (inclusive), of a kind with a table.
     """
 
     kind: str = PROJECT_KIND

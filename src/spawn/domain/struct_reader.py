@@ -154,6 +154,8 @@ class _Compiler:
     def compile(
         self, info: inspect.Type, fields: Mapping[str, TokenReader] = _NO_READERS
     ) -> TokenReader:
+        if isinstance(info, inspect.Metadata):
+            return self.compile(info.type, fields)  # descriptions and examples of a schema
         if isinstance(info, inspect.StructType):
             return self._compile_struct(info, fields)
         if isinstance(info, inspect.UnionType):

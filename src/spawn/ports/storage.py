@@ -98,7 +98,7 @@ class ReadStore(Protocol):
 
         Raises:
             InvalidInput: an unknown field, a limit above the maximum, or `as_of` for a kind that
-                is not governed.
+                has no table.
             DeadlineExceeded: the query took too long.
         """
         ...

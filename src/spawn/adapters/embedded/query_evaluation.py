@@ -79,8 +79,9 @@ def check_query(query: Query, fields: Mapping[str, Column]) -> None:
             errors += _filter_errors(condition, fields)
         else:
             errors += _document_filter_errors(condition, document_field)
-    if query.as_of is not None and not AGGREGATE_TYPES[query.kind].is_governed:
-        errors.append(FieldError("/as_of", "unsuitable", "Only governed kinds have past pages."))
+    if query.as_of is not None and AGGREGATE_TYPES[query.kind].table is None:
+        detail = "Only kinds with a table have past pages."
+        errors.append(FieldError("/as_of", "unsuitable", detail))
     errors += [_unknown(sort.field) for sort in query.sort if sort.field not in fields]
     if errors:
         raise InvalidInput(errors)

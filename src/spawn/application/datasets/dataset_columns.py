@@ -9,6 +9,8 @@ import msgspec
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
+from spawn.domain.portfolios.holding import HOLDING_KIND
+from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
 from spawn.domain.projects.project import CORE_FIELDS
 from spawn.domain.schema_version import ColumnType, Schema, TypeName
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
@@ -25,9 +27,16 @@ class DatasetName(StrEnum):
     IMPORTS = "imports"
     FACILITIES = "facilities"
     CASES = "cases"
+    PORTFOLIOS = "portfolios"
+    HOLDINGS = "holdings"
+    FX_RATES = "fx_rates"
 
 
-AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {DatasetName.FACILITIES: FACILITY_KIND}
+AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
+    DatasetName.FACILITIES: FACILITY_KIND,
+    DatasetName.PORTFOLIOS: PORTFOLIO_KIND,
+    DatasetName.HOLDINGS: HOLDING_KIND,
+}
 """Kinds of aggregate whose indexed columns are a dataset, one row for each aggregate."""
 
 
@@ -158,5 +167,15 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
         principal=_AMOUNT,
         created_at=_TIMESTAMP,
         updated_at=_TIMESTAMP,
+    ),
+    DatasetName.FX_RATES: _columns(
+        (
+            *("set_id", "on", "source", "revision", "base_currency", "currency_code", "rate"),
+            *("reason", "recorded_at"),
+        ),
+        on=_DATE,
+        revision=_INTEGER,
+        rate=ColumnType(TypeName.DECIMAL, precision=21, scale=12),
+        recorded_at=_TIMESTAMP,
     ),
 }

@@ -1,7 +1,7 @@
 """Rows of a dataset, read page by page."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from spawn.application.datasets.row_filters import filter_rows
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.lineage.recorder import RunProgress
+from spawn.application.portfolios.portfolio_rows import read_fx_rates
 from spawn.application.projects.queries import project_fields
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.aggregates import AGGREGATE_TYPES
@@ -36,9 +37,10 @@ Row = dict[str, Any]
 _ROWS_PER_TURN: Final = 32
 """Rows that may be read and formatted before other tasks run: about 2 ms of work."""
 
-_WHOLE_STORE: Final = frozenset(
-    {DatasetName.QUALITY, DatasetName.IMPORTS, DatasetName.CASES, *AGGREGATE_DATASETS}
-)
+_FINANCE: Final = frozenset({DatasetName.CASES, DatasetName.FX_RATES, *AGGREGATE_DATASETS})
+"""Datasets that need a scope of the financing beside that of exports."""
+
+_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS, *_FINANCE})
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 
@@ -49,6 +51,8 @@ def require_dataset(principal: Principal, name: DatasetName) -> None:
         Forbidden: it may not.
     """
     require(principal, Scope.DATA_EXPORT)
+    if name in _FINANCE:
+        require(principal, Scope.FINANCE_READ, Scope.FINANCE_WRITE)
     if name in _WHOLE_STORE:
         require_all_rows(principal)
 
@@ -88,14 +92,10 @@ def _read_others(
         return _read_history(dependencies, dataset.event_filter, end)
     if dataset.name is DatasetName.EVENTS:
         return _read_events(dependencies, dataset.event_filter, envelope, end)
-    if dataset.name is DatasetName.QUALITY:
-        return _read_quality(dependencies)
-    if dataset.name is DatasetName.CASES:
-        return read_case_rows(dependencies)
     kind = AGGREGATE_DATASETS.get(dataset.name)
     if kind is not None:
         return _read_aggregates(dependencies, kind)
-    return _read_imports(dependencies)
+    return _ROW_SOURCES[dataset.name](dependencies)
 
 
 async def count_rows(rows: AsyncIterator[Row], progress: RunProgress) -> AsyncIterator[Row]:
@@ -275,3 +275,12 @@ async def _read_imports(dependencies: Dependencies) -> AsyncIterator[Row]:
                 "updated_at": aggregate.updated_at,
             }
         query = msgspec.structs.replace(query, after=page.next) if page.next else None
+
+
+_ROW_SOURCES: Final[Mapping[DatasetName, Callable[[Dependencies], AsyncIterator[Row]]]] = {
+    DatasetName.QUALITY: _read_quality,
+    DatasetName.IMPORTS: _read_imports,
+    DatasetName.CASES: read_case_rows,
+    DatasetName.FX_RATES: read_fx_rates,
+}
+"""Sources of the rows of the datasets that are read as a whole."""

@@ -25,6 +25,22 @@ from spawn.domain.facilities.facility import (
     Facility,
 )
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
+from spawn.domain.portfolios.fx_rate_set import (
+    FX_CORRECTED_EVENT,
+    FX_PUBLISHED_EVENT,
+    FxRateSet,
+)
+from spawn.domain.portfolios.holding import (
+    HOLDING_AMENDED_EVENT,
+    HOLDING_CREATED_EVENT,
+    HOLDING_REMOVED_EVENT,
+    Holding,
+)
+from spawn.domain.portfolios.portfolio import (
+    PORTFOLIO_AMENDED_EVENT,
+    PORTFOLIO_CREATED_EVENT,
+    Portfolio,
+)
 from spawn.domain.projects.project import AMENDED_EVENT, CREATED_EVENT, TRANSITIONED_EVENT
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
 from spawn.domain.schemas.json_schema import SchemaUse
@@ -76,6 +92,27 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "actualsRecorded": EventDescription(
         ACTUALS_RECORDED_EVENT, "Actual CFADS were recorded or corrected.", "CfadsActuals"
     ),
+    "portfolioCreated": EventDescription(
+        PORTFOLIO_CREATED_EVENT, "A portfolio was created.", "Portfolio"
+    ),
+    "portfolioAmended": EventDescription(
+        PORTFOLIO_AMENDED_EVENT, "Terms or limits of a portfolio were changed.", "Portfolio"
+    ),
+    "holdingCreated": EventDescription(
+        HOLDING_CREATED_EVENT, "A holding was added to a portfolio.", "Holding"
+    ),
+    "holdingAmended": EventDescription(
+        HOLDING_AMENDED_EVENT, "The share or the days of a holding were changed.", "Holding"
+    ),
+    "holdingRemoved": EventDescription(
+        HOLDING_REMOVED_EVENT, "A holding that was recorded in error was removed.", "Holding"
+    ),
+    "fxRateSetPublished": EventDescription(
+        FX_PUBLISHED_EVENT, "A set of exchange rates was published.", "FxRateSet"
+    ),
+    "fxRateSetCorrected": EventDescription(
+        FX_CORRECTED_EVENT, "A set of exchange rates was corrected.", "FxRateSet"
+    ),
     "schemaAdopted": EventDescription(
         ADOPTED_EVENT, "Another version of the schema became active.", "SchemaStatus"
     ),
@@ -119,7 +156,10 @@ def build_messages(snapshot: ProductSnapshot) -> Json:
 
 def build_schemas(snapshot: ProductSnapshot) -> Json:
     """Build the schemas that the messages refer to."""
-    states = (CfadsActuals, CfadsCase, Approval, Facility, ServiceLevelStatus, SchemaStatus, Run)
+    states = (
+        *(CfadsActuals, CfadsCase, Approval, Facility, ServiceLevelStatus, SchemaStatus, Run),
+        *(FxRateSet, Portfolio, Holding),
+    )
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():
         # Docstrings are indented for the source; the document needs plain text.

@@ -28,6 +28,8 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
+from spawn.entrypoints.http.portfolios import fx_routes, portfolio_responses
+from spawn.entrypoints.http.portfolios import routes as portfolio_routes
 from spawn.entrypoints.http.product import routes as product_routes
 from spawn.entrypoints.http.projects import list_route, response_codec
 from spawn.entrypoints.http.projects import routes as project_routes
@@ -63,6 +65,8 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *json_schema_route.ROUTES,
     *quality_routes.ROUTES,
     *lineage_routes.ROUTES,
+    *portfolio_routes.ROUTES,
+    *fx_routes.ROUTES,
     *client_routes.ROUTES,
     *audit_routes.ROUTES,
     *metadata_routes.ROUTES,
@@ -87,6 +91,7 @@ _CODECS: Final[Mapping[str, ResponseCodec]] = {
     facility_responses.FACILITY_CODEC: facility_responses.render_facility_recipe,
     covenant_codec.COVENANT_CODEC: covenant_codec.render_covenant_recipe,
     command_gate.CODEC: command_gate.render_recipe,
+    portfolio_responses.PORTFOLIO_CODEC: portfolio_responses.render_portfolio_recipe,
 }
 """Codecs of the responses that receipts store; a receipt of a day ago names one of them."""
 

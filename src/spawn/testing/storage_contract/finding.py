@@ -261,9 +261,9 @@ class TestPastStates:
         (item,) = (await harness.store.page(query)).items
         assert item.state == project
 
-    async def test_other_kinds_have_no_past_pages(self, harness: StorageHarness) -> None:
+    async def test_a_kind_without_a_table_has_no_past_pages(self, harness: StorageHarness) -> None:
         with expect_invalid(("/as_of", "unsuitable")):
-            await harness.store.page(Query(kind="job", as_of=harness.clock.now()))
+            await harness.store.page(Query(kind="external_ref", as_of=harness.clock.now()))
 
 
 async def _record_changes(

@@ -138,6 +138,15 @@ class TestEveryKind:
                     ids = [item.id async for item in iterate_items(harness, query)]
                     assert ids == sort_ids(aggregates, name, descending=descending)
 
+    async def test_each_kind_with_a_table_has_past_pages(
+        self, harness: StorageHarness, subtests: pytest.Subtests
+    ) -> None:
+        for aggregate_type in AGGREGATE_TYPES.values():
+            if aggregate_type.table is None:
+                continue
+            with subtests.test(kind=aggregate_type.kind):
+                await check_past_pages(harness, aggregate_type)
+
     async def test_an_unknown_column_of_any_kind_is_rejected(
         self, harness: StorageHarness, subtests: pytest.Subtests
     ) -> None:
@@ -228,3 +237,28 @@ async def find_equal(
     condition = Filter(name, Operator.EQ, (value,))
     query = Query(kind=aggregate_type.kind, filters=(condition,), limit=4)
     return [item.id async for item in iterate_items(harness, query)]
+
+
+async def check_past_pages(harness: StorageHarness, aggregate_type: AggregateType) -> None:
+    """Check that a page as of an instant has the states, and the columns, of then."""
+    kind, writes = aggregate_type.kind, [build_write(aggregate_type, n) for n in range(2)]
+    await harness.store.commit(harness.change(writes=tuple(writes), events=()))
+    first = (await harness.store.get(kind, writes[0].id)).updated_at
+    changed_state = build_write(aggregate_type, 3).state
+    if aggregate_type.is_governed:
+        name = aggregate_type.id_column
+        changed_state = msgspec.structs.replace(changed_state, **{name: writes[0].id})
+    change = harness.change(writes=(Write(kind, writes[0].id, 1, changed_state),), events=())
+    await harness.store.commit(change)
+    past = await harness.store.page(Query(kind=kind, as_of=first))
+    assert [item.state for item in past.items] == [write.state for write in writes]
+    now = await harness.store.page(Query(kind=kind))
+    assert now.items[0].state == changed_state
+    for column in aggregate_type.columns:
+        operand = column_value(past.items[0], column.name)
+        if operand is None:
+            continue
+        condition = Filter(column.name, Operator.EQ, (operand,))
+        query = Query(kind=kind, filters=(condition,), as_of=first)
+        expected = [a.id for a in past.items if column_value(a, column.name) == operand]
+        assert [item.id for item in (await harness.store.page(query)).items] == expected

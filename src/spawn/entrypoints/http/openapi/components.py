@@ -16,6 +16,7 @@ TAGS: Final = {
     "facilities": "Facilities of projects: terms, ledgers, balances and schedules.",
     "covenants": "Cases, actuals, covenants and their tests.",
     "approvals": "Commands that wait for the decision of another person.",
+    "portfolios": "Portfolios, their holdings and exposure, and exchange rates.",
     "imports": "Imports of project files, with mappings and quarantine.",
     "data": "Downloads of whole datasets.",
     "analysis": "Financial calculators and simulations.",

@@ -1,0 +1,1 @@
+"""Use cases of portfolios, their holdings and exchange rates."""

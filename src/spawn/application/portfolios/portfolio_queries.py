@@ -1,0 +1,80 @@
+"""Queries of portfolios and their holdings: get one, list pages."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from spawn.application.dependencies import Dependencies, require
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import NotFound
+from spawn.domain.portfolios.holding import HOLDING_KIND, Holding
+from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND, Portfolio
+from spawn.domain.principal import Principal, Scope
+from spawn.domain.query import Filter, Operator, Page, Query
+
+PORTFOLIO_READERS: Final = (Scope.FINANCE_READ, Scope.FINANCE_WRITE)
+"""Scopes of which a reader of portfolios has one."""
+
+
+async def get_portfolio(
+    dependencies: Dependencies,
+    principal: Principal,
+    portfolio_id: str,
+    *,
+    as_of: datetime | None = None,
+) -> StoredAggregate[Portfolio]:
+    """Return a portfolio now, or as recorded at an instant.
+
+    Raises:
+        NotFound: no such portfolio, or none yet at that instant.
+    """
+    require(principal, *PORTFOLIO_READERS)
+    return await dependencies.reads.get(PORTFOLIO_KIND, portfolio_id, as_of=as_of)
+
+
+async def list_portfolios(
+    dependencies: Dependencies, principal: Principal, query: Query
+) -> Page[StoredAggregate[Portfolio]]:
+    """Return one page of portfolios, in order of creation."""
+    require(principal, *PORTFOLIO_READERS)
+    return await dependencies.reads.page(msgspec.structs.replace(query, kind=PORTFOLIO_KIND))
+
+
+async def get_holding(
+    dependencies: Dependencies,
+    principal: Principal,
+    portfolio_id: str,
+    holding_id: str,
+    *,
+    as_of: datetime | None = None,
+) -> StoredAggregate[Holding]:
+    """Return an active holding of a portfolio now, or as recorded at an instant.
+
+    Raises:
+        NotFound: the portfolio has, or then had, no such holding.
+    """
+    require(principal, *PORTFOLIO_READERS)
+    aggregate = await dependencies.reads.get(HOLDING_KIND, holding_id, as_of=as_of)
+    if aggregate.state.portfolio_id != portfolio_id or not aggregate.state.is_active:
+        raise NotFound("The portfolio has no holding of this id.")
+    return aggregate
+
+
+async def list_holdings(
+    dependencies: Dependencies, principal: Principal, portfolio_id: str, query: Query
+) -> Page[StoredAggregate[Holding]]:
+    """Return one page of the active holdings of a portfolio, in order of creation.
+
+    Raises:
+        NotFound: no such portfolio, or none yet at the instant of the query.
+    """
+    require(principal, *PORTFOLIO_READERS)
+    await dependencies.reads.get(PORTFOLIO_KIND, portfolio_id, as_of=query.as_of)
+    filters = (
+        Filter("portfolio_id", Operator.EQ, (portfolio_id,)),
+        Filter("is_active", Operator.EQ, (True,)),
+    )
+    return await dependencies.reads.page(
+        msgspec.structs.replace(query, kind=HOLDING_KIND, filters=filters)
+    )

@@ -1,0 +1,1 @@
+"""Portfolios: holdings, exchange rates, exposure, concentration and limits."""
