@@ -24,7 +24,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance sbom audit lock image clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance sbom audit wheel test-lowest lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -84,9 +84,12 @@ BASE ?= main
 mutants: $(VENV)/dev.stamp ## Change lines that differ from BASE, and list what no fast test notices
 	@$(BIN)/python -m tests.mutation --base $(BASE) $(ARGS)
 
-lint: $(VENV)/dev.stamp ## Check style and formatting
+lint: $(VENV)/dev.stamp ## Check style and formatting, and the workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@$(BIN)/zizmor --offline --quiet .github
 
 types: $(VENV)/dev.stamp ## Check types
 	@$(BIN)/mypy
@@ -115,6 +118,31 @@ docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check link
 
 schemathesis: $(VENV)/dev.stamp ## Test the service against its OpenAPI document, with five seeds
 	@$(BIN)/python -m tests.product.fuzz $(ARGS)
+
+LOWEST := .venv-lowest
+
+# The lowest versions are those of pyproject.toml; what these need themselves is the newest.
+$(LOWEST)/stamp: pyproject.toml requirements/lowest.py | $(BIN)/python
+	@echo "Installing the lowest versions that pyproject.toml allows"
+	@mkdir -p build && $(BIN)/python requirements/lowest.py > build/lowest.txt
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile \
+		--constraint build/lowest.txt --editable '.[arrow,calendars,excel,nanoarrow,nats,oidc,otlp]' \
+		hypothesis pytest pytest-asyncio pytest-xdist
+	@touch $@
+
+test-lowest: $(LOWEST)/stamp ## Run tests of domain and application with the lowest versions of dependencies
+	@$(LOWEST)/bin/python -m pytest $(PARALLEL) --hypothesis-profile=quick tests/application \
+		tests/domain/schemas tests/domain/projects tests/domain/imports tests/http/projects $(ARGS)
+
+wheel: $(VENV)/dev.stamp ## Build dist/*.whl, install it alone and start it
+	@rm -rf dist build/lib build/bdist.*
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build/wheel && $(PYTHON) -m venv build/wheel
+	@build/wheel/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes -r requirements/runtime.txt
+	@build/wheel/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps dist/*.whl
+	@cd build && wheel/bin/spawn --version && wheel/bin/spawn serve --check-config
 
 # The tools that check the product documents have an environment of their own.
 CHECKERS := .venv-conformance
@@ -169,6 +197,6 @@ image: ## Build the container image with buildah, podman or docker
 	echo "make image needs buildah, podman or docker on the PATH." >&2; exit 1
 
 clean: ## Remove build and test output, and the environment
-	rm -rf $(VENV) $(CHECKERS) $(AUDIT) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+	rm -rf $(VENV) $(CHECKERS) $(AUDIT) $(LOWEST) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
 	find src tests infra docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
