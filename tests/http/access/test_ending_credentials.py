@@ -13,6 +13,8 @@ from spawn.application.access.api_clients import create_api_client, revoke_api_c
 from spawn.application.projects.sample_data import seed_missing_projects
 from spawn.domain.principal import LOCAL_PRINCIPAL, Scope
 from spawn.entrypoints.composition import Composition, open_composition
+from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.protocol.response import LineStreamResponse
 from spawn.entrypoints.settings import Settings
 
 
@@ -87,6 +89,62 @@ async def test_export_breaks_off_when_its_key_ends(composition: Composition, end
     assert is_whole == (ending == "valid")
     assert aborts == ([] if ending == "valid" else [True])
     assert (len(messages) > 3) == (ending == "valid")
+
+
+async def test_idle_stream_ends_with_its_schema_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends within a heartbeat, although no event comes."""
+    is_served = True
+
+    async def is_version_served(*_: object) -> bool:
+        return is_served
+
+    routes = "spawn.entrypoints.http.events.routes"
+    monkeypatch.setattr(f"{routes}.is_version_served", is_version_served)
+    settings = Settings(storage_url="memory://", rate_limit=0.0, auth="off")
+    async with open_composition(settings, limits=HttpLimits(heartbeat_s=0.01)) as opened:
+        transport = httpx.ASGITransport(opened.app)  # type: ignore[arg-type]  # an ASGI application
+        url = opened.settings.base_url
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            address = "/v1/events/stream?schema_version=0"
+            task = asyncio.create_task(client.get(address))
+            for _ in range(10_000):
+                if opened.streams.open_count:
+                    break
+                await asyncio.sleep(0)
+            assert not task.done()
+            is_served = False
+            response = await asyncio.wait_for(task, 20)
+        assert response.status_code == 200
+        assert opened.streams.open_count == 0
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+async def test_lines_break_off_when_the_key_ends(*, is_revoked: bool) -> None:
+    """Quarantined rows, warnings and vanished projects are such responses."""
+    is_valid, aborts, sent = True, list[bool](), list[Any]()
+
+    async def is_permitted() -> bool:
+        return is_valid
+
+    async def read_lines() -> AsyncIterator[bytes]:
+        nonlocal is_valid
+        for number in range(4):
+            is_valid = not (is_revoked and number)
+            yield b"x" * 70_000
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return await asyncio.Future()
+
+    response = LineStreamResponse(read_lines(), "application/x-ndjson", is_permitted)
+    scope: Any = {"spawn.abort": lambda: aborts.append(True)}
+    await response(scope, receive, send)
+    assert aborts == ([True] if is_revoked else [])
+    size = sum(len(message.get("body", b"")) for message in sent)
+    assert size == (70_000 if is_revoked else 280_000)
+    assert sent[-1].get("more_body", False) is is_revoked
 
 
 @pytest.mark.parametrize("ending", ["revoked", "expired"])

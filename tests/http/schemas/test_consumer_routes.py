@@ -1,7 +1,10 @@
 """Consumers of schema versions, and the registry's list, over HTTP."""
 
+from datetime import UTC, datetime
+
 import httpx
 import pytest
+import tenacity
 from tests.http.conftest import Start
 
 CONSUMERS = "/v1/governance/consumers"
@@ -18,17 +21,35 @@ def test_a_consumer_is_registered_listed_and_removed(client: httpx.Client) -> No
         "sunset": None,
         **BODY,
     }
+    version = client.get("/v1/governance/schemas/project_schema").json()
+    assert (version["consumers"], version["sunset"]) == ([expected], None)
+    expected |= {"last_used_on": None}
     assert created.json() == expected
     assert client.put(f"{CONSUMERS}/reporting", json=BODY).status_code == 200
     assert client.get(f"{CONSUMERS}/reporting").json() == expected
     assert client.get(CONSUMERS).json()["items"] == [expected]
     assert client.get(CONSUMERS, params={"schema_version": "0"}).json()["items"] == [expected]
     assert client.get(CONSUMERS, params={"schema_version": "1"}).json()["items"] == []
-    version = client.get("/v1/governance/schemas/project_schema").json()
-    assert (version["consumers"], version["sunset"]) == ([expected], None)
     assert client.delete(f"{CONSUMERS}/reporting").status_code == 200
     assert client.get(f"{CONSUMERS}/reporting").status_code == 404
     assert client.delete(f"{CONSUMERS}/reporting").status_code == 404
+    versions = client.get(f"{CONSUMERS}/reporting/history").json()["items"]
+    assert [(one["version"], one["actor"]) for one in versions] == [(1, "local"), (2, "local")]
+    assert client.get(f"{CONSUMERS}/nobody/history").status_code == 404
+
+
+def test_a_consumer_shows_the_last_use_of_its_owners_key(start: Start) -> None:
+    service = start(auth="keys")
+    with service.client() as client:
+        client.headers["Authorization"] = f"Bearer {service.key}"
+        client.get(CONSUMERS)
+        today = datetime.now(UTC).date().isoformat()
+        client.put(f"{CONSUMERS}/reporting", json=BODY)
+        for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(20)):
+            with attempt:  # the day is recorded in the background
+                consumer = client.get(f"{CONSUMERS}/reporting").json()
+                assert consumer["last_used_on"] == today
+        assert client.get(CONSUMERS).json()["items"] == [consumer]
 
 
 @pytest.mark.parametrize(

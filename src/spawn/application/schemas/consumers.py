@@ -1,7 +1,7 @@
 """Registered consumers of schema versions, and whom the Sunset of a column affects."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from spawn.application.schemas.served_versions import (
     get_version_view,
     plans_between,
 )
+from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import (
     Conflict,
@@ -40,6 +41,7 @@ WARNING_PERIOD: Final = timedelta(days=30)
 MAX_NAMED: Final = 10
 """Consumers that one sentence names; it counts the others."""
 
+_KEY: Final = "key:"
 _READERS: Final = (Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
 _IS_ACTIVE: Final = Filter("is_active", Operator.EQ, (True,))
 
@@ -219,6 +221,21 @@ async def find_sunset(
     if candidate is not None and candidate.fingerprint != active.fingerprint:
         plans = (*plans, plan_migration(active, candidate))
     return find_first_sunset(schema, plans, candidate or active)
+
+
+async def find_last_uses(
+    dependencies: Dependencies, consumers: Iterable[SchemaConsumer]
+) -> dict[str, date]:
+    """Return the last day on which each owner used a key, by owner; tokens leave no trace."""
+    names = {one.owner.removeprefix(_KEY) for one in consumers if one.owner.startswith(_KEY)}
+    clients = await dependencies.reads.get_many(API_CLIENT_KIND, sorted(names))
+    days = {}
+    for name, aggregate in clients.items():
+        client: ApiClient = aggregate.state
+        uses = [key.last_used_on for key in client.keys if key.last_used_on is not None]
+        if uses:
+            days[f"{_KEY}{name}"] = max(uses)
+    return days
 
 
 async def find_warnings(dependencies: Dependencies) -> tuple[AffectedConsumer, ...]:

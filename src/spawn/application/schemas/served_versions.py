@@ -97,6 +97,15 @@ async def get_version_view(dependencies: Dependencies, version: int) -> SchemaVe
     raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")
 
 
+async def is_version_served(dependencies: Dependencies, version: int) -> bool:
+    """Whether clients still get responses under a version."""
+    try:
+        await get_version_view(dependencies, version)
+    except (NotFound, SchemaVersionExpired):
+        return False
+    return True
+
+
 async def read_version_view(dependencies: Dependencies, text: str | None) -> SchemaVersionView:
     """Return the view of the version whose number a text is; None is the active version.
 

@@ -8,7 +8,12 @@ from litestar import Litestar
 from litestar.plugins import PluginProtocol
 
 from spawn.entrypoints.http import admin, backup_routes, jobs, monitoring
-from spawn.entrypoints.http.access import audit_routes, client_routes, metadata_routes
+from spawn.entrypoints.http.access import (
+    audit_routes,
+    client_routes,
+    history_routes,
+    metadata_routes,
+)
 from spawn.entrypoints.http.analysis import routes as analysis
 from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_routes
 from spawn.entrypoints.http.approvals import command_gate
@@ -69,6 +74,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *fx_routes.ROUTES,
     *client_routes.ROUTES,
     *audit_routes.ROUTES,
+    *history_routes.ROUTES,
     *metadata_routes.ROUTES,
     *admin.ROUTES,
     *backup_routes.ROUTES,

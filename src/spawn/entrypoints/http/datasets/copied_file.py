@@ -13,15 +13,15 @@ from litestar.types import Receive, Scope, Send
 from spawn.adapters.local.file_copies import ACTIVE_S, CopyKey, FileCopies, FileCopy
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
-from spawn.entrypoints.http.datasets.streamed_file import (
-    CredentialsEnded,
-    DatasetFile,
-    break_off,
-    is_compressed,
-)
+from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, is_compressed
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Header, SelfSentResponse
+from spawn.entrypoints.http.protocol.response import (
+    CredentialsEnded,
+    Header,
+    SelfSentResponse,
+    break_off,
+)
 from spawn.entrypoints.http.state import StateKey
 
 COPIES: Final = StateKey(FileCopies)

@@ -2,10 +2,10 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final
 
 from litestar.types import Receive, Scope, Send
 
@@ -18,15 +18,16 @@ from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.events.feed import envelope_for
 from spawn.application.exports import record_export
 from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
-from spawn.domain.errors import Forbidden
 from spawn.domain.events.position import Position
 from spawn.entrypoints.http.middleware.compression import LEVEL, is_gzip_accepted
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
     NO_STORE,
+    CredentialsEnded,
     Header,
     SelfSentResponse,
     body_messages,
+    break_off,
     wait_for_disconnect,
 )
 from spawn.entrypoints.http.state import StateKey
@@ -34,22 +35,6 @@ from spawn.ports.analytics import ColumnChunk
 
 ENCODER: Final = StateKey(FileEncoder)
 _GZIP_WINDOW_BITS: Final = 31
-
-
-class CredentialsEnded(Forbidden):
-    """The credentials of an export were revoked or expired before its end."""
-
-
-def break_off(scope: Scope, failure: CredentialsEnded) -> None:
-    """Break the connection: the file is incomplete, so its end must not look like one.
-
-    Raises:
-        CredentialsEnded: the server cannot do it; it breaks the connection after a failure.
-    """
-    abort: Callable[[], None] | None = cast("Any", scope).get("spawn.abort")
-    if abort is None:
-        raise failure
-    abort()
 
 
 class DatasetFile:

@@ -14,7 +14,7 @@ from spawn.application.events.feed import (
     read_feed,
 )
 from spawn.application.events.versioned_events import convert_entries
-from spawn.application.schemas.served_versions import read_version_view
+from spawn.application.schemas.served_versions import is_version_served, read_version_view
 from spawn.domain.events.cloudevents import (
     BATCH_MEDIA_TYPE,
     CloudEvent,
@@ -141,7 +141,10 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     # Checked last, so that no other stream opens while the position is validated.
     streams.open(request.context.client)
 
-    is_permitted = request.is_still_permitted
+    async def is_permitted() -> bool:
+        """Whether credentials and schema version are valid yet, also while there are no events."""
+        is_served = version is None or await is_version_served(dependencies, version)
+        return is_served and await request.is_still_permitted()
 
     async def follow(write: Callable[[bytes], Any]) -> None:
         if principal.row_scope is None and start.position is not None:

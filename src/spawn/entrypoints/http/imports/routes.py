@@ -394,7 +394,8 @@ async def read_quarantine(request: StrictRequest, import_id: str) -> LineStreamR
 
     rows = stream_quarantined_rows(dependencies, principal, state)
     lines = formatter.format_rows(rows, FORMATS[request.media_type])
-    return LineStreamResponse(lines, request.media_type, formatter.charset if is_csv else "utf-8")
+    charset = formatter.charset if is_csv else "utf-8"
+    return LineStreamResponse(lines, request.media_type, request.is_still_permitted, charset)
 
 
 @route(
@@ -414,7 +415,9 @@ async def read_warnings(request: StrictRequest, import_id: str) -> LineStreamRes
     aggregate = await get_import(dependencies, principal, import_id)
 
     notes = stream_rows_with_warnings(dependencies, principal, aggregate.state)
-    return LineStreamResponse(_encode_lines(notes, RowWarningView.of), NDJSON)
+    return LineStreamResponse(
+        _encode_lines(notes, RowWarningView.of), NDJSON, request.is_still_permitted
+    )
 
 
 @route(
@@ -437,7 +440,9 @@ async def read_vanished(request: StrictRequest, import_id: str) -> LineStreamRes
     aggregate = await get_import(dependencies, principal, import_id)
 
     projects = stream_vanished_projects(dependencies, principal, aggregate.state)
-    return LineStreamResponse(_encode_lines(projects, VanishedProjectView.of_project), NDJSON)
+    return LineStreamResponse(
+        _encode_lines(projects, VanishedProjectView.of_project), NDJSON, request.is_still_permitted
+    )
 
 
 async def _encode_lines(

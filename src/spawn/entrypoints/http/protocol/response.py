@@ -1,11 +1,13 @@
 """Responses as prebuilt ASGI messages: immutable, so that a cached one can be sent many times."""
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final, Self, cast
 
 import msgspec
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
+
+from spawn.domain.errors import Forbidden
 
 JSON: Final = b"application/json"
 Header = tuple[bytes, bytes]
@@ -45,6 +47,22 @@ def encode_headers(headers: Iterable[Header]) -> tuple[tuple[str, str], ...]:
 def decode_headers(headers: Iterable[tuple[str, str]]) -> list[Header]:
     """Convert the headers of a recipe back to bytes."""
     return [(name.encode(), value.encode("latin-1")) for name, value in headers]
+
+
+class CredentialsEnded(Forbidden):
+    """The credentials of a request were revoked or expired before its response was complete."""
+
+
+def break_off(scope: Scope, failure: CredentialsEnded) -> None:
+    """Break the connection: the response is incomplete, so its end must not look like one.
+
+    Raises:
+        CredentialsEnded: the server cannot do it; it breaks the connection after a failure.
+    """
+    abort: Callable[[], None] | None = cast("Any", scope).get("spawn.abort")
+    if abort is None:
+        raise failure
+    abort()
 
 
 class SelfSentResponse(ASGIResponse):
@@ -101,19 +119,28 @@ class Response(SelfSentResponse):
 class LineStreamResponse(SelfSentResponse):
     """A streamed response of lines, sent in larger chunks."""
 
-    __slots__ = ("_lines", "_media_type")
+    __slots__ = ("_is_permitted", "_lines", "_media_type")
 
     def __init__(  # ASGIResponse's needs the whole body beforehand; here it is a stream
-        self, lines: AsyncIterator[bytes], media_type: str, charset: str = "utf-8"
+        self,
+        lines: AsyncIterator[bytes],
+        media_type: str,
+        is_permitted: Callable[[], Awaitable[bool]],
+        charset: str = "utf-8",
     ) -> None:
+        """Send nothing yet; `is_permitted` is asked for the credentials before each part."""
+        self._is_permitted = is_permitted
         self._lines = lines
         self._media_type = f"{media_type}; charset={charset}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send the lines as they are produced."""
+        """Send the lines as they are produced, as long as the credentials are valid."""
         headers = [(b"content-type", self._media_type), NO_STORE]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async for message in body_messages(self._lines):
+            if not await self._is_permitted():
+                break_off(scope, CredentialsEnded("The credentials ended before the file did."))
+                return
             await send(message)
 
 

@@ -2,7 +2,9 @@
 
 from typing import Final
 
+from spawn.application.dependencies import require
 from spawn.application.schemas.consumers import (
+    find_last_uses,
     find_sunset,
     find_sunsets,
     get_consumer,
@@ -13,6 +15,7 @@ from spawn.application.schemas.consumers import (
 from spawn.domain.principal import Scope
 from spawn.domain.query import Query
 from spawn.domain.schemas.evolution.schema_consumer import CONSUMER_KIND, SchemaConsumer
+from spawn.entrypoints.http.access.history_routes import VersionRecordView, build_history_page
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.operation import BODY_PROBLEMS, Body, Parameter, Success
 from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_after, read_limit
@@ -20,7 +23,7 @@ from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
 from spawn.entrypoints.http.schemas.consumer_wire import (
     ConsumerRequestView,
-    ConsumerView,
+    RegisteredConsumerView,
     read_consumer_request,
 )
 from spawn.entrypoints.http.schemas.routes import TAG, VERSION_SCHEMA, read_version_parameter
@@ -48,8 +51,8 @@ _WRITE_PROBLEMS: Final = ("forbidden", "conflict", "unavailable", "overloaded", 
         ConsumerRequestView,
         example={"contact": "mailto:reporting@bank.example", "schema_version": 0},
     ),
-    returns=Success(ConsumerView, "Changed, or unchanged."),
-    also=(Success(ConsumerView, "Registered.", status=201, headers=("Location",)),),
+    returns=Success(RegisteredConsumerView, "Changed, or unchanged."),
+    also=(Success(RegisteredConsumerView, "Registered.", status=201, headers=("Location",)),),
     problems=(*BODY_PROBLEMS, *_WRITE_PROBLEMS),
 )
 async def put_consumer(request: StrictRequest, name: str) -> Result:
@@ -80,7 +83,7 @@ async def put_consumer(request: StrictRequest, name: str) -> Result:
         LIMIT,
         AFTER,
     ),
-    returns=Success(PageView[ConsumerView], "One page, oldest first.", headers=("Link",)),
+    returns=Success(PageView[RegisteredConsumerView], "One page, oldest first.", headers=("Link",)),
     problems=("cursor_invalid",),
 )
 async def get_consumer_page(request: StrictRequest) -> Result:
@@ -94,7 +97,11 @@ async def get_consumer_page(request: StrictRequest) -> Result:
     page = await list_consumers(request.dependencies, request.principal, query, version)
     consumers = [aggregate.state for aggregate in page.items]
     sunsets = await find_sunsets(request.dependencies, consumers)
-    items = [ConsumerView.of_consumer(one, sunsets[one.schema_version]) for one in consumers]
+    days = await find_last_uses(request.dependencies, consumers)
+    items = [
+        RegisteredConsumerView.of_registered(one, sunsets[one.schema_version], days.get(one.owner))
+        for one in consumers
+    ]
     return page_result(request, items, page.next, _BINDING)
 
 
@@ -105,13 +112,31 @@ async def get_consumer_page(request: StrictRequest) -> Result:
     scopes=_SCOPES,
     tag=TAG,
     summary="Get a registered consumer",
-    returns=Success(ConsumerView, "The consumer."),
+    returns=Success(RegisteredConsumerView, "The consumer."),
     problems=("not_found",),
 )
-async def read_consumer(request: StrictRequest, name: str) -> ConsumerView:
+async def read_consumer(request: StrictRequest, name: str) -> RegisteredConsumerView:
     """Return a registered consumer."""
     consumer = await get_consumer(request.dependencies, request.principal, name)
     return await _build_view(request, consumer)
+
+
+@route(
+    "GET",
+    _CONSUMER + "/history",
+    "getSchemaConsumerHistory",
+    scopes=_SCOPES,
+    tag=TAG,
+    summary="Get the history of a consumer",
+    description="Who registered, changed or removed the consumer, oldest first.",
+    parameters=(LIMIT, AFTER),
+    returns=Success(PageView[VersionRecordView], "Versions.", headers=("Link",)),
+    problems=("not_found", "cursor_invalid"),
+)
+async def read_consumer_history(request: StrictRequest, name: str) -> Result:
+    """Return a page of the versions of a consumer, also of one that left."""
+    require(request.principal, *_SCOPES)
+    return await build_history_page(request, CONSUMER_KIND, name)
 
 
 @route(
@@ -121,18 +146,25 @@ async def read_consumer(request: StrictRequest, name: str) -> ConsumerView:
     scopes=_SCOPES,
     tag=TAG,
     summary="Remove a consumer",
-    returns=Success(ConsumerView, "The consumer, no longer registered."),
+    returns=Success(RegisteredConsumerView, "The consumer, no longer registered."),
     problems=("not_found", *_WRITE_PROBLEMS),
 )
-async def delete_consumer(request: StrictRequest, name: str) -> ConsumerView:
+async def delete_consumer(request: StrictRequest, name: str) -> RegisteredConsumerView:
     """End the registration of a consumer; its history remains."""
     consumer = await remove_consumer(request.dependencies, request.principal, name)
     return await _build_view(request, consumer)
 
 
-async def _build_view(request: StrictRequest, consumer: SchemaConsumer) -> ConsumerView:
+async def _build_view(request: StrictRequest, consumer: SchemaConsumer) -> RegisteredConsumerView:
     sunset = await find_sunset(request.dependencies, consumer.schema_version)
-    return ConsumerView.of_consumer(consumer, sunset)
+    days = await find_last_uses(request.dependencies, [consumer])
+    return RegisteredConsumerView.of_registered(consumer, sunset, days.get(consumer.owner))
 
 
-ROUTES: Final[list[Route]] = [put_consumer, get_consumer_page, read_consumer, delete_consumer]
+ROUTES: Final[list[Route]] = [
+    put_consumer,
+    get_consumer_page,
+    read_consumer,
+    read_consumer_history,
+    delete_consumer,
+]

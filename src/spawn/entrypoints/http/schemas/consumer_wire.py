@@ -1,5 +1,6 @@
 """Wire structs of the registered consumers of schema versions."""
 
+from datetime import date
 from typing import Annotated, Final, Self
 
 from msgspec import Meta
@@ -70,3 +71,22 @@ class ConsumerView(WireStruct, frozen=True, kw_only=True):
     def of_affected(cls, affected: AffectedConsumer) -> Self:
         """Return the wire form of a consumer that a Sunset affects."""
         return cls.of_consumer(affected.consumer, affected.sunset)
+
+
+class RegisteredConsumerView(ConsumerView, frozen=True, kw_only=True):
+    """A registered consumer of a schema version, and the last use of its key."""
+
+    last_used_on: Annotated[
+        Day | None,
+        Meta(
+            description="The last day (UTC) on which a key of its owner was used; null if that is"
+            " unknown, as for tokens."
+        ),
+    ]
+
+    @classmethod
+    def of_registered(
+        cls, consumer: SchemaConsumer, sunset: VersionSunset | None, last_used_on: date | None
+    ) -> Self:
+        """Return the wire form of a consumer, the Sunset that affects it, and its last use."""
+        return cls.of(consumer, sunset=sunset, last_used_on=last_used_on)
