@@ -18,6 +18,8 @@ def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
         "approval",
         "case",
         "cfads_actual",
+        "covenant",
+        "covenant_test",
         "dead_letter",
         "exposure_allocation",
         "external_ref",

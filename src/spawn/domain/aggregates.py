@@ -31,6 +31,19 @@ from spawn.domain.covenants.cfads_case import (
     CASE_USED_EVENT,
     CfadsCase,
 )
+from spawn.domain.covenants.covenant_record import (
+    COVENANT_TEST_KIND,
+    TEST_RECORDED_EVENT,
+    RecordedCovenantTest,
+)
+from spawn.domain.covenants.covenant_set import (
+    COVENANT_AMENDED_EVENT,
+    COVENANT_CREATED_EVENT,
+    COVENANT_KIND,
+    COVENANT_TESTED_EVENT,
+    COVENANT_WAIVED_EVENT,
+    CovenantSet,
+)
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
 from spawn.domain.facilities.facility import (
@@ -313,6 +326,27 @@ _TYPES: Final = (
         *("project_id", "name", "kind", "currency_code", "status", "revision", "engine_version"),
         table="cases",
         event_types=(CASE_CREATED_EVENT, CASE_REVISED_EVENT, CASE_USED_EVENT),
+    ),
+    _struct_type(
+        COVENANT_KIND,
+        CovenantSet,
+        *("project_id", "name", "metric", "definition_version", "lockup_level", "release_level"),
+        *("default_level", "window_months", "window_direction"),
+        table="covenants",
+        event_types=(
+            *(COVENANT_CREATED_EVENT, COVENANT_AMENDED_EVENT),
+            *(COVENANT_TESTED_EVENT, COVENANT_WAIVED_EVENT),
+        ),
+    ),
+    _struct_type(
+        COVENANT_TEST_KIND,
+        RecordedCovenantTest,
+        *("project_id", "covenant_id", "covenant_version", "metric", "tested_on", "figures"),
+        *("currency_code", "case_id", "case_version", "actuals_version", "window_starts_on"),
+        *("window_ends_on", "printed_ratio", "untested_reason", "band", "outcome", "is_waived"),
+        *("follows", "reason"),
+        table="covenant_tests",
+        event_types=(TEST_RECORDED_EVENT,),
     ),
     _struct_type(
         ACTUALS_KIND,

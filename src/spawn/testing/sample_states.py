@@ -15,6 +15,15 @@ from msgspec import inspect
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.covenants.cash_periods import CashPeriod
 from spawn.domain.covenants.cfads_case import CASE_KIND, CaseKind, CaseStatus, CfadsCase
+from spawn.domain.covenants.covenant_set import (
+    COVENANT_KIND,
+    CovenantBand,
+    CovenantSet,
+    CovenantWaiver,
+    CureRights,
+    RegisteredTest,
+)
+from spawn.domain.covenants.exact_ratios import CoverMetric, WindowDirection
 from spawn.domain.projects.milestones import Milestone, MilestoneKind
 from spawn.domain.projects.parties import Spv
 from spawn.domain.projects.project import PROJECT_KIND, ExternalRef, Project, ProjectStatus
@@ -172,7 +181,41 @@ def _build_case(number: int) -> CfadsCase:
     )
 
 
+def _build_covenant(number: int) -> CovenantSet:
+    """Build a covenant; every third one has no waiver, and no level but a default level."""
+    is_sparse = number % 3 == 2
+    optional: dict[str, Any] = {
+        "lockup_level": Decimal("1.15"),
+        "release_level": Decimal("1.20"),
+        "window_months": 12,
+        "window_direction": [*WindowDirection][number % 2],
+        "cure_rights": CureRights(max_cures=3),
+        "waivers": (
+            CovenantWaiver(
+                starts_on=date(2031, 1, 1),
+                ends_on=date(2031, 6, 30),
+                reason="outage ñ",
+                granted_by="majority lenders",
+                recorded_by="key:desk",
+            ),
+        ),
+        "tests": (
+            RegisteredTest(test_id="t", tested_on=date(2030, 12, 31), band=CovenantBand.HOLD),
+        ),
+    }
+    return CovenantSet(
+        covenant_id=f"covenant {number}",
+        project_id=f"project {number % 4}",
+        name=f"Covenant {number % 4} ñ\\\"'",
+        metric=CoverMetric.DSCR,
+        default_level=Decimal("1.05"),
+        test_dates=(date(2030, 12, 31), date(2031, 6, 30)),
+        **({} if is_sparse else optional),
+    )
+
+
 _BUILT_BY_HAND: Final[dict[str, Callable[[int], msgspec.Struct]]] = {
     PROJECT_KIND: _build_project,
     CASE_KIND: _build_case,
+    COVENANT_KIND: _build_covenant,
 }

@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
+from spawn.domain.covenants.covenant_set import COVENANT_KIND
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.portfolios.holding import HOLDING_KIND
@@ -30,12 +32,16 @@ class DatasetName(StrEnum):
     PORTFOLIOS = "portfolios"
     HOLDINGS = "holdings"
     FX_RATES = "fx_rates"
+    COVENANTS = "covenants"
+    COVENANT_TESTS = "covenant_tests"
 
 
 AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
     DatasetName.FACILITIES: FACILITY_KIND,
     DatasetName.PORTFOLIOS: PORTFOLIO_KIND,
     DatasetName.HOLDINGS: HOLDING_KIND,
+    DatasetName.COVENANTS: COVENANT_KIND,
+    DatasetName.COVENANT_TESTS: COVENANT_TEST_KIND,
 }
 """Kinds of aggregate whose indexed columns are a dataset, one row for each aggregate."""
 

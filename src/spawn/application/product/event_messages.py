@@ -18,6 +18,14 @@ from spawn.domain.covenants.cfads_case import (
     CASE_USED_EVENT,
     CfadsCase,
 )
+from spawn.domain.covenants.covenant_record import TEST_RECORDED_EVENT, RecordedCovenantTest
+from spawn.domain.covenants.covenant_set import (
+    COVENANT_AMENDED_EVENT,
+    COVENANT_CREATED_EVENT,
+    COVENANT_TESTED_EVENT,
+    COVENANT_WAIVED_EVENT,
+    CovenantSet,
+)
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.facilities.facility import (
     FACILITY_AMENDED_EVENT,
@@ -89,6 +97,21 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "caseUsed": EventDescription(
         CASE_USED_EVENT, "A covenant test used a CFADS case first.", "CfadsCase"
     ),
+    "covenantCreated": EventDescription(
+        COVENANT_CREATED_EVENT, "A covenant of a project was created.", "CovenantSet"
+    ),
+    "covenantAmended": EventDescription(
+        COVENANT_AMENDED_EVENT, "Terms of a covenant were changed.", "CovenantSet"
+    ),
+    "covenantTested": EventDescription(
+        COVENANT_TESTED_EVENT, "A test was registered with its covenant.", "CovenantSet"
+    ),
+    "covenantWaived": EventDescription(
+        COVENANT_WAIVED_EVENT, "A waiver of a covenant was recorded.", "CovenantSet"
+    ),
+    "covenantTestRecorded": EventDescription(
+        TEST_RECORDED_EVENT, "A test of a covenant was recorded.", "RecordedCovenantTest"
+    ),
     "actualsRecorded": EventDescription(
         ACTUALS_RECORDED_EVENT, "Actual CFADS were recorded or corrected.", "CfadsActuals"
     ),
@@ -158,7 +181,7 @@ def build_schemas(snapshot: ProductSnapshot) -> Json:
     """Build the schemas that the messages refer to."""
     states = (
         *(CfadsActuals, CfadsCase, Approval, Facility, ServiceLevelStatus, SchemaStatus, Run),
-        *(FxRateSet, Portfolio, Holding),
+        *(CovenantSet, FxRateSet, Portfolio, Holding, RecordedCovenantTest),
     )
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():

@@ -10,7 +10,6 @@ import msgspec
 
 from spawn.domain.covenants.covenant_set import (
     CovenantBand,
-    CovenantSet,
     CovenantStanding,
     metric_sign,
 )
@@ -22,6 +21,7 @@ from spawn.domain.covenants.exact_ratios import (
     floor_amount,
     format_fraction,
     format_ratio,
+    parse_fraction,
 )
 
 COVENANT_TEST_KIND: Final = "covenant_test"
@@ -81,6 +81,7 @@ class RecordedCovenantTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     definition_version: int
     tested_on: date
     figures: CovenantFigures
+    currency_code: str
     case_id: str | None = None
     case_version: int | None = None
     actuals_version: int | None = None
@@ -136,6 +137,23 @@ def measure_headroom(
     )
 
 
+def restore_ratio(test: RecordedCovenantTest) -> ExactRatio | None:
+    """Return the ratio of a recorded test with what it divides; None where it was not tested."""
+    if test.ratio is None:
+        return None
+    inputs = {one.name: parse_fraction(one.fraction) for one in test.inputs}
+    if test.metric is CoverMetric.LLCR:
+        numerator, denominator = inputs["present_value"], inputs["balance"]
+    elif test.metric is CoverMetric.GEARING:
+        numerator, denominator = inputs["balance"], inputs["balance"] + inputs["equity"]
+    else:
+        numerator = inputs["cfads"] + inputs["equity_cure"]
+        denominator = inputs["interest"] + inputs["principal"]
+    return ExactRatio(
+        formula=test.formula, numerator=numerator, denominator=denominator, inputs=inputs
+    )
+
+
 def list_amounts(inputs: Mapping[str, Quotient]) -> tuple[RatioInput, ...]:
     """Return the inputs of a formula as they are recorded."""
     return tuple(
@@ -149,12 +167,3 @@ def outcome_of(band: CovenantBand, standing: CovenantStanding) -> OutcomeOfTest:
     if band is CovenantBand.NOT_TESTED:
         return OutcomeOfTest.NOT_TESTED
     return OutcomeOfTest(standing.value)
-
-
-def state_levels(covenant: CovenantSet) -> dict[str, Decimal | None]:
-    """Return the levels of a covenant by their names."""
-    return {
-        "lockup_level": covenant.lockup_level,
-        "release_level": covenant.release_level,
-        "default_level": covenant.default_level,
-    }

@@ -248,6 +248,12 @@ def format_fraction(value: Quotient) -> str:
     return f"{Decimal(fraction.numerator):f}/{Decimal(fraction.denominator):f}"
 
 
+def parse_fraction(text: str) -> Quotient:
+    """Return the quotient that `format_fraction` wrote."""
+    numerator, _, denominator = text.partition("/")
+    return Quotient(int(Decimal(numerator)), int(Decimal(denominator)))
+
+
 def format_ratio(value: Quotient, decimals: int = PRINTED_DECIMALS) -> str:
     """Return the decimal text of a value, cut towards minus infinity after some decimals."""
     units = value.numerator * 10**decimals // value.denominator

@@ -19,7 +19,7 @@ from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_route
 from spawn.entrypoints.http.approvals import command_gate
 from spawn.entrypoints.http.approvals import routes as approval_routes
 from spawn.entrypoints.http.approvals.command_gate import COMMANDS, list_facts, pass_gate
-from spawn.entrypoints.http.covenants import case_routes, covenant_codec
+from spawn.entrypoints.http.covenants import case_routes, covenant_codec, covenant_routes
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
 from spawn.entrypoints.http.events import routes as event_routes
@@ -55,6 +55,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *list_route.ROUTES,
     *facility_routes.ROUTES,
     *case_routes.ROUTES,
+    *covenant_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
     *dataset_routes.ROUTES,

@@ -9,8 +9,11 @@ from spawn.application.projects.commands import CommandContext
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
 from spawn.domain.covenants.cfads_actuals import ACTUALS_KIND
 from spawn.domain.covenants.cfads_case import CASE_KIND
+from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
+from spawn.domain.covenants.covenant_set import COVENANT_KIND
 from spawn.domain.errors import Conflict
 from spawn.entrypoints.http.covenants.case_wire import CaseView, RecordedActualsView
+from spawn.entrypoints.http.covenants.covenant_wire import CovenantView, RecordedTestView
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import (
@@ -25,14 +28,22 @@ COVENANT_CODEC: Final = "covenants.v1"
 """Name of the codec in receipts; another way to render a kind needs another name."""
 
 CASES: Final = "/v1/ops/cases"
+COVENANTS: Final = "/v1/ops/covenants"
+COVENANT_TESTS: Final = "/v1/ops/covenant-tests"
 _CREATED: Final = 201
 
 View = Callable[[StoredAggregate[Any]], object]
 _VIEWS: Final[Mapping[str, View]] = {
     CASE_KIND: CaseView.of_case,
     ACTUALS_KIND: RecordedActualsView.of_actuals,
+    COVENANT_KIND: CovenantView.of_covenant,
+    COVENANT_TEST_KIND: RecordedTestView.of_test,
 }
-_PATHS: Final[Mapping[str, str]] = {CASE_KIND: CASES}
+_PATHS: Final[Mapping[str, str]] = {
+    CASE_KIND: CASES,
+    COVENANT_KIND: COVENANTS,
+    COVENANT_TEST_KIND: COVENANT_TESTS,
+}
 """Path of the aggregates of a kind, by which a new one is located."""
 
 Command = Callable[[CommandContext], Awaitable[SavedState]]

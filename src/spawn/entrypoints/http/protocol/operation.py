@@ -30,7 +30,8 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
     "name": r"^[a-z0-9][a-z0-9._-]{0,62}$",
     "code": r"^[a-z]+([_-][a-z]+)*$",
     "dataset": (
-        r"^(projects|history|events|quality|imports|facilities|cases|fx_rates|portfolios|holdings)"
+        r"^(projects|history|events|quality|imports|facilities|cases|fx_rates|portfolios|holdings"
+        r"|covenants|covenant_tests)"
         r"(\.(ndjson|csv|json|parquet|arrow|xlsx))?$"
     ),
     "asset": r"^[a-z.]+$",
