@@ -245,6 +245,8 @@ def test_missing_files_and_unknown_formats_are_named(
     (files / "rows.txt").write_text(ROWS)
     assert main(["import", "rows.txt"]) == 2
     assert "--format" in capsys.readouterr().err
+    assert main(["import", "rows.csv", "--quarantine", "aside.json"]) == 2
+    assert capsys.readouterr().err.startswith("spawn: aside.json: quarantined rows are written to")
 
 
 @pytest.mark.real

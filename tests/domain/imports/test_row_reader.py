@@ -656,6 +656,16 @@ def test_one_cell_has_several_sponsors_with_their_shares_in_brackets() -> None:
     shares = [None if one.share is None else str(one.share) for one in sponsors]
     assert [one.name for one in sponsors] == ["Gamma", "Delta", "Eps (3 Seas)"]
     assert shares == [None, "60", None]
+    text = "Zeta 2 51 %; Eta: 24.5%; Theta - 24.5%; Fund 2030; 100% Wind; Iota (UK) 0%"
+    row = read_row(read, owners=text.removesuffix("; Iota (UK) 0%"))
+    assert [(one.name, one.share) for one in project_of(row).sponsors] == [
+        ("Zeta 2", Decimal(51)),
+        ("Eta", Decimal("24.5")),
+        ("Theta", Decimal("24.5")),
+        ("Fund 2030", None),
+        ("100% Wind", None),
+    ]
+    assert [reason.code for reason in read_row(read, owners=text).reasons]
     with pytest.raises(InvalidInput) as failure:
         reader(NAME, COST, {**pair, "columns": [{"name": "owners", "share": "share"}]})
     assert failure.value.errors[0].pointer == "/columns/2/separator"

@@ -49,9 +49,7 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
     file_format = _detect_format(options.path, options.file_format)
     mapping_file = _parse_mapping_file(options.mapping)
     await asyncio.to_thread(_require_file, options.path)
-    quarantine_format = (
-        None if options.quarantine is None else _detect_format(options.quarantine, None)
-    )
+    quarantine_format = _detect_quarantine_format(options.quarantine)
     async with open_backend(settings, create=True) as backend:
         name = options.mapping
         if mapping_file is not None:
@@ -107,6 +105,18 @@ def _detect_format(path: Path, format_name: str | None) -> FileFormat:
     if file_format is None:
         raise CommandError(
             f"{path} has none of the suffixes {', '.join(_SUFFIXES)}: set --format", EXIT_USAGE
+        )
+    return file_format
+
+
+def _detect_quarantine_format(path: Path | None) -> FileFormat | None:
+    """Return the format of a file of quarantined rows, which are lines of CSV or JSON."""
+    if path is None:
+        return None
+    file_format = _SUFFIXES.get(path.suffix.lower())
+    if file_format not in {FileFormat.CSV, FileFormat.NDJSON}:
+        raise CommandError(
+            f"{path}: quarantined rows are written to .csv, .ndjson or .jsonl", EXIT_USAGE
         )
     return file_format
 

@@ -47,6 +47,24 @@ def test_the_items_of_an_array_are_records(
 
 
 @pytest.mark.parametrize("block_bytes", [1, 262_144])
+@pytest.mark.parametrize("element", [None, "data"])
+def test_the_first_array_of_a_table_names_the_values_of_the_others(
+    element: str | None, block_bytes: int
+) -> None:
+    table = '[["name", "cost"],\n["A, [x]", 1.10], ["B", null],\n["C"], [{"d": 1}, [2]]]'
+    text = table if element is None else f'{{"page": 1, "data": {table}}}'
+    records = read(text, element, block_bytes)
+    assert [(line, value, error) for line, value, error in records] == [
+        (2, {"name": "A, [x]", "cost": 1.1}, None),
+        (2, {"name": "B", "cost": None}, None),
+        (3, ["C"], "wrong_cell_count"),
+        (3, {"name": {"d": 1}, "cost": [2]}, None),
+    ]
+    raw = [one.raw for one in read_json_items(io.BytesIO(text.encode()), element)]
+    assert raw[0] == b'{"name":"A, [x]","cost":1.10}'
+
+
+@pytest.mark.parametrize("block_bytes", [1, 262_144])
 def test_an_item_that_is_no_object_is_unreadable(block_bytes: int) -> None:
     records = read('[{"a": 1}, 5, "x, y", null, [1], {"b": 2}]', None, block_bytes)
     assert [(value, error) for _, value, error in records] == [

@@ -39,6 +39,12 @@ def test_an_element_that_is_nil_has_no_content() -> None:
     assert json.loads(record.raw) == {"n": "", "u": {"@unit": "m", "text": ""}, "v": "2"}
 
 
+def test_an_element_of_attributes_alone_has_an_empty_text() -> None:
+    (record,) = read('<r><a id="1"><c unit="m"/><d e="2"><f/></d></a></r>')
+    members = {"@id": "1", "c": {"@unit": "m", "text": ""}, "d": {"@e": "2", "f": ""}}
+    assert json.loads(record.raw) == members
+
+
 def test_records_may_be_named_at_any_level() -> None:
     document = "<r><page><row><v>1</v></row></page><page><row><v>2</v></row></page></r>"
     assert [json.loads(record.raw) for record in read(document, "row")] == [{"v": "1"}, {"v": "2"}]

@@ -1,5 +1,6 @@
 """Records of a JSON document: the items of one array, such as the features of GeoJSON.
 
+Items that are arrays are the rows of a table: the first has the names of the members of the others.
 The document is read in blocks and never held as a whole: only the open item is, and its size is
 bounded. What an item contains is validated when its record is parsed.
 """
@@ -7,6 +8,8 @@ bounded. What an item contains is validated when its record is parsed.
 import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
+
+import msgspec
 
 from spawn.application.imports.files.file_records import (
     MAX_LINE_BYTES,
@@ -23,6 +26,7 @@ _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _TOKEN = re.compile(_STRING + rb"|[{}\[\],:]", re.DOTALL)
 _BRACKET = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
+_CELLS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _NO_OBJECT: Final = RowReason("", "malformed_line", "the item of the array is no object")
 
 
@@ -35,10 +39,46 @@ def read_json_items(file: BinaryIO, element: str | None) -> Iterator[Record]:
     Raises:
         InvalidInput: the document has no such array, or ends early.
     """
+    names: tuple[str, ...] | None = None
+    for record in _read_items(file, element):
+        if not record.raw.startswith(b"[") or record.parse_error is not None:
+            yield record
+        elif names is None:
+            names = _read_names(record.raw)
+            if not names:
+                yield record
+        else:
+            yield _name_cells(record, names) if names else record
+
+
+def _read_items(file: BinaryIO, element: str | None) -> Iterator[Record]:
     reader = _DocumentReader(element)
     while block := file.read(_BLOCK_BYTES):
         yield from reader.feed(block)
     reader.finish()
+
+
+def _read_names(raw: bytes) -> tuple[str, ...]:
+    """Return the names in the first array of a table; empty if it has other values."""
+    try:
+        names = msgspec.json.decode(raw, type=tuple[str, ...])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ()
+    return names if len(set(names)) == len(names) else ()
+
+
+def _name_cells(record: Record, names: tuple[str, ...]) -> Record:
+    """Return an array of a table as the object with these members; each keeps its text."""
+    try:
+        cells = _CELLS.decode(record.raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return record
+    if len(cells) != len(names):
+        detail = f"{len(cells)} values, where the first array has {len(names)} names"
+        reason = RowReason("", "wrong_cell_count", detail)
+        return msgspec.structs.replace(record, parse_error=reason)
+    raw = msgspec.json.encode(dict(zip(names, cells, strict=True)))
+    return msgspec.structs.replace(record, raw=raw)
 
 
 class _DocumentReader:

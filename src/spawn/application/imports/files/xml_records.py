@@ -1,9 +1,10 @@
 """Records of an XML document: each element of one name, as the JSON of its attributes and content.
 
 An attribute is a member `@name`, a repeated element a list, and the text of an element that has
-attributes or elements its member `text`; an element with text alone is that text. `xsi:nil` is no
-attribute of the data: the element has no content. A document cannot
-grow beyond its bytes: it may not declare entities, and a record is bounded in size and depth.
+attributes or elements its member `text`, which is empty where it has attributes alone; an element
+with text alone is that text. `xsi:nil` is no attribute of the data: the element has no content. A
+document cannot grow beyond its bytes: it may not declare entities, and a record is bounded in size
+and depth.
 """
 
 from collections import deque
@@ -100,7 +101,7 @@ class _XmlReader:
         _drop_nil(members)
         text = "".join(texts).strip()
         value: Any = members
-        if text or not members:
+        if text or all(name.startswith("@") for name in members):
             value = {**members, TEXT_MEMBER: text} if members else text
         if self._stack:
             if self._size <= MAX_LINE_BYTES:

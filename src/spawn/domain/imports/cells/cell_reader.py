@@ -83,6 +83,10 @@ _SHARE: Final = re.compile(
     r"(.+?)\s*[\[(]\s*(?:(\d[\d.,]*)\s*(?:%|/[^\])]*)?|unknown\s*%?)\s*[\])]",
     re.ASCII | re.IGNORECASE,
 ).fullmatch
+_PLAIN_SHARE: Final = re.compile(
+    r"(.*[^\s:=\u2013-])\s*[:=\u2013-]?\s+(\d[\d.,]*)\s*%", re.ASCII
+).fullmatch
+"""A share behind the name, which its sign alone tells from a number in the name."""
 
 ROW_COUNT: Final = "\0rows"
 """Name under which a record of several rows has their number; no column has it."""
@@ -340,11 +344,11 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
         return sponsors or None
 
     def _split(self, token: Token, separator: str) -> list[Token]:
-        """Return the sponsors in one cell, such as `Alpha [60%]; Beta [40%]`."""
+        """Return the sponsors in one cell, such as `Alpha [60%]; Beta 40%`."""
         texts = chain.from_iterable(text.split(separator) for text in self.texts.read_all(token))
         sponsors: list[Token] = []
         for text in filter(None, map(str.strip, texts)):
-            match = _SHARE(text)
+            match = _SHARE(text) or _PLAIN_SHARE(text)
             share = None if match is None or not match[2] else match[2]
             name = text if match is None else match[1]
             number = None if share is None else read_decimal(share, self.parse_number)
