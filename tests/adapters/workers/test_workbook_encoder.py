@@ -19,7 +19,7 @@ from spawn.adapters.workers import workbook_writer
 from spawn.adapters.workers.sheet_scan import scan_sheet
 from spawn.adapters.workers.workbook_rows import _read_messages
 from spawn.adapters.workers.workbook_writer import write_workbook
-from spawn.domain.errors import Overloaded
+from spawn.domain.errors import InvalidInput, Overloaded
 from spawn.domain.imports.cells.sheet_cell import SheetRow
 from spawn.domain.schema_version import ColumnType, TypeName
 
@@ -131,6 +131,19 @@ async def test_the_encoder_streams_a_workbook_and_stops_with_its_reader(tmp_path
     assert await reading
     await second.aclose()
     await first.aclose()
+    assert encoder._workbooks._running == 0
+
+
+async def test_an_error_of_the_rows_ends_the_workbook() -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        yield b'{"id":"1"}\n'
+        raise InvalidInput.at("/format", "too_large", "Too many rows.")
+
+    encoder = FileEncoder()
+    columns = [("id", ColumnType(TypeName.STRING))]
+    async with asyncio.timeout(60):
+        with pytest.raises(InvalidInput, match="Too many rows"):
+            await anext(encoder.encode(lines(), columns, name="projects", suffix="xlsx"))
     assert encoder._workbooks._running == 0
 
 

@@ -21,6 +21,8 @@ import python_calamine
 import tenacity
 from tests.http.conftest import WIND, Service, Start
 
+from spawn.application.datasets import file_formats
+
 arrow_csv: Any = importlib.import_module("pyarrow.csv")  # its stubs do not export the names
 parquet: Any = importlib.import_module("pyarrow.parquet")
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -107,6 +109,18 @@ def test_a_workbook_has_the_rows_of_the_table(reader: httpx.Client, tmp_path: Pa
     by_format = reader.get("/v1/data/quality?format=xlsx")
     by_accept = reader.get("/v1/data/quality", headers={"Accept": XLSX})
     assert by_format.headers["content-type"] == by_accept.headers["content-type"] == XLSX
+
+
+def test_a_workbook_of_too_many_rows_is_rejected_before_it_is_written(
+    reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_formats, "MAX_WORKBOOK_ROWS", 2)
+    for path in ("projects.xlsx", "events.xlsx", "history?format=xlsx"):
+        response = reader.get(f"/v1/data/{path}")
+        assert pointers(response) == ["/format"]
+        assert response.json()["errors"][0]["code"] == "too_large"
+    assert reader.get("/v1/data/projects.xlsx?country_code=PRT").status_code == 200
+    assert reader.get("/v1/data/projects.csv").status_code == 200
 
 
 def test_an_arrow_stream_needs_no_pyarrow(

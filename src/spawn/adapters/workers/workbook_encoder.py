@@ -128,20 +128,28 @@ async def _feed(
     columns: Sequence[tuple[str, ColumnType | None]],
     name: str,
 ) -> None:
-    """Write the columns and the rows to the process; stop if it has ended."""
+    """Write the columns and the rows to the process; stop if it has ended.
+
+    If the rows end with an error, so does the process, which would wait for more of them.
+    """
     sink = cast("asyncio.StreamWriter", process.stdin)
     kinds = [
         (column, _KINDS.get(kind.name, "text") if kind else "text") for column, kind in columns
     ]
-    with suppress(BrokenPipeError, ConnectionResetError):
-        sink.write(msgspec.json.encode({"name": name, "columns": kinds}) + b"\n")
-        chunk = bytearray()
-        async for line in lines:
-            chunk += line
-            if len(chunk) >= _CHUNK_BYTES:
-                sink.write(bytes(chunk))
-                await sink.drain()
-                chunk.clear()
-        sink.write(bytes(chunk))
-        await sink.drain()
-        sink.close()
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            sink.write(msgspec.json.encode({"name": name, "columns": kinds}) + b"\n")
+            chunk = bytearray()
+            async for line in lines:
+                chunk += line
+                if len(chunk) >= _CHUNK_BYTES:
+                    sink.write(bytes(chunk))
+                    await sink.drain()
+                    chunk.clear()
+            sink.write(bytes(chunk))
+            await sink.drain()
+            sink.close()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill()
+        raise

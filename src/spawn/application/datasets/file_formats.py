@@ -12,6 +12,7 @@ import msgspec
 from spawn.application.datasets.dataset_columns import DatasetColumn
 from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm
 from spawn.application.datasets.dataset_rows import Row
+from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.imports.formula_guard import escape_formula
 from spawn.domain.schema_version import ColumnType
@@ -51,6 +52,23 @@ MEDIA_TYPES: Final[Mapping[DataFormat, str]] = {
     DataFormat.ARROW: "application/vnd.apache.arrow.stream",
     DataFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+
+MAX_WORKBOOK_ROWS: Final = 250_000
+"""Rows of a workbook that a request gets: it is complete before its first byte is sent, and has
+120 seconds until then."""
+
+
+def check_workbook_rows(count: int) -> None:
+    """Check the number of rows of a workbook.
+
+    Raises:
+        InvalidInput: they are too many for a request.
+    """
+    if count > MAX_WORKBOOK_ROWS:
+        detail = (
+            f"A workbook has at most {MAX_WORKBOOK_ROWS} rows: filter them, or take CSV or Parquet."
+        )
+        raise InvalidInput.at("/format", "too_large", detail)
 
 
 class EncodeFile(Protocol):

@@ -12,9 +12,9 @@ from litestar.types import Receive, Scope, Send
 from spawn.adapters.file_encoder import FileEncoder
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery
-from spawn.application.datasets.dataset_rows import count_rows, read_rows
+from spawn.application.datasets.dataset_rows import Row, count_rows, read_rows
 from spawn.application.datasets.dataset_tables import count_tables, read_tables
-from spawn.application.datasets.file_formats import DataFormat, format_file
+from spawn.application.datasets.file_formats import DataFormat, check_workbook_rows, format_file
 from spawn.application.events.feed import envelope_for
 from spawn.application.exports import record_export
 from spawn.application.lineage.recorder import ClientDisconnected, RunProgress
@@ -89,6 +89,7 @@ class DatasetFile:
 
     async def read(self, progress: RunProgress) -> AsyncGenerator[bytes]:
         """Yield the chunks of the file, and count its rows and bytes."""
+        await self._check_size()
         tables = await self._open_tables()
         if tables is None:
             chunks = self._format_rows(progress)
@@ -99,6 +100,15 @@ class DatasetFile:
                 progress.size_bytes += len(chunk)
                 yield chunk
 
+    async def _check_size(self) -> None:
+        """Check the number of projects of a workbook before any work; others while they are read.
+
+        Raises:
+            InvalidInput: they are too many.
+        """
+        if self.format is DataFormat.XLSX and self.query.view is not None:
+            check_workbook_rows(await self._dependencies.reads.count(self.query.query))
+
     async def _open_tables(self) -> AsyncGenerator[ColumnChunk] | None:
         if not self._encoder.takes_tables(self.format):
             return None
@@ -108,9 +118,10 @@ class DatasetFile:
         rows = read_rows(
             self._dependencies, self._principal, self.query, self._envelope, self.position
         )
-        return format_file(
-            count_rows(rows, progress), self.query, self.format, self._encoder.encode
-        )
+        counted_rows = count_rows(rows, progress)
+        if self.format is DataFormat.XLSX:
+            counted_rows = _limit_workbook(counted_rows, progress)
+        return format_file(counted_rows, self.query, self.format, self._encoder.encode)
 
     async def check_access(self) -> None:
         """Check that the credentials of the request have not ended.
@@ -126,6 +137,12 @@ class DatasetFile:
         async with self.record() as progress, aclosing(self.read(progress)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+async def _limit_workbook(rows: AsyncIterator[Row], progress: RunProgress) -> AsyncIterator[Row]:
+    async for row in rows:
+        check_workbook_rows(progress.rows)
+        yield row
 
 
 class StreamResponse(SelfSentResponse):
