@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -36,6 +37,12 @@ from spawn.ports.runtime import CertificateStatus
 
 GC_THRESHOLDS: Final = (10_000, 20, 20)
 """Rare collections: a request allocates hundreds of objects and leaves no cycles."""
+
+SWITCH_INTERVAL_S: Final = 0.001
+"""Time for which one thread may hold the interpreter while others wait for it.
+
+The default is five times as long, for which every request waits several times beside an export.
+"""
 
 EXIT_STORE_FAILED: Final = 4
 """Exit code of a process whose store has failed for good."""
@@ -72,6 +79,7 @@ async def run_async(
         SettingsError: the certificate, or a file of another setting, cannot be used.
     """
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     check_files(settings)
     certificates = load_certificates(settings)
     with _bind_listeners(settings, certificates) as listeners:
