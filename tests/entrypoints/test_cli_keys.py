@@ -59,6 +59,9 @@ def test_first_key_is_in_a_private_file_and_commands_send_it(
         key_file = store / "first-key.txt"
         assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
         key = key_file.read_text().strip()
+        log = service.log.read_text()
+        for command in (f"\n  cat {key_file}\n", f"docker exec NAME cat {key_file}\n"):
+            assert command in log
         headers = {"Authorization": f"Bearer {key}"}
         assert httpx.get(f"{service.url}/v1/admin/clients").status_code == 401
         clients = httpx.get(f"{service.url}/v1/admin/clients", headers=headers).json()

@@ -241,6 +241,13 @@ def test_base_url_without_public_url_is_the_bound_address() -> None:
     assert Settings(host="::1", port=81).base_url == "http://[::1]:81"
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104  # never bound here
+def test_base_url_of_all_addresses_is_one_that_a_client_can_follow(host: str) -> None:
+    settings = read_settings({"SPAWN_HOST": host, "SPAWN_PORT": "9000"})
+    assert settings.base_url == "http://localhost:9000"
+    assert host not in settings.hosts
+
+
 URL_SETTINGS = (
     *("STORAGE_URL", "ONTOLOGY_URL", "PUBLIC_URL", "PRODUCT_CONTACT", "OTLP_ENDPOINT"),
     *("OPENLINEAGE_URL", "CORS_ORIGINS"),

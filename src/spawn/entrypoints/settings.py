@@ -54,6 +54,7 @@ _KEY_FILE_VARIABLE: Final = "SPAWN_KEY_FILE"
 _MIN_KEY_BYTES: Final = 32
 _OIDC_PACKAGE: Final = "joserfc"
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
+_WILDCARD_ADDRESSES: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -152,12 +153,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
     @property
     def base_url(self) -> str:
-        """Public URL of the service, or else the bound address."""
+        """Public URL of the service, or else the bound address, with a name for a wildcard."""
         if self.public_url:
             return self.public_url
         if self.listen is not None:
             return "http://localhost"
-        return f"{'https' if self.has_tls else 'http'}://{self.listen_address}"
+        address = self.listen_address
+        if address.host in _WILDCARD_ADDRESSES:
+            # Nobody can follow a link to the address of every interface.
+            address = msgspec.structs.replace(address, host="localhost")
+        return f"{'https' if self.has_tls else 'http'}://{address}"
 
     @property
     def listen_address(self) -> ListenAddress:
@@ -215,7 +220,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         extra_hosts = {host.strip("[]").lower() for host in self.allowed_hosts}
         public = urlsplit(self.base_url).hostname or ""
         addresses = [self.listen_address, *([self.admin_listen] if self.admin_listen else [])]
-        bound = {one.host.lower() for one in addresses} - {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        bound = {one.host.lower() for one in addresses} - {"", *_WILDCARD_ADDRESSES}
         return frozenset(extra_hosts | {public} | bound | _LOOPBACK_NAMES)
 
     @property

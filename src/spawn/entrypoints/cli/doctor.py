@@ -36,6 +36,7 @@ from spawn.entrypoints.settings import (
     check_files,
     read_service_key,
 )
+from spawn.entrypoints.store_access import find_access_problem
 
 TIMEOUT_S: Final = 5.0
 
@@ -75,16 +76,14 @@ def _check_disk(settings: Settings) -> CheckResult:
     folder = settings.data_path
     if folder is None:
         return CheckResult("disk", CheckStatus.OK, f"{redact_url(settings.storage_url)} needs none")
+    store_file = find_store_file(settings)
+    problem = "" if store_file is None else find_access_problem(store_file)
+    if problem:
+        advice = f"follow it for {folder}, or choose another SPAWN_STORAGE_URL"
+        return CheckResult("disk", CheckStatus.FAULT, problem, advice)
     existing_folder = folder
     while not existing_folder.exists():
         existing_folder = existing_folder.parent
-    if not existing_folder.is_dir() or not os.access(existing_folder, os.W_OK | os.X_OK):
-        advice = (
-            f"make {folder} writable for this user (chown), or choose another SPAWN_STORAGE_URL"
-        )
-        return CheckResult(
-            "disk", CheckStatus.FAULT, f"{existing_folder} cannot be written", advice
-        )
     free, reserve = shutil.disk_usage(existing_folder).free, StoreOptions().reserve_bytes
     return judge_disk(existing_folder, free, reserve)
 
@@ -96,6 +95,9 @@ async def _check_store(settings: Settings, options: StoreOptions) -> CheckResult
             "store", CheckStatus.WARNING, "in memory: lost when the service stops", advice
         )
     file = find_store_file(settings)
+    if file is not None and find_access_problem(file):
+        advice = "follow the advice on the disk first"
+        return CheckResult("store", CheckStatus.FAULT, f"{file} cannot be opened", advice)
     if file is not None and not _has_existed(file):
         return CheckResult(
             "store", CheckStatus.OK, f"{file} does not exist yet; serving creates it"

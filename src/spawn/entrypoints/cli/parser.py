@@ -5,9 +5,10 @@ import asyncio
 import gc
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -470,7 +471,19 @@ def _collector_paused() -> Iterator[None]:
         gc.enable()
 
 
+def _interrupt_on_sigterm() -> None:
+    """End on SIGTERM like on SIGINT until the server handles both itself.
+
+    The first process of a container ignores a signal without a handler, so that one sent during
+    the start would be lost.
+    """
+    with suppress(ValueError):  # outside the main thread (tests)
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    if not arguments.check_config:
+        _interrupt_on_sigterm()
     with _collector_paused():
         from spawn.entrypoints.cli import serve
 
@@ -487,6 +500,7 @@ def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _run_demo(settings: Settings, arguments: argparse.Namespace) -> int:
+    _interrupt_on_sigterm()
     with _collector_paused():
         from spawn.entrypoints.cli import serve
 

@@ -16,6 +16,7 @@ from spawn.entrypoints import service
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.composition import Composition, open_publishers
 from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.store_access import find_access_problem
 
 SEED_ACTOR: Final = Principal(id="demo")
 PRIVATE_UMASK: Final = 0o077
@@ -95,8 +96,20 @@ async def _show_first_key(composition: Composition) -> None:
     else:
         path = store_file.with_name(FIRST_KEY_FILE)
         await asyncio.to_thread(_write_private_file, path, new_key.text + "\n")
-        sys.stderr.write(f"The first API key, with every scope, is in {path}: move it away.\n")
+        sys.stderr.write(_format_first_key_file(path))
     sys.stderr.flush()
+
+
+def _format_first_key_file(path: Path) -> str:
+    """Return what to do for the first key; the user of a container cannot open its files."""
+    return (
+        f"The first API key, with every scope, is in {path}. Read it, then remove the file:\n"
+        f"  cat {path}\n"
+        f"In a container, where NAME is its name or id (docker, podman or kubectl):\n"
+        f"  docker exec NAME cat {path}\n"
+        f"  docker exec NAME rm {path}\n"
+        "Send it as Authorization: Bearer. Make a key for each client with spawn keys create.\n"
+    )
 
 
 def _write_private_file(path: Path, text: str) -> None:
@@ -106,12 +119,16 @@ def _write_private_file(path: Path, text: str) -> None:
 
 
 def _run_server(settings: Settings, on_ready: service.Prepare) -> None:
+    store_file = find_store_file(settings)
+    problem = "" if store_file is None else find_access_problem(store_file)
+    if problem:
+        raise CommandError(problem)
     address_file = AddressFile()
 
     async def prepare(composition: Composition) -> None:
         effective_settings = composition.settings
         address_file.write(
-            find_store_file(effective_settings),
+            store_file,
             build_local_url(effective_settings),
             build_admin_url(effective_settings),
         )
