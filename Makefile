@@ -24,7 +24,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance sbom audit wheel test-lowest lock image clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -182,19 +182,37 @@ $(AUDIT)/stamp: requirements/audit.txt
 	@touch $@
 
 audit: $(AUDIT)/stamp ## Compare the locks with published advisories (needs the package index's advisories)
-	@for lock in runtime image extras infra dev; do \
+	@for lock in runtime image extras infra policy dev; do \
 		echo "requirements/$$lock.txt"; \
 		$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.txt || exit 1; done
 
 lock: $(VENV)/dev.stamp ## Write the lock files again (PIP_COMPILE_ARGS=--upgrade upgrades)
 	@requirements/lock
 
-image: ## Build the container image with buildah, podman or docker
-	@# The OCI format has no health check, so buildah and podman must write Docker's format.
-	@for tool in "buildah build --format docker" "podman build --format docker" "docker build"; do \
-		if command -v $${tool%% *} >/dev/null; then \
-			exec $$tool --file Containerfile --tag $(IMAGE) $(BUILD_ARGS) .; fi; done; \
-	echo "make image needs buildah, podman or docker on the PATH." >&2; exit 1
+# Files are dated and the image is labelled by the commit, so that one commit gives one image.
+# docker needs a running engine; the OCI format has no health check, so buildah and podman write
+# Docker's. A remote address is a label only if it is public, without credentials.
+image: ## Build the container image with docker, buildah or podman
+	@epoch=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800); \
+	revision=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown); \
+	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/spawn/__init__.py); \
+	source=$$(git config --get remote.origin.url 2>/dev/null | grep -E '^https://[^@]+$$' || echo unknown); \
+	if docker info >/dev/null 2>&1; then build="docker build"; \
+	elif command -v buildah >/dev/null; then build="buildah build --format docker --timestamp $$epoch"; \
+	elif command -v podman >/dev/null; then build="podman build --format docker --timestamp $$epoch"; \
+	else echo "make image needs docker with a running engine, buildah or podman." >&2; exit 1; fi; \
+	exec $$build --file Containerfile --tag $(IMAGE) --build-arg SOURCE_DATE_EPOCH=$$epoch \
+		--build-arg VERSION=$$version --build-arg REVISION=$$revision --build-arg SOURCE=$$source \
+		$(BUILD_ARGS) .
+
+STACK ?= prod
+manifests: $(VENV)/dev.stamp ## Write the Kubernetes objects of a stack (STACK=prod) to build/manifests
+	@mkdir -p build/manifests
+	@$(BIN)/python infra/manifests.py $(STACK) $(ARGS) > build/manifests/$(STACK).yaml
+	@echo "build/manifests/$(STACK).yaml is for kubectl apply"
+
+image-test: $(VENV)/dev.stamp ## Build the image and run it hardened: create, stop, start, back up, restore (root without docker)
+	@$(BIN)/python -m tests.image $(ARGS)
 
 clean: ## Remove build and test output, and the environment
 	rm -rf $(VENV) $(CHECKERS) $(AUDIT) $(LOWEST) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \

@@ -75,7 +75,7 @@ def list_shell_commands(text: str) -> Iterator[list[str]]:
     lines = [line for block in blocks for line in block.splitlines()]
     for line in [*lines, *re.findall(r"`([^`\n]+)`", text)]:
         match = re.search(r"(?:^|[ /])spawn ((?:[a-z]|--).*)$", line)
-        if match and "podman" not in line:
+        if match and not re.search(r"\b(podman|docker)\b", line):
             words = shlex.split(re.split(r" (?:2>|\||>)", match[1])[0], comments=True)
             yield words
 

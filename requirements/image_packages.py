@@ -1,0 +1,175 @@
+"""Reduce an environment to what the service imports: `image_packages.py /opt/spawn`.
+
+The image build runs it with the environment's own Python, after the installation. Afterwards the
+same locks and sources give the same bytes: every file has the date of `SOURCE_DATE_EPOCH`, the same
+permissions and, if the service imports it, compiled code that no date can invalidate.
+"""
+
+import importlib.util
+import os
+import pkgutil
+import py_compile
+import re
+import shutil
+import struct
+import sys
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+UNUSED_DISTRIBUTIONS = frozenset(
+    {
+        "cffi",  # cryptography needs its extension module alone
+        "faker",
+        "markdown-it-py",
+        "mdurl",
+        "polyfactory",
+        "pycparser",
+        "pygments",
+        "python-dotenv",
+        "rich",
+        "rich-click",
+        "watchfiles",
+    }
+)
+"""Distributions that other packages require and the service never imports."""
+
+SHARED_FILES = frozenset({"_cffi_backend"})
+"""Files of unused distributions that the service imports, by the start of their names."""
+
+OPTIONAL_MODULES = (
+    "holidays",
+    "jinja2.ext",
+    "joserfc.jwt",
+    "nanoarrow.ipc",
+    "nats",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "pyarrow.ipc",
+    "python_calamine",
+    "uvloop",
+    "xlsxwriter",
+)
+"""Modules that the service imports when they are first needed."""
+
+_UNUSED_FOLDERS = frozenset({"tests", "test", "include", "__pycache__"})
+_UNUSED_SUFFIXES = frozenset({".pyi", ".a", ".pxd", ".h", ".c", ".pyc"})
+_COMMANDS = frozenset({"spawn", "python", "python3"})
+_ELF_64 = b"\x7fELF\x02\x01"
+
+
+def remove_unused(environment: Path, packages: Path) -> None:
+    """Remove distributions, test suites, headers and commands that the service never uses."""
+    for metadata in sorted(packages.glob("*.dist-info")):
+        if _normalize(metadata.name.split("-")[0]) in UNUSED_DISTRIBUTIONS:
+            _remove_distribution(packages, metadata)
+    for path in sorted(packages.rglob("*"), reverse=True):
+        if path.is_dir() and path.name in _UNUSED_FOLDERS and _is_unused_folder(path):
+            shutil.rmtree(path)
+        elif path.is_file() and path.suffix in _UNUSED_SUFFIXES:
+            path.unlink()
+    # The path of the wheel on the machine that built the image says nothing.
+    for path in packages.glob("*.dist-info/direct_url.json"):
+        path.unlink()
+    for path in (environment / "bin").iterdir():
+        if path.name not in _COMMANDS and not path.name.startswith("python3."):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(environment / "include", ignore_errors=True)
+    (environment / ".gitignore").unlink(missing_ok=True)
+
+
+def _normalize(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _is_unused_folder(path: Path) -> bool:
+    """Whether a folder is a test suite, headers or a cache, and not a package named like one."""
+    return path.name != "test" or not (path / "__init__.py").exists()
+
+
+def _remove_distribution(packages: Path, metadata: Path) -> None:
+    for file in PathDistribution(metadata).files or ():
+        path = packages / file
+        if ".." not in file.parts and not path.name.startswith(tuple(SHARED_FILES)):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(metadata, ignore_errors=True)
+    for folder in sorted(packages.rglob("*"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def remove_symbols(packages: Path) -> None:
+    """Cut debug symbols off the extension modules: what no segment loads is at their end."""
+    for path in sorted(packages.rglob("*.so*")):
+        content = path.read_bytes()
+        if content.startswith(_ELF_64):
+            path.write_bytes(strip_sections(content))
+
+
+def strip_sections(content: bytes) -> bytes:
+    """Return a 64-bit little-endian ELF file without the sections that are never loaded."""
+    headers, entry_bytes, count = _read_program_headers(content)
+    end = headers + entry_bytes * count
+    for index in range(count):
+        offset = headers + index * entry_bytes
+        file_offset, file_bytes = struct.unpack_from("<Q16xQ", content, offset + 8)
+        end = max(end, file_offset + file_bytes)
+    kept = bytearray(content[:end])
+    struct.pack_into("<Q", kept, 0x28, 0)  # e_shoff
+    struct.pack_into("<HH", kept, 0x3C, 0, 0)  # e_shnum, e_shstrndx
+    return bytes(kept)
+
+
+def _read_program_headers(content: bytes) -> tuple[int, int, int]:
+    """Return the offset, the bytes of an entry and the number of the program headers."""
+    (offset,) = struct.unpack_from("<Q", content, 0x20)
+    entry_bytes, count = struct.unpack_from("<HH", content, 0x36)
+    return offset, entry_bytes, count
+
+
+def find_imported_files(package: str = "spawn") -> list[Path]:
+    """Import every module of the service, and return the files of all imported modules."""
+    root = importlib.import_module(package)
+    names = [module.name for module in pkgutil.walk_packages(root.__path__, f"{package}.")]
+    for name in names:
+        # The contract suites need test tools, and __main__ runs the command.
+        if not name.startswith(f"{package}.testing") and not name.endswith("__main__"):
+            importlib.import_module(name)
+    for name in OPTIONAL_MODULES:
+        if importlib.util.find_spec(name.split(".")[0]) is not None:
+            importlib.import_module(name)
+    modules = [module for module in sys.modules.values() if getattr(module, "__file__", None)]
+    return sorted({Path(str(module.__file__)) for module in modules})
+
+
+def compile_files(files: list[Path]) -> None:
+    """Compile modules; their code is valid whatever the dates, and depends on no date."""
+    for file in files:
+        if file.suffix == ".py":
+            py_compile.compile(
+                str(file),
+                doraise=True,
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
+
+
+def set_dates(environment: Path, seconds: int) -> None:
+    """Give every file one date, and permissions that do not depend on the umask of the build."""
+    for path in [environment, *sorted(environment.rglob("*"))]:
+        if not path.is_symlink():
+            is_command = path.parent.name == "bin" and path.is_file()
+            path.chmod(0o755 if path.is_dir() or is_command else 0o644)
+        os.utime(path, (seconds, seconds), follow_symlinks=False)
+
+
+def main(environment: Path) -> None:
+    """Reduce the environment that runs this script."""
+    sys.dont_write_bytecode = True
+    packages = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    remove_unused(environment, packages)
+    remove_symbols(packages)
+    imported = find_imported_files()
+    compile_files([file for file in imported if file.is_relative_to(packages)])
+    set_dates(environment, int(os.environ["SOURCE_DATE_EPOCH"]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
