@@ -5,6 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -656,6 +657,18 @@ def test_one_cell_has_several_sponsors_with_their_shares_in_brackets() -> None:
     shares = [None if one.share is None else str(one.share) for one in sponsors]
     assert [one.name for one in sponsors] == ["Gamma", "Delta", "Eps (3 Seas)"]
     assert shares == [None, "60", None]
+    text = "Enel ( 50% / Italy ); Scatec (49,5%/Norway); GMR (Not Available / India)"
+    row = read_row(reader(NAME, COST, pair, decimal=",", thousands="."), owners=text)
+    assert [(one.name, one.share) for one in project_of(row).sponsors] == [
+        ("Enel", Decimal(50)),
+        ("Scatec", Decimal("49.5")),
+        ("GMR", None),
+    ]
+    row = read_row(read, owners="60.5% para Rio; 39.5 % of 3 Ventos")
+    assert [(one.name, one.share) for one in project_of(row).sponsors] == [
+        ("Rio", Decimal("60.5")),
+        ("3 Ventos", Decimal("39.5")),
+    ]
     text = "Zeta 2 51 %; Eta: 24.5%; Theta - 24.5%; Fund 2030; 100% Wind; Iota (UK) 0%"
     row = read_row(read, owners=text.removesuffix("; Iota (UK) 0%"))
     assert [(one.name, one.share) for one in project_of(row).sponsors] == [
@@ -685,3 +698,14 @@ def test_units_and_sums_belong_to_numbers(column: dict[str, Any], pointer: str) 
     with pytest.raises(InvalidInput) as failure:
         reader(NAME, column)
     assert failure.value.errors[0].pointer == pointer
+
+
+def test_null_markers_are_compared_without_the_blanks_around_a_cell() -> None:
+    cells = {"attribute": "x_mw", "column": "mw", "as": "number"}
+    read = reader(NAME, COST, cells, null=["", "--"])
+    for text in (" ", "\u00a0", " -- ", "--"):
+        assert "x_mw" not in project_of(read_row(read, mw=text)).extensions
+    assert project_of(read_row(read, mw="7")).extensions["x_mw"] == msgspec.Raw(b"7")
+    assert codes(read_row(reader(NAME, COST, cells, null=["--"]), mw=" ")) == {
+        ("mw", "not_a_number")
+    }

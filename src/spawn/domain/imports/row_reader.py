@@ -292,5 +292,5 @@ def _read_operand(
 ) -> Decimal | None:
     token = source.get(name)
     texts = map(to_cell_text, token if isinstance(token, list) else [token])
-    values = [read_decimal(t, parse) for t in texts if t is not None and t not in nulls]
+    values = [read_decimal(t, parse) for t in texts if t is not None and t.strip() not in nulls]
     return sum(values, Decimal(0)) if values else None

@@ -78,15 +78,20 @@ _BOOLEANS: Final = {
 }
 
 _MARKED: Final = re.compile(r"[+-]?\d[\d.,' \u00a0\u202f\u2019]*", re.ASCII).fullmatch
-_SHARE: Final = re.compile(
-    # In brackets: a number, a share that is unknown, or a number before other facts, (60 / France).
-    r"(.+?)\s*[\[(]\s*(?:(\d[\d.,]*)\s*(?:%|/[^\])]*)?|unknown\s*%?)\s*[\])]",
-    re.ASCII | re.IGNORECASE,
-).fullmatch
-_PLAIN_SHARE: Final = re.compile(
-    r"(.*[^\s:=\u2013-])\s*[:=\u2013-]?\s+(\d[\d.,]*)\s*%", re.ASCII
-).fullmatch
-"""A share behind the name, which its sign alone tells from a number in the name."""
+_SHARES: Final = (
+    # In brackets: a number, a share that is unknown, either before other facts, (60% / France).
+    (
+        r"(?P<name>.+?)\s*[\[(]\s*(?:(?P<share>\d[\d.,]*)\s*%?|(?:unknown|not available)\s*%?)"
+        r"\s*(?:/[^\])]*)?[\])]"
+    ),
+    # Behind or before the name, where the sign alone tells it from a number in the name.
+    r"(?P<name>.*[^\s:=\u2013-])\s*[:=\u2013-]?\s+(?P<share>\d[\d.,]*)\s*%",
+    r"(?P<share>\d[\d.,]*)\s*%\s+(?:para|of)\s+(?P<name>.+)",
+)
+_FIND_SHARES: Final = tuple(
+    re.compile(pattern, re.ASCII | re.IGNORECASE).fullmatch for pattern in _SHARES
+)
+"""Functions that find the name of a sponsor and its share in a text."""
 
 ROW_COUNT: Final = "\0rows"
 """Name under which a record of several rows has their number; no column has it."""
@@ -279,7 +284,8 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if self.collapse:
             text = " ".join(text.split())
-        if text in self.nulls:
+        # Registers pad their cells with blanks, also those without a value.
+        if text in self.nulls or text.strip() in self.nulls:
             return None
         if text in ERROR_VALUES:
             raise CellError("cell_error", f"the cell has the error {text} of a spreadsheet")
@@ -348,9 +354,8 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
         texts = chain.from_iterable(text.split(separator) for text in self.texts.read_all(token))
         sponsors: list[Token] = []
         for text in filter(None, map(str.strip, texts)):
-            match = _SHARE(text) or _PLAIN_SHARE(text)
-            share = None if match is None or not match[2] else match[2]
-            name = text if match is None else match[1]
+            match = next(filter(None, (find(text) for find in _FIND_SHARES)), None)
+            name, share = (text, None) if match is None else match.group("name", "share")
             number = None if share is None else read_decimal(share, self.parse_number)
             sponsors.append(
                 {"name": name, "share": None if number is None else format(number, "f")}
