@@ -135,7 +135,7 @@ test-lowest: $(LOWEST)/stamp ## Run tests of domain and application with the low
 	@$(LOWEST)/bin/python -m pytest $(PARALLEL) --hypothesis-profile=quick tests/application \
 		tests/domain/schemas tests/domain/projects tests/domain/imports tests/http/projects $(ARGS)
 
-wheel: $(VENV)/dev.stamp ## Build dist/*.whl, install it alone and start it
+wheel: $(VENV)/dev.stamp ## Build dist/*.whl, and install it alone
 	@rm -rf dist build/lib build/bdist.*
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build/wheel && $(PYTHON) -m venv build/wheel

@@ -13,6 +13,12 @@ from spawn.entrypoints.http.metrics import project_metrics
 PROJECTS = "/v1/ops/projects"
 
 
+@pytest.fixture(autouse=True)
+def count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every scrape count."""
+    monkeypatch.setattr(project_metrics, "PAUSE_FACTOR", 0)
+
+
 def test_projects_are_counted_by_status_and_follow_transitions(start: Start) -> None:
     with start().client() as client:
         created = client.post(PROJECTS, json=WIND)
@@ -47,6 +53,17 @@ def test_a_store_that_does_not_count_leaves_the_last_counts(
         scraped = client.get("/monitoring/metrics")
         assert scraped.status_code == 200
         assert 'spawn_projects{status="PROPOSED"} 1.0' in scraped.text
+
+
+def test_counts_that_took_long_are_not_repeated_for_a_while(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_metrics, "PAUSE_FACTOR", 1_000_000)
+    with start().client() as client:
+        client.post(PROJECTS, json=WIND)
+        assert 'spawn_projects{status="PROPOSED"} 1.0' in client.get("/monitoring/metrics").text
+        client.post(PROJECTS, json={**WIND, "project_name": "Two"})
+        assert 'spawn_projects{status="PROPOSED"} 1.0' in client.get("/monitoring/metrics").text
 
 
 def test_the_stall_of_the_writer_and_the_course_of_the_clock_are_measured(
