@@ -128,7 +128,8 @@ $(LOWEST)/stamp: pyproject.toml requirements/lowest.py | $(BIN)/python
 	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile \
 		--constraint build/lowest.txt --editable '.[arrow,calendars,excel,nanoarrow,nats,oidc,otlp]' \
-		hypothesis pytest pytest-asyncio pytest-xdist
+		cloudevents hypothesis jsonschema-rs open-data-contract-standard openlineage-python \
+		pytest pytest-asyncio pytest-xdist
 	@touch $@
 
 test-lowest: $(LOWEST)/stamp ## Run tests of domain and application with the lowest versions of dependencies

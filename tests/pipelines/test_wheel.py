@@ -19,7 +19,8 @@ from spawn import __version__
 ROOT = Path(__file__).parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+# One process builds the wheel for all of them.
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
 def clean_variables() -> dict[str, str]:

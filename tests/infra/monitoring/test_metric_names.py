@@ -19,7 +19,8 @@ SCHEMA = {"id": "project_schema", "version": 1, "columns": [{"name": "a", "type"
 OF_PROMETHEUS = {"up", "ALERTS"}
 """Series that Prometheus itself writes."""
 
-pytestmark = pytest.mark.real
+# One process starts the service for all of them.
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("metric names")]
 
 
 @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(30), reraise=True)

@@ -27,7 +27,8 @@ PAGES = sorted(RUNBOOKS.glob("*.md"))
 SCHEMA = {"id": "project_schema", "version": 1, "columns": [{"name": "a", "type": "date"}]}
 TOOLS = ("bash", "curl", "openssl")
 
-pytestmark = pytest.mark.real
+# One process starts the service for all of them.
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("runbooks")]
 
 
 def list_blocks(page: Path) -> list[str]:
