@@ -287,6 +287,20 @@ async def send_commands(world: World) -> None:
     moved = await send("POST", f"{alpha}/transitions", json=transition, headers=etag)
     assert moved.status_code == 200, moved.text
     await send("POST", f"{alpha}/transitions", json=transition, headers={"if-match": "*"})
+    await send_milestones(world)
+
+
+async def send_milestones(world: World) -> None:
+    """Add and decide milestones of a project in scope, and of a hidden one."""
+    milestone = {"milestone_id": "permit", "title": "Permit", "draw_stop": True}
+    decision = {"milestone_id": "permit", "decision": "MET", "on": "2026-02-01"}
+    for name, status in (("{alpha}", 200), ("{hidden_id}", 404)):
+        path = f"/v1/ops/projects/{name}/milestones"
+        for address, body in ((path, milestone), (f"{path}/decisions", decision)):
+            headers = {"if-match": "*"}
+            response = await world.send("POST", address, json=body, headers=headers)
+            assert response.status_code == status, response.text
+        assert (await world.send("GET", path)).status_code == status
 
 
 async def read_projects(world: World) -> None:
@@ -426,6 +440,7 @@ VISITED = {
     *("listSchemas", "getSchema", "listSchemaVersions", "getSchemaVersion"),
     *("getSchemaVersionJsonSchema", "diffSchemaVersions"),
     *("startSimulation", "getSimulation", "getJob", "cancelJob"),
+    *("listMilestones", "addMilestone", "decideMilestone"),
 }
 """Operations that the functions above request."""
 

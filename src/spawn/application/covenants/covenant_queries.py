@@ -187,7 +187,7 @@ async def describe_state(
         standing=fold_standing(covenant, on),
         waivers=list_active_waivers(covenant, on),
         newest_test=newest_test,
-        headroom=None if newest_test is None else _measure_recorded(covenant, newest_test.state),
+        headroom=None if newest_test is None else measure_recorded(covenant, newest_test.state),
         next_test_on=next((day for day in covenant.test_dates if day > on), None),
         overdue_since=due_days[0] if due_days else None,
     )
@@ -240,6 +240,7 @@ def _measure(covenant: CovenantSet, ratio: ExactRatio, currency_code: str) -> Le
     )
 
 
-def _measure_recorded(covenant: CovenantSet, test: RecordedCovenantTest) -> LevelHeadroom | None:
+def measure_recorded(covenant: CovenantSet, test: RecordedCovenantTest) -> LevelHeadroom | None:
+    """Return the headroom of a recorded ratio to the levels of a covenant; None without one."""
     ratio = restore_ratio(test)
     return None if ratio is None else _measure(covenant, ratio, test.currency_code)

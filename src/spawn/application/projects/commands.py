@@ -31,6 +31,12 @@ from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.lifecycle import ProjectStatus
+from spawn.domain.projects.milestones import (
+    Milestone,
+    MilestoneDecision,
+    add_milestone,
+    decide_milestone,
+)
 from spawn.domain.projects.project import (
     AMENDED_EVENT,
     CREATED_EVENT,
@@ -77,6 +83,16 @@ class CommandResult(msgspec.Struct, frozen=True):
     position: Position | None = None
     replayed_response: StoredResponse | None = None
     document: bytes | None = None
+
+
+class MilestoneOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision about a milestone: the day of it, evidence, and the reason for the history."""
+
+    milestone_id: str
+    decision: MilestoneDecision
+    on: date | None = None
+    evidence: str | None = None
+    reason: str | None = None
 
 
 class ProjectDecision(Decision, frozen=True, kw_only=True):
@@ -209,6 +225,86 @@ async def transition_project(
         after = apply_transition(before.state, to, reason=reason, effective_on=effective_on)
         return await _build_decision(
             dependencies, before, after, TRANSITIONED_EVENT, before.schema_version, reason
+        )
+
+    is_read = context.schema_version is not None
+    async with _queue_for(dependencies, project_id, context):
+        return await _execute(dependencies, principal, decide, context, is_read=is_read)
+
+
+async def add_project_milestone(
+    dependencies: Dependencies,
+    principal: Principal,
+    project_id: str,
+    milestone: Milestone,
+    context: CommandContext,
+) -> CommandResult:
+    """Add a milestone or condition precedent to a project.
+
+    Raises:
+        NotFound: no such project.
+        Duplicate: the project has a milestone of this id.
+        InvalidInput: a text of the milestone is invalid, or there are too many.
+    """
+    return await _change_milestones(
+        dependencies,
+        principal,
+        project_id,
+        lambda milestones: add_milestone(milestones, milestone),
+        context,
+    )
+
+
+async def decide_project_milestone(
+    dependencies: Dependencies,
+    principal: Principal,
+    project_id: str,
+    order: MilestoneOrder,
+    context: CommandContext,
+) -> CommandResult:
+    """Record that a milestone is met, waived or open again.
+
+    It is a new version of the project, so that each command that guards the project, as a
+    draw and a transition do, rests on the milestones as they are.
+
+    Raises:
+        NotFound: no such project or milestone.
+        InvalidInput: a member is missing or does not go with the decision.
+        Conflict: the milestone is in this state already.
+        StaleVersion: the project is not at the expected version.
+    """
+
+    def change(milestones: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
+        return decide_milestone(
+            milestones,
+            order.milestone_id,
+            order.decision,
+            on=order.on,
+            evidence=order.evidence,
+            reason=order.reason,
+        )
+
+    return await _change_milestones(
+        dependencies, principal, project_id, change, context, reason=order.reason
+    )
+
+
+async def _change_milestones(
+    dependencies: Dependencies,
+    principal: Principal,
+    project_id: str,
+    change: Callable[[tuple[Milestone, ...]], tuple[Milestone, ...]],
+    context: CommandContext,
+    reason: str | None = None,
+) -> CommandResult:
+    require(principal, Scope.PROJECTS_WRITE)
+
+    async def decide() -> ProjectDecision:
+        before = await _load(dependencies, project_id, context)
+        milestones = change(before.state.milestones)
+        after = apply_amendment(before.state, {"milestones": milestones}, {}, {})
+        return await _build_decision(
+            dependencies, before, after, AMENDED_EVENT, before.schema_version, reason
         )
 
     is_read = context.schema_version is not None

@@ -19,7 +19,12 @@ from spawn.entrypoints.http.analysis import sensitivity_routes, simulation_route
 from spawn.entrypoints.http.approvals import command_gate
 from spawn.entrypoints.http.approvals import routes as approval_routes
 from spawn.entrypoints.http.approvals.command_gate import COMMANDS, list_facts, pass_gate
-from spawn.entrypoints.http.covenants import case_routes, covenant_codec, covenant_routes
+from spawn.entrypoints.http.covenants import (
+    case_routes,
+    certificate_routes,
+    covenant_codec,
+    covenant_routes,
+)
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
 from spawn.entrypoints.http.events import routes as event_routes
@@ -36,7 +41,7 @@ from spawn.entrypoints.http.middleware.request_spans import RequestTracer
 from spawn.entrypoints.http.portfolios import fx_routes, portfolio_responses
 from spawn.entrypoints.http.portfolios import routes as portfolio_routes
 from spawn.entrypoints.http.product import routes as product_routes
-from spawn.entrypoints.http.projects import list_route, response_codec
+from spawn.entrypoints.http.projects import list_route, milestone_routes, response_codec
 from spawn.entrypoints.http.projects import routes as project_routes
 from spawn.entrypoints.http.projects.cached_reads import CachedReads
 from spawn.entrypoints.http.protocol.idempotency import RESPONSE_CODECS, ResponseCodec
@@ -53,9 +58,11 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *project_routes.ROUTES,
     *approval_routes.ROUTES,
     *list_route.ROUTES,
+    *milestone_routes.ROUTES,
     *facility_routes.ROUTES,
     *case_routes.ROUTES,
     *covenant_routes.ROUTES,
+    *certificate_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
     *dataset_routes.ROUTES,

@@ -55,6 +55,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     JSON,
+    Approvable,
     Body,
     Computed,
     Parameter,
@@ -243,6 +244,7 @@ async def patch_covenant(request: StrictRequest, covenant_id: str) -> Response:
     ),
     returns=Success(CovenantView, "The covenant with its waiver.", status=201, headers=("ETag",)),
     problems=CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_waiver(request: StrictRequest, covenant_id: str) -> Response:
     """Record a waiver of a covenant."""

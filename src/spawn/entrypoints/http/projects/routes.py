@@ -91,13 +91,13 @@ from spawn.entrypoints.http.wire import PageView
 
 TAG: Final = "operations"
 READ_PATH: Final = PATH + "/{project_id}"
-_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
-_WRITE_HEADERS: Final = (*_HEADERS, "Spawn-Warnings")
+PROJECT_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
+_WRITE_HEADERS: Final = (*PROJECT_HEADERS, "Spawn-Warnings")
 _COMMAND_PROBLEMS: Final = (
     *BODY_PROBLEMS,
     *("overloaded", "storage_full", "idempotency_key_reused", "conflict", "duplicate"),
 )
-_CHANGE_PROBLEMS: Final = (
+CHANGE_PROBLEMS: Final = (
     *_COMMAND_PROBLEMS,
     *("not_found", "stale_version", "precondition_required"),
 )
@@ -119,7 +119,7 @@ _read_transition: Final = compile_reader(
 )
 
 
-class _CommandAttempt:
+class ProjectCommandAttempt:
     """One attempt at a command, under one schema version from the body to the response."""
 
     def __init__(
@@ -169,9 +169,9 @@ class _CommandAttempt:
         return render_command_response(status, document, warnings)
 
 
-async def _run_command(
+async def run_project_command(
     request: StrictRequest,
-    run: Callable[[_CommandAttempt, bytes], Awaitable[Response]],
+    run: Callable[[ProjectCommandAttempt, bytes], Awaitable[Response]],
     **path_params: str,
 ) -> Response:
     """Run a command; parse the body again if the active schema changed meanwhile."""
@@ -184,7 +184,7 @@ async def _run_command(
     async def attempt() -> Response:
         view = await active_view(request)
         epoch = (await request.dependencies.reads.position()).epoch
-        return await run(_CommandAttempt(request, key, view, epoch), body)
+        return await run(ProjectCommandAttempt(request, key, view, epoch), body)
 
     try:
         return await retry_on(SchemaVersionChanged, attempt)
@@ -223,7 +223,7 @@ async def _run_command(
 async def post_project(request: StrictRequest) -> Response:
     """Create a project under a new id."""
 
-    async def run(attempt: _CommandAttempt, body: bytes) -> Response:
+    async def run(attempt: ProjectCommandAttempt, body: bytes) -> Response:
         attributes = attempt.parse_body(body)
         warnings = build_warning_headers(attributes.warnings)
         result = await create_project(
@@ -234,7 +234,7 @@ async def post_project(request: StrictRequest) -> Response:
         )
         return await attempt.respond(result, 201, warnings)
 
-    return await _run_command(request, run)
+    return await run_project_command(request, run)
 
 
 @route(
@@ -256,13 +256,13 @@ async def post_project(request: StrictRequest) -> Response:
         example={"description": "130 MW after repowering", "dscr": 1.4},
     ),
     returns=Success("Project", "Amended.", headers=_WRITE_HEADERS),
-    problems=_CHANGE_PROBLEMS,
+    problems=CHANGE_PROBLEMS,
     approval=Approvable(CommandFacts(amount="total_amount")),
 )
 async def patch_project(request: StrictRequest, project_id: str) -> Response:
     """Amend a project by a JSON merge patch."""
 
-    async def run(attempt: _CommandAttempt, body: bytes) -> Response:
+    async def run(attempt: ProjectCommandAttempt, body: bytes) -> Response:
         attributes = attempt.parse_body(body, partial=True)
         # RFC 9110, 13.2.1: errors of the request itself come before its preconditions.
         version = await read_expected_version(request, PROJECT_KIND, project_id)
@@ -276,7 +276,7 @@ async def patch_project(request: StrictRequest, project_id: str) -> Response:
         )
         return await attempt.respond(result, 200, warnings)
 
-    return await _run_command(request, run, project_id=project_id)
+    return await run_project_command(request, run, project_id=project_id)
 
 
 @route(
@@ -293,14 +293,14 @@ async def patch_project(request: StrictRequest, project_id: str) -> Response:
         TransitionView,
         example={"to": "MANDATED", "reason": "mandate letter signed", "effective_on": "2026-03-01"},
     ),
-    returns=Success("Project", "Transitioned.", headers=_HEADERS),
-    problems=(*_CHANGE_PROBLEMS, "illegal_transition"),
+    returns=Success("Project", "Transitioned.", headers=PROJECT_HEADERS),
+    problems=(*CHANGE_PROBLEMS, "illegal_transition"),
     approval=Approvable(CommandFacts(kind="to", read_kind=read_status)),
 )
 async def post_transition(request: StrictRequest, project_id: str) -> Response:
     """Move a project to another status."""
 
-    async def run(attempt: _CommandAttempt, body: bytes) -> Response:
+    async def run(attempt: ProjectCommandAttempt, body: bytes) -> Response:
         transition: TransitionView = _read_transition(parse_object(body), "")
         version = await read_expected_version(request, PROJECT_KIND, project_id)
         result = await transition_project(
@@ -314,7 +314,7 @@ async def post_transition(request: StrictRequest, project_id: str) -> Response:
         )
         return await attempt.respond(result, 200)
 
-    return await _run_command(request, run, project_id=project_id)
+    return await run_project_command(request, run, project_id=project_id)
 
 
 @route(
@@ -330,7 +330,7 @@ async def post_transition(request: StrictRequest, project_id: str) -> Response:
         "(`fields`); under the active schema, or an older version of it (`schema_version`)."
     ),
     parameters=(AS_OF, FIELDS, SCHEMA_VERSION, IF_NONE_MATCH),
-    returns=Success("Project", "The project.", headers=_HEADERS),
+    returns=Success("Project", "The project.", headers=PROJECT_HEADERS),
     problems=("not_found", "schema_version_expired"),
 )
 async def read_project(request: StrictRequest, project_id: str) -> Response:
