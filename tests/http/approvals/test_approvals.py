@@ -19,7 +19,13 @@ from tests.http.registry_stub import serve_registry
 
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.access.api_clients import revoke_api_client, rotate_key
-from spawn.domain.approvals.approval import APPROVAL_KIND, MAX_COMMAND_BYTES, MAX_PENDING
+from spawn.application.approvals.previews import preview_command
+from spawn.domain.approvals.approval import (
+    APPROVAL_KIND,
+    MAX_COMMAND_BYTES,
+    MAX_PENDING,
+    CommandPreview,
+)
 from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, RowScope, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.settings import SettingsError
@@ -64,6 +70,35 @@ async def test_change_without_an_effect_needs_no_approval(desk: Desk) -> None:
     await desk.decide("checker", await desk.request(project))
     assert (await desk.amend(project)).status_code == 200
     assert (await desk.read(project))["version"] == 2
+
+
+async def test_change_that_gets_an_effect_meanwhile_still_needs_an_approval(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preview sees the amount that the command sets, and another change comes after it."""
+    project = await desk.create()
+    await desk.decide("checker", await desk.request(project))
+    gate = "spawn.entrypoints.http.approvals.command_gate.preview_command"
+
+    async def preview_and_race(*arguments: Any) -> CommandPreview:
+        preview = await preview_command(*arguments)
+        monkeypatch.setattr(gate, preview_command)
+        assert (await desk.amend(project, {"total_amount": "1.00"})).status_code == 200
+        return preview
+
+    monkeypatch.setattr(gate, preview_and_race)
+    late = await desk.send("maker", "PATCH", project, LARGE, if_match="*")
+    assert late.status_code == 409
+    assert (await desk.read(project))["total_amount"] == "1.00"
+
+
+@pytest.mark.parametrize("value", ["1", "TRUE", "yes", ""])
+async def test_dry_run_with_another_value_is_no_command(desk: Desk, value: str) -> None:
+    project = await desk.create()
+    path = f"{project}?dry_run={value}"
+    response = await desk.send("maker", "PATCH", path, {"dscr": 2}, if_match="*")
+    assert response.json()["errors"][0]["pointer"] == "/dry_run"
+    assert (await desk.read(project))["version"] == 1
 
 
 async def test_invalid_command_is_rejected_before_anybody_is_asked(desk: Desk) -> None:
@@ -287,6 +322,17 @@ async def test_approvals_are_filtered_and_paged(desk: Desk) -> None:
     ):
         page = (await desk.send("checker", "GET", f"{APPROVALS}?{query}")).json()
         assert len(page["items"]) == count, query
+
+
+async def test_dataset_of_approvals_needs_a_scope_of_its_own(desk: Desk) -> None:
+    approval = await desk.request(await desk.create())
+    await desk.add("analyst", Scope.DATA_EXPORT)
+    await desk.add("auditor", Scope.DATA_EXPORT, Scope.APPROVALS_DECIDE)
+    path = "/v1/data/approvals.json?state=pending"
+    assert (await desk.send("analyst", "GET", path)).status_code == 403
+    [row] = (await desk.send("auditor", "GET", path)).json()
+    assert row["id"] == approval.rpartition("/")[2]
+    assert (row["maker"], row["command"]) == ("key:maker", "amendProject")
 
 
 async def test_requests_and_decisions_are_in_the_audit_log(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from spawn.domain.approvals.approval import (
     diff_states,
 )
 from spawn.domain.change import Change, CommitResult, Guard, IdempotencyKey, StoredResponse, Write
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import Conflict, NotFound
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.schema_status import SCHEMA_KIND
 from spawn.ports.storage import CommandStore
@@ -43,6 +43,30 @@ class _PreviewCommands:
 
     async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
         return await self._commands.find_receipt(key)
+
+
+class _NoEffectCommands:
+    """A store of commands that takes receipts alone: what changed nothing must not change more."""
+
+    def __init__(self, commands: CommandStore) -> None:
+        self._commands = commands
+
+    async def commit(self, change: Change) -> CommitResult:
+        if change.writes:
+            raise Conflict("Something changed during the request: send it again.")
+        return await self._commands.commit(change)
+
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        return await self._commands.find_receipt(key)
+
+
+def without_changes(dependencies: Dependencies) -> Dependencies:
+    """Return the ports for a command whose preview is empty, and which needs an approval else.
+
+    A command that would change something after all gets a Conflict.
+    """
+    commands: CommandStore = _NoEffectCommands(dependencies.commands)
+    return msgspec.structs.replace(dependencies, commands=commands)
 
 
 async def preview_command(dependencies: Dependencies, run: RunCommand) -> CommandPreview:

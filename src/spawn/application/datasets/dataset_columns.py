@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.approvals.approval import APPROVAL_KIND
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND
 from spawn.domain.facilities.facility import FACILITY_KIND
@@ -27,6 +28,7 @@ class DatasetName(StrEnum):
     EVENTS = "events"
     QUALITY = "quality"
     IMPORTS = "imports"
+    APPROVALS = "approvals"
     FACILITIES = "facilities"
     CASES = "cases"
     PORTFOLIOS = "portfolios"
@@ -37,6 +39,7 @@ class DatasetName(StrEnum):
 
 
 AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
+    DatasetName.APPROVALS: APPROVAL_KIND,
     DatasetName.FACILITIES: FACILITY_KIND,
     DatasetName.PORTFOLIOS: PORTFOLIO_KIND,
     DatasetName.HOLDINGS: HOLDING_KIND,

@@ -37,10 +37,14 @@ Row = dict[str, Any]
 _ROWS_PER_TURN: Final = 32
 """Rows that may be read and formatted before other tasks run: about 2 ms of work."""
 
-_FINANCE: Final = frozenset({DatasetName.CASES, DatasetName.FX_RATES, *AGGREGATE_DATASETS})
+_FINANCE: Final = frozenset(
+    {DatasetName.CASES, DatasetName.FX_RATES, *AGGREGATE_DATASETS} - {DatasetName.APPROVALS}
+)
 """Datasets that need a scope of the financing beside that of exports."""
 
-_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS, *_FINANCE})
+_WHOLE_STORE: Final = frozenset(
+    {DatasetName.QUALITY, DatasetName.IMPORTS, DatasetName.APPROVALS, *_FINANCE}
+)
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 
@@ -53,6 +57,8 @@ def require_dataset(principal: Principal, name: DatasetName) -> None:
     require(principal, Scope.DATA_EXPORT)
     if name in _FINANCE:
         require(principal, Scope.FINANCE_READ, Scope.FINANCE_WRITE)
+    if name is DatasetName.APPROVALS:
+        require(principal, Scope.APPROVALS_DECIDE, Scope.ADMIN)
     if name in _WHOLE_STORE:
         require_all_rows(principal)
 

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Final
 
 from spawn.application.approvals.decisions import ApprovedCommand
-from spawn.application.approvals.previews import preview_command
+from spawn.application.approvals.previews import preview_command, without_changes
 from spawn.application.approvals.requests import CommandText, request_approval
 from spawn.application.dependencies import Dependencies
 from spawn.domain.approvals.approval import (
@@ -27,7 +27,7 @@ from spawn.domain.change import (
     ResponseRecipe,
     StoredAggregate,
 )
-from spawn.domain.errors import Forbidden, NotFound
+from spawn.domain.errors import Forbidden, InvalidInput, NotFound
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.approvals.wire import PATH, ApprovalView, CommandDryRunView
@@ -61,7 +61,7 @@ def pass_gate(route: Route) -> Route:
 
     @wraps(route.handler)
     async def handle(request: StrictRequest, **path_params: str) -> object:
-        is_dry_run = request.query.get("dry_run", "false") == "true"
+        is_dry_run = _read_dry_run(request)
         rules = request.http_state.approval_policy.rules_for(route.operation.id)
         if not is_dry_run and not rules:
             return await route.handler(request, **path_params)
@@ -74,6 +74,14 @@ def list_facts(routes: Iterable[Route]) -> dict[str, CommandFacts]:
     """Return what rules may read of each command that may need an approval."""
     operations = (route.operation for route in routes)
     return {one.id: one.approval.facts for one in operations if one.approval is not None}
+
+
+def _read_dry_run(request: StrictRequest) -> bool:
+    """Whether a request is a dry run; any other value than the two is an error, not a command."""
+    text = request.query.get("dry_run", "false")
+    if text not in {"true", "false"}:
+        raise InvalidInput.at("/dry_run", "not_in_enum", "dry_run must be true or false.")
+    return text == "true"
 
 
 class _Command:
@@ -124,7 +132,8 @@ class _Command:
             view = CommandDryRunView.of_preview(preview, needs_approval=needs)
             return Result(view, (NO_STORE,), status=200)
         if preview == CommandPreview():
-            return await self._route.handler(request, **self._path_params)  # it changes nothing
+            request.base_dependencies = without_changes(request.base_dependencies)
+            return await self._route.handler(request, **self._path_params)
         receipt = None if key is None else IdempotencyReceipt(key, build_recipe(_ACCEPTED))
         outcome = await request_approval(
             request.base_dependencies,

@@ -89,8 +89,8 @@ _FILE: Final = Success(
     summary="Download a dataset",
     description=(
         "A dataset as one streamed file: `projects`, `history`, `events`, `quality`, `imports`, "
-        "`facilities`, `cases`, `covenants`, `covenant_tests`, `portfolios`, `holdings` or "
-        "`fx_rates`. "
+        "`approvals`, `facilities`, `cases`, `covenants`, `covenant_tests`, `portfolios`, "
+        "`holdings` or `fx_rates`. "
         "The format follows the suffix of the path, else `format`, else `Accept`. Projects have "
         "the filters, order and fields of their list, the others filters by column; history and "
         "events are also selected by type and subject. The "

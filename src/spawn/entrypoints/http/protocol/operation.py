@@ -31,7 +31,7 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
     "code": r"^[a-z]+([_-][a-z]+)*$",
     "dataset": (
         r"^(projects|history|events|quality|imports|facilities|cases|fx_rates|portfolios|holdings"
-        r"|covenants|covenant_tests)"
+        r"|covenants|covenant_tests|approvals)"
         r"(\.(ndjson|csv|json|parquet|arrow|xlsx))?$"
     ),
     "asset": r"^[a-z.]+$",
