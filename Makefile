@@ -4,6 +4,8 @@
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
+# The policy pack of infra/policy runs in a process and an environment of its own.
+POLICY := .venv-policy
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --require-hashes -r
@@ -65,7 +67,7 @@ run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 
 extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, excel, nanoarrow, nats, otlp
 
-test: $(VENV)/dev.stamp ## Run every test, in parallel; SEED=... repeats a search
+test: $(VENV)/dev.stamp $(POLICY)/stamp ## Run every test, in parallel; SEED=... repeats a search
 	@$(if $(SEED),echo "Hypothesis seed $(SEED). To repeat this run: make test SEED=$(SEED)")
 	@$(BIN)/pytest $(PARALLEL) $(SEARCH) $(ARGS)
 
@@ -173,6 +175,13 @@ sbom: $(BIN)/python ## List the components of the image in build/sbom.json (Cycl
 	@$(BIN)/python requirements/sbom.py image > build/sbom.json
 	@echo "build/sbom.json lists $$(grep -c '"library"' build/sbom.json) components of requirements/image.txt"
 
+$(POLICY)/stamp: requirements/policy.txt
+	@echo "Installing the policy pack, locked with hashes"
+	@test -x $(POLICY)/bin/python || $(PYTHON) -m venv $(POLICY)
+	@$(POLICY)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes -r requirements/policy.txt
+	@touch $@
+
 AUDIT := .venv-audit
 
 $(AUDIT)/stamp: requirements/audit.txt
@@ -216,6 +225,6 @@ image-test: $(VENV)/dev.stamp ## Build the image and run it hardened: create, st
 	@$(BIN)/python -m tests.image $(ARGS)
 
 clean: ## Remove build and test output, and the environment
-	rm -rf $(VENV) $(CHECKERS) $(AUDIT) $(LOWEST) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+	rm -rf $(VENV) $(CHECKERS) $(POLICY) $(AUDIT) $(LOWEST) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
 	find src tests infra docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

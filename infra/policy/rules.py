@@ -9,6 +9,7 @@ _CONTAINER = "docker:index/container:Container"
 _IMAGES = ("docker:index/image:Image", "docker:index/remoteImage:RemoteImage")
 _VOLUME = "docker:index/volume:Volume"
 _CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
+_CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
 _SERVICE = "kubernetes:core/v1:Service"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY|CREDENTIALS)$")
@@ -58,9 +59,9 @@ def find_privilege(resource: Resource) -> Iterator[str]:
         inputs = resource.inputs
         if inputs.get("privileged"):
             yield "the container is privileged"
-        if (inputs.get("capabilities") or {}).get("drops") != ["ALL"]:
+        if _texts((inputs.get("capabilities") or {}).get("drops")) != ["ALL"]:
             yield "capabilities must drop ALL"
-        if "no-new-privileges:true" not in (inputs.get("securityOpts") or []):
+        if "no-new-privileges:true" not in _texts(inputs.get("securityOpts")):
             yield "securityOpts must have no-new-privileges:true"
         if inputs.get("readOnly") is not True:
             yield "the root file system must be read-only"
@@ -68,7 +69,7 @@ def find_privilege(resource: Resource) -> Iterator[str]:
         context = container.get("securityContext") or {}
         if context.get("privileged") or context.get("allowPrivilegeEscalation") is not False:
             yield f"{container['name']} must not be privileged or become so"
-        if (context.get("capabilities") or {}).get("drop") != ["ALL"]:
+        if _texts((context.get("capabilities") or {}).get("drop")) != ["ALL"]:
             yield f"{container['name']} must drop ALL capabilities"
         if context.get("readOnlyRootFilesystem") is not True:
             yield f"{container['name']} must have a read-only root file system"
@@ -81,11 +82,11 @@ def find_plain_secret(resource: Resource) -> Iterator[str]:
             yield f"the variable {name} is a secret: name a file with {name}_FILE instead"
         elif _SECRET_TEXT.search(value):
             yield f"the variable {name} has the text of a secret"
-    texts = list((resource.inputs.get("data") or {}).items())
-    texts += [(each.get("file"), each.get("content")) for each in _list(resource, "uploads")]
-    for name, value in texts:
-        if isinstance(value, str) and _SECRET_TEXT.search(value):
-            yield f"{name} has the text of a secret that is not marked as one"
+    # Pulumi gives a pack the texts of secret inputs too, so a file may have one: it is encrypted.
+    if resource.type == _CONFIG_MAP:
+        for name, value in (resource.inputs.get("data") or {}).items():
+            if _SECRET_TEXT.search(str(value)):
+                yield f"{name} has the text of a secret: put it in a Secret"
 
 
 def find_public_bind(resource: Resource) -> Iterator[str]:
@@ -96,7 +97,8 @@ def find_public_bind(resource: Resource) -> Iterator[str]:
     for port in _list(resource, "ports"):
         address = port.get("ip", "0.0.0.0")  # noqa: S104  # the engine's default, which is a finding
         if address not in _LOOPBACK:
-            yield f"port {port.get('external')} is published on {address}: publish it on 127.0.0.1"
+            number = port.get("external")
+            yield f"port {number} is published on {address}: publish it on 127.0.0.1"
     if resource.inputs.get("networkMode") == "host":
         yield "the container has the network of the host"
     if resource.type == _SERVICE:
@@ -171,6 +173,11 @@ def _list(resource: Resource, key: str) -> list[Any]:
     """Return a list of mappings among the inputs of a container; a secret has none."""
     values = resource.inputs.get(key) if resource.type == _CONTAINER else None
     return [each for each in values or [] if isinstance(each, Mapping)]
+
+
+def _texts(values: Any) -> list[str]:
+    """Return a list of texts; the SDK's own lists are equal to no other list."""
+    return [str(value) for value in values or []]
 
 
 def _find_pods(resource: Resource) -> Iterator[Inputs]:

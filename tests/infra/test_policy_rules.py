@@ -105,10 +105,6 @@ PLANTED = [
     ("no-plaintext-secret", container(envs=["NOTE=spn_live_desk_abcdef"])),
     (
         "no-plaintext-secret",
-        container(uploads=[{"file": "/etc/key", "content": "spn_test_first_secret"}]),
-    ),
-    (
-        "no-plaintext-secret",
         workload(lambda pod: first(pod).update(env=[{"name": "API_TOKEN", "value": "x"}])),
     ),
     (

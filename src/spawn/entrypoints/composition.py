@@ -68,6 +68,7 @@ from spawn.domain.errors import InternalError, InvalidInput, MalformedBody, Spaw
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
+from spawn.entrypoints.container_memory import choose_engine_memory, read_memory_limit
 from spawn.entrypoints.http.app import COMMAND_FACTS, OPENAPI_DOCUMENT, create_app
 from spawn.entrypoints.http.approvals.command_gate import find_command
 from spawn.entrypoints.http.datasets.copied_file import COPIES
@@ -137,7 +138,8 @@ async def open_dependencies(
         data_path = settings.data_path
         if data_path is not None:
             await asyncio.to_thread(data_path.mkdir, 0o700, parents=True, exist_ok=True)
-        options = StoreOptions(report_rebuild=report_rebuild)
+        engine_memory = choose_engine_memory(await asyncio.to_thread(read_memory_limit))
+        options = StoreOptions(report_rebuild=report_rebuild, memory_limit=engine_memory)
         store = await open_store(settings.storage_url, clock=clock, options=options)
         stack.push_async_callback(store.close)
         commands: CommandStore = store
