@@ -10,6 +10,8 @@ from opentelemetry.metrics import Meter
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.lineage.run import ENDED_EVENTS, ROWS_ACCEPTED
+from spawn.domain.projects.lifecycle import ProjectStatus
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.ports.publishers import DeliveryFailure, DeliveryOptions
 
 BATCH_SIZE: Final = 1_000
@@ -59,12 +61,19 @@ class MetricsPublisher:
         self._import_rows = meter.create_counter(
             "spawn_import_rows", description="Rows of ended imports, by outcome."
         )
-        for outcome in (_QUARANTINED, _VALID):
-            # A rate needs a value from before the first import.
-            self._import_rows.add(0, {"outcome": outcome})
+        self._begin_at_zero()
         self.delivery_options = DeliveryOptions(
             name=METRICS_PUBLISHER, batch=BATCH_SIZE, durable=False, types=_EVENT_TYPES
         )
+
+    def _begin_at_zero(self) -> None:
+        """Create every series: a rate needs a value from before the first event."""
+        for type_ in sorted(_EVENT_TYPES):
+            self._events.add(0, {"type": type_})
+        for status in ProjectStatus:
+            self._status_changes.add(0, {"status": status.value})
+        for outcome in (_QUARANTINED, _VALID):
+            self._import_rows.add(0, {"outcome": outcome})
 
     async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
         """Count the entries, each label once per batch."""
@@ -73,7 +82,7 @@ class MetricsPublisher:
         statuses = Counter(
             _status_decoder.decode(entry.document).status
             for entry in entries
-            if "status" in entry.changed
+            if entry.kind == PROJECT_KIND and "status" in entry.changed
         )
         for status, number in statuses.items():
             self._status_changes.add(number, {"status": status})
