@@ -268,6 +268,24 @@ def test_handshakes_that_never_end_take_the_places_of_their_address_only(
             connection.close()
 
 
+def test_handshakes_of_an_address_have_a_rate(tmp_path: Path, authority: Authority) -> None:
+    limits = HttpLimits(handshakes_per_s=1e-6)
+    service = TlsService(tmp_path, authority, limits=limits, rate_limit=1e6)
+    service.start()
+    try:
+        with service.client() as client:  # its connection is kept, and needs no other handshake
+            for _ in range(3):
+                assert client.get("/monitoring/live").status_code == 200
+            with socket.create_connection(("127.0.0.1", service.port), 20) as surplus:
+                assert surplus.recv(1) == b""
+            assert client.get("/monitoring/live").status_code == 200
+        transport = httpx.HTTPTransport(local_address="127.0.0.2", verify=service.context())
+        with httpx.Client(transport=transport, base_url=service.url) as other:
+            assert other.get("/monitoring/live").status_code == 200
+    finally:
+        service.stop()
+
+
 def test_a_handshake_that_takes_too_long_is_ended(secure: TlsService) -> None:
     with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as connection:
         connection.sendall(b"\x16\x03\x01")

@@ -9,6 +9,7 @@ class HttpLimits(StreamLimits, frozen=True, kw_only=True):
 
     A whole body must arrive within `body_timeout_s`, imports excepted: they may take long, but no
     pause between chunks may exceed `idle_timeout_s`.
+    An address begins at most `handshakes_per_s` TLS handshakes, unless nothing is limited.
     Header fields beyond `header_bytes` get status 431; beyond `head_bytes` the connection closes.
     """
 
@@ -21,5 +22,6 @@ class HttpLimits(StreamLimits, frozen=True, kw_only=True):
     idle_timeout_s: float = 10.0
     header_timeout_s: float = 10.0
     connections: int = 2048
+    handshakes_per_s: float = 100.0
     gzip_bytes: int = 1024
     traffic: TrafficLimits = TrafficLimits()

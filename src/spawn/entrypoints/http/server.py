@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from spawn.application.traffic.shared_places import SharedPlaces
+from spawn.application.traffic.token_buckets import TokenBuckets
 from spawn.application.web_addresses import UNIX
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
@@ -371,7 +372,7 @@ class DrainingServer(uvicorn.Server):
     """A uvicorn server of several listeners that drains after a signal and exits with code 0.
 
     `on_drain` is called when the drain begins, to end streams that would never end, and
-    `on_hangup` on SIGHUP.
+    `on_hangup` on SIGHUP. `handshakes` limits the TLS handshakes of an address; None does not.
     """
 
     def __init__(
@@ -380,8 +381,10 @@ class DrainingServer(uvicorn.Server):
         listeners: Sequence[Listener],
         on_drain: Callable[[], None],
         on_hangup: Callable[[], None] | None = None,
+        handshakes: TokenBuckets | None = None,
     ) -> None:
         super().__init__(config)
+        self._handshakes = handshakes
         self.listeners = listeners
         self._on_drain = on_drain
         self._on_hangup = on_hangup
@@ -410,10 +413,19 @@ class DrainingServer(uvicorn.Server):
         )
         if listener.get_context is not None:
             timeout_s = base.limits.header_timeout_s
-            server = TlsListener(bound, create_protocol, listener.get_context, timeout_s)
+            server = TlsListener(
+                bound, create_protocol, listener.get_context, timeout_s, self._is_within_rate
+            )
             server.start(config.backlog)
             return server
         return await loop.create_server(create_protocol, sock=bound, backlog=config.backlog)
+
+    def _is_within_rate(self, address: str) -> bool:
+        """Whether an address may begin a TLS handshake; a trusted proxy has those of others."""
+        proxies = cast("Any", self.config).http_protocol_class.proxies
+        if self._handshakes is None or proxies.is_trusted(address):
+            return True
+        return self._handshakes.take(address) >= 0
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:  # noqa: ARG002 -- as above
         """Drain the connections and stop."""
@@ -478,4 +490,7 @@ def build_server(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
-    return DrainingServer(config, listeners, on_drain, on_hangup)
+    handshakes = None
+    if settings.rate_limit:
+        handshakes = TokenBuckets("handshakes", limits.handshakes_per_s)
+    return DrainingServer(config, listeners, on_drain, on_hangup, handshakes)

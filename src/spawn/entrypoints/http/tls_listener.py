@@ -31,7 +31,8 @@ class TlsListener:
     """Accepts connections, gives each a place, and serves it once its handshake is complete.
 
     An event loop that does the handshake itself calls no protocol before it is complete:
-    connections that never finish it would escape the limits.
+    connections that never finish it would escape the limits. A handshake costs the service more
+    than a request, and its client next to nothing, so that each address has a rate of them.
     """
 
     def __init__(
@@ -40,7 +41,10 @@ class TlsListener:
         create_protocol: Callable[[], AdmittedProtocol],
         get_context: Callable[[], ssl.SSLContext],
         timeout_s: float,
+        is_within_rate: Callable[[str], bool],
     ) -> None:
+        """Accept nothing yet; `is_within_rate` says whether an address may begin a handshake."""
+        self._is_within_rate = is_within_rate
         self._bound = bound
         self._create_protocol = create_protocol
         self._get_context = get_context
@@ -74,6 +78,9 @@ class TlsListener:
                 connection, address = await loop.sock_accept(self._bound)
             except OSError:
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            if not self._is_within_rate(str(address[0])):
+                connection.close()
                 continue
             protocol = self._create_protocol()
             if protocol.admit(str(address[0])):
