@@ -19,6 +19,7 @@ from tests.application.conftest import build_dependencies
 
 from spawn.adapters.duckdb import store as store_module
 from spawn.adapters.duckdb.columns import column_chunks
+from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.file_encoder import FileEncoder
 from spawn.adapters.ontology.bundled import BundledRegistry
@@ -326,11 +327,11 @@ async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(
     read = column_chunks.ColumnReader.read
 
     def read_slowly(
-        reader: column_chunks.ColumnReader, cursor: Any, *, start: int, rows: int
+        reader: column_chunks.ColumnReader, cursor: Any, *, rows: int, **more: Any
     ) -> ColumnChunk:
         if rows > limit:
             raise DeadlineExceeded("The query exceeded its time limit.")
-        return read(reader, cursor, start=start, rows=rows)
+        return read(reader, cursor, rows=rows, **more)
 
     monkeypatch.setattr(column_chunks.ColumnReader, "read", read_slowly)
     async with open_harness(tmp_path) as harness:
@@ -340,3 +341,18 @@ async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(
         limit = 0
         with pytest.raises(DeadlineExceeded):
             await check_equal(dependencies, {})
+
+
+async def test_values_come_from_documents_until_the_table_is_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_harness(tmp_path) as harness:
+        dependencies = over_columns(harness.store, tmp_path)
+        before = await check_equal(dependencies, {})
+        cursor = harness.store._engine.cursor()  # type: ignore[attr-defined]
+        cursor.execute("update projects set sector = 'wrong'")
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        table = await read_columns(dependencies, dataset)
+        assert "wrong" in table["sector"].to_pylist()
+        monkeypatch.setattr(JournalAppender, "uncompared_rows", lambda _: 1)
+        assert (await read_columns(dependencies, dataset)).to_pylist() == before.to_pylist()

@@ -487,7 +487,10 @@ class DuckDbStore:
         start, rows = 0, reader.chunk_rows
         while True:
             try:
-                chunk = await self._read(partial(reader.read, start=start, rows=rows))
+                is_proven = not self._appender.uncompared_rows()
+                chunk = await self._read(
+                    partial(reader.read, start=start, rows=rows, is_table_proven=is_proven)
+                )
             except DeadlineExceeded:
                 # On a busy machine: a file that has begun has no other way than to go on.
                 if rows <= MIN_CHUNK_ROWS:

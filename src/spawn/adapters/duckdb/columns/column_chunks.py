@@ -159,8 +159,11 @@ class ColumnReader:
     def __len__(self) -> int:
         return len(self._positions)
 
-    def read(self, cursor: Cursor, *, start: int, rows: int) -> ColumnChunk:
+    def read(self, cursor: Cursor, *, start: int, rows: int, is_table_proven: bool) -> ColumnChunk:
         """Return the chunk of `rows` rows at most that begins with a row of the file.
+
+        After an unclean stop the table may have wrong values: until it is proven, those of the
+        documents are read.
 
         Raises:
             StorageDamaged: the journal lacks a row of a project.
@@ -169,9 +172,8 @@ class ColumnReader:
             positions = self._fit(cursor, self._positions[start : start + rows])
             positions_json = _encode(positions.tolist()).decode()
             chunk: ColumnChunk | None = None
-            native = (
-                self._native_sql() if _is_current(cursor, self._table.kind, self._history) else None
-            )
+            is_usable = is_table_proven and _is_current(cursor, self._table.kind, self._history)
+            native = self._native_sql() if is_usable else None
             if native is not None:
                 chunk = self._materialize(cursor, native, [positions_json])
             if chunk is None or chunk.rows < len(positions):
