@@ -13,7 +13,7 @@ import spawn.domain
 pytestmark = pytest.mark.core
 
 
-RUNNING_STATE = {"CashAccounts", "ReserveAccount", "TrancheAccount"}
+RUNNING_STATE = {"CashAccounts", "LedgerState", "ReserveAccount", "TrancheAccount"}
 """Accounts of a waterfall on its way from period to period; none outlives the call."""
 
 

@@ -8,6 +8,7 @@ from spawn.application.bounded_cache import BoundedCache
 from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.events.position import Position
+from spawn.domain.facilities.ledger import StoredLedger
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.ports.analytics import ColumnStore, QualityStore
@@ -19,6 +20,21 @@ from spawn.ports.workers import Workers
 
 MAX_FEED_PLACES: Final = 10_000
 """Places in the feed behind which a reader with a row scope has found nothing."""
+
+
+MAX_CACHED_LEDGERS: Final = 4_096
+MAX_CACHED_LEDGER_BYTES: Final = 64 * 1024 * 1024
+"""Ledgers of facilities in memory, by their number and their size."""
+
+_ENTRY_BYTES: Final = 700
+
+
+def _create_ledger_cache() -> BoundedCache[StoredLedger]:
+    return BoundedCache(
+        MAX_CACHED_LEDGERS,
+        MAX_CACHED_LEDGER_BYTES,
+        lambda ledger: _ENTRY_BYTES * (1 + len(ledger.entries)),
+    )
 
 
 def _create_feed_progress() -> BoundedCache[Position]:
@@ -42,6 +58,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     backups: Backups | None = None
     columns: ColumnStore | None = None
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
+    ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
     async def active_schema(self) -> SchemaRecord:

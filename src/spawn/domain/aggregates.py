@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from types import NoneType
-from typing import Annotated, Any, Final, Protocol, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Protocol, get_args, get_origin
 
 import msgspec
 
@@ -51,6 +51,13 @@ from spawn.domain.facilities.facility import (
     FACILITY_CREATED_EVENT,
     FACILITY_KIND,
     Facility,
+)
+from spawn.domain.facilities.ledger import (
+    ENTRY_KIND,
+    ENTRY_RECORDED_EVENT,
+    LEDGER_KIND,
+    FacilityLedger,
+    LedgerEntry,
 )
 from spawn.domain.finance.simulation.simulation_run import SIMULATION_KIND, SimulationRun
 from spawn.domain.imports.import_state import (
@@ -283,6 +290,8 @@ def _column_of_field(state_type: type[msgspec.Struct], name: str) -> Column:
     field = next(f for f in msgspec.structs.fields(state_type) if f.name == name)
     members = [t for t in (get_args(field.type) or (field.type,)) if t is not NoneType]
     value_type = get_args(members[0])[0] if get_origin(members[0]) is Annotated else members[0]
+    if get_origin(value_type) is Literal:
+        value_type = str
     column_type = next(each for python, each in _COLUMN_TYPES if issubclass(value_type, python))
     return Column(name=name, type=column_type)
 
@@ -369,6 +378,17 @@ _TYPES: Final = (
         table="facilities",
         id_column="facility_id",
         event_types=(FACILITY_CREATED_EVENT, FACILITY_AMENDED_EVENT),
+    ),
+    _struct_type(LEDGER_KIND, FacilityLedger),
+    _struct_type(
+        ENTRY_KIND,
+        LedgerEntry,
+        *("facility_id", "project_id", "number", "kind", "value_date", "amount", "currency_code"),
+        *("rate", "accrued_interest", "waived", "effect", "external_key", "evidence", "reason"),
+        *("reverses", "is_restatement"),
+        table="entries",
+        id_column="entry_id",
+        event_types=(ENTRY_RECORDED_EVENT,),
     ),
     _struct_type(RESERVATION_KIND, ExternalRefReservation),
     _struct_type(

@@ -21,6 +21,7 @@ class Scope(StrEnum):
     PROJECTS_WRITE = "projects:write"
     FINANCE_READ = "finance:read"
     FINANCE_WRITE = "finance:write"
+    RESTATE = "restate"
     ANALYSIS = "analysis"
     EVENTS_READ = "events:read"
     DATA_EXPORT = "data:export"

@@ -11,6 +11,7 @@ from spawn.domain.approvals.approval import APPROVAL_KIND
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND
 from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.facilities.ledger import ENTRY_KIND
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.portfolios.holding import HOLDING_KIND
 from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
@@ -30,6 +31,7 @@ class DatasetName(StrEnum):
     IMPORTS = "imports"
     APPROVALS = "approvals"
     FACILITIES = "facilities"
+    ENTRIES = "entries"
     CASES = "cases"
     PORTFOLIOS = "portfolios"
     HOLDINGS = "holdings"
@@ -41,6 +43,7 @@ class DatasetName(StrEnum):
 AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
     DatasetName.APPROVALS: APPROVAL_KIND,
     DatasetName.FACILITIES: FACILITY_KIND,
+    DatasetName.ENTRIES: ENTRY_KIND,
     DatasetName.PORTFOLIOS: PORTFOLIO_KIND,
     DatasetName.HOLDINGS: HOLDING_KIND,
     DatasetName.COVENANTS: COVENANT_KIND,

@@ -6,6 +6,7 @@ import msgspec
 
 from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
+from spawn.application.facilities.stored_ledgers import load_ledger
 from spawn.domain.change import (
     Guard,
     IdempotencyReceipt,
@@ -28,6 +29,8 @@ from spawn.domain.facilities.facility_rules import (
     list_changed_terms,
     propose_facility,
 )
+from spawn.domain.facilities.ledger import LEDGER_KIND
+from spawn.domain.facilities.ledger_rules import check_amendment
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import PROJECT_KIND, Project
@@ -106,6 +109,7 @@ async def amend_facility_terms(
         NotFound: no such facility.
         StaleVersion: the facility is not at the expected version.
         InvalidInput: a rule of the terms is violated; each term is named.
+        Infeasible: the entries of the ledger break a rule under the new terms.
     """
     require(principal, Scope.FINANCE_WRITE)
 
@@ -113,7 +117,10 @@ async def amend_facility_terms(
         before: StoredAggregate[Facility] = await dependencies.reads.get(FACILITY_KIND, facility_id)
         check_expected(before.version, context.expected_version, "facility")
         after = amend_facility(before.state, change_terms(before.state))
-        return _decide(before, after, FACILITY_AMENDED_EVENT, ())
+        ledger = await load_ledger(dependencies, facility_id)
+        check_amendment(before.state, after, ledger.entries)
+        guards = (Guard(LEDGER_KIND, facility_id, ledger.version),)
+        return _decide(before, after, FACILITY_AMENDED_EVENT, guards)
 
     return await _execute(dependencies, principal, decide, context)
 
@@ -147,11 +154,11 @@ def _decide(
 ) -> _FacilityDecision:
     """Return the decision with its event; no change writes nothing."""
     version = before.version if before else 0
-    changed = list_changed_terms(before.state if before else None, after)
-    subject = VersionReference(FACILITY_KIND, after.facility_id, version + bool(changed))
-    if not changed:
+    names = list_changed_terms(before.state if before else None, after)
+    subject = VersionReference(FACILITY_KIND, after.facility_id, version + bool(names))
+    if not names:
         return _FacilityDecision(before=before, after=after, subject=subject)
-    event = DomainEvent(type=event_type, kind=FACILITY_KIND, id=after.facility_id, changed=changed)
+    event = DomainEvent(type=event_type, kind=FACILITY_KIND, id=after.facility_id, changed=names)
     return _FacilityDecision(
         before=before,
         after=after,

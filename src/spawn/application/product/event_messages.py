@@ -32,6 +32,7 @@ from spawn.domain.facilities.facility import (
     FACILITY_CREATED_EVENT,
     Facility,
 )
+from spawn.domain.facilities.ledger import ENTRY_RECORDED_EVENT, LedgerEntry
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
 from spawn.domain.portfolios.fx_rate_set import (
     FX_CORRECTED_EVENT,
@@ -136,6 +137,11 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "fxRateSetCorrected": EventDescription(
         FX_CORRECTED_EVENT, "A set of exchange rates was corrected.", "FxRateSet"
     ),
+    "entryRecorded": EventDescription(
+        ENTRY_RECORDED_EVENT,
+        "An entry was recorded in the ledger of a facility.",
+        "LedgerEntry",
+    ),
     "schemaAdopted": EventDescription(
         ADOPTED_EVENT, "Another version of the schema became active.", "SchemaStatus"
     ),
@@ -180,8 +186,16 @@ def build_messages(snapshot: ProductSnapshot) -> Json:
 def build_schemas(snapshot: ProductSnapshot) -> Json:
     """Build the schemas that the messages refer to."""
     states = (
-        *(CfadsActuals, CfadsCase, Approval, Facility, ServiceLevelStatus, SchemaStatus, Run),
-        *(CovenantSet, FxRateSet, Portfolio, Holding, RecordedCovenantTest),
+        *(
+            CfadsActuals,
+            CfadsCase,
+            Approval,
+            Facility,
+            LedgerEntry,
+            ServiceLevelStatus,
+            SchemaStatus,
+        ),
+        *(Run, CovenantSet, FxRateSet, Portfolio, Holding, RecordedCovenantTest),
     )
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():

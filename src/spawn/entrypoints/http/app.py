@@ -28,7 +28,7 @@ from spawn.entrypoints.http.covenants import (
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
 from spawn.entrypoints.http.events import routes as event_routes
-from spawn.entrypoints.http.facilities import facility_responses
+from spawn.entrypoints.http.facilities import facility_responses, ledger_routes
 from spawn.entrypoints.http.facilities import routes as facility_routes
 from spawn.entrypoints.http.html import docs_pages
 from spawn.entrypoints.http.imports import routes as import_routes
@@ -63,6 +63,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *case_routes.ROUTES,
     *covenant_routes.ROUTES,
     *certificate_routes.ROUTES,
+    *ledger_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
     *dataset_routes.ROUTES,
@@ -106,6 +107,7 @@ _CODECS: Final[Mapping[str, ResponseCodec]] = {
     covenant_codec.COVENANT_CODEC: covenant_codec.render_covenant_recipe,
     command_gate.CODEC: command_gate.render_recipe,
     portfolio_responses.PORTFOLIO_CODEC: portfolio_responses.render_portfolio_recipe,
+    facility_responses.ENTRY_CODEC: facility_responses.render_entry_recipe,
 }
 """Codecs of the responses that receipts store; a receipt of a day ago names one of them."""
 

@@ -195,6 +195,10 @@ class _LoanReplay:
             if self.first_level_payment is None:
                 self.first_level_payment = self._payment
             return self._payment - self._accrued_interest
+        if self._terms.custom_shares is not None:
+            period = self._stops[self._index].period
+            shares = self._terms.custom_shares[period - 1 :]
+            return (self._balance - self._balloon) * shares[0] / (sum(shares) or 1.0)
         if self._instalment is None:
             remaining = sum(stop.pays_principal for stop in self._stops[self._index :])
             self._instalment = (self._balance - self._balloon) / remaining

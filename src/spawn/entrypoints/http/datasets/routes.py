@@ -88,9 +88,7 @@ _FILE: Final = Success(
     tag="data",
     summary="Download a dataset",
     description=(
-        "A dataset as one streamed file: `projects`, `history`, `events`, `quality`, `imports`, "
-        "`approvals`, `facilities`, `cases`, `covenants`, `covenant_tests`, `portfolios`, "
-        "`holdings` or `fx_rates`. "
+        f"A dataset as one streamed file: {', '.join(f'`{name}`' for name in DatasetName)}. "
         "The format follows the suffix of the path, else `format`, else `Accept`. Projects have "
         "the filters, order and fields of their list, the others filters by column; history and "
         "events are also selected by type and subject. The "

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from spawn.application.dependencies import Dependencies
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
+from spawn.domain.facilities.ledger import RecordedEntry
+from spawn.entrypoints.http.facilities.ledger_wire import EntryView
 from spawn.entrypoints.http.facilities.wire import FacilityView
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import find_stored_response, read_idempotency_key
@@ -13,6 +15,9 @@ from spawn.entrypoints.http.protocol.response import Response, encode_json
 
 FACILITIES: Final = "/v1/ops/facilities"
 FACILITY_CODEC: Final = "facility.v1"
+ENTRY_CODEC: Final = "ledger-entry.v1"
+"""Names of the codecs in receipts; another way to render needs another name."""
+
 _CREATED: Final = 201
 
 
@@ -23,6 +28,25 @@ def render_facility(aggregate: StoredAggregate[Any], epoch: int, status: int) ->
     if status == _CREATED:
         headers.append((b"location", f"{FACILITIES}/{aggregate.id}".encode()))
     return Response(status, encode_json(FacilityView.of_facility(aggregate)), headers=headers)
+
+
+def render_entry(stored_entry: RecordedEntry, epoch: int, status: int) -> Response:
+    """Return the response that shows an entry; its tag is that of the ledger with this entry."""
+    entry = stored_entry.entry
+    headers = [(b"etag", version_etag(entry.number, epoch, 0).encode())]
+    if status == _CREATED:
+        address = f"{FACILITIES}/{entry.facility_id}/entries/{entry.number}"
+        headers.append((b"location", address.encode()))
+    return Response(status, encode_json(EntryView.of_recorded(stored_entry)), headers=headers)
+
+
+async def render_entry_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:
+    """Render the response to the recording of an entry again."""
+
+    def render(aggregate: StoredAggregate[Any], epoch: int, status: int) -> Response:
+        return render_entry(RecordedEntry(aggregate.state, aggregate.created_at), epoch, status)
+
+    return await _render(dependencies, recipe, render)
 
 
 async def render_facility_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:

@@ -54,8 +54,8 @@ def read_term_patch(document: bytes) -> Callable[[Facility], FacilityTermSheet]:
 
     def change_terms(facility: Facility) -> FacilityTermSheet:
         members = {n: getattr(facility, n) for n in FacilityTermSheet.__struct_fields__}
-        stored = parse_object(msgspec.json.encode(members))
-        terms: FacilityTermSheet = _read_term_sheet(_merge(stored, patch), "")
+        document = parse_object(msgspec.json.encode(members))
+        terms: FacilityTermSheet = _read_term_sheet(_merge(document, patch), "")
         return terms
 
     return change_terms
@@ -65,10 +65,10 @@ def _merge(target: Token, patch: Token) -> Token:
     """Apply a merge patch: an object merges, null removes, any other value replaces."""
     if not isinstance(patch, dict):
         return patch
-    merged: dict[str, Any] = dict(target) if isinstance(target, dict) else {}
+    result: dict[str, Any] = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
         if value is None:
-            merged.pop(name, None)
+            result.pop(name, None)
         else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
+            result[name] = _merge(result.get(name), value)
+    return result

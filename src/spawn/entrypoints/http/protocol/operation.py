@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.approvals.approval import CommandPreview
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.principal import Scope
@@ -29,11 +30,7 @@ PATH_PATTERNS: Final[Mapping[str, str]] = {
     "schema_id": r"^[a-z][a-z0-9_]{0,62}$",
     "name": r"^[a-z0-9][a-z0-9._-]{0,62}$",
     "code": r"^[a-z]+([_-][a-z]+)*$",
-    "dataset": (
-        r"^(projects|history|events|quality|imports|facilities|cases|fx_rates|portfolios|holdings"
-        r"|covenants|covenant_tests|approvals)"
-        r"(\.(ndjson|csv|json|parquet|arrow|xlsx))?$"
-    ),
+    "dataset": (rf"^({'|'.join(sorted(DatasetName))})(\.(ndjson|csv|json|parquet|arrow|xlsx))?$"),
     "asset": r"^[a-z.]+$",
 }
 """Patterns of path parameters by name; all others are resource ids."""

@@ -1,0 +1,477 @@
+"""The fold of a ledger: what the entries of a facility amount to on a date.
+
+Amounts are whole minor units and interest is an exact fraction of one, so that no order of
+operations matters and no rounding builds up: what is due on a payment date is the rounded total of
+the interest so far, less what was due before. A payment is allocated to fees, overdue interest,
+the interest of the day, and principal, in this order.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import msgspec
+
+from spawn.domain.errors import Infeasible
+from spawn.domain.facilities.facility import Facility
+from spawn.domain.facilities.facility_timeline import (
+    RATE_UNITS,
+    FacilityTimeline,
+    annual_rate_units,
+    build_timeline,
+)
+from spawn.domain.facilities.ledger import EntryKind, LedgerEntry, WaivedPart
+from spawn.domain.money import get_exponent
+
+
+class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One movement of a ledger in minor units, with the balance after it.
+
+    `number` is that of the entry, None for what falls due by the terms. `fees`, `overdue`
+    interest, `interest` and `principal` are the parts of the amount: allocated, due or forgiven.
+    """
+
+    day: date
+    kind: str
+    amount: int
+    balance: int
+    number: int | None = None
+    fees: int = 0
+    overdue: int = 0
+    interest: int = 0
+    principal: int = 0
+
+
+class LedgerState(msgspec.Struct):
+    """The state of a ledger at the end of a day, in minor units.
+
+    Interest and commitment fee accrue in `parts` of a minor unit.
+    `draws`, `cancellations`, `repayments` and the like are totals so far.
+    `overdue_interest` fell due on an earlier day, `due_interest` on this one.
+    """
+
+    parts: int
+    balance: int = 0
+    draws: int = 0
+    cancellations: int = 0
+    repayments: int = 0
+    prepayments: int = 0
+    forgiven_principal: int = 0
+    capitalisations: int = 0
+    paid_interest: int = 0
+    paid_fees: int = 0
+    fees_due: int = 0
+    overdue_interest: int = 0
+    due_interest: int = 0
+    interest_parts: int | Fraction = 0
+    settled_interest: int = 0
+    fee_parts: int | Fraction = 0
+    settled_fee: int = 0
+    rate_units: int = 0
+    fixing: Decimal | None = None
+    interest_base: int | None = None
+
+    @property
+    def accrued_interest(self) -> int:
+        """The interest that has accrued and is not due yet, rounded half to even."""
+        return self.total_interest - self.settled_interest
+
+    @property
+    def total_interest(self) -> int:
+        """The interest that has accrued so far, rounded half to even."""
+        return _divide(self.interest_parts, self.parts)
+
+    @property
+    def accrued_fee(self) -> int:
+        """The commitment fee that has accrued and is not due yet, rounded half to even."""
+        return _divide(self.fee_parts, self.parts) - self.settled_fee
+
+    @property
+    def interest_due(self) -> int:
+        """The interest that is due and not paid."""
+        return self.overdue_interest + self.due_interest
+
+
+def _divide(total: int | Fraction, parts: int) -> int:
+    """Return total / parts, rounded half to even."""
+    if not isinstance(total, int):
+        return round(total / parts)
+    quotient, remainder = divmod(total, parts)
+    twice = 2 * remainder
+    return quotient + (twice > parts or (twice == parts and quotient % 2 == 1))
+
+
+class LedgerFold:
+    """A ledger on its way from day to day."""
+
+    def __init__(
+        self, facility: Facility, entries: Sequence[LedgerEntry], *, traces: bool = False
+    ) -> None:
+        self._facility = facility
+        self._timeline: FacilityTimeline = build_timeline(facility)
+        self._entries = entries
+        self._exponent = get_exponent(facility.currency_code)
+        self._units = 10**self._exponent
+        self._commitment = self.to_units(facility.commitment)
+        self._fee_rate_units = int(facility.fees.commitment_fee * RATE_UNITS)
+        self._fixes_base = (
+            facility.repayment is not None and facility.repayment.interest_base == "fixed"
+        )
+        self._traces = traces
+        self._checks = False
+        self._functions: Mapping[EntryKind, Callable[[LedgerEntry, int], None]] = {
+            EntryKind.OPENING: self._open,
+            EntryKind.DRAW: self._draw,
+            EntryKind.PAYMENT: self._allocate,
+            EntryKind.PREPAYMENT: self._prepay,
+            EntryKind.RATE_FIXING: self._fix_rate,
+            EntryKind.FEE: self._charge_fee,
+            EntryKind.CAPITALISATION: self._capitalise,
+            EntryKind.CANCELLATION: self._cancel,
+            EntryKind.WAIVER: self._forgive,
+        }
+        self._day = self._interest_from = self._fee_from = date.min
+        self._next_entry = self._next_stop = 0
+        self.state = LedgerState(self._timeline.year_units * RATE_UNITS)
+        self.lines: list[LedgerLine] = []
+        self._reset_rate(facility.availability_start)
+
+    def to_units(self, amount: Decimal) -> int:
+        """Return an amount in minor units."""
+        return int(amount * self._units)
+
+    def to_amount(self, units: int) -> Decimal:
+        """Return minor units as an amount of the currency."""
+        return Decimal(units).scaleb(-self._exponent)
+
+    @property
+    def undrawn(self) -> int:
+        """The part of the commitment that may still be drawn."""
+        used = self.state.balance if self._facility.is_revolving else self.state.draws
+        return self._commitment - self.state.cancellations - used
+
+    def run(self, on: date, *, checks: bool = False) -> LedgerState:
+        """Fold the entries and due dates after the last run through a day; return its state.
+
+        Args:
+            on: the last day.
+            checks: whether to reject a day that breaks a rule of the ledger.
+
+        Raises:
+            Infeasible: a day ends with a balance outside its limits, or an entry exceeds what it
+                pays, forgives or capitalises; the detail names the day.
+        """
+        self._checks = checks
+        entries, stops = self._entries, self._timeline.stops
+        index, stop = self._next_entry, self._next_stop
+        count, stop_count = len(entries), len(stops)
+        while index < count or stop < stop_count:
+            day = entries[index].value_date if index < count else stops[stop]
+            if stop < stop_count and stops[stop] < day:
+                day = stops[stop]
+            if day > on:
+                break
+            self._begin_day(day)
+            if stop < stop_count and stops[stop] == day:
+                self._fall_due(day)
+                stop += 1
+            first = index
+            while index < count and (entry := entries[index]).value_date == day:
+                self._apply(entry)
+                index += 1
+            if checks and index > first:
+                self._check_day(day)
+            if self._fixes_base:
+                self._renew_base(day)
+        self._next_entry, self._next_stop = index, stop
+        return self._end_day(on)
+
+    def _begin_day(self, day: date) -> None:
+        if day > self._day:
+            state, self._day = self.state, day
+            if state.due_interest:
+                state.overdue_interest += state.due_interest
+                state.due_interest = 0
+
+    def _end_day(self, on: date) -> LedgerState:
+        """Return the state with what has accrued since the last change of balance or rate."""
+        state = msgspec.structs.replace(self.state)
+        state.interest_parts += self._pending_interest(on)
+        state.fee_parts += self._pending_fee(on)
+        if on > self._day:
+            state.overdue_interest += state.due_interest
+            state.due_interest = 0
+        return state
+
+    def _pending_interest(self, day: date) -> int | Fraction:
+        """Return the interest since the balance, the rate or the base changed.
+
+        Days are counted from change to change, and from payment date to payment date, because
+        some conventions count more or fewer days in parts.
+        """
+        state = self.state
+        if not (state.balance and state.rate_units) or day <= self._interest_from:
+            return 0
+        base = state.balance if state.interest_base is None else state.interest_base
+        return base * state.rate_units * self._timeline.count_units(self._interest_from, day)
+
+    def _pending_fee(self, day: date) -> int | Fraction:
+        """Return the commitment fee since the undrawn commitment changed."""
+        facility = self._facility
+        start = max(self._fee_from, facility.availability_start)
+        end = min(day, facility.availability_end)
+        if not self._fee_rate_units or end <= start:
+            return 0
+        return self.undrawn * self._fee_rate_units * self._timeline.count_units(start, end)
+
+    def _settle_accruals(self, day: date) -> None:
+        """Accrue through a day on which the balance, the rate or the commitment changes."""
+        self.state.interest_parts += self._pending_interest(day)
+        self._interest_from = day
+        if self._fee_rate_units:
+            self.state.fee_parts += self._pending_fee(day)
+            self._fee_from = day
+
+    def _fall_due(self, day: date) -> None:
+        """Make due what falls due on a day by the terms: interest and fees."""
+        timeline, facility, state = self._timeline, self._facility, self.state
+        is_payment_date = day in timeline.due_days
+        if is_payment_date or day == facility.availability_end or day in timeline.margin_dates:
+            self._settle_accruals(day)
+        if is_payment_date and day not in timeline.capitalising_dates:
+            interest = state.accrued_interest
+            state.due_interest += interest
+            state.settled_interest += interest
+            if interest:
+                self._trace(day, "interest_due", interest, interest=interest)
+        if day in timeline.margin_dates:
+            self._reset_rate(day)
+        fees = 0
+        if is_payment_date or day == facility.availability_end:
+            fees += state.accrued_fee
+            state.settled_fee += fees
+        if day == facility.availability_start and facility.fees.upfront_fee:
+            fees += round(Fraction(facility.fees.upfront_fee) * self._commitment)
+        if day in timeline.agency_fee_dates:
+            fees += self.to_units(facility.fees.agency_fee)
+        if fees:
+            state.fees_due += fees
+            self._trace(day, "fees_due", fees, fees=fees)
+
+    def _apply(self, entry: LedgerEntry) -> None:
+        apply = self._functions.get(entry.kind)
+        if apply is not None:
+            apply(entry, 0 if entry.amount is None else self.to_units(entry.amount))
+
+    def _fix_rate(self, entry: LedgerEntry, _amount: int) -> None:
+        self._settle_accruals(entry.value_date)
+        self.state.fixing = entry.rate
+        self._reset_rate(entry.value_date)
+
+    def _draw(self, entry: LedgerEntry, amount: int) -> None:
+        self._settle_accruals(entry.value_date)
+        self.state.balance += amount
+        self.state.draws += amount
+        self._set_first_base()
+        self._trace_entry(entry, amount, principal=amount)
+
+    def _open(self, entry: LedgerEntry, amount: int) -> None:
+        self._draw(entry, amount)
+        if entry.accrued_interest is not None:
+            accrued = self.to_units(entry.accrued_interest)
+            self.state.interest_parts += accrued * self.state.parts
+
+    def _prepay(self, entry: LedgerEntry, amount: int) -> None:
+        self._settle_accruals(entry.value_date)
+        self.state.balance -= amount
+        self.state.prepayments += amount
+        self._trace_entry(entry, amount, principal=amount)
+
+    def _charge_fee(self, entry: LedgerEntry, amount: int) -> None:
+        self.state.fees_due += amount
+        self._trace_entry(entry, amount, fees=amount)
+
+    def _cancel(self, entry: LedgerEntry, amount: int) -> None:
+        self._settle_accruals(entry.value_date)
+        self.state.cancellations += amount
+        self._trace_entry(entry, amount)
+
+    def _allocate(self, entry: LedgerEntry, amount: int) -> None:
+        """Allocate a payment: fees, overdue interest, the interest of the day, principal."""
+        state = self.state
+        fees = min(amount, max(state.fees_due, 0))
+        overdue = min(amount - fees, max(state.overdue_interest, 0))
+        interest = min(amount - fees - overdue, max(state.due_interest, 0))
+        principal = amount - fees - overdue - interest
+        if principal:
+            self._settle_accruals(entry.value_date)
+        state.fees_due -= fees
+        state.overdue_interest -= overdue
+        state.due_interest -= interest
+        state.balance -= principal
+        state.paid_fees += fees
+        state.paid_interest += overdue + interest
+        state.repayments += principal
+        if self._traces:
+            self._trace_entry(
+                entry, amount, fees=fees, overdue=overdue, interest=interest, principal=principal
+            )
+
+    def _capitalise(self, entry: LedgerEntry, amount: int) -> None:
+        """Add interest to the balance: what is due first, then what has accrued."""
+        state = self.state
+        self._settle_accruals(entry.value_date)
+        if self._checks and amount > state.interest_due + state.accrued_interest:
+            owed = self.to_amount(state.interest_due + state.accrued_interest)
+            raise _exceeds(f"the interest of {owed} on {entry.value_date}")
+        overdue = min(amount, state.overdue_interest)
+        due = min(amount - overdue, state.due_interest)
+        state.overdue_interest -= overdue
+        state.due_interest -= due
+        state.settled_interest += amount - overdue - due
+        state.balance += amount
+        state.capitalisations += amount
+        self._trace_entry(entry, amount, interest=amount)
+
+    def _forgive(self, entry: LedgerEntry, amount: int) -> None:
+        """Forgive a part of what is owed."""
+        self._settle_accruals(entry.value_date)
+        state, part = self.state, entry.waived
+        owed = {
+            WaivedPart.FEES: state.fees_due,
+            WaivedPart.INTEREST: state.interest_due,
+            WaivedPart.PRINCIPAL: state.balance,
+        }[part or WaivedPart.PRINCIPAL]
+        if self._checks and amount > owed:
+            raise _exceeds(f"the {part} of {self.to_amount(owed)} owed on {entry.value_date}")
+        if part is WaivedPart.FEES:
+            state.fees_due -= amount
+            self._trace_entry(entry, amount, fees=amount)
+        elif part is WaivedPart.INTEREST:
+            overdue = min(amount, state.overdue_interest)
+            state.overdue_interest -= overdue
+            state.due_interest -= amount - overdue
+            self._trace_entry(entry, amount, interest=amount)
+        else:
+            state.balance -= amount
+            state.forgiven_principal += amount
+            self._trace_entry(entry, amount, principal=amount)
+
+    def _set_first_base(self) -> None:
+        """Set the fixed base of interest when the loan is first drawn."""
+        repayment = self._facility.repayment
+        if self._fixes_base and self.state.interest_base is None and repayment is not None:
+            amount = repayment.interest_base_amount
+            self.state.interest_base = (
+                self.state.balance if amount is None else self.to_units(amount)
+            )
+
+    def _renew_base(self, day: date) -> None:
+        if day in self._timeline.base_dates:
+            self._settle_accruals(day)
+            self.state.interest_base = self.state.balance
+
+    def _reset_rate(self, day: date) -> None:
+        self.state.rate_units = annual_rate_units(self._facility, self.state.fixing, day)
+
+    def _trace_entry(self, entry: LedgerEntry, amount: int, **parts: int) -> None:
+        if self._traces:
+            self._trace(entry.value_date, entry.kind, amount, number=entry.number, **parts)
+
+    def _trace(self, day: date, kind: str, amount: int, **members: int) -> None:
+        if self._traces:
+            line = LedgerLine(
+                day=day, kind=kind, amount=amount, balance=self.state.balance, **members
+            )
+            self.lines.append(line)
+
+    def _check_day(self, day: date) -> None:
+        state, rate = self.state, self._facility.rate
+        limit = self._commitment - state.cancellations
+        if state.balance < 0:
+            detail = f"leaves a balance of {self.to_amount(state.balance)} on {day}"
+            raise Infeasible.at("/amount", "negative_balance", detail)
+        if self.undrawn < 0 or state.balance > limit:
+            detail = (
+                f"brings what is drawn to {self.to_amount(state.draws)} and the balance to "
+                f"{self.to_amount(state.balance)} on {day}; the commitment then is "
+                f"{self.to_amount(limit)}"
+            )
+            raise Infeasible.at("/amount", "exceeds_commitment", detail)
+        if state.balance and rate is not None and rate.curve and state.fixing is None:
+            detail = f"leaves {rate.curve} without a fixing on {day}; record it first"
+            raise Infeasible.at("/value_date", "no_rate", detail)
+
+
+def _exceeds(what: str) -> Infeasible:
+    return Infeasible.at("/amount", "exceeds_due", f"exceeds {what}")
+
+
+class LedgerPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of a facility at the end of a day; amounts are exact to the minor unit.
+
+    `commitment` is less what was cancelled. `accrued_interest` and `accrued_fee` are not due yet;
+    `interest_due` and `fees_due` are due and not paid, `interest_overdue` since before this day.
+    `repaid` is the principal that payments and prepayments have repaid, `prepaid` the latter part.
+    """
+
+    on: date
+    currency_code: str
+    commitment: Decimal
+    drawn: Decimal
+    undrawn: Decimal
+    balance: Decimal
+    repaid: Decimal
+    prepaid: Decimal
+    capitalised: Decimal
+    annual_rate: Decimal
+    accrued_interest: Decimal
+    interest_due: Decimal
+    interest_overdue: Decimal
+    interest_paid: Decimal
+    accrued_fee: Decimal
+    fees_due: Decimal
+    fees_paid: Decimal
+
+
+def fold(facility: Facility, entries: Sequence[LedgerEntry], on: date) -> LedgerPosition:
+    """Return what a facility amounts to at the end of a day.
+
+    Args:
+        facility: the terms.
+        entries: those in effect on the day, from `select_entries`.
+        on: the day.
+    """
+    ledger = LedgerFold(facility, entries)
+    state = ledger.run(on)
+    amount = ledger.to_amount
+    return LedgerPosition(
+        on=on,
+        currency_code=facility.currency_code,
+        commitment=facility.commitment - amount(state.cancellations),
+        drawn=amount(state.draws),
+        undrawn=amount(ledger.undrawn),
+        balance=amount(state.balance),
+        repaid=amount(state.repayments + state.prepayments),
+        prepaid=amount(state.prepayments),
+        capitalised=amount(state.capitalisations),
+        annual_rate=(Decimal(state.rate_units) / RATE_UNITS).normalize() + Decimal(0),
+        accrued_interest=amount(state.accrued_interest),
+        interest_due=amount(state.interest_due),
+        interest_overdue=amount(state.overdue_interest),
+        interest_paid=amount(state.paid_interest),
+        accrued_fee=amount(state.accrued_fee),
+        fees_due=amount(state.fees_due),
+        fees_paid=amount(state.paid_fees),
+    )
+
+
+def check_ledger(facility: Facility, entries: Sequence[LedgerEntry]) -> None:
+    """Check a ledger at every value date, from the first to the last.
+
+    Raises:
+        Infeasible: a day breaks a rule; the detail names it.
+    """
+    if entries:
+        LedgerFold(facility, entries).run(entries[-1].value_date, checks=True)

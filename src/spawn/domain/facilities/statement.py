@@ -1,0 +1,215 @@
+"""Statements of a facility: periods, allocation of payments, arrears, shares of lenders."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from datetime import date, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final
+
+import msgspec
+
+from spawn.domain.errors import InvalidInput
+from spawn.domain.facilities.facility import Facility
+from spawn.domain.facilities.facility_timeline import build_timeline
+from spawn.domain.facilities.ledger import LedgerEntry
+from spawn.domain.facilities.ledger_fold import LedgerFold, LedgerLine, LedgerState
+from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
+from spawn.domain.finance.loans.loan_results import LoanSchedule
+from spawn.domain.money import DECIMAL_CONTEXT, Money, get_exponent
+
+_DAY: Final = timedelta(days=1)
+MAX_STATEMENT_YEARS: Final = 100
+_YEAR_DAYS: Final = 366
+
+
+class LenderPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A lender's part of a payment; the parts of all lenders sum to the payment exactly."""
+
+    lender: str
+    fees: Decimal
+    interest: Decimal
+    principal: Decimal
+    amount: Decimal
+
+
+class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A movement, with what it is allocated to and the balance after it.
+
+    `entry` is the number of the entry, None for what falls due by the terms. A payment pays `fees`,
+    `overdue_interest`, `interest` of the day and `principal`, in this order.
+    """
+
+    value_date: date
+    kind: str
+    entry: int | None
+    amount: Decimal
+    fees: Decimal
+    overdue_interest: Decimal
+    interest: Decimal
+    principal: Decimal
+    balance: Decimal
+    lenders: tuple[LenderPart, ...] = ()
+
+
+class StatementPeriod(msgspec.Struct, frozen=True, kw_only=True):
+    """The totals of a period: closing = opening + drawn + capitalised - repaid - forgiven.
+
+    Both days are in the period. `interest` has accrued in it, whether or not it fell due. Arrears
+    are what is due and not paid at its end.
+    """
+
+    start: date
+    end: date
+    opening_balance: Decimal
+    drawn: Decimal
+    capitalised: Decimal
+    repaid: Decimal
+    forgiven: Decimal
+    closing_balance: Decimal
+    interest: Decimal
+    interest_paid: Decimal
+    fees_paid: Decimal
+    interest_arrears: Decimal
+    principal_arrears: Decimal
+    fee_arrears: Decimal
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """The statement of a facility from a day to another one, both included."""
+
+    currency_code: str
+    opening_balance: Decimal
+    closing_balance: Decimal
+    periods: tuple[StatementPeriod, ...]
+    lines: tuple[StatementLine, ...]
+
+
+def build_statement(
+    facility: Facility, entries: Sequence[LedgerEntry], start: date, end: date
+) -> Statement:
+    """Build the statement of a facility over a range of days, period by period.
+
+    Args:
+        facility: the terms.
+        entries: those in effect on the last day, by value date.
+        start: the first day.
+        end: the last day.
+
+    Raises:
+        InvalidInput: the last day is before the first, or a century after it.
+        Infeasible: the terms give no schedule.
+    """
+    if not start <= end <= start + timedelta(days=MAX_STATEMENT_YEARS * _YEAR_DAYS):
+        detail = f"must be from {start} to {MAX_STATEMENT_YEARS} years later"
+        raise InvalidInput.at("/to", "out_of_range", detail)
+    ledger = LedgerFold(facility, entries, traces=True)
+    schedule = build_repayment_schedule(facility, entries)
+    before = ledger.run(start - _DAY)
+    first_line = len(ledger.lines)
+    opening, periods = before, list[StatementPeriod]()
+    for first, last in _split_periods(facility, start, end):
+        after = ledger.run(last)
+        principal_due = sum_principal_due(facility, schedule, last)
+        periods.append(_total(ledger, (first, last), (before, after), principal_due))
+        before = after
+    return Statement(
+        currency_code=facility.currency_code,
+        opening_balance=ledger.to_amount(opening.balance),
+        closing_balance=ledger.to_amount(before.balance),
+        periods=tuple(periods),
+        lines=tuple(_show(facility, ledger, line) for line in ledger.lines[first_line:]),
+    )
+
+
+def sum_principal_due(facility: Facility, schedule: LoanSchedule | None, on: date) -> Decimal:
+    """Return the principal that has fallen due by the schedule, rounded once to the minor unit."""
+    total = 0.0
+    for event in schedule.events if schedule is not None else ():
+        if event.kind == "principal" and event.date is not None and event.date <= on:
+            total += event.cash_flow
+    quantum = Decimal(1).scaleb(-get_exponent(facility.currency_code))
+    return Decimal(total).quantize(quantum, ROUND_HALF_EVEN, DECIMAL_CONTEXT) + 0
+
+
+def compute_principal_arrears(principal_due: Decimal, repaid: Decimal, balance: Decimal) -> Decimal:
+    """Return the principal that is due and not repaid; never more than the balance."""
+    return max(min(principal_due - repaid, balance), balance * 0)
+
+
+def _split_periods(facility: Facility, start: date, end: date) -> list[tuple[date, date]]:
+    """Return the periods of the range: each ends on a payment date, or on its last day."""
+    due_dates = build_timeline(facility).due_dates
+    ends = [day for day in due_dates[bisect_left(due_dates, start) :] if day < end]
+    firsts = [start, *(day + _DAY for day in ends)]
+    return list(zip(firsts, [*ends, end], strict=True))
+
+
+def _total(
+    ledger: LedgerFold,
+    days: tuple[date, date],
+    states: tuple[LedgerState, LedgerState],
+    principal_due: Decimal,
+) -> StatementPeriod:
+    before, after = states
+    amount = ledger.to_amount
+    closing = amount(after.balance)
+    return StatementPeriod(
+        start=days[0],
+        end=days[1],
+        opening_balance=amount(before.balance),
+        drawn=amount(after.draws - before.draws),
+        capitalised=amount(after.capitalisations - before.capitalisations),
+        repaid=amount(
+            after.repayments + after.prepayments - before.repayments - before.prepayments
+        ),
+        forgiven=amount(after.forgiven_principal - before.forgiven_principal),
+        closing_balance=closing,
+        interest=amount(after.total_interest - before.total_interest),
+        interest_paid=amount(after.paid_interest - before.paid_interest),
+        fees_paid=amount(after.paid_fees - before.paid_fees),
+        interest_arrears=amount(after.interest_due),
+        principal_arrears=compute_principal_arrears(
+            principal_due, amount(after.repayments), closing
+        ),
+        fee_arrears=amount(after.fees_due),
+    )
+
+
+def _show(facility: Facility, ledger: LedgerFold, line: LedgerLine) -> StatementLine:
+    amount = ledger.to_amount
+    fees, overdue = amount(line.fees), amount(line.overdue)
+    interest, principal = amount(line.interest), amount(line.principal)
+    is_paid = line.number is not None and line.kind in {"payment", "prepayment"}
+    return StatementLine(
+        value_date=line.day,
+        kind=line.kind,
+        entry=line.number,
+        amount=amount(line.amount),
+        fees=fees,
+        overdue_interest=overdue,
+        interest=interest,
+        principal=principal,
+        balance=amount(line.balance),
+        lenders=_allocate(facility, fees, overdue + interest, principal) if is_paid else (),
+    )
+
+
+def _allocate(
+    facility: Facility, fees: Decimal, interest: Decimal, principal: Decimal
+) -> tuple[LenderPart, ...]:
+    """Allocate each part of a payment to the lenders by their shares, exactly."""
+    shares = [lender.share for lender in facility.lenders]
+    parts = [
+        [one.amount for one in Money(part, facility.currency_code).allocate(shares)]
+        for part in (fees, interest, principal)
+    ]
+    return tuple(
+        LenderPart(
+            lender=lender.lender,
+            fees=fee,
+            interest=interest_part,
+            principal=principal_part,
+            amount=fee + interest_part + principal_part,
+        )
+        for lender, fee, interest_part, principal_part in zip(facility.lenders, *parts, strict=True)
+    )

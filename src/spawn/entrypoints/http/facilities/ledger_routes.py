@@ -1,0 +1,408 @@
+"""Routes of ledgers: record and reverse entries; balances, schedules and statements."""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from functools import cache
+from typing import Any, Final
+
+from spawn.application.facilities.facility_commands import FinanceContext
+from spawn.application.facilities.ledger_commands import (
+    EntryResult,
+    record_entry,
+    reverse_entry,
+)
+from spawn.application.facilities.ledger_queries import (
+    EntryFilter,
+    LedgerView,
+    compute_balance,
+    compute_schedule,
+    compute_statement,
+    get_entry,
+    get_ledger,
+    list_entries,
+    view_ledger,
+)
+from spawn.application.struct_schemas import input_schema
+from spawn.domain.approvals.approval_policy import CommandFacts
+from spawn.domain.dates import parse_date
+from spawn.domain.errors import InvalidInput, StaleVersion
+from spawn.domain.facilities.ledger import EntryFacts, EntryKind, StoredLedger
+from spawn.domain.principal import Scope
+from spawn.entrypoints.http.facilities.facility_responses import (
+    ENTRY_CODEC,
+    CommandAttempt,
+    render_entry,
+)
+from spawn.entrypoints.http.facilities.ledger_wire import (
+    BalanceView,
+    EntryView,
+    RepaymentScheduleView,
+    ReversalRequestView,
+    StatementView,
+    read_entry_facts,
+    read_reversal_facts,
+)
+from spawn.entrypoints.http.facilities.routes import COMMAND_PROBLEMS, FACILITY, TAG
+from spawn.entrypoints.http.projects.preconditions import require_if_match
+from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
+from spawn.entrypoints.http.protocol.etags import (
+    is_not_modified,
+    is_version_match,
+    version_etag,
+)
+from spawn.entrypoints.http.protocol.idempotency import render_stored_response
+from spawn.entrypoints.http.protocol.operation import (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    PATH_PATTERNS,
+    Approvable,
+    Body,
+    Computed,
+    Parameter,
+    Success,
+)
+from spawn.entrypoints.http.protocol.query_params import (
+    AFTER,
+    LIMIT,
+    read_choice,
+    read_limit,
+    read_moment,
+)
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.wire import PageView
+
+ENTRIES: Final = FACILITY + "/entries"
+_READ_SCOPES: Final = (Scope.FINANCE_READ,)
+_WRITE_SCOPES: Final = (Scope.FINANCE_WRITE, Scope.RESTATE)
+_ENTRY_PROBLEMS: Final = (*COMMAND_PROBLEMS, "stale_version", "precondition_required", "forbidden")
+_DATE: Final = {"type": "string", "format": "date"}
+_NUMBER: Final = re.compile(PATH_PATTERNS["number"], re.ASCII)
+_KEY: Final = Parameter(
+    "Idempotency-Key",
+    IDEMPOTENCY_KEY.schema,
+    "Makes the command safe to repeat: within 24 hours it returns the first response again.",
+    "header",
+    is_required=True,
+    component="RequiredIdempotencyKey",
+)
+_ON: Final = Parameter("on", _DATE, "The value date, by default today in UTC.")
+_AS_OF: Final = Parameter(
+    "as_of",
+    {"anyOf": [{"type": "string", "format": "date-time"}, _DATE]},
+    "An instant in the past, or the end of a day: entries that were recorded later are unknown.",
+)
+_FROM: Final = Parameter("from", _DATE, "The first day of the statement.", is_required=True)
+_TO: Final = Parameter("to", _DATE, "The last day of the statement, by default today in UTC.")
+_RECORDED: Final = Success(EntryView, "Recorded.", status=201, headers=("Location", "ETag"))
+
+
+@cache
+def _get_facts_schema() -> Any:
+    return input_schema(EntryFacts)
+
+
+@route(
+    "POST",
+    ENTRIES,
+    "recordEntry",
+    scopes=_WRITE_SCOPES,
+    tag=TAG,
+    summary="Record an entry of a ledger",
+    description=(
+        "A fact with its value date: an opening position, draw, payment, prepayment, rate fixing, "
+        "fee, capitalisation, cancellation, waiver, or the closing of periods. `If-Match` has the "
+        "ETag of the ledger, from its entries or its balance. The ledger is checked at every value "
+        "date. An entry in a closed period needs the scope `restate` and a reason; one in an open "
+        "period needs `finance:write`."
+    ),
+    parameters=(IF_MATCH, _KEY),
+    body=Body(
+        Computed(_get_facts_schema),
+        example={
+            "kind": "draw",
+            "value_date": "2026-04-15",
+            "amount": "12500000.00",
+            "external_key": "DR-2026-001",
+            "evidence": "Utilisation request of 2026-04-08",
+        },
+    ),
+    returns=_RECORDED,
+    problems=_ENTRY_PROBLEMS,
+    approval=Approvable(CommandFacts(kind="kind", amount="amount")),
+)
+async def post_entry(request: StrictRequest, facility_id: str) -> Response:
+    """Record a fact in the ledger of a facility."""
+    body = await request.read_body()
+    path = ENTRIES.format(facility_id=facility_id)
+    attempt = _begin_command(request, path, body)
+    if earlier := await attempt.find_earlier_response():
+        return earlier
+    facts = read_entry_facts(body)
+    ledger, version = await _read_expected_ledger(request, facility_id)
+    result = await record_entry(
+        request.dependencies,
+        request.principal,
+        facility_id,
+        facts,
+        FinanceContext(
+            expected_version=version,
+            receipt=attempt.receipt(ledger.epoch, 201),
+            traceparent=request.context.traceparent,
+        ),
+    )
+    return await _respond(request, result, ledger.epoch)
+
+
+@route(
+    "POST",
+    ENTRIES + "/{number}/reversal",
+    "reverseEntry",
+    scopes=_WRITE_SCOPES,
+    tag=TAG,
+    summary="Reverse an entry of a ledger",
+    description=(
+        "The reversal has the value date of the entry and its amount with the opposite sign. An "
+        "entry is reversed at most once, and a reversal never. Record the right entry beside it."
+    ),
+    parameters=(IF_MATCH, _KEY),
+    body=Body(ReversalRequestView, example={"reason": "drawn under another facility"}),
+    returns=_RECORDED,
+    problems=_ENTRY_PROBLEMS,
+    approval=Approvable(),
+)
+async def post_reversal(request: StrictRequest, facility_id: str, number: str) -> Response:
+    """Reverse an entry of a ledger."""
+    body = await request.read_body()
+    path = f"{ENTRIES}/{{number}}/reversal".format(facility_id=facility_id, number=number)
+    attempt = _begin_command(request, path, body)
+    if earlier := await attempt.find_earlier_response():
+        return earlier
+    facts = read_reversal_facts(body)
+    ledger, version = await _read_expected_ledger(request, facility_id)
+    result = await reverse_entry(
+        request.dependencies,
+        request.principal,
+        facility_id,
+        _read_entry_number(number),
+        facts,
+        FinanceContext(
+            expected_version=version,
+            receipt=attempt.receipt(ledger.epoch, 201),
+            traceparent=request.context.traceparent,
+        ),
+    )
+    return await _respond(request, result, ledger.epoch)
+
+
+def _begin_command(request: StrictRequest, path: str, body: bytes) -> CommandAttempt:
+    """Return the command of a request, which must have an idempotency key.
+
+    Raises:
+        InvalidInput: it has none.
+    """
+    if request.idempotency_key() is None:
+        detail = "is required: a command on money must be safe to repeat"
+        raise InvalidInput.at("/Idempotency-Key", "missing", detail)
+    return CommandAttempt(request, path, body, ENTRY_CODEC)
+
+
+async def _read_expected_ledger(
+    request: StrictRequest, facility_id: str
+) -> tuple[StoredLedger, int | None]:
+    """Return the ledger and the version that If-Match expects; None for `*`, any version.
+
+    Raises:
+        RequestProblem: 428, there is no If-Match.
+        NotFound: no such facility.
+        StaleVersion: If-Match names only versions other than the current one.
+    """
+    header = require_if_match(request)
+    ledger = await get_ledger(request.dependencies, facility_id)
+    if header == "*":
+        return ledger, None
+    if not is_version_match(header, ledger.version, ledger.epoch):
+        detail = f"The ledger has {ledger.version} entries now: read it again."
+        raise StaleVersion(detail, current=ledger.version)
+    return ledger, ledger.version
+
+
+async def _respond(request: StrictRequest, result: EntryResult, epoch: int) -> Response:
+    if result.replayed_response is not None:
+        return await render_stored_response(request, result.replayed_response)
+    if result.stored_entry is None:
+        raise RuntimeError("a command that was not replayed must return an entry")
+    return render_entry(result.stored_entry, epoch, 201)
+
+
+def _read_entry_number(text: str) -> int:
+    """Return the number of an entry in a path; one that no entry can have is 0."""
+    return int(text) if _NUMBER.fullmatch(text) else 0
+
+
+@route(
+    "GET",
+    ENTRIES,
+    "listEntries",
+    scopes=_READ_SCOPES,
+    tag=TAG,
+    summary="List the entries of a ledger",
+    description=(
+        "In the order of recording. `restated_since` takes the entries that were recorded from an "
+        "instant on and are valued in a period that was closed. The ETag is that of the ledger."
+    ),
+    parameters=(
+        Parameter("kind", EntryKind, "Only entries of this kind."),
+        Parameter(
+            "restated_since",
+            {"anyOf": [{"type": "string", "format": "date-time"}, _DATE]},
+            "Only restatements that were recorded from this instant, or the start of a day, on.",
+        ),
+        LIMIT,
+        AFTER,
+    ),
+    returns=Success(PageView[EntryView], "One page.", headers=("ETag", "Link")),
+    problems=("not_found", "cursor_invalid"),
+)
+async def read_entry_page(request: StrictRequest, facility_id: str) -> Result:
+    """List the entries of a ledger."""
+    query = request.query
+    kind = read_choice(query, "kind", EntryKind)
+    since = read_moment(query, "restated_since", is_start=True)
+    binding = cursor_binding(ENTRIES, facility_id, str(kind), str(since))
+    limit, after = read_limit(query.get("limit")), query.get("after")
+    page, ledger = await list_entries(
+        request.dependencies,
+        request.principal,
+        facility_id,
+        selection=EntryFilter(kind=kind, restated_since=since),
+        after=0 if after is None else decode_cursor_key(after, binding, int),
+        limit=limit,
+    )
+    next_keys = (page[-1].entry.number,) if len(page) == limit else None
+    headers = ((b"etag", version_etag(ledger.version, ledger.epoch, 0).encode()),)
+    items = map(EntryView.of_recorded, page)
+    return page_result(request, items, next_keys, binding, headers=headers)
+
+
+@route(
+    "GET",
+    ENTRIES + "/{number}",
+    "getEntry",
+    scopes=_READ_SCOPES,
+    tag=TAG,
+    summary="Get an entry of a ledger",
+    returns=Success(EntryView, "The entry.", headers=("ETag",)),
+    problems=("not_found",),
+)
+async def read_entry(request: StrictRequest, facility_id: str, number: str) -> Response:
+    """Return one entry; its ETag is that of the ledger when it was recorded."""
+    stored_entry, epoch = await get_entry(
+        request.dependencies, request.principal, facility_id, _read_entry_number(number)
+    )
+    return render_entry(stored_entry, epoch, 200)
+
+
+@route(
+    "GET",
+    FACILITY + "/balance",
+    "getBalance",
+    scopes=_READ_SCOPES,
+    tag=TAG,
+    summary="Get the balance of a facility",
+    description=(
+        "Balance, undrawn commitment, interest, fees and arrears at the end of a day (`on`), as "
+        "known at an instant (`as_of`). The same dates give the same bytes at any later time."
+    ),
+    parameters=(_ON, _AS_OF, IF_NONE_MATCH),
+    returns=Success(BalanceView, "The balance.", headers=("ETag",)),
+    problems=("not_found",),
+)
+async def read_balance(request: StrictRequest, facility_id: str) -> Response:
+    """Return what a facility amounts to on a date."""
+    view = await _view(request, facility_id, _read_day(request.query, "on"))
+    return _show(request, view, BalanceView.of_balance(view, compute_balance(view)))
+
+
+@route(
+    "GET",
+    FACILITY + "/schedule",
+    "getRepaymentSchedule",
+    scopes=_READ_SCOPES,
+    tag=TAG,
+    summary="Get the schedule of a facility",
+    description=(
+        "What the terms and the entries up to a day (`on`) make due, by the engine of the "
+        "calculators. What falls due is taken as paid on its date."
+    ),
+    parameters=(_ON, _AS_OF, IF_NONE_MATCH),
+    returns=Success(RepaymentScheduleView, "The schedule.", headers=("ETag",)),
+    problems=("not_found",),
+)
+async def read_schedule(request: StrictRequest, facility_id: str) -> Response:
+    """Return the schedule of a facility."""
+    view = await _view(request, facility_id, _read_day(request.query, "on"))
+    return _show(request, view, RepaymentScheduleView.of_schedule(view, compute_schedule(view)))
+
+
+@route(
+    "GET",
+    FACILITY + "/statement",
+    "getStatement",
+    scopes=_READ_SCOPES,
+    tag=TAG,
+    summary="Get a statement of a facility",
+    description=(
+        "Movements from one day to another (both included) with the allocation of each payment and "
+        "the lenders' parts of it, and totals and arrears of each period."
+    ),
+    parameters=(_FROM, _TO, _AS_OF, IF_NONE_MATCH),
+    returns=Success(StatementView, "The statement.", headers=("ETag",)),
+    problems=("not_found",),
+)
+async def read_statement(request: StrictRequest, facility_id: str) -> Response:
+    """Return the statement of a facility."""
+    start = _read_day(request.query, "from")
+    if start is None:
+        raise InvalidInput.at("/from", "missing", "is required: the first day of the statement")
+    view = await _view(request, facility_id, _read_day(request.query, "to"))
+    statement = compute_statement(view, start)
+    return _show(request, view, StatementView.of_statement(view, start, statement), start)
+
+
+async def _view(request: StrictRequest, facility_id: str, on: date | None) -> LedgerView:
+    as_of: datetime | None = read_moment(request.query, "as_of")
+    return await view_ledger(
+        request.dependencies, request.principal, facility_id, on=on, as_of=as_of
+    )
+
+
+def _read_day(parameters: Mapping[str, str], name: str) -> date | None:
+    text = parameters.get(name)
+    return None if text is None else parse_date(text, pointer=f"/{name}")
+
+
+def _show(
+    request: StrictRequest, view: LedgerView, body: object, start: date | None = None
+) -> Response:
+    """Return a view of a ledger; its tag names the ledger's version and the dates."""
+    names = (str(start), view.on.isoformat(), view.as_of.isoformat())
+    tag = version_etag(view.ledger.version, view.ledger.epoch, 0, names)
+    headers = ((b"etag", tag.encode()),)
+    if is_not_modified(request.header(b"if-none-match"), tag):
+        return Response(304, headers=headers)
+    return Response(200, encode_json(body), headers=headers)
+
+
+ROUTES: Final[list[Route]] = [
+    post_entry,
+    read_entry_page,
+    read_entry,
+    post_reversal,
+    read_balance,
+    read_schedule,
+    read_statement,
+]

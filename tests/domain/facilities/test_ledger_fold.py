@@ -1,0 +1,193 @@
+"""The fold of a ledger: figures by hand, and equality with exact fractions on random ledgers."""
+
+import random
+from collections import Counter
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from tests.domain.facilities.exact_ledger import (
+    END,
+    NOON,
+    START,
+    a_short_facility,
+    fold_by_day,
+    random_ledger,
+)
+from tests.domain.facilities.facility_terms import a_facility
+from tests.domain.facilities.ledger_builder import LedgerBuilder
+
+from spawn.domain.facilities.facility import FacilityFees, FacilityRepayment
+from spawn.domain.facilities.facility_timeline import build_timeline
+from spawn.domain.facilities.ledger import EntryKind, WaivedPart, select_entries
+from spawn.domain.facilities.ledger_fold import fold
+from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, BusinessDayRule
+from spawn.domain.finance.time_base.day_count import DayCount
+from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
+
+pytestmark = pytest.mark.core
+
+
+def compare_with_fractions(seeds: range, attempts: int) -> Counter[str]:
+    """Compare folds of random ledgers with exact fractions; return the kinds that they had."""
+    kinds: Counter[str] = Counter()
+    for seed in seeds:
+        facility = a_short_facility(("ACT/360", "ACT/365F")[seed % 2])
+        recorded = random_ledger(facility, seed, attempts)
+        kinds.update(each.entry.kind for each in recorded)
+        source = random.Random(seed)
+        on = START + timedelta(days=source.randint(0, 1_200))
+        as_of: datetime = NOON + timedelta(hours=source.randint(0, attempts))
+        for day, instant in ((on, as_of), (END + timedelta(50), NOON + timedelta(days=9))):
+            position = fold(facility, select_entries(recorded, day, instant), day)
+            exact = fold_by_day(facility, recorded, day, instant)
+            folded = {name: Fraction(getattr(position, name)) for name in exact}
+            assert folded == exact, (seed, day, instant)
+    return kinds
+
+
+def test_random_ledgers_equal_exact_fractions() -> None:
+    kinds = compare_with_fractions(range(24), 30)
+    assert kinds.keys() == {*EntryKind} - {EntryKind.OPENING, EntryKind.CLOSING}
+
+
+@pytest.mark.slow
+def test_ten_thousand_random_ledgers_equal_exact_fractions() -> None:
+    kinds = compare_with_fractions(range(1_000, 11_000), 25)
+    assert min(kinds.values()) > 1_000
+
+
+def test_interest_due_is_the_rounded_total_less_what_was_due_before() -> None:
+    ledger = LedgerBuilder(a_facility(day_count="ACT/365F"))
+    ledger.add(EntryKind.DRAW, START, "100.00")
+    position = ledger.fold(date(2027, 3, 31))
+    # 100 x 4 % is 4.00 for the year: 2.0055 of 183 days and 1.9945 of 182.
+    assert position.interest_due == Decimal("4.00")
+    assert ledger.fold(date(2026, 9, 30)).interest_due == Decimal("2.01")
+    assert ledger.fold(date(2026, 9, 29)).accrued_interest == Decimal("1.99")
+
+
+def test_a_payment_pays_fees_then_overdue_interest_then_interest_then_principal() -> None:
+    ledger = LedgerBuilder(a_facility(day_count="ACT/365F"))
+    ledger.add(EntryKind.DRAW, START, "10000.00")
+    ledger.add(EntryKind.FEE, date(2026, 4, 1), "25.00")
+    for amount, rest in (
+        ("20.00", ("5.00", "200.55", "400.00")),
+        ("105.00", ("0.00", "100.55", "300.00")),
+        ("150.00", ("0.00", "0.00", "150.00")),
+        ("1150.00", ("0.00", "0.00", "0.00")),
+    ):
+        ledger.add(EntryKind.PAYMENT, date(2027, 3, 31), amount)
+        position = ledger.fold(date(2027, 3, 31))
+        due = (position.fees_due, position.interest_overdue, position.interest_due)
+        assert tuple(map(str, due)) == rest
+    assert position.balance == Decimal("9000.00")
+
+
+def test_capitalised_interest_joins_the_balance_and_bears_interest() -> None:
+    repayment = FacilityRepayment(profile="straight_line", grace_periods=2, grace="capitalised")
+    ledger = LedgerBuilder(a_facility(day_count="ACT/365F", repayment=repayment))
+    ledger.add(EntryKind.DRAW, START, "10000.00")
+    at = date(2026, 9, 30)
+    assert ledger.fold(at).interest_due == 0
+    assert ledger.fold(at).accrued_interest == Decimal("200.55")
+    ledger.add(EntryKind.CAPITALISATION, at, "200.55")
+    assert ledger.fold(at).balance == Decimal("10200.55")
+    # 10200.55 x 4 % x 182/365
+    assert ledger.fold(date(2027, 3, 31)).accrued_interest == Decimal("203.45")
+    # From the end of the grace on interest is due, with what was not capitalised.
+    assert ledger.fold(date(2027, 9, 30)).interest_due == Decimal("408.02")
+
+
+@pytest.mark.parametrize("day_count", list(DayCount))
+def test_each_day_count_accrues_as_the_engine_counts(day_count: DayCount) -> None:
+    start = date(2027, 9, 30)
+    dates = PaymentDateTerms(
+        start=start,
+        end=date(2032, 9, 30),
+        frequency=PaymentFrequency.SEMI_ANNUAL,
+        rule=BusinessDayRule.FOLLOWING,
+        calendar=BusinessCalendar(base="weekends"),
+    )
+    facility = a_facility(
+        day_count=day_count.value,
+        payment_dates=dates,
+        availability_start=start,
+        availability_end=start,
+    )
+    ledger = LedgerBuilder(facility)
+    ledger.add(EntryKind.DRAW, start, "1000000.00")
+    schedule = build_timeline(facility).schedule
+    assert schedule is not None
+    assert schedule.accrual_dates is not None
+    years = 0.0
+    for number in range(1, 4):
+        first, end = schedule.accrual_dates[number - 1 : number + 1]
+        middle = date(end.year, end.month - 1, 28)
+        exact = (years + schedule.count_part(number, first, middle)) * 40_000
+        position = ledger.fold(middle)
+        interest = position.accrued_interest + position.interest_due
+        assert float(interest) == pytest.approx(exact, abs=0.0051)
+        years += schedule.count_part(number, first, end)
+
+
+def test_interest_of_unadjusted_dates_stops_between_the_date_and_its_payment() -> None:
+    # 31 May 2026 is a Sunday: paid on Monday, accrued through Sunday.
+    dates: dict[str, Any] = {
+        "start": date(2026, 2, 28),
+        "end": date(2029, 2, 28),
+        "frequency": PaymentFrequency.QUARTERLY,
+        "roll_day": 31,
+        "rule": BusinessDayRule.FOLLOWING,
+        "accrual": "unadjusted",
+    }
+    facility = a_facility(
+        day_count="ACT/360",
+        availability_start=date(2026, 3, 2),
+        payment_dates=PaymentDateTerms(**dates, calendar=BusinessCalendar(base="weekends")),
+    )
+    ledger = LedgerBuilder(facility)
+    ledger.add(EntryKind.DRAW, date(2026, 3, 2), "360000.00")
+    daily = Decimal("40.00")
+    sunday, monday = date(2026, 5, 31), date(2026, 6, 1)
+    accrued = ledger.fold(sunday).accrued_interest
+    assert ledger.fold(sunday - timedelta(1)).accrued_interest == accrued - daily
+    assert ledger.fold(monday).interest_due == accrued
+    assert ledger.fold(monday + timedelta(1)).accrued_interest == 2 * daily
+
+
+def test_fees_of_the_terms_fall_due_on_their_dates() -> None:
+    fees = FacilityFees(
+        upfront_fee=Decimal("0.01"), commitment_fee=Decimal("0.005"), agency_fee=Decimal(1_000)
+    )
+    ledger = LedgerBuilder(a_facility(day_count="ACT/360", fees=fees))
+    assert ledger.fold(START - timedelta(1)).fees_due == 0
+    assert ledger.fold(START).fees_due == Decimal(11_000)
+    # 1,000,000 x 0.5 % x 183/360 on the first payment date
+    assert ledger.fold(date(2026, 9, 30)).fees_due == Decimal("13541.67")
+    assert ledger.fold(date(2027, 12, 31)).accrued_fee == 0
+
+
+def test_a_revolving_facility_can_be_drawn_again() -> None:
+    ledger = LedgerBuilder(a_facility(is_revolving=True, commitment=Decimal(100)))
+    ledger.add(EntryKind.DRAW, START, "100.00")
+    ledger.add(EntryKind.PREPAYMENT, date(2026, 5, 1), "60.00")
+    assert ledger.fold(date(2026, 5, 1)).undrawn == 60
+    ledger.add(EntryKind.DRAW, date(2026, 5, 1), "60.00")
+    assert ledger.fold(date(2026, 5, 2)).balance == 100
+
+
+def test_a_waiver_forgives_the_part_that_it_names() -> None:
+    ledger = LedgerBuilder(a_facility(day_count="ACT/365F"))
+    ledger.add(EntryKind.DRAW, START, "10000.00")
+    ledger.add(EntryKind.FEE, START, "25.00")
+    on = date(2026, 10, 1)
+    ledger.add(EntryKind.WAIVER, on, "25.00", waived=WaivedPart.FEES)
+    ledger.add(EntryKind.WAIVER, on, "200.55", waived=WaivedPart.INTEREST)
+    ledger.add(EntryKind.WAIVER, on, "1000.00", waived=WaivedPart.PRINCIPAL)
+    position = ledger.fold(on)
+    assert position.balance == 9_000
+    assert position.fees_due == position.interest_due == 0
+    assert position.repaid == 0

@@ -1,0 +1,226 @@
+"""The rules of a ledger: fields of each kind, limits on every day, reversals, closed periods."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.domain.facilities.facility_terms import START, a_facility, a_grant, a_term_sheet
+from tests.domain.facilities.ledger_builder import LedgerBuilder
+
+from spawn.domain.errors import Conflict, Duplicate, Infeasible, InvalidInput, NotFound
+from spawn.domain.facilities.facility import RateBasis
+from spawn.domain.facilities.facility_rules import propose_facility
+from spawn.domain.facilities.ledger import EntryKind, WaivedPart
+from spawn.domain.facilities.ledger_rules import check_amendment
+
+pytestmark = pytest.mark.core
+MAY, JUNE, JULY = date(2026, 5, 4), date(2026, 6, 1), date(2026, 7, 1)
+
+
+@pytest.fixture
+def ledger() -> LedgerBuilder:
+    """The ledger of a loan of 1,000,000 at 4 %, without entries."""
+    return LedgerBuilder(a_facility())
+
+
+def rejected(ledger: LedgerBuilder, *args: Any, **members: Any) -> tuple[str, str, str]:
+    with pytest.raises(InvalidInput) as caught:
+        ledger.add(*args, **members)
+    error = caught.value.errors[0]
+    return error.pointer, error.code, error.detail
+
+
+FIELD_ERRORS: list[tuple[EntryKind, str | None, dict[str, Any], tuple[str, str]]] = [
+    (EntryKind.DRAW, None, {}, ("/amount", "missing")),
+    (EntryKind.DRAW, "0", {}, ("/amount", "not_positive")),
+    (EntryKind.DRAW, "-5", {}, ("/amount", "not_positive")),
+    (EntryKind.DRAW, "0.001", {}, ("/amount", "too_precise")),
+    (EntryKind.DRAW, "NaN", {}, ("/amount", "not_finite")),
+    (EntryKind.DRAW, "1", {"rate": Decimal(1)}, ("/rate", "not_applicable")),
+    (EntryKind.DRAW, "1", {"waived": WaivedPart.FEES}, ("/waived", "not_applicable")),
+    (EntryKind.DRAW, "1", {"effect": "shorten"}, ("/effect", "not_applicable")),
+    (EntryKind.DRAW, "1", {"external_key": " "}, ("/external_key", "empty")),
+    (EntryKind.DRAW, "1", {"reason": " "}, ("/reason", "empty")),
+    (EntryKind.WAIVER, "1", {}, ("/waived", "missing")),
+    (EntryKind.RATE_FIXING, None, {"rate": Decimal("0.01")}, ("/kind", "not_applicable")),
+    (EntryKind.CLOSING, "1", {}, ("/amount", "not_applicable")),
+    (EntryKind.REVERSAL, "1", {}, ("/kind", "not_applicable")),
+    (
+        EntryKind.OPENING,
+        "1",
+        {"accrued_interest": Decimal(-1)},
+        ("/accrued_interest", "out_of_range"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "amount", "members", "error"), FIELD_ERRORS)
+def test_each_kind_has_its_fields(
+    ledger: LedgerBuilder,
+    kind: EntryKind,
+    amount: str | None,
+    members: dict[str, Any],
+    error: tuple[str, str],
+) -> None:
+    assert rejected(ledger, kind, MAY, amount, **members)[:2] == error
+
+
+def test_a_draw_falls_in_the_availability_period(ledger: LedgerBuilder) -> None:
+    for day in (date(2026, 3, 30), date(2028, 1, 1)):
+        pointer, code, detail = rejected(ledger, EntryKind.DRAW, day, "1")
+        assert (pointer, code) == ("/value_date", "outside_availability")
+        assert "from 2026-03-31 to 2027-12-31" in detail
+    ledger.add(EntryKind.DRAW, date(2027, 12, 31), "1")
+
+
+def test_the_commitment_binds_on_every_day(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, JULY, "600000.00")
+    pointer, code, detail = rejected(ledger, EntryKind.DRAW, MAY, "400000.01")
+    assert (pointer, code) == ("/amount", "exceeds_commitment")
+    assert "2026-07-01" in detail
+    ledger.add(EntryKind.DRAW, MAY, "400000.00")
+    # What is repaid cannot be drawn again, and a cancellation binds from its day on.
+    ledger.add(EntryKind.PREPAYMENT, JULY, "500000.00")
+    assert rejected(ledger, EntryKind.DRAW, JULY, "1")[1] == "exceeds_commitment"
+    assert rejected(ledger, EntryKind.CANCELLATION, MAY, "0.01")[1] == "exceeds_commitment"
+
+
+def test_a_payment_of_more_than_is_owed_names_the_day(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100.00")
+    ledger.add(EntryKind.PREPAYMENT, JULY, "100.00")
+    pointer, code, detail = rejected(ledger, EntryKind.PAYMENT, JUNE, "1.00")
+    assert (pointer, code) == ("/amount", "negative_balance")
+    assert "-1.00 on 2026-07-01" in detail
+
+
+def test_a_waiver_or_capitalisation_is_of_what_is_owed(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, START, "100.00")
+    for kind, members in (
+        (EntryKind.CAPITALISATION, {}),
+        (EntryKind.WAIVER, {"waived": WaivedPart.INTEREST}),
+        (EntryKind.WAIVER, {"waived": WaivedPart.FEES}),
+        (EntryKind.WAIVER, {"waived": WaivedPart.PRINCIPAL}),
+    ):
+        assert rejected(ledger, kind, JUNE, "100.01", **members)[1] == "exceeds_due"
+
+
+def test_a_reversal_has_the_same_day_and_the_opposite_amount(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100.00")
+    reversal = ledger.reverse(1)
+    assert (reversal.value_date, reversal.amount) == (MAY, Decimal("-100.00"))
+    assert (reversal.kind, reversal.reverses) == (EntryKind.REVERSAL, 1)
+    assert ledger.fold(JULY).balance == 0
+    assert ledger.fold(JULY, as_of=ledger.recorded[0].recorded_at).balance == 100
+
+
+def test_an_entry_is_reversed_once_and_a_reversal_never(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100.00")
+    ledger.reverse(1)
+    with pytest.raises(Conflict, match="by entry 2"):
+        ledger.reverse(1)
+    with pytest.raises(Conflict, match="Entry 2 is a reversal"):
+        ledger.reverse(2)
+    for number in (0, 3):
+        with pytest.raises(NotFound):
+            ledger.reverse(number)
+
+
+def test_a_reversal_that_breaks_a_later_day_is_rejected(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100.00")
+    ledger.add(EntryKind.PREPAYMENT, JULY, "100.00")
+    with pytest.raises(Infeasible, match="2026-07-01"):
+        ledger.reverse(1)
+    ledger.reverse(2)
+    ledger.reverse(1)
+
+
+def test_an_external_key_is_unique_in_its_ledger(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "1", external_key="D-1")
+    with pytest.raises(Duplicate):
+        ledger.add(EntryKind.DRAW, MAY, "1", external_key="D-1")
+    LedgerBuilder(ledger.facility).add(EntryKind.DRAW, MAY, "1", external_key="D-1")
+
+
+def test_an_entry_in_a_closed_period_is_a_restatement_with_a_reason(
+    ledger: LedgerBuilder,
+) -> None:
+    ledger.add(EntryKind.CLOSING, JUNE)
+    assert rejected(ledger, EntryKind.DRAW, JUNE, "1")[:2] == ("/reason", "missing")
+    assert ledger.add(EntryKind.DRAW, JUNE, "1", reason="late notice").is_restatement
+    assert not ledger.add(EntryKind.DRAW, date(2026, 6, 2), "1").is_restatement
+    assert rejected(ledger, EntryKind.CLOSING, MAY, reason="x")[:2] == (
+        "/value_date",
+        "out_of_order",
+    )
+    # Reversing the closing opens the periods again; it is a restatement itself.
+    assert ledger.reverse(1).is_restatement
+    assert not ledger.add(EntryKind.DRAW, JUNE, "1").is_restatement
+
+
+def test_an_opening_position_comes_first_and_once(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.OPENING, JUNE, "500.00", accrued_interest=Decimal("3.21"))
+    position = ledger.fold(JUNE)
+    assert (position.balance, position.accrued_interest) == (Decimal(500), Decimal("3.21"))
+    with pytest.raises(Conflict, match="entry 1"):
+        ledger.add(EntryKind.OPENING, JUNE, "1")
+    assert rejected(ledger, EntryKind.DRAW, MAY, "1")[:2] == ("/value_date", "out_of_order")
+    other = LedgerBuilder(ledger.facility)
+    other.add(EntryKind.DRAW, MAY, "1")
+    assert rejected(other, EntryKind.OPENING, JUNE, "1")[:2] == ("/value_date", "out_of_order")
+    assert rejected(other, EntryKind.OPENING, date(2026, 3, 30), "1")[1] == "out_of_range"
+
+
+def test_a_floating_balance_needs_a_fixing_on_every_day() -> None:
+    ledger = LedgerBuilder(a_facility(rate=RateBasis(curve="EURIBOR-6M", margin=Decimal("0.01"))))
+    assert rejected(ledger, EntryKind.DRAW, MAY, "1")[:2] == ("/value_date", "no_rate")
+    ledger.add(EntryKind.RATE_FIXING, MAY, rate=Decimal("0.02"))
+    ledger.add(EntryKind.DRAW, MAY, "1")
+    with pytest.raises(Conflict, match="Entry 1 fixes"):
+        ledger.add(EntryKind.RATE_FIXING, MAY, rate=Decimal("0.03"))
+    with pytest.raises(Infeasible, match="2026-05-04"):
+        ledger.reverse(1)
+    assert str(ledger.fold(MAY).annual_rate) == "0.03"
+    too_precise = Decimal("0.0000000000001")
+    assert rejected(ledger, EntryKind.RATE_FIXING, JUNE, rate=too_precise)[1] == "too_precise"
+
+
+def test_a_grant_is_drawn_and_cancelled_and_bears_nothing() -> None:
+    ledger = LedgerBuilder(propose_facility("f-1", "p-1", a_grant()))
+    ledger.add(EntryKind.DRAW, MAY, "1000.00")
+    ledger.add(EntryKind.CANCELLATION, JUNE, "999000.00")
+    position = ledger.fold(date(2040, 1, 1))
+    assert position.balance == 1_000
+    assert position.undrawn == position.accrued_interest == 0
+    assert rejected(ledger, EntryKind.PAYMENT, JULY, "1")[:2] == ("/kind", "not_applicable")
+
+
+def test_amended_terms_keep_the_ledger_valid(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100.00")
+    before = ledger.facility
+
+    def amend(**terms: Any) -> None:
+        after = propose_facility("f-1", "p-1", a_term_sheet(**terms))
+        check_amendment(before, after, ledger.recorded)
+
+    amend(commitment=Decimal(100), rank=2)
+    with pytest.raises(Infeasible, match="2026-05-04"):
+        amend(commitment=Decimal(99))
+    with pytest.raises(InvalidInput, match="availability"):
+        amend(availability_start=JUNE)
+    with pytest.raises(InvalidInput, match="currency_code"):
+        amend(currency_code="USD")
+
+
+def test_the_state_known_at_an_instant_never_changes(ledger: LedgerBuilder) -> None:
+    instants, figures = [], []
+    for number in range(1, 12):
+        if number % 4 == 0:
+            ledger.reverse(number - 1)
+        else:
+            ledger.add(EntryKind.DRAW, date(2026, 3 + number % 3 + 1, 5), f"{number}.00")
+        instants.append(ledger.recorded[-1].recorded_at)
+        figures.append(ledger.fold(date(2027, 1, 1)))
+    for instant, figure in zip(instants, figures, strict=True):
+        assert ledger.fold(date(2027, 1, 1), as_of=instant) == figure
+    assert ledger.fold(date(2027, 1, 1), as_of=datetime(2020, 1, 1, tzinfo=UTC)).drawn == 0
