@@ -37,6 +37,7 @@ def test_journals_hold_the_names_of_kinds_so_none_ever_changes() -> None:
         "quality_report",
         "quality_rule",
         "quarantine",
+        "reserve_account",
         "schema",
         "schema_consumer",
         "simulation",

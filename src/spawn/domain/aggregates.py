@@ -44,6 +44,13 @@ from spawn.domain.covenants.covenant_set import (
     COVENANT_WAIVED_EVENT,
     CovenantSet,
 )
+from spawn.domain.covenants.project_reserve import (
+    RESERVE_AMENDED_EVENT,
+    RESERVE_BALANCED_EVENT,
+    RESERVE_KIND,
+    RESERVE_OPENED_EVENT,
+    ReserveAccountState,
+)
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.events.dead_letter import DEAD_LETTER_KIND, DeadLetter
 from spawn.domain.facilities.facility import (
@@ -356,6 +363,13 @@ _TYPES: Final = (
         *("follows", "reason"),
         table="covenant_tests",
         event_types=(TEST_RECORDED_EVENT,),
+    ),
+    _struct_type(
+        RESERVE_KIND,
+        ReserveAccountState,
+        *("project_id", "name", "kind", "currency_code", "target_months", "target_amount"),
+        table="reserve_accounts",
+        event_types=(RESERVE_OPENED_EVENT, RESERVE_AMENDED_EVENT, RESERVE_BALANCED_EVENT),
     ),
     _struct_type(
         ACTUALS_KIND,

@@ -24,6 +24,12 @@ from spawn.domain.covenants.covenant_set import (
     RegisteredTest,
 )
 from spawn.domain.covenants.exact_ratios import CoverMetric, WindowDirection
+from spawn.domain.covenants.project_reserve import (
+    RESERVE_KIND,
+    ReserveAccountState,
+    ReserveBalance,
+    ReserveKind,
+)
 from spawn.domain.projects.milestones import Milestone, MilestoneKind
 from spawn.domain.projects.parties import Spv
 from spawn.domain.projects.project import PROJECT_KIND, ExternalRef, Project, ProjectStatus
@@ -214,8 +220,25 @@ def _build_covenant(number: int) -> CovenantSet:
     )
 
 
+def _build_reserve(number: int) -> ReserveAccountState:
+    """Build a reserve account; every third one has a target in months and no balance."""
+    is_sparse = number % 3 == 2
+    balance = ReserveBalance(value_date=date(2031, 1, 1), amount=Decimal("7.50"), reason="ñ")
+    return ReserveAccountState(
+        account_id=f"account {number}",
+        project_id=f"project {number % 4}",
+        name=f"Reserve {number % 4} ñ\\\"'",
+        kind=ReserveKind.DSRA if is_sparse else [*ReserveKind][number % len(ReserveKind)],
+        currency_code="EUR",
+        target_months=number + 1 if is_sparse else None,
+        target_amount=None if is_sparse else Decimal(f"{number}.25"),
+        balances=() if is_sparse else (balance,),
+    )
+
+
 _BUILT_BY_HAND: Final[dict[str, Callable[[int], msgspec.Struct]]] = {
     PROJECT_KIND: _build_project,
     CASE_KIND: _build_case,
     COVENANT_KIND: _build_covenant,
+    RESERVE_KIND: _build_reserve,
 }

@@ -10,6 +10,7 @@ from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.approvals.approval import APPROVAL_KIND
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND
+from spawn.domain.covenants.project_reserve import RESERVE_KIND
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import ENTRY_KIND
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
@@ -38,6 +39,7 @@ class DatasetName(StrEnum):
     FX_RATES = "fx_rates"
     COVENANTS = "covenants"
     COVENANT_TESTS = "covenant_tests"
+    RESERVE_ACCOUNTS = "reserve_accounts"
 
 
 AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
@@ -48,6 +50,7 @@ AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
     DatasetName.HOLDINGS: HOLDING_KIND,
     DatasetName.COVENANTS: COVENANT_KIND,
     DatasetName.COVENANT_TESTS: COVENANT_TEST_KIND,
+    DatasetName.RESERVE_ACCOUNTS: RESERVE_KIND,
 }
 """Kinds of aggregate whose indexed columns are a dataset, one row for each aggregate."""
 

@@ -26,6 +26,12 @@ from spawn.domain.covenants.covenant_set import (
     COVENANT_WAIVED_EVENT,
     CovenantSet,
 )
+from spawn.domain.covenants.project_reserve import (
+    RESERVE_AMENDED_EVENT,
+    RESERVE_BALANCED_EVENT,
+    RESERVE_OPENED_EVENT,
+    ReserveAccountState,
+)
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.facilities.facility import (
     FACILITY_AMENDED_EVENT,
@@ -113,6 +119,17 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
     "covenantTestRecorded": EventDescription(
         TEST_RECORDED_EVENT, "A test of a covenant was recorded.", "RecordedCovenantTest"
     ),
+    "reserveAccountOpened": EventDescription(
+        RESERVE_OPENED_EVENT, "A reserve account of a project was opened.", "ReserveAccountState"
+    ),
+    "reserveAccountAmended": EventDescription(
+        RESERVE_AMENDED_EVENT, "Terms of a reserve account were changed.", "ReserveAccountState"
+    ),
+    "reserveAccountBalanced": EventDescription(
+        RESERVE_BALANCED_EVENT,
+        "A balance of a reserve account was recorded.",
+        "ReserveAccountState",
+    ),
     "actualsRecorded": EventDescription(
         ACTUALS_RECORDED_EVENT, "Actual CFADS were recorded or corrected.", "CfadsActuals"
     ),
@@ -196,6 +213,7 @@ def build_schemas(snapshot: ProductSnapshot) -> Json:
             SchemaStatus,
         ),
         *(Run, CovenantSet, FxRateSet, Portfolio, Holding, RecordedCovenantTest),
+        ReserveAccountState,
     )
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():

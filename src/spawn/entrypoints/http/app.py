@@ -24,6 +24,7 @@ from spawn.entrypoints.http.covenants import (
     certificate_routes,
     covenant_codec,
     covenant_routes,
+    reserve_routes,
 )
 from spawn.entrypoints.http.datasets import routes as dataset_routes
 from spawn.entrypoints.http.events import dead_letter_routes, publisher_routes
@@ -64,6 +65,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *covenant_routes.ROUTES,
     *certificate_routes.ROUTES,
     *ledger_routes.ROUTES,
+    *reserve_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
     *dataset_routes.ROUTES,

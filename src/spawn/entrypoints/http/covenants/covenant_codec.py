@@ -11,9 +11,11 @@ from spawn.domain.covenants.cfads_actuals import ACTUALS_KIND
 from spawn.domain.covenants.cfads_case import CASE_KIND
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND
+from spawn.domain.covenants.project_reserve import RESERVE_KIND
 from spawn.domain.errors import Conflict
 from spawn.entrypoints.http.covenants.case_wire import CaseView, RecordedActualsView
 from spawn.entrypoints.http.covenants.covenant_wire import CovenantView, RecordedTestView
+from spawn.entrypoints.http.covenants.reserve_wire import ReserveAccountView
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import (
@@ -30,6 +32,7 @@ COVENANT_CODEC: Final = "covenants.v1"
 CASES: Final = "/v1/ops/cases"
 COVENANTS: Final = "/v1/ops/covenants"
 COVENANT_TESTS: Final = "/v1/ops/covenant-tests"
+RESERVES: Final = "/v1/ops/reserve-accounts"
 _CREATED: Final = 201
 
 View = Callable[[StoredAggregate[Any]], object]
@@ -38,11 +41,13 @@ _VIEWS: Final[Mapping[str, View]] = {
     ACTUALS_KIND: RecordedActualsView.of_actuals,
     COVENANT_KIND: CovenantView.of_covenant,
     COVENANT_TEST_KIND: RecordedTestView.of_test,
+    RESERVE_KIND: ReserveAccountView.of_account,
 }
 _PATHS: Final[Mapping[str, str]] = {
     CASE_KIND: CASES,
     COVENANT_KIND: COVENANTS,
     COVENANT_TEST_KIND: COVENANT_TESTS,
+    RESERVE_KIND: RESERVES,
 }
 """Path of the aggregates of a kind, by which a new one is located."""
 

@@ -81,10 +81,13 @@ _DAY: Final = Parameter(
 _CASE: Final = Parameter(
     "case_id", {"type": "string", **RESOURCE_ID_SCHEMA}, "A case of the project.", is_required=True
 )
-_CASE_VERSION: Final = Parameter(
+CASE_VERSION: Final = Parameter(
     "case_version",
     {"type": "integer", "minimum": 1, "maximum": 999_999_999},
     "A used version of the case instead of the current one.",
+)
+OPTIONAL_CASE: Final = Parameter(
+    "case_id", {"type": "string", **RESOURCE_ID_SCHEMA}, "A case of the project."
 )
 _OF_COVENANT: Final = Parameter(
     "covenant_id", {"type": "string", **RESOURCE_ID_SCHEMA}, "Only tests of this covenant."
@@ -330,7 +333,7 @@ async def read_covenant_test(request: StrictRequest, test_id: str) -> Response:
 )
 async def read_covenant_test_page(request: StrictRequest, project_id: str) -> Result:
     """List the tests of a project by their dates; a re-test follows the test that it repeats."""
-    covenant_id = _read_id(request, "covenant_id") if "covenant_id" in request.query else None
+    covenant_id = read_id(request, "covenant_id") if "covenant_id" in request.query else None
     binding = cursor_binding(COVENANT_TEST_KIND, project_id, covenant_id or "")
     page = await list_covenant_tests(
         request.dependencies,
@@ -344,7 +347,7 @@ async def read_covenant_test_page(request: StrictRequest, project_id: str) -> Re
     return page_result(request, items, page.next, binding)
 
 
-def _read_id(request: StrictRequest, name: str) -> str:
+def read_id(request: StrictRequest, name: str) -> str:
     """Return the id that a parameter names.
 
     Raises:
@@ -397,7 +400,7 @@ async def read_state(request: StrictRequest, covenant_id: str) -> CovenantStateV
         "The ratio of a case at each test date, its distance from the levels, and the cash that "
         "may be lost until a level is just met. Nothing is recorded."
     ),
-    parameters=(_CASE, _CASE_VERSION),
+    parameters=(_CASE, CASE_VERSION),
     returns=Success(CovenantOutlookView, "The headroom."),
     problems=("not_found",),
 )
@@ -407,7 +410,7 @@ async def read_headroom(request: StrictRequest, covenant_id: str) -> CovenantOut
         request.dependencies,
         request.principal,
         covenant_id,
-        _read_id(request, "case_id"),
+        read_id(request, "case_id"),
         read_number(request.query, "case_version"),
     )
     return CovenantOutlookView.of_outlook(outlook)
