@@ -282,6 +282,7 @@ async def open_composition(
     registry and the store finish and close, the remaining logs and spans are written.
     """
     async with AsyncExitStack() as stack:
+        approval_policy = await asyncio.to_thread(_read_approval_policy, settings)
         tracer = configure_tracing(settings)
         stack.push_async_callback(asyncio.to_thread, flush_tracing)
         access_log = AccessLog(STDOUT, is_text=is_text_format(settings.log_format, STDOUT))
@@ -329,7 +330,7 @@ async def open_composition(
             authenticator=authenticator,
             key_environment=settings.key_environment,
             issuer=settings.oidc_issuer,
-            approval_policy=await asyncio.to_thread(_read_approval_policy, settings),
+            approval_policy=approval_policy,
             dependencies=dependencies,
             product=product_from_settings(settings),
             health=health,
