@@ -124,12 +124,15 @@ class DockerTarget(pulumi.ComponentResource):
         if ontology is not None:
             url = pulumi.Output.concat("http://", ontology.name, f":{ONTOLOGY_PORT}")
         secret_names = frozenset(self._secrets)
+        hosts = (f"{self._name}-service",)
         return self._create_container(
             f"{self._name}-service",
             image=self.image,
             user=f"{USER_ID}:{USER_ID}",
             envs=pulumi.Output.from_input(url).apply(
-                lambda url: _list_variables(build_environment(self._config, url, secret_names))
+                lambda url: _list_variables(
+                    build_environment(self._config, url, secret_names, hosts)
+                )
             ),
             memory_mib=self._config.service.memory_mib,
             port=(SERVICE_PORT, self._config.service.port),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import monitoring_files
 from stack_config import (
@@ -100,8 +101,8 @@ def _build_network_policies(config: StackConfig) -> list[Object]:
         "to": [_namespace_peer("kube-system")],
         "ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")],
     }
-    # The ontology server, webhooks, collectors and identity providers are anywhere, but use TLS.
-    web = {"ports": [{"port": 443, "protocol": "TCP"}]}
+    # The ontology server, webhooks, collectors and identity providers may be anywhere.
+    web = {"ports": [_tcp(port) for port in sorted({443, _find_ontology_port(config)})]}
     policies = [
         _build_policy("spawn-default", {}, ingress=[], egress=[]),
         _build_policy(
@@ -121,6 +122,12 @@ def _build_network_policies(config: StackConfig) -> list[Object]:
             )
         )
     return policies
+
+
+def _find_ontology_port(config: StackConfig) -> int:
+    """Return the port of the organisation's ontology server; that of TLS if there is none."""
+    parts = urlsplit(config.service.ontology_url)
+    return parts.port or (80 if parts.scheme == "http" else 443)
 
 
 def _reach_ontology_server(config: StackConfig) -> list[Object]:
@@ -220,10 +227,9 @@ def _build_variables(config: StackConfig, secrets: frozenset[str]) -> list[Objec
     url = config.service.ontology_url
     if config.service.ontology_server:
         url = f"http://{ONTOLOGY_NAME}:{ONTOLOGY_PORT}"
-    variables = build_environment(config, url, secrets)
-    # Inside the cluster the service is called by its name.
     namespace = config.kubernetes.namespace
-    variables["SPAWN_ALLOWED_HOSTS"] = f"{NAME},{NAME}.{namespace},{NAME}.{namespace}.svc"
+    hosts = (NAME, f"{NAME}.{namespace}", f"{NAME}.{namespace}.svc")
+    variables = build_environment(config, url, secrets, hosts)
     return [{"name": name, "value": value} for name, value in variables.items()]
 
 

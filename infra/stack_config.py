@@ -130,7 +130,10 @@ def is_pinned(image: str) -> bool:
 
 
 def build_environment(
-    config: StackConfig, ontology_url: str, secrets: frozenset[str]
+    config: StackConfig,
+    ontology_url: str,
+    secrets: frozenset[str],
+    hosts: tuple[str, ...] = (),
 ) -> dict[str, str]:
     """Return the variables of the service; a secret is a file that a variable names.
 
@@ -138,6 +141,7 @@ def build_environment(
         config: the settings of the stack.
         ontology_url: the URL of the ontology server as the service reaches it.
         secrets: the names of the secrets that the stack has.
+        hosts: the names by which its neighbours call the service.
     """
     service, backup = config.service, config.backup
     variables = {
@@ -152,6 +156,8 @@ def build_environment(
         "SPAWN_BACKUP_FULL_INTERVAL_S": str(backup.full_interval_s),
         "SPAWN_BACKUP_RETENTION": str(backup.retention),
     }
+    if hosts:
+        variables["SPAWN_ALLOWED_HOSTS"] = ",".join(hosts)
     if service.public_url:
         variables["SPAWN_PUBLIC_URL"] = service.public_url
     if BACKUP_SIGNING_KEY in secrets:

@@ -77,7 +77,8 @@ class ImageTest:
 
     def client(self, port: str = "8000") -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.ports[port]}", headers=headers)
+        url = f"http://127.0.0.1:{self.ports[port]}"
+        return httpx.Client(base_url=url, headers=headers, timeout=60)
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type((httpx.TransportError, httpx.HTTPStatusError)),

@@ -137,6 +137,7 @@ def check_environment(variables: dict[str, str], stack: str) -> None:
 
     settings = read_settings(variables)
     assert settings.auth == "keys"
+    assert set(settings.allowed_hosts) & {"spawn", "spawn-service"}
     assert settings.environment == ("development" if stack == "dev" else "production")
     assert settings.storage_url == "duckdb:////data/spawn.duckdb"
     assert settings.backup_url == "file:///backups"

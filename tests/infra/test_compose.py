@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -111,6 +112,12 @@ def test_every_host_that_a_setting_names_is_a_service() -> None:
         "spawn",
         "traces",
     }
+
+
+def test_the_service_admits_the_name_by_which_the_others_call_it() -> None:
+    settings = read_settings(SERVICES["spawn"]["environment"])
+    called = SERVICES["metrics-key"]["environment"]["SPAWN_URL"]
+    assert urlsplit(called).hostname in settings.hosts
 
 
 def test_the_images_of_monitoring_are_those_of_the_stacks() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from kubernetes_objects import build_objects
+from stack_config import parse_stack_config
 from tests.infra.recording import (
     INFRA,
     SECRETS,
@@ -118,6 +120,7 @@ KUBERNETES_FAULTS: list[Fault] = [
 SHARED_FAULTS: list[Fault] = [
     ("stack_config", '"SPAWN_PORT": str', '"SPAWN_AUTH": "off", "SPAWN_PORT": str'),
     ("stack_config", '"SPAWN_BACKUP_URL"', '"SPAWN_BACKUP"'),
+    ("stack_config", "    if hosts:", "    if not hosts:"),
     ("stack_config", '"SPAWN_BACKUP_SIGNING_KEY_FILE"', '"SPAWN_BACKUP_SIGNING_KEY"'),
     ("stack_config", '"SPAWN_STORAGE_URL": f"duckdb:///{DATA_FOLDER}/spawn.duckdb",', ""),
     (
@@ -223,6 +226,20 @@ def test_a_malformed_or_unknown_setting_stops_the_program(
     name = next(iter(changes))
     with pytest.raises(msgspec.ValidationError, match=name):
         deploy("prod", config=with_section("prod", section, **changes))
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://ontology:8080", 8080), ("http://ontology", 80)])
+def test_pods_may_connect_to_the_port_of_the_ontology_server(url: str, port: int) -> None:
+    config = parse_stack_config(
+        {
+            "target": "kubernetes",
+            "service": stack_config("prod")["spawn:service"] | {"ontology_url": url},
+        }
+    )
+    policies = [each for each in build_objects(config, {}) if each["kind"] == "NetworkPolicy"]
+    ports = [each["port"] for rule in policies[1]["spec"]["egress"] for each in rule["ports"]]
+    assert port in ports
+    assert 443 in ports
 
 
 def test_an_unknown_target_stops_the_program() -> None:
