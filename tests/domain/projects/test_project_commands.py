@@ -302,12 +302,14 @@ def test_financial_close_needs_every_condition_precedent() -> None:
 def test_completion_needs_all_debt_repaid(status: ProjectStatus) -> None:
     project = a_project(status=status)
     for debt in (Decimal("0.01"), Decimal("NaN")):
-        with pytest.raises(Conflict, match="outstanding"):
+        owed = {"EUR": Decimal(0), "USD": debt}
+        with pytest.raises(Conflict, match=f"{debt} USD is outstanding"):
             apply_transition(
-                project, ProjectStatus.COMPLETED, reason="repaid", debt_outstanding=debt
+                project, ProjectStatus.COMPLETED, reason="repaid", debt_outstanding=owed
             )
+    nothing = {"EUR": Decimal("0.00")}
     completed = apply_transition(
-        project, ProjectStatus.COMPLETED, reason="repaid", debt_outstanding=Decimal("0.00")
+        project, ProjectStatus.COMPLETED, reason="repaid", debt_outstanding=nothing
     )
     assert completed.status is ProjectStatus.COMPLETED
 

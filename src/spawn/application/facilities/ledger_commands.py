@@ -1,11 +1,13 @@
 """Commands of ledgers: record an entry, and reverse one.
 
-Each is one change. It writes the entry and the ledger, and guards the terms of the facility; a draw
-guards the project too, whose milestones may stop it.
+Each is one change. It writes the entry and the ledger, and guards the terms of the facility; an
+entry that may raise the debt guards the project too, which may be closed, and whose milestones may
+stop a draw.
 """
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final
 
 import msgspec
 
@@ -41,6 +43,17 @@ from spawn.domain.facilities.ledger import (
 from spawn.domain.facilities.ledger_rules import build_entry, build_reversal
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND, Project, list_draw_stops
+
+_RAISING_DEBT: Final = frozenset(
+    {
+        EntryKind.OPENING,
+        EntryKind.DRAW,
+        EntryKind.FEE,
+        EntryKind.CAPITALISATION,
+        EntryKind.REVERSAL,
+    }
+)
+"""Kinds of entries that may raise what is owed; a reversal may be that of a repayment."""
 
 
 class EntryResult(msgspec.Struct, frozen=True):
@@ -119,23 +132,26 @@ async def _record(
         entry = build(facility.state, ledger)
         require(principal, Scope.RESTATE if entry.is_restatement else Scope.FINANCE_WRITE)
         guards = [Guard(FACILITY_KIND, facility_id, facility.version)]
-        if entry.kind is EntryKind.DRAW:
-            guards.append(await _guard_draw(dependencies, entry.project_id))
+        if entry.kind in _RAISING_DEBT:
+            guards.append(await _guard_project(dependencies, entry))
         return _decide(entry, ledger, tuple(guards))
 
     async with _queue_for(dependencies, facility_id, context):
         return await _execute(dependencies, principal, decide, context)
 
 
-async def _guard_draw(dependencies: Dependencies, project_id: str) -> Guard:
-    """Return the guard of the project that a draw rests on.
+async def _guard_project(dependencies: Dependencies, entry: LedgerEntry) -> Guard:
+    """Return the guard of the project that an entry rests on.
+
+    A project is completed without debt, and none comes back afterwards.
 
     Raises:
-        Conflict: the project is closed, or a milestone stops draws.
+        Conflict: the project is closed, or a milestone stops a draw.
     """
+    project_id = entry.project_id
     project: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
     check_is_open(project.state)
-    stops = list_draw_stops(project.state)
+    stops = list_draw_stops(project.state) if entry.kind is EntryKind.DRAW else ()
     if stops:
         names = ", ".join(f"'{stop.milestone_id}'" for stop in stops[:5])
         raise Conflict(f"Milestones that stop draws are open: {names}. Meet or waive them first.")

@@ -12,6 +12,7 @@ import msgspec
 
 from spawn.application.commands import MAX_ATTEMPTS, Decision, execute
 from spawn.application.dependencies import Dependencies, require
+from spawn.application.projects.completion import OutstandingDebt, read_outstanding_debt
 from spawn.domain.change import (
     IdempotencyReceipt,
     StoredAggregate,
@@ -213,7 +214,8 @@ async def transition_project(
 
     Raises:
         NotFound: no such project.
-        IllegalTransition, Conflict: the status machine, or an open condition precedent, forbids it.
+        IllegalTransition, Conflict: the status machine, an open condition precedent, or debt that
+            is outstanding on the day of completion forbids it.
         StaleVersion: the project is not at the expected version.
         SchemaVersionChanged: the project and the response have different schema versions.
     """
@@ -222,10 +224,21 @@ async def transition_project(
 
     async def decide() -> ProjectDecision:
         before = await _load(dependencies, project_id, context)
-        after = apply_transition(before.state, to, reason=reason, effective_on=effective_on)
-        return await _build_decision(
+        debt = OutstandingDebt()
+        if to is ProjectStatus.COMPLETED:
+            on = effective_on or dependencies.clock.now().date()
+            debt = await read_outstanding_debt(dependencies, principal, project_id, on)
+        after = apply_transition(
+            before.state,
+            to,
+            reason=reason,
+            effective_on=effective_on,
+            debt_outstanding=debt.by_currency,
+        )
+        decision = await _build_decision(
             dependencies, before, after, TRANSITIONED_EVENT, before.schema_version, reason
         )
+        return msgspec.structs.replace(decision, guards=debt.guards)
 
     is_read = context.schema_version is not None
     async with _queue_for(dependencies, project_id, context):

@@ -89,6 +89,7 @@ MATURITY_DECIMALS = 2
 ORDERED_DATES = ("financial_close_date", "cod_date", "end_date")
 """Dates of which none is before an earlier one of the list."""
 _NO_DATES = (None, None, None)
+_NO_DEBT: Mapping[str, Decimal] = {}
 _get_ordered_dates = attrgetter(*ORDERED_DATES)
 INITIAL_STATUS_REASON = "initial status on creation"
 """The default reason of an initial status other than PROPOSED."""
@@ -270,11 +271,11 @@ def apply_transition(
     *,
     reason: str,
     effective_on: date | None = None,
-    debt_outstanding: Decimal = Decimal(0),
+    debt_outstanding: Mapping[str, Decimal] = _NO_DEBT,
 ) -> Project:
     """Return the project after a status transition, with its reason and business date.
 
-    `debt_outstanding` is the outstanding amount of all its debt, in any one currency.
+    `debt_outstanding` is the outstanding amount of all its debt by currency.
 
     Raises:
         InvalidInput: the reason is empty or invalid, at `/reason`.
@@ -291,8 +292,9 @@ def apply_transition(
     if to is ProjectStatus.FINANCIAL_CLOSE and (unmet := list_open_conditions(project.milestones)):
         names = ", ".join(milestone.milestone_id for milestone in unmet[:10])
         raise Conflict(f"{len(unmet)} conditions precedent are open: {names}")
-    if to is ProjectStatus.COMPLETED and debt_outstanding != 0:
-        raise Conflict(f"a project completes without debt; {debt_outstanding} is outstanding")
+    if to is ProjectStatus.COMPLETED and any(debt_outstanding.values()):
+        amounts = ", ".join(f"{debt} {code}" for code, debt in debt_outstanding.items() if debt)
+        raise Conflict(f"a project completes without debt; {amounts} is outstanding")
     return msgspec.structs.replace(
         project,
         status=to,
